@@ -1,0 +1,177 @@
+"""Every error mastosync raises on purpose, and the exit code that each one ends a run with.
+
+Two families share one root:
+
+* errors of a **run** (configuration, database, manifest, an unusable store) leave the command and
+  set its exit code;
+* errors of an **object** (`ObjectError`) are raised by stores, retried by one policy, and become
+  an outcome in the manifest. They never leave the copier.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from mastosync.model import Reason
+
+
+class ExitCode(IntEnum):
+    """What a command returns to the shell. The meaning of each line is part of the interface."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    INCOMPLETE = 3
+    CONFIG = 4
+    DATABASE = 5
+    MANIFEST = 6
+    STORE = 7
+    INTERRUPTED = 130
+
+
+EXIT_CODE_MEANING: dict[ExitCode, str] = {
+    ExitCode.OK: "all well",
+    ExitCode.BUG: "a bug, or something unknown",
+    ExitCode.USAGE: "the command line is wrong",
+    ExitCode.INCOMPLETE: "finished, but some entries failed or differ",
+    ExitCode.CONFIG: "the configuration is wrong",
+    ExitCode.DATABASE: "the database or its tunnel cannot be used",
+    ExitCode.MANIFEST: "the manifest cannot be used (locked, wrong version or store, no plan, not writable)",
+    ExitCode.STORE: "a store cannot be used (credentials, bucket, unreachable)",
+    ExitCode.INTERRUPTED: "interrupted; the same command goes on where it stopped",
+}
+"""The one table of exit codes: `--help` prints it and the docs are tested against it."""
+
+
+class MastosyncError(Exception):
+    """Root of the hierarchy: what happened and where, and what to do next.
+
+    `message` names the key, store or file and the operation; `hint` is the next step for whoever
+    reads it. Neither may hold a secret.
+    """
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(MastosyncError):
+    """Options that cannot go together, or a value that no option takes."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(MastosyncError):
+    """No configuration, a broken one, or one that misses or misspells a key."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class DatabaseError(MastosyncError):
+    """Mastodon's database cannot be reached, read or recognised."""
+
+    exit_code = ExitCode.DATABASE
+
+
+class TunnelError(DatabaseError):
+    """The SSH tunnel to the database cannot be opened, or its host cannot be trusted."""
+
+
+class ManifestError(MastosyncError):
+    """The manifest is locked, foreign, of a newer version, without a plan, or cannot be written."""
+
+    exit_code = ExitCode.MANIFEST
+
+
+class StoreUnusable(MastosyncError):
+    """Nothing can be done at a store: credentials, bucket or endpoint are wrong. Stop at once."""
+
+    exit_code = ExitCode.STORE
+
+
+class Interrupted(MastosyncError):
+    """The user asked to stop; what was in flight is finished or given back."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+class ObjectError(MastosyncError):
+    """One operation on one object failed.
+
+    `reason` is what the manifest records when no retry is left. `transient` says whether another
+    attempt can help.
+    """
+
+    reason = Reason.SERVER
+    transient = False
+
+
+class ObjectMissing(ObjectError):
+    """The store answered a true 404 for this key. Only this leads to the next candidate."""
+
+    reason = Reason.MISSING
+
+
+class ObjectDenied(ObjectError):
+    """The store refused this object (403); the credentials work for others."""
+
+    reason = Reason.DENIED
+
+
+class ObjectRejected(ObjectError):
+    """The store will never take this request (400 and its kin)."""
+
+    reason = Reason.SERVER
+
+
+class ObjectTooLarge(ObjectError):
+    """The object exceeds what the destination takes."""
+
+    reason = Reason.TOO_LARGE
+
+
+class ObjectChanged(ObjectError):
+    """The object or its upload is no longer the one it was: only the whole transfer can be repeated."""
+
+    reason = Reason.CORRUPT
+
+
+class AclUnsupported(ObjectError):
+    """The destination takes no (or not this) ACL. The copier decides what that means for the row."""
+
+    reason = Reason.PRIVATE
+
+
+class CorruptObject(ObjectError):
+    """Bytes arrived that are not the bytes that were sent: length or MD5 differ."""
+
+    reason = Reason.CORRUPT
+    transient = True
+
+
+class NetworkFailure(ObjectError):
+    """The connection failed or stalled before an answer was complete."""
+
+    reason = Reason.NETWORK
+    transient = True
+
+
+class ServerFailure(ObjectError):
+    """The store failed on its own account (500, 502, 504, an error inside a 200)."""
+
+    reason = Reason.SERVER
+    transient = True
+
+
+class Throttled(ObjectError):
+    """The store asks to slow down (429, 503). `retry_after_seconds` is its own word, if it gave one."""
+
+    reason = Reason.THROTTLED
+    transient = True
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds

@@ -1,0 +1,67 @@
+"""The table of attachments: which objects each of Mastodon's tables stands for.
+
+Source: the attachment declarations of Mastodon 2.3.2 to 4.6.5, as evaluated by Paperclip. Which
+renditions a row has never depends on `file_meta`, `type` or `processing`.
+"""
+
+from __future__ import annotations
+
+from mastosync.model import AttachmentSpec, Style
+
+_STILL = frozenset({"image/jpeg", "image/png", "image/webp"})
+_GIF = frozenset({"image/gif"})
+_VIDEO = frozenset({"video/mp4", "video/webm", "video/quicktime", "video/ogg"})
+_HEIF = frozenset({"image/heic", "image/heif", "image/avif"})
+
+
+class _Unsupported:
+    """The content types that Mastodon does not process, NULL among them."""
+
+    def __contains__(self, content_type: object) -> bool:
+        known = content_type in _STILL | _GIF | _VIDEO | _HEIF
+        return not known and not (isinstance(content_type, str) and content_type.startswith("audio/"))
+
+
+_ORIGINAL = Style("original")
+_STATIC = Style("static", format="png", optional=True)
+_STATIC_OF_GIF = Style("static", format="png", content_types=_GIF, optional=True)
+_APP_ICON_WIDTHS = (36, 48, 57, 60, 72, 76, 96, 114, 120, 144, 152, 167, 180, 192, 256, 384, 512, 1024)
+
+
+def _of_upload(var: str, *names: str) -> tuple[Style, ...]:
+    return tuple(Style(name, format="png", variables=frozenset({var}), optional=True) for name in names)
+
+
+_MEDIA_STYLES = (
+    _ORIGINAL,
+    Style("small", content_types=_STILL),
+    Style("small", format="png", fallback="gif", content_types=_GIF),  # stored as gif before 2.9.1
+    Style("small", format="png", content_types=_VIDEO),
+    Style("small", format="jpeg", fallback="", content_types=_HEIF),
+    Style("small", fallback="png", content_types=_Unsupported(), optional=True),
+)
+_SITE_UPLOAD_STYLES = (
+    _ORIGINAL,
+    *_of_upload("thumbnail", "@1x", "@2x"),
+    *_of_upload("favicon", "16", "32", "48"),
+    *_of_upload("app_icon", *map(str, _APP_ICON_WIDTHS)),
+)
+_ICON_STYLES = (Style("original", optional=True), _STATIC)
+
+CATALOG: tuple[AttachmentSpec, ...] = (
+    AttachmentSpec("media_attachments", "file", "media_attachments/files", _MEDIA_STYLES, cacheable=True),
+    AttachmentSpec("media_attachments", "thumbnail", "media_attachments/thumbnails", (_ORIGINAL,), cacheable=True),
+    AttachmentSpec("accounts", "avatar", "accounts/avatars", (_ORIGINAL, _STATIC_OF_GIF), cacheable=True),
+    AttachmentSpec("accounts", "header", "accounts/headers", (_ORIGINAL, _STATIC_OF_GIF), cacheable=True),
+    AttachmentSpec("custom_emojis", "image", "custom_emojis/images", (_ORIGINAL, _STATIC), cacheable=True),
+    AttachmentSpec("preview_cards", "image", "preview_cards/images", (_ORIGINAL,), cacheable=True),
+    AttachmentSpec("preview_card_providers", "icon", "preview_card_providers/icons", _ICON_STYLES),
+    AttachmentSpec("site_uploads", "file", "site_uploads/files", _SITE_UPLOAD_STYLES),
+    AttachmentSpec("backups", "dump", "backups/dumps", (_ORIGINAL,), private=True),
+    AttachmentSpec("imports", "data", "imports/data", (_ORIGINAL,)),
+)
+
+
+def specs_of(table: str) -> tuple[AttachmentSpec, ...]:
+    """The attachments of one table, in the order of the catalog."""
+    return tuple(spec for spec in CATALOG if spec.table == table)

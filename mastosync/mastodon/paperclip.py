@@ -1,0 +1,152 @@
+"""Pure functions from a database row to the keys of its objects, as Paperclip computes them.
+
+    [prefix + "/"] + ["cache/"] + directory/id_partition/style/name        without ONE leading "/"
+
+Paperclip fills a pattern by replacing `:token` after `:token`. What a prefix or a file name itself
+holds is therefore replaced too; `_interpolate` follows its order where a colon makes it matter.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator
+from functools import lru_cache
+
+from mastosync.model import AttachmentSpec, Entry, Kind, MediaRow, Style
+
+_CACHE = "cache/"
+_WIDE_ID = 10**9  # ids from here on are padded to twelve digits
+_AMBIGUOUS_IDS = range(10**9, 10**11)  # ten and eleven digits: old releases padded these to nine
+
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"  # noqa: E501 - one set
+"""What Ruby's `blank?` takes for white space: Unicode's White_Space, and nothing else."""
+
+
+def is_blank(text: str | None) -> bool:
+    """Whether Rails would call this column blank."""
+    return not text or not text.strip(WHITE_SPACE)
+
+
+def id_partition(row_id: int, width: int | None = None) -> str:
+    """Groups of three digits from the left; what does not fill a group is dropped.
+
+    `width` overrides the padding, for objects that older releases stored.
+    """
+    digits = f"{row_id:0{width or (9 if row_id < _WIDE_ID else 12)}d}"
+    if row_id < 0:
+        digits = digits[1:]  # the sign takes one place of the padding and is no digit
+    return "/".join([digits[i : i + 3] for i in range(0, len(digits) - 2, 3)])
+
+
+def entries_of(spec: AttachmentSpec, row: MediaRow) -> list[Entry]:
+    """Every object that one attachment of one row stands for; none if its file name is blank."""
+    file_name = row.file_name
+    if file_name is None or is_blank(file_name):
+        return []
+    cached = row.remote and spec.cacheable and (row.schema_version or 0) >= 1
+    private = row.private or spec.private
+    found = []
+    for style in _styles_of(spec, row.content_type, row.var):
+        original = style.name == "original"
+        name = file_name if original else _renamed(file_name, style.format)
+        fallback = None if style.fallback is None else _renamed(file_name, style.fallback)
+        if ":" in name:
+            name = _interpolate_name(name, spec, style, file_name)
+        found.append(
+            Entry(
+                kind=_kind_of(spec, style.name, row.remote and spec.cacheable, cached),
+                id=row.id,
+                name=name,
+                fallback=None if fallback == name else fallback,
+                optional=style.optional,
+                private=private,
+                size=row.file_size if original else None,
+            )
+        )
+    return found
+
+
+def canonical_key(entry: Entry, prefix: str) -> str:
+    """The key that Mastodon will ask for, under `S3_KEY_PREFIX` = `prefix` (may be empty)."""
+    return _key(prefix, entry, entry.name, cached=entry.kind.cached)
+
+
+def iter_candidates(entry: Entry, prefix: str) -> Iterator[str]:
+    """Every key under which the object may lie, the most likely first and each once.
+
+    The first is the canonical key. Only a true 404 may lead from one to the next.
+    """
+    kind = entry.kind
+    locations = (kind.cached, not kind.cached) if kind.remote else (False,)
+    names = (entry.name,) if entry.fallback is None else (entry.name, entry.fallback)
+    widths = (12, 9) if entry.id in _AMBIGUOUS_IDS else (None,)
+    for each_prefix in (prefix, "") if prefix else ("",):
+        for width in widths:
+            for name in names:
+                for cached in locations:
+                    yield _key(each_prefix, entry, name, cached=cached, width=width)
+
+
+def _key(prefix: str, entry: Entry, name: str, *, cached: bool, width: int | None = None) -> str:
+    kind = entry.kind
+    place = f"{kind.directory}/{id_partition(entry.id, width)}/{kind.style}/{name}"
+    if cached:
+        place = _CACHE + place
+    if not prefix:
+        return place.removeprefix("/")
+    if ":" in prefix:
+        prefix = _interpolate_prefix(prefix, entry, name)
+    return f"{prefix}/{place}".removeprefix("/")
+
+
+@lru_cache(maxsize=4096)
+def _styles_of(spec: AttachmentSpec, content_type: str | None, var: str | None) -> tuple[Style, ...]:
+    return tuple(style for style in spec.styles if style.applies(content_type, var))
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(spec: AttachmentSpec, style: str, remote: bool, cached: bool) -> Kind:
+    return Kind(spec.table, spec.attachment, style, spec.directory, remote, cached)
+
+
+def _renamed(file_name: str, new_extension: str) -> str:
+    """The name of a derived style: base and extension joined by a dot, blank parts left out."""
+    base, own_extension = _split(file_name)
+    return ".".join(part for part in (base, new_extension or own_extension) if not is_blank(part))
+
+
+def _split(file_name: str) -> tuple[str, str]:
+    base, extension = os.path.splitext(os.path.basename(file_name.rstrip("/")))  # noqa: PTH119, PTH122 - no file
+    return base, extension.removeprefix(".")
+
+
+def _interpolate_name(name: str, spec: AttachmentSpec, style: Style, file_name: str) -> str:
+    """Replace the tokens that Paperclip still looks for once `:filename` has been filled in."""
+    base, own_extension = _split(file_name)
+    tokens = {
+        "extension": style.format or own_extension,
+        "class": spec.table,
+        "basename": base,
+        "attachment": spec.directory.rpartition("/")[2],
+    }
+    return _interpolate(name, tokens)
+
+
+def _interpolate_prefix(prefix: str, entry: Entry, name: str) -> str:
+    kind = entry.kind
+    tokens = {
+        "style": kind.style,
+        "id_partition": id_partition(entry.id),
+        "id": str(entry.id),
+        "filename": name,
+        "class": kind.table,
+        "attachment": kind.directory.rpartition("/")[2],
+    }
+    return _interpolate(prefix, tokens)
+
+
+def _interpolate(pattern: str, tokens: dict[str, str]) -> str:
+    """Replace one token after the other, in the given order: Paperclip's is the reverse alphabet."""
+    for token, value in tokens.items():
+        pattern = pattern.replace(f":{token}", value)
+    return pattern

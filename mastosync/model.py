@@ -1,0 +1,207 @@
+"""The words mastosync thinks in: plain values that every room may pass around.
+
+What is made millions of times during a plan (`MediaRow`, `Entry`) is a `NamedTuple`: as immutable
+and typed as a frozen dataclass, and several times cheaper to make.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+TABLES: tuple[str, ...] = (
+    "media_attachments",
+    "accounts",
+    "custom_emojis",
+    "preview_cards",
+    "preview_card_providers",
+    "site_uploads",
+    "backups",
+    "imports",
+)
+"""Mastodon's tables with attachments. These names are also the types of `--type`."""
+
+
+class EntryState(StrEnum):
+    """Where an entry stands. Every entry is in exactly one state."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Reason(StrEnum):
+    """Why an entry failed, or why it was skipped."""
+
+    MISSING = "missing"  # no candidate exists at the source
+    DENIED = "denied"  # a store refused this object
+    THROTTLED = "throttled"  # the throttle budget is used up
+    CORRUPT = "corrupt"  # length or MD5 kept differing
+    NETWORK = "network"  # connections kept failing
+    SERVER = "server"  # a store kept answering with an error of its own
+    TOO_LARGE = "too_large"  # more than the destination takes
+
+    OPTIONAL_MISSING = "optional_missing"  # skipped: absent, and Mastodon can do without
+    PRIVATE = "private"  # skipped: private, and the destination cannot keep it private
+    EXCLUDED = "excluded"  # skipped: left out on request
+    GONE = "gone"  # skipped: its row left the database
+
+
+FAILURE_REASONS: tuple[Reason, ...] = (
+    Reason.MISSING,
+    Reason.DENIED,
+    Reason.THROTTLED,
+    Reason.CORRUPT,
+    Reason.NETWORK,
+    Reason.SERVER,
+    Reason.TOO_LARGE,
+)
+
+OWN_EXTENSION = ""
+"""As a style's format: the style keeps the extension of the stored file name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """One rendition of an attachment, and the rows that have it."""
+
+    name: str  # the path segment: original, small, static, @2x, 48
+    format: str = OWN_EXTENSION  # the extension it is stored with
+    fallback: str | None = None  # an extension it was stored with by other releases
+    content_types: Container[str | None] | None = None  # rows with these content types; None: any
+    variables: Container[str | None] | None = None  # rows with these `var`s; None: any
+    optional: bool = False  # Mastodon can do without: absence is no failure
+
+    def applies(self, content_type: str | None, var: str | None) -> bool:
+        """Whether a row with this content type and `var` has this rendition."""
+        return (self.content_types is None or content_type in self.content_types) and (
+            self.variables is None or var in self.variables
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentSpec:
+    """One attachment of one table, as Mastodon's models declare it."""
+
+    table: str  # accounts
+    attachment: str  # avatar: the column prefix
+    directory: str  # accounts/avatars: the key between `cache/` and the id
+    styles: tuple[Style, ...]
+    cacheable: bool = False  # the table knows local rows from remote ones
+    private: bool = False  # Mastodon stores every object of it as private
+
+
+class MediaRow(NamedTuple):
+    """One attachment of one database row. An absent column is None (or False)."""
+
+    id: int
+    file_name: str | None
+    content_type: str | None = None
+    file_size: int | None = None  # bytes of the original, as the database says
+    schema_version: int | None = None  # <attachment>_storage_schema_version
+    remote: bool = False
+    private: bool = False  # its account is suspended, or the attachment is always private
+    var: str | None = None  # site_uploads only
+
+
+class Kind(NamedTuple):
+    """What entries with the same part of the key before and after the id have in common."""
+
+    table: str
+    attachment: str
+    style: str
+    directory: str
+    remote: bool
+    cached: bool  # the canonical key starts with `cache/`
+
+
+class Entry(NamedTuple):
+    """One object that Mastodon will ask for: one line of the manifest.
+
+    `(kind, id, name)` identifies it, and the canonical key is a pure function of the three.
+    """
+
+    kind: Kind
+    id: int
+    name: str  # last segment of the canonical key
+    fallback: str | None  # last segment that other releases used instead
+    optional: bool
+    private: bool
+    size: int | None  # bytes: from the database for originals, exact once done
+
+
+class Claim(NamedTuple):
+    """An entry handed to a worker."""
+
+    entry: Entry
+    attempts: int  # made in earlier runs
+    left_behind: bool  # by a dead run: look at the destination first
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a claim. The only thing that leaves a worker."""
+
+    entry: Entry
+    state: EntryState
+    reason: Reason | None = None
+    size: int | None = None  # bytes that arrived
+    md5: bytes | None = None  # 16 bytes: digest of what arrived
+    etag: str | None = None  # of the destination, where it is no MD5
+    source_key: str | None = None  # where the object lay, if not under its first candidate
+    attempts: int = 1  # made in this run
+    detail: str | None = None  # for people: the last error
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An entry with everything that the manifest knows of it."""
+
+    entry: Entry
+    source_key: str | None  # where the object lay, if not under its first candidate
+    state: EntryState
+    reason: Reason | None
+    attempts: int
+    md5: bytes | None
+    etag: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHeaders:
+    """The headers that travel with an object from source to destination."""
+
+    content_type: str | None = None
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    content_language: str | None = None
+    content_encoding: str | None = None  # never holds `aws-chunked`
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store says of one object."""
+
+    size: int  # bytes
+    etag: str  # without quotes
+    headers: ObjectHeaders = ObjectHeaders()
+    etag_is_md5: bool = False  # 32 hex digits, and not of an object encrypted with a foreign key
+
+    @property
+    def md5(self) -> bytes | None:
+        """The MD5 of the content (16 bytes), if the store told it."""
+        return bytes.fromhex(self.etag) if self.etag_is_md5 else None
+
+
+_HEX_MD5 = re.compile(r"[0-9a-f]{32}\Z", re.IGNORECASE)
+
+
+def looks_like_md5(etag: str) -> bool:
+    """Whether an ETag has the form of an MD5 (a multipart one, `…-3`, has not)."""
+    return _HEX_MD5.match(etag) is not None
