@@ -1,0 +1,24 @@
+"""The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
+
+from mastosync.manifest.connection import Manifest
+from mastosync.manifest.identity import StoreIdentity
+from mastosync.manifest.lock import writer_lock
+from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
+from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
+from mastosync.manifest.work import WorkQueue, reopen_failed
+
+__all__ = [
+    "HIGHEST_ID",
+    "LOWEST_ID",
+    "CountLine",
+    "Manifest",
+    "ManifestReport",
+    "PlanDelta",
+    "PlanWriter",
+    "RunInfo",
+    "SnapshotRecord",
+    "StoreIdentity",
+    "WorkQueue",
+    "reopen_failed",
+    "writer_lock",
+]

@@ -1,0 +1,44 @@
+"""How states, reasons and flags are written in the manifest. A code, once used, keeps its meaning."""
+
+from __future__ import annotations
+
+from mastosync.model import Entry, EntryState, Reason
+
+STATE_CODE: dict[EntryState, int] = {
+    EntryState.PENDING: 0,
+    EntryState.DONE: 1,
+    EntryState.FAILED: 2,
+    EntryState.SKIPPED: 3,
+}
+REASON_CODE: dict[Reason | None, int] = {
+    None: 0,
+    Reason.MISSING: 1,
+    Reason.DENIED: 2,
+    Reason.THROTTLED: 3,
+    Reason.CORRUPT: 4,
+    Reason.NETWORK: 5,
+    Reason.SERVER: 6,
+    Reason.TOO_LARGE: 7,
+    Reason.OPTIONAL_MISSING: 8,
+    Reason.PRIVATE: 9,
+    Reason.EXCLUDED: 10,
+    Reason.GONE: 11,
+}
+STATE_OF: dict[int, EntryState] = {code: state for state, code in STATE_CODE.items()}
+REASON_OF: dict[int, Reason | None] = {code: reason for reason, code in REASON_CODE.items()}
+
+PENDING = STATE_CODE[EntryState.PENDING]
+DONE = STATE_CODE[EntryState.DONE]
+FAILED = STATE_CODE[EntryState.FAILED]
+SKIPPED = STATE_CODE[EntryState.SKIPPED]
+NO_REASON = REASON_CODE[None]
+GONE = REASON_CODE[Reason.GONE]
+KEPT_PRIVATE = REASON_CODE[Reason.PRIVATE]
+
+OPTIONAL_FLAG = 1
+PRIVATE_FLAG = 2
+
+
+def flags_of(entry: Entry) -> int:
+    """The flags column of an entry."""
+    return entry.optional * OPTIONAL_FLAG + entry.private * PRIVATE_FLAG

@@ -1,0 +1,209 @@
+"""Opening a manifest, its transactions, its schema, and the two things every part of it shares.
+
+Those are the kinds (each entry names one by number) and the counters (each change of a state
+changes them in the same transaction).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mastosync.errors import ManifestError
+from mastosync.manifest.schema import APPLICATION_ID, migrate, schema_version
+from mastosync.model import Kind
+
+_BUSY_SECONDS = 5.0
+_CACHE_KIB = 65_536
+
+_SELECT_KINDS = 'SELECT id, "table", attachment, style, directory, remote, cached FROM kinds'
+_INSERT_KIND = 'INSERT INTO kinds ("table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?)'
+_ADD_TO_COUNT = """
+INSERT INTO counts (kind, state, reason, objects, bytes) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET objects = objects + excluded.objects, bytes = bytes + excluded.bytes
+"""
+
+
+class Manifest:
+    """An open manifest. Use as a context manager; one thread owns it."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connection = connection
+        self._kinds: dict[int, Kind] = {}
+        self._kind_ids: dict[Kind, int] = {}
+        self._deltas: dict[tuple[int, int, int], list[int]] = defaultdict(lambda: [0, 0])
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a manifest that a plan has made.
+
+        Raises: ManifestError if there is none, if the file is something else, or is of a newer
+        version.
+        """
+        if not path.exists():
+            raise ManifestError(f"there is no manifest at {path}", hint="run `mastosync plan` first")
+        return cls._connect(path)
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """Open a manifest, or make an empty one. Raises: ManifestError as `open` does."""
+        if not path.parent.is_dir():
+            raise ManifestError(
+                f"the folder of the manifest does not exist: {path.parent}",
+                hint="make it, or name another place with --manifest",
+            )
+        if not path.exists():
+            try:
+                path.touch(mode=0o600)
+            except OSError as error:
+                raise ManifestError(
+                    f"cannot make the manifest {path}: {error.strerror}",
+                    hint="its folder must be writable by you; --manifest names another place",
+                ) from error
+        return cls._connect(path)
+
+    @classmethod
+    def _connect(cls, path: Path) -> Self:
+        with translated(path):
+            connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            try:
+                _prepare(path, connection)
+            except BaseException:
+                connection.close()
+                raise
+            manifest = cls(path, connection)
+            manifest._load_kinds()
+            return manifest
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back; what was not committed is gone."""
+        self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing: states, claims and counters change together.
+
+        Raises: ManifestError when the file cannot be written (disk full, locked, read-only).
+        """
+        with translated(self.path):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self._write_deltas()
+                self.connection.execute("COMMIT")
+            except BaseException:
+                self._deltas.clear()
+                if self.connection.in_transaction:  # a full disk has already rolled back
+                    self.connection.execute("ROLLBACK")
+                self._load_kinds()
+                raise
+
+    def kind_id(self, kind: Kind) -> int:
+        """The number of a kind, given to it when it is first seen (within a transaction)."""
+        number = self._kind_ids.get(kind)
+        if number is None:
+            number = self.connection.execute(_INSERT_KIND, kind).lastrowid
+            assert number is not None  # noqa: S101 - an INSERT has a row id
+            self._kind_ids[kind] = number
+            self._kinds[number] = kind
+        return number
+
+    def kind(self, number: int) -> Kind:
+        """The kind of this number."""
+        return self._kinds[number]
+
+    def kinds(self, types: tuple[str, ...] = ()) -> dict[int, Kind]:
+        """Kinds by number: all, or those of some tables."""
+        return {number: kind for number, kind in self._kinds.items() if not types or kind.table in types}
+
+    def count(self, kind_id: int, state: int, reason: int, objects: int, size_bytes: int) -> None:
+        """Note a change of the counters, written when the transaction ends."""
+        delta = self._deltas[kind_id, state, reason]
+        delta[0] += objects
+        delta[1] += size_bytes
+
+    def _write_deltas(self) -> None:
+        changed = [(*place, *delta) for place, delta in self._deltas.items() if delta != [0, 0]]
+        self.connection.executemany(_ADD_TO_COUNT, changed)
+        self._deltas.clear()
+
+    def _load_kinds(self) -> None:
+        self._kinds = {
+            number: Kind(table, attachment, style, directory, bool(remote), bool(cached))
+            for number, table, attachment, style, directory, remote, cached in self.connection.execute(_SELECT_KINDS)
+        }
+        self._kind_ids = {kind: number for number, kind in self._kinds.items()}
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of this file into a ManifestError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explained(path, error) from error
+
+
+def _explained(path: Path, error: sqlite3.Error) -> ManifestError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    explanation, hint = {
+        sqlite3.SQLITE_FULL: (
+            "the disk is full",
+            "free some space and run the same command again: what was committed is safe",
+        ),
+        sqlite3.SQLITE_IOERR: (
+            "the disk does not take or give its data",
+            "check free space, quota and the disk, then run the same command again: what was committed is safe",
+        ),
+        sqlite3.SQLITE_BUSY: ("it is locked by another process", "wait until a plan or copy on it has ended"),
+        sqlite3.SQLITE_LOCKED: ("it is locked by another process", "wait until a plan or copy on it has ended"),
+        sqlite3.SQLITE_READONLY: ("it is read-only", "the file and its folder must be writable by you"),
+        sqlite3.SQLITE_PERM: ("access is denied", "the file and its folder must be writable by you"),
+        sqlite3.SQLITE_CANTOPEN: (
+            "it cannot be opened",
+            "the file and its folder must exist and be writable by you; --manifest names another place",
+        ),
+        sqlite3.SQLITE_NOTADB: (
+            "it is no SQLite database",
+            "--manifest must name a file made by `mastosync plan`, or one that does not exist yet",
+        ),
+        sqlite3.SQLITE_CORRUPT: (
+            "it is damaged",
+            "restore a copy of it, or plan into a new file and let `copy` go through it",
+        ),
+    }.get(code, (str(error), "see the message of SQLite; --debug shows where it happened"))
+    return ManifestError(f"cannot use the manifest {path}: {explanation}", hint=hint)
+
+
+def _prepare(path: Path, connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA synchronous = FULL")
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if tables and application != APPLICATION_ID:
+        raise ManifestError(
+            f"cannot use the manifest {path}: it is a SQLite database of something else",
+            hint="--manifest must name a file made by `mastosync plan`, or one that does not exist yet",
+        )
+    newest = migrate(connection)
+    if schema_version(connection) > newest:
+        raise ManifestError(
+            f"cannot use the manifest {path}: it was written by a newer mastosync "
+            f"(manifest version {schema_version(connection)}, this one knows {newest})",
+            hint="upgrade mastosync on this machine",
+        )

@@ -1,0 +1,53 @@
+"""A manifest knows its source and its destination, and refuses any other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from mastosync.errors import ManifestError
+from mastosync.manifest.connection import Manifest
+
+_SELECT = "SELECT value FROM meta WHERE name = ?"
+_INSERT = "INSERT INTO meta (name, value) VALUES (?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIdentity:
+    """What makes a store this one and no other. Credentials may change, these may not."""
+
+    endpoint: str
+    bucket: str
+    key_prefix: str
+
+    def __str__(self) -> str:
+        prefix = f", key prefix {self.key_prefix!r}" if self.key_prefix else ""
+        return f"bucket {self.bucket!r} at {self.endpoint}{prefix}"
+
+
+def remembered(manifest: Manifest, role: str) -> StoreIdentity | None:
+    """The source or destination (`role`) this manifest was planned for; None before a plan."""
+    row = manifest.connection.execute(_SELECT, (role,)).fetchone()
+    return StoreIdentity(**json.loads(row[0])) if row else None
+
+
+def remember(manifest: Manifest, source: StoreIdentity, destination: StoreIdentity) -> None:
+    """Bind a new manifest to its stores, within the plan's transaction."""
+    for role, identity in (("source", source), ("destination", destination)):
+        if remembered(manifest, role) is None:
+            manifest.connection.execute(_INSERT, (role, json.dumps(asdict(identity))))
+
+
+def require_same(manifest: Manifest, source: StoreIdentity, destination: StoreIdentity) -> None:
+    """Refuse a manifest of other stores.
+
+    Raises: ManifestError that names both. A manifest that is not bound yet is anybody's.
+    """
+    for role, configured in (("source", source), ("destination", destination)):
+        known = remembered(manifest, role)
+        if known is not None and known != configured:
+            raise ManifestError(
+                f"the manifest {manifest.path} belongs to another {role}: it was planned for {known}, "
+                f"the configuration names {configured}",
+                hint="use the configuration it was planned with, or --manifest with a new file for this migration",
+            )

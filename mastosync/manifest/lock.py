@@ -1,0 +1,59 @@
+"""One writer per manifest: an advisory lock that the operating system releases with its holder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mastosync.errors import ManifestError
+
+
+def lock_path(manifest: Path) -> Path:
+    """The lock file beside a manifest. It stays; only the lock on it counts."""
+    return manifest.with_name(manifest.name + ".lock")
+
+
+@contextmanager
+def writer_lock(manifest: Path, command: str) -> Iterator[None]:
+    """Hold the manifest for one command.
+
+    Raises: ManifestError that says who holds it, or that the folder cannot be written to.
+    """
+    path = lock_path(manifest)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ManifestError(
+            f"cannot write beside the manifest: {path}: {error.strerror}",
+            hint="the manifest's folder must exist and be writable; --manifest names another place",
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ManifestError(
+                f"the manifest {manifest} is in use by {_holder(path)}",
+                hint="wait until it ends, or stop it; a manifest has one writer at a time",
+            ) from error
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
+        holder["since"] = datetime.now(UTC).isoformat(timespec="seconds")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        return f"`mastosync {holder['command']}`, process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another mastosync that has just started"

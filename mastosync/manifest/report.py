@@ -1,0 +1,137 @@
+"""Reading a manifest: counters, runs and lists. None of it writes or needs the writer's lock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mastosync.manifest.codes import OPTIONAL_FLAG, PRIVATE_FLAG, REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.identity import StoreIdentity, remembered
+from mastosync.model import Entry, EntryState, Kind, Reason, Record
+
+_SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects > 0"
+_SELECT_SNAPSHOT = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC LIMIT 1"
+_SELECT_RUN = """
+SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes FROM runs ORDER BY id DESC LIMIT 1
+"""
+_SELECT_ENTRIES = """
+SELECT kind, id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail
+FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CountLine:
+    """Entries of one kind in one state."""
+
+    kind: Kind
+    state: EntryState
+    reason: Reason | None
+    objects: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord:
+    """The last plan."""
+
+    number: int
+    taken_at: datetime
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """The last run of `copy`. Times are seconds since the epoch."""
+
+    started_at: float
+    updated_at: float
+    ended_at: float | None
+    workers: int
+    done: int
+    failed: int
+    skipped: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestReport:
+    """Questions to a manifest. Each raises ManifestError if the file cannot be read."""
+
+    manifest: Manifest
+
+    def counts(self) -> list[CountLine]:
+        """Every counter that is not zero: as many lines as kinds and states, never as entries."""
+        with translated(self.manifest.path):
+            rows = self.manifest.connection.execute(_SELECT_COUNTS).fetchall()
+        return [
+            CountLine(self.manifest.kind(kind), STATE_OF[state], REASON_OF[reason], objects, size_bytes)
+            for kind, state, reason, objects, size_bytes in rows
+        ]
+
+    def snapshot(self) -> SnapshotRecord | None:
+        """The last plan; None if there is none."""
+        with translated(self.manifest.path):
+            row = self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone()
+        return SnapshotRecord(row[0], datetime.fromisoformat(row[1]), json.loads(row[2])) if row else None
+
+    def last_run(self) -> RunInfo | None:
+        """The last run of `copy`; None before the first."""
+        with translated(self.manifest.path):
+            row = self.manifest.connection.execute(_SELECT_RUN).fetchone()
+        return RunInfo(*row) if row else None
+
+    def store(self, role: str) -> StoreIdentity | None:
+        """The `source` or `destination` of this manifest."""
+        with translated(self.manifest.path):
+            return remembered(self.manifest, role)
+
+    def iter_records(
+        self,
+        states: tuple[EntryState, ...] = (),
+        types: tuple[str, ...] = (),
+        reasons: tuple[Reason, ...] = (),
+    ) -> Iterator[Record]:
+        """Entries by type and id; an empty filter lets everything through."""
+        conditions, values = "", []
+        if states:
+            conditions += f" AND state IN ({', '.join('?' * len(states))})"
+            values += [STATE_CODE[state] for state in states]
+        if reasons:
+            conditions += f" AND reason IN ({', '.join('?' * len(reasons))})"
+            values += [REASON_CODE[reason] for reason in reasons]
+        few = bool(states) and EntryState.DONE not in states
+        index = "INDEXED BY entries_open" if few else ""
+        if few:
+            conditions += f" AND state <> {STATE_CODE[EntryState.DONE]}"
+        query = _SELECT_ENTRIES.format(index=index, conditions=conditions)
+        with translated(self.manifest.path):
+            for number in self.manifest.kinds(types):
+                for row in self.manifest.connection.execute(query, (number, *values)):
+                    yield self._record(row)
+
+    def _record(self, row: tuple[Any, ...]) -> Record:
+        kind, row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail = row
+        entry = Entry(
+            self.manifest.kind(kind),
+            row_id,
+            name,
+            fallback,
+            bool(flags & OPTIONAL_FLAG),
+            bool(flags & PRIVATE_FLAG),
+            size,
+        )
+        return Record(
+            entry=entry,
+            source_key=source_key,
+            state=STATE_OF[state],
+            reason=REASON_OF[reason],
+            attempts=attempts,
+            md5=md5,
+            etag=etag,
+            detail=detail,
+        )

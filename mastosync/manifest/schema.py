@@ -1,0 +1,46 @@
+"""The manifest's schema and how an older one is brought up to date.
+
+Each file in `migrations/` is one step. A step and its number commit together, so a manifest is
+never between two versions.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib import resources
+
+APPLICATION_ID = 0x4D53594E  # "MSYN": tells `file` and us that a SQLite file is a manifest
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """The number of the last step taken; 0 for an empty file."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection) -> int:
+    """Take the steps that are missing, and return the number of the newest step there is.
+
+    An up-to-date manifest is not written to. Raises: sqlite3.Error.
+    """
+    steps = _steps()
+    for number, script in steps.items():
+        if number > schema_version(connection):
+            _take(connection, number, script)
+    return max(steps)
+
+
+def _steps() -> dict[int, str]:
+    folder = resources.files("mastosync.manifest") / "migrations"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return {int(file.name[:4]): file.read_text(encoding="utf-8") for file in files}
+
+
+def _take(connection: sqlite3.Connection, number: int, script: str) -> None:
+    head = f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
+    try:
+        connection.executescript(f"{head}\n{script}\nPRAGMA user_version = {number}; COMMIT;")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,176 @@
+"""Work: claiming pending entries, recording outcomes, and putting failed entries back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from mastosync.errors import ManifestError
+from mastosync.manifest.codes import (
+    FAILED,
+    NO_REASON,
+    OPTIONAL_FLAG,
+    PENDING,
+    PRIVATE_FLAG,
+    REASON_CODE,
+    STATE_CODE,
+)
+from mastosync.manifest.connection import Manifest
+from mastosync.manifest.identity import StoreIdentity, require_same
+from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
+
+_HAS_PLAN = "SELECT EXISTS (SELECT 1 FROM snapshots)"
+_COLUMNS = "e.kind, e.id, e.name, e.fallback, e.flags, e.size, e.attempts"
+_SELECT_LEFT_BEHIND = f"""
+SELECT {_COLUMNS} FROM claims c JOIN entries e USING (kind, id, name) WHERE e.state = {PENDING}
+"""
+_SELECT_PENDING = f"""
+SELECT {_COLUMNS} FROM entries e INDEXED BY entries_open
+WHERE e.state = {PENDING} AND e.kind = ? AND (e.id, e.name) < (?, ?)
+ORDER BY e.id DESC, e.name DESC LIMIT ?
+"""
+_INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
+_DROP_CLAIM = "DELETE FROM claims WHERE kind = ? AND id = ? AND name = ?"
+_RECORD = """
+UPDATE entries SET state = ?, reason = ?, size = coalesce(?, size), attempts = attempts + ?,
+    md5 = ?, etag = ?, source_key = ?, detail = ?
+WHERE kind = ? AND id = ? AND name = ?
+"""
+_PENDING_COUNTS = f"SELECT kind, objects FROM counts WHERE state = {PENDING} AND objects > 0"
+_FAILED_COUNTS = f"SELECT kind, reason, objects, bytes FROM counts WHERE state = {FAILED} AND objects > 0"
+_REOPEN = f"""
+UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
+WHERE state = {FAILED} AND kind = ? AND reason = ?
+"""
+_START_RUN = "INSERT INTO runs (started_at, updated_at, workers) VALUES (?, ?, ?)"
+_ADD_TO_RUN = """
+UPDATE runs SET updated_at = ?, done = done + ?, failed = failed + ?, skipped = skipped + ?, bytes = bytes + ?
+WHERE id = ?
+"""
+_END_RUN = "UPDATE runs SET updated_at = ?, ended_at = ? WHERE id = ?"
+
+_AFTER_ALL = (2**63 - 1, "\U0010ffff")
+_CHUNK = 2_000
+
+_Row = tuple[int, int, str, str | None, int, int | None, int]
+
+
+@dataclass(slots=True)
+class WorkQueue:
+    """The pending entries of one run of `copy`, in the order of work."""
+
+    manifest: Manifest
+    types: tuple[str, ...] = ()  # tables; empty: all
+    _run: int = field(init=False, default=0)
+
+    def require_plan(self, source: StoreIdentity, destination: StoreIdentity) -> None:
+        """Raises: ManifestError if the manifest has no plan, or one for other stores."""
+        if not self.manifest.connection.execute(_HAS_PLAN).fetchone()[0]:
+            raise ManifestError(
+                f"the manifest {self.manifest.path} has no plan, or one that was cut off",
+                hint="run `mastosync plan` first",
+            )
+        require_same(self.manifest, source, destination)
+
+    def pending(self) -> int:
+        """How many entries are pending, of the types of this run."""
+        chosen = self.manifest.kinds(self.types)
+        return sum(count for kind, count in self.manifest.connection.execute(_PENDING_COUNTS) if kind in chosen)
+
+    def iter_claimable(self) -> Iterator[Claim]:
+        """Everything there is to do: what a dead run left behind first, then what is pending.
+
+        Local rows come before remote ones, whose files could be fetched again; within a kind the
+        newest come first. Nothing is claimed until `commit` says so. Chunks are read whole, so
+        that commits between them disturb nothing.
+        """
+        chosen = self.manifest.kinds(self.types)
+        left_behind = self.manifest.connection.execute(_SELECT_LEFT_BEHIND).fetchall()
+        taken = {row[:3] for row in left_behind}
+        yield from (self._claim(row, left_behind=True) for row in left_behind if row[0] in chosen)
+        having = {kind for kind, _ in self.manifest.connection.execute(_PENDING_COUNTS)}
+        for kind in sorted(having & chosen.keys(), key=lambda number: (chosen[number].remote, number)):
+            place = _AFTER_ALL
+            while rows := self.manifest.connection.execute(_SELECT_PENDING, (kind, *place, _CHUNK)).fetchall():
+                yield from (self._claim(row, left_behind=False) for row in rows if row[:3] not in taken)
+                place = rows[-1][1:3]
+
+    def _claim(self, row: _Row, *, left_behind: bool) -> Claim:
+        kind, row_id, name, fallback, flags, size, attempts = row
+        entry = Entry(
+            kind=self.manifest.kind(kind),
+            id=row_id,
+            name=name,
+            fallback=fallback,
+            optional=bool(flags & OPTIONAL_FLAG),
+            private=bool(flags & PRIVATE_FLAG),
+            size=size,
+        )
+        return Claim(entry, attempts, left_behind)
+
+    def start_run(self, workers: int) -> None:
+        """Open the record of this run."""
+        now = time.time()
+        with self.manifest.transaction() as connection:
+            self._run = connection.execute(_START_RUN, (now, now, workers)).lastrowid or 0
+
+    def end_run(self) -> None:
+        """Close the record of this run."""
+        now = time.time()
+        with self.manifest.transaction() as connection:
+            connection.execute(_END_RUN, (now, now, self._run))
+
+    def commit(
+        self, *, outcomes: Sequence[Outcome] = (), claims: Sequence[Claim] = (), released: Sequence[Claim] = ()
+    ) -> None:
+        """Record outcomes, claim entries and release claims nobody began, in one transaction.
+
+        A claim is in the file before its entry is worked on: whoever finds it later knows that the
+        object may have arrived. Raises: ManifestError, and then nothing has changed.
+        """
+        with self.manifest.transaction() as connection:
+            self._record(outcomes)
+            new = [claim for claim in claims if not claim.left_behind]
+            connection.executemany(_INSERT_CLAIM, [self._place(claim.entry) for claim in new])
+            begun_by_nobody = [claim for claim in released if not claim.left_behind]
+            connection.executemany(_DROP_CLAIM, [self._place(claim.entry) for claim in begun_by_nobody])
+
+    def _record(self, outcomes: Sequence[Outcome]) -> None:
+        tally = dict.fromkeys(EntryState, 0)
+        sent_bytes = 0
+        rows = []
+        for outcome in outcomes:
+            kind, *_ = place = self._place(outcome.entry)
+            state, reason = STATE_CODE[outcome.state], REASON_CODE[outcome.reason]
+            known_bytes = outcome.entry.size or 0
+            size_bytes = known_bytes if outcome.size is None else outcome.size
+            self.manifest.count(kind, PENDING, NO_REASON, -1, -known_bytes)
+            self.manifest.count(kind, state, reason, 1, size_bytes)
+            tally[outcome.state] += 1
+            sent_bytes += size_bytes if outcome.state is EntryState.DONE else 0
+            seen = (outcome.md5, outcome.etag, outcome.source_key, outcome.detail)
+            rows.append((state, reason, outcome.size, outcome.attempts, *seen, *place))
+        connection = self.manifest.connection
+        connection.executemany(_RECORD, rows)
+        connection.executemany(_DROP_CLAIM, [row[-3:] for row in rows])
+        counts = (tally[EntryState.DONE], tally[EntryState.FAILED], tally[EntryState.SKIPPED])
+        connection.execute(_ADD_TO_RUN, (time.time(), *counts, sent_bytes, self._run))
+
+    def _place(self, entry: Entry) -> tuple[int, int, str]:
+        return self.manifest.kind_id(entry.kind), entry.id, entry.name
+
+
+def reopen_failed(manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reason, ...] = ()) -> int:
+    """Put failed entries back to pending, and return how many. Empty: of every type or reason."""
+    chosen = manifest.kinds(types)
+    codes = {REASON_CODE[reason] for reason in reasons}
+    reopened = 0
+    with manifest.transaction() as connection:
+        for kind, reason, objects, size_bytes in connection.execute(_FAILED_COUNTS).fetchall():
+            if kind in chosen and (not codes or reason in codes):
+                connection.execute(_REOPEN, (kind, reason))
+                manifest.count(kind, FAILED, reason, -objects, -size_bytes)
+                manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
+                reopened += objects
+    return reopened

@@ -1,0 +1,127 @@
+"""`ObjectStore`: the contract between the engine and anything that holds objects.
+
+What every method promises:
+
+* **One attempt.** A method makes its request once. Retrying, waiting and slowing down belong to
+  `engine`, in one layer around this contract; an implementation switches its client's own
+  retries off.
+* **One vocabulary of errors.** A failure of one object is an `ObjectError`: `ObjectMissing` only
+  for a true 404 of the key, `ObjectDenied` for 403, `Throttled` with the server's own wait,
+  `NetworkFailure`, `ServerFailure`, `CorruptObject`, `ObjectChanged`, `ObjectRejected`,
+  `ObjectTooLarge`, `AclUnsupported`. What no other object would survive either (bad credentials,
+  no such bucket, a clock that is off) is `StoreUnusable`. Nothing else gets out.
+* **Checked bytes.** Bytes handed out have the announced length and, where the ETag is an MD5,
+  that digest. Bytes handed in are sent with their Content-MD5, so that a store refuses a damaged
+  upload.
+* **Idempotent.** Every method may be called again after any error.
+* **Thread-safe.** Workers share one store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from mastosync.model import ObjectHeaders, ObjectInfo
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedObject:
+    """Answer of `read`: the description, and the bytes unless they are more than asked for."""
+
+    info: ObjectInfo
+    data: bytes | None
+    md5: bytes | None  # of `data`, computed while it was read
+
+
+@dataclass(frozen=True, slots=True)
+class PutOptions:
+    """What goes along with a new object."""
+
+    headers: ObjectHeaders
+    acl: str | None = None  # public-read, private; None: send no ACL
+    storage_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that the store has confirmed."""
+
+    number: int  # from 1
+    etag: str
+    md5: bytes
+
+
+class ObjectStore(Protocol):
+    """One bucket at one endpoint. Keys are full keys, prefix included."""
+
+    @property
+    def name(self) -> str:
+        """For people: role, bucket and endpoint, without credentials."""
+        ...
+
+    @property
+    def endpoint(self) -> str:
+        """What shares one rate limit: stores with equal endpoints are throttled together."""
+        ...
+
+    def check(self) -> None:
+        """Find out whether the bucket can be used.
+
+        Raises: StoreUnusable, saying which of endpoint, credentials or bucket is wrong.
+        """
+        ...
+
+    def head(self, key: str) -> ObjectInfo:
+        """Describe an object without its bytes. Raises: ObjectError, StoreUnusable."""
+        ...
+
+    def read(self, key: str, max_bytes: int) -> FetchedObject:
+        """Fetch an object in one request, unless it is larger than `max_bytes`.
+
+        A larger one is described (`data` is None) and its body left unread: memory stays bounded
+        by the caller's word. Raises: ObjectError, StoreUnusable.
+        """
+        ...
+
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:
+        """Fetch `length` bytes from `start`, of exactly the object that `info` describes.
+
+        Raises: ObjectChanged if another object lies under the key by now; ObjectError.
+        """
+        ...
+
+    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
+        """Store an object whole and return its ETag; on return the store has confirmed it.
+
+        `md5` is the digest of `data`; a store that answers with another one raises CorruptObject.
+        """
+        ...
+
+    def start_multipart(self, key: str, options: PutOptions) -> str:
+        """Begin an upload in parts and return its id. Nothing is visible until it is completed."""
+        ...
+
+    def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:
+        """Store part `number` (from 1); repeating it replaces it."""
+        ...
+
+    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
+        """Make the object visible and return its ETag; on return the store has confirmed it.
+
+        An upload that is unknown by now was completed by an earlier attempt whose answer was
+        lost, or aborted: raises ObjectChanged, and the caller looks or starts again.
+        """
+        ...
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Throw the parts away. An upload that is unknown by now is no error."""
+        ...
+
+    def abort_unfinished(self, key: str) -> int:
+        """Throw away every unfinished upload of this key, and return how many there were."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back. Calling it twice is no error."""
+        ...
