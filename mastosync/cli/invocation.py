@@ -1,0 +1,98 @@
+"""What the global options stand for: configuration, manifest, progress and logs of one run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mastosync.app import App
+from mastosync.cli.logs import logging_to
+from mastosync.cli.signals import heeding_signals
+from mastosync.config import Config, find_config, load_config
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mastosync.progress import ProgressListener
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
+    """The options before the command."""
+
+    config: Path | None
+    manifest: Path | None
+    verbose: int
+    quiet: bool
+    log_file: Path | None
+    log_format: str
+    no_progress: bool
+    debug: bool
+
+
+class Invocation:
+    """One run of one command. Nothing is read before it is asked for."""
+
+    def __init__(self, options: GlobalOptions, environ: Mapping[str, str]) -> None:
+        self.options = options
+        self._environ = environ
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration. Raises: ConfigError."""
+        config = load_config(find_config(self.options.config, self._environ, Path.cwd()), self._environ)
+        for warning in config.warnings:
+            click.echo(f"mastosync: warning: {warning}", err=True)
+        return config
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the manifest lies: the option, the environment, the configuration, or here."""
+        if self.options.manifest is not None:
+            return self.options.manifest
+        named = self._environ.get("MASTOSYNC_MANIFEST")
+        return Path(named) if named else self.config.manifest.path
+
+    @contextmanager
+    def running(self) -> Iterator[App]:
+        """The application for work that takes time: with progress, logs, and signals heeded."""
+        listener = self._listener()
+        stop = StopSignal()
+        with self._logging(listener), heeding_signals(stop, listener):
+            yield App(self.config, self.manifest_path, listener, stop)
+
+    def reading(self) -> App:
+        """The application for a question that only the manifest answers: needs no configuration if it is named."""
+        from mastosync.progress import Silence
+
+        try:
+            config = self.config
+        except ConfigError:
+            if self.options.manifest is None and not self._environ.get("MASTOSYNC_MANIFEST"):
+                raise
+            config = Config()
+        return App(config, self.manifest_path, Silence(), StopSignal())
+
+    def say(self, text: str) -> None:
+        """A result for people, unless they want quiet."""
+        if not self.options.quiet:
+            click.echo(text)
+
+    def _listener(self) -> ProgressListener:
+        from mastosync.progress import Bar, Lines, Silence
+
+        if self.options.quiet or self.options.no_progress:
+            return Silence()
+        return Bar() if sys.stderr.isatty() else Lines()
+
+    @contextmanager
+    def _logging(self, listener: ProgressListener) -> Iterator[None]:
+        with logging_to(self.options.log_file, self.options.log_format, self.options.verbose, listener):
+            yield

@@ -1,0 +1,79 @@
+"""The log of a run: to a file, or to standard error with -v. One event is one line, whatever a key holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mastosync.errors import UsageError
+
+if TYPE_CHECKING:
+    from mastosync.progress import ProgressListener
+
+_ROOT = "mastosync"
+
+
+@contextmanager
+def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressListener) -> Iterator[None]:
+    """Log as asked for, for as long as the block runs. Raises: UsageError if the file cannot be written."""
+    logger = logging.getLogger(_ROOT)
+    level = logging.DEBUG if verbose > 1 else logging.INFO
+    handlers: list[logging.Handler] = []
+    if path is not None:
+        try:
+            path.touch(mode=0o600)
+            handlers.append(logging.FileHandler(path, encoding="utf-8", errors="backslashreplace"))
+        except OSError as error:
+            raise UsageError(f"cannot write the log file {path}: {error.strerror}", hint="name another file") from error
+    if verbose:
+        handlers.append(_ToListener(listener))
+    formatter = _JsonLines() if form == "json" else _TextLines("%(asctime)s %(levelname)s %(message)s")
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        logger.addHandler(handler)
+    logger.setLevel(level if handlers else logging.CRITICAL)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+class _ToListener(logging.Handler):
+    """Shows records without breaking a progress bar."""
+
+    def __init__(self, listener: ProgressListener) -> None:
+        super().__init__()
+        self._listener = listener
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._listener.message(self.format(record))
+
+
+class _TextLines(logging.Formatter):
+    """A record on one line: a line break in a key must not forge another record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+
+
+class _JsonLines(logging.Formatter):
+    """A record as one JSON object: time, level, logger, message, and what it is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        about = getattr(record, "about", {})
+        event = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **about,
+        }
+        return json.dumps(event, ensure_ascii=False)

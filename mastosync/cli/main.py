@@ -1,0 +1,104 @@
+"""The command line: global options, the list of commands, and errors as text and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import click
+
+from mastosync import __version__
+from mastosync.cli.invocation import GlobalOptions, Invocation
+from mastosync.errors import EXIT_CODE_MEANING, ExitCode, MastosyncError
+
+COMMANDS: dict[str, str] = {
+    "init": "Write a configuration file to fill in.",
+    "plan": "Snapshot every key that the database refers to.",
+    "copy": "Work through what is pending.",
+    "status": "Show counts and bytes by state, type and reason.",
+    "retry-failed": "Put failed entries back to pending, and copy them.",
+    "ls": "List entries of the manifest.",
+}
+"""Every command, in the order of a migration, and its line in the help. Its module is loaded when it is run."""
+
+
+class _Commands(click.Group):
+    """Loads a command when it is asked for: start-up does not pay for the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"mastosync.cli.{name}_command"), f"{name}_command")
+        assert isinstance(command, click.Command)  # noqa: S101 - a test walks all of them
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), meaning) for code, meaning in EXIT_CODE_MEANING.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("-c", "--config", type=click.Path(path_type=Path), help="Configuration file.  [default: ./config.ini]")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Manifest file.  [default: ./mastosync.db]")
+@click.option("-v", "--verbose", count=True, help="Say more; twice: everything.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False), help="Append a log to this file.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Form of the log.")
+@click.option("--no-progress", is_flag=True, help="Show no progress.")
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+@click.version_option(__version__, package_name="mastosync", message="mastosync %(version)s")
+@click.pass_context
+def cli(context: click.Context, /, **options: object) -> None:
+    """Move a Mastodon instance's media from one object store to another.
+
+    `plan` asks the database which objects must exist and writes every key into a manifest; `copy` works through it
+    and can be interrupted at any time. The same command goes on where it stopped.
+    """
+    context.obj = Invocation(GlobalOptions(**options), os.environ)  # type: ignore[arg-type] # click has checked them
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line and return the exit code. Every error of ours ends here, as text."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = cli.main(arguments, prog_name="mastosync", standalone_mode=False)
+        return int(result) if isinstance(result, int) else ExitCode.OK
+    except MastosyncError as error:
+        _tell(error.message, error.hint, debug=debug)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        _tell("stopped", "the same command goes on where it stopped", debug=debug)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - the last door
+        _tell(
+            f"unexpected {type(error).__name__}: {error}",
+            "this is a bug: please report it with the output of the same command and --debug; "
+            "what was committed to the manifest is safe",
+            debug=debug,
+        )
+        return ExitCode.BUG
+
+
+def _tell(message: str, hint: str, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"mastosync: {message}", err=True)
+    if hint:
+        click.echo(f"  {hint}", err=True)

@@ -1,0 +1,37 @@
+"""`mastosync plan`."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import click
+
+from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import types_option
+from mastosync.cli.render import render_plan
+from mastosync.engine.planner import PlanOptions, Scope
+
+
+@click.command(name="plan")
+@types_option
+@click.option("--only", type=click.Choice(["local", "remote", "all"]), help="Rows of this server, of others, or all.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many rows of each type.")
+@click.option("--dry-run", is_flag=True, help="Count, and write nothing.")
+@click.pass_obj
+def plan_command(
+    invocation: Invocation, types: tuple[str, ...], only: str | None, limit: int | None, dry_run: bool
+) -> None:
+    """Snapshot every key that the database refers to into the manifest.
+
+    Planning again adds what is new, marks what is gone, and leaves what is done alone. A plan that is cut off leaves
+    nothing behind.
+    """
+    defaults = invocation.config.plan
+    options = PlanOptions(
+        types=types or defaults.types,
+        only=cast("Scope", only or defaults.only),
+        limit=limit or defaults.limit,
+    )
+    with invocation.running() as app:
+        result = app.plan(options, dry_run=dry_run)
+    invocation.say(render_plan(result, None if dry_run else invocation.manifest_path))

@@ -1,0 +1,104 @@
+"""Results as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mastosync.engine.status import Status, Tally
+
+if TYPE_CHECKING:
+    from mastosync.engine.planner import PlanResult
+    from mastosync.progress import CopyProgress
+
+
+def render_plan(result: PlanResult, manifest: Path | None) -> str:
+    """What a plan found; `manifest` is None after a dry run."""
+    head = ("type", "objects", "known bytes") + (("new", "gone") if manifest else ())
+    rows = []
+    for table, delta in [*result.by_table.items(), ("total", result.total())]:
+        row = (table, f"{delta.seen:,}", human_bytes(delta.seen_bytes))
+        again = delta.added + delta.revived + delta.reopened
+        rows.append(row + ((f"{again:,}", f"{delta.gone:,}") if manifest else ()))
+    snapshot = result.snapshot
+    taken = f"snapshot of {snapshot.database} (PostgreSQL {snapshot.server_version}) at {snapshot.taken_at:%F %T} UTC"
+    absent = [table for table in result.by_table if table not in snapshot.tables]
+    notes = [f"not in this database, so empty: {', '.join(absent)}"] if absent else []
+    notes.append(f"next: mastosync copy  (manifest: {manifest})" if manifest else "a dry run: nothing was written")
+    return "\n".join([taken, "", _table(head, rows), "", *notes])
+
+
+def render_copy(progress: CopyProgress, status: Status) -> str:
+    """What one run did, and what that leaves."""
+    rate = progress.finished / max(progress.seconds, 0.001)
+    lines = [
+        f"copied {progress.done:,} objects ({human_bytes(progress.size_bytes)}) in {human_seconds(progress.seconds)}"
+        f" ({rate:,.0f}/s); failed {progress.failed:,}, skipped {progress.skipped:,}, throttled {progress.throttles:,}"
+    ]
+    totals = status.totals
+    lines.append(
+        f"now: {totals.done:,} done, {totals.pending:,} pending, {totals.failed:,} failed, {totals.skipped:,} skipped"
+    )
+    if totals.failed:
+        lines.append("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again")
+    return "\n".join(lines)
+
+
+def render_status(status: Status, manifest: Path) -> str:
+    """The whole status."""
+    head = ("type", "pending", "done", "failed", "skipped", "total", "bytes done")
+    rows = [_tally_row(table, tally) for table, tally in status.by_type.items() if tally.total]
+    rows.append(_tally_row("total", status.totals))
+    lines = [f"manifest     {manifest}"]
+    lines += [f"{role:<12} {name}" for role, name in status.stores.items()]
+    if status.snapshot is not None:
+        lines.append(f"planned      {status.snapshot.taken_at:%F %T} UTC, plan {status.snapshot.number}")
+    lines.append(_run_line(status))
+    lines += ["", _table(head, rows)]
+    if status.reasons:
+        lines += ["", _table(("reason", "entries"), [(name, f"{count:,}") for name, count in status.reasons.items()])]
+    return "\n".join(lines)
+
+
+def human_bytes(count: int) -> str:
+    """Bytes with a binary unit."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
+        value /= 1024
+    return f"{value:,.1f} PiB"
+
+
+def human_seconds(seconds: float) -> str:
+    """A duration: seconds when short, days, hours and minutes when not."""
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def _run_line(status: Status) -> str:
+    if status.run is None:
+        return "last copy    none yet"
+    rate = f"{status.rate:,.0f} objects/s" if status.rate else "no rate yet"
+    if status.running:
+        eta = f", {human_seconds(status.eta_seconds)} to go" if status.eta_seconds is not None else ""
+        return f"copying      {rate}{eta}"
+    return f"last copy    {rate}" + ("" if status.run.ended_at else "; it was cut off")
+
+
+def _tally_row(name: str, tally: Tally) -> tuple[str, ...]:
+    counts = (tally.pending, tally.done, tally.failed, tally.skipped, tally.total)
+    return (name, *(f"{count:,}" for count in counts), human_bytes(tally.bytes_done))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they need to be, the first to the left and numbers to the right."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if not at else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in (head, *rows)
+    )

@@ -1,0 +1,32 @@
+"""`mastosync retry-failed`."""
+
+from __future__ import annotations
+
+import click
+
+from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import failure_reasons_option, types_option, workers_option
+from mastosync.cli.render import render_copy
+from mastosync.engine.copier import CopyOptions
+from mastosync.errors import ExitCode
+from mastosync.model import Reason
+
+
+@click.command(name="retry-failed")
+@types_option
+@failure_reasons_option
+@click.option("--no-copy", is_flag=True, help="Put them back to pending, and copy nothing.")
+@workers_option
+@click.pass_obj
+def retry_failed_command(
+    invocation: Invocation, types: tuple[str, ...], reasons: tuple[str, ...], no_copy: bool, workers: int | None
+) -> ExitCode:
+    """Put failed entries back to pending, and copy what is pending."""
+    options = None if no_copy else CopyOptions(workers=workers or invocation.config.copy.workers)
+    with invocation.running() as app:
+        reopened, progress = app.retry_failed(types, tuple(map(Reason, reasons)), options)
+        status = app.status()
+    invocation.say(f"{reopened:,} failed entries are pending again")
+    if progress is not None:
+        invocation.say(render_copy(progress, status))
+    return ExitCode.INCOMPLETE if status.failed_of(types) and not no_copy else ExitCode.OK

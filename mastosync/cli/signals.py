@@ -1,0 +1,36 @@
+"""Ctrl-C and SIGTERM: once to stop in order, twice to stop at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ExitCode
+
+if TYPE_CHECKING:
+    from mastosync.progress import ProgressListener
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def heeding_signals(stop: StopSignal, listener: ProgressListener) -> Iterator[None]:
+    """Turn signals into a wish to stop, for as long as the block runs."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.requested:
+            os._exit(ExitCode.INTERRUPTED)  # as kill -9 would: the manifest is safe against both
+        stop.request()
+        listener.message("stopping in order; the same signal again stops at once")
+
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

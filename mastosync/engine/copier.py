@@ -1,0 +1,178 @@
+"""Working through what is pending: the loop around `Transfer` that owns the manifest.
+
+One thread, this one, talks to the manifest; a pool of workers moves objects. Between them goes a
+bounded window of claims one way and outcomes the other. Every claim is in the file before a worker
+sees it, and every outcome is in the file within a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from queue import Empty, SimpleQueue
+
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import Interrupted, StoreUnusable
+from mastosync.manifest import WorkQueue
+from mastosync.model import Claim, EntryState, Outcome, Reason
+from mastosync.progress import CopyProgress, ProgressListener
+
+_log = logging.getLogger(__name__)
+
+COMMIT_SECONDS = 0.5  # outcomes wait this long at most, half of what is promised
+COMMIT_OUTCOMES = 1_000
+_WINDOW_AT_MOST = 1_000  # claims beyond those in work: what a dead run leaves to look at
+_POLL_SECONDS = 0.1  # how long a signal may wait for this loop
+
+_OUTAGE_REASONS = frozenset({Reason.NETWORK, Reason.SERVER, Reason.THROTTLED, Reason.DENIED})
+_OUTAGE_AFTER = 64  # failures in a row
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """How one run works."""
+
+    workers: int = 8
+    limit: int | None = None  # entries; None: all
+
+
+@dataclass(slots=True)
+class _Outage:
+    """Tells a store that fails from objects that fail: by failures in a row, with nothing between."""
+
+    in_a_row: int = 0
+    any_success: bool = False
+
+    def note(self, outcome: Outcome) -> None:
+        """Raises: StoreUnusable when going on would only fail entry after entry."""
+        if outcome.state is not EntryState.FAILED or outcome.reason not in _OUTAGE_REASONS:
+            self.in_a_row = 0
+            self.any_success = self.any_success or outcome.state is EntryState.DONE
+            return
+        if outcome.reason is Reason.DENIED and self.any_success:
+            return  # some objects may be closed to us while others are not
+        self.in_a_row += 1
+        if self.in_a_row >= _OUTAGE_AFTER:
+            raise StoreUnusable(
+                f"{self.in_a_row} entries in a row failed, so the store itself seems to: {outcome.detail}",
+                hint="when the store is well again, run `mastosync retry-failed`: it goes on with these and the rest",
+            )
+
+
+@dataclass(slots=True)
+class Copier:
+    """One run of `copy`."""
+
+    queue: WorkQueue
+    transfer: Callable[[Claim], Outcome]
+    options: CopyOptions
+    stop: StopSignal
+    listener: ProgressListener
+    throttles: Callable[[], int] = lambda: 0
+    _running: dict[Future[Outcome], Claim] = field(init=False, default_factory=dict)
+    _finished: SimpleQueue[Future[Outcome]] = field(init=False, default_factory=SimpleQueue)
+    _outcomes: list[Outcome] = field(init=False, default_factory=list)
+    _outage: _Outage = field(init=False, default_factory=_Outage)
+    _fatal: BaseException | None = field(init=False, default=None)
+
+    def run(self) -> CopyProgress:
+        """Copy until nothing is pending, somebody asks to stop, or a store turns out unusable.
+
+        Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
+        """
+        pending = self.queue.pending()
+        progress = CopyProgress(total=min(pending, self.options.limit) if self.options.limit is not None else pending)
+        claimable = self.queue.iter_claimable()
+        work = islice(claimable, self.options.limit)
+        self.listener.started(progress)
+        self.queue.start_run(self.options.workers)
+        pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="copy")
+        try:
+            self._work_through(pool, work, progress)
+            self._wind_down(progress)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.listener.finished(progress)
+        self.queue.end_run()
+        if self._fatal is not None:
+            raise self._fatal
+        if self.stop.requested:
+            raise Interrupted("stopped on request", hint="the same command goes on where this one stopped")
+        return progress
+
+    def _work_through(self, pool: ThreadPoolExecutor, work: Iterator[Claim], progress: CopyProgress) -> None:
+        window = 2 * self.options.workers
+        exhausted = False
+        last_commit = time.monotonic()
+        while not self.stop.requested and self._fatal is None:
+            new: list[Claim] = []
+            if not exhausted and len(self._running) <= window // 2:
+                new = list(islice(work, window - len(self._running)))
+                exhausted = not new
+                if time.monotonic() - last_commit < COMMIT_SECONDS:  # a larger window, fewer commits
+                    window = min(2 * window, _WINDOW_AT_MOST + self.options.workers)
+            due = time.monotonic() - last_commit >= COMMIT_SECONDS or len(self._outcomes) >= COMMIT_OUTCOMES
+            if new or (due and self._outcomes):
+                self._commit(new, progress)
+                last_commit = time.monotonic()
+            for claim in new:
+                self._submit(pool, claim)
+            if exhausted and not self._running:
+                return
+            self._collect(_POLL_SECONDS)
+
+    def _submit(self, pool: ThreadPoolExecutor, claim: Claim) -> None:
+        future = pool.submit(self.transfer, claim)
+        self._running[future] = claim
+        future.add_done_callback(self._finished.put)
+
+    def _collect(self, wait_seconds: float) -> None:
+        """Take in what has finished; wait for the first of it."""
+        with suppress(Empty):
+            self._take_in(self._finished.get(timeout=wait_seconds))
+            while True:
+                self._take_in(self._finished.get_nowait())
+
+    def _take_in(self, future: Future[Outcome]) -> None:
+        claim = self._running.pop(future, None)
+        if claim is None or future.cancelled():
+            return
+        error = future.exception()
+        if isinstance(error, Interrupted):
+            return  # the claim stays: its object may have arrived
+        if error is not None:
+            self._fatal = self._fatal or error
+            return
+        outcome = future.result()
+        self._outcomes.append(outcome)
+        try:
+            self._outage.note(outcome)
+        except StoreUnusable as unusable:
+            self._fatal = self._fatal or unusable
+
+    def _wind_down(self, progress: CopyProgress) -> None:
+        """Give back what nobody has begun, wait for what is in flight, and record it."""
+        released = [claim for future, claim in list(self._running.items()) if future.cancel()]
+        self._running = {future: claim for future, claim in self._running.items() if not future.cancelled()}
+        if self._running and self.stop.requested:
+            self.listener.message(f"stopping: {len(self._running)} objects are in flight; once more stops at once")
+        while self._running:
+            self._collect(_POLL_SECONDS)
+            if self._outcomes:
+                self._commit([], progress)
+        self._commit([], progress, released)
+
+    def _commit(self, claims: list[Claim], progress: CopyProgress, released: list[Claim] | None = None) -> None:
+        self.queue.commit(outcomes=self._outcomes, claims=claims, released=released or ())
+        for outcome in self._outcomes:
+            progress.count(outcome)
+            if outcome.state is EntryState.FAILED:
+                _log.warning("failed (%s): %s", outcome.reason, outcome.detail)
+        self._outcomes.clear()
+        progress.throttles = self.throttles()
+        self.listener.advanced(progress)

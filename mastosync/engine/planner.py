@@ -1,0 +1,130 @@
+"""Planning: from one snapshot of the database to the manifest, table by table, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import Interrupted
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, PlanDelta
+from mastosync.mastodon.paperclip import entries_of
+from mastosync.model import TABLES, Entry
+from mastosync.progress import PlanProgress, ProgressListener
+
+if TYPE_CHECKING:
+    from mastosync.mastodon.database import RowBatch, SnapshotInfo
+
+Scope = Literal["all", "local", "remote"]
+
+
+class SnapshotReader(Protocol):
+    """What a plan needs of the database."""
+
+    def snapshot(self, tables: tuple[str, ...]) -> SnapshotInfo:
+        """Describe the snapshot."""
+        ...
+
+    def estimated_rows(self, table: str) -> int:
+        """About how many rows a table has."""
+        ...
+
+    def iter_rows(self, table: str, *, limit: int | None, only: Scope) -> Iterator[RowBatch]:
+        """Stream a table by ascending id."""
+        ...
+
+
+class EntrySink(Protocol):
+    """Where a plan goes: the manifest, or a counter for a dry run."""
+
+    def merge(
+        self, table: str, after: int, up_to: int, entries: list[Entry], *, remote: bool | None = None
+    ) -> PlanDelta:
+        """Take in everything the snapshot has of a table with ids in (`after`, `up_to`]."""
+        ...
+
+
+class DryRun:
+    """Counts what a plan would hold, and writes nothing."""
+
+    def merge(  # noqa: D102 - see EntrySink
+        self, table: str, after: int, up_to: int, entries: list[Entry], *, remote: bool | None = None
+    ) -> PlanDelta:
+        return PlanDelta(seen=len(entries), seen_bytes=sum(entry.size or 0 for entry in entries))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What to plan."""
+
+    types: tuple[str, ...] = TABLES
+    only: Scope = "all"
+    limit: int | None = None  # rows of each table; None: all
+
+    def as_details(self) -> dict[str, Any]:
+        """For the record of the snapshot."""
+        return {"types": list(self.types), "only": self.only, "limit": self.limit}
+
+
+@dataclass(slots=True)
+class PlanResult:
+    """What a plan found and changed."""
+
+    snapshot: SnapshotInfo
+    by_table: dict[str, PlanDelta] = field(default_factory=dict)
+
+    def total(self) -> PlanDelta:
+        """All tables together."""
+        total = PlanDelta()
+        for delta in self.by_table.values():
+            total.add(delta)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Reads a snapshot into a sink."""
+
+    database: SnapshotReader
+    options: PlanOptions
+    stop: StopSignal
+    listener: ProgressListener
+
+    def run(self, sink: EntrySink) -> PlanResult:
+        """Plan every table that was asked for.
+
+        Raises: DatabaseError, ManifestError; Interrupted, and then the sink must forget everything.
+        """
+        result = PlanResult(self.database.snapshot(self.options.types))
+        estimate = sum(self.database.estimated_rows(table) for table in self.options.types)
+        progress = PlanProgress(total=estimate)
+        self.listener.started(progress)
+        try:
+            for table in self.options.types:
+                progress.table = table
+                result.by_table[table] = self._plan_table(table, sink, progress)
+        finally:
+            self.listener.finished(progress)
+        return result
+
+    def _plan_table(self, table: str, sink: EntrySink, progress: PlanProgress) -> PlanDelta:
+        """Windows follow each other without a gap: what lies between two batches is gone."""
+        remote = {"all": None, "local": False, "remote": True}[self.options.only]
+        total = PlanDelta()
+        after = LOWEST_ID
+        for batch in self.database.iter_rows(table, limit=self.options.limit, only=self.options.only):
+            if self.stop.requested:
+                raise Interrupted(
+                    "the plan was stopped before it was whole: nothing of it was kept",
+                    hint="run `mastosync plan` again",
+                )
+            entries = [entry for spec, media in batch.rows for row in media for entry in entries_of(spec, row)]
+            total.add(sink.merge(table, after, batch.last_id, entries, remote=remote))
+            after = batch.last_id
+            progress.rows += max((len(media) for _, media in batch.rows), default=0)
+            progress.entries += len(entries)
+            self.listener.advanced(progress)
+        if self.options.limit is None:  # a limited read says nothing of the ids after it
+            total.add(sink.merge(table, after, HIGHEST_ID, [], remote=remote))
+        return total

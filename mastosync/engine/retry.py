@@ -1,0 +1,164 @@
+"""The one retry layer: a store with patience around it.
+
+A request that fails in a way that may pass is repeated after a growing, jittered wait, a bounded
+number of times. A throttled one costs no attempt: it waits at the endpoint's limiter like everybody
+else, until its budget of time is used up. Every wait ends when somebody asks to stop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ObjectError, Throttled
+from mastosync.model import ObjectInfo
+from mastosync.store.base import FetchedObject, ObjectStore, Part, PutOptions
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How much patience one request is given."""
+
+    max_attempts: int = 5
+    throttle_budget_seconds: float = 900.0
+    first_wait_seconds: float = 0.5
+    longest_wait_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What all requests to one store share."""
+
+    store: ObjectStore
+    limiter: EndpointLimiter
+    policy: RetryPolicy
+    stop: StopSignal
+
+
+class PatientStore:
+    """A store behind its gate: the same contract, repeated within the policy.
+
+    One is made for each entry, so that `retries` tells what that entry cost.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.name = gate.store.name
+        self.endpoint = gate.store.endpoint
+        self.retries = 0
+
+    def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
+        self._patiently(self._gate.store.check)
+
+    def head(self, key: str) -> ObjectInfo:  # noqa: D102
+        return self._patiently(self._gate.store.head, key)
+
+    def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
+        return self._patiently(self._gate.store.read, key, max_bytes)
+
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:  # noqa: D102
+        return self._patiently(self._gate.store.read_range, key, info, start, length)
+
+    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
+        return self._patiently(self._gate.store.write, key, data, md5, options)
+
+    def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
+        return self._patiently(self._gate.store.start_multipart, key, options)
+
+    def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:  # noqa: D102
+        return self._patiently(self._gate.store.write_part, key, upload_id, number, data, md5)
+
+    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
+        return self._patiently(self._gate.store.complete_multipart, key, upload_id, parts)
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
+        self._patiently(self._gate.store.abort_multipart, key, upload_id)
+
+    def abort_unfinished(self, key: str) -> int:  # noqa: D102
+        return self._patiently(self._gate.store.abort_unfinished, key)
+
+    def close(self) -> None:  # noqa: D102
+        self._gate.store.close()
+
+    def _patiently(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Most requests succeed at once and never meet the policy: that keeps them cheap."""
+        try:
+            return self._once(request, *args, **kwargs)
+        except ObjectError as error:
+            if not error.transient:
+                raise
+            first_failure: ObjectError | None = error
+
+        def attempt() -> T:
+            nonlocal first_failure
+            if first_failure is not None:
+                failure, first_failure = first_failure, None
+                raise failure
+            self.retries += 1
+            return self._once(request, *args, **kwargs)
+
+        policy = self._gate.policy
+        patience = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=_Budget(policy),
+            wait=_WaitUnlessThrottled(policy),
+            sleep=self._gate.stop.sleep,
+            reraise=True,
+        )
+        return patience(attempt)
+
+    def _once(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        limiter = self._gate.limiter
+        limiter.wait()
+        try:
+            answer = request(*args, **kwargs)
+        except Throttled as error:
+            limiter.throttled(error.retry_after_seconds)
+            raise
+        limiter.succeeded()
+        return answer
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, ObjectError) and error.transient
+
+
+class _Budget:
+    """Tenacity's `stop`: attempts for failures, time for throttles."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._failures = 0
+        self._throttled_since: float | None = None
+
+    def __call__(self, state: RetryCallState) -> bool:
+        if isinstance(_failure_of(state), Throttled):
+            now = time.monotonic()
+            if self._throttled_since is None:
+                self._throttled_since = now
+            return now - self._throttled_since >= self._policy.throttle_budget_seconds
+        self._failures += 1
+        return self._failures >= self._policy.max_attempts
+
+
+class _WaitUnlessThrottled:
+    """Tenacity's `wait`: the limiter makes throttled requests wait, and everybody with them."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._growing = wait_random_exponential(multiplier=policy.first_wait_seconds, max=policy.longest_wait_seconds)
+
+    def __call__(self, state: RetryCallState) -> float:
+        return 0.0 if isinstance(_failure_of(state), Throttled) else self._growing(state)
+
+
+def _failure_of(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

@@ -1,0 +1,28 @@
+"""The wish to stop: set by a signal, heeded by every wait."""
+
+from __future__ import annotations
+
+import threading
+
+from mastosync.errors import Interrupted
+
+
+class StopSignal:
+    """Set once, from any thread or a signal handler."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def request(self) -> None:
+        """Ask everybody to stop after what they are doing."""
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether somebody asked."""
+        return self._event.is_set()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless asked to stop. Raises: Interrupted."""
+        if seconds > 0 and self._event.wait(seconds):
+            raise Interrupted("stopped while waiting")

@@ -1,0 +1,165 @@
+"""Progress: what long work tells whoever listens, and the three who do.
+
+Counting is here once; a bar on a terminal, a line a second without one, and silence only show it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Never, Protocol, TextIO
+
+from tqdm import tqdm
+
+from mastosync.model import EntryState, Outcome
+
+_LINE_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class CopyProgress:
+    """What one run has done so far, in entries; bytes are those of done entries."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    size_bytes: int = 0
+    throttles: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def finished(self) -> int:
+        """Entries with an outcome."""
+        return self.done + self.failed + self.skipped
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self.started
+
+    def count(self, outcome: Outcome) -> None:
+        """Add one outcome."""
+        if outcome.state is EntryState.DONE:
+            self.done += 1
+            self.size_bytes += outcome.size or 0
+        elif outcome.state is EntryState.FAILED:
+            self.failed += 1
+        else:
+            self.skipped += 1
+
+
+@dataclass(slots=True)
+class PlanProgress:
+    """What a plan has read so far."""
+
+    total: int  # rows, as the database estimates; 0: unknown
+    table: str = ""
+    rows: int = 0
+    entries: int = 0
+
+
+class ProgressListener(Protocol):
+    """Whoever shows progress. Called from one thread, as often as the work likes."""
+
+    def started(self, progress: CopyProgress | PlanProgress) -> None:
+        """Work begins."""
+        ...
+
+    def advanced(self, progress: CopyProgress | PlanProgress) -> None:
+        """The numbers have changed."""
+        ...
+
+    def finished(self, progress: CopyProgress | PlanProgress) -> None:
+        """Work has ended, well or not."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Something a person should read, without breaking the display."""
+        ...
+
+
+class Silence:
+    """Shows nothing."""
+
+    def started(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102 - see ProgressListener
+        ...
+
+    def advanced(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+        ...
+
+    def finished(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+        ...
+
+    def message(self, text: str) -> None:  # noqa: D102
+        ...
+
+
+class Lines:
+    """A line a second, for logs and pipes."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+        self._last = 0.0
+
+    def started(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+        self._last = time.monotonic()
+
+    def advanced(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+        if time.monotonic() - self._last >= _LINE_SECONDS:
+            self._last = time.monotonic()
+            self.message(described(progress))
+
+    def finished(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+        self.message(described(progress))
+
+    def message(self, text: str) -> None:  # noqa: D102
+        print(text, file=self._stream, flush=True)
+
+
+class Bar:
+    """A tqdm bar on a terminal."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+        self._bar: tqdm[Never] | None = None
+
+    def started(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+        unit = "obj" if isinstance(progress, CopyProgress) else "row"
+        self._bar = tqdm(total=progress.total or None, unit=unit, file=self._stream, dynamic_ncols=True, smoothing=0.1)
+
+    def advanced(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+        if self._bar is None:
+            return
+        if isinstance(progress, CopyProgress):
+            speed = tqdm.format_sizeof(progress.size_bytes / max(progress.seconds, 0.001), "B/s", 1024)
+            self._bar.set_postfix_str(
+                f"{speed}, failed {progress.failed}, throttled {progress.throttles}", refresh=False
+            )
+            self._bar.update(progress.finished - self._bar.n)
+        else:
+            self._bar.set_description_str(progress.table, refresh=False)
+            self._bar.set_postfix_str(f"{progress.entries} entries", refresh=False)
+            self._bar.update(progress.rows - self._bar.n)
+
+    def finished(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+        self.advanced(progress)
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def message(self, text: str) -> None:  # noqa: D102
+        tqdm.write(text, file=self._stream)
+
+
+def described(progress: CopyProgress | PlanProgress) -> str:
+    """Progress in one line of plain text."""
+    if isinstance(progress, PlanProgress):
+        return f"plan: {progress.rows} rows read, {progress.entries} entries, at {progress.table or 'the end'}"
+    seconds = max(progress.seconds, 0.001)
+    speed = tqdm.format_sizeof(progress.size_bytes / seconds, "B/s", 1024)
+    return (
+        f"copy: {progress.finished} of {progress.total} objects, {progress.finished / seconds:.1f}/s, {speed}, "
+        f"failed {progress.failed}, skipped {progress.skipped}, throttled {progress.throttles}"
+    )
