@@ -186,12 +186,7 @@ class App:
             yield stack.enter_context(MastodonDatabase(config, via))
 
     def _stores(self) -> tuple[S3Config, S3Config]:
-        from mastosync.config import S3Config
-
-        source, destination = self.config.require_stores()
-        if not (isinstance(source, S3Config) and isinstance(destination, S3Config)):
-            raise ConfigError("a local folder cannot be a store yet")
-        return source, destination
+        return self.config.require_stores()
 
     def _identities(self) -> tuple[StoreIdentity, StoreIdentity]:
         source, destination = map(_identity, self._stores())

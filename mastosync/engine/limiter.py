@@ -96,8 +96,8 @@ class EndpointLimiter:
                 self._rate = max(_LEAST_RATE, self._too_much / 2)
                 self._pauses_in_a_row += 1
                 self._next_slot = 0.0
-                self._paused_until = now + self._own_pause()
-            if retry_after_seconds is not None:
+                self._paused_until = now + (self._own_pause() if retry_after_seconds is None else 0.0)
+            if retry_after_seconds is not None:  # the longest that anybody was asked to wait
                 asked = min(retry_after_seconds, _LONGEST_ASKED_SECONDS)
                 self._paused_until = max(self._paused_until, now + asked)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mastosync.errors import ManifestError
 from mastosync.manifest.codes import (
+    DONE,
     FAILED,
     NO_REASON,
     OPTIONAL_FLAG,
@@ -16,10 +18,11 @@ from mastosync.manifest.codes import (
     REASON_CODE,
     STATE_CODE,
 )
-from mastosync.manifest.connection import Manifest
+from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
 
+_NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
 _HAS_PLAN = "SELECT EXISTS (SELECT 1 FROM snapshots)"
 _COLUMNS = "e.kind, e.id, e.name, e.fallback, e.flags, e.size, e.attempts"
 _SELECT_LEFT_BEHIND = f"""
@@ -27,7 +30,7 @@ SELECT {_COLUMNS} FROM claims c JOIN entries e USING (kind, id, name) WHERE e.st
 """
 _SELECT_PENDING = f"""
 SELECT {_COLUMNS} FROM entries e INDEXED BY entries_open
-WHERE e.state = {PENDING} AND e.kind = ? AND (e.id, e.name) < (?, ?)
+WHERE e.state = {PENDING} AND {_NOT_DONE} AND e.kind = ? AND (e.id, e.name) < (?, ?)
 ORDER BY e.id DESC, e.name DESC LIMIT ?
 """
 _INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
@@ -41,7 +44,7 @@ _PENDING_COUNTS = f"SELECT kind, objects FROM counts WHERE state = {PENDING} AND
 _FAILED_COUNTS = f"SELECT kind, reason, objects, bytes FROM counts WHERE state = {FAILED} AND objects > 0"
 _REOPEN = f"""
 UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
-WHERE state = {FAILED} AND kind = ? AND reason = ?
+WHERE state = {FAILED} AND {_NOT_DONE} AND kind = ? AND reason = ?
 """
 _START_RUN = "INSERT INTO runs (started_at, updated_at, workers) VALUES (?, ?, ?)"
 _ADD_TO_RUN = """
@@ -66,7 +69,7 @@ class WorkQueue:
 
     def require_plan(self, source: StoreIdentity, destination: StoreIdentity) -> None:
         """Raises: ManifestError if the manifest has no plan, or one for other stores."""
-        if not self.manifest.connection.execute(_HAS_PLAN).fetchone()[0]:
+        if not self._rows(_HAS_PLAN)[0][0]:
             raise ManifestError(
                 f"the manifest {self.manifest.path} has no plan, or one that was cut off",
                 hint="run `mastosync plan` first",
@@ -76,7 +79,7 @@ class WorkQueue:
     def pending(self) -> int:
         """How many entries are pending, of the types of this run."""
         chosen = self.manifest.kinds(self.types)
-        return sum(count for kind, count in self.manifest.connection.execute(_PENDING_COUNTS) if kind in chosen)
+        return sum(count for kind, count in self._rows(_PENDING_COUNTS) if kind in chosen)
 
     def iter_claimable(self) -> Iterator[Claim]:
         """Everything there is to do: what a dead run left behind first, then what is pending.
@@ -86,15 +89,19 @@ class WorkQueue:
         that commits between them disturb nothing.
         """
         chosen = self.manifest.kinds(self.types)
-        left_behind = self.manifest.connection.execute(_SELECT_LEFT_BEHIND).fetchall()
+        left_behind = self._rows(_SELECT_LEFT_BEHIND)
         taken = {row[:3] for row in left_behind}
         yield from (self._claim(row, left_behind=True) for row in left_behind if row[0] in chosen)
-        having = {kind for kind, _ in self.manifest.connection.execute(_PENDING_COUNTS)}
+        having = {kind for kind, _ in self._rows(_PENDING_COUNTS)}
         for kind in sorted(having & chosen.keys(), key=lambda number: (chosen[number].remote, number)):
             place = _AFTER_ALL
-            while rows := self.manifest.connection.execute(_SELECT_PENDING, (kind, *place, _CHUNK)).fetchall():
+            while rows := self._rows(_SELECT_PENDING, (kind, *place, _CHUNK)):
                 yield from (self._claim(row, left_behind=False) for row in rows if row[:3] not in taken)
                 place = rows[-1][1:3]
+
+    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+        with translated(self.manifest.path):
+            return self.manifest.connection.execute(query, values).fetchall()
 
     def _claim(self, row: _Row, *, left_behind: bool) -> Claim:
         kind, row_id, name, fallback, flags, size, attempts = row

@@ -1,0 +1,35 @@
+"""INI file and environment in, one frozen and typed `Config` out."""
+
+from mastosync.config.loader import load_config
+from mastosync.config.providers import PROVIDERS, Provider
+from mastosync.config.sample import render_sample
+from mastosync.config.schema import (
+    CeleryConfig,
+    Config,
+    CopyConfig,
+    DatabaseConfig,
+    ManifestConfig,
+    PlanConfig,
+    S3Config,
+    TunnelConfig,
+)
+from mastosync.config.sources import find_config
+from mastosync.config.values import Secret, parse_size
+
+__all__ = [
+    "PROVIDERS",
+    "CeleryConfig",
+    "Config",
+    "CopyConfig",
+    "DatabaseConfig",
+    "ManifestConfig",
+    "PlanConfig",
+    "Provider",
+    "S3Config",
+    "Secret",
+    "TunnelConfig",
+    "find_config",
+    "load_config",
+    "parse_size",
+    "render_sample",
+]

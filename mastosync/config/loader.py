@@ -1,0 +1,117 @@
+"""From text to a `Config`: read every value, refuse what cannot be, and say where it stands."""
+
+from __future__ import annotations
+
+import shlex
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mastosync.config.keys import CHANGE_ME, Key, Section
+from mastosync.config.schema import NO_FILE, Config, S3Config, sections
+from mastosync.config.sources import Said, read_environment, read_file
+from mastosync.config.values import Wrong, to_path
+from mastosync.errors import ConfigError
+
+_ALONE_WORTH_A_START = ("s3.source", "s3.destination", "pg.database")
+
+
+def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration of a file (None: of the environment alone), overridden by the environment.
+
+    What is wrong is refused here; what is missing is refused by `Config.require_…`, when a command needs it.
+    Raises: ConfigError.
+    """
+    said = read_file(path) if path else {}
+    warnings = _readable_by_others(path, said) if path else ()
+    for key, text in read_environment(environ):
+        said.setdefault(key.section, {})[key.name] = text
+    if path is None and said.keys().isdisjoint(_ALONE_WORTH_A_START):
+        raise ConfigError("there is no configuration", hint=f"`mastosync init` writes one. {NO_FILE}")
+    absent = frozenset(sections()) - said.keys()
+    said |= {name: {} for name in absent}
+    if "key_prefix" in said["s3.source"]:
+        said["s3.destination"].setdefault("key_prefix", said["s3.source"]["key_prefix"])
+    built: dict[str, Any] = {
+        section.attribute: section.kind(**_values(section, said[name])) for name, section in sections().items()
+    }
+    config = Config(**built, path=path, absent=absent, warnings=warnings)
+    for problem, hint in _contradictions(config, said):
+        raise ConfigError(f"{path or 'the environment'}: {problem}", hint=hint)
+    return config
+
+
+def _values(section: Section, said: Mapping[str, Said]) -> dict[str, object]:
+    # what `~` is depends on who runs this: such a default is read like any other value
+    paths = {name: to_path(str(key.default)) for name, key in section.keys.items() if isinstance(key.default, Path)}
+    return paths | {name: _value(section.keys[name], text) for name, text in said.items()}
+
+
+def _value(key: Key, said: Said) -> object:
+    form, text = key.info.form, said.text
+    shown = "the value" if form.hidden or "@" in text or len(text) > 60 else repr(text)
+    if text == CHANGE_ME:
+        raise ConfigError(f"{said.origin} is still {CHANGE_ME}", hint="Fill it in, or remove it if it is not needed.")
+    if "\n" in text and not form.multiline:
+        hint = "Write it on one line. In a file, an indented line continues the one above: move it to the left."
+        raise ConfigError(f"{said.origin} spans several lines", hint=hint)
+    try:
+        return form.parse(text)
+    except Wrong as wrong:
+        problem, hint = wrong.message, wrong.hint
+    except ValueError:
+        problem, hint = "", ""
+    # outside of `except`: the first error quotes the text, and would hang on as the context
+    problem = problem or f"{shown} is not {form.allowed}"
+    default = f": the default is {form.show(key.default)}" if key.default not in (None, "") else ""
+    raise ConfigError(f"{said.origin}: {problem}", hint=hint or f"Correct it, or leave it out{default}.")
+
+
+def _readable_by_others(path: Path, said: Mapping[str, Mapping[str, Said]]) -> tuple[str, ...]:
+    mode = path.stat().st_mode
+    secret = any(sections()[section].keys[name].info.form.hidden for section, keys in said.items() for name in keys)
+    if not (secret and mode & (stat.S_IRGRP | stat.S_IROTH)):
+        return ()
+    return (f"{path} holds secrets and can be read by others: chmod 600 {shlex.quote(str(path))}",)
+
+
+def _contradictions(config: Config, given: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:
+    """Each contradiction and what to do about it; `given` holds, for each section, the keys that were said."""
+    yield from _in_store("source", config.source, given)
+    yield from _in_store("destination", config.destination, given)
+    replaced = [name for name in given["pg.database"] if name not in ("url", "connect_timeout_seconds")]
+    if config.database.url and replaced:
+        problem = f"[pg.database] has a url, and also {', '.join(replaced)}"
+        yield problem, "Give either the url or the keys that it replaces."
+
+
+def _in_store(role: str, store: S3Config, given: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:
+    section, keys = f"[s3.{role}]", given[f"s3.{role}"]
+    if (store.access_key is None) != (store.secret_key is None):
+        one, other = ("access_key", "secret_key") if store.access_key else ("secret_key", "access_key")
+        yield f"{section} has {one} without {other}", "Give both, or none for what the AWS tools would use."
+    if store.provider not in (None, "aws") and not store.endpoint_url:
+        yield f"{section} has no endpoint_url, and {store.provider} needs one", "Without it, requests go to Amazon S3."
+    # whoever writes down that the bucket goes into the path means the host name as it stands
+    deliberate = "addressing_style" in keys and store.addressing_style == "path"
+    if not deliberate and (correct := endpoint_without_bucket(store)):
+        yield (
+            f"{section}: the bucket is in the endpoint twice ({store.bucket}, in {store.endpoint_url} and as bucket)",
+            f"Write endpoint_url = {correct}. If the server really has that name, add addressing_style = path.",
+        )
+
+
+def endpoint_without_bucket(store: S3Config) -> str | None:
+    """The endpoint as it should be, where it already holds the bucket that every request adds; else None.
+
+    Every key would answer NoSuchKey there. The bucket may stand before the host or at the end of the path.
+    """
+    if not store.endpoint_url or not store.bucket:
+        return None
+    url, bucket = store.endpoint_url, store.bucket
+    parts = urlsplit(url)
+    if parts.netloc.lower().startswith(f"{bucket.lower()}."):
+        return parts._replace(netloc=parts.netloc[len(bucket) + 1 :]).geturl()
+    return url.removesuffix(f"/{bucket}") if parts.path.endswith(f"/{bucket}") else None

@@ -1,0 +1,87 @@
+"""The sample configuration, written from the declarations in `schema`: it cannot miss or misname a key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from mastosync.config.keys import CHANGE_ME, Key, Section
+from mastosync.config.schema import sections
+from mastosync.errors import ConfigError
+
+_WIDTH = 100
+
+_HEAD = (
+    "Configuration of mastosync.",
+    "",
+    f"Save this as config.ini, replace every {CHANGE_ME}, and try `mastosync plan --dry-run`.",
+    "",
+    "A key behind a # is at its default: remove the # to change it. A value ends with its line and is taken as it"
+    " stands; %, ;, # and quotes are ordinary characters in it. An empty value is the same as none, except where"
+    " the key says otherwise.",
+    "",
+    "This file holds secrets: chmod 600 config.ini. Or keep them elsewhere: the environment wins over this file, and"
+    " has a variable for every key. That of secret_key in [s3.source] is MASTOSYNC_S3_SOURCE_SECRET_KEY;"
+    " MASTOSYNC_S3_SOURCE_SECRET_KEY_FILE names a file that holds the value instead.",
+)
+
+
+def render_sample(values: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """The text of a configuration file that explains every key.
+
+    `values` (section → key → text) are filled in, and the other keys of their sections left at the defaults;
+    a section without values is as in the sample.
+    Raises: ConfigError for a value that a line cannot hold; ValueError for a key that does not exist.
+    """
+    values = values or {}
+    for name, texts in values.items():
+        if name not in sections() or texts.keys() - sections()[name].keys.keys():
+            raise ValueError(f"an unknown section {name}, or an unknown key among {', '.join(texts)}")
+    lines = [line for text in _HEAD for line in _comment(text)]
+    first_of_kind: dict[type[object], str] = {}
+    for name, section in sections().items():
+        lines += _section(section, values.get(name), first_of_kind.setdefault(section.kind, name))
+    return "\n".join(lines) + "\n"
+
+
+def _section(section: Section, texts: Mapping[str, str] | None, explained_in: str) -> Iterator[str]:
+    yield from ("", "", f"[{section.name}]", *_comment(section.intro))
+    keys = list(section.keys.values())
+    known = [key for key in keys if explained_in != section.name and key.info.only is None]
+    if known:
+        yield from ("", *_comment(f"These are explained in [{explained_in}]."))
+        yield from (_line(key, texts) for key in known)
+    for key in keys[len(known) :]:
+        yield from ("", *_comment(_explanation(key)), _line(key, texts))
+
+
+def _explanation(key: Key) -> str:
+    form = key.info.form
+    if form.evident or not form.allowed:
+        return key.info.meaning
+    return f"{key.info.meaning} {form.allowed[0].upper()}{form.allowed[1:]}."
+
+
+def _line(key: Key, texts: Mapping[str, str] | None) -> str:
+    if texts and key.name in texts:
+        text = texts[key.name]
+        if text != text.strip() or "\n" in text or "\r" in text:
+            raise ConfigError(
+                f"[{key.section}] {key.name} does not fit on a line of a file (spaces around it, or a line break)",
+                hint=f"Leave it out of the file and give it by {key.variable}.",
+            )
+        return f"{key.name} = {text}".rstrip()
+    if key.info.sample == CHANGE_ME:
+        return f"# {key.name} =" if texts else f"{key.name} = {CHANGE_ME}"
+    default = "" if key.default is None else key.info.form.show(key.default)
+    return f"# {key.name} = {key.info.sample or default}".rstrip()
+
+
+def _comment(text: str) -> Iterator[str]:
+    """The text as comment lines; not `textwrap`, which breaks words at hyphens and imports more than this."""
+    line = "#"
+    for word in text.split():
+        if len(line) + len(word) >= _WIDTH:
+            yield line
+            line = "#"
+        line += f" {word}"
+    yield line

@@ -1,0 +1,281 @@
+"""Every section and every key: the one place where they are declared.
+
+A key is a field: its type, its default, how it is written and what it means stand together. The loader, the
+check for unknown keys, the environment variables and the sample file are all derived from here, so a new key
+is a new field and nothing else.
+"""
+
+# ruff: noqa: RUF009 - `key` and `section` only wrap `field()`; their defaults are immutable
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section, variable
+from mastosync.config.providers import PROVIDERS, implied
+from mastosync.config.values import (
+    BUCKET,
+    DATABASE_URL,
+    ENDPOINT,
+    HIDDEN_WORD,
+    HOST,
+    PATH,
+    PREFIX,
+    SECRET,
+    SWITCH,
+    TEXT,
+    TYPES,
+    WORD,
+    Secret,
+    choice,
+    seconds,
+    size,
+    whole,
+)
+from mastosync.errors import ConfigError
+from mastosync.model import TABLES
+
+NO_FILE = (
+    "A configuration file is looked for in this order: -c/--config, MASTOSYNC_CONFIG, ./private/$CONFIG_FILE_NAME,"
+    " ./config.ini, ./private/config.ini."
+)
+"""Part of the hint wherever no file was found."""
+
+_MIB = 1024**2
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class S3Config:
+    """A bucket at an S3-compatible store. Region and addressing are filled in where none are given."""
+
+    access_key: str | None = key(
+        None,
+        HIDDEN_WORD,
+        "The access key. Remove it together with secret_key to use what the AWS tools would use (their environment"
+        " variables, ~/.aws, the role of the machine).",
+        sample=CHANGE_ME,
+    )
+    secret_key: Secret | None = key(None, SECRET, "The secret key that belongs to it.", sample=CHANGE_ME)
+    session_token: Secret | None = key(None, SECRET, "Goes with temporary credentials only.")
+    endpoint_url: str | None = key(
+        None,
+        ENDPOINT,
+        "The address of the store, without the bucket: https://s3.example.com. Remove it for Amazon S3."
+        " Mastodon calls it S3_ENDPOINT.",
+        sample=CHANGE_ME,
+    )
+    bucket: str | None = key(
+        None, BUCKET, "The name of the bucket alone. Mastodon calls it S3_BUCKET.", sample=CHANGE_ME
+    )
+    provider: str | None = key(
+        None,
+        choice(*PROVIDERS),
+        "Who runs the store. It only fills in region and addressing_style where they are not given, taking the"
+        " region from endpoint_url where the provider writes it there. Leave it out if yours is not listed.",
+    )
+    region: str = key(
+        "", WORD, "Signed into every request. Default: us-east-1, or what the provider has.", sample="us-east-1"
+    )
+    addressing_style: str = key(
+        "",
+        choice("auto", "path", "virtual"),
+        "Where the bucket's name goes: path is https://s3.example.com/bucket, virtual is"
+        " https://bucket.s3.example.com. Default: path where an endpoint_url is given (as in Mastodon), else auto.",
+        sample="path",
+    )
+    key_prefix: str = key(
+        "",
+        PREFIX,
+        "Mastodon's S3_KEY_PREFIX, exactly as it stands there. At the destination: that of the source unless given;"
+        " given and empty, there is none.",
+    )
+    connect_timeout_seconds: float = key(10.0, seconds(0.1), "How long a connection may take to open.")
+    read_timeout_seconds: float = key(60.0, seconds(0.1), "How long the store may stay silent during a request.")
+    acl: str = key(
+        "auto",
+        choice("auto", "public-read", "private", "none"),
+        "What objects are written with. auto: public or private, as each row of the database demands;"
+        " none: no ACL is sent, for stores that know none. Private objects never become public.",
+        only="s3.destination",
+    )
+    cache_control: str | None = key(
+        None,
+        TEXT,
+        "The Cache-Control header for objects that have none at the source, such as"
+        " public, max-age=315576000, immutable. Default: none.",
+        only="s3.destination",
+    )
+    storage_class: str | None = key(
+        None, WORD, "A storage class such as STANDARD_IA. Default: the bucket's own.", only="s3.destination"
+    )
+
+    def __post_init__(self) -> None:
+        """Fill in what the provider and the endpoint imply (the class is frozen for everybody else)."""
+        store = implied(self.provider, self.endpoint_url)
+        object.__setattr__(self, "region", self.region or store.region)
+        object.__setattr__(self, "addressing_style", self.addressing_style or store.addressing_style)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """Mastodon's PostgreSQL. `url`, if given, says everything that the keys before it would."""
+
+    host: str = key("localhost", HOST, "A host name, an address, or the folder of the server's socket.")
+    port: int = key(5432, whole(1, 65535), "The port, also in the name of a socket.")
+    user: str = key("mastodon", TEXT, "A user who may read the tables. Nothing is written.")
+    password: Secret | None = key(
+        None, SECRET, "Its password. Remove the line if the server asks for none.", sample=CHANGE_ME
+    )
+    database: str = key("mastodon_production", TEXT, "The name of the database.")
+    sslmode: str = key(
+        "prefer",
+        choice("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+        "Whether the connection is encrypted and the server's certificate checked, as libpq has it.",
+    )
+    url: Secret | None = key(
+        None,
+        DATABASE_URL,
+        "All of the above in one, as postgresql://user:password@host:port/database. Give either this or those.",
+    )
+    connect_timeout_seconds: int = key(10, whole(1), "How long the connection may take to open.")
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelConfig:
+    """An SSH tunnel to a database that cannot be reached from here."""
+
+    enabled: bool = key(False, SWITCH, "Whether to reach the database through SSH.")
+    ssh_host: str | None = key(None, HOST, "The SSH server. Needed when the tunnel is enabled.")
+    ssh_port: int = key(22, whole(1, 65535), "Its port.")
+    ssh_user: str | None = key(None, WORD, "The user to log in as. Needed when the tunnel is enabled.")
+    ssh_password: Secret | None = key(None, SECRET, "The user's password, where no SSH key is used.")
+    ssh_key: Path | None = key(None, PATH, "A private key file, such as ~/.ssh/id_ed25519.")
+    ssh_key_passphrase: Secret | None = key(
+        None, SECRET, "What the key file is encrypted with. Better given by the environment than here."
+    )
+    known_hosts: Path = key(
+        Path("~/.ssh/known_hosts"),
+        PATH,
+        "The file with the SSH server's public key. An unknown server is refused: connect once by ssh to add it.",
+    )
+    local_host: str = key("127.0.0.1", HOST, "Where the tunnel listens on this machine.")
+    local_port: int = key(0, whole(0, 65535), "Its port there; 0 takes a free one.")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestConfig:
+    """The file that remembers every object."""
+
+    path: Path = key(Path("mastosync.db"), PATH, "Where it lies. It needs a local disk and about 150 bytes an object.")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanConfig:
+    """What a plan takes in."""
+
+    only: str = key("all", choice("all", "local", "remote"), "Objects of this server, of other servers, or all.")
+    types: tuple[str, ...] = key(TABLES, TYPES, "Which tables, separated by commas or spaces.")
+    limit: int | None = key(None, whole(1), "At most so many rows of each table: for a trial. Default: no limit.")
+
+
+@dataclass(frozen=True, slots=True)
+class CopyConfig:
+    """How objects are copied."""
+
+    workers: int = key(8, whole(1), "How many objects are copied at the same time.")
+    max_attempts: int = key(5, whole(1), "How often an object is tried in one run before it counts as failed.")
+    throttle_budget_seconds: float = key(
+        900.0, seconds(0), "How long an object may wait for a store that asks to slow down before it fails."
+    )
+    multipart_threshold: int = key(16 * _MIB, size(1, 5 * _GIB), "Objects larger than this travel in parts.")
+    part_size: int = key(
+        16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Each worker holds one in memory; Storj wants 64MiB."
+    )
+    private_objects: str = key(
+        "skip",
+        choice("skip", "copy"),
+        "What to do with objects that must stay private where the destination has no ACLs. Choose copy only if"
+        " nobody can read the bucket without credentials.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CeleryConfig:
+    """For a cluster of workers, and for files written for the older Celery tool."""
+
+    broker: Secret | None = key(None, SECRET, "The broker's URL, such as redis://localhost:6379/0.")
+    backend: Secret | None = key(None, SECRET, "The URL where results are kept.")
+    concurrency: int | None = key(None, whole(1), "Tasks at the same time on one machine. Default: [copy] workers.")
+    log_level: str = key(
+        "info", choice("debug", "info", "warning", "error", "critical", "fatal"), "How much the workers log."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration. What a command needs of it is asked for by the `require_…` methods."""
+
+    source: S3Config = section(
+        "s3.source", S3Config(), "Where the media lie today. Nothing is ever written or deleted there."
+    )
+    destination: S3Config = section(
+        "s3.destination", S3Config(), "Where they go. The bucket must exist, and the key must be allowed to write."
+    )
+    database: DatabaseConfig = section(
+        "pg.database", DatabaseConfig(), "Mastodon's database, which says what must exist. Only `plan` reads it."
+    )
+    tunnel: TunnelConfig = section(
+        "pg.tunnel", TunnelConfig(), "The way to a database that only an SSH server can reach."
+    )
+    manifest: ManifestConfig = section(
+        "manifest", ManifestConfig(), "One SQLite file remembers every object and what became of it."
+    )
+    plan: PlanConfig = section("plan", PlanConfig(), "What is to be copied; options of `plan` override this.")
+    copy: CopyConfig = section("copy", CopyConfig(), "How it is copied; options of `copy` override this.")
+    celery: CeleryConfig = section(
+        "celery", CeleryConfig(), "Only for clusters. A file of the older Celery tool can be used as it is."
+    )
+    path: Path | None = None  # the file it came from; None: the environment alone
+    absent: frozenset[str] = frozenset()  # sections about which neither file nor environment said anything
+    warnings: tuple[str, ...] = ()  # for the user, one sentence each
+
+    def require_database(self) -> DatabaseConfig:
+        """The database, for a command that reads it.
+
+        Raises: ConfigError if nothing is said about it, or if its tunnel is enabled and misses a key.
+        """
+        if "pg.database" in self.absent:
+            raise self._missing("pg.database", "host")
+        if self.tunnel.enabled:
+            for name in ("ssh_host", "ssh_user"):
+                if not getattr(self.tunnel, name):
+                    raise self._missing("pg.tunnel", name)
+        return self.database
+
+    def require_stores(self) -> tuple[S3Config, S3Config]:
+        """Source and destination, for a command that reads or writes objects.
+
+        Raises: ConfigError if one of them has no bucket.
+        """
+        for name, store in (("s3.source", self.source), ("s3.destination", self.destination)):
+            if not store.bucket:
+                raise self._missing(name, "bucket")
+        return self.source, self.destination
+
+    def _missing(self, section_name: str, name: str) -> ConfigError:
+        hint = f"Add it there, or set {variable(section_name, name)}."
+        if self.path is None:
+            hint = f"Set {variable(section_name, name)}, or write a file with `mastosync init`. {NO_FILE}"
+        return ConfigError(f"{self.path or 'the environment'}: [{section_name}] {name} is missing", hint=hint)
+
+
+@cache
+def sections() -> Mapping[str, Section]:
+    """All sections by name, in the order of the file."""
+    found = [read_section(item) for item in fields(Config) if "section" in item.metadata]
+    return MappingProxyType({section.name: section for section in found})

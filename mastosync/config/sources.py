@@ -1,0 +1,169 @@
+"""Where the text of a value comes from: a file in one of some places, or the environment.
+
+Nothing here knows what a value means. What goes wrong is said with file, line and key; never with the
+content of a line, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from mastosync.config.keys import Key
+from mastosync.config.schema import sections
+from mastosync.config.values import nearest, suggest, to_path
+from mastosync.errors import ConfigError
+
+_PREFIX = "MASTOSYNC_"
+_ALIASES = {"MASTOSYNC_MANIFEST": ("manifest", "path")}  # shorter names that are part of the command line
+
+
+class Said(NamedTuple):
+    """The text given for a key, and where it stood."""
+
+    text: str
+    origin: str
+
+
+def find_config(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """The configuration file to use, or None if there is none.
+
+    `explicit` (-c) wins over `MASTOSYNC_CONFIG`, that over `CONFIG_FILE_NAME` (a file in ./private/), and these
+    over what merely lies there: ./config.ini, then ./private/config.ini. A file that was named must exist; to go
+    on with another one could mean to go on with another server.
+    Raises: ConfigError.
+    """
+    named = (
+        ("-c", str(explicit or "")),
+        ("MASTOSYNC_CONFIG", environ.get("MASTOSYNC_CONFIG")),
+        ("CONFIG_FILE_NAME", f"private/{name}" if (name := environ.get("CONFIG_FILE_NAME")) else None),
+    )
+    for who, name in named:
+        if name:
+            path = cwd / to_path(name)
+            if not _lies_there(path):
+                raise ConfigError(f"{path} does not exist, and {who} names it", hint="Correct the name.")
+            return path
+    return next(filter(_lies_there, (cwd / "config.ini", cwd / "private" / "config.ini")), None)
+
+
+def _lies_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # reading it will tell what is wrong
+    return True
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a UTF-8 file, without a byte order mark. Raises: ConfigError, calling the file `what`."""
+    hint = "Correct the path, or the permissions of the file."
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem, hint = f"is not UTF-8 (byte {error.start})", "Save it as UTF-8."
+    except IsADirectoryError:
+        problem, hint = "is a folder", "Name a file. (Docker makes a folder where a mounted file is missing.)"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    # outside of `except`: a decoding error carries the whole file, and would hang on as the context
+    raise ConfigError(f"{what} {problem}", hint=hint)
+
+
+def read_file(path: Path) -> dict[str, dict[str, Said]]:
+    """What a configuration file says: sections that exist, keys that are known. Raises: ConfigError."""
+    text = read_text(path, str(path))
+    found: dict[str, dict[str, Said]] = {}
+    for section, values in _parse(text, path).items():
+        if section not in sections():
+            hint = suggest(section, tuple(sections()))
+            raise ConfigError(f"{path}: there is no section [{_name(section)}]", hint=hint)
+        for key in values:
+            if key not in sections()[section].keys:
+                raise _unknown_key(path, text, section, key)
+        found[section] = {
+            key: Said(value, f"{path}: [{section}] {key}")
+            for key, value in values.items()
+            if value or sections()[section].keys[key].info.form.empty_counts
+        }
+    return found
+
+
+def _parse(text: str, path: Path) -> dict[str, dict[str, str]]:
+    import configparser  # noqa: PLC0415 - a start without a file does not need it
+
+    parser = configparser.ConfigParser(interpolation=None, default_section="", empty_lines_in_values=False)
+    try:
+        parser.read_string(text)
+    except configparser.DuplicateSectionError as error:
+        line, problem = error.lineno, f"the section [{_name(error.section)}] is there already"
+        hint = "Make one of the two."
+    except configparser.DuplicateOptionError as error:
+        line, problem = error.lineno, f"[{_name(error.section)}] has the key {_name(error.option)} already"
+        hint = "Remove one of the two."
+    except configparser.MissingSectionHeaderError as error:
+        line, problem, hint = error.lineno, "a key before the first section", "Put its [section] above it."
+    except configparser.ParsingError as error:
+        line, problem = next((number for number, _ in error.errors), None), "neither a [section] nor key = value"
+        hint = "A comment starts with #. A value stands on one line."
+    else:
+        return {section: dict(parser.items(section)) for section in parser.sections()}
+    # outside of `except`, and not with the parser's own words: they quote the line, which may be a secret
+    raise ConfigError(f"{path}, line {line}: {problem}", hint=hint)
+
+
+def _name(text: str) -> str:
+    """A name as it may be shown: what does not look like one may be a secret that slipped out of its line."""
+    known = (*sections(), *(key for section in sections().values() for key in section.keys))
+    return text if re.fullmatch("[A-Za-z][A-Za-z_ -]{0,19}", text) or nearest(text, known) else "…"
+
+
+def _unknown_key(path: Path, text: str, section: str, key: str) -> ConfigError:
+    where = f"{path}: [{section}]"
+    if _name(key) != key:
+        starts = (re.split("[=:]", line, maxsplit=1)[0].strip().lower() for line in text.splitlines())
+        line = next((number for number, start in enumerate(starts, 1) if start == key), 0)
+        return ConfigError(f"{where} line {line} holds no known key", hint="A value stands on one line.")
+    owners = [name for name, other in sections().items() if key in other.keys]
+    hint = f"It belongs to [{'], ['.join(owners)}]." if owners else suggest(key, tuple(sections()[section].keys))
+    return ConfigError(f"{where} has no key {key}", hint=hint)
+
+
+def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, Said]]:
+    """What MASTOSYNC_<SECTION>_<KEY> say, or the files that MASTOSYNC_<SECTION>_<KEY>_FILE name.
+
+    Raises: ConfigError for a variable of a known section without such a key, a file that cannot be read, and a
+    key that is given twice.
+    """
+    known = {key.variable: key for section in sections().values() for key in section.keys.values()}
+    aliases = {name: sections()[section].keys[key] for name, (section, key) in _ALIASES.items()}
+    seen: dict[str, str] = {}
+    for name in sorted(name for name in environ if name.startswith(_PREFIX)):
+        text = environ[name]
+        key = known.get(name) or aliases.get(name)
+        if key is None:
+            key = known.get(name.removesuffix("_FILE"))
+            if key is None:
+                _refuse_unknown_variable(name, tuple(known))
+            if key is None or not text:
+                continue
+            # the path is not shown: somebody may have put the secret itself there
+            text = read_text(to_path(text), f"the file that {name} names").rstrip("\r\n")
+        if not text.strip() and not key.info.form.empty_counts:
+            continue
+        if key.variable in seen:
+            raise ConfigError(f"{seen[key.variable]} and {name} are both set", hint="Unset one of them.")
+        seen[key.variable] = name
+        yield key, Said(text, name)
+
+
+def _refuse_unknown_variable(name: str, known: tuple[str, ...]) -> None:
+    for section in sections().values():
+        start = section.variable + "_"
+        if name.startswith(start):
+            own = tuple(other for other in known if other.startswith(start))
+            raise ConfigError(f"{name} is set, but [{section.name}] has no such key", hint=suggest(name, own))

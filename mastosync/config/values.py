@@ -1,0 +1,268 @@
+"""How one value of the configuration is written: what is allowed, how it is read, and how it is shown.
+
+A `Format` serves the loader (read, refuse), the sample file (show) and the error messages (say what is
+allowed), so that the three cannot disagree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NoReturn, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from mastosync.model import TABLES
+
+T = TypeVar("T")
+
+
+class Secret:
+    """A string that is never shown: `repr`, `str` and `format` hide it, and it refuses to be pickled.
+
+    Only `reveal()` gives it away; secrets with equal content are equal.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself: for the client that needs it, for nothing else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled: it would end up in a message or a file")
+
+
+class Wrong(ValueError):
+    """A value that cannot be, said without its place (the loader knows that) and without any secret."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Format(Generic[T]):
+    """How a value is written in a file or in the environment."""
+
+    allowed: str  # completes the sentence "this is not …"; empty: any text is taken
+    parse: Callable[[str], T]  # raises ValueError, or Wrong where it can say more
+    show: Callable[[T], str] = str
+    hidden: bool = False  # never shown: not in repr, not in errors
+    evident: bool = False  # the sample need not say what is allowed
+    multiline: bool = False  # indented lines may continue it
+    empty_counts: bool = False  # an empty value says something; elsewhere it is the same as none
+
+
+def nearest(name: str, known: tuple[str, ...]) -> str:
+    """The known name that `name` was probably meant to be, or an empty string."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for errors: most starts never need it
+
+    by_lower = {each.lower(): each for each in known}
+    return next((by_lower[each] for each in get_close_matches(name.lower(), by_lower, n=1)), "")
+
+
+def suggest(name: str, known: tuple[str, ...]) -> str:
+    """A hint for an unknown name: the nearest known one, or all of them."""
+    near = nearest(name, known)
+    return f"Did you mean {near}?" if near else f"Known are: {', '.join(known)}."
+
+
+def _word(text: str) -> str:
+    if re.search(r"\s", text):
+        raise ValueError
+    return text
+
+
+def _bucket(text: str) -> str:
+    if "/" in text:
+        raise Wrong("a bucket's name holds no slash", "Folders inside the bucket go into key_prefix.")
+    return _word(text)
+
+
+def _host(text: str) -> str:
+    if "://" in text:
+        raise Wrong(
+            "a URL where a host name belongs", "Write the bare host name, the IP address or the socket's folder."
+        )
+    return _word(text)
+
+
+TEXT = Format("", str)
+WORD = Format("one word without spaces", _word, evident=True)
+BUCKET = Format("the name of a bucket", _bucket, evident=True)
+HOST = Format("a host name", _host, evident=True)
+PREFIX = Format("", str, empty_counts=True)
+HIDDEN_WORD = Format("one word without spaces", _word, hidden=True, evident=True)
+SECRET = Format("", Secret, hidden=True)
+
+
+def choice(*names: str) -> Format[str]:
+    """One of some names, in upper or lower case; an unknown one is answered with the nearest."""
+
+    def parse(text: str) -> str:
+        if (name := text.strip().lower()) in names:
+            return name
+        near = nearest(text, names)
+        raise Wrong("", f"Did you mean {near}?" if near else "")
+
+    return Format(f"one of {', '.join(names)}", parse)
+
+
+_SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def _switch(text: str) -> bool:
+    try:
+        return _SWITCH[text.strip().lower()]
+    except KeyError:
+        raise ValueError from None
+
+
+SWITCH = Format("true or false", _switch, show=lambda value: str(value).lower(), evident=True)
+
+_NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
+
+
+def _range(minimum: float, maximum: float | None) -> str:
+    return f"from {minimum} to {maximum}" if maximum is not None else f"of at least {minimum}"
+
+
+def whole(minimum: int, maximum: int | None = None) -> Format[int]:
+    """A whole number, both bounds included."""
+
+    def parse(text: str) -> int:
+        text = text.strip()
+        if not _NUMBER.fullmatch(text) or "." in text:
+            raise ValueError
+        number = int(text)
+        if number < minimum or (maximum is not None and number > maximum):
+            raise ValueError
+        return number
+
+    return Format(f"a whole number {_range(minimum, maximum)}", parse, evident=True)
+
+
+def seconds(minimum: float) -> Format[float]:
+    """Seconds, with a fraction if need be."""
+
+    def parse(text: str) -> float:
+        text = text.strip()
+        if not _NUMBER.fullmatch(text) or float(text) < minimum:
+            raise ValueError
+        return float(text)
+
+    return Format(f"a number of seconds, at least {minimum:g}", parse, show=lambda value: f"{value:g}", evident=True)
+
+
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(?:([kmgt])(ib|b)?|b)?", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `16777216`, `16MiB`, `16M` (both 1024-based) or `16MB` (1000-based). Raises: ValueError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("not a size such as 16MiB, 16MB or 16777216")
+    number, unit, suffix = match[1], (match[2] or "").lower(), (match[3] or "").lower()
+    factor: int = (1000 if suffix == "b" else 1024) ** _POWERS[unit]
+    return int(number) * factor if "." not in number else round(float(number) * factor)
+
+
+def show_size(size_bytes: int) -> str:
+    """The shortest exact way to write a size: 16777216 is `16MiB`."""
+    for unit, power in (("TiB", 4), ("GiB", 3), ("MiB", 2), ("KiB", 1)):
+        if size_bytes and size_bytes % 1024**power == 0:
+            return f"{size_bytes // 1024**power}{unit}"
+    return str(size_bytes)
+
+
+def size(minimum: int, maximum: int) -> Format[int]:
+    """A number of bytes, both bounds included."""
+
+    def parse(text: str) -> int:
+        number = parse_size(text)
+        if not minimum <= number <= maximum:
+            raise ValueError
+        return number
+
+    return Format(f"a size such as 16MiB, from {show_size(minimum)} to {show_size(maximum)}", parse, show=show_size)
+
+
+def to_path(text: str) -> Path:
+    """A path, with `~` expanded."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user, or a container whose user has no home: whoever opens it will say so
+        return Path(text)
+
+
+PATH = Format("", to_path)
+
+
+def _tables(text: str) -> tuple[str, ...]:
+    names = text.replace(",", " ").split()
+    for name in names:
+        if name not in TABLES and name != "all":
+            raise Wrong(f"{name!r} is no type", suggest(name, TABLES))
+    return TABLES if "all" in names or not names else tuple(table for table in TABLES if table in names)
+
+
+TYPES = Format(
+    f"all, or some of {', '.join(TABLES)}",
+    _tables,
+    show=lambda tables: "all" if tables == TABLES else ", ".join(tables),
+    multiline=True,
+)
+
+
+def _split(url: str) -> SplitResult:
+    parts = urlsplit(url)
+    _ = parts.port  # raises ValueError itself
+    return parts
+
+
+def _endpoint(text: str) -> str:
+    if "@" in text:
+        raise Wrong("a user name or password in the URL", "Put them into access_key and secret_key.")
+    if "://" not in text:
+        raise Wrong(f"{text!r} does not start with http:// or https://", f"Write https://{text}")
+    parts = _split(_word(text))
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError
+    return text.rstrip("/")
+
+
+ENDPOINT = Format("the http or https URL of a store, such as https://s3.example.com", _endpoint, evident=True)
+
+
+def _database_url(text: str) -> Secret:
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError
+    return Secret(text)
+
+
+DATABASE_URL = Format("a URL that starts with postgresql://", _database_url, hidden=True, evident=True)

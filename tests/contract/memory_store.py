@@ -1,0 +1,143 @@
+"""An `ObjectStore` in memory, with failures by script: for the engine's tests, held to the same contract."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+
+from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing
+from mastosync.model import ObjectHeaders, ObjectInfo
+from mastosync.store.base import FetchedObject, Part, PutOptions
+
+
+@dataclass
+class StoredObject:
+    data: bytes
+    headers: ObjectHeaders
+    etag: str
+    acl: str | None = None
+    etag_is_md5: bool = True
+
+    @property
+    def info(self) -> ObjectInfo:
+        return ObjectInfo(len(self.data), self.etag, self.headers, etag_is_md5=self.etag_is_md5)
+
+
+@dataclass
+class _Upload:
+    key: str
+    options: PutOptions
+    parts: dict[int, bytes] = field(default_factory=dict)
+
+
+class MemoryStore:
+    """Objects in a dictionary. `fail(method, error, …)` makes the next calls of a method raise, in order."""
+
+    def __init__(self, name: str = "memory") -> None:
+        self.name = f"{name} bucket 'memory' at memory://{name}"
+        self.endpoint = f"memory://{name}"
+        self.objects: dict[str, StoredObject] = {}
+        self.calls: list[tuple[str, str]] = []
+        self._uploads: dict[str, _Upload] = {}
+        self._failures: dict[str, deque[BaseException]] = defaultdict(deque)
+        self._lock = threading.Lock()
+
+    def put(self, key: str, data: bytes, headers: ObjectHeaders | None = None, etag: str | None = None) -> None:
+        """Prepare an object, as if somebody else had stored it."""
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        self.objects[key] = StoredObject(data, headers or ObjectHeaders(), etag or md5, etag_is_md5=etag is None)
+
+    def fail(self, method: str, *errors: BaseException) -> None:
+        self._failures[method].extend(errors)
+
+    def unfinished(self) -> list[str]:
+        return [upload.key for upload in self._uploads.values()]
+
+    def count(self, method: str) -> int:
+        return sum(1 for called, _ in self.calls if called == method)
+
+    def _called(self, method: str, key: str = "") -> None:
+        with self._lock:
+            self.calls.append((method, key))
+            if self._failures[method]:
+                raise self._failures[method].popleft()
+
+    def _object(self, key: str) -> StoredObject:
+        try:
+            return self.objects[key]
+        except KeyError:
+            raise ObjectMissing(f"cannot find {key!r} at {self.name}") from None
+
+    def check(self) -> None:
+        self._called("check")
+
+    def head(self, key: str) -> ObjectInfo:
+        self._called("head", key)
+        return self._object(key).info
+
+    def read(self, key: str, max_bytes: int) -> FetchedObject:
+        self._called("read", key)
+        stored = self._object(key)
+        if len(stored.data) > max_bytes:
+            return FetchedObject(stored.info, data=None, md5=None)
+        return FetchedObject(stored.info, stored.data, hashlib.md5(stored.data, usedforsecurity=False).digest())
+
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:
+        self._called("read_range", key)
+        stored = self._object(key)
+        if stored.etag != info.etag:
+            raise ObjectChanged(f"cannot read {key!r} at {self.name}: it was replaced")
+        return stored.data[start : start + length]
+
+    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
+        self._called("write", key)
+        self._require_md5(key, data, md5)
+        self.objects[key] = StoredObject(data, options.headers, md5.hex(), options.acl)
+        return md5.hex()
+
+    def start_multipart(self, key: str, options: PutOptions) -> str:
+        self._called("start_multipart", key)
+        upload_id = uuid.uuid4().hex
+        self._uploads[upload_id] = _Upload(key, options)
+        return upload_id
+
+    def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:
+        self._called("write_part", key)
+        self._require_md5(key, data, md5)
+        self._upload(key, upload_id).parts[number] = data
+        return Part(number, md5.hex(), md5)
+
+    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
+        self._called("complete_multipart", key)
+        upload = self._upload(key, upload_id)
+        data = b"".join(upload.parts[part.number] for part in parts)
+        digests = hashlib.md5(b"".join(part.md5 for part in parts), usedforsecurity=False).hexdigest()
+        etag = f"{digests}-{len(parts)}"
+        self.objects[key] = StoredObject(data, upload.options.headers, etag, upload.options.acl, etag_is_md5=False)
+        del self._uploads[upload_id]
+        return etag
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:
+        self._called("abort_multipart", key)
+        self._uploads.pop(upload_id, None)
+
+    def abort_unfinished(self, key: str) -> int:
+        self._called("abort_unfinished", key)
+        found = [upload_id for upload_id, upload in self._uploads.items() if upload.key == key]
+        for upload_id in found:
+            del self._uploads[upload_id]
+        return len(found)
+
+    def close(self) -> None: ...
+
+    def _upload(self, key: str, upload_id: str) -> _Upload:
+        if upload_id not in self._uploads:
+            raise ObjectChanged(f"cannot write {key!r} at {self.name}: no such upload")
+        return self._uploads[upload_id]
+
+    def _require_md5(self, key: str, data: bytes, md5: bytes) -> None:
+        if hashlib.md5(data, usedforsecurity=False).digest() != md5:
+            raise CorruptObject(f"cannot write {key!r} at {self.name}: not what Content-MD5 says")

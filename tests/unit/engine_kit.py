@@ -1,0 +1,61 @@
+"""What the engine's tests share: entries, gates and a planned manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.retry import Gate, RetryPolicy
+from mastosync.engine.stop import StopSignal
+from mastosync.engine.transfer import Transfer, TransferOptions
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
+from mastosync.model import Claim, Entry, Kind
+from tests.contract.memory_store import MemoryStore
+
+LOCAL = Kind("accounts", "avatar", "original", "accounts/avatars", remote=False, cached=False)
+REMOTE = Kind("media_attachments", "file", "small", "media_attachments/files", remote=True, cached=True)
+SOURCE = StoreIdentity("memory://old", "memory", "")
+DESTINATION = StoreIdentity("memory://new", "memory", "")
+IMPATIENT = RetryPolicy(
+    max_attempts=3, throttle_budget_seconds=0.2, first_wait_seconds=0.001, longest_wait_seconds=0.01
+)
+
+
+def entry(
+    row_id: int = 1,
+    name: str = "a.png",
+    *,
+    kind: Kind = LOCAL,
+    fallback: str | None = None,
+    optional: bool = False,
+    private: bool = False,
+) -> Entry:
+    return Entry(kind, row_id, name, fallback, optional, private, None)
+
+
+def claim(of: Entry, *, left_behind: bool = False) -> Claim:
+    return Claim(of, attempts=0, left_behind=left_behind)
+
+
+def gate(store: MemoryStore, stop: StopSignal | None = None, policy: RetryPolicy = IMPATIENT) -> Gate:
+    stop = stop or StopSignal()
+    return Gate(store, EndpointLimiter(stop), policy, stop)
+
+
+def transfer(old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None) -> Transfer:
+    return Transfer(gate(old), gate(new), options or TransferOptions())
+
+
+def planned(path: Path, entries: Iterable[Entry]) -> Manifest:
+    """A manifest with a plan of these entries."""
+    manifest = Manifest.create(path)
+    by_table: dict[str, list[Entry]] = {}
+    for each in entries:
+        by_table.setdefault(each.kind.table, []).append(each)
+    with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+        for table, found in by_table.items():
+            writer.merge(table, LOWEST_ID, HIGHEST_ID, found)
+        writer.finish(datetime.now(UTC), {})
+    return manifest

@@ -1,0 +1,192 @@
+"""The loop that owns the manifest, on stores in memory and a manifest on disk."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mastosync.engine.copier import Copier, CopyOptions
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import Interrupted, StoreUnusable
+from mastosync.manifest import Manifest, ManifestReport, WorkQueue
+from mastosync.model import Claim, EntryState, Outcome, Reason
+from mastosync.progress import CopyProgress, Silence
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned, transfer
+
+
+def run(
+    manifest: Manifest,
+    work: Callable[[Claim], Outcome],
+    *,
+    stop: StopSignal | None = None,
+    workers: int = 4,
+    limit: int | None = None,
+) -> CopyProgress:
+    options = CopyOptions(workers=workers, limit=limit)
+    return Copier(WorkQueue(manifest), work, options, stop or StopSignal(), Silence()).run()
+
+
+def states(manifest: Manifest) -> Counter[EntryState]:
+    return Counter(record.state for record in ManifestReport(manifest).iter_records())
+
+
+def claims(manifest: Manifest) -> int:
+    (count,) = manifest.connection.execute("SELECT count(*) FROM claims").fetchone()
+    return int(count)
+
+
+def done(claim: Claim) -> Outcome:
+    return Outcome(claim.entry, EntryState.DONE, size=1, md5=b"\0" * 16)
+
+
+def test_everything_pending_is_copied_and_nothing_twice(tmp_path: Path) -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    entries = [entry(number, kind=LOCAL) for number in range(3_000)]
+    for number in range(3_000):
+        old.put(f"accounts/avatars/000/{number // 1000:03}/{number % 1000:03}/original/a.png", b"%d" % number)
+    with planned(tmp_path / "m.db", entries) as manifest:
+        progress = run(manifest, transfer(old, new))
+        assert (progress.total, progress.done, progress.failed) == (3_000, 3_000, 0)
+        assert states(manifest) == {EntryState.DONE: 3_000}
+        assert claims(manifest) == 0
+    assert {key: stored.data for key, stored in new.objects.items()} == {
+        key: stored.data for key, stored in old.objects.items()
+    }
+    assert new.count("write") == 3_000
+
+
+def test_a_claim_is_in_the_file_before_its_entry_is_worked_on(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry(number) for number in range(50)]) as manifest:
+        seen = []
+
+        def look(claim: Claim) -> Outcome:
+            with Manifest.open(tmp_path / "m.db") as other:
+                place = (claim.entry.id, claim.entry.name)
+                query = "SELECT 1 FROM claims WHERE (id, name) = (?, ?)"
+                seen.append(other.connection.execute(query, place).fetchone())
+            return done(claim)
+
+        run(manifest, look)
+    assert seen == [(1,)] * 50
+
+
+def test_outcomes_are_in_the_file_while_the_run_goes_on(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry(number) for number in range(40)]) as manifest:
+        recorded = threading.Event()
+
+        def wait_for_the_others(claim: Claim) -> Outcome:
+            if claim.entry.id == 39:  # the first to be worked on; it ends only when others are recorded
+                with Manifest.open(tmp_path / "m.db") as other:
+                    for _ in range(200):
+                        if states(other)[EntryState.DONE]:
+                            recorded.set()
+                            break
+                        threading.Event().wait(0.05)
+            return done(claim)
+
+        run(manifest, wait_for_the_others)
+        assert recorded.is_set()
+
+
+def test_local_objects_come_before_remote_ones_and_new_before_old(tmp_path: Path) -> None:
+    entries = [entry(1, kind=REMOTE), entry(2, kind=LOCAL), entry(9, kind=REMOTE), entry(5, kind=LOCAL)]
+    order: list[int] = []
+
+    def note(claim: Claim) -> Outcome:
+        order.append(claim.entry.id)
+        return done(claim)
+
+    with planned(tmp_path / "m.db", entries) as manifest:
+        run(manifest, note, workers=1)
+    assert order == [5, 2, 9, 1]
+
+
+def test_a_limit_ends_the_run_and_leaves_the_rest_pending(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry(number) for number in range(30)]) as manifest:
+        assert run(manifest, done, limit=7).done == 7
+        assert states(manifest) == {EntryState.DONE: 7, EntryState.PENDING: 23}
+        assert claims(manifest) == 0
+
+
+def test_stopping_finishes_what_is_in_flight_and_gives_the_rest_back(tmp_path: Path) -> None:
+    stop = StopSignal()
+    begun = threading.Barrier(4)
+
+    def stop_when_all_are_busy(claim: Claim) -> Outcome:
+        if begun.wait(10) == 0:
+            stop.request()
+        return done(claim)
+
+    with planned(tmp_path / "m.db", [entry(number) for number in range(100)]) as manifest:
+        with pytest.raises(Interrupted) as stopped:
+            run(manifest, stop_when_all_are_busy, stop=stop)
+        assert stopped.value.exit_code == 130
+        found = states(manifest)
+        assert found[EntryState.DONE] % 4 == 0
+        assert found[EntryState.DONE] + found[EntryState.PENDING] == 100
+        assert found[EntryState.DONE] >= 4
+        assert claims(manifest) == 0
+
+
+def test_an_entry_interrupted_in_a_wait_keeps_its_claim(tmp_path: Path) -> None:
+    stop = StopSignal()
+
+    def interrupted(claim: Claim) -> Outcome:
+        stop.request()
+        raise Interrupted("waiting")
+
+    with planned(tmp_path / "m.db", [entry(1)]) as manifest:
+        with pytest.raises(Interrupted):
+            run(manifest, interrupted, stop=stop)
+        assert states(manifest) == {EntryState.PENDING: 1}
+        (left,) = WorkQueue(manifest).iter_claimable()
+        assert left.left_behind
+
+
+def test_an_unusable_store_stops_the_run_and_fails_nothing(tmp_path: Path) -> None:
+    def unusable(claim: Claim) -> Outcome:
+        raise StoreUnusable("the bucket is gone")
+
+    with planned(tmp_path / "m.db", [entry(number) for number in range(500)]) as manifest:
+        with pytest.raises(StoreUnusable, match="bucket is gone"):
+            run(manifest, unusable)
+        assert states(manifest) == {EntryState.PENDING: 500}
+
+
+@pytest.mark.parametrize("reason", [Reason.NETWORK, Reason.SERVER, Reason.THROTTLED, Reason.DENIED])
+def test_failures_in_a_row_are_a_failing_store_and_stop_the_run(tmp_path: Path, reason: Reason) -> None:
+    def failing(claim: Claim) -> Outcome:
+        return Outcome(claim.entry, EntryState.FAILED, reason, detail="connection refused")
+
+    with planned(tmp_path / "m.db", [entry(number) for number in range(1_000)]) as manifest:
+        with pytest.raises(StoreUnusable, match="connection refused"):
+            run(manifest, failing)
+        assert states(manifest)[EntryState.PENDING] > 500
+
+
+@pytest.mark.parametrize("reason", [Reason.MISSING, Reason.CORRUPT, Reason.TOO_LARGE])
+def test_failures_of_objects_do_not_stop_the_run(tmp_path: Path, reason: Reason) -> None:
+    def failing(claim: Claim) -> Outcome:
+        return Outcome(claim.entry, EntryState.FAILED, reason, detail="not there")
+
+    with planned(tmp_path / "m.db", [entry(number) for number in range(300)]) as manifest:
+        assert run(manifest, failing).failed == 300
+
+
+def test_a_bug_in_a_worker_is_not_swallowed_and_loses_no_entry(tmp_path: Path) -> None:
+    def buggy(claim: Claim) -> Outcome:
+        if claim.entry.id == 42:
+            raise ZeroDivisionError
+        return done(claim)
+
+    with planned(tmp_path / "m.db", [entry(number) for number in range(100)]) as manifest:
+        with pytest.raises(ZeroDivisionError):
+            run(manifest, buggy)
+        found = states(manifest)
+        assert found[EntryState.DONE] + found[EntryState.PENDING] == 100
+        assert found[EntryState.PENDING] >= 1

@@ -1,0 +1,255 @@
+"""Any sequence of plans, claims, outcomes, crashes and retries keeps what the manifest promises."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    Manifest,
+    ManifestReport,
+    PlanWriter,
+    StoreIdentity,
+    WorkQueue,
+    reopen_failed,
+)
+from mastosync.model import FAILURE_REASONS, Claim, Entry, EntryState, Kind, Outcome, Reason
+
+SOURCE = StoreIdentity("https://old.example", "media", "")
+DESTINATION = StoreIdentity("https://new.example", "media", "")
+
+LOCAL = Kind("accounts", "avatar", "original", "accounts/avatars", remote=False, cached=False)
+REMOTE = Kind("accounts", "avatar", "original", "accounts/avatars", remote=True, cached=True)
+EMOJI = Kind("custom_emojis", "image", "static", "custom_emojis/images", remote=True, cached=True)
+TABLES = ("accounts", "custom_emojis")
+
+Place = tuple[Kind, int, str]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the manifest must say of one entry."""
+
+    entry: Entry
+    state: EntryState = EntryState.PENDING
+    reason: Reason | None = None
+    claimed: bool = False
+
+
+def place_of(entry: Entry) -> Place:
+    return entry.kind, entry.id, entry.name
+
+
+entries = st.builds(
+    Entry,
+    kind=st.sampled_from([LOCAL, REMOTE, EMOJI]),
+    id=st.integers(-3, 12),
+    name=st.sampled_from(["a.png", "b.png", "ü%.gif"]),
+    fallback=st.sampled_from([None, "a.gif"]),
+    optional=st.booleans(),
+    private=st.booleans(),
+    size=st.one_of(st.none(), st.integers(0, 1000)),
+)
+snapshots = st.lists(entries, max_size=12, unique_by=place_of)
+
+
+class ManifestMachine(RuleBasedStateMachine):
+    """A manifest on disk beside a dictionary that says what it must hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="manifest-"))
+        self.path = self.folder / "mastosync.db"
+        self.expected: dict[Place, Expected] = {}
+        self.planned = False
+        self.in_work: list[Claim] = []
+        self.manifest = Manifest.create(self.path)
+        self.queue: WorkQueue | None = None
+
+    def teardown(self) -> None:
+        assert self.manifest.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        self.manifest.close()
+        shutil.rmtree(self.folder)
+
+    def _plan(self, snapshot: list[Entry], *, only: bool | None, window: int, cut_off: bool) -> None:
+        try:
+            with PlanWriter.transaction(self.manifest, SOURCE, DESTINATION) as writer:
+                for table in TABLES:
+                    after = LOWEST_ID
+                    chosen = [
+                        entry
+                        for entry in sorted(snapshot, key=lambda entry: entry.id)
+                        if entry.kind.table == table and (only is None or entry.kind.remote == only)
+                    ]
+                    while chosen:
+                        up_to = max(entry.id for entry in chosen[:window])
+                        batch = [entry for entry in chosen if entry.id <= up_to]
+                        chosen = [entry for entry in chosen if entry.id > up_to]
+                        writer.merge(table, after, up_to, batch, remote=only)
+                        after = up_to
+                    writer.merge(table, after, HIGHEST_ID, [], remote=only)
+                if cut_off:
+                    raise ConnectionError("the database went away")
+                writer.finish(datetime.now(UTC), {})
+        except ConnectionError:
+            return
+        self._expect_plan(snapshot, only)
+
+    def _expect_plan(self, snapshot: list[Entry], only: bool | None) -> None:
+        self.planned = True
+        wanted = {place_of(entry): entry for entry in snapshot if only is None or entry.kind.remote == only}
+        for place, known in self.expected.items():
+            if only is not None and place[0].remote != only:
+                continue
+            entry = wanted.pop(place, None)
+            gone = known.state is EntryState.SKIPPED and known.reason is Reason.GONE
+            if entry is None:
+                if not gone:
+                    self.expected[place] = replace(known, state=EntryState.SKIPPED, reason=Reason.GONE, claimed=False)
+                continue
+            other_privacy = entry.private != known.entry.private
+            kept = known.entry._replace(private=entry.private, optional=entry.optional)
+            settled = known.state is EntryState.DONE or known.reason is Reason.PRIVATE
+            if gone or (other_privacy and settled):
+                self.expected[place] = Expected(kept)
+            else:
+                self.expected[place] = replace(known, entry=kept)
+        for place, entry in wanted.items():
+            self.expected[place] = Expected(entry)
+        # what is planned while claims are open is worked on by the next run, which looks at them first
+        self.in_work.clear()
+        self.queue = None
+
+    @rule(
+        snapshot=snapshots,
+        window=st.integers(1, 5),
+        only=st.sampled_from([None, True, False]),
+        cut_off=st.booleans(),
+    )
+    def plan(self, snapshot: list[Entry], window: int, only: bool | None, cut_off: bool) -> None:
+        self._plan(snapshot, only=only, window=window, cut_off=cut_off)
+
+    @rule(window=st.integers(1, 5))
+    def plan_the_same_again(self, window: int) -> None:
+        """Nothing changes but what was gone stays gone and what is there stays as it is."""
+        gone = {place for place, known in self.expected.items() if known.reason is Reason.GONE}
+        before = dict(self.expected)
+        self._plan(
+            [known.entry for place, known in before.items() if place not in gone],
+            only=None,
+            window=window,
+            cut_off=False,
+        )
+        assert self.expected == before
+
+    @precondition(lambda self: self.planned)
+    @rule(count=st.integers(1, 6))
+    def claim(self, count: int) -> None:
+        if self.queue is None:
+            self.queue = WorkQueue(self.manifest)
+            self.queue.start_run(4)
+            self.claimable = self.queue.iter_claimable()
+        claims = list(islice(self.claimable, count))
+        for claim in claims:
+            known = self.expected[place_of(claim.entry)]
+            assert known.state is EntryState.PENDING
+            assert claim.left_behind == known.claimed
+            assert claim.entry == known.entry
+            self.expected[place_of(claim.entry)] = replace(known, claimed=True)
+        self.queue.commit(claims=claims)
+        self.in_work += claims
+
+    @precondition(lambda self: self.in_work)
+    @rule(
+        data=st.data(),
+        state=st.sampled_from([EntryState.DONE, EntryState.DONE, EntryState.FAILED, EntryState.SKIPPED]),
+        size=st.integers(0, 5000),
+    )
+    def finish(self, data: st.DataObject, state: EntryState, size: int) -> None:
+        claim = self.in_work.pop(data.draw(st.integers(0, len(self.in_work) - 1)))
+        reason = {
+            EntryState.DONE: None,
+            EntryState.FAILED: data.draw(st.sampled_from(FAILURE_REASONS)),
+            EntryState.SKIPPED: data.draw(st.sampled_from([Reason.PRIVATE, Reason.OPTIONAL_MISSING])),
+        }[state]
+        done = state is EntryState.DONE
+        outcome = Outcome(claim.entry, state, reason, size=size if done else None, md5=b"\1" * 16 if done else None)
+        assert self.queue is not None
+        self.queue.commit(outcomes=[outcome])
+        entry = claim.entry._replace(size=size) if done else claim.entry
+        self.expected[place_of(entry)] = Expected(entry, state, reason)
+
+    @precondition(lambda self: self.in_work)
+    @rule()
+    def release(self) -> None:
+        claim = self.in_work.pop()
+        assert self.queue is not None
+        self.queue.commit(released=[claim])
+        if not claim.left_behind:
+            known = self.expected[place_of(claim.entry)]
+            self.expected[place_of(claim.entry)] = replace(known, claimed=False)
+
+    @rule()
+    def crash(self) -> None:
+        """The process dies: what was committed is there, claims stay behind."""
+        self.manifest.connection.close()
+        self.manifest = Manifest.open(self.path)
+        self.in_work.clear()
+        self.queue = None
+
+    @rule(
+        types=st.sampled_from([(), ("accounts",), ("custom_emojis",)]),
+        reasons=st.lists(st.sampled_from(FAILURE_REASONS), max_size=2, unique=True),
+    )
+    def retry_failed(self, types: tuple[str, ...], reasons: list[Reason]) -> None:
+        self.crash()
+        reopened = 0
+        for place, known in self.expected.items():
+            chosen = (not types or place[0].table in types) and (not reasons or known.reason in reasons)
+            if known.state is EntryState.FAILED and chosen:
+                self.expected[place] = Expected(known.entry)
+                reopened += 1
+        assert reopen_failed(self.manifest, types, tuple(reasons)) == reopened
+
+    @invariant()
+    def entries_are_as_expected(self) -> None:
+        found = {
+            place_of(record.entry): (record.entry, record.state, record.reason)
+            for record in ManifestReport(self.manifest).iter_records()
+        }
+        assert found == {place: (known.entry, known.state, known.reason) for place, known in self.expected.items()}
+
+    @invariant()
+    def counters_agree_with_the_entries(self) -> None:
+        counted: dict[tuple[Kind, EntryState, Reason | None], tuple[int, int]] = {}
+        for known in self.expected.values():
+            where = (known.entry.kind, known.state, known.reason)
+            objects, size = counted.get(where, (0, 0))
+            counted[where] = (objects + 1, size + (known.entry.size or 0))
+        lines = ManifestReport(self.manifest).counts()
+        assert {(line.kind, line.state, line.reason): (line.objects, line.size_bytes) for line in lines} == counted
+
+    @invariant()
+    def only_pending_entries_are_claimed(self) -> None:
+        claimed = {
+            (self.manifest.kind(kind), row_id, name)
+            for kind, row_id, name in self.manifest.connection.execute("SELECT kind, id, name FROM claims")
+        }
+        assert claimed == {place for place, known in self.expected.items() if known.claimed}
+        assert all(self.expected[place].state is EntryState.PENDING for place in claimed)
+
+
+TestManifestMachine = ManifestMachine.TestCase
+TestManifestMachine.settings = settings(
+    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

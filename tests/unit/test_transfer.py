@@ -1,0 +1,287 @@
+"""What a worker does with one claim, on stores in memory."""
+
+from __future__ import annotations
+
+from hashlib import md5
+
+import pytest
+
+from mastosync.engine.retry import RetryPolicy
+from mastosync.engine.stop import StopSignal
+from mastosync.engine.transfer import MIB, AclMode, Transfer, TransferOptions, part_size_for
+from mastosync.errors import (
+    AclUnsupported,
+    CorruptObject,
+    Interrupted,
+    NetworkFailure,
+    ObjectChanged,
+    ObjectDenied,
+    ServerFailure,
+    StoreUnusable,
+    Throttled,
+)
+from mastosync.model import EntryState, ObjectHeaders, Reason
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import REMOTE, claim, entry, gate, transfer
+
+KEY = "accounts/avatars/000/000/001/original/a.png"
+CACHED = "cache/media_attachments/files/000/000/001/small/a.png"
+PLAIN = "media_attachments/files/000/000/001/small/a.png"
+IN_PARTS = TransferOptions(multipart_threshold=10, part_size=4)
+
+
+def stores() -> tuple[MemoryStore, MemoryStore]:
+    return MemoryStore("old"), MemoryStore("new")
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a few bytes: the rounding to whole MiB is `part_size_for`'s own test."""
+    monkeypatch.setattr("mastosync.engine.transfer.part_size_for", lambda size, wanted: wanted)
+
+
+def test_a_fresh_entry_costs_one_read_and_one_write() -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    outcome = transfer(old, new)(claim(entry()))
+    assert (outcome.state, outcome.size, outcome.attempts) == (EntryState.DONE, 5, 1)
+    assert outcome.md5 == md5(b"bytes").digest()
+    assert (old.calls, new.calls) == ([("read", KEY)], [("write", KEY)])
+
+
+def test_headers_travel_and_cache_control_is_filled_in_only_where_it_is_absent() -> None:
+    old, new = stores()
+    headers = ObjectHeaders("image/png", None, "inline", "ja", "gzip", {"a": "b"})
+    old.put(KEY, b"1", headers)
+    options = TransferOptions(cache_control="public, max-age=315576000, immutable")
+    transfer(old, new, options)(claim(entry()))
+    assert new.objects[KEY].headers == ObjectHeaders(
+        "image/png", "public, max-age=315576000, immutable", "inline", "ja", "gzip", {"a": "b"}
+    )
+    old.put(KEY, b"1", ObjectHeaders(cache_control="no-store"))
+    transfer(old, new, options)(claim(entry()))
+    assert new.objects[KEY].headers.cache_control == "no-store"
+
+
+def test_an_object_under_another_candidate_is_stored_under_its_canonical_key() -> None:
+    old, new = stores()
+    old.put(PLAIN, b"old schema")
+    outcome = transfer(old, new)(claim(entry(kind=REMOTE)))
+    assert (outcome.state, outcome.source_key) == (EntryState.DONE, PLAIN)
+    assert list(new.objects) == [CACHED]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ObjectDenied("403"), Reason.DENIED),
+        (ServerFailure("500"), Reason.SERVER),
+        (NetworkFailure("reset"), Reason.NETWORK),
+        (Throttled("503"), Reason.THROTTLED),
+    ],
+)
+def test_only_a_true_404_leads_to_the_next_candidate(error: Exception, reason: Reason) -> None:
+    old, new = stores()
+    old.put(PLAIN, b"must not be taken")
+    old.fail("read", *[error] * 100_000)
+    outcome = transfer(old, new)(claim(entry(kind=REMOTE)))
+    assert (outcome.state, outcome.reason) == (EntryState.FAILED, reason)
+    assert {key for _, key in old.calls} == {CACHED}
+    assert not new.objects
+
+
+def test_a_missing_object_is_a_failure_and_a_missing_optional_one_is_skipped() -> None:
+    old, new = stores()
+    outcome = transfer(old, new)(claim(entry()))
+    assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.MISSING)
+    assert KEY in (outcome.detail or "")
+    outcome = transfer(old, new)(claim(entry(optional=True)))
+    assert (outcome.state, outcome.reason) == (EntryState.SKIPPED, Reason.OPTIONAL_MISSING)
+
+
+def test_failures_that_pass_are_retried_and_counted() -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    old.fail("read", NetworkFailure("reset"), CorruptObject("truncated"))
+    new.fail("write", ServerFailure("500"))
+    outcome = transfer(old, new)(claim(entry()))
+    assert (outcome.state, outcome.attempts) == (EntryState.DONE, 4)
+
+
+def test_bytes_that_stay_damaged_are_never_stored() -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    old.fail("read", *[CorruptObject("MD5 differs")] * 3)
+    outcome = transfer(old, new)(claim(entry()))
+    assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.CORRUPT)
+    assert not new.objects
+
+
+def test_a_large_object_travels_in_parts_and_leaves_no_upload_behind() -> None:
+    old, new = stores()
+    data = bytes(range(23))
+    old.put(KEY, data)
+    outcome = transfer(old, new, IN_PARTS)(claim(entry()))
+    assert (outcome.state, outcome.size, outcome.md5) == (EntryState.DONE, 23, md5(data).digest())
+    assert outcome.etag == new.objects[KEY].etag
+    assert outcome.etag.endswith("-6")
+    assert new.objects[KEY].data == data
+    assert not new.unfinished()
+
+
+def test_a_part_that_keeps_failing_aborts_the_upload() -> None:
+    old, new = stores()
+    old.put(KEY, bytes(23))
+    new.fail("write_part", *[ServerFailure("500")] * 3)
+    outcome = transfer(old, new, IN_PARTS)(claim(entry()))
+    assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.SERVER)
+    assert not new.unfinished()
+    assert not new.objects
+
+
+def test_a_large_object_replaced_while_it_is_read_is_read_again_from_the_start() -> None:
+    old, new = stores()
+    old.put(KEY, bytes(23))
+    old.fail("read_range", ObjectChanged("412"))
+    outcome = transfer(old, new, IN_PARTS)(claim(entry()))
+    assert (outcome.state, outcome.attempts) == (EntryState.DONE, 2)
+    assert new.objects[KEY].data == bytes(23)
+    assert not new.unfinished()
+
+
+def test_a_large_object_whose_etag_is_not_its_md5_after_all_is_corrupt() -> None:
+    old, new = stores()
+    old.put(KEY, bytes(23))
+    old.objects[KEY].etag = "0" * 32
+    outcome = transfer(old, new, IN_PARTS)(claim(entry()))
+    assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.CORRUPT)
+    assert not new.objects
+    assert not new.unfinished()
+
+
+def test_a_claim_left_by_a_dead_run_is_first_looked_for_at_the_destination() -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    new.put(KEY, b"bytes")
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert (outcome.state, outcome.size, outcome.md5) == (EntryState.DONE, 5, md5(b"bytes").digest())
+    assert new.calls == [("head", KEY)]
+    assert old.calls == [("head", KEY)]
+
+
+@pytest.mark.parametrize("there", [None, b"other", b"bytes and more"])
+def test_a_claim_left_by_a_dead_run_is_copied_when_it_did_not_arrive(there: bytes | None) -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    if there is not None:
+        new.put(KEY, there)
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert outcome.state is EntryState.DONE
+    assert new.objects[KEY].data == b"bytes"
+
+
+def test_parts_of_a_dead_run_are_thrown_away() -> None:
+    old, new = stores()
+    old.put(KEY, bytes(23))
+    new.start_multipart(KEY, options=None)  # type: ignore[arg-type] # never completed, so never used
+    outcome = transfer(old, new, IN_PARTS)(claim(entry(), left_behind=True))
+    assert outcome.state is EntryState.DONE
+    assert not new.unfinished()
+
+
+def test_a_lost_answer_to_the_completion_does_not_lose_the_object() -> None:
+    """The retried completion finds no upload any more: the transfer starts again, and ends done."""
+    old, new = stores()
+    old.put(KEY, bytes(23))
+    new.fail("complete_multipart", ObjectChanged("NoSuchUpload"))
+    outcome = transfer(old, new, IN_PARTS)(claim(entry()))
+    assert outcome.state is EntryState.DONE
+    assert new.objects[KEY].data == bytes(23)
+
+
+def test_public_rows_are_written_public_and_private_rows_private() -> None:
+    old, new = stores()
+    old.put(KEY, b"1")
+    transfer(old, new)(claim(entry()))
+    assert new.objects[KEY].acl == "public-read"
+    transfer(old, new)(claim(entry(private=True)))
+    assert new.objects[KEY].acl == "private"
+    transfer(old, new, TransferOptions(acl=AclMode.PRIVATE))(claim(entry()))
+    assert new.objects[KEY].acl == "private"
+    transfer(old, new, TransferOptions(acl=AclMode.NONE))(claim(entry()))
+    assert new.objects[KEY].acl is None
+
+
+def test_where_no_acl_is_sent_private_objects_stay_behind_unless_asked_for() -> None:
+    old, new = stores()
+    old.put(KEY, b"1")
+    outcome = transfer(old, new, TransferOptions(acl=AclMode.NONE))(claim(entry(private=True)))
+    assert (outcome.state, outcome.reason) == (EntryState.SKIPPED, Reason.PRIVATE)
+    assert not old.calls
+    assert not new.calls
+    options = TransferOptions(acl=AclMode.NONE, copy_private_without_acl=True)
+    assert transfer(old, new, options)(claim(entry(private=True))).state is EntryState.DONE
+
+
+def test_auto_finds_out_once_that_a_store_takes_no_acl() -> None:
+    old, new = stores()
+    for number in (1, 2, 3):
+        old.put(KEY.replace("001", f"00{number}"), b"1")
+    new.fail("write", AclUnsupported("AccessControlListNotSupported"))
+    copy = transfer(old, new)
+    assert copy(claim(entry(1))).state is EntryState.DONE
+    assert copy(claim(entry(2))).state is EntryState.DONE
+    outcome = copy(claim(entry(3, private=True)))
+    assert (outcome.state, outcome.reason) == (EntryState.SKIPPED, Reason.PRIVATE)
+    assert new.count("write") == 3
+    assert all(stored.acl is None for stored in new.objects.values())
+
+
+def test_a_private_object_that_meets_a_store_without_acl_first_is_kept_back() -> None:
+    old, new = stores()
+    old.put(KEY, b"1")
+    new.fail("write", AclUnsupported("AccessControlListNotSupported"))
+    outcome = transfer(old, new)(claim(entry(private=True)))
+    assert (outcome.state, outcome.reason) == (EntryState.SKIPPED, Reason.PRIVATE)
+    assert not new.objects
+
+
+def test_a_demanded_acl_that_the_store_refuses_stops_the_run() -> None:
+    old, new = stores()
+    old.put(KEY, b"1")
+    new.fail("write", AclUnsupported("AccessControlListNotSupported"))
+    with pytest.raises(StoreUnusable, match="AccessControlListNotSupported"):
+        transfer(old, new, TransferOptions(acl=AclMode.PUBLIC_READ))(claim(entry()))
+
+
+def test_prefixes_of_source_and_destination_are_their_own() -> None:
+    old, new = stores()
+    old.put(f"was/{KEY}", b"1")
+    options = TransferOptions(source_prefix="was", destination_prefix="will/be")
+    assert transfer(old, new, options)(claim(entry())).source_key is None
+    assert list(new.objects) == [f"will/be/{KEY}"]
+
+
+def test_a_wait_cut_short_raises_so_that_the_claim_stays() -> None:
+    old, new = stores()
+    old.put(KEY, b"1")
+    new.fail("write", *[NetworkFailure("reset")] * 3)
+    stop = StopSignal()
+    stop.request()
+    patient = RetryPolicy(first_wait_seconds=60, longest_wait_seconds=60)
+    with pytest.raises(Interrupted):
+        Transfer(gate(old, stop), gate(new, stop, patient), TransferOptions())(claim(entry()))
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "expected"),
+    [
+        (17 * MIB, 16 * MIB, 16 * MIB),
+        (160_000 * MIB, 16 * MIB, 16 * MIB),
+        (160_001 * MIB, 16 * MIB, 17 * MIB),
+        (5 * 1024 * 1024 * MIB, 16 * MIB, 525 * MIB),
+    ],
+)
+def test_parts_grow_so_that_ten_thousand_suffice(size: int, wanted: int, expected: int) -> None:
+    assert part_size_for(size, wanted) == expected
+    assert -(-size // expected) <= 10_000
