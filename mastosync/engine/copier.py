@@ -20,7 +20,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
 from mastosync.manifest import WorkQueue
 from mastosync.model import Claim, EntryState, Outcome, Reason
-from mastosync.progress import CopyProgress, ProgressListener
+from mastosync.progress import CopyProgress, ProgressListener, described
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ class Copier:
         """
         pending = self.queue.pending()
         progress = CopyProgress(total=min(pending, self.options.limit) if self.options.limit is not None else pending)
+        _log.info("copying %d entries with %d workers", progress.total, self.options.workers)
         claimable = self.queue.iter_claimable()
         work = islice(claimable, self.options.limit)
         self.listener.started(progress)
@@ -98,6 +99,7 @@ class Copier:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             self.listener.finished(progress)
+            _log.info("%s", described(progress))
         self.queue.end_run()
         if self._fatal is not None:
             raise self._fatal
@@ -171,8 +173,6 @@ class Copier:
         self.queue.commit(outcomes=self._outcomes, claims=claims, released=released or ())
         for outcome in self._outcomes:
             progress.count(outcome)
-            if outcome.state is EntryState.FAILED:
-                _log.warning("failed (%s): %s", outcome.reason, outcome.detail)
         self._outcomes.clear()
         progress.throttles = self.throttles()
         self.listener.advanced(progress)

@@ -1,9 +1,12 @@
 """How fast an endpoint may be asked: one limiter an endpoint, shared by every worker.
 
-Nothing is limited until the endpoint throttles. Then everybody pauses for as long as it asked for
-(or a growing time of our own), and goes on at half the rate that was too much. Each second without
-a throttle adds a little (additive increase, multiplicative decrease), and the limit falls away
-once the rate is well above the one that was too much.
+Nothing is limited until the endpoint throttles. Then everybody pauses, for as long as it asked for
+or for a growing time of our own. After each second of work the rate follows what was seen in it:
+the larger the share of throttled requests, the larger the cut (a half at most); a second without
+any adds a tenth. Once the rate is well above the one that was too much, the limit falls away.
+
+So a store with a hard limit is found out within seconds, and one that throttles a few requests by
+chance hardly slows the others down.
 """
 
 from __future__ import annotations
@@ -15,11 +18,14 @@ from dataclasses import dataclass
 
 from mastosync.engine.stop import StopSignal
 
-_FIRST_PAUSE_SECONDS = 0.5
+_FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0  # of our own; a server may ask for more
 _LONGEST_ASKED_SECONDS = 3600.0
+_WINDOW_SECONDS = 1.0  # of work, pauses not counted
 _LEAST_RATE = 1.0  # requests a second
-_INCREASE = 0.05  # of the rate that was too much, each second
+_CUT = 2.5  # times the share of throttled requests
+_LARGEST_CUT = 0.5
+_INCREASE = 0.1  # of the rate that was too much
 _FREE_AGAIN = 1.5  # times the rate that was too much: no limit any more
 
 
@@ -40,14 +46,14 @@ class EndpointLimiter:
         self._lock = threading.Lock()
         self._random = random.Random()  # noqa: S311 - jitter, no secret
         self._rate: float | None = None
-        self._too_much = 0.0  # the rate at the last throttle
+        self._too_much = 0.0  # requests a second, when the endpoint last throttled
         self._next_slot = 0.0
         self._paused_until = 0.0
-        self._pauses_in_a_row = 0
+        self._pauses_in_a_row = 0  # without a success between them
         self._throttles = 0
-        self._window_start = time.monotonic()
-        self._in_window = 0
-        self._measured = 0.0
+        self._window_start = time.monotonic()  # moved on by every pause
+        self._window_requests = 0
+        self._window_throttles = 0
 
     def wait(self) -> None:
         """Return when a request may go out. Raises: Interrupted if asked to stop while waiting."""
@@ -61,50 +67,23 @@ class EndpointLimiter:
             if not paused and time.monotonic() >= self._paused_until:  # no pause has begun meanwhile
                 return
 
-    def _take_slot(self, now: float) -> float:
-        self._measure(now)
-        if self._rate is None:
-            return now
-        begin = max(now, self._next_slot)
-        self._next_slot = begin + 1 / self._rate
-        return begin
-
-    def _measure(self, now: float) -> None:
-        """Count requests, and once a second let the rate grow."""
-        self._in_window += 1
-        elapsed = now - self._window_start
-        if elapsed < 1.0:
-            return
-        self._measured = self._in_window / elapsed
-        self._window_start, self._in_window = now, 0
-        if self._rate is not None:
-            self._rate += max(_LEAST_RATE, _INCREASE * self._too_much)
-            if self._rate > _FREE_AGAIN * self._too_much:
-                self._rate = None
-
     def throttled(self, retry_after_seconds: float | None) -> None:
         """Take note of an answer that asks to slow down: everybody waits, then goes slower.
 
-        Answers to requests that were under way when the pause began belong to the same throttle.
+        Answers to requests that were under way when a pause began do not begin another.
         """
         now = time.monotonic()
         with self._lock:
             self._throttles += 1
-            if now >= self._paused_until:
-                rate_now = self._rate or max(self._measured, self._in_window / max(now - self._window_start, 0.1))
-                self._too_much = max(rate_now, 2 * _LEAST_RATE)
-                self._rate = max(_LEAST_RATE, self._too_much / 2)
+            self._window_throttles += 1
+            end = self._paused_until
+            if now >= end:
                 self._pauses_in_a_row += 1
-                self._next_slot = 0.0
-                self._paused_until = now + (self._own_pause() if retry_after_seconds is None else 0.0)
+                end = now + (self._own_pause() if retry_after_seconds is None else 0.0)
             if retry_after_seconds is not None:  # the longest that anybody was asked to wait
-                asked = min(retry_after_seconds, _LONGEST_ASKED_SECONDS)
-                self._paused_until = max(self._paused_until, now + asked)
-
-    def _own_pause(self) -> float:
-        doublings = min(self._pauses_in_a_row - 1, 16)
-        longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * (1 << doublings))
-        return longest * self._random.uniform(0.5, 1.0)
+                end = max(end, now + min(retry_after_seconds, _LONGEST_ASKED_SECONDS))
+            self._window_start += end - max(now, self._paused_until)
+            self._paused_until = end
 
     def succeeded(self) -> None:
         """Take note of an answer that did not ask to slow down."""
@@ -115,3 +94,32 @@ class EndpointLimiter:
         """What holds right now."""
         with self._lock:
             return LimiterState(self._rate, max(0.0, self._paused_until - time.monotonic()), self._throttles)
+
+    def _take_slot(self, now: float) -> float:
+        """When the next request may go out, as far as the rate is concerned."""
+        if now - self._window_start >= _WINDOW_SECONDS:
+            self._adapt(now)
+        self._window_requests += 1
+        if self._rate is None:
+            return now
+        begin = max(now, self._next_slot)
+        self._next_slot = begin + 1 / self._rate
+        return begin
+
+    def _adapt(self, now: float) -> None:
+        """Draw the conclusion from the window that ends now."""
+        sent = self._window_requests / (now - self._window_start)
+        if self._window_throttles:
+            share = self._window_throttles / max(self._window_requests, 1)
+            self._too_much = max(sent, _LEAST_RATE)
+            self._rate = max(_LEAST_RATE, sent * (1 - min(_LARGEST_CUT, _CUT * share)))
+        elif self._rate is not None:
+            self._rate += max(_LEAST_RATE, _INCREASE * self._too_much)
+            if self._rate > _FREE_AGAIN * self._too_much:
+                self._rate = None
+        self._window_start, self._window_requests, self._window_throttles = now, 0, 0
+
+    def _own_pause(self) -> float:
+        doublings = min(self._pauses_in_a_row - 1, 16)
+        longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * (1 << doublings))
+        return longest * self._random.uniform(0.5, 1.0)

@@ -7,6 +7,7 @@ Content-MD5, so that the destination itself refuses a damaged upload. Only then 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from mastosync.errors import (
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Claim, Entry, EntryState, ObjectInfo, Outcome, Reason
 from mastosync.store.base import FetchedObject, PutOptions
+
+_log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
 _PARTS_AT_MOST = 10_000
@@ -154,11 +157,23 @@ class Transfer:
                 )
             etag = job.destination.complete_multipart(job.key, upload, parts)
         except BaseException:
-            # The parts cost money until they are thrown away; the error that led here counts more.
-            with suppress(MastosyncError):
-                self._destination.store.abort_multipart(job.key, upload)
+            self._discard(job, upload)
             raise
+        if job.destination.retries:
+            self._discard(job)
         return _done(job, info.size, whole.digest(), etag)
+
+    def _discard(self, job: _Job, upload: str | None = None) -> None:
+        """Throw parts away, which cost money until then. Whatever led here counts more than a failure to.
+
+        A repeated request may have begun an upload whose answer was lost, so then all are looked for.
+        """
+        with suppress(MastosyncError):
+            if upload is not None:
+                job.destination.abort_multipart(job.key, upload)
+        with suppress(MastosyncError):
+            if job.destination.retries:
+                job.destination.abort_unfinished(job.key)
 
     def _find_arrived(self, job: _Job) -> Outcome | None:
         """Look whether a dead run's upload arrived, by size and by MD5 where both ends have one."""
@@ -234,4 +249,6 @@ def _done(job: _Job, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
 
 
 def _failed(job: _Job, error: ObjectError) -> Outcome:
+    about = {"key": job.key, "reason": error.reason.value, "attempts": job.attempts}
+    _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
     return Outcome(job.entry, EntryState.FAILED, error.reason, attempts=job.attempts, detail=error.message)

@@ -5,10 +5,12 @@ Sources: the S3 error reference, and what other vendors document or were seen to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from enum import Enum
 
 from mastosync.errors import (
     AclUnsupported,
@@ -39,7 +41,6 @@ _THROTTLING = frozenset(
         "RequestLimitExceeded",
         "RequestThrottled",
         "BandwidthLimitExceeded",
-        "TooManyBuckets",
         "ReducedRequestRate",
     }
 )
@@ -48,7 +49,9 @@ _TRY_AGAIN = frozenset(
     {"InternalError", "OperationAborted", "ServerBusy", "RequestTimeout", "ConditionalRequestConflict"}
 )
 _TOO_LARGE = frozenset({"EntityTooLarge", "MaxMessageLengthExceeded", "MaxSizeExceeded"})
+_CHANGED = frozenset({"NoSuchUpload", "InvalidPart", "PreconditionFailed", "InvalidRange"})
 _NO_ACL = frozenset({"AccessControlListNotSupported", "NotImplemented", "UnsupportedAcl"})
+_NAMES_ACL = re.compile(r"\bacls?\b|ObjectAcl|PublicAcls|access control list", re.IGNORECASE)
 
 _UNUSABLE: dict[str, str] = {
     "NoSuchBucket": "the bucket does not exist: check `bucket`, and that `endpoint_url` does not hold its name as well",
@@ -59,22 +62,52 @@ _UNUSABLE: dict[str, str] = {
     "TokenRefreshRequired": "the session token has expired: get new credentials and run the same command again",
     "AuthorizationHeaderMalformed": "check `region`: the store expects another one",
     "IllegalLocationConstraintException": "check `region`: the bucket lies in another one",
-    "PermanentRedirect": "check `region` and `endpoint_url`: the bucket lies elsewhere",
+    "PermanentRedirect": "check `region` and `endpoint_url` (http or https?): the bucket lies elsewhere",
     "RequestTimeTooSkewed": "the clock of this machine is off: set it (with NTP), then run the same command again",
     "AccountProblem": "the provider has a problem with the account: ask them",
+    "UserSuspended": "the provider has suspended the account: ask them",
     "AllAccessDisabled": "the provider has closed the bucket: ask them",
     "NotSignedUp": "the account is not signed up for object storage",
     "QuotaExceeded": "the destination is full: raise its quota, then run the same command again",
     "StorageFull": "the destination is full: free or add space, then run the same command again",
+    "XMinioStorageFull": "the destination is full: free or add space, then run the same command again",
     "InsufficientStorage": "the destination is full: free or add space, then run the same command again",
 }
 """Codes after which no other object would fare better, and what to do."""
 
-_REDIRECTS = (301, 302, 307, 308)  # never followed: credentials are for one endpoint
+_UNUSABLE_STATUSES: dict[int, str] = {
+    # redirects are never followed: credentials are for one endpoint
+    **dict.fromkeys((301, 302, 303, 307, 308), "PermanentRedirect"),
+    507: "InsufficientStorage",
+}
 _DENIED_HINT = (
     "check that the key may do this; a key that may not list the bucket gets 403 for a missing object too; "
     "`mastosync retry-failed --reason denied` tries again"
 )
+_SERVER_HINT = "the store is in trouble: `mastosync retry-failed --reason server` tries again"
+_THROTTLED_HINT = "use fewer `workers`; `mastosync retry-failed --reason throttled` tries again"
+_HINTS: dict[str, str] = {
+    "InvalidObjectState": "the object is archived: restore it first, then `mastosync retry-failed --reason denied`",
+    "EntityTooSmall": "the destination takes no parts as small as this: raise `part_size`",
+    "InvalidStorageClass": "check `storage_class`: the destination does not have it",
+}
+
+
+class Subject(Enum):
+    """What a request is about: a 404 means something else for each."""
+
+    OBJECT = "an object that should be there"
+    NEW_OBJECT = "an object that is to be stored"
+    UPLOAD = "an upload in parts that has begun"
+    STORE = "the bucket as such"
+
+
+_NOT_FOUND: dict[Subject, type[ObjectError]] = {
+    Subject.OBJECT: ObjectMissing,
+    Subject.NEW_OBJECT: ObjectRejected,  # there was nothing to be found: this is no S3 store
+    Subject.UPLOAD: ObjectChanged,
+    Subject.STORE: ObjectRejected,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,60 +118,77 @@ class Answer:
     code: str  # from the XML body, or what the client made of it
     message: str  # scrubbed of secrets
     headers: Mapping[str, str]  # names in lower case
+    subject: Subject = Subject.OBJECT
     with_acl: bool = False  # the request carried an ACL
+
+    @property
+    def has_code(self) -> bool:
+        """Whether it speaks as an S3 store does. Answers to HEAD never do."""
+        return self.code not in ("", str(self.status))
 
 
 def error_of(answer: Answer, where: str) -> MastosyncError:
     """The error that an answer stands for. `where` names the operation, the key and the store."""
-    said = " ".join(
-        filter(None, (str(answer.status or ""), answer.code, f"({answer.message})" if answer.message else ""))
-    )
-    text = f"cannot {where}: the store answers {said}"
-    if answer.code in _UNUSABLE or answer.status in _REDIRECTS:
-        return StoreUnusable(text, hint=_UNUSABLE.get(answer.code, _UNUSABLE["PermanentRedirect"]))
+    error = _error_of(answer, f"cannot {where}: the store answers {_said(answer)}")
+    if answer.subject is Subject.STORE and isinstance(error, ObjectError) and not error.transient:
+        return _of_store(answer, error)
+    return error
+
+
+def _error_of(answer: Answer, text: str) -> MastosyncError:
+    code = _UNUSABLE_STATUSES.get(answer.status, "") if answer.code not in _UNUSABLE else answer.code
+    if code:
+        region = answer.headers.get("x-amz-bucket-region")
+        return StoreUnusable(text, hint=_UNUSABLE[code] + (f" (in the region {region})" if region else ""))
     if answer.with_acl and _refuses_acl(answer):
         return AclUnsupported(text, hint="set `acl = none` for the destination if it takes no ACLs")
     if answer.status == 429 or answer.code in _THROTTLING or (answer.status == 503 and answer.code not in _TRY_AGAIN):
-        return Throttled(text, retry_after_seconds=retry_after_seconds(answer.headers))
+        return Throttled(text, hint=_THROTTLED_HINT, retry_after_seconds=retry_after_seconds(answer.headers))
     return _object_error(answer, text)
 
 
-def _object_error(answer: Answer, text: str) -> MastosyncError:
+def _object_error(answer: Answer, text: str) -> ObjectError:
     """The first line that fits."""
     status, code = answer.status, answer.code
     table: tuple[tuple[bool, type[ObjectError], str], ...] = (
-        (code in _BROKEN_ON_THE_WAY, CorruptObject, ""),
-        (code == "NoSuchUpload" or status == 412, ObjectChanged, ""),
-        (code == "NoSuchKey" or status == 404, ObjectMissing, ""),
+        (code in _BROKEN_ON_THE_WAY, CorruptObject, "bytes change on the way: check network and memory if it stays"),
+        (code in _CHANGED or status in (412, 416), ObjectChanged, "something else writes under this key"),
         (code in _TOO_LARGE or status == 413, ObjectTooLarge, "the destination takes no object of this size"),
-        (code in _TRY_AGAIN or status == 408 or (status >= 500 and status != 501), ServerFailure, ""),
+        (code == "NoSuchKey" or status == 404, _NOT_FOUND[answer.subject], "check `endpoint_url` and `key_prefix`"),
+        (code in _TRY_AGAIN or status == 408, ServerFailure, _SERVER_HINT),
+        (code in _HINTS and status != 403, ObjectRejected, ""),
+        (status >= 500 and status != 501, ServerFailure, _SERVER_HINT),
         (status in (401, 403), ObjectDenied, _DENIED_HINT),
+        (True, ObjectRejected, "the store will not take this request; see its message"),
     )
-    for fits, kind, hint in table:
-        if fits:
-            return kind(text, hint=hint)
-    return ObjectRejected(text, hint="the store will not take this request; see its message")
+    kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
+    return kind(text, hint=_HINTS.get(code, hint))
+
+
+def _said(answer: Answer) -> str:
+    code = answer.code if answer.has_code else ""
+    return " ".join(filter(None, (str(answer.status), code, f"({answer.message})" if answer.message else "")))
 
 
 def _refuses_acl(answer: Answer) -> bool:
-    names_it = "acl" in answer.message.lower() and answer.status in (400, 403, 501)
+    names_it = answer.status in (400, 403, 501) and _NAMES_ACL.search(answer.message) is not None
     return answer.code in _NO_ACL or names_it
 
 
-def unusable_of(answer: Answer, where: str) -> MastosyncError | None:
-    """What an answer says of a whole store when it is asked for nothing but itself.
+def _of_store(answer: Answer, error: ObjectError) -> MastosyncError:
+    """What a refusal says of a whole store that was asked for nothing but itself.
 
-    None: the key may not ask, which tells nothing of reading and writing objects. What may pass
-    by itself stays an ObjectError.
+    It stays ObjectDenied where the key may not ask, which tells nothing of reading and writing objects.
     """
-    error = error_of(answer, where)
-    if isinstance(error, ObjectDenied):
-        if answer.code != "SignatureDoesNotMatch":
-            return None
+    if "signature" in f"{answer.code} {answer.message}".lower():
         return StoreUnusable(error.message, hint="check `secret_key`: the signature made with it is not accepted")
-    if isinstance(error, ObjectError) and not error.transient:
-        return StoreUnusable(error.message, hint="check `endpoint_url` and `bucket`: is this an S3 endpoint?")
-    return error
+    if answer.status == 403 and answer.has_code:
+        return error
+    if answer.status in (401, 403):
+        return StoreUnusable(error.message, hint="check `access_key`, `secret_key` and `endpoint_url`")
+    if answer.code == "NoSuchKey":
+        return StoreUnusable(error.message, hint="`endpoint_url` seems to hold the bucket's name: leave it out there")
+    return StoreUnusable(error.message, hint="check `endpoint_url` and `bucket`: is this an S3 endpoint?")
 
 
 def network_failure(where: str, what: str) -> NetworkFailure:
@@ -160,7 +210,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
         return seconds
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

@@ -2,17 +2,20 @@
 
 What every method promises:
 
-* **One attempt.** A method makes its request once. Retrying, waiting and slowing down belong to
-  `engine`, in one layer around this contract; an implementation switches its client's own
-  retries off.
+* **One attempt.** A method makes its request once (`abort_unfinished`: one, and one for each upload
+  it finds). Retrying, waiting and slowing down belong to `engine`, in one layer around this
+  contract; an implementation switches its client's own retries off, and follows no redirect.
 * **One vocabulary of errors.** A failure of one object is an `ObjectError`: `ObjectMissing` only
-  for a true 404 of the key, `ObjectDenied` for 403, `Throttled` with the server's own wait,
-  `NetworkFailure`, `ServerFailure`, `CorruptObject`, `ObjectChanged`, `ObjectRejected`,
-  `ObjectTooLarge`, `AclUnsupported`. What no other object would survive either (bad credentials,
-  no such bucket, a clock that is off) is `StoreUnusable`. Nothing else gets out.
+  for a true 404 of a key that is read, `ObjectDenied` for 403, `Throttled` with the server's own
+  wait, `NetworkFailure`, `ServerFailure` (also for an answer that no S3 store gives),
+  `CorruptObject`, `ObjectChanged`, `ObjectRejected`, `ObjectTooLarge`, `AclUnsupported`. What no
+  other object would survive either (bad credentials, no such bucket, a clock that is off) is
+  `StoreUnusable`. Nothing else gets out.
 * **Checked bytes.** Bytes handed out have the announced length and, where the ETag is an MD5,
   that digest. Bytes handed in are sent with their Content-MD5, so that a store refuses a damaged
   upload.
+* **Headers as text.** What headers and user metadata say is handed out and taken in as people wrote
+  it, not in the form in which HTTP carries it. Names of metadata are in lower case.
 * **Idempotent.** Every method may be called again after any error.
 * **Thread-safe.** Workers share one store.
 """
@@ -48,7 +51,7 @@ class Part:
     """A part that the store has confirmed."""
 
     number: int  # from 1
-    etag: str
+    etag: str  # as the store spells it
     md5: bytes
 
 
@@ -68,7 +71,9 @@ class ObjectStore(Protocol):
     def check(self) -> None:
         """Find out whether the bucket can be used.
 
-        Raises: StoreUnusable, saying which of endpoint, credentials or bucket is wrong.
+        A key that may not list the bucket passes: it may still read and write.
+        Raises: StoreUnusable, saying which of endpoint, credentials or bucket is wrong; a transient
+        ObjectError for what may pass by itself.
         """
         ...
 
@@ -85,32 +90,41 @@ class ObjectStore(Protocol):
         ...
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:
-        """Fetch `length` bytes from `start`, of exactly the object that `info` describes.
+        """Fetch `length` bytes (at least 1) from `start`, of exactly the object that `info` describes.
 
-        Raises: ObjectChanged if another object lies under the key by now; ObjectError.
+        Raises: ObjectChanged if another object lies under the key by now; ObjectError, StoreUnusable.
         """
         ...
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
         """Store an object whole and return its ETag; on return the store has confirmed it.
 
-        `md5` is the digest of `data`; a store that answers with another one raises CorruptObject.
+        `md5` is the digest of `data`. Raises: CorruptObject if the store took in anything else;
+        AclUnsupported; ObjectError, StoreUnusable.
         """
         ...
 
     def start_multipart(self, key: str, options: PutOptions) -> str:
-        """Begin an upload in parts and return its id. Nothing is visible until it is completed."""
+        """Begin an upload in parts and return its id. Nothing is visible until it is completed.
+
+        Raises: AclUnsupported; ObjectError, StoreUnusable.
+        """
         ...
 
     def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:
-        """Store part `number` (from 1); repeating it replaces it."""
+        """Store part `number` (from 1); repeating it replaces it.
+
+        Raises: CorruptObject as `write`; ObjectChanged if the upload is unknown by now; ObjectError,
+        StoreUnusable.
+        """
         ...
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
         """Make the object visible and return its ETag; on return the store has confirmed it.
 
-        An upload that is unknown by now was completed by an earlier attempt whose answer was
-        lost, or aborted: raises ObjectChanged, and the caller looks or starts again.
+        Raises: ObjectChanged if a part is not there, or the upload is unknown by now (completed by an
+        earlier attempt whose answer was lost, or aborted): the caller looks or starts again;
+        ObjectError, StoreUnusable.
         """
         ...
 
@@ -119,7 +133,10 @@ class ObjectStore(Protocol):
         ...
 
     def abort_unfinished(self, key: str) -> int:
-        """Throw away every unfinished upload of this key, and return how many there were."""
+        """Throw away every unfinished upload of this very key, and return how many there were.
+
+        A store that cannot or will not list them counts as having none. Raises: ObjectError, StoreUnusable.
+        """
         ...
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ class StoredObject:
     etag: str
     acl: str | None = None
     etag_is_md5: bool = True
+    storage_class: str | None = None
 
     @property
     def info(self) -> ObjectInfo:
@@ -47,8 +48,10 @@ class MemoryStore:
 
     def put(self, key: str, data: bytes, headers: ObjectHeaders | None = None, etag: str | None = None) -> None:
         """Prepare an object, as if somebody else had stored it."""
-        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        self.objects[key] = StoredObject(data, headers or ObjectHeaders(), etag or md5, etag_is_md5=etag is None)
+        etag_is_md5 = etag is None
+        self.objects[key] = StoredObject(
+            data, headers or ObjectHeaders(), etag or _md5(data).hex(), etag_is_md5=etag_is_md5
+        )
 
     def fail(self, method: str, *errors: BaseException) -> None:
         self._failures[method].extend(errors)
@@ -83,19 +86,22 @@ class MemoryStore:
         stored = self._object(key)
         if len(stored.data) > max_bytes:
             return FetchedObject(stored.info, data=None, md5=None)
-        return FetchedObject(stored.info, stored.data, hashlib.md5(stored.data, usedforsecurity=False).digest())
+        return FetchedObject(stored.info, stored.data, _md5(stored.data))
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:
         self._called("read_range", key)
         stored = self._object(key)
         if stored.etag != info.etag:
             raise ObjectChanged(f"cannot read {key!r} at {self.name}: it was replaced")
+        assert 0 < length <= len(stored.data) - start, "not a range of the object"
         return stored.data[start : start + length]
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
         self._called("write", key)
         self._require_md5(key, data, md5)
-        self.objects[key] = StoredObject(data, options.headers, md5.hex(), options.acl)
+        self.objects[key] = StoredObject(
+            data, options.headers, md5.hex(), options.acl, storage_class=options.storage_class
+        )
         return md5.hex()
 
     def start_multipart(self, key: str, options: PutOptions) -> str:
@@ -113,10 +119,13 @@ class MemoryStore:
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
         self._called("complete_multipart", key)
         upload = self._upload(key, upload_id)
+        if any(part.number not in upload.parts or _md5(upload.parts[part.number]) != part.md5 for part in parts):
+            raise ObjectChanged(f"cannot complete {key!r} at {self.name}: a part is not there")
         data = b"".join(upload.parts[part.number] for part in parts)
-        digests = hashlib.md5(b"".join(part.md5 for part in parts), usedforsecurity=False).hexdigest()
-        etag = f"{digests}-{len(parts)}"
-        self.objects[key] = StoredObject(data, upload.options.headers, etag, upload.options.acl, etag_is_md5=False)
+        etag, options = f"{_md5(b''.join(part.md5 for part in parts)).hex()}-{len(parts)}", upload.options
+        self.objects[key] = StoredObject(
+            data, options.headers, etag, options.acl, etag_is_md5=False, storage_class=options.storage_class
+        )
         del self._uploads[upload_id]
         return etag
 
@@ -126,9 +135,9 @@ class MemoryStore:
 
     def abort_unfinished(self, key: str) -> int:
         self._called("abort_unfinished", key)
-        found = [upload_id for upload_id, upload in self._uploads.items() if upload.key == key]
+        found = [upload_id for upload_id, upload in list(self._uploads.items()) if upload.key == key]
         for upload_id in found:
-            del self._uploads[upload_id]
+            self._uploads.pop(upload_id, None)
         return len(found)
 
     def close(self) -> None: ...
@@ -139,5 +148,9 @@ class MemoryStore:
         return self._uploads[upload_id]
 
     def _require_md5(self, key: str, data: bytes, md5: bytes) -> None:
-        if hashlib.md5(data, usedforsecurity=False).digest() != md5:
+        if _md5(data) != md5:
             raise CorruptObject(f"cannot write {key!r} at {self.name}: not what Content-MD5 says")
+
+
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,19 +36,41 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def requests_in(limiter: EndpointLimiter, clock: Clock, seconds: float, cost: float = 0.001) -> int:
-    """How many requests get through in a stretch of time, if each takes `cost`."""
-    end, count = clock.now + seconds, 0
-    while clock.now < end:
-        limiter.wait()
-        clock.now += cost
-        limiter.succeeded()
-        count += 1
-    return count
+class Endpoint:
+    """A store by the clock: takes so many requests a second, and throttles what comes above."""
+
+    def __init__(self, clock: Clock, takes: float, throttled_by_chance: float = 0.0) -> None:
+        self.clock = clock
+        self.limiter = EndpointLimiter(StopSignal())
+        self.takes = takes
+        self.chance = throttled_by_chance
+        self.random = random.Random(1)
+        self._second, self._in_second = 0, 0
+
+    def ask(self, seconds: float, cost: float = 0.001) -> tuple[int, int]:
+        """Ask as fast as the limiter lets us; returns how many requests were taken, and how many throttled."""
+        end, taken, throttled = self.clock.now + seconds, 0, 0
+        while self.clock.now < end:
+            self.limiter.wait()
+            self.clock.now += cost
+            if self._refuses():
+                throttled += 1
+                self.limiter.throttled(None)
+            else:
+                taken += 1
+                self.limiter.succeeded()
+        return taken, throttled
+
+    def _refuses(self) -> bool:
+        if int(self.clock.now) != self._second:
+            self._second, self._in_second = int(self.clock.now), 0
+        self._in_second += 1
+        return self._in_second > self.takes or self.random.random() < self.chance
 
 
 def test_nothing_is_limited_before_a_throttle(clock: Clock) -> None:
-    assert requests_in(EndpointLimiter(StopSignal()), clock, 2) == pytest.approx(2000, rel=0.01)
+    taken, _ = Endpoint(clock, takes=10_000).ask(2)
+    assert taken == pytest.approx(2000, rel=0.01)
     assert not [seconds for seconds in clock.slept if seconds > 0]
 
 
@@ -59,27 +82,36 @@ def test_retry_after_holds_for_every_request(clock: Clock) -> None:
     assert clock.now >= begin + 7
 
 
-def test_after_a_throttle_the_rate_is_halved_and_grows_back_to_no_limit(clock: Clock) -> None:
-    limiter = EndpointLimiter(StopSignal())
-    requests_in(limiter, clock, 5, cost=0.01)
-    limiter.throttled(None)
-    requests_in(limiter, clock, 2, cost=0.001)
-    slowed = limiter.state().rate
-    assert slowed is not None
-    assert 45 <= slowed <= 70
-    requests_in(limiter, clock, 60, cost=0.001)
-    assert limiter.state().rate is None
+def test_a_hard_limit_is_found_and_mostly_used(clock: Clock) -> None:
+    endpoint = Endpoint(clock, takes=100)
+    endpoint.ask(10)
+    taken, throttled = endpoint.ask(60)
+    assert taken >= 0.7 * 60 * 100
+    assert throttled <= 0.1 * taken
 
 
-def test_answers_to_requests_under_way_belong_to_one_throttle(clock: Clock) -> None:
-    limiter = EndpointLimiter(StopSignal())
-    requests_in(limiter, clock, 5, cost=0.01)
-    for _ in range(32):
-        limiter.throttled(None)
-    rate = limiter.state().rate
+def test_a_store_that_throttles_by_chance_is_hardly_slowed_down(clock: Clock) -> None:
+    endpoint = Endpoint(clock, takes=10_000, throttled_by_chance=0.01)
+    taken, _ = endpoint.ask(60, cost=0.01)
+    assert taken >= 0.5 * 60 * 100
+
+
+def test_a_second_full_of_throttles_halves_the_rate_and_quiet_ones_lift_the_limit(clock: Clock) -> None:
+    endpoint = Endpoint(clock, takes=0)
+    for _ in range(100):
+        endpoint.limiter.wait()
+        clock.now += 0.009
+    for _ in range(50):
+        endpoint.limiter.throttled(None)
+    clock.now += 0.5  # the pause is over
+    endpoint.takes = 10_000
+    endpoint.ask(0.001)
+    rate = endpoint.limiter.state().rate
     assert rate is not None
-    assert rate >= 45
-    assert limiter.state().throttles == 32
+    assert 35 <= rate <= 50
+    assert endpoint.limiter.state().throttles == 50
+    endpoint.ask(60)
+    assert endpoint.limiter.state().rate is None
 
 
 def test_pauses_grow_while_the_endpoint_keeps_throttling(clock: Clock) -> None:
@@ -89,7 +121,7 @@ def test_pauses_grow_while_the_endpoint_keeps_throttling(clock: Clock) -> None:
         limiter.throttled(None)
         pauses.append(limiter.state().paused_seconds)
         clock.now += pauses[-1]
-    assert 0.25 <= pauses[0] <= 0.5
+    assert 0.1 <= pauses[0] <= 0.2
     assert 15 <= pauses[-1] <= 30
 
 

@@ -189,6 +189,15 @@ def test_parts_of_a_dead_run_are_thrown_away() -> None:
     assert not new.unfinished()
 
 
+def test_an_upload_whose_beginning_was_answered_too_late_is_thrown_away() -> None:
+    old, new = stores()
+    old.put(KEY, bytes(23))
+    new.start_multipart(KEY, options=None)  # type: ignore[arg-type] # begun, and the answer lost
+    new.fail("start_multipart", NetworkFailure("reset"))
+    assert transfer(old, new, IN_PARTS)(claim(entry())).state is EntryState.DONE
+    assert not new.unfinished()
+
+
 def test_a_lost_answer_to_the_completion_does_not_lose_the_object() -> None:
     """The retried completion finds no upload any more: the transfer starts again, and ends done."""
     old, new = stores()

@@ -1,0 +1,96 @@
+# Every target is a few lines that anybody could type. `make` alone lists them.
+#
+#   make PYTHON=/path/to/python3    another interpreter for .venv (3.11 or newer)
+#   make test WORKERS=8             another number of parallel tests (auto: one for each core)
+#   make test ARGUMENTS="-k copy"   further arguments for pytest
+#   make LOCK=                      newest packages instead of those of requirements-dev.lock
+
+PYTHON ?=
+WORKERS ?= 4
+ARGUMENTS ?=
+LOCK ?= $(wildcard requirements-dev.lock)
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL = $(PIP) install --quiet $(if $(LOCK),-c $(LOCK))
+PYTEST = $(BIN)/python -m pytest $(ARGUMENTS)
+# of which the lowest that will do is 3.11, and without ensurepip no .venv can be made
+IS_GOOD_PYTHON = import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+REQUIREMENTS := setup.cfg pyproject.toml $(LOCK)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL: # two pips must not work on one .venv
+.PHONY: help demo test test-fast lint format sample lock venv clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/.demo ## migrate a made-up Mastodon between two stores on this machine; leaves demo/ to look into
+	@$(BIN)/python -m scripts.demo
+
+test: .venv/.test ## run every test, against real servers on this machine
+	$(PYTEST) -n $(WORKERS) --dist worksteal
+
+test-fast: .venv/.test ## run the unit tests only
+	$(PYTEST) tests/unit
+
+lint: .venv/.dev ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/.dev ## put the code into shape
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+sample: .venv/.run ## renew config.sample.ini from the declarations in mastosync/config
+	rm -f config.sample.ini
+	$(BIN)/mastosync init --output config.sample.ini
+	chmod 644 config.sample.ini
+
+lock: .venv/.made ## renew requirements-dev.lock from the newest packages that fit
+	rm -rf build/lock
+	$(BIN)/python -m venv build/lock
+	build/lock/bin/python -m pip --disable-pip-version-check install --quiet -e '.[test,dev]'
+	build/lock/bin/python -m pip freeze --exclude-editable > requirements-dev.lock
+	rm -rf build/lock
+
+venv: .venv/.test .venv/.dev ## make .venv with everything, for editors and shells
+
+clean: ## remove what was made here
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	if [ -e demo/.made-by-the-demo ]; then rm -rf demo; fi
+	find mastosync scripts tests -name __pycache__ -prune -exec rm -rf {} +
+
+# --- .venv, with a stamp for each set of packages it holds ---
+
+.venv/.made:
+	@found=; \
+	for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python3.14); do \
+	    if "$$python" -c '$(IS_GOOD_PYTHON)' 2>/dev/null; then found="$$python"; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo 'There is no Python 3.11 or newer with venv and ensurepip here. Install one (on Debian and Ubuntu:' >&2; \
+	    echo 'apt install python3 python3-venv), or name one: make PYTHON=/path/to/python3' >&2; \
+	    exit 1; \
+	fi; \
+	echo "Making .venv with $$("$$found" --version) ..."; \
+	"$$found" -m venv --clear .venv
+	@touch $@
+
+.venv/.run: .venv/.made $(REQUIREMENTS)
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/.demo: .venv/.made $(REQUIREMENTS)
+	$(INSTALL) -e '.[demo]'
+	@touch $@
+
+.venv/.test: .venv/.made $(REQUIREMENTS)
+	$(INSTALL) -e '.[test]'
+	@touch $@
+
+.venv/.dev: .venv/.made $(REQUIREMENTS)
+	$(INSTALL) -e '.[test,dev]'
+	@touch $@

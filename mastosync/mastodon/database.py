@@ -1,0 +1,396 @@
+"""Mastodon's database: one consistent snapshot, read as a stream of `MediaRow`s. The only door to psycopg.
+
+Everything happens in one read-only transaction, with nothing that pgbouncer in transaction pooling
+forbids: no prepared statements, no start-up `options`, no session `SET`, no cursor that outlives
+the transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import repeat
+from operator import itemgetter
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, NamedTuple, Self
+from urllib.parse import parse_qsl, quote, urlencode
+
+import psycopg
+from psycopg import pq, sql
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from mastosync.config import DatabaseConfig
+from mastosync.errors import DatabaseError
+from mastosync.mastodon.catalog import CATALOG, specs_of
+from mastosync.mastodon.paperclip import WHITE_SPACE
+from mastosync.mastodon.remedies import database_hint
+from mastosync.model import TABLES, AttachmentSpec, MediaRow
+
+BATCH_ROWS = 5_000
+"""Rows fetched, and held in memory, at once."""
+
+Scope = Literal["all", "local", "remote"]
+"""Which rows: of every server, of this one, or of all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """What a plan read: which database, as of when."""
+
+    database: str
+    server_version: str
+    snapshot_id: str  # the transactions it sees, in PostgreSQL's own notation
+    taken_at: datetime  # UTC, by the server's clock
+    in_recovery: bool  # a standby, not the primary
+    tables: Mapping[str, tuple[str, ...]]  # those of `TABLES` that exist: table -> columns
+
+
+@dataclass(frozen=True, slots=True)
+class RowBatch:
+    """All rows of a table with ids in (`after_id`, `last_id`] that are in scope and have a file name."""
+
+    after_id: int | None  # None: from the smallest id on
+    last_id: int
+    rows: list[tuple[AttachmentSpec, list[MediaRow]]]  # one pair an attachment, each by ascending id
+
+
+class MastodonDatabase:
+    """One read-only snapshot of Mastodon's database, for as long as the `with` block runs.
+
+    `via` is the near end of a tunnel: the connection goes there, while TLS still checks the
+    certificate of the configured host. `name` says to people which database this is, without the
+    password. Every method raises DatabaseError.
+    """
+
+    def __init__(self, config: DatabaseConfig, via: tuple[str, int] | None = None) -> None:
+        self._arguments = _connection_arguments(config)
+        self.name = _describe(self._arguments) + (", through the tunnel" if via else "")
+        if via:
+            self._arguments |= _detour(self._arguments, via)
+        self._found: dict[str, _Table] = {}
+
+    def __enter__(self) -> Self:
+        with _translated(f"cannot connect to {self.name}"):
+            self._connection = psycopg.connect(make_conninfo(**self._arguments), prepare_threshold=None)
+        try:
+            with self._reading("the list of tables"):
+                self._begin()
+                self._found = _find_tables(self._connection, self.name)
+        except BaseException:
+            self._connection.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with suppress(psycopg.Error):  # a pooler reuses its server connection only after a tidy end
+            self._connection.rollback()
+        self._connection.close()
+
+    def snapshot(self, tables: Sequence[str] = TABLES) -> SnapshotInfo:
+        """Describe the snapshot, and make sure that every one of `tables` can be read.
+
+        A table or column that does not exist counts as empty; one that exists and cannot be read
+        is an error.
+        """
+        for table in tables:
+            self._check_readable(table)
+        with self._reading("the snapshot's description"):
+            (row,) = self._connection.execute(
+                "SELECT current_database()::text, current_setting('server_version'), txid_current_snapshot()::text,"
+                " (extract(epoch FROM now()) * 1000000)::bigint, pg_is_in_recovery()"
+            ).fetchall()
+        database, version, snapshot_id, microseconds, in_recovery = row
+        return SnapshotInfo(
+            database=database,
+            server_version=version,
+            snapshot_id=snapshot_id,
+            taken_at=datetime.fromtimestamp(microseconds / 1_000_000, UTC),
+            in_recovery=in_recovery,
+            tables=MappingProxyType({name: table.columns for name, table in self._found.items()}),
+        )
+
+    def estimated_rows(self, table: str) -> int:
+        """How many rows the server believes a table has; 0 where it has no idea. Costs nothing."""
+        found = self._found.get(table)
+        return found.estimated_rows if found else 0
+
+    def iter_rows(self, table: str, *, limit: int | None = None, only: Scope = "all") -> Iterator[RowBatch]:
+        """Stream a table by ascending id, `BATCH_ROWS` rows at a time; one table at a time.
+
+        `limit` counts rows with at least one file name. Rows without any are in no batch, nor are
+        rows out of scope: what lies between two batches has no key. A limited read says nothing
+        of the ids after its last batch.
+        """
+        found = self._found.get(table)
+        specs = [spec for spec in specs_of(table) if found and found.has("id", f"{spec.attachment}_file_name")]
+        if not specs:
+            return
+        self._check_readable(table)
+        query = _select(self._found, specs, only, limit, self._blanks)
+        after_id = None
+        # a cursor makes the planner walk the index of the ids, where a plain query may sort on the server's disk
+        with self._reading(table), self._connection.cursor(name="mastosync") as cursor:
+            cursor.execute(query, binary=True)
+            while rows := cursor.fetchmany(BATCH_ROWS):
+                last_id = rows[-1][0]
+                yield RowBatch(after_id, last_id, [(spec, _media_rows(rows, at)) for at, spec in enumerate(specs)])
+                after_id = last_id
+
+    def _begin(self) -> None:
+        """Start the transaction, and lift the limits of roles and databases on long ones, for this one alone."""
+        self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        self._connection.read_only = True
+        for since, setting in _SETTINGS:
+            if self._connection.info.server_version >= since:
+                self._connection.execute(f"SET LOCAL {setting}")
+        if self._server_encoding == "SQL_ASCII":  # bytes of any kind, which the server must not judge
+            self._connection.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
+            for type_name in ("text", "varchar"):
+                self._connection.adapters.register_loader(type_name, _LenientText)
+                self._connection.adapters.register_loader(type_name, _LenientBinaryText)
+
+    @property
+    def _server_encoding(self) -> str:
+        return self._connection.info.parameter_status("server_encoding") or "UTF8"
+
+    @property
+    def _blanks(self) -> str:
+        """What Ruby calls blank, as far as every encoding has it."""
+        return WHITE_SPACE if self._server_encoding == "UTF8" else "".join(filter(str.isascii, WHITE_SPACE))
+
+    def _reading(self, what: str) -> AbstractContextManager[None]:
+        return _translated(f"reading {what} failed: {self.name}")
+
+    def _check_readable(self, table: str) -> None:
+        """Refuse a table that exists but must not be read: asked politely, it would look empty."""
+        for name in (table, *_ALSO_READ.get(table, ())):
+            found = self._found.get(name)
+            if found and not _columns_of_interest(name).intersection(found.columns) <= found.readable:
+                raise DatabaseError(
+                    f"the table {name} exists, but must not be read by this user: {self.name}",
+                    hint=f'as its owner: GRANT SELECT ON "{found.schema}"."{name}" TO "{self._connection.info.user}";',
+                )
+
+
+# --- connecting ---
+
+
+def server_address(config: DatabaseConfig) -> tuple[str, int]:
+    """Host (or socket folder) and port of the database: where a tunnel has to lead.
+
+    Raises: DatabaseError for a URL that cannot be understood.
+    """
+    arguments = _connection_arguments(config)
+    host, _, _ = arguments.get("host", "").partition(",")
+    port, _, _ = arguments.get("port", "").partition(",")
+    return host or "localhost", int(port or 5432)
+
+
+def _connection_arguments(config: DatabaseConfig) -> dict[str, str]:
+    """What libpq is told. What is left out it takes from its own places (`PGPASSFILE` and its kin)."""
+    given: dict[str, Any] = {
+        "host": config.host,
+        "port": config.port,
+        "user": config.user,
+        "password": config.password.reveal() if config.password else None,
+        "dbname": config.database,
+        "sslmode": config.sslmode,
+    }
+    if config.url:
+        given = _parse_url(config.url.reveal())
+    given.setdefault("connect_timeout", config.connect_timeout_seconds)
+    # A dead peer is noticed after 70 seconds; the system's own default is two hours.
+    given |= {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 4}
+    given |= {"application_name": "mastosync", "client_encoding": "UTF8"}
+    return {key: str(value) for key, value in given.items() if value not in (None, "")}
+
+
+def _parse_url(url: str) -> dict[str, Any]:
+    """Read a `DATABASE_URL` as Rails writes it. libpq's complaints quote passwords, so they are kept back."""
+    broken = DatabaseError(
+        "the database URL cannot be understood",
+        hint="its form is postgresql://user:password@host:port/database, and special characters in the password are "
+        "percent-encoded (@ as %40, / as %2F, # as %23, ? as %3F, % as %25); or set host, user, password … instead",
+    )
+    base, _, query = url.partition("?")
+    userinfo, _, _ = url.partition("://")[2].rpartition("@")
+    if re.search(r"[/?#@]", userinfo):
+        raise broken
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    kept = [(key, value) for key, value in parse_qsl(query) if key in known]  # `pool=5` is for Rails
+    try:
+        given = conninfo_to_dict(f"{base}?{urlencode(kept, quote_via=quote)}")
+    except psycopg.Error:
+        raise broken from None
+    if not re.fullmatch(r"[\d,]*", str(given.get("port") or "")):
+        raise broken
+    return given
+
+
+def _describe(arguments: Mapping[str, str]) -> str:
+    database, user = arguments.get("dbname", "(default)"), arguments.get("user", "(default)")
+    where = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}"
+    return f'database "{database}" at {where} as user "{user}"'
+
+
+def _detour(arguments: Mapping[str, str], via: tuple[str, int]) -> dict[str, str]:
+    """Lead the connection elsewhere; `host` stays the name that a certificate is checked against."""
+    host, _, _ = arguments.get("host", "").partition(",")
+    return {"host": "localhost" if host.startswith("/") else host, "hostaddr": via[0], "port": str(via[1])}
+
+
+# --- reading ---
+
+
+class _Table(NamedTuple):
+    schema: str
+    estimated_rows: int
+    columns: tuple[str, ...]
+    readable: frozenset[str]
+
+    def has(self, *columns: str) -> bool:
+        return all(column in self.columns for column in columns)
+
+
+_SETTINGS = (  # server version from which on it exists
+    (0, "statement_timeout = 0"),
+    (90_500, "row_security = off"),  # rows hidden by a policy are an error, not an absence
+    (90_600, "idle_in_transaction_session_timeout = 0"),
+    (170_000, "transaction_timeout = 0"),
+)
+
+_ALSO_READ = {"media_attachments": ("accounts",)}  # whose suspension makes media private
+
+_FIND_TABLES = """
+SELECT c.relname::text, n.nspname::text, pg_table_is_visible(c.oid), greatest(c.reltuples, 0)::bigint,
+       array_agg(a.attname::text ORDER BY a.attnum),
+       array_agg(a.attname::text) FILTER (WHERE has_column_privilege(c.oid, a.attnum, 'SELECT'))
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+ WHERE c.relname = ANY (%s) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+ GROUP BY c.oid, n.nspname
+"""  # not information_schema: that hides what must not be read
+
+
+def _find_tables(connection: psycopg.Connection, name: str) -> dict[str, _Table]:
+    """Those of Mastodon's tables that exist. Raises: DatabaseError if there are none."""
+    rows = connection.execute(_FIND_TABLES, (list(TABLES),)).fetchall()
+    found = {
+        table: _Table(schema, estimate, tuple(columns), frozenset(readable or ()))
+        for table, schema, visible, estimate, columns, readable in rows
+        if visible
+    }
+    if any(spec.table in found and found[spec.table].has(f"{spec.attachment}_file_name") for spec in CATALOG):
+        return found
+    user = connection.info.user
+    for table, schema, visible, _, columns, _ in rows:
+        if not visible and any(f"{spec.attachment}_file_name" in columns for spec in specs_of(table)):
+            raise DatabaseError(
+                f'Mastodon\'s tables are in the schema "{schema}", which this user does not see: {name}',
+                hint=f'as its owner: GRANT USAGE ON SCHEMA "{schema}" TO "{user}"; and, if its name is not public: '
+                f'ALTER ROLE "{user}" SET search_path = "{schema}";',
+            )
+    raise DatabaseError(
+        f"no Mastodon tables here: {name}",
+        hint="is this the right database? Unless DB_NAME says otherwise, Mastodon's is called mastodon_production",
+    )
+
+
+def _columns_of_interest(table: str) -> set[str]:
+    parts = ("file_name", "content_type", "file_size", "storage_schema_version")
+    own = {f"{spec.attachment}_{part}" for spec in specs_of(table) for part in parts}
+    return own | {"id", "domain", "remote_url", "account_id", "suspended_at", "var"}
+
+
+def _select(
+    found: Mapping[str, _Table], specs: Sequence[AttachmentSpec], only: Scope, limit: int | None, blanks: str
+) -> sql.Composed:
+    """Id, remote, private, var; then name, type, size and schema version of each attachment."""
+    name = specs[0].table
+    table = found[name]
+
+    def column(name: str) -> sql.Composable:
+        return sql.SQL("t.{}").format(sql.Identifier(name)) if table.has(name) else sql.SQL("NULL")
+
+    remote = _remote(name, table, blanks)
+    fields = [column("id"), remote, _private(found, specs[0]), column("var")]
+    for spec in specs:
+        fields += [column(f"{spec.attachment}_{part}") for part in ("file_name", "content_type", "file_size")]
+        fields += [column(f"{spec.attachment}_storage_schema_version")]
+    named = [sql.SQL("{} <> ''").format(column(f"{spec.attachment}_file_name")) for spec in specs]
+    scope = {"all": sql.SQL("TRUE"), "local": sql.SQL("NOT ({})").format(remote), "remote": remote}[only]
+    return sql.SQL("SELECT {} FROM {} t WHERE ({}) AND {} ORDER BY t.id LIMIT {}").format(
+        sql.SQL(", ").join(fields),
+        sql.Identifier(table.schema, name),
+        sql.SQL(" OR ").join(named),
+        scope,
+        sql.Literal(limit),
+    )
+
+
+def _remote(name: str, table: _Table, blanks: str) -> sql.Composable:
+    """Whether a row is of another server: TRUE or FALSE, never NULL."""
+    if name == "preview_cards":
+        return sql.SQL("TRUE")
+    if name in ("accounts", "custom_emojis") and table.has("domain"):
+        return sql.SQL("t.domain IS NOT NULL")
+    if name == "media_attachments" and table.has("remote_url"):
+        # btrim is slow, so the usual case comes first: a quarter off the time of the whole query
+        test = sql.SQL("coalesce(t.remote_url LIKE 'http%' OR btrim(t.remote_url, {}) <> '', FALSE)")
+        return test.format(sql.Literal(blanks))
+    return sql.SQL("FALSE")
+
+
+def _private(found: Mapping[str, _Table], spec: AttachmentSpec) -> sql.Composable:
+    """Whether Mastodon keeps a row's objects private: TRUE or FALSE, never NULL."""
+    if spec.private:
+        return sql.SQL("TRUE")
+    if spec.table == "accounts" and found["accounts"].has("suspended_at"):
+        return sql.SQL("t.suspended_at IS NOT NULL")
+    accounts = found.get("accounts")
+    joined = spec.table == "media_attachments" and found[spec.table].has("account_id")
+    if joined and accounts and accounts.has("id", "suspended_at"):
+        # a join would lose the order of the ids; of this the planner makes a hash, or a look-up in the index
+        return sql.SQL("EXISTS (SELECT 1 FROM {} a WHERE a.id = t.account_id AND a.suspended_at IS NOT NULL)").format(
+            sql.Identifier(accounts.schema, "accounts")
+        )
+    return sql.SQL("FALSE")
+
+
+def _media_rows(rows: Sequence[tuple[Any, ...]], attachment: int) -> list[MediaRow]:
+    """Cut one attachment out of rows of `_select`. Without a Python loop: a plan has millions of rows."""
+    name = 4 + 4 * attachment
+    fields = itemgetter(0, name, name + 1, name + 2, name + 3, 1, 2, 3)
+    return list(map(tuple.__new__, repeat(MediaRow), map(fields, filter(itemgetter(name), rows))))
+
+
+class _LenientText(Loader):
+    """Text of a database that does not know its encoding: UTF-8 as far as it goes."""
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode("utf-8", "replace")
+
+
+class _LenientBinaryText(_LenientText):
+    format = pq.Format.BINARY
+
+
+# --- errors ---
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    """The one place where psycopg's errors become ours."""
+    try:
+        yield
+    except psycopg.Error as error:
+        said = str(error).strip().partition("\n")[0].removeprefix("connection failed: ")
+        raise DatabaseError(f"{doing}: {said}", hint=database_hint(error.sqlstate, str(error))) from error

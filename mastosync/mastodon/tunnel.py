@@ -1,0 +1,266 @@
+"""The SSH tunnel to a database that listens only to its own network. The only door to sshtunnel and paramiko.
+
+sshtunnel checks a server's key only if it is told which one to expect, so every tunnel starts with
+a handshake of our own: the key that the server shows is looked up in known_hosts, and one that is
+not there ends the matter before any password or signature is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import paramiko
+from sshtunnel import BaseSSHTunnelForwarderError, SSHTunnelForwarder
+
+from mastosync.config import TunnelConfig
+from mastosync.errors import DatabaseError, TunnelError
+from mastosync.mastodon.known_hosts import HostKey, host_name, known_keys
+
+HANDSHAKE_SECONDS = 15
+"""How long the SSH server may take to answer, and again to agree on ciphers."""
+
+KEEPALIVE_SECONDS = 15.0
+"""A silent connection is kept alive for routers in between: the database may think for minutes."""
+
+
+@contextmanager
+def open_tunnel(config: TunnelConfig, remote_host: str, remote_port: int) -> Iterator[tuple[str, int]]:
+    """Forward a local port to the database for as long as the `with` block runs; yields its host and port.
+
+    Whether the database can be reached from the SSH server shows only when something connects: a
+    DatabaseError of the block is then replaced by one that knows the reason.
+    Raises: TunnelError.
+    """
+    if not config.ssh_host:
+        raise TunnelError("the tunnel is enabled, but leads nowhere", hint="set ssh_host in [pg.tunnel]")
+    if remote_host.startswith("/"):
+        raise TunnelError(
+            f"the tunnel cannot lead to the socket folder {remote_host}",
+            hint="set host in [pg.database] to the database's address as the SSH server sees it, such as 127.0.0.1",
+        )
+    _quiet_paramiko()
+    gateway = f"the SSH server {config.ssh_user or ''}@{config.ssh_host}:{config.ssh_port}"
+    host_key = _trusted_key(config, config.ssh_host)
+    journal = _Journal()
+    with _login_keys(config, gateway) as keys:
+        forwarder = _forwarder(config, (remote_host, remote_port), host_key, keys, journal)
+        _start(forwarder, config, gateway, journal)
+    try:
+        yield forwarder.local_bind_address
+    except DatabaseError as error:
+        raise _explained(error, f"{remote_host}:{remote_port}", gateway, journal.said, forwarder.is_active) from error
+    finally:
+        forwarder.stop(force=True)
+
+
+class _Journal(logging.Handler):
+    """Keeps what sshtunnel has to say: it logs the reasons that its exceptions leave out."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said += record.getMessage() + "\n"
+
+
+def _quiet_paramiko() -> None:
+    """Every error it logs is raised as well; unless someone wants its log, it would only end up on the screen."""
+    logger = logging.getLogger("paramiko")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _login_keys(config: TunnelConfig, gateway: str) -> Iterator[list[paramiko.PKey]]:
+    """The keys to log in with: the configured one, or those of the agent where nothing is configured."""
+    if config.ssh_key:
+        yield [_load_key(config.ssh_key, config.ssh_key_passphrase.reveal() if config.ssh_key_passphrase else None)]
+    elif config.ssh_password:
+        yield []
+    else:
+        with closing(paramiko.Agent()) as agent:
+            if not agent.get_keys():
+                raise TunnelError(
+                    f"nothing to log in with at {gateway}",
+                    hint="set ssh_key or ssh_password in [pg.tunnel], or add a key to the SSH agent (ssh-add)",
+                )
+            yield list(agent.get_keys())
+
+
+def _forwarder(
+    config: TunnelConfig,
+    remote: tuple[str, int],
+    host_key: paramiko.PKey,
+    keys: list[paramiko.PKey],
+    journal: _Journal,
+) -> SSHTunnelForwarder:
+    """Configure sshtunnel so that it uses exactly what it is given: no files, keys or agents that it finds itself."""
+    logger = logging.Logger("sshtunnel", logging.ERROR)  # no parent: nothing reaches the screen or a log file
+    logger.addHandler(journal)
+    forwarder = SSHTunnelForwarder(
+        (config.ssh_host, config.ssh_port),
+        ssh_config_file=None,
+        ssh_host_key=host_key,
+        ssh_username=config.ssh_user,
+        ssh_password=config.ssh_password.reveal() if config.ssh_password else None,
+        ssh_pkey=keys[0] if keys else None,
+        allow_agent=False,
+        host_pkey_directories=[],
+        local_bind_address=(config.local_host, config.local_port),
+        remote_bind_address=remote,
+        set_keepalive=KEEPALIVE_SECONDS,
+        logger=logger,
+    )
+    forwarder.ssh_pkeys = keys
+    return forwarder
+
+
+def _start(forwarder: SSHTunnelForwarder, config: TunnelConfig, gateway: str, journal: _Journal) -> None:
+    try:
+        forwarder.start()
+    except BaseException as error:
+        # it listens even if the login fails, and `stop` would wait for ever for a listener that never served
+        listeners, forwarder._server_list = forwarder._server_list, []
+        for listener in listeners:
+            listener.server_close()
+        forwarder.stop(force=True)
+        if isinstance(error, BaseSSHTunnelForwarderError):
+            raise _not_started(config, gateway, journal.said) from None
+        raise
+
+
+def _load_key(path: Path, passphrase: str | None) -> paramiko.PKey:
+    """Read a private key file. Raises: TunnelError that says what is wrong with file or passphrase."""
+    variable = "ssh_key_passphrase in [pg.tunnel], or MASTOSYNC_PG_TUNNEL_SSH_KEY_PASSPHRASE"
+    path = path.expanduser()
+    try:
+        return paramiko.PKey.from_path(path)
+    except OSError as error:
+        raise TunnelError(
+            f"the SSH key {path} cannot be read: {error.strerror}", hint="check ssh_key in [pg.tunnel]"
+        ) from error
+    except TypeError:  # paramiko's word for: it is encrypted
+        if not passphrase:
+            raise TunnelError(f"the SSH key {path} is encrypted", hint=f"set {variable}") from None
+    except Exception:  # noqa: BLE001 - two libraries have a dozen ways to dislike a file, some quoting it
+        raise _useless_key(path) from None
+    try:
+        return paramiko.PKey.from_path(path, passphrase.encode())  # type: ignore[arg-type]  # declared str, takes bytes
+    except ValueError:
+        raise TunnelError(f"the passphrase does not open the SSH key {path}", hint=f"check {variable}") from None
+    except Exception:  # noqa: BLE001 - as above
+        raise _useless_key(path) from None
+
+
+def _useless_key(path: Path) -> TunnelError:
+    return TunnelError(
+        f"{path} is no private key that can be used",
+        hint="ssh_key in [pg.tunnel] takes Ed25519, ECDSA and RSA keys in OpenSSH's own form; "
+        "`ssh-keygen -p -f FILE` rewrites other forms",
+    )
+
+
+def _not_started(config: TunnelConfig, gateway: str, said: str) -> TunnelError:
+    if "Couldn't open tunnel" in said:
+        return TunnelError(
+            f"the tunnel cannot listen at {config.local_host}:{config.local_port}",
+            hint="local_port = 0 in [pg.tunnel] takes any free port; local_host is an IPv4 address of this machine",
+        )
+    if "Could not connect" in said:
+        return TunnelError(f"cannot open the tunnel: {said.splitlines()[0]}", hint="try again; its log may say more")
+    way = "ssh_key" if config.ssh_key else "ssh_password" if config.ssh_password else "the keys of the SSH agent"
+    return TunnelError(
+        f"{gateway} refused the login",
+        hint=f"check ssh_user and {way} in [pg.tunnel]; a key's public half must be in authorized_keys of that user",
+    )
+
+
+def _explained(error: DatabaseError, remote: str, gateway: str, said: str, alive: bool) -> DatabaseError:
+    """The error of the block, or what the tunnel knows of its cause."""
+    if "ChannelException(1" in said:
+        return TunnelError(
+            f"{gateway} does not forward to the database at {remote}",
+            hint="its sshd_config needs AllowTcpForwarding yes (or local), and a PermitOpen that includes the database",
+        )
+    if "Could not establish connection" in said:
+        return TunnelError(
+            f"{gateway} cannot reach the database at {remote}",
+            hint="host and port in [pg.database] are meant as the SSH server sees them: for a database on the same "
+            "machine 127.0.0.1 and 5432",
+        )
+    if not alive:
+        return TunnelError(f"the connection to {gateway} broke off: {error.message}", hint=error.hint)
+    return error
+
+
+# --- the server's identity ---
+
+
+def _trusted_key(config: TunnelConfig, host: str) -> paramiko.PKey:
+    """The key that the server shows, if known_hosts vouches for it. Raises: TunnelError."""
+    path, name = config.known_hosts.expanduser(), host_name(host, config.ssh_port)
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+    except OSError as error:
+        raise TunnelError(
+            f"{path} cannot be read: {error.strerror}", hint="check known_hosts in [pg.tunnel]"
+        ) from error
+    known = known_keys(lines, name)
+    shown = _shown_key(host, config.ssh_port, [key.kind for key in known.accepted])
+    key = HostKey(shown.get_name(), shown.get_base64())
+    if key in known.revoked:
+        raise TunnelError(
+            f"the SSH server {name} shows the key {key.fingerprint}, which {path} declares stolen (@revoked)",
+            hint="do not go on; ask its administrator",
+        )
+    if key in known.accepted:
+        return shown
+    if known.accepted:
+        expected = " or ".join(each.fingerprint for each in known.accepted)
+        raise TunnelError(
+            f"the SSH server {name} shows the key {key.fingerprint}, but {path} expects {expected}: "
+            "this may be an attack",
+            hint="do not go on before its administrator has confirmed the new key; then remove the old line",
+        )
+    raise TunnelError(
+        f"the SSH server {name} is not in {path}: nobody knows whether it is the right one",
+        hint=f"if its administrator confirms the fingerprint {key.fingerprint}, add this line to that file:\n"
+        f"{name} {key.kind} {key.data}",
+    )
+
+
+def _shown_key(host: str, port: int, kinds: list[str]) -> paramiko.PKey:
+    """The key a server shows, of one of `kinds` if it has one. Nothing but the handshake takes place."""
+    where = f"the SSH server {host}:{port}"
+    try:
+        with closing(socket.create_connection((host, port), HANDSHAKE_SECONDS)) as connection:
+            transport = paramiko.Transport(connection)
+            options = transport.get_security_options()
+            # an RSA key has one name in files and several, by digest, in the handshake
+            options.key_types = sorted(options.key_types, key=lambda kind: _name_in_files(kind) not in kinds)
+            try:
+                transport.start_client(timeout=HANDSHAKE_SECONDS)
+                return transport.get_remote_server_key()
+            finally:
+                transport.close()
+    except socket.gaierror as error:
+        raise TunnelError(
+            f"{where} is unknown: {error.strerror}", hint="check ssh_host in [pg.tunnel] for a typing error"
+        ) from error
+    except OSError as error:
+        raise TunnelError(
+            f"{where} cannot be reached: {error.strerror or error}", hint="check ssh_host and ssh_port in [pg.tunnel]"
+        ) from error
+    except (paramiko.SSHException, EOFError) as error:
+        raise TunnelError(
+            f"{where} does not answer as one: {error}", hint="check ssh_port in [pg.tunnel]: is it the SSH server's?"
+        ) from error
+
+
+def _name_in_files(kind: str) -> str:
+    return "ssh-rsa" if kind.startswith("rsa-sha2-") else kind

@@ -1,0 +1,90 @@
+"""The boto3 client: everything it has to be told, so that it does what it is asked to and nothing more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import boto3
+import botocore.exceptions as boto_errors
+from botocore.config import Config as BotoConfig
+
+from mastosync import __version__
+from mastosync.errors import StoreUnusable
+from mastosync.store.s3.errors import Unintelligible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mypy_boto3_s3 import S3Client
+
+    from mastosync.config import S3Config
+
+
+def make_client(config: S3Config, connections: int) -> S3Client:
+    """A client that leaves retries, checksums and redirects to us, with a pool of `connections`.
+
+    Raises: StoreUnusable if the configuration, or what the AWS SDK reads besides, makes no client.
+    """
+    options = BotoConfig(  # type: ignore[call-arg]  # the stubs miss ignore_configured_endpoint_urls
+        connect_timeout=config.connect_timeout_seconds,
+        read_timeout=config.read_timeout_seconds,
+        max_pool_connections=connections,
+        retries={"mode": "standard", "total_max_attempts": 1},
+        # many stores reject or break on the checksums that are otherwise sent along; Content-MD5 they all know
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        signature_version="s3v4",
+        s3={"addressing_style": cast("Literal['auto', 'path', 'virtual']", config.addressing_style)},
+        # without endpoint_url it is Amazon's own, as the manifest has it, whatever AWS_ENDPOINT_URL says
+        ignore_configured_endpoint_urls=True,
+        tcp_keepalive=True,
+        user_agent_extra=f"mastosync/{__version__}",
+    )
+    try:
+        client = boto3.session.Session().client(
+            "s3",
+            endpoint_url=config.endpoint_url,
+            region_name=config.region,
+            aws_access_key_id=config.access_key,
+            aws_secret_access_key=config.secret_key.reveal() if config.secret_key else None,
+            aws_session_token=config.session_token.reveal() if config.session_token else None,
+            config=options,
+        )
+    except (boto_errors.BotoCoreError, ValueError) as error:
+        raise StoreUnusable(
+            f"cannot make a client for {config.endpoint_url or 'Amazon S3'}: {error}",
+            hint="check this store's section, and what the AWS SDK reads: AWS_… variables and ~/.aws",
+        ) from error
+    client.meta.events.register_last("before-call.s3", _expect_nothing)
+    client.meta.events.register_first("response-received.s3", _end_with_errors)
+    return client
+
+
+def secrets_of(config: S3Config) -> tuple[str, ...]:
+    """What must not be in any message."""
+    hidden = [secret.reveal() for secret in (config.secret_key, config.session_token) if secret]
+    return tuple(secret for secret in (*hidden, config.access_key) if secret)
+
+
+def _expect_nothing(params: dict[str, Any], **_: object) -> None:
+    """Send bodies at once.
+
+    boto3 asks with `Expect: 100-continue` before each: one more round trip, a second lost at every store
+    that keeps silent, and an endless loop in botocore when the connection ends after the 100.
+    """
+    params["headers"].pop("Expect", None)
+
+
+def _end_with_errors(
+    response_dict: Mapping[str, Any] | None, parsed_response: Mapping[str, Any] | None, event_name: str, **_: object
+) -> None:
+    """Hand error answers to us before anything else in botocore sees them.
+
+    Its redirector would send the request once more to another region, after a HEAD of its own.
+    """
+    if response_dict is None or parsed_response is None:
+        return  # no answer
+    if parsed_response["ResponseMetadata"]["HTTPStatusCode"] >= 300:
+        if response_dict["status_code"] < 300 and parsed_response["Error"].get("Code") in ("", "500"):
+            raise Unintelligible("it is no XML")  # botocore calls that a 500
+        raise boto_errors.ClientError(cast("Any", parsed_response), event_name.rpartition(".")[2])

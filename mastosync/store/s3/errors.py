@@ -1,0 +1,130 @@
+"""Everything boto3 raises, in the errors of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import botocore.exceptions as boto_errors
+import urllib3.exceptions
+from botocore.parsers import ResponseParserError
+
+from mastosync.errors import MastosyncError, ObjectRejected, ServerFailure, StoreUnusable
+from mastosync.store.answers import Answer, Subject, error_of, network_failure
+
+_NETWORK = (
+    boto_errors.HTTPClientError,  # connect and read time-outs, proxies, closed connections
+    boto_errors.ConnectionError,
+    boto_errors.IncompleteReadError,
+    urllib3.exceptions.HTTPError,  # those of a body that botocore lets out as they are
+    OSError,
+)
+_CREDENTIALS = (
+    boto_errors.NoCredentialsError,
+    boto_errors.PartialCredentialsError,
+    boto_errors.CredentialRetrievalError,
+    boto_errors.TokenRetrievalError,
+    boto_errors.ProfileNotFound,
+)
+_UNINTELLIGIBLE = (
+    ResponseParserError,
+    ValueError,  # a header that should be a number or a date
+    KeyError,  # one that should be there
+)
+_LASTING_TLS_FAILURES = (
+    "CERTIFICATE",
+    "DOESN'T_MATCH",  # the name, as urllib3 has it
+    "WRONG_VERSION_NUMBER",  # the answer was no TLS at all
+    "RECORD_LAYER_FAILURE",  # the same, of a newer OpenSSL
+    "UNSUPPORTED_PROTOCOL",
+    "PROTOCOL_VERSION",
+    "HANDSHAKE_FAILURE",
+)
+
+
+class Unintelligible(ValueError):
+    """An answer that no S3 store gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a failure is told about."""
+
+    verb: str
+    key: str = ""
+    subject: Subject = Subject.OBJECT
+    with_acl: bool = False
+
+
+class Translator:
+    """`with translated(request):` lets nothing out but errors of the contract, for one store."""
+
+    def __init__(self, store_name: str, secrets: tuple[str, ...]) -> None:
+        self._store_name = store_name
+        self._secrets = secrets
+
+    @contextmanager
+    def __call__(self, request: Request) -> Iterator[None]:
+        """Translate what is raised inside. Errors of the contract pass through."""
+        try:
+            yield
+        except boto_errors.ClientError as error:
+            raise error_of(self._answer(error, request), self._where(request)) from error
+        except (boto_errors.BotoCoreError, *_NETWORK, *_UNINTELLIGIBLE) as error:
+            raise self._without_answer(error, request) from error
+
+    def _without_answer(self, error: Exception, request: Request) -> MastosyncError:
+        where, said = self._where(request), self._scrubbed(str(error))
+        if isinstance(error, boto_errors.SSLError) and _will_last(said):
+            return StoreUnusable(
+                f"cannot {where}: no secure connection can be made: {said}",
+                hint="check `endpoint_url` (its name, and whether it speaks https) and the clock of this machine; "
+                "for a certificate of your own, set AWS_CA_BUNDLE",
+            )
+        if isinstance(error, _CREDENTIALS):
+            return StoreUnusable(
+                f"cannot {where}: no usable credentials were found",
+                hint="set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads",
+            )
+        if isinstance(error, _NETWORK):
+            return network_failure(where, said)
+        of_store = request.subject is Subject.STORE
+        if isinstance(error, boto_errors.ParamValidationError) and not of_store:
+            return ObjectRejected(f"cannot {where}: {said}", hint="no request can be made for this object")
+        if isinstance(error, boto_errors.BotoCoreError):
+            return StoreUnusable(f"cannot {where}: {said}", hint="check this store's section")
+        what = "" if isinstance(error, Unintelligible) else f"{type(error).__name__}: "
+        return (StoreUnusable if of_store else ServerFailure)(
+            f"cannot {where}: the answer is none of an S3 store ({what}{said[:200]})",
+            hint="check `endpoint_url`, and what lies between here and the store",
+        )
+
+    def _where(self, request: Request) -> str:
+        if request.subject is Subject.STORE:
+            return f"{request.verb} the {self._store_name}"
+        return f"{request.verb} {request.key!r} at {self._store_name}"
+
+    def _answer(self, error: boto_errors.ClientError, request: Request) -> Answer:
+        told = error.response.get("Error", {})
+        metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata", {}))
+        return Answer(
+            status=int(metadata.get("HTTPStatusCode", 0)),
+            code=str(told.get("Code") or ""),
+            message=self._scrubbed(str(told.get("Message") or "")),
+            headers={name.lower(): value for name, value in metadata.get("HTTPHeaders", {}).items()},
+            subject=request.subject,
+            with_acl=request.with_acl,
+        )
+
+    def _scrubbed(self, text: str) -> str:
+        """What a server or library says, on one line and without credentials."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return " ".join(text.split())
+
+
+def _will_last(tls_failure: str) -> bool:
+    spelled = tls_failure.upper().replace(" ", "_")
+    return any(failure in spelled for failure in _LASTING_TLS_FAILURES)

@@ -1,0 +1,62 @@
+"""Two fresh buckets, and nothing left of them."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from scripts.lab.addresses import S3Address
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True, slots=True)
+class BucketPair:
+    """Two empty buckets of one store, and a client for it. Others use the same store: look at these two only."""
+
+    address: S3Address
+    client: S3Client
+    source: str
+    destination: str
+
+
+@contextlib.contextmanager
+def bucket_pair(address: S3Address, client: S3Client) -> Iterator[BucketPair]:
+    """Two buckets with names of their own; emptied and deleted at the end."""
+    name = f"t-{uuid.uuid4().hex[:16]}"
+    pair = BucketPair(address, client, f"{name}-source", f"{name}-destination")
+    try:
+        for bucket in (pair.source, pair.destination):
+            client.create_bucket(Bucket=bucket)
+        yield pair
+    finally:
+        for bucket in (pair.source, pair.destination):
+            delete_bucket(client, bucket)
+
+
+def delete_bucket(client: S3Client, bucket: str) -> None:
+    """Delete a bucket with all that is in it. One that is gone is no error."""
+    try:
+        # SeaweedFS does that at one go
+        client.delete_bucket(Bucket=bucket)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "BucketNotEmpty":
+            _empty(client, bucket)
+            client.delete_bucket(Bucket=bucket)
+        elif code != "NoSuchBucket":
+            raise
+
+
+def _empty(client: S3Client, bucket: str) -> None:
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for item in page.get("Contents", []):
+            client.delete_object(Bucket=bucket, Key=item["Key"])
+    for unfinished in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+        client.abort_multipart_upload(Bucket=bucket, Key=unfinished["Key"], UploadId=unfinished["UploadId"])

@@ -1,0 +1,54 @@
+"""A made-up instance on the lab's servers, and a site configured for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.lab.addresses import DatabaseAddress, S3Address
+from scripts.lab.buckets import BucketPair
+from scripts.lab.instance import populate
+from scripts.lab.instance_objects import Instance
+from tests.acceptance.site import Site, pg_section, s3_section
+
+
+@dataclass(frozen=True)
+class Migration:
+    """An instance, where it is and where it goes, and the folder it is migrated from."""
+
+    site: Site
+    instance: Instance
+    buckets: BucketPair
+    database: DatabaseAddress
+
+    def through(self, source: str | None = None, destination: str | None = None) -> None:
+        """Reach the stores by other endpoints, such as a proxy's, before anything is planned."""
+        for role, endpoint in (("source", source), ("destination", destination)):
+            if endpoint is not None:
+                self.site.configure(**{f"s3_{role}": {"endpoint_url": endpoint}})
+
+
+MigrationFactory = Callable[..., Migration]
+
+
+@pytest.fixture
+def new_migration(tmp_path: Path, database: DatabaseAddress) -> MigrationFactory:
+    """Factory: `new_migration(buckets, **arguments of populate)`."""
+
+    def make(buckets: BucketPair, *, key_prefix: str = "", **arguments: Any) -> Migration:  # noqa: ANN401
+        arguments = {"accounts": 15, "media": 20, "large_video_bytes": 0, **arguments}
+        instance = populate(database, buckets.client, buckets.source, key_prefix=key_prefix, **arguments)
+        address: S3Address = buckets.address
+        prefix = {"key_prefix": key_prefix} if key_prefix else {}
+        site = Site(tmp_path).configure(
+            s3_source=s3_section(address, buckets.source, **prefix),
+            s3_destination=s3_section(address, buckets.destination),
+            pg_database=pg_section(database),
+        )
+        return Migration(site, instance, buckets, database)
+
+    return make

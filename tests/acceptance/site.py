@@ -1,0 +1,117 @@
+"""A folder with a configuration, and the installed command run in it as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scripts.lab.addresses import DatabaseAddress, S3Address
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "mastosync"
+"""The console script of the environment the tests run in."""
+
+NOWHERE = S3Address("http://127.0.0.1:9", "key", "marked-secret", "", "")
+"""A store that nobody asks: for commands that fail, or succeed, before they would."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one instance is migrated. Sections are what `config.ini` holds."""
+
+    folder: Path
+    sections: dict[str, dict[str, str]] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "mastosync.db"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.ini"
+
+    def configure(self, **sections: Mapping[str, str]) -> Site:
+        """Write `config.ini`, with some sections changed: `configure(copy={"workers": "4"})`."""
+        for name, keys in sections.items():
+            section = self.sections.setdefault(name.replace("_", ".", 1), {})
+            section.update(keys)
+        text = "".join(
+            f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items()) + "\n"
+            for name, keys in self.sections.items()
+        )
+        self.config.write_text(text, encoding="utf-8")
+        self.config.chmod(0o600)
+        return self
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a user who has set nothing of ours."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MASTOSYNC_", "AWS_", "PG"))}
+        return kept | self.environ
+
+    def run(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end; `code` is the exit code to expect (None: any)."""
+        done = subprocess.run(
+            [str(COMMAND), *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert code is None or done.returncode == code, f"{arguments} ended with {done.returncode}:\n{shown(done)}"
+        return done
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run the command beside the test. Whoever starts it ends it."""
+        return subprocess.Popen(
+            [str(COMMAND), *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """`status --json`, parsed."""
+        parsed: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        return parsed
+
+    def listed(self, *arguments: str) -> list[dict[str, Any]]:
+        """`ls --format jsonl`, parsed."""
+        return [json.loads(line) for line in self.run("ls", "--format", "jsonl", *arguments).stdout.splitlines()]
+
+
+def shown(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command printed, for a failing test."""
+    return f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+
+
+def s3_section(address: S3Address, bucket: str, **keys: str) -> dict[str, str]:
+    """An `[s3.…]` section for a store of the lab."""
+    given = {"access_key": address.access_key, "secret_key": address.secret_key, "endpoint_url": address.endpoint_url}
+    return {**given, "bucket": bucket, **keys}
+
+
+def pg_section(address: DatabaseAddress) -> dict[str, str]:
+    """The `[pg.database]` section for a database of the lab."""
+    return {
+        "host": address.host,
+        "port": str(address.port),
+        "user": address.user,
+        "password": address.password,
+        "database": address.name,
+    }
+
+
+def python_module() -> list[str]:
+    """The other way to run the command."""
+    return [sys.executable, "-m", "mastosync"]

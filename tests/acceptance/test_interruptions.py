@@ -1,0 +1,194 @@
+"""A copy that is killed, stopped or doubled: nothing is lost, and nothing arrives twice."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scripts.lab.buckets import BucketPair
+from scripts.lab.fault_plan import Fault, Kind, Request, delay
+from scripts.lab.faults import FaultProxy
+from tests.acceptance.conftest import Migration, MigrationFactory
+from tests.acceptance.site import shown
+from tests.acceptance.stores import assert_holds
+
+DEADLINE_SECONDS = 60
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Poll until a condition holds, or fail the test with what was waited for."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"still waiting until {what}"
+        time.sleep(0.01)
+
+
+def slowly(request: Request) -> Fault | None:
+    """Every upload takes a moment, so that there is a middle to be killed in."""
+    return delay(0.05) if request.operation == "PutObject" else None
+
+
+def assert_intact(manifest: Path) -> None:
+    connection = sqlite3.connect(manifest)
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        counted = connection.execute(
+            "SELECT kind, state, reason, count(*), sum(coalesce(size, 0)) FROM entries GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        ).fetchall()
+        kept = connection.execute(
+            "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects > 0 ORDER BY 1, 2, 3"
+        ).fetchall()
+        assert counted == kept
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def slow_migration(
+    buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy]
+) -> tuple[Migration, FaultProxy]:
+    """A planned migration whose uploads pass through a proxy that counts and delays them."""
+    migration = new_migration(buckets, missing=0, accounts=25, media=40)
+    proxy = fault_proxy(buckets.address.endpoint_url, slowly)
+    migration.through(destination=proxy.endpoint_url)
+    migration.site.run("plan")
+    return migration, proxy
+
+
+def uploads(proxy: FaultProxy) -> int:
+    return sum(proxy.successful_puts_by_key().values())
+
+
+def finish(migration: Migration, proxy: FaultProxy) -> None:
+    """Copy to the end, and hold everything against what must be there."""
+    done = migration.site.run("copy", "--workers", "8", code=None)
+    assert done.returncode == (3 if migration.instance.missing else 0), shown(done)
+    assert_holds(migration.buckets.client, migration.buckets.destination, migration.instance.at_destination())
+    assert_intact(migration.site.manifest)
+    twice = {key: count for key, count in proxy.successful_puts_by_key().items() if count > 1}
+    assert twice == {}
+    totals = migration.site.status()["totals"]
+    assert (totals["pending"], totals["done"]) == (0, len(migration.instance.present))
+
+
+def test_a_copy_killed_again_and_again_loses_nothing_and_uploads_nothing_twice(
+    slow_migration: tuple[Migration, FaultProxy],
+) -> None:
+    migration, proxy = slow_migration
+    total = len(migration.instance.present)
+    for nth in range(1, 6):
+        process = migration.site.start("copy", "--workers", "8")
+        goal = total * nth // 8
+        wait_until(lambda goal=goal: uploads(proxy) >= goal, f"{goal} objects have arrived")  # type: ignore[misc] # bound at once
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert_intact(migration.site.manifest)
+    finish(migration, proxy)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_finishes_what_is_in_flight_and_the_next_copy_goes_on(
+    slow_migration: tuple[Migration, FaultProxy], number: signal.Signals
+) -> None:
+    migration, proxy = slow_migration
+    process = migration.site.start("copy", "--workers", "4")
+    wait_until(lambda: uploads(proxy) >= 20, "20 objects have arrived")
+    process.send_signal(number)
+    _, told = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 130, told
+    assert "goes on" in told
+    assert "Traceback" not in told
+    status = migration.site.status()
+    assert status["totals"]["pending"] > 0
+    assert status["totals"]["done"] == uploads(proxy)
+    connection = sqlite3.connect(migration.site.manifest)
+    assert connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
+    connection.close()
+    finish(migration, proxy)
+
+
+def test_two_signals_stop_at_once(
+    buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    migration = new_migration(buckets, missing=0)
+    proxy = fault_proxy(
+        buckets.address.endpoint_url, lambda request: delay(600) if request.operation == "PutObject" else None
+    )
+    migration.through(destination=proxy.endpoint_url)
+    migration.site.run("plan")
+    process = migration.site.start("copy", "--workers", "4")
+    wait_until(lambda: _claimed(migration) >= 4, "uploads have begun")
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert_intact(migration.site.manifest)
+
+
+def test_a_pause_for_throttling_ends_with_the_first_signal(
+    buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    migration = new_migration(buckets, missing=0)
+    slow_down = Fault(Kind.ANSWER, status=503, code="SlowDown", headers=(("Retry-After", "600"),))
+    proxy = fault_proxy(
+        buckets.address.endpoint_url, lambda request: slow_down if request.operation == "PutObject" else None
+    )
+    migration.through(destination=proxy.endpoint_url)
+    migration.site.run("plan")
+    process = migration.site.start("copy", "--workers", "4")
+    wait_until(lambda: proxy.count("PutObject") >= 1, "the store has throttled")
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 130, told
+
+
+def test_a_second_copy_says_who_holds_the_manifest(slow_migration: tuple[Migration, FaultProxy]) -> None:
+    migration, proxy = slow_migration
+    process = migration.site.start("copy", "--workers", "2")
+    wait_until(lambda: uploads(proxy) >= 1, "the first copy is at work")
+    for command in (["copy"], ["plan"], ["retry-failed"]):
+        second = migration.site.run(*command, code=6)
+        assert f"process {process.pid}" in second.stderr
+        assert "mastosync copy" in second.stderr
+    running = migration.site.status()["run"]
+    assert running["running"] is True
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=DEADLINE_SECONDS)
+    finish(migration, proxy)
+
+
+def test_a_plan_that_is_killed_leaves_no_half_plan(buckets: BucketPair, new_migration: MigrationFactory) -> None:
+    migration = new_migration(buckets, missing=0)
+    with migration.database.connect() as blocker:
+        blocker.execute("LOCK TABLE site_uploads IN ACCESS EXCLUSIVE MODE")
+        process = migration.site.start("plan")
+        wait_until(lambda: _waiting_for_lock(migration), "the plan waits for a table in its middle")
+        process.kill()
+        process.communicate()
+    assert "no plan" in migration.site.run("copy", code=6).stderr
+    assert "no plan" in migration.site.run("status", code=6).stderr
+    migration.site.run("plan")
+    assert {line["key"] for line in migration.site.listed()} == {each.key for each in migration.instance.objects}
+
+
+def _claimed(migration: Migration) -> int:
+    connection = sqlite3.connect(migration.site.manifest)
+    try:
+        return int(connection.execute("SELECT count(*) FROM claims").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def _waiting_for_lock(migration: Migration) -> bool:
+    with migration.database.connect() as connection:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return connection.execute(query).fetchone() != (0,)

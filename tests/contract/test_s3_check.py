@@ -1,0 +1,281 @@
+"""Whether a store can be used at all, and what is said when it cannot."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from mastosync.config import S3Config, Secret
+from mastosync.errors import MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
+from mastosync.store.s3 import S3Store
+from scripts.lab.buckets import BucketPair
+from tests.contract.raw_server import RawServer, answer
+from tests.contract.s3_kit import ACCESS_KEY, MADE_UP, SECRET_KEY, SESSION_TOKEN, at, config_of, opened
+from tests.contract.s3_kit import assert_says_where_without_secrets as assert_says_where
+
+XML = "application/xml"
+LISTING = answer(
+    200,
+    b'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>my-bucket</Name>'
+    b"<KeyCount>0</KeyCount><MaxKeys>1</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>",
+    content_type=XML,
+)
+
+
+@pytest.fixture(scope="module")
+def strange() -> Iterator[tuple[RawServer, S3Store]]:
+    """One server and one store for the module; every test sets `server.answers`."""
+    with RawServer(lambda _: b"") as server, opened(at(server.endpoint_url)) as store:
+        yield server, store
+
+
+def check_of(strange: tuple[RawServer, S3Store], told: bytes, kind: type[MastosyncError]) -> MastosyncError:
+    """The error of a check that is answered with these bytes."""
+    server, store = strange
+    server.answers = lambda _: told
+    return error_of(store, at(server.endpoint_url), kind)
+
+
+@pytest.fixture
+def good(buckets: BucketPair) -> S3Config:
+    return config_of(buckets.address, buckets.source)
+
+
+def refused(config: S3Config, kind: type[MastosyncError] = StoreUnusable) -> MastosyncError:
+    """The error of a check with this configuration."""
+    with opened(config) as store:
+        return error_of(store, config, kind)
+
+
+def error_of(store: S3Store, config: S3Config, kind: type[MastosyncError]) -> MastosyncError:
+    """The error of a check, which always says where, and never a secret."""
+    with pytest.raises(kind) as caught:
+        store.check()
+    assert type(caught.value) is kind
+    assert_says_where(caught.value, config)
+    assert caught.value.hint
+    return caught.value
+
+
+def error_body(code: str, message: str = "some words") -> bytes:
+    return f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+
+
+class TestRealStore:
+    def test_a_usable_bucket_passes(self, good: S3Config) -> None:
+        with opened(good) as store:
+            store.check()
+
+    def test_a_key_that_may_only_read_passes(self, good: S3Config, buckets: BucketPair) -> None:
+        address = buckets.address
+        reader = replace(good, access_key=address.reader_access_key, secret_key=Secret(address.reader_secret_key))
+        with opened(reader) as store:
+            store.check()
+
+    def test_a_wrong_secret_key_is_named(self, good: S3Config) -> None:
+        assert "secret_key" in refused(replace(good, secret_key=Secret(SECRET_KEY))).hint
+
+    def test_an_unknown_access_key_is_named(self, good: S3Config) -> None:
+        assert "access_key" in refused(replace(good, access_key=ACCESS_KEY)).hint
+
+    def test_a_missing_bucket_is_named(self, good: S3Config) -> None:
+        assert "bucket" in refused(replace(good, bucket="there-is-no-such-bucket")).hint
+
+    @pytest.mark.parametrize("name", ["a bucket", "a/b", ""])
+    def test_an_impossible_bucket_is_refused(self, good: S3Config, name: str) -> None:
+        refused(replace(good, bucket=name))
+
+    @pytest.mark.parametrize("hours", [-1, 1])
+    def test_a_clock_that_is_off_is_named(self, good: S3Config, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+        wrong = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours)
+        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda remove_tzinfo=True: wrong)
+        assert "clock" in refused(good).hint
+
+
+class TestUnreachable:
+    def test_a_closed_port_may_be_open_later(self) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            refused(at(f"http://127.0.0.1:{unused.getsockname()[1]}"), NetworkFailure)
+
+    def test_a_name_that_nobody_knows_may_be_known_later(self) -> None:
+        assert "endpoint_url" in refused(at("http://store.invalid"), NetworkFailure).hint
+
+    def test_a_server_that_says_nothing_is_a_network_failure(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            config = replace(at(f"http://127.0.0.1:{silent.getsockname()[1]}"), read_timeout_seconds=0.2)
+            assert "timeout" in refused(config, NetworkFailure).message.lower()
+
+
+class TestNoStore:
+    @pytest.mark.parametrize("status", [200, 201, 204, 400, 401, 403, 404, 405, 410, 501])
+    @pytest.mark.parametrize(
+        ("content_type", "body"),
+        [
+            ("text/html", b"<!DOCTYPE html><title>Welcome<p>unclosed"),
+            ("text/html", b"<html><body><h1>Welcome</h1></body></html>"),
+            ("application/json", b'{"ok": true}'),
+            ("text/plain", b""),
+        ],
+        ids=["html", "xhtml", "json", "empty"],
+    )
+    def test_an_endpoint_that_speaks_no_s3_is_unusable(
+        self, strange: tuple[RawServer, S3Store], status: int, content_type: str, body: bytes
+    ) -> None:
+        told = answer(status, b"" if status == 204 else body, content_type=content_type)
+        assert "endpoint_url" in check_of(strange, told, StoreUnusable).hint
+
+    @pytest.mark.parametrize("garbage", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00\x01\x02\r\n\r\n", b"HTTP/1.1\r\n\r\n"])
+    def test_an_endpoint_that_speaks_no_http_is_a_network_failure(
+        self, strange: tuple[RawServer, S3Store], garbage: bytes
+    ) -> None:
+        check_of(strange, garbage, NetworkFailure)
+
+    def test_a_bucket_within_the_endpoint_is_suspected(self, strange: tuple[RawServer, S3Store]) -> None:
+        told = answer(404, error_body("NoSuchKey"), content_type=XML)
+        assert "`endpoint_url` seems to hold the bucket's name" in check_of(strange, told, StoreUnusable).hint
+
+    @pytest.mark.parametrize(
+        ("status", "kind"), [(500, ServerFailure), (502, ServerFailure), (504, ServerFailure), (503, Throttled)]
+    )
+    @pytest.mark.parametrize("body", [b"<html>trouble</html>", b"<!doctype html>trouble", b""])
+    def test_a_gateway_in_trouble_may_recover(
+        self, strange: tuple[RawServer, S3Store], status: int, kind: type[MastosyncError], body: bytes
+    ) -> None:
+        check_of(strange, answer(status, body), kind)
+
+
+class TestAnswers:
+    def test_a_listing_passes(self, strange: tuple[RawServer, S3Store]) -> None:
+        server, store = strange
+        server.answers = lambda _: LISTING
+        store.check()
+
+    def test_a_key_that_may_not_list_passes(self, strange: tuple[RawServer, S3Store]) -> None:
+        server, store = strange
+        server.answers = lambda _: answer(403, error_body("AccessDenied"), content_type=XML)
+        store.check()
+
+    @pytest.mark.parametrize(
+        ("status", "code", "message", "named"),
+        [
+            (403, "SignatureDoesNotMatch", "the signature we calculated…", "secret_key"),
+            (403, "AccessDenied", "Forbidden: Invalid signature", "secret_key"),
+            (401, "Unauthorized", "Unauthorized", "access_key"),
+            (400, "ExpiredToken", "expired", "token"),
+            (400, "AuthorizationHeaderMalformed", "expecting 'eu-west-1'", "region"),
+            (403, "RequestTimeTooSkewed", "too large", "clock"),
+            (403, "QuotaExceeded", "", "full"),
+            (507, "", "", "full"),
+        ],
+    )
+    def test_the_hint_names_what_to_look_at(
+        self, strange: tuple[RawServer, S3Store], status: int, code: str, message: str, named: str
+    ) -> None:
+        told = answer(status, error_body(code, message), content_type=XML)
+        assert named in check_of(strange, told, StoreUnusable).hint
+
+    def test_the_region_of_a_bucket_elsewhere_is_told(self, strange: tuple[RawServer, S3Store]) -> None:
+        told = answer(301, error_body("PermanentRedirect"), "x-amz-bucket-region: eu-north-7\r\n", XML)
+        assert "eu-north-7" in check_of(strange, told, StoreUnusable).hint
+
+    def test_secrets_are_cut_out_of_what_a_server_says(self, strange: tuple[RawServer, S3Store]) -> None:
+        words = f"key {ACCESS_KEY} with {SECRET_KEY} and {SESSION_TOKEN} is\n\nunknown"
+        told = answer(403, error_body("InvalidAccessKeyId", words), content_type=XML)
+        assert "key *** with *** and *** is unknown" in check_of(strange, told, StoreUnusable).message
+
+
+def certificate(folder: Path, name: str, days: int) -> Path:
+    """A certificate for `name`, signed by itself, valid for `days` (negative: expired); with its key in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=100))
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / f"{name}.pem"
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return file
+
+
+def tls_server(file: Path) -> RawServer:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return RawServer(lambda _: LISTING, tls=context)
+
+
+class TestTls:
+    @pytest.fixture
+    def secure(self, tmp_path: Path) -> Iterator[tuple[S3Config, Path]]:
+        file = certificate(tmp_path, "localhost", days=100)
+        with tls_server(file) as server:
+            yield at(f"https://localhost:{server.port}"), file
+
+    def test_a_certificate_that_is_trusted_passes(
+        self, secure: tuple[S3Config, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config, file = secure
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
+        with opened(config) as store:
+            store.check()
+
+    def test_a_certificate_of_ones_own_is_explained(self, secure: tuple[S3Config, Path]) -> None:
+        error = refused(secure[0])
+        assert "certificate verify failed" in error.message
+        assert "AWS_CA_BUNDLE" in error.hint
+
+    def test_a_certificate_for_another_name_is_explained(
+        self, secure: tuple[S3Config, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config, file = secure
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
+        error = refused(at(str(config.endpoint_url).replace("localhost", "127.0.0.1")))
+        assert "127.0.0.1" in error.message
+        assert "endpoint_url" in error.hint
+
+    def test_a_certificate_that_has_expired_is_explained(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = certificate(tmp_path, "localhost", days=-1)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
+        with tls_server(file) as server:
+            assert "expired" in refused(at(f"https://localhost:{server.port}")).message
+
+    def test_https_at_a_server_that_speaks_http_is_explained(self) -> None:
+        with RawServer(lambda _: answer(400), hasty=True) as server:
+            error = refused(at(f"https://127.0.0.1:{server.port}"))
+        assert "https" in error.hint
+
+    def test_http_at_a_server_that_speaks_https_is_a_network_failure(self, secure: tuple[S3Config, Path]) -> None:
+        refused(at(str(secure[0].endpoint_url).replace("https", "http")), NetworkFailure)
+
+
+class TestNoCredentials:
+    def test_it_is_said_that_there_are_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        nobody = replace(MADE_UP, access_key=None, secret_key=None, session_token=None)
+        assert "access_key" in refused(at("http://127.0.0.1:9", nobody)).hint

@@ -1,0 +1,463 @@
+"""What goes wrong with an object, in the words of the contract; and nothing but those words, whatever happens."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import pytest
+
+from mastosync.config import Secret
+from mastosync.errors import (
+    AclUnsupported,
+    CorruptObject,
+    MastosyncError,
+    NetworkFailure,
+    ObjectChanged,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    ObjectTooLarge,
+    ServerFailure,
+    StoreUnusable,
+    Throttled,
+)
+from mastosync.store.base import FetchedObject, PutOptions
+from mastosync.store.s3 import S3Store
+from scripts.lab.addresses import S3Address
+from scripts.lab.buckets import BucketPair, bucket_pair
+from scripts.lab.fault_plan import (
+    ACCESS_DENIED,
+    BAD_GATEWAY,
+    DAMAGED_DOWNLOAD,
+    DAMAGED_UPLOAD,
+    INTERNAL_ERROR,
+    LOST_ANSWER,
+    NO_SUCH_BUCKET,
+    NO_SUCH_KEY,
+    RESET,
+    RESET_IN_BODY,
+    TRUNCATED_BODY,
+    Fault,
+    always,
+    answer,
+    either,
+    http_date,
+    no_faults,
+    seeded,
+    slow_down,
+    stall,
+    too_many_requests,
+)
+from scripts.lab.faults import FaultProxy
+from tests.contract import raw_server
+from tests.contract.s3_kit import (
+    DATA,
+    METHODS,
+    PLAIN,
+    Prepared,
+    assert_says_where_without_secrets,
+    at,
+    config_of,
+    md5_of,
+    opened,
+)
+
+READING = ("head", "read", "read_range")
+WRITING = ("write", "start_multipart")
+PARTS = ("write_part", "complete_multipart")
+OBJECTS = (*READING, *WRITING, *PARTS)
+WITH_WORDS = tuple(method for method in OBJECTS if method != "head")  # a HEAD has no body to say more in
+
+
+@dataclass
+class Weather:
+    """A real store behind a proxy, through which the sun shines until a test says otherwise."""
+
+    proxy: FaultProxy
+    store: S3Store
+    buckets: BucketPair
+
+    def prepared(self) -> Prepared:
+        return Prepared.of(self.buckets.client, self.buckets.source, f"{uuid.uuid4().hex}.png")
+
+    def call(self, method: str, fault: Fault) -> object:
+        """Call a method on something that exists while a fault befalls each request."""
+        call = self.prepared().calls(self.store)[method]
+        self.proxy.plan = always(fault)
+        return call()
+
+
+@pytest.fixture(scope="module")
+def whole_module(seaweed: S3Address) -> Iterator[Weather]:
+    with (
+        closing(seaweed.client()) as client,
+        bucket_pair(seaweed, client) as buckets,
+        FaultProxy(seaweed.endpoint_url) as proxy,
+    ):
+        config = replace(at(proxy.endpoint_url, config_of(seaweed, buckets.source)), read_timeout_seconds=5)
+        with opened(config, connections=16) as store:
+            yield Weather(proxy, store, buckets)
+
+
+@pytest.fixture
+def weather(whole_module: Weather) -> Iterator[Weather]:
+    yield whole_module
+    whole_module.proxy.plan = no_faults
+
+
+def each(methods: tuple[str, ...], fault: Fault, kind: type[MastosyncError]) -> list[tuple[str, Fault, type]]:
+    return [(method, fault, kind) for method in methods]
+
+
+CASES = [
+    # the connection
+    *each(OBJECTS, RESET, NetworkFailure),
+    *each(OBJECTS, LOST_ANSWER, NetworkFailure),
+    *each(("read", "read_range"), RESET_IN_BODY, NetworkFailure),
+    *each(("read", "read_range"), TRUNCATED_BODY, NetworkFailure),
+    *each(("read",), DAMAGED_DOWNLOAD, CorruptObject),
+    *each(("write", "write_part"), DAMAGED_UPLOAD, CorruptObject),
+    *each(("complete_multipart",), TRUNCATED_BODY, ServerFailure),
+    *each(("complete_multipart",), RESET_IN_BODY, NetworkFailure),
+    # the server
+    *each(OBJECTS, INTERNAL_ERROR, ServerFailure),
+    *each(OBJECTS, BAD_GATEWAY, ServerFailure),
+    *each(OBJECTS, answer(504, ""), ServerFailure),
+    *each(OBJECTS, answer(520, ""), ServerFailure),
+    *each(OBJECTS, answer(408, "RequestTimeout"), ServerFailure),
+    *each(WITH_WORDS, answer(400, "RequestTimeout"), ServerFailure),
+    *each(OBJECTS, answer(503, ""), Throttled),
+    *each(OBJECTS, slow_down(), Throttled),
+    *each(OBJECTS, too_many_requests(), Throttled),
+    *each(OBJECTS, answer(429, ""), Throttled),
+    *each(WITH_WORDS, answer(503, "InternalError"), ServerFailure),
+    # an error inside of an answer that is none
+    *each(("complete_multipart",), answer(200, "InternalError"), ServerFailure),
+    *each(("complete_multipart",), answer(200, "SlowDown"), Throttled),
+    *each(("complete_multipart",), answer(200, "NoSuchUpload"), ObjectChanged),
+    *each(("complete_multipart",), answer(200, "SomethingElse"), ServerFailure),
+    *each((*WRITING, *PARTS, "head"), answer(200, ""), ServerFailure),
+    *each(("read", "read_range"), answer(200, ""), ServerFailure),
+    # this object
+    *each(OBJECTS, ACCESS_DENIED, ObjectDenied),
+    *each(OBJECTS, answer(403, ""), ObjectDenied),
+    *each(OBJECTS, answer(401, ""), ObjectDenied),
+    *each(WITH_WORDS, answer(403, "SignatureDoesNotMatch"), ObjectDenied),
+    *each(WITH_WORDS, answer(403, "InvalidObjectState"), ObjectDenied),
+    *each(READING, NO_SUCH_KEY, ObjectMissing),
+    *each(READING, answer(404, ""), ObjectMissing),
+    *each(WRITING, answer(404, ""), ObjectRejected),
+    *each(PARTS, answer(404, ""), ObjectChanged),
+    *each(PARTS, answer(404, "NoSuchUpload"), ObjectChanged),
+    *each(("complete_multipart",), answer(400, "InvalidPart"), ObjectChanged),
+    *each(("complete_multipart",), answer(400, "EntityTooSmall"), ObjectRejected),
+    *each(("read_range",), answer(412, "PreconditionFailed"), ObjectChanged),
+    *each(("write", "write_part"), answer(400, "BadDigest"), CorruptObject),
+    *each(("write", *PARTS), answer(400, "EntityTooLarge"), ObjectTooLarge),
+    *each(("write", "write_part"), answer(413, ""), ObjectTooLarge),
+    *each(OBJECTS, answer(400, "InvalidRequest"), ObjectRejected),
+    *each(OBJECTS, answer(405, "MethodNotAllowed"), ObjectRejected),
+    *each(OBJECTS, answer(501, "NotImplemented"), ObjectRejected),
+    # the store
+    *each(WITH_WORDS, NO_SUCH_BUCKET, StoreUnusable),
+    *each(("head",), NO_SUCH_BUCKET, ObjectMissing),  # without a body nobody can tell
+    *each(WITH_WORDS, answer(403, "InvalidAccessKeyId"), StoreUnusable),
+    *each(WITH_WORDS, answer(400, "ExpiredToken"), StoreUnusable),
+    *each(WITH_WORDS, answer(403, "RequestTimeTooSkewed"), StoreUnusable),
+    *each(WITH_WORDS, answer(403, "QuotaExceeded"), StoreUnusable),
+    *each(OBJECTS, answer(507, ""), StoreUnusable),
+    *each(OBJECTS, answer(307, "TemporaryRedirect"), StoreUnusable),
+]
+
+
+def named(value: object) -> str | None:
+    if isinstance(value, Fault):
+        return f"{value.status}-{value.code or 'html'}" if value.status else value.kind.name.lower()
+    return value.__name__ if isinstance(value, type) else None
+
+
+@pytest.mark.parametrize(("method", "fault", "kind"), CASES, ids=named)
+def test_a_failure_has_its_name(weather: Weather, method: str, fault: Fault, kind: type[MastosyncError]) -> None:
+    with pytest.raises(MastosyncError) as caught:
+        weather.call(method, fault)
+    assert type(caught.value) is kind
+    config = at(weather.proxy.endpoint_url, config_of(weather.buckets.address, weather.buckets.source))
+    assert_says_where_without_secrets(caught.value, config)
+    assert ".png" in caught.value.message
+    assert caught.value.hint
+
+
+class TestWaitsThatServersAskFor:
+    @pytest.mark.parametrize(
+        ("fault", "seconds"),
+        [
+            (slow_down(), None),
+            (slow_down(7), 7.0),
+            (too_many_requests(0), 0.0),
+            (too_many_requests(amz_retry_after_ms=1500), 1.5),
+            (slow_down(60, amz_retry_after_ms=250), 0.25),
+            (slow_down("soon"), None),
+            (answer(429, "", {"Retry-After": "3"}), 3.0),
+        ],
+    )
+    @pytest.mark.parametrize("method", ["head", "read", "write"])
+    def test_they_are_passed_on(self, weather: Weather, method: str, fault: Fault, seconds: float | None) -> None:
+        with pytest.raises(Throttled) as caught:
+            weather.call(method, fault)
+        assert caught.value.retry_after_seconds == seconds
+
+    def test_a_date_is_a_wait_from_now(self, weather: Weather) -> None:
+        with pytest.raises(Throttled) as caught:
+            weather.call("read", slow_down(http_date(time.time() + 100)))
+        assert caught.value.retry_after_seconds == pytest.approx(100, abs=30)
+
+
+class TestTimeOuts:
+    @pytest.mark.parametrize("method", ["read", "read_range"])
+    def test_a_body_that_stops_coming_is_a_network_failure(self, weather: Weather, method: str) -> None:
+        prepared = weather.prepared()
+        weather.proxy.plan = always(stall(30))
+        config = replace(
+            at(weather.proxy.endpoint_url, config_of(weather.buckets.address, weather.buckets.source)),
+            read_timeout_seconds=0.2,
+        )
+        with opened(config) as store, pytest.raises(NetworkFailure, match=r"timed? ?out"):
+            prepared.calls(store)[method]()
+
+
+class TestAcls:
+    WITH_ACL = replace(PLAIN, acl="public-read")
+
+    @pytest.mark.parametrize(
+        ("status", "code", "message"),
+        [
+            (400, "AccessControlListNotSupported", "The bucket does not allow ACLs"),
+            (501, "NotImplemented", "Header 'x-amz-acl' with value 'public-read' not implemented"),
+            (400, "InvalidRequest", "Unsupported value for canned acl 'public-read'"),
+            (403, "AccessDenied", "User: arn:aws:iam::1:user/u is not authorized to perform: s3:PutObjectAcl"),
+            (403, "AccessDenied", "public access control lists are prevented by the BlockPublicAcls setting"),
+        ],
+    )
+    @pytest.mark.parametrize("in_parts", [False, True])
+    def test_a_store_that_takes_none_says_so(self, status: int, code: str, message: str, in_parts: bool) -> None:
+        body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+        told = raw_server.answer(status, body, content_type="application/xml")
+        with raw_server.RawServer(lambda _: told) as server, opened(at(server.endpoint_url)) as store:
+
+            def store_it(options: PutOptions) -> str:
+                if in_parts:
+                    return store.start_multipart("key", options)
+                return store.write("key", DATA, md5_of(DATA), options)
+
+            with pytest.raises(AclUnsupported) as caught:
+                store_it(self.WITH_ACL)
+            assert "acl = none" in caught.value.hint
+            with pytest.raises(ObjectError) as caught_without:
+                store_it(PLAIN)
+            assert type(caught_without.value) is not AclUnsupported
+
+    @pytest.mark.parametrize("message", ["Access Denied", "not in the oracle region", "miracle"])
+    def test_another_refusal_does_not_blame_the_acl(self, message: str) -> None:
+        body = f"<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>".encode()
+        told = raw_server.answer(403, body, content_type="application/xml")
+        with (
+            raw_server.RawServer(lambda _: told) as server,
+            opened(at(server.endpoint_url)) as store,
+            pytest.raises(ObjectDenied),
+        ):
+            store.write("key", DATA, md5_of(DATA), self.WITH_ACL)
+
+
+class TestCleaningUp:
+    @pytest.mark.parametrize("fault", [NO_SUCH_KEY, answer(404, "NoSuchUpload"), answer(404, "")], ids=named)
+    def test_an_upload_that_is_gone_needs_no_abort(self, weather: Weather, fault: Fault) -> None:
+        weather.call("abort_multipart", fault)
+
+    @pytest.mark.parametrize(
+        ("fault", "kind"),
+        [(RESET, NetworkFailure), (slow_down(), Throttled), (INTERNAL_ERROR, ServerFailure)],
+        ids=named,
+    )
+    @pytest.mark.parametrize("method", ["abort_multipart", "abort_unfinished"])
+    def test_what_may_pass_is_told(
+        self, weather: Weather, method: str, fault: Fault, kind: type[MastosyncError]
+    ) -> None:
+        with pytest.raises(kind):
+            weather.call(method, fault)
+
+    @pytest.mark.parametrize(
+        "fault", [ACCESS_DENIED, answer(501, "NotImplemented"), answer(405, ""), answer(404, "")], ids=named
+    )
+    def test_a_store_that_does_not_list_uploads_has_none(self, weather: Weather, fault: Fault) -> None:
+        assert weather.call("abort_unfinished", fault) == 0
+
+
+class TestRealRefusals:
+    def test_a_key_that_may_only_read_is_denied_to_write(self, weather: Weather) -> None:
+        address = weather.buckets.address
+        reader = replace(
+            config_of(address, weather.buckets.source),
+            access_key=address.reader_access_key,
+            secret_key=Secret(address.reader_secret_key),
+        )
+        prepared = weather.prepared()
+        with opened(reader) as store:
+            calls = prepared.calls(store)
+            for method in ("check", "head", "read", "read_range"):
+                calls[method]()
+            for method in ("write", "start_multipart", "write_part", "complete_multipart"):
+                with pytest.raises(ObjectDenied):
+                    calls[method]()
+
+    def test_keys_that_are_withdrawn_stop_everything(self, weather: Weather) -> None:
+        config = replace(config_of(weather.buckets.address, weather.buckets.source), access_key="withdrawn")
+        prepared = weather.prepared()
+        with opened(config) as store:
+            for method in WITH_WORDS:
+                with pytest.raises(StoreUnusable, match=r"\*\*\*|InvalidAccessKeyId"):
+                    prepared.calls(store)[method]()
+
+    def test_a_bucket_that_is_deleted_stops_everything(self, buckets: BucketPair) -> None:
+        prepared = Prepared.of(buckets.client, buckets.source, "key")
+        with opened(config_of(buckets.address, buckets.source)) as store:
+            store.check()
+            buckets.client.delete_bucket(Bucket=buckets.source)
+            for method in ("check", "read", "write", "start_multipart"):
+                with pytest.raises(StoreUnusable, match="NoSuchBucket"):
+                    prepared.calls(store)[method]()
+
+    def test_a_key_that_nobody_can_ask_for_is_rejected(self, weather: Weather) -> None:
+        with pytest.raises(ObjectRejected):
+            weather.store.read("", 100)
+
+
+STORM = {
+    RESET: 0.04,
+    LOST_ANSWER: 0.04,
+    RESET_IN_BODY: 0.04,
+    TRUNCATED_BODY: 0.04,
+    DAMAGED_DOWNLOAD: 0.04,
+    DAMAGED_UPLOAD: 0.04,
+    INTERNAL_ERROR: 0.04,
+    BAD_GATEWAY: 0.04,
+    ACCESS_DENIED: 0.04,
+    NO_SUCH_BUCKET: 0.02,
+    slow_down(1): 0.04,
+    too_many_requests(): 0.04,
+    answer(200, "InternalError"): 0.02,
+    answer(200, ""): 0.02,
+    answer(404, ""): 0.02,
+    answer(301, "PermanentRedirect", {"x-amz-bucket-region": "eu-north-7"}): 0.02,
+    answer(400, "AuthorizationHeaderMalformed"): 0.02,
+}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_in_any_storm_only_errors_of_the_contract_get_out(weather: Weather, seed: int) -> None:
+    """And what is handed out or confirmed in spite of it is right."""
+    prepared = weather.prepared()
+    weather.proxy.plan = either(seeded(seed, STORM), no_faults)
+    calls = prepared.calls(weather.store)
+    random.Random(seed).shuffle(methods := list(METHODS))
+    failures = 0
+    for method in methods * 3:
+        try:
+            answered = calls[method]()
+        except (ObjectError, StoreUnusable):
+            failures += 1
+            continue
+        if method == "read":
+            assert getattr(answered, "data", None) == DATA
+        elif method == "write":
+            weather.proxy.plan = no_faults
+            assert weather.store.read(prepared.key, 1_000_000).data == DATA
+            weather.proxy.plan = seeded(seed, STORM)
+    assert 0 < failures < len(methods) * 3
+
+
+SPOILT_ANSWERS = 100  # of each kind; thousands were tried once
+ANSWERS: dict[str, bytes] = {
+    "check": raw_server.answer(
+        200,
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        b"<Name>my-bucket</Name><MaxKeys>1</MaxKeys><KeyCount>1</KeyCount><IsTruncated>true</IsTruncated><Contents>"
+        b"<Key>a</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified><Size>1</Size></Contents></ListBucketResult>",
+    ),
+    "read": raw_server.answer(
+        200,
+        DATA,
+        f'ETag: "{md5_of(DATA).hex()}"\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\nExpires: 0\r\n'
+        "x-amz-meta-one: =?UTF-8?B?w6Q=?=\r\nCache-Control: public\r\nx-amz-tagging-count: 1\r\n",
+    ),
+    "read_range": raw_server.answer(
+        206, DATA[10:1010], f'ETag: "{md5_of(DATA).hex()}"\r\nContent-Range: bytes 10-1009/{len(DATA)}\r\n'
+    ),
+    "write": raw_server.answer(200, b"", f'ETag: "{md5_of(DATA).hex()}"\r\nx-amz-expiration: never\r\n'),
+    "start_multipart": raw_server.answer(
+        200, b"<InitiateMultipartUploadResult><UploadId>upload</UploadId></InitiateMultipartUploadResult>"
+    ),
+    "complete_multipart": raw_server.answer(
+        200, b'<CompleteMultipartUploadResult><ETag>"abc-1"</ETag></CompleteMultipartUploadResult>'
+    ),
+    "head": raw_server.answer(
+        503,
+        b"<Error><Code>SlowDown</Code><Message>Please</Message><Key>key</Key><RequestId>1</RequestId></Error>",
+        "Retry-After: 5\r\nx-amz-retry-after: 100\r\n",
+    ),
+    "write_part": raw_server.answer(
+        400,
+        b'<?xml version="1.0"?><Error><Code>InvalidRequest</Code><Message>Please</Message></Error>',
+        "x-amz-bucket-region: eu-north-7\r\nLocation: http://127.0.0.1:1/\r\n",
+    ),
+    "abort_unfinished": raw_server.answer(
+        200,
+        b"<ListMultipartUploadsResult><Upload><Key>key</Key><UploadId>upload</UploadId><Initiated>2024-01-01T00:00:00Z"
+        b"</Initiated></Upload><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>",
+    ),
+}
+"""Answers of a store, to be spoilt."""
+
+
+def spoilt(told: bytes, chance: random.Random) -> bytes:
+    """An answer in which a few bytes are changed, lost, doubled or swapped for others, mostly in its head."""
+    data = bytearray(told)
+    for _ in range(chance.randint(1, 4)):
+        at_byte = chance.randrange(max(1, min(len(data), chance.choice((40, 400, 4000)))))
+        match chance.randrange(5):
+            case 0:
+                data[at_byte : at_byte + 1] = chance.randbytes(1)
+            case 1:
+                del data[at_byte : at_byte + chance.randint(1, 30)]
+            case 2:
+                data[at_byte:at_byte] = data[at_byte : at_byte + chance.randint(1, 30)]
+            case 3:
+                data[at_byte:at_byte] = chance.choice((b"\r\n", b"-", b"9" * 30, b"<", b"&", b"\x00", b"\xff", b": "))
+            case 4:
+                del data[at_byte:]
+    return bytes(data)
+
+
+def spoiling(method: str, seed: int) -> Callable[[raw_server.RawRequest], bytes]:
+    return lambda _: spoilt(ANSWERS[method], random.Random(f"{method} {seed}"))
+
+
+@pytest.mark.filterwarnings("ignore:tzname")  # dateutil's, of dates that nobody can read
+@pytest.mark.parametrize("method", ANSWERS)
+def test_whatever_a_server_says_only_errors_of_the_contract_get_out(method: str) -> None:
+    with raw_server.RawServer(lambda _: ANSWERS[method]) as server, opened(at(server.endpoint_url)) as store:
+        call = Prepared.made_up().calls(store)[method]
+        for seed in range(SPOILT_ANSWERS):
+            server.answers = spoiling(method, seed)
+            try:
+                answered = call()
+            except (ObjectError, StoreUnusable) as error:
+                assert_says_where_without_secrets(error, at(server.endpoint_url))
+            else:
+                if isinstance(answered, FetchedObject) and answered.data is not None and answered.info.md5:
+                    assert md5_of(answered.data) == answered.md5 == answered.info.md5

@@ -1,0 +1,289 @@
+"""What goes over the wire, and what does not: one request a method, no redirects, no surprises of the SDK."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from mastosync.errors import MastosyncError, ObjectChanged, ObjectRejected, StoreUnusable
+from mastosync.model import ObjectHeaders, ObjectInfo
+from mastosync.store.base import PutOptions
+from mastosync.store.s3 import S3Store
+from scripts.lab.addresses import S3Address
+from scripts.lab.buckets import BucketPair, bucket_pair
+from scripts.lab.fault_plan import LOST_ANSWER, RESET, always, no_faults
+from scripts.lab.fault_plan import answer as fault
+from scripts.lab.faults import FaultProxy
+from tests.contract.raw_server import RawServer, answer
+from tests.contract.s3_kit import DATA, MADE_UP, METHODS, PLAIN, Prepared, at, config_of, md5_of, opened
+
+ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
+INFO = ObjectInfo(len(DATA), md5_of(DATA).hex(), etag_is_md5=True)
+MADE_UP_OBJECT = Prepared.made_up()
+ELSEWHERE = {"x-amz-bucket-region": "eu-north-7"}
+TEMPTATIONS = {
+    "none": no_faults,
+    "reset": always(RESET),
+    "lost answer": always(LOST_ANSWER),
+    "500": always(fault(500, "InternalError")),
+    "503": always(fault(503, "SlowDown", {"x-amz-retry-after": "1"})),
+    "429": always(fault(429, "TooManyRequests")),
+    "RequestTimeout": always(fault(400, "RequestTimeout")),
+    "other region": always(fault(301, "PermanentRedirect", ELSEWHERE)),
+    "other region, unnamed": always(fault(301, "PermanentRedirect")),
+    "other region, 400": always(fault(400, "", ELSEWHERE)),
+    "other region, malformed": always(fault(400, "AuthorizationHeaderMalformed", ELSEWHERE)),
+    "other region, opt-in": always(fault(400, "IllegalLocationConstraintException", ELSEWHERE)),
+}
+"""Answers after which the SDK would like to ask once more."""
+
+
+@pytest.fixture(scope="module")
+def proxied(seaweed: S3Address) -> Iterator[tuple[FaultProxy, S3Store, BucketPair]]:
+    """A real store behind a proxy that counts."""
+    with (
+        closing(seaweed.client()) as client,
+        bucket_pair(seaweed, client) as buckets,
+        FaultProxy(seaweed.endpoint_url) as proxy,
+        opened(at(proxy.endpoint_url, config_of(seaweed, buckets.source))) as store,
+    ):
+        yield proxy, store, buckets
+
+
+class TestOneRequest:
+    @pytest.mark.parametrize("temptation", TEMPTATIONS)
+    def test_every_method_makes_one_request_whatever_is_answered(
+        self, proxied: tuple[FaultProxy, S3Store, BucketPair], temptation: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
+        monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
+        proxy, store, buckets = proxied
+        prepared = Prepared.of(buckets.client, buckets.source, temptation)
+        proxy.plan = TEMPTATIONS[temptation]
+        made, failed = {}, set()
+        for method, call in prepared.calls(store).items():
+            before = len(proxy.requests)
+            try:
+                call()
+            except MastosyncError:
+                failed.add(method)
+            made[method] = len(proxy.requests) - before
+        assert made == dict.fromkeys(METHODS, 1)
+        # what the listing of uploads cannot do is done without
+        assert failed | {"abort_unfinished"} == (set(METHODS) if temptation != "none" else {"abort_unfinished"})
+
+    def test_throwing_unfinished_uploads_away_takes_a_listing_and_one_request_each(
+        self, proxied: tuple[FaultProxy, S3Store, BucketPair]
+    ) -> None:
+        proxy, store, _ = proxied
+        proxy.plan = no_faults
+        for _ in range(2):
+            store.start_multipart("unfinished", PLAIN)
+        before = len(proxy.requests)
+        assert store.abort_unfinished("unfinished") == 2
+        made = [exchange.request.operation for exchange in proxy.requests[before:]]
+        assert made == ["ListMultipartUploads", "AbortMultipartUpload", "AbortMultipartUpload"]
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[tuple[RawServer, S3Store]]:
+    """A store at a server that answers whatever the test sets: `server.answers`."""
+    with RawServer(lambda _: b"") as server, opened(at(server.endpoint_url)) as store:
+        yield server, store
+
+
+@pytest.fixture(autouse=True)
+def _forgotten(wire: tuple[RawServer, S3Store]) -> None:
+    wire[0].requests.clear()
+    wire[0].keep_alive = False
+
+
+class TestRedirects:
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    def test_none_is_followed(self, wire: tuple[RawServer, S3Store], status: int) -> None:
+        server, store = wire
+        with RawServer(lambda _: answer(200)) as elsewhere:
+            to = f"Location: {elsewhere.endpoint_url}/my-bucket/key\r\n"
+            server.answers = lambda _: answer(status, headers=to)
+            for call in MADE_UP_OBJECT.calls(store).values():
+                with pytest.raises(StoreUnusable, match="my-bucket"):
+                    call()
+            assert len(server.requests) == len(METHODS)
+            assert elsewhere.connections == 0
+
+
+class TestWhatIsSent:
+    @pytest.mark.parametrize("method", ["write", "write_part"])
+    def test_bytes_are_sent_at_once_and_as_they_are_with_their_md5(
+        self, wire: tuple[RawServer, S3Store], method: str
+    ) -> None:
+        server, store = wire
+        server.answers = lambda _: answer(200, headers=ETAG)
+        MADE_UP_OBJECT.calls(store)[method]()
+        (request,) = server.requests
+        assert request.body == DATA
+        assert request.headers["content-md5"] == base64.b64encode(md5_of(DATA)).decode()
+        assert request.headers["content-length"] == str(len(DATA))
+        assert not {"expect", "transfer-encoding", "content-encoding", "x-amz-trailer"} & request.headers.keys()
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_nothing_is_sent_that_stores_are_known_to_refuse(
+        self, wire: tuple[RawServer, S3Store], method: str
+    ) -> None:
+        server, store = wire
+        server.answers = lambda _: b""
+        with pytest.raises(MastosyncError):
+            MADE_UP_OBJECT.calls(store)[method]()
+        (request,) = server.requests
+        assert b"checksum" not in request.head.lower()
+        signed = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
+        assert not {"accept-encoding", "expect", "user-agent"} & set(signed.split(";"))
+
+    def test_no_acl_no_storage_class_and_no_header_is_sent_unless_asked_for(
+        self, wire: tuple[RawServer, S3Store]
+    ) -> None:
+        server, store = wire
+        server.answers = lambda _: answer(200, headers=ETAG)
+        store.write("key", DATA, md5_of(DATA), PutOptions(ObjectHeaders()))
+        store.write("key", DATA, md5_of(DATA), PutOptions(ObjectHeaders("a/b"), "private", "STANDARD_IA"))
+        bare, full = (request.headers for request in server.requests)
+        assert full.keys() - bare.keys() == {"content-type", "x-amz-acl", "x-amz-storage-class"}
+
+
+class TestConnections:
+    @pytest.fixture
+    def lasting(self, wire: tuple[RawServer, S3Store]) -> tuple[RawServer, S3Store]:
+        wire[0].keep_alive = True
+        return wire
+
+    @pytest.mark.parametrize("body", [b"", DATA])
+    def test_one_connection_serves_many_requests(self, lasting: tuple[RawServer, S3Store], body: bytes) -> None:
+        server, store = lasting
+        etag = f'ETag: "{md5_of(body).hex()}"\r\n'
+        server.answers = lambda request: answer(200, b"" if request.head[:3] == b"PUT" else body, etag)
+        store.read("key", 1_000_000)
+        connections = server.connections
+        for _ in range(5):
+            store.read("key", 1_000_000)
+            store.write("key", body, md5_of(body), PLAIN)
+        assert server.connections == connections
+
+    def test_answers_that_are_errors_leave_the_connection_usable(self, lasting: tuple[RawServer, S3Store]) -> None:
+        server, store = lasting
+        server.answers = lambda request: answer(404, b"" if request.head[:4] == b"HEAD" else b"<html>none</html>")
+        for call in (store.head, store.head, lambda key: store.read(key, 1), lambda key: store.read(key, 1)):
+            connections = server.connections
+            with pytest.raises(MastosyncError):
+                call("key")
+        assert server.connections == connections
+
+    def test_the_body_of_a_larger_object_is_not_taken_in(self, wire: tuple[RawServer, S3Store]) -> None:
+        server, store = wire
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {10**15}\r\n{ETAG}\r\n"
+        server.answers = lambda _: head.encode() + bytes(100_000)  # to read on would be a broken connection
+        fetched = store.read("key", 10**15 - 1)
+        assert (fetched.info.size, fetched.data) == (10**15, None)
+
+
+class TestRangesOfStoresThatDoNotKnowThem:
+    def test_if_match_and_range_are_sent(self, wire: tuple[RawServer, S3Store]) -> None:
+        server, store = wire
+        told = f"Content-Range: bytes 2-5/{len(DATA)}\r\n{ETAG}"
+        server.answers = lambda _: answer(206, DATA[2:6], told)
+        assert store.read_range("key", INFO, 2, 4) == DATA[2:6]
+        (request,) = server.requests
+        assert request.headers["range"] == "bytes=2-5"
+        assert request.headers["if-match"] == f'"{INFO.etag}"'
+
+    @pytest.mark.parametrize(
+        ("status", "body", "told"),
+        [
+            (200, DATA, ""),
+            (206, DATA[:4], f"Content-Range: bytes 0-3/{len(DATA)}\r\n"),
+            (206, DATA[2:8], f"Content-Range: bytes 2-5/{len(DATA)}\r\n"),
+        ],
+        ids=["whole object", "other range", "more than it says"],
+    )
+    def test_bytes_that_were_not_asked_for_are_not_taken(
+        self, wire: tuple[RawServer, S3Store], status: int, body: bytes, told: str
+    ) -> None:
+        server, store = wire
+        server.answers = lambda _: answer(status, body, told + ETAG)
+        with pytest.raises(ObjectRejected, match="key") as caught:
+            store.read_range("key", INFO, 2, 4)
+        assert "multipart_threshold" in caught.value.hint
+
+    def test_the_whole_object_is_a_range_too(self, wire: tuple[RawServer, S3Store]) -> None:
+        server, store = wire
+        server.answers = lambda _: answer(200, DATA, ETAG)
+        assert store.read_range("key", INFO, 0, len(DATA)) == DATA
+
+    @pytest.mark.parametrize("status", [206, 416])
+    def test_a_replaced_object_is_noticed_without_if_match(self, wire: tuple[RawServer, S3Store], status: int) -> None:
+        server, store = wire
+        other = 'ETag: "0cc175b9c0f1b6a831c399e269772661"\r\n'
+        server.answers = lambda _: answer(status, DATA[2:6], f"Content-Range: bytes 2-5/3200\r\n{other}")
+        with pytest.raises(ObjectChanged, match="key"):
+            store.read_range("key", INFO, 2, 4)
+
+
+class TestSurroundings:
+    """What the AWS SDK reads from its environment, and what it asks of the machine."""
+
+    @pytest.fixture(autouse=True)
+    def _own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+
+    @pytest.mark.parametrize("keys_given", [True, False])
+    def test_the_machine_is_asked_for_keys_only_if_none_are_given(
+        self, wire: tuple[RawServer, S3Store], monkeypatch: pytest.MonkeyPatch, keys_given: bool
+    ) -> None:
+        server, _ = wire
+        server.answers = lambda _: b""
+        config = at(server.endpoint_url)
+        if not keys_given:
+            config = replace(config, access_key=None, secret_key=None, session_token=None)
+        with RawServer(lambda _: answer(404)) as machine:
+            monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", machine.endpoint_url)
+            with opened(config) as store, pytest.raises(MastosyncError):
+                store.head("key")
+            assert bool(machine.requests) is not keys_given
+
+    def test_keys_of_the_environment_do_not_replace_ours(
+        self, wire: tuple[RawServer, S3Store], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server, _ = wire
+        server.answers = lambda _: b""
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOTHER")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "other-token")
+        with opened(replace(at(server.endpoint_url), session_token=None)) as store, pytest.raises(MastosyncError):
+            store.head("key")
+        (request,) = server.requests
+        assert str(MADE_UP.access_key) in request.headers["authorization"]
+        assert "x-amz-security-token" not in request.headers
+
+    def test_another_endpoint_in_the_environment_is_not_asked(
+        self, wire: tuple[RawServer, S3Store], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", wire[0].endpoint_url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", wire[0].endpoint_url)
+        with opened(replace(MADE_UP, region="eu-west-1", addressing_style="auto")) as store:
+            assert store.endpoint == "https://s3.eu-west-1.amazonaws.com"
+
+    def test_a_profile_that_is_not_there_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_PROFILE", "nobody")
+        with pytest.raises(StoreUnusable, match="nobody") as caught:
+            S3Store(at("http://127.0.0.1:9"), role="source", connections=1)
+        assert "AWS_" in caught.value.hint
+
+    def test_an_endpoint_that_is_none_is_told(self) -> None:
+        with pytest.raises(StoreUnusable, match="not a URL"):
+            S3Store(at("not a URL"), role="source", connections=1)

@@ -1,0 +1,83 @@
+"""The docs are tested: every command, key and exit code stands where users look for it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from mastosync.cli.main import COMMANDS, cli
+from mastosync.config import render_sample
+from mastosync.config.schema import sections
+from mastosync.errors import EXIT_CODE_MEANING, MastosyncError
+from mastosync.model import TABLES, Reason
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def command(name: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), name)
+    assert isinstance(found, click.Command)
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented_and_has_help(name: str) -> None:
+    assert f"`mastosync {name}`" in README
+    found = command(name)
+    assert found.name == name
+    assert found.help
+    for option in found.params:
+        assert isinstance(option, click.Option)
+        assert option.help, f"{name} {option.opts}"
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert name in result.output
+
+
+def test_the_help_lists_every_command_and_exit_code() -> None:
+    output = CliRunner().invoke(cli, ["--help"]).output
+    assert all(name in output for name in COMMANDS)
+    assert all(re.search(rf"^  {int(code)} ", output, re.MULTILINE) for code in EXIT_CODE_MEANING)
+
+
+def test_the_readme_has_the_table_of_exit_codes() -> None:
+    for code, meaning in EXIT_CODE_MEANING.items():
+        assert f"| {int(code)} | {meaning} |" in README
+
+
+def test_every_error_has_an_exit_code_of_the_table() -> None:
+    def subclasses(cls: type[MastosyncError]) -> set[type[MastosyncError]]:
+        return {cls}.union(*(subclasses(each) for each in cls.__subclasses__()))
+
+    assert {error.exit_code for error in subclasses(MastosyncError)} <= EXIT_CODE_MEANING.keys()
+
+
+def test_the_readme_names_every_type_and_reason() -> None:
+    assert all(f"`{table}`" in README for table in TABLES)
+    assert all(f"`{reason.value}`" in README for reason in Reason if reason is not Reason.EXCLUDED)
+
+
+def test_every_key_is_in_the_sample_with_an_explanation() -> None:
+    sample = (ROOT / "config.sample.ini").read_text(encoding="utf-8")
+    assert sample == render_sample(), "renew it with `make sample`"
+    for name, section in sections().items():
+        assert f"[{name}]" in sample
+        for key, declared in section.keys.items():
+            assert re.search(rf"^(# )?{key} =", sample, re.MULTILINE), f"[{name}] {key}"
+            assert declared.info.meaning, f"[{name}] {key}"
+
+
+def test_the_readme_shows_the_two_commands() -> None:
+    assert "    make demo\n    make test\n" in README
+
+
+def test_every_file_that_the_docs_link_to_exists() -> None:
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name}: {target}"

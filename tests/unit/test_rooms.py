@@ -1,0 +1,111 @@
+"""The table of rooms in docs/design.md, enforced: who may import whom, and one door for every package."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "mastosync"
+MODULES = sorted(ROOT.rglob("*.py"))
+
+ROOMS: dict[str, set[str]] = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "model": set(),
+    "errors": {"model"},
+    "config": {"model", "errors"},
+    "mastodon.catalog": {"model"},
+    "mastodon.paperclip": {"model"},
+    "mastodon.remedies": set(),
+    "mastodon.known_hosts": {"errors", "paramiko"},
+    "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},
+    "mastodon.tunnel": {"errors", "config", "mastodon.known_hosts", "sshtunnel", "paramiko"},
+    "manifest": {"model", "errors", "manifest"},
+    "store.base": {"model", "errors"},
+    "store.answers": {"errors"},
+    "store.s3": {"model", "errors", "config", "store.base", "store.answers", "__init__", "boto3", "botocore", "urllib3"},
+    "engine.limiter": {"errors", "engine.stop"},
+    "engine.retry": {"model", "errors", "engine", "store.base", "tenacity"},
+    "engine": {"model", "errors", "engine", "manifest", "store.base", "mastodon.paperclip", "progress"},
+    "progress": {"model", "tqdm"},
+    "app": {"model", "errors", "config", "manifest", "mastodon", "store", "engine", "progress"},
+    "cli": {"model", "errors", "config", "app", "cli", "engine", "progress", "__init__", "click"},
+}
+"""Room (or one module of it, which then has its own line) → what it may import beside the standard library."""
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def room_of(module: str) -> str | None:
+    """The most exact line of the table for a module."""
+    parts = module.split(".")
+    lines = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((line for line in lines if line in ROOMS), None)
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Imported names: ours without `mastosync.`, others by their top package. Types alone do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports name their package in full"
+            module = node.module or ""
+            if module == "mastosync":
+                yield "__init__"
+            elif module.startswith("mastosync."):
+                yield module.removeprefix("mastosync.")
+            else:
+                yield module.split(".")[0]
+
+
+def allowed(imported: str, may: set[str]) -> bool:
+    return imported in sys.stdlib_module_names or any(
+        imported == name or imported.startswith(f"{name}.") for name in may
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[name_of(path) for path in MODULES])
+def test_a_room_imports_only_what_its_line_allows(path: Path) -> None:
+    module = name_of(path)
+    if path.name == "__init__.py" and not path.read_text().strip():
+        return
+    room = room_of(module)
+    assert room is not None, f"{module} is in no room: add it to the table here and in docs/design.md"
+    outside = {name for name in imports_of(path) if not allowed(name, ROOMS[room] | {module, room})}
+    assert not outside, f"{module} may not import {outside}"
+
+
+def test_every_third_party_package_has_one_door() -> None:
+    doors: dict[str, set[str]] = {}
+    for path in MODULES:
+        for name in imports_of(path):
+            top = name.split(".")[0]
+            if top not in sys.stdlib_module_names and not (ROOT / top).exists() and not (ROOT / f"{top}.py").exists():
+                doors.setdefault(top, set()).add((room_of(name_of(path)) or "?").split(".")[0])
+    assert {top: rooms for top, rooms in doors.items() if len(rooms) > 1} == {}
+
+
+def test_the_table_has_no_line_without_a_room() -> None:
+    assert not [line for line in ROOMS if not any(room_of(name_of(path)) == line for path in MODULES)]
+
+
+def test_every_module_fits_its_purpose() -> None:
+    """Past 400 lines a module is split by what it knows."""
+    assert not {name_of(path): lines for path in MODULES if (lines := path.read_text().count("\n")) > 400}
