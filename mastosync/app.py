@@ -53,14 +53,14 @@ class App:
 
         if dry_run:
             with self._database() as database:
-                return Planner(database, options, self.stop, self.listener).run(DryRun())
+                return Planner(database, options, self.listener).run(DryRun())
         source, destination = self._identities()
         with ExitStack() as stack:
             stack.enter_context(_writing(self.manifest_path, "plan"))
             manifest = stack.enter_context(Manifest.create(self.manifest_path))
             writer = stack.enter_context(PlanWriter.transaction(manifest, source, destination))
             with self._database() as database:
-                result = Planner(database, options, self.stop, self.listener).run(writer)
+                result = Planner(database, options, self.listener).run(writer)
             total = result.total()
             writer.finish(
                 result.snapshot.taken_at,

@@ -140,7 +140,8 @@ class Claim(NamedTuple):
 
     entry: Entry
     attempts: int  # made in earlier runs
-    left_behind: bool  # by a dead run: look at the destination first
+    left_behind: bool  # by a dead run: its object may have arrived
+    rewrite: bool = False  # it was done before: what lies at the destination is not what is wanted now
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from mastosync.cli.logs import logging_to
 from mastosync.cli.signals import heeding_signals
 from mastosync.config import Config, find_config, load_config
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ConfigError
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
@@ -47,10 +46,14 @@ class Invocation:
     @cached_property
     def config(self) -> Config:
         """The configuration. Raises: ConfigError."""
-        config = load_config(find_config(self.options.config, self._environ, Path.cwd()), self._environ)
+        config = load_config(self._config_path, self._environ)
         for warning in config.warnings:
             click.echo(f"mastosync: warning: {warning}", err=True)
         return config
+
+    @cached_property
+    def _config_path(self) -> Path | None:
+        return find_config(self.options.config, self._environ, Path.cwd())
 
     @property
     def manifest_path(self) -> Path:
@@ -61,23 +64,19 @@ class Invocation:
         return Path(named) if named else self.config.manifest.path
 
     @contextmanager
-    def running(self) -> Iterator[App]:
+    def running(self, *, stop_at_once: bool = False) -> Iterator[App]:
         """The application for work that takes time: with progress, logs, and signals heeded."""
         listener = self._listener()
         stop = StopSignal()
-        with self._logging(listener), heeding_signals(stop, listener):
+        with self._logging(listener), heeding_signals(stop, listener, at_once=stop_at_once):
             yield App(self.config, self.manifest_path, listener, stop)
 
     def reading(self) -> App:
         """The application for a question that only the manifest answers: needs no configuration if it is named."""
         from mastosync.progress import Silence
 
-        try:
-            config = self.config
-        except ConfigError:
-            if self.options.manifest is None and not self._environ.get("MASTOSYNC_MANIFEST"):
-                raise
-            config = Config()
+        named = self.options.manifest or self._environ.get("MASTOSYNC_MANIFEST")
+        config = Config() if named and self._config_path is None else self.config
         return App(config, self.manifest_path, Silence(), StopSignal())
 
     def say(self, text: str) -> None:

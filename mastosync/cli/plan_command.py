@@ -32,6 +32,6 @@ def plan_command(
         only=cast("Scope", only or defaults.only),
         limit=limit or defaults.limit,
     )
-    with invocation.running() as app:
+    with invocation.running(stop_at_once=True) as app:
         result = app.plan(options, dry_run=dry_run)
     invocation.say(render_plan(result, None if dry_run else invocation.manifest_path))

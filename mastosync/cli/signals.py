@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ExitCode
+from mastosync.errors import ExitCode, Interrupted
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
@@ -19,13 +19,19 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def heeding_signals(stop: StopSignal, listener: ProgressListener) -> Iterator[None]:
-    """Turn signals into a wish to stop, for as long as the block runs."""
+def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bool = False) -> Iterator[None]:
+    """Turn signals into a wish to stop, for as long as the block runs.
+
+    `at_once` is for work that is kept whole or not at all: the first signal ends it, wherever it
+    is, by raising Interrupted.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.requested:
             os._exit(ExitCode.INTERRUPTED)  # as kill -9 would: the manifest is safe against both
         stop.request()
+        if at_once:
+            raise Interrupted("stopped on request, before it was whole", hint="run the same command again")
         listener.message("stopping in order; the same signal again stops at once")
 
     before = {number: signal.signal(number, handle) for number in _SIGNALS}

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, PlanDelta
 from mastosync.mastodon.paperclip import entries_of
 from mastosync.model import TABLES, Entry
@@ -88,13 +86,12 @@ class Planner:
 
     database: SnapshotReader
     options: PlanOptions
-    stop: StopSignal
     listener: ProgressListener
 
     def run(self, sink: EntrySink) -> PlanResult:
         """Plan every table that was asked for.
 
-        Raises: DatabaseError, ManifestError; Interrupted, and then the sink must forget everything.
+        Raises: DatabaseError, ManifestError; after any error the sink must forget everything.
         """
         result = PlanResult(self.database.snapshot(self.options.types))
         estimate = sum(self.database.estimated_rows(table) for table in self.options.types)
@@ -114,11 +111,6 @@ class Planner:
         total = PlanDelta()
         after = LOWEST_ID
         for batch in self.database.iter_rows(table, limit=self.options.limit, only=self.options.only):
-            if self.stop.requested:
-                raise Interrupted(
-                    "the plan was stopped before it was whole: nothing of it was kept",
-                    hint="run `mastosync plan` again",
-                )
             entries = [entry for spec, media in batch.rows for row in media for entry in entries_of(spec, row)]
             total.add(sink.merge(table, after, batch.last_id, entries, remote=remote))
             after = batch.last_id

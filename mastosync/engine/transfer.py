@@ -94,16 +94,16 @@ class Transfer:
         key = canonical_key(entry, self._options.destination_prefix)
         job = _Job(entry, key, PatientStore(self._source), PatientStore(self._destination))
         try:
-            return self._copy(job, claim.left_behind)
+            return self._copy(job, look_first=claim.left_behind and not claim.rewrite)
         except _PrivateKeptBack:
             return Outcome(entry, EntryState.SKIPPED, Reason.PRIVATE, attempts=job.attempts)
         except ObjectError as error:
             return _failed(job, error)
 
-    def _copy(self, job: _Job, left_behind: bool) -> Outcome:
+    def _copy(self, job: _Job, *, look_first: bool) -> Outcome:
         if job.entry.private and not self._takes_acl:
             self._decide_without_acl(job.entry)
-        if left_behind:
+        if look_first:
             arrived = self._find_arrived(job)
             if arrived is not None:
                 return arrived

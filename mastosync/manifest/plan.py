@@ -24,7 +24,7 @@ from mastosync.manifest.codes import (
     SKIPPED,
     flags_of,
 )
-from mastosync.manifest.connection import Manifest
+from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.model import Entry
 
@@ -83,7 +83,8 @@ class PlanWriter:
         with manifest.transaction():
             remember(manifest, source, destination)
             yield cls(manifest)
-        manifest.connection.execute("PRAGMA journal_mode = WAL")
+        with translated(manifest.path):
+            manifest.connection.execute("PRAGMA journal_mode = WAL")
 
     def merge(
         self, table: str, after: int, up_to: int, entries: Iterable[Entry], *, remote: bool | None = None

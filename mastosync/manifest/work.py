@@ -24,7 +24,7 @@ from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
 
 _NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
 _HAS_PLAN = "SELECT EXISTS (SELECT 1 FROM snapshots)"
-_COLUMNS = "e.kind, e.id, e.name, e.fallback, e.flags, e.size, e.attempts"
+_COLUMNS = "e.kind, e.id, e.name, e.fallback, e.flags, e.size, e.attempts, coalesce(e.md5, e.etag) IS NOT NULL"
 _SELECT_LEFT_BEHIND = f"""
 SELECT {_COLUMNS} FROM claims c JOIN entries e USING (kind, id, name) WHERE e.state = {PENDING}
 """
@@ -56,7 +56,7 @@ _END_RUN = "UPDATE runs SET updated_at = ?, ended_at = ? WHERE id = ?"
 _AFTER_ALL = (2**63 - 1, "\U0010ffff")
 _CHUNK = 2_000
 
-_Row = tuple[int, int, str, str | None, int, int | None, int]
+_Row = tuple[int, int, str, str | None, int, int | None, int, int]
 
 
 @dataclass(slots=True)
@@ -104,7 +104,7 @@ class WorkQueue:
             return self.manifest.connection.execute(query, values).fetchall()
 
     def _claim(self, row: _Row, *, left_behind: bool) -> Claim:
-        kind, row_id, name, fallback, flags, size, attempts = row
+        kind, row_id, name, fallback, flags, size, attempts, done_before = row
         entry = Entry(
             kind=self.manifest.kind(kind),
             id=row_id,
@@ -114,7 +114,7 @@ class WorkQueue:
             private=bool(flags & PRIVATE_FLAG),
             size=size,
         )
-        return Claim(entry, attempts, left_behind)
+        return Claim(entry, attempts, left_behind, rewrite=bool(done_before))
 
     def start_run(self, workers: int) -> None:
         """Open the record of this run."""

@@ -52,7 +52,10 @@ def open_tunnel(config: TunnelConfig, remote_host: str, remote_port: int) -> Ite
     try:
         yield forwarder.local_bind_address
     except DatabaseError as error:
-        raise _explained(error, f"{remote_host}:{remote_port}", gateway, journal.said, forwarder.is_active) from error
+        reason = _reason(error, f"{remote_host}:{remote_port}", gateway, journal.said, forwarder.is_active)
+        if reason is None:
+            raise
+        raise reason from error
     finally:
         forwarder.stop(force=True)
 
@@ -180,8 +183,8 @@ def _not_started(config: TunnelConfig, gateway: str, said: str) -> TunnelError:
     )
 
 
-def _explained(error: DatabaseError, remote: str, gateway: str, said: str, alive: bool) -> DatabaseError:
-    """The error of the block, or what the tunnel knows of its cause."""
+def _reason(error: DatabaseError, remote: str, gateway: str, said: str, alive: bool) -> TunnelError | None:
+    """What the tunnel knows of the cause of an error of the database, if it has to do with it."""
     if "ChannelException(1" in said:
         return TunnelError(
             f"{gateway} does not forward to the database at {remote}",
@@ -195,7 +198,7 @@ def _explained(error: DatabaseError, remote: str, gateway: str, said: str, alive
         )
     if not alive:
         return TunnelError(f"the connection to {gateway} broke off: {error.message}", hint=error.hint)
-    return error
+    return None
 
 
 # --- the server's identity ---

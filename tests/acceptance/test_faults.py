@@ -197,7 +197,7 @@ def test_a_bucket_that_disappears_stops_the_run_and_fails_nothing(
     migration = new_migration(buckets, missing=0)
     upstream = buckets.address.endpoint_url
     gone_after = 30
-    proxy = fault_proxy(
+    proxy: FaultProxy = fault_proxy(
         upstream,
         lambda request: NO_SUCH_BUCKET if request.key and proxy.count("PutObject") > gone_after else None,
     )

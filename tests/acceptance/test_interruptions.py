@@ -39,7 +39,8 @@ def assert_intact(manifest: Path) -> None:
     try:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         counted = connection.execute(
-            "SELECT kind, state, reason, count(*), sum(coalesce(size, 0)) FROM entries GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+            "SELECT kind, state, reason, count(*), sum(coalesce(size, 0)) FROM entries"
+            " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
         ).fetchall()
         kept = connection.execute(
             "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects > 0 ORDER BY 1, 2, 3"
@@ -178,6 +179,21 @@ def test_a_plan_that_is_killed_leaves_no_half_plan(buckets: BucketPair, new_migr
     assert "no plan" in migration.site.run("status", code=6).stderr
     migration.site.run("plan")
     assert {line["key"] for line in migration.site.listed()} == {each.key for each in migration.instance.objects}
+
+
+def test_a_plan_that_is_stopped_ends_at_once_and_leaves_no_half_plan(
+    buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    migration = new_migration(buckets, missing=0)
+    with migration.database.connect() as blocker:
+        blocker.execute("LOCK TABLE site_uploads IN ACCESS EXCLUSIVE MODE")
+        process = migration.site.start("plan")
+        wait_until(lambda: _waiting_for_lock(migration), "the plan waits for a table in its middle")
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=20)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert "no plan" in migration.site.run("copy", code=6).stderr
 
 
 def _claimed(migration: Migration) -> int:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from paramiko import HostKeys
+from paramiko import HostKeys, PKey
 
 from mastosync.config import Secret, TunnelConfig
 from mastosync.errors import DatabaseError, ExitCode, TunnelError
@@ -149,6 +150,7 @@ def test_other_errors_of_the_block_pass_unchanged(server: SshServer, tunnel_to: 
     with pytest.raises(DatabaseError) as caught, open_tunnel(tunnel_to(server), "127.0.0.1", 1):
         raise error
     assert caught.value is error
+    assert error.__cause__ is None
 
 
 def test_a_fixed_local_port_is_used(database: DatabaseAddress, server: SshServer, tunnel_to: Configure) -> None:
@@ -306,6 +308,21 @@ def test_a_changed_key_is_refused_before_anything_secret_is_sent(ssh_server: Sta
     for server in (expected, impostor):
         assert asyncssh.import_public_key(server.host_public_key).get_fingerprint() in error.message
     assert impostor.connections == 1, "the look at its key, no log-in"
+
+
+def test_the_connection_that_logs_in_is_checked_as_well(
+    ssh_server: StartServer, server: SshServer, tunnel_to: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the key and the login, someone may have taken the server's place."""
+    other = PKey.from_type_string(*decoded(ssh_server().host_public_key))
+    monkeypatch.setattr("mastosync.mastodon.tunnel._trusted_key", lambda *_: other)
+    assert "Bad host key" in failure(tunnel_to(server)).message
+    wait_until(lambda: server.open_connections == 0)
+
+
+def decoded(public_key: str) -> tuple[str, bytes]:
+    kind, data = public_key.split()
+    return kind, b64decode(data)
 
 
 def test_a_revoked_key_is_refused(server: SshServer, tunnel_to: Configure) -> None:

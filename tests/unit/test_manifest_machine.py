@@ -44,6 +44,7 @@ class Expected:
     state: EntryState = EntryState.PENDING
     reason: Reason | None = None
     claimed: bool = False
+    done_before: bool = False
 
 
 def place_of(entry: Entry) -> Place:
@@ -121,7 +122,7 @@ class ManifestMachine(RuleBasedStateMachine):
             kept = known.entry._replace(private=entry.private, optional=entry.optional)
             settled = known.state is EntryState.DONE or known.reason is Reason.PRIVATE
             if gone or (other_privacy and settled):
-                self.expected[place] = Expected(kept)
+                self.expected[place] = Expected(kept, done_before=known.done_before)
             else:
                 self.expected[place] = replace(known, entry=kept)
         for place, entry in wanted.items():
@@ -164,6 +165,7 @@ class ManifestMachine(RuleBasedStateMachine):
             known = self.expected[place_of(claim.entry)]
             assert known.state is EntryState.PENDING
             assert claim.left_behind == known.claimed
+            assert claim.rewrite == known.done_before
             assert claim.entry == known.entry
             self.expected[place_of(claim.entry)] = replace(known, claimed=True)
         self.queue.commit(claims=claims)
@@ -187,7 +189,7 @@ class ManifestMachine(RuleBasedStateMachine):
         assert self.queue is not None
         self.queue.commit(outcomes=[outcome])
         entry = claim.entry._replace(size=size) if done else claim.entry
-        self.expected[place_of(entry)] = Expected(entry, state, reason)
+        self.expected[place_of(entry)] = Expected(entry, state, reason, done_before=done)
 
     @precondition(lambda self: self.in_work)
     @rule()

@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "manifest": {"model", "errors", "manifest"},
     "store.base": {"model", "errors"},
     "store.answers": {"errors"},
-    "store.s3": {"model", "errors", "config", "store.base", "store.answers", "__init__", "boto3", "botocore", "urllib3"},
+    "store.s3": {"__init__", "model", "errors", "config", "store", "boto3", "botocore", "urllib3"},
     "engine.limiter": {"errors", "engine.stop"},
     "engine.retry": {"model", "errors", "engine", "store.base", "tenacity"},
     "engine": {"model", "errors", "engine", "manifest", "store.base", "mastodon.paperclip", "progress"},

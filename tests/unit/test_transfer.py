@@ -20,7 +20,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.model import EntryState, ObjectHeaders, Reason
+from mastosync.model import Claim, EntryState, ObjectHeaders, Reason
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import REMOTE, claim, entry, gate, transfer
 
@@ -167,6 +167,16 @@ def test_a_claim_left_by_a_dead_run_is_first_looked_for_at_the_destination() -> 
     assert (outcome.state, outcome.size, outcome.md5) == (EntryState.DONE, 5, md5(b"bytes").digest())
     assert new.calls == [("head", KEY)]
     assert old.calls == [("head", KEY)]
+
+
+def test_what_was_done_before_and_is_wanted_again_is_written_again() -> None:
+    """It may have become private: the same bytes with another ACL are not the same."""
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    new.put(KEY, b"bytes")
+    again = Claim(entry(private=True), attempts=1, left_behind=True, rewrite=True)
+    assert transfer(old, new)(again).state is EntryState.DONE
+    assert new.objects[KEY].acl == "private"
 
 
 @pytest.mark.parametrize("there", [None, b"other", b"bytes and more"])

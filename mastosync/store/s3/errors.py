@@ -28,6 +28,7 @@ _CREDENTIALS = (
     boto_errors.TokenRetrievalError,
     boto_errors.ProfileNotFound,
 )
+_LONGEST_WORDS = 500  # characters of what others say, in our messages
 _UNINTELLIGIBLE = (
     ResponseParserError,
     ValueError,  # a header that should be a number or a date
@@ -97,7 +98,7 @@ class Translator:
             return StoreUnusable(f"cannot {where}: {said}", hint="check this store's section")
         what = "" if isinstance(error, Unintelligible) else f"{type(error).__name__}: "
         return (StoreUnusable if of_store else ServerFailure)(
-            f"cannot {where}: the answer is none of an S3 store ({what}{said[:200]})",
+            f"cannot {where}: the answer is none of an S3 store ({what}{said})",
             hint="check `endpoint_url`, and what lies between here and the store",
         )
 
@@ -111,7 +112,7 @@ class Translator:
         metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata", {}))
         return Answer(
             status=int(metadata.get("HTTPStatusCode", 0)),
-            code=str(told.get("Code") or ""),
+            code=self._scrubbed(str(told.get("Code") or "")),
             message=self._scrubbed(str(told.get("Message") or "")),
             headers={name.lower(): value for name, value in metadata.get("HTTPHeaders", {}).items()},
             subject=request.subject,
@@ -119,10 +120,11 @@ class Translator:
         )
 
     def _scrubbed(self, text: str) -> str:
-        """What a server or library says, on one line and without credentials."""
+        """What a server or library says, on one short line and without credentials."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return " ".join(text.split())
+        line = " ".join(text.split())
+        return line if len(line) <= _LONGEST_WORDS else f"{line[:_LONGEST_WORDS]}…"
 
 
 def _will_last(tls_failure: str) -> bool:
