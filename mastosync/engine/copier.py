@@ -31,6 +31,7 @@ _POLL_SECONDS = 0.1  # how long a signal may wait for this loop
 
 _OUTAGE_REASONS = frozenset({Reason.NETWORK, Reason.SERVER, Reason.THROTTLED, Reason.DENIED})
 _OUTAGE_AFTER = 64  # failures in a row
+_WRONG_PLACE_AFTER = 1_000  # missing objects in a row, when nothing was ever found
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +46,16 @@ class CopyOptions:
 class _Outage:
     """Tells a store that fails from objects that fail: by failures in a row, with nothing between."""
 
+    any_success: bool  # an entry is done, in this run or before
     in_a_row: int = 0
-    any_success: bool = False
+    missing: int = 0
 
     def note(self, outcome: Outcome) -> None:
         """Raises: StoreUnusable when going on would only fail entry after entry."""
+        self.any_success = self.any_success or outcome.state is EntryState.DONE
+        self._note_missing(outcome)
         if outcome.state is not EntryState.FAILED or outcome.reason not in _OUTAGE_REASONS:
             self.in_a_row = 0
-            self.any_success = self.any_success or outcome.state is EntryState.DONE
             return
         if outcome.reason is Reason.DENIED and self.any_success:
             return  # some objects may be closed to us while others are not
@@ -61,6 +64,14 @@ class _Outage:
             raise StoreUnusable(
                 f"{self.in_a_row} entries in a row failed, so the store itself seems to: {outcome.detail}",
                 hint="when the store is well again, run `mastosync retry-failed`: it goes on with these and the rest",
+            )
+
+    def _note_missing(self, outcome: Outcome) -> None:
+        self.missing += outcome.reason is Reason.MISSING
+        if not self.any_success and self.missing >= _WRONG_PLACE_AFTER:
+            raise StoreUnusable(
+                f"not one of {self.missing} objects exists, so this seems to be the wrong place: {outcome.detail}",
+                hint="check endpoint_url, bucket and key_prefix of the source; then run `mastosync retry-failed`",
             )
 
 
@@ -77,7 +88,7 @@ class Copier:
     _running: dict[Future[Outcome], Claim] = field(init=False, default_factory=dict)
     _finished: SimpleQueue[Future[Outcome]] = field(init=False, default_factory=SimpleQueue)
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
-    _outage: _Outage = field(init=False, default_factory=_Outage)
+    _outage: _Outage = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
 
     def run(self) -> CopyProgress:
@@ -85,6 +96,7 @@ class Copier:
 
         Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
         """
+        self._outage = _Outage(any_success=self.queue.any_done())
         pending = self.queue.pending()
         progress = CopyProgress(total=min(pending, self.options.limit) if self.options.limit is not None else pending)
         _log.info("copying %d entries with %d workers", progress.total, self.options.workers)

@@ -41,6 +41,7 @@ UPDATE entries SET state = ?, reason = ?, size = coalesce(?, size), attempts = a
 WHERE kind = ? AND id = ? AND name = ?
 """
 _PENDING_COUNTS = f"SELECT kind, objects FROM counts WHERE state = {PENDING} AND objects > 0"
+_ANY_DONE = f"SELECT EXISTS (SELECT 1 FROM counts WHERE state = {DONE} AND objects > 0)"
 _FAILED_COUNTS = f"SELECT kind, reason, objects, bytes FROM counts WHERE state = {FAILED} AND objects > 0"
 _REOPEN = f"""
 UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
@@ -80,6 +81,10 @@ class WorkQueue:
         """How many entries are pending, of the types of this run."""
         chosen = self.manifest.kinds(self.types)
         return sum(count for kind, count in self._rows(_PENDING_COUNTS) if kind in chosen)
+
+    def any_done(self) -> bool:
+        """Whether anything was ever copied by this manifest."""
+        return bool(self._rows(_ANY_DONE)[0][0])
 
     def iter_claimable(self) -> Iterator[Claim]:
         """Everything there is to do: what a dead run left behind first, then what is pending.

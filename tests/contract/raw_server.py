@@ -67,6 +67,12 @@ class RawServer:
         self._server.cut_connections()
         self._server.server_close()
 
+    def forget(self) -> None:
+        """Be as a new server: hang up on everybody, and know of no requests."""
+        self.answers = lambda _: b""
+        self.keep_alive = False
+        self.requests.clear()
+
     @property
     def port(self) -> int:
         return int(self._server.server_address[1])

@@ -19,6 +19,7 @@ from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
 from mastosync.store.s3 import S3Store
 from scripts.lab.buckets import BucketPair
+from tests.contract.conftest import Wire
 from tests.contract.raw_server import RawServer, answer
 from tests.contract.s3_kit import ACCESS_KEY, MADE_UP, SECRET_KEY, SESSION_TOKEN, at, config_of, opened
 from tests.contract.s3_kit import assert_says_where_without_secrets as assert_says_where
@@ -32,18 +33,10 @@ LISTING = answer(
 )
 
 
-@pytest.fixture(scope="module")
-def strange() -> Iterator[tuple[RawServer, S3Store]]:
-    """One server and one store for the module; every test sets `server.answers`."""
-    with RawServer(lambda _: b"") as server, opened(at(server.endpoint_url)) as store:
-        yield server, store
-
-
-def check_of(strange: tuple[RawServer, S3Store], told: bytes, kind: type[MastosyncError]) -> MastosyncError:
+def check_of(wire: Wire, told: bytes, kind: type[MastosyncError]) -> MastosyncError:
     """The error of a check that is answered with these bytes."""
-    server, store = strange
-    server.answers = lambda _: told
-    return error_of(store, at(server.endpoint_url), kind)
+    wire.server.answers = lambda _: told
+    return error_of(wire.store, at(wire.server.endpoint_url), kind)
 
 
 @pytest.fixture
@@ -130,41 +123,37 @@ class TestNoStore:
         ids=["html", "xhtml", "json", "empty"],
     )
     def test_an_endpoint_that_speaks_no_s3_is_unusable(
-        self, strange: tuple[RawServer, S3Store], status: int, content_type: str, body: bytes
+        self, wire: Wire, status: int, content_type: str, body: bytes
     ) -> None:
         told = answer(status, b"" if status == 204 else body, content_type=content_type)
-        assert "endpoint_url" in check_of(strange, told, StoreUnusable).hint
+        assert "endpoint_url" in check_of(wire, told, StoreUnusable).hint
 
     @pytest.mark.parametrize("garbage", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00\x01\x02\r\n\r\n", b"HTTP/1.1\r\n\r\n"])
-    def test_an_endpoint_that_speaks_no_http_is_a_network_failure(
-        self, strange: tuple[RawServer, S3Store], garbage: bytes
-    ) -> None:
-        check_of(strange, garbage, NetworkFailure)
+    def test_an_endpoint_that_speaks_no_http_is_a_network_failure(self, wire: Wire, garbage: bytes) -> None:
+        check_of(wire, garbage, NetworkFailure)
 
-    def test_a_bucket_within_the_endpoint_is_suspected(self, strange: tuple[RawServer, S3Store]) -> None:
+    def test_a_bucket_within_the_endpoint_is_suspected(self, wire: Wire) -> None:
         told = answer(404, error_body("NoSuchKey"), content_type=XML)
-        assert "`endpoint_url` seems to hold the bucket's name" in check_of(strange, told, StoreUnusable).hint
+        assert "`endpoint_url` seems to hold the bucket's name" in check_of(wire, told, StoreUnusable).hint
 
     @pytest.mark.parametrize(
         ("status", "kind"), [(500, ServerFailure), (502, ServerFailure), (504, ServerFailure), (503, Throttled)]
     )
     @pytest.mark.parametrize("body", [b"<html>trouble</html>", b"<!doctype html>trouble", b""])
     def test_a_gateway_in_trouble_may_recover(
-        self, strange: tuple[RawServer, S3Store], status: int, kind: type[MastosyncError], body: bytes
+        self, wire: Wire, status: int, kind: type[MastosyncError], body: bytes
     ) -> None:
-        check_of(strange, answer(status, body), kind)
+        check_of(wire, answer(status, body), kind)
 
 
 class TestAnswers:
-    def test_a_listing_passes(self, strange: tuple[RawServer, S3Store]) -> None:
-        server, store = strange
-        server.answers = lambda _: LISTING
-        store.check()
+    def test_a_listing_passes(self, wire: Wire) -> None:
+        wire.server.answers = lambda _: LISTING
+        wire.store.check()
 
-    def test_a_key_that_may_not_list_passes(self, strange: tuple[RawServer, S3Store]) -> None:
-        server, store = strange
-        server.answers = lambda _: answer(403, error_body("AccessDenied"), content_type=XML)
-        store.check()
+    def test_a_key_that_may_not_list_passes(self, wire: Wire) -> None:
+        wire.server.answers = lambda _: answer(403, error_body("AccessDenied"), content_type=XML)
+        wire.store.check()
 
     @pytest.mark.parametrize(
         ("status", "code", "message", "named"),
@@ -179,20 +168,18 @@ class TestAnswers:
             (507, "", "", "full"),
         ],
     )
-    def test_the_hint_names_what_to_look_at(
-        self, strange: tuple[RawServer, S3Store], status: int, code: str, message: str, named: str
-    ) -> None:
+    def test_the_hint_names_what_to_look_at(self, wire: Wire, status: int, code: str, message: str, named: str) -> None:
         told = answer(status, error_body(code, message), content_type=XML)
-        assert named in check_of(strange, told, StoreUnusable).hint
+        assert named in check_of(wire, told, StoreUnusable).hint
 
-    def test_the_region_of_a_bucket_elsewhere_is_told(self, strange: tuple[RawServer, S3Store]) -> None:
+    def test_the_region_of_a_bucket_elsewhere_is_told(self, wire: Wire) -> None:
         told = answer(301, error_body("PermanentRedirect"), "x-amz-bucket-region: eu-north-7\r\n", XML)
-        assert "eu-north-7" in check_of(strange, told, StoreUnusable).hint
+        assert "eu-north-7" in check_of(wire, told, StoreUnusable).hint
 
-    def test_secrets_are_cut_out_of_what_a_server_says(self, strange: tuple[RawServer, S3Store]) -> None:
+    def test_secrets_are_cut_out_of_what_a_server_says(self, wire: Wire) -> None:
         words = f"key {ACCESS_KEY} with {SECRET_KEY} and {SESSION_TOKEN} is\n\nunknown"
         told = answer(403, error_body("InvalidAccessKeyId", words), content_type=XML)
-        assert "key *** with *** and *** is unknown" in check_of(strange, told, StoreUnusable).message
+        assert "key *** with *** and *** is unknown" in check_of(wire, told, StoreUnusable).message
 
 
 def certificate(folder: Path, name: str, days: int) -> Path:

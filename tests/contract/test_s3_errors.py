@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -57,6 +57,7 @@ from scripts.lab.fault_plan import (
 )
 from scripts.lab.faults import FaultProxy
 from tests.contract import raw_server
+from tests.contract.conftest import Wire
 from tests.contract.s3_kit import (
     DATA,
     METHODS,
@@ -234,6 +235,11 @@ class TestTimeOuts:
             prepared.calls(store)[method]()
 
 
+def refusal(status: int, code: str, message: str) -> raw_server.Answers:
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+    return lambda _: raw_server.answer(status, body, content_type="application/xml")
+
+
 class TestAcls:
     WITH_ACL = replace(PLAIN, acl="public-read")
 
@@ -248,33 +254,28 @@ class TestAcls:
         ],
     )
     @pytest.mark.parametrize("in_parts", [False, True])
-    def test_a_store_that_takes_none_says_so(self, status: int, code: str, message: str, in_parts: bool) -> None:
-        body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-        told = raw_server.answer(status, body, content_type="application/xml")
-        with raw_server.RawServer(lambda _: told) as server, opened(at(server.endpoint_url)) as store:
+    def test_a_store_that_takes_none_says_so(
+        self, wire: Wire, status: int, code: str, message: str, in_parts: bool
+    ) -> None:
+        wire.server.answers = refusal(status, code, message)
 
-            def store_it(options: PutOptions) -> str:
-                if in_parts:
-                    return store.start_multipart("key", options)
-                return store.write("key", DATA, md5_of(DATA), options)
+        def store_it(options: PutOptions) -> str:
+            if in_parts:
+                return wire.store.start_multipart("key", options)
+            return wire.store.write("key", DATA, md5_of(DATA), options)
 
-            with pytest.raises(AclUnsupported) as caught:
-                store_it(self.WITH_ACL)
-            assert "acl = none" in caught.value.hint
-            with pytest.raises(ObjectError) as caught_without:
-                store_it(PLAIN)
-            assert type(caught_without.value) is not AclUnsupported
+        with pytest.raises(AclUnsupported, match="key") as caught:
+            store_it(self.WITH_ACL)
+        assert "acl = none" in caught.value.hint
+        with pytest.raises(ObjectError) as caught_without:
+            store_it(PLAIN)
+        assert type(caught_without.value) is not AclUnsupported
 
     @pytest.mark.parametrize("message", ["Access Denied", "not in the oracle region", "miracle"])
-    def test_another_refusal_does_not_blame_the_acl(self, message: str) -> None:
-        body = f"<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>".encode()
-        told = raw_server.answer(403, body, content_type="application/xml")
-        with (
-            raw_server.RawServer(lambda _: told) as server,
-            opened(at(server.endpoint_url)) as store,
-            pytest.raises(ObjectDenied),
-        ):
-            store.write("key", DATA, md5_of(DATA), self.WITH_ACL)
+    def test_another_refusal_does_not_blame_the_acl(self, wire: Wire, message: str) -> None:
+        wire.server.answers = refusal(403, "AccessDenied", message)
+        with pytest.raises(ObjectDenied):
+            wire.store.write("key", DATA, md5_of(DATA), self.WITH_ACL)
 
 
 class TestCleaningUp:
@@ -446,21 +447,20 @@ def spoilt(told: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
-def spoiling(method: str, seed: int) -> Callable[[raw_server.RawRequest], bytes]:
+def spoiling(method: str, seed: int) -> raw_server.Answers:
     return lambda _: spoilt(ANSWERS[method], random.Random(f"{method} {seed}"))
 
 
 @pytest.mark.filterwarnings("ignore:tzname")  # dateutil's, of dates that nobody can read
 @pytest.mark.parametrize("method", ANSWERS)
-def test_whatever_a_server_says_only_errors_of_the_contract_get_out(method: str) -> None:
-    with raw_server.RawServer(lambda _: ANSWERS[method]) as server, opened(at(server.endpoint_url)) as store:
-        call = Prepared.made_up().calls(store)[method]
-        for seed in range(SPOILT_ANSWERS):
-            server.answers = spoiling(method, seed)
-            try:
-                answered = call()
-            except (ObjectError, StoreUnusable) as error:
-                assert_says_where_without_secrets(error, at(server.endpoint_url))
-            else:
-                if isinstance(answered, FetchedObject) and answered.data is not None and answered.info.md5:
-                    assert md5_of(answered.data) == answered.md5 == answered.info.md5
+def test_whatever_a_server_says_only_errors_of_the_contract_get_out(wire: Wire, method: str) -> None:
+    call = Prepared.made_up().calls(wire.store)[method]
+    for seed in range(SPOILT_ANSWERS):
+        wire.server.answers = spoiling(method, seed)
+        try:
+            answered = call()
+        except (ObjectError, StoreUnusable) as error:
+            assert_says_where_without_secrets(error, at(wire.server.endpoint_url))
+        else:
+            if isinstance(answered, FetchedObject) and answered.data is not None and answered.info.md5:
+                assert md5_of(answered.data) == answered.md5 == answered.info.md5

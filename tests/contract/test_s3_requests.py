@@ -18,8 +18,9 @@ from scripts.lab.buckets import BucketPair, bucket_pair
 from scripts.lab.fault_plan import LOST_ANSWER, RESET, always, no_faults
 from scripts.lab.fault_plan import answer as fault
 from scripts.lab.faults import FaultProxy
+from tests.contract.conftest import Wire
 from tests.contract.raw_server import RawServer, answer
-from tests.contract.s3_kit import DATA, MADE_UP, METHODS, Prepared, at, config_of, md5_of, opened
+from tests.contract.s3_kit import DATA, MADE_UP, METHODS, PLAIN, Prepared, at, config_of, md5_of, opened
 
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
 INFO = ObjectInfo(len(DATA), md5_of(DATA).hex(), etag_is_md5=True)
@@ -78,23 +79,10 @@ class TestOneRequest:
         assert failed | {"abort_unfinished"} == (set(METHODS) if temptation != "none" else {"abort_unfinished"})
 
 
-@pytest.fixture(scope="module")
-def wire() -> Iterator[tuple[RawServer, S3Store]]:
-    """A store at a server that answers whatever the test sets: `server.answers`."""
-    with RawServer(lambda _: b"") as server, opened(at(server.endpoint_url)) as store:
-        yield server, store
-
-
-@pytest.fixture(autouse=True)
-def _forgotten(wire: tuple[RawServer, S3Store]) -> None:
-    wire[0].requests.clear()
-    wire[0].keep_alive = False
-
-
 class TestRedirects:
     @pytest.mark.parametrize("status", [301, 302, 307, 308])
-    def test_none_is_followed(self, wire: tuple[RawServer, S3Store], status: int) -> None:
-        server, store = wire
+    def test_none_is_followed(self, wire: Wire, status: int) -> None:
+        server, store = wire.server, wire.store
         with RawServer(lambda _: answer(200)) as elsewhere:
             to = f"Location: {elsewhere.endpoint_url}/my-bucket/key\r\n"
             server.answers = lambda _: answer(status, headers=to)
@@ -107,10 +95,8 @@ class TestRedirects:
 
 class TestWhatIsSent:
     @pytest.mark.parametrize("method", ["write", "write_part"])
-    def test_bytes_are_sent_at_once_and_as_they_are_with_their_md5(
-        self, wire: tuple[RawServer, S3Store], method: str
-    ) -> None:
-        server, store = wire
+    def test_bytes_are_sent_at_once_and_as_they_are_with_their_md5(self, wire: Wire, method: str) -> None:
+        server, store = wire.server, wire.store
         server.answers = lambda _: answer(200, headers=ETAG)
         MADE_UP_OBJECT.calls(store)[method]()
         (request,) = server.requests
@@ -120,10 +106,8 @@ class TestWhatIsSent:
         assert not {"expect", "transfer-encoding", "content-encoding", "x-amz-trailer"} & request.headers.keys()
 
     @pytest.mark.parametrize("method", METHODS)
-    def test_nothing_is_sent_that_stores_are_known_to_refuse(
-        self, wire: tuple[RawServer, S3Store], method: str
-    ) -> None:
-        server, store = wire
+    def test_nothing_is_sent_that_stores_are_known_to_refuse(self, wire: Wire, method: str) -> None:
+        server, store = wire.server, wire.store
         server.answers = lambda _: b""
         with pytest.raises(MastosyncError):
             MADE_UP_OBJECT.calls(store)[method]()
@@ -132,10 +116,8 @@ class TestWhatIsSent:
         signed = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
         assert not {"accept-encoding", "expect", "user-agent"} & set(signed.split(";"))
 
-    def test_no_acl_no_storage_class_and_no_header_is_sent_unless_asked_for(
-        self, wire: tuple[RawServer, S3Store]
-    ) -> None:
-        server, store = wire
+    def test_no_acl_no_storage_class_and_no_header_is_sent_unless_asked_for(self, wire: Wire) -> None:
+        server, store = wire.server, wire.store
         server.answers = lambda _: answer(200, headers=ETAG)
         store.write("key", DATA, md5_of(DATA), PutOptions(ObjectHeaders()))
         store.write("key", DATA, md5_of(DATA), PutOptions(ObjectHeaders("a/b"), "private", "STANDARD_IA"))
@@ -145,13 +127,13 @@ class TestWhatIsSent:
 
 class TestConnections:
     @pytest.fixture
-    def lasting(self, wire: tuple[RawServer, S3Store]) -> tuple[RawServer, S3Store]:
-        wire[0].keep_alive = True
+    def lasting(self, wire: Wire) -> Wire:
+        wire.server.keep_alive = True
         return wire
 
     @pytest.mark.parametrize("body", [b"", DATA])
-    def test_one_connection_serves_many_requests(self, lasting: tuple[RawServer, S3Store], body: bytes) -> None:
-        server, store = lasting
+    def test_one_connection_serves_many_requests(self, lasting: Wire, body: bytes) -> None:
+        server, store = lasting.server, lasting.store
         etag = f'ETag: "{md5_of(body).hex()}"\r\n'
         server.answers = lambda request: answer(200, b"" if request.head[:3] == b"PUT" else body, etag)
         store.read("key", 1_000_000)
@@ -161,8 +143,8 @@ class TestConnections:
             store.write("key", body, md5_of(body), PLAIN)
         assert server.connections == connections
 
-    def test_answers_that_are_errors_leave_the_connection_usable(self, lasting: tuple[RawServer, S3Store]) -> None:
-        server, store = lasting
+    def test_answers_that_are_errors_leave_the_connection_usable(self, lasting: Wire) -> None:
+        server, store = lasting.server, lasting.store
         server.answers = lambda request: answer(404, b"" if request.head[:4] == b"HEAD" else b"<html>none</html>")
         for call in (store.head, store.head, lambda key: store.read(key, 1), lambda key: store.read(key, 1)):
             connections = server.connections
@@ -170,8 +152,8 @@ class TestConnections:
                 call("key")
         assert server.connections == connections
 
-    def test_the_body_of_a_larger_object_is_not_taken_in(self, wire: tuple[RawServer, S3Store]) -> None:
-        server, store = wire
+    def test_the_body_of_a_larger_object_is_not_taken_in(self, wire: Wire) -> None:
+        server, store = wire.server, wire.store
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {10**15}\r\n{ETAG}\r\n"
         server.answers = lambda _: head.encode() + bytes(100_000)  # to read on would be a broken connection
         fetched = store.read("key", 10**15 - 1)
@@ -179,8 +161,8 @@ class TestConnections:
 
 
 class TestRangesOfStoresThatDoNotKnowThem:
-    def test_if_match_and_range_are_sent(self, wire: tuple[RawServer, S3Store]) -> None:
-        server, store = wire
+    def test_if_match_and_range_are_sent(self, wire: Wire) -> None:
+        server, store = wire.server, wire.store
         told = f"Content-Range: bytes 2-5/{len(DATA)}\r\n{ETAG}"
         server.answers = lambda _: answer(206, DATA[2:6], told)
         assert store.read_range("key", INFO, 2, 4) == DATA[2:6]
@@ -197,23 +179,21 @@ class TestRangesOfStoresThatDoNotKnowThem:
         ],
         ids=["whole object", "other range", "more than it says"],
     )
-    def test_bytes_that_were_not_asked_for_are_not_taken(
-        self, wire: tuple[RawServer, S3Store], status: int, body: bytes, told: str
-    ) -> None:
-        server, store = wire
+    def test_bytes_that_were_not_asked_for_are_not_taken(self, wire: Wire, status: int, body: bytes, told: str) -> None:
+        server, store = wire.server, wire.store
         server.answers = lambda _: answer(status, body, told + ETAG)
         with pytest.raises(ObjectRejected, match="key") as caught:
             store.read_range("key", INFO, 2, 4)
         assert "multipart_threshold" in caught.value.hint
 
-    def test_the_whole_object_is_a_range_too(self, wire: tuple[RawServer, S3Store]) -> None:
-        server, store = wire
+    def test_the_whole_object_is_a_range_too(self, wire: Wire) -> None:
+        server, store = wire.server, wire.store
         server.answers = lambda _: answer(200, DATA, ETAG)
         assert store.read_range("key", INFO, 0, len(DATA)) == DATA
 
     @pytest.mark.parametrize("status", [206, 416])
-    def test_a_replaced_object_is_noticed_without_if_match(self, wire: tuple[RawServer, S3Store], status: int) -> None:
-        server, store = wire
+    def test_a_replaced_object_is_noticed_without_if_match(self, wire: Wire, status: int) -> None:
+        server, store = wire.server, wire.store
         other = 'ETag: "0cc175b9c0f1b6a831c399e269772661"\r\n'
         server.answers = lambda _: answer(status, DATA[2:6], f"Content-Range: bytes 2-5/3200\r\n{other}")
         with pytest.raises(ObjectChanged, match="key"):
@@ -232,9 +212,9 @@ class TestSurroundings:
 
     @pytest.mark.parametrize("keys_given", [True, False])
     def test_the_machine_is_asked_for_keys_only_if_none_are_given(
-        self, wire: tuple[RawServer, S3Store], monkeypatch: pytest.MonkeyPatch, keys_given: bool
+        self, wire: Wire, monkeypatch: pytest.MonkeyPatch, keys_given: bool
     ) -> None:
-        server, _ = wire
+        server = wire.server
         server.answers = lambda _: b""
         config = at(server.endpoint_url)
         if not keys_given:
@@ -245,10 +225,8 @@ class TestSurroundings:
                 store.head("key")
             assert bool(machine.requests) is not keys_given
 
-    def test_keys_of_the_environment_do_not_replace_ours(
-        self, wire: tuple[RawServer, S3Store], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        server, _ = wire
+    def test_keys_of_the_environment_do_not_replace_ours(self, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+        server = wire.server
         server.answers = lambda _: b""
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOTHER")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
@@ -260,10 +238,10 @@ class TestSurroundings:
         assert "x-amz-security-token" not in request.headers
 
     def test_another_endpoint_in_the_environment_is_not_asked(
-        self, wire: tuple[RawServer, S3Store], monkeypatch: pytest.MonkeyPatch
+        self, wire: Wire, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", wire[0].endpoint_url)
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", wire[0].endpoint_url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", wire.server.endpoint_url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", wire.server.endpoint_url)
         with opened(replace(MADE_UP, region="eu-west-1", addressing_style="auto")) as store:
             assert store.endpoint == "https://s3.eu-west-1.amazonaws.com"
 

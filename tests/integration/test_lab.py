@@ -156,6 +156,15 @@ def test_a_store_can_go_down_and_come_back_with_its_objects(own_lab: Callable[..
         assert client.get_object(Bucket="keeps", Key="k")["Body"].read() == b"kept"
 
 
+def test_starting_a_server_that_runs_restarts_it(own_lab: Callable[..., Lab]) -> None:
+    lab = own_lab(moto=True)
+    before = lab.addresses.pids["moto"]
+    lab.start_server("moto")
+    assert is_gone(before)
+    assert not is_gone(lab.addresses.pids["moto"])
+    assert accepts_connections(urlsplit(lab.moto.endpoint_url).port or 0)
+
+
 def test_an_order_for_an_unknown_server_is_refused(own_lab: Callable[..., Lab]) -> None:
     lab = own_lab(moto=True)
     with pytest.raises(LabError, match="no such command"):

@@ -178,6 +178,25 @@ def test_failures_of_objects_do_not_stop_the_run(tmp_path: Path, reason: Reason)
         assert run(manifest, failing).failed == 300
 
 
+def test_a_source_that_has_nothing_at_all_is_the_wrong_place(tmp_path: Path) -> None:
+    def missing(claim: Claim) -> Outcome:
+        return Outcome(claim.entry, EntryState.FAILED, Reason.MISSING, detail="no such key")
+
+    with planned(tmp_path / "m.db", [entry(number) for number in range(3_000)]) as manifest:
+        with pytest.raises(StoreUnusable, match="wrong place"):
+            run(manifest, missing)
+        assert states(manifest)[EntryState.PENDING] > 500
+
+
+def test_once_anything_was_found_any_number_may_be_missing(tmp_path: Path) -> None:
+    def missing(claim: Claim) -> Outcome:
+        return Outcome(claim.entry, EntryState.FAILED, Reason.MISSING, detail="no such key")
+
+    with planned(tmp_path / "m.db", [entry(number) for number in range(3_000)]) as manifest:
+        run(manifest, done, limit=1)
+        assert run(manifest, missing).failed == 2_999
+
+
 def test_a_bug_in_a_worker_is_not_swallowed_and_loses_no_entry(tmp_path: Path) -> None:
     def buggy(claim: Claim) -> Outcome:
         if claim.entry.id == 42:

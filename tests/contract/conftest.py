@@ -1,0 +1,34 @@
+"""A store whose server says what a test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from mastosync.store.s3 import S3Store
+from tests.contract.raw_server import RawServer
+from tests.contract.s3_kit import at, opened
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Set `server.answers`, and ask `store`."""
+
+    server: RawServer
+    store: S3Store
+
+
+@pytest.fixture(scope="module")
+def _module_wire() -> Iterator[Wire]:
+    # a client takes a tenth of a second to make, most of what such a test costs
+    with RawServer(lambda _: b"") as server, opened(at(server.endpoint_url)) as store:
+        yield Wire(server, store)
+
+
+@pytest.fixture
+def wire(_module_wire: Wire) -> Wire:
+    """A store at a server that hangs up, until a test gives it something to answer."""
+    _module_wire.server.forget()
+    return _module_wire
