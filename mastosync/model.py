@@ -66,9 +66,9 @@ OWN_EXTENSION = ""
 """As a style's format: the style keeps the extension of the stored file name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Style:
-    """One rendition of an attachment, and the rows that have it."""
+    """One rendition of an attachment, and the rows that have it. There is one of each: equal is the same."""
 
     name: str  # the path segment: original, small, static, @2x, 48
     format: str = OWN_EXTENSION  # the extension it is stored with
@@ -84,9 +84,9 @@ class Style:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AttachmentSpec:
-    """One attachment of one table, as Mastodon's models declare it."""
+    """One attachment of one table, as Mastodon's models declare it. There is one of each: equal is the same."""
 
     table: str  # accounts
     attachment: str  # avatar: the column prefix

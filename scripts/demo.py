@@ -42,6 +42,7 @@ SOURCE_BUCKET, DESTINATION_BUCKET = "old-home", "new-home"
 MISSING, FOUND_AGAIN = 6, 4  # objects that the source lacks at first, and how many of them come back
 GRACE_SECONDS = 20  # for mastosync to stop in order
 SHOWN_DIFFERENCES = 20
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 FOREIGN_SETTINGS = ("MASTOSYNC_", "CONFIG_FILE_NAME", "AWS_", "PG")  # they would lead us elsewhere, as would proxies
 
@@ -157,7 +158,7 @@ def main() -> int:
     for name in list(os.environ):
         if name.startswith(FOREIGN_SETTINGS) or name.lower().endswith("_proxy"):
             del os.environ[name]
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS[1:]:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, leave)
     started = time.monotonic()
@@ -249,12 +250,15 @@ def fresh_folder(path: Path) -> Iterator[Path]:
 def run(folder: Path, sentence: str, arguments: str, expected_code: int = 0) -> None:
     """Say what a command is for, and run it as a user would. Raises: DemoError if it ends otherwise than expected."""
     say(f"\n# {sentence}\n$ mastosync {arguments}")
-    # a process group of its own: Ctrl-C comes to us, and we pass it on once, in a form that says nothing if it is early
-    process = subprocess.Popen([COMMAND, *arguments.split()], cwd=folder, process_group=0)
+    process = None
     try:
+        with signals_held_back():
+            # a process group of its own: Ctrl-C comes to us alone, and we pass it on, also while its Python is starting
+            process = subprocess.Popen([COMMAND, *arguments.split()], cwd=folder, process_group=0)
         code = process.wait()
     except BaseException:
-        stop_in_order(process)
+        if process is not None:
+            stop_in_order(process)
         raise
     if code != expected_code:
         raise DemoError(f"`mastosync {arguments}` ended with exit code {code} instead of {expected_code}")
@@ -268,6 +272,22 @@ def stop_in_order(process: subprocess.Popen[bytes]) -> None:
     finally:
         process.kill()  # does nothing to one that has ended
         process.wait()
+
+
+@contextlib.contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Let no signal come between the start of a process and our knowing of it."""
+    came: list[int] = []
+    # one that is ignored, as under nohup, is left so: the process inherits that
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in heeded}
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number])
+        for number_that_came in came:
+            signal.raise_signal(number_that_came)
 
 
 def leave(number: int, _frame: FrameType | None) -> NoReturn:

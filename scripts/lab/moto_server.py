@@ -30,6 +30,7 @@ class MotoServer:
 
     def start(self) -> None:
         """Start, and return when requests are answered. Raises: LabError with the log's end."""
+        self.stop()  # one that runs is restarted, never forgotten
         # a process of its own: its work must not compete with the tests for one interpreter lock
         command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(self._port)]
         self._process = ServerProcess("moto", command, self._folder)

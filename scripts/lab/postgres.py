@@ -75,6 +75,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start, the first time with initdb and the role `mastodon`. Raises: LabError with the log's end."""
+        self.stop()  # one that runs is restarted, never forgotten
         first_time = self._bin is None
         if first_time:
             self._bin, self._user = _init(self._data, self._socket_dir)

@@ -55,6 +55,7 @@ class SeaweedServer:
 
     def start(self) -> None:
         """Start, and return when requests are answered. Raises: LabError with the log's end."""
+        self.stop()  # one that runs is restarted, never forgotten
         data, identities = self._folder / "data", self._folder / "s3.json"
         data.mkdir(exist_ok=True)
         identities.write_text(json.dumps(self._identities()))

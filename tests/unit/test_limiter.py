@@ -82,6 +82,15 @@ def test_retry_after_holds_for_every_request(clock: Clock) -> None:
     assert clock.now >= begin + 7
 
 
+def test_the_longest_wait_that_anybody_was_asked_for_holds(clock: Clock) -> None:
+    limiter = EndpointLimiter(StopSignal())
+    begin = clock.now
+    for asked in (3, 10, 1):
+        limiter.throttled(asked)
+    limiter.wait()
+    assert clock.now == pytest.approx(begin + 10)
+
+
 def test_a_hard_limit_is_found_and_mostly_used(clock: Clock) -> None:
     endpoint = Endpoint(clock, takes=100)
     endpoint.ask(10)

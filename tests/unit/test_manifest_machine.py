@@ -153,6 +153,16 @@ class ManifestMachine(RuleBasedStateMachine):
         )
         assert self.expected == before
 
+    @rule(data=st.data())
+    def plan_the_same_with_other_privacy(self, data: st.DataObject) -> None:
+        """Accounts are suspended and come back: what stands at the destination must follow."""
+        flipped = [
+            known.entry._replace(private=known.entry.private != data.draw(st.booleans()))
+            for known in self.expected.values()
+            if known.reason is not Reason.GONE
+        ]
+        self._plan(flipped, only=None, window=3, cut_off=False)
+
     @precondition(lambda self: self.planned)
     @rule(count=st.integers(1, 6))
     def claim(self, count: int) -> None:
@@ -253,5 +263,5 @@ class ManifestMachine(RuleBasedStateMachine):
 
 TestManifestMachine = ManifestMachine.TestCase
 TestManifestMachine.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

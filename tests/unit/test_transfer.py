@@ -190,6 +190,17 @@ def test_a_claim_left_by_a_dead_run_is_copied_when_it_did_not_arrive(there: byte
     assert new.objects[KEY].data == b"bytes"
 
 
+def test_sizes_decide_where_an_etag_is_no_md5() -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes", etag="0123-2")
+    new.put(KEY, b"bytes and more")
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert (outcome.state, new.objects[KEY].data) == (EntryState.DONE, b"bytes")
+    new.put(KEY, b"bytes")
+    assert transfer(old, new)(claim(entry(), left_behind=True)).state is EntryState.DONE
+    assert new.count("write") == 1
+
+
 def test_parts_of_a_dead_run_are_thrown_away() -> None:
     old, new = stores()
     old.put(KEY, bytes(23))

@@ -1,0 +1,104 @@
+"""What a second plan does to entries that changed their privacy, and to what left and came back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mastosync.errors import ManifestError
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReport, PlanDelta, PlanWriter, WorkQueue
+from mastosync.manifest.lock import writer_lock
+from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
+from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
+
+
+def plan(manifest: Manifest, *entries: Entry) -> PlanDelta:
+    with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+        delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, entries)
+        writer.finish(datetime.now(UTC), {})
+    return delta
+
+
+def settle(manifest: Manifest, state: EntryState, reason: Reason | None = None) -> None:
+    queue = WorkQueue(manifest)
+    (claim,) = queue.iter_claimable()
+    queue.commit(claims=[claim])
+    size, md5 = (7, b"\1" * 16) if state is EntryState.DONE else (None, None)
+    queue.commit(outcomes=[Outcome(claim.entry, state, reason, size=size, md5=md5)])
+
+
+def state_of(manifest: Manifest) -> tuple[EntryState, Reason | None, bool]:
+    (record,) = ManifestReport(manifest).iter_records()
+    return record.state, record.reason, record.entry.private
+
+
+def only_claim(manifest: Manifest) -> Claim:
+    (claim,) = WorkQueue(manifest).iter_claimable()
+    return claim
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_what_is_done_is_written_again_when_its_privacy_changes(tmp_path: Path, private: bool) -> None:
+    with planned(tmp_path / "m.db", [entry(private=not private)]) as manifest:
+        settle(manifest, EntryState.DONE)
+        assert plan(manifest, entry(private=private)).reopened == 1
+        assert state_of(manifest) == (EntryState.PENDING, None, private)
+        assert only_claim(manifest).rewrite
+        assert plan(manifest, entry(private=private)).reopened == 0
+
+
+def test_what_was_kept_back_as_private_is_pending_when_it_becomes_public(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry(private=True)]) as manifest:
+        settle(manifest, EntryState.SKIPPED, Reason.PRIVATE)
+        plan(manifest, entry(private=True))
+        assert state_of(manifest) == (EntryState.SKIPPED, Reason.PRIVATE, True)
+        plan(manifest, entry(private=False))
+        assert state_of(manifest) == (EntryState.PENDING, None, False)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [(EntryState.FAILED, Reason.MISSING), (EntryState.SKIPPED, Reason.OPTIONAL_MISSING)]
+)
+def test_other_entries_only_take_note_of_their_privacy(tmp_path: Path, state: EntryState, reason: Reason) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        settle(manifest, state, reason)
+        plan(manifest, entry(private=True))
+        assert state_of(manifest) == (state, reason, True)
+
+
+def test_what_is_gone_keeps_its_digest_and_comes_back_to_be_written_again(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        settle(manifest, EntryState.DONE)
+        assert plan(manifest).gone == 1
+        (record,) = ManifestReport(manifest).iter_records()
+        assert (record.state, record.reason, record.md5) == (EntryState.SKIPPED, Reason.GONE, b"\1" * 16)
+        assert plan(manifest).gone == 0
+        assert plan(manifest, entry()).revived == 1
+        assert only_claim(manifest).rewrite
+
+
+def test_bytes_follow_entries_from_state_to_state(tmp_path: Path) -> None:
+    known = entry()._replace(size=100)
+    with planned(tmp_path / "m.db", [known, entry(2)]) as manifest:
+        assert _bytes(manifest) == {EntryState.PENDING: 100}
+        queue = WorkQueue(manifest)
+        claims = list(queue.iter_claimable())
+        queue.commit(claims=claims)
+        queue.commit(outcomes=[Outcome(known, EntryState.DONE, size=90, md5=b"\1" * 16)])
+        assert _bytes(manifest) == {EntryState.PENDING: 0, EntryState.DONE: 90}
+
+
+def _bytes(manifest: Manifest) -> dict[EntryState, int]:
+    return {line.state: line.size_bytes for line in ManifestReport(manifest).counts()}
+
+
+def test_the_second_writer_is_told_who_the_first_one_is(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    with writer_lock(path, "copy"):
+        with pytest.raises(ManifestError, match="mastosync copy") as refused, writer_lock(path, "plan"):
+            pass
+        assert refused.value.exit_code == 6
+    with writer_lock(path, "plan"):
+        pass
