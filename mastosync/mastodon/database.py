@@ -16,7 +16,6 @@ from itertools import repeat
 from operator import itemgetter
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, NamedTuple, Self
-from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
 from psycopg import pq, sql
@@ -174,7 +173,7 @@ class MastodonDatabase:
             found = self._found.get(name)
             if found and not _columns_of_interest(name).intersection(found.columns) <= found.readable:
                 raise DatabaseError(
-                    f"the table {name} exists, but must not be read by this user: {self.name}",
+                    f"the table {name} exists, but this user may not read it: {self.name}",
                     hint=f'as its owner: GRANT SELECT ON "{found.schema}"."{name}" TO "{self._connection.info.user}";',
                 )
 
@@ -224,9 +223,9 @@ def _parse_url(url: str) -> dict[str, Any]:
     if re.search(r"[/?#@]", userinfo):
         raise broken
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
-    kept = [(key, value) for key, value in parse_qsl(query) if key in known]  # `pool=5` is for Rails
+    kept = [part for part in query.split("&") if part.partition("=")[0] in known]  # `pool=5` is for Rails
     try:
-        given = conninfo_to_dict(f"{base}?{urlencode(kept, quote_via=quote)}")
+        given = conninfo_to_dict(f"{base}?{'&'.join(kept)}")
     except psycopg.Error:
         raise broken from None
     if not re.fullmatch(r"[\d,]*", str(given.get("port") or "")):

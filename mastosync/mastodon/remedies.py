@@ -39,7 +39,10 @@ _REMEDIES: tuple[tuple[str, str], ...] = (  # SQLSTATE, or words of libpq, which
         "the server does not let this user in from this machine: add a line to its pg_hba.conf, set sslmode = require "
         "if it wants encryption, or go through [pg.tunnel]",
     ),
-    (r"role .* (does not exist|is not permitted)", "check user in [pg.database]; Mastodon's own is DB_USER in .env.production"),
+    (
+        r"role .* (does not exist|is not permitted)",
+        "check user in [pg.database]; Mastodon's own is DB_USER in .env.production",
+    ),
     (
         r"database .* does not exist|no such database",
         "check database in [pg.database]; Mastodon's own is DB_NAME in .env.production (mastodon_production)",

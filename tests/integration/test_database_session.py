@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -141,27 +143,27 @@ def test_nothing_is_sent_that_a_transaction_pooler_forbids(database: DatabaseAdd
 
 
 @pytest.fixture
-def pgbouncer(database: DatabaseAddress, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseAddress]:
+def pgbouncer(database: DatabaseAddress) -> Iterator[DatabaseAddress]:
     """A real pooler in front of the database: by transactions, and a single connection for all of them."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed; that nothing it forbids is sent is checked without it as well")
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("pgbouncer")
-    users, settings = folder / "users.txt", folder / "pgbouncer.ini"
-    users.write_text(f'"{database.user}" "{database.password}"\n')
-    settings.write_text(
-        f"[databases]\n* = host={database.host} port={database.port}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = transaction\ndefault_pool_size = 1\n"
-    )
-    other_user = []
-    if os.geteuid() == 0:  # it refuses to run as root, and whoever else it runs as must reach its files
-        other_user = ["-u", "nobody"]
-        for path in (folder, *itertools.islice(folder.parents, 2)):
-            path.chmod(0o755)
     with ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(TemporaryDirectory(prefix="pgbouncer-")))
+        users, settings = folder / "users.txt", folder / "pgbouncer.ini"
+        users.write_text(f'"{database.user}" "{database.password}"\n')
+        settings.write_text(
+            f"[databases]\n* = host={database.host} port={database.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = transaction\ndefault_pool_size = 1\n"
+        )
+        other_user = []
+        if os.geteuid() == 0:  # as root it refuses to run
+            other_user = ["-u", "nobody"]
+            for path in (folder, users, settings):
+                shutil.chown(path, "nobody")
         log = cleanup.enter_context((folder / "log").open("wb"))
         process = subprocess.Popen([program, *other_user, settings], stdout=log, stderr=subprocess.STDOUT)
         cleanup.callback(process.wait, 10)
@@ -190,7 +192,9 @@ def test_a_pooler_with_a_single_connection_is_enough_and_left_clean(
 # --- the way to the server ---
 
 
-@pytest.mark.parametrize("query", ["", "?sslmode=disable", "?pool=5&prepared_statements=false&connect_timeout=5"])
+@pytest.mark.parametrize(
+    "query", ["", "?sslmode=disable", "?pool=5&prepared_statements=false&connect_timeout=5&options=-c%20geqo%3Doff"]
+)
 def test_a_url_is_taken_as_rails_writes_it(database: DatabaseAddress, query: str) -> None:
     execute(database, ACCOUNTS)
     url = f"postgres://{database.user}:{database.password}@{database.host}:{database.port}/{database.name}{query}"

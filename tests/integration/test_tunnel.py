@@ -130,19 +130,20 @@ def test_the_tunnel_is_gone_after_an_error_too(
     database: DatabaseAddress, server: SshServer, tunnel_to: Configure
 ) -> None:
     """Even if a connection through it is still open."""
-    connections: list[socket.socket] = []
+    with ExitStack() as left_open:
+        ports: list[int] = []
 
-    def interrupted() -> None:
-        with open_tunnel(tunnel_to(server), database.host, database.port) as address:
-            connections.append(socket.create_connection(address, 10))
-            wait_until(lambda: server.open_forwardings == 1)
-            raise KeyboardInterrupt
+        def interrupted() -> None:
+            with open_tunnel(tunnel_to(server), database.host, database.port) as address:
+                left_open.enter_context(socket.create_connection(address, 10))
+                ports.append(address[1])
+                wait_until(lambda: server.open_forwardings == 1)
+                raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    with closing(connections[0]) as connection:
-        assert not accepts_connections(connection.getpeername()[1])
-    wait_until(lambda: server.open_connections == 0)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert not accepts_connections(ports[0])
+        wait_until(lambda: server.open_connections == 0)
 
 
 def test_other_errors_of_the_block_pass_unchanged(server: SshServer, tunnel_to: Configure) -> None:

@@ -201,6 +201,13 @@ class ManifestMachine(RuleBasedStateMachine):
         entry = claim.entry._replace(size=size) if done else claim.entry
         self.expected[place_of(entry)] = Expected(entry, state, reason, done_before=done)
 
+    @precondition(lambda self: self.planned)
+    @rule(data=st.data())
+    def copy_everything(self, data: st.DataObject) -> None:
+        self.claim(100)
+        while self.in_work:
+            self.finish(data, data.draw(st.sampled_from([EntryState.DONE, EntryState.SKIPPED])), 5)
+
     @precondition(lambda self: self.in_work)
     @rule()
     def release(self) -> None:
