@@ -136,7 +136,7 @@ def error_of(answer: Answer, where: str) -> MastosyncError:
 
 
 def _error_of(answer: Answer, text: str) -> MastosyncError:
-    code = _UNUSABLE_STATUSES.get(answer.status, "") if answer.code not in _UNUSABLE else answer.code
+    code = answer.code if answer.code in _UNUSABLE else _UNUSABLE_STATUSES.get(answer.status, "")
     if code:
         region = answer.headers.get("x-amz-bucket-region")
         return StoreUnusable(text, hint=_UNUSABLE[code] + (f" (in the region {region})" if region else ""))

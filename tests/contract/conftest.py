@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from mastosync.store.s3 import S3Store
 from tests.contract.raw_server import RawServer
-from tests.contract.s3_kit import at, opened
-
-
-@dataclass(frozen=True)
-class Wire:
-    """Set `server.answers`, and ask `store`."""
-
-    server: RawServer
-    store: S3Store
+from tests.contract.s3_kit import Wire, at, opened
 
 
 @pytest.fixture(scope="module")

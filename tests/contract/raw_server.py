@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import socketserver
@@ -42,16 +43,23 @@ class RawServer:
     """Serves for as long as it is entered; `answers` may be replaced at any time.
 
     A connection is closed after each answer, unless `keep_alive`. With `hasty`, the first bytes of
-    whatever kind are a request.
+    whatever kind are a request. `noise` is sent after each answer, past the encryption if there is any.
     """
 
     def __init__(
-        self, answers: Answers, *, tls: ssl.SSLContext | None = None, keep_alive: bool = False, hasty: bool = False
+        self,
+        answers: Answers,
+        *,
+        tls: ssl.SSLContext | None = None,
+        keep_alive: bool = False,
+        hasty: bool = False,
+        noise: bytes = b"",
     ) -> None:
         self.answers = answers
         self.tls = tls
         self.keep_alive = keep_alive
         self.hasty = hasty
+        self.noise = noise
         self.requests: list[RawRequest] = []
         self.connections = 0
         self._server = _Server(self)
@@ -127,6 +135,7 @@ class _Connection(socketserver.StreamRequestHandler):
                 # else a client may use the connection again in the moment before it is closed
                 told = told.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
             self.wfile.write(told)
+            os.write(self.connection.fileno(), raw.noise)
             if not raw.keep_alive:
                 return
 

@@ -14,6 +14,7 @@ from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import Part, PutOptions
 from mastosync.store.s3 import S3Store
 from scripts.lab.addresses import S3Address
+from tests.contract.raw_server import RawServer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -80,6 +81,14 @@ def assert_says_where_without_secrets(error: MastosyncError, config: S3Config) -
     shown = f"{error!r} {error.message} {error.hint}"
     hidden = [config.access_key, *(secret.reveal() for secret in (config.secret_key, config.session_token) if secret)]
     assert not [secret for secret in hidden if secret and secret in shown]
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A store at a server that says what a test wants: set `server.answers`, and ask `store`."""
+
+    server: RawServer
+    store: S3Store
 
 
 @dataclass(frozen=True)

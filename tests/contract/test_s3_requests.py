@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from mastosync.errors import MastosyncError, ObjectChanged, ObjectRejected, StoreUnusable
+from mastosync.errors import CorruptObject, MastosyncError, ObjectChanged, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import PutOptions
 from mastosync.store.s3 import S3Store
@@ -18,9 +18,20 @@ from scripts.lab.buckets import BucketPair, bucket_pair
 from scripts.lab.fault_plan import LOST_ANSWER, RESET, always, no_faults
 from scripts.lab.fault_plan import answer as fault
 from scripts.lab.faults import FaultProxy
-from tests.contract.conftest import Wire
 from tests.contract.raw_server import RawServer, answer
-from tests.contract.s3_kit import DATA, MADE_UP, METHODS, PLAIN, Prepared, at, config_of, md5_of, opened
+from tests.contract.s3_kit import (
+    DATA,
+    MADE_UP,
+    METHODS,
+    PLAIN,
+    SESSION_TOKEN,
+    Prepared,
+    Wire,
+    at,
+    config_of,
+    md5_of,
+    opened,
+)
 
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
 INFO = ObjectInfo(len(DATA), md5_of(DATA).hex(), etag_is_md5=True)
@@ -116,6 +127,19 @@ class TestWhatIsSent:
         signed = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
         assert not {"accept-encoding", "expect", "user-agent"} & set(signed.split(";"))
 
+    def test_the_token_of_temporary_credentials_goes_along(self, wire: Wire) -> None:
+        with pytest.raises(MastosyncError):
+            wire.store.head("key")
+        (request,) = wire.server.requests
+        assert request.headers["x-amz-security-token"] == SESSION_TOKEN
+        assert "x-amz-security-token" in request.headers["authorization"]
+
+    def test_a_path_of_the_endpoint_stays_before_the_bucket(self, wire: Wire) -> None:
+        with opened(at(f"{wire.server.endpoint_url}/storage/v1/s3")) as store, pytest.raises(MastosyncError):
+            store.head("a b/c")
+        (request,) = wire.server.requests
+        assert request.head.startswith(b"HEAD /storage/v1/s3/my-bucket/a%20b/c HTTP/1.1\r\n")
+
     def test_no_acl_no_storage_class_and_no_header_is_sent_unless_asked_for(self, wire: Wire) -> None:
         server, store = wire.server, wire.store
         server.answers = lambda _: answer(200, headers=ETAG)
@@ -158,6 +182,47 @@ class TestConnections:
         server.answers = lambda _: head.encode() + bytes(100_000)  # to read on would be a broken connection
         fetched = store.read("key", 10**15 - 1)
         assert (fetched.info.size, fetched.data) == (10**15, None)
+
+
+class TestHeadersOfOtherStores:
+    """What SeaweedFS and moto spell in the usual way, but nobody has to."""
+
+    def test_names_of_metadata_are_in_lower_case(self, wire: Wire) -> None:
+        wire.server.answers = lambda _: answer(200, DATA, f"X-Amz-Meta-Some-NAME: Value\r\n{ETAG}")
+        assert wire.store.read("key", 1_000_000).info.headers.metadata == {"some-name": "Value"}
+
+    @pytest.mark.parametrize(
+        ("told", "is_md5"),
+        [
+            ("", True),
+            ("x-amz-server-side-encryption: AES256\r\n", True),
+            ("x-amz-server-side-encryption: aws:kms\r\n", False),
+            ("x-amz-server-side-encryption: aws:kms:dsse\r\n", False),
+            ("x-amz-server-side-encryption-customer-algorithm: AES256\r\n", False),
+        ],
+    )
+    def test_an_etag_is_no_md5_under_a_key_of_somebody_else(self, wire: Wire, told: str, is_md5: bool) -> None:
+        foreign = f'ETag: "{md5_of(b"something else").hex()}"\r\n'
+        wire.server.answers = lambda _: answer(200, DATA, told + foreign)
+        if is_md5:
+            with pytest.raises(CorruptObject, match="key"):
+                wire.store.read("key", 1_000_000)
+        else:
+            assert wire.store.read("key", 1_000_000).md5 == md5_of(DATA)
+        wire.server.answers = lambda _: answer(200, headers=told + foreign)
+        if is_md5:
+            with pytest.raises(CorruptObject, match="key"):
+                wire.store.write("key", DATA, md5_of(DATA), PLAIN)
+        else:
+            assert wire.store.write("key", DATA, md5_of(DATA), PLAIN) == md5_of(b"something else").hex()
+
+    @pytest.mark.parametrize(
+        ("etag", "seen"), [('"abc-3"', "abc-3"), ("abc-3", "abc-3"), ('W/"abc-3"', "abc-3"), ('""', "")]
+    )
+    def test_an_etag_is_told_without_its_quotes(self, wire: Wire, etag: str, seen: str) -> None:
+        wire.server.answers = lambda _: answer(200, DATA, f"ETag: {etag}\r\n")
+        info = wire.store.read("key", 1_000_000).info
+        assert (info.etag, info.md5) == (seen, None)
 
 
 class TestRangesOfStoresThatDoNotKnowThem:

@@ -51,8 +51,9 @@ def make_client(config: S3Config, connections: int) -> S3Client:
             config=options,
         )
     except (boto_errors.BotoCoreError, ValueError) as error:
+        said = " ".join(str(error).split())
         raise StoreUnusable(
-            f"cannot make a client for {config.endpoint_url or 'Amazon S3'}: {error}",
+            f"cannot make a client for the bucket {config.bucket!r} at {config.endpoint_url or 'Amazon S3'}: {said}",
             hint="check this store's section, and what the AWS SDK reads: AWS_… variables and ~/.aws",
         ) from error
     client.meta.events.register_last("before-call.s3", _expect_nothing)

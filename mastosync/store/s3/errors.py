@@ -17,7 +17,7 @@ from mastosync.store.answers import Answer, Subject, error_of, network_failure
 _NETWORK = (
     boto_errors.HTTPClientError,  # connect and read time-outs, proxies, closed connections
     boto_errors.ConnectionError,
-    boto_errors.IncompleteReadError,
+    boto_errors.IncompleteReadError,  # this and OSError are only to be sure: urllib3 is the first to notice
     urllib3.exceptions.HTTPError,  # those of a body that botocore lets out as they are
     OSError,
 )
@@ -27,6 +27,7 @@ _CREDENTIALS = (
     boto_errors.CredentialRetrievalError,
     boto_errors.TokenRetrievalError,
     boto_errors.ProfileNotFound,
+    RuntimeError,  # botocore's, for new credentials that have expired already
 )
 _LONGEST_WORDS = 500  # characters of what others say, in our messages
 _UNINTELLIGIBLE = (
@@ -73,7 +74,7 @@ class Translator:
             yield
         except boto_errors.ClientError as error:
             raise error_of(self._answer(error, request), self._where(request)) from error
-        except (boto_errors.BotoCoreError, *_NETWORK, *_UNINTELLIGIBLE) as error:
+        except (boto_errors.BotoCoreError, *_CREDENTIALS, *_NETWORK, *_UNINTELLIGIBLE) as error:
             raise self._without_answer(error, request) from error
 
     def _without_answer(self, error: Exception, request: Request) -> MastosyncError:
@@ -86,7 +87,7 @@ class Translator:
             )
         if isinstance(error, _CREDENTIALS):
             return StoreUnusable(
-                f"cannot {where}: no usable credentials were found",
+                f"cannot {where}: no usable credentials were found",  # its words may hold some
                 hint="set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads",
             )
         if isinstance(error, _NETWORK):
