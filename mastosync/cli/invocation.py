@@ -17,6 +17,7 @@ from mastosync.cli.logs import logging_to
 from mastosync.cli.signals import heeding_signals
 from mastosync.config import Config, find_config, load_config
 from mastosync.engine.stop import StopSignal
+from mastosync.errors import MastosyncError
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
@@ -26,21 +27,21 @@ if TYPE_CHECKING:
 class GlobalOptions:
     """The options before the command."""
 
-    config: Path | None
-    manifest: Path | None
-    verbose: int
-    quiet: bool
-    log_file: Path | None
-    log_format: str
-    no_progress: bool
-    debug: bool
+    config: Path | None = None
+    manifest: Path | None = None
+    verbose: int = 0
+    quiet: bool = False
+    log_file: Path | None = None
+    log_format: str = "text"
+    no_progress: bool = False
+    debug: bool = False
 
 
 class Invocation:
     """One run of one command. Nothing is read before it is asked for."""
 
-    def __init__(self, options: GlobalOptions, environ: Mapping[str, str]) -> None:
-        self.options = options
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.options = GlobalOptions()
         self._environ = environ
 
     @cached_property
@@ -78,6 +79,13 @@ class Invocation:
         named = self.options.manifest or self._environ.get("MASTOSYNC_MANIFEST")
         config = Config() if named and self._config_path is None else self.config
         return App(config, self.manifest_path, Silence(), StopSignal())
+
+    def scrubbed(self, text: str) -> str:
+        """A text that libraries wrote, without the secrets of the configuration, if there is one."""
+        try:
+            return self.config.scrubbed(text)
+        except MastosyncError:
+            return text  # what was never read cannot be told
 
     def say(self, text: str) -> None:
         """A result for people, unless they want quiet."""

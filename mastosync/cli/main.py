@@ -58,47 +58,48 @@ class _Commands(click.Group):
 @click.option("--no-progress", is_flag=True, help="Show no progress.")
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
 @click.version_option(__version__, package_name="mastosync", message="mastosync %(version)s")
-@click.pass_context
-def cli(context: click.Context, /, **options: object) -> None:
+@click.pass_obj
+def cli(invocation: Invocation, /, **options: object) -> None:
     """Move a Mastodon instance's media from one object store to another.
 
     `plan` asks the database which objects must exist and writes every key into a manifest; `copy` works through it
     and can be interrupted at any time. The same command goes on where it stopped.
     """
-    context.obj = Invocation(GlobalOptions(**options), os.environ)  # type: ignore[arg-type] # click has checked them
+    invocation.options = GlobalOptions(**options)  # type: ignore[arg-type] # click has checked them
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit code. Every error of ours ends here, as text."""
-    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    invocation = Invocation(os.environ)
     try:
-        result = cli.main(arguments, prog_name="mastosync", standalone_mode=False)
+        result = cli.main(arguments, prog_name="mastosync", standalone_mode=False, obj=invocation)
         return int(result) if isinstance(result, int) else ExitCode.OK
     except MastosyncError as error:
-        _tell(error.message, error.hint, debug=debug)
+        _tell(invocation, error.message, error.hint)
         return error.exit_code
     except click.ClickException as error:
         error.show()
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        _tell("stopped", "the same command goes on where it stopped", debug=debug)
+        _tell(invocation, "stopped", "the same command goes on where it stopped")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the last door
         _tell(
-            f"unexpected {type(error).__name__}: {error}",
+            invocation,
+            invocation.scrubbed(f"unexpected {type(error).__name__}: {error}"),
             "this is a bug: please report it with the output of the same command and --debug; "
             "what was committed to the manifest is safe",
-            debug=debug,
         )
         return ExitCode.BUG
 
 
-def _tell(message: str, hint: str, *, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
+def _tell(invocation: Invocation, message: str, hint: str) -> None:
+    """Say it; with --debug also where it comes from, in the words of libraries that know no secrets as such."""
+    if invocation.options.debug:
+        click.echo(invocation.scrubbed(traceback.format_exc()), err=True, nl=False)
     click.echo(f"mastosync: {message}", err=True)
     if hint:
         click.echo(f"  {hint}", err=True)

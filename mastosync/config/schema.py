@@ -257,6 +257,15 @@ class Config:
                     raise self._missing("pg.tunnel", name)
         return self.database
 
+    def scrubbed(self, text: str) -> str:
+        """A text that others wrote, without any of the secrets in here."""
+        for part in sections().values():
+            for name, declared in part.keys.items():
+                value = getattr(getattr(self, part.attribute), name)
+                if declared.info.form.hidden and value:
+                    text = text.replace(value.reveal() if isinstance(value, Secret) else str(value), "***")
+        return text
+
     def require_stores(self) -> tuple[S3Config, S3Config]:
         """Source and destination, for a command that reads or writes objects.
 

@@ -15,6 +15,7 @@ from mastosync.manifest import Manifest
 from scripts.lab.addresses import DatabaseAddress, S3Address
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.site import NOWHERE, Site, pg_section, python_module, s3_section, shown
+from tests.contract.raw_server import RawServer, answer
 from tests.unit.engine_kit import entry, planned
 
 SECRETS = ("marked-secret", "marked-password")
@@ -256,6 +257,19 @@ def test_debug_shows_where_an_error_comes_from(site: Site) -> None:
     done = site.run("--debug", "copy", code=None)
     assert done.returncode == 6
     assert "Traceback" in done.stderr
+
+
+def test_a_traceback_holds_no_secret(planned_site: Site) -> None:
+    """A store that repeats the secret in its answer: our message is scrubbed, and so is what led to it."""
+    echo = "<Error><Code>InvalidAccessKeyId</Code><Message>not marked-secret</Message></Error>"
+    told = answer(403, echo.encode(), content_type="application/xml")
+    with RawServer(lambda _: told) as server:
+        planned_site.configure(s3_source={"endpoint_url": server.endpoint_url})
+        _plan_for_again(planned_site)
+        done = planned_site.run("--debug", "copy", code=7)
+    assert "Traceback" in done.stderr
+    assert "not ***" in done.stderr
+    assert "marked-secret" not in done.stderr
 
 
 def _plan_for_again(site: Site) -> None:

@@ -9,6 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, cli
 from mastosync.config import render_sample
 from mastosync.config.schema import sections
@@ -34,13 +35,13 @@ def test_every_command_is_documented_and_has_help(name: str) -> None:
     for option in found.params:
         assert isinstance(option, click.Option)
         assert option.help, f"{name} {option.opts}"
-    result = CliRunner().invoke(cli, [name, "--help"])
+    result = CliRunner().invoke(cli, [name, "--help"], obj=Invocation({}))
     assert result.exit_code == 0
     assert name in result.output
 
 
 def test_the_help_lists_every_command_and_exit_code() -> None:
-    output = CliRunner().invoke(cli, ["--help"]).output
+    output = CliRunner().invoke(cli, ["--help"], obj=Invocation({})).output
     assert all(name in output for name in COMMANDS)
     assert all(re.search(rf"^  {int(code)} ", output, re.MULTILINE) for code in EXIT_CODE_MEANING)
 
