@@ -5,6 +5,7 @@ Counting is here once; a bar on a terminal, a line a second without one, and sil
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Never, Protocol, TextIO
 from tqdm import tqdm
 
 from mastosync.model import EntryState, Outcome
+from mastosync.units import human_bytes
 
 _LINE_SECONDS = 1.0
 
@@ -38,6 +40,11 @@ class CopyProgress:
     def seconds(self) -> float:
         """Since the run began."""
         return time.monotonic() - self.started
+
+    @property
+    def speed(self) -> str:
+        """Bytes a second, for people."""
+        return f"{human_bytes(self.size_bytes / max(self.seconds, 0.001))}/s"
 
     def count(self, outcome: Outcome) -> None:
         """Add one outcome."""
@@ -127,15 +134,24 @@ class Bar:
 
     def started(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
         unit = "obj" if isinstance(progress, CopyProgress) else "row"
-        self._bar = tqdm(total=progress.total or None, unit=unit, file=self._stream, dynamic_ncols=True, smoothing=0.1)
+        # terminals of containers may not say how wide they are
+        known = os.get_terminal_size(self._stream.fileno()).columns > 0
+        width = None if known else 80
+        self._bar = tqdm(
+            total=progress.total or None,
+            unit=unit,
+            file=self._stream,
+            dynamic_ncols=known,
+            ncols=width,
+            smoothing=0.1,
+        )
 
     def advanced(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
         if self._bar is None:
             return
         if isinstance(progress, CopyProgress):
-            speed = tqdm.format_sizeof(progress.size_bytes / max(progress.seconds, 0.001), "B/s", 1024)
             self._bar.set_postfix_str(
-                f"{speed}, failed {progress.failed}, throttled {progress.throttles}", refresh=False
+                f"{progress.speed}, failed {progress.failed}, throttled {progress.throttles}", refresh=False
             )
             self._bar.update(progress.finished - self._bar.n)
         else:
@@ -157,9 +173,8 @@ def described(progress: CopyProgress | PlanProgress) -> str:
     """Progress in one line of plain text."""
     if isinstance(progress, PlanProgress):
         return f"plan: {progress.rows} rows read, {progress.entries} entries, at {progress.table or 'the end'}"
-    seconds = max(progress.seconds, 0.001)
-    speed = tqdm.format_sizeof(progress.size_bytes / seconds, "B/s", 1024)
+    rate = progress.finished / max(progress.seconds, 0.001)
     return (
-        f"copy: {progress.finished} of {progress.total} objects, {progress.finished / seconds:.1f}/s, {speed}, "
+        f"copy: {progress.finished} of {progress.total} objects, {rate:.1f}/s, {progress.speed}, "
         f"failed {progress.failed}, skipped {progress.skipped}, throttled {progress.throttles}"
     )

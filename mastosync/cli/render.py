@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.engine.status import Status, Tally
+from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from mastosync.engine.planner import PlanResult
@@ -41,6 +41,11 @@ def render_copy(progress: CopyProgress, status: Status) -> str:
     lines.append(
         f"now: {totals.done:,} done, {totals.pending:,} pending, {totals.failed:,} failed, {totals.skipped:,} skipped"
     )
+    if kept_back := status.reasons.get("private"):
+        lines.append(
+            f"{kept_back:,} private objects stay behind, because the destination takes no ACLs: "
+            "see `[copy] private_objects` in the configuration"
+        )
     if totals.failed:
         lines.append("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again")
     return "\n".join(lines)
@@ -60,21 +65,6 @@ def render_status(status: Status, manifest: Path) -> str:
     if status.reasons:
         lines += ["", _table(("reason", "entries"), [(name, f"{count:,}") for name, count in status.reasons.items()])]
     return "\n".join(lines)
-
-
-def human_bytes(count: int) -> str:
-    """Bytes with a binary unit."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
-        value /= 1024
-    return f"{value:,.1f} PiB"
-
-
-def human_seconds(seconds: float) -> str:
-    """A duration: seconds when short, days, hours and minutes when not."""
-    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
 def _run_line(status: Status) -> str:

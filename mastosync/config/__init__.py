@@ -1,5 +1,6 @@
 """INI file and environment in, one frozen and typed `Config` out."""
 
+from mastosync.config.keys import CHANGE_ME
 from mastosync.config.loader import load_config
 from mastosync.config.providers import PROVIDERS, Provider
 from mastosync.config.sample import render_sample
@@ -17,6 +18,7 @@ from mastosync.config.sources import find_config
 from mastosync.config.values import Secret, parse_size
 
 __all__ = [
+    "CHANGE_ME",
     "PROVIDERS",
     "CeleryConfig",
     "Config",

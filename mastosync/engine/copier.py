@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.5  # outcomes wait this long at most, half of what is promised
 COMMIT_OUTCOMES = 1_000
+HEARTBEAT_SECONDS = 5.0  # large objects take longer; the record of the run says that it is alive
 _WINDOW_AT_MOST = 1_000  # claims beyond those in work: what a dead run leaves to look at
 _POLL_SECONDS = 0.1  # how long a signal may wait for this loop
 
@@ -130,8 +131,9 @@ class Copier:
                 exhausted = not new
                 if time.monotonic() - last_commit < COMMIT_SECONDS:  # a larger window, fewer commits
                     window = min(2 * window, _WINDOW_AT_MOST + self.options.workers)
-            due = time.monotonic() - last_commit >= COMMIT_SECONDS or len(self._outcomes) >= COMMIT_OUTCOMES
-            if new or (due and self._outcomes):
+            waited = time.monotonic() - last_commit
+            due = waited >= COMMIT_SECONDS or len(self._outcomes) >= COMMIT_OUTCOMES
+            if new or (due and self._outcomes) or waited >= HEARTBEAT_SECONDS:
                 self._commit(new, progress)
                 last_commit = time.monotonic()
             for claim in new:

@@ -9,7 +9,7 @@ from typing import Any
 from mastosync.manifest import ManifestReport, RunInfo, SnapshotRecord
 from mastosync.model import TABLES, EntryState
 
-_ALIVE_SECONDS = 10.0  # a run commits every second; one that has not for so long is dead
+_ALIVE_SECONDS = 15.0  # a run that has not given a sign for so long, three times what it should take, is dead
 
 
 @dataclass(slots=True)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import struct
+import subprocess
+import termios
 from collections import Counter
 
 import pytest
@@ -10,7 +17,7 @@ import pytest
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance import upload
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import shown
+from tests.acceptance.site import COMMAND, shown
 from tests.acceptance.stores import assert_holds, assert_untouched
 
 
@@ -201,6 +208,8 @@ def test_private_objects_stay_behind_where_no_acl_is_sent(buckets: BucketPair, n
     migration.site.run("copy", code=3)
     kept_back = {line["key"] for line in migration.site.listed("--reason", "private")}
     assert {each.key for each in migration.instance.private} <= kept_back
+    told = migration.site.run("copy", code=3).stdout
+    assert f"{len(kept_back)} private objects stay behind" in told
     public = {key: each for key, each in migration.instance.at_destination().items() if not each.private}
     assert_holds(buckets.client, buckets.destination, public)
 
@@ -235,6 +244,28 @@ def test_the_log_tells_in_json_what_failed_and_quiet_is_quiet(
     failed = [event for event in events if event.get("reason") == "missing"]
     assert {event["key"] for event in failed} == {each.key for each in migration.instance.missing}
     assert (site.folder / "run.log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("columns", [0, 120])
+def test_progress_is_a_bar_on_a_terminal(buckets: BucketPair, new_migration: MigrationFactory, columns: int) -> None:
+    """Also on one that does not know its width."""
+    migration = new_migration(buckets, accounts=4, media=4)
+    migration.site.run("plan")
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(terminal, "rb", buffering=0) as screen:
+        process = subprocess.Popen(
+            [COMMAND, "copy"], cwd=migration.site.folder, env=migration.site.environment(), stdout=end, stderr=end
+        )
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+            while part := screen.read(4096):
+                shown += part
+        assert process.wait(60) == 3
+    total = len(migration.instance.objects)
+    assert f"| {total}/{total} [".encode() in shown
+    assert b"throttled 0" in shown
 
 
 def test_progress_is_a_line_a_second_without_a_terminal(buckets: BucketPair, new_migration: MigrationFactory) -> None:

@@ -7,7 +7,7 @@
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 
 CREATE TABLE kinds (
     id         INTEGER PRIMARY KEY,
@@ -18,10 +18,10 @@ CREATE TABLE kinds (
     remote     INTEGER NOT NULL,
     cached     INTEGER NOT NULL,  -- the canonical key starts with `cache/`
     UNIQUE ("table", attachment, style, directory, remote, cached)
-) STRICT;
+);
 
-CREATE TABLE states  (code INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
-CREATE TABLE reasons (code INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+CREATE TABLE states  (code INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE reasons (code INTEGER PRIMARY KEY, name TEXT NOT NULL);
 INSERT INTO states VALUES (0, 'pending'), (1, 'done'), (2, 'failed'), (3, 'skipped');
 INSERT INTO reasons VALUES (1, 'missing'), (2, 'denied'), (3, 'throttled'), (4, 'corrupt'), (5, 'network'),
     (6, 'server'), (7, 'too_large'), (8, 'optional_missing'), (9, 'private'), (10, 'excluded'), (11, 'gone');
@@ -41,7 +41,7 @@ CREATE TABLE entries (
     source_key TEXT,                        -- where the object lay, if not under its first candidate
     detail     TEXT,                        -- the last error, for people
     PRIMARY KEY (kind, id, name)
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 
 -- What is not done: pending work is taken, failures are listed from here.
 CREATE INDEX entries_open ON entries (state, kind, id) WHERE state <> 1;
@@ -52,7 +52,7 @@ CREATE TABLE claims (
     id   INTEGER NOT NULL,
     name TEXT    NOT NULL,
     PRIMARY KEY (kind, id, name)
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 
 -- Counters, kept in the same transaction as the states: `status` never counts lines.
 CREATE TABLE counts (
@@ -62,14 +62,14 @@ CREATE TABLE counts (
     objects INTEGER NOT NULL,
     bytes   INTEGER NOT NULL,
     PRIMARY KEY (kind, state, reason)
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 
 -- What plans read. A manifest without a line here has no plan.
 CREATE TABLE snapshots (
     id       INTEGER PRIMARY KEY,
     taken_at TEXT NOT NULL,  -- UTC, ISO 8601
     details  TEXT NOT NULL   -- JSON: server, options, what was added and what was gone
-) STRICT;
+);
 
 -- Runs of `copy`, for rates and reports.
 CREATE TABLE runs (
@@ -82,7 +82,7 @@ CREATE TABLE runs (
     failed     INTEGER NOT NULL DEFAULT 0,
     skipped    INTEGER NOT NULL DEFAULT 0,
     bytes      INTEGER NOT NULL DEFAULT 0
-) STRICT;
+);
 
 -- For people with a SQLite shell.
 CREATE VIEW readable AS
