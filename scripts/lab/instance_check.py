@@ -23,7 +23,7 @@ def differences(
 
     With `save_to`, every object that is expected and there is also written below that folder, its key as the path.
     """
-    keys = set(_iter_keys(client, bucket))
+    keys = set(iter_keys(client, bucket))
     found = [f"{key}: should not be there" for key in keys - expected.keys()]
     found += [f"{key}: is not there" for key in expected.keys() - keys]
 
@@ -42,7 +42,8 @@ def differences(
     return sorted(found)
 
 
-def _iter_keys(client: S3Client, bucket: str) -> Iterator[str]:
+def iter_keys(client: S3Client, bucket: str) -> Iterator[str]:
+    """Every key of a bucket."""
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
         for item in page.get("Contents", []):
             yield item["Key"]
