@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.errors import (
     AclUnsupported,
-    CorruptObject,
     MastosyncError,
     ObjectChanged,
     ObjectError,
@@ -122,46 +122,46 @@ class Transfer:
         return _failed(job, missing or ObjectMissing(f"no key to look for {job.key!r}"))
 
     def _deliver(self, job: _Job, source_key: str, fetched: FetchedObject) -> Outcome:
-        if fetched.data is not None and fetched.md5 is not None:
-            data, md5 = fetched.data, fetched.md5
-            etag = self._with_acl(
-                job.entry, fetched.info, lambda options: job.destination.write(job.key, data, md5, options)
-            )
-            return _done(job, len(data), md5, etag)
-        info = fetched.info
+        """Store what was fetched; an object that was replaced or damaged on the way is read again."""
         for restart in range(_RESTARTS_AT_MOST):
             try:
-                return self._deliver_in_parts(job, source_key, info)
-            except (ObjectChanged, CorruptObject):
+                if fetched.data is None or fetched.md5 is None:
+                    return self._deliver_in_parts(job, source_key, fetched.info)
+                return self._deliver_whole(job, source_key, fetched.info, fetched.data, fetched.md5)
+            except (ObjectChanged, SourceDamaged):
                 if restart == _RESTARTS_AT_MOST - 1:
                     raise
-                job.source.retries += 1
-                info = job.source.head(source_key)
+            job.source.retries += 1
+            fetched = job.source.read(source_key, self._options.multipart_threshold)
         raise AssertionError("unreachable")
+
+    def _deliver_whole(self, job: _Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Outcome:
+        if not info.etag_is_md5:  # an MD5 has been compared by the store
+            check = SourceCheck(job.source, source_key, info)
+            check.update(data)
+            check.require(self._options.part_size)
+        etag = self._with_acl(job.entry, info, lambda options: job.destination.write(job.key, data, md5, options))
+        return _done(job, len(data), md5, etag)
 
     def _deliver_in_parts(self, job: _Job, source_key: str, info: ObjectInfo) -> Outcome:
         upload = self._with_acl(job.entry, info, lambda options: job.destination.start_multipart(job.key, options))
         size = part_size_for(info.size, self._options.part_size)
-        whole = hashlib.md5(usedforsecurity=False)
+        check = SourceCheck(job.source, source_key, info)
         parts = []
         try:
             for number, start in enumerate(range(0, info.size, size), 1):
                 data = job.source.read_range(source_key, info, start, min(size, info.size - start))
-                whole.update(data)
+                check.update(data)
                 digest = hashlib.md5(data, usedforsecurity=False).digest()
                 parts.append(job.destination.write_part(job.key, upload, number, data, digest))
-            if info.md5 is not None and info.md5 != whole.digest():
-                raise CorruptObject(
-                    f"cannot read {source_key!r} at {job.source.name}: its bytes have the MD5 {whole.hexdigest()}, "
-                    f"its ETag says {info.etag}"
-                )
+            md5 = check.require(size)
             etag = job.destination.complete_multipart(job.key, upload, parts)
         except BaseException:
             self._discard(job, upload)
             raise
         if job.destination.retries:
             self._discard(job)
-        return _done(job, info.size, whole.digest(), etag)
+        return _done(job, info.size, md5, etag)
 
     def _discard(self, job: _Job, upload: str | None = None) -> None:
         """Throw parts away, which cost money until then. Whatever led here counts more than a failure to.

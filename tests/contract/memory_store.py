@@ -45,6 +45,7 @@ class MemoryStore:
         self._uploads: dict[str, _Upload] = {}
         self._failures: dict[str, deque[BaseException]] = defaultdict(deque)
         self._lock = threading.Lock()
+        self.damaged_reads = 0  # so many of the next reads give another byte, as a bad line does
 
     def put(self, key: str, data: bytes, headers: ObjectHeaders | None = None, etag: str | None = None) -> None:
         """Prepare an object, as if somebody else had stored it."""
@@ -86,7 +87,8 @@ class MemoryStore:
         stored = self._object(key)
         if len(stored.data) > max_bytes:
             return FetchedObject(stored.info, data=None, md5=None)
-        return FetchedObject(stored.info, stored.data, _md5(stored.data))
+        data = self._over_the_line(stored.data)
+        return FetchedObject(stored.info, data, _md5(data))
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:
         self._called("read_range", key)
@@ -94,7 +96,15 @@ class MemoryStore:
         if stored.etag != info.etag:
             raise ObjectChanged(f"cannot read {key!r} at {self.name}: it was replaced")
         assert 0 < length <= len(stored.data) - start, "not a range of the object"
-        return stored.data[start : start + length]
+        return self._over_the_line(stored.data[start : start + length])
+
+    def _over_the_line(self, data: bytes) -> bytes:
+        with self._lock:
+            if not self.damaged_reads:
+                return data
+            self.damaged_reads -= 1
+            noise = 1 + self.damaged_reads % 255
+        return bytes([data[0] ^ noise]) + data[1:]
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
         self._called("write", key)

@@ -159,6 +159,50 @@ def test_a_large_object_whose_etag_is_not_its_md5_after_all_is_corrupt() -> None
     assert not new.unfinished()
 
 
+@pytest.mark.parametrize("options", [TransferOptions(), IN_PARTS])
+def test_damage_on_the_way_is_noticed_where_an_etag_fits_its_parts(options: TransferOptions) -> None:
+    old, new = stores()
+    data = bytes(range(23))
+    old.put(KEY, data, etag=f"{md5(md5(data).digest()).hexdigest()}-1")
+    old.damaged_reads = 1
+    outcome = transfer(old, new, options)(claim(entry()))
+    assert (outcome.state, outcome.attempts) == (EntryState.DONE, 2)
+    assert new.objects[KEY].data == data
+    assert outcome.md5 == md5(data).digest()
+
+
+@pytest.mark.parametrize("options", [TransferOptions(part_size=4), IN_PARTS])
+def test_an_etag_of_unusual_parts_is_checked_by_a_second_reading(options: TransferOptions) -> None:
+    old, new = stores()
+    data = bytes(range(23))
+    old.put(KEY, data, etag="0" * 32 + "-3")
+    assert transfer(old, new, options)(claim(entry())).attempts == 1
+    reads = old.count("read_range")
+    assert reads == (12 if options is IN_PARTS else 6)
+    old.damaged_reads = 1
+    assert transfer(old, new, options)(claim(entry())).state is EntryState.DONE
+    assert new.objects[KEY].data == data
+    assert not new.unfinished()
+
+
+def test_what_came_encrypted_is_not_read_twice() -> None:
+    old, new = stores()
+    old.endpoint = "https://memory"
+    old.put(KEY, bytes(23), etag="0" * 32 + "-3")
+    assert transfer(old, new, IN_PARTS)(claim(entry())).state is EntryState.DONE
+    assert old.count("read_range") == 6
+
+
+def test_bytes_that_differ_at_every_reading_are_never_stored() -> None:
+    old, new = stores()
+    old.put(KEY, bytes(23), etag=f"{md5(md5(bytes(23)).digest()).hexdigest()}-1")
+    old.damaged_reads = 1_000
+    outcome = transfer(old, new, IN_PARTS)(claim(entry()))
+    assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.CORRUPT)
+    assert not new.objects
+    assert not new.unfinished()
+
+
 def test_a_claim_left_by_a_dead_run_is_first_looked_for_at_the_destination() -> None:
     old, new = stores()
     old.put(KEY, b"bytes")
