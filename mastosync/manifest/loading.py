@@ -16,11 +16,11 @@ _MOST_LINES = 5_000
 class Columns(NamedTuple):
     """Lines of one kind, column by column."""
 
-    ids: list[int]
-    names: list[str]
-    fallbacks: list[str | None]
-    flags: list[int]
-    sizes: list[int | None]
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+    fallbacks: tuple[str | None, ...]
+    flags: tuple[int, ...]
+    sizes: tuple[int | None, ...]
 
 
 class EntryLoader:

@@ -18,10 +18,10 @@ from typing import Any
 
 from mastosync.manifest.codes import (
     DONE,
+    FLAGS,
     GONE,
     KEPT_PRIVATE,
     NO_REASON,
-    OPTIONAL_FLAG,
     PENDING,
     PRIVATE_FLAG,
     SKIPPED,
@@ -188,13 +188,10 @@ def _unique(entries: list[Entry]) -> list[Entry]:
 
 
 def _columns(entries: list[Entry]) -> Columns:
-    return Columns(
-        ids=[entry.id for entry in entries],
-        names=[entry.name for entry in entries],
-        fallbacks=[entry.fallback for entry in entries],
-        flags=[entry.optional * OPTIONAL_FLAG + entry.private * PRIVATE_FLAG for entry in entries],
-        sizes=[entry.size for entry in entries],
-    )
+    if not entries:
+        return Columns((), (), (), (), ())
+    _, ids, names, fallbacks, optional, private, sizes = zip(*entries, strict=True)
+    return Columns(ids, names, fallbacks, tuple(map(FLAGS.__getitem__, zip(optional, private, strict=True))), sizes)
 
 
 def _needs_new_acl(changed_flags: int, state: int, reason: int) -> bool:
