@@ -37,7 +37,8 @@ SELECT id, name, flags FROM entries
 WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE}) ORDER BY id, name
 """
 _SELECT_WINDOW = """
-SELECT id, name, flags, state, reason, size FROM entries WHERE kind = ? AND id > ? AND id <= ?
+SELECT id, name, flags, state, reason, size FROM entries
+WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
 """
 _SET_FLAGS = "UPDATE entries SET flags = ? WHERE kind = ? AND id = ? AND name = ?"
 _SET_STATE = "UPDATE entries SET state = ?, reason = ? WHERE kind = ? AND id = ? AND name = ?"
@@ -46,6 +47,8 @@ _INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
 
 LOWEST_ID = -(2**63)
 HIGHEST_ID = 2**63 - 1
+_AFTER_EVERY_NAME = b""  # to SQLite any blob is more than any text
+_CHUNK = 10_000
 
 Place = tuple[int, int, str]
 Window = tuple[int, int]  # ids after the first, up to the second
@@ -133,7 +136,7 @@ class PlanWriter:
         delta.seen += len(entries)
         delta.seen_bytes += sum(filter(None, columns.sizes))
         if window:
-            present = self._connection.execute(_SELECT_PRESENT, (kind, *window)).fetchall()
+            present = self._connection.execute(_SELECT_PRESENT, (kind, *window)).fetchmany(len(entries) + 1)
             if present == list(zip(columns.ids, columns.names, columns.flags, strict=True)):
                 return
             columns = _columns(self._compare(kind, window, entries, delta))
@@ -143,11 +146,24 @@ class PlanWriter:
         self._loader.add(kind, columns)
 
     def _compare(self, kind: int, window: Window, entries: list[Entry], delta: PlanDelta) -> list[Entry]:
-        """Change what stands differently in the manifest, and return what it lacks."""
+        """Change what stands differently in the manifest, and return what it lacks.
+
+        Chunk by chunk: where a table has lost most of its files, a window holds far more lines than entries.
+        """
         wanted = {(entry.id, entry.name): entry for entry in entries}
+        after, up_to = window
+        place: tuple[int, str | bytes] = (after, _AFTER_EVERY_NAME)
+        while rows := self._connection.execute(_SELECT_WINDOW, (kind, *place, up_to, _CHUNK)).fetchall():
+            self._bring_in_line(kind, rows, wanted, delta)
+            place = rows[-1][:2]
+        return list(wanted.values())
+
+    def _bring_in_line(
+        self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Entry], delta: PlanDelta
+    ) -> None:
+        """Take these lines out of `wanted`, and change those that stand differently there."""
         flags_now: list[tuple[int, int, int, str]] = []
         states_now: list[tuple[Place, int, int, int, int, int]] = []
-        rows = self._connection.execute(_SELECT_WINDOW, (kind, *window))
         for row_id, name, flags, state, reason, size in rows:
             place = (kind, row_id, name)
             entry = wanted.pop((row_id, name), None)
@@ -169,7 +185,6 @@ class PlanWriter:
             states_now.append((place, state, reason, PENDING, NO_REASON, size or 0))
         self._connection.executemany(_SET_FLAGS, flags_now)
         self._change_states(states_now)
-        return list(wanted.values())
 
     def _change_states(self, changes: list[tuple[Place, int, int, int, int, int]]) -> None:
         for place, old_state, old_reason, state, reason, size in changes:
