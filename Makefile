@@ -2,7 +2,7 @@
 #
 #   make PYTHON=/path/to/python3    another interpreter for .venv (3.11 or newer)
 #   make test WORKERS=8             another number of parallel tests (auto: one for each core)
-#   make test ARGUMENTS="-k copy"   further arguments for pytest
+#   make test ARGUMENTS="-k copy"   further arguments for pytest, or for what is measured
 #   make LOCK=                      newest packages instead of those of requirements-dev.lock
 
 PYTHON ?=
@@ -21,7 +21,7 @@ REQUIREMENTS := setup.cfg pyproject.toml $(LOCK)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-fast lint format sample lock venv clean
+.PHONY: help demo test test-fast bench-plan lint format sample lock venv clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ test: .venv/.test ## run every test, against real servers on this machine
 
 test-fast: .venv/.test ## run the unit tests only
 	$(PYTEST) tests/unit
+
+bench-plan: .venv/.test ## measure plans of two million keys, against a PostgreSQL on this machine
+	@$(BIN)/python -m benchmarks.plan $(ARGUMENTS)
 
 lint: .venv/.dev ## check style and types
 	$(BIN)/ruff check
@@ -61,7 +64,7 @@ venv: .venv/.test .venv/.dev ## make .venv with everything, for editors and shel
 clean: ## remove what was made here
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	if [ -e demo/.made-by-the-demo ]; then rm -rf demo; fi
-	find mastosync scripts tests -name __pycache__ -prune -exec rm -rf {} +
+	find mastosync scripts benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
 
 # --- .venv, with a stamp for each set of packages it holds ---
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -98,9 +100,10 @@ class Planner:
         progress = PlanProgress(total=estimate)
         self.listener.started(progress)
         try:
-            for table in self.options.types:
-                progress.table = table
-                result.by_table[table] = self._plan_table(table, sink, progress)
+            with _uncollected():
+                for table in self.options.types:
+                    progress.table = table
+                    result.by_table[table] = self._plan_table(table, sink, progress)
         finally:
             self.listener.finished(progress)
         return result
@@ -120,3 +123,15 @@ class Planner:
         if self.options.limit is None:  # a limited read says nothing of the ids after it
             total.add(sink.merge(table, after, HIGHEST_ID, [], remote=remote))
         return total
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: of millions of tuples none is in a cycle, and looking takes a third longer."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -39,6 +39,14 @@ OPTIONAL_FLAG = 1
 PRIVATE_FLAG = 2
 
 
+FLAGS: dict[tuple[bool, bool], int] = {
+    (optional, private): optional * OPTIONAL_FLAG + private * PRIVATE_FLAG
+    for optional in (False, True)
+    for private in (False, True)
+}
+"""(optional, private) → the flags column."""
+
+
 def flags_of(entry: Entry) -> int:
     """The flags column of an entry."""
-    return entry.optional * OPTIONAL_FLAG + entry.private * PRIVATE_FLAG
+    return FLAGS[entry.optional, entry.private]

@@ -71,7 +71,8 @@ class Manifest:
     @classmethod
     def _connect(cls, path: Path) -> Self:
         with translated(path):
-            connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            # a plan lends the connection to a thread that writes; nobody else uses it meanwhile
+            connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(path, connection)
             except BaseException:

@@ -8,14 +8,17 @@ written to. Nothing but the window is ever in memory.
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from mastosync.manifest.codes import (
     DONE,
+    FLAGS,
     GONE,
     KEPT_PRIVATE,
     NO_REASON,
@@ -26,11 +29,16 @@ from mastosync.manifest.codes import (
 )
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
-from mastosync.model import Entry
+from mastosync.manifest.loading import Columns, EntryLoader
+from mastosync.model import Entry, Kind
 
-_INSERT_ENTRY = "INSERT INTO entries (kind, id, name, fallback, flags, size) VALUES (?, ?, ?, ?, ?, ?)"
+_SELECT_PRESENT = f"""
+SELECT id, name, flags FROM entries
+WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE}) ORDER BY id, name
+"""
 _SELECT_WINDOW = """
-SELECT id, name, flags, state, reason, size FROM entries WHERE kind = ? AND id > ? AND id <= ?
+SELECT id, name, flags, state, reason, size FROM entries
+WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
 """
 _SET_FLAGS = "UPDATE entries SET flags = ? WHERE kind = ? AND id = ? AND name = ?"
 _SET_STATE = "UPDATE entries SET state = ?, reason = ? WHERE kind = ? AND id = ? AND name = ?"
@@ -39,8 +47,11 @@ _INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
 
 LOWEST_ID = -(2**63)
 HIGHEST_ID = 2**63 - 1
+_AFTER_EVERY_NAME = b""  # to SQLite any blob is more than any text
+_CHUNK = 10_000
 
 Place = tuple[int, int, str]
+Window = tuple[int, int]  # ids after the first, up to the second
 
 
 @dataclass(slots=True)
@@ -60,15 +71,13 @@ class PlanDelta:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-@dataclass(slots=True)
 class PlanWriter:
     """The hand that writes a plan. Make one with `PlanWriter.transaction`."""
 
-    manifest: Manifest
-    _first: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._first = not self.manifest.kinds()
+    def __init__(self, manifest: Manifest, loader: EntryLoader) -> None:
+        self.manifest = manifest
+        self._loader = loader
+        self._first = not manifest.kinds()
 
     @classmethod
     @contextmanager
@@ -80,9 +89,10 @@ class PlanWriter:
         Raises: ManifestError, also if the manifest belongs to other stores.
         """
         require_same(manifest, source, destination)
-        with manifest.transaction():
+        with manifest.transaction() as connection:
             remember(manifest, source, destination)
-            yield cls(manifest)
+            with EntryLoader(connection) as loader:
+                yield cls(manifest, loader)
         with translated(manifest.path):
             manifest.connection.execute("PRAGMA journal_mode = WAL")
 
@@ -93,40 +103,70 @@ class PlanWriter:
 
         `entries` must hold everything that the snapshot has in the window; `remote` says that it
         holds remote rows only (True) or local rows only (False), and the others are left alone.
+        The windows of one plan do not overlap.
         """
-        kind_id = self.manifest.kind_id
-        wanted = {(kind_id(entry.kind), entry.id, entry.name): entry for entry in entries}
-        delta = PlanDelta(seen=len(wanted), seen_bytes=sum(entry.size or 0 for entry in wanted.values()))
-        if not self._first:
-            self._compare(wanted, self._window(table, after, up_to, remote), delta)
-        self._add(wanted, delta)
+        wanted: dict[Kind, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            wanted[entry.kind].append(entry)
+        self._loader.settle()
+        numbers = {kind: self.manifest.kind_id(kind) for kind in wanted}
+        window = None if self._first else (after, up_to)
+        if window:
+            in_scope = self.manifest.kinds((table,)).items()
+            numbers |= {kind: number for number, kind in in_scope if remote is None or kind.remote == remote}
+        delta = PlanDelta()
+        for kind, number in numbers.items():
+            self._merge_kind(number, window, _unique(wanted[kind]), delta)
         return delta
 
     def finish(self, taken_at: datetime, details: Mapping[str, Any]) -> None:
         """Record the snapshot; from here on the manifest has a plan."""
-        self.manifest.connection.execute(
-            _INSERT_SNAPSHOT, (taken_at.isoformat(timespec="seconds"), json.dumps(dict(details)))
-        )
+        values = (taken_at.isoformat(timespec="seconds"), json.dumps(dict(details)))
+        self._connection.execute(_INSERT_SNAPSHOT, values)
 
-    def _window(
-        self, table: str, after: int, up_to: int, remote: bool | None
-    ) -> Iterator[tuple[Place, int, int, int, int]]:
-        for number, kind in self.manifest.kinds((table,)).items():
-            if remote is None or kind.remote == remote:
-                for row_id, name, *known in self.manifest.connection.execute(_SELECT_WINDOW, (number, after, up_to)):
-                    yield (number, row_id, name), *known
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """The connection, when nobody else is at it."""
+        self._loader.settle()
+        return self.manifest.connection
 
-    def _compare(
-        self,
-        wanted: dict[Place, Entry],
-        window: Iterable[tuple[Place, int, int, int, int]],
-        delta: PlanDelta,
+    def _merge_kind(self, kind: int, window: Window | None, entries: list[Entry], delta: PlanDelta) -> None:
+        """Merge the entries of one kind. Whole columns are moved, not values: a plan has millions of lines."""
+        columns = _columns(entries)
+        delta.seen += len(entries)
+        delta.seen_bytes += sum(filter(None, columns.sizes))
+        if window:
+            present = self._connection.execute(_SELECT_PRESENT, (kind, *window)).fetchmany(len(entries) + 1)
+            if present == list(zip(columns.ids, columns.names, columns.flags, strict=True)):
+                return
+            columns = _columns(self._compare(kind, window, entries, delta))
+        added = len(columns.ids)
+        delta.added += added
+        self.manifest.count(kind, PENDING, NO_REASON, added, sum(filter(None, columns.sizes)))
+        self._loader.add(kind, columns)
+
+    def _compare(self, kind: int, window: Window, entries: list[Entry], delta: PlanDelta) -> list[Entry]:
+        """Change what stands differently in the manifest, and return what it lacks.
+
+        Chunk by chunk: where a table has lost most of its files, a window holds far more lines than entries.
+        """
+        wanted = {(entry.id, entry.name): entry for entry in entries}
+        after, up_to = window
+        place: tuple[int, str | bytes] = (after, _AFTER_EVERY_NAME)
+        while rows := self._connection.execute(_SELECT_WINDOW, (kind, *place, up_to, _CHUNK)).fetchall():
+            self._bring_in_line(kind, rows, wanted, delta)
+            place = rows[-1][:2]
+        return list(wanted.values())
+
+    def _bring_in_line(
+        self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Entry], delta: PlanDelta
     ) -> None:
-        """Take what the manifest has out of `wanted`, and change what stands differently there."""
+        """Take these lines out of `wanted`, and change those that stand differently there."""
         flags_now: list[tuple[int, int, int, str]] = []
         states_now: list[tuple[Place, int, int, int, int, int]] = []
-        for place, flags, state, reason, size in window:
-            entry = wanted.pop(place, None)
+        for row_id, name, flags, state, reason, size in rows:
+            place = (kind, row_id, name)
+            entry = wanted.pop((row_id, name), None)
             is_gone = state == SKIPPED and reason == GONE
             if entry is None:
                 if not is_gone:
@@ -143,24 +183,30 @@ class PlanWriter:
             else:
                 continue
             states_now.append((place, state, reason, PENDING, NO_REASON, size or 0))
-        self.manifest.connection.executemany(_SET_FLAGS, flags_now)
+        self._connection.executemany(_SET_FLAGS, flags_now)
         self._change_states(states_now)
 
     def _change_states(self, changes: list[tuple[Place, int, int, int, int, int]]) -> None:
         for place, old_state, old_reason, state, reason, size in changes:
             self.manifest.count(place[0], old_state, old_reason, -1, -size)
             self.manifest.count(place[0], state, reason, 1, size)
-        execute = self.manifest.connection.executemany
+        execute = self._connection.executemany
         execute(_SET_STATE, [(state, reason, *place) for place, _, _, state, reason, _ in changes])
         execute(_DROP_CLAIM, [place for place, _, _, state, _, _ in changes if state == SKIPPED])
 
-    def _add(self, wanted: dict[Place, Entry], delta: PlanDelta) -> None:
-        rows = []
-        for place, entry in wanted.items():
-            rows.append((*place, entry.fallback, flags_of(entry), entry.size))
-            self.manifest.count(place[0], PENDING, NO_REASON, 1, entry.size or 0)
-        self.manifest.connection.executemany(_INSERT_ENTRY, rows)
-        delta.added += len(rows)
+
+def _unique(entries: list[Entry]) -> list[Entry]:
+    """Entries of one kind, each once: a view in place of a table may show a row twice."""
+    if len({entry.id for entry in entries}) == len(entries):
+        return entries
+    return list({(entry.id, entry.name): entry for entry in entries}.values())
+
+
+def _columns(entries: list[Entry]) -> Columns:
+    if not entries:
+        return Columns((), (), (), (), ())
+    _, ids, names, fallbacks, optional, private, sizes = zip(*entries, strict=True)
+    return Columns(ids, names, fallbacks, tuple(map(FLAGS.__getitem__, zip(optional, private, strict=True))), sizes)
 
 
 def _needs_new_acl(changed_flags: int, state: int, reason: int) -> bool:

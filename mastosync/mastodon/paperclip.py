@@ -8,13 +8,13 @@ holds is therefore replaced too; `_interpolate` follows its order where a colon 
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Iterator
 from functools import lru_cache
 
 from mastosync.model import AttachmentSpec, Entry, Kind, MediaRow, Style
 
 _CACHE = "cache/"
+_new = tuple.__new__  # a named tuple's own constructor takes twice as long
 _WIDE_ID = 10**9  # ids from here on are padded to twelve digits
 _AMBIGUOUS_IDS = range(10**9, 10**11)  # ten and eleven digits: old releases padded these to nine
 
@@ -24,7 +24,8 @@ WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u20
 
 def is_blank(text: str | None) -> bool:
     """Whether Rails would call this column blank."""
-    return not text or not text.strip(WHITE_SPACE)
+    # Python calls all of that space, and more; it answers at the first character that is none
+    return not text or (text.isspace() and not text.strip(WHITE_SPACE))
 
 
 def id_partition(row_id: int, width: int | None = None) -> str:
@@ -40,29 +41,21 @@ def id_partition(row_id: int, width: int | None = None) -> str:
 
 def entries_of(spec: AttachmentSpec, row: MediaRow) -> list[Entry]:
     """Every object that one attachment of one row stands for; none if its file name is blank."""
-    file_name = row.file_name
+    row_id, file_name, content_type, file_size, schema_version, remote, private, var = row
     if file_name is None or is_blank(file_name):
         return []
-    cached = row.remote and spec.cacheable and (row.schema_version or 0) >= 1
-    private = row.private or spec.private
+    base, own_extension = _split(file_name)
     found = []
-    for style in _styles_of(spec, row.content_type, row.var):
+    for kind, style in _renditions_of(spec, content_type, var, remote, schema_version):
         original = style.name == "original"
-        name = file_name if original else _renamed(file_name, style.format)
-        fallback = None if style.fallback is None else _renamed(file_name, style.fallback)
+        name = file_name if original else _joined(base, style.format or own_extension)
+        fallback = None if style.fallback is None else _joined(base, style.fallback or own_extension)
         if ":" in name:
             name = _interpolate_name(name, spec, style, file_name)
-        found.append(
-            Entry(
-                kind=_kind_of(spec, style.name, row.remote and spec.cacheable, cached),
-                id=row.id,
-                name=name,
-                fallback=None if fallback == name else fallback,
-                optional=style.optional,
-                private=private,
-                size=row.file_size if original else None,
-            )
-        )
+        if fallback == name:
+            fallback = None
+        size = file_size if original else None
+        found.append(_new(Entry, (kind, row_id, name, fallback, style.optional, private or spec.private, size)))
     return found
 
 
@@ -100,24 +93,31 @@ def _key(prefix: str, entry: Entry, name: str, *, cached: bool, width: int | Non
 
 
 @lru_cache(maxsize=4096)
-def _styles_of(spec: AttachmentSpec, content_type: str | None, var: str | None) -> tuple[Style, ...]:
-    return tuple(style for style in spec.styles if style.applies(content_type, var))
+def _renditions_of(
+    spec: AttachmentSpec, content_type: str | None, var: str | None, remote: bool, schema_version: int | None
+) -> tuple[tuple[Kind, Style], ...]:
+    """The styles of such rows, and the kinds of their entries: worked out once, a plan has millions of rows."""
+    remote = remote and spec.cacheable
+    cached = remote and (schema_version or 0) >= 1
+    return tuple(
+        (Kind(spec.table, spec.attachment, style.name, spec.directory, remote, cached), style)
+        for style in spec.styles
+        if style.applies(content_type, var)
+    )
 
 
-@lru_cache(maxsize=1024)
-def _kind_of(spec: AttachmentSpec, style: str, remote: bool, cached: bool) -> Kind:
-    return Kind(spec.table, spec.attachment, style, spec.directory, remote, cached)
-
-
-def _renamed(file_name: str, new_extension: str) -> str:
+def _joined(base: str, extension: str) -> str:
     """The name of a derived style: base and extension joined by a dot, blank parts left out."""
-    base, own_extension = _split(file_name)
-    return ".".join(part for part in (base, new_extension or own_extension) if not is_blank(part))
+    if is_blank(base) or is_blank(extension):
+        return ".".join(part for part in (base, extension) if not is_blank(part))
+    return f"{base}.{extension}"
 
 
 def _split(file_name: str) -> tuple[str, str]:
-    base, extension = os.path.splitext(os.path.basename(file_name.rstrip("/")))  # noqa: PTH119, PTH122 - no file
-    return base, extension.removeprefix(".")
+    """Base and extension as Ruby takes them off: of the last segment, where leading dots are no dots."""
+    name = file_name.rstrip("/").rpartition("/")[2]
+    base, _, extension = name.rpartition(".")
+    return (base, extension) if base.strip(".") else (name, "")
 
 
 def _interpolate_name(name: str, spec: AttachmentSpec, style: Style, file_name: str) -> str:

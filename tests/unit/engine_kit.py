@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,4 +59,10 @@ def planned(path: Path, entries: Iterable[Entry]) -> Manifest:
         for table, found in by_table.items():
             writer.merge(table, LOWEST_ID, HIGHEST_ID, found)
         writer.finish(datetime.now(UTC), {})
+    return manifest
+
+
+def with_short_statements(manifest: Manifest) -> Manifest:
+    """Let SQLite take twelve values at once: a plan inserts two lines a statement, and does so in its thread."""
+    manifest.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 12)
     return manifest

@@ -24,6 +24,7 @@ from mastosync.manifest import (
     reopen_failed,
 )
 from mastosync.model import FAILURE_REASONS, Claim, Entry, EntryState, Kind, Outcome, Reason
+from tests.unit.engine_kit import with_short_statements
 
 SOURCE = StoreIdentity("https://old.example", "media", "")
 DESTINATION = StoreIdentity("https://new.example", "media", "")
@@ -74,7 +75,7 @@ class ManifestMachine(RuleBasedStateMachine):
         self.expected: dict[Place, Expected] = {}
         self.planned = False
         self.in_work: list[Claim] = []
-        self.manifest = Manifest.create(self.path)
+        self.manifest = with_short_statements(Manifest.create(self.path))
         self.queue: WorkQueue | None = None
 
     def teardown(self) -> None:
@@ -222,7 +223,7 @@ class ManifestMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         """The process dies: what was committed is there, claims stay behind."""
         self.manifest.connection.close()
-        self.manifest = Manifest.open(self.path)
+        self.manifest = with_short_statements(Manifest.open(self.path))
         self.in_work.clear()
         self.queue = None
 

@@ -79,6 +79,17 @@ def test_what_is_gone_keeps_its_digest_and_comes_back_to_be_written_again(tmp_pa
         assert only_claim(manifest).rewrite
 
 
+def test_a_window_that_lost_or_found_more_than_a_chunk_is_brought_in_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mastosync.manifest.plan._CHUNK", 3)
+    entries = [entry(row_id, name) for row_id in (LOWEST_ID + 1, 1, 2, HIGHEST_ID) for name in ("a", "b", "\U0010ffff")]
+    with planned(tmp_path / "m.db", entries) as manifest:
+        assert plan(manifest, *entries[::5]) == PlanDelta(seen=3, gone=9)
+        assert plan(manifest, *entries) == PlanDelta(seen=12, revived=9)
+        assert plan(manifest, *reversed(entries)) == PlanDelta(seen=12)
+
+
 def test_bytes_follow_entries_from_state_to_state(tmp_path: Path) -> None:
     known = entry()._replace(size=100)
     with planned(tmp_path / "m.db", [known, entry(2)]) as manifest:
