@@ -190,6 +190,7 @@ class TestHeaders:
             ObjectHeaders("image/png", cache_control="public, max-age=315576000, immutable"),
             ObjectHeaders("image/png", content_disposition="attachment; filename*=UTF-8''%C3%A4.png"),
             ObjectHeaders("image/png", content_disposition='attachment; filename="äö🐘.png"'),
+            ObjectHeaders("image/png", content_disposition='inline; filename="a  b\tc.png"'),
             ObjectHeaders("image/png", content_language="de, en"),
             ObjectHeaders("text/css", content_encoding="br"),
             ObjectHeaders("a/b", "c", "inline", "en", "gzip", {"one": "1", "two-three": "2 3; 4=5,6"}),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pycurl
 
+from mastosync import __version__
+
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from mastosync.store.s3.route import Route
 
 _LONGEST_ERROR_PAGE = 256 * 1024  # bytes of an answer that are read whatever the caller wants
+_USER_AGENT = f"mastosync/{__version__} libcurl/{pycurl.version_info()[1]}"
 _BUFFER_BYTES = 512 * 1024
 _GO_ON, _ABORT = int(pycurl.PREREQFUNC_OK), int(pycurl.PREREQFUNC_ABORT)
 _BAD_CERTIFICATE = frozenset({pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE})
@@ -59,7 +62,7 @@ class Handle:
         return {
             **({pycurl.CUSTOMREQUEST: "PUT", pycurl.POSTFIELDS: b""} if self._method == "PUT" else {}),
             pycurl.AWS_SIGV4: f"aws:amz:{route.region}:s3",
-            pycurl.USERAGENT: route.user_agent,
+            pycurl.USERAGENT: _USER_AGENT,
             pycurl.ACCEPT_ENCODING: "identity",
             pycurl.HTTP_CONTENT_DECODING: 0,
             pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,

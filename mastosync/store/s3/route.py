@@ -22,7 +22,6 @@ class Route:
 
     url: str  # of the bucket: what a quoted key is put after
     region: str  # signed into every request
-    user_agent: str
     proxy: str  # empty: none
     ca_bundle: str  # a file
 
@@ -46,7 +45,6 @@ def route_to(client: S3Client, bucket: str) -> Route:
     return Route(
         url,
         region=str(signing.get("region") or client.meta.region_name),
-        user_agent=str(client.meta.config.user_agent),  # type: ignore[attr-defined]  # unknown to the stubs
         proxy=get_environ_proxies(url).get(urlsplit(url).scheme, ""),
         ca_bundle=_ca_bundle(),
     )
