@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pycurl
 
 from mastosync import __version__
+from mastosync.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -40,14 +41,20 @@ class Handle:
     """One connection with its TLS session, kept from request to request. For one thread."""
 
     def __init__(self, route: Route, config: S3Config, method: str) -> None:
-        """`method`: GET or PUT, what all its requests are."""
+        """`method`: GET or PUT, what all its requests are. Raises: StoreUnusable if libcurl lacks something."""
         self._head: list[bytes] = []
         self._body: list[bytes] = []
         self._sent: list[bool] = []
         self._method = method
         self._curl = pycurl.Curl()
-        for option, value in self._options(route, config).items():
-            self._curl.setopt(option, value)
+        try:
+            for option, value in self._options(route, config).items():
+                self._curl.setopt(option, value)
+        except pycurl.error as error:
+            raise StoreUnusable(
+                f"this libcurl cannot be used ({pycurl.version}): {error.args[-1]}",
+                hint="install the `pycurl` of PyPI, which brings its own libcurl, instead of the system's",
+            ) from error
 
     def _options(self, route: Route, config: S3Config) -> dict[int, object]:
         sent = self._sent  # the callbacks do not know the handle: a circle would keep it from its end
@@ -124,6 +131,9 @@ class Handle:
         finally:
             for memory in (self._head, self._body, self._sent):
                 memory.clear()
+            if body is not None:
+                with suppress(pycurl.error):
+                    curl.setopt(pycurl.POSTFIELDS, b"")  # lets go of what was sent
 
     def _perform(self) -> None:
         try:

@@ -59,7 +59,7 @@ class CurlStore:
         if not self._is_for_libcurl(key):
             return self._boto.read(key, max_bytes)
         with self._translated(Request("read", key)):
-            answered = self._handles.get.get(self._url(key), credentials_of(self._boto.client), max_bytes)
+            answered = self._handles.reading.get(self._url(key), credentials_of(self._boto.client), max_bytes)
             info = info_of(answer_of(_headers_of_success(answered)))
             if info.size > max_bytes:
                 return FetchedObject(info, data=None, md5=None)
@@ -71,13 +71,13 @@ class CurlStore:
         if not self._is_for_libcurl(key):
             return self._boto.write(key, data, md5, options)
         headers = {"content-md5": base64_of(md5), **http_headers_of(options)}
-        if any(_END_OF_HEADER.intersection(value) for value in headers.values()):
+        if any(_END_OF_HEADER.intersection(name + value) for name, value in headers.items()):
             raise ObjectRejected(
                 f"cannot write {key!r} at {self.name}: one of its headers is more than one line",
                 hint="no request can be made for this object",
             )
         with self._translated(Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)):
-            answered = self._handles.put.put(self._url(key), credentials_of(self._boto.client), headers, data)
+            answered = self._handles.writing.put(self._url(key), credentials_of(self._boto.client), headers, data)
             return confirmed_etag(key, self.name, answer_of(_headers_of_success(answered)), md5)
 
     def close(self) -> None:  # noqa: D102
@@ -104,7 +104,7 @@ class _Handles(threading.local):
     """A thread's own, which end with it."""
 
     def __init__(self, opened: Callable[[str], Handle]) -> None:  # runs in each thread
-        self.get, self.put = opened("GET"), opened("PUT")
+        self.reading, self.writing = opened("GET"), opened("PUT")
 
 
 def _headers_of_success(answered: Answered) -> dict[str, str]:
