@@ -168,6 +168,17 @@ class TestConnections:
                 connections = server.connections  # one, or one for each direction
         assert server.connections == connections
 
+    def test_a_connection_that_the_server_has_ended_is_not_used(self, lasting: Wire) -> None:
+        server, store = lasting.server, lasting.store
+        server.answers = lambda request: answer(200, b"" if request.head[:3] == b"PUT" else DATA, ETAG)
+        for _ in range(5):
+            connections = server.connections
+            store.read("key", 1_000_000)
+            store.write("key", DATA, md5_of(DATA), PLAIN)
+            server.cut_connections()
+        assert 1 <= server.connections - connections <= 2
+        assert len(server.requests) == 10
+
     def test_answers_that_are_errors_leave_the_connection_usable(self, lasting: Wire) -> None:
         server, store = lasting.server, lasting.store
         server.answers = lambda request: answer(404, b"" if request.head[:4] == b"HEAD" else b"<html>none</html>")

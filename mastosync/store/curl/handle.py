@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import select
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
@@ -87,6 +88,7 @@ class Handle:
             pycurl.LOW_SPEED_TIME: math.ceil(config.read_timeout_seconds),
             pycurl.NOSIGNAL: 1,
             pycurl.TCP_KEEPALIVE: 1,
+            pycurl.MAXCONNECTS: 1,  # a new one takes the place of one that was dropped
             pycurl.BUFFERSIZE: _BUFFER_BYTES,
             pycurl.HEADERFUNCTION: self._head.append,
             pycurl.WRITEFUNCTION: self._body.append,
@@ -121,6 +123,7 @@ class Handle:
             curl.setopt(pycurl.HTTPHEADER, _lines_of(headers, credentials.token))
             curl.setopt(pycurl.USERNAME, (credentials.access_key or "").encode())
             curl.setopt(pycurl.PASSWORD, (credentials.secret_key or "").encode())
+            curl.setopt(pycurl.FRESH_CONNECT, self._is_dropped())
             curl.setopt(pycurl.MAXFILESIZE_LARGE, max(max_bytes, _LONGEST_ERROR_PAGE))
             if body is not None:
                 curl.setopt(pycurl.POSTFIELDS, body)  # taken from where it lies
@@ -134,6 +137,15 @@ class Handle:
             if body is not None:
                 with suppress(pycurl.error):
                     curl.setopt(pycurl.POSTFIELDS, b"")  # lets go of what was sent
+
+    def _is_dropped(self) -> bool:
+        """Whether the server has ended the connection meanwhile: libcurl looks for that once a second at most."""
+        socket = self._curl.getinfo(pycurl.ACTIVESOCKET)
+        if socket < 0:
+            return False  # there is none
+        ready = select.poll()
+        ready.register(socket, select.POLLIN)
+        return bool(ready.poll(0))  # nothing is to come before there is a request
 
     def _perform(self) -> None:
         try:
