@@ -123,7 +123,7 @@ class Handle:
             curl.setopt(pycurl.HTTPHEADER, _lines_of(headers, credentials.token))
             curl.setopt(pycurl.USERNAME, (credentials.access_key or "").encode())
             curl.setopt(pycurl.PASSWORD, (credentials.secret_key or "").encode())
-            curl.setopt(pycurl.FRESH_CONNECT, self._is_dropped())
+            curl.setopt(pycurl.FRESH_CONNECT, not self._is_connected())
             curl.setopt(pycurl.MAXFILESIZE_LARGE, max(max_bytes, _LONGEST_ERROR_PAGE))
             if body is not None:
                 curl.setopt(pycurl.POSTFIELDS, body)  # taken from where it lies
@@ -138,14 +138,14 @@ class Handle:
                 with suppress(pycurl.error):
                     curl.setopt(pycurl.POSTFIELDS, b"")  # lets go of what was sent
 
-    def _is_dropped(self) -> bool:
-        """Whether the server has ended the connection meanwhile: libcurl looks for that once a second at most."""
-        socket = self._curl.getinfo(pycurl.ACTIVESOCKET)
+    def _is_connected(self) -> bool:
+        """Whether the last connection still holds: libcurl looks for that once a second at most."""
+        socket = self._curl.getinfo(pycurl.LASTSOCKET)
         if socket < 0:
-            return False  # there is none
+            return False
         ready = select.poll()
         ready.register(socket, select.POLLIN)
-        return bool(ready.poll(0))  # nothing is to come before there is a request
+        return not ready.poll(0)  # before there is a request, only an end can be read
 
     def _perform(self) -> None:
         try:
