@@ -81,6 +81,10 @@ class RawServer:
         self.keep_alive = False
         self.requests.clear()
 
+    def cut_connections(self) -> None:
+        """End every connection, without a word."""
+        self._server.cut_connections()
+
     @property
     def port(self) -> int:
         return int(self._server.server_address[1])
@@ -130,13 +134,13 @@ class _Connection(socketserver.StreamRequestHandler):
             length = CONTENT_LENGTH.search(b"\r\n" + head)
             request = RawRequest(head, self.rfile.read(int(length[1])) if length else b"")
             raw.requests.append(request)
-            told = raw.answers(request)
-            if not raw.keep_alive:
+            told, keep_alive = raw.answers(request), raw.keep_alive  # what is announced is done
+            if not keep_alive:
                 # else a client may use the connection again in the moment before it is closed
                 told = told.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
             self.wfile.write(told)
             os.write(self.connection.fileno(), raw.noise)
-            if not raw.keep_alive:
+            if not keep_alive:
                 return
 
     def _head(self) -> bytes:

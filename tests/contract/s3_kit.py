@@ -1,4 +1,4 @@
-"""What the tests of `S3Store` share."""
+"""What the tests of the clients of S3 share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import Part, PutOptions
+from mastosync.store.base import ObjectStore, Part, PutOptions
+from mastosync.store.curl import CurlStore
 from mastosync.store.s3 import S3Store
 from scripts.lab.addresses import S3Address
 from tests.contract.raw_server import RawServer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+StoreClass = type[S3Store] | type[CurlStore]
+STORES: tuple[StoreClass, ...] = (S3Store, CurlStore)
+"""Every client of S3."""
 
 ACCESS_KEY = "AKIAHIDDENHIDDENHIDD"
 SECRET_KEY = "wJalrHIDDEN/HIDDEN+HIDDEN"
@@ -60,8 +65,8 @@ def config_of(address: S3Address, bucket: str) -> S3Config:
 
 
 @contextmanager
-def opened(config: S3Config, connections: int = 4) -> Iterator[S3Store]:
-    with closing(S3Store(config, role="source", connections=connections)) as store:
+def opened(config: S3Config, connections: int = 4, kind: StoreClass = S3Store) -> Iterator[ObjectStore]:
+    with closing(kind(config, role="source", connections=connections)) as store:
         yield store
 
 
@@ -88,7 +93,7 @@ class Wire:
     """A store at a server that says what a test wants: set `server.answers`, and ask `store`."""
 
     server: RawServer
-    store: S3Store
+    store: ObjectStore
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class Prepared:
         """Something that is in no store."""
         return cls("key", "upload", Part(1, md5_of(DATA).hex(), md5_of(DATA)))
 
-    def calls(self, store: S3Store) -> Mapping[str, Callable[[], object]]:
+    def calls(self, store: ObjectStore) -> Mapping[str, Callable[[], object]]:
         """How to call each of METHODS."""
         info = ObjectInfo(len(DATA), md5_of(DATA).hex(), etag_is_md5=True)
         key, upload_id = self.key, self.upload_id

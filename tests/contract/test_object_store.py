@@ -18,10 +18,10 @@ from mastosync.config import S3Config, Secret
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import ObjectStore, Part, PutOptions
-from mastosync.store.s3 import S3Store
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import bucket_pair
 from tests.contract.memory_store import MemoryStore
+from tests.contract.s3_kit import STORES, StoreClass
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -53,7 +53,7 @@ class Room:
         ]
 
 
-def room_of(server: str, address: S3Address, stack: ExitStack) -> Room:
+def room_of(server: str, kind: StoreClass, address: S3Address, stack: ExitStack) -> Room:
     client = stack.enter_context(closing(address.client()))
     bucket = stack.enter_context(bucket_pair(address, client)).source
     config = S3Config(
@@ -62,11 +62,15 @@ def room_of(server: str, address: S3Address, stack: ExitStack) -> Room:
         endpoint_url=address.endpoint_url,
         bucket=bucket,
     )
-    store = stack.enter_context(closing(S3Store(config, role="source", connections=16)))
+    store = stack.enter_context(closing(kind(config, role="source", connections=16)))
     return Room(server, store, lambda key: client.delete_object(Bucket=bucket, Key=key), client, bucket)
 
 
-@pytest.fixture(scope="module", params=["memory", "seaweed", "moto"])
+@pytest.fixture(
+    scope="module",
+    params=["memory", *((server, kind) for server in ("seaweed", "moto") for kind in STORES)],
+    ids=lambda param: param if isinstance(param, str) else f"{param[0]}-{param[1].__name__}",
+)
 def room(request: pytest.FixtureRequest) -> Iterator[Room]:
     """One bucket for the whole module: every test has keys of its own."""
     if request.param == "memory":
@@ -74,7 +78,8 @@ def room(request: pytest.FixtureRequest) -> Iterator[Room]:
         yield Room("memory", memory, memory.objects.pop)
         return
     with ExitStack() as stack:
-        yield room_of(request.param, request.getfixturevalue(request.param), stack)
+        server, kind = request.param
+        yield room_of(server, kind, request.getfixturevalue(server), stack)
 
 
 @pytest.fixture
@@ -171,8 +176,8 @@ class TestOneObject:
 
     def test_closing_twice_is_no_error(self) -> None:
         config = S3Config(access_key="a", secret_key=Secret("b"), endpoint_url="http://127.0.0.1:1", bucket="c")
-        for store in (MemoryStore(), S3Store(config, role="source", connections=1)):
-            closed: ObjectStore = store
+        stores: list[ObjectStore] = [MemoryStore(), *(kind(config, role="source", connections=1) for kind in STORES)]
+        for closed in stores:
             closed.close()
             closed.close()
 
@@ -185,6 +190,7 @@ class TestHeaders:
             ObjectHeaders("image/png", cache_control="public, max-age=315576000, immutable"),
             ObjectHeaders("image/png", content_disposition="attachment; filename*=UTF-8''%C3%A4.png"),
             ObjectHeaders("image/png", content_disposition='attachment; filename="äö🐘.png"'),
+            ObjectHeaders("image/png", content_disposition='inline; filename="a  b\tc.png"'),
             ObjectHeaders("image/png", content_language="de, en"),
             ObjectHeaders("text/css", content_encoding="br"),
             ObjectHeaders("a/b", "c", "inline", "en", "gzip", {"one": "1", "two-three": "2 3; 4=5,6"}),

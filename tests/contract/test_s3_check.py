@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import re
 import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import botocore.auth
 import pytest
@@ -18,6 +20,8 @@ from cryptography.x509.oid import NameOID
 
 from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
+from mastosync.store.curl import CurlStore
+from mastosync.store.s3 import S3Store
 from scripts.lab.buckets import BucketPair
 from tests.contract.raw_server import RawServer, answer
 from tests.contract.s3_kit import (
@@ -27,6 +31,7 @@ from tests.contract.s3_kit import (
     SECRET_KEY,
     SESSION_TOKEN,
     Prepared,
+    StoreClass,
     Wire,
     at,
     config_of,
@@ -36,12 +41,14 @@ from tests.contract.s3_kit import (
 from tests.contract.s3_kit import assert_says_where_without_secrets as assert_says_where
 
 XML = "application/xml"
+ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
 LISTING = answer(
     200,
     b'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>my-bucket</Name>'
     b"<KeyCount>0</KeyCount><MaxKeys>1</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>",
     content_type=XML,
 )
+ANSWERS = {"check": LISTING, "read": answer(200, DATA, ETAG), "write": answer(200, headers=ETAG)}
 
 
 def check_of(wire: Wire, told: bytes, kind: type[MastosyncError]) -> MastosyncError:
@@ -57,10 +64,27 @@ def good(buckets: BucketPair) -> S3Config:
     return config_of(buckets.address, buckets.source)
 
 
-def refused(config: S3Config, kind: type[MastosyncError] = StoreUnusable) -> MastosyncError:
-    """The error of a store with this configuration, as it is made or checked."""
-    with pytest.raises(kind) as caught, opened(config) as store:
-        store.check()
+Way = tuple[StoreClass, str]
+BY_BOTO3: Way = (S3Store, "check")
+WAYS: tuple[Way, ...] = (BY_BOTO3, (CurlStore, "read"), (CurlStore, "write"))
+"""A client of S3 and a method of its own."""
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: f"{way[0].__name__}-{way[1]}")
+def way(request: pytest.FixtureRequest) -> Way:
+    return cast("Way", request.param)
+
+
+def use(config: S3Config, way: Way = BY_BOTO3) -> None:
+    store_class, method = way
+    with opened(config, kind=store_class) as store:
+        Prepared.made_up().calls(store)[method]()
+
+
+def refused(config: S3Config, kind: type[MastosyncError] = StoreUnusable, way: Way = BY_BOTO3) -> MastosyncError:
+    """The error of a store with this configuration, as it is made or used."""
+    with pytest.raises(kind) as caught:
+        use(config, way)
     return examined(caught.value, config, kind)
 
 
@@ -110,18 +134,18 @@ class TestRealStore:
 
 
 class TestUnreachable:
-    def test_a_closed_port_may_be_open_later(self) -> None:
+    def test_a_closed_port_may_be_open_later(self, way: Way) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
-            refused(at(f"http://127.0.0.1:{unused.getsockname()[1]}"), NetworkFailure)
+            refused(at(f"http://127.0.0.1:{unused.getsockname()[1]}"), NetworkFailure, way)
 
-    def test_a_name_that_nobody_knows_may_be_known_later(self) -> None:
-        assert "endpoint_url" in refused(at("http://store.invalid"), NetworkFailure).hint
+    def test_a_name_that_nobody_knows_may_be_known_later(self, way: Way) -> None:
+        assert "endpoint_url" in refused(at("http://store.invalid"), NetworkFailure, way).hint
 
-    def test_a_server_that_says_nothing_is_a_network_failure(self) -> None:
+    def test_a_server_that_says_nothing_is_a_network_failure(self, way: Way) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             config = replace(at(f"http://127.0.0.1:{silent.getsockname()[1]}"), read_timeout_seconds=0.2)
-            assert "timeout" in refused(config, NetworkFailure).message.lower()
+            assert re.search("timed? ?out", refused(config, NetworkFailure, way).message.lower())
 
 
 class TestNoStore:
@@ -229,61 +253,66 @@ def tls_server(file: Path, told: bytes = LISTING, noise: bytes = b"") -> RawServ
 
 class TestTls:
     @pytest.fixture
-    def secure(self, tmp_path: Path) -> Iterator[tuple[S3Config, Path]]:
+    def secure(self, tmp_path: Path, way: Way) -> Iterator[tuple[S3Config, Path]]:
         file = certificate(tmp_path, "localhost", days=100)
-        with tls_server(file) as server:
+        with tls_server(file, ANSWERS[way[1]]) as server:
             yield at(f"https://localhost:{server.port}"), file
 
+    @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
     def test_a_certificate_that_is_trusted_passes(
-        self, secure: tuple[S3Config, Path], monkeypatch: pytest.MonkeyPatch
+        self, secure: tuple[S3Config, Path], monkeypatch: pytest.MonkeyPatch, way: Way, variable: str
     ) -> None:
         config, file = secure
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
-        with opened(config) as store:
-            store.check()
+        monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+        monkeypatch.setenv(variable, str(file))
+        use(config, way)
 
-    def test_a_certificate_of_ones_own_is_explained(self, secure: tuple[S3Config, Path]) -> None:
-        error = refused(secure[0])
-        assert "certificate verify failed" in error.message
+    def test_a_certificate_of_ones_own_is_explained(self, secure: tuple[S3Config, Path], way: Way) -> None:
+        error = refused(secure[0], way=way)
+        assert "certificate" in error.message
         assert "AWS_CA_BUNDLE" in error.hint
 
     def test_a_certificate_for_another_name_is_explained(
-        self, secure: tuple[S3Config, Path], monkeypatch: pytest.MonkeyPatch
+        self, secure: tuple[S3Config, Path], monkeypatch: pytest.MonkeyPatch, way: Way
     ) -> None:
         config, file = secure
         monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
-        error = refused(at(str(config.endpoint_url).replace("localhost", "127.0.0.1")))
+        error = refused(at(str(config.endpoint_url).replace("localhost", "127.0.0.1")), way=way)
         assert "127.0.0.1" in error.message
         assert "endpoint_url" in error.hint
 
-    def test_a_certificate_that_has_expired_is_explained(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_certificate_that_has_expired_is_explained(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way
+    ) -> None:
         file = certificate(tmp_path, "localhost", days=-1)
         monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
         with tls_server(file) as server:
-            assert "expired" in refused(at(f"https://localhost:{server.port}")).message
+            assert "expired" in refused(at(f"https://localhost:{server.port}"), way=way).message
 
-    def test_https_at_a_server_that_speaks_http_is_explained(self) -> None:
+    def test_https_at_a_server_that_speaks_http_is_explained(self, way: Way) -> None:
         with RawServer(lambda _: answer(400), hasty=True) as server:
-            error = refused(at(f"https://127.0.0.1:{server.port}"))
+            error = refused(at(f"https://127.0.0.1:{server.port}"), way=way)
         assert "https" in error.hint
 
-    def test_http_at_a_server_that_speaks_https_is_a_network_failure(self, secure: tuple[S3Config, Path]) -> None:
-        refused(at(str(secure[0].endpoint_url).replace("https", "http")), NetworkFailure)
+    def test_http_at_a_server_that_speaks_https_is_a_network_failure(
+        self, secure: tuple[S3Config, Path], way: Way
+    ) -> None:
+        refused(at(str(secure[0].endpoint_url).replace("https", "http")), NetworkFailure, way)
 
-    @pytest.mark.parametrize("method", ["read", "read_range", "head", "check"])
+    @pytest.mark.parametrize(
+        "way", [*((S3Store, method) for method in ("read", "read_range", "head", "check")), *WAYS[1:]], ids=str
+    )
     def test_encryption_that_breaks_off_is_a_network_failure(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way
     ) -> None:
         file = certificate(tmp_path, "localhost", days=100)
         monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
         etag = f'ETag: "{md5_of(DATA).hex()}"\r\nContent-Range: bytes 10-1009/{len(DATA)}'
         half = f"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n{etag}\r\n\r\n".encode() + bytes(100)
-        told = half if method.startswith("read") else half[:50]
+        told = half if way[1].startswith("read") else half[:50]
         with tls_server(file, told, noise=b"\x17\x03\x03\x00\x20" + bytes(32)) as server:
             config = at(f"https://localhost:{server.port}")
-            with opened(config) as store, pytest.raises(NetworkFailure) as caught:
-                Prepared.made_up().calls(store)[method]()
-        assert_says_where(caught.value, config)
+            refused(config, NetworkFailure, way)
 
 
 class TestNoCredentials:
@@ -299,8 +328,8 @@ class TestNoCredentials:
         monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
-    def test_it_is_said_that_there_are_none(self) -> None:
-        assert "access_key" in refused(self.NOBODY).hint
+    def test_it_is_said_that_there_are_none(self, way: Way) -> None:
+        assert "access_key" in refused(self.NOBODY, way=way).hint
 
     @pytest.mark.parametrize(
         "process",
@@ -311,7 +340,7 @@ class TestNoCredentials:
         ids=["expired", "failing"],
     )
     def test_those_that_cannot_be_used_are_as_good_as_none(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way, process: str
     ) -> None:
         script = tmp_path / "credentials"
         script.write_text(f"#!/bin/sh\n{process}\n")
@@ -319,4 +348,4 @@ class TestNoCredentials:
         settings = tmp_path / "config"
         settings.write_text(f"[default]\ncredential_process = {script}\n")
         monkeypatch.setenv("AWS_CONFIG_FILE", str(settings))
-        assert "AWS SDK" in refused(self.NOBODY).hint
+        assert "AWS SDK" in refused(self.NOBODY, way=way).hint

@@ -27,8 +27,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.store.base import FetchedObject, PutOptions
-from mastosync.store.s3 import S3Store
+from mastosync.store.base import FetchedObject, ObjectStore, PutOptions
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
 from scripts.lab.fault_plan import (
@@ -62,6 +61,7 @@ from tests.contract.s3_kit import (
     METHODS,
     PLAIN,
     Prepared,
+    StoreClass,
     Wire,
     assert_says_where_without_secrets,
     at,
@@ -82,7 +82,8 @@ class Weather:
     """A real store behind a proxy, through which the sun shines until a test says otherwise."""
 
     proxy: FaultProxy
-    store: S3Store
+    store: ObjectStore
+    store_class: StoreClass
     buckets: BucketPair
     untouched: Prepared  # for faults through which nothing reaches the store
 
@@ -98,15 +99,15 @@ class Weather:
 
 
 @pytest.fixture(scope="module")
-def whole_module(seaweed: S3Address) -> Iterator[Weather]:
+def whole_module(seaweed: S3Address, store_class: StoreClass) -> Iterator[Weather]:
     with (
         closing(seaweed.client()) as client,
         bucket_pair(seaweed, client) as buckets,
         FaultProxy(seaweed.endpoint_url) as proxy,
     ):
         config = replace(at(proxy.endpoint_url, config_of(seaweed, buckets.source)), read_timeout_seconds=5)
-        with opened(config, connections=16) as store:
-            yield Weather(proxy, store, buckets, Prepared.of(client, buckets.source, "untouched.png"))
+        with opened(config, connections=16, kind=store_class) as store:
+            yield Weather(proxy, store, store_class, buckets, Prepared.of(client, buckets.source, "untouched.png"))
 
 
 @pytest.fixture
@@ -236,7 +237,7 @@ class TestTimeOuts:
             at(weather.proxy.endpoint_url, config_of(weather.buckets.address, weather.buckets.source)),
             read_timeout_seconds=0.2,
         )
-        with opened(config) as store, pytest.raises(NetworkFailure, match=r"timed? ?out"):
+        with opened(config, kind=weather.store_class) as store, pytest.raises(NetworkFailure, match=r"timed? ?out"):
             prepared.calls(store)[method]()
 
 
@@ -316,7 +317,7 @@ class TestRealRefusals:
             secret_key=Secret(address.reader_secret_key),
         )
         prepared = weather.prepared()
-        with opened(reader) as store:
+        with opened(reader, kind=weather.store_class) as store:
             calls = prepared.calls(store)
             for method in ("check", "head", "read", "read_range"):
                 calls[method]()
@@ -327,14 +328,14 @@ class TestRealRefusals:
     def test_keys_that_are_withdrawn_stop_everything(self, weather: Weather) -> None:
         config = replace(config_of(weather.buckets.address, weather.buckets.source), access_key="withdrawn")
         prepared = weather.prepared()
-        with opened(config) as store:
+        with opened(config, kind=weather.store_class) as store:
             for method in WITH_WORDS:
                 with pytest.raises(StoreUnusable, match=r"\*\*\*|InvalidAccessKeyId"):
                     prepared.calls(store)[method]()
 
-    def test_a_bucket_that_is_deleted_stops_everything(self, buckets: BucketPair) -> None:
+    def test_a_bucket_that_is_deleted_stops_everything(self, buckets: BucketPair, store_class: StoreClass) -> None:
         prepared = Prepared.of(buckets.client, buckets.source, "key")
-        with opened(config_of(buckets.address, buckets.source)) as store:
+        with opened(config_of(buckets.address, buckets.source), kind=store_class) as store:
             store.check()
             buckets.client.delete_bucket(Bucket=buckets.source)
             for method in ("check", "read", "write", "start_multipart"):

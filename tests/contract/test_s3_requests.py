@@ -11,7 +11,7 @@ import pytest
 
 from mastosync.errors import CorruptObject, MastosyncError, ObjectChanged, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import PutOptions
+from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.s3 import S3Store
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
@@ -26,6 +26,7 @@ from tests.contract.s3_kit import (
     PLAIN,
     SESSION_TOKEN,
     Prepared,
+    StoreClass,
     Wire,
     at,
     config_of,
@@ -55,13 +56,13 @@ TEMPTATIONS = {
 
 
 @pytest.fixture(scope="module")
-def proxied(seaweed: S3Address) -> Iterator[tuple[FaultProxy, S3Store, BucketPair]]:
+def proxied(seaweed: S3Address, store_class: StoreClass) -> Iterator[tuple[FaultProxy, ObjectStore, BucketPair]]:
     """A real store behind a proxy that counts."""
     with (
         closing(seaweed.client()) as client,
         bucket_pair(seaweed, client) as buckets,
         FaultProxy(seaweed.endpoint_url) as proxy,
-        opened(at(proxy.endpoint_url, config_of(seaweed, buckets.source))) as store,
+        opened(at(proxy.endpoint_url, config_of(seaweed, buckets.source)), kind=store_class) as store,
     ):
         yield proxy, store, buckets
 
@@ -69,7 +70,7 @@ def proxied(seaweed: S3Address) -> Iterator[tuple[FaultProxy, S3Store, BucketPai
 class TestOneRequest:
     @pytest.mark.parametrize("temptation", TEMPTATIONS)
     def test_every_method_makes_one_request_whatever_is_answered(
-        self, proxied: tuple[FaultProxy, S3Store, BucketPair], temptation: str, monkeypatch: pytest.MonkeyPatch
+        self, proxied: tuple[FaultProxy, ObjectStore, BucketPair], temptation: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
         monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
@@ -160,12 +161,23 @@ class TestConnections:
         server, store = lasting.server, lasting.store
         etag = f'ETag: "{md5_of(body).hex()}"\r\n'
         server.answers = lambda request: answer(200, b"" if request.head[:3] == b"PUT" else body, etag)
-        store.read("key", 1_000_000)
-        connections = server.connections
-        for _ in range(5):
+        for number in range(6):
             store.read("key", 1_000_000)
             store.write("key", body, md5_of(body), PLAIN)
+            if number == 0:
+                connections = server.connections  # one, or one for each direction
         assert server.connections == connections
+
+    def test_a_connection_that_the_server_has_ended_is_not_used(self, lasting: Wire) -> None:
+        server, store = lasting.server, lasting.store
+        server.answers = lambda request: answer(200, b"" if request.head[:3] == b"PUT" else DATA, ETAG)
+        for _ in range(5):
+            connections = server.connections
+            store.read("key", 1_000_000)
+            store.write("key", DATA, md5_of(DATA), PLAIN)
+            server.cut_connections()
+        assert 1 <= server.connections - connections <= 2
+        assert len(server.requests) == 10
 
     def test_answers_that_are_errors_leave_the_connection_usable(self, lasting: Wire) -> None:
         server, store = lasting.server, lasting.store

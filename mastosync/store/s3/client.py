@@ -15,6 +15,7 @@ from mastosync.store.s3.errors import Unintelligible
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from botocore.credentials import ReadOnlyCredentials
     from mypy_boto3_s3 import S3Client
 
     from mastosync.config import S3Config
@@ -65,6 +66,17 @@ def secrets_of(config: S3Config) -> tuple[str, ...]:
     """What must not be in any message."""
     hidden = [secret.reveal() for secret in (config.secret_key, config.session_token) if secret]
     return tuple(secret for secret in (*hidden, config.access_key) if secret)
+
+
+def credentials_of(client: S3Client) -> ReadOnlyCredentials:
+    """The credentials to sign the next request with: those of the configuration, or what the AWS SDK finds.
+
+    To be asked for each time: temporary ones are renewed here. Raises: botocore's errors if there are none.
+    """
+    credentials = cast("Any", client)._get_credentials()  # botocore has no public way to them
+    if credentials is None:
+        raise boto_errors.NoCredentialsError
+    return cast("ReadOnlyCredentials", credentials.get_frozen_credentials())
 
 
 def _expect_nothing(params: dict[str, Any], **_: object) -> None:

@@ -1,15 +1,16 @@
-"""Everything boto3 raises, in the errors of the contract."""
+"""Everything that boto3, and a client beside it, raises: in the errors of the contract."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ssl
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import botocore.exceptions as boto_errors
 import urllib3.exceptions
-from botocore.parsers import ResponseParserError
+from botocore.parsers import ResponseParserError, create_parser
 
 from mastosync.errors import MastosyncError, ObjectRejected, ServerFailure, StoreUnusable
 from mastosync.store.answers import Answer, Subject, error_of, network_failure
@@ -35,6 +36,7 @@ _UNINTELLIGIBLE = (
     ValueError,  # a header that should be a number or a date
     KeyError,  # one that should be there
 )
+_TLS = (boto_errors.SSLError, ssl.SSLError)
 _LASTING_TLS_FAILURES = (
     "CERTIFICATE",
     "DOESN'T_MATCH",  # the name, as urllib3 has it
@@ -60,6 +62,18 @@ class Request:
     with_acl: bool = False
 
 
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> boto_errors.ClientError | Unintelligible:
+    """What boto3 would raise on an answer that another client was given.
+
+    Raises: botocore's ResponseParserError if that is all it would do.
+    """
+    if status <= 300:  # what botocore takes for a success
+        return Unintelligible(f"its status is {status}")
+    answer = {"status_code": status, "headers": headers, "body": body}
+    parser: Any = create_parser("rest-xml")  # whose stubs want a shape, which errors do not need
+    return boto_errors.ClientError(parser.parse(answer, None), "request")
+
+
 class Translator:
     """`with translated(request):` lets nothing out but errors of the contract, for one store."""
 
@@ -79,7 +93,7 @@ class Translator:
 
     def _without_answer(self, error: Exception, request: Request) -> MastosyncError:
         where, said = self._where(request), self._scrubbed(str(error))
-        if isinstance(error, boto_errors.SSLError) and _will_last(said):
+        if isinstance(error, _TLS) and (isinstance(error, ssl.SSLCertVerificationError) or _will_last(said)):
             return StoreUnusable(
                 f"cannot {where}: no secure connection can be made: {said}",
                 hint="check `endpoint_url` (its name, and whether it speaks https) and the clock of this machine; "

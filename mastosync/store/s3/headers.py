@@ -1,4 +1,4 @@
-"""The headers that travel with an object: from boto3's answers, and into its arguments."""
+"""The headers that travel with an object: from boto3's answers, into its arguments, and both as HTTP has them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from email.errors import MessageError
 from email.header import decode_header, make_header
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mastosync.model import ObjectHeaders, ObjectInfo, looks_like_md5
 
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from mastosync.store.base import PutOptions
 
 _FOREIGN_ENCRYPTION = frozenset({"aws:kms", "aws:kms:dsse"})  # under these an ETag is no MD5
+_HTTP_NAMES = {
+    "ContentLength": "content-length",
+    "ETag": "etag",
+    "ContentType": "content-type",
+    "CacheControl": "cache-control",
+    "ContentDisposition": "content-disposition",
+    "ContentLanguage": "content-language",
+    "ContentEncoding": "content-encoding",
+    "ACL": "x-amz-acl",
+    "StorageClass": "x-amz-storage-class",
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSECustomerAlgorithm": "x-amz-server-side-encryption-customer-algorithm",
+}
+_METADATA = "x-amz-meta-"
 
 
 def info_of(answer: GetObjectOutputTypeDef | HeadObjectOutputTypeDef) -> ObjectInfo:
@@ -58,6 +72,25 @@ def arguments_of(options: PutOptions) -> dict[str, Any]:
         "Metadata": {name: encode_metadata(value) for name, value in headers.metadata.items()},
     }
     return {name: value for name, value in arguments.items() if value}
+
+
+def http_headers_of(options: PutOptions) -> dict[str, str]:
+    """The same, as HTTP has it."""
+    arguments = arguments_of(options)
+    metadata: dict[str, str] = arguments.pop("Metadata", {})
+    plain = {_HTTP_NAMES[name]: value for name, value in arguments.items()}
+    return plain | {f"{_METADATA}{name}": value for name, value in metadata.items()}
+
+
+def answer_of(headers: Mapping[str, str]) -> GetObjectOutputTypeDef:
+    """What boto3 would make of these headers (names in lower case). Raises: ValueError if they are no S3 store's."""
+    answer: dict[str, Any] = {name: headers[spelled] for name, spelled in _HTTP_NAMES.items() if spelled in headers}
+    if "ContentLength" in answer:
+        answer["ContentLength"] = int(answer["ContentLength"])
+    answer["Metadata"] = {
+        name.removeprefix(_METADATA): value for name, value in headers.items() if name.startswith(_METADATA)
+    }
+    return cast("GetObjectOutputTypeDef", answer)
 
 
 def encode_metadata(value: str) -> str:

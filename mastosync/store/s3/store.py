@@ -6,20 +6,19 @@ how in `headers`.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import TYPE_CHECKING
 
-from mastosync.errors import CorruptObject, ObjectChanged, ObjectDenied, ObjectRejected
+from mastosync.errors import ObjectChanged, ObjectDenied, ObjectRejected
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import FetchedObject, Part, PutOptions
+from mastosync.store.s3.checks import base64_of, checked_object, confirmed_etag
 from mastosync.store.s3.client import make_client, secrets_of
 from mastosync.store.s3.errors import Request, Translator, Unintelligible
-from mastosync.store.s3.headers import arguments_of, etag_is_md5, etag_of, info_of
+from mastosync.store.s3.headers import arguments_of, etag_of, info_of
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, PutObjectOutputTypeDef, UploadPartOutputTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
     from mastosync.config import S3Config
 
@@ -34,29 +33,29 @@ class S3Store:
 
         Raises: StoreUnusable if no client can be made of the configuration.
         """
-        self._client = make_client(config, connections)
+        self.client = make_client(config, connections)
         self._bucket = config.bucket or ""
-        self.endpoint = str(self._client.meta.endpoint_url)
+        self.endpoint = str(self.client.meta.endpoint_url)
         self.name = f"{role} bucket {config.bucket!r} at {self.endpoint}"
-        self._translated = Translator(self.name, secrets_of(config))
+        self.translated = Translator(self.name, secrets_of(config))
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         try:
-            with self._translated(Request("use", subject=Subject.STORE)):
+            with self.translated(Request("use", subject=Subject.STORE)):
                 # a listing takes the way that objects take: boto3's other probes address buckets in their own way
-                answer = self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+                answer = self.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
                 if not _OF_A_LISTING & answer.keys():
                     raise Unintelligible("it is no listing")
         except ObjectDenied:
             return  # a key that may not list may still read and write
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
-        with self._translated(Request("describe", key)):
-            return info_of(self._client.head_object(Bucket=self._bucket, Key=key))
+        with self.translated(Request("describe", key)):
+            return info_of(self.client.head_object(Bucket=self._bucket, Key=key))
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
-        with self._translated(Request("read", key)):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+        with self.translated(Request("read", key)):
+            answer = self.client.get_object(Bucket=self._bucket, Key=key)
             try:
                 info = info_of(answer)
                 if info.size > max_bytes:
@@ -64,18 +63,12 @@ class S3Store:
                 data = answer["Body"].read()
             finally:
                 answer["Body"].close()  # drops the connection, unless the body was read to its end
-        md5 = hashlib.md5(data, usedforsecurity=False).digest()
-        if info.md5 is not None and info.md5 != md5:
-            raise CorruptObject(
-                f"cannot read {key!r} at {self.name}: its bytes have the MD5 {md5.hex()}, its ETag says {info.etag}",
-                hint="if every attempt fails, the object is damaged at the source",
-            )
-        return FetchedObject(info, data, md5)
+        return checked_object(key, self.name, info, data)
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:  # noqa: D102
         wanted = f"bytes={start}-{start + length - 1}"
-        with self._translated(Request("read a range of", key)):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, Range=wanted, IfMatch=f'"{info.etag}"')
+        with self.translated(Request("read a range of", key)):
+            answer = self.client.get_object(Bucket=self._bucket, Key=key, Range=wanted, IfMatch=f'"{info.etag}"')
             try:
                 self._require_range(key, info, answer, start, length)
                 return answer["Body"].read()
@@ -83,35 +76,35 @@ class S3Store:
                 answer["Body"].close()
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
-        with self._translated(Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)):
-            answer = self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=data, ContentMD5=_base64(md5), **arguments_of(options)
+        with self.translated(Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)):
+            answer = self.client.put_object(
+                Bucket=self._bucket, Key=key, Body=data, ContentMD5=base64_of(md5), **arguments_of(options)
             )
-            return self._confirmed(key, answer, md5)
+            return confirmed_etag(key, self.name, answer, md5)
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
-        with self._translated(
+        with self.translated(
             Request("begin to write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)
         ):
-            answer = self._client.create_multipart_upload(Bucket=self._bucket, Key=key, **arguments_of(options))
+            answer = self.client.create_multipart_upload(Bucket=self._bucket, Key=key, **arguments_of(options))
             return answer["UploadId"]
 
     def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:  # noqa: D102
-        with self._translated(Request(f"write part {number} of", key, subject=Subject.UPLOAD)):
-            answer = self._client.upload_part(
+        with self.translated(Request(f"write part {number} of", key, subject=Subject.UPLOAD)):
+            answer = self.client.upload_part(
                 Bucket=self._bucket,
                 Key=key,
                 UploadId=upload_id,
                 PartNumber=number,
                 Body=data,
-                ContentMD5=_base64(md5),
+                ContentMD5=base64_of(md5),
             )
-            self._confirmed(key, answer, md5)
+            confirmed_etag(key, self.name, answer, md5)
             return Part(number, answer["ETag"], md5)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
-        with self._translated(Request("complete", key, subject=Subject.UPLOAD)):
-            answer = self._client.complete_multipart_upload(
+        with self.translated(Request("complete", key, subject=Subject.UPLOAD)):
+            answer = self.client.complete_multipart_upload(
                 Bucket=self._bucket,
                 Key=key,
                 UploadId=upload_id,
@@ -121,16 +114,16 @@ class S3Store:
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
         try:
-            with self._translated(Request("abort", key, subject=Subject.UPLOAD)):
-                self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+            with self.translated(Request("abort", key, subject=Subject.UPLOAD)):
+                self.client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
         except ObjectChanged:
             return  # nothing left to abort
 
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
         try:
-            with self._translated(Request("find unfinished uploads of", key, subject=Subject.NEW_OBJECT)):
+            with self.translated(Request("find unfinished uploads of", key, subject=Subject.NEW_OBJECT)):
                 # one page is enough: whatever else begins with a whole key are not a thousand uploads
-                answer = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key)
+                answer = self.client.list_multipart_uploads(Bucket=self._bucket, Prefix=key)
                 found = [upload["UploadId"] for upload in answer.get("Uploads", []) if upload["Key"] == key]
         except (ObjectDenied, ObjectRejected):
             return 0  # to list them is a permission of its own, and some stores cannot
@@ -139,7 +132,7 @@ class S3Store:
         return len(found)
 
     def close(self) -> None:  # noqa: D102
-        self._client.close()
+        self.client.close()
 
     def _require_range(
         self, key: str, info: ObjectInfo, answer: GetObjectOutputTypeDef, start: int, length: int
@@ -156,17 +149,3 @@ class S3Store:
                 f"cannot read {key!r} at {self.name}: asked for {expected}, it sends {told[:80]!r}",
                 hint="this store does not serve ranges: raise `multipart_threshold` above the size of the object",
             )
-
-    def _confirmed(self, key: str, answer: PutObjectOutputTypeDef | UploadPartOutputTypeDef, md5: bytes) -> str:
-        """The ETag of a write, compared with what was sent where it is an MD5."""
-        etag = etag_of(answer)
-        if etag_is_md5(answer) and etag.lower() != md5.hex():
-            raise CorruptObject(
-                f"cannot write {key!r} at {self.name}: sent bytes with the MD5 {md5.hex()}, the store took in {etag}",
-                hint="bytes change on the way: check network and memory if it stays",
-            )
-        return etag
-
-
-def _base64(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()

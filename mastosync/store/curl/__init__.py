@@ -1,0 +1,5 @@
+"""S3 with libcurl for small objects, behind the contract of `ObjectStore`."""
+
+from mastosync.store.curl.store import CurlStore
+
+__all__ = ["CurlStore"]

@@ -1,0 +1,113 @@
+"""The contract of `ObjectStore` for many small objects: libcurl reads and writes them, boto3 does the rest.
+
+libcurl takes a fraction of boto3's processor time. What it has to be told is in `handle`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from mastosync.errors import ObjectRejected
+from mastosync.store.answers import Subject
+from mastosync.store.base import FetchedObject, PutOptions
+from mastosync.store.curl.handle import Answered, Handle
+from mastosync.store.s3 import S3Store
+from mastosync.store.s3.checks import base64_of, checked_object, confirmed_etag
+from mastosync.store.s3.client import credentials_of
+from mastosync.store.s3.errors import Request, Unintelligible, refusal
+from mastosync.store.s3.headers import answer_of, http_headers_of, info_of
+from mastosync.store.s3.route import route_to
+
+if TYPE_CHECKING:
+    from mastosync.config import S3Config
+
+_DOTS = frozenset({".", ".."})
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
+_END_OF_HEADER = frozenset("\r\n\0")
+
+
+class CurlStore:
+    """A bucket. See `ObjectStore` for what each method promises."""
+
+    def __init__(self, config: S3Config, *, role: str, connections: int) -> None:
+        """`role`: source or destination, for messages. `connections`: threads that will use the store at once.
+
+        Raises: StoreUnusable if no client can be made of the configuration.
+        """
+        self._boto = boto = S3Store(config, role=role, connections=connections)
+        self.endpoint, self.name = boto.endpoint, boto.name
+        self._translated = boto.translated
+        with self._translated(Request("use", subject=Subject.STORE)):
+            self._route = route_to(boto.client, config.bucket or "")
+        self._config = config
+        # libcurl encodes other characters of an access key, which then is another key to the store
+        self._signs_as_asked = config.access_key is None or _UNRESERVED.fullmatch(config.access_key) is not None
+        self._opened: weakref.WeakSet[Handle] = weakref.WeakSet()
+        self._opening = threading.Lock()
+        self._handles = _Handles(self._open)
+        self.check, self.head, self.read_range = boto.check, boto.head, boto.read_range
+        self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
+        self.complete_multipart = boto.complete_multipart
+        self.abort_multipart, self.abort_unfinished = boto.abort_multipart, boto.abort_unfinished
+
+    def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102 - see ObjectStore, here and below
+        if not self._is_for_libcurl(key):
+            return self._boto.read(key, max_bytes)
+        with self._translated(Request("read", key)):
+            answered = self._handles.reading.get(self._url(key), credentials_of(self._boto.client), max_bytes)
+            info = info_of(answer_of(_headers_of_success(answered)))
+            if info.size > max_bytes:
+                return FetchedObject(info, data=None, md5=None)
+            if len(answered.body) != info.size:
+                raise Unintelligible(f"{info.size} bytes were announced, {len(answered.body)} came")
+        return checked_object(key, self.name, info, answered.body)
+
+    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
+        if not self._is_for_libcurl(key):
+            return self._boto.write(key, data, md5, options)
+        headers = {"content-md5": base64_of(md5), **http_headers_of(options)}
+        if any(_END_OF_HEADER.intersection(name + value) for name, value in headers.items()):
+            raise ObjectRejected(
+                f"cannot write {key!r} at {self.name}: one of its headers is more than one line",
+                hint="no request can be made for this object",
+            )
+        with self._translated(Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)):
+            answered = self._handles.writing.put(self._url(key), credentials_of(self._boto.client), headers, data)
+            return confirmed_etag(key, self.name, answer_of(_headers_of_success(answered)), md5)
+
+    def close(self) -> None:  # noqa: D102
+        with self._opening:
+            for handle in self._opened:
+                handle.close()
+        self._boto.close()
+
+    def _is_for_libcurl(self, key: str) -> bool:
+        """Whether libcurl asks for this very key: it folds segments of dots, and has no option against it."""
+        return self._signs_as_asked and bool(key) and not _DOTS.intersection(key.split("/"))
+
+    def _open(self, method: str) -> Handle:
+        handle = Handle(self._route, self._config, method)
+        with self._opening:
+            self._opened.add(handle)
+        return handle
+
+    def _url(self, key: str) -> str:
+        return self._route.url + quote(key, safe="/~")
+
+
+class _Handles(threading.local):
+    """A thread's own, which end with it."""
+
+    def __init__(self, opened: Callable[[str], Handle]) -> None:  # runs in each thread
+        self.reading, self.writing = opened("GET"), opened("PUT")
+
+
+def _headers_of_success(answered: Answered) -> dict[str, str]:
+    if not 200 <= answered.status < 300:
+        raise refusal(*answered)
+    return dict(answered.headers)

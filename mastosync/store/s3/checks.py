@@ -1,0 +1,40 @@
+"""Bytes held against what the store says of them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from mastosync.errors import CorruptObject
+from mastosync.model import ObjectInfo
+from mastosync.store.base import FetchedObject
+from mastosync.store.s3.headers import etag_is_md5, etag_of
+
+
+def checked_object(key: str, store_name: str, info: ObjectInfo, data: bytes) -> FetchedObject:
+    """An object that was read whole. Raises: CorruptObject if its bytes do not fit its ETag."""
+    md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    if info.md5 is not None and info.md5 != md5:
+        raise CorruptObject(
+            f"cannot read {key!r} at {store_name}: its bytes have the MD5 {md5.hex()}, its ETag says {info.etag}",
+            hint="if every attempt fails, the object is damaged at the source",
+        )
+    return FetchedObject(info, data, md5)
+
+
+def confirmed_etag(key: str, store_name: str, answer: Mapping[str, Any], md5: bytes) -> str:
+    """The ETag of a write, compared with what was sent where it is an MD5. Raises: CorruptObject."""
+    etag = etag_of(answer)
+    if etag_is_md5(answer) and etag.lower() != md5.hex():
+        raise CorruptObject(
+            f"cannot write {key!r} at {store_name}: sent bytes with the MD5 {md5.hex()}, the store took in {etag}",
+            hint="bytes change on the way: check network and memory if it stays",
+        )
+    return etag
+
+
+def base64_of(digest: bytes) -> str:
+    """A digest as the header Content-MD5 has it."""
+    return base64.b64encode(digest).decode()
