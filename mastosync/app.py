@@ -139,7 +139,7 @@ class App:
         """Both stores, found usable, each behind its limiter; one endpoint has one limiter."""
         from mastosync.engine.limiter import EndpointLimiter
         from mastosync.engine.retry import Gate, RetryPolicy
-        from mastosync.store.s3 import S3Store
+        from mastosync.store.curl import CurlStore
 
         copy = self.config.copy
         policy = RetryPolicy(copy.max_attempts, copy.throttle_budget_seconds)
@@ -147,7 +147,7 @@ class App:
         with ExitStack() as stack:
             gates = []
             for role, config in zip(("source", "destination"), self._stores(), strict=True):
-                store = S3Store(config, role=role, connections=workers + 1)
+                store = CurlStore(config, role=role, connections=workers + 1)
                 stack.callback(store.close)
                 limiter = limiters.setdefault(store.endpoint, EndpointLimiter(self.stop))
                 gate = Gate(store, limiter, policy, self.stop)
