@@ -32,7 +32,6 @@ CREATE FUNCTION snowflake(i bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
 CREATE FUNCTION file_name(i bigint, extension text) RETURNS text LANGUAGE sql IMMUTABLE
     AS $$ SELECT substr(md5(i::text), 1, 16) || '.' || extension $$;
 """
-"""What the rows are made with."""
 
 _ROWS = {
     "accounts": (

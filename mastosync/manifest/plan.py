@@ -108,7 +108,8 @@ class PlanWriter:
         wanted: dict[Kind, list[Entry]] = defaultdict(list)
         for entry in entries:
             wanted[entry.kind].append(entry)
-        self._loader.settle()
+        if not wanted.keys() <= set(self.manifest.kinds().values()):
+            self._loader.settle()  # a new kind is written at once; else the load goes on while columns are made
         numbers = {kind: self.manifest.kind_id(kind) for kind in wanted}
         window = None if self._first else (after, up_to)
         if window:
