@@ -6,7 +6,7 @@ What a command does not need is not imported: `status` knows nothing of S3 or Po
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ConfigError, ManifestError, ObjectError, StoreUnusable
+from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.engine.retry import Gate
+    from mastosync.engine.transfer import TransferOptions
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.progress import CopyProgress, ProgressListener
 
@@ -78,7 +79,7 @@ class App:
 
     def copy(self, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """Work through what is pending. Raises: Interrupted when asked to stop; StoreUnusable."""
-        self._require_manifest()
+        Manifest.require_file(self.manifest_path)
         with _writing(self.manifest_path, "copy"), Manifest.open(self.manifest_path) as manifest:
             return self._copy(manifest, options, types)
 
@@ -89,7 +90,7 @@ class App:
 
         Returns: how many were put back, and what the copy did.
         """
-        self._require_manifest()
+        Manifest.require_file(self.manifest_path)
         with _writing(self.manifest_path, "retry-failed"), Manifest.open(self.manifest_path) as manifest:
             WorkQueue(manifest).require_plan(*self._identities())
             reopened = reopen_failed(manifest, types, reasons)
@@ -100,17 +101,13 @@ class App:
     def status(self) -> Status:
         """Where the migration stands."""
         with Manifest.open(self.manifest_path) as manifest:
-            status = status_of(ManifestReport(manifest))
-        if status.snapshot is None:
-            raise ManifestError(
-                f"the manifest {self.manifest_path} has no plan, or one that was cut off",
-                hint="run `mastosync plan` first",
-            )
-        return status
+            manifest.require_plan()
+            return status_of(ManifestReport(manifest))
 
     def iter_listed(self, chosen: ListFilter) -> Iterator[dict[str, Any]]:
         """Entries as flat dictionaries."""
         with Manifest.open(self.manifest_path) as manifest:
+            manifest.require_plan()
             yield from iter_listed(ManifestReport(manifest), chosen)
 
     def _copy(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...]) -> CopyProgress:
@@ -155,7 +152,7 @@ class App:
                 gates.append(gate)
             yield gates[0], gates[1]
 
-    def _transfer_options(self) -> Any:  # noqa: ANN401
+    def _transfer_options(self) -> TransferOptions:
         from mastosync.engine.transfer import AclMode, TransferOptions
 
         source, destination = self._stores()
@@ -197,12 +194,8 @@ class App:
             )
         return source, destination
 
-    def _require_manifest(self) -> None:
-        if not self.manifest_path.exists():
-            raise ManifestError(f"there is no manifest at {self.manifest_path}", hint="run `mastosync plan` first")
 
-
-def _writing(manifest_path: Path, command: str) -> Any:  # noqa: ANN401
+def _writing(manifest_path: Path, command: str) -> AbstractContextManager[None]:
     return writer_lock(manifest_path.resolve(), command)
 
 

@@ -21,6 +21,7 @@ from mastosync.model import Kind
 _BUSY_SECONDS = 5.0
 _CACHE_KIB = 65_536
 
+_HAS_PLAN = "SELECT EXISTS (SELECT 1 FROM snapshots)"
 _SELECT_KINDS = 'SELECT id, "table", attachment, style, directory, remote, cached FROM kinds'
 _INSERT_KIND = 'INSERT INTO kinds ("table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?)'
 _ADD_TO_COUNT = """
@@ -46,9 +47,14 @@ class Manifest:
         Raises: ManifestError if there is none, if the file is something else, or is of a newer
         version.
         """
+        cls.require_file(path)
+        return cls._connect(path)
+
+    @staticmethod
+    def require_file(path: Path) -> None:
+        """Raises: ManifestError if there is no file. Asked before a lock is put beside it."""
         if not path.exists():
             raise ManifestError(f"there is no manifest at {path}", hint="run `mastosync plan` first")
-        return cls._connect(path)
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -112,6 +118,16 @@ class Manifest:
                     self.connection.execute("ROLLBACK")
                 self._load_kinds()
                 raise
+
+    def require_plan(self) -> None:
+        """Raises: ManifestError if no plan was ever finished."""
+        with translated(self.path):
+            (planned,) = self.connection.execute(_HAS_PLAN).fetchone()
+        if not planned:
+            raise ManifestError(
+                f"the manifest {self.path} has no plan, or one that was cut off",
+                hint="run `mastosync plan` first",
+            )
 
     def kind_id(self, kind: Kind) -> int:
         """The number of a kind, given to it when it is first seen (within a transaction)."""

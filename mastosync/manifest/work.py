@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mastosync.errors import ManifestError
 from mastosync.manifest.codes import (
     DONE,
     FAILED,
@@ -23,7 +22,6 @@ from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
 
 _NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
-_HAS_PLAN = "SELECT EXISTS (SELECT 1 FROM snapshots)"
 _COLUMNS = "e.kind, e.id, e.name, e.fallback, e.flags, e.size, e.attempts, coalesce(e.md5, e.etag) IS NOT NULL"
 _SELECT_LEFT_BEHIND = f"""
 SELECT {_COLUMNS} FROM claims c JOIN entries e USING (kind, id, name) WHERE e.state = {PENDING}
@@ -70,11 +68,7 @@ class WorkQueue:
 
     def require_plan(self, source: StoreIdentity, destination: StoreIdentity) -> None:
         """Raises: ManifestError if the manifest has no plan, or one for other stores."""
-        if not self._rows(_HAS_PLAN)[0][0]:
-            raise ManifestError(
-                f"the manifest {self.manifest.path} has no plan, or one that was cut off",
-                hint="run `mastosync plan` first",
-            )
+        self.manifest.require_plan()
         require_same(self.manifest, source, destination)
 
     def pending(self) -> int:

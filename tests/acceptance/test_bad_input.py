@@ -163,7 +163,8 @@ def test_a_wrong_database_password(site: Site, database: DatabaseAddress) -> Non
 def test_a_database_without_mastodon_tables(site: Site, database: DatabaseAddress) -> None:
     site.configure(pg_database=pg_section(database))
     assert_clear(site.run("plan", code=None), 5, "no Mastodon tables", database.name)
-    assert_clear(site.run("copy", code=None), 6, "no plan")
+    for command in ("copy", "status", "ls", "retry-failed"):
+        assert_clear(site.run(command, code=None), 6, "no plan")
 
 
 # --- the manifest: 6 ---
