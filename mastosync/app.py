@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mastosync.progress import CopyProgress, ProgressListener
 
 _AWS = "https://s3.amazonaws.com"
+_MEMORY_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class App:
 
     def _copy(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...]) -> CopyProgress:
         from mastosync.engine.copier import Copier
+        from mastosync.engine.memory import MemoryBudget
         from mastosync.engine.transfer import Transfer
         from mastosync.progress import CopyProgress
 
@@ -123,7 +125,7 @@ class App:
             limiters = {source.limiter, destination.limiter}
             copier = Copier(
                 queue,
-                Transfer(source, destination, self._transfer_options()),
+                Transfer(source, destination, self._transfer_options(), MemoryBudget(_MEMORY_BYTES)),
                 options,
                 self.stop,
                 self.listener,
@@ -153,7 +155,8 @@ class App:
             yield gates[0], gates[1]
 
     def _transfer_options(self) -> TransferOptions:
-        from mastosync.engine.transfer import AclMode, TransferOptions
+        from mastosync.engine.acl import AclMode
+        from mastosync.engine.transfer import TransferOptions
 
         source, destination = self._stores()
         copy = self.config.copy

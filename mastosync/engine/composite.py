@@ -20,6 +20,11 @@ _USUAL_SIZES = tuple(
 )
 
 
+def is_composite(etag: str) -> bool:
+    """Whether an ETag is one of an object that was uploaded in parts."""
+    return _COMPOSITE.match(etag) is not None
+
+
 class CompositeCheck:
     """Takes an object's bytes in order, in pieces of any size, and tells whether they fit its ETag."""
 

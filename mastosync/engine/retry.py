@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.memory import Hold
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError, Throttled
 from mastosync.model import ObjectInfo
@@ -50,44 +51,68 @@ class PatientStore:
     One is made for each entry, so that `retries` tells what that entry cost.
     """
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, gate: Gate, memory: Hold | None = None) -> None:
+        """`memory`: where room for whole objects is taken from; None: nobody counts it."""
+        self.gate = gate
+        self.memory = memory
         self.name = gate.store.name
         self.endpoint = gate.store.endpoint
         self.retries = 0
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
-        self._patiently(self._gate.store.check)
+        self._patiently(self.gate.store.check)
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
-        return self._patiently(self._gate.store.head, key)
+        return self._patiently(self.gate.store.head, key)
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
-        return self._patiently(self._gate.store.read, key, max_bytes)
+        self._make_room(max_bytes)
+        return self._fitted(self._patiently(self.gate.store.read, key, max_bytes))
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:  # noqa: D102
-        return self._patiently(self._gate.store.read_range, key, info, start, length)
+        return self._patiently(self.gate.store.read_range, key, info, start, length)
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
-        return self._patiently(self._gate.store.write, key, data, md5, options)
+        return self._patiently(self.gate.store.write, key, data, md5, options)
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
-        return self._patiently(self._gate.store.start_multipart, key, options)
+        return self._patiently(self.gate.store.start_multipart, key, options)
 
     def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:  # noqa: D102
-        return self._patiently(self._gate.store.write_part, key, upload_id, number, data, md5)
+        return self._patiently(self.gate.store.write_part, key, upload_id, number, data, md5)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
-        return self._patiently(self._gate.store.complete_multipart, key, upload_id, parts)
+        return self._patiently(self.gate.store.complete_multipart, key, upload_id, parts)
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
-        self._patiently(self._gate.store.abort_multipart, key, upload_id)
+        self._patiently(self.gate.store.abort_multipart, key, upload_id)
 
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
-        return self._patiently(self._gate.store.abort_unfinished, key)
+        return self._patiently(self.gate.store.abort_unfinished, key)
 
     def close(self) -> None:  # noqa: D102
-        self._gate.store.close()
+        self.gate.store.close()
+
+    def read_again(self, failure: ObjectError, key: str, max_bytes: int) -> FetchedObject:
+        """`read`, when a first attempt has failed like this."""
+        self._make_room(max_bytes)
+        return self._fitted(self._after(failure, self.gate.store.read, key, max_bytes))
+
+    def write_again(self, failure: ObjectError, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
+        """`write`, when a first attempt has failed like this."""
+        return self._after(failure, self.gate.store.write, key, data, md5, options)
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Hold memory for an object of a size that is not known yet."""
+        if self.memory is not None:
+            self.memory.release()  # of an attempt that failed
+            self.memory.wait(size_bytes, self.gate.stop)
+
+    def _fitted(self, fetched: FetchedObject) -> FetchedObject:
+        """Hold no more than what came."""
+        if self.memory is not None:
+            self.memory.ask(len(fetched.data or b""))
+        return fetched
 
     def _patiently(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Most requests succeed at once and never meet the policy: that keeps them cheap."""
@@ -96,7 +121,12 @@ class PatientStore:
         except ObjectError as error:
             if not error.transient:
                 raise
-            first_failure: ObjectError | None = error
+            failure = error
+        return self._after(failure, request, *args, **kwargs)
+
+    def _after(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Repeat a request whose first attempt failed in a way that may pass."""
+        first_failure: ObjectError | None = failure
 
         def attempt() -> T:
             nonlocal first_failure
@@ -106,18 +136,18 @@ class PatientStore:
             self.retries += 1
             return self._once(request, *args, **kwargs)
 
-        policy = self._gate.policy
+        policy = self.gate.policy
         patience = Retrying(
             retry=retry_if_exception(_may_pass),
             stop=_Budget(policy),
             wait=_WaitUnlessThrottled(policy),
-            sleep=self._gate.stop.sleep,
+            sleep=self.gate.stop.sleep,
             reraise=True,
         )
         return patience(attempt)
 
     def _once(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        limiter = self._gate.limiter
+        limiter = self.gate.limiter
         limiter.wait()
         try:
             answer = request(*args, **kwargs)

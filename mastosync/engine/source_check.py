@@ -29,6 +29,11 @@ class SourceCheck:
         self._whole.update(data)
         self._composite.update(data)
 
+    def require_whole(self, data: bytes, piece_size: int) -> None:
+        """Take in an object that came in one piece, and decide. Raises: as `require`."""
+        self.update(data)
+        self.require(piece_size)
+
     def require(self, piece_size: int) -> bytes:
         """The MD5 of everything that was taken in, once it has proved to be the object's.
 

@@ -26,3 +26,8 @@ class StopSignal:
         """Wait, unless asked to stop. Raises: Interrupted."""
         if seconds > 0 and self._event.wait(seconds):
             raise Interrupted("stopped while waiting")
+
+    def require_going_on(self) -> None:
+        """Raises: Interrupted if somebody asked to stop."""
+        if self._event.is_set():
+            raise Interrupted("stopped while waiting")

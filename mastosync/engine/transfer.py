@@ -1,4 +1,4 @@
-"""One entry from source to destination: what a worker does with a claim.
+"""One entry from source to destination: what becomes of a claim, step by step.
 
 Bytes are checked when they come in (length, and MD5 where the ETag is one) and go out with their
 Content-MD5, so that the destination itself refuses a damaged upload. Only then is an entry done.
@@ -6,41 +6,25 @@ Content-MD5, so that the destination itself refuses a damaged upload. Only then 
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from functools import partial
 
+from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack
+from mastosync.engine.composite import is_composite
+from mastosync.engine.memory import Hold, MemoryBudget
+from mastosync.engine.parts import MIB, LargeObject
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
-from mastosync.errors import (
-    AclUnsupported,
-    MastosyncError,
-    ObjectChanged,
-    ObjectError,
-    ObjectMissing,
-    StoreUnusable,
-)
+from mastosync.engine.steps import Aside, Ask, Steps, carried_out
+from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Claim, Entry, EntryState, ObjectInfo, Outcome, Reason
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
 
-MIB = 1024 * 1024
-_PARTS_AT_MOST = 10_000
 _RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
-
-
-class AclMode(StrEnum):
-    """What ACL objects get at the destination."""
-
-    AUTO = "auto"  # per row, until the store shows that it takes none
-    PUBLIC_READ = "public-read"  # per row; a store that takes none is an error
-    PRIVATE = "private"  # every object
-    NONE = "none"  # no ACL header
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +43,34 @@ class TransferOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One entry on its way, with the stores that count its retries."""
+    """One entry on its way, with the stores that count its retries, and the memory that it takes."""
 
     entry: Entry
     key: str  # canonical, at the destination
     source: PatientStore
     destination: PatientStore
+    memory: Hold
 
     @property
     def attempts(self) -> int:
         return 1 + self.source.retries + self.destination.retries
 
 
-class _PrivateKeptBack(Exception):
-    """The destination cannot keep this private object private."""
-
-
 class Transfer:
-    """Copies entries, from any number of threads. Nothing but outcomes and fatal errors gets out."""
+    """Copies entries, any number of them at once. Nothing but outcomes and fatal errors gets out."""
 
-    def __init__(self, source: Gate, destination: Gate, options: TransferOptions) -> None:
+    def __init__(self, source: Gate, destination: Gate, options: TransferOptions, memory: MemoryBudget) -> None:
         self._source = source
         self._destination = destination
         self._options = options
-        self._takes_acl = options.acl is not AclMode.NONE
+        self._memory = memory
+        self._acl = AclRule(options.acl, copy_private_without_acl=options.copy_private_without_acl)
 
     def __call__(self, claim: Claim) -> Outcome:
+        """Copy what a claim names, alone. Raises: as `steps`."""
+        return carried_out(self.steps(claim))
+
+    def steps(self, claim: Claim) -> Steps[Outcome]:
         """Copy what a claim names.
 
         Raises: StoreUnusable, after which no other entry would fare better; Interrupted, when a
@@ -92,88 +78,75 @@ class Transfer:
         """
         entry = claim.entry
         key = canonical_key(entry, self._options.destination_prefix)
-        job = _Job(entry, key, PatientStore(self._source), PatientStore(self._destination))
+        memory = self._memory.hold()
+        job = _Job(entry, key, PatientStore(self._source, memory), PatientStore(self._destination), memory)
         try:
-            return self._copy(job, look_first=claim.left_behind and not claim.rewrite)
-        except _PrivateKeptBack:
+            return (yield from self._copy(job, look_first=claim.left_behind and not claim.rewrite))
+        except PrivateKeptBack:
             return Outcome(entry, EntryState.SKIPPED, Reason.PRIVATE, attempts=job.attempts)
         except ObjectError as error:
             return _failed(job, error)
+        finally:
+            memory.release()
 
-    def _copy(self, job: _Job, *, look_first: bool) -> Outcome:
-        if job.entry.private and not self._takes_acl:
-            self._decide_without_acl(job.entry)
+    def _copy(self, job: _Job, *, look_first: bool) -> Steps[Outcome]:
+        self._acl.require_allowed(job.entry)
         if look_first:
-            arrived = self._find_arrived(job)
+            arrived: Outcome | None = yield Aside(partial(self._find_arrived, job))
             if arrived is not None:
                 return arrived
         first, missing = "", None
         for source_key in iter_candidates(job.entry, self._options.source_prefix):
             first = first or source_key
             try:
-                fetched = job.source.read(source_key, self._options.multipart_threshold)
+                fetched: FetchedObject = yield self._read(job, source_key)
             except ObjectMissing as error:
                 missing = missing or error
                 continue
-            outcome = self._deliver(job, source_key, fetched)
+            outcome = yield from self._deliver(job, source_key, fetched)
             return outcome if source_key == first else replace(outcome, source_key=source_key)
         if job.entry.optional:
             return Outcome(job.entry, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, attempts=job.attempts)
         return _failed(job, missing or ObjectMissing(f"no key to look for {job.key!r}"))
 
-    def _deliver(self, job: _Job, source_key: str, fetched: FetchedObject) -> Outcome:
+    def _read(self, job: _Job, source_key: str) -> Ask:
+        return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
+
+    def _deliver(self, job: _Job, source_key: str, fetched: FetchedObject) -> Steps[Outcome]:
         """Store what was fetched; an object that was replaced or damaged on the way is read again."""
         for restart in range(_RESTARTS_AT_MOST):
             try:
                 if fetched.data is None or fetched.md5 is None:
-                    return self._deliver_in_parts(job, source_key, fetched.info)
-                return self._deliver_whole(job, source_key, fetched.info, fetched.data, fetched.md5)
+                    return (yield from self._deliver_in_parts(job, source_key, fetched.info))
+                return (yield from self._deliver_whole(job, source_key, fetched.info, fetched.data, fetched.md5))
             except (ObjectChanged, SourceDamaged):
                 if restart == _RESTARTS_AT_MOST - 1:
                     raise
             job.source.retries += 1
-            fetched = job.source.read(source_key, self._options.multipart_threshold)
+            job.memory.release()
+            fetched = yield self._read(job, source_key)
         raise AssertionError("unreachable")
 
-    def _deliver_whole(self, job: _Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Outcome:
-        if not info.etag_is_md5:  # an MD5 has been compared by the store
+    def _deliver_whole(self, job: _Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
+        if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying
             check = SourceCheck(job.source, source_key, info)
-            check.update(data)
-            check.require(self._options.part_size)
-        etag = self._with_acl(job.entry, info, lambda options: job.destination.write(job.key, data, md5, options))
+            yield Aside(partial(check.require_whole, data, self._options.part_size))
+        etag: str = yield from self._acl.written(
+            job.entry,
+            self._put_options(info),
+            lambda options: Ask(job.destination, "write", (job.key, data, md5, options)),
+        )
         return _done(job, len(data), md5, etag)
 
-    def _deliver_in_parts(self, job: _Job, source_key: str, info: ObjectInfo) -> Outcome:
-        upload = self._with_acl(job.entry, info, lambda options: job.destination.start_multipart(job.key, options))
-        size = part_size_for(info.size, self._options.part_size)
-        check = SourceCheck(job.source, source_key, info)
-        parts = []
-        try:
-            for number, start in enumerate(range(0, info.size, size), 1):
-                data = job.source.read_range(source_key, info, start, min(size, info.size - start))
-                check.update(data)
-                digest = hashlib.md5(data, usedforsecurity=False).digest()
-                parts.append(job.destination.write_part(job.key, upload, number, data, digest))
-            md5 = check.require(size)
-            etag = job.destination.complete_multipart(job.key, upload, parts)
-        except BaseException:
-            self._discard(job, upload)
-            raise
-        if job.destination.retries:
-            self._discard(job)
+    def _deliver_in_parts(self, job: _Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
+        upload: str = yield from self._acl.written(
+            job.entry,
+            self._put_options(info),
+            lambda options: Aside(partial(job.destination.start_multipart, job.key, options)),
+        )
+        large = LargeObject(job.source, source_key, info, job.destination, job.key, self._options.part_size)
+        md5, etag = yield Aside(partial(large.deliver, upload), large=True)
         return _done(job, info.size, md5, etag)
-
-    def _discard(self, job: _Job, upload: str | None = None) -> None:
-        """Throw parts away, which cost money until then. Whatever led here counts more than a failure to.
-
-        A repeated request may have begun an upload whose answer was lost, so then all are looked for.
-        """
-        with suppress(MastosyncError):
-            if upload is not None:
-                job.destination.abort_multipart(job.key, upload)
-        with suppress(MastosyncError):
-            if job.destination.retries:
-                job.destination.abort_unfinished(job.key)
 
     def _find_arrived(self, job: _Job) -> Outcome | None:
         """Look whether a dead run's upload arrived, by size and by MD5 where both ends have one."""
@@ -198,42 +171,11 @@ class Transfer:
         outcome = _done(job, there.size, here.md5 or there.md5, there.etag)
         return outcome if source_key == first else replace(outcome, source_key=source_key)
 
-    def _with_acl(self, entry: Entry, info: ObjectInfo, write: Callable[[PutOptions], str]) -> str:
-        """Write with the ACL the row asks for, or find out that the destination takes none."""
-        options = self._put_options(entry, info)
-        if options.acl is None:
-            return write(options)
-        try:
-            return write(options)
-        except AclUnsupported as error:
-            if self._options.acl is not AclMode.AUTO:
-                raise StoreUnusable(
-                    error.message, hint="set `acl = auto` or `acl = none` for the destination"
-                ) from error
-            self._takes_acl = False
-            if entry.private:
-                self._decide_without_acl(entry)
-            return write(replace(options, acl=None))
-
-    def _decide_without_acl(self, entry: Entry) -> None:
-        if not self._options.copy_private_without_acl:
-            raise _PrivateKeptBack(entry.name)
-
-    def _put_options(self, entry: Entry, info: ObjectInfo) -> PutOptions:
-        acl = None
-        if self._takes_acl:
-            always_private = self._options.acl is AclMode.PRIVATE
-            acl = "private" if entry.private or always_private else "public-read"
+    def _put_options(self, info: ObjectInfo) -> PutOptions:
         headers = info.headers
         if self._options.cache_control and not headers.cache_control:
             headers = replace(headers, cache_control=self._options.cache_control)
-        return PutOptions(headers, acl, self._options.storage_class)
-
-
-def part_size_for(size_bytes: int, wanted_bytes: int) -> int:
-    """The size of each part but the last: as wanted, or what 10,000 parts need, in whole MiB."""
-    needed = -(-size_bytes // _PARTS_AT_MOST)
-    return max(wanted_bytes, -(-needed // MIB) * MIB)
+        return PutOptions(headers, storage_class=self._options.storage_class)
 
 
 def _done(job: _Job, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.retry import Gate, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
@@ -46,7 +47,7 @@ def gate(store: MemoryStore, stop: StopSignal | None = None, policy: RetryPolicy
 
 
 def transfer(old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None) -> Transfer:
-    return Transfer(gate(old), gate(new), options or TransferOptions())
+    return Transfer(gate(old), gate(new), options or TransferOptions(), MemoryBudget(1 << 30))
 
 
 def planned(path: Path, entries: Iterable[Entry]) -> Manifest:

@@ -6,9 +6,12 @@ from hashlib import md5
 
 import pytest
 
+from mastosync.engine.acl import AclMode
+from mastosync.engine.memory import MemoryBudget
+from mastosync.engine.parts import MIB, part_size_for
 from mastosync.engine.retry import RetryPolicy
 from mastosync.engine.stop import StopSignal
-from mastosync.engine.transfer import MIB, AclMode, Transfer, TransferOptions, part_size_for
+from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import (
     AclUnsupported,
     CorruptObject,
@@ -37,7 +40,7 @@ def stores() -> tuple[MemoryStore, MemoryStore]:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of a few bytes: the rounding to whole MiB is `part_size_for`'s own test."""
-    monkeypatch.setattr("mastosync.engine.transfer.part_size_for", lambda size, wanted: wanted)
+    monkeypatch.setattr("mastosync.engine.parts.part_size_for", lambda size, wanted: wanted)
 
 
 def test_a_fresh_entry_costs_one_read_and_one_write() -> None:
@@ -344,7 +347,7 @@ def test_a_wait_cut_short_raises_so_that_the_claim_stays() -> None:
     stop.request()
     patient = RetryPolicy(first_wait_seconds=60, longest_wait_seconds=60)
     with pytest.raises(Interrupted):
-        Transfer(gate(old, stop), gate(new, stop, patient), TransferOptions())(claim(entry()))
+        Transfer(gate(old, stop), gate(new, stop, patient), TransferOptions(), MemoryBudget(1 << 30))(claim(entry()))
 
 
 @pytest.mark.parametrize(

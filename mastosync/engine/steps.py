@@ -1,0 +1,65 @@
+"""What a transfer wants done, step by step, so that one thread can carry on many of them.
+
+A transfer is a generator: it yields a step, and whoever drives it sends the result back in, or
+throws the error. `carried_out` drives one alone and waits for each step; `engine.lane` drives many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from mastosync.engine.retry import PatientStore
+from mastosync.errors import ObjectError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One small request of one store, of which many can be under way in one thread."""
+
+    store: PatientStore
+    operation: Literal["read", "write"]  # a method of `ObjectStore`
+    arguments: tuple[Any, ...]
+
+    def carry_out(self) -> object:
+        """Make the request, with patience. Raises: ObjectError, StoreUnusable, Interrupted."""
+        return getattr(self.store, self.operation)(*self.arguments)
+
+    def carry_out_after(self, failure: ObjectError) -> object:
+        """The same, when a first attempt has failed in a way that may pass."""
+        return getattr(self.store, f"{self.operation}_again")(failure, *self.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Work that waits on its own, in a thread of its own."""
+
+    work: Callable[[], object]
+    large: bool = False  # moves a large object, which must not keep small ones waiting
+
+    def carry_out(self) -> object:
+        """Do it. Raises: what it raises."""
+        return self.work()
+
+
+Step: TypeAlias = Ask | Aside
+Steps: TypeAlias = Generator[Step, Any, T]
+
+
+def carried_out(steps: Steps[T]) -> T:
+    """The result of steps that are done one after the other, here. Raises: what they raise."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                result = step.carry_out()
+            except BaseException as error:  # noqa: BLE001 - the steps decide what becomes of it
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as end:
+        value: T = end.value
+        return value
