@@ -22,9 +22,11 @@ What every method promises:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
+from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
 
 
@@ -141,4 +143,38 @@ class ObjectStore(Protocol):
 
     def close(self) -> None:
         """Give connections back. Calling it twice is no error."""
+        ...
+
+
+class Finished(NamedTuple):
+    """A request that has come to its end."""
+
+    tag: object
+    result: object
+    error: MastosyncError | None  # of the contract; then there is no result
+
+
+class Multiplexer(Protocol):
+    """Makes small requests of several stores side by side, in the one thread that owns it."""
+
+    def begin(
+        self, tag: object, store: ObjectStore, operation: str, arguments: tuple[Any, ...], room: Callable[[int], bool]
+    ) -> bool:
+        """Send the request that `operation` (read, write) of a store makes; `finished` gives its result.
+
+        Before a body is taken in, `room` is asked with its size in bytes; the request waits, and asks
+        again, until it says yes. False: this request must be made by calling the store.
+        Raises: ObjectError, StoreUnusable if none can be made.
+        """
+        ...
+
+    def finished(self, wait_seconds: float) -> list[Finished]:
+        """Go on with all requests, and return those that have come to their end.
+
+        Waits so long at most, and less if there is nothing to wait for.
+        """
+        ...
+
+    def close(self) -> None:
+        """Break off what is under way, and give connections back."""
         ...

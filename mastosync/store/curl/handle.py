@@ -5,52 +5,44 @@ from __future__ import annotations
 import math
 import select
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeVar
 
 import pycurl
 
 from mastosync import __version__
 from mastosync.errors import StoreUnusable
+from mastosync.store.curl.exchange import Answered, Exchange
 
 if TYPE_CHECKING:
-    from botocore.credentials import ReadOnlyCredentials
-
     from mastosync.config import S3Config
     from mastosync.store.s3.route import Route
+
+T = TypeVar("T")
 
 _LONGEST_ERROR_PAGE = 256 * 1024  # bytes of an answer that are read whatever the caller wants
 _USER_AGENT = f"mastosync/{__version__} libcurl/{pycurl.version_info()[1]}"
 _BUFFER_BYTES = 512 * 1024
 _GO_ON, _ABORT = int(pycurl.PREREQFUNC_OK), int(pycurl.PREREQFUNC_ABORT)
+_PAUSE = int(pycurl.WRITEFUNC_PAUSE)
 _BAD_CERTIFICATE = frozenset({pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE})
 _TLS = frozenset(
     {pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CIPHER, pycurl.E_SSL_ENGINE_INITFAILED, pycurl.E_SSL_CERTPROBLEM}
 )
 
 
-class Answered(NamedTuple):
-    """What came back."""
-
-    status: int
-    headers: Mapping[str, str]  # names in lower case
-    body: bytes  # a part of it, if it is longer than what was asked for
-
-
 class Handle:
-    """One connection with its TLS session, kept from request to request. For one thread."""
+    """One request after the other, for one thread. Alone, it keeps its connection with the TLS session."""
 
     def __init__(self, route: Route, config: S3Config, method: str) -> None:
         """`method`: GET or PUT, what all its requests are. Raises: StoreUnusable if libcurl lacks something."""
-        self._head: list[bytes] = []
-        self._body: list[bytes] = []
-        self._sent: list[bool] = []
-        self._method = method
-        self._curl = pycurl.Curl()
+        self.method = method
+        self.curl = pycurl.Curl()
+        self._received = _Received()
         try:
             for option, value in self._options(route, config).items():
-                self._curl.setopt(option, value)
+                self.curl.setopt(option, value)
         except pycurl.error as error:
             raise StoreUnusable(
                 f"this libcurl cannot be used ({pycurl.version}): {error.args[-1]}",
@@ -58,17 +50,9 @@ class Handle:
             ) from error
 
     def _options(self, route: Route, config: S3Config) -> dict[int, object]:
-        sent = self._sent  # the callbacks do not know the handle: a circle would keep it from its end
-
-        def only_once(*_: object) -> int:
-            # after a connection that ends without an answer, libcurl would send the request again
-            if sent:
-                return _ABORT
-            sent.append(True)
-            return _GO_ON
-
+        received = self._received  # the callbacks do not know the handle: a circle would keep it from its end
         return {
-            **({pycurl.CUSTOMREQUEST: "PUT", pycurl.POSTFIELDS: b""} if self._method == "PUT" else {}),
+            **({pycurl.CUSTOMREQUEST: "PUT", pycurl.POSTFIELDS: b""} if self.method == "PUT" else {}),
             pycurl.AWS_SIGV4: f"aws:amz:{route.region}:s3",
             pycurl.USERAGENT: _USER_AGENT,
             pycurl.ACCEPT_ENCODING: "identity",
@@ -90,69 +74,118 @@ class Handle:
             pycurl.TCP_KEEPALIVE: 1,
             pycurl.MAXCONNECTS: 1,  # a new one takes the place of one that was dropped
             pycurl.BUFFERSIZE: _BUFFER_BYTES,
-            pycurl.HEADERFUNCTION: self._head.append,
-            pycurl.WRITEFUNCTION: self._body.append,
-            pycurl.PREREQFUNCTION: only_once,
+            pycurl.HEADERFUNCTION: received.head.append,
+            pycurl.WRITEFUNCTION: received.take_in,
+            pycurl.PREREQFUNCTION: received.only_once,
         }
 
-    def get(self, url: str, credentials: ReadOnlyCredentials, max_bytes: int) -> Answered:
-        """Fetch what is there. What is longer than `max_bytes` is not read to its end. Raises: OSError."""
-        return self._request(url, {}, credentials, max_bytes)
+    def made(self, exchange: Exchange[T]) -> T:
+        """Make a request and wait for what it gives. Raises: what `exchange` makes of failures."""
+        try:
+            self.begin(exchange)
+            self.curl.setopt(pycurl.FRESH_CONNECT, not self._is_connected())
+            self.curl.perform()
+        except pycurl.error as error:
+            return self.concluded(exchange, error)
+        return self.concluded(exchange)
 
-    def put(self, url: str, credentials: ReadOnlyCredentials, headers: Mapping[str, str], body: bytes) -> Answered:
-        """Send `body`. Raises: OSError."""
-        # libcurl takes every body for a form, and announces it where it is long
-        return self._request(url, {"content-type": None, "expect": None, **headers}, credentials, 0, body)
+    def begin(self, exchange: Exchange[object], room: Callable[[int], bool] | None = None) -> None:
+        """Prepare a request; whoever drives `curl` sends it. Raises: pycurl.error.
+
+        `room` is asked before the first bytes of a body are taken in, with the size that was
+        announced; if it says no, the request pauses until `resume`.
+        """
+        curl, (access_key, secret_key, token) = self.curl, exchange.credentials
+        self._received.room = room
+        curl.setopt(pycurl.URL, exchange.url)
+        curl.setopt(pycurl.HTTPHEADER, _lines_of(exchange.headers, token))
+        curl.setopt(pycurl.USERNAME, access_key)
+        curl.setopt(pycurl.PASSWORD, secret_key)
+        curl.setopt(pycurl.MAXFILESIZE_LARGE, max(exchange.max_bytes, _LONGEST_ERROR_PAGE))
+        if exchange.body is not None:
+            curl.setopt(pycurl.POSTFIELDS, exchange.body)  # taken from where it lies
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits for room."""
+        return self._received.paused
+
+    def resume(self) -> None:
+        """Ask for room again, and go on if there is some."""
+        self._received.paused = False
+        self.curl.pause(pycurl.PAUSE_CONT)
+
+    def concluded(self, exchange: Exchange[T], failure: pycurl.error | None = None) -> T:
+        """What a request gave that has come to its end. Raises: what `exchange` makes of failures."""
+        if failure is not None and failure.args[0] == pycurl.E_FILESIZE_EXCEEDED:
+            failure = None  # what came until then was asked for
+        try:
+            if failure is not None:
+                return exchange.conclude(_failure(failure))
+            status, received = int(self.curl.getinfo(pycurl.RESPONSE_CODE)), self._received
+            return exchange.conclude(Answered(status, _headers_of(received.head), b"".join(received.body)))
+        finally:
+            self._received.clear()
+            if exchange.body is not None:
+                with suppress(pycurl.error):
+                    self.curl.setopt(pycurl.POSTFIELDS, b"")  # lets go of what was sent
 
     def close(self) -> None:
         """End the connection. A handle that is at work ends with its thread."""
         with suppress(pycurl.error):
-            self._curl.close()
-
-    def _request(
-        self,
-        url: str,
-        headers: Mapping[str, str | None],
-        credentials: ReadOnlyCredentials,
-        max_bytes: int,
-        body: bytes | None = None,
-    ) -> Answered:
-        curl = self._curl
-        try:
-            curl.setopt(pycurl.URL, url)
-            curl.setopt(pycurl.HTTPHEADER, _lines_of(headers, credentials.token))
-            curl.setopt(pycurl.USERNAME, (credentials.access_key or "").encode())
-            curl.setopt(pycurl.PASSWORD, (credentials.secret_key or "").encode())
-            curl.setopt(pycurl.FRESH_CONNECT, not self._is_connected())
-            curl.setopt(pycurl.MAXFILESIZE_LARGE, max(max_bytes, _LONGEST_ERROR_PAGE))
-            if body is not None:
-                curl.setopt(pycurl.POSTFIELDS, body)  # taken from where it lies
-            self._perform()
-            return Answered(int(curl.getinfo(pycurl.RESPONSE_CODE)), _headers_of(self._head), b"".join(self._body))
-        except pycurl.error as error:
-            raise _failure(error) from error
-        finally:
-            for memory in (self._head, self._body, self._sent):
-                memory.clear()
-            if body is not None:
-                with suppress(pycurl.error):
-                    curl.setopt(pycurl.POSTFIELDS, b"")  # lets go of what was sent
+            self.curl.close()
 
     def _is_connected(self) -> bool:
         """Whether the last connection still holds: libcurl looks for that once a second at most."""
-        socket = self._curl.getinfo(pycurl.LASTSOCKET)
+        socket = self.curl.getinfo(pycurl.LASTSOCKET)
         if socket < 0:
             return False
         ready = select.poll()
         ready.register(socket, select.POLLIN)
         return not ready.poll(0)  # before there is a request, only an end can be read
 
-    def _perform(self) -> None:
-        try:
-            self._curl.perform()
-        except pycurl.error as error:
-            if error.args[0] != pycurl.E_FILESIZE_EXCEEDED:
-                raise
+
+class _Received:
+    """What libcurl hands over while a request is under way."""
+
+    __slots__ = ("body", "head", "paused", "room", "sent")
+
+    def __init__(self) -> None:
+        self.head: list[bytes] = []
+        self.body: list[bytes] = []
+        self.sent = False
+        self.paused = False
+        self.room: Callable[[int], bool] | None = None
+
+    def only_once(self, *_: object) -> int:
+        """Before a request goes out: after a connection that ends without an answer, libcurl would send it again."""
+        if self.sent:
+            return _ABORT
+        self.sent = True
+        return _GO_ON
+
+    def take_in(self, data: bytes) -> int | None:
+        """Bytes of a body; None: taken."""
+        if self.room is not None:
+            if not self.room(_announced(self.head)):
+                self.paused = True
+                return _PAUSE
+            self.room = None
+        self.body.append(data)
+        return None
+
+    def clear(self) -> None:
+        """Forget a request."""
+        self.head.clear()
+        self.body.clear()
+        self.sent = self.paused = False
+        self.room = None
+
+
+def _announced(lines: list[bytes]) -> int:
+    """The length of a body, as its headers have it."""
+    told = _headers_of(lines).get("content-length", "")
+    return int(told) if told.isascii() and told.isdigit() else 0
 
 
 def _lines_of(headers: Mapping[str, str | None], token: str | None) -> list[bytes]:

@@ -9,13 +9,14 @@ import re
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mastosync.errors import ObjectRejected
 from mastosync.store.answers import Subject
 from mastosync.store.base import FetchedObject, PutOptions
-from mastosync.store.curl.handle import Answered, Handle
+from mastosync.store.curl.exchange import Answered, Credentials, Exchange
+from mastosync.store.curl.handle import Handle
 from mastosync.store.s3 import S3Store
 from mastosync.store.s3.checks import base64_of, checked_object, confirmed_etag
 from mastosync.store.s3.client import credentials_of
@@ -49,7 +50,8 @@ class CurlStore:
         self._signs_as_asked = config.access_key is None or _UNRESERVED.fullmatch(config.access_key) is not None
         self._opened: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._opening = threading.Lock()
-        self._handles = _Handles(self._open)
+        self._handles = _Handles(self.handle)
+        self._exchanges: dict[str, Callable[..., Exchange[object]]] = {"read": self._reading, "write": self._writing}
         self.check, self.head, self.read_range = boto.check, boto.head, boto.read_range
         self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
         self.complete_multipart = boto.complete_multipart
@@ -58,27 +60,59 @@ class CurlStore:
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102 - see ObjectStore, here and below
         if not self._is_for_libcurl(key):
             return self._boto.read(key, max_bytes)
-        with self._translated(Request("read", key)):
-            answered = self._handles.reading.get(self._url(key), credentials_of(self._boto.client), max_bytes)
-            info = info_of(answer_of(_headers_of_success(answered)))
-            if info.size > max_bytes:
-                return FetchedObject(info, data=None, md5=None)
-            if len(answered.body) != info.size:
-                raise Unintelligible(f"{info.size} bytes were announced, {len(answered.body)} came")
-        return checked_object(key, self.name, info, answered.body)
+        return self._handles.reading.made(self._reading(key, max_bytes))
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
         if not self._is_for_libcurl(key):
             return self._boto.write(key, data, md5, options)
+        return self._handles.writing.made(self._writing(key, data, md5, options))
+
+    def exchange(self, operation: str, arguments: tuple[Any, ...]) -> Exchange[object] | None:
+        """The request that an operation makes, for a `CurlMultiplexer`; None if it is none of libcurl's.
+
+        Raises: ObjectError, StoreUnusable.
+        """
+        key, *_ = arguments
+        return self._exchanges[operation](*arguments) if self._is_for_libcurl(key) else None
+
+    def handle(self, method: str) -> Handle:
+        """A new handle for exchanges of this method, closed with the store. Raises: StoreUnusable."""
+        handle = Handle(self._route, self._config, method)
+        with self._opening:
+            self._opened.add(handle)
+        return handle
+
+    def _reading(self, key: str, max_bytes: int) -> Exchange[FetchedObject]:
+        request = Request("read", key)
+
+        def conclude(answered: Answered | OSError) -> FetchedObject:
+            with self._translated(request):
+                answered = _successful(answered)
+                info = info_of(answer_of(answered.headers))
+                if info.size > max_bytes:
+                    return FetchedObject(info, data=None, md5=None)
+                if len(answered.body) != info.size:
+                    raise Unintelligible(f"{info.size} bytes were announced, {len(answered.body)} came")
+            return checked_object(key, self.name, info, answered.body)
+
+        return Exchange("GET", self._url(key), self._credentials(request), conclude, {}, max_bytes=max_bytes)
+
+    def _writing(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> Exchange[str]:
         headers = {"content-md5": base64_of(md5), **http_headers_of(options)}
         if any(_END_OF_HEADER.intersection(name + value) for name, value in headers.items()):
             raise ObjectRejected(
                 f"cannot write {key!r} at {self.name}: one of its headers is more than one line",
                 hint="no request can be made for this object",
             )
-        with self._translated(Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)):
-            answered = self._handles.writing.put(self._url(key), credentials_of(self._boto.client), headers, data)
-            return confirmed_etag(key, self.name, answer_of(_headers_of_success(answered)), md5)
+        request = Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)
+
+        def conclude(answered: Answered | OSError) -> str:
+            with self._translated(request):
+                return confirmed_etag(key, self.name, answer_of(_successful(answered).headers), md5)
+
+        # libcurl takes every body for a form, and announces it where it is long
+        sent = {"content-type": None, "expect": None, **headers}
+        return Exchange("PUT", self._url(key), self._credentials(request), conclude, sent, body=data)
 
     def close(self) -> None:  # noqa: D102
         with self._opening:
@@ -90,11 +124,11 @@ class CurlStore:
         """Whether libcurl asks for this very key: it folds segments of dots, and has no option against it."""
         return self._signs_as_asked and bool(key) and not _DOTS.intersection(key.split("/"))
 
-    def _open(self, method: str) -> Handle:
-        handle = Handle(self._route, self._config, method)
-        with self._opening:
-            self._opened.add(handle)
-        return handle
+    def _credentials(self, request: Request) -> Credentials:
+        """What to sign the next request with; asked for each time, as temporary ones are renewed."""
+        with self._translated(request):
+            found = credentials_of(self._boto.client)
+        return Credentials((found.access_key or "").encode(), (found.secret_key or "").encode(), found.token)
 
     def _url(self, key: str) -> str:
         return self._route.url + quote(key, safe="/~")
@@ -107,7 +141,9 @@ class _Handles(threading.local):
         self.reading, self.writing = opened("GET"), opened("PUT")
 
 
-def _headers_of_success(answered: Answered) -> dict[str, str]:
+def _successful(answered: Answered | OSError) -> Answered:
+    if isinstance(answered, OSError):
+        raise answered
     if not 200 <= answered.status < 300:
         raise refusal(*answered)
-    return dict(answered.headers)
+    return answered

@@ -1,0 +1,41 @@
+"""A small request and its answer, apart from whoever makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Answered(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes  # a part of it, if it is longer than what was asked for
+
+
+class Credentials(NamedTuple):
+    """What a request is signed with, as libcurl takes it."""
+
+    access_key: bytes
+    secret_key: bytes
+    token: str | None
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange(Generic[T_co]):
+    """One request, and what becomes of its answer."""
+
+    method: str  # GET or PUT
+    url: str
+    credentials: Credentials
+    conclude: Callable[[Answered | OSError], T_co]  # raises errors of the contract
+    headers: Mapping[str, str | None]  # None: not sent, though libcurl has one of its own
+    body: bytes | None = None
+    max_bytes: int = 0  # of the answer, unless it is an error: what is longer is not read to its end

@@ -1,0 +1,86 @@
+"""Many requests under way in one thread, by libcurl's multi interface."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pycurl
+
+from mastosync.errors import MastosyncError
+from mastosync.store.base import Finished, ObjectStore
+from mastosync.store.curl.exchange import Exchange
+from mastosync.store.curl.handle import Handle
+from mastosync.store.curl.store import CurlStore
+
+_PAUSED_WAIT_SECONDS = 0.01  # room may become free in another thread
+
+
+class CurlMultiplexer:
+    """See `Multiplexer`. Connections are shared by all requests of one multiplexer."""
+
+    def __init__(self, requests_at_once: int) -> None:
+        self._multi = pycurl.CurlMulti()
+        # a store each way; no connection is given up for another one
+        self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * requests_at_once + 2)
+        self._idle: dict[tuple[CurlStore, str], list[Handle]] = defaultdict(list)
+        self._under_way: dict[pycurl.Curl, tuple[object, CurlStore, Handle, Exchange[object]]] = {}
+
+    def begin(  # noqa: D102 - see Multiplexer, here and below
+        self, tag: object, store: ObjectStore, operation: str, arguments: tuple[Any, ...], room: Callable[[int], bool]
+    ) -> bool:
+        if not isinstance(store, CurlStore):
+            return False
+        exchange = store.exchange(operation, arguments)
+        if exchange is None:
+            return False
+        idle = self._idle[store, exchange.method]
+        handle = idle.pop() if idle else store.handle(exchange.method)
+        handle.begin(exchange, room if exchange.method == "GET" else None)
+        self._multi.add_handle(handle.curl)
+        self._under_way[handle.curl] = (tag, store, handle, exchange)
+        return True
+
+    def finished(self, wait_seconds: float) -> list[Finished]:  # noqa: D102
+        self._resume_paused()
+        self._multi.perform()
+        results = self._collected()
+        if not results and self._under_way and wait_seconds > 0:
+            paused = any(handle.paused for _, _, handle, _ in self._under_way.values())
+            self._multi.select(min(wait_seconds, _PAUSED_WAIT_SECONDS) if paused else wait_seconds)
+            self._multi.perform()
+            results = self._collected()
+        return results
+
+    def close(self) -> None:  # noqa: D102
+        for curl in list(self._under_way):
+            with suppress(pycurl.error):
+                self._multi.remove_handle(curl)
+        self._under_way.clear()
+        self._multi.close()
+
+    def _resume_paused(self) -> None:
+        for _, _, handle, _ in list(self._under_way.values()):
+            if handle.paused:
+                handle.resume()
+
+    def _collected(self) -> list[Finished]:
+        results = []
+        left = 1
+        while left:
+            left, well, badly = self._multi.info_read()
+            results += [self._concluded(curl, None) for curl in well]
+            results += [self._concluded(curl, pycurl.error(code, said)) for curl, code, said in badly]
+        return results
+
+    def _concluded(self, curl: pycurl.Curl, failure: pycurl.error | None) -> Finished:
+        tag, store, handle, exchange = self._under_way.pop(curl)
+        self._multi.remove_handle(curl)
+        try:
+            return Finished(tag, handle.concluded(exchange, failure), None)
+        except MastosyncError as error:
+            return Finished(tag, None, error)
+        finally:
+            self._idle[store, exchange.method].append(handle)
