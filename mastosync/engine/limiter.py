@@ -53,11 +53,10 @@ class EndpointLimiter:
         self._rate: float | None = None
         self._too_much = 0.0  # requests a second, when the endpoint last throttled
         self._spacing = 1 / ceiling if ceiling else 0.0  # seconds from slot to slot; 0: not limited
-        self._next_slot = 0.0
+        self._next_slot = self._window_start = time.monotonic()  # the window's start is moved on by every pause
         self._paused_until = 0.0
         self._pauses_in_a_row = 0  # without a success between them
         self._throttles = 0
-        self._window_start = time.monotonic()  # moved on by every pause
         self._window_requests = 0
         self._window_throttles = 0
 

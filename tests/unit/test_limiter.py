@@ -138,7 +138,7 @@ def test_pauses_grow_while_the_endpoint_keeps_throttling(clock: Clock) -> None:
 
 def test_a_ceiling_holds_from_the_first_request_on(clock: Clock) -> None:
     taken, _ = Endpoint(clock, takes=10_000, ceiling=50).ask(10)
-    assert 500 <= taken <= 500 + 0.05 * 50 + 1  # what an idle time may be made up for
+    assert taken == pytest.approx(500, abs=5)  # what an idle time may be made up for
 
 
 def test_below_a_ceiling_the_rate_follows_the_endpoint(clock: Clock) -> None:
@@ -172,8 +172,8 @@ def test_an_idle_time_is_made_up_for_by_a_twentieth_of_a_second_at_most(clock: C
 def test_whoever_may_not_go_yet_learns_when_to_ask_again(clock: Clock) -> None:
     limiter = EndpointLimiter(StopSignal(), ceiling=1)
     assert limiter.reserve() == 0.0
-    assert limiter.reserve() == pytest.approx(0.95)
-    clock.now += 0.9
+    assert limiter.reserve() == pytest.approx(1)
+    clock.now += 0.95
     assert limiter.reserve() == pytest.approx(0.05)
     limiter.throttled(5)
     assert limiter.reserve() == pytest.approx(5)
