@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
+from mastosync.engine.bandwidth import Bandwidth
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError, Throttled
@@ -42,6 +43,7 @@ class Gate:
     limiter: EndpointLimiter
     policy: RetryPolicy
     stop: StopSignal
+    bandwidth: Bandwidth | None = None  # of what is written; None: not limited
 
 
 class PatientStore:
@@ -69,12 +71,14 @@ class PatientStore:
         return self._patiently(self._gate.store.read_range, key, info, start, length)
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
+        self._take(data)
         return self._patiently(self._gate.store.write, key, data, md5, options)
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         return self._patiently(self._gate.store.start_multipart, key, options)
 
     def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:  # noqa: D102
+        self._take(data)
         return self._patiently(self._gate.store.write_part, key, upload_id, number, data, md5)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
@@ -88,6 +92,11 @@ class PatientStore:
 
     def close(self) -> None:  # noqa: D102
         self._gate.store.close()
+
+    def _take(self, data: bytes) -> None:
+        """Wait for the bandwidth. Bytes count when they are written, once: so reading keeps to it as well."""
+        if self._gate.bandwidth is not None:
+            self._gate.bandwidth.take(len(data))
 
     def _patiently(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Most requests succeed at once and never meet the policy: that keeps them cheap."""

@@ -14,21 +14,7 @@ from mastosync.engine.retry import PatientStore, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, NetworkFailure, ObjectMissing, ServerFailure, Throttled
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, gate
-
-
-class Clock:
-    """Time that passes when somebody sleeps: for limiter and waits, without waiting."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(StopSignal, "sleep", self._sleep)
-
-    def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += max(seconds, 0.0)
+from tests.unit.engine_kit import IMPATIENT, Clock, gate
 
 
 @pytest.fixture
