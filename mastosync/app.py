@@ -113,9 +113,11 @@ class App:
 
     def _copy(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...]) -> CopyProgress:
         from mastosync.engine.copier import Copier
+        from mastosync.engine.crew import Crew
         from mastosync.engine.memory import MemoryBudget
         from mastosync.engine.transfer import Transfer
         from mastosync.progress import CopyProgress
+        from mastosync.store.curl import CurlMultiplexer
 
         queue = WorkQueue(manifest, types)
         queue.require_plan(*self._identities())
@@ -123,9 +125,10 @@ class App:
             return CopyProgress(total=0)
         with self._gates(options.workers) as (source, destination):
             limiters = {source.limiter, destination.limiter}
+            transfer = Transfer(source, destination, self._transfer_options(), MemoryBudget(_MEMORY_BYTES))
             copier = Copier(
                 queue,
-                Transfer(source, destination, self._transfer_options(), MemoryBudget(_MEMORY_BYTES)),
+                Crew(transfer.steps, options.workers, self.stop, CurlMultiplexer),
                 options,
                 self.stop,
                 self.listener,

@@ -1,7 +1,7 @@
 """Working through what is pending: the loop around `Transfer` that owns the manifest.
 
-One thread, this one, talks to the manifest; a pool of workers moves objects. Between them goes a
-bounded window of claims one way and outcomes the other. Every claim is in the file before a worker
+One thread, this one, talks to the manifest; the crew moves objects. Between them goes a bounded
+window of claims one way and outcomes the other. Every claim is in the file before a worker
 sees it, and every outcome is in the file within a second.
 """
 
@@ -10,12 +10,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from queue import Empty, SimpleQueue
 
+from mastosync.engine.crew import Crew
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
 from mastosync.manifest import WorkQueue
@@ -81,13 +79,12 @@ class Copier:
     """One run of `copy`."""
 
     queue: WorkQueue
-    transfer: Callable[[Claim], Outcome]
+    crew: Crew
     options: CopyOptions
     stop: StopSignal
     listener: ProgressListener
     throttles: Callable[[], int] = lambda: 0
-    _running: dict[Future[Outcome], Claim] = field(init=False, default_factory=dict)
-    _finished: SimpleQueue[Future[Outcome]] = field(init=False, default_factory=SimpleQueue)
+    _in_work: int = field(init=False, default=0)  # claims in the hands of the crew
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
     _outage: _Outage = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
@@ -105,12 +102,11 @@ class Copier:
         work = islice(claimable, self.options.limit)
         self.listener.started(progress)
         self.queue.start_run(self.options.workers)
-        pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="copy")
         try:
-            self._work_through(pool, work, progress)
+            self._work_through(work, progress)
             self._wind_down(progress)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            self.crew.close()
             self.listener.finished(progress)
             _log.info("%s", described(progress))
         self.queue.end_run()
@@ -120,14 +116,14 @@ class Copier:
             raise Interrupted("stopped on request", hint="the same command goes on where this one stopped")
         return progress
 
-    def _work_through(self, pool: ThreadPoolExecutor, work: Iterator[Claim], progress: CopyProgress) -> None:
+    def _work_through(self, work: Iterator[Claim], progress: CopyProgress) -> None:
         window = 2 * self.options.workers
         exhausted = False
         last_commit = time.monotonic()
         while not self.stop.requested and self._fatal is None:
             new: list[Claim] = []
-            if not exhausted and len(self._running) <= window // 2:
-                new = list(islice(work, window - len(self._running)))
+            if not exhausted and self._in_work <= window // 2:
+                new = list(islice(work, window - self._in_work))
                 exhausted = not new
                 if time.monotonic() - last_commit < COMMIT_SECONDS:  # a larger window, fewer commits
                     window = min(2 * window, _WINDOW_AT_MOST + self.options.workers)
@@ -136,35 +132,22 @@ class Copier:
             if new or (due and self._outcomes) or waited >= HEARTBEAT_SECONDS:
                 self._commit(new, progress)
                 last_commit = time.monotonic()
-            for claim in new:
-                self._submit(pool, claim)
-            if exhausted and not self._running:
+            self._in_work += len(new)
+            self.crew.submit(new)
+            if exhausted and not self._in_work:
                 return
             self._collect(_POLL_SECONDS)
 
-    def _submit(self, pool: ThreadPoolExecutor, claim: Claim) -> None:
-        future = pool.submit(self.transfer, claim)
-        self._running[future] = claim
-        future.add_done_callback(self._finished.put)
-
     def _collect(self, wait_seconds: float) -> None:
-        """Take in what has finished; wait for the first of it."""
-        with suppress(Empty):
-            self._take_in(self._finished.get(timeout=wait_seconds))
-            while True:
-                self._take_in(self._finished.get_nowait())
+        """Take in what has ended; wait for the first of it."""
+        for ended in self.crew.ended(wait_seconds):
+            self._in_work -= 1
+            if ended.outcome is not None:
+                self._take_in(ended.outcome)
+            elif not isinstance(ended.error, Interrupted):  # that leaves its claim: the object may have arrived
+                self._fatal = self._fatal or ended.error
 
-    def _take_in(self, future: Future[Outcome]) -> None:
-        claim = self._running.pop(future, None)
-        if claim is None or future.cancelled():
-            return
-        error = future.exception()
-        if isinstance(error, Interrupted):
-            return  # the claim stays: its object may have arrived
-        if error is not None:
-            self._fatal = self._fatal or error
-            return
-        outcome = future.result()
+    def _take_in(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
         try:
             self._outage.note(outcome)
@@ -173,11 +156,11 @@ class Copier:
 
     def _wind_down(self, progress: CopyProgress) -> None:
         """Give back what nobody has begun, wait for what is in flight, and record it."""
-        released = [claim for future, claim in list(self._running.items()) if future.cancel()]
-        self._running = {future: claim for future, claim in self._running.items() if not future.cancelled()}
-        if self._running and self.stop.requested:
-            self.listener.message(f"stopping: {len(self._running)} objects are in flight; once more stops at once")
-        while self._running:
+        released = self.crew.take_back()
+        self._in_work -= len(released)
+        if self._in_work and self.stop.requested:
+            self.listener.message(f"stopping: {self._in_work} objects are in flight; once more stops at once")
+        while self._in_work:
             self._collect(_POLL_SECONDS)
             if self._outcomes:
                 self._commit([], progress)

@@ -8,10 +8,14 @@ one transfer while another could go on.
 from __future__ import annotations
 
 import heapq
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
 
@@ -41,6 +45,30 @@ class _Transfer:
     claim: Claim
     steps: Steps[Outcome]
     step: Step | None = None
+    counts_as_large: bool = False
+    paid: bool = False  # the bandwidth for this step is taken
+
+
+class LargeQuota:
+    """How many large objects move at once while small ones wait: the rest is for those."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._moving = 0
+        self._lock = threading.Lock()
+
+    def enter(self, *, small_ones_wait: bool) -> bool:
+        """Whether one more may move; if so it counts until `leave`."""
+        with self._lock:
+            if small_ones_wait and self._moving >= self._at_once:
+                return False
+            self._moving += 1
+            return True
+
+    def leave(self) -> None:
+        """One of them has come to its end."""
+        with self._lock:
+            self._moving -= 1
 
 
 @dataclass(slots=True)
@@ -50,8 +78,9 @@ class LaneSetting:
     transfer: Callable[[Claim], Steps[Outcome]]
     threads: ThreadPoolExecutor  # for steps that wait on their own
     stop: StopSignal
-    inbox: SimpleQueue[Claim | None]  # None: there will be no more
-    ended: SimpleQueue[list[Ended]]
+    large: LargeQuota
+    inbox: SimpleQueue[Claim | None] = field(default_factory=SimpleQueue)  # None: there will be no more
+    ended: SimpleQueue[list[Ended]] = field(default_factory=SimpleQueue)
 
 
 class Lane:
@@ -62,21 +91,26 @@ class Lane:
         self._width = width
         self._multiplexer = multiplexer
         self._open = True  # more claims may come
-        self._active = 0
+        self._active = 0  # transfers that have begun, but for those that are parked
         self._under_way = 0  # requests at the multiplexer
         self._returned: SimpleQueue[tuple[_Transfer, Future[object]]] = SimpleQueue()  # from the threads
         self._later: list[tuple[float, int, _Transfer]] = []  # heap: those whose endpoint wants them to wait
+        self._parked: deque[_Transfer] = deque()  # large objects that give way to small ones
         self._order = count()
         self._ended: list[Ended] = []
 
     def run(self) -> None:
-        """Work until there is no claim any more. Nothing is raised: errors are told with their claim."""
+        """Work until there is no claim any more. Errors are told with their claim, not raised."""
         try:
-            while self._open or self._active:
+            while self._open or self._active or self._parked:
                 self._take_claims()
-                self._take_returned()
+                self._take_parked()
                 self._send_those_due()
-                self._take_finished()
+                if self._under_way:
+                    self._take_finished()
+                    self._take_returned(0.0)
+                elif self._active:
+                    self._take_returned(self._patience())
                 self._report()
         finally:
             self._report()
@@ -84,10 +118,11 @@ class Lane:
                 self._multiplexer.close()
 
     def _take_claims(self) -> None:
-        """Begin what there is room for; with nothing else to do, wait for it."""
+        """Begin what there is room for. With nothing else to do, wait for it."""
         while self._open and self._active < self._width:
+            nothing_to_do = not (self._active or self._parked or self._ended)
             try:
-                claim = self._setting.inbox.get(block=not self._active)
+                claim = self._setting.inbox.get(block=nothing_to_do)
             except Empty:
                 return
             if claim is None:
@@ -95,42 +130,54 @@ class Lane:
                 self._setting.inbox.put(None)  # for the other lanes
                 return
             self._active += 1
-            transfer = _Transfer(claim, self._setting.transfer(claim))
-            self._go_on(transfer, None)
-            self._report()
+            self._go_on(_Transfer(claim, self._setting.transfer(claim)), None)
 
-    def _take_returned(self) -> None:
-        """Go on with what the threads have done; with nothing else to do, wait for it."""
-        idle = self._active and not self._under_way and not self._later
-        wait = idle and (self._active == self._width or not self._open)
-        try:
-            while True:
-                transfer, future = self._returned.get(timeout=_SIGNAL_SECONDS if wait else 0)
-                wait = False
-                error = future.exception()
-                self._go_on(transfer, None if error else future.result(), error)
-        except Empty:
-            return
+    def _take_parked(self) -> None:
+        while self._parked and self._active < self._width:
+            transfer = self._parked[0]
+            stopped = self._setting.stop.requested
+            if not stopped and not self._may_move_large():
+                return
+            self._parked.popleft()
+            self._active += 1
+            if stopped:
+                self._go_on(transfer, None, Interrupted("stopped while waiting"))
+            else:
+                transfer.counts_as_large = True
+                self._make(transfer)
+
+    def _may_move_large(self) -> bool:
+        return self._setting.large.enter(small_ones_wait=not self._setting.inbox.empty())
 
     def _send_those_due(self) -> None:
-        now = time.monotonic()
-        while self._later and (self._later[0][0] <= now or self._setting.stop.requested):
+        stopped = self._setting.stop.requested
+        while self._later and (stopped or self._later[0][0] <= time.monotonic()):
             _, _, transfer = heapq.heappop(self._later)
-            if self._setting.stop.requested:
+            if stopped:
                 self._go_on(transfer, None, Interrupted("stopped while waiting"))
             else:
                 self._make(transfer)
 
+    def _patience(self) -> float:
+        """Seconds to wait for what is under way, before something else has to be looked at."""
+        others = self._active > self._under_way or self._parked or (self._open and self._active < self._width)
+        patience = _ELSEWHERE_SECONDS if others else _SIGNAL_SECONDS
+        return max(0.0, min(patience, self._later[0][0] - time.monotonic())) if self._later else patience
+
+    def _take_returned(self, wait_seconds: float) -> None:
+        """Go on with what the threads have done."""
+        with suppress(Empty):
+            while True:
+                transfer, future = (
+                    self._returned.get(timeout=wait_seconds) if wait_seconds else self._returned.get_nowait()
+                )
+                wait_seconds = 0.0
+                error = future.exception()
+                self._go_on(transfer, None if error else future.result(), error)
+
     def _take_finished(self) -> None:
-        if self._multiplexer is None or not (self._under_way or self._later):
-            return
-        wait = _SIGNAL_SECONDS
-        if self._active > self._under_way or (self._open and self._active < self._width):
-            wait = _ELSEWHERE_SECONDS
-        if not self._under_way:
-            self._setting.stop.wait(max(0.0, min(wait, self._later[0][0] - time.monotonic())))
-            return
-        for transfer, result, error in self._multiplexer.finished(wait):
+        assert self._multiplexer is not None  # noqa: S101 - nothing is under way without one
+        for transfer, result, error in self._multiplexer.finished(self._patience()):
             self._under_way -= 1
             assert isinstance(transfer, _Transfer)  # noqa: S101 - the tag that `_make` gave
             self._take_result(transfer, result, error)
@@ -141,35 +188,37 @@ class Lane:
         limiter = ask.store.gate.limiter
         if isinstance(error, Throttled):
             limiter.throttled(error.retry_after_seconds)
-        else:
+        elif error is None:
             limiter.succeeded()
         if isinstance(error, ObjectError) and error.transient:
-            failure = error
-            self._set_aside(transfer, lambda: ask.carry_out_after(failure))
+            self._set_aside(transfer, partial(ask.carry_out_after, error))
         else:
             self._go_on(transfer, result, error)
 
     def _go_on(self, transfer: _Transfer, result: object, error: BaseException | None = None) -> None:
         """Take a transfer to its next step, or to its end."""
+        transfer.paid = False
         try:
             transfer.step = transfer.steps.send(result) if error is None else transfer.steps.throw(error)
         except StopIteration as end:
-            self._end(Ended(transfer.claim, end.value))
+            self._end(transfer, Ended(transfer.claim, end.value))
         except BaseException as uncaught:  # noqa: BLE001 - the copier decides what becomes of the run
-            self._end(Ended(transfer.claim, None, uncaught))
+            self._end(transfer, Ended(transfer.claim, None, uncaught))
         else:
             self._make(transfer)
 
     def _make(self, transfer: _Transfer) -> None:
         step = transfer.step
+        assert step is not None  # noqa: S101 - it has begun
+        if isinstance(step, Aside) and step.large and not transfer.counts_as_large:
+            self._active -= 1
+            self._parked.append(transfer)  # to be taken at once, unless too many are moving
+            return
         if isinstance(step, Aside) or self._multiplexer is None:
-            assert step is not None  # noqa: S101
             self._set_aside(transfer, step.carry_out)
             return
-        assert isinstance(step, Ask)  # noqa: S101
         gate = step.store.gate
-        wait = gate.limiter.reserve()
-        if wait > 0:
+        if wait := self._delay(transfer, step):
             heapq.heappush(self._later, (time.monotonic() + wait, next(self._order), transfer))
             return
         memory = step.store.memory
@@ -184,12 +233,24 @@ class Lane:
         else:
             self._set_aside(transfer, step.carry_out)
 
+    def _delay(self, transfer: _Transfer, ask: Ask) -> float:
+        """Seconds after which to try again to send a request; 0.0: now."""
+        gate = ask.store.gate
+        if gate.bandwidth is not None and ask.operation == "write" and not transfer.paid:
+            _, data, *_ = ask.arguments
+            if wait := gate.bandwidth.reserve(len(data)):
+                return wait
+            transfer.paid = True
+        return gate.limiter.reserve()
+
     def _set_aside(self, transfer: _Transfer, work: Callable[[], object]) -> None:
         future = self._setting.threads.submit(work)
         future.add_done_callback(lambda done: self._returned.put((transfer, done)))
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, transfer: _Transfer, ended: Ended) -> None:
         self._active -= 1
+        if transfer.counts_as_large:
+            self._setting.large.leave()
         self._ended.append(ended)
 
     def _report(self) -> None:

@@ -4,6 +4,7 @@ Nothing is limited until the endpoint throttles. Then everybody pauses, for as l
 or for a growing time of our own. After each second of work the rate follows what was seen in it:
 the larger the share of throttled requests, the larger the cut (a half at most); a second without
 any adds a tenth. Once the rate is well above the one that was too much, the limit falls away.
+A ceiling, where one is set, holds all the time, and the rate moves below it.
 
 So a store with a hard limit is found out within seconds, and one that throttles a few requests by
 chance hardly slows the others down.
@@ -27,6 +28,7 @@ _CUT = 2.5  # times the share of throttled requests
 _LARGEST_CUT = 0.5
 _INCREASE = 0.1  # of the rate that was too much
 _FREE_AGAIN = 1.5  # times the rate that was too much: no limit any more
+_CATCH_UP_SECONDS = 0.05  # whoever comes late for a slot may make up for so much; the rest is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +43,51 @@ class LimiterState:
 class EndpointLimiter:
     """Lets requests to one endpoint through, as fast as it has shown it will take them."""
 
-    def __init__(self, stop: StopSignal) -> None:
+    def __init__(self, stop: StopSignal, ceiling: float | None = None) -> None:
+        """With a ceiling, at most so many requests a second, whatever the endpoint would take."""
         self._stop = stop
+        self._ceiling = ceiling
         self._lock = threading.Lock()
+        self._turn = threading.Lock()  # of whoever waits for the next slot
         self._random = random.Random()  # noqa: S311 - jitter, no secret
         self._rate: float | None = None
         self._too_much = 0.0  # requests a second, when the endpoint last throttled
-        self._next_slot = 0.0
+        self._spacing = 1 / ceiling if ceiling else 0.0  # seconds from slot to slot; 0: not limited
+        self._next_slot = self._window_start = time.monotonic()  # the window's start is moved on by every pause
         self._paused_until = 0.0
         self._pauses_in_a_row = 0  # without a success between them
         self._throttles = 0
-        self._window_start = time.monotonic()  # moved on by every pause
         self._window_requests = 0
         self._window_throttles = 0
 
+    def reserve(self) -> float:
+        """Take a slot without waiting, or learn when to ask again.
+
+        Returns: 0.0 when one request may, and should, go out now; else seconds, after which the
+        caller asks again. Nothing is kept for it meanwhile: it may have to wait once more, because a
+        pause has begun or somebody was faster. A slot that was taken cannot be given back, which
+        matters little. From any thread.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now < self._paused_until:
+                return self._paused_until - now
+            if now - self._window_start >= _WINDOW_SECONDS:
+                self._adapt(now)
+            if self._spacing:
+                if self._next_slot > now:
+                    return self._next_slot - now
+                self._next_slot = max(self._next_slot, now - _CATCH_UP_SECONDS) + self._spacing
+            self._window_requests += 1
+            return 0.0
+
     def wait(self) -> None:
         """Return when a request may go out. Raises: Interrupted if asked to stop while waiting."""
-        while True:
-            with self._lock:
-                now = time.monotonic()
-                paused = now < self._paused_until
-                begin = self._paused_until if paused else self._take_slot(now)
-            if begin > now:
-                self._stop.sleep(begin - now)
-            if not paused and time.monotonic() >= self._paused_until:  # no pause has begun meanwhile
-                return
+        if not self.reserve():
+            return
+        with self._turn:  # one waits for the next slot and the others for their turn: nobody wakes up in vain
+            while seconds := self.reserve():
+                self._stop.sleep(seconds)
 
     def throttled(self, retry_after_seconds: float | None) -> None:
         """Take note of an answer that asks to slow down: everybody waits, then goes slower.
@@ -95,17 +117,6 @@ class EndpointLimiter:
         with self._lock:
             return LimiterState(self._rate, max(0.0, self._paused_until - time.monotonic()), self._throttles)
 
-    def _take_slot(self, now: float) -> float:
-        """When the next request may go out, as far as the rate is concerned."""
-        if now - self._window_start >= _WINDOW_SECONDS:
-            self._adapt(now)
-        self._window_requests += 1
-        if self._rate is None:
-            return now
-        begin = max(now, self._next_slot)
-        self._next_slot = begin + 1 / self._rate
-        return begin
-
     def _adapt(self, now: float) -> None:
         """Draw the conclusion from the window that ends now."""
         sent = self._window_requests / (now - self._window_start)
@@ -117,6 +128,8 @@ class EndpointLimiter:
             self._rate += max(_LEAST_RATE, _INCREASE * self._too_much)
             if self._rate > _FREE_AGAIN * self._too_much:
                 self._rate = None
+        limits = [limit for limit in (self._rate, self._ceiling) if limit is not None]
+        self._spacing = 1 / min(limits) if limits else 0.0
         self._window_start, self._window_requests, self._window_throttles = now, 0, 0
 
     def _own_pause(self) -> float:

@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
+from mastosync.engine.bandwidth import Bandwidth
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import Hold
 from mastosync.engine.stop import StopSignal
@@ -43,6 +44,7 @@ class Gate:
     limiter: EndpointLimiter
     policy: RetryPolicy
     stop: StopSignal
+    bandwidth: Bandwidth | None = None  # of what is written; None: not limited
 
 
 class PatientStore:
@@ -73,12 +75,14 @@ class PatientStore:
         return self._patiently(self.gate.store.read_range, key, info, start, length)
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
+        self._take(data)
         return self._patiently(self.gate.store.write, key, data, md5, options)
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         return self._patiently(self.gate.store.start_multipart, key, options)
 
     def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:  # noqa: D102
+        self._take(data)
         return self._patiently(self.gate.store.write_part, key, upload_id, number, data, md5)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
@@ -113,6 +117,11 @@ class PatientStore:
         if self.memory is not None:
             self.memory.ask(len(fetched.data or b""))
         return fetched
+
+    def _take(self, data: bytes) -> None:
+        """Wait for the bandwidth. Bytes count when they are written, once: so reading keeps to it as well."""
+        if self.gate.bandwidth is not None:
+            self.gate.bandwidth.take(len(data))
 
     def _patiently(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Most requests succeed at once and never meet the policy: that keeps them cheap."""

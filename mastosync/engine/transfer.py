@@ -142,7 +142,7 @@ class Transfer:
         upload: str = yield from self._acl.written(
             job.entry,
             self._put_options(info),
-            lambda options: Aside(partial(job.destination.start_multipart, job.key, options)),
+            lambda options: Aside(partial(job.destination.start_multipart, job.key, options), large=True),
         )
         large = LargeObject(job.source, source_key, info, job.destination, job.key, self._options.part_size)
         md5, etag = yield Aside(partial(large.deliver, upload), large=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from mastosync.engine.bandwidth import Bandwidth
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.retry import Gate, RetryPolicy
@@ -25,6 +29,27 @@ IMPATIENT = RetryPolicy(
 )
 
 
+MONDAY = datetime(2026, 11, 23)
+
+
+class Clock:
+    """Time that passes when somebody sleeps: for limits and waits, without waiting."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(StopSignal, "sleep", self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += max(seconds, 0.0)
+
+    def local_time(self) -> datetime:
+        """It begins on a Monday at midnight."""
+        return MONDAY + timedelta(seconds=self.now - 1000)
+
+
 def entry(
     row_id: int = 1,
     name: str = "a.png",
@@ -41,9 +66,14 @@ def claim(of: Entry, *, left_behind: bool = False) -> Claim:
     return Claim(of, attempts=0, left_behind=left_behind)
 
 
-def gate(store: MemoryStore, stop: StopSignal | None = None, policy: RetryPolicy = IMPATIENT) -> Gate:
+def gate(
+    store: MemoryStore,
+    stop: StopSignal | None = None,
+    policy: RetryPolicy = IMPATIENT,
+    bandwidth: Bandwidth | None = None,
+) -> Gate:
     stop = stop or StopSignal()
-    return Gate(store, EndpointLimiter(stop), policy, stop)
+    return Gate(store, EndpointLimiter(stop), policy, stop, bandwidth)
 
 
 def transfer(old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None) -> Transfer:

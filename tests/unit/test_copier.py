@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mastosync.engine.copier import Copier, CopyOptions
+from mastosync.engine.crew import Crew
+from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
@@ -27,8 +30,12 @@ def run(
     workers: int = 4,
     limit: int | None = None,
 ) -> CopyProgress:
-    options = CopyOptions(workers=workers, limit=limit)
-    return Copier(WorkQueue(manifest), work, options, stop or StopSignal(), Silence()).run()
+    def steps(claim: Claim) -> Steps[Outcome]:
+        outcome: Outcome = yield Aside(partial(work, claim))
+        return outcome
+
+    stop, options = stop or StopSignal(), CopyOptions(workers=workers, limit=limit)
+    return Copier(WorkQueue(manifest), Crew(steps, workers, stop), options, stop, Silence()).run()
 
 
 def states(manifest: Manifest) -> Counter[EntryState]:

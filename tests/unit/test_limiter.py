@@ -14,21 +14,7 @@ from mastosync.engine.retry import PatientStore, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, NetworkFailure, ObjectMissing, ServerFailure, Throttled
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, gate
-
-
-class Clock:
-    """Time that passes when somebody sleeps: for limiter and waits, without waiting."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(StopSignal, "sleep", self._sleep)
-
-    def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += max(seconds, 0.0)
+from tests.unit.engine_kit import IMPATIENT, Clock, gate
 
 
 @pytest.fixture
@@ -39,9 +25,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Endpoint:
     """A store by the clock: takes so many requests a second, and throttles what comes above."""
 
-    def __init__(self, clock: Clock, takes: float, throttled_by_chance: float = 0.0) -> None:
+    def __init__(
+        self, clock: Clock, takes: float, throttled_by_chance: float = 0.0, ceiling: float | None = None
+    ) -> None:
         self.clock = clock
-        self.limiter = EndpointLimiter(StopSignal())
+        self.limiter = EndpointLimiter(StopSignal(), ceiling)
         self.takes = takes
         self.chance = throttled_by_chance
         self.random = random.Random(1)
@@ -132,6 +120,61 @@ def test_pauses_grow_while_the_endpoint_keeps_throttling(clock: Clock) -> None:
         clock.now += pauses[-1]
     assert 0.1 <= pauses[0] <= 0.2
     assert 15 <= pauses[-1] <= 30
+
+
+def test_a_ceiling_holds_from_the_first_request_on(clock: Clock) -> None:
+    taken, _ = Endpoint(clock, takes=10_000, ceiling=50).ask(10)
+    assert taken == pytest.approx(500, abs=5)  # what an idle time may be made up for
+
+
+def test_below_a_ceiling_the_rate_follows_the_endpoint(clock: Clock) -> None:
+    endpoint = Endpoint(clock, takes=100, ceiling=300)
+    endpoint.ask(10)
+    taken, throttled = endpoint.ask(60)
+    assert taken >= 0.7 * 60 * 100
+    assert throttled <= 0.1 * taken
+
+
+def test_a_ceiling_still_holds_when_the_endpoint_has_recovered(clock: Clock) -> None:
+    endpoint = Endpoint(clock, takes=0, ceiling=100)
+    endpoint.ask(2)
+    endpoint.takes = 10_000
+    endpoint.ask(60)
+    assert endpoint.limiter.state().rate is None
+    taken, _ = endpoint.ask(10)
+    assert taken == pytest.approx(1000, rel=0.01)
+
+
+def test_an_idle_time_is_made_up_for_by_a_twentieth_of_a_second_at_most(clock: Clock) -> None:
+    limiter = EndpointLimiter(StopSignal(), ceiling=100)
+    limiter.wait()
+    clock.now += 3600
+    at_once = 0
+    while not limiter.reserve():
+        at_once += 1
+    assert 5 <= at_once <= 6
+
+
+def test_whoever_may_not_go_yet_learns_when_to_ask_again(clock: Clock) -> None:
+    limiter = EndpointLimiter(StopSignal(), ceiling=1)
+    assert limiter.reserve() == 0.0
+    assert limiter.reserve() == pytest.approx(1)
+    clock.now += 0.95
+    assert limiter.reserve() == pytest.approx(0.05)
+    limiter.throttled(5)
+    assert limiter.reserve() == pytest.approx(5)
+    clock.now += 5.001
+    assert limiter.reserve() == 0.0
+
+
+def test_many_threads_keep_to_the_ceiling_and_use_it() -> None:
+    limiter = EndpointLimiter(StopSignal(), ceiling=400)
+    begin = time.monotonic()
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda _: limiter.wait(), range(400)))
+    seconds = time.monotonic() - begin
+    assert seconds >= (400 - 1) / 400 - 0.05  # what the first may catch up on
+    assert seconds < 3
 
 
 def test_one_throttled_thread_makes_the_others_wait() -> None:
