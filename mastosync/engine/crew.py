@@ -69,10 +69,11 @@ class Crew:
         return claims
 
     def close(self) -> None:
-        """Let the lanes go when they have finished what they began. Does not wait for them."""
+        """Let the lanes go, and break off what is still under way. Threads that wait are not waited for."""
+        self._setting.abandoned = True
         self._setting.inbox.put(None)
-        self._pool.shutdown(wait=False)
-        self._threads.shutdown(wait=False)
+        self._pool.shutdown()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _shares(total: int, into: int) -> list[int]:

@@ -81,6 +81,7 @@ class LaneSetting:
     large: LargeQuota
     inbox: SimpleQueue[Claim | None] = field(default_factory=SimpleQueue)  # None: there will be no more
     ended: SimpleQueue[list[Ended]] = field(default_factory=SimpleQueue)
+    abandoned: bool = False  # nobody waits for what is under way any more
 
 
 class Lane:
@@ -102,7 +103,7 @@ class Lane:
     def run(self) -> None:
         """Work until there is no claim any more. Errors are told with their claim, not raised."""
         try:
-            while self._open or self._active or self._parked:
+            while (self._open or self._active or self._parked) and not self._setting.abandoned:
                 self._take_claims()
                 self._take_parked()
                 self._send_those_due()

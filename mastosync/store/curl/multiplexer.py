@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pycurl
@@ -55,9 +54,12 @@ class CurlMultiplexer:
         return results
 
     def close(self) -> None:  # noqa: D102
-        for curl in list(self._under_way):
-            with suppress(pycurl.error):
-                self._multi.remove_handle(curl)
+        for curl in self._under_way:
+            self._multi.remove_handle(curl)
+        idle = [handle for handles in self._idle.values() for handle in handles]
+        for handle in [*idle, *(handle for _, _, handle, _ in self._under_way.values())]:
+            handle.close()
+        self._idle.clear()
         self._under_way.clear()
         self._multi.close()
 

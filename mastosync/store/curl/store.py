@@ -50,7 +50,7 @@ class CurlStore:
         self._signs_as_asked = config.access_key is None or _UNRESERVED.fullmatch(config.access_key) is not None
         self._opened: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._opening = threading.Lock()
-        self._handles = _Handles(self.handle)
+        self._handles = _Handles(self._open)
         self._exchanges: dict[str, Callable[..., Exchange[object]]] = {"read": self._reading, "write": self._writing}
         self.check, self.head, self.read_range = boto.check, boto.head, boto.read_range
         self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
@@ -76,11 +76,8 @@ class CurlStore:
         return self._exchanges[operation](*arguments) if self._is_for_libcurl(key) else None
 
     def handle(self, method: str) -> Handle:
-        """A new handle for exchanges of this method, closed with the store. Raises: StoreUnusable."""
-        handle = Handle(self._route, self._config, method)
-        with self._opening:
-            self._opened.add(handle)
-        return handle
+        """A new handle for exchanges of this method. Raises: StoreUnusable."""
+        return Handle(self._route, self._config, method)
 
     def _reading(self, key: str, max_bytes: int) -> Exchange[FetchedObject]:
         request = Request("read", key)
@@ -123,6 +120,13 @@ class CurlStore:
     def _is_for_libcurl(self, key: str) -> bool:
         """Whether libcurl asks for this very key: it folds segments of dots, and has no option against it."""
         return self._signs_as_asked and bool(key) and not _DOTS.intersection(key.split("/"))
+
+    def _open(self, method: str) -> Handle:
+        """A thread's own handle, closed with the store."""
+        handle = self.handle(method)
+        with self._opening:
+            self._opened.add(handle)
+        return handle
 
     def _credentials(self, request: Request) -> Credentials:
         """What to sign the next request with; asked for each time, as temporary ones are renewed."""
