@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 from mastosync.engine.steps import Aside, Ask, Step, Steps
 from mastosync.engine.stop import StopSignal
@@ -29,8 +30,7 @@ _ELSEWHERE_SECONDS = 0.005  # how long what comes from another thread may lie he
 _SIGNAL_SECONDS = 0.1  # how long a wish to stop may
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """What became of a claim: an outcome, or the error that ended it."""
 
     claim: Claim

@@ -36,6 +36,11 @@ class MemoryBudget:
                 hold.held_bytes = size_bytes
                 self._hand_out()
                 return True
+            if not self._line and size_bytes - hold.held_bytes <= self._free:
+                self._free -= size_bytes - hold.held_bytes
+                hold.held_bytes = size_bytes
+                self.peak_bytes = max(self.peak_bytes, self.total_bytes - self._free)
+                return True
             if not hold.wanted_bytes:
                 self._line.append(hold)
             hold.wanted_bytes = size_bytes
@@ -45,10 +50,10 @@ class MemoryBudget:
     def _hand_out(self) -> None:
         while self._line and self._line[0].wanted_bytes - self._line[0].held_bytes <= self._free:
             first = self._line.popleft()
+            self._changed.notify_all()
             self._free -= first.wanted_bytes - first.held_bytes
             first.held_bytes, first.wanted_bytes = first.wanted_bytes, 0
         self.peak_bytes = max(self.peak_bytes, self.total_bytes - self._free)
-        self._changed.notify_all()
 
     def _leave_line(self, hold: Hold) -> None:
         if hold.wanted_bytes:

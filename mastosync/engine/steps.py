@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from mastosync.engine.retry import PatientStore
 from mastosync.errors import ObjectError
@@ -16,8 +16,7 @@ from mastosync.errors import ObjectError
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One small request of one store, of which many can be under way in one thread."""
 
     store: PatientStore

@@ -30,8 +30,7 @@ from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
 
 
-@dataclass(frozen=True, slots=True)
-class FetchedObject:
+class FetchedObject(NamedTuple):
     """Answer of `read`: the description, and the bytes unless they are more than asked for."""
 
     info: ObjectInfo

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
@@ -28,8 +27,7 @@ class Credentials(NamedTuple):
         return "Credentials(***)"
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange(Generic[T_co]):
+class Exchange(NamedTuple, Generic[T_co]):
     """One request, and what becomes of its answer."""
 
     method: str  # GET or PUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import select
 import ssl
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LONGEST_ERROR_PAGE = 256 * 1024  # bytes of an answer that are read whatever the caller wants
+_LENGTH = re.compile(rb"^content-length:\s*([0-9]{1,18})\s*$", re.IGNORECASE | re.MULTILINE)
 _USER_AGENT = f"mastosync/{__version__} libcurl/{pycurl.version_info()[1]}"
 _BUFFER_BYTES = 512 * 1024
 _GO_ON, _ABORT = int(pycurl.PREREQFUNC_OK), int(pycurl.PREREQFUNC_ABORT)
@@ -184,8 +186,8 @@ class _Received:
 
 def _announced(lines: list[bytes]) -> int:
     """The length of a body, as its headers have it."""
-    told = _headers_of(lines).get("content-length", "")
-    return int(told) if told.isascii() and told.isdigit() else 0
+    told = _LENGTH.findall(b"".join(lines))
+    return int(told[-1]) if told else 0
 
 
 def _lines_of(headers: Mapping[str, str | None], token: str | None) -> list[bytes]:
@@ -204,14 +206,14 @@ def _lines_of(headers: Mapping[str, str | None], token: str | None) -> list[byte
 def _headers_of(lines: list[bytes]) -> dict[str, str]:
     """The headers of the last answer: one of a proxy, or a `100 Continue`, may come before it."""
     headers: dict[str, str] = {}
-    for line in lines:
-        if line.startswith(b"HTTP/"):
+    for line in b"".join(lines).decode("latin-1").split("\r\n"):
+        if line.startswith("HTTP/"):
             headers = {}
             continue
-        spelled, colon, told = line.decode("latin-1").partition(":")
+        name, colon, value = line.partition(":")
         if colon:
-            name, value = spelled.strip().lower(), told.strip()
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+            name = name.strip().lower()
+            headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
     return headers
 
 

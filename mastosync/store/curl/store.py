@@ -21,7 +21,7 @@ from mastosync.store.s3 import S3Store
 from mastosync.store.s3.checks import base64_of, checked_object, confirmed_etag
 from mastosync.store.s3.client import credentials_of
 from mastosync.store.s3.errors import Request, Unintelligible, refusal
-from mastosync.store.s3.headers import answer_of, http_headers_of, info_of
+from mastosync.store.s3.headers import http_headers_of, info_of
 from mastosync.store.s3.route import route_to
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class CurlStore:
         self._config = config
         # libcurl encodes other characters of an access key, which then is another key to the store
         self._signs_as_asked = config.access_key is None or _UNRESERVED.fullmatch(config.access_key) is not None
+        self._configured = _configured(config)
         self._opened: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._opening = threading.Lock()
         self._handles = _Handles(self._open)
@@ -85,7 +86,7 @@ class CurlStore:
         def conclude(answered: Answered | OSError) -> FetchedObject:
             with self._translated(request):
                 answered = _successful(answered)
-                info = info_of(answer_of(answered.headers))
+                info = info_of(answered.headers)
                 if info.size > max_bytes:
                     return FetchedObject(info, data=None, md5=None)
                 if len(answered.body) != info.size:
@@ -105,7 +106,7 @@ class CurlStore:
 
         def conclude(answered: Answered | OSError) -> str:
             with self._translated(request):
-                return confirmed_etag(key, self.name, answer_of(_successful(answered).headers), md5)
+                return confirmed_etag(key, self.name, _successful(answered).headers, md5)
 
         # libcurl takes every body for a form, and announces it where it is long
         sent = {"content-type": None, "expect": None, **headers}
@@ -129,7 +130,9 @@ class CurlStore:
         return handle
 
     def _credentials(self, request: Request) -> Credentials:
-        """What to sign the next request with; asked for each time, as temporary ones are renewed."""
+        """What to sign the next request with; those that were not configured may be renewed any time."""
+        if self._configured is not None:
+            return self._configured
         with self._translated(request):
             found = credentials_of(self._boto.client)
         return Credentials((found.access_key or "").encode(), (found.secret_key or "").encode(), found.token)
@@ -143,6 +146,13 @@ class _Handles(threading.local):
 
     def __init__(self, opened: Callable[[str], Handle]) -> None:  # runs in each thread
         self.reading, self.writing = opened("GET"), opened("PUT")
+
+
+def _configured(config: S3Config) -> Credentials | None:
+    if config.access_key is None or config.secret_key is None:
+        return None
+    token = config.session_token.reveal() if config.session_token else None
+    return Credentials(config.access_key.encode(), config.secret_key.reveal().encode(), token)
 
 
 def _successful(answered: Answered | OSError) -> Answered:

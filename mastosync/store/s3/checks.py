@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 from mastosync.errors import CorruptObject
 from mastosync.model import ObjectInfo
@@ -24,10 +23,10 @@ def checked_object(key: str, store_name: str, info: ObjectInfo, data: bytes) -> 
     return FetchedObject(info, data, md5)
 
 
-def confirmed_etag(key: str, store_name: str, answer: Mapping[str, Any], md5: bytes) -> str:
+def confirmed_etag(key: str, store_name: str, headers: Mapping[str, str], md5: bytes) -> str:
     """The ETag of a write, compared with what was sent where it is an MD5. Raises: CorruptObject."""
-    etag = etag_of(answer)
-    if etag_is_md5(answer) and etag.lower() != md5.hex():
+    etag = etag_of(headers)
+    if etag_is_md5(headers) and etag.lower() != md5.hex():
         raise CorruptObject(
             f"cannot write {key!r} at {store_name}: sent bytes with the MD5 {md5.hex()}, the store took in {etag}",
             hint="bytes change on the way: check network and memory if it stays",

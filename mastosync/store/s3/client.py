@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import boto3
 import botocore.exceptions as boto_errors
+import botocore.loaders
+import botocore.session
 from botocore.config import Config as BotoConfig
 
 from mastosync import __version__
@@ -42,7 +45,7 @@ def make_client(config: S3Config, connections: int) -> S3Client:
         user_agent_extra=f"mastosync/{__version__}",
     )
     try:
-        client = boto3.session.Session().client(
+        client = boto3.session.Session(botocore_session=_new_session()).client(
             "s3",
             endpoint_url=config.endpoint_url,
             region_name=config.region,
@@ -60,6 +63,18 @@ def make_client(config: S3Config, connections: int) -> S3Client:
     client.meta.events.register_last("before-call.s3", _expect_nothing)
     client.meta.events.register_first("response-received.s3", _end_with_errors)
     return client
+
+
+def _new_session() -> botocore.session.Session:
+    """A session that reads what botocore has on disk but once: every store needs the same, and it takes a while."""
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _data_loader(session.get_config_variable("data_path")))
+    return session
+
+
+@cache
+def _data_loader(data_path: str | None) -> botocore.loaders.Loader:
+    return botocore.loaders.create_loader(data_path)
 
 
 def secrets_of(config: S3Config) -> tuple[str, ...]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, NamedTuple
 
 import botocore.exceptions as boto_errors
 import urllib3.exceptions
@@ -48,12 +48,14 @@ _LASTING_TLS_FAILURES = (
 )
 
 
+FOREIGN_ERRORS = (boto_errors.ClientError, boto_errors.BotoCoreError, *_CREDENTIALS, *_NETWORK, *_UNINTELLIGIBLE)
+
+
 class Unintelligible(ValueError):
     """An answer that no S3 store gives."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What a failure is told about."""
 
     verb: str
@@ -81,15 +83,15 @@ class Translator:
         self._store_name = store_name
         self._secrets = secrets
 
-    @contextmanager
-    def __call__(self, request: Request) -> Iterator[None]:
+    def __call__(self, request: Request) -> AbstractContextManager[None]:
         """Translate what is raised inside. Errors of the contract pass through."""
-        try:
-            yield
-        except boto_errors.ClientError as error:
-            raise error_of(self._answer(error, request), self._where(request)) from error
-        except (boto_errors.BotoCoreError, *_CREDENTIALS, *_NETWORK, *_UNINTELLIGIBLE) as error:
-            raise self._without_answer(error, request) from error
+        return _Translated(self, request)
+
+    def translation(self, error: Exception, request: Request) -> MastosyncError:
+        """The error of the contract that one of `FOREIGN_ERRORS` stands for."""
+        if isinstance(error, boto_errors.ClientError):
+            return error_of(self._answer(error, request), self._where(request))
+        return self._without_answer(error, request)
 
     def _without_answer(self, error: Exception, request: Request) -> MastosyncError:
         where, said = self._where(request), self._scrubbed(str(error))
@@ -140,6 +142,22 @@ class Translator:
             text = text.replace(secret, "***")
         line = " ".join(text.split())
         return line if len(line) <= _LONGEST_WORDS else f"{line[:_LONGEST_WORDS]}…"
+
+
+class _Translated(AbstractContextManager[None]):
+    """There are two for each object, so no generator makes them."""
+
+    __slots__ = ("_request", "_translator")
+
+    def __init__(self, translator: Translator, request: Request) -> None:
+        self._translator = translator
+        self._request = request
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, FOREIGN_ERRORS):  # kept in no variable, its frames would keep connections open
+            raise self._translator.translation(error, self._request) from error
 
 
 def _will_last(tls_failure: str) -> bool:

@@ -1,4 +1,4 @@
-"""The headers that travel with an object: from boto3's answers, into its arguments, and both as HTTP has them."""
+"""The headers that travel with an object: from answers, into boto3's arguments, and into HTTP."""
 
 from __future__ import annotations
 
@@ -11,86 +11,88 @@ from typing import TYPE_CHECKING, Any, cast
 from mastosync.model import ObjectHeaders, ObjectInfo, looks_like_md5
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef
-
     from mastosync.store.base import PutOptions
 
 _FOREIGN_ENCRYPTION = frozenset({"aws:kms", "aws:kms:dsse"})  # under these an ETag is no MD5
-_HTTP_NAMES = {
-    "ContentLength": "content-length",
-    "ETag": "etag",
-    "ContentType": "content-type",
-    "CacheControl": "cache-control",
-    "ContentDisposition": "content-disposition",
-    "ContentLanguage": "content-language",
-    "ContentEncoding": "content-encoding",
-    "ACL": "x-amz-acl",
-    "StorageClass": "x-amz-storage-class",
-    "ServerSideEncryption": "x-amz-server-side-encryption",
-    "SSECustomerAlgorithm": "x-amz-server-side-encryption-customer-algorithm",
-}
+_CUSTOMER_KEY = "x-amz-server-side-encryption-customer-algorithm"
 _METADATA = "x-amz-meta-"
+_ARGUMENTS = {
+    "content-type": "ContentType",
+    "cache-control": "CacheControl",
+    "content-disposition": "ContentDisposition",
+    "content-language": "ContentLanguage",
+    "content-encoding": "ContentEncoding",
+    "x-amz-acl": "ACL",
+    "x-amz-storage-class": "StorageClass",
+}
 
 
-def info_of(answer: GetObjectOutputTypeDef | HeadObjectOutputTypeDef) -> ObjectInfo:
-    """What an answer says of an object. Raises: KeyError if it is not from an S3 store."""
-    encodings = [encoding.strip() for encoding in answer.get("ContentEncoding", "").split(",")]
-    headers = ObjectHeaders(
-        content_type=_text(answer.get("ContentType")),
-        cache_control=_text(answer.get("CacheControl")),
-        content_disposition=_text(answer.get("ContentDisposition")),
-        content_language=_text(answer.get("ContentLanguage")),
-        # how an old client sent it, which some stores took for a property of the object
-        content_encoding=",".join(encoding for encoding in encodings if encoding not in ("", "aws-chunked")) or None,
-        metadata={name.lower(): decode_metadata(value) for name, value in answer.get("Metadata", {}).items()},
+def headers_of(answer: Mapping[str, Any]) -> Mapping[str, str]:
+    """The headers of an answer that boto3 gave, names in lower case. Raises: KeyError if it is no answer."""
+    return cast("Mapping[str, str]", answer["ResponseMetadata"]["HTTPHeaders"])
+
+
+def info_of(headers: Mapping[str, str]) -> ObjectInfo:
+    """What an answer says of an object. Raises: KeyError, ValueError if it is not from an S3 store."""
+    told = ObjectHeaders(
+        content_type=_text(headers.get("content-type")),
+        cache_control=_text(headers.get("cache-control")),
+        content_disposition=_text(headers.get("content-disposition")),
+        content_language=_text(headers.get("content-language")),
+        content_encoding=_encoding(headers.get("content-encoding")),
+        metadata={
+            name.removeprefix(_METADATA): decode_metadata(value)
+            for name, value in headers.items()
+            if name.startswith(_METADATA)
+        },
     )
-    return ObjectInfo(answer["ContentLength"], etag_of(answer), headers, etag_is_md5=etag_is_md5(answer))
+    return ObjectInfo(int(headers["content-length"]), etag_of(headers), told, etag_is_md5=etag_is_md5(headers))
 
 
-def etag_of(answer: Mapping[str, Any]) -> str:
+def etag_of(headers: Mapping[str, str]) -> str:
     """The ETag, without quotes. Raises: KeyError if there is none."""
-    return str(answer["ETag"]).removeprefix("W/").strip('"')
+    return unquoted(headers["etag"])
 
 
-def etag_is_md5(answer: Mapping[str, Any]) -> bool:
+def unquoted(etag: str) -> str:
+    """An ETag without its quotes."""
+    return etag.removeprefix("W/").strip('"')
+
+
+def etag_is_md5(headers: Mapping[str, str]) -> bool:
     """Whether the ETag is the MD5 of the object."""
-    foreign = answer.get("ServerSideEncryption") in _FOREIGN_ENCRYPTION or "SSECustomerAlgorithm" in answer
-    return looks_like_md5(etag_of(answer)) and not foreign
-
-
-def arguments_of(options: PutOptions) -> dict[str, Any]:
-    """What boto3 takes for a new object."""
-    headers = options.headers
-    arguments = {
-        "ContentType": headers.content_type,
-        "CacheControl": headers.cache_control,
-        "ContentDisposition": headers.content_disposition,
-        "ContentLanguage": headers.content_language,
-        "ContentEncoding": headers.content_encoding,
-        "ACL": options.acl,
-        "StorageClass": options.storage_class,
-        "Metadata": {name: encode_metadata(value) for name, value in headers.metadata.items()},
-    }
-    return {name: value for name, value in arguments.items() if value}
+    foreign = headers.get("x-amz-server-side-encryption") in _FOREIGN_ENCRYPTION or _CUSTOMER_KEY in headers
+    return looks_like_md5(etag_of(headers)) and not foreign
 
 
 def http_headers_of(options: PutOptions) -> dict[str, str]:
-    """The same, as HTTP has it."""
-    arguments = arguments_of(options)
-    metadata: dict[str, str] = arguments.pop("Metadata", {})
-    plain = {_HTTP_NAMES[name]: value for name, value in arguments.items()}
-    return plain | {f"{_METADATA}{name}": value for name, value in metadata.items()}
-
-
-def answer_of(headers: Mapping[str, str]) -> GetObjectOutputTypeDef:
-    """What boto3 would make of these headers (names in lower case). Raises: ValueError if they are no S3 store's."""
-    answer: dict[str, Any] = {name: headers[spelled] for name, spelled in _HTTP_NAMES.items() if spelled in headers}
-    if "ContentLength" in answer:
-        answer["ContentLength"] = int(answer["ContentLength"])
-    answer["Metadata"] = {
-        name.removeprefix(_METADATA): value for name, value in headers.items() if name.startswith(_METADATA)
+    """What a request for a new object carries."""
+    headers = options.headers
+    carried = {
+        "content-type": headers.content_type,
+        "cache-control": headers.cache_control,
+        "content-disposition": headers.content_disposition,
+        "content-language": headers.content_language,
+        "content-encoding": headers.content_encoding,
+        "x-amz-acl": options.acl,
+        "x-amz-storage-class": options.storage_class,
     }
-    return cast("GetObjectOutputTypeDef", answer)
+    metadata = {f"{_METADATA}{name}": encode_metadata(value) for name, value in headers.metadata.items()}
+    return {name: value for name, value in carried.items() if value} | metadata
+
+
+def arguments_of(options: PutOptions) -> dict[str, Any]:
+    """The same, as boto3 takes it."""
+    headers = http_headers_of(options)
+    arguments: dict[str, Any] = {name: headers[header] for header, name in _ARGUMENTS.items() if header in headers}
+    metadata = {name.removeprefix(_METADATA): text for name, text in headers.items() if name.startswith(_METADATA)}
+    return {**arguments, "Metadata": metadata} if metadata else arguments
+
+
+def _encoding(value: str | None) -> str | None:
+    """Without how an old client sent it, which some stores took for a property of the object."""
+    encodings = [encoding.strip() for encoding in (value or "").split(",")]
+    return ",".join(encoding for encoding in encodings if encoding not in ("", "aws-chunked")) or None
 
 
 def encode_metadata(value: str) -> str:
@@ -111,7 +113,9 @@ def decode_metadata(value: str) -> str:
 
 def _text(value: str | None) -> str | None:
     """A header's value: servers send UTF-8, which Python's HTTP client reads as Latin-1."""
+    if value is None or value.isascii():
+        return value
     try:
-        return value and value.encode("latin-1").decode("utf-8")
+        return value.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return value

@@ -15,7 +15,7 @@ from mastosync.store.base import FetchedObject, Part, PutOptions
 from mastosync.store.s3.checks import base64_of, checked_object, confirmed_etag
 from mastosync.store.s3.client import make_client, secrets_of
 from mastosync.store.s3.errors import Request, Translator, Unintelligible
-from mastosync.store.s3.headers import arguments_of, etag_of, info_of
+from mastosync.store.s3.headers import arguments_of, etag_of, headers_of, info_of, unquoted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
@@ -51,13 +51,13 @@ class S3Store:
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
         with self.translated(Request("describe", key)):
-            return info_of(self.client.head_object(Bucket=self._bucket, Key=key))
+            return info_of(headers_of(self.client.head_object(Bucket=self._bucket, Key=key)))
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
         with self.translated(Request("read", key)):
             answer = self.client.get_object(Bucket=self._bucket, Key=key)
             try:
-                info = info_of(answer)
+                info = info_of(headers_of(answer))
                 if info.size > max_bytes:
                     return FetchedObject(info, data=None, md5=None)
                 data = answer["Body"].read()
@@ -80,7 +80,7 @@ class S3Store:
             answer = self.client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentMD5=base64_of(md5), **arguments_of(options)
             )
-            return confirmed_etag(key, self.name, answer, md5)
+            return confirmed_etag(key, self.name, headers_of(answer), md5)
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         with self.translated(
@@ -99,7 +99,7 @@ class S3Store:
                 Body=data,
                 ContentMD5=base64_of(md5),
             )
-            confirmed_etag(key, self.name, answer, md5)
+            confirmed_etag(key, self.name, headers_of(answer), md5)
             return Part(number, answer["ETag"], md5)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
@@ -110,7 +110,7 @@ class S3Store:
                 UploadId=upload_id,
                 MultipartUpload={"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]},
             )
-            return etag_of(answer)
+            return unquoted(answer["ETag"])
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
         try:
@@ -138,7 +138,7 @@ class S3Store:
         self, key: str, info: ObjectInfo, answer: GetObjectOutputTypeDef, start: int, length: int
     ) -> None:
         """Find out a store that passes over If-Match or Range, before its bytes are taken in."""
-        if etag_of(answer) != info.etag:
+        if etag_of(headers_of(answer)) != info.etag:
             raise ObjectChanged(
                 f"cannot read {key!r} at {self.name}: it was replaced while it was read", hint="it is read again"
             )
