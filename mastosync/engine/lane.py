@@ -81,6 +81,7 @@ class LaneSetting:
     large: LargeQuota
     inbox: SimpleQueue[Claim | None] = field(default_factory=SimpleQueue)  # None: there will be no more
     ended: SimpleQueue[list[Ended]] = field(default_factory=SimpleQueue)
+    parked: deque[_Transfer] = field(default_factory=deque)  # large objects that give way to small ones
     abandoned: bool = False  # nobody waits for what is under way any more
 
 
@@ -96,14 +97,13 @@ class Lane:
         self._under_way = 0  # requests at the multiplexer
         self._returned: SimpleQueue[tuple[_Transfer, Future[object]]] = SimpleQueue()  # from the threads
         self._later: list[tuple[float, int, _Transfer]] = []  # heap: those whose endpoint wants them to wait
-        self._parked: deque[_Transfer] = deque()  # large objects that give way to small ones
         self._order = count()
         self._ended: list[Ended] = []
 
     def run(self) -> None:
         """Work until there is no claim any more. Errors are told with their claim, not raised."""
         try:
-            while (self._open or self._active or self._parked) and not self._setting.abandoned:
+            while (self._open or self._active or self._setting.parked) and not self._setting.abandoned:
                 self._take_claims()
                 self._take_parked()
                 self._send_those_due()
@@ -121,9 +121,9 @@ class Lane:
     def _take_claims(self) -> None:
         """Begin what there is room for. With nothing else to do, wait for it."""
         while self._open and self._active < self._width:
-            nothing_to_do = not (self._active or self._parked or self._ended)
+            nothing_to_do = not (self._active or self._setting.parked or self._ended)
             try:
-                claim = self._setting.inbox.get(block=nothing_to_do)
+                claim = self._setting.inbox.get(nothing_to_do, _SIGNAL_SECONDS)
             except Empty:
                 return
             if claim is None:
@@ -134,12 +134,16 @@ class Lane:
             self._go_on(_Transfer(claim, self._setting.transfer(claim)), None)
 
     def _take_parked(self) -> None:
-        while self._parked and self._active < self._width:
-            transfer = self._parked[0]
+        while self._setting.parked and self._active < self._width:
             stopped = self._setting.stop.requested
             if not stopped and not self._may_move_large():
                 return
-            self._parked.popleft()
+            try:
+                transfer = self._setting.parked.popleft()
+            except IndexError:  # another lane was faster
+                if not stopped:
+                    self._setting.large.leave()
+                return
             self._active += 1
             if stopped:
                 self._go_on(transfer, None, Interrupted("stopped while waiting"))
@@ -161,7 +165,7 @@ class Lane:
 
     def _patience(self) -> float:
         """Seconds to wait for what is under way, before something else has to be looked at."""
-        others = self._active > self._under_way or self._parked or (self._open and self._active < self._width)
+        others = self._active > self._under_way or self._setting.parked or (self._open and self._active < self._width)
         patience = _ELSEWHERE_SECONDS if others else _SIGNAL_SECONDS
         return max(0.0, min(patience, self._later[0][0] - time.monotonic())) if self._later else patience
 
@@ -213,7 +217,7 @@ class Lane:
         assert step is not None  # noqa: S101 - it has begun
         if isinstance(step, Aside) and step.large and not transfer.counts_as_large:
             self._active -= 1
-            self._parked.append(transfer)  # to be taken at once, unless too many are moving
+            self._setting.parked.append(transfer)  # to be taken at once, unless too many are moving
             return
         if isinstance(step, Aside) or self._multiplexer is None:
             self._set_aside(transfer, step.carry_out)

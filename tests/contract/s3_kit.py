@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import ObjectStore, Part, PutOptions
-from mastosync.store.curl import CurlStore
+from mastosync.store.base import FetchedObject, ObjectStore, Part, PutOptions
+from mastosync.store.curl import CurlMultiplexer, CurlStore
 from mastosync.store.s3 import S3Store
 from scripts.lab.addresses import S3Address
 from tests.contract.raw_server import RawServer
@@ -20,9 +21,42 @@ from tests.contract.raw_server import RawServer
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+
+class MultiplexedStore(CurlStore):
+    """`CurlStore` with its small requests made by a multiplexer, one of each thread that asks."""
+
+    def __init__(self, config: S3Config, *, role: str, connections: int) -> None:
+        super().__init__(config, role=role, connections=connections)
+        self._multiplexers: dict[int, CurlMultiplexer] = {}
+
+    def read(self, key: str, max_bytes: int) -> FetchedObject:
+        return cast("FetchedObject", self._multiplexed("read", (key, max_bytes)))
+
+    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
+        return str(self._multiplexed("write", (key, data, md5, options)))
+
+    def close(self) -> None:
+        for multiplexer in self._multiplexers.values():
+            multiplexer.close()
+        self._multiplexers.clear()
+        super().close()
+
+    def _multiplexed(self, operation: str, arguments: tuple[Any, ...]) -> object:
+        multiplexer = self._multiplexers.setdefault(threading.get_ident(), CurlMultiplexer(1))
+        if not multiplexer.begin(operation, self, operation, arguments, lambda size_bytes: True):
+            return getattr(super(), operation)(*arguments)
+        while not (finished := multiplexer.finished(0.1)):
+            continue
+        ((tag, result, error),) = finished
+        assert tag == operation
+        if error is not None:
+            raise error
+        return result
+
+
 StoreClass = type[S3Store] | type[CurlStore]
-STORES: tuple[StoreClass, ...] = (S3Store, CurlStore)
-"""Every client of S3."""
+STORES: tuple[StoreClass, ...] = (S3Store, CurlStore, MultiplexedStore)
+"""Every client of S3, and every way it has."""
 
 ACCESS_KEY = "AKIAHIDDENHIDDENHIDD"
 SECRET_KEY = "wJalrHIDDEN/HIDDEN+HIDDEN"

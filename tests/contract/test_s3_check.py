@@ -30,6 +30,7 @@ from tests.contract.s3_kit import (
     MADE_UP,
     SECRET_KEY,
     SESSION_TOKEN,
+    MultiplexedStore,
     Prepared,
     StoreClass,
     Wire,
@@ -66,7 +67,7 @@ def good(buckets: BucketPair) -> S3Config:
 
 Way = tuple[StoreClass, str]
 BY_BOTO3: Way = (S3Store, "check")
-WAYS: tuple[Way, ...] = (BY_BOTO3, (CurlStore, "read"), (CurlStore, "write"))
+WAYS: tuple[Way, ...] = (BY_BOTO3, (CurlStore, "read"), (CurlStore, "write"), (MultiplexedStore, "read"))
 """A client of S3 and a method of its own."""
 
 

@@ -1,0 +1,275 @@
+"""The workers of a run: how many transfers are under way, and that none keeps another waiting."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from mastosync.engine.bandwidth import Bandwidth
+from mastosync.engine.crew import Crew
+from mastosync.engine.lane import Ended
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.memory import MemoryBudget
+from mastosync.engine.retry import Gate
+from mastosync.engine.steps import Aside, Steps
+from mastosync.engine.stop import StopSignal
+from mastosync.engine.transfer import Transfer, TransferOptions
+from mastosync.errors import Interrupted, MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
+from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
+from mastosync.store.base import Finished, Multiplexer, ObjectStore
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
+
+PATIENCE_SECONDS = 20.0
+IN_PARTS = TransferOptions(multipart_threshold=10, part_size=4)
+
+
+class MemoryMultiplexer:
+    """Makes requests of stores in memory, a few at a time: what is left over waits, as on a network."""
+
+    most = 0  # requests that were under way at once, in all of them
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self._begun: list[tuple[object, Callable[[], object]]] = []
+
+    def begin(
+        self, tag: object, store: ObjectStore, operation: str, arguments: tuple[Any, ...], room: Callable[[int], bool]
+    ) -> bool:
+        self._begun.append((tag, partial(getattr(store, operation), *arguments)))
+        type(self).most = max(self.most, len(self._begun))
+        return True
+
+    def finished(self, wait_seconds: float) -> list[Finished]:
+        now, self._begun = self._begun[:3], self._begun[3:]
+        return [_finished(tag, request) for tag, request in now]
+
+    def close(self) -> None: ...
+
+
+def _finished(tag: object, request: Callable[[], object]) -> Finished:
+    try:
+        return Finished(tag, request(), None)
+    except MastosyncError as error:
+        return Finished(tag, None, error)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    MemoryMultiplexer.most = 0
+
+
+def objects(*numbers: int, size: int = 5) -> MemoryStore:
+    old = MemoryStore("old")
+    for number in numbers:
+        old.put(f"accounts/avatars/000/000/{number:03}/original/a.png", b"%d" % number * size)
+    return old
+
+
+@contextmanager
+def crew(
+    steps: Callable[[Claim], Steps[Outcome]],
+    workers: int,
+    stop: StopSignal | None = None,
+    multiplexer: Callable[[int], Multiplexer] | None = MemoryMultiplexer,
+) -> Iterator[Crew]:
+    made = Crew(steps, workers, stop or StopSignal(), multiplexer)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def all_ended(of: Crew, count: int) -> list[Ended]:
+    found: list[Ended] = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(found) < count:
+        assert time.monotonic() < deadline, f"{len(found)} of {count} came to an end"
+        found += of.ended(0.05)
+    return found
+
+
+def copied(transfer: Transfer, *numbers: int, workers: int = 4, stop: StopSignal | None = None) -> list[Ended]:
+    with crew(transfer.steps, workers, stop) as made:
+        made.submit([claim(entry(number)) for number in numbers])
+        return all_ended(made, len(numbers))
+
+
+def states(ended: list[Ended]) -> set[EntryState | None]:
+    return {each.outcome.state if each.outcome else None for each in ended}
+
+
+def transfer(old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None) -> Transfer:
+    return Transfer(gate(old), gate(new), options or TransferOptions(), MemoryBudget(1 << 20))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 7, 32])
+def test_every_claim_ends_and_no_more_than_the_workers_are_under_way(workers: int) -> None:
+    numbers = range(1, 200)
+    old, new = objects(*numbers), MemoryStore("new")
+    assert states(copied(transfer(old, new), *numbers, workers=workers)) == {EntryState.DONE}
+    assert {key: stored.data for key, stored in new.objects.items()} == {
+        key: stored.data for key, stored in old.objects.items()
+    }
+    assert (old.count("read"), new.count("write")) == (199, 199)
+    assert 0 < MemoryMultiplexer.most <= workers
+
+
+def test_a_failure_that_passes_is_repeated_beside_the_others_and_counted() -> None:
+    old, new = objects(1, 2, 3), MemoryStore("new")
+    old.fail("read", NetworkFailure("reset"), NetworkFailure("reset"))
+    new.fail("write", ServerFailure("500"))
+    ended = copied(transfer(old, new), 1, 2, 3)
+    assert states(ended) == {EntryState.DONE}
+    assert sum(each.outcome.attempts for each in ended if each.outcome) == 3 + 3
+
+
+def test_a_throttled_endpoint_is_asked_less_and_nothing_fails() -> None:
+    stop = StopSignal()
+    old, new = objects(*range(1, 40)), MemoryStore("new")
+    old.fail("read", Throttled("slow down", retry_after_seconds=0.3))
+    limiter = EndpointLimiter(stop)
+    moving = Transfer(Gate(old, limiter, IMPATIENT, stop), gate(new), TransferOptions(), MemoryBudget(1 << 20))
+    started = time.monotonic()
+    assert states(copied(moving, *range(1, 40), stop=stop)) == {EntryState.DONE}
+    assert time.monotonic() - started >= 0.3
+    assert limiter.state().throttles == 1
+
+
+def test_a_ceiling_holds_for_all_lanes_together() -> None:
+    stop = StopSignal()
+    old, new = objects(*range(1, 31)), MemoryStore("new")
+    moving = Transfer(
+        Gate(old, EndpointLimiter(stop, ceiling=60.0), IMPATIENT, stop), gate(new), TransferOptions(), MemoryBudget(99)
+    )
+    started = time.monotonic()
+    assert states(copied(moving, *range(1, 31), workers=8, stop=stop)) == {EntryState.DONE}
+    assert time.monotonic() - started >= 0.3
+
+
+def test_bandwidth_is_paid_once_for_each_object() -> None:
+    stop = StopSignal()
+    old, new = objects(*range(10, 40), size=500), MemoryStore("new")  # of 1,000 bytes each
+    writing = Gate(new, EndpointLimiter(stop), IMPATIENT, stop, Bandwidth(lambda _: 100_000, stop))
+    moving = Transfer(gate(old), writing, TransferOptions(), MemoryBudget(1 << 20))
+    started = time.monotonic()
+    assert states(copied(moving, *range(10, 40), stop=stop)) == {EntryState.DONE}
+    assert 0.15 <= time.monotonic() - started < 3.0
+
+
+def test_who_waits_for_an_endpoint_is_interrupted_and_keeps_its_claim() -> None:
+    stop = StopSignal()
+    old = objects(1, 2, 3)
+    old.fail("read", Throttled("slow down", retry_after_seconds=600.0))
+    limiter = EndpointLimiter(stop)
+    moving = Transfer(
+        Gate(old, limiter, IMPATIENT, stop), gate(MemoryStore()), TransferOptions(), MemoryBudget(1 << 20)
+    )
+    with crew(moving.steps, 1, stop) as made:
+        made.submit([claim(entry(1)), claim(entry(2))])
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not limiter.state().throttles and time.monotonic() < deadline:
+            assert not made.ended(0.01)
+        stop.request()
+        assert [claim.entry.id for claim in made.take_back()] == [2]
+        (ended,) = all_ended(made, 1)
+    assert isinstance(ended.error, Interrupted)
+
+
+def test_what_no_entry_survives_is_told_with_its_claim() -> None:
+    old, new = objects(1), MemoryStore("new")
+    old.fail("read", StoreUnusable("the bucket is gone"))
+    (ended,) = copied(transfer(old, new), 1)
+    assert isinstance(ended.error, StoreUnusable)
+
+    def buggy(_: Claim) -> Steps[Outcome]:
+        yield Aside(lambda: None)
+        raise ZeroDivisionError
+
+    with crew(buggy, 2) as made:
+        made.submit([claim(entry(1))])
+        (ended,) = all_ended(made, 1)
+    assert isinstance(ended.error, ZeroDivisionError)
+
+
+class TestLargeObjects:
+    """Large ones wait in threads; small ones are done at once."""
+
+    def test_they_leave_half_of_the_workers_to_small_ones(self) -> None:
+        moving, most = threading.Semaphore(0), 0
+        under_way = 0
+        lock = threading.Lock()
+
+        def large() -> None:
+            nonlocal under_way, most
+            with lock:
+                under_way += 1
+                most = max(most, under_way)
+            assert moving.acquire(timeout=PATIENCE_SECONDS)
+            with lock:
+                under_way -= 1
+
+        def steps(of: Claim) -> Steps[Outcome]:
+            if of.entry.name == "large":
+                yield Aside(large, large=True)
+            else:
+                yield Aside(lambda: None)
+            return Outcome(of.entry, EntryState.DONE)
+
+        claims = [claim(entry(number, "large")) for number in range(8)]
+        claims += [claim(entry(number)) for number in range(40)]
+        with crew(steps, 4) as made:
+            made.submit(claims)
+            ended = all_ended(made, 40)
+            assert {each.claim.entry.name for each in ended} == {"a.png"}
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while most < 4 and time.monotonic() < deadline:  # now that nobody else wants them, all workers are theirs
+                assert not made.ended(0.01)
+            assert most == 4
+            moving.release(8)
+            assert len(all_ended(made, 8)) == 8
+
+    def test_those_that_wait_their_turn_have_begun_nothing_when_a_run_is_stopped(self) -> None:
+        stop = StopSignal()
+        old, new = objects(*range(1, 6), size=50), MemoryStore("new")
+        go_on, begun = threading.Event(), threading.Event()
+        read_range = old.read_range
+
+        def slow(key: str, info: ObjectInfo, start: int, length: int) -> bytes:
+            begun.set()
+            assert go_on.wait(PATIENCE_SECONDS)
+            return read_range(key, info, start, length)
+
+        old.read_range = slow  # type: ignore[method-assign]
+        small = [claim(entry(number, "missing.png")) for number in range(100, 200)]
+        with crew(transfer(old, new, IN_PARTS).steps, 1, stop) as made:
+            made.submit([claim(entry(number)) for number in range(1, 6)] + small)
+            assert begun.wait(PATIENCE_SECONDS)
+            stop.request()
+            taken_back = made.take_back()
+            go_on.set()
+            ended = all_ended(made, 105 - len(taken_back))
+        assert new.unfinished() == []
+        assert {type(each.error) for each in ended} <= {type(None), Interrupted}
+
+    def test_a_run_that_is_broken_off_ends_though_they_wait(self) -> None:
+        go_on, begun = threading.Event(), threading.Event()
+
+        def stuck(of: Claim) -> Steps[Outcome]:
+            yield Aside(lambda: begun.set() or go_on.wait(PATIENCE_SECONDS))  # type: ignore[func-returns-value]
+            return Outcome(of.entry, EntryState.DONE)
+
+        started = time.monotonic()
+        try:
+            with crew(stuck, 2) as made:
+                made.submit([claim(entry(1))])
+                assert begun.wait(PATIENCE_SECONDS)
+            assert time.monotonic() - started < PATIENCE_SECONDS / 2
+        finally:
+            go_on.set()
