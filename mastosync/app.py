@@ -113,56 +113,80 @@ class App:
     def _copy(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...]) -> CopyProgress:
         from mastosync.engine.copier import Copier
         from mastosync.engine.transfer import Transfer
-        from mastosync.progress import CopyProgress
+        from mastosync.progress import CopyProgress, EndpointState
 
         queue = WorkQueue(manifest, types)
         queue.require_plan(*self._identities())
         if not queue.pending():
             return CopyProgress(total=0)
-        with self._gates(options.workers) as (source, destination):
-            limiters = {source.limiter, destination.limiter}
+        with self._gates(options) as (source, destination):
+            limiters = {"source": source.limiter, "destination": destination.limiter}
+            if source.limiter is destination.limiter:
+                limiters = {"store": source.limiter}
+
+            def limits() -> tuple[EndpointState, ...]:
+                states = {name: limiter.state() for name, limiter in limiters.items()}
+                return tuple(
+                    EndpointState(name, state.rate, state.paused_seconds, state.throttles)
+                    for name, state in states.items()
+                )
+
             copier = Copier(
                 queue,
                 Transfer(source, destination, self._transfer_options()),
                 options,
                 self.stop,
                 self.listener,
-                throttles=lambda: sum(limiter.state().throttles for limiter in limiters),
+                limits,
             )
             return copier.run()
 
     @contextmanager
-    def _gates(self, workers: int) -> Iterator[tuple[Gate, Gate]]:
+    def _gates(self, options: CopyOptions) -> Iterator[tuple[Gate, Gate]]:
         """Both stores, found usable, each behind its limiter; one endpoint has one limiter."""
+        from mastosync.engine.bandwidth import Bandwidth
         from mastosync.engine.limiter import EndpointLimiter
         from mastosync.engine.retry import Gate, RetryPolicy
         from mastosync.store.curl import CurlStore
 
         copy = self.config.copy
         policy = RetryPolicy(copy.max_attempts, copy.throttle_budget_seconds)
+        bandwidth = Bandwidth(options.bwlimit, self.stop) if options.bwlimit else None
         limiters: dict[str, EndpointLimiter] = {}
         with ExitStack() as stack:
             gates = []
             for role, config in zip(("source", "destination"), self._stores(), strict=True):
-                store = CurlStore(config, role=role, connections=workers + 1)
+                store = CurlStore(config, role=role, connections=options.workers + 1)
                 stack.callback(store.close)
-                limiter = limiters.setdefault(store.endpoint, EndpointLimiter(self.stop))
-                gate = Gate(store, limiter, policy, self.stop)
+                ceiling = options.rate or self._published_rate(config)
+                limiter = limiters.setdefault(store.endpoint, EndpointLimiter(self.stop, ceiling))
+                gate = Gate(store, limiter, policy, self.stop, bandwidth)
                 _require_usable(gate)
                 gates.append(gate)
             yield gates[0], gates[1]
+
+    def _published_rate(self, config: S3Config) -> int | None:
+        """Requests a second that a store's provider publishes as its limit: of reads, of writes, or of both."""
+        source, destination = self._stores()
+        of_source = source.known.reads if config.endpoint_url == source.endpoint_url else 0
+        of_destination = destination.known.writes if config.endpoint_url == destination.endpoint_url else 0
+        if of_source is None or of_destination is None:
+            return None
+        return of_source + of_destination  # they hold for a bucket each
 
     def _transfer_options(self) -> TransferOptions:
         from mastosync.engine.transfer import AclMode, TransferOptions
 
         source, destination = self._stores()
         copy = self.config.copy
+        without_acl = destination.acl == "auto" and destination.known.takes_acl is False
         return TransferOptions(
             source_prefix=source.key_prefix,
             destination_prefix=destination.key_prefix,
             multipart_threshold=copy.multipart_threshold,
-            part_size=copy.part_size,
-            acl=AclMode(destination.acl),
+            part_size=max(copy.part_size, destination.known.least_part_size),
+            parts_at_most=destination.known.parts_at_most,
+            acl=AclMode.NONE if without_acl else AclMode(destination.acl),
             copy_private_without_acl=copy.private_objects == "copy",
             cache_control=destination.cache_control,
             storage_class=destination.storage_class,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from queue import Empty, SimpleQueue
 
@@ -20,7 +21,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
 from mastosync.manifest import WorkQueue
 from mastosync.model import Claim, EntryState, Outcome, Reason
-from mastosync.progress import CopyProgress, ProgressListener, described
+from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class CopyOptions:
 
     workers: int = 8
     limit: int | None = None  # entries; None: all
+    rate: int | None = None  # requests a second to each endpoint; None: what it takes
+    bwlimit: Callable[[datetime], int | None] | None = None  # bytes a second at a local time (None: any)
 
 
 @dataclass(slots=True)
@@ -85,7 +88,7 @@ class Copier:
     options: CopyOptions
     stop: StopSignal
     listener: ProgressListener
-    throttles: Callable[[], int] = lambda: 0
+    limits: Callable[[], tuple[EndpointState, ...]] = tuple
     _running: dict[Future[Outcome], Claim] = field(init=False, default_factory=dict)
     _finished: SimpleQueue[Future[Outcome]] = field(init=False, default_factory=SimpleQueue)
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
@@ -141,6 +144,8 @@ class Copier:
             if exhausted and not self._running:
                 return
             self._collect(_POLL_SECONDS)
+            if not self._outcomes:
+                self._tell(progress)  # that nothing comes may be because a store asked to wait
 
     def _submit(self, pool: ThreadPoolExecutor, claim: Claim) -> None:
         future = pool.submit(self.transfer, claim)
@@ -188,5 +193,8 @@ class Copier:
         for outcome in self._outcomes:
             progress.count(outcome)
         self._outcomes.clear()
-        progress.throttles = self.throttles()
+        self._tell(progress)
+
+    def _tell(self, progress: CopyProgress) -> None:
+        progress.limits = self.limits()
         self.listener.advanced(progress)

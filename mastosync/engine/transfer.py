@@ -30,7 +30,6 @@ from mastosync.store.base import FetchedObject, PutOptions
 _log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
-_PARTS_AT_MOST = 10_000
 _RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
 
 
@@ -50,7 +49,8 @@ class TransferOptions:
     source_prefix: str = ""
     destination_prefix: str = ""
     multipart_threshold: int = 16 * MIB  # bytes; larger objects travel in parts
-    part_size: int = 16 * MIB  # bytes; grows where 10,000 parts would not suffice
+    part_size: int = 16 * MIB  # bytes; grows where `parts_at_most` would not suffice
+    parts_at_most: int = 10_000  # of one object
     acl: AclMode = AclMode.AUTO
     copy_private_without_acl: bool = False
     cache_control: str | None = None  # for objects that have none
@@ -145,7 +145,7 @@ class Transfer:
 
     def _deliver_in_parts(self, job: _Job, source_key: str, info: ObjectInfo) -> Outcome:
         upload = self._with_acl(job.entry, info, lambda options: job.destination.start_multipart(job.key, options))
-        size = part_size_for(info.size, self._options.part_size)
+        size = part_size_for(info.size, self._options.part_size, self._options.parts_at_most)
         check = SourceCheck(job.source, source_key, info)
         parts = []
         try:
@@ -230,9 +230,9 @@ class Transfer:
         return PutOptions(headers, acl, self._options.storage_class)
 
 
-def part_size_for(size_bytes: int, wanted_bytes: int) -> int:
-    """The size of each part but the last: as wanted, or what 10,000 parts need, in whole MiB."""
-    needed = -(-size_bytes // _PARTS_AT_MOST)
+def part_size_for(size_bytes: int, wanted_bytes: int, parts_at_most: int = 10_000) -> int:
+    """The size of each part but the last: as wanted, or what so many parts need, in whole MiB."""
+    needed = -(-size_bytes // parts_at_most)
     return max(wanted_bytes, -(-needed // MIB) * MIB)
 
 

@@ -37,7 +37,7 @@ def stores() -> tuple[MemoryStore, MemoryStore]:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of a few bytes: the rounding to whole MiB is `part_size_for`'s own test."""
-    monkeypatch.setattr("mastosync.engine.transfer.part_size_for", lambda size, wanted: wanted)
+    monkeypatch.setattr("mastosync.engine.transfer.part_size_for", lambda size, wanted, most: wanted)
 
 
 def test_a_fresh_entry_costs_one_read_and_one_write() -> None:
