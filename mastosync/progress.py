@@ -178,11 +178,10 @@ class Bar:
             return
         if isinstance(progress, CopyProgress):
             news = progress.finished - self._bar.n
-            said = (f"failed {progress.failed}", f"throttled {progress.throttles}", *progress.throttling)
-            # without news the bar would not draw itself, and would hide why there are none
-            self._bar.set_postfix_str(
-                ", ".join((progress.speed, *said)), refresh=bool(progress.throttling) and not news
-            )
+            counts = (progress.speed, f"failed {progress.failed}", f"throttled {progress.throttles}")
+            # first what a narrow terminal must not cut off; and drawn without news, since it says why there are none
+            stuck = bool(progress.throttling) and not news
+            self._bar.set_postfix_str(", ".join((*progress.throttling, *counts)), refresh=stuck)
             self._bar.update(news)
         else:
             self._bar.set_description_str(progress.table, refresh=False)
