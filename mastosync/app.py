@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mastosync.engine.retry import Gate
     from mastosync.engine.transfer import TransferOptions
     from mastosync.mastodon.database import MastodonDatabase
-    from mastosync.progress import CopyProgress, ProgressListener
+    from mastosync.progress import CopyProgress, EndpointState, ProgressListener
 
 _AWS = "https://s3.amazonaws.com"
 
@@ -113,31 +113,20 @@ class App:
     def _copy(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...]) -> CopyProgress:
         from mastosync.engine.copier import Copier
         from mastosync.engine.transfer import Transfer
-        from mastosync.progress import CopyProgress, EndpointState
+        from mastosync.progress import CopyProgress
 
         queue = WorkQueue(manifest, types)
         queue.require_plan(*self._identities())
         if not queue.pending():
             return CopyProgress(total=0)
         with self._gates(options) as (source, destination):
-            limiters = {"source": source.limiter, "destination": destination.limiter}
-            if source.limiter is destination.limiter:
-                limiters = {"store": source.limiter}
-
-            def limits() -> tuple[EndpointState, ...]:
-                states = {name: limiter.state() for name, limiter in limiters.items()}
-                return tuple(
-                    EndpointState(name, state.rate, state.paused_seconds, state.throttles)
-                    for name, state in states.items()
-                )
-
             copier = Copier(
                 queue,
                 Transfer(source, destination, self._transfer_options()),
                 options,
                 self.stop,
                 self.listener,
-                limits,
+                limits=lambda: _states(source, destination),
             )
             return copier.run()
 
@@ -155,24 +144,15 @@ class App:
         limiters: dict[str, EndpointLimiter] = {}
         with ExitStack() as stack:
             gates = []
-            for role, config in zip(("source", "destination"), self._stores(), strict=True):
+            of_both = zip(("source", "destination"), self._stores(), self.config.published_rates(), strict=True)
+            for role, config, published in of_both:
                 store = CurlStore(config, role=role, connections=options.workers + 1)
                 stack.callback(store.close)
-                ceiling = options.rate or self._published_rate(config)
-                limiter = limiters.setdefault(store.endpoint, EndpointLimiter(self.stop, ceiling))
+                limiter = limiters.setdefault(store.endpoint, EndpointLimiter(self.stop, options.rate or published))
                 gate = Gate(store, limiter, policy, self.stop, bandwidth)
                 _require_usable(gate)
                 gates.append(gate)
             yield gates[0], gates[1]
-
-    def _published_rate(self, config: S3Config) -> int | None:
-        """Requests a second that a store's provider publishes as its limit: of reads, of writes, or of both."""
-        source, destination = self._stores()
-        of_source = source.known.reads if config.endpoint_url == source.endpoint_url else 0
-        of_destination = destination.known.writes if config.endpoint_url == destination.endpoint_url else 0
-        if of_source is None or of_destination is None:
-            return None
-        return of_source + of_destination  # they hold for a bucket each
 
     def _transfer_options(self) -> TransferOptions:
         from mastosync.engine.transfer import AclMode, TransferOptions
@@ -228,6 +208,19 @@ def _identity(config: S3Config) -> StoreIdentity:
     url = urlsplit(config.endpoint_url or _AWS)
     endpoint = f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}"
     return StoreIdentity(endpoint, config.bucket or "", config.key_prefix)
+
+
+def _states(source: Gate, destination: Gate) -> tuple[EndpointState, ...]:
+    """How fast both endpoints let themselves be asked; they may be one."""
+    from mastosync.progress import EndpointState
+
+    limiters = {"source": source.limiter, "destination": destination.limiter}
+    if source.limiter is destination.limiter:
+        limiters = {"store": source.limiter}
+    states = {name: limiter.state() for name, limiter in limiters.items()}
+    return tuple(
+        EndpointState(name, state.rate, state.paused_seconds, state.throttles) for name, state in states.items()
+    )
 
 
 def _require_usable(gate: Gate) -> None:

@@ -297,6 +297,14 @@ class Config:
                 raise self._missing(name, "bucket")
         return self.source, self.destination
 
+    def published_rates(self) -> tuple[int | None, int | None]:
+        """The most requests a second to source and destination, as their providers publish it; None: find out."""
+        reads, writes = self.source.known.reads, self.destination.known.writes
+        if self.source.endpoint_url != self.destination.endpoint_url:
+            return reads, writes
+        both = reads + writes if reads and writes else None  # limits hold for a bucket each
+        return both, both
+
     def _missing(self, section_name: str, name: str) -> ConfigError:
         hint = f"Add it there, or set {variable(section_name, name)}."
         if self.path is None:

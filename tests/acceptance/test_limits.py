@@ -76,7 +76,7 @@ def test_bytes_travel_at_the_bandwidth_and_not_faster(migration: Migration, faul
     _, destination = behind_proxies(migration, fault_proxy)
     sizes = {key: stored.size for key, stored in migration.instance.at_destination().items()}
     limit = sum(sizes.values()) // 4 // KIB  # so that it takes four seconds
-    options = ("--bwlimit", f"{limit}K")
+    options: tuple[str, ...] = ("--bwlimit", f"{limit}K")
     if by == "configuration":
         options = ()
         migration.site.configure(copy={"bwlimit": f"00:00,{limit}K 12:00,{limit}K"})
@@ -133,3 +133,18 @@ def test_nothing_is_said_of_throttling_where_nothing_throttles(migration: Migrat
     done = migration.site.run("--log-file", str(tmp_path / "log"), "copy", code=None)
     assert "throttled 0" in done.stdout
     assert "throttles" not in done.stdout + done.stderr + (tmp_path / "log").read_text(encoding="utf-8")
+
+
+def test_parts_are_as_large_as_the_provider_wants_them(
+    buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Proxies
+) -> None:
+    migration = new_migration(buckets, accounts=1, media=1, missing=0, large_video_bytes=18 * 1024 * KIB)
+    migration.site.configure(copy={"part_size": "5MiB", "private_objects": "copy"})
+    for provider, parts in (("seaweedfs", 4), ("storj", 1)):
+        proxy = fault_proxy(buckets.address.endpoint_url)
+        migration.site.configure(s3_destination={"endpoint_url": proxy.endpoint_url, "provider": provider})
+        migration.site.manifest.unlink(missing_ok=True)
+        migration.site.run("plan")
+        migration.site.run("copy", code=None)
+        assert_everything_arrived(migration)
+        assert proxy.count("UploadPart") == parts

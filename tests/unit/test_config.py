@@ -259,6 +259,23 @@ class TestDefaults:
         assert PROVIDERS["scaleway"].parts_at_most == 1_000
         assert PROVIDERS["storj"].least_part_size == 64 * 1024**2
 
+    @pytest.mark.parametrize(
+        ("source", "destination", "expected"),
+        [
+            ("https://s3.old.example", "https://s3.new.example", (None, None)),
+            ("https://s3.amazonaws.com", "https://s3.ru-1.storage.selcloud.ru", (None, 300)),
+            ("https://s3.ru-1.storage.selcloud.ru", "https://hel1.your-objectstorage.com", (1_000, 750)),
+            ("https://s3.ru-1.storage.selcloud.ru", "https://s3.ru-1.storage.selcloud.ru", (1_300, 1_300)),
+            ("https://s3.old.example", "https://s3.old.example", (None, None)),
+        ],
+    )
+    def test_one_endpoint_for_two_buckets_takes_what_both_take(
+        self, load: Load, source: str, destination: str, expected: tuple[int | None, int | None]
+    ) -> None:
+        config = load(f"[s3.source]\nendpoint_url = {source}\n[s3.destination]\nendpoint_url = {destination}")
+
+        assert config.published_rates() == expected
+
     def test_a_preset_limits_only_where_its_provider_limits_everybody(self) -> None:
         """A preset must not slow a store down that would take more."""
         limited = {name: (known.reads, known.writes) for name, known in PROVIDERS.items() if known.reads}
