@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -17,6 +17,7 @@ from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.retry import PatientStore, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, NetworkFailure, ObjectMissing, ServerFailure, Throttled
+from mastosync.model import ObjectInfo
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, Clock, gate
 
@@ -335,6 +336,26 @@ def test_throttles_cost_no_attempt_until_the_budget_is_used_up(clock: Clock) -> 
     store.fail("head", *[Throttled("503", retry_after_seconds=10)] * 100)
     with pytest.raises(Throttled):
         PatientStore(gate(store, policy=policy)).head("k")
+
+
+def test_a_key_that_is_throttled_for_good_is_asked_less_and_less_often(clock: Clock) -> None:
+    """The others go well, so the endpoint is not closed: only this request has to wait."""
+    refusing = gate(MemoryStore(), policy=RetryPolicy(throttle_budget_seconds=600))
+
+    class Refusing(MemoryStore):
+        def head(self, key: str) -> ObjectInfo:
+            clock.now += 1
+            for _ in range(99):
+                refusing.limiter.wait()
+                refusing.limiter.succeeded()
+            self.calls.append(("head", key))
+            raise Throttled("503")
+
+    store = Refusing()
+    with pytest.raises(Throttled):
+        PatientStore(replace(refusing, store=store)).head("k")
+    assert 20 <= store.count("head") <= 100
+    assert refusing.limiter.state().rate is None
 
 
 def test_waits_between_attempts_grow_and_are_jittered(clock: Clock) -> None:
