@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mastosync.engine.retry import Gate
     from mastosync.engine.transfer import TransferOptions
     from mastosync.mastodon.database import MastodonDatabase
-    from mastosync.progress import CopyProgress, ProgressListener
+    from mastosync.progress import CopyProgress, EndpointState, ProgressListener
 
 _AWS = "https://s3.amazonaws.com"
 _MEMORY_BYTES = 256 * 1024 * 1024
@@ -123,8 +123,7 @@ class App:
         queue.require_plan(*self._identities())
         if not queue.pending():
             return CopyProgress(total=0)
-        with self._gates(options.workers) as (source, destination):
-            limiters = {source.limiter, destination.limiter}
+        with self._gates(options) as (source, destination):
             transfer = Transfer(source, destination, self._transfer_options(), MemoryBudget(_MEMORY_BYTES))
             copier = Copier(
                 queue,
@@ -132,27 +131,30 @@ class App:
                 options,
                 self.stop,
                 self.listener,
-                throttles=lambda: sum(limiter.state().throttles for limiter in limiters),
+                limits=lambda: _states(source, destination),
             )
             return copier.run()
 
     @contextmanager
-    def _gates(self, workers: int) -> Iterator[tuple[Gate, Gate]]:
+    def _gates(self, options: CopyOptions) -> Iterator[tuple[Gate, Gate]]:
         """Both stores, found usable, each behind its limiter; one endpoint has one limiter."""
+        from mastosync.engine.bandwidth import Bandwidth
         from mastosync.engine.limiter import EndpointLimiter
         from mastosync.engine.retry import Gate, RetryPolicy
         from mastosync.store.curl import CurlStore
 
         copy = self.config.copy
         policy = RetryPolicy(copy.max_attempts, copy.throttle_budget_seconds)
+        bandwidth = Bandwidth(options.bwlimit, self.stop) if options.bwlimit else None
         limiters: dict[str, EndpointLimiter] = {}
         with ExitStack() as stack:
             gates = []
-            for role, config in zip(("source", "destination"), self._stores(), strict=True):
-                store = CurlStore(config, role=role, connections=workers + 1)
+            of_both = zip(("source", "destination"), self._stores(), self.config.published_rates(), strict=True)
+            for role, config, published in of_both:
+                store = CurlStore(config, role=role, connections=options.workers + 1)
                 stack.callback(store.close)
-                limiter = limiters.setdefault(store.endpoint, EndpointLimiter(self.stop))
-                gate = Gate(store, limiter, policy, self.stop)
+                limiter = limiters.setdefault(store.endpoint, EndpointLimiter(self.stop, options.rate or published))
+                gate = Gate(store, limiter, policy, self.stop, bandwidth)
                 _require_usable(gate)
                 gates.append(gate)
             yield gates[0], gates[1]
@@ -163,12 +165,14 @@ class App:
 
         source, destination = self._stores()
         copy = self.config.copy
+        without_acl = destination.acl == "auto" and destination.known.takes_acl is False
         return TransferOptions(
             source_prefix=source.key_prefix,
             destination_prefix=destination.key_prefix,
             multipart_threshold=copy.multipart_threshold,
-            part_size=copy.part_size,
-            acl=AclMode(destination.acl),
+            part_size=max(copy.part_size, destination.known.least_part_size),
+            parts_at_most=destination.known.parts_at_most,
+            acl=AclMode.NONE if without_acl else AclMode(destination.acl),
             copy_private_without_acl=copy.private_objects == "copy",
             cache_control=destination.cache_control,
             storage_class=destination.storage_class,
@@ -210,6 +214,19 @@ def _identity(config: S3Config) -> StoreIdentity:
     url = urlsplit(config.endpoint_url or _AWS)
     endpoint = f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}"
     return StoreIdentity(endpoint, config.bucket or "", config.key_prefix)
+
+
+def _states(source: Gate, destination: Gate) -> tuple[EndpointState, ...]:
+    """How fast both endpoints let themselves be asked; they may be one."""
+    from mastosync.progress import EndpointState
+
+    limiters = {"source": source.limiter, "destination": destination.limiter}
+    if source.limiter is destination.limiter:
+        limiters = {"store": source.limiter}
+    states = {name: limiter.state() for name, limiter in limiters.items()}
+    return tuple(
+        EndpointState(name, state.rate, state.paused_seconds, state.throttles) for name, state in states.items()
+    )
 
 
 def _require_usable(gate: Gate) -> None:

@@ -19,6 +19,23 @@ from mastosync.units import human_bytes
 _LINE_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """How fast an endpoint lets itself be asked at the moment."""
+
+    name: str  # source, destination, or store where both are one
+    rate: float | None = None  # requests a second that it settled on; None: full speed
+    paused_seconds: float = 0.0  # until it is asked again
+    throttles: int = 0  # answers that asked to slow down, so far
+
+    @property
+    def described(self) -> str:
+        """For people; empty while nothing throttles."""
+        if self.paused_seconds >= 1:
+            return f"{self.name} throttles: waiting {self.paused_seconds:,.0f} s"
+        return f"{self.name} throttles: settled at {self.rate:,.0f} requests/s" if self.rate is not None else ""
+
+
 @dataclass(slots=True)
 class CopyProgress:
     """What one run has done so far, in entries; bytes are those of done entries."""
@@ -28,13 +45,23 @@ class CopyProgress:
     failed: int = 0
     skipped: int = 0
     size_bytes: int = 0
-    throttles: int = 0
+    limits: tuple[EndpointState, ...] = ()
     started: float = field(default_factory=time.monotonic)
 
     @property
     def finished(self) -> int:
         """Entries with an outcome."""
         return self.done + self.failed + self.skipped
+
+    @property
+    def throttles(self) -> int:
+        """Answers that asked to slow down, of all endpoints."""
+        return sum(limit.throttles for limit in self.limits)
+
+    @property
+    def throttling(self) -> tuple[str, ...]:
+        """Who throttles right now, and what comes of it, for people."""
+        return tuple(limit.described for limit in self.limits if limit.described)
 
     @property
     def seconds(self) -> float:
@@ -150,10 +177,12 @@ class Bar:
         if self._bar is None:
             return
         if isinstance(progress, CopyProgress):
-            self._bar.set_postfix_str(
-                f"{progress.speed}, failed {progress.failed}, throttled {progress.throttles}", refresh=False
-            )
-            self._bar.update(progress.finished - self._bar.n)
+            news = progress.finished - self._bar.n
+            counts = (progress.speed, f"failed {progress.failed}", f"throttled {progress.throttles}")
+            # first what a narrow terminal must not cut off; and drawn without news, since it says why there are none
+            stuck = bool(progress.throttling) and not news
+            self._bar.set_postfix_str(", ".join((*progress.throttling, *counts)), refresh=stuck)
+            self._bar.update(news)
         else:
             self._bar.set_description_str(progress.table, refresh=False)
             self._bar.set_postfix_str(f"{progress.entries} entries", refresh=False)
@@ -174,7 +203,10 @@ def described(progress: CopyProgress | PlanProgress) -> str:
     if isinstance(progress, PlanProgress):
         return f"plan: {progress.rows} rows read, {progress.entries} entries, at {progress.table or 'the end'}"
     rate = progress.finished / max(progress.seconds, 0.001)
-    return (
-        f"copy: {progress.finished} of {progress.total} objects, {rate:.1f}/s, {progress.speed}, "
-        f"failed {progress.failed}, skipped {progress.skipped}, throttled {progress.throttles}"
+    return ", ".join(
+        (
+            f"copy: {progress.finished} of {progress.total} objects, {rate:.1f}/s, {progress.speed}",
+            f"failed {progress.failed}, skipped {progress.skipped}, throttled {progress.throttles}",
+            *progress.throttling,
+        )
     )

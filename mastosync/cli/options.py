@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, TypeVar
+
 import click
 
+from mastosync.config import BANDWIDTH, Config, Timetable
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Reason
+
+if TYPE_CHECKING:
+    from mastosync.engine.copier import CopyOptions
+
+R = TypeVar("R")
 
 types_option = click.option(
     "--type", "types", multiple=True, type=click.Choice(TABLES), help="Only this type (a table's name); repeatable."
-)
-workers_option = click.option(
-    "--workers", type=click.IntRange(min=1), help="Objects in flight at once.  [default: 8, or [copy] workers]"
 )
 failure_reasons_option = click.option(
     "--reason",
@@ -33,3 +41,64 @@ states_option = click.option(
     type=click.Choice([state.value for state in EntryState]),
     help="Only entries in this state; repeatable.",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a copy may go, as far as its options say."""
+
+    workers: int | None
+    rate: int | None
+    bwlimit: Timetable | None
+
+    def options(self, config: Config, limit: int | None = None) -> CopyOptions:
+        """With what the configuration says of the rest."""
+        from mastosync.engine.copier import CopyOptions
+
+        copy = config.copy
+        timetable = copy.bwlimit if self.bwlimit is None else self.bwlimit
+        return CopyOptions(
+            workers=self.workers or copy.workers,
+            limit=limit,
+            rate=self.rate or copy.rate,
+            bwlimit=timetable.limit_at if timetable.changes else None,
+        )
+
+
+def _bandwidth(_: click.Context, __: click.Parameter, text: str | None) -> Timetable | None:
+    if text is None:
+        return None
+    try:
+        return BANDWIDTH.parse(text)
+    except ValueError as wrong:
+        problem = getattr(wrong, "message", "") or f"{text!r} is not {BANDWIDTH.allowed}"
+        hint = getattr(wrong, "hint", "")
+        raise click.BadParameter(f"{problem}. {hint}".strip()) from wrong
+
+
+def pace_options(command: Callable[..., R]) -> Callable[..., R]:
+    """The options of whatever copies; the command gets them as one argument `pace`."""
+
+    @click.option(
+        "--workers", type=click.IntRange(min=1), help="Objects in flight at once.  [default: 8, or [copy] workers]"
+    )
+    @click.option(
+        "--rate",
+        type=click.IntRange(min=1),
+        help="At most so many requests a second to each endpoint; the store may still settle at fewer."
+        "  [default: [copy] rate, or what the provider publishes]",
+    )
+    @click.option(
+        "--bwlimit",
+        metavar="RATE",
+        callback=_bandwidth,
+        help="At most so many bytes of objects a second, each counted once (so both read and written at this rate):"
+        " 5M, 512KiB, off, or a timetable '08:00,5M 23:00,off' in local time.  [default: off, or [copy] bwlimit]",
+    )
+    @wraps(command)
+    def gathered(
+        *arguments: object, workers: int | None, rate: int | None, bwlimit: Timetable | None, **options: object
+    ) -> R:
+        return command(*arguments, pace=Pace(workers, rate, bwlimit), **options)
+
+    return gathered

@@ -11,7 +11,7 @@ from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from mastosync.engine.planner import PlanResult
-    from mastosync.progress import CopyProgress
+    from mastosync.progress import CopyProgress, EndpointState
 
 
 def render_plan(result: PlanResult, manifest: Path | None) -> str:
@@ -37,6 +37,7 @@ def render_copy(progress: CopyProgress, status: Status) -> str:
         f"copied {progress.done:,} objects ({human_bytes(progress.size_bytes)}) in {human_seconds(progress.seconds)}"
         f" ({rate:,.0f}/s); failed {progress.failed:,}, skipped {progress.skipped:,}, throttled {progress.throttles:,}"
     ]
+    lines += [_throttling_line(limit) for limit in progress.limits if limit.throttles]
     totals = status.totals
     lines.append(
         f"now: {totals.done:,} done, {totals.pending:,} pending, {totals.failed:,} failed, {totals.skipped:,} skipped"
@@ -49,6 +50,11 @@ def render_copy(progress: CopyProgress, status: Status) -> str:
     if totals.failed:
         lines.append("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again")
     return "\n".join(lines)
+
+
+def _throttling_line(limit: EndpointState) -> str:
+    asked = f"the {limit.name} asked to slow down {limit.throttles:,} times"
+    return asked if limit.rate is None else f"{asked}, and settled at {limit.rate:,.0f} requests/s"
 
 
 def render_status(status: Status, manifest: Path) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import failure_reasons_option, types_option, workers_option
+from mastosync.cli.options import Pace, failure_reasons_option, pace_options, types_option
 from mastosync.cli.render import render_copy
-from mastosync.engine.copier import CopyOptions
 from mastosync.errors import ExitCode
 from mastosync.model import Reason
 
@@ -16,13 +15,13 @@ from mastosync.model import Reason
 @types_option
 @failure_reasons_option
 @click.option("--no-copy", is_flag=True, help="Put them back to pending, and copy nothing.")
-@workers_option
+@pace_options
 @click.pass_obj
 def retry_failed_command(
-    invocation: Invocation, types: tuple[str, ...], reasons: tuple[str, ...], no_copy: bool, workers: int | None
+    invocation: Invocation, types: tuple[str, ...], reasons: tuple[str, ...], no_copy: bool, pace: Pace
 ) -> ExitCode:
     """Put failed entries back to pending, and copy what is pending."""
-    options = None if no_copy else CopyOptions(workers=workers or invocation.config.copy.workers)
+    options = None if no_copy else pace.options(invocation.config)
     with invocation.running() as app:
         reopened, progress = app.retry_failed(types, tuple(map(Reason, reasons)), options)
         status = app.status()

@@ -15,9 +15,11 @@ from mastosync.config.schema import (
     TunnelConfig,
 )
 from mastosync.config.sources import find_config
+from mastosync.config.timetable import BANDWIDTH, Timetable
 from mastosync.config.values import Secret, parse_size
 
 __all__ = [
+    "BANDWIDTH",
     "CHANGE_ME",
     "PROVIDERS",
     "CeleryConfig",
@@ -29,6 +31,7 @@ __all__ = [
     "Provider",
     "S3Config",
     "Secret",
+    "Timetable",
     "TunnelConfig",
     "find_config",
     "load_config",

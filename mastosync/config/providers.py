@@ -1,47 +1,143 @@
-"""What is known of stores by the name of their provider."""
+"""What is known of stores by the name of their provider.
+
+Facts come from the providers' documentation, named at each line, as it read in 2026. What is not
+known is left to the store to say: whether it takes ACLs shows at the first object, and how many
+requests it takes is found out by asking.
+
+`reads` and `writes` are ceilings, so only figures are here that hold for every customer and every
+bucket, and that no single client gets past. Not here are soft limits and what grows on request:
+Amazon's 3,500 writes and 5,500 reads a second count for each prefix, of which a bucket has as many
+as it needs; Backblaze's 500 are where new accounts begin; OVH's 300 and 900 grow with the load;
+Akamai's 750 to 20,000 depend on the contract. Figures of old age are not here either: those of
+DigitalOcean have grown threefold since 240 went the round.
+
+Of checksums nothing needs to be known: none are sent but Content-MD5, which all of these take.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+_MIB = 1024**2
+
 
 class Provider(NamedTuple):
-    """What is known of a store by its provider's name: defaults, used where the file says nothing."""
+    """What is known of a store: defaults, used where the file says nothing."""
 
     region: str = "us-east-1"
     addressing_style: str = "path"
-    host: str = ""  # its endpoints, as `s3.*.example.com`, where the `*` is the region
+    hosts: tuple[str, ...] = ()  # of its endpoints, as `s3.*.example.com`, where the `*` is the region
+    domains: tuple[str, ...] = ()  # by which its endpoints are known; `*` is anything but a dot
+    takes_acl: bool | None = None  # for each object; None: ask it
+    reads: int | None = None  # requests a second that it takes at most; None: ask it
+    writes: int | None = None
+    parts_at_most: int = 10_000  # of one object
+    least_part_size: int = 5 * _MIB  # bytes
 
+
+_B2 = Provider(
+    hosts=("s3.*.backblazeb2.com",),
+    domains=("backblazeb2.com",),
+    takes_acl=False,  # only the bucket's own: backblaze.com/apidocs/s3-put-object-acl
+)
+_DO = Provider(
+    domains=("digitaloceanspaces.com",),
+    reads=800,  # a bucket, reads and writes together, and less for those from before 2023:
+    writes=800,  # docs.digitalocean.com/products/spaces/details/limits
+)
+_GCS = Provider(region="auto", domains=("storage.googleapis.com",))
+_LINODE = Provider(hosts=("*.linodeobjects.com",), domains=("linodeobjects.com",))
+_R2 = Provider(
+    region="auto",
+    domains=("r2.cloudflarestorage.com",),
+    takes_acl=False,  # developers.cloudflare.com/r2/api/s3/api
+)
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
-        "aws": Provider(addressing_style="auto", host="s3.*.amazonaws.com"),
-        "b2": Provider(host="s3.*.backblazeb2.com"),
+        "akamai": _LINODE,
+        "aws": Provider(
+            addressing_style="auto",
+            hosts=("s3.*.amazonaws.com", "s3.dualstack.*.amazonaws.com", "s3.*.amazonaws.com.cn"),
+            domains=("amazonaws.com", "amazonaws.com.cn"),
+        ),
+        "b2": _B2,
+        "backblaze": _B2,
         "ceph": Provider(),
-        "do": Provider(),
-        "garage": Provider(region="garage"),
-        "gcs": Provider(region="auto"),
-        "hetzner": Provider(host="*.your-objectstorage.com"),
-        "minio": Provider(),
-        "ovh": Provider(region="gra", host="s3.*.io.cloud.ovh.net"),
-        "r2": Provider(region="auto"),
-        "scaleway": Provider(region="fr-par", host="s3.*.scw.cloud"),
+        "cloudflare": _R2,
+        "contabo": Provider(domains=("contabostorage.com",)),
+        "digitalocean": _DO,
+        "do": _DO,
+        "exoscale": Provider(hosts=("sos-*.exo.io",), domains=("exo.io",)),
+        # garagehq.deuxfleurs.fr/reference_manual/s3_compatibility.html
+        "garage": Provider(region="garage", takes_acl=False),
+        "gcs": _GCS,
+        "google": _GCS,
+        "hetzner": Provider(
+            hosts=("*.your-objectstorage.com",),
+            domains=("your-objectstorage.com",),
+            reads=750,  # a bucket, and as many an address: docs.hetzner.com/storage/object-storage/overview
+            writes=750,
+        ),
+        "idrive": Provider(domains=("idrivee2.com", "idrivee2-*.com")),
+        "ionos": Provider(hosts=("s3.*.ionoscloud.com",), domains=("ionoscloud.com",)),
+        "linode": _LINODE,
+        # only policies: min.io/docs/minio/linux/reference/s3-api-compatibility.html
+        "minio": Provider(takes_acl=False),
+        "outscale": Provider(region="eu-west-2", hosts=("oos.*.outscale.com",), domains=("outscale.com",)),
+        "ovh": Provider(
+            region="gra",
+            hosts=("s3.*.io.cloud.ovh.net", "s3.*.io.cloud.ovh.us", "s3.*.perf.cloud.ovh.net", "s3.*.cloud.ovh.net"),
+            domains=("cloud.ovh.net", "cloud.ovh.us"),
+        ),
+        "r2": _R2,
+        "scaleway": Provider(
+            region="fr-par",
+            hosts=("s3.*.scw.cloud",),
+            domains=("scw.cloud",),
+            parts_at_most=1_000,  # scaleway.com/en/docs/object-storage/api-cli/multipart-uploads
+        ),
         "seaweedfs": Provider(),
-        "wasabi": Provider(host="s3.*.wasabisys.com"),
+        "selectel": Provider(
+            region="ru-1",
+            hosts=("s3.*.storage.selcloud.ru",),
+            domains=("selcloud.ru",),
+            reads=1_000,  # a bucket, more than which it answers with 429: docs.selectel.ru/en/s3/about/limitations
+            writes=300,
+        ),
+        "storj": Provider(
+            domains=("storjshare.io",),
+            takes_acl=False,  # storj.dev/dcs/api/s3/s3-compatibility
+            least_part_size=64 * _MIB,  # smaller ones cost more: storj.dev/dcs/api/s3/multipart-upload
+        ),
+        "vultr": Provider(hosts=("*.vultrobjects.com",), domains=("vultrobjects.com",)),
+        "wasabi": Provider(hosts=("s3.*.wasabisys.com",), domains=("wasabisys.com",)),
     }
 )
 
 
 def implied(provider: str | None, endpoint_url: str | None) -> Provider:
-    """Region and addressing of a store for which the file gives neither."""
-    known = PROVIDERS[provider] if provider else Provider(addressing_style="path" if endpoint_url else "auto")
-    before, star, after = known.host.partition("*")
+    """What is known of a store, by its provider's name or else by its endpoint's host."""
     host = (urlsplit(endpoint_url).hostname or "") if endpoint_url else ""
-    if star and host.startswith(before) and host.endswith(after):
-        region = host[len(before) : len(host) - len(after)]
-        if region and "." not in region:
-            return known._replace(region=region)
+    known = PROVIDERS[provider] if provider else _known_by(host)
+    if known is None:
+        return Provider(addressing_style="path" if endpoint_url else "auto")
+    for pattern in known.hosts:
+        if match := re.fullmatch(_as_expression(pattern), host):
+            return known._replace(region=match[1])
     return known
+
+
+def _known_by(host: str) -> Provider | None:
+    for known in PROVIDERS.values():
+        if any(re.fullmatch(rf"(?:.*\.)?{_as_expression(domain)}", host) for domain in known.domains):
+            return known
+    return None
+
+
+def _as_expression(pattern: str) -> str:
+    return re.escape(pattern).replace(r"\*", r"([^.]+)")

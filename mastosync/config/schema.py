@@ -16,7 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section, variable
-from mastosync.config.providers import PROVIDERS, implied
+from mastosync.config.providers import PROVIDERS, Provider, implied
+from mastosync.config.timetable import BANDWIDTH, Timetable
 from mastosync.config.values import (
     BUCKET,
     DATABASE_URL,
@@ -75,8 +76,11 @@ class S3Config:
     provider: str | None = key(
         None,
         choice(*PROVIDERS),
-        "Who runs the store. It only fills in region and addressing_style where they are not given, taking the"
-        " region from endpoint_url where the provider writes it there. Leave it out if yours is not listed.",
+        "Who runs the store. It only fills in what is not given: region (from endpoint_url, where the provider writes"
+        " it there), addressing_style, whether objects have ACLs of their own, the least size and most number of parts,"
+        " and the most requests a second, where the provider publishes a limit that holds for everybody (do 800,"
+        " hetzner 750, selectel 1,000 reads and 300 writes). Elsewhere the rate is found out by asking. Default: the"
+        " one whose host is in endpoint_url. Leave it out if yours is not listed.",
     )
     region: str = key(
         "", WORD, "Signed into every request. Default: us-east-1, or what the provider has.", sample="us-east-1"
@@ -99,8 +103,9 @@ class S3Config:
     acl: str = key(
         "auto",
         choice("auto", "public-read", "private", "none"),
-        "What objects are written with. auto: public or private, as each row of the database demands;"
-        " none: no ACL is sent, for stores that know none. Private objects never become public.",
+        "What objects are written with. auto: public or private, as each row of the database demands, unless the"
+        " provider or the store says that it has no ACLs; none: no ACL is sent, for stores that know none."
+        " Private objects never become public.",
         only="s3.destination",
     )
     cache_control: str | None = key(
@@ -116,9 +121,13 @@ class S3Config:
 
     def __post_init__(self) -> None:
         """Fill in what the provider and the endpoint imply (the class is frozen for everybody else)."""
-        store = implied(self.provider, self.endpoint_url)
-        object.__setattr__(self, "region", self.region or store.region)
-        object.__setattr__(self, "addressing_style", self.addressing_style or store.addressing_style)
+        object.__setattr__(self, "region", self.region or self.known.region)
+        object.__setattr__(self, "addressing_style", self.addressing_style or self.known.addressing_style)
+
+    @property
+    def known(self) -> Provider:
+        """What is known of the store by its provider, named or recognized."""
+        return implied(self.provider, self.endpoint_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +197,26 @@ class CopyConfig:
     """How objects are copied."""
 
     workers: int = key(8, whole(1), "How many objects are copied at the same time.")
+    rate: int | None = key(
+        None,
+        whole(1),
+        "At most so many requests a second to each endpoint, whatever it would take: reading and writing count for"
+        " their own endpoint, repeated requests and parts count as well. Below that, the rate follows what the"
+        " endpoint takes. Default: the provider's limit, where one is known, else none.",
+    )
+    bwlimit: Timetable = key(
+        Timetable(),
+        BANDWIDTH,
+        "At most so many bytes of objects a second, each counted once: read at this rate and written at this rate."
+        " A timetable is in local time, and what was last said holds on; Mon-08:00,5M speaks of one day only."
+        " 5M is 5 MiB and 5MB are 5,000,000 bytes.",
+    )
     max_attempts: int = key(5, whole(1), "How often an object is tried in one run before it counts as failed.")
     throttle_budget_seconds: float = key(
         900.0, seconds(0), "How long an object may wait for a store that asks to slow down before it fails."
     )
     multipart_threshold: int = key(16 * _MIB, size(1, 5 * _GIB), "Objects larger than this travel in parts.")
-    part_size: int = key(
-        16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Each worker holds one in memory; Storj wants 64MiB."
-    )
+    part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Each worker holds one in memory.")
     private_objects: str = key(
         "skip",
         choice("skip", "copy"),
@@ -275,6 +296,14 @@ class Config:
             if not store.bucket:
                 raise self._missing(name, "bucket")
         return self.source, self.destination
+
+    def published_rates(self) -> tuple[int | None, int | None]:
+        """The most requests a second to source and destination, as their providers publish it; None: find out."""
+        reads, writes = self.source.known.reads, self.destination.known.writes
+        if self.source.endpoint_url != self.destination.endpoint_url:
+            return reads, writes
+        both = reads + writes if reads and writes else None  # limits hold for a bucket each
+        return both, both
 
     def _missing(self, section_name: str, name: str) -> ConfigError:
         hint = f"Add it there, or set {variable(section_name, name)}."

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 
 from mastosync.engine.crew import Crew
@@ -18,7 +19,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
 from mastosync.manifest import WorkQueue
 from mastosync.model import Claim, EntryState, Outcome, Reason
-from mastosync.progress import CopyProgress, ProgressListener, described
+from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class CopyOptions:
 
     workers: int = 8
     limit: int | None = None  # entries; None: all
+    rate: int | None = None  # requests a second to each endpoint; None: what it takes
+    bwlimit: Callable[[datetime], int | None] | None = None  # bytes a second at a local time (None: any)
 
 
 @dataclass(slots=True)
@@ -83,7 +86,7 @@ class Copier:
     options: CopyOptions
     stop: StopSignal
     listener: ProgressListener
-    throttles: Callable[[], int] = lambda: 0
+    limits: Callable[[], tuple[EndpointState, ...]] = tuple
     _in_work: int = field(init=False, default=0)  # claims in the hands of the crew
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
     _outage: _Outage = field(init=False)
@@ -137,6 +140,8 @@ class Copier:
             if exhausted and not self._in_work:
                 return
             self._collect(_POLL_SECONDS)
+            if not self._outcomes:
+                self._tell(progress)  # that nothing comes may be because a store asked to wait
 
     def _collect(self, wait_seconds: float) -> None:
         """Take in what has ended; wait for the first of it."""
@@ -171,5 +176,8 @@ class Copier:
         for outcome in self._outcomes:
             progress.count(outcome)
         self._outcomes.clear()
-        progress.throttles = self.throttles()
+        self._tell(progress)
+
+    def _tell(self, progress: CopyProgress) -> None:
+        progress.limits = self.limits()
         self.listener.advanced(progress)

@@ -1,13 +1,14 @@
 """How fast an endpoint may be asked: one limiter an endpoint, shared by every worker.
 
-Nothing is limited until the endpoint throttles. Then everybody pauses, for as long as it asked for
-or for a growing time of our own. After each second of work the rate follows what was seen in it:
-the larger the share of throttled requests, the larger the cut (a half at most); a second without
-any adds a tenth. Once the rate is well above the one that was too much, the limit falls away.
-A ceiling, where one is set, holds all the time, and the rate moves below it.
+Nothing is limited until the endpoint throttles. Then everybody pauses, for as long as it asked for,
+or, at the first sign and while it takes nothing, for a growing time of our own. The rate follows
+what was seen: the larger the share of throttled requests, the larger the cut (a half at most), but
+never below what the endpoint did take by the clock; each second of work without throttles adds a
+tenth, and at twice the rate of the last cut the limit falls away. A ceiling, where one is set,
+holds all the time, and the rate moves below it.
 
-So a store with a hard limit is found out within seconds, and one that throttles a few requests by
-chance hardly slows the others down.
+So a store with a hard limit is found out within seconds, however many requests are under way, and
+one that throttles a few requests by chance hardly slows the others down.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from mastosync.engine.stop import StopSignal
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0  # of our own; a server may ask for more
 _LONGEST_ASKED_SECONDS = 3600.0
+_STREAK = 3  # throttles without a success between them: the endpoint is closed for the moment
 _WINDOW_SECONDS = 1.0  # of work, pauses not counted
 _LEAST_RATE = 1.0  # requests a second
+_STRAY = 0.02  # a share of throttled requests that says nothing of the rate
 _CUT = 2.5  # times the share of throttled requests
-_LARGEST_CUT = 0.5
-_INCREASE = 0.1  # of the rate that was too much
-_FREE_AGAIN = 1.5  # times the rate that was too much: no limit any more
+_LARGEST_CUT = 0.5  # a share that calls for it is not waited upon until the window is full
+_INCREASE = 0.1  # of the rate after the last cut
+_FREE_AGAIN = 2.0  # times the rate after the last cut: no limit any more
 _CATCH_UP_SECONDS = 0.05  # whoever comes late for a slot may make up for so much; the rest is lost
 
 
@@ -51,14 +54,18 @@ class EndpointLimiter:
         self._turn = threading.Lock()  # of whoever waits for the next slot
         self._random = random.Random()  # noqa: S311 - jitter, no secret
         self._rate: float | None = None
-        self._too_much = 0.0  # requests a second, when the endpoint last throttled
+        self._settled = 0.0  # the rate after the last cut
         self._spacing = 1 / ceiling if ceiling else 0.0  # seconds from slot to slot; 0: not limited
         self._next_slot = self._window_start = time.monotonic()  # the window's start is moved on by every pause
         self._paused_until = 0.0
         self._pauses_in_a_row = 0  # without a success between them
+        self._streak = 0  # throttles without a success between them
         self._throttles = 0
         self._window_requests = 0
         self._window_throttles = 0
+        self._long_pause = False
+        self._warned = False  # there were throttles in the window before
+        self._taken = _Taken(self._window_start)
 
     def reserve(self) -> float:
         """Take a slot without waiting, or learn when to ask again.
@@ -72,7 +79,7 @@ class EndpointLimiter:
             now = time.monotonic()
             if now < self._paused_until:
                 return self._paused_until - now
-            if now - self._window_start >= _WINDOW_SECONDS:
+            if now >= self._window_start + _WINDOW_SECONDS or (self._window_throttles and self._ends_early()):
                 self._adapt(now)
             if self._spacing:
                 if self._next_slot > now:
@@ -90,49 +97,84 @@ class EndpointLimiter:
                 self._stop.sleep(seconds)
 
     def throttled(self, retry_after_seconds: float | None) -> None:
-        """Take note of an answer that asks to slow down: everybody waits, then goes slower.
+        """Take note of an answer that asks to slow down.
 
-        Answers to requests that were under way when a pause began do not begin another.
+        Everybody waits for as long as the server asked for. When it does not say how long, everybody
+        waits a little at the first sign and whenever all answers are throttles; what is throttled
+        now and then only lowers the rate. Answers to requests that were under way when a pause
+        began do not begin another.
         """
         now = time.monotonic()
         with self._lock:
             self._throttles += 1
             self._window_throttles += 1
-            end = self._paused_until
-            if now >= end:
-                self._pauses_in_a_row += 1
-                end = now + (self._own_pause() if retry_after_seconds is None else 0.0)
+            self._streak += 1
+            end = max(now, self._paused_until)
             if retry_after_seconds is not None:  # the longest that anybody was asked to wait
                 end = max(end, now + min(retry_after_seconds, _LONGEST_ASKED_SECONDS))
-            self._window_start += end - max(now, self._paused_until)
+            elif now >= self._paused_until and (
+                (self._window_throttles == 1 and not self._warned) or self._streak >= _STREAK
+            ):
+                self._pauses_in_a_row += 1
+                end = now + self._own_pause()
+            pause = end - max(now, self._paused_until)
+            self._window_start += pause
+            self._long_pause = self._long_pause or pause >= _WINDOW_SECONDS
             self._paused_until = end
 
     def succeeded(self) -> None:
         """Take note of an answer that did not ask to slow down."""
-        if self._pauses_in_a_row and time.monotonic() >= self._paused_until:
-            self._pauses_in_a_row = 0
+        if self._streak and time.monotonic() >= self._paused_until:
+            self._streak = self._pauses_in_a_row = 0
 
     def state(self) -> LimiterState:
         """What holds right now."""
         with self._lock:
             return LimiterState(self._rate, max(0.0, self._paused_until - time.monotonic()), self._throttles)
 
+    def _ends_early(self) -> bool:
+        """Whether the window need not be full: what is in it says enough, or a pause of its length has passed."""
+        bad = self._window_throttles * _CUT >= self._window_requests * _LARGEST_CUT
+        return self._long_pause or (bad and self._window_throttles >= _STREAK)
+
     def _adapt(self, now: float) -> None:
         """Draw the conclusion from the window that ends now."""
-        sent = self._window_requests / (now - self._window_start)
-        if self._window_throttles:
-            share = self._window_throttles / max(self._window_requests, 1)
-            self._too_much = max(sent, _LEAST_RATE)
-            self._rate = max(_LEAST_RATE, sent * (1 - min(_LARGEST_CUT, _CUT * share)))
+        sent = self._window_requests / max(now - self._window_start, 0.001)
+        taken = self._taken.rate(now, self._window_requests - self._window_throttles)
+        share = self._window_throttles / max(self._window_requests, 1)
+        if share > _STRAY:
+            base = sent if self._rate is None else min(sent, self._rate)
+            # never below what it has taken, however much more it was asked for
+            self._rate = self._settled = max(_LEAST_RATE, taken, base * (1 - min(_LARGEST_CUT, _CUT * share)))
         elif self._rate is not None:
-            self._rate += max(_LEAST_RATE, _INCREASE * self._too_much)
-            if self._rate > _FREE_AGAIN * self._too_much:
+            self._rate += max(_LEAST_RATE, _INCREASE * self._settled)
+            if self._rate > _FREE_AGAIN * self._settled:
                 self._rate = None
         limits = [limit for limit in (self._rate, self._ceiling) if limit is not None]
         self._spacing = 1 / min(limits) if limits else 0.0
+        self._long_pause = False
+        self._warned = self._window_throttles > 0
         self._window_start, self._window_requests, self._window_throttles = now, 0, 0
 
     def _own_pause(self) -> float:
         doublings = min(self._pauses_in_a_row - 1, 16)
         longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * (1 << doublings))
         return longest * self._random.uniform(0.5, 1.0)
+
+
+@dataclass(slots=True)
+class _Taken:
+    """How many requests an endpoint takes, by the clock on the wall: pauses count."""
+
+    since: float
+    count: int = 0
+    before: float = 0.0  # requests a second, in the stretch before this one
+
+    def rate(self, now: float, more: int) -> float:
+        """Requests a second with these, in this stretch or in the one before; a stretch has a second at least."""
+        self.count += more
+        here = self.count / max(now - self.since, 1.0)
+        rate = max(here, self.before)
+        if now >= self.since + 1.0:
+            self.since, self.count, self.before = now, 0, here
+        return rate

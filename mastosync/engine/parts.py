@@ -12,7 +12,6 @@ from mastosync.errors import MastosyncError
 from mastosync.model import ObjectInfo
 
 MIB = 1024 * 1024
-PARTS_AT_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +24,14 @@ class LargeObject:
     destination: PatientStore
     key: str
     part_size: int  # bytes, wanted; grows where there would be too many parts
+    parts_at_most: int
 
     def deliver(self, upload: str) -> tuple[bytes, str]:
         """Fill an upload that has begun and complete it; after any error nothing of it is left.
 
         Returns: MD5 of the whole, and the ETag at the destination. Raises: ObjectError, StoreUnusable, Interrupted.
         """
-        size = part_size_for(self.info.size, self.part_size)
+        size = part_size_for(self.info.size, self.part_size, self.parts_at_most)
         check = SourceCheck(self.source, self.source_key, self.info)
         parts = []
         try:
@@ -62,7 +62,7 @@ class LargeObject:
                 self.destination.abort_unfinished(self.key)
 
 
-def part_size_for(size_bytes: int, wanted_bytes: int) -> int:
-    """The size of each part but the last: as wanted, or what 10,000 parts need, in whole MiB."""
-    needed = -(-size_bytes // PARTS_AT_MOST)
+def part_size_for(size_bytes: int, wanted_bytes: int, parts_at_most: int = 10_000) -> int:
+    """The size of each part but the last: as wanted, or what so many parts need, in whole MiB."""
+    needed = -(-size_bytes // parts_at_most)
     return max(wanted_bytes, -(-needed // MIB) * MIB)

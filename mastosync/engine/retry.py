@@ -1,8 +1,8 @@
 """The one retry layer: a store with patience around it.
 
 A request that fails in a way that may pass is repeated after a growing, jittered wait, a bounded
-number of times. A throttled one costs no attempt: it waits at the endpoint's limiter like everybody
-else, until its budget of time is used up. Every wait ends when somebody asks to stop.
+number of times. A throttled one costs no attempt: it is repeated, through the endpoint's limiter,
+until its budget of time is used up. Every wait ends when somebody asks to stop.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class PatientStore:
         patience = Retrying(
             retry=retry_if_exception(_may_pass),
             stop=_Budget(policy),
-            wait=_WaitUnlessThrottled(policy),
+            wait=_WaitUnlessAsked(policy),
             sleep=self.gate.stop.sleep,
             reraise=True,
         )
@@ -189,14 +189,20 @@ class _Budget:
         return self._failures >= self._policy.max_attempts
 
 
-class _WaitUnlessThrottled:
-    """Tenacity's `wait`: the limiter makes throttled requests wait, and everybody with them."""
+class _WaitUnlessAsked:
+    """Tenacity's `wait`: where the server says how long, the limiter waits, and everybody with it.
+
+    Other throttles count for the request as well: it may be its key alone that is throttled, and to
+    repeat it at once would take the rate from all the others.
+    """
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._growing = wait_random_exponential(multiplier=policy.first_wait_seconds, max=policy.longest_wait_seconds)
 
     def __call__(self, state: RetryCallState) -> float:
-        return 0.0 if isinstance(_failure_of(state), Throttled) else self._growing(state)
+        failure = _failure_of(state)
+        asked = isinstance(failure, Throttled) and failure.retry_after_seconds is not None
+        return 0.0 if asked else self._growing(state)
 
 
 def _failure_of(state: RetryCallState) -> BaseException | None:

@@ -34,7 +34,8 @@ class TransferOptions:
     source_prefix: str = ""
     destination_prefix: str = ""
     multipart_threshold: int = 16 * MIB  # bytes; larger objects travel in parts
-    part_size: int = 16 * MIB  # bytes; grows where 10,000 parts would not suffice
+    part_size: int = 16 * MIB  # bytes; grows where `parts_at_most` would not suffice
+    parts_at_most: int = 10_000  # of one object
     acl: AclMode = AclMode.AUTO
     copy_private_without_acl: bool = False
     cache_control: str | None = None  # for objects that have none
@@ -144,7 +145,9 @@ class Transfer:
             self._put_options(info),
             lambda options: Aside(partial(job.destination.start_multipart, job.key, options), large=True),
         )
-        large = LargeObject(job.source, source_key, info, job.destination, job.key, self._options.part_size)
+        large = LargeObject(
+            job.source, source_key, info, job.destination, job.key, self._options.part_size, self._options.parts_at_most
+        )
         md5, etag = yield Aside(partial(large.deliver, upload), large=True)
         return _done(job, info.size, md5, etag)
 

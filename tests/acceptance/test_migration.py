@@ -201,9 +201,12 @@ def test_private_objects_stay_private_on_a_store_with_acls(
         assert public != each.private, each.key
 
 
-def test_private_objects_stay_behind_where_no_acl_is_sent(buckets: BucketPair, new_migration: MigrationFactory) -> None:
+@pytest.mark.parametrize("known_by", [{"acl": "none"}, {"provider": "minio"}])
+def test_private_objects_stay_behind_where_no_acl_is_sent(
+    buckets: BucketPair, new_migration: MigrationFactory, known_by: dict[str, str]
+) -> None:
     migration = new_migration(buckets, accounts=6, media=6)
-    migration.site.configure(s3_destination={"acl": "none"})
+    migration.site.configure(s3_destination=known_by)
     migration.site.run("plan")
     migration.site.run("copy", code=3)
     kept_back = {line["key"] for line in migration.site.listed("--reason", "private")}

@@ -199,7 +199,19 @@ class TestDefaults:
             ("provider = gcs\nendpoint_url = https://storage.googleapis.com", "auto", "path"),
             ("provider = aws", "us-east-1", "auto"),
             ("provider = aws\nendpoint_url = https://s3.eu-west-1.amazonaws.com", "eu-west-1", "auto"),
-            ("endpoint_url = https://s3.eu-west-1.amazonaws.com", "us-east-1", "path"),
+            ("endpoint_url = https://s3.eu-west-1.amazonaws.com", "eu-west-1", "auto"),
+            ("endpoint_url = https://s3.amazonaws.com", "us-east-1", "auto"),
+            ("endpoint_url = https://s3.cn-north-1.amazonaws.com.cn", "cn-north-1", "auto"),
+            ("endpoint_url = https://account.eu.r2.cloudflarestorage.com", "auto", "path"),
+            ("endpoint_url = https://s3.eu-central-2.wasabisys.com", "eu-central-2", "path"),
+            ("endpoint_url = https://s3.eu-west-par.io.cloud.ovh.net", "eu-west-par", "path"),
+            ("endpoint_url = https://s3.us-east-va.io.cloud.ovh.us", "us-east-va", "path"),
+            ("endpoint_url = https://sos-ch-gva-2.exo.io", "ch-gva-2", "path"),
+            ("endpoint_url = https://oos.eu-west-2.outscale.com", "eu-west-2", "path"),
+            ("endpoint_url = https://S3.Eu-West-1.AmazonAWS.com\nregion = x", "x", "auto"),
+            ("endpoint_url = https://s3.eu-west-1.amazonaws.com.evil.example", "us-east-1", "path"),
+            ("endpoint_url = https://notamazonaws.com", "us-east-1", "path"),
+            ("provider = ceph\nendpoint_url = https://s3.eu-west-1.amazonaws.com", "us-east-1", "path"),
             ("endpoint_url = https://s3.example.com\naddressing_style = virtual", "us-east-1", "virtual"),
         ],
     )
@@ -215,6 +227,64 @@ class TestDefaults:
         text = f"[s3.source]\nprovider = {provider}\nendpoint_url = https://s3.example.com"
 
         assert load(text).source.provider == provider
+
+    @pytest.mark.parametrize(
+        ("host", "provider"),
+        [
+            ("s3.us-west-004.backblazeb2.com", "b2"),
+            ("ams3.digitaloceanspaces.com", "do"),
+            ("media.ams3.digitaloceanspaces.com", "do"),
+            ("storage.googleapis.com", "gcs"),
+            ("hel1.your-objectstorage.com", "hetzner"),
+            ("w4h8.fra.idrivee2-22.com", "idrive"),
+            ("eu-central-1.linodeobjects.com", "linode"),
+            ("0a1b.r2.cloudflarestorage.com", "r2"),
+            ("s3.pl-waw.scw.cloud", "scaleway"),
+            ("s3.ru-3.storage.selcloud.ru", "selectel"),
+            ("gateway.eu1.storjshare.io", "storj"),
+            ("eu2.contabostorage.com", "contabo"),
+            ("sjc1.vultrobjects.com", "vultr"),
+        ],
+    )
+    def test_a_provider_is_known_by_its_hosts(self, load: Load, host: str, provider: str) -> None:
+        store = load(f"[s3.source]\nendpoint_url = https://{host}").source
+
+        assert store.known._replace(region="") == PROVIDERS[provider]._replace(region="")
+        assert store.provider is None
+
+    def test_presets_know_what_the_engine_must_heed(self) -> None:
+        assert {name for name, known in PROVIDERS.items() if known.takes_acl is False} == {
+            *("r2", "cloudflare", "b2", "backblaze", "garage", "minio", "storj")
+        }
+        assert PROVIDERS["scaleway"].parts_at_most == 1_000
+        assert PROVIDERS["storj"].least_part_size == 64 * 1024**2
+
+    @pytest.mark.parametrize(
+        ("source", "destination", "expected"),
+        [
+            ("https://s3.old.example", "https://s3.new.example", (None, None)),
+            ("https://s3.amazonaws.com", "https://s3.ru-1.storage.selcloud.ru", (None, 300)),
+            ("https://s3.ru-1.storage.selcloud.ru", "https://hel1.your-objectstorage.com", (1_000, 750)),
+            ("https://s3.ru-1.storage.selcloud.ru", "https://s3.ru-1.storage.selcloud.ru", (1_300, 1_300)),
+            ("https://s3.old.example", "https://s3.old.example", (None, None)),
+        ],
+    )
+    def test_one_endpoint_for_two_buckets_takes_what_both_take(
+        self, load: Load, source: str, destination: str, expected: tuple[int | None, int | None]
+    ) -> None:
+        config = load(f"[s3.source]\nendpoint_url = {source}\n[s3.destination]\nendpoint_url = {destination}")
+
+        assert config.published_rates() == expected
+
+    def test_a_preset_limits_only_where_its_provider_limits_everybody(self) -> None:
+        """A preset must not slow a store down that would take more."""
+        limited = {name: (known.reads, known.writes) for name, known in PROVIDERS.items() if known.reads}
+        assert limited == {
+            "do": (800, 800),
+            "digitalocean": (800, 800),
+            "hetzner": (750, 750),
+            "selectel": (1_000, 300),
+        }
 
     @pytest.mark.parametrize(
         ("source", "destination", "expected"),
@@ -348,8 +418,14 @@ REFUSED = [
     ("[plan]\nonly = locale", "'locale' is not one of all, local, remote", "local"),
     ("[plan]\ntypes = accounts, emojis", "[plan] types: 'emojis' is no type", "custom_emojis"),
     ("[plan]\nlimit = 0", "'0' is not a whole number", ""),
-    (S3 + "provider = minoi", "'minoi' is not one of aws, b2", "minio"),
-    (S3 + "provider = zzz", "'zzz' is not one of aws, b2", ""),
+    ("[copy]\nrate = 0", "'0' is not a whole number of at least 1", "leave it out"),
+    ("[copy]\nrate = fast", "'fast' is not a whole number", ""),
+    ("[copy]\nbwlimit = fast", "'fast' is not off, bytes a second such as 5M", "the default is off"),
+    ("[copy]\nbwlimit = 512", "'512' has no unit", "512K"),
+    ("[copy]\nbwlimit = 8:00,5M", "'8:00,5m' does not begin with a time", "Mon-08:00,5M"),
+    ("[copy]\nbwlimit = Mno-08:00,5M", "'mno' is no day", "mon"),
+    (S3 + "provider = minoi", "'minoi' is not one of akamai, aws, b2", "minio"),
+    (S3 + "provider = zzz", "'zzz' is not one of akamai, aws, b2", ""),
     (S3 + "provider = r2", "[s3.source] has no endpoint_url, and r2 needs one", "Amazon"),
     (S3 + "addressing_style = host", "'host' is not one of auto, path, virtual", ""),
     (S3 + "endpoint_url = s3.example.com", "does not start with http", "Write https://s3.example.com"),
@@ -501,6 +577,7 @@ HIDDEN_KEYS = [key for key in ALL_KEYS if key.info.form.hidden]
 def valid_text(key: Key) -> str:
     """A text that the key takes and that is not its default."""
     by_name = {"endpoint_url": "https://s3.test", "url": "postgresql://u:p@h/d", "provider": "aws", "types": "backups"}
+    by_name["bwlimit"] = "08:00,5M 23:00,off"
     if key.name in by_name:
         return by_name[key.name]
     if key.info.form.allowed.startswith("one of "):
@@ -508,7 +585,7 @@ def valid_text(key: Key) -> str:
         return next(name for name in names if name != key.default)
     if isinstance(key.default, bool):
         return "true"
-    if isinstance(key.default, int | float) or key.name in ("limit", "concurrency"):
+    if isinstance(key.default, int | float) or key.name in ("limit", "concurrency", "rate"):
         return "16001000" if "size" in key.info.form.allowed else "17"
     return "text"
 

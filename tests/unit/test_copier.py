@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -10,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.engine.copier import Copier, CopyOptions
+from mastosync.engine.copier import HEARTBEAT_SECONDS, Copier, CopyOptions
 from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
 from mastosync.model import Claim, EntryState, Outcome, Reason
-from mastosync.progress import CopyProgress, Silence
+from mastosync.progress import CopyProgress, EndpointState, PlanProgress, Silence
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned, transfer
 
@@ -30,12 +31,16 @@ def run(
     workers: int = 4,
     limit: int | None = None,
 ) -> CopyProgress:
+    stop, options = stop or StopSignal(), CopyOptions(workers=workers, limit=limit)
+    return Copier(WorkQueue(manifest), crew(work, workers, stop), options, stop, Silence()).run()
+
+
+def crew(work: Callable[[Claim], Outcome], workers: int, stop: StopSignal) -> Crew:
     def steps(claim: Claim) -> Steps[Outcome]:
         outcome: Outcome = yield Aside(partial(work, claim))
         return outcome
 
-    stop, options = stop or StopSignal(), CopyOptions(workers=workers, limit=limit)
-    return Copier(WorkQueue(manifest), Crew(steps, workers, stop), options, stop, Silence()).run()
+    return Crew(steps, workers, stop)
 
 
 def states(manifest: Manifest) -> Counter[EntryState]:
@@ -216,3 +221,36 @@ def test_a_bug_in_a_worker_is_not_swallowed_and_loses_no_entry(tmp_path: Path) -
         found = states(manifest)
         assert found[EntryState.DONE] + found[EntryState.PENDING] == 100
         assert found[EntryState.PENDING] >= 1
+
+
+class Telling(Silence):
+    """Lets a test know what a listener is told."""
+
+    def __init__(self, until: Callable[[CopyProgress], bool]) -> None:
+        self.until = until
+        self.seen = threading.Event()
+
+    def advanced(self, progress: CopyProgress | PlanProgress) -> None:
+        if isinstance(progress, CopyProgress) and self.until(progress):
+            self.seen.set()
+
+
+def test_people_are_told_of_throttling_while_nothing_comes_of_it(tmp_path: Path) -> None:
+    """A paused endpoint brings no outcome, so nothing is committed, for as long as the store likes."""
+    paused = EndpointState("source", paused_seconds=30, throttles=1)
+    listener = Telling(lambda progress: progress.finished == 0 and progress.throttling != ())
+
+    asked = threading.Event()
+
+    def once_told(claim: Claim) -> Outcome:
+        asked.set()
+        assert listener.seen.wait(30)
+        return done(claim)
+
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        stop = StopSignal()
+        copier = Copier(WorkQueue(manifest), crew(once_told, 1, stop), CopyOptions(workers=1), stop, listener)
+        copier.limits = lambda: (paused,) if asked.is_set() else ()
+        begin = time.monotonic()
+        assert copier.run().throttles == 1
+        assert time.monotonic() - begin < HEARTBEAT_SECONDS

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
+import math
 import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -13,6 +17,7 @@ from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.retry import PatientStore, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, NetworkFailure, ObjectMissing, ServerFailure, Throttled
+from mastosync.model import ObjectInfo
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, Clock, gate
 
@@ -177,6 +182,104 @@ def test_many_threads_keep_to_the_ceiling_and_use_it() -> None:
     assert seconds < 3
 
 
+@dataclass
+class Refusals:
+    """A store that takes so many requests in each second of its clock, and/or refuses some by chance."""
+
+    in_a_second: float = math.inf
+    by_chance: float = 0.0
+    retry_after: float | None = None
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(1)
+        self._second, self._taken = -1, 0
+
+    def refuses(self, now: float) -> bool:
+        if int(now) != self._second:
+            self._second, self._taken = int(now), 0
+        self._taken += 1
+        return self._taken > self.in_a_second or self._random.random() < self.by_chance
+
+
+class Crowd:
+    """Workers by the clock, each with a request under way for 20 ms or waiting for the limiter."""
+
+    def __init__(self, clock: Clock, store: Refusals, workers: int) -> None:
+        self.clock, self.store = clock, store
+        self.limiter = EndpointLimiter(StopSignal())
+        self._random = random.Random(1)
+        self._ids = itertools.count()
+        self._events: list[tuple[float, int, bool]] = []  # when, which, whether it is an answer
+        for _ in range(workers):
+            self._later(0.0, answer=False)
+
+    def _later(self, seconds: float, *, answer: bool) -> None:
+        heapq.heappush(self._events, (self.clock.now + seconds, next(self._ids), answer))
+
+    def work(self, seconds: float) -> tuple[float, float]:
+        """Returns: how many requests a second were taken, and how many throttled."""
+        end, taken, throttled = self.clock.now + seconds, 0, 0
+        while self._events[0][0] < end:
+            self.clock.now, _, answer = heapq.heappop(self._events)
+            if not answer:
+                wait = self.limiter.reserve()
+                self._later(wait or 0.02 * self._random.uniform(0.7, 1.3), answer=not wait)
+                continue
+            if self.store.refuses(self.clock.now):
+                throttled += 1
+                self.limiter.throttled(self.store.retry_after)
+            else:
+                taken += 1
+                self.limiter.succeeded()
+            self._later(0.0, answer=False)
+        self.clock.now = end
+        return taken / seconds, throttled / seconds
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers"), [(5, 1), (40, 1), (5, 16), (40, 16), (240, 16), (5, 64), (40, 64), (240, 64)]
+)
+def test_a_hard_limit_is_found_within_seconds_however_many_are_under_way(
+    clock: Clock, limit: int, workers: int
+) -> None:
+    crowd = Crowd(clock, Refusals(in_a_second=limit), workers)
+    crowd.work(8)
+    taken, throttled = crowd.work(40)
+    assert taken >= 0.85 * limit
+    assert throttled <= 0.1 * taken + 1
+    rate = crowd.limiter.state().rate
+    assert rate is not None
+    assert 0.7 * limit <= rate <= 2 * limit + 1
+
+
+def test_a_hard_limit_that_says_how_long_to_wait_is_found_as_well(clock: Clock) -> None:
+    crowd = Crowd(clock, Refusals(in_a_second=240, retry_after=1), workers=64)
+    crowd.work(10)
+    taken, throttled = crowd.work(60)
+    assert taken >= 0.7 * 240
+    assert throttled <= 0.05 * taken
+
+
+def test_stray_throttles_hardly_slow_a_crowd_down(clock: Clock) -> None:
+    at_full_speed, _ = Crowd(clock, Refusals(), workers=64).work(10)
+    crowd = Crowd(clock, Refusals(by_chance=0.01), workers=64)
+    taken, _ = crowd.work(30)
+    assert taken >= 0.9 * at_full_speed
+    assert crowd.limiter.state().rate is None
+
+
+def test_an_endpoint_that_recovers_is_soon_asked_at_full_speed_again(clock: Clock) -> None:
+    store = Refusals(in_a_second=40)
+    crowd = Crowd(clock, store, workers=16)
+    crowd.work(20)
+    store.in_a_second = math.inf
+    crowd.work(15)
+    taken, throttled = crowd.work(10)
+    assert crowd.limiter.state().rate is None
+    assert taken >= 700
+    assert not throttled
+
+
 def test_one_throttled_thread_makes_the_others_wait() -> None:
     limiter = EndpointLimiter(StopSignal())
     limiter.throttled(0.3)
@@ -233,6 +336,26 @@ def test_throttles_cost_no_attempt_until_the_budget_is_used_up(clock: Clock) -> 
     store.fail("head", *[Throttled("503", retry_after_seconds=10)] * 100)
     with pytest.raises(Throttled):
         PatientStore(gate(store, policy=policy)).head("k")
+
+
+def test_a_key_that_is_throttled_for_good_is_asked_less_and_less_often(clock: Clock) -> None:
+    """The others go well, so the endpoint is not closed: only this request has to wait."""
+    refusing = gate(MemoryStore(), policy=RetryPolicy(throttle_budget_seconds=600))
+
+    class Refusing(MemoryStore):
+        def head(self, key: str) -> ObjectInfo:
+            clock.now += 1
+            for _ in range(99):
+                refusing.limiter.wait()
+                refusing.limiter.succeeded()
+            self.calls.append(("head", key))
+            raise Throttled("503")
+
+    store = Refusing()
+    with pytest.raises(Throttled):
+        PatientStore(replace(refusing, store=store)).head("k")
+    assert 20 <= store.count("head") <= 100
+    assert refusing.limiter.state().rate is None
 
 
 def test_waits_between_attempts_grow_and_are_jittered(clock: Clock) -> None:

@@ -30,6 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "store.s3": {"__init__", "model", "errors", "config", "store", "boto3", "botocore", "urllib3"},
     "store.curl": {"__init__", "model", "errors", "config", "store", "pycurl"},
     "engine.limiter": {"errors", "engine.stop"},
+    "engine.bandwidth": {"errors", "engine.stop"},
     "engine.retry": {"model", "errors", "engine", "store.base", "tenacity"},
     "engine": {"model", "errors", "engine", "manifest", "store.base", "mastodon.paperclip", "progress"},
     "units": set(),

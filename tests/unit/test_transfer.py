@@ -40,7 +40,7 @@ def stores() -> tuple[MemoryStore, MemoryStore]:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of a few bytes: the rounding to whole MiB is `part_size_for`'s own test."""
-    monkeypatch.setattr("mastosync.engine.parts.part_size_for", lambda size, wanted: wanted)
+    monkeypatch.setattr("mastosync.engine.parts.part_size_for", lambda size, wanted, most: wanted)
 
 
 def test_a_fresh_entry_costs_one_read_and_one_write() -> None:
@@ -351,14 +351,27 @@ def test_a_wait_cut_short_raises_so_that_the_claim_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "wanted", "expected"),
+    ("size", "most", "expected"),
     [
-        (17 * MIB, 16 * MIB, 16 * MIB),
-        (160_000 * MIB, 16 * MIB, 16 * MIB),
-        (160_001 * MIB, 16 * MIB, 17 * MIB),
-        (5 * 1024 * 1024 * MIB, 16 * MIB, 525 * MIB),
+        (17 * MIB, 10_000, 16 * MIB),
+        (160_000 * MIB, 10_000, 16 * MIB),
+        (160_001 * MIB, 10_000, 17 * MIB),
+        (5 * 1024 * 1024 * MIB, 10_000, 525 * MIB),
+        (16_000 * MIB, 1_000, 16 * MIB),
+        (16_001 * MIB, 1_000, 17 * MIB),
     ],
 )
-def test_parts_grow_so_that_ten_thousand_suffice(size: int, wanted: int, expected: int) -> None:
-    assert part_size_for(size, wanted) == expected
-    assert -(-size // expected) <= 10_000
+def test_parts_grow_so_that_as_many_as_the_store_takes_suffice(size: int, most: int, expected: int) -> None:
+    assert part_size_for(size, 16 * MIB, most) == expected
+    assert -(-size // expected) <= most
+
+
+def test_parts_are_no_more_than_the_destination_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mastosync.engine.transfer.part_size_for", part_size_for)
+    old, new = stores()
+    data = bytes(3 * MIB)
+    old.put(KEY, data)
+    options = TransferOptions(multipart_threshold=MIB, part_size=MIB, parts_at_most=2)
+    assert transfer(old, new, options)(claim(entry())).state is EntryState.DONE
+    assert new.count("write_part") == 2
+    assert new.objects[KEY].data == data
