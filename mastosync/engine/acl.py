@@ -106,12 +106,11 @@ class AclRule:
         except AclUnsupported as error:
             self._refuse(acl, error)
         except _MAY_MEAN_THE_ACL as error:
-            if self._mode is not AclMode.AUTO or not self._is_open(acl):
-                raise
-            if self._may_go_without(entry):
-                return (yield from self._written_without(acl, error, write(options)))
-            yield from self._try(entry, acl)
-            if acl not in self._refused:
+            if self._mode is AclMode.AUTO and self._is_open(acl):
+                if self._may_go_without(entry):
+                    return (yield from self._written_without(acl, error, write(options)))
+                yield from self._try(entry, acl)
+            if acl not in self._refused:  # others may have found it out meanwhile
                 raise
         else:
             self._taken.add(acl)

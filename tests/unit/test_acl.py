@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mastosync.engine.acl import AclMode
+from mastosync.engine.steps import Ask
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import AclUnsupported, NetworkFailure, ObjectDenied, ObjectRejected, StoreUnusable
-from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
+from mastosync.model import Claim, Entry, EntryState, ObjectHeaders, Outcome, Reason
+from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import LOCAL, claim, entry, transfer
 
@@ -119,6 +121,15 @@ def test_an_upload_begun_in_vain_is_given_up_even_if_its_first_answer_was_lost()
     run.new.fail("abort_multipart", *[NetworkFailure("reset")] * 3)
     assert run(1, private=True).state is EntryState.DONE
     assert run.acls() == {1: "private"}
+
+
+@pytest.mark.parametrize("refused", [{}, dict.fromkeys(BOTH, NO_ACLS)])
+def test_an_upload_begun_in_vain_by_a_dead_run_is_given_up(refused: dict[str | None, Exception]) -> None:
+    run = Run(refused)
+    run.new.start_multipart(key_of(1), PutOptions(ObjectHeaders()))
+    outcome = run.transfer(claim(a(1, private=True), left_behind=True))
+    assert outcome.state is (EntryState.SKIPPED if refused else EntryState.DONE)
+    assert not run.new.unfinished()
 
 
 def test_who_takes_private_but_has_no_acls_gets_nothing_private() -> None:
@@ -252,6 +263,23 @@ def test_large_objects_find_out_the_same() -> None:
     assert run.new.asked == [*begun, ("start_multipart", None)]
     assert is_kept_back(run(12, private=True))
     assert run.acls() == {10: None, 11: None}
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_refusal_that_comes_when_others_have_found_it_out_is_understood(*, private: bool) -> None:
+    run = Run(dict.fromkeys(BOTH, DENIED))
+    late = run.transfer.steps(claim(a(1, private=private)))
+    step = next(late)
+    while not isinstance(step, Ask) or step.operation != "write":
+        try:
+            step = late.send(step.carry_out())
+        except ObjectDenied as error:
+            step = late.throw(error)
+    run(2, private=private)
+    with pytest.raises(StopIteration) as ended:
+        late.send(late.throw(DENIED).carry_out())
+    assert is_kept_back(ended.value.value) if private else ended.value.value.state is EntryState.DONE
+    assert run.acls() == ({} if private else {1: None, 2: None})
 
 
 def test_many_workers_find_out_at_the_same_time_and_say_it_once(caplog: pytest.LogCaptureFixture) -> None:
