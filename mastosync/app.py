@@ -22,7 +22,7 @@ from mastosync.manifest import (
     PlanWriter,
     StoreIdentity,
     WorkQueue,
-    reopen_failed,
+    reopen,
     writer_lock,
 )
 from mastosync.model import Reason
@@ -87,14 +87,14 @@ class App:
     def retry_failed(
         self, types: tuple[str, ...], reasons: tuple[Reason, ...], options: CopyOptions | None
     ) -> tuple[int, CopyProgress | None]:
-        """Put failed entries back to pending; with options, copy what is pending of those types.
+        """Put entries back to pending, as `reopen` does; with options, copy what is pending of those types.
 
         Returns: how many were put back, and what the copy did.
         """
         Manifest.require_file(self.manifest_path)
         with _writing(self.manifest_path, "retry-failed"), Manifest.open(self.manifest_path) as manifest:
             WorkQueue(manifest).require_plan(*self._identities())
-            reopened = reopen_failed(manifest, types, reasons)
+            reopened = reopen(manifest, types, reasons)
             if options is None or not reopened:
                 return reopened, None
             return reopened, self._copy(manifest, options, types)
@@ -119,19 +119,24 @@ class App:
 
         queue = WorkQueue(manifest, types)
         queue.require_plan(*self._identities())
+        if self.config.copy.private_objects == "copy":
+            reopen(manifest, types, (Reason.PRIVATE,))  # kept back before that was decided
         if not queue.pending():
             return CopyProgress(total=0)
         with self._gates(options.workers) as (source, destination):
             limiters = {source.limiter, destination.limiter}
+            transfer = Transfer(source, destination, self._transfer_options(), MemoryBudget(_MEMORY_BYTES))
             copier = Copier(
                 queue,
-                Transfer(source, destination, self._transfer_options(), MemoryBudget(_MEMORY_BYTES)),
+                transfer,
                 options,
                 self.stop,
                 self.listener,
                 throttles=lambda: sum(limiter.state().throttles for limiter in limiters),
             )
-            return copier.run()
+            progress = copier.run()
+            progress.finding = transfer.finding
+            return progress
 
     @contextmanager
     def _gates(self, workers: int) -> Iterator[tuple[Gate, Gate]]:
