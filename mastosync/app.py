@@ -22,7 +22,7 @@ from mastosync.manifest import (
     PlanWriter,
     StoreIdentity,
     WorkQueue,
-    reopen_failed,
+    reopen,
     writer_lock,
 )
 from mastosync.model import Reason
@@ -87,14 +87,14 @@ class App:
     def retry_failed(
         self, types: tuple[str, ...], reasons: tuple[Reason, ...], options: CopyOptions | None
     ) -> tuple[int, CopyProgress | None]:
-        """Put failed entries back to pending; with options, copy what is pending of those types.
+        """Put entries back to pending, as `reopen` does; with options, copy what is pending of those types.
 
         Returns: how many were put back, and what the copy did.
         """
         Manifest.require_file(self.manifest_path)
         with _writing(self.manifest_path, "retry-failed"), Manifest.open(self.manifest_path) as manifest:
             WorkQueue(manifest).require_plan(*self._identities())
-            reopened = reopen_failed(manifest, types, reasons)
+            reopened = reopen(manifest, types, reasons)
             if options is None or not reopened:
                 return reopened, None
             return reopened, self._copy(manifest, options, types)
@@ -121,6 +121,8 @@ class App:
 
         queue = WorkQueue(manifest, types)
         queue.require_plan(*self._identities())
+        if self.config.copy.private_objects == "copy":
+            reopen(manifest, types, (Reason.PRIVATE,))  # kept back before that was decided
         if not queue.pending():
             return CopyProgress(total=0)
         with self._gates(options) as (source, destination):
@@ -133,7 +135,9 @@ class App:
                 self.listener,
                 limits=lambda: _states(source, destination),
             )
-            return copier.run()
+            progress = copier.run()
+            progress.finding = transfer.finding
+            return progress
 
     @contextmanager
     def _gates(self, options: CopyOptions) -> Iterator[tuple[Gate, Gate]]:
@@ -165,14 +169,14 @@ class App:
 
         source, destination = self._stores()
         copy = self.config.copy
-        without_acl = destination.acl == "auto" and destination.known.takes_acl is False
         return TransferOptions(
             source_prefix=source.key_prefix,
             destination_prefix=destination.key_prefix,
             multipart_threshold=copy.multipart_threshold,
             part_size=max(copy.part_size, destination.known.least_part_size),
             parts_at_most=destination.known.parts_at_most,
-            acl=AclMode.NONE if without_acl else AclMode(destination.acl),
+            acl=AclMode(destination.acl),
+            acl_taken=destination.known.takes_acl,
             copy_private_without_acl=copy.private_objects == "copy",
             cache_control=destination.cache_control,
             storage_class=destination.storage_class,

@@ -140,9 +140,13 @@ class ObjectChanged(ObjectError):
 
 
 class AclUnsupported(ObjectError):
-    """The destination takes no (or not this) ACL. The copier decides what that means for the row."""
+    """The destination takes no ACLs, or (`only_this`) not this one. `engine.acl` decides what that means."""
 
     reason = Reason.PRIVATE
+
+    def __init__(self, message: str, *, hint: str = "", only_this: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.only_this = only_this
 
 
 class CorruptObject(ObjectError):

@@ -46,6 +46,7 @@ class CopyProgress:
     skipped: int = 0
     size_bytes: int = 0
     limits: tuple[EndpointState, ...] = ()
+    finding: str | None = None  # what people should know of the destination, and nobody knew before
     started: float = field(default_factory=time.monotonic)
 
     @property

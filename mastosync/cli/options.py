@@ -24,8 +24,8 @@ failure_reasons_option = click.option(
     "--reason",
     "reasons",
     multiple=True,
-    type=click.Choice([reason.value for reason in FAILURE_REASONS]),
-    help="Only entries that failed for this reason; repeatable.",
+    type=click.Choice([reason.value for reason in (*FAILURE_REASONS, Reason.PRIVATE)]),
+    help="Only entries that failed for this reason; repeatable. `private`: what was kept back.",
 )
 reasons_option = click.option(
     "--reason",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.engine.status import Status, Tally
+from mastosync.model import Reason
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -42,11 +43,9 @@ def render_copy(progress: CopyProgress, status: Status) -> str:
     lines.append(
         f"now: {totals.done:,} done, {totals.pending:,} pending, {totals.failed:,} failed, {totals.skipped:,} skipped"
     )
-    if kept_back := status.reasons.get("private"):
-        lines.append(
-            f"{kept_back:,} private objects stay behind, because the destination takes no ACLs: "
-            "see `[copy] private_objects` in the configuration"
-        )
+    if progress.finding:
+        lines.append(progress.finding)
+    lines += _kept_back_lines(status)
     if totals.failed:
         lines.append("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again")
     return "\n".join(lines)
@@ -70,7 +69,20 @@ def render_status(status: Status, manifest: Path) -> str:
     lines += ["", _table(head, rows)]
     if status.reasons:
         lines += ["", _table(("reason", "entries"), [(name, f"{count:,}") for name, count in status.reasons.items()])]
+    if kept_back := _kept_back_lines(status):
+        lines += ["", *kept_back]
     return "\n".join(lines)
+
+
+def _kept_back_lines(status: Status) -> list[str]:
+    """How many private objects were left out, and how to decide what becomes of them."""
+    kept_back = status.reasons.get(Reason.PRIVATE.value)
+    if not kept_back:
+        return []
+    return [
+        f"{kept_back:,} private objects stay behind, because no ACL can keep them private at the destination:",
+        "if nobody can read its bucket without credentials, set `[copy] private_objects = copy` and copy again",
+    ]
 
 
 def _run_line(status: Status) -> str:

@@ -25,7 +25,8 @@ def retry_failed_command(
     with invocation.running() as app:
         reopened, progress = app.retry_failed(types, tuple(map(Reason, reasons)), options)
         status = app.status()
-    invocation.say(f"{reopened:,} failed entries are pending again")
+    which = "entries" if Reason.PRIVATE.value in reasons else "failed entries"
+    invocation.say(f"{reopened:,} {which} are pending again")
     if progress is not None:
         invocation.say(render_copy(progress, status))
     return ExitCode.INCOMPLETE if status.failed_of(types) and not no_copy else ExitCode.OK

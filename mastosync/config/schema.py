@@ -103,9 +103,10 @@ class S3Config:
     acl: str = key(
         "auto",
         choice("auto", "public-read", "private", "none"),
-        "What objects are written with. auto: public or private, as each row of the database demands, unless the"
-        " provider or the store says that it has no ACLs; none: no ACL is sent, for stores that know none."
-        " Private objects never become public.",
+        "What objects are written with. auto: public-read or private, as each row of the database demands, as far"
+        " as the store takes it, which its provider tells or is found out once. public-read: the same, but a store that takes none stops"
+        " the run. private: all private. none: no ACL is sent, for stores that pass over ACLs without a word, such"
+        " as MinIO. What must stay private and cannot is left out: see [copy] private_objects.",
         only="s3.destination",
     )
     cache_control: str | None = key(
@@ -220,8 +221,9 @@ class CopyConfig:
     private_objects: str = key(
         "skip",
         choice("skip", "copy"),
-        "What to do with objects that must stay private where the destination has no ACLs. Choose copy only if"
-        " nobody can read the bucket without credentials.",
+        "What to do with objects that must stay private where no ACL can keep them so. skip leaves them out, until"
+        " `copy` is run with copy, which copies them all the same. Choose that only if nobody can read the bucket"
+        " without credentials.",
     )
 
 

@@ -1,24 +1,56 @@
-"""Which ACL an object gets at the destination, and finding out that the destination takes none."""
+"""Which ACL an object gets at the destination, and finding out which ACLs the destination takes.
+
+Most stores that take no ACLs say so to the first object. Some answer nothing but 403, as they do
+where the key may not write at all: then a public object is written once more without, and if that
+succeeds it was the ACL. Nothing private is ever written on such a guess. Before the first private
+one it must be known whether the store has ACLs at all, as some without take `private` and pass over
+it. Where no public object has shown that yet, an upload in parts is begun and given up at once:
+nothing of it is ever visible.
+"""
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
+from mastosync.engine.retry import PatientStore
 from mastosync.engine.steps import Step, Steps
-from mastosync.errors import AclUnsupported, StoreUnusable
+from mastosync.errors import (
+    AclUnsupported,
+    MastosyncError,
+    ObjectDenied,
+    ObjectError,
+    ObjectRejected,
+    StoreUnusable,
+)
 from mastosync.model import Entry
 from mastosync.store.base import PutOptions
+
+_log = logging.getLogger(__name__)
+
+PUBLIC_READ, PRIVATE = "public-read", "private"
+_EVERY_ACL = frozenset({PUBLIC_READ, PRIVATE})
+_MAY_MEAN_THE_ACL = (ObjectDenied, ObjectRejected)
+_DOUBTS_AT_MOST = 8  # refusals that were not the ACL's fault, after which it is blamed no more
+_MEANING = {
+    _EVERY_ACL: "the destination takes no ACLs: objects are as public as the bucket",
+    frozenset({PUBLIC_READ}): "the destination refuses the ACL public-read: public objects are as public as the bucket",
+    frozenset({PRIVATE}): "the destination refuses the ACL private: it cannot keep an object private",
+}
 
 
 class AclMode(StrEnum):
     """What ACL objects get at the destination."""
 
-    AUTO = "auto"  # per row, until the store shows that it takes none
+    AUTO = "auto"  # per row, as far as the store takes it
     PUBLIC_READ = "public-read"  # per row; a store that takes none is an error
-    PRIVATE = "private"  # every object
+    PRIVATE = "private"  # every object; a store that takes none is an error
     NONE = "none"  # no ACL header
 
 
@@ -26,40 +58,126 @@ class PrivateKeptBack(Exception):
     """The destination cannot keep this private object private."""
 
 
+Trial = Callable[[Entry, str | None], Step]
+"""A step that writes nothing, and raises what writing the entry with this ACL would."""
+
+
 class AclRule:
     """What every object of a run is written with. Shared by all workers: what one finds out holds for all."""
 
-    def __init__(self, mode: AclMode, *, copy_private_without_acl: bool) -> None:
+    def __init__(
+        self, mode: AclMode, *, copy_private_without_acl: bool, trial: Trial, taken: bool | None = None
+    ) -> None:
+        """`taken`: whether the store takes ACLs, where that is known before; `acl = auto` goes by it."""
         self._mode = mode
         self._copy_private_without_acl = copy_private_without_acl
-        self._takes_acl = mode is not AclMode.NONE
+        self._trial = trial
+        self._known_for_none = mode is AclMode.NONE or (mode is AclMode.AUTO and taken is False)
+        self._taken = set(_EVERY_ACL if taken else ())
+        self._refused = set(_EVERY_ACL if self._known_for_none else ())
+        self._doubts: Counter[str] = Counter()
+        self._learning = threading.Lock()
 
-    def require_allowed(self, entry: Entry) -> None:
-        """Raises: PrivateKeptBack if it is known that this entry would become public."""
-        if entry.private and not self._takes_acl and not self._copy_private_without_acl:
-            raise PrivateKeptBack(entry.name)
+    @property
+    def finding(self) -> str | None:
+        """What this run has found out about the destination, for people; None: nothing worth telling."""
+        return None if self._known_for_none else _MEANING.get(frozenset(self._refused))
+
+    def allow(self, entry: Entry) -> Steps[None]:
+        """Find out what becomes of an entry, before anything of it is read.
+
+        Raises: PrivateKeptBack; ObjectError if that cannot be found out now; StoreUnusable as `written`.
+        """
+        if entry.private and self._must_know_of_acls():
+            yield from self._try(entry, PUBLIC_READ)
+        self._require_allowed(entry)
 
     def written(self, entry: Entry, options: PutOptions, write: Callable[[PutOptions], Step]) -> Steps[Any]:
         """The result of `write` with the ACL that the row asks for, or without where the destination takes none.
 
-        Raises: PrivateKeptBack; StoreUnusable if the configuration insists on ACLs.
+        Raises: PrivateKeptBack; StoreUnusable if the configuration insists on ACLs; what `write` raises.
         """
-        self.require_allowed(entry)
-        acl = self._acl_of(entry)
-        if acl is None:
+        self._require_allowed(entry)
+        acl = PRIVATE if entry.private or self._mode is AclMode.PRIVATE else PUBLIC_READ
+        if acl in self._refused:
             return (yield write(options))
         try:
-            return (yield write(replace(options, acl=acl)))
+            result = yield write(replace(options, acl=acl))
         except AclUnsupported as error:
-            if self._mode is not AclMode.AUTO:
-                raise StoreUnusable(
-                    error.message, hint="set `acl = auto` or `acl = none` for the destination"
-                ) from error
-            self._takes_acl = False
-        self.require_allowed(entry)
+            self._refuse(acl, error)
+        except _MAY_MEAN_THE_ACL as error:
+            if self._mode is AclMode.AUTO and self._is_open(acl):
+                if self._may_go_without(entry):
+                    return (yield from self._written_without(acl, error, write(options)))
+                yield from self._try(entry, acl)
+            if acl not in self._refused:  # others may have found it out meanwhile
+                raise
+        else:
+            self._taken.add(acl)
+            return result
+        self._require_allowed(entry)
         return (yield write(options))
 
-    def _acl_of(self, entry: Entry) -> str | None:
-        if not self._takes_acl:
-            return None
-        return "private" if entry.private or self._mode is AclMode.PRIVATE else "public-read"
+    def _written_without(self, acl: str, refusal: ObjectError, step: Step) -> Steps[Any]:
+        """The result of a second attempt, without the ACL. Raises: the first refusal, unless it was the ACL."""
+        try:
+            result = yield step
+        except ObjectError:
+            self._doubts[acl] += 1
+            raise refusal from None
+        self._learn({acl})
+        return result
+
+    def _try(self, entry: Entry, acl: str) -> Steps[None]:
+        """Find out whether the destination takes an ACL, without writing anything."""
+        try:
+            yield self._trial(entry, acl)
+        except AclUnsupported as error:
+            self._refuse(acl, error)
+        except _MAY_MEAN_THE_ACL:
+            self._doubts[acl] += 1
+            if self._mode is AclMode.AUTO:
+                with suppress(ObjectError):
+                    yield self._trial(entry, None)
+                    self._learn({acl})
+        else:
+            self._taken.add(acl)
+
+    def _refuse(self, acl: str, error: AclUnsupported) -> None:
+        """The destination has said so itself. Raises: StoreUnusable if the configuration insists."""
+        if self._mode is not AclMode.AUTO:
+            raise StoreUnusable(error.message, hint="set `acl = auto` or `acl = none` for the destination") from error
+        self._learn({acl} if error.only_this else set(_EVERY_ACL))
+
+    def _learn(self, refused: set[str]) -> None:
+        with self._learning:
+            if refused <= self._refused:
+                return
+            self._refused |= refused
+            _log.warning("%s", self.finding)
+
+    def _is_open(self, acl: str) -> bool:
+        """Whether it is still to be found out if the destination takes an ACL."""
+        return acl not in self._taken | self._refused and self._doubts[acl] < _DOUBTS_AT_MOST
+
+    def _must_know_of_acls(self) -> bool:
+        insists_on_private = self._mode is AclMode.PRIVATE or self._copy_private_without_acl
+        return not insists_on_private and self._is_open(PUBLIC_READ)
+
+    def _may_go_without(self, entry: Entry) -> bool:
+        return not entry.private or self._copy_private_without_acl
+
+    def _require_allowed(self, entry: Entry) -> None:
+        """Raises: PrivateKeptBack if it is known that this entry would become public."""
+        if PRIVATE in self._refused and not self._may_go_without(entry):
+            raise PrivateKeptBack(entry.name)
+
+
+def begin_in_vain(store: PatientStore, key: str, options: PutOptions) -> None:
+    """Begin an upload in parts and give it up: nothing is written. Raises: as `start_multipart`."""
+    upload = store.start_multipart(key, options)
+    with suppress(MastosyncError):
+        store.abort_multipart(key, upload)
+    if store.retries:  # one whose answer was lost may have begun as well
+        with suppress(MastosyncError):
+            store.abort_unfinished(key)

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, replace
 from functools import partial
 
-from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack
+from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
 from mastosync.engine.composite import is_composite
 from mastosync.engine.memory import Hold, MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject
@@ -19,7 +19,7 @@ from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Steps, carried_out
 from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
-from mastosync.model import Claim, Entry, EntryState, ObjectInfo, Outcome, Reason
+from mastosync.model import Claim, Entry, EntryState, ObjectHeaders, ObjectInfo, Outcome, Reason
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class TransferOptions:
     part_size: int = 16 * MIB  # bytes; grows where `parts_at_most` would not suffice
     parts_at_most: int = 10_000  # of one object
     acl: AclMode = AclMode.AUTO
+    acl_taken: bool | None = None  # whether the destination takes ACLs; None: to be found out
     copy_private_without_acl: bool = False
     cache_control: str | None = None  # for objects that have none
     storage_class: str | None = None
@@ -65,7 +66,17 @@ class Transfer:
         self._destination = destination
         self._options = options
         self._memory = memory
-        self._acl = AclRule(options.acl, copy_private_without_acl=options.copy_private_without_acl)
+        self._acl = AclRule(
+            options.acl,
+            copy_private_without_acl=options.copy_private_without_acl,
+            trial=self._trial,
+            taken=options.acl_taken,
+        )
+
+    @property
+    def finding(self) -> str | None:
+        """What people should know of the destination that nobody knew before the run."""
+        return self._acl.finding
 
     def __call__(self, claim: Claim) -> Outcome:
         """Copy what a claim names, alone. Raises: as `steps`."""
@@ -82,16 +93,18 @@ class Transfer:
         memory = self._memory.hold()
         job = _Job(entry, key, PatientStore(self._source, memory), PatientStore(self._destination), memory)
         try:
+            if claim.left_behind and entry.private:  # the dead run may have been about to find out about ACLs
+                yield Aside(partial(job.destination.abort_unfinished, job.key))
             return (yield from self._copy(job, look_first=claim.left_behind and not claim.rewrite))
         except PrivateKeptBack:
-            return Outcome(entry, EntryState.SKIPPED, Reason.PRIVATE, attempts=job.attempts)
+            return _kept_back(job, was_public=claim.rewrite)
         except ObjectError as error:
             return _failed(job, error)
         finally:
             memory.release()
 
     def _copy(self, job: _Job, *, look_first: bool) -> Steps[Outcome]:
-        self._acl.require_allowed(job.entry)
+        yield from self._acl.allow(job.entry)
         if look_first:
             arrived: Outcome | None = yield Aside(partial(self._find_arrived, job))
             if arrived is not None:
@@ -174,6 +187,11 @@ class Transfer:
         outcome = _done(job, there.size, here.md5 or there.md5, there.etag)
         return outcome if source_key == first else replace(outcome, source_key=source_key)
 
+    def _trial(self, entry: Entry, acl: str | None) -> Aside:
+        options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
+        key = canonical_key(entry, self._options.destination_prefix)
+        return Aside(partial(begin_in_vain, PatientStore(self._destination), key, options))
+
     def _put_options(self, info: ObjectInfo) -> PutOptions:
         headers = info.headers
         if self._options.cache_control and not headers.cache_control:
@@ -191,6 +209,16 @@ def _done(job: _Job, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
         etag=None if told_by_md5 else etag,
         attempts=job.attempts,
     )
+
+
+def _kept_back(job: _Job, *, was_public: bool) -> Outcome:
+    detail = None
+    if was_public:
+        detail = (
+            f"{job.key!r} is private now, but still lies at {job.destination.name} as it was before: remove it there"
+        )
+        _log.warning("%s", detail, extra={"about": {"key": job.key, "reason": Reason.PRIVATE.value}})
+    return Outcome(job.entry, EntryState.SKIPPED, Reason.PRIVATE, attempts=job.attempts, detail=detail)
 
 
 def _failed(job: _Job, error: ObjectError) -> Outcome:

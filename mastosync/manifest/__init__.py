@@ -5,7 +5,7 @@ from mastosync.manifest.identity import StoreIdentity
 from mastosync.manifest.lock import writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
-from mastosync.manifest.work import WorkQueue, reopen_failed
+from mastosync.manifest.work import WorkQueue, reopen
 
 __all__ = [
     "HIGHEST_ID",
@@ -19,6 +19,6 @@ __all__ = [
     "SnapshotRecord",
     "StoreIdentity",
     "WorkQueue",
-    "reopen_failed",
+    "reopen",
     "writer_lock",
 ]

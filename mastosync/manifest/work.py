@@ -15,11 +15,12 @@ from mastosync.manifest.codes import (
     PENDING,
     PRIVATE_FLAG,
     REASON_CODE,
+    SKIPPED,
     STATE_CODE,
 )
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, require_same
-from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
+from mastosync.model import FAILURE_REASONS, Claim, Entry, EntryState, Outcome, Reason
 
 _NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
 _COLUMNS = "e.kind, e.id, e.name, e.fallback, e.flags, e.size, e.attempts, coalesce(e.md5, e.etag) IS NOT NULL"
@@ -40,10 +41,12 @@ WHERE kind = ? AND id = ? AND name = ?
 """
 _PENDING_COUNTS = f"SELECT kind, objects FROM counts WHERE state = {PENDING} AND objects > 0"
 _ANY_DONE = f"SELECT EXISTS (SELECT 1 FROM counts WHERE state = {DONE} AND objects > 0)"
-_FAILED_COUNTS = f"SELECT kind, reason, objects, bytes FROM counts WHERE state = {FAILED} AND objects > 0"
+_STOPPED_COUNTS = f"""
+SELECT kind, state, reason, objects, bytes FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0
+"""
 _REOPEN = f"""
 UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
-WHERE state = {FAILED} AND {_NOT_DONE} AND kind = ? AND reason = ?
+WHERE state = ? AND {_NOT_DONE} AND kind = ? AND reason = ?
 """
 _START_RUN = "INSERT INTO runs (started_at, updated_at, workers) VALUES (?, ?, ?)"
 _ADD_TO_RUN = """
@@ -167,16 +170,19 @@ class WorkQueue:
         return self.manifest.kind_id(entry.kind), entry.id, entry.name
 
 
-def reopen_failed(manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reason, ...] = ()) -> int:
-    """Put failed entries back to pending, and return how many. Empty: of every type or reason."""
+def reopen(manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reason, ...] = ()) -> int:
+    """Put entries that failed or were skipped for these reasons back to pending, and return how many.
+
+    No types: of every type. No reasons: whatever failed.
+    """
     chosen = manifest.kinds(types)
-    codes = {REASON_CODE[reason] for reason in reasons}
+    codes = {REASON_CODE[reason] for reason in reasons or FAILURE_REASONS}
     reopened = 0
     with manifest.transaction() as connection:
-        for kind, reason, objects, size_bytes in connection.execute(_FAILED_COUNTS).fetchall():
-            if kind in chosen and (not codes or reason in codes):
-                connection.execute(_REOPEN, (kind, reason))
-                manifest.count(kind, FAILED, reason, -objects, -size_bytes)
+        for kind, state, reason, objects, size_bytes in connection.execute(_STOPPED_COUNTS).fetchall():
+            if kind in chosen and reason in codes:
+                connection.execute(_REOPEN, (state, kind, reason))
+                manifest.count(kind, state, reason, -objects, -size_bytes)
                 manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
                 reopened += objects
     return reopened

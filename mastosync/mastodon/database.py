@@ -265,7 +265,7 @@ _SETTINGS = (  # server version from which on it exists
     (170_000, "transaction_timeout = 0"),
 )
 
-_ALSO_READ = {"media_attachments": ("accounts",)}  # whose suspension makes media private
+_ALSO_READ = dict.fromkeys(("media_attachments", "imports"), ("accounts",))  # whose suspension makes them private
 
 _FIND_TABLES = """
 SELECT c.relname::text, n.nspname::text, pg_table_is_visible(c.oid), greatest(c.reltuples, 0)::bigint,
@@ -355,7 +355,7 @@ def _private(found: Mapping[str, _Table], spec: AttachmentSpec) -> sql.Composabl
     if spec.table == "accounts" and found["accounts"].has("suspended_at"):
         return sql.SQL("t.suspended_at IS NOT NULL")
     accounts = found.get("accounts")
-    joined = spec.table == "media_attachments" and found[spec.table].has("account_id")
+    joined = spec.table in _ALSO_READ and found[spec.table].has("account_id")
     if joined and accounts and accounts.has("id", "suspended_at"):
         # a join would lose the order of the ids; of this the planner makes a hash, or a look-up in the index
         return sql.SQL("EXISTS (SELECT 1 FROM {} a WHERE a.id = t.account_id AND a.suspended_at IS NOT NULL)").format(

@@ -52,6 +52,9 @@ _TOO_LARGE = frozenset({"EntityTooLarge", "MaxMessageLengthExceeded", "MaxSizeEx
 _CHANGED = frozenset({"NoSuchUpload", "InvalidPart", "PreconditionFailed", "InvalidRange"})
 _NO_ACL = frozenset({"AccessControlListNotSupported", "NotImplemented", "UnsupportedAcl"})
 _NAMES_ACL = re.compile(r"\bacls?\b|ObjectAcl|PublicAcls|access control list", re.IGNORECASE)
+# B2 takes the ACL that its bucket has, and no other. Who refuses ACLs in other words may take `private` and mean
+# nothing by it: R2 does, and a bucket whose owner is enforced.
+_NAMES_ONE_ACL = re.compile(r"value for canned acl", re.IGNORECASE)
 
 _UNUSABLE: dict[str, str] = {
     "NoSuchBucket": "the bucket does not exist: check `bucket`, and that `endpoint_url` does not hold its name as well",
@@ -141,7 +144,9 @@ def _error_of(answer: Answer, text: str) -> MastosyncError:
         region = answer.headers.get("x-amz-bucket-region")
         return StoreUnusable(text, hint=_UNUSABLE[code] + (f" (in the region {region})" if region else ""))
     if answer.with_acl and _refuses_acl(answer):
-        return AclUnsupported(text, hint="set `acl = none` for the destination if it takes no ACLs")
+        only_this = answer.code not in _NO_ACL and _NAMES_ONE_ACL.search(answer.message) is not None
+        hint = "set `acl = none` for the destination if it takes no ACLs"
+        return AclUnsupported(text, hint=hint, only_this=only_this)
     if answer.status == 429 or answer.code in _THROTTLING or (answer.status == 503 and answer.code not in _TRY_AGAIN):
         return Throttled(text, hint=_THROTTLED_HINT, retry_after_seconds=retry_after_seconds(answer.headers))
     return _object_error(answer, text)

@@ -1,14 +1,14 @@
 """What can go wrong between a client and an S3 store, and when it does.
 
 A fault plan is any callable from a `Request` to a `Fault` (or None: nothing goes wrong). `first`,
-`seeded` and `either` make the usual ones; a test's own function does as well.
+`carrying`, `seeded` and `either` make the usual ones; a test's own function does as well.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -38,6 +38,7 @@ class Fault:
     code: str = ""  # S3's word for it; without one the body is a page of HTML
     headers: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0  # of a DELAY or STALL_IN_BODY
+    message: str = "injected by the lab"  # of an ANSWER with a code
 
     def body(self, key: str) -> tuple[str, bytes]:
         """Content type and body of an ANSWER."""
@@ -45,7 +46,7 @@ class Fault:
             return "text/html", f"<html><body><h1>{self.status}</h1></body></html>".encode()
         xml = (
             '<?xml version="1.0" encoding="UTF-8"?>'
-            f"<Error><Code>{self.code}</Code><Message>injected by the lab</Message>"
+            f"<Error><Code>{self.code}</Code><Message>{escape(self.message)}</Message>"
             f"<Key>{escape(key)}</Key><RequestId>lab</RequestId></Error>"
         )
         return "application/xml", xml.encode()
@@ -59,9 +60,10 @@ DAMAGED_DOWNLOAD = Fault(Kind.DAMAGED_DOWNLOAD)
 DAMAGED_UPLOAD = Fault(Kind.DAMAGED_UPLOAD)
 
 
-def answer(status: int, code: str, headers: Mapping[str, str] | None = None) -> Fault:
+def answer(status: int, code: str, headers: Mapping[str, str] | None = None, message: str = "") -> Fault:
     """An error answer in S3's XML; with an empty `code`, a page of HTML as proxies send it."""
-    return Fault(Kind.ANSWER, status=status, code=code, headers=tuple((headers or {}).items()))
+    fault = Fault(Kind.ANSWER, status=status, code=code, headers=tuple((headers or {}).items()))
+    return replace(fault, message=message) if message else fault
 
 
 ACCESS_DENIED = answer(403, "AccessDenied")
@@ -111,6 +113,7 @@ class Request:
     query: Mapping[str, str]
     operation: str  # GetObject, PutObject, UploadPart, …
     nth: int  # from 1: among requests of this operation on this key (and part number)
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
 
 
 FaultPlan = Callable[[Request], Fault | None]
@@ -137,6 +140,16 @@ def always(fault: Fault, *, operation: str = "*", key: str = "*") -> FaultPlan:
 
     def plan(request: Request) -> Fault | None:
         return fault if _concerns(request, operation, key) else None
+
+    return plan
+
+
+def carrying(header: str, fault: Fault, *, value: str = "*") -> FaultPlan:
+    """Every request with this header goes wrong; `value` is a shell pattern."""
+
+    def plan(request: Request) -> Fault | None:
+        sent = request.headers.get(header.lower())
+        return fault if sent is not None and fnmatchcase(sent, value) else None
 
     return plan
 

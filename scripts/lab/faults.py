@@ -157,7 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
     def relay(self) -> None:
         """Let one request through, or not."""
         target = self.requestline.split()[1]  # self.path has lost repeated slashes at its start
-        request = self.server.proxy.traffic.number(self.command, target)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = self.server.proxy.traffic.number(self.command, target, headers)
         if "Transfer-Encoding" in self.headers:
             self.close_connection = True
             self._answer(request, LENGTH_REQUIRED, time.monotonic())

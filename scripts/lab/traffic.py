@@ -45,7 +45,7 @@ class Traffic:
         self._seen: Counter[tuple[str, str, str, str]] = Counter()
         self._exchanges: list[Exchange] = []
 
-    def number(self, method: str, target: str) -> Request:
+    def number(self, method: str, target: str, headers: Mapping[str, str]) -> Request:
         """Take a request apart and count it. `target` is as on the request line, path style."""
         path, _, query_text = target.partition("?")
         bucket, _, key = path.removeprefix("/").partition("/")
@@ -55,7 +55,8 @@ class Traffic:
         same = (operation, bucket, key, query.get("partNumber", ""))
         with self._lock:
             self._seen[same] += 1
-            return Request(method, bucket, key, query, operation, self._seen[same])
+            nth = self._seen[same]
+        return Request(method, bucket, key, query, operation, nth, headers)
 
     def record(self, exchange: Exchange) -> None:
         """Remember what became of a request."""

@@ -45,6 +45,8 @@ class MemoryStore:
         self._uploads: dict[str, _Upload] = {}
         self._failures: dict[str, deque[BaseException]] = defaultdict(deque)
         self._lock = threading.Lock()
+        self.refused: dict[str | None, Exception] = {}  # by the ACL of what is to be stored; None: without one
+        self.asked: list[tuple[str, str | None]] = []  # what was to be stored, and with which ACL
         self.damaged_reads = 0  # so many of the next reads give another byte, as a bad line does
 
     def put(self, key: str, data: bytes, headers: ObjectHeaders | None = None, etag: str | None = None) -> None:
@@ -108,14 +110,22 @@ class MemoryStore:
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
         self._called("write", key)
+        self._require_taken("write", options)
         self._require_md5(key, data, md5)
         self.objects[key] = StoredObject(
             data, options.headers, md5.hex(), options.acl, storage_class=options.storage_class
         )
         return md5.hex()
 
+    def _require_taken(self, method: str, options: PutOptions) -> None:
+        with self._lock:
+            self.asked.append((method, options.acl))
+        if options.acl in self.refused:
+            raise self.refused[options.acl]
+
     def start_multipart(self, key: str, options: PutOptions) -> str:
         self._called("start_multipart", key)
+        self._require_taken("start_multipart", options)
         upload_id = uuid.uuid4().hex
         self._uploads[upload_id] = _Upload(key, options)
         return upload_id

@@ -277,6 +277,14 @@ class TestAcls:
             store_it(PLAIN)
         assert type(caught_without.value) is not AclUnsupported
 
+    def test_what_is_wrong_may_stand_in_the_details(self, wire: Wire) -> None:
+        """Google's message is the same for every argument."""
+        details = "Cannot insert legacy ACL for an object when uniform bucket-level access is enabled."
+        body = f"<Error><Code>InvalidArgument</Code><Message>Invalid.</Message><Details>{details}</Details></Error>"
+        wire.server.answers = lambda _: raw_server.answer(400, body.encode(), content_type="application/xml")
+        with pytest.raises(AclUnsupported, match="uniform bucket-level"):
+            wire.store.write("key", DATA, md5_of(DATA), self.WITH_ACL)
+
     @pytest.mark.parametrize("message", ["Access Denied", "not in the oracle region", "miracle"])
     def test_another_refusal_does_not_blame_the_acl(self, wire: Wire, message: str) -> None:
         wire.server.answers = refusal(403, "AccessDenied", message)

@@ -203,11 +203,14 @@ def test_everything_of_a_suspended_account_is_private(database: DatabaseAddress)
         " VALUES (1, NULL, 'a', 'h'), (2, now(), 'a', 'h')",
         "INSERT INTO media_attachments (id, account_id, file_file_name, thumbnail_file_name)"
         " VALUES (10, 1, 'f', 't'), (20, 2, 'f', 't'), (30, NULL, 'f', 't'), (40, 404, 'f', 't')",
+        "CREATE TABLE imports (id bigint, account_id bigint, data_file_name varchar)",
+        "INSERT INTO imports VALUES (10, 1, 'd'), (20, 2, 'd')",
     )
     for attachment in ("avatar", "header"):
         assert [row.private for row in read(database, "accounts", attachment)] == [False, True]
     for attachment in ("file", "thumbnail"):
         assert [row.id for row in read(database, "media_attachments", attachment) if row.private] == [20]
+    assert [row.id for row in read(database, "imports", "data") if row.private] == [20]
 
 
 # --- the snapshot ---

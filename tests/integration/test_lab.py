@@ -545,6 +545,15 @@ def a_request(nth: int, key: str = "k", operation: str = "GetObject") -> Request
     return Request("GET", "bucket", key, {}, operation, nth)
 
 
+def test_a_plan_may_concern_a_header(buckets: BucketPair, through_proxy: StartClient) -> None:
+    refusal = fault_plan.answer(400, "InvalidArgument", message="no <such> thing")
+    _, client = through_proxy(fault_plan.carrying("X-Amz-Acl", refusal, value="public-*"))
+    client.put_object(Bucket=buckets.source, Key="k", Body=b"x")
+    client.put_object(Bucket=buckets.source, Key="k", Body=b"x", ACL="private")
+    with pytest.raises(ClientError, match="no <such> thing"):
+        client.put_object(Bucket=buckets.source, Key="k", Body=b"x", ACL="public-read")
+
+
 def test_a_seeded_plan_depends_on_the_request_alone() -> None:
     chances = {fault_plan.RESET: 0.2, fault_plan.INTERNAL_ERROR: 0.3}
     requests = [a_request(nth, f"k{number}") for nth in (1, 2) for number in range(1000)]

@@ -138,6 +138,23 @@ def test_a_refused_acl_is_blamed_only_where_one_was_sent(status: int, code: str,
 
 
 @pytest.mark.parametrize(
+    ("code", "message", "only_this"),
+    [
+        ("InvalidArgument", "Unsupported value for canned acl 'public-read'", True),  # B2 takes that of the bucket
+        ("AccessControlListNotSupported", "The bucket does not allow ACLs", False),
+        ("NotImplemented", "Header 'x-amz-acl' with value 'public-read' not implemented", False),  # R2 takes private
+        ("NotImplemented", "Unsupported value for canned acl 'public-read'", False),
+        ("AccessDenied", "not authorized to perform: s3:PutObjectAcl on resource", False),
+        ("AccessDenied", "public access control lists (ACLs) are prevented by the BlockPublicAcls setting", False),
+    ],
+)
+def test_a_store_without_acls_is_told_from_one_that_takes_another(code: str, message: str, *, only_this: bool) -> None:
+    error = told(403 if code == "AccessDenied" else 400, code, message, Subject.NEW_OBJECT, with_acl=True)
+    assert isinstance(error, AclUnsupported)
+    assert error.only_this == only_this
+
+
+@pytest.mark.parametrize(
     ("status", "message"), [(403, "Access Denied"), (403, "oracle"), (400, "miracles"), (500, "acl"), (404, "acl")]
 )
 def test_other_refusals_are_not_blamed_on_the_acl(status: int, message: str) -> None:

@@ -24,6 +24,7 @@ from mastosync.errors import (
     Throttled,
 )
 from mastosync.model import Claim, EntryState, ObjectHeaders, Reason
+from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import REMOTE, claim, entry, gate, transfer
 
@@ -251,7 +252,7 @@ def test_sizes_decide_where_an_etag_is_no_md5() -> None:
 def test_parts_of_a_dead_run_are_thrown_away() -> None:
     old, new = stores()
     old.put(KEY, bytes(23))
-    new.start_multipart(KEY, options=None)  # type: ignore[arg-type] # never completed, so never used
+    new.start_multipart(KEY, PutOptions(ObjectHeaders()))
     outcome = transfer(old, new, IN_PARTS)(claim(entry(), left_behind=True))
     assert outcome.state is EntryState.DONE
     assert not new.unfinished()
@@ -260,7 +261,7 @@ def test_parts_of_a_dead_run_are_thrown_away() -> None:
 def test_an_upload_whose_beginning_was_answered_too_late_is_thrown_away() -> None:
     old, new = stores()
     old.put(KEY, bytes(23))
-    new.start_multipart(KEY, options=None)  # type: ignore[arg-type] # begun, and the answer lost
+    new.start_multipart(KEY, PutOptions(ObjectHeaders()))  # begun, and the answer lost
     new.fail("start_multipart", NetworkFailure("reset"))
     assert transfer(old, new, IN_PARTS)(claim(entry())).state is EntryState.DONE
     assert not new.unfinished()

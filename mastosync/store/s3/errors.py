@@ -125,12 +125,13 @@ class Translator:
         return f"{request.verb} {request.key!r} at {self._store_name}"
 
     def _answer(self, error: boto_errors.ClientError, request: Request) -> Answer:
-        told = error.response.get("Error", {})
+        told: dict[str, Any] = dict(error.response.get("Error", {}))
         metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata", {}))
         return Answer(
             status=int(metadata.get("HTTPStatusCode", 0)),
             code=self._scrubbed(str(told.get("Code") or "")),
-            message=self._scrubbed(str(told.get("Message") or "")),
+            # Google says `Invalid argument.`, and which one in the details
+            message=self._scrubbed(" ".join(str(told[part]) for part in ("Message", "Details") if told.get(part))),
             headers={name.lower(): value for name, value in metadata.get("HTTPHeaders", {}).items()},
             subject=request.subject,
             with_acl=request.with_acl,

@@ -1,0 +1,224 @@
+"""What is private stays private, or stays behind, and people are told: on moto, which keeps ACLs."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from mastosync.cli.main import main
+from mastosync.engine.acl import AclMode
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
+from mastosync.mastodon.catalog import specs_of
+from mastosync.mastodon.paperclip import canonical_key, entries_of
+from mastosync.model import MediaRow
+from scripts.lab.buckets import BucketPair
+from scripts.lab.faults import FaultProxy
+from tests.acceptance.conftest import Migration, MigrationFactory
+from tests.acceptance.site import Site, s3_section
+from tests.acceptance.stores import assert_holds
+from tests.integration.acl_tastes import (
+    DENIED,
+    FATES,
+    FINDINGS,
+    KEPT_BACK,
+    TAKES_NONE,
+    TASTES,
+    UNUSABLE,
+)
+
+Proxies = Callable[..., FaultProxy]
+
+ENTRIES = [
+    *entries_of(specs_of("custom_emojis")[0], MediaRow(1, "blob.png", "image/png"))[:1],
+    *entries_of(specs_of("backups")[0], MediaRow(2, "dump.zip", "application/zip")),
+    *entries_of(specs_of("accounts")[0], MediaRow(3, "face.png", "image/png", private=True)),
+    *entries_of(specs_of("media_attachments")[0], MediaRow(4, "dog.png", "image/png", private=True))[:1],
+]
+HOW_TO_DECIDE = "set `[copy] private_objects = copy` and copy again"
+
+
+def read_by_anybody(buckets: BucketPair, keys: Iterable[str]) -> set[str]:
+    """The keys at the destination that somebody without credentials can read."""
+    return {key for key in keys if _status(buckets, key) == 200}
+
+
+def _status(buckets: BucketPair, key: str) -> int:
+    url = f"{buckets.address.endpoint_url}/{buckets.destination}/{quote(key)}"
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 - http
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with closing(error):
+            return error.code
+
+
+def planned_site(folder: Path, buckets: BucketPair, endpoint: str, **copy: str) -> Site:
+    """A site whose plan is four entries, one of them public; the destination is reached through `endpoint`."""
+    for entry in ENTRIES:
+        buckets.client.put_object(Bucket=buckets.source, Key=canonical_key(entry, ""), Body=b"x")
+    site = Site(folder).configure(
+        s3_source=s3_section(buckets.address, buckets.source),
+        s3_destination=s3_section(buckets.address, buckets.destination, endpoint_url=endpoint),
+        copy={"workers": "1", **copy},
+    )
+    stores = (
+        StoreIdentity(buckets.address.endpoint_url, buckets.source, ""),
+        StoreIdentity(endpoint, buckets.destination, ""),
+    )
+    with Manifest.create(site.manifest) as manifest, PlanWriter.transaction(manifest, *stores) as writer:
+        for entry in ENTRIES:
+            writer.merge(entry.kind.table, LOWEST_ID, HIGHEST_ID, [entry])
+        writer.finish(datetime.now(UTC), {})
+    return site
+
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """A command in this process, which is quicker: its exit code, and all that it says."""
+
+    def here(site: Site, *command: str) -> tuple[int, str]:
+        code = main(["-c", str(site.config), "--manifest", str(site.manifest), "--no-progress", *command])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return here
+
+
+@pytest.mark.parametrize("taste", TASTES)
+def test_auto_says_what_it_has_found_out_and_how_to_decide(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run, taste: str
+) -> None:
+    proxy = fault_proxy(moto_buckets.address.endpoint_url, TASTES[taste])
+    site = planned_site(tmp_path, moto_buckets, proxy.endpoint_url)
+    kept_back = FATES[AclMode.AUTO][taste][1] == KEPT_BACK
+    code, copied = run(site, "copy")
+    assert code == 0, copied
+    told = [line for line in copied.splitlines() if line.startswith("the destination")]
+    assert told == ([FINDINGS[taste]] if FINDINGS[taste] else [])
+    for shown in (copied, run(site, "status")[1]):
+        assert ("3 private objects stay behind" in shown) == kept_back
+        assert (HOW_TO_DECIDE in shown) == kept_back
+    assert f"copied {1 if kept_back else 4} objects" in copied
+    private = {canonical_key(entry, "") for entry in ENTRIES if entry.private}
+    assert not read_by_anybody(moto_buckets, private)
+
+    site.configure(copy={"private_objects": "copy"})
+    code, again = run(site, "copy")
+    assert code == 0, again
+    assert f"copied {3 if kept_back else 0} objects" in again
+    assert "stay behind" not in again + run(site, "status")[1]
+    assert proxy.successful_puts_by_key() == {canonical_key(entry, ""): 1 for entry in ENTRIES}
+
+
+@pytest.mark.parametrize("taste", TASTES)
+@pytest.mark.parametrize("mode", [AclMode.PUBLIC_READ, AclMode.PRIVATE, AclMode.NONE])
+def test_other_modes_insist(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run, taste: str, mode: AclMode
+) -> None:
+    proxy = fault_proxy(moto_buckets.address.endpoint_url, TASTES[taste])
+    site = planned_site(tmp_path, moto_buckets, proxy.endpoint_url)
+    site.configure(s3_destination={"acl": mode.value})
+    of_public, of_private, _ = FATES[mode][taste]
+    fates = [of_private if entry.private else of_public for entry in ENTRIES]
+    code, copied = run(site, "copy")
+    assert code == (7 if UNUSABLE in fates else 3 if DENIED in fates else 0), copied
+    assert ("set `acl = auto`" in copied) == (UNUSABLE in fates)
+    assert ("3 private objects stay behind" in copied) == (mode is AclMode.NONE)
+    assert TAKES_NONE not in copied
+    if UNUSABLE not in fates:
+        assert f"failed {fates.count(DENIED)}" in copied
+    private = {canonical_key(entry, "") for entry in ENTRIES if entry.private}
+    assert not read_by_anybody(moto_buckets, private)
+
+
+def test_what_was_kept_back_is_tried_again_on_request(tmp_path: Path, moto_buckets: BucketPair, run: Run) -> None:
+    """The bucket has got ACLs meanwhile."""
+    site = planned_site(tmp_path, moto_buckets, moto_buckets.address.endpoint_url)
+    site.configure(s3_destination={"acl": "none"})
+    assert run(site, "copy")[0] == 0
+    site.configure(s3_destination={"acl": "auto"})
+    assert "copied 0 objects" in run(site, "copy")[1]
+    code, retried = run(site, "retry-failed", "--reason", "private")
+    assert code == 0
+    assert "3 entries are pending again" in retried
+    assert "copied 3 objects" in retried
+    assert not read_by_anybody(moto_buckets, {canonical_key(entry, "") for entry in ENTRIES if entry.private})
+
+
+def through_a_store_without_acls(migration: Migration, fault_proxy: Proxies) -> None:
+    upstream = migration.buckets.address.endpoint_url
+    migration.through(destination=fault_proxy(upstream, TASTES["says nothing but 403"]).endpoint_url)
+
+
+def test_a_migration_to_a_store_without_acls_leaves_private_objects_until_that_is_decided(
+    moto_buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Proxies
+) -> None:
+    migration = new_migration(moto_buckets, accounts=6, media=6)
+    site, instance = migration.site, migration.instance
+    through_a_store_without_acls(migration, fault_proxy)
+    site.configure(copy={"multipart_threshold": "3KiB"})
+    site.run("plan")
+    told = site.run("copy", "--workers", "8", code=3).stdout
+    kept_back = {line["key"] for line in site.listed("--reason", "private")}
+    assert {each.key for each in instance.private} <= kept_back
+    assert TAKES_NONE in told
+    assert f"{len(kept_back)} private objects stay behind" in told
+    assert HOW_TO_DECIDE in told
+    assert f"{len(kept_back)} private objects stay behind" in site.run("status").stdout
+    assert site.status()["reasons"]["private"] == len(kept_back)
+    public = {key: each for key, each in instance.at_destination().items() if not each.private}
+    assert_holds(moto_buckets.client, moto_buckets.destination, public)
+
+    site.configure(copy={"private_objects": "copy"})
+    site.run("copy", code=3)
+    assert "private" not in site.status()["reasons"]
+    assert_holds(moto_buckets.client, moto_buckets.destination, instance.at_destination())
+
+
+def test_what_anybody_can_read_follows_the_rows(moto_buckets: BucketPair, new_migration: MigrationFactory) -> None:
+    """Accounts are suspended and come back: what is done is written again each time."""
+    migration = new_migration(moto_buckets, accounts=6, media=6, missing=0)
+    site, keys = migration.site, {each.key for each in migration.instance.present}
+    site.configure(copy={"multipart_threshold": "3KiB"})
+    site.run("plan")
+    site.run("copy", code=None)
+    public = {each.key for each in migration.instance.present if not each.private}
+    assert read_by_anybody(moto_buckets, keys) == public
+    for suspended_at in (datetime(2026, 1, 2), None):
+        with migration.database.connect() as connection:
+            connection.execute("UPDATE accounts SET suspended_at = %s", (suspended_at,))
+        site.run("plan")
+        assert site.status()["totals"]["pending"] > 0
+        site.run("copy", code=None)
+        public = {line["key"] for line in site.listed("--state", "done") if not line["private"]}
+        assert read_by_anybody(moto_buckets, keys) == public
+
+
+def test_what_becomes_private_and_cannot_be_made_so_is_pointed_out(
+    moto_buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Proxies
+) -> None:
+    migration = new_migration(moto_buckets, accounts=6, media=6, missing=0)
+    site = migration.site
+    through_a_store_without_acls(migration, fault_proxy)
+    site.run("plan")
+    site.run("copy", code=None)
+    done = {line["key"] for line in site.listed("--state", "done")}
+    with migration.database.connect() as connection:
+        connection.execute("UPDATE accounts SET suspended_at = now()")
+    site.run("plan")
+    site.run("--log-file", "run.log", "copy", code=None)
+    still_there = {line["key"]: line["detail"] for line in site.listed("--reason", "private") if line["key"] in done}
+    assert still_there
+    assert all("remove it there" in detail for detail in still_there.values())
+    log = (site.folder / "run.log").read_text(encoding="utf-8")
+    assert log.count("remove it there") == len(still_there)
