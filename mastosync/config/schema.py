@@ -104,9 +104,9 @@ class S3Config:
         "auto",
         choice("auto", "public-read", "private", "none"),
         "What objects are written with. auto: public-read or private, as each row of the database demands, as far"
-        " as the store takes it, which its provider tells or is found out once. public-read: the same, but a store that takes none stops"
-        " the run. private: all private. none: no ACL is sent, for stores that pass over ACLs without a word, such"
-        " as MinIO. What must stay private and cannot is left out: see [copy] private_objects.",
+        " as the store takes it, which its provider tells or is found out once. public-read: the same, but a store"
+        " that takes none stops the run. private: all private. none: no ACL is sent, for stores that pass over ACLs"
+        " without a word, such as MinIO. What must stay private and cannot is left out: see [copy] private_objects.",
         only="s3.destination",
     )
     cache_control: str | None = key(
