@@ -1,0 +1,133 @@
+"""Running commands in turn, what each run cost, and the figures made of it."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.plan import Cost
+
+# what would steer a client from outside
+FOREIGN_SETTINGS = ("MASTOSYNC_", "AWS_", "RCLONE_", "S3_", "PG", "GOMAXPROCS", "GOGC", "HTTP_PROXY", "HTTPS_PROXY")
+LOG_TAIL_BYTES = 4_000
+TIMED = Path(__file__).with_name("timed.py")
+
+
+class RunFailed(Exception):
+    """A command did not do what it was to do. Says which, with the end of what it printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A client that takes part: one command, run again and again."""
+
+    name: str
+    command: Sequence[str | Path]
+    prepare: Callable[[], None] = lambda: None  # before each run, unmeasured
+    rounds: int = sys.maxsize  # takes part in so many rounds at most: some are slow
+    folder: Path | None = None  # to run in
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the runs of one contestant cost, in the order of the rounds."""
+
+    name: str
+    objects: int  # copied in each run
+    costs: list[Cost] = field(default_factory=list)
+
+    @property
+    def rates(self) -> list[float]:
+        """Objects a second, of each run."""
+        return [self.objects / cost.seconds for cost in self.costs]
+
+    @property
+    def cpu_milliseconds(self) -> list[float]:
+        """Processor time of the client an object, of each run."""
+        return [1000 * cost.cpu_seconds / self.objects for cost in self.costs]
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each run, from start to end of the process."""
+        return [cost.seconds for cost in self.costs]
+
+    @property
+    def peak_mib(self) -> float:
+        """The most that any run had resident."""
+        return max(cost.peak_bytes for cost in self.costs) / 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The middle of some figures and how far they lie apart."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Raises: StatisticsError if there are none."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def text(self, form: str = ",.0f") -> str:
+        """`median (lowest to highest)`, or the one value there is."""
+        if self.lowest == self.highest:
+            return f"{self.median:{form}}"
+        return f"{self.median:{form}} ({self.lowest:{form}} to {self.highest:{form}})"
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
+    """How many times theirs ours is, round by round: what disturbs a round disturbs both."""
+    return Spread.of([mine / other for mine, other in zip(ours, theirs, strict=False)])
+
+
+def run_in_turn(
+    contestants: Sequence[Contestant], objects: int, rounds: int, check: Callable[[], None], log: Path
+) -> list[Figures]:
+    """Run each once, then each once more, and so on. `check` looks at what a run has left.
+
+    Raises: RunFailed, also what `check` raises.
+    """
+    figures = [Figures(contestant.name, objects) for contestant in contestants]
+    for number in range(rounds):
+        for contestant, of_it in zip(contestants, figures, strict=True):
+            if number >= contestant.rounds:
+                continue
+            contestant.prepare()
+            cost = run(contestant, log)
+            check()
+            of_it.costs.append(cost)
+            print(
+                f"  round {number + 1}  {contestant.name:<40} {of_it.rates[-1]:9,.0f} objects/s "
+                f"{of_it.cpu_milliseconds[-1]:7.3f} ms CPU each {cost.peak_bytes / 2**20:7,.0f} MiB",
+                flush=True,
+            )
+    return figures
+
+
+def run(contestant: Contestant, log: Path) -> Cost:
+    """Run a command to its end; what it prints goes to `log`. Raises: RunFailed."""
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(FOREIGN_SETTINGS)}
+    result = log.with_suffix(".cost")
+    with log.open("wb") as output:
+        subprocess.run(
+            [sys.executable, "-I", "-S", TIMED, result, *contestant.command],
+            cwd=contestant.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=True,
+        )
+    seconds, user, system, peak, code = map(float, result.read_text().split())
+    if code:
+        said = log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+        raise RunFailed(f"{contestant.name} ended with code {code:.0f}:\n{said}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Cost(seconds, user + system, int(peak) * unit)
