@@ -12,22 +12,23 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.objects import CONTENT_TYPES, BenchObject
 from scripts.lab.addresses import S3Address
+from scripts.lab.client import ROOT
 from scripts.lab.ports import HOST, PortBlock, accepts_connections
 from scripts.lab.process import LabError, ServerProcess
+from scripts.lab.traffic import Traffic
 
 START_SECONDS = 10
-DELAY_MILLISECONDS = 50
+DELAY_SECONDS = 0.05
 
 SOURCE, DESTINATION = "source", "destination"  # buckets
-LOST = "lost"  # a bucket that takes whatever comes, in parts too, and keeps one file of it
+LOST = "lost"  # a bucket that takes whatever comes, in parts too, and has a single file for all of it
 
-PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", "build/nginx/usr/sbin")
-REMEDY = "install nginx (apt install nginx-light, brew install nginx), or use `make bench`, which unpacks one"
+PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", str(ROOT / "build/nginx/usr/sbin"))
 
 _CONFIG = """\
 daemon off;
@@ -37,7 +38,6 @@ pid nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 4096; }}
 http {{
-    # etag of every object, by the path it is asked for
     map_hash_max_size 1048576;
     map_hash_bucket_size 512;
     map $uri $etag {{ default '"null"'; include etags.conf; }}
@@ -55,12 +55,34 @@ http {{
     client_body_temp_path files/incoming;  # beside the files: what has come is renamed, not copied
     proxy_temp_path unused; fastcgi_temp_path unused; uwsgi_temp_path unused; scgi_temp_path unused;
 
-    server {{ listen {host}:{plain}; include store.conf; location / {{ include object.conf; }} }}
-    server {{ listen {host}:{counted}; access_log requests.log request; include store.conf;
-              location / {{ include object.conf; }} }}
-    server {{ # every request for an object first fails for want of a password, and nginx is slow to say so
-        listen {host}:{delayed}; include store.conf;
-        location / {{ auth_basic x; auth_basic_user_file nobody; auth_delay {delay}ms; error_page 401 = @object; }}
+    server {{
+        listen {host}:{plain};
+        include store.conf;
+        location / {{ include object.conf; }}
+    }}
+    server {{
+        listen {host}:{counted};
+        access_log requests.log request;
+        include store.conf;
+        location / {{
+            include object.conf;
+            # nginx would hold it against an ETag of its own making, and has none: so it asks itself without
+            if ($http_if_match) {{ proxy_pass http://{host}:{plain}; }}
+            proxy_set_header If-Match "";
+            proxy_http_version 1.1;
+            proxy_max_temp_file_size 0;
+        }}
+    }}
+    server {{
+        listen {host}:{delayed};
+        include store.conf;
+        # for want of a password no request gets further than here, and nginx is slow to say so
+        location / {{
+            auth_basic x;
+            auth_basic_user_file nobody;
+            auth_delay {delay};
+            error_page 401 = @object;
+        }}
         location @object {{ include object.conf; }}
     }}
 }}
@@ -69,9 +91,7 @@ http {{
 _STORE = """\
 root files;
 default_type application/xml;
-location = /{source} {{ return 200 '{source_list}'; }}
-location = /{destination} {{ return 200 '{destination_list}'; }}
-location = /{lost} {{ return 200 '{lost_list}'; }}
+{lists}
 location /{lost}/ {{
     if ($request_method = POST) {{ return 200 '{multipart}'; }}
     rewrite ^ /{lost}-object break;
@@ -86,24 +106,28 @@ create_full_put_path on;
 """
 
 _XML = '<?xml version="1.0" encoding="UTF-8"?>'
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _LIST = (
-    _XML + '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>{bucket}</Name><Prefix></Prefix>'
-    "<KeyCount>0</KeyCount><MaxKeys>1</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"
+    "location = /{bucket} {{ return 200 '" + _XML + f'<ListBucketResult xmlns="{_NAMESPACE}">'
+    "<Name>{bucket}</Name><Prefix></Prefix><KeyCount>0</KeyCount><MaxKeys>1</MaxKeys><IsTruncated>false</IsTruncated>"
+    "</ListBucketResult>'; }}\n"
 )
-# the answer to a start and to an end of an upload in parts: each takes from it what it looks for
-_MULTIPART = _XML + (
-    '<{0} xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Bucket>lost</Bucket><Key>object</Key>'
-    '<UploadId>1</UploadId><ETag>"null-1"</ETag></{0}>'
+# to the start and to the end of an upload in parts: each takes from it what it looks for
+_MULTIPART = (
+    _XML + f'<CompleteMultipartUploadResult xmlns="{_NAMESPACE}"><Bucket>{LOST}</Bucket><Key>object</Key>'
+    '<UploadId>1</UploadId><ETag>"null-1"</ETag></CompleteMultipartUploadResult>'
 )
 
 
 def find_nginx() -> Path:
     """The program. Raises: LabError with what to do if there is none."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), *PLACES])
-    found = shutil.which("nginx", path=path)
+    found = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), *PLACES]))
     if found is None:
-        raise LabError(f"there is no nginx here: {REMEDY}")
-    return Path(found).resolve()
+        raise LabError(
+            "there is no nginx here: install it (apt install nginx, brew install nginx), "
+            "or let `make build/nginx` unpack Debian's or Ubuntu's package, which installs nothing"
+        )
+    return Path(found).absolute()
 
 
 class NullStore:
@@ -114,20 +138,20 @@ class NullStore:
         self._nginx = find_nginx()
         self._folder = folder.resolve()
         self._objects = list(objects)
-        self._files = self._folder / "files"
         self._block = PortBlock()
         self._plain, self._counted, self._delayed = (self._block.take() for _ in range(3))
         self._process: ServerProcess | None = None
         self.address = _address(self._plain)
         self.counted = _address(self._counted)  # the same store, where requests are noted
-        self.delayed = _address(self._delayed)  # the same store, where each request for an object takes 50 ms more
+        self.delayed = _address(self._delayed)  # the same store, where a request for an object takes 50 ms more
 
     def __enter__(self) -> NullStore:
         try:
-            self._prepare()
-            self._process = ServerProcess(
-                "nginx", [self._nginx, "-p", self._folder, "-c", self._folder / "nginx.conf"], self._folder
-            )
+            self._folder.mkdir(exist_ok=True)
+            self._fill()
+            self._configure()
+            command = (self._nginx, "-e", "stderr", "-p", self._folder, "-c", self._folder / "nginx.conf")
+            self._process = ServerProcess("nginx", command, self._folder)
             self._process.wait_until(lambda: accepts_connections(self._delayed), START_SECONDS)
         except BaseException:
             self.__exit__()
@@ -141,57 +165,62 @@ class NullStore:
 
     def empty(self) -> None:
         """Throw away what has arrived at the destination."""
-        shutil.rmtree(self._files / DESTINATION, ignore_errors=True)
-        (self._files / DESTINATION).mkdir()
+        shutil.rmtree(self._bucket(DESTINATION), ignore_errors=True)
+        self._bucket(DESTINATION).mkdir()
 
     def damaged(self, objects: Iterable[BenchObject]) -> list[str]:
-        """The keys of those that have not arrived as they are."""
-        return [each.key for each in objects if not _is_whole(self._files / DESTINATION / each.key, each)]
+        """The keys of those that have not arrived at the destination as they are."""
+        return [each.key for each in objects if not _is_whole(self._bucket(DESTINATION) / each.key, each)]
 
     def requests(self) -> Counter[str]:
-        """How many requests of each method came to `counted` since this was last asked, by method.
+        """How many requests of each S3 operation came to `counted` so far."""
+        traffic = Traffic()
+        return Counter(traffic.number(method, target).operation for method, _, target in self._noted())
 
-        A listing counts as LIST, and bytes of requests as BYTES.
-        """
-        counts: Counter[str] = Counter()
-        log = self._folder / "requests.log"
-        for line in log.read_text().splitlines():
+    def uploaded_bytes(self) -> int:
+        """How many bytes of bodies (and a few of headers) came to `counted` so far, by PUT."""
+        return sum(length for method, length, _ in self._noted() if method == "PUT")
+
+    def _noted(self) -> Iterator[tuple[str, int, str]]:
+        for line in (self._folder / "requests.log").read_text(encoding="utf-8").splitlines():
             method, length, target = line.split(" ", 2)
-            path, _, query = target.partition("?")
-            is_listing = method == "GET" and ("list-type" in query or path.count("/") == 1)
-            counts["LIST" if is_listing else method] += 1
-            counts["BYTES"] += int(length)
-        os.truncate(log, 0)
-        return counts
+            yield method, int(length), target
 
-    def _prepare(self) -> None:
+    def _bucket(self, name: str) -> Path:
+        return self._folder / "files" / name
+
+    def _fill(self) -> None:
         for bucket in (SOURCE, DESTINATION):
-            (self._files / bucket).mkdir(parents=True, exist_ok=True)
+            self._bucket(bucket).mkdir(parents=True)
+        contents: dict[str, Path] = {}
         for each in self._objects:
-            path = self._files / SOURCE / each.key
+            path = self._bucket(SOURCE) / each.key
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(each.content)
-        lists = {f"{bucket}_list": _LIST.format(bucket=bucket) for bucket in (SOURCE, DESTINATION, LOST)}
-        multipart = _MULTIPART.format("InitiateMultipartUploadResult")
-        buckets = {"source": SOURCE, "destination": DESTINATION, "lost": LOST}
+            if each.md5 in contents:
+                path.hardlink_to(contents[each.md5])
+            else:
+                path.write_bytes(each.content)
+                contents[each.md5] = path
+
+    def _configure(self) -> None:
+        buckets = (SOURCE, DESTINATION, LOST)
+        etags = (f"'/{bucket}/{each.key}' '\"{each.md5}\"';\n" for bucket in buckets[:2] for each in self._objects)
         files = {
             "nginx.conf": _CONFIG.format(
-                # started by root, it would give its files to nobody
+                # started by root it would become nobody, who may not write here
                 user=f"user {getpass.getuser()};" if os.geteuid() == 0 else "",
                 types=" ".join(f"{content_type} {suffix};" for suffix, content_type in CONTENT_TYPES.items()),
                 host=HOST,
                 plain=self._plain,
                 counted=self._counted,
                 delayed=self._delayed,
-                delay=DELAY_MILLISECONDS,
+                delay=f"{DELAY_SECONDS * 1000:.0f}ms",
             ),
-            "store.conf": _STORE.format(**buckets, **lists, multipart=multipart),
+            "store.conf": _STORE.format(
+                lists="".join(_LIST.format(bucket=bucket) for bucket in buckets), lost=LOST, multipart=_MULTIPART
+            ),
             "object.conf": _OBJECT,
-            "etags.conf": "".join(
-                f"'/{bucket}/{each.key}' '\"{each.md5}\"';\n"
-                for bucket in (SOURCE, DESTINATION)
-                for each in self._objects
-            ),
+            "etags.conf": "".join(etags),
         }
         for name, text in files.items():
             (self._folder / name).write_text(text, encoding="utf-8")

@@ -29,7 +29,7 @@ SIGMA = 1.0  # of the logarithm: half of the objects are below 35 KB, one in a h
 SEED = 57
 _POOL_BYTES = 8 * 1024 * 1024  # every content is a stretch of this, and no object is larger
 
-CONTENT_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png"}
+CONTENT_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "mp4": "video/mp4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,16 @@ def make_objects(number: int, seed: int = SEED) -> list[BenchObject]:
         md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
         objects.append(BenchObject(entry, canonical_key(entry, ""), content, md5))
     return objects
+
+
+def make_big_objects(number: int, size_bytes: int, seed: int = SEED) -> list[BenchObject]:
+    """So many videos of one size. They share their content: they are to be many, not to fill a disk."""
+    content = memoryview(random.Random(seed).randbytes(size_bytes))  # noqa: S311
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    media, _ = specs_of("media_attachments")
+    rows = (_row(each, "mp4", remote=False) for each in range(number))
+    originals = (entry for row in rows for entry in entries_of(media, row) if entry.kind.style == "original")
+    return [BenchObject(entry, canonical_key(entry, ""), content, md5) for entry in originals]
 
 
 def object_bytes(chance: random.Random) -> int:

