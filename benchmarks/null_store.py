@@ -46,6 +46,7 @@ http {{
     types {{ {types} }}
     log_format request '$request_method $request_length $request_uri';
     access_log off;
+    log_not_found off;
     sendfile on;
     merge_slashes off;
     keepalive_requests 1000000000;
