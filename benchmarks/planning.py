@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.measure import Contestant, nothing, run
 from benchmarks.plan import CONFIG, Cost, fill
-from benchmarks.report import Bar, Row, Section
+from benchmarks.report import Bar, Section
 from mastosync.manifest import Manifest, WorkQueue
 from mastosync.model import EntryState, Outcome
 from scripts.lab.client import ROOT, Lab
@@ -18,50 +19,72 @@ _CHUNK = 20_000
 _MD5 = bytes(16)
 
 
-def planning(bench: Bench) -> Section:
-    """Each command as a process of its own, once."""
-    folder = bench.disk / "planning"
-    folder.mkdir()
-    config, manifest = folder / "config.ini", folder / "mastosync.db"
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Where the commands run."""
 
-    def cost_of(what: str, command: str) -> Cost:
-        files = (f"--config={config}", f"--manifest={manifest}")
+    bench: Bench
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.ini"
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "mastosync.db"
+
+    def cost_of(self, command: str, what: str, times: int = 1) -> Cost:
+        """Run a command as a process of its own, so many times: the one in the middle."""
+        files = (f"--config={self.config}", f"--manifest={self.manifest}")
         words = (sys.executable, "-m", "mastosync", "-q", *files, command)
-        cost = run(Contestant(what, words, prepare=nothing, check=nothing, folder=ROOT), bench.log)
+        contestant = Contestant(what, words, prepare=nothing, check=nothing, folder=ROOT)
+        runs = sorted((run(contestant, self.bench.log) for _ in range(times)), key=lambda cost: cost.seconds)
+        cost = runs[times // 2]
         print(
-            f"  {what:<24} {cost.seconds:7.2f} s {cost.cpu_seconds:7.2f} s CPU {cost.peak_bytes / 1e6:6.0f} MB",
+            f"  {what:<26}{cost.seconds:7.2f} s {cost.cpu_seconds:7.2f} s CPU {cost.peak_bytes / 1e6:6.0f} MB",
             flush=True,
         )
         return cost
 
+
+def planning(bench: Bench) -> Section:
+    """A plan of many keys, another with nothing new, and the quick commands before and after the copy."""
+    site = _Site(bench, bench.disk)
     with Lab(bench.disk, postgres=True) as lab:
         address = lab.postgres.create_database("bench")
         print(f"  making rows for {bench.keys:,} keys ...", flush=True)
         fill(address, bench.keys)
-        config.touch(mode=0o600)
-        config.write_text(CONFIG.format(address=address))
-        first = cost_of("first plan", "plan")
-        bytes_a_key = manifest.stat().st_size / bench.keys
-        second = cost_of("second plan", "plan")
-    status = cost_of("status", "status")
+        site.config.touch(mode=0o600)
+        site.config.write_text(CONFIG.format(address=address))
+        costs = {"first plan": site.cost_of("plan", "first plan")}
+        bytes_a_key = site.manifest.stat().st_size / bench.keys
+        costs["second plan"] = site.cost_of("plan", "second plan, nothing new")
+    costs["status"] = site.cost_of("status", "status", 3)
     print("  marking every entry as done ...", flush=True)
-    finish(manifest)
-    done = cost_of("status of what is done", "status")
-    copy = cost_of("copy with nothing to do", "copy")
-    plans = {"first plan": first, "second plan, nothing new": second}
-    others = {"status": status, "status, all done": done, "copy, all done": copy}
+    finish(site.manifest)
+    costs["status, all done"] = site.cost_of("status", "status, all done", 3)
+    costs["copy, all done"] = site.cost_of("copy", "copy, all done", 3)
+    rows = [
+        (
+            name,
+            f"{cost.seconds:.2f}",
+            f"{cost.cpu_seconds:.2f}",
+            f"{cost.peak_bytes / 1e6:,.0f}",
+            f"{bench.keys / cost.seconds:,.0f}" if name.endswith("plan") else "",
+        )
+        for name, cost in costs.items()
+    ]
     return Section(
         f"{bench.keys:,} keys",
-        f"PostgreSQL on this machine; {bytes_a_key:.0f} bytes a key in the manifest after the first plan.",
+        f"PostgreSQL on this machine; {bytes_a_key:.0f} bytes a key in the manifest after the first plan. The second"
+        " finds nothing new. The others are the middle one of three runs.",
         ("command", "seconds", "CPU seconds", "peak RSS, MB", "keys/s"),
+        rows,
         [
-            *(_row(name, cost, f"{bench.keys / cost.seconds:,.0f}") for name, cost in plans.items()),
-            *(_row(name, cost, "") for name, cost in others.items()),
-        ],
-        [
-            *_plan_bars(bench.keys, bytes_a_key, first, second),
-            _quick("status", 0.5, max(status.seconds, done.seconds)),
-            _quick("copy with nothing to do", 1, copy.seconds),
+            *_plan_bars(bench.keys, bytes_a_key, costs["first plan"], costs["second plan"]),
+            _quick("status", 0.5, max(costs["status"].seconds, costs["status, all done"].seconds)),
+            _quick("copy with nothing to do", 1, costs["copy, all done"].seconds),
         ],
     )
 
@@ -74,10 +97,6 @@ def finish(path: Path) -> None:
         claims = queue.iter_claimable()
         while chunk := list(islice(claims, _CHUNK)):
             queue.commit(outcomes=[Outcome(each.entry, EntryState.DONE, size=57_000, md5=_MD5) for each in chunk])
-
-
-def _row(name: str, cost: Cost, rate: str) -> Row:
-    return name, f"{cost.seconds:.2f}", f"{cost.cpu_seconds:.2f}", f"{cost.peak_bytes / 1e6:,.0f}", rate
 
 
 def _plan_bars(keys: int, bytes_a_key: float, first: Cost, second: Cost) -> list[Bar]:

@@ -8,7 +8,7 @@ import subprocess
 import sysconfig
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,15 +32,15 @@ class Bar:
     met: bool
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Section:
     """One scenario: what it was, a table, and the bars."""
 
     title: str
     text: str
     head: Row
-    rows: list[Row] = field(default_factory=list)
-    bars: list[Bar] = field(default_factory=list)
+    rows: Sequence[Row]
+    bars: Sequence[Bar] = ()
 
     def markdown(self) -> str:
         """The section as it is printed and written."""
