@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from benchmarks.bench import WORKERS, Bench, made
 from benchmarks.measure import Spread, count_requests, ratios, run_in_turn
-from benchmarks.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, NullStore
+from benchmarks.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, Door, NullStore
 from benchmarks.objects import BenchObject, make_big_objects
 from benchmarks.report import COPY_HEAD, Bar, Section, copy_rows, requests_text
 from benchmarks.rivals import Bucket, Stage, boto3_threads, rclone_fastest
-from scripts.lab.addresses import S3Address
 
 DELAYED_WORKERS = 64
 BIG_WORKERS, BIG_OBJECTS, BIG_BYTES = 16, 40, 80_000_000
@@ -21,7 +20,7 @@ def null(bench: Bench) -> Section:
     """Small objects between buckets of a store that costs almost nothing: what the client can do."""
     makers = [*bench.ours(), rclone_fastest, boto3_threads]
     with NullStore(bench.memory / "null", bench.objects) as store:
-        stage = _null_stage(bench, store, store.address, bench.objects, WORKERS)
+        stage = _null_stage(bench, store, store.plain, bench.objects, WORKERS)
         figures = run_in_turn(made(makers, stage), len(bench.objects), bench.rounds or 5, bench.log)
         counted = _null_stage(bench, store, store.counted, bench.counted_objects, WORKERS)
         requests = count_requests(made(makers, counted), store.requests, bench.log)
@@ -127,22 +126,20 @@ def _big_stage(bench: Bench, store: NullStore, objects: Sequence[BenchObject]) -
     return Stage(
         bench.disk / f"stage-{len(objects)}",
         objects,
-        Bucket(store.counted, SOURCE),
-        Bucket(store.counted, LOST),
+        Bucket(store.counted.source, SOURCE),
+        Bucket(store.counted.destination, LOST),
         BIG_WORKERS,
         uploads.begin,
         uploads.missing,
     ).set_up()
 
 
-def _null_stage(
-    bench: Bench, store: NullStore, address: S3Address, objects: Sequence[BenchObject], workers: int
-) -> Stage:
+def _null_stage(bench: Bench, store: NullStore, door: Door, objects: Sequence[BenchObject], workers: int) -> Stage:
     return Stage(
         bench.disk / f"stage-{len(objects)}",
         objects,
-        Bucket(address, SOURCE),
-        Bucket(address, DESTINATION),
+        Bucket(door.source, SOURCE),
+        Bucket(door.destination, DESTINATION),
         workers,
         store.empty,
         lambda: store.damaged(objects),

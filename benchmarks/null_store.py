@@ -57,25 +57,25 @@ http {{
     proxy_temp_path unused; fastcgi_temp_path unused; uwsgi_temp_path unused; scgi_temp_path unused;
 
     server {{
-        listen {host}:{plain};
+        {plain}
         include store.conf;
         location / {{ include object.conf; }}
     }}
     server {{
-        listen {host}:{counted};
+        {counted}
         access_log requests.log request;
         include store.conf;
         location / {{
             include object.conf;
             # nginx would hold it against an ETag of its own making, and has none: so it asks itself without
-            if ($http_if_match) {{ proxy_pass http://{host}:{plain}; }}
+            if ($http_if_match) {{ proxy_pass {itself}; }}
             proxy_set_header If-Match "";
             proxy_http_version 1.1;
             proxy_max_temp_file_size 0;
         }}
     }}
     server {{
-        listen {host}:{delayed};
+        {delayed}
         include store.conf;
         # for want of a password no request gets further than here, and nginx is slow to say so
         location / {{
@@ -131,6 +131,15 @@ def find_nginx() -> Path:
     return Path(found).absolute()
 
 
+class Door:
+    """One way into the store, by two ports: source and destination are to look like different stores."""
+
+    def __init__(self, block: PortBlock) -> None:
+        self.ports = (block.take(), block.take())
+        self.source, self.destination = map(_address, self.ports)
+        self.listen = " ".join(f"listen {HOST}:{port};" for port in self.ports)
+
+
 class NullStore:
     """One nginx with its own configuration, files and ports, for as long as it is entered."""
 
@@ -140,11 +149,10 @@ class NullStore:
         self._folder = folder.resolve()
         self._objects = list(objects)
         self._block = PortBlock()
-        self._plain, self._counted, self._delayed = (self._block.take() for _ in range(3))
         self._process: ServerProcess | None = None
-        self.address = _address(self._plain)
-        self.counted = _address(self._counted)  # the same store, where requests are noted
-        self.delayed = _address(self._delayed)  # the same store, where a request for an object takes 50 ms more
+        self.plain = Door(self._block)
+        self.counted = Door(self._block)  # the same store, where requests are noted
+        self.delayed = Door(self._block)  # the same store, where a request for an object takes 50 ms more
 
     def __enter__(self) -> NullStore:
         try:
@@ -153,7 +161,7 @@ class NullStore:
             self._configure()
             command = (self._nginx, "-e", "stderr", "-p", self._folder, "-c", self._folder / "nginx.conf")
             self._process = ServerProcess("nginx", command, self._folder)
-            self._process.wait_until(lambda: accepts_connections(self._delayed), START_SECONDS)
+            self._process.wait_until(lambda: accepts_connections(self.delayed.ports[1]), START_SECONDS)
         except BaseException:
             self.__exit__()
             raise
@@ -211,10 +219,10 @@ class NullStore:
                 # started by root it would become nobody, who may not write here
                 user=f"user {getpass.getuser()};" if os.geteuid() == 0 else "",
                 types=" ".join(f"{content_type} {suffix};" for suffix, content_type in CONTENT_TYPES.items()),
-                host=HOST,
-                plain=self._plain,
-                counted=self._counted,
-                delayed=self._delayed,
+                plain=self.plain.listen,
+                counted=self.counted.listen,
+                delayed=self.delayed.listen,
+                itself=self.plain.source.endpoint_url,
                 delay=f"{DELAY_SECONDS * 1000:.0f}ms",
             ),
             "store.conf": _STORE.format(
@@ -228,7 +236,7 @@ class NullStore:
 
 
 def _address(port: int) -> S3Address:
-    return S3Address(f"http://{HOST}:{port}", "any", "secret", "any", "secret")
+    return S3Address(f"http://{HOST}:{port}", f"key-{port}", "secret", "", "")  # an account each
 
 
 def _is_whole(path: Path, wanted: BenchObject) -> bool:

@@ -11,10 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from benchmarks.measure import RunFailed, run
-from benchmarks.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, NullStore, find_nginx
+from benchmarks.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, Door, NullStore, find_nginx
 from benchmarks.objects import make_big_objects, make_objects
 from benchmarks.rivals import Bucket, Stage, boto3_threads, mastosync
-from scripts.lab.addresses import S3Address
 from scripts.lab.process import LabError
 
 
@@ -38,8 +37,8 @@ def store(tmp_path: Path) -> Iterator[NullStore]:
     assert (tmp_path / "store" / "nginx.log").read_text() == "", "nginx had nothing to complain of"
 
 
-def stage(folder: Path, store: NullStore, address: S3Address) -> Stage:
-    source, destination = Bucket(address, SOURCE), Bucket(address, DESTINATION)
+def stage(folder: Path, store: NullStore, door: Door) -> Stage:
+    source, destination = Bucket(door.source, SOURCE), Bucket(door.destination, DESTINATION)
     return Stage(folder, OBJECTS, source, destination, 8, store.empty, lambda: store.damaged(OBJECTS)).set_up()
 
 
@@ -53,14 +52,14 @@ def test_a_copy_takes_one_get_and_one_put_an_object(store: NullStore, tmp_path: 
 
 
 def test_the_same_objects_are_copied_by_boto3(store: NullStore, tmp_path: Path) -> None:
-    run(boto3_threads(stage(tmp_path / "stage", store, store.address)), tmp_path / "log")
-    assert not store.requests(), "only one of its addresses counts"
+    run(boto3_threads(stage(tmp_path / "stage", store, store.plain)), tmp_path / "log")
+    assert not store.requests(), "only one of its doors counts"
 
 
 def test_what_does_not_arrive_as_it_was_is_noticed(store: NullStore, tmp_path: Path) -> None:
-    here = stage(tmp_path / "stage", store, store.address)
+    here = stage(tmp_path / "stage", store, store.plain)
     run(mastosync(here), tmp_path / "log")
-    with closing(store.address.client()) as client:
+    with closing(store.plain.destination.client()) as client:
         client.put_object(Bucket=DESTINATION, Key=OBJECTS[5].key, Body=b"something else")
     assert store.damaged(OBJECTS) == [OBJECTS[5].key]
     with pytest.raises(RunFailed, match=f"1 of 60 objects have not arrived, {OBJECTS[5].key} among them"):
@@ -69,7 +68,7 @@ def test_what_does_not_arrive_as_it_was_is_noticed(store: NullStore, tmp_path: P
 
 def test_it_answers_as_s3_does(store: NullStore) -> None:
     one = OBJECTS[0]
-    with closing(store.address.client()) as client:
+    with closing(store.plain.destination.client()) as client:
         found = client.get_object(Bucket=SOURCE, Key=one.key)
         with found["Body"] as body:
             assert body.read() == one.content
@@ -82,7 +81,7 @@ def test_it_answers_as_s3_does(store: NullStore) -> None:
 
 def test_a_delayed_request_for_an_object_takes_longer(store: NullStore) -> None:
     one = OBJECTS[0]
-    with closing(store.delayed.client()) as client:
+    with closing(store.delayed.source.client()) as client:
         client.list_objects_v2(Bucket=SOURCE)  # a connection
         started = time.monotonic()
         with client.get_object(Bucket=SOURCE, Key=one.key)["Body"] as body:
@@ -96,7 +95,7 @@ def test_a_delayed_request_for_an_object_takes_longer(store: NullStore) -> None:
 def test_big_objects_are_read_by_ranges_and_lost(tmp_path: Path) -> None:
     objects = make_big_objects(2, 20_000_000)  # more than travels whole
     with NullStore(tmp_path / "store", objects) as store:
-        source, destination = Bucket(store.counted, SOURCE), Bucket(store.counted, LOST)
+        source, destination = Bucket(store.counted.source, SOURCE), Bucket(store.counted.destination, LOST)
         here = Stage(tmp_path / "stage", objects, source, destination, 2, lambda: None, list).set_up()
         run(mastosync(here), tmp_path / "log")
         requests, uploaded_bytes = store.requests(), store.uploaded_bytes()
