@@ -32,8 +32,8 @@ def null(bench: Bench) -> Section:
     lists = asked.pop("ListObjects", 0)
     return Section(
         f"Small objects, {WORKERS} workers, null store",
-        f"{len(bench.objects):,} objects of {size / 1000:.0f} KB in the mean, from nginx to the same nginx on this"
-        " machine. The store looks at no signature. Both its ends answer the MD5 of the object as ETag.",
+        f"{len(bench.objects):,} objects of {size / 1000:.0f} KB in the mean, from one nginx here to itself."
+        " It looks at no signature. Both ends answer the MD5 of the object as ETag.",
         COPY_HEAD,
         copy_rows(figures, requests, few),
         [
