@@ -17,11 +17,13 @@ PYTEST = $(BIN)/python -m pytest $(ARGUMENTS)
 # of which the lowest that will do is 3.11, and without ensurepip no .venv can be made
 IS_GOOD_PYTHON = import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 REQUIREMENTS := setup.cfg pyproject.toml $(LOCK)
+# the one that is installed, else one unpacked here from the package of Debian or Ubuntu
+NGINX := $(or $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin" command -v nginx),build/nginx)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-fast bench-plan lint format sample lock venv clean
+.PHONY: help demo test test-fast bench bench-plan lint format sample lock venv clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
@@ -34,6 +36,9 @@ test: .venv/.test ## run every test, against real servers on this machine
 
 test-fast: .venv/.test ## run the unit tests only
 	$(PYTEST) tests/unit
+
+bench: .venv/.bench $(NGINX) ## measure everything beside other clients, into benchmarks/results.md
+	@$(BIN)/python -m benchmarks.copy $(ARGUMENTS)
 
 bench-plan: .venv/.test ## measure plans of two million keys, against a PostgreSQL on this machine
 	@$(BIN)/python -m benchmarks.plan $(ARGUMENTS)
@@ -55,7 +60,7 @@ sample: .venv/.run ## renew config.sample.ini from the declarations in mastosync
 lock: .venv/.made ## renew requirements-dev.lock from the newest packages that fit
 	rm -rf build/lock
 	$(BIN)/python -m venv build/lock
-	build/lock/bin/python -m pip --disable-pip-version-check install --quiet -e '.[test,dev]'
+	build/lock/bin/python -m pip --disable-pip-version-check install --quiet -e '.[test,dev,bench]'
 	build/lock/bin/python -m pip freeze --exclude-editable > requirements-dev.lock
 	rm -rf build/lock
 
@@ -94,6 +99,26 @@ clean: ## remove what was made here
 	$(INSTALL) -e '.[test]'
 	@touch $@
 
+.venv/.bench: .venv/.made $(REQUIREMENTS)
+	$(INSTALL) -e '.[bench]'
+	@touch $@
+
 .venv/.dev: .venv/.made $(REQUIREMENTS)
 	$(INSTALL) -e '.[test,dev]'
 	@touch $@
+
+# --- nginx, neither installed nor configured: its package would start a service on port 80 ---
+
+build/nginx:
+	@mkdir -p build && rm -rf build/nginx.new && mkdir build/nginx.new
+	@cd build/nginx.new && for package in nginx nginx-core; do \
+	    if [ ! -x usr/sbin/nginx ]; then \
+	        apt-get download "$$package" && dpkg -x "$$package"_*.deb . || break; \
+	    fi; \
+	done; \
+	if [ ! -x usr/sbin/nginx ]; then \
+	    echo 'There is no nginx here, and no package of it could be had. Install it (on Debian and Ubuntu: apt install' >&2; \
+	    echo 'nginx; on macOS: brew install nginx), or run apt update if it is long ago.' >&2; \
+	    exit 1; \
+	fi
+	mv build/nginx.new $@
