@@ -184,7 +184,7 @@ class NullStore:
     def requests(self) -> Counter[str]:
         """How many requests of each S3 operation came to `counted` so far."""
         traffic = Traffic()
-        return Counter(traffic.number(method, target).operation for method, _, target in self._noted())
+        return Counter(traffic.number(method, target, {}).operation for method, _, target in self._noted())
 
     def uploaded_bytes(self) -> int:
         """How many bytes of bodies (and a few of headers) came to `counted` so far, by PUT."""
