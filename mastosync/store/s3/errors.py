@@ -22,7 +22,7 @@ _NETWORK = (
     urllib3.exceptions.HTTPError,  # those of a body that botocore lets out as they are
     OSError,
 )
-_CREDENTIALS = (
+NO_CREDENTIALS = (
     boto_errors.NoCredentialsError,
     boto_errors.PartialCredentialsError,
     boto_errors.CredentialRetrievalError,
@@ -30,6 +30,7 @@ _CREDENTIALS = (
     boto_errors.ProfileNotFound,
     RuntimeError,  # botocore's, for new credentials that have expired already
 )
+"""There is nothing to sign a request with."""
 _LONGEST_WORDS = 500  # characters of what others say, in our messages
 _UNINTELLIGIBLE = (
     ResponseParserError,
@@ -88,7 +89,7 @@ class Translator:
             yield
         except boto_errors.ClientError as error:
             raise error_of(self._answer(error, request), self._where(request)) from error
-        except (boto_errors.BotoCoreError, *_CREDENTIALS, *_NETWORK, *_UNINTELLIGIBLE) as error:
+        except (boto_errors.BotoCoreError, *NO_CREDENTIALS, *_NETWORK, *_UNINTELLIGIBLE) as error:
             raise self._without_answer(error, request) from error
 
     def _without_answer(self, error: Exception, request: Request) -> MastosyncError:
@@ -99,7 +100,7 @@ class Translator:
                 hint="check `endpoint_url` (its name, and whether it speaks https) and the clock of this machine; "
                 "for a certificate of your own, set AWS_CA_BUNDLE",
             )
-        if isinstance(error, _CREDENTIALS):
+        if isinstance(error, NO_CREDENTIALS):
             return StoreUnusable(
                 f"cannot {where}: no usable credentials were found",  # its words may hold some
                 hint="set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads",
