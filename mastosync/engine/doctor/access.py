@@ -45,7 +45,9 @@ def check_access(end: End) -> Findings[Access | None]:
     try:
         greeting = end.ask(end.probe.greet)
     except STORE_ERRORS as error:
-        yield end.chart.failure("endpoint", error)
+        # a host name that holds the bucket's may be one that nobody has
+        remedy = _other_style(end) if end.probe.address.style == "virtual" else ""
+        yield end.chart.failure("endpoint", error, remedy)
         yield from end.chart.skipped(ACCESS_CHECKS[1:], "the store cannot be reached")
         return None
     refusal = _refusal(end)

@@ -114,11 +114,7 @@ def _examined(chart: Chart, examiner: Examiner, types: Sequence[str], facts: Dat
     tables = examiner.tables()
     yield _tables(chart, tables, types)
     yield _columns(chart, tables, types)
-    refusals = [refusal for table in types if table in tables and (refusal := examiner.refusal(table))]
-    if not refusals:
-        yield chart.ok("permission", "every table that is planned can be read")
-    for refusal in refusals:
-        yield chart.failure("permission", refusal)
+    yield _permission(chart, [refusal for table in types if table in tables and (refusal := examiner.refusal(table))])
     facts.estimated_entries = examiner.estimated_entries(types)
     facts.sample = examiner.sample()
 
@@ -146,6 +142,14 @@ def _pooler(chart: Chart, server: ServerFacts) -> Finding:
         "one stands in between (pgbouncer or its like), in any mode: a plan is one transaction, and needs the server "
         "for as long as it takes; query_timeout and idle_transaction_timeout of the pooler must allow for that",
     )
+
+
+def _permission(chart: Chart, refusals: Sequence[DatabaseError]) -> Finding:
+    if not refusals:
+        return chart.ok("permission", "every table that is planned can be read")
+    messages = dict.fromkeys(refusal.message for refusal in refusals)  # media need accounts as well
+    remedies = dict.fromkeys(refusal.hint for refusal in refusals)
+    return chart.failure("permission", "; ".join(messages), "\n".join(remedies))
 
 
 def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:

@@ -30,8 +30,8 @@ def check_destination(end: End, options: TransferOptions) -> Findings[None]:
     with probes:
         yield from _check_writing(end, probes, options)
     if probes.left_behind:
-        said = "a probe object could not be removed"
-        yield chart.warning("left-behind", said, f"remove it: {', '.join(probes.left_behind)}")
+        said = "a probe object, or its unfinished upload, may still be there"
+        yield chart.warning("left-behind", said, f"remove {', '.join(probes.left_behind)}")
 
 
 def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:

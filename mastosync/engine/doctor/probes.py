@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
@@ -11,7 +12,7 @@ from mastosync.engine.doctor.access import STORE_ERRORS, End
 from mastosync.engine.doctor.patience import Patience
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
-from mastosync.errors import Interrupted
+from mastosync.errors import Interrupted, NetworkFailure
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import PutOptions
 
@@ -40,6 +41,7 @@ class ProbeObjects:
         self._folder = f"{end.prefix}/{FOLDER}/{uuid4().hex}".removeprefix("/")
         self._noted: dict[str, bool] = {}  # key -> whether uploads in parts were begun
         self._may_delete = True
+        self._lost = False  # the store does not answer any more
         self._clean_up = Patience(StopSignal())  # whoever asked to stop does not mean this
         self.left_behind: list[str] = []
 
@@ -49,12 +51,12 @@ class ProbeObjects:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for key, in_parts in list(self._noted.items()):
-            try:
-                if in_parts:
-                    self._clean_up(self._end.store.abort_unfinished, key)
-                self._clean_up(self._end.probe.delete, key)
-            except STORE_ERRORS:
+        for key, in_parts in self._noted.items():
+            removals: list[Callable[[str], object]] = [self._end.probe.delete]
+            if in_parts:
+                removals.append(self._end.store.abort_unfinished)
+            gone = [self._succeeds(removal, key) for removal in removals]
+            if not all(gone):
                 self.left_behind.append(key)
         if isinstance(error, Interrupted) and self.left_behind:
             error.hint = f"remove what could not be removed: {', '.join(self.left_behind)}"
@@ -79,3 +81,13 @@ class ProbeObjects:
             raise
         del self._noted[key]
         return whole
+
+    def _succeeds(self, removal: Callable[[str], object], key: str) -> bool:
+        if self._lost:
+            return False
+        try:
+            self._clean_up(removal, key)
+        except STORE_ERRORS as error:
+            self._lost = isinstance(error, NetworkFailure)  # to wait for each of the others would take minutes
+            return False
+        return True

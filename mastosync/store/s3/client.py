@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import boto3
 import botocore.exceptions as boto_errors
-from botocore import UNSIGNED
 from botocore.config import Config as BotoConfig
 
 from mastosync import __version__
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
     from mastosync.config import S3Config
 
 
-def make_client(config: S3Config, connections: int, *, anonymous: bool = False) -> S3Client:
+def make_client(config: S3Config, connections: int) -> S3Client:
     """A client that leaves retries, checksums and redirects to us, with a pool of `connections`.
 
-    An `anonymous` one has no credentials, and asks as anybody may.
     Raises: StoreUnusable if the configuration, or what the AWS SDK reads besides, makes no client.
     """
     options = BotoConfig(  # type: ignore[call-arg]  # the stubs miss ignore_configured_endpoint_urls
@@ -36,7 +34,7 @@ def make_client(config: S3Config, connections: int, *, anonymous: bool = False) 
         # many stores reject or break on the checksums that are otherwise sent along; Content-MD5 they all know
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        signature_version=cast("str", UNSIGNED) if anonymous else "s3v4",
+        signature_version="s3v4",
         s3={"addressing_style": cast("Literal['auto', 'path', 'virtual']", config.addressing_style)},
         # without endpoint_url it is Amazon's own, as the manifest has it, whatever AWS_ENDPOINT_URL says
         ignore_configured_endpoint_urls=True,

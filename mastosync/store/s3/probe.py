@@ -1,9 +1,10 @@
-"""The questions of `doctor` to an S3 store: boto3 once with credentials, and once without any."""
+"""The questions of `doctor` to an S3 store: boto3 with credentials, and without any."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from hashlib import md5
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import botocore.exceptions as boto_errors
+from botocore.handlers import disable_signing
 from botocore.parsers import ResponseParserError
 
 from mastosync.errors import (
@@ -25,7 +27,6 @@ from mastosync.errors import (
 from mastosync.store.answers import Subject
 from mastosync.store.probe import Address, Culprit, Greeting
 from mastosync.store.s3.checks import base64_of
-from mastosync.store.s3.client import make_client
 from mastosync.store.s3.errors import NO_CREDENTIALS, Request, Unintelligible
 from mastosync.store.s3.headers import etag_of
 from mastosync.store.s3.route import route_to
@@ -69,7 +70,6 @@ class S3Probe:
         self._config, self._role = config, role
         self._bucket = config.bucket or ""
         self._store = S3Store(config, role=role, connections=1)
-        self._stranger = make_client(config, connections=1, anonymous=True)
         with self._store.translated(Request("use", subject=Subject.STORE)):
             self.address = self._address()
 
@@ -79,7 +79,8 @@ class S3Probe:
         before = time.time()
         with self._store.translated(Request("reach", subject=Subject.STORE)):
             try:
-                answer = self._stranger.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+                with self._as_a_stranger():
+                    answer = self._store.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
                 lists = "IsTruncated" in answer
             except boto_errors.ClientError as error:
                 answer = error.response
@@ -123,8 +124,8 @@ class S3Probe:
 
     def is_public(self, key: str, etag: str) -> bool:  # noqa: D102
         try:
-            with self._store.translated(Request("read, without credentials,", key)):
-                answer = self._stranger.get_object(Bucket=self._bucket, Key=key)
+            with self._store.translated(Request("read, without credentials,", key)), self._as_a_stranger():
+                answer = self._store.client.get_object(Bucket=self._bucket, Key=key)
                 answer["Body"].close()
                 return "ETag" in answer and etag_of(answer) == etag
         except StoreUnusable:
@@ -160,8 +161,17 @@ class S3Probe:
         return False
 
     def close(self) -> None:  # noqa: D102
-        self._stranger.close()
         self._store.close()
+
+    @contextmanager
+    def _as_a_stranger(self) -> Iterator[None]:
+        """Without credentials, as anybody may ask. For one thread."""
+        events: Any = self._store.client.meta.events  # whose stubs know of no answers
+        events.register_first("choose-signer.s3", disable_signing)
+        try:
+            yield
+        finally:
+            events.unregister("choose-signer.s3", disable_signing)
 
     def _newest_version(self, key: str) -> str | None:
         """Its id; empty where the store keeps or tells none; None where there is no object."""
