@@ -9,7 +9,7 @@ import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.render import render_findings, render_summary
-from mastosync.engine.doctor import Diagnosis
+from mastosync.engine.doctor import Diagnosis, Grade
 from mastosync.errors import ExitCode
 
 
@@ -26,8 +26,9 @@ def doctor_command(invocation: Invocation, as_json: bool) -> ExitCode:
         for _, group in groupby(app.doctor(), key=lambda finding: finding.subject):
             findings = list(group)
             diagnosis.findings += findings
-            if not as_json:
-                invocation.say(render_findings(findings))
+            shown = [found for found in findings if found.grade is Grade.FAILURE or not invocation.options.quiet]
+            if shown and not as_json:
+                click.echo(render_findings(shown))
     if as_json:
         click.echo(json.dumps(diagnosis.as_json(), indent=2))
     else:

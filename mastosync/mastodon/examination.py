@@ -26,7 +26,7 @@ SELECT s.tablename::text, s.attname::text, s.null_frac::float8
  WHERE c.relname = ANY (%s) AND pg_table_is_visible(c.oid) AND s.attname LIKE '%%\\_file\\_name'
 """
 _SAMPLED = ("site_uploads", "custom_emojis", "accounts", "media_attachments")  # small ones first
-_SAMPLED_ROWS = 2  # of each
+_SAMPLED_ROWS = 1  # of each
 _USUAL_TYPE = "image/jpeg"
 
 
@@ -91,7 +91,7 @@ class Examination:
         return round(total)
 
     def sample(self) -> list[Entry]:
-        """One entry each of a few rows: the oldest of this server's own, or of any server's if it has none.
+        """One entry of a row of some tables: the oldest of this server's own, or of any server's if it has none.
 
         Ends with what there is as soon as a table takes seconds. To be asked last: that ends the transaction.
         """

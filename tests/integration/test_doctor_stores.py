@@ -149,6 +149,15 @@ class TestAccess:
         site = site_of(tmp_path, buckets, endpoint_url=f"http://127.0.0.1:{closed_port}")
         assert "endpoint_url" in self.of(site, "endpoint")
 
+    def test_a_server_that_says_nothing_is_not_waited_for_twice(self, tmp_path: Path, buckets: BucketPair) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            self.of(site_of(tmp_path, buckets, endpoint_url=url, read_timeout_seconds="4"), "endpoint")
+            silent.setblocking(False)
+            silent.accept()[0].close()
+            with pytest.raises(BlockingIOError):
+                silent.accept()
+
     @pytest.mark.parametrize("status", [200, 403, 404])
     def test_a_web_site(self, tmp_path: Path, buckets: BucketPair, status: int) -> None:
         with RawServer(lambda _: raw_answer(status, b"<html><h1>Welcome</h1></html>")) as server:

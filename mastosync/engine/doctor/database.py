@@ -139,7 +139,7 @@ def _pooler(chart: Chart, server: ServerFacts) -> Finding:
         return chart.ok("pooler", "none: the server itself answers")
     return chart.ok(
         "pooler",
-        "one stands in between (pgbouncer or its like), in any mode: a plan is one transaction, and needs the server "
+        "one stands in between (pgbouncer or its like), which will do: a plan is one transaction, and needs the server "
         "for as long as it takes; query_timeout and idle_transaction_timeout of the pooler must allow for that",
     )
 

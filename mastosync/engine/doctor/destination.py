@@ -12,7 +12,7 @@ from mastosync.store.base import PutOptions
 from mastosync.units import human_bytes
 
 _WRITTEN_CHECKS = ("read", "headers", "delete", "checksum", *ACL_CHECKS, "multipart")
-DESTINATION_CHECKS = (*ACCESS_CHECKS, "missing-key", "write", *_WRITTEN_CHECKS, "left-behind")
+DESTINATION_CHECKS = (*ACCESS_CHECKS, "missing-key", "write", *_WRITTEN_CHECKS)
 
 
 def check_destination(end: End, options: TransferOptions) -> Findings[None]:

@@ -26,7 +26,8 @@ from mastosync.model import Entry, EntryState
 
 MANIFEST_CHECKS = ("folder", "file-system", "in-use", "manifest", "disk")
 
-_SAMPLED = 5  # entries
+_SAMPLED = 4  # entries
+_SEEN = 100  # to find them
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,8 @@ def _described(report: ManifestReport, path: Path, facts: ManifestFacts) -> str:
     totals = status.totals
     facts.entries = totals.total
     likely = EntryState.PENDING if totals.pending else EntryState.DONE
-    facts.sample = [record.entry for record in islice(report.iter_records((likely,)), _SAMPLED)]
+    seen = (record.entry for record in islice(report.iter_records((likely,)), _SEEN))
+    facts.sample = list(islice((entry for entry in seen if not entry.optional), _SAMPLED))
     taken_at = f" of {status.snapshot.taken_at:%F %T} UTC" if status.snapshot else ""
     return (
         f"{path} has a plan{taken_at} for these stores: {totals.pending:,} pending, {totals.done:,} done, "

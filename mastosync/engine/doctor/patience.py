@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -11,6 +12,7 @@ from mastosync.errors import Interrupted, ObjectError, Throttled
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_SLOW_SECONDS = 3.0
 _WAIT_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 5.0  # whatever a store asks for
 
@@ -18,7 +20,8 @@ _LONGEST_WAIT_SECONDS = 5.0  # whatever a store asks for
 class Patience:
     """Makes a request, and makes it once more if what went wrong may pass by itself.
 
-    A copy has far more patience; what fails twice in a row here is worth knowing before it.
+    A copy has far more patience; what fails twice in a row here is worth knowing before it. What
+    took its time to fail, a time-out above all, is not repeated.
     """
 
     def __init__(self, stop: StopSignal) -> None:
@@ -28,10 +31,11 @@ class Patience:
         """Raises: what the request raises; Interrupted if asked to stop before or in between."""
         if self._stop.requested:
             raise stopped()
+        begin = time.monotonic()
         try:
             return request(*args, **kwargs)
         except ObjectError as error:
-            if not error.transient:
+            if not error.transient or time.monotonic() - begin > _SLOW_SECONDS:
                 raise
             self._stop.sleep(_wait_after(error))
         return request(*args, **kwargs)
