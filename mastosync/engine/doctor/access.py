@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -147,12 +148,12 @@ def _clock(end: End, greeting: Greeting) -> Finding:
         return next(iter(chart.skipped(("clock",), "the store does not tell the time")))
     off = abs(ahead)
     if off < _CLOCK_WARNING_SECONDS:
-        return chart.ok("clock", f"it is off by {off:.0f} s at most")
+        return chart.ok("clock", f"this machine and the store differ by {math.ceil(off)} s at most")
     said = f"the clock of this machine is {human_seconds(off)} {'behind' if ahead > 0 else 'ahead of'} the store's"
     remedy = "set the clock (with NTP): signatures are refused when it is off by fifteen minutes"
-    return (
-        chart.failure("clock", said, remedy) if off > _CLOCK_FAILURE_SECONDS else chart.warning("clock", said, remedy)
-    )
+    if off > _CLOCK_FAILURE_SECONDS:
+        return chart.failure("clock", said, remedy)
+    return chart.warning("clock", said, remedy)
 
 
 def _addressing(end: End) -> Finding:
