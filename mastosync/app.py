@@ -6,10 +6,10 @@ What a command does not need is not imported: `status` knows nothing of S3 or Po
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from mastosync.engine.lister import ListFilter, iter_listed
@@ -30,6 +30,7 @@ from mastosync.model import Reason
 if TYPE_CHECKING:
     from mastosync.config import Config, S3Config
     from mastosync.engine.copier import CopyOptions
+    from mastosync.engine.doctor import DatabaseWay, Finding, StoreWay
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.engine.retry import Gate
     from mastosync.engine.transfer import TransferOptions
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _AWS = "https://s3.amazonaws.com"
 _MEMORY_BYTES = 256 * 1024 * 1024
+_DOCTOR_CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
+_DOCTOR_READ_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,61 @@ class App:
             manifest.require_plan()
             yield from iter_listed(ManifestReport(manifest), chosen)
 
+    def doctor(self) -> Iterator[Finding]:
+        """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""
+        from mastosync.engine.doctor import Doctor, ManifestPlace
+
+        return Doctor(
+            source=self._store_way("source"),
+            destination=self._store_way("destination"),
+            database=self._database_way(),
+            manifest=ManifestPlace(self.manifest_path, self._identities),
+            options=self._transfer_options(),
+            types=self.config.plan.types,
+            workers=self.config.copy.workers,
+            stop=self.stop,
+        ).run()
+
+    def _store_way(self, role: Literal["source", "destination"]) -> StoreWay:
+        from mastosync.engine.doctor import StoreWay
+        from mastosync.store.curl import CurlStore
+        from mastosync.store.s3.probe import S3Probe
+
+        @contextmanager
+        def opened() -> Iterator[tuple[CurlStore, S3Probe]]:
+            config = self.config.require_store(role)
+            if role == "destination" and self.config.source.bucket:
+                self._identities()  # nothing is written where the media lie
+            quick = replace(
+                config,
+                connect_timeout_seconds=min(config.connect_timeout_seconds, _DOCTOR_CONNECT_SECONDS),
+                read_timeout_seconds=min(config.read_timeout_seconds, _DOCTOR_READ_SECONDS),
+            )
+            with (
+                closing(CurlStore(quick, role=role, connections=1)) as store,
+                closing(S3Probe(quick, role=role)) as probe,
+            ):
+                yield store, probe
+
+        return StoreWay(opened, getattr(self.config, role).key_prefix)
+
+    def _database_way(self) -> DatabaseWay:
+        from mastosync.engine.doctor import DatabaseWay
+        from mastosync.mastodon.database import MastodonDatabase
+        from mastosync.mastodon.examination import Examination
+
+        tunnel = self.config.tunnel
+
+        @contextmanager
+        def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
+            config = self.config.require_database()
+            seconds = min(config.connect_timeout_seconds, _DOCTOR_CONNECT_SECONDS)
+            with MastodonDatabase(replace(config, connect_timeout_seconds=seconds), via) as database:
+                yield Examination(database)
+
+        gateway = f"the SSH server {tunnel.ssh_host}:{tunnel.ssh_port}" if tunnel.enabled else ""
+        return DatabaseWay(gateway, self._tunnel, connect)
+
     def _copy(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...]) -> CopyProgress:
         from mastosync.engine.copier import Copier
         from mastosync.engine.crew import Crew
@@ -167,8 +225,7 @@ class App:
         from mastosync.engine.acl import AclMode
         from mastosync.engine.transfer import TransferOptions
 
-        source, destination = self._stores()
-        copy = self.config.copy
+        source, destination, copy = self.config.source, self.config.destination, self.config.copy
         return TransferOptions(
             source_prefix=source.key_prefix,
             destination_prefix=destination.key_prefix,
@@ -185,16 +242,24 @@ class App:
     @contextmanager
     def _database(self) -> Iterator[MastodonDatabase]:
         """The database, through its tunnel if there is one; both live as long as the block."""
-        from mastosync.mastodon.database import MastodonDatabase, server_address
+        from mastosync.mastodon.database import MastodonDatabase
+
+        with self._tunnel() as via, MastodonDatabase(self.config.require_database(), via) as database:
+            yield database
+
+    @contextmanager
+    def _tunnel(self) -> Iterator[tuple[str, int] | None]:
+        """The near end of the tunnel to the database, if there is to be one."""
+        from mastosync.mastodon.database import server_address
 
         config = self.config.require_database()
-        with ExitStack() as stack:
-            via = None
-            if self.config.tunnel.enabled:
-                from mastosync.mastodon.tunnel import open_tunnel
+        if not self.config.tunnel.enabled:
+            yield None
+            return
+        from mastosync.mastodon.tunnel import open_tunnel
 
-                via = stack.enter_context(open_tunnel(self.config.tunnel, *server_address(config)))
-            yield stack.enter_context(MastodonDatabase(config, via))
+        with open_tunnel(self.config.tunnel, *server_address(config)) as via:
+            yield via
 
     def _stores(self) -> tuple[S3Config, S3Config]:
         return self.config.require_stores()

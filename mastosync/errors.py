@@ -76,6 +76,10 @@ class DatabaseError(MastosyncError):
     exit_code = ExitCode.DATABASE
 
 
+class NoMastodonTables(DatabaseError):
+    """The database can be reached, and holds no table of Mastodon's that this user sees."""
+
+
 class TunnelError(DatabaseError):
     """The SSH tunnel to the database cannot be opened, or its host cannot be trusted."""
 

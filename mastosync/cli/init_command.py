@@ -23,4 +23,4 @@ def init_command(invocation: Invocation, output: Path) -> None:
         raise ConfigError(f"{output} exists already", hint="--output names another file") from error
     except OSError as error:
         raise ConfigError(f"cannot write {output}: {error.strerror}", hint="--output names another place") from error
-    invocation.say(f"wrote {output}: fill in what says {CHANGE_ME}, then run `mastosync plan --dry-run`")
+    invocation.say(f"wrote {output}: fill in what says {CHANGE_ME}, then run `mastosync doctor`")

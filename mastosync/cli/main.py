@@ -16,6 +16,7 @@ from mastosync.errors import EXIT_CODE_MEANING, ExitCode, MastosyncError
 
 COMMANDS: dict[str, str] = {
     "init": "Write a configuration file to fill in.",
+    "doctor": "Check everything that can fail before it does.",
     "plan": "Snapshot every key that the database refers to.",
     "copy": "Work through what is pending.",
     "status": "Show counts and bytes by state, type and reason.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from mastosync.model import Reason
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
+    from mastosync.engine.doctor import Diagnosis, Finding
     from mastosync.engine.planner import PlanResult
     from mastosync.progress import CopyProgress, EndpointState
 
@@ -83,6 +85,27 @@ def _kept_back_lines(status: Status) -> list[str]:
         f"{kept_back:,} private objects stay behind, because no ACL can keep them private at the destination:",
         "if nobody can read its bucket without credentials, set `[copy] private_objects = copy` and copy again",
     ]
+
+
+def render_findings(findings: Sequence[Finding]) -> str:
+    """What was found about one subject, a line each, with the remedy below."""
+    lines = [findings[0].subject.value]
+    for _, group in groupby(findings, key=lambda found: found.message if found.grade == "skipped" else found.check):
+        finding, *others = group  # what was skipped for the same reason is one line
+        if others or finding.grade == "skipped":
+            lines.append(f"  skipped  {', '.join(each.check for each in (finding, *others))}: {finding.message}")
+            continue
+        lines.append(f"  {finding.grade.value:<8} {finding.check:<14} {finding.message}")
+        lines += [f"{'':<26}-> {line}" for line in finding.remedy.splitlines()]
+    return "\n".join([*lines, ""])
+
+
+def render_summary(diagnosis: Diagnosis) -> str:
+    """What it all comes to."""
+    counts = ", ".join(f"{grade.value} {count}" for grade, count in diagnosis.summary().items())
+    return f"{counts}: " + (
+        "ready to plan and copy" if not diagnosis.exit_code else "put right what failed, from above"
+    )
 
 
 def _run_line(status: Status) -> str:

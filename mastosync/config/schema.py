@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section, variable
 from mastosync.config.providers import PROVIDERS, Provider, implied
@@ -294,10 +295,14 @@ class Config:
 
         Raises: ConfigError if one of them has no bucket.
         """
-        for name, store in (("s3.source", self.source), ("s3.destination", self.destination)):
-            if not store.bucket:
-                raise self._missing(name, "bucket")
-        return self.source, self.destination
+        return self.require_store("source"), self.require_store("destination")
+
+    def require_store(self, role: Literal["source", "destination"]) -> S3Config:
+        """One of the two. Raises: ConfigError if it has no bucket."""
+        store = self.source if role == "source" else self.destination
+        if not store.bucket:
+            raise self._missing(f"s3.{role}", "bucket")
+        return store
 
     def published_rates(self) -> tuple[int | None, int | None]:
         """The most requests a second to source and destination, as their providers publish it; None: find out."""

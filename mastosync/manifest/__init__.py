@@ -2,9 +2,10 @@
 
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.identity import StoreIdentity
-from mastosync.manifest.lock import writer_lock
+from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
+from mastosync.manifest.schema import file_version, newest_version
 from mastosync.manifest.work import WorkQueue, reopen
 
 __all__ = [
@@ -19,6 +20,9 @@ __all__ = [
     "SnapshotRecord",
     "StoreIdentity",
     "WorkQueue",
+    "file_version",
+    "holder_of",
+    "newest_version",
     "reopen",
     "writer_lock",
 ]

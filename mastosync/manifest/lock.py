@@ -51,6 +51,22 @@ def writer_lock(manifest: Path, command: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder_of(manifest: Path) -> str | None:
+    """Who is at work on a manifest right now; None: nobody. Leaves no file behind."""
+    path = lock_path(manifest)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None  # nobody ever was
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _holder(path)
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def _holder(path: Path) -> str:
     try:
         holder = json.loads(path.read_text())

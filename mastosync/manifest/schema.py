@@ -7,9 +7,34 @@ never between two versions.
 from __future__ import annotations
 
 import sqlite3
+import struct
 from importlib import resources
+from pathlib import Path
 
 APPLICATION_ID = 0x4D53594E  # "MSYN": tells `file` and us that a SQLite file is a manifest
+
+_HEADER = struct.Struct(">16s44xI4xI")  # of a SQLite file: its magic, user_version and application_id
+
+
+def newest_version() -> int:
+    """The number of the newest step there is."""
+    return max(_steps())
+
+
+def file_version(path: Path) -> int | None:
+    """The version of a manifest, without opening it, which would take the missing steps.
+
+    Returns: 0 for an empty file; None for a file of something else, or one that cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER.size)
+    except OSError:
+        return None
+    if len(header) < _HEADER.size:
+        return None if header else 0
+    magic, version, application = _HEADER.unpack(header)
+    return int(version) if (magic, application) == (b"SQLite format 3\0", APPLICATION_ID) else None
 
 
 def schema_version(connection: sqlite3.Connection) -> int:

@@ -24,7 +24,7 @@ from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mastosync.config import DatabaseConfig
-from mastosync.errors import DatabaseError
+from mastosync.errors import DatabaseError, NoMastodonTables
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.paperclip import WHITE_SPACE
 from mastosync.mastodon.remedies import database_hint
@@ -63,7 +63,7 @@ class MastodonDatabase:
 
     `via` is the near end of a tunnel: the connection goes there, while TLS still checks the
     certificate of the configured host. `name` says to people which database this is, without the
-    password. Every method raises DatabaseError.
+    password; `connection` is in the snapshot's transaction. Every method raises DatabaseError.
     """
 
     def __init__(self, config: DatabaseConfig, via: tuple[str, int] | None = None) -> None:
@@ -75,13 +75,13 @@ class MastodonDatabase:
 
     def __enter__(self) -> Self:
         with _translated(f"cannot connect to {self.name}"):
-            self._connection = psycopg.connect(make_conninfo(**self._arguments), prepare_threshold=None)
+            self.connection = psycopg.connect(make_conninfo(**self._arguments), prepare_threshold=None)
         try:
-            with self._reading("the list of tables"):
+            with self.reading("the list of tables"):
                 self._begin()
-                self._found = _find_tables(self._connection, self.name)
+                self._found = _find_tables(self.connection, self.name)
         except BaseException:
-            self._connection.close()
+            self.connection.close()
             raise
         return self
 
@@ -89,8 +89,8 @@ class MastodonDatabase:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with suppress(psycopg.Error):  # a pooler reuses its server connection only after a tidy end
-            self._connection.rollback()
-        self._connection.close()
+            self.connection.rollback()
+        self.connection.close()
 
     def snapshot(self, tables: Sequence[str] = TABLES) -> SnapshotInfo:
         """Describe the snapshot, and make sure that every one of `tables` can be read.
@@ -100,8 +100,8 @@ class MastodonDatabase:
         """
         for table in tables:
             self._check_readable(table)
-        with self._reading("the snapshot's description"):
-            (row,) = self._connection.execute(
+        with self.reading("the snapshot's description"):
+            (row,) = self.connection.execute(
                 "SELECT current_database()::text, current_setting('server_version'), txid_current_snapshot()::text,"
                 " (extract(epoch FROM now()) * 1000000)::bigint, pg_is_in_recovery()"
             ).fetchall()
@@ -135,7 +135,7 @@ class MastodonDatabase:
         query = _select(self._found, specs, only, limit, self._blanks)
         after_id = None
         # a cursor makes the planner walk the index of the ids, where a plain query may sort on the server's disk
-        with self._reading(table), self._connection.cursor(name="mastosync") as cursor:
+        with self.reading(table), self.connection.cursor(name="mastosync") as cursor:
             cursor.execute(query, binary=True)
             while rows := cursor.fetchmany(BATCH_ROWS):
                 last_id = rows[-1][0]
@@ -144,27 +144,28 @@ class MastodonDatabase:
 
     def _begin(self) -> None:
         """Start the transaction, and lift the limits of roles and databases on long ones, for this one alone."""
-        self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        self._connection.read_only = True
+        self.connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        self.connection.read_only = True
         for since, setting in _SETTINGS:
-            if self._connection.info.server_version >= since:
-                self._connection.execute(f"SET LOCAL {setting}")
+            if self.connection.info.server_version >= since:
+                self.connection.execute(f"SET LOCAL {setting}")
         if self._server_encoding == "SQL_ASCII":  # bytes of any kind, which the server must not judge
-            self._connection.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
+            self.connection.execute("SET LOCAL client_encoding = 'SQL_ASCII'")
             for type_name in ("text", "varchar"):
-                self._connection.adapters.register_loader(type_name, _LenientText)
-                self._connection.adapters.register_loader(type_name, _LenientBinaryText)
+                self.connection.adapters.register_loader(type_name, _LenientText)
+                self.connection.adapters.register_loader(type_name, _LenientBinaryText)
 
     @property
     def _server_encoding(self) -> str:
-        return self._connection.info.parameter_status("server_encoding") or "UTF8"
+        return self.connection.info.parameter_status("server_encoding") or "UTF8"
 
     @property
     def _blanks(self) -> str:
         """What Ruby calls blank, as far as every encoding has it."""
         return WHITE_SPACE if self._server_encoding == "UTF8" else "".join(filter(str.isascii, WHITE_SPACE))
 
-    def _reading(self, what: str) -> AbstractContextManager[None]:
+    def reading(self, what: str) -> AbstractContextManager[None]:
+        """Whatever psycopg raises inside becomes a DatabaseError about `what`."""
         return _translated(f"reading {what} failed: {self.name}")
 
     def _check_readable(self, table: str) -> None:
@@ -174,7 +175,7 @@ class MastodonDatabase:
             if found and not _columns_of_interest(name).intersection(found.columns) <= found.readable:
                 raise DatabaseError(
                     f"the table {name} exists, but this user may not read it: {self.name}",
-                    hint=f'as its owner: GRANT SELECT ON "{found.schema}"."{name}" TO "{self._connection.info.user}";',
+                    hint=f'as its owner: GRANT SELECT ON "{found.schema}"."{name}" TO "{self.connection.info.user}";',
                 )
 
 
@@ -280,7 +281,7 @@ SELECT c.relname::text, n.nspname::text, pg_table_is_visible(c.oid), greatest(c.
 
 
 def _find_tables(connection: psycopg.Connection, name: str) -> dict[str, _Table]:
-    """Those of Mastodon's tables that exist. Raises: DatabaseError if there are none."""
+    """Those of Mastodon's tables that exist. Raises: NoMastodonTables if there are none."""
     rows = connection.execute(_FIND_TABLES, (list(TABLES),)).fetchall()
     found = {
         table: _Table(schema, estimate, tuple(columns), frozenset(readable or ()))
@@ -292,12 +293,12 @@ def _find_tables(connection: psycopg.Connection, name: str) -> dict[str, _Table]
     user = connection.info.user
     for table, schema, visible, _, columns, _ in rows:
         if not visible and any(f"{spec.attachment}_file_name" in columns for spec in specs_of(table)):
-            raise DatabaseError(
+            raise NoMastodonTables(
                 f'Mastodon\'s tables are in the schema "{schema}", which this user does not see: {name}',
                 hint=f'as its owner: GRANT USAGE ON SCHEMA "{schema}" TO "{user}"; and, if its name is not public: '
                 f'ALTER ROLE "{user}" SET search_path = "{schema}";',
             )
-    raise DatabaseError(
+    raise NoMastodonTables(
         f"no Mastodon tables here: {name}",
         hint="is this the right database? Unless DB_NAME says otherwise, Mastodon's is called mastodon_production",
     )

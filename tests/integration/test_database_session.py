@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -22,7 +17,6 @@ from mastosync.errors import DatabaseError
 from mastosync.mastodon.database import MastodonDatabase, server_address
 from mastosync.model import TABLES
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
-from scripts.lab.ports import accepts_connections
 from tests.integration.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, read, rows_of
 
 
@@ -140,39 +134,6 @@ def test_nothing_is_sent_that_a_transaction_pooler_forbids(database: DatabaseAdd
     assert [query for query in queries[1:-1] if not query.startswith(allowed)] == []
     assert queries[-1] == "ROLLBACK"
     assert not any("WITH HOLD" in query for query in queries)
-
-
-@pytest.fixture
-def pgbouncer(database: DatabaseAddress) -> Iterator[DatabaseAddress]:
-    """A real pooler in front of the database: by transactions, and a single connection for all of them."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        pytest.skip("pgbouncer is not installed; that nothing it forbids is sent is checked without it as well")
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
-    with ExitStack() as cleanup:
-        folder = Path(cleanup.enter_context(TemporaryDirectory(prefix="pgbouncer-")))
-        users, settings = folder / "users.txt", folder / "pgbouncer.ini"
-        users.write_text(f'"{database.user}" "{database.password}"\n')
-        settings.write_text(
-            f"[databases]\n* = host={database.host} port={database.port}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = transaction\ndefault_pool_size = 1\n"
-        )
-        other_user = []
-        if os.geteuid() == 0:  # as root it refuses to run
-            other_user = ["-u", "nobody"]
-            for path in (folder, users, settings):
-                shutil.chown(path, "nobody")
-        log = cleanup.enter_context((folder / "log").open("wb"))
-        process = subprocess.Popen([program, *other_user, settings], stdout=log, stderr=subprocess.STDOUT)
-        cleanup.callback(process.wait, 10)
-        cleanup.callback(process.terminate)
-        deadline = time.monotonic() + 10
-        while not accepts_connections(port):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline
-        yield replace(database, port=port)
 
 
 def test_a_pooler_with_a_single_connection_is_enough_and_left_clean(

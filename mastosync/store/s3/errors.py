@@ -22,7 +22,7 @@ _NETWORK = (
     urllib3.exceptions.HTTPError,  # those of a body that botocore lets out as they are
     OSError,
 )
-_CREDENTIALS = (
+NO_CREDENTIALS = (
     boto_errors.NoCredentialsError,
     boto_errors.PartialCredentialsError,
     boto_errors.CredentialRetrievalError,
@@ -30,6 +30,7 @@ _CREDENTIALS = (
     boto_errors.ProfileNotFound,
     RuntimeError,  # botocore's, for new credentials that have expired already
 )
+"""There is nothing to sign a request with."""
 _LONGEST_WORDS = 500  # characters of what others say, in our messages
 _UNINTELLIGIBLE = (
     ResponseParserError,
@@ -48,7 +49,7 @@ _LASTING_TLS_FAILURES = (
 )
 
 
-FOREIGN_ERRORS = (boto_errors.ClientError, boto_errors.BotoCoreError, *_CREDENTIALS, *_NETWORK, *_UNINTELLIGIBLE)
+FOREIGN_ERRORS = (boto_errors.ClientError, boto_errors.BotoCoreError, *NO_CREDENTIALS, *_NETWORK, *_UNINTELLIGIBLE)
 
 
 class Unintelligible(ValueError):
@@ -101,7 +102,7 @@ class Translator:
                 hint="check `endpoint_url` (its name, and whether it speaks https) and the clock of this machine; "
                 "for a certificate of your own, set AWS_CA_BUNDLE",
             )
-        if isinstance(error, _CREDENTIALS):
+        if isinstance(error, NO_CREDENTIALS):
             return StoreUnusable(
                 f"cannot {where}: no usable credentials were found",  # its words may hold some
                 hint="set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads",

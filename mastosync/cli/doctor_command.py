@@ -1,0 +1,36 @@
+"""`mastosync doctor`."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+
+import click
+
+from mastosync.cli.invocation import Invocation
+from mastosync.cli.render import render_findings, render_summary
+from mastosync.engine.doctor import Diagnosis, Grade
+from mastosync.errors import ExitCode
+
+
+@click.command(name="doctor")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def doctor_command(invocation: Invocation, as_json: bool) -> ExitCode:
+    """Check everything that can fail before it does, each check with a remedy.
+
+    Nothing is written at the source. Probe objects at the destination are removed again.
+    """
+    diagnosis = Diagnosis()
+    with invocation.running() as app:
+        for _, group in groupby(app.doctor(), key=lambda finding: finding.subject):
+            findings = list(group)
+            diagnosis.findings += findings
+            shown = [found for found in findings if found.grade is Grade.FAILURE or not invocation.options.quiet]
+            if shown and not as_json:
+                click.echo(render_findings(shown))
+    if as_json:
+        click.echo(json.dumps(diagnosis.as_json(), indent=2))
+    else:
+        invocation.say(render_summary(diagnosis))
+    return diagnosis.exit_code

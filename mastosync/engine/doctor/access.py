@@ -1,0 +1,193 @@
+"""What both stores are asked: whether they can be reached, know us, and have the bucket."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from mastosync.engine.doctor.findings import Chart, Finding, Findings
+from mastosync.engine.doctor.patience import Patience
+from mastosync.errors import ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
+from mastosync.store.base import ObjectStore
+from mastosync.store.probe import Culprit, Greeting, StoreProbe
+from mastosync.units import human_seconds
+
+ACCESS_CHECKS = ("endpoint", "clock", "credentials", "bucket", "addressing", "anonymous-list")
+
+STORE_ERRORS = (ObjectError, StoreUnusable)
+"""What a store may answer with. The wish to stop is not among them."""
+
+_CLOCK_WARNING_SECONDS = 60.0
+_CLOCK_FAILURE_SECONDS = 300.0  # stores refuse signatures at fifteen minutes, and clocks that drift drift on
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One of the two stores, and how it is asked."""
+
+    chart: Chart
+    store: ObjectStore  # as a copy uses it
+    probe: StoreProbe
+    ask: Patience
+    prefix: str  # of all keys; may be empty
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What is known of a store that can be used."""
+
+    may_list: bool
+    first_key: str  # of an object under the prefix; empty where none is known
+
+
+def check_access(end: End) -> Findings[Access | None]:
+    """Go through the doors, one after the other. Returns: None if one of them is closed."""
+    try:
+        greeting = end.ask(end.probe.greet)
+    except STORE_ERRORS as error:
+        # a host name that holds the bucket's may be one that nobody has
+        remedy = _other_style(end) if end.probe.address.style == "virtual" else ""
+        yield end.chart.failure("endpoint", error, remedy)
+        yield from end.chart.skipped(ACCESS_CHECKS[1:], "the store cannot be reached")
+        return None
+    refusal = _refusal(end)
+    culprit = end.probe.culprit(refusal) if refusal else None
+    if refusal and culprit is Culprit.ENDPOINT:
+        yield end.chart.failure("endpoint", refusal, _other_style(end))
+    else:
+        yield end.chart.ok("endpoint", _reached(end, greeting))
+    yield _clock(end, greeting)
+    if refusal:
+        yield from _closed(end, refusal, culprit)
+        return None
+    yield end.chart.ok("credentials", "the store accepts them")
+    return (yield from _check_bucket(end, greeting))
+
+
+def check_missing_key(end: End, access: Access, key: str, consequence: str) -> Findings[bool]:
+    """How a key is answered that nobody has written. Returns: False if the store makes objects up."""
+    chart = end.chart
+    try:
+        end.ask(end.store.read, key, 1)
+    except ObjectMissing:
+        yield chart.ok("missing-key", "a missing object answers 404, as it should")
+    except ObjectDenied:
+        permission = "" if access.may_list else " (s3:ListBucket): without it, stores do not tell what is missing"
+        yield chart.warning(
+            "missing-key",
+            f"a missing object answers 403 instead of 404: {consequence}",
+            f"allow the key to list the bucket{permission}",
+        )
+    except STORE_ERRORS as error:
+        yield chart.failure("missing-key", error)
+    else:
+        yield chart.failure(
+            "missing-key",
+            f"the store has an object under {key!r}, which nobody has written: it answers whatever it is asked",
+            "check `endpoint_url`: is this an S3 endpoint, or a web site or CDN in front of one?",
+        )
+        return False
+    return True
+
+
+def _refusal(end: End) -> ObjectError | StoreUnusable | None:
+    """What `copy` would end with before its first object."""
+    try:
+        end.ask(end.store.check)
+    except STORE_ERRORS as error:
+        return error
+    return None
+
+
+def _closed(end: End, refusal: ObjectError | StoreUnusable, culprit: Culprit | None) -> Findings[None]:
+    chart = end.chart
+    if culprit is Culprit.ENDPOINT:
+        yield from chart.skipped(ACCESS_CHECKS[2:], "the endpoint comes first")
+    elif culprit is Culprit.CREDENTIALS:
+        yield chart.failure("credentials", refusal, _with_region(end, refusal))
+        yield from chart.skipped(ACCESS_CHECKS[3:], "the credentials come first")
+    else:
+        yield from chart.skipped(("credentials",), "the bucket comes first")
+        yield chart.failure("bucket", refusal, _other_style(end))
+        yield from chart.skipped(ACCESS_CHECKS[4:], "the bucket comes first")
+
+
+def _check_bucket(end: End, greeting: Greeting) -> Findings[Access | None]:
+    chart = end.chart
+    access = None
+    try:
+        keys = end.ask(end.probe.keys, f"{end.prefix}/" if end.prefix else "", 1)
+        access = Access(may_list=True, first_key=keys[0] if keys else "")
+        yield chart.ok("bucket", "it exists, and the key may list it")
+    except ObjectDenied as error:
+        if remedy := _other_style(end):
+            yield from chart.skipped(("bucket",), "the addressing comes first")
+            yield chart.failure("addressing", error, remedy)
+            yield from chart.skipped(("anonymous-list",), "the addressing comes first")
+            return None
+        access = Access(may_list=False, first_key="")
+        yield chart.ok("bucket", "it is there, as far as a key can tell that may not list it")
+    except STORE_ERRORS as error:
+        yield chart.failure("bucket", error)
+    yield _addressing(end)
+    yield _anonymous_list(end, greeting)
+    return access
+
+
+def _reached(end: End, greeting: Greeting) -> str:
+    address = end.probe.address
+    proxy = f", through the proxy {address.proxy}" if address.proxy else ""
+    plain = "" if address.url.startswith("https:") else "; requests are not encrypted"
+    return f"{end.store.endpoint} answers in {greeting.seconds * 1000:,.0f} ms{proxy}{plain}"
+
+
+def _clock(end: End, greeting: Greeting) -> Finding:
+    ahead, chart = greeting.clock_ahead_seconds, end.chart
+    if ahead is None:
+        return next(iter(chart.skipped(("clock",), "the store does not tell the time")))
+    off = abs(ahead)
+    if off < _CLOCK_WARNING_SECONDS:
+        return chart.ok("clock", f"this machine and the store differ by {math.ceil(off)} s at most")
+    said = f"the clock of this machine is {human_seconds(off)} {'behind' if ahead > 0 else 'ahead of'} the store's"
+    remedy = "set the clock (with NTP): signatures are refused when it is off by fifteen minutes"
+    if off > _CLOCK_FAILURE_SECONDS:
+        return chart.failure("clock", said, remedy)
+    return chart.warning("clock", said, remedy)
+
+
+def _addressing(end: End) -> Finding:
+    address, chart = end.probe.address, end.chart
+    where = f"{address.style}: objects are at {address.url}KEY, signed for the region {address.region}"
+    url = urlsplit(address.url)
+    *above, bucket = url.path.rstrip("/").split("/")
+    if address.style == "path" and ((url.hostname or "").startswith(f"{bucket.lower()}.") or bucket in above):
+        return chart.warning(
+            "addressing",
+            f"{where}, so the bucket is named twice",
+            f"if objects are not found, leave {bucket!r} out of `endpoint_url`",
+        )
+    return chart.ok("addressing", where)
+
+
+def _anonymous_list(end: End, greeting: Greeting) -> Finding:
+    if not greeting.lists:
+        return end.chart.ok("anonymous-list", "nobody lists the bucket without credentials")
+    return end.chart.warning(
+        "anonymous-list",
+        "anybody can list the bucket, and so find what no page links to",
+        "take the right to list (s3:ListBucket, READ in the bucket's ACL) away from everybody; to read is enough",
+    )
+
+
+def _other_style(end: End) -> str:
+    """A remedy, if the bucket is found with its name in the other place; else an empty string."""
+    style = end.ask(end.probe.works_otherwise)
+    return f"set `addressing_style = {style}`: with that, the bucket is found" if style else ""
+
+
+def _with_region(end: End, refusal: ObjectError | StoreUnusable) -> str:
+    """Where `secret_key` is suspected, `region` may be as well: it is part of what is signed."""
+    if "secret_key" not in refusal.hint:
+        return refusal.hint
+    return f"{refusal.hint}; if it is right, `region` may be wrong: requests are signed for {end.probe.address.region}"

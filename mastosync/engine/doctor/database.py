@@ -1,0 +1,179 @@
+"""The database: whether a plan can read it, and will read everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from mastosync.engine.doctor.findings import Chart, Finding, Findings
+from mastosync.errors import ConfigError, DatabaseError, NoMastodonTables
+from mastosync.model import Entry
+
+if TYPE_CHECKING:
+    from mastosync.mastodon.examination import ServerFacts
+
+DATABASE_CHECKS = ("tunnel", "connection", "server", "pooler", "tables", "columns", "permission")
+
+_MAY_BE_ABSENT = {
+    "imports": "Mastodon 4.4 did away with it",
+    "preview_card_providers": "older releases have none",
+}
+_PRIVACY = "what belongs to suspended accounts cannot be told from the rest, and would become public"
+_ORIGIN = "files of other servers count as this server's own, and are not looked for under `cache/`"
+_NEEDED = {
+    ("accounts", "suspended_at"): _PRIVACY,
+    ("accounts", "domain"): _ORIGIN,
+    ("media_attachments", "account_id"): _PRIVACY,
+    ("media_attachments", "remote_url"): _ORIGIN,
+    ("custom_emojis", "domain"): _ORIGIN,
+    ("site_uploads", "var"): "icons and thumbnails made of an upload are not planned",
+}
+
+Via = tuple[str, int] | None
+"""The near end of a tunnel; None: there is no tunnel."""
+
+
+class Examiner(Protocol):
+    """An open database that answers questions. Each raises DatabaseError."""
+
+    @property
+    def name(self) -> str:
+        """For people: which database, as whom."""
+        ...
+
+    def server(self) -> ServerFacts:
+        """Version and role."""
+        ...
+
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        """Those of Mastodon's tables that exist, with their columns."""
+        ...
+
+    def refusal(self, table: str) -> DatabaseError | None:
+        """Why a table cannot be read."""
+        ...
+
+    def estimated_entries(self, tables: Sequence[str]) -> int:
+        """About how many objects a plan would hold; 0 if nobody knows."""
+        ...
+
+    def sample(self) -> list[Entry]:
+        """A few entries whose objects should exist."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseWay:
+    """How to get to the database. Both raise DatabaseError, the first one ConfigError as well."""
+
+    gateway: str  # the SSH server, for people; empty: there is no tunnel
+    open_tunnel: Callable[[], AbstractContextManager[Via]]
+    connect: Callable[[Via], AbstractContextManager[Examiner]]
+
+
+@dataclass(slots=True)
+class DatabaseFacts:
+    """What other checks want to know."""
+
+    estimated_entries: int = 0  # 0: unknown
+    sample: list[Entry] = field(default_factory=list)
+
+
+def check_database(chart: Chart, way: DatabaseWay, types: Sequence[str]) -> Findings[DatabaseFacts]:
+    """All checks of the database, for a plan of some tables."""
+    facts = DatabaseFacts()
+    made: list[str] = [] if way.gateway else ["tunnel"]
+    try:
+        with way.open_tunnel() as via:
+            if via is not None:
+                made.append("tunnel")
+                yield chart.ok("tunnel", f"{way.gateway} shows a key that is in known_hosts, and lets us in")
+            with way.connect(via) as examiner:
+                made.append("connection")
+                yield chart.ok("connection", examiner.name)
+                for found in _examined(chart, examiner, types, facts):
+                    made.append(found.check)
+                    yield found
+    except (DatabaseError, ConfigError) as error:
+        if isinstance(error, NoMastodonTables):  # which is found out by whoever is connected
+            made += ["connection", "server", "pooler"]
+            yield chart.ok("connection", "the database lets us in")
+        failed = next((check for check in DATABASE_CHECKS if check not in made), DATABASE_CHECKS[-1])
+        yield chart.failure(failed, error)
+        left = [check for check in DATABASE_CHECKS if check not in (*made, failed)]
+        yield from chart.skipped(left, "what is above comes first")
+    return facts
+
+
+def _examined(chart: Chart, examiner: Examiner, types: Sequence[str], facts: DatabaseFacts) -> Findings[None]:
+    server = examiner.server()
+    yield _server(chart, server)
+    yield _pooler(chart, server)
+    tables = examiner.tables()
+    yield _tables(chart, tables, types)
+    yield _columns(chart, tables, types)
+    yield _permission(chart, [refusal for table in types if table in tables and (refusal := examiner.refusal(table))])
+    facts.estimated_entries = examiner.estimated_entries(types)
+    facts.sample = examiner.sample()
+
+
+def _server(chart: Chart, server: ServerFacts) -> Finding:
+    if not server.in_recovery:
+        return chart.ok("server", f"PostgreSQL {server.version}, the primary")
+    waits = server.standby_delay in ("-1", "-1ms")
+    said = f"PostgreSQL {server.version}, a standby: what it has not replayed yet is not planned"
+    if waits or server.standby_feedback:
+        return chart.ok("server", f"{said}; it does not cancel long reads")
+    return chart.warning(
+        "server",
+        f"{said}, and it cancels reads that stand in the way of replay for {server.standby_delay}",
+        "read from the primary, or set hot_standby_feedback = on (or max_standby_streaming_delay = -1) on the standby; "
+        "a plan that is cancelled leaves nothing behind and can be repeated",
+    )
+
+
+def _pooler(chart: Chart, server: ServerFacts) -> Finding:
+    if not server.pooled:
+        return chart.ok("pooler", "none: the server itself answers")
+    return chart.ok(
+        "pooler",
+        "one stands in between (pgbouncer or its like), which will do: a plan is one transaction, and needs the server "
+        "for as long as it takes; query_timeout and idle_transaction_timeout of the pooler must allow for that",
+    )
+
+
+def _permission(chart: Chart, refusals: Sequence[DatabaseError]) -> Finding:
+    if not refusals:
+        return chart.ok("permission", "every table that is planned can be read")
+    messages = dict.fromkeys(refusal.message for refusal in refusals)  # media need accounts as well
+    remedies = dict.fromkeys(refusal.hint for refusal in refusals)
+    return chart.failure("permission", "; ".join(messages), "\n".join(remedies))
+
+
+def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
+    absent = [table for table in types if table not in tables]
+    present = f"{sum(table in tables for table in types)} of {len(types)} tables are there"
+    surprising = [table for table in absent if table not in _MAY_BE_ABSENT]
+    if surprising:
+        return chart.warning(
+            "tables",
+            f"{present}; {', '.join(surprising)} should be, and count as empty",
+            "is this Mastodon's whole database? An old release may lack some; else their objects are not copied",
+        )
+    known = "; ".join(f"{table} is not: {_MAY_BE_ABSENT[table]}" for table in absent)
+    return chart.ok("tables", f"{present}; {known}" if known else present)
+
+
+def _columns(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
+    relevant = {*types, "accounts"} if "media_attachments" in types else {*types}
+    lost = {
+        f"{table}.{column}": meaning
+        for (table, column), meaning in _NEEDED.items()
+        if table in relevant and table in tables and column not in tables[table]
+    }
+    if not lost:
+        return chart.ok("columns", "every column that decides on keys and privacy is there")
+    said = "; ".join(f"{name} is missing: {meaning}" for name, meaning in lost.items())
+    return chart.warning("columns", said, "upgrade Mastodon first, or look after those objects by hand")

@@ -1,0 +1,150 @@
+"""The destination: whether it takes objects as a copy will send them. Probe objects tell, and are removed again."""
+
+from __future__ import annotations
+
+from mastosync.engine.doctor.access import ACCESS_CHECKS, STORE_ERRORS, End, check_access, check_missing_key
+from mastosync.engine.doctor.acl import ACL_CHECKS, check_acl
+from mastosync.engine.doctor.findings import Findings
+from mastosync.engine.doctor.probes import DATA, MD5, ProbeObjects, put_options
+from mastosync.engine.transfer import TransferOptions
+from mastosync.errors import ObjectDenied
+from mastosync.store.base import PutOptions
+from mastosync.units import human_bytes
+
+_WRITTEN_CHECKS = ("read", "headers", "delete", "checksum", *ACL_CHECKS, "multipart")
+DESTINATION_CHECKS = (*ACCESS_CHECKS, "missing-key", "write", *_WRITTEN_CHECKS)
+
+
+def check_destination(end: End, options: TransferOptions) -> Findings[None]:
+    """All checks of the destination."""
+    chart = end.chart
+    access = yield from check_access(end)
+    if access is None:
+        yield from chart.skipped(("missing-key", "write", *_WRITTEN_CHECKS), "the store cannot be used")
+        return
+    probes = ProbeObjects(end)
+    consequence = "what a dead run left behind cannot be looked for, and fails as `denied`"
+    if not (yield from check_missing_key(end, access, probes.first_key, consequence)):
+        yield from chart.skipped(("write", *_WRITTEN_CHECKS), "the endpoint comes first")
+        return
+    with probes:
+        yield from _check_writing(end, probes, options)
+    if probes.left_behind:
+        said = "a probe object, or its unfinished upload, may still be there"
+        yield chart.warning("left-behind", said, f"remove {', '.join(probes.left_behind)}")
+
+
+def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:
+    chart, headers = end.chart, put_options(options)
+    key = probes.key("object")
+    try:
+        etag = end.ask(end.store.write, key, DATA, MD5, headers)
+        public = end.ask(end.probe.is_public, key, etag)
+    except STORE_ERRORS as error:
+        remedy = "allow the key to write objects (s3:PutObject)" if isinstance(error, ObjectDenied) else ""
+        yield chart.failure("write", error, remedy)
+        yield from chart.skipped(_WRITTEN_CHECKS, "nothing can be written")
+        return
+    storage_class = f" with the storage class {options.storage_class}" if options.storage_class else ""
+    yield chart.ok("write", f"a probe object was written{storage_class}")
+    yield from _check_reading_back(end, key, headers)
+    yield from _check_delete(end, probes, key)
+    yield from _check_checksum(end, probes, etag_is_md5=etag.lower() == MD5.hex())
+    yield from check_acl(end, probes, options, public_without_acl=public)
+    yield from _check_multipart(end, probes, options)
+
+
+def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
+    chart = end.chart
+    try:
+        fetched = end.ask(end.store.read, key, len(DATA))
+        kept = end.ask(end.store.head, key).headers
+    except STORE_ERRORS as error:
+        remedy = "allow the key to read what it writes (s3:GetObject): to go on after a crash, that is looked for"
+        yield chart.warning("read", error.message, remedy if isinstance(error, ObjectDenied) else error.hint)
+        yield from chart.skipped(("headers",), "the object cannot be read")
+        return
+    if fetched.data != DATA:
+        yield chart.failure("read", "the probe object has other bytes than were written", "ask the provider")
+    else:
+        yield chart.ok("read", "it has the bytes that were written")
+    wanted = sent.headers
+    lost = [
+        name
+        for name, same in (
+            ("Content-Type", kept.content_type == wanted.content_type),
+            ("Cache-Control", kept.cache_control == wanted.cache_control),
+            ("metadata", dict(kept.metadata) == dict(wanted.metadata)),
+        )
+        if not same
+    ]
+    if lost:
+        remedy = "let what serves the media (nginx, a CDN) set what browsers need"
+        yield chart.warning("headers", f"the store does not keep {', '.join(lost)} of an object", remedy)
+    else:
+        yield chart.ok("headers", "Content-Type, Cache-Control and metadata are kept")
+
+
+def _check_delete(end: End, probes: ProbeObjects, key: str) -> Findings[None]:
+    chart = end.chart
+    try:
+        whole = probes.remove(key)
+    except STORE_ERRORS as error:
+        said = "the key may not delete" if isinstance(error, ObjectDenied) else error.message
+        remedy = "copying does not need it; remove the probe object by hand, or allow s3:DeleteObject"
+        yield chart.warning("delete", said, remedy)
+        return
+    if whole:
+        yield chart.ok("delete", "it was deleted")
+    else:
+        said = "the bucket keeps versions that the key may not delete: the probe object stays, hidden"
+        yield chart.warning("delete", said, "let a lifecycle rule expire old versions, or allow s3:DeleteObjectVersion")
+
+
+def _check_checksum(end: End, probes: ProbeObjects, *, etag_is_md5: bool) -> Findings[None]:
+    chart, key = end.chart, probes.key("damaged")
+    try:
+        taken = end.ask(end.probe.write_damaged, key, DATA)
+    except STORE_ERRORS as error:
+        yield chart.warning("checksum", error.message, error.hint)
+        return
+    etag = "the ETag is the MD5, and is compared" if etag_is_md5 else "the ETag is no MD5"
+    if not taken:
+        yield chart.ok("checksum", f"an upload with a wrong Content-MD5 is refused; {etag}")
+        return
+    said = f"the store does not look at Content-MD5: it took a damaged upload; {etag}"
+    if etag_is_md5:
+        remedy = "none is needed: mastosync compares the ETag of every upload with its MD5"
+    elif end.probe.address.url.startswith("https:"):
+        remedy = "none is needed: TLS guards the bytes on their way"
+    else:
+        remedy = "use an https endpoint: nothing else proves that uploads arrive whole"
+    yield chart.warning("checksum", said, remedy)
+
+
+def _check_multipart(end: End, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:
+    chart, key, store = end.chart, probes.key("parts", in_parts=True), end.store
+    threshold = human_bytes(options.multipart_threshold)
+    try:
+        upload = end.ask(store.start_multipart, key, put_options(options))
+        part = end.ask(store.write_part, key, upload, 1, DATA, MD5)
+        end.ask(store.complete_multipart, key, upload, [part])
+        size = end.ask(store.head, key).size
+    except STORE_ERRORS as error:
+        said = f"objects above {threshold} travel in parts, which fails: {error.message}"
+        yield chart.warning("multipart", said, "raise `multipart_threshold` above the largest object (5 GiB at most)")
+        return
+    if size != len(DATA):
+        said = f"an object that was sent in one part of {len(DATA)} bytes has {size}"
+        yield chart.failure(
+            "multipart", said, "raise `multipart_threshold` above the largest object, and ask the provider"
+        )
+        return
+    try:
+        unfinished = end.ask(store.start_multipart, key, put_options(options))
+        end.ask(store.abort_multipart, key, unfinished)
+    except STORE_ERRORS as error:
+        remedy = "allow s3:AbortMultipartUpload, or let a lifecycle rule end uploads that were begun and not completed"
+        yield chart.warning("multipart", f"an upload in parts cannot be given up: {error.message}", remedy)
+        return
+    yield chart.ok("multipart", f"objects above {threshold} travel in parts: one was completed, another given up")

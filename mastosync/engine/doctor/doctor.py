@@ -1,0 +1,108 @@
+"""All checks, one subject beside the other: a broken database does not hide a broken bucket, nor wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+
+from mastosync.engine.doctor.access import End
+from mastosync.engine.doctor.database import DatabaseFacts, DatabaseWay, check_database
+from mastosync.engine.doctor.destination import DESTINATION_CHECKS, check_destination
+from mastosync.engine.doctor.findings import Chart, Finding, Findings, Subject, drained
+from mastosync.engine.doctor.machine import check_machine
+from mastosync.engine.doctor.manifest import ManifestFacts, ManifestPlace, check_manifest
+from mastosync.engine.doctor.patience import Patience, stopped
+from mastosync.engine.doctor.source import SOURCE_CHECKS, check_source
+from mastosync.engine.stop import StopSignal
+from mastosync.engine.transfer import TransferOptions
+from mastosync.errors import ConfigError, StoreUnusable
+from mastosync.model import Entry
+from mastosync.store.base import ObjectStore
+from mastosync.store.probe import StoreProbe
+
+_CONFIGURATION = "configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWay:
+    """How to get to a store. Opening it may raise ConfigError and StoreUnusable."""
+
+    opened: Callable[[], AbstractContextManager[tuple[ObjectStore, StoreProbe]]]
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor:
+    """One examination."""
+
+    source: StoreWay
+    destination: StoreWay
+    database: DatabaseWay
+    manifest: ManifestPlace
+    options: TransferOptions
+    types: tuple[str, ...]
+    workers: int
+    stop: StopSignal
+
+    def run(self) -> Iterator[Finding]:
+        """Check everything at once, and tell it in order, each subject when it is done.
+
+        Raises: Interrupted if asked to stop, when what was written has been removed.
+        """
+        with ThreadPoolExecutor(5, thread_name_prefix="doctor") as pool:
+            try:
+                database = pool.submit(drained, self._database())
+                manifest = pool.submit(drained, self._manifest(database))
+                source = pool.submit(drained, self._source(database, manifest))
+                destination = pool.submit(drained, self._destination())
+                machine = pool.submit(drained, check_machine(Chart(Subject.MACHINE), self.workers))
+                for subject in (source, destination, database, manifest, machine):
+                    yield from subject.result()[0]
+                    if self.stop.requested:  # a database that was asked meanwhile does not say so
+                        raise stopped()
+            except BaseException:
+                self.stop.request()  # the others end after the request that they are at
+                raise
+
+    def _source(
+        self,
+        database: Future[tuple[list[Finding], DatabaseFacts]],
+        manifest: Future[tuple[list[Finding], ManifestFacts]],
+    ) -> Findings[None]:
+        def entries() -> list[Entry]:
+            return [*manifest.result()[1].sample, *database.result()[1].sample]
+
+        with ExitStack() as stack:
+            end = yield from self._entered(stack, Subject.SOURCE, self.source, SOURCE_CHECKS)
+            if end is not None:
+                yield from check_source(end, entries)
+
+    def _destination(self) -> Findings[None]:
+        with ExitStack() as stack:
+            end = yield from self._entered(stack, Subject.DESTINATION, self.destination, DESTINATION_CHECKS)
+            if end is not None:
+                yield from check_destination(end, self.options)
+
+    def _entered(
+        self, stack: ExitStack, subject: Subject, way: StoreWay, checks: Iterable[str]
+    ) -> Findings[End | None]:
+        """A store, for as long as the stack; None if the configuration makes none."""
+        chart = Chart(subject)
+        try:
+            store, probe = stack.enter_context(way.opened())
+        except (ConfigError, StoreUnusable) as error:
+            yield chart.failure(_CONFIGURATION, error)
+            yield from chart.skipped(checks, "the configuration comes first")
+            return None
+        return End(chart, store, probe, Patience(self.stop), way.prefix)
+
+    def _database(self) -> Findings[DatabaseFacts]:
+        return check_database(Chart(Subject.DATABASE), self.database, self.types)
+
+    def _manifest(self, database: Future[tuple[list[Finding], DatabaseFacts]]) -> Findings[ManifestFacts]:
+        def estimated_entries() -> int:
+            return database.result()[1].estimated_entries
+
+        return check_manifest(Chart(Subject.MANIFEST), self.manifest, estimated_entries)

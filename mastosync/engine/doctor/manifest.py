@@ -1,0 +1,124 @@
+"""The manifest: whether it can be made or gone on with, and is the one of this configuration."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from mastosync.engine.doctor.disk import check_disk, check_file_system
+from mastosync.engine.doctor.findings import Chart, Findings
+from mastosync.engine.status import status_of
+from mastosync.errors import ConfigError, ManifestError
+from mastosync.manifest import (
+    Manifest,
+    ManifestReport,
+    StoreIdentity,
+    WorkQueue,
+    file_version,
+    holder_of,
+    newest_version,
+)
+from mastosync.model import Entry, EntryState
+
+MANIFEST_CHECKS = ("folder", "file-system", "in-use", "manifest", "disk")
+
+_SAMPLED = 4  # entries
+_SEEN = 100  # to find them
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPlace:
+    """Where the manifest lies, and whose it should be."""
+
+    path: Path
+    stores: Callable[[], tuple[StoreIdentity, StoreIdentity]]  # raises ConfigError
+
+
+@dataclass(slots=True)
+class ManifestFacts:
+    """What other checks want to know."""
+
+    entries: int = 0
+    sample: list[Entry] = field(default_factory=list)  # whose objects should exist
+
+
+def check_manifest(chart: Chart, place: ManifestPlace, estimated_entries: Callable[[], int]) -> Findings[ManifestFacts]:
+    """All checks of the manifest. Nothing is left in its folder. `estimated_entries`: of the next plan; 0: unknown."""
+    facts = ManifestFacts()
+    path = place.path.resolve()
+    refusal = _refusal(path)
+    if refusal is not None:
+        yield chart.failure("folder", refusal)
+        yield from chart.skipped(MANIFEST_CHECKS[1:], "the folder comes first")
+        return facts
+    yield chart.ok("folder", f"{path.parent} can be written to")
+    yield check_file_system(chart, path.parent)
+    holder = holder_of(path)
+    if holder is not None:
+        yield chart.warning("in-use", f"the manifest is in use by {holder}", "plan and copy have to wait until it ends")
+        yield from chart.skipped(("manifest",), "it is in use")
+    else:
+        yield chart.ok("in-use", "nobody else is at work on it")
+        yield from _check_file(chart, place, path, facts)
+    yield check_disk(chart, path, max(facts.entries, estimated_entries()))
+    return facts
+
+
+def _refusal(path: Path) -> ManifestError | None:
+    """Why nothing could be written there. Permissions alone do not tell: somebody has to try."""
+    hint = "--manifest, or `[manifest] path`, names another place"
+    if not path.parent.is_dir():
+        return ManifestError(f"the folder of the manifest does not exist: {path.parent}", hint=f"make it; {hint}")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):  # on Linux it never has a name
+            pass
+    except OSError as error:
+        said = f"nothing can be written to the folder of the manifest, {path.parent}: {error.strerror}"
+        return ManifestError(said, hint=f"it must be writable by you; {hint}")
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return ManifestError(f"the manifest {path} cannot be written to", hint=f"it must be writable by you; {hint}")
+    return None
+
+
+def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestFacts) -> Findings[None]:
+    if not path.exists():
+        yield chart.ok("manifest", f"there is none yet: `mastosync plan` makes {path}")
+        return
+    version = file_version(path)
+    if version is not None and version < newest_version():  # to open it would be to change it
+        said = f"{path} is of version {version}: the next command brings it to version {newest_version()}"
+        yield chart.ok("manifest", said if version else f"{path} is empty: `mastosync plan` fills it")
+        return
+    try:
+        with Manifest.open(path) as manifest:
+            try:
+                stores = place.stores()
+            except ConfigError:
+                stores = None  # which has been told of the stores
+            report = ManifestReport(manifest)
+            if report.snapshot() is None:
+                yield chart.ok("manifest", f"{path} has no plan yet: `mastosync plan` makes one")
+                return
+            if stores is not None:
+                WorkQueue(manifest).require_plan(*stores)
+            yield chart.ok("manifest", _described(report, path, facts))
+    except ManifestError as error:
+        yield chart.failure("manifest", error)
+
+
+def _described(report: ManifestReport, path: Path, facts: ManifestFacts) -> str:
+    status = status_of(report)
+    totals = status.totals
+    facts.entries = totals.total
+    likely = EntryState.PENDING if totals.pending else EntryState.DONE
+    seen = (record.entry for record in islice(report.iter_records((likely,)), _SEEN))
+    facts.sample = list(islice((entry for entry in seen if not entry.optional), _SAMPLED))
+    taken_at = f" of {status.snapshot.taken_at:%F %T} UTC" if status.snapshot else ""
+    return (
+        f"{path} has a plan{taken_at} for these stores: {totals.pending:,} pending, {totals.done:,} done, "
+        f"{totals.failed:,} failed, {totals.skipped:,} skipped"
+    )

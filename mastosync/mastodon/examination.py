@@ -1,0 +1,108 @@
+"""What `doctor` asks of Mastodon's database, in the same kind of snapshot that a plan reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mastosync.errors import DatabaseError
+from mastosync.mastodon.catalog import specs_of
+from mastosync.mastodon.database import MastodonDatabase, Scope
+from mastosync.mastodon.paperclip import entries_of
+from mastosync.model import Entry
+
+_PATIENCE = "SET LOCAL statement_timeout = '3s'"
+_SERVER = """
+SELECT current_database()::text, current_setting('server_version'), pg_is_in_recovery(),
+       current_setting('max_standby_streaming_delay'), current_setting('hot_standby_feedback')::bool,
+       pg_backend_pid()
+"""
+_NULL_FRACTIONS = """
+SELECT s.tablename::text, s.attname::text, s.null_frac::float8
+  FROM pg_stats s
+  JOIN pg_namespace n ON n.nspname = s.schemaname
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
+ WHERE c.relname = ANY (%s) AND pg_table_is_visible(c.oid) AND s.attname LIKE '%%\\_file\\_name'
+"""
+_SAMPLED = ("site_uploads", "custom_emojis", "accounts", "media_attachments")  # small ones first
+_SAMPLED_ROWS = 1  # of each
+_USUAL_TYPE = "image/jpeg"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """The server, and what stands before it."""
+
+    database: str
+    version: str
+    in_recovery: bool  # a standby, not the primary
+    standby_delay: str  # max_standby_streaming_delay, as the server writes it
+    standby_feedback: bool  # hot_standby_feedback
+    pooled: bool  # a pooler answers in the server's place
+
+
+class Examination:
+    """Questions to an open database. Every method raises DatabaseError, also for what takes seconds."""
+
+    def __init__(self, database: MastodonDatabase) -> None:
+        self._database = database
+        self.name = database.name
+        with database.reading("settings"):
+            database.connection.execute(_PATIENCE)
+
+    def server(self) -> ServerFacts:
+        """Version and role, and whether a pooler stands in between.
+
+        A server announces the number of its process at the start of a connection; a pooler, which
+        shares few server connections among many, announces one of its own.
+        """
+        connection = self._database.connection
+        with self._database.reading("settings"):
+            ((database, version, in_recovery, delay, feedback, process),) = connection.execute(_SERVER).fetchall()
+        return ServerFacts(database, version, in_recovery, delay, feedback, process != connection.info.backend_pid)
+
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        """Those of Mastodon's tables that exist, with their columns."""
+        return self._database.snapshot(()).tables
+
+    def refusal(self, table: str) -> DatabaseError | None:
+        """Why a table that exists cannot be read; None if it can. Its rows may be hidden by a policy."""
+        connection = self._database.connection
+        try:
+            self._database.snapshot((table,))
+            with self._database.reading(table), connection.transaction(), connection.cursor() as cursor:
+                cursor.execute(f'SELECT id FROM "{table}" LIMIT 1')  # noqa: S608 - a name of our own list
+        except DatabaseError as error:
+            return error
+        return None
+
+    def estimated_entries(self, tables: Sequence[str]) -> int:
+        """About how many objects a plan of these tables holds, by the planner's statistics; 0 without any."""
+        with self._database.reading("statistics"):
+            rows = self._database.connection.execute(_NULL_FRACTIONS, (list(tables),)).fetchall()
+        absent = {(table, column): fraction for table, column, fraction in rows}
+        total = 0.0
+        for table in tables:
+            for spec in specs_of(table):
+                named = 1 - absent.get((table, f"{spec.attachment}_file_name"), 0.0)
+                styles = sum(style.applies(_USUAL_TYPE, None) for style in spec.styles)
+                total += self._database.estimated_rows(table) * named * styles
+        return round(total)
+
+    def sample(self) -> list[Entry]:
+        """One entry of a row of some tables: the oldest of this server's own, or of any server's if it has none.
+
+        Ends with what there is as soon as a table takes seconds. To be asked last: that ends the transaction.
+        """
+        found: list[Entry] = []
+        scopes: tuple[Scope, ...] = ("local", "all")
+        with suppress(DatabaseError):
+            for scope in scopes:
+                for table in _SAMPLED:
+                    for batch in self._database.iter_rows(table, limit=_SAMPLED_ROWS, only=scope):
+                        rows = [(spec, row) for spec, media in batch.rows for row in media]
+                        found += [entry for spec, row in rows for entry in entries_of(spec, row)[:1]]
+                if found:
+                    break
+        return found

@@ -1,0 +1,90 @@
+"""`StoreProbe`: what `doctor` wants to know of a store and a copy need not ask.
+
+It stands beside an `ObjectStore` of the same bucket and promises the same: one attempt a request, and
+no errors but those of that contract.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from mastosync.errors import MastosyncError
+
+
+class Culprit(StrEnum):
+    """What has to be put right before a store can be used."""
+
+    ENDPOINT = "endpoint"
+    CREDENTIALS = "credentials"
+    BUCKET = "bucket"
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """How a store answers somebody without credentials who asks what is in the bucket."""
+
+    lists: bool  # it tells them
+    seconds: float  # until it answered
+    clock_ahead_seconds: float | None  # its clock against ours; None: it does not tell the time
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where requests go."""
+
+    url: str  # of the bucket: keys follow it
+    style: str  # path or virtual: where the bucket's name stands
+    region: str  # signed into every request
+    proxy: str  # host and port of the proxy in between; empty: none
+
+
+class StoreProbe(Protocol):
+    """Questions to one bucket. Only `write_damaged` and `delete` change anything."""
+
+    @property
+    def address(self) -> Address:
+        """Where requests go."""
+        ...
+
+    def greet(self) -> Greeting:
+        """Ask without credentials. Any answer will do.
+
+        Raises: NetworkFailure or StoreUnusable if there is none, or no secure connection.
+        """
+        ...
+
+    def culprit(self, error: MastosyncError) -> Culprit:
+        """What the refusal of a whole store is due to."""
+        ...
+
+    def keys(self, prefix: str, at_most: int) -> list[str]:
+        """The first keys that begin with `prefix`. Raises: ObjectDenied if the key may not list."""
+        ...
+
+    def works_otherwise(self) -> str:
+        """The other addressing style, if the bucket can be listed with it; else an empty string."""
+        ...
+
+    def is_public(self, key: str, etag: str) -> bool:
+        """Whether anybody can read this object. `etag` tells it from what else may be sent instead."""
+        ...
+
+    def write_damaged(self, key: str, data: bytes) -> bool:
+        """Send an object with the Content-MD5 of another, and return whether the store took it.
+
+        Raises: ObjectDenied and the like if the refusal has other reasons.
+        """
+        ...
+
+    def delete(self, key: str) -> bool:
+        """Delete an object with all its versions; one that is not there is no error.
+
+        Returns: False if the bucket keeps versions that this key may not delete, so that they stay, hidden.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...

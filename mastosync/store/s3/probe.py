@@ -1,0 +1,207 @@
+"""The questions of `doctor` to an S3 store: boto3 with credentials, and without any."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from hashlib import md5
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import botocore.exceptions as boto_errors
+from botocore.handlers import disable_signing
+from botocore.parsers import ResponseParserError
+
+from mastosync.errors import (
+    CorruptObject,
+    MastosyncError,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    StoreUnusable,
+)
+from mastosync.store.answers import Subject
+from mastosync.store.probe import Address, Culprit, Greeting
+from mastosync.store.s3.checks import base64_of
+from mastosync.store.s3.errors import NO_CREDENTIALS, Request, Unintelligible
+from mastosync.store.s3.headers import unquoted
+from mastosync.store.s3.route import route_to
+from mastosync.store.s3.store import S3Store
+
+if TYPE_CHECKING:
+    from mastosync.config import S3Config
+
+_OF_THE_BUCKET = frozenset(
+    {
+        "NoSuchBucket",
+        "NoSuchKey",  # of a listing: the endpoint holds the bucket's name as well
+        "InvalidBucketName",
+        "PermanentRedirect",
+        "IllegalLocationConstraintException",
+        "AllAccessDisabled",
+    }
+)
+_OF_CREDENTIALS = frozenset(
+    {
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "AuthorizationHeaderMalformed",
+        "ExpiredToken",
+        "InvalidToken",
+        "TokenRefreshRequired",
+        "RequestTimeTooSkewed",
+        "AccountProblem",
+        "UserSuspended",
+        "NotSignedUp",
+    }
+)
+_VERSIONS_AT_MOST = 20  # of a probe object, which is written a few times
+
+
+class S3Probe:
+    """See `StoreProbe` for what each method promises."""
+
+    def __init__(self, config: S3Config, *, role: str) -> None:
+        """Raises: StoreUnusable if no client can be made of the configuration."""
+        self._config, self._role = config, role
+        self._bucket = config.bucket or ""
+        self._store = S3Store(config, role=role, connections=1)
+        with self._store.translated(Request("use", subject=Subject.STORE)):
+            self.address = self._address()
+
+    def greet(self) -> Greeting:  # noqa: D102 - see StoreProbe, here and below
+        answer: Any = {}
+        lists = False
+        before = time.time()
+        with self._store.translated(Request("reach", subject=Subject.STORE)):
+            try:
+                with self._as_a_stranger():
+                    answer = self._store.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+                lists = "IsTruncated" in answer
+            except boto_errors.ClientError as error:
+                answer = error.response
+            except (Unintelligible, ResponseParserError):
+                pass  # an answer all the same
+        after = time.time()
+        return Greeting(lists, after - before, _ahead(answer, (before + after) / 2))
+
+    def culprit(self, error: MastosyncError) -> Culprit:  # noqa: D102
+        cause = error.__cause__
+        if isinstance(cause, NO_CREDENTIALS):
+            return Culprit.CREDENTIALS
+        if not isinstance(cause, boto_errors.ClientError):
+            return Culprit.ENDPOINT
+        code = str(cause.response.get("Error", {}).get("Code", ""))
+        status = int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code in _OF_THE_BUCKET or 300 <= status < 400:
+            return Culprit.BUCKET
+        speaks_s3 = code not in ("", str(status))
+        if code in _OF_CREDENTIALS or (speaks_s3 and status in (401, 403)):
+            return Culprit.CREDENTIALS
+        return Culprit.ENDPOINT
+
+    def keys(self, prefix: str, at_most: int) -> list[str]:  # noqa: D102
+        with self._store.translated(Request("list", subject=Subject.STORE)):
+            answer = self._store.client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=at_most)
+            return [found["Key"] for found in answer.get("Contents", [])]
+
+    def works_otherwise(self) -> str:  # noqa: D102
+        style = "virtual" if self.address.style == "path" else "path"
+        try:
+            other = S3Store(replace(self._config, addressing_style=style), role=self._role, connections=1)
+            try:
+                with other.translated(Request("list", subject=Subject.STORE)):
+                    listing = other.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
+            finally:
+                other.close()
+        except MastosyncError:
+            return ""
+        return style if listing.get("Name") == self._bucket else ""
+
+    def is_public(self, key: str, etag: str) -> bool:  # noqa: D102
+        try:
+            with self._store.translated(Request("read, without credentials,", key)), self._as_a_stranger():
+                answer = self._store.client.get_object(Bucket=self._bucket, Key=key)
+                answer["Body"].close()
+                return "ETag" in answer and unquoted(answer["ETag"]) == etag
+        except StoreUnusable:
+            return False  # it sends strangers elsewhere
+        except ObjectError as error:
+            if error.transient:
+                raise
+            return False
+
+    def write_damaged(self, key: str, data: bytes) -> bool:  # noqa: D102
+        digest = md5(data + b"damaged", usedforsecurity=False).digest()
+        try:
+            with self._store.translated(Request("write", key, subject=Subject.NEW_OBJECT)):
+                self._store.client.put_object(Bucket=self._bucket, Key=key, Body=data, ContentMD5=base64_of(digest))
+        except (CorruptObject, ObjectRejected):
+            return False
+        return True
+
+    def delete(self, key: str) -> bool:  # noqa: D102
+        for _ in range(_VERSIONS_AT_MOST):
+            version = self._newest_version(key)
+            if version is None:
+                return True
+            try:
+                self._delete(key, version)
+            except ObjectDenied:
+                if not version:
+                    raise
+                self._delete(key, "")
+                return False
+            if not version:
+                return True
+        return False
+
+    def close(self) -> None:  # noqa: D102
+        self._store.close()
+
+    @contextmanager
+    def _as_a_stranger(self) -> Iterator[None]:
+        """Without credentials, as anybody may ask. For one thread."""
+        events: Any = self._store.client.meta.events  # whose stubs know of no answers
+        events.register_first("choose-signer.s3", disable_signing)
+        try:
+            yield
+        finally:
+            events.unregister("choose-signer.s3", disable_signing)
+
+    def _newest_version(self, key: str) -> str | None:
+        """Its id; empty where the store keeps or tells none; None where there is no object."""
+        try:
+            with self._store.translated(Request("describe", key)):
+                return self._store.client.head_object(Bucket=self._bucket, Key=key).get("VersionId", "")
+        except ObjectMissing:
+            return None
+        except ObjectError:
+            return ""
+
+    def _delete(self, key: str, version: str) -> None:
+        chosen: Any = {"VersionId": version} if version else {}
+        with self._store.translated(Request("delete", key, subject=Subject.NEW_OBJECT)):
+            self._store.client.delete_object(Bucket=self._bucket, Key=key, **chosen)
+
+    def _address(self) -> Address:
+        route = route_to(self._store.client, self._bucket)
+        host = (urlsplit(route.url).hostname or "").lower()
+        in_path = urlsplit(route.url).path.rstrip("/").endswith(f"/{self._bucket}")
+        style = "path" if in_path or not host.startswith(f"{self._bucket.lower()}.") else "virtual"
+        proxy = urlsplit(route.proxy if "://" in route.proxy else f"//{route.proxy}")
+        # the proxy without the password that its address may hold
+        return Address(route.url, style, route.region, proxy.netloc.rpartition("@")[2])
+
+
+def _ahead(answer: Mapping[str, Any], now: float) -> float | None:
+    """How far the clock that wrote this answer is ahead, in seconds: its header has whole ones."""
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return parsedate_to_datetime(date).timestamp() + 0.5 - now
+    except ValueError:
+        return None
