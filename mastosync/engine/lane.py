@@ -112,6 +112,8 @@ class Lane:
                     self._take_returned(0.0)
                 elif self._active:
                     self._take_returned(self._patience())
+                elif self._setting.stop.requested:
+                    time.sleep(_ELSEWHERE_SECONDS)  # until the claims that nobody has begun are taken back
                 self._report()
         finally:
             self._report()
@@ -120,7 +122,7 @@ class Lane:
 
     def _take_claims(self) -> None:
         """Begin what there is room for. With nothing else to do, wait for it."""
-        while self._open and self._active < self._width:
+        while self._open and self._active < self._width and not self._setting.stop.requested:
             nothing_to_do = not (self._active or self._setting.parked or self._ended)
             try:
                 claim = self._setting.inbox.get(nothing_to_do, _SIGNAL_SECONDS)

@@ -368,7 +368,7 @@ def test_parts_grow_so_that_as_many_as_the_store_takes_suffice(size: int, most: 
 
 
 def test_parts_are_no_more_than_the_destination_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mastosync.engine.transfer.part_size_for", part_size_for)
+    monkeypatch.setattr("mastosync.engine.parts.part_size_for", part_size_for)
     old, new = stores()
     data = bytes(3 * MIB)
     old.put(KEY, data)
