@@ -97,25 +97,23 @@ class AclRule:
 
         Raises: PrivateKeptBack; StoreUnusable if the configuration insists on ACLs; what `write` raises.
         """
-        self._require_allowed(entry)
         acl = PRIVATE if entry.private or self._mode is AclMode.PRIVATE else PUBLIC_READ
-        if acl in self._refused:
-            return (yield write(options))
-        try:
-            result = yield write(replace(options, acl=acl))
-        except AclUnsupported as error:
-            self._refuse(acl, error)
-        except _MAY_MEAN_THE_ACL as error:
-            if self._mode is AclMode.AUTO and self._is_open(acl):
-                if self._may_go_without(entry):
-                    return (yield from self._written_without(acl, error, write(options)))
-                yield from self._try(entry, acl)
-            if acl not in self._refused:  # others may have found it out meanwhile
-                raise
-        else:
-            self._taken.add(acl)
-            return result
-        self._require_allowed(entry)
+        if acl not in self._refused:
+            try:
+                result = yield write(replace(options, acl=acl))
+            except AclUnsupported as error:
+                self._refuse(acl, error)
+            except _MAY_MEAN_THE_ACL as error:
+                if self._mode is AclMode.AUTO and self._is_open(acl):
+                    if self._may_go_without(entry):
+                        return (yield from self._written_without(acl, error, write(options)))
+                    yield from self._try(entry, acl)
+                if acl not in self._refused:  # others may have found it out meanwhile
+                    raise
+            else:
+                self._taken.add(acl)
+                return result
+        self._require_allowed(entry)  # after all that was found out, also by others
         return (yield write(options))
 
     def _written_without(self, acl: str, refusal: ObjectError, step: Step) -> Steps[Any]:
@@ -158,7 +156,8 @@ class AclRule:
 
     def _is_open(self, acl: str) -> bool:
         """Whether it is still to be found out if the destination takes an ACL."""
-        return acl not in self._taken | self._refused and self._doubts[acl] < _DOUBTS_AT_MOST
+        known = acl in self._taken or acl in self._refused
+        return not known and self._doubts[acl] < _DOUBTS_AT_MOST
 
     def _must_know_of_acls(self) -> bool:
         insists_on_private = self._mode is AclMode.PRIVATE or self._copy_private_without_acl

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mastosync.engine.acl import AclMode
+from mastosync.engine.acl import AclMode, AclRule
 from mastosync.engine.steps import Ask
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import AclUnsupported, NetworkFailure, ObjectDenied, ObjectRejected, StoreUnusable
@@ -280,6 +280,22 @@ def test_a_refusal_that_comes_when_others_have_found_it_out_is_understood(*, pri
         late.send(late.throw(DENIED).carry_out())
     assert is_kept_back(ended.value.value) if private else ended.value.value.state is EntryState.DONE
     assert run.acls() == ({} if private else {1: None, 2: None})
+
+
+def test_what_others_find_out_between_two_looks_lets_nothing_private_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(acl_taken=True)
+    looked, look = [], AclRule._require_allowed
+
+    def look_and_be_overtaken(rule: AclRule, entry: Entry) -> None:
+        look(rule, entry)
+        looked.append(entry)
+        if len(looked) == 2:
+            rule._learn(set(BOTH))
+
+    monkeypatch.setattr(AclRule, "_require_allowed", look_and_be_overtaken)
+    for number in (1, 2, 3):
+        run(number, private=True)
+    assert ("write", None) not in run.new.asked
 
 
 def test_many_workers_find_out_at_the_same_time_and_say_it_once(caplog: pytest.LogCaptureFixture) -> None:
