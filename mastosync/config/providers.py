@@ -11,7 +11,7 @@ as it needs; Backblaze's 500 are where new accounts begin; OVH's 300 and 900 gro
 Akamai's 750 to 20,000 depend on the contract. Figures of old age are not here either: those of
 DigitalOcean have grown threefold since 240 went the round.
 
-Of checksums nothing needs to be known: none are sent but Content-MD5, which all of these take.
+Of checksums nothing needs to be known: of those that the SDK would add, none is sent to anybody.
 """
 
 from __future__ import annotations

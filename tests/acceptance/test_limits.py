@@ -20,14 +20,14 @@ from tests.acceptance.stores import assert_holds
 Proxies = Callable[..., FaultProxy]
 
 KIB = 1024
-RATE = 40
+RATE = 25
 LATE_SECONDS = 0.25  # what a busy machine may hold a request up before the proxy sees it
 
 
 @pytest.fixture
 def migration(buckets: BucketPair, new_migration: MigrationFactory) -> Migration:
-    """About 150 objects and nothing missing; planned by whoever has put proxies in front."""
-    return new_migration(buckets, accounts=10, media=15, missing=0)
+    """Some hundred objects and nothing missing; planned by whoever has put proxies in front."""
+    return new_migration(buckets, accounts=6, media=8, missing=0)
 
 
 def behind_proxies(migration: Migration, fault_proxy: Proxies) -> tuple[FaultProxy, FaultProxy]:
@@ -56,19 +56,18 @@ def test_no_endpoint_gets_more_requests_a_second_than_the_rate(
     proxies = behind_proxies(migration, fault_proxy)
     if by == "configuration":
         migration.site.configure(copy={"rate": str(RATE)})
-    begin = time.monotonic()
     options = ("--rate", str(RATE)) if by == "option" else ()
     migration.site.run("copy", "--workers", "16", *options, code=None)
-    seconds = time.monotonic() - begin
     assert_everything_arrived(migration)
+    most = RATE * (1 + 0.05 + LATE_SECONDS) + 1
     for proxy in proxies:
         requests = proxy.requests
         assert len(requests) >= len(migration.instance.present)
-        assert most_within(requests, 1.0) <= RATE * (1 + 0.05 + LATE_SECONDS) + 1
+        assert most_within(requests, 1.0) <= most
         starts = [exchange.started for exchange in requests]
         assert len(requests) - 1 <= RATE * (max(starts) - min(starts) + 0.05 + LATE_SECONDS)
-    # each endpoint has its own: reads do not use up what writes may
-    assert seconds < 2 * max(len(proxy.requests) for proxy in proxies) / RATE + 5
+    both = [exchange for proxy in proxies for exchange in proxy.requests]
+    assert most_within(both, 1.0) > most, "each endpoint has its own: reads do not use up what writes may"
 
 
 @pytest.mark.parametrize("by", ["option", "configuration"])
@@ -115,7 +114,7 @@ def test_the_rate_that_a_throttling_store_settles_at_is_told(migration: Migratio
             if int(time.monotonic()) != second:
                 second, taken = int(time.monotonic()), 0
             taken += 1
-            return slow_down() if taken > RATE // 2 else None
+            return slow_down() if taken > RATE else None
 
     proxy = fault_proxy(migration.buckets.address.endpoint_url, hard_limit)
     migration.through(destination=proxy.endpoint_url)

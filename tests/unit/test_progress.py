@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import select
 import struct
 import termios
 from collections.abc import Iterator
@@ -59,6 +60,15 @@ def terminal() -> Iterator[tuple[int, io.TextIOWrapper]]:
     os.close(reader)
 
 
+def drawn_last(reader: int, expected: str) -> str:
+    """What the bar shows by now: read until that holds the expected text, or nothing comes any more."""
+    shown = last = ""
+    while expected not in last and select.select([reader], [], [], 10)[0]:
+        shown += os.read(reader, 65_536).decode(errors="replace")
+        last = [drawing for drawing in shown.split("\r") if drawing.strip()][-1]
+    return last
+
+
 def test_the_bar_tells_of_it_even_when_nothing_else_happens(terminal: tuple[int, io.TextIOWrapper]) -> None:
     reader, stream = terminal
     progress = CopyProgress(10)
@@ -67,11 +77,13 @@ def test_the_bar_tells_of_it_even_when_nothing_else_happens(terminal: tuple[int,
     progress.limits = (PAUSED,)
     bar.advanced(progress)
     stream.flush()
-    shown = os.read(reader, 65_536).decode()
-    assert "destination throttles: waiting 12 s" in shown
+    assert "destination throttles: waiting 12 s" in drawn_last(reader, "waiting 12 s")
     progress.limits = (RECOVERED,)
     bar.finished(progress)
-    assert "throttles:" not in os.read(reader, 65_536).decode().rpartition("\r")[2]
+    stream.flush()
+    last = drawn_last(reader, "throttled 3")
+    assert "throttled 3" in last
+    assert "throttles:" not in last
 
 
 def test_the_summary_names_throttling_once_for_each_endpoint_that_did() -> None:
