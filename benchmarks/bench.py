@@ -34,7 +34,7 @@ class Bench:
     @property
     def real_objects(self) -> list[BenchObject]:
         """As many of them as SeaweedFS takes in reasonable time."""
-        return self.objects[:3_000]
+        return self.objects[:2_000]
 
     @property
     def counted_objects(self) -> list[BenchObject]:
