@@ -16,7 +16,7 @@ import pytest
 from mastosync.errors import Interrupted, ManifestError
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReport, PlanDelta, PlanWriter
 from mastosync.model import Entry
-from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, entry, with_short_statements
+from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, entry, grouped, with_short_statements
 
 # every other one is of the same kind
 ENTRIES = [entry(row_id, kind=kind, private=row_id % 3 == 0) for row_id in range(25) for kind in (LOCAL, REMOTE)]
@@ -31,7 +31,7 @@ def manifest(tmp_path: Path) -> Iterator[Manifest]:
 def plan(manifest: Manifest, *windows: list[Entry], error: Exception | None = None) -> PlanDelta:
     with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
         for entries in windows or (ENTRIES,):
-            delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, entries)
+            delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
         if error:
             raise error
         writer.finish(datetime.now(UTC), {})
