@@ -25,6 +25,7 @@ class EntryLoader:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._most_values = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
         self._inserts: dict[tuple[str, ...], _Insert] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="manifest")
         self._load: Future[None] | None = None
@@ -71,8 +72,7 @@ class EntryLoader:
 
     def _insert(self, columns: tuple[str, ...]) -> _Insert:
         if columns not in self._inserts:
-            most_values = self._connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-            self._inserts[columns] = _Insert(columns, most_values)
+            self._inserts[columns] = _Insert(columns, self._most_values)
         return self._inserts[columns]
 
 
