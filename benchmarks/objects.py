@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
-from mastosync.model import TABLES, AttachmentSpec, Entry, MediaRow
+from mastosync.model import TABLES, AttachmentSpec, Entry, EntryGroup, MediaRow
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -112,10 +112,10 @@ def _file_name(number: int, extension: str) -> str:
 
 def plan_manifest(path: Path, objects: Iterable[BenchObject], source: StoreIdentity, target: StoreIdentity) -> None:
     """Make a manifest as `plan` makes it from a database with the rows of these objects."""
-    entries = [each.entry for each in objects]
+    groups = [EntryGroup.of(each.entry) for each in objects]
     with Manifest.create(path) as manifest, PlanWriter.transaction(manifest, source, target) as writer:
         for table in TABLES:
-            writer.merge(table, LOWEST_ID, HIGHEST_ID, [entry for entry in entries if entry.kind.table == table])
+            writer.merge(table, LOWEST_ID, HIGHEST_ID, [group for group in groups if group.kind.table == table])
         writer.finish(datetime.now(UTC), {})
 
 

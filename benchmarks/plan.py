@@ -1,24 +1,29 @@
-"""How fast `mastosync plan` is: once into an empty manifest, and once more with nothing new.
+"""How fast `mastosync plan` is: into an empty manifest, and once more with nothing new.
 
-    python -m benchmarks.plan --keys 2000000
+    python -m benchmarks.plan --keys 2000000 --rounds 3
 
-Starts a PostgreSQL of its own with Mastodon's tables. Each plan is the command itself in a process
-of its own, so that CPU seconds and memory are the plan's; start-up of the interpreter is included,
-the server's CPU is not.
+Then how fast `status` is, and a `copy` with nothing to do. Starts a PostgreSQL of its own with
+Mastodon's tables. Each command runs in a process of its own, so that seconds, CPU seconds and
+memory are the command's, with the start of the interpreter; the CPU seconds of the server are told
+beside them. At the end every bar is held against the middle one of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.server import ServerClock
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.client import ROOT, Lab
 
@@ -107,10 +112,58 @@ class Cost:
     peak_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Runs commands on one database and one manifest, and tells what each took."""
+
+    keys: int
+    command: Sequence[str]
+    manifest: Path
+    clock: ServerClock
+
+    def plan(self, what: str) -> Cost:
+        """Plan, and print what it took."""
+        before = self.clock.cpu_seconds()
+        cost = cost_of([*self.command, "plan"])
+        print(
+            f"{what:<12} {self.keys / cost.seconds:9,.0f} keys/s {cost.seconds:7.2f} s {cost.cpu_seconds:7.2f} s CPU"
+            f" {self.clock.cpu_seconds() - before:6.2f} s server CPU {self.bytes_per_key:6.1f} bytes/key"
+            f" {cost.peak_bytes / 1e6:5.0f} MB RSS",
+            flush=True,
+        )
+        return cost
+
+    def quick(self, what: str, command: str, rounds: int) -> float:
+        """Run a command that should take no time, and return the middle of its seconds."""
+        costs = [cost_of([*self.command, command]) for _ in range(rounds)]
+        told = ", ".join(f"{cost.seconds:.2f}" for cost in costs)
+        print(f"{what:<25} {told} s; {costs[0].cpu_seconds:.2f} s CPU", flush=True)
+        return statistics.median(cost.seconds for cost in costs)
+
+    @property
+    def bytes_per_key(self) -> float:
+        """Of the manifest as it lies on the disk, with what was written ahead."""
+        files = self.manifest.parent.glob(f"{self.manifest.name}*")
+        return sum(file.stat().st_size for file in files) / self.keys
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What was promised, and whether it was kept."""
+
+    what: str
+    figure: str
+    is_met: bool
+
+    def __str__(self) -> str:
+        return f"{'met' if self.is_met else 'NOT MET':<8} {self.what:<46} {self.figure}"
+
+
 def main() -> None:
-    """Fill a database, plan twice, print what it took."""
+    """Fill a database, plan, ask and copy, and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keys", type=int, default=2_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="for servers and manifest; default: where temporary files go")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name, Lab(options.folder, postgres=True) as lab:
@@ -122,18 +175,65 @@ def main() -> None:
         config.touch(mode=0o600)
         config.write_text(CONFIG.format(address=address))
         command = [sys.executable, "-m", "mastosync", "-q", "--config", str(config), "--manifest", str(manifest)]
-        for what in ("first plan", "second plan"):
-            cost = cost_of([*command, "plan"])
-            file_bytes = manifest.stat().st_size
-            print(
-                f"{what:<12} {options.keys / cost.seconds:9,.0f} keys/s {cost.seconds:7.2f} s "
-                f"{cost.cpu_seconds:7.2f} s CPU {file_bytes / options.keys:6.1f} bytes/key "
-                f"{cost.peak_bytes / 2**20:6.0f} MiB RSS",
-                flush=True,
+        bench = Bench(options.keys, command, manifest, ServerClock.of(address))
+        bars = [*planning(bench, options.rounds), *asking(bench, options.rounds)]
+    print(f"\nthe middle of {options.rounds} rounds, {options.keys:,} keys:", *bars, sep="\n")
+
+
+def planning(bench: Bench, rounds: int) -> list[Bar]:
+    """Plan into an empty manifest and once more, again and again; the last manifest stays."""
+    first: list[Cost] = []
+    second: list[Cost] = []
+    for _ in range(rounds):
+        for file in bench.manifest.parent.glob(f"{bench.manifest.name}*"):
+            file.unlink()
+        first.append(bench.plan("first plan"))
+        second.append(bench.plan("second plan"))
+    rates = [bench.keys / cost.seconds for cost in first]
+    ratios = [one.seconds / other.seconds for one, other in zip(first, second, strict=True)]
+    rate, ratio, size = statistics.median(rates), statistics.median(ratios), bench.bytes_per_key
+    peak = max(cost.peak_bytes for cost in (*first, *second)) / 1e6
+    return [
+        Bar("first plan: 200,000 keys/s", f"{rate:,.0f} ({min(rates):,.0f} to {max(rates):,.0f})", rate >= 200_000),
+        Bar("second plan: faster than the first", f"{ratio:.2f} times as fast", ratio > 1),
+        Bar("manifest: 140 bytes a key at most", f"{size:.1f}", size <= 140),
+        Bar("memory of a plan: 250 MB at most", f"{peak:.0f} MB", peak <= 250),
+    ]
+
+
+def asking(bench: Bench, rounds: int) -> list[Bar]:
+    """`status` before and after everything is done, and a `copy` that finds nothing to do."""
+    planned = bench.quick("status", "status", rounds)
+    finish(bench.manifest)
+    done = bench.quick("status, all done", "status", rounds)
+    copy = bench.quick("copy, nothing to do", "copy", rounds)
+    status = max(planned, done)
+    return [
+        Bar("status: 0.5 s at most on ten million keys", f"{status:.2f} s", status <= 0.5),
+        Bar("copy, nothing to do: 1 s at most on as many", f"{copy:.2f} s", copy <= 1),
+    ]
+
+
+def finish(manifest: Path) -> None:
+    """Say of every entry that it was copied, with size and digest, and count anew: what a copy leaves behind.
+
+    Kind by kind, so that the write-ahead log does not grow as large as the manifest.
+    """
+    with closing(sqlite3.connect(manifest, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")  # it need not survive a power cut
+        for (kind,) in connection.execute("SELECT id FROM kinds").fetchall():
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(
+                "UPDATE entries SET state = 1, size = coalesce(size, 57000), md5 = randomblob(16) WHERE kind = ?",
+                (kind,),
             )
-        for what in ("status", "status"):
-            cost = cost_of([*command, what])
-            print(f"{what:<12} {cost.seconds:.2f} s {cost.cpu_seconds:.2f} s CPU", flush=True)
+            connection.execute("DELETE FROM counts WHERE kind = ?", (kind,))
+            connection.execute(
+                "INSERT INTO counts SELECT kind, state, reason, count(*), sum(size) FROM entries WHERE kind = ?"
+                " GROUP BY kind, state, reason",
+                (kind,),
+            )
+            connection.execute("COMMIT")
 
 
 def fill(address: DatabaseAddress, keys: int) -> None:

@@ -1,13 +1,14 @@
 """The words mastosync thinks in: plain values that every room may pass around.
 
-What is made millions of times during a plan (`MediaRow`, `Entry`) is a `NamedTuple`: as immutable
-and typed as a frozen dataclass, and several times cheaper to make.
+What is made often (`MediaRow`, `Entry`) is a `NamedTuple`: as immutable and typed as a frozen
+dataclass, and several times cheaper to make. A plan has millions of both and moves them in columns
+instead (`MediaColumns`, `EntryGroup`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -109,6 +110,23 @@ class MediaRow(NamedTuple):
     var: str | None = None  # site_uploads only
 
 
+class MediaColumns(NamedTuple):
+    """Rows of one attachment that have a file name: the fields of `MediaRow` in its order, column by column."""
+
+    ids: Sequence[int]
+    file_names: Sequence[str]
+    content_types: Sequence[str | None]
+    file_sizes: Sequence[int | None]
+    schema_versions: Sequence[int | None]
+    remote: Sequence[bool]
+    private: Sequence[bool]
+    variables: Sequence[str | None]
+
+    def iter_rows(self) -> Iterator[MediaRow]:
+        """The same, row by row."""
+        return map(MediaRow._make, zip(*self, strict=True))
+
+
 class Kind(NamedTuple):
     """What entries with the same part of the key before and after the id have in common."""
 
@@ -133,6 +151,24 @@ class Entry(NamedTuple):
     optional: bool
     private: bool
     size: int | None  # bytes: from the database for originals, exact once done
+
+
+class EntryGroup(NamedTuple):
+    """Entries that have more than their kind in common, column by column."""
+
+    kind: Kind
+    optional: bool
+    private: bool
+    ids: Sequence[int]
+    names: Sequence[str]
+    fallbacks: Sequence[str | None] | None  # None: nobody has one
+    sizes: Sequence[int | None] | None  # None: nobody's is known
+
+    @classmethod
+    def of(cls, entry: Entry) -> EntryGroup:
+        """A group of one."""
+        kind, row_id, name, fallback, optional, private, size = entry
+        return cls(kind, optional, private, (row_id,), (name,), (fallback,), (size,))
 
 
 class Claim(NamedTuple):

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, PlanDelta
-from mastosync.mastodon.paperclip import entries_of
-from mastosync.model import TABLES, Entry
+from mastosync.mastodon.paperclip import groups_of
+from mastosync.model import TABLES, EntryGroup
 from mastosync.progress import PlanProgress, ProgressListener
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class EntrySink(Protocol):
     """Where a plan goes: the manifest, or a counter for a dry run."""
 
     def merge(
-        self, table: str, after: int, up_to: int, entries: list[Entry], *, remote: bool | None = None
+        self, table: str, after: int, up_to: int, groups: list[EntryGroup], *, remote: bool | None = None
     ) -> PlanDelta:
         """Take in everything the snapshot has of a table with ids in (`after`, `up_to`]."""
         ...
@@ -49,9 +49,10 @@ class DryRun:
     """Counts what a plan would hold, and writes nothing."""
 
     def merge(  # noqa: D102 - see EntrySink
-        self, table: str, after: int, up_to: int, entries: list[Entry], *, remote: bool | None = None
+        self, table: str, after: int, up_to: int, groups: list[EntryGroup], *, remote: bool | None = None
     ) -> PlanDelta:
-        return PlanDelta(seen=len(entries), seen_bytes=sum(entry.size or 0 for entry in entries))
+        seen_bytes = sum(size or 0 for group in groups for size in group.sizes or ())
+        return PlanDelta(seen=sum(len(group.ids) for group in groups), seen_bytes=seen_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +115,11 @@ class Planner:
         total = PlanDelta()
         after = LOWEST_ID
         for batch in self.database.iter_rows(table, limit=self.options.limit, only=self.options.only):
-            entries = [entry for spec, media in batch.rows for row in media for entry in entries_of(spec, row)]
-            total.add(sink.merge(table, after, batch.last_id, entries, remote=remote))
+            groups = [group for spec, media in batch.media for group in groups_of(spec, media)]
+            total.add(sink.merge(table, after, batch.last_id, groups, remote=remote))
             after = batch.last_id
-            progress.rows += max((len(media) for _, media in batch.rows), default=0)
-            progress.entries += len(entries)
+            progress.rows += max((len(media.ids) for _, media in batch.media), default=0)
+            progress.entries += sum(len(group.ids) for group in groups)
             self.listener.advanced(progress)
         if self.options.limit is None:  # a limited read says nothing of the ids after it
             total.add(sink.merge(table, after, HIGHEST_ID, [], remote=remote))

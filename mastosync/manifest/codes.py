@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mastosync.model import Entry, EntryState, Reason
+from mastosync.model import EntryState, Reason
 
 STATE_CODE: dict[EntryState, int] = {
     EntryState.PENDING: 0,
@@ -45,8 +45,3 @@ FLAGS: dict[tuple[bool, bool], int] = {
     for private in (False, True)
 }
 """(optional, private) → the flags column."""
-
-
-def flags_of(entry: Entry) -> int:
-    """The flags column of an entry."""
-    return FLAGS[entry.optional, entry.private]

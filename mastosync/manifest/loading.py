@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import chain, repeat
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
-_INSERT = "INSERT INTO entries (kind, id, name, fallback, flags, size) VALUES "
-_WIDTH = 6
-_LINE = f"({', '.join('?' * _WIDTH)})"
 _MOST_LINES = 5_000
 
-
-class Columns(NamedTuple):
-    """Lines of one kind, column by column."""
-
-    ids: tuple[int, ...]
-    names: tuple[str, ...]
-    fallbacks: tuple[str | None, ...]
-    flags: tuple[int, ...]
-    sizes: tuple[int | None, ...]
+Line = tuple[int, str, int, str | None, int | None]
+"""An entry of one kind: id, name, flags, fallback, size."""
 
 
 class EntryLoader:
-    """Takes new entries in columns. Use as a context manager within a transaction, which it neither begins nor ends.
+    """Takes new entries. Use as a context manager within a transaction, which it neither begins nor ends.
 
     One statement inserts thousands of lines. That costs less than a statement a line, and SQLite
     is left to itself for long enough: a thread that needs Python's lock for every line would wait
@@ -33,11 +25,8 @@ class EntryLoader:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        # 5,461 lines by SQLite's default, 166 by that of releases before 3.32
-        lines = min(_MOST_LINES, connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // _WIDTH)
-        self._statement = _INSERT + ", ".join([_LINE] * lines)
-        self._values_at_once = lines * _WIDTH
-        self._waiting: list[object] = []  # values of lines, one after the other
+        self._most_values = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        self._inserts: dict[tuple[str, ...], _Insert] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="manifest")
         self._load: Future[None] | None = None
 
@@ -55,20 +44,22 @@ class EntryLoader:
             self._thread.shutdown()
         if error is None:
             self.settle()
-            lines = zip(*[iter(self._waiting)] * _WIDTH, strict=True)
-            self._connection.executemany(_INSERT + _LINE, lines)
+            for insert in self._inserts.values():
+                insert.finish(self._connection)
 
-    def add(self, kind: int, columns: Columns) -> None:
-        """Take in lines that the manifest does not have. Raises: sqlite3.Error, also of lines that came earlier."""
-        values: list[object] = [kind] * (len(columns.ids) * _WIDTH)
-        for at in range(1, _WIDTH):
-            values[at::_WIDTH] = columns[at - 1]
-        self._waiting += values
-        ready = len(self._waiting) - len(self._waiting) % self._values_at_once
-        if ready:
+    def add(self, kind: int, lines: Sequence[Line]) -> None:
+        """Take in one or more lines that the manifest lacks. Raises: sqlite3.Error, also of lines that came earlier."""
+        ids, names, flags, fallbacks, sizes = zip(*lines, strict=True)
+        columns: dict[str, Iterable[object]] = {"kind": repeat(kind), "id": ids, "name": names, "flags": flags}
+        # no value costs Python more to bind than any other, and most entries have no fallback or size
+        for name, values in (("fallback", fallbacks), ("size", sizes)):
+            if values.count(None) < len(lines):
+                columns[name] = values
+        insert = self._insert(tuple(columns))
+        insert.waiting += chain.from_iterable(zip(*columns.values(), strict=False))  # the kind has no end
+        if insert.is_ready:
             self.settle()
-            self._load = self._thread.submit(self._insert, self._waiting[:ready])
-            self._waiting = self._waiting[ready:]
+            self._load = self._thread.submit(insert.run, self._connection, insert.take())
 
     def settle(self) -> None:
         """Wait until the connection is free. Raises: sqlite3.Error of what was written meanwhile."""
@@ -79,6 +70,44 @@ class EntryLoader:
         if self._load is not None:
             wait((self._load,))
 
-    def _insert(self, values: list[object]) -> None:
+    def _insert(self, columns: tuple[str, ...]) -> _Insert:
+        if columns not in self._inserts:
+            self._inserts[columns] = _Insert(columns, self._most_values)
+        return self._inserts[columns]
+
+
+class _Insert:
+    """A statement that inserts thousands of lines with values in these columns, and what waits for it."""
+
+    def __init__(self, columns: tuple[str, ...], most_values: int) -> None:
+        self.waiting: list[object] = []  # values of lines, one after the other
+        self._columns = columns
+        # all of them by SQLite's default, 166 to 250 by that of releases before 3.32
+        lines = min(_MOST_LINES, most_values // len(columns))
+        self._statement = self._text(lines)
+        self._values_at_once = lines * len(columns)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether enough waits."""
+        return len(self.waiting) >= self._values_at_once
+
+    def take(self) -> list[object]:
+        """What is ready, and waits no more."""
+        count = len(self.waiting) - len(self.waiting) % self._values_at_once
+        ready, self.waiting = self.waiting[:count], self.waiting[count:]
+        return ready
+
+    def run(self, connection: sqlite3.Connection, values: list[object]) -> None:
+        """Insert what was taken."""
         for start in range(0, len(values), self._values_at_once):
-            self._connection.execute(self._statement, values[start : start + self._values_at_once])
+            connection.execute(self._statement, values[start : start + self._values_at_once])
+
+    def finish(self, connection: sqlite3.Connection) -> None:
+        """Insert what still waits: too little for a whole statement."""
+        if self.waiting:
+            connection.execute(self._text(len(self.waiting) // len(self._columns)), self.waiting)
+
+    def _text(self, lines: int) -> str:
+        line = f"({', '.join('?' * len(self._columns))})"
+        return f"INSERT INTO entries ({', '.join(self._columns)}) VALUES {', '.join([line] * lines)}"

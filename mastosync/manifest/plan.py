@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from itertools import chain, repeat
+from operator import itemgetter
+from typing import Any, TypeVar
 
 from mastosync.manifest.codes import (
     DONE,
@@ -25,12 +27,11 @@ from mastosync.manifest.codes import (
     PENDING,
     PRIVATE_FLAG,
     SKIPPED,
-    flags_of,
 )
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
-from mastosync.manifest.loading import Columns, EntryLoader
-from mastosync.model import Entry, Kind
+from mastosync.manifest.loading import EntryLoader, Line
+from mastosync.model import EntryGroup, Kind
 
 _SELECT_PRESENT = f"""
 SELECT id, name, flags FROM entries
@@ -50,6 +51,7 @@ HIGHEST_ID = 2**63 - 1
 _AFTER_EVERY_NAME = b""  # to SQLite any blob is more than any text
 _CHUNK = 10_000
 
+_Placed = TypeVar("_Placed", bound=tuple[Any, ...])  # a line, or as much of it as begins with id and name
 Place = tuple[int, int, str]
 Window = tuple[int, int]  # ids after the first, up to the second
 
@@ -97,17 +99,17 @@ class PlanWriter:
             manifest.connection.execute("PRAGMA journal_mode = WAL")
 
     def merge(
-        self, table: str, after: int, up_to: int, entries: Iterable[Entry], *, remote: bool | None = None
+        self, table: str, after: int, up_to: int, groups: Iterable[EntryGroup], *, remote: bool | None = None
     ) -> PlanDelta:
         """Bring one window of one table in line with the snapshot.
 
-        `entries` must hold everything that the snapshot has in the window; `remote` says that it
+        `groups` must hold everything that the snapshot has in the window; `remote` says that it
         holds remote rows only (True) or local rows only (False), and the others are left alone.
         The windows of one plan do not overlap.
         """
-        wanted: dict[Kind, list[Entry]] = defaultdict(list)
-        for entry in entries:
-            wanted[entry.kind].append(entry)
+        wanted: dict[Kind, list[EntryGroup]] = defaultdict(list)
+        for group in groups:
+            wanted[group.kind].append(group)
         if not wanted.keys() <= set(self.manifest.kinds().values()):
             self._loader.settle()  # a new kind is written at once; else the load goes on while columns are made
         numbers = {kind: self.manifest.kind_id(kind) for kind in wanted}
@@ -117,7 +119,7 @@ class PlanWriter:
             numbers |= {kind: number for number, kind in in_scope if remote is None or kind.remote == remote}
         delta = PlanDelta()
         for kind, number in numbers.items():
-            self._merge_kind(number, window, _unique(wanted[kind]), delta)
+            self._merge_kind(number, window, wanted[kind], delta)
         return delta
 
     def finish(self, taken_at: datetime, details: Mapping[str, Any]) -> None:
@@ -131,27 +133,32 @@ class PlanWriter:
         self._loader.settle()
         return self.manifest.connection
 
-    def _merge_kind(self, kind: int, window: Window | None, entries: list[Entry], delta: PlanDelta) -> None:
-        """Merge the entries of one kind. Whole columns are moved, not values: a plan has millions of lines."""
-        columns = _columns(entries)
-        delta.seen += len(entries)
-        delta.seen_bytes += sum(filter(None, columns.sizes))
+    def _merge_kind(self, kind: int, window: Window | None, groups: list[EntryGroup], delta: PlanDelta) -> None:
+        """Merge the entries of one kind. A window without a change, usual in a second plan, costs one comparison."""
+        delta.seen += sum(len(group.ids) for group in groups)
+        delta.seen_bytes += sum(sum(filter(None, group.sizes)) for group in groups if group.sizes)
+        if window and self._is_present(kind, window, groups):
+            return
+        lines = _in_order(map(_lines, groups))
         if window:
-            present = self._connection.execute(_SELECT_PRESENT, (kind, *window)).fetchmany(len(entries) + 1)
-            if present == list(zip(columns.ids, columns.names, columns.flags, strict=True)):
-                return
-            columns = _columns(self._compare(kind, window, entries, delta))
-        added = len(columns.ids)
-        delta.added += added
-        self.manifest.count(kind, PENDING, NO_REASON, added, sum(filter(None, columns.sizes)))
-        self._loader.add(kind, columns)
+            lines = self._compare(kind, window, lines, delta)
+        if lines:
+            delta.added += len(lines)
+            self.manifest.count(kind, PENDING, NO_REASON, len(lines), _bytes_of(lines))
+            self._loader.add(kind, lines)
 
-    def _compare(self, kind: int, window: Window, entries: list[Entry], delta: PlanDelta) -> list[Entry]:
+    def _is_present(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
+        """Whether the manifest has these entries in the window, with these flags, and no others."""
+        wanted = _in_order(zip(group.ids, group.names, repeat(_flags(group)), strict=False) for group in groups)
+        present = self._connection.execute(_SELECT_PRESENT, (kind, *window)).fetchmany(len(wanted) + 1)
+        return present == wanted
+
+    def _compare(self, kind: int, window: Window, lines: list[Line], delta: PlanDelta) -> list[Line]:
         """Change what stands differently in the manifest, and return what it lacks.
 
-        Chunk by chunk: where a table has lost most of its files, a window holds far more lines than entries.
+        Chunk by chunk: where a table has lost most of its files, a window holds far more lines than the snapshot.
         """
-        wanted = {(entry.id, entry.name): entry for entry in entries}
+        wanted = {line[:2]: line for line in lines}
         after, up_to = window
         place: tuple[int, str | bytes] = (after, _AFTER_EVERY_NAME)
         while rows := self._connection.execute(_SELECT_WINDOW, (kind, *place, up_to, _CHUNK)).fetchall():
@@ -159,22 +166,20 @@ class PlanWriter:
             place = rows[-1][:2]
         return list(wanted.values())
 
-    def _bring_in_line(
-        self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Entry], delta: PlanDelta
-    ) -> None:
+    def _bring_in_line(self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], delta: PlanDelta) -> None:
         """Take these lines out of `wanted`, and change those that stand differently there."""
         flags_now: list[tuple[int, int, int, str]] = []
         states_now: list[tuple[Place, int, int, int, int, int]] = []
         for row_id, name, flags, state, reason, size in rows:
             place = (kind, row_id, name)
-            entry = wanted.pop((row_id, name), None)
+            line = wanted.pop((row_id, name), None)
             is_gone = state == SKIPPED and reason == GONE
-            if entry is None:
+            if line is None:
                 if not is_gone:
                     states_now.append((place, state, reason, SKIPPED, GONE, size or 0))
                     delta.gone += 1
                 continue
-            new_flags = flags_of(entry)
+            _, _, new_flags, _, _ = line
             if new_flags != flags:
                 flags_now.append((new_flags, *place))
             if is_gone:
@@ -196,18 +201,22 @@ class PlanWriter:
         execute(_DROP_CLAIM, [place for place, _, _, state, _, _ in changes if state == SKIPPED])
 
 
-def _unique(entries: list[Entry]) -> list[Entry]:
-    """Entries of one kind, each once: a view in place of a table may show a row twice."""
-    if len({entry.id for entry in entries}) == len(entries):
-        return entries
-    return list({(entry.id, entry.name): entry for entry in entries}.values())
+def _lines(group: EntryGroup) -> Iterable[Line]:
+    fallbacks, sizes = group.fallbacks or repeat(None), group.sizes or repeat(None)
+    return zip(group.ids, group.names, repeat(_flags(group)), fallbacks, sizes, strict=False)  # what repeats has no end
 
 
-def _columns(entries: list[Entry]) -> Columns:
-    if not entries:
-        return Columns((), (), (), (), ())
-    _, ids, names, fallbacks, optional, private, sizes = zip(*entries, strict=True)
-    return Columns(ids, names, fallbacks, tuple(map(FLAGS.__getitem__, zip(optional, private, strict=True))), sizes)
+def _flags(group: EntryGroup) -> int:
+    return FLAGS[group.optional, group.private]
+
+
+def _in_order(groups: Iterable[Iterable[_Placed]]) -> list[_Placed]:
+    """Lines of one kind by ascending id: in the order in which they lie in the manifest."""
+    return sorted(chain.from_iterable(groups), key=itemgetter(0))
+
+
+def _bytes_of(lines: Sequence[Line]) -> int:
+    return sum(filter(None, map(itemgetter(4), lines)))
 
 
 def _needs_new_acl(changed_flags: int, state: int, reason: int) -> bool:

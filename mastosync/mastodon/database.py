@@ -1,4 +1,4 @@
-"""Mastodon's database: one consistent snapshot, read as a stream of `MediaRow`s. The only door to psycopg.
+"""Mastodon's database: one consistent snapshot, read as a stream of `MediaColumns`. The only door to psycopg.
 
 Everything happens in one read-only transaction, with nothing that pgbouncer in transaction pooling
 forbids: no prepared statements, no start-up `options`, no session `SET`, no cursor that outlives
@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import repeat
-from operator import itemgetter
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
@@ -25,10 +23,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mastosync.config import DatabaseConfig
 from mastosync.errors import DatabaseError, NoMastodonTables
+from mastosync.mastodon.ahead import ReadAhead, settle
 from mastosync.mastodon.catalog import CATALOG, specs_of
+from mastosync.mastodon.columns import columns_of, media_of
 from mastosync.mastodon.paperclip import WHITE_SPACE
 from mastosync.mastodon.remedies import database_hint
-from mastosync.model import TABLES, AttachmentSpec, MediaRow
+from mastosync.model import TABLES, AttachmentSpec, MediaColumns
 
 BATCH_ROWS = 5_000
 """Rows fetched, and held in memory, at once."""
@@ -55,7 +55,7 @@ class RowBatch:
 
     after_id: int | None  # None: from the smallest id on
     last_id: int
-    rows: list[tuple[AttachmentSpec, list[MediaRow]]]  # one pair an attachment, each by ascending id
+    media: list[tuple[AttachmentSpec, MediaColumns]]  # one pair an attachment, each by ascending id
 
 
 class MastodonDatabase:
@@ -89,6 +89,7 @@ class MastodonDatabase:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with suppress(psycopg.Error):  # a pooler reuses its server connection only after a tidy end
+            settle(self.connection)
             self.connection.rollback()
         self.connection.close()
 
@@ -135,12 +136,13 @@ class MastodonDatabase:
         query = _select(self._found, specs, only, limit, self._blanks)
         after_id = None
         # a cursor makes the planner walk the index of the ids, where a plain query may sort on the server's disk
-        with self.reading(table), self.connection.cursor(name="mastosync") as cursor:
-            cursor.execute(query, binary=True)
-            while rows := cursor.fetchmany(BATCH_ROWS):
-                last_id = rows[-1][0]
-                yield RowBatch(after_id, last_id, [(spec, _media_rows(rows, at)) for at, spec in enumerate(specs)])
-                after_id = last_id
+        with self.reading(table), ReadAhead(self.connection, query, BATCH_ROWS) as batches:
+            for rows in batches:
+                columns = columns_of(rows, after_id)
+                if columns:
+                    last_id = columns[0][-1]
+                    yield RowBatch(after_id, last_id, [(spec, media_of(columns, at)) for at, spec in enumerate(specs)])
+                    after_id = last_id
 
     def _begin(self) -> None:
         """Start the transaction, and lift the limits of roles and databases on long ones, for this one alone."""
@@ -363,13 +365,6 @@ def _private(found: Mapping[str, _Table], spec: AttachmentSpec) -> sql.Composabl
             sql.Identifier(accounts.schema, "accounts")
         )
     return sql.SQL("FALSE")
-
-
-def _media_rows(rows: Sequence[tuple[Any, ...]], attachment: int) -> list[MediaRow]:
-    """Cut one attachment out of rows of `_select`. Without a Python loop: a plan has millions of rows."""
-    name = 4 + 4 * attachment
-    fields = itemgetter(0, name, name + 1, name + 2, name + 3, 1, 2, 3)
-    return list(map(tuple.__new__, repeat(MediaRow), map(fields, filter(itemgetter(name), rows))))
 
 
 class _LenientText(Loader):

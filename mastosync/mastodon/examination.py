@@ -101,7 +101,7 @@ class Examination:
             for scope in scopes:
                 for table in _SAMPLED:
                     for batch in self._database.iter_rows(table, limit=_SAMPLED_ROWS, only=scope):
-                        rows = [(spec, row) for spec, media in batch.rows for row in media]
+                        rows = [(spec, row) for spec, media in batch.media for row in media.iter_rows()]
                         found += [entry for spec, row in rows for entry in entries_of(spec, row)[:1]]
                 if found:
                     break

@@ -17,7 +17,7 @@ from mastosync.engine.acl import AclMode
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
-from mastosync.model import MediaRow
+from mastosync.model import EntryGroup, MediaRow
 from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
@@ -74,7 +74,7 @@ def planned_site(folder: Path, buckets: BucketPair, endpoint: str, **copy: str) 
     )
     with Manifest.create(site.manifest) as manifest, PlanWriter.transaction(manifest, *stores) as writer:
         for entry in ENTRIES:
-            writer.merge(entry.kind.table, LOWEST_ID, HIGHEST_ID, [entry])
+            writer.merge(entry.kind.table, LOWEST_ID, HIGHEST_ID, [EntryGroup.of(entry)])
         writer.finish(datetime.now(UTC), {})
     return site
 

@@ -81,7 +81,8 @@ def batches_of(
 
 
 def rows_of(batches: Sequence[RowBatch], attachment: str) -> list[MediaRow]:
-    return [row for batch in batches for spec, rows in batch.rows if spec.attachment == attachment for row in rows]
+    media = [media for batch in batches for spec, media in batch.media if spec.attachment == attachment]
+    return [row for each in media for row in each.iter_rows()]
 
 
 def read(

@@ -40,8 +40,8 @@ def test_rows_read_back_lead_to_the_keys_that_the_real_library_gives(database: D
             canonical_key(entry, "")
             for table in TABLES
             for batch in mastodon.iter_rows(table)
-            for spec, rows in batch.rows
-            for row in rows
+            for spec, media in batch.media
+            for row in media.iter_rows()
             for entry in entries_of(spec, row)
             if not (entry.optional and table == "media_attachments")  # guesses that the library does not make
         }
@@ -77,7 +77,7 @@ def test_a_missing_table_is_empty_and_a_missing_column_is_null(database: Databas
     create_tables(database, [("accounts", {"id": 1, "avatar_file_name": "a.png"})])
     batches = batches_of(database, "accounts")
     assert rows_of(batches, "avatar") == [MediaRow(1, "a.png")]
-    assert [spec.attachment for spec, _ in batches[0].rows] == ["avatar"]
+    assert [spec.attachment for spec, _ in batches[0].media] == ["avatar"]
     assert batches_of(database, "imports") == []
 
 
@@ -91,6 +91,20 @@ def test_rows_without_a_file_name_are_left_out(database: DatabaseAddress) -> Non
     batches = batches_of(database, "accounts")
     assert [row.id for row in rows_of(batches, "avatar")] == [1, 5]
     assert [row.id for row in rows_of(batches, "header")] == [2, 5]
+
+
+def test_a_view_that_shows_a_row_again_and_again_is_read_as_a_table(
+    database: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(
+        database,
+        "CREATE VIEW imports AS SELECT i / 3 AS id, 'f' || i / 3 AS data_file_name FROM generate_series(0, 26) i",
+    )
+    for batch_rows in (1, 2, 3, 4, 26, 27, 28):
+        monkeypatch.setattr("mastosync.mastodon.database.BATCH_ROWS", batch_rows)
+        batches = batches_of(database, "imports")
+        assert rows_of(batches, "data") == [MediaRow(i, f"f{i}") for i in range(9)]
+        assert [batch.after_id for batch in batches] == [None, *(batch.last_id for batch in batches)][:-1]
 
 
 def test_ids_ascend_from_negative_to_the_largest(database: DatabaseAddress) -> None:
@@ -112,13 +126,13 @@ def test_batches_are_bounded_and_follow_each_other_without_a_gap(database: Datab
         tracemalloc.start()
         try:
             for batch in mastodon.iter_rows("media_attachments"):
-                (_, files), (_, thumbnails) = batch.rows
-                assert len(files) <= BATCH_ROWS
+                (_, files), (_, thumbnails) = batch.media
+                assert len(files.ids) <= BATCH_ROWS
                 assert batch.after_id == after_id
-                assert batch.last_id == files[-1].id
-                assert all((after_id or 0) < row.id <= batch.last_id for row in [*files, *thumbnails])
+                assert batch.last_id == files.ids[-1]
+                assert all((after_id or 0) < row_id <= batch.last_id for row_id in [*files.ids, *thumbnails.ids])
                 after_id = batch.last_id
-                seen += len(files)
+                seen += len(files.ids)
             _, peak_bytes = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

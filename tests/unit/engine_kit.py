@@ -17,7 +17,7 @@ from mastosync.engine.retry import Gate, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
-from mastosync.model import Claim, Entry, Kind
+from mastosync.model import Claim, Entry, EntryGroup, Kind
 from tests.contract.memory_store import MemoryStore
 
 LOCAL = Kind("accounts", "avatar", "original", "accounts/avatars", remote=False, cached=False)
@@ -80,6 +80,27 @@ def transfer(old: MemoryStore, new: MemoryStore, options: TransferOptions | None
     return Transfer(gate(old), gate(new), options or TransferOptions(), MemoryBudget(1 << 30))
 
 
+def grouped(entries: Iterable[Entry]) -> list[EntryGroup]:
+    """Entries as a plan moves them."""
+    alike: dict[tuple[Kind, bool, bool], list[Entry]] = {}
+    for each in entries:
+        alike.setdefault((each.kind, each.optional, each.private), []).append(each)
+    groups = []
+    for traits, found in alike.items():
+        _, ids, names, fallbacks, _, _, sizes = zip(*found, strict=True)
+        groups.append(EntryGroup(*traits, ids, names, fallbacks if any(fallbacks) else None, sizes))
+    return groups
+
+
+def ungrouped(groups: Iterable[EntryGroup]) -> list[Entry]:
+    """What groups hold, by kind, id and name."""
+    found = []
+    for kind, optional, private, ids, names, fallbacks, sizes in groups:
+        lines = zip(ids, names, fallbacks or [None] * len(ids), sizes or [None] * len(ids), strict=True)
+        found += [Entry(kind, row_id, name, other, optional, private, size) for row_id, name, other, size in lines]
+    return sorted(found, key=lambda each: each[:3])
+
+
 def planned(path: Path, entries: Iterable[Entry]) -> Manifest:
     """A manifest with a plan of these entries."""
     manifest = Manifest.create(path)
@@ -88,7 +109,7 @@ def planned(path: Path, entries: Iterable[Entry]) -> Manifest:
         by_table.setdefault(each.kind.table, []).append(each)
     with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
         for table, found in by_table.items():
-            writer.merge(table, LOWEST_ID, HIGHEST_ID, found)
+            writer.merge(table, LOWEST_ID, HIGHEST_ID, grouped(found))
         writer.finish(datetime.now(UTC), {})
     return manifest
 

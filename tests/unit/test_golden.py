@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from mastosync.mastodon.catalog import specs_of
-from mastosync.mastodon.paperclip import canonical_key, entries_of, is_blank
-from mastosync.model import AttachmentSpec, MediaRow
+from mastosync.mastodon.catalog import CATALOG, specs_of
+from mastosync.mastodon.paperclip import canonical_key, entries_of, groups_of, is_blank
+from mastosync.model import AttachmentSpec, MediaColumns, MediaRow
+from tests.unit.engine_kit import ungrouped
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 VECTORS = [
@@ -51,6 +52,18 @@ def test_keys_are_those_of_the_real_library(number: int) -> None:
     assert {place: key for place, (key, _) in computed.items()} == expected
     assert all(optional for _, optional in extra.values()), extra
     assert set(extra) <= {("file", "small")}, "only unsupported media have a rendition that the library does not name"
+
+
+@pytest.mark.parametrize(
+    "spec", [spec for spec in CATALOG if spec.table != "imports"], ids=lambda spec: f"{spec.table}.{spec.attachment}"
+)
+def test_rows_that_are_read_together_have_the_same_keys(spec: AttachmentSpec) -> None:
+    rows = [row_of(spec, vector) for vector in VECTORS if vector["table"] == spec.table]
+    rows = [row for row in rows if row.file_name]
+    expected = [entry for row in rows for entry in entries_of(spec, row)]
+    assert ungrouped(groups_of(spec, MediaColumns(*zip(*rows, strict=True)))) == sorted(
+        expected, key=lambda each: each[:3]
+    )
 
 
 def test_the_vectors_are_all_here() -> None:

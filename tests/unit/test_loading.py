@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sqlite3
 import threading
@@ -16,7 +17,7 @@ import pytest
 from mastosync.errors import Interrupted, ManifestError
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReport, PlanDelta, PlanWriter
 from mastosync.model import Entry
-from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, entry, with_short_statements
+from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, entry, grouped, with_short_statements
 
 # every other one is of the same kind
 ENTRIES = [entry(row_id, kind=kind, private=row_id % 3 == 0) for row_id in range(25) for kind in (LOCAL, REMOTE)]
@@ -31,7 +32,7 @@ def manifest(tmp_path: Path) -> Iterator[Manifest]:
 def plan(manifest: Manifest, *windows: list[Entry], error: Exception | None = None) -> PlanDelta:
     with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
         for entries in windows or (ENTRIES,):
-            delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, entries)
+            delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
         if error:
             raise error
         writer.finish(datetime.now(UTC), {})
@@ -69,6 +70,18 @@ def test_every_line_arrives_however_many_fit_into_a_statement(manifest: Manifest
     assert sorted(record.entry for record in ManifestReport(manifest).iter_records()) == sorted(ENTRIES)
     assert plan(manifest) == PlanDelta(seen=len(ENTRIES))
     assert not loading_threads()
+
+
+@pytest.mark.parametrize("variables", [12, 32_766])
+def test_lines_with_and_without_a_fallback_or_a_size_keep_what_they_have(manifest: Manifest, variables: int) -> None:
+    manifest.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, variables)
+    columns = itertools.product([(None, None), (None, "a.gif"), ("a.gif", "b.gif")], [(None, None), (0, None), (7, 8)])
+    windows = [
+        [entry(10 * number + i, fallback=fallbacks[i % 2])._replace(size=sizes[i % 2]) for i in range(7)]
+        for number, (fallbacks, sizes) in enumerate(columns)
+    ]
+    plan(manifest, *windows)
+    assert [record.entry for record in ManifestReport(manifest).iter_records()] == list(itertools.chain(*windows))
 
 
 def test_an_error_of_the_thread_is_the_plans_and_leaves_nothing(manifest: Manifest) -> None:

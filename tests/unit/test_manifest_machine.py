@@ -24,7 +24,7 @@ from mastosync.manifest import (
     reopen,
 )
 from mastosync.model import FAILURE_REASONS, Claim, Entry, EntryState, Kind, Outcome, Reason
-from tests.unit.engine_kit import with_short_statements
+from tests.unit.engine_kit import grouped, with_short_statements
 
 SOURCE = StoreIdentity("https://old.example", "media", "")
 DESTINATION = StoreIdentity("https://new.example", "media", "")
@@ -97,7 +97,7 @@ class ManifestMachine(RuleBasedStateMachine):
                         up_to = max(entry.id for entry in chosen[:window])
                         batch = [entry for entry in chosen if entry.id <= up_to]
                         chosen = [entry for entry in chosen if entry.id > up_to]
-                        writer.merge(table, after, up_to, batch, remote=only)
+                        writer.merge(table, after, up_to, grouped(batch), remote=only)
                         after = up_to
                     writer.merge(table, after, HIGHEST_ID, [], remote=only)
                 if cut_off:

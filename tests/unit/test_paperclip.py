@@ -13,11 +13,13 @@ from mastosync.mastodon.paperclip import (
     WHITE_SPACE,
     canonical_key,
     entries_of,
+    groups_of,
     id_partition,
     is_blank,
     iter_candidates,
 )
-from mastosync.model import TABLES, Entry, MediaRow
+from mastosync.model import TABLES, AttachmentSpec, Entry, MediaColumns, MediaRow
+from tests.unit.engine_kit import ungrouped
 
 FILE, THUMBNAIL = specs_of("media_attachments")
 
@@ -207,6 +209,23 @@ def test_originals_keep_their_name_and_blank_names_have_no_entry(spec: object, r
     else:
         assert found[0].name == row.file_name
         assert canonical_key(found[0], "").endswith(f"/original/{row.file_name}")
+
+
+NEARLY_ORDINARY = ["a.jpg", "a.png", "a.jpeg", "a-b_c.gif", "A9.HEIC", "a", "a.", ".a", "a.b.c", "..", "a b.c", "é.png"]
+NEARLY_ORDINARY += ["a\nb.c", "a.b\n", "\n", "a/b.c", "a:class.png", " ", "\u2003", "a\x00.b"]
+
+
+@given(
+    st.sampled_from(CATALOG),
+    st.lists(st.tuples(rows, st.one_of(st.sampled_from(NEARLY_ORDINARY), names)), min_size=1, max_size=12),
+)
+def test_rows_together_have_the_entries_that_each_has_alone(
+    spec: AttachmentSpec, drawn: list[tuple[MediaRow, str]]
+) -> None:
+    together = [row._replace(id=number, file_name=name, file_size=number) for number, (row, name) in enumerate(drawn)]
+    expected = [entry for row in together for entry in entries_of(spec, row)]
+    found = groups_of(spec, MediaColumns(*zip(*together, strict=True)))
+    assert ungrouped(found) == sorted(expected, key=lambda each: each[:3])
 
 
 @given(st.sampled_from([spec for spec in CATALOG if not spec.cacheable]), rows)

@@ -11,12 +11,12 @@ from mastosync.errors import ManifestError
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReport, PlanDelta, PlanWriter, WorkQueue
 from mastosync.manifest.lock import writer_lock
 from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
+from tests.unit.engine_kit import DESTINATION, SOURCE, entry, grouped, planned
 
 
 def plan(manifest: Manifest, *entries: Entry) -> PlanDelta:
     with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
-        delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, entries)
+        delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
         writer.finish(datetime.now(UTC), {})
     return delta
 

@@ -20,6 +20,8 @@ ROOMS: dict[str, set[str]] = {
     "config": {"model", "errors"},
     "mastodon.catalog": {"model"},
     "mastodon.paperclip": {"model"},
+    "mastodon.columns": {"model"},
+    "mastodon.ahead": {"psycopg"},
     "mastodon.remedies": set(),
     "mastodon.known_hosts": {"errors", "paramiko"},
     "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},
