@@ -46,7 +46,8 @@ class MemoryBudget:
         while self._line and self._line[0].wanted_bytes - self._line[0].held_bytes <= self._free:
             first = self._line.popleft()
             self._free -= first.wanted_bytes - first.held_bytes
-            first.held_bytes, first.wanted_bytes = first.wanted_bytes, 0
+            first.held_bytes = first.wanted_bytes
+            first.wanted_bytes = 0  # last: whoever sees it needs no lock to know what is held
         self.peak_bytes = max(self.peak_bytes, self.total_bytes - self._free)
         self._changed.notify_all()
 
@@ -72,7 +73,10 @@ class Hold:
         More than the whole budget is taken for the whole: who reads less at once keeps the promise.
         """
         size_bytes = min(size_bytes, self._budget.total_bytes)
-        return self.held_bytes == size_bytes or self._budget._resize(self, size_bytes)
+        # most ask for what they hold: without a place in line nobody else changes that
+        if not self.wanted_bytes and self.held_bytes == size_bytes:
+            return True
+        return self._budget._resize(self, size_bytes)
 
     def wait(self, size_bytes: int, stop: StopSignal) -> None:
         """Hold this much, as soon as it can be had. Raises: Interrupted.
