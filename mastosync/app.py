@@ -113,7 +113,7 @@ class App:
 
     def _copy(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...]) -> CopyProgress:
         from mastosync.engine.copier import Copier
-        from mastosync.engine.memory import MemoryBudget
+        from mastosync.engine.memory import MemoryBudget, return_large_blocks
         from mastosync.engine.transfer import Transfer
         from mastosync.progress import CopyProgress
 
@@ -121,6 +121,7 @@ class App:
         queue.require_plan(*self._identities())
         if not queue.pending():
             return CopyProgress(total=0)
+        return_large_blocks()
         with self._gates(options.workers) as (source, destination):
             limiters = {source.limiter, destination.limiter}
             copier = Copier(

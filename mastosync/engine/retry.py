@@ -7,6 +7,7 @@ else, until its budget of time is used up. Every wait ends when somebody asks to
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from mastosync.engine.memory import Hold
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError, Throttled
 from mastosync.model import ObjectInfo
-from mastosync.store.base import FetchedObject, ObjectStore, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ObjectStore, Part, PutOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,6 +59,7 @@ class PatientStore:
         self.name = gate.store.name
         self.endpoint = gate.store.endpoint
         self.retries = 0
+        self._counting = threading.Lock()  # parts of one object are repeated in several threads
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         self._patiently(self.gate.store.check)
@@ -69,8 +71,11 @@ class PatientStore:
         self._make_room(max_bytes)
         return self._fitted(self._patiently(self.gate.store.read, key, max_bytes))
 
-    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:  # noqa: D102
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
         return self._patiently(self.gate.store.read_range, key, info, start, length)
+
+    def digest(self, key: str, info: ObjectInfo) -> bytes:  # noqa: D102
+        return self._patiently(self.gate.store.digest, key, info)
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
         return self._patiently(self.gate.store.write, key, data, md5, options)
@@ -78,7 +83,7 @@ class PatientStore:
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         return self._patiently(self.gate.store.start_multipart, key, options)
 
-    def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:  # noqa: D102
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
         return self._patiently(self.gate.store.write_part, key, upload_id, number, data, md5)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
@@ -133,7 +138,8 @@ class PatientStore:
             if first_failure is not None:
                 failure, first_failure = first_failure, None
                 raise failure
-            self.retries += 1
+            with self._counting:
+                self.retries += 1
             return self._once(request, *args, **kwargs)
 
         policy = self.gate.policy

@@ -7,13 +7,14 @@ Content-MD5, so that the destination itself refuses a damaged upload. Only then 
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack
 from mastosync.engine.composite import is_composite
 from mastosync.engine.memory import Hold, MemoryBudget
-from mastosync.engine.parts import MIB, LargeObject
+from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Steps, carried_out
@@ -34,7 +35,9 @@ class TransferOptions:
     source_prefix: str = ""
     destination_prefix: str = ""
     multipart_threshold: int = 16 * MIB  # bytes; larger objects travel in parts
-    part_size: int = 16 * MIB  # bytes; grows where 10,000 parts would not suffice
+    part_size: int = 16 * MIB  # bytes; grows where there would be too many parts
+    parts_at_most: int = 10_000  # that the destination takes for one object
+    parts_at_once: int = 8  # of all large objects together
     acl: AclMode = AclMode.AUTO
     copy_private_without_acl: bool = False
     cache_control: str | None = None  # for objects that have none
@@ -50,6 +53,7 @@ class _Job:
     source: PatientStore
     destination: PatientStore
     memory: Hold
+    tried_before: bool  # in an earlier run
 
     @property
     def attempts(self) -> int:
@@ -64,7 +68,13 @@ class Transfer:
         self._destination = destination
         self._options = options
         self._memory = memory
+        self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
+        self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
         self._acl = AclRule(options.acl, copy_private_without_acl=options.copy_private_without_acl)
+
+    def close(self) -> None:
+        """Let go of the threads. No transfer may be under way. Calling it twice is no error."""
+        self._threads.shutdown()
 
     def __call__(self, claim: Claim) -> Outcome:
         """Copy what a claim names, alone. Raises: as `steps`."""
@@ -79,7 +89,8 @@ class Transfer:
         entry = claim.entry
         key = canonical_key(entry, self._options.destination_prefix)
         memory = self._memory.hold()
-        job = _Job(entry, key, PatientStore(self._source, memory), PatientStore(self._destination), memory)
+        source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
+        job = _Job(entry, key, source, destination, memory, tried_before=claim.attempts > 0)
         try:
             return (yield from self._copy(job, look_first=claim.left_behind and not claim.rewrite))
         except PrivateKeptBack:
@@ -119,7 +130,7 @@ class Transfer:
                 if fetched.data is None or fetched.md5 is None:
                     return (yield from self._deliver_in_parts(job, source_key, fetched.info))
                 return (yield from self._deliver_whole(job, source_key, fetched.info, fetched.data, fetched.md5))
-            except (ObjectChanged, SourceDamaged):
+            except (ObjectChanged, SourceDamaged, UploadDamaged):
                 if restart == _RESTARTS_AT_MOST - 1:
                     raise
             job.source.retries += 1
@@ -130,7 +141,7 @@ class Transfer:
     def _deliver_whole(self, job: _Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
         if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying
             check = SourceCheck(job.source, source_key, info)
-            yield Aside(partial(check.require_whole, data, self._options.part_size))
+            yield Aside(partial(check.require_whole, data))
         etag: str = yield from self._acl.written(
             job.entry,
             self._put_options(info),
@@ -139,12 +150,14 @@ class Transfer:
         return _done(job, len(data), md5, etag)
 
     def _deliver_in_parts(self, job: _Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
+        large = LargeObject(
+            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
+        )
         upload: str = yield from self._acl.written(
             job.entry,
             self._put_options(info),
-            lambda options: Aside(partial(job.destination.start_multipart, job.key, options)),
+            lambda options: Aside(partial(large.begin, options)),
         )
-        large = LargeObject(job.source, source_key, info, job.destination, job.key, self._options.part_size)
         md5, etag = yield Aside(partial(large.deliver, upload), large=True)
         return _done(job, info.size, md5, etag)
 

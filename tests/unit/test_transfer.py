@@ -8,7 +8,6 @@ import pytest
 
 from mastosync.engine.acl import AclMode
 from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.parts import MIB, part_size_for
 from mastosync.engine.retry import RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
@@ -39,8 +38,8 @@ def stores() -> tuple[MemoryStore, MemoryStore]:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of a few bytes: the rounding to whole MiB is `part_size_for`'s own test."""
-    monkeypatch.setattr("mastosync.engine.parts.part_size_for", lambda size, wanted: wanted)
+    """Parts of a few bytes: the rounding to whole MiB has a test of its own."""
+    monkeypatch.setattr("mastosync.engine.parts.MIB", 1)
 
 
 def test_a_fresh_entry_costs_one_read_and_one_write() -> None:
@@ -135,7 +134,7 @@ def test_a_large_object_travels_in_parts_and_leaves_no_upload_behind() -> None:
 def test_a_part_that_keeps_failing_aborts_the_upload() -> None:
     old, new = stores()
     old.put(KEY, bytes(23))
-    new.fail("write_part", *[ServerFailure("500")] * 3)
+    new.fail("write_part", *[ServerFailure("500")] * 100)
     outcome = transfer(old, new, IN_PARTS)(claim(entry()))
     assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.SERVER)
     assert not new.unfinished()
@@ -180,8 +179,7 @@ def test_an_etag_of_unusual_parts_is_checked_by_a_second_reading(options: Transf
     data = bytes(range(23))
     old.put(KEY, data, etag="0" * 32 + "-3")
     assert transfer(old, new, options)(claim(entry())).attempts == 1
-    reads = old.count("read_range")
-    assert reads == (12 if options is IN_PARTS else 6)
+    assert old.count("digest") == 1
     old.damaged_reads = 1
     assert transfer(old, new, options)(claim(entry())).state is EntryState.DONE
     assert new.objects[KEY].data == data
@@ -348,17 +346,3 @@ def test_a_wait_cut_short_raises_so_that_the_claim_stays() -> None:
     patient = RetryPolicy(first_wait_seconds=60, longest_wait_seconds=60)
     with pytest.raises(Interrupted):
         Transfer(gate(old, stop), gate(new, stop, patient), TransferOptions(), MemoryBudget(1 << 30))(claim(entry()))
-
-
-@pytest.mark.parametrize(
-    ("size", "wanted", "expected"),
-    [
-        (17 * MIB, 16 * MIB, 16 * MIB),
-        (160_000 * MIB, 16 * MIB, 16 * MIB),
-        (160_001 * MIB, 16 * MIB, 17 * MIB),
-        (5 * 1024 * 1024 * MIB, 16 * MIB, 525 * MIB),
-    ],
-)
-def test_parts_grow_so_that_ten_thousand_suffice(size: int, wanted: int, expected: int) -> None:
-    assert part_size_for(size, wanted) == expected
-    assert -(-size // expected) <= 10_000

@@ -50,7 +50,7 @@ class CurlStore:
         self._opened: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._opening = threading.Lock()
         self._handles = _Handles(self._open)
-        self.check, self.head, self.read_range = boto.check, boto.head, boto.read_range
+        self.check, self.head, self.read_range, self.digest = boto.check, boto.head, boto.read_range, boto.digest
         self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
         self.complete_multipart = boto.complete_multipart
         self.abort_multipart, self.abort_unfinished = boto.abort_multipart, boto.abort_unfinished
