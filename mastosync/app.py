@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from mastosync.progress import CopyProgress, EndpointState, ProgressListener
 
 _AWS = "https://s3.amazonaws.com"
-_MEMORY_BYTES = 256 * 1024 * 1024
 _DOCTOR_CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
 _DOCTOR_READ_SECONDS = 10.0
 
@@ -172,7 +171,7 @@ class App:
     def _copy(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...]) -> CopyProgress:
         from mastosync.engine.copier import Copier
         from mastosync.engine.crew import Crew
-        from mastosync.engine.memory import MemoryBudget
+        from mastosync.engine.memory import MemoryBudget, return_large_blocks
         from mastosync.engine.transfer import Transfer
         from mastosync.progress import CopyProgress
         from mastosync.store.curl import CurlMultiplexer
@@ -183,8 +182,12 @@ class App:
             reopen(manifest, types, (Reason.PRIVATE,))  # kept back before that was decided
         if not queue.pending():
             return CopyProgress(total=0)
-        with self._gates(options) as (source, destination):
-            transfer = Transfer(source, destination, self._transfer_options(), MemoryBudget(_MEMORY_BYTES))
+        return_large_blocks()
+        with self._gates(options) as (source, destination), ExitStack() as stack:
+            writing = replace(self._transfer_options(), parts_at_once=options.workers)
+            transfer = stack.enter_context(
+                closing(Transfer(source, destination, writing, MemoryBudget(self.config.copy.memory)))
+            )
             copier = Copier(
                 queue,
                 Crew(transfer.steps, options.workers, self.stop, CurlMultiplexer),

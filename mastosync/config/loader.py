@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mastosync.config.keys import CHANGE_ME, Key, Section
 from mastosync.config.schema import NO_FILE, Config, S3Config, sections
 from mastosync.config.sources import Said, read_environment, read_file
-from mastosync.config.values import Wrong, to_path
+from mastosync.config.values import Wrong, show_size, to_path
 from mastosync.errors import ConfigError
 
 _ALONE_WORTH_A_START = ("s3.source", "s3.destination", "pg.database")
@@ -81,6 +81,12 @@ def _contradictions(config: Config, given: Mapping[str, Collection[str]]) -> Ite
     """Each contradiction and what to do about it; `given` holds, for each section, the keys that were said."""
     yield from _in_store("source", config.source, given)
     yield from _in_store("destination", config.destination, given)
+    for name in ("part_size", "multipart_threshold"):
+        if getattr(config.copy, name) > config.copy.memory:
+            yield (
+                f"[copy] {name} is more than memory ({show_size(config.copy.memory)})",
+                "Lower it, or give more memory: what travels in one piece is in memory at once.",
+            )
     replaced = [name for name in given["pg.database"] if name not in ("url", "connect_timeout_seconds")]
     if config.database.url and replaced:
         problem = f"[pg.database] has a url, and also {', '.join(replaced)}"

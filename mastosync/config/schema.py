@@ -218,7 +218,13 @@ class CopyConfig:
         900.0, seconds(0), "How long an object may wait for a store that asks to slow down before it fails."
     )
     multipart_threshold: int = key(16 * _MIB, size(1, 5 * _GIB), "Objects larger than this travel in parts.")
-    part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Each worker holds one in memory.")
+    part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Several of one object travel at once.")
+    memory: int = key(
+        256 * _MIB,
+        size(16 * _MIB, 1024 * _GIB),
+        "How much of objects is in memory at once, whatever the workers and sizes. At least as much as part_size"
+        " and multipart_threshold.",
+    )
     private_objects: str = key(
         "skip",
         choice("skip", "copy"),

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
+
+from mastosync.store.base import Buffer
 
 _COMPOSITE = re.compile(r"([0-9a-f]{32})-(\d{1,5})\Z", re.IGNORECASE)
 _MIB = 1024 * 1024
@@ -25,6 +28,12 @@ def is_composite(etag: str) -> bool:
     return _COMPOSITE.match(etag) is not None
 
 
+def composite_etag(md5s: Iterable[bytes]) -> str:
+    """The ETag of an object that is put together of parts with these MD5s."""
+    parts = list(md5s)
+    return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
 class CompositeCheck:
     """Takes an object's bytes in order, in pieces of any size, and tells whether they fit its ETag."""
 
@@ -35,7 +44,7 @@ class CompositeCheck:
         sizes = _possible_sizes(size, int(found[2])) if found else []
         self._guesses = [_Guess(part_size) for part_size in sizes]
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: Buffer) -> None:
         """Take in the next bytes."""
         for guess in self._guesses:
             guess.update(data)
@@ -58,7 +67,7 @@ class _Guess:
         self._parts = hashlib.md5(usedforsecurity=False)
         self._closed = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: Buffer) -> None:
         view = memoryview(data)
         while view:
             piece, view = view[: self._room], view[self._room :]

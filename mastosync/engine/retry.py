@@ -7,6 +7,7 @@ until its budget of time is used up. Every wait ends when somebody asks to stop.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from mastosync.engine.memory import Hold
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError, Throttled
 from mastosync.model import ObjectInfo
-from mastosync.store.base import FetchedObject, ObjectStore, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ObjectStore, Part, PutOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class PatientStore:
         self.name = gate.store.name
         self.endpoint = gate.store.endpoint
         self.retries = 0
+        self._counting = threading.Lock()  # parts of one object are repeated in several threads
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         self._patiently(self.gate.store.check)
@@ -71,8 +73,11 @@ class PatientStore:
         self._make_room(max_bytes)
         return self._fitted(self._patiently(self.gate.store.read, key, max_bytes))
 
-    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:  # noqa: D102
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
         return self._patiently(self.gate.store.read_range, key, info, start, length)
+
+    def digest(self, key: str, info: ObjectInfo) -> bytes:  # noqa: D102
+        return self._patiently(self.gate.store.digest, key, info)
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
         self._take(data)
@@ -81,7 +86,7 @@ class PatientStore:
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         return self._patiently(self.gate.store.start_multipart, key, options)
 
-    def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:  # noqa: D102
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
         self._take(data)
         return self._patiently(self.gate.store.write_part, key, upload_id, number, data, md5)
 
@@ -118,7 +123,7 @@ class PatientStore:
             self.memory.ask(len(fetched.data or b""))
         return fetched
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: Buffer) -> None:
         """Wait for the bandwidth. Bytes count when they are written, once: so reading keeps to it as well."""
         if self.gate.bandwidth is not None:
             self.gate.bandwidth.take(len(data))
@@ -142,7 +147,8 @@ class PatientStore:
             if first_failure is not None:
                 failure, first_failure = first_failure, None
                 raise failure
-            self.retries += 1
+            with self._counting:
+                self.retries += 1
             return self._once(request, *args, **kwargs)
 
         policy = self.gate.policy

@@ -7,7 +7,7 @@ import hashlib
 from mastosync.engine.composite import CompositeCheck
 from mastosync.errors import CorruptObject
 from mastosync.model import ObjectInfo
-from mastosync.store.base import ObjectStore
+from mastosync.store.base import Buffer, ObjectStore
 
 
 class SourceDamaged(CorruptObject):
@@ -24,36 +24,29 @@ class SourceCheck:
         self._whole = hashlib.md5(usedforsecurity=False)
         self._composite = CompositeCheck("" if info.etag_is_md5 else info.etag, info.size)
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: Buffer) -> None:
         """Take in the next bytes."""
         self._whole.update(data)
         self._composite.update(data)
 
-    def require_whole(self, data: bytes, piece_size: int) -> None:
+    def require_whole(self, data: Buffer) -> None:
         """Take in an object that came in one piece, and decide. Raises: as `require`."""
         self.update(data)
-        self.require(piece_size)
+        self.require()
 
-    def require(self, piece_size: int) -> bytes:
+    def require(self) -> bytes:
         """The MD5 of everything that was taken in, once it has proved to be the object's.
 
         An ETag that is an MD5, or that fits the habits of uploaders, settles it. What came encrypted
-        was guarded on its way. The rest is read a second time, `piece_size` bytes at once: damage
-        does not strike twice in the same way. Raises: SourceDamaged, ObjectError.
+        was guarded on its way. The rest is read a second time: damage does not strike twice in the
+        same way. Raises: SourceDamaged, ObjectError.
         """
         digest = self._whole.digest()
         if self._info.md5 is not None:
             self._decide(digest == self._info.md5, f"their MD5 is {digest.hex()}")
         elif self._composite.applies and not self._composite.fits() and not self._store.endpoint.startswith("https:"):
-            self._decide(digest == self._read_again(piece_size), "a second reading gave others")
+            self._decide(digest == self._store.digest(self._key, self._info), "a second reading gave others")
         return digest
-
-    def _read_again(self, piece_size: int) -> bytes:
-        again = hashlib.md5(usedforsecurity=False)
-        for start in range(0, self._info.size, piece_size):
-            length = min(piece_size, self._info.size - start)
-            again.update(self._store.read_range(self._key, self._info, start, length))
-        return again.digest()
 
     def _decide(self, sound: bool, found: str) -> None:
         if not sound:

@@ -7,13 +7,14 @@ Content-MD5, so that the destination itself refuses a damaged upload. Only then 
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
 from mastosync.engine.composite import is_composite
 from mastosync.engine.memory import Hold, MemoryBudget
-from mastosync.engine.parts import MIB, LargeObject
+from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Steps, carried_out
@@ -34,8 +35,9 @@ class TransferOptions:
     source_prefix: str = ""
     destination_prefix: str = ""
     multipart_threshold: int = 16 * MIB  # bytes; larger objects travel in parts
-    part_size: int = 16 * MIB  # bytes; grows where `parts_at_most` would not suffice
-    parts_at_most: int = 10_000  # of one object
+    part_size: int = 16 * MIB  # bytes; grows where there would be too many parts
+    parts_at_most: int = 10_000  # that the destination takes for one object
+    parts_at_once: int = 8  # of all large objects together
     acl: AclMode = AclMode.AUTO
     acl_taken: bool | None = None  # whether the destination takes ACLs; None: to be found out
     copy_private_without_acl: bool = False
@@ -52,6 +54,7 @@ class _Job:
     source: PatientStore
     destination: PatientStore
     memory: Hold
+    tried_before: bool  # in an earlier run
 
     @property
     def attempts(self) -> int:
@@ -72,11 +75,17 @@ class Transfer:
             trial=self._trial,
             taken=options.acl_taken,
         )
+        self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
+        self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
 
     @property
     def finding(self) -> str | None:
         """What people should know of the destination that nobody knew before the run."""
         return self._acl.finding
+
+    def close(self) -> None:
+        """Let go of the threads, and begin no more parts. Calling it twice is no error."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __call__(self, claim: Claim) -> Outcome:
         """Copy what a claim names, alone. Raises: as `steps`."""
@@ -91,7 +100,8 @@ class Transfer:
         entry = claim.entry
         key = canonical_key(entry, self._options.destination_prefix)
         memory = self._memory.hold()
-        job = _Job(entry, key, PatientStore(self._source, memory), PatientStore(self._destination), memory)
+        source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
+        job = _Job(entry, key, source, destination, memory, tried_before=claim.attempts > 0)
         try:
             if claim.left_behind and entry.private:  # the dead run may have been about to find out about ACLs
                 yield Aside(partial(job.destination.abort_unfinished, job.key))
@@ -133,7 +143,7 @@ class Transfer:
                 if fetched.data is None or fetched.md5 is None:
                     return (yield from self._deliver_in_parts(job, source_key, fetched.info))
                 return (yield from self._deliver_whole(job, source_key, fetched.info, fetched.data, fetched.md5))
-            except (ObjectChanged, SourceDamaged):
+            except (ObjectChanged, SourceDamaged, UploadDamaged):
                 if restart == _RESTARTS_AT_MOST - 1:
                     raise
             job.source.retries += 1
@@ -144,7 +154,7 @@ class Transfer:
     def _deliver_whole(self, job: _Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
         if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying
             check = SourceCheck(job.source, source_key, info)
-            yield Aside(partial(check.require_whole, data, self._options.part_size))
+            yield Aside(partial(check.require_whole, data))
         etag: str = yield from self._acl.written(
             job.entry,
             self._put_options(info),
@@ -153,13 +163,13 @@ class Transfer:
         return _done(job, len(data), md5, etag)
 
     def _deliver_in_parts(self, job: _Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
+        large = LargeObject(
+            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
+        )
         upload: str = yield from self._acl.written(
             job.entry,
             self._put_options(info),
-            lambda options: Aside(partial(job.destination.start_multipart, job.key, options), large=True),
-        )
-        large = LargeObject(
-            job.source, source_key, info, job.destination, job.key, self._options.part_size, self._options.parts_at_most
+            lambda options: Aside(partial(large.begin, options), large=True),
         )
         md5, etag = yield Aside(partial(large.deliver, upload), large=True)
         return _done(job, info.size, md5, etag)

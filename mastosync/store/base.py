@@ -24,10 +24,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
+
+Buffer: TypeAlias = bytes | bytearray
+"""Bytes of an object. A part of a large one is read into the very memory that it is sent from."""
 
 
 class FetchedObject(NamedTuple):
@@ -90,8 +93,15 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:
         """Fetch `length` bytes (at least 1) from `start`, of exactly the object that `info` describes.
+
+        Raises: ObjectChanged if another object lies under the key by now; ObjectError, StoreUnusable.
+        """
+        ...
+
+    def digest(self, key: str, info: ObjectInfo) -> bytes:
+        """The MD5 (16 bytes) of exactly the object that `info` describes, however large: little of it is in memory.
 
         Raises: ObjectChanged if another object lies under the key by now; ObjectError, StoreUnusable.
         """
@@ -112,7 +122,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:
         """Store part `number` (from 1); repeating it replaces it.
 
         Raises: CorruptObject as `write`; ObjectChanged if the upload is unknown by now; ObjectError,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import FetchedObject, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, Part, PutOptions
 
 
 @dataclass
@@ -92,13 +92,20 @@ class MemoryStore:
         data = self._over_the_line(stored.data)
         return FetchedObject(stored.info, data, _md5(data))
 
-    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:
         self._called("read_range", key)
         stored = self._object(key)
         if stored.etag != info.etag:
             raise ObjectChanged(f"cannot read {key!r} at {self.name}: it was replaced")
         assert 0 < length <= len(stored.data) - start, "not a range of the object"
         return self._over_the_line(stored.data[start : start + length])
+
+    def digest(self, key: str, info: ObjectInfo) -> bytes:
+        self._called("digest", key)
+        stored = self._object(key)
+        if stored.etag != info.etag:
+            raise ObjectChanged(f"cannot read {key!r} at {self.name}: it was replaced")
+        return _md5(self._over_the_line(stored.data))
 
     def _over_the_line(self, data: bytes) -> bytes:
         with self._lock:
@@ -130,10 +137,10 @@ class MemoryStore:
         self._uploads[upload_id] = _Upload(key, options)
         return upload_id
 
-    def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:
         self._called("write_part", key)
         self._require_md5(key, data, md5)
-        self._upload(key, upload_id).parts[number] = data
+        self._upload(key, upload_id).parts[number] = bytes(data)
         return Part(number, md5.hex(), md5)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
@@ -167,10 +174,10 @@ class MemoryStore:
             raise ObjectChanged(f"cannot write {key!r} at {self.name}: no such upload")
         return self._uploads[upload_id]
 
-    def _require_md5(self, key: str, data: bytes, md5: bytes) -> None:
+    def _require_md5(self, key: str, data: Buffer, md5: bytes) -> None:
         if _md5(data) != md5:
             raise CorruptObject(f"cannot write {key!r} at {self.name}: not what Content-MD5 says")
 
 
-def _md5(data: bytes) -> bytes:
+def _md5(data: Buffer) -> bytes:
     return hashlib.md5(data, usedforsecurity=False).digest()

@@ -414,6 +414,8 @@ REFUSED = [
     ("[copy]\npart_size = 4MiB", "[copy] part_size: '4MiB' is not a size such as 16MiB, from 5MiB to 5GiB", "16MiB"),
     ("[copy]\npart_size = 6GiB", "from 5MiB to 5GiB", "16MiB"),
     ("[copy]\nmultipart_threshold = big", "'big' is not a size", "16MiB"),
+    ("[copy]\nmemory = 32MiB\npart_size = 64MiB", "part_size is more than memory (32MiB)", "Lower it"),
+    ("[copy]\nmultipart_threshold = 300MiB", "multipart_threshold is more than memory (256MiB)", "Lower it"),
     ("[copy]\nprivate_objects = publish", "'publish' is not one of skip, copy", "skip"),
     ("[plan]\nonly = locale", "'locale' is not one of all, local, remote", "local"),
     ("[plan]\ntypes = accounts, emojis", "[plan] types: 'emojis' is no type", "custom_emojis"),
@@ -586,7 +588,7 @@ def valid_text(key: Key) -> str:
     if isinstance(key.default, bool):
         return "true"
     if isinstance(key.default, int | float) or key.name in ("limit", "concurrency", "rate"):
-        return "16001000" if "size" in key.info.form.allowed else "17"
+        return "33554433" if "size" in key.info.form.allowed else "17"
     return "text"
 
 

@@ -22,7 +22,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import Interrupted, MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
 from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
-from mastosync.store.base import Finished, Multiplexer, ObjectStore
+from mastosync.store.base import Buffer, Finished, Multiplexer, ObjectStore
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
 
@@ -241,7 +241,7 @@ class TestLargeObjects:
         go_on, begun = threading.Event(), threading.Event()
         read_range = old.read_range
 
-        def slow(key: str, info: ObjectInfo, start: int, length: int) -> bytes:
+        def slow(key: str, info: ObjectInfo, start: int, length: int) -> Buffer:
             begun.set()
             assert go_on.wait(PATIENCE_SECONDS)
             return read_range(key, info, start, length)

@@ -8,7 +8,6 @@ import pytest
 
 from mastosync.engine.acl import AclMode
 from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.parts import MIB, part_size_for
 from mastosync.engine.retry import RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
@@ -40,8 +39,8 @@ def stores() -> tuple[MemoryStore, MemoryStore]:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of a few bytes: the rounding to whole MiB is `part_size_for`'s own test."""
-    monkeypatch.setattr("mastosync.engine.parts.part_size_for", lambda size, wanted, most: wanted)
+    """Parts of a few bytes: the rounding to whole MiB has a test of its own."""
+    monkeypatch.setattr("mastosync.engine.parts.MIB", 1)
 
 
 def test_a_fresh_entry_costs_one_read_and_one_write() -> None:
@@ -136,7 +135,7 @@ def test_a_large_object_travels_in_parts_and_leaves_no_upload_behind() -> None:
 def test_a_part_that_keeps_failing_aborts_the_upload() -> None:
     old, new = stores()
     old.put(KEY, bytes(23))
-    new.fail("write_part", *[ServerFailure("500")] * 3)
+    new.fail("write_part", *[ServerFailure("500")] * 100)
     outcome = transfer(old, new, IN_PARTS)(claim(entry()))
     assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.SERVER)
     assert not new.unfinished()
@@ -181,8 +180,7 @@ def test_an_etag_of_unusual_parts_is_checked_by_a_second_reading(options: Transf
     data = bytes(range(23))
     old.put(KEY, data, etag="0" * 32 + "-3")
     assert transfer(old, new, options)(claim(entry())).attempts == 1
-    reads = old.count("read_range")
-    assert reads == (12 if options is IN_PARTS else 6)
+    assert old.count("digest") == 1
     old.damaged_reads = 1
     assert transfer(old, new, options)(claim(entry())).state is EntryState.DONE
     assert new.objects[KEY].data == data
@@ -349,30 +347,3 @@ def test_a_wait_cut_short_raises_so_that_the_claim_stays() -> None:
     patient = RetryPolicy(first_wait_seconds=60, longest_wait_seconds=60)
     with pytest.raises(Interrupted):
         Transfer(gate(old, stop), gate(new, stop, patient), TransferOptions(), MemoryBudget(1 << 30))(claim(entry()))
-
-
-@pytest.mark.parametrize(
-    ("size", "most", "expected"),
-    [
-        (17 * MIB, 10_000, 16 * MIB),
-        (160_000 * MIB, 10_000, 16 * MIB),
-        (160_001 * MIB, 10_000, 17 * MIB),
-        (5 * 1024 * 1024 * MIB, 10_000, 525 * MIB),
-        (16_000 * MIB, 1_000, 16 * MIB),
-        (16_001 * MIB, 1_000, 17 * MIB),
-    ],
-)
-def test_parts_grow_so_that_as_many_as_the_store_takes_suffice(size: int, most: int, expected: int) -> None:
-    assert part_size_for(size, 16 * MIB, most) == expected
-    assert -(-size // expected) <= most
-
-
-def test_parts_are_no_more_than_the_destination_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mastosync.engine.parts.part_size_for", part_size_for)
-    old, new = stores()
-    data = bytes(3 * MIB)
-    old.put(KEY, data)
-    options = TransferOptions(multipart_threshold=MIB, part_size=MIB, parts_at_most=2)
-    assert transfer(old, new, options)(claim(entry())).state is EntryState.DONE
-    assert new.count("write_part") == 2
-    assert new.objects[KEY].data == data

@@ -6,23 +6,27 @@ how in `headers`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, cast
 
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectRejected
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
-from mastosync.store.base import FetchedObject, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, Part, PutOptions
 from mastosync.store.s3.checks import base64_of, checked_object, confirmed_etag
 from mastosync.store.s3.client import make_client, secrets_of
 from mastosync.store.s3.errors import Request, Translator, Unintelligible
 from mastosync.store.s3.headers import arguments_of, etag_of, headers_of, info_of, unquoted
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
     from mastosync.config import S3Config
 
 _OF_A_LISTING = frozenset({"Name", "MaxKeys", "IsTruncated"})  # what is no S3 store answers with none of these
+
+_PIECE_BYTES = 256 * 1024
 
 
 class S3Store:
@@ -65,15 +69,27 @@ class S3Store:
                 answer["Body"].close()  # drops the connection, unless the body was read to its end
         return checked_object(key, self.name, info, data)
 
-    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> bytes:  # noqa: D102
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
         wanted = f"bytes={start}-{start + length - 1}"
         with self.translated(Request("read a range of", key)):
             answer = self.client.get_object(Bucket=self._bucket, Key=key, Range=wanted, IfMatch=f'"{info.etag}"')
             try:
                 self._require_range(key, info, answer, start, length)
-                return answer["Body"].read()
+                return _filled(bytearray(length), answer["Body"])
             finally:
                 answer["Body"].close()
+
+    def digest(self, key: str, info: ObjectInfo) -> bytes:  # noqa: D102
+        md5 = hashlib.md5(usedforsecurity=False)
+        with self.translated(Request("read", key)):
+            answer = self.client.get_object(Bucket=self._bucket, Key=key, IfMatch=f'"{info.etag}"')
+            try:
+                self._require_same(key, info, answer)
+                for piece in answer["Body"].iter_chunks(_PIECE_BYTES):
+                    md5.update(piece)
+            finally:
+                answer["Body"].close()
+        return md5.digest()
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
         with self.translated(Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)):
@@ -89,14 +105,14 @@ class S3Store:
             answer = self.client.create_multipart_upload(Bucket=self._bucket, Key=key, **arguments_of(options))
             return answer["UploadId"]
 
-    def write_part(self, key: str, upload_id: str, number: int, data: bytes, md5: bytes) -> Part:  # noqa: D102
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
         with self.translated(Request(f"write part {number} of", key, subject=Subject.UPLOAD)):
             answer = self.client.upload_part(
                 Bucket=self._bucket,
                 Key=key,
                 UploadId=upload_id,
                 PartNumber=number,
-                Body=data,
+                Body=cast("bytes", data),  # a bytearray does as well, and is sent from where it lies
                 ContentMD5=base64_of(md5),
             )
             confirmed_etag(key, self.name, headers_of(answer), md5)
@@ -134,14 +150,17 @@ class S3Store:
     def close(self) -> None:  # noqa: D102
         self.client.close()
 
-    def _require_range(
-        self, key: str, info: ObjectInfo, answer: GetObjectOutputTypeDef, start: int, length: int
-    ) -> None:
-        """Find out a store that passes over If-Match or Range, before its bytes are taken in."""
+    def _require_same(self, key: str, info: ObjectInfo, answer: GetObjectOutputTypeDef) -> None:
         if etag_of(headers_of(answer)) != info.etag:
             raise ObjectChanged(
                 f"cannot read {key!r} at {self.name}: it was replaced while it was read", hint="it is read again"
             )
+
+    def _require_range(
+        self, key: str, info: ObjectInfo, answer: GetObjectOutputTypeDef, start: int, length: int
+    ) -> None:
+        """Find out a store that passes over If-Match or Range, before its bytes are taken in."""
+        self._require_same(key, info, answer)
         expected = f"bytes {start}-{start + length - 1}"
         told = answer.get("ContentRange", f"bytes 0-{info.size - 1}").partition("/")[0]
         if told != expected or answer["ContentLength"] != length:
@@ -149,3 +168,13 @@ class S3Store:
                 f"cannot read {key!r} at {self.name}: asked for {expected}, it sends {told[:80]!r}",
                 hint="this store does not serve ranges: raise `multipart_threshold` above the size of the object",
             )
+
+
+def _filled(buffer: bytearray, body: StreamingBody) -> bytearray:
+    """A part in the one piece of memory it takes: whoever reads it at once has it twice, or more, on the way."""
+    filled = 0
+    while filled < len(buffer):
+        piece = body.read(min(_PIECE_BYTES, len(buffer) - filled))
+        buffer[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    return buffer
