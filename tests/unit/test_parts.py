@@ -234,7 +234,11 @@ def test_a_wait_for_memory_ends_with_a_wish_to_stop_and_leaves_nothing() -> None
     copying = Copying(memory_bytes=10 * PART)
     other = copying.budget.hold()
     with ThreadPoolExecutor(1) as pool:
-        copying.new.while_writing = lambda number: bool(other.ask(10 * PART)) and None
+
+        def take_all(_: int) -> None:
+            other.ask(10 * PART)
+
+        copying.new.while_writing = take_all
         future = pool.submit(copying)
         wait_until(lambda: other.held_bytes == 10 * PART, "another has taken all there is")
         copying.stop.request()
