@@ -517,9 +517,17 @@ class TestAcl:
         assert "ACL private" in found["acl"].message
         assert "stay behind" in found["acl"].message
 
-    @pytest.mark.parametrize("acl", ["auto", "private"])
+    def test_none_is_tried_where_the_provider_is_known_to_have_none(
+        self, tmp_path: Path, moto_buckets: BucketPair
+    ) -> None:
+        found = self.of(tmp_path, moto_buckets, "auto", "skip", provider="garage").destination
+        assert "none is sent" in found["acl"].message
+        assert found["acl"].grade is OK
+        assert "not copied" in found["private"].message
+
+    @pytest.mark.parametrize(("acl", "grade"), [("auto", WARNING), ("private", FAILURE), ("public-read", FAILURE)])
     def test_a_bare_refusal_of_acls_is_told_from_one_of_writing(
-        self, tmp_path: Path, moto_buckets: BucketPair, acl: str
+        self, tmp_path: Path, moto_buckets: BucketPair, acl: str, grade: Grade
     ) -> None:
         def no_right(request: RawRequest, usual: bytes) -> bytes:
             return error(403, "AccessDenied", "Access Denied") if "x-amz-acl" in request.headers else usual
@@ -527,9 +535,10 @@ class TestAcl:
         with odd_store(moto_buckets.address.endpoint_url, no_right) as server:
             found = self.of(tmp_path, moto_buckets, acl, "skip", endpoint_url=server.endpoint_url).destination
         assert found["write"].grade is OK
-        assert found["acl"].grade is FAILURE
-        assert "s3:PutObjectAcl" in found["acl"].remedy
-        assert "acl = none" in found["acl"].remedy
+        assert found["acl"].grade is grade
+        assert ("private_objects" if acl == "auto" else "s3:PutObjectAcl") in found["acl"].remedy
+        if acl != "auto":
+            assert "acl = none" in found["acl"].remedy
 
     def test_an_acl_that_a_store_takes_and_forgets(
         self, tmp_path: Path, buckets: BucketPair, seaweed: S3Address

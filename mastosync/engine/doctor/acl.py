@@ -36,13 +36,14 @@ def check_acl(end: End, probes: ProbeObjects, options: TransferOptions, *, publi
     """
     chart = end.chart
     try:
-        trials = {acl: _try(end, probes, options, acl) for acl in _WANTED[options.acl]}
+        trials = {acl: _try(end, probes, options, acl) for acl in _wanted(options)}
     except STORE_ERRORS as error:
         yield chart.failure("acl", error)
         yield from chart.skipped(ACL_CHECKS[1:], "the ACLs come first")
         return
     refused = {acl: trial.refusal for acl, trial in trials.items() if trial.refusal}
-    if denied := next((acl for acl, refusal in refused.items() if isinstance(refusal, ObjectDenied)), None):
+    denied = next((acl for acl, refusal in refused.items() if isinstance(refusal, ObjectDenied)), None)
+    if denied and options.acl is not AclMode.AUTO:  # a copy with `auto` finds out what such an answer means
         yield _denied(end, denied, refused[denied])
         yield from chart.skipped(ACL_CHECKS[1:], "the ACLs come first")
         return
@@ -53,6 +54,12 @@ def check_acl(end: End, probes: ProbeObjects, options: TransferOptions, *, publi
     else:
         yield _anonymous_read(end, options, "public-read" in trials and trials["public-read"].public)
         yield _private(end, options, trials["private"].public, with_acl=True)
+
+
+def _wanted(options: TransferOptions) -> tuple[str, ...]:
+    """The ACLs that a copy would send."""
+    known_for_none = options.acl is AclMode.AUTO and options.acl_taken is False
+    return () if known_for_none else _WANTED[options.acl]
 
 
 def _try(end: End, probes: ProbeObjects, options: TransferOptions, acl: str) -> _Trial:
@@ -76,9 +83,10 @@ def _denied(end: End, acl: str, refusal: AclUnsupported | ObjectDenied | None) -
 
 def _verdict(end: End, options: TransferOptions, refused: dict[str, AclUnsupported | ObjectDenied]) -> Finding:
     chart = end.chart
-    wanted = " and ".join(_WANTED[options.acl])
+    wanted = " and ".join(_wanted(options))
     if not wanted:
-        return chart.ok("acl", "none is sent (acl = none)")
+        why = "acl = none" if options.acl is AclMode.NONE else "the provider is known to have none"
+        return chart.ok("acl", f"none is sent ({why})")
     if not refused:
         return chart.ok("acl", f"objects are taken as {wanted}")
     (acl, refusal), *_ = refused.items()
