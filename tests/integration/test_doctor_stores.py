@@ -64,7 +64,7 @@ def closed_port() -> Iterator[int]:
 class TestHealthy:
     def test_a_store_where_everything_is_right_is_all_ok(self, tmp_path: Path, buckets: BucketPair) -> None:
         """SeaweedFS keeps no ACLs of objects: here a policy says what public-read would."""
-        allow_everybody(buckets, "s3:GetObject", f"arn:aws:s3:::{buckets.destination}/mastosync-doctor/*/public-read")
+        allow_everybody(buckets, "s3:GetObject", f"arn:aws:s3:::{buckets.destination}/mastosync-doctor/*/public")
         buckets.client.put_object(Bucket=buckets.source, Key="accounts/avatars/a.png", Body=b"x" * 5000)
         found = examined(site_of(tmp_path, buckets))
         assert found.bad(Subject.SOURCE) == {}
@@ -478,67 +478,16 @@ class TestAcl:
             assert "backups" in private.message
             assert "private_objects = skip" in private.remedy
 
-    @pytest.mark.parametrize("told", [error(400, "AccessControlListNotSupported"), error(501, "NotImplemented")])
-    @pytest.mark.parametrize(
-        ("acl", "private_objects", "grade", "remedy"),
-        [
-            ("auto", "skip", WARNING, "private_objects"),
-            ("auto", "copy", WARNING, "acl = none"),
-            ("public-read", "skip", FAILURE, "acl = auto"),
-            ("private", "skip", FAILURE, "acl = auto"),
-            ("none", "skip", OK, ""),
-        ],
-    )
-    def test_a_store_without_acls(
-        self,
-        tmp_path: Path,
-        moto_buckets: BucketPair,
-        acl: str,
-        private_objects: str,
-        grade: Grade,
-        remedy: str,
-        told: bytes,
+    @pytest.mark.parametrize(("private_objects", "grade"), [("skip", OK), ("copy", FAILURE)])
+    def test_a_provider_that_is_known_to_take_none_is_not_asked(
+        self, tmp_path: Path, moto_buckets: BucketPair, fault_proxy: ProxyFactory, private_objects: str, grade: Grade
     ) -> None:
-        def no_acls(request: RawRequest, usual: bytes) -> bytes:
-            return told if "x-amz-acl" in request.headers else usual
-
-        with odd_store(moto_buckets.address.endpoint_url, no_acls) as server:
-            found = self.of(tmp_path, moto_buckets, acl, private_objects, endpoint_url=server.endpoint_url)
-        assert found.destination["acl"].grade is grade
-        assert remedy in found.destination["acl"].remedy
-        assert found.destination["private"].grade is OK
-
-    def test_a_store_that_takes_only_the_acl_of_its_bucket(self, tmp_path: Path, moto_buckets: BucketPair) -> None:
-        def public_bucket(request: RawRequest, usual: bytes) -> bytes:
-            return error(400, "UnsupportedAcl") if request.headers.get("x-amz-acl") == "private" else usual
-
-        with odd_store(moto_buckets.address.endpoint_url, public_bucket) as server:
-            found = self.of(tmp_path, moto_buckets, "auto", "skip", endpoint_url=server.endpoint_url).destination
-        assert "ACL private" in found["acl"].message
-        assert "stay behind" in found["acl"].message
-
-    def test_none_is_tried_where_the_provider_is_known_to_have_none(
-        self, tmp_path: Path, moto_buckets: BucketPair
-    ) -> None:
-        found = self.of(tmp_path, moto_buckets, "auto", "skip", provider="garage").destination
-        assert "none is sent" in found["acl"].message
-        assert found["acl"].grade is OK
-        assert "not copied" in found["private"].message
-
-    @pytest.mark.parametrize(("acl", "grade"), [("auto", WARNING), ("private", FAILURE), ("public-read", FAILURE)])
-    def test_a_bare_refusal_of_acls_is_told_from_one_of_writing(
-        self, tmp_path: Path, moto_buckets: BucketPair, acl: str, grade: Grade
-    ) -> None:
-        def no_right(request: RawRequest, usual: bytes) -> bytes:
-            return error(403, "AccessDenied", "Access Denied") if "x-amz-acl" in request.headers else usual
-
-        with odd_store(moto_buckets.address.endpoint_url, no_right) as server:
-            found = self.of(tmp_path, moto_buckets, acl, "skip", endpoint_url=server.endpoint_url).destination
-        assert found["write"].grade is OK
-        assert found["acl"].grade is grade
-        assert ("private_objects" if acl == "auto" else "s3:PutObjectAcl") in found["acl"].remedy
-        if acl != "auto":
-            assert "acl = none" in found["acl"].remedy
+        allow_everybody(moto_buckets, "s3:GetObject", f"arn:aws:s3:::{moto_buckets.destination}/*")
+        proxy = fault_proxy(moto_buckets.address.endpoint_url)
+        known = {"endpoint_url": proxy.endpoint_url, "provider": "minio"}
+        found = self.of(tmp_path, moto_buckets, "auto", private_objects, **known).destination
+        assert not [each for each in proxy.requests if "x-amz-acl" in each.request.headers]
+        assert (found["acl"].grade, found["anonymous-read"].grade, found["private"].grade) == (OK, OK, grade)
 
     def test_an_acl_that_a_store_takes_and_forgets(
         self, tmp_path: Path, buckets: BucketPair, seaweed: S3Address

@@ -1,113 +1,127 @@
-"""Who can read what is written: ACLs as the destination takes them, and what they are worth."""
+"""Who can read what is written: probe objects get the ACLs that a copy would give them, by the rule of a copy."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from mastosync.engine.acl import AclMode
+from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack
 from mastosync.engine.doctor.access import STORE_ERRORS, End
 from mastosync.engine.doctor.findings import Finding, Findings
-from mastosync.engine.doctor.probes import DATA, MD5, ProbeObjects, put_options
+from mastosync.engine.doctor.probes import DATA, FOLDER, MD5, ProbeObjects, put_options
+from mastosync.engine.steps import Aside, Steps, carried_out
 from mastosync.engine.transfer import TransferOptions
-from mastosync.errors import AclUnsupported, ObjectDenied
+from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
+from mastosync.model import Entry, Kind
+from mastosync.store.base import PutOptions
 
 ACL_CHECKS = ("acl", "anonymous-read", "private")
 
-_WANTED = {
-    AclMode.AUTO: ("public-read", "private"),
-    AclMode.PUBLIC_READ: ("public-read", "private"),
-    AclMode.PRIVATE: ("private",),
-    AclMode.NONE: (),
-}
+_KIND = Kind(FOLDER, FOLDER, "original", FOLDER, remote=False, cached=False)
+_PUBLIC, _PRIVATE = (
+    Entry(_KIND, 1, name, None, optional=False, private=private, size=None)
+    for name, private in (("public", False), ("private", True))
+)
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
-    """What came of an object with an ACL."""
+class _Fate:
+    """What became of a probe object, and would become of any object like it."""
 
-    refusal: AclUnsupported | ObjectDenied | None
-    public: bool  # anybody could read it
+    acl: str | None = None  # that it was written with
+    public: bool = False  # anybody can read it
+    kept_back: bool = False
+    refusal: ObjectError | StoreUnusable | None = None
 
 
-def check_acl(end: End, probes: ProbeObjects, options: TransferOptions, *, public_without_acl: bool) -> Findings[None]:
-    """Write with each ACL that a copy would send, and look at the objects with a stranger's eyes.
-
-    An object has been written without any before: what is refused now is refused for its ACL.
-    """
+def check_acl(end: End, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:
+    """Write a public and a private object as a copy would, and look at them with a stranger's eyes."""
     chart = end.chart
+    rule = AclRule(
+        options.acl,
+        copy_private_without_acl=options.copy_private_without_acl,
+        trial=partial(_trial, end, probes, options),
+        taken=options.acl_taken,
+    )
+    public, private = (_fate(end, probes, options, rule, entry) for entry in (_PUBLIC, _PRIVATE))
+    if refusal := public.refusal or private.refusal:
+        yield _refused(end, refusal)
+        yield from chart.skipped(ACL_CHECKS[1:], "the ACLs come first")
+        return
+    yield _verdict(end, options, rule.finding, public, private)
+    yield _anonymous_read(end, options, public)
+    yield _private(end, private)
+
+
+def _fate(end: End, probes: ProbeObjects, options: TransferOptions, rule: AclRule, entry: Entry) -> _Fate:
+    key = probes.key(entry.name, in_parts=True)
+    sent: list[str | None] = []
+
+    def write(with_acl: PutOptions) -> Aside:
+        sent.append(with_acl.acl)
+        return Aside(partial(end.ask, end.store.write, key, DATA, MD5, with_acl))
+
+    def steps() -> Steps[str]:
+        yield from rule.allow(entry)
+        etag: str = yield from rule.written(entry, put_options(options), write)
+        return etag
+
     try:
-        trials = {acl: _try(end, probes, options, acl) for acl in _wanted(options)}
+        etag = carried_out(steps())
+        return _Fate(sent[-1], end.ask(end.probe.is_public, key, etag))
+    except PrivateKeptBack:
+        return _Fate(kept_back=True)
     except STORE_ERRORS as error:
-        yield chart.failure("acl", error)
-        yield from chart.skipped(ACL_CHECKS[1:], "the ACLs come first")
-        return
-    refused = {acl: trial.refusal for acl, trial in trials.items() if trial.refusal}
-    denied = next((acl for acl, refusal in refused.items() if isinstance(refusal, ObjectDenied)), None)
-    if denied and options.acl is not AclMode.AUTO:  # a copy with `auto` finds out what such an answer means
-        yield _denied(end, denied, refused[denied])
-        yield from chart.skipped(ACL_CHECKS[1:], "the ACLs come first")
-        return
-    yield _verdict(end, options, refused)
-    if refused or not trials:
-        yield _anonymous_read(end, options, public_without_acl)
-        yield _private(end, options, public_without_acl, with_acl=False)
-    else:
-        yield _anonymous_read(end, options, "public-read" in trials and trials["public-read"].public)
-        yield _private(end, options, trials["private"].public, with_acl=True)
+        return _Fate(refusal=error)
 
 
-def _wanted(options: TransferOptions) -> tuple[str, ...]:
-    """The ACLs that a copy would send."""
-    known_for_none = options.acl is AclMode.AUTO and options.acl_taken is False
-    return () if known_for_none else _WANTED[options.acl]
+def _trial(end: End, probes: ProbeObjects, options: TransferOptions, entry: Entry, acl: str | None) -> Aside:
+    key = probes.key(entry.name, in_parts=True)
+
+    def begin_in_vain() -> None:
+        upload = end.ask(end.store.start_multipart, key, put_options(options, acl))
+        with suppress(*STORE_ERRORS):  # what is left is removed in the end
+            end.ask(end.store.abort_multipart, key, upload)
+
+    return Aside(begin_in_vain)
 
 
-def _try(end: End, probes: ProbeObjects, options: TransferOptions, acl: str) -> _Trial:
-    key = probes.key(acl)
-    try:
-        etag = end.ask(end.store.write, key, DATA, MD5, put_options(options, acl))
-    except (AclUnsupported, ObjectDenied) as error:
-        return _Trial(error, public=False)
-    return _Trial(None, end.ask(end.probe.is_public, key, etag))
-
-
-def _denied(end: End, acl: str, refusal: AclUnsupported | ObjectDenied | None) -> Finding:
-    said = refusal.message if refusal else ""
+def _refused(end: End, refusal: ObjectError | StoreUnusable) -> Finding:
+    """The end of a copy, or of every object: as an object could be written without an ACL, it is the ACL."""
+    if not isinstance(refusal, ObjectDenied):
+        return end.chart.failure("acl", refusal)
     return end.chart.failure(
         "acl",
-        f"the key may write objects, but not with the ACL {acl}: every such object would fail as `denied` ({said})",
+        f"the key may write objects, but not with an ACL: each would fail as `denied` ({refusal.message})",
         "allow the key to set ACLs (s3:PutObjectAcl; on Amazon S3, Block Public Access must let them pass), or set "
-        "`acl = none` for the destination",
+        "`acl = auto` or `acl = none` for the destination",
     )
 
 
-def _verdict(end: End, options: TransferOptions, refused: dict[str, AclUnsupported | ObjectDenied]) -> Finding:
+def _verdict(end: End, options: TransferOptions, found: str | None, public: _Fate, private: _Fate) -> Finding:
     chart = end.chart
-    wanted = " and ".join(_wanted(options))
-    if not wanted:
-        why = "acl = none" if options.acl is AclMode.NONE else "the provider is known to have none"
-        return chart.ok("acl", f"none is sent ({why})")
-    if not refused:
-        return chart.ok("acl", f"objects are taken as {wanted}")
-    (acl, refusal), *_ = refused.items()
-    said = f"the store does not take the ACL {acl} ({refusal.message})"
-    if options.acl is not AclMode.AUTO:
-        return chart.failure("acl", said, "set `acl = auto` or `acl = none` for the destination")
-    if options.copy_private_without_acl:
-        private = "private ones as well (private_objects = copy)"
-        remedy = "set `acl = none` to say so at once"
+    if found is None:
+        if public.acl is None:
+            known = "acl = none" if options.acl is AclMode.NONE else "the provider is known to take none"
+            return chart.ok("acl", f"none is sent ({known})")
+        return chart.ok("acl", f"objects are taken as {' and '.join(sorted({str(public.acl), str(private.acl)}))}")
+    remedy = "none is needed; if the store should take them, allow the key to set ACLs (s3:PutObjectAcl)"
+    if private.kept_back:
+        of_private = "stay behind, `skipped` with the reason `private`"
+        remedy = f"decide what is to become of them: see `[copy] private_objects`; {remedy.partition('; ')[2]}"
     else:
-        private = "private ones stay behind, `skipped` with the reason `private`"
-        remedy = "decide what is to become of private objects: see `[copy] private_objects`"
-    return chart.warning("acl", f"{said}: public objects are copied without one, {private}", remedy)
+        of_private = f"are written {'without any (private_objects = copy)' if private.acl is None else 'as private'}"
+    of_public = "without any" if public.acl is None else f"as {public.acl}"
+    return chart.warning("acl", f"{found}; public objects are written {of_public}, private ones {of_private}", remedy)
 
 
-def _anonymous_read(end: End, options: TransferOptions, public: bool) -> Finding:
+def _anonymous_read(end: End, options: TransferOptions, public: _Fate) -> Finding:
     """What becomes of public objects."""
     chart = end.chart
     if options.acl is AclMode.PRIVATE:
         return chart.ok("anonymous-read", "every object will be private (acl = private)")
-    if public:
+    if public.public:
         return chart.ok("anonymous-read", "anybody can read a public object")
     return chart.warning(
         "anonymous-read",
@@ -117,14 +131,14 @@ def _anonymous_read(end: End, options: TransferOptions, public: bool) -> Finding
     )
 
 
-def _private(end: End, options: TransferOptions, public: bool, *, with_acl: bool) -> Finding:
+def _private(end: End, private: _Fate) -> Finding:
     """What becomes of private objects: backups, and media of suspended accounts."""
     chart = end.chart
-    if not with_acl and not options.copy_private_without_acl:
+    if private.kept_back:
         return chart.ok("private", "private objects are not copied (private_objects = skip), so none becomes public")
-    if not public:
+    if not private.public:
         return chart.ok("private", "nobody can read a private object without credentials")
-    if with_acl:
+    if private.acl is not None:
         said = "anybody can read an object that was written as private"
         remedy = (
             "a policy of the bucket makes everything public, whatever its ACL: take it away, as objects become public "

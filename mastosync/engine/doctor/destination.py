@@ -39,7 +39,6 @@ def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions) -> 
     key = probes.key("object")
     try:
         etag = end.ask(end.store.write, key, DATA, MD5, headers)
-        public = end.ask(end.probe.is_public, key, etag)
     except STORE_ERRORS as error:
         remedy = "allow the key to write objects (s3:PutObject)" if isinstance(error, ObjectDenied) else ""
         yield chart.failure("write", error, remedy)
@@ -50,7 +49,7 @@ def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions) -> 
     yield from _check_reading_back(end, key, headers)
     yield from _check_delete(end, probes, key)
     yield from _check_checksum(end, probes, etag_is_md5=etag.lower() == MD5.hex())
-    yield from check_acl(end, probes, options, public_without_acl=public)
+    yield from check_acl(end, probes, options)
     yield from _check_multipart(end, probes, options)
 
 

@@ -1,0 +1,97 @@
+"""What the doctor says will become of public and private objects is what a copy makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+import pytest
+
+from mastosync.engine.acl import AclMode
+from mastosync.engine.doctor.access import End
+from mastosync.engine.doctor.acl import check_acl
+from mastosync.engine.doctor.findings import Chart, Finding, Grade, Subject
+from mastosync.engine.doctor.patience import Patience
+from mastosync.engine.doctor.probes import ProbeObjects
+from mastosync.engine.stop import StopSignal
+from mastosync.engine.transfer import TransferOptions
+from mastosync.store.curl import CurlStore
+from mastosync.store.s3.probe import S3Probe
+from scripts.lab.addresses import S3Address
+from scripts.lab.buckets import BucketPair, bucket_pair
+from scripts.lab.faults import FaultProxy
+from tests.contract.s3_kit import config_of
+from tests.integration.acl_tastes import DENIED, FATES, KEPT_BACK, NO_ACL, PRIVATE, PUBLIC_READ, TASTES, UNUSABLE
+from tests.integration.doctor_kit import objects_in
+
+
+@dataclass(frozen=True)
+class Way:
+    """A destination on moto, the way to which leads through a proxy."""
+
+    buckets: BucketPair
+    proxy: FaultProxy
+    end: End
+
+    def look(self, options: TransferOptions) -> dict[str, Finding]:
+        """The findings about ACLs, by check. Nothing of the probes is left."""
+        with ProbeObjects(self.end) as probes:
+            found = {each.check: each for each in check_acl(self.end, probes, options)}
+        assert not probes.left_behind
+        assert objects_in(self.buckets.client, self.buckets.destination) == []
+        return found
+
+
+@pytest.fixture(scope="module")
+def way(moto: S3Address) -> Iterator[Way]:
+    """Made once: a client takes longer to make than a test takes."""
+    with ExitStack() as stack:
+        client = stack.enter_context(closing(moto.client()))
+        buckets = stack.enter_context(bucket_pair(moto, client))
+        proxy = stack.enter_context(FaultProxy(moto.endpoint_url))
+        config = config_of(S3Address(proxy.endpoint_url, "key", "secret", "", ""), buckets.destination)
+        store = stack.enter_context(closing(CurlStore(config, role="destination", connections=1)))
+        probe = stack.enter_context(closing(S3Probe(config, role="destination")))
+        yield Way(buckets, proxy, End(Chart(Subject.DESTINATION), store, probe, Patience(StopSignal()), prefix=""))
+
+
+@pytest.mark.parametrize("decided", ["skip", "copy"])
+@pytest.mark.parametrize("taste", TASTES)
+@pytest.mark.parametrize("mode", AclMode)
+def test_what_a_copy_will_make_of_objects_is_told(way: Way, mode: AclMode, taste: str, decided: str) -> None:
+    way.proxy.plan = TASTES[taste]
+    found = way.look(TransferOptions(acl=mode, copy_private_without_acl=decided == "copy"))
+    of_public, *of_private = FATES[mode][taste]
+    fates = (of_public, of_private[decided == "copy"].partition(" or ")[0])
+    if {UNUSABLE, DENIED}.intersection(fates):
+        assert found["acl"].grade is Grade.FAILURE
+        assert "acl = " in found["acl"].remedy
+        assert {found[check].grade for check in ("anonymous-read", "private")} == {Grade.SKIPPED}
+        return
+    surprising = mode is AclMode.AUTO and fates != (PUBLIC_READ, PRIVATE)
+    assert found["acl"].grade is (Grade.WARNING if surprising else Grade.OK)
+    if surprising:
+        public, private = found["acl"].message.partition("; public objects are written ")[2].split(", private ones ")
+        assert public == {PUBLIC_READ: "as public-read", NO_ACL: "without any"}[fates[0]]
+        expected = {PRIVATE: "as private", NO_ACL: "without any", KEPT_BACK: "stay behind"}[fates[1]]
+        assert expected in private
+        assert ("[copy] private_objects" in found["acl"].remedy) == (fates[1] == KEPT_BACK)
+    assert found["private"].grade is Grade.OK
+    assert ("not copied" in found["private"].message) == (fates[1] == KEPT_BACK)
+
+
+@pytest.mark.parametrize("mode", [AclMode.AUTO, AclMode.PRIVATE])
+def test_an_acl_that_a_policy_makes_worthless_is_a_failure(way: Way, mode: AclMode) -> None:
+    way.proxy.plan = TASTES["takes every ACL"]
+    client, bucket = way.buckets.client, way.buckets.destination
+    statement = (
+        f'{{"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::{bucket}/*"]}}'
+    )
+    client.put_bucket_policy(Bucket=bucket, Policy=f'{{"Version": "2012-10-17", "Statement": [{statement}]}}')
+    try:
+        private = way.look(TransferOptions(acl=mode))["private"]
+    finally:
+        client.delete_bucket_policy(Bucket=bucket)
+    assert private.grade is Grade.FAILURE
+    assert "private_objects = skip" in private.remedy
