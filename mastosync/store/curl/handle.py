@@ -37,11 +37,15 @@ _TLS = frozenset(
 class Handle:
     """One request after the other, for one thread. Alone, it keeps its connection with the TLS session."""
 
-    def __init__(self, route: Route, config: S3Config, method: str) -> None:
-        """`method`: GET or PUT, what all its requests are. Raises: StoreUnusable if libcurl lacks something."""
+    def __init__(self, route: Route, config: S3Config, method: str, sockets: Mapping[int, int] | None = None) -> None:
+        """`method`: GET or PUT, what all its requests are.
+
+        `sockets`: those of connections shared with other handles, by their local port.
+        Raises: StoreUnusable if libcurl lacks something.
+        """
         self.method = method
         self.curl = pycurl.Curl()
-        self._received = _Received()
+        self._received = _Received({} if sockets is None else sockets)
         try:
             for option, value in self._options(route, config).items():
                 self.curl.setopt(option, value)
@@ -99,6 +103,7 @@ class Handle:
         """
         curl, (access_key, secret_key, token) = self.curl, exchange.credentials
         self._received.room = room
+        curl.setopt(pycurl.FRESH_CONNECT, 0)
         curl.setopt(pycurl.URL, exchange.url)
         curl.setopt(pycurl.HTTPHEADER, _lines_of(exchange.headers, token))
         curl.setopt(pycurl.USERNAME, access_key)
@@ -106,6 +111,21 @@ class Handle:
         curl.setopt(pycurl.MAXFILESIZE_LARGE, max(exchange.max_bytes, _LONGEST_ERROR_PAGE))
         if exchange.body is not None:
             curl.setopt(pycurl.POSTFIELDS, exchange.body)  # taken from where it lies
+
+    @property
+    def met_a_dead_connection(self) -> bool:
+        """Whether nothing was sent, because the server had ended the connection."""
+        return self._received.dead
+
+    def begin_afresh(self) -> None:
+        """Prepare the same request once more, for a connection of its own. Raises: pycurl.error."""
+        self._received.sent = self._received.dead = False
+        self.curl.setopt(pycurl.FRESH_CONNECT, 1)
+
+    @property
+    def connection(self) -> tuple[int, int]:
+        """The local port and the socket of the request that has come to its end."""
+        return int(self.curl.getinfo(pycurl.LOCAL_PORT)), int(self.curl.getinfo(pycurl.LASTSOCKET))
 
     @property
     def paused(self) -> bool:
@@ -140,28 +160,37 @@ class Handle:
     def _is_connected(self) -> bool:
         """Whether the last connection still holds: libcurl looks for that once a second at most."""
         socket = self.curl.getinfo(pycurl.LASTSOCKET)
-        if socket < 0:
-            return False
-        ready = select.poll()
-        ready.register(socket, select.POLLIN)
-        return not ready.poll(0)  # before there is a request, only an end can be read
+        return socket >= 0 and not _has_ended(socket)
+
+
+def _has_ended(socket: int) -> bool:
+    """Whether the server has ended a connection that no request is using."""
+    ready = select.poll()
+    ready.register(socket, select.POLLIN)
+    return bool(ready.poll(0))  # before there is a request, only an end can be read
 
 
 class _Received:
     """What libcurl hands over while a request is under way."""
 
-    __slots__ = ("body", "head", "paused", "room", "sent")
+    __slots__ = ("body", "dead", "head", "paused", "room", "sent", "sockets")
 
-    def __init__(self) -> None:
+    def __init__(self, sockets: Mapping[int, int]) -> None:
+        self.sockets = sockets
+        self.dead = False
         self.head: list[bytes] = []
         self.body: list[bytes] = []
         self.sent = False
         self.paused = False
         self.room: Callable[[int], bool] | None = None
 
-    def only_once(self, *_: object) -> int:
+    def only_once(self, ip: str, local_ip: str, port: int, local_port: int) -> int:
         """Before a request goes out: after a connection that ends without an answer, libcurl would send it again."""
         if self.sent:
+            return _ABORT
+        socket = self.sockets.get(local_port, -1)
+        if socket >= 0 and _has_ended(socket):
+            self.dead = True
             return _ABORT
         self.sent = True
         return _GO_ON
@@ -180,7 +209,7 @@ class _Received:
         """Forget a request."""
         self.head.clear()
         self.body.clear()
-        self.sent = self.paused = False
+        self.sent = self.paused = self.dead = False
         self.room = None
 
 

@@ -24,6 +24,7 @@ class CurlMultiplexer:
         self._multi = pycurl.CurlMulti()
         # a store each way; no connection is given up for another one
         self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * requests_at_once + 2)
+        self._sockets: dict[int, int] = {}  # of all connections, by local port: to see whether one has ended
         self._idle: dict[tuple[CurlStore, str], list[Handle]] = defaultdict(list)
         self._under_way: dict[pycurl.Curl, tuple[object, CurlStore, Handle, Exchange[object]]] = {}
 
@@ -36,7 +37,7 @@ class CurlMultiplexer:
         if exchange is None:
             return False
         idle = self._idle[store, exchange.method]
-        handle = idle.pop() if idle else store.handle(exchange.method)
+        handle = idle.pop() if idle else store.handle(exchange.method, self._sockets)
         handle.begin(exchange, room if exchange.method == "GET" else None)
         self._multi.add_handle(handle.curl)
         self._under_way[handle.curl] = (tag, store, handle, exchange)
@@ -74,11 +75,25 @@ class CurlMultiplexer:
         while left:
             left, well, badly = self._multi.info_read()
             results += [self._concluded(curl, None) for curl in well]
-            results += [self._concluded(curl, pycurl.error(code, said)) for curl, code, said in badly]
+            for curl, code, said in badly:
+                if not self._is_sent_afresh(curl):
+                    results.append(self._concluded(curl, pycurl.error(code, said)))
         return results
+
+    def _is_sent_afresh(self, curl: pycurl.Curl) -> bool:
+        """Send a request that was not sent, as its connection had ended, by a new one."""
+        _, _, handle, _ = self._under_way[curl]
+        if not handle.met_a_dead_connection:
+            return False
+        self._multi.remove_handle(curl)
+        handle.begin_afresh()
+        self._multi.add_handle(curl)
+        return True
 
     def _concluded(self, curl: pycurl.Curl, failure: pycurl.error | None) -> Finished:
         tag, store, handle, exchange = self._under_way.pop(curl)
+        port, socket = handle.connection
+        self._sockets[port] = socket
         self._multi.remove_handle(curl)
         try:
             return Finished(tag, handle.concluded(exchange, failure), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -76,9 +76,9 @@ class CurlStore:
         key, *_ = arguments
         return self._exchanges[operation](*arguments) if self._is_for_libcurl(key) else None
 
-    def handle(self, method: str) -> Handle:
-        """A new handle for exchanges of this method. Raises: StoreUnusable."""
-        return Handle(self._route, self._config, method)
+    def handle(self, method: str, sockets: Mapping[int, int] | None = None) -> Handle:
+        """A new handle for exchanges of this method; `sockets` as `Handle` has them. Raises: StoreUnusable."""
+        return Handle(self._route, self._config, method, sockets)
 
     def _reading(self, key: str, max_bytes: int) -> Exchange[FetchedObject]:
         request = Request("read", key)
