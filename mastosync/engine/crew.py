@@ -15,6 +15,7 @@ from mastosync.model import Claim, Outcome
 from mastosync.store.base import Multiplexer
 
 _LANES_AT_MOST = 4  # Python's own lock leaves no more to gain
+_CORES_A_LANE = 2  # the copier, hashing and the system want some too: a lane more would only cost
 
 
 class Crew:
@@ -31,7 +32,8 @@ class Crew:
         self.workers = workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="aside")
         self._setting = LaneSetting(transfer, self._threads, stop, LargeQuota(max(1, workers // 2)))
-        widths = _shares(workers, min(workers, os.cpu_count() or 1, _LANES_AT_MOST))
+        lanes = min(workers, (os.cpu_count() or 1) // _CORES_A_LANE, _LANES_AT_MOST)
+        widths = _shares(workers, max(1, lanes))
         self._pool = ThreadPoolExecutor(len(widths), thread_name_prefix="copy")
         self._lanes = [
             self._pool.submit(Lane(self._setting, width, multiplexer and multiplexer(width)).run) for width in widths

@@ -27,6 +27,7 @@ from mastosync.model import Claim, Outcome
 from mastosync.store.base import Multiplexer
 
 _ELSEWHERE_SECONDS = 0.005  # how long what comes from another thread may lie here, while requests are under way
+_REPORT_SECONDS = 0.02  # how long what has ended may: whoever takes it in has to be woken up each time
 _SIGNAL_SECONDS = 0.1  # how long a wish to stop may
 
 
@@ -99,6 +100,7 @@ class Lane:
         self._later: list[tuple[float, int, _Transfer]] = []  # heap: those whose endpoint wants them to wait
         self._order = count()
         self._ended: list[Ended] = []
+        self._reported = 0.0  # when, by the monotonic clock
 
     def run(self) -> None:
         """Work until there is no claim any more. Errors are told with their claim, not raised."""
@@ -116,7 +118,7 @@ class Lane:
                     time.sleep(_ELSEWHERE_SECONDS)  # until the claims that nobody has begun are taken back
                 self._report()
         finally:
-            self._report()
+            self._report(at_once=True)
             if self._multiplexer is not None:
                 self._multiplexer.close()
 
@@ -260,10 +262,15 @@ class Lane:
             self._setting.large.leave()
         self._ended.append(ended)
 
-    def _report(self) -> None:
-        if self._ended:
+    def _report(self, *, at_once: bool = False) -> None:
+        """Tell what has ended: many at once, unless the lane may run out of claims meanwhile."""
+        if not self._ended:
+            return
+        now = time.monotonic()
+        if at_once or now - self._reported >= _REPORT_SECONDS or self._setting.inbox.empty():
             self._setting.ended.put(self._ended)
             self._ended = []
+            self._reported = now
 
 
 def _always(_: int) -> bool:
