@@ -162,7 +162,7 @@ class Prepared:
             "read": lambda: store.read(key, 1_000_000),
             "read_range": lambda: store.read_range(key, info, 10, 1000),
             "write": lambda: store.write(key, DATA, md5_of(DATA), PLAIN),
-            "copy_from": lambda: store.copy_from(self.bucket, key, info, key, PLAIN),
+            "copy_from": lambda: store.copy_from(self.bucket, key, info, f"copy-of-{key}", PLAIN),
             "start_multipart": lambda: store.start_multipart(key, PLAIN),
             "write_part": lambda: store.write_part(key, upload_id, 1, DATA, md5_of(DATA)),
             "complete_multipart": lambda: store.complete_multipart(key, upload_id, [self.part]),

@@ -330,6 +330,8 @@ class TestCopies:
         assert (fetched.data, fetched.info.headers) == (b"new", PLAIN.headers)
 
     def test_what_was_replaced_meanwhile_is_not_copied(self, room: Room, key: str) -> None:
+        if room.server == "moto":
+            pytest.skip("moto passes over the condition: there it is our comparison that notices")
         room.put(key, b"first data")
         info = room.store.head(key)
         room.put(key, b"other data")
@@ -536,9 +538,6 @@ MANGLED_ON_SEAWEED = {
 }
 
 
-NOT_TO_BE_COPIED: dict[str, set[str]] = {}
-
-
 class TestKeys:
     @pytest.mark.parametrize("odd", ODD_KEYS, ids=lambda odd: ascii(odd)[:40])
     def test_a_key_is_taken_as_it_is(self, room: Room, odd: str) -> None:
@@ -553,13 +552,21 @@ class TestKeys:
         assert room.data(odd) == data
         info = room.store.head(odd)
         assert room.store.read_range(odd, info, 0, 1) == data[:1]
-        if odd not in NOT_TO_BE_COPIED.get(room.server, ()):
-            room.store.copy_from(room.bucket, odd, info, f"copies/of/{len(odd)}", PLAIN)
-            assert room.data(f"copies/of/{len(odd)}") == data
-            room.store.copy_from(room.bucket, f"copies/of/{len(odd)}", info, odd, PLAIN)
         room.delete(odd)
         with pytest.raises(ObjectMissing):
             room.store.read(odd, 1)
+
+    @pytest.mark.parametrize("odd", ODD_KEYS, ids=lambda odd: ascii(odd)[:40])
+    def test_a_key_is_copied_from_and_to_as_it_is(self, room: Room, odd: str, key: str) -> None:
+        if room.server == "seaweed" and odd in MANGLED_ON_SEAWEED | NOT_ON_SEAWEED:
+            pytest.skip(f"SeaweedFS: {(MANGLED_ON_SEAWEED | NOT_ON_SEAWEED)[odd]}")
+        room.put(odd, odd.encode())
+        info = room.store.head(odd)
+        room.store.copy_from(room.bucket, odd, info, key, PLAIN)
+        room.delete(odd)
+        room.store.copy_from(room.bucket, key, info, odd, PLAIN)
+        assert room.data(key) == room.data(odd) == odd.encode()
+        room.delete(odd)
 
     @pytest.mark.parametrize("odd", ["a b+c%d?e#f&g=h", "äöü 🐘/日本", "a<b>\"c'd"])
     def test_uploads_in_parts_take_odd_keys_too(self, room: Room, odd: str) -> None:
