@@ -93,7 +93,7 @@ class ServerSide:
         """
         if self._source_bucket is None:
             return None
-        for attempt in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             info: ObjectInfo = yield Aside(partial(one.source.head, one.source_key))
             if info.size > _LARGEST:
                 return None
@@ -103,7 +103,7 @@ class ServerSide:
                 raise
             except (ObjectChanged, CorruptObject) as error:
                 refusal = Refusal(error)
-                one.source.retries += attempt < _ATTEMPTS - 1
+                one.source.retries += 1
             except ObjectTooLarge:
                 return None
             except (ObjectError, StoreUnusable) as error:
