@@ -91,14 +91,15 @@ class ServerSide:
         Raises: ObjectMissing if nothing lies under the source's key, and what else describing it
         raises; Throttled; PrivateKeptBack.
         """
-        if self._source_bucket is None:
+        source_bucket = self._source_bucket  # others may find out meanwhile that it is in vain
+        if source_bucket is None:
             return None
         for _ in range(_ATTEMPTS):
             info: ObjectInfo = yield Aside(partial(one.source.head, one.source_key))
             if info.size > _LARGEST:
                 return None
             try:
-                return (yield from _copied(one, info, self._source_bucket))
+                return (yield from _copied(one, info, source_bucket))
             except Throttled:
                 raise
             except (ObjectChanged, CorruptObject) as error:
