@@ -240,6 +240,7 @@ class App:
             copy_private_without_acl=copy.private_objects == "copy",
             cache_control=destination.cache_control,
             storage_class=destination.storage_class,
+            source_bucket=source.bucket if copy.server_side == "auto" and _one_account(source, destination) else None,
         )
 
     @contextmanager
@@ -286,6 +287,12 @@ def _identity(config: S3Config) -> StoreIdentity:
     url = urlsplit(config.endpoint_url or _AWS)
     endpoint = f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}"
     return StoreIdentity(endpoint, config.bucket or "", config.key_prefix)
+
+
+def _one_account(source: S3Config, destination: S3Config) -> bool:
+    """Whether both are reached at one endpoint with one key: such a store can copy by itself."""
+    same_endpoint = _identity(source).endpoint == _identity(destination).endpoint
+    return same_endpoint and source.access_key == destination.access_key
 
 
 def _states(source: Gate, destination: Gate) -> tuple[EndpointState, ...]:

@@ -219,6 +219,13 @@ class CopyConfig:
     )
     multipart_threshold: int = key(16 * _MIB, size(1, 5 * _GIB), "Objects larger than this travel in parts.")
     part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Several of one object travel at once.")
+    server_side: str = key(
+        "auto",
+        choice("auto", "never"),
+        "Whether a store may copy by itself, so that no bytes travel through this machine. auto: where source and"
+        " destination have the same endpoint_url and access_key, as long as the store does not refuse. bwlimit does"
+        " not hold then. never: every byte is read and written here.",
+    )
     memory: int = key(
         256 * _MIB,
         size(16 * _MIB, 1024 * _GIB),

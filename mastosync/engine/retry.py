@@ -83,6 +83,11 @@ class PatientStore:
         self._take(data)
         return self._patiently(self.gate.store.write, key, data, md5, options)
 
+    def copy_from(  # noqa: D102
+        self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
+    ) -> str:
+        return self._patiently(self.gate.store.copy_from, source_bucket, source_key, info, key, options)
+
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         return self._patiently(self.gate.store.start_multipart, key, options)
 

@@ -7,6 +7,7 @@ Content-MD5, so that the destination itself refuses a damaged upload. Only then 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,8 +17,9 @@ from mastosync.engine.composite import is_composite
 from mastosync.engine.memory import Hold, MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
 from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
-from mastosync.engine.steps import Aside, Ask, Steps, carried_out
+from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
 from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Claim, Entry, EntryState, ObjectHeaders, ObjectInfo, Outcome, Reason
@@ -43,6 +45,7 @@ class TransferOptions:
     copy_private_without_acl: bool = False
     cache_control: str | None = None  # for objects that have none
     storage_class: str | None = None
+    source_bucket: str | None = None  # from which the destination's store can copy by itself; None: it cannot
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Transfer:
             trial=self._trial,
             taken=options.acl_taken,
         )
+        self._server_side = ServerSide(options.source_bucket)
         self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
         self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
 
@@ -123,15 +127,29 @@ class Transfer:
         for source_key in iter_candidates(job.entry, self._options.source_prefix):
             first = first or source_key
             try:
+                within = (yield from self._copy_within(job, source_key)) if self._server_side.on else None
+                if isinstance(within, Copied):
+                    outcome = _done(job, within.size, within.md5, within.etag)
+                    return outcome if source_key == first else replace(outcome, source_key=source_key)
                 fetched: FetchedObject = yield self._read(job, source_key)
             except ObjectMissing as error:
                 missing = missing or error
                 continue
             outcome = yield from self._deliver(job, source_key, fetched)
+            if isinstance(within, Refusal):
+                self._server_side.did_without(within)
             return outcome if source_key == first else replace(outcome, source_key=source_key)
         if job.entry.optional:
             return Outcome(job.entry, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, attempts=job.attempts)
         return _failed(job, missing or ObjectMissing(f"no key to look for {job.key!r}"))
+
+    def _copy_within(self, job: _Job, source_key: str) -> Steps[Copied | Refusal | None]:
+        one = Within(job.source, source_key, job.destination, job.key, partial(self._written, job))
+        return self._server_side.copied(one)
+
+    def _written(self, job: _Job, info: ObjectInfo, write: Callable[[PutOptions], Step]) -> Steps[str]:
+        """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
+        return self._acl.written(job.entry, self._put_options(info), write)
 
     def _read(self, job: _Job, source_key: str) -> Ask:
         return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
@@ -155,10 +173,8 @@ class Transfer:
         if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying
             check = SourceCheck(job.source, source_key, info)
             yield Aside(partial(check.require_whole, data))
-        etag: str = yield from self._acl.written(
-            job.entry,
-            self._put_options(info),
-            lambda options: Ask(job.destination, "write", (job.key, data, md5, options)),
+        etag = yield from self._written(
+            job, info, lambda options: Ask(job.destination, "write", (job.key, data, md5, options))
         )
         return _done(job, len(data), md5, etag)
 
@@ -166,11 +182,7 @@ class Transfer:
         large = LargeObject(
             job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
         )
-        upload: str = yield from self._acl.written(
-            job.entry,
-            self._put_options(info),
-            lambda options: Aside(partial(large.begin, options), large=True),
-        )
+        upload = yield from self._written(job, info, lambda options: Aside(partial(large.begin, options), large=True))
         md5, etag = yield Aside(partial(large.deliver, upload), large=True)
         return _done(job, info.size, md5, etag)
 

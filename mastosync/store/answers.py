@@ -101,6 +101,7 @@ class Subject(Enum):
 
     OBJECT = "an object that should be there"
     NEW_OBJECT = "an object that is to be stored"
+    COPY = "an object that the store is to copy by itself"
     UPLOAD = "an upload in parts that has begun"
     STORE = "the bucket as such"
 
@@ -108,6 +109,7 @@ class Subject(Enum):
 _NOT_FOUND: dict[Subject, type[ObjectError]] = {
     Subject.OBJECT: ObjectMissing,
     Subject.NEW_OBJECT: ObjectRejected,  # there was nothing to be found: this is no S3 store
+    Subject.COPY: ObjectMissing,
     Subject.UPLOAD: ObjectChanged,
     Subject.STORE: ObjectRejected,
 }
@@ -177,6 +179,8 @@ def _said(answer: Answer) -> str:
 
 def _refuses_acl(answer: Answer) -> bool:
     names_it = answer.status in (400, 403, 501) and _NAMES_ACL.search(answer.message) is not None
+    if answer.subject is Subject.COPY and answer.code == "NotImplemented":
+        return names_it  # else it is the copying
     return answer.code in _NO_ACL or names_it
 
 

@@ -115,6 +115,15 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
+        """Let the store copy, by itself, exactly the object that `info` describes, and return the ETag of the copy.
+
+        The source is a bucket of the same endpoint and account. Nothing is said of bytes: the caller
+        compares what the store tells of both. Raises: ObjectMissing if the source is not found;
+        ObjectChanged if another object lies there by now; AclUnsupported; ObjectError, StoreUnusable.
+        """
+        ...
+
     def start_multipart(self, key: str, options: PutOptions) -> str:
         """Begin an upload in parts and return its id. Nothing is visible until it is completed.
 

@@ -77,7 +77,7 @@ class FaultProxy:
         return self.traffic.count(operation, key)
 
     def successful_puts_by_key(self, bucket: str | None = None) -> Counter[str]:
-        """How often each key was stored: PutObject and CompleteMultipartUpload that the store answered with 200."""
+        """How often each key was stored, whole, by a copy or in parts, as far as the store answered with 200."""
         return self.traffic.successful_puts_by_key(bucket)
 
 

@@ -18,6 +18,7 @@ MULTIPART_OPERATIONS = {
     "POST": "CompleteMultipartUpload",
     "DELETE": "AbortMultipartUpload",
 }
+STORING = frozenset({"PutObject", "CopyObject", "CompleteMultipartUpload"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Exchange:
     @property
     def stored(self) -> bool:
         """Whether this request put an object into the store."""
-        return self.store_status == 200 and self.request.operation in ("PutObject", "CompleteMultipartUpload")
+        return self.store_status == 200 and self.request.operation in STORING
 
 
 class Traffic:
@@ -52,6 +53,8 @@ class Traffic:
         bucket, key = unquote(bucket), unquote(key)
         query = dict(parse_qsl(query_text, keep_blank_values=True))
         operation = operation_of(method, bucket, key, query)
+        if operation == "PutObject" and "x-amz-copy-source" in headers:
+            operation = "CopyObject"
         same = (operation, bucket, key, query.get("partNumber", ""))
         with self._lock:
             self._seen[same] += 1

@@ -48,6 +48,7 @@ def new_migration(tmp_path: Path, database: DatabaseAddress) -> MigrationFactory
             s3_source=s3_section(address, buckets.source, **prefix),
             s3_destination=s3_section(address, buckets.destination),
             pg_database=pg_section(database),
+            copy={"server_side": "never"},  # both buckets lie in one store, which would move everything by itself
         )
         return Migration(site, instance, buckets, database)
 

@@ -45,6 +45,7 @@ class MemoryStore:
         self._uploads: dict[str, _Upload] = {}
         self._failures: dict[str, deque[BaseException]] = defaultdict(deque)
         self._lock = threading.Lock()
+        self.buckets = {"memory": self}  # of the same endpoint and account, by name
         self.refused: dict[str | None, Exception] = {}  # by the ACL of what is to be stored; None: without one
         self.asked: list[tuple[str, str | None]] = []  # what was to be stored, and with which ACL
         self.damaged_reads = 0  # so many of the next reads give another byte, as a bad line does
@@ -123,6 +124,18 @@ class MemoryStore:
             data, options.headers, md5.hex(), options.acl, storage_class=options.storage_class
         )
         return md5.hex()
+
+    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
+        self._called("copy_from", key)
+        self._require_taken("copy_from", options)
+        source = self.buckets[source_bucket]._object(source_key)
+        if source.etag != info.etag:
+            raise ObjectChanged(f"cannot copy to {key!r} at {self.name}: the source was replaced")
+        etag = _md5(source.data).hex()
+        self.objects[key] = StoredObject(
+            source.data, options.headers, etag, options.acl, storage_class=options.storage_class
+        )
+        return etag
 
     def _require_taken(self, method: str, options: PutOptions) -> None:
         with self._lock:

@@ -78,6 +78,7 @@ METHODS = (
     "read",
     "read_range",
     "write",
+    "copy_from",
     "start_multipart",
     "write_part",
     "complete_multipart",
@@ -137,13 +138,14 @@ class Prepared:
     key: str
     upload_id: str
     part: Part
+    bucket: str = "my-bucket"
 
     @classmethod
     def of(cls, client: S3Client, bucket: str, key: str) -> Prepared:
         client.put_object(Bucket=bucket, Key=key, Body=DATA)
         upload_id = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
         etag = client.upload_part(Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=1, Body=DATA)["ETag"]
-        return cls(key, upload_id, Part(1, etag, md5_of(DATA)))
+        return cls(key, upload_id, Part(1, etag, md5_of(DATA)), bucket)
 
     @classmethod
     def made_up(cls) -> Prepared:
@@ -160,6 +162,7 @@ class Prepared:
             "read": lambda: store.read(key, 1_000_000),
             "read_range": lambda: store.read_range(key, info, 10, 1000),
             "write": lambda: store.write(key, DATA, md5_of(DATA), PLAIN),
+            "copy_from": lambda: store.copy_from(self.bucket, key, info, f"copy-of-{key}", PLAIN),
             "start_multipart": lambda: store.start_multipart(key, PLAIN),
             "write_part": lambda: store.write_part(key, upload_id, 1, DATA, md5_of(DATA)),
             "complete_multipart": lambda: store.complete_multipart(key, upload_id, [self.part]),

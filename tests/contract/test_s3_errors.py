@@ -27,6 +27,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
+from mastosync.model import ObjectInfo
 from mastosync.store.base import FetchedObject, ObjectStore, PutOptions
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
@@ -73,7 +74,8 @@ from tests.contract.s3_kit import (
 READING = ("head", "read", "read_range")
 WRITING = ("write", "start_multipart")
 PARTS = ("write_part", "complete_multipart")
-OBJECTS = (*READING, *WRITING, *PARTS)
+COPYING = ("copy_from",)
+OBJECTS = (*READING, *WRITING, *COPYING, *PARTS)
 WITH_WORDS = tuple(method for method in OBJECTS if method != "head")  # a HEAD has no body to say more in
 
 
@@ -128,7 +130,7 @@ CASES = [
     *each(("read", "read_range"), TRUNCATED_BODY, NetworkFailure),
     *each(("read",), DAMAGED_DOWNLOAD, CorruptObject),
     *each(("write", "write_part"), DAMAGED_UPLOAD, CorruptObject),
-    *each(("complete_multipart",), RESET_IN_BODY, NetworkFailure),
+    *each((*COPYING, "complete_multipart"), RESET_IN_BODY, NetworkFailure),
     # the server
     *each(OBJECTS, INTERNAL_ERROR, ServerFailure),
     *each(OBJECTS, BAD_GATEWAY, ServerFailure),
@@ -142,11 +144,12 @@ CASES = [
     *each(OBJECTS, answer(429, ""), Throttled),
     *each(WITH_WORDS, answer(503, "InternalError"), ServerFailure),
     # an error inside of an answer that is none
-    *each(("complete_multipart",), answer(200, "InternalError"), ServerFailure),
-    *each(("complete_multipart",), answer(200, "SlowDown"), Throttled),
+    *each((*COPYING, "complete_multipart"), answer(200, "InternalError"), ServerFailure),
+    *each((*COPYING, "complete_multipart"), answer(200, "SlowDown"), Throttled),
+    *each(COPYING, answer(200, "PreconditionFailed"), ObjectChanged),
     *each(("complete_multipart",), answer(200, "NoSuchUpload"), ObjectChanged),
-    *each(("complete_multipart",), answer(200, "SomethingElse"), ServerFailure),
-    *each((*WRITING, *PARTS, "head"), answer(200, ""), ServerFailure),
+    *each((*COPYING, "complete_multipart"), answer(200, "SomethingElse"), ServerFailure),
+    *each((*WRITING, *COPYING, *PARTS, "head"), answer(200, ""), ServerFailure),
     *each(("read", "read_range"), answer(200, ""), ServerFailure),
     # this object
     *each(OBJECTS, ACCESS_DENIED, ObjectDenied),
@@ -154,16 +157,16 @@ CASES = [
     *each(OBJECTS, answer(401, ""), ObjectDenied),
     *each(WITH_WORDS, answer(403, "SignatureDoesNotMatch"), ObjectDenied),
     *each(WITH_WORDS, answer(403, "InvalidObjectState"), ObjectDenied),
-    *each(READING, NO_SUCH_KEY, ObjectMissing),
-    *each(READING, answer(404, ""), ObjectMissing),
+    *each((*READING, *COPYING), NO_SUCH_KEY, ObjectMissing),
+    *each((*READING, *COPYING), answer(404, ""), ObjectMissing),
     *each(WRITING, answer(404, ""), ObjectRejected),
     *each(PARTS, answer(404, ""), ObjectChanged),
     *each(PARTS, answer(404, "NoSuchUpload"), ObjectChanged),
     *each(("complete_multipart",), answer(400, "InvalidPart"), ObjectChanged),
     *each(("complete_multipart",), answer(400, "EntityTooSmall"), ObjectRejected),
-    *each(("read_range",), answer(412, "PreconditionFailed"), ObjectChanged),
+    *each((*COPYING, "read_range"), answer(412, "PreconditionFailed"), ObjectChanged),
     *each(("write", "write_part"), answer(400, "BadDigest"), CorruptObject),
-    *each(("write", *PARTS), answer(400, "EntityTooLarge"), ObjectTooLarge),
+    *each(("write", *COPYING, *PARTS), answer(400, "EntityTooLarge"), ObjectTooLarge),
     *each(("write", "write_part"), answer(413, ""), ObjectTooLarge),
     *each(OBJECTS, answer(400, "InvalidRequest"), ObjectRejected),
     *each(OBJECTS, answer(405, "MethodNotAllowed"), ObjectRejected),
@@ -290,6 +293,23 @@ class TestAcls:
         wire.server.answers = refusal(403, "AccessDenied", message)
         with pytest.raises(ObjectDenied):
             wire.store.write("key", DATA, md5_of(DATA), self.WITH_ACL)
+
+    def copy_it(self, wire: Wire) -> str:
+        return wire.store.copy_from("b", "key", ObjectInfo(1, "etag"), "key", self.WITH_ACL)
+
+    @pytest.mark.parametrize("status", [400, 501])
+    def test_a_store_that_cannot_copy_by_itself_does_not_blame_the_acl(self, wire: Wire, status: int) -> None:
+        wire.server.answers = refusal(status, "NotImplemented", "A header you provided implies functionality")
+        with pytest.raises(ObjectRejected, match="key"):
+            self.copy_it(wire)
+
+    def test_a_copy_whose_acl_is_refused_says_so(self, wire: Wire) -> None:
+        wire.server.answers = refusal(501, "NotImplemented", "Header 'x-amz-acl' is not implemented")
+        with pytest.raises(AclUnsupported, match="key"):
+            self.copy_it(wire)
+        wire.server.answers = refusal(400, "AccessControlListNotSupported", "")
+        with pytest.raises(AclUnsupported, match="key"):
+            self.copy_it(wire)
 
 
 class TestCleaningUp:
@@ -422,6 +442,7 @@ ANSWERS: dict[str, bytes] = {
         206, DATA[10:1010], f'ETag: "{md5_of(DATA).hex()}"\r\nContent-Range: bytes 10-1009/{len(DATA)}\r\n'
     ),
     "write": raw_server.answer(200, b"", f'ETag: "{md5_of(DATA).hex()}"\r\nx-amz-expiration: never\r\n'),
+    "copy_from": raw_server.answer(200, b'<CopyObjectResult><ETag>"abc"</ETag></CopyObjectResult>'),
     "start_multipart": raw_server.answer(
         200, b"<InitiateMultipartUploadResult><UploadId>upload</UploadId></InitiateMultipartUploadResult>"
     ),

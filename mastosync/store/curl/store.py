@@ -54,6 +54,7 @@ class CurlStore:
         self._handles = _Handles(self._open)
         self._exchanges: dict[str, Callable[..., Exchange[object]]] = {"read": self._reading, "write": self._writing}
         self.check, self.head, self.read_range, self.digest = boto.check, boto.head, boto.read_range, boto.digest
+        self.copy_from = boto.copy_from
         self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
         self.complete_multipart = boto.complete_multipart
         self.abort_multipart, self.abort_unfinished = boto.abort_multipart, boto.abort_unfinished

@@ -98,6 +98,20 @@ class S3Store:
             )
             return confirmed_etag(key, self.name, headers_of(answer), md5)
 
+    def copy_from(  # noqa: D102
+        self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
+    ) -> str:
+        with self.translated(Request("copy to", key, subject=Subject.COPY, with_acl=options.acl is not None)):
+            answer = self.client.copy_object(
+                Bucket=self._bucket,
+                Key=key,
+                CopySource={"Bucket": source_bucket, "Key": source_key},
+                CopySourceIfMatch=f'"{info.etag}"',
+                MetadataDirective="REPLACE",  # else the headers given here are passed over
+                **arguments_of(options),
+            )
+            return unquoted(answer["CopyObjectResult"]["ETag"])
+
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         with self.translated(
             Request("begin to write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)
