@@ -15,7 +15,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -100,7 +99,7 @@ class AclRule:
         acl = PRIVATE if entry.private or self._mode is AclMode.PRIVATE else PUBLIC_READ
         if acl not in self._refused:
             try:
-                result = yield write(replace(options, acl=acl))
+                result = yield write(PutOptions(options.headers, acl, options.storage_class))
             except AclUnsupported as error:
                 self._refuse(acl, error)
             except _MAY_MEAN_THE_ACL as error:
