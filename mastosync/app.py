@@ -5,6 +5,7 @@ What a command does not need is not imported: `status` knows nothing of S3 or Po
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -196,6 +197,7 @@ class App:
                 self.listener,
                 limits=lambda: _states(source, destination),
             )
+            gc.freeze()  # what is here now stays to the end: the collector need not look through it again and again
             progress = copier.run()
             progress.finding = transfer.finding
             return progress

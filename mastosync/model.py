@@ -1,17 +1,16 @@
 """The words mastosync thinks in: plain values that every room may pass around.
 
-What is made often (`MediaRow`, `Entry`) is a `NamedTuple`: as immutable and typed as a frozen
-dataclass, and several times cheaper to make. A plan has millions of both and moves them in columns
-instead (`MediaColumns`, `EntryGroup`).
+What is made for each row or object (`MediaRow`, `Entry`, `Outcome`) is a `NamedTuple`: as immutable
+and typed as a frozen dataclass, and several times cheaper to make. A plan has millions of the first
+two and moves them in columns instead (`MediaColumns`, `EntryGroup`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import NamedTuple
 
 TABLES: tuple[str, ...] = (
@@ -180,8 +179,7 @@ class Claim(NamedTuple):
     rewrite: bool = False  # it was done before: what lies at the destination is not what is wanted now
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a claim. The only thing that leaves a worker."""
 
     entry: Entry
@@ -209,20 +207,18 @@ class Record:
     detail: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectHeaders:
-    """The headers that travel with an object from source to destination."""
+class ObjectHeaders(NamedTuple):
+    """The headers that travel with an object from source to destination. Most objects of a run have the same."""
 
     content_type: str | None = None
     cache_control: str | None = None
     content_disposition: str | None = None
     content_language: str | None = None
     content_encoding: str | None = None  # never holds `aws-chunked`
-    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    metadata: tuple[tuple[str, str], ...] = ()  # names, in lower case and in order, and values
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(NamedTuple):
     """What a store says of one object."""
 
     size: int  # bytes

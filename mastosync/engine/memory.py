@@ -39,14 +39,15 @@ class MemoryBudget:
         self.peak_bytes = 0  # the most that was held at once
         self._free = total_bytes
         self._line: deque[Hold] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
 
     def hold(self) -> Hold:
         """A new hold, of nothing yet."""
         return Hold(self)
 
     def _resize(self, hold: Hold, size_bytes: int) -> bool:
-        with self._changed:
+        with self._lock:
             if size_bytes <= hold.held_bytes:
                 self._leave_line(hold)
                 self._free += hold.held_bytes - size_bytes

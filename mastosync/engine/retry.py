@@ -54,16 +54,24 @@ class PatientStore:
     One is made for each entry, so that `retries` tells what that entry cost.
     """
 
+    __slots__ = ("_counting", "gate", "memory", "retries")
+
     def __init__(self, gate: Gate, memory: Hold | None = None) -> None:
         """`memory`: where room for whole objects is taken from; None: nobody counts it."""
         self.gate = gate
         self.memory = memory
-        self.name = gate.store.name
-        self.endpoint = gate.store.endpoint
         self.retries = 0
         self._counting = threading.Lock()  # parts of one object are repeated in several threads
 
-    def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
+    @property
+    def name(self) -> str:  # noqa: D102 - see ObjectStore, here and below
+        return self.gate.store.name
+
+    @property
+    def endpoint(self) -> str:  # noqa: D102
+        return self.gate.store.endpoint
+
+    def check(self) -> None:  # noqa: D102
         self._patiently(self.gate.store.check)
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102

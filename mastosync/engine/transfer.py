@@ -7,10 +7,12 @@ Content-MD5, so that the destination itself refuses a damaged upload. Only then 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
+from typing import NamedTuple
 
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
 from mastosync.engine.composite import is_composite
@@ -48,12 +50,12 @@ class TransferOptions:
     source_bucket: str | None = None  # from which the destination's store can copy by itself; None: it cannot
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(NamedTuple):
     """One entry on its way, with the stores that count its retries, and the memory that it takes."""
 
     entry: Entry
     key: str  # canonical, at the destination
+    source_key: str  # canonical, at the source
     source: PatientStore
     destination: PatientStore
     memory: Hold
@@ -102,10 +104,12 @@ class Transfer:
         wait was cut short: the object may have arrived, so the claim must stay.
         """
         entry = claim.entry
-        key = canonical_key(entry, self._options.destination_prefix)
+        here, there = self._options.source_prefix, self._options.destination_prefix
+        source_key = canonical_key(entry, here)
+        key = source_key if here == there else canonical_key(entry, there)
         memory = self._memory.hold()
         source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
-        job = _Job(entry, key, source, destination, memory, tried_before=claim.attempts > 0)
+        job = _Job(entry, key, source_key, source, destination, memory, claim.attempts > 0)
         try:
             if claim.left_behind and entry.private:  # the dead run may have been about to find out about ACLs
                 yield Aside(partial(job.destination.abort_unfinished, job.key))
@@ -118,19 +122,18 @@ class Transfer:
             memory.release()
 
     def _copy(self, job: _Job, *, look_first: bool) -> Steps[Outcome]:
-        yield from self._acl.allow(job.entry)
+        if job.entry.private:
+            yield from self._acl.allow(job.entry)
         if look_first:
             arrived: Outcome | None = yield Aside(partial(self._find_arrived, job))
             if arrived is not None:
                 return arrived
-        first, missing = "", None
-        for source_key in iter_candidates(job.entry, self._options.source_prefix):
-            first = first or source_key
+        missing = None
+        for source_key in self._iter_candidates(job):
             try:
                 within = (yield from self._copy_within(job, source_key)) if self._server_side.on else None
                 if isinstance(within, Copied):
-                    outcome = _done(job, within.size, within.md5, within.etag)
-                    return outcome if source_key == first else replace(outcome, source_key=source_key)
+                    return _done(job, source_key, within.size, within.md5, within.etag)
                 fetched: FetchedObject = yield self._read(job, source_key)
             except ObjectMissing as error:
                 missing = missing or error
@@ -138,7 +141,7 @@ class Transfer:
             outcome = yield from self._deliver(job, source_key, fetched)
             if isinstance(within, Refusal):
                 self._server_side.did_without(within)
-            return outcome if source_key == first else replace(outcome, source_key=source_key)
+            return outcome
         if job.entry.optional:
             return Outcome(job.entry, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, attempts=job.attempts)
         return _failed(job, missing or ObjectMissing(f"no key to look for {job.key!r}"))
@@ -176,7 +179,7 @@ class Transfer:
         etag = yield from self._written(
             job, info, lambda options: Ask(job.destination, "write", (job.key, data, md5, options))
         )
-        return _done(job, len(data), md5, etag)
+        return _done(job, source_key, len(data), md5, etag)
 
     def _deliver_in_parts(self, job: _Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
         large = LargeObject(
@@ -184,13 +187,12 @@ class Transfer:
         )
         upload = yield from self._written(job, info, lambda options: Aside(partial(large.begin, options), large=True))
         md5, etag = yield Aside(partial(large.deliver, upload), large=True)
-        return _done(job, info.size, md5, etag)
+        return _done(job, source_key, info.size, md5, etag)
 
     def _find_arrived(self, job: _Job) -> Outcome | None:
         """Look whether a dead run's upload arrived, by size and by MD5 where both ends have one."""
-        first, here = "", None
-        for source_key in iter_candidates(job.entry, self._options.source_prefix):
-            first = first or source_key
+        source_key, here = job.source_key, None
+        for source_key in self._iter_candidates(job):
             try:
                 here = job.source.head(source_key)
                 break
@@ -206,8 +208,11 @@ class Transfer:
             return None
         if here.size != there.size or (here.md5 and there.md5 and here.md5 != there.md5):
             return None
-        outcome = _done(job, there.size, here.md5 or there.md5, there.etag)
-        return outcome if source_key == first else replace(outcome, source_key=source_key)
+        return _done(job, source_key, there.size, here.md5 or there.md5, there.etag)
+
+    def _iter_candidates(self, job: _Job) -> Iterator[str]:
+        """The keys to look under. Most objects lie under the first, so the others are not worked out before."""
+        return chain((job.source_key,), islice(iter_candidates(job.entry, self._options.source_prefix), 1, None))
 
     def _trial(self, entry: Entry, acl: str | None) -> Aside:
         options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
@@ -217,11 +222,11 @@ class Transfer:
     def _put_options(self, info: ObjectInfo) -> PutOptions:
         headers = info.headers
         if self._options.cache_control and not headers.cache_control:
-            headers = replace(headers, cache_control=self._options.cache_control)
+            headers = headers._replace(cache_control=self._options.cache_control)
         return PutOptions(headers, storage_class=self._options.storage_class)
 
 
-def _done(job: _Job, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
+def _done(job: _Job, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
     told_by_md5 = md5 is not None and etag.lower() == md5.hex()
     return Outcome(
         job.entry,
@@ -229,6 +234,7 @@ def _done(job: _Job, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
         size=size_bytes,
         md5=md5,
         etag=None if told_by_md5 else etag,
+        source_key=None if source_key == job.source_key else source_key,
         attempts=job.attempts,
     )
 

@@ -41,9 +41,8 @@ class FetchedObject(NamedTuple):
     md5: bytes | None  # of `data`, computed while it was read
 
 
-@dataclass(frozen=True, slots=True)
-class PutOptions:
-    """What goes along with a new object."""
+class PutOptions(NamedTuple):
+    """What goes along with a new object. Most objects of a run have the same."""
 
     headers: ObjectHeaders
     acl: str | None = None  # public-read, private; None: send no ACL

@@ -27,7 +27,7 @@ from tests.contract.test_object_store import ODD_KEYS
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
 FULL = PutOptions(
     ObjectHeaders(
-        "a/b", "no-cache", 'inline; filename="ä  🐘.png"', "de", "gzip", {"one": "ünï", "none": "", "two": "2  3"}
+        "a/b", "no-cache", 'inline; filename="ä  🐘.png"', "de", "gzip", (("none", ""), ("one", "ünï"), ("two", "2  3"))
     ),
     "public-read",
     "STANDARD_IA",

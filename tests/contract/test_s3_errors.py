@@ -250,7 +250,7 @@ def refusal(status: int, code: str, message: str) -> raw_server.Answers:
 
 
 class TestAcls:
-    WITH_ACL = replace(PLAIN, acl="public-read")
+    WITH_ACL = PLAIN._replace(acl="public-read")
 
     @pytest.mark.parametrize(
         ("status", "code", "message"),

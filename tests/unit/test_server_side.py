@@ -72,7 +72,7 @@ def test_a_fresh_entry_costs_one_head_and_one_copy_and_is_never_read() -> None:
 
 
 def test_the_copy_has_the_headers_that_an_ordinary_one_has() -> None:
-    headers = ObjectHeaders("image/png", None, "inline", "ja", "gzip", {"a": "b"})
+    headers = ObjectHeaders("image/png", None, "inline", "ja", "gzip", (("a", "b"),))
     options: dict[str, Any] = {"cache_control": "immutable", "storage_class": "COLD", "destination_prefix": "will/be"}
     within, ordinary = Run(**options), Run(**options, multipart_threshold=10)
     ordinary.new.fail("copy_from", ObjectRejected("501"), ObjectRejected("501"))

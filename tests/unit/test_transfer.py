@@ -54,12 +54,12 @@ def test_a_fresh_entry_costs_one_read_and_one_write() -> None:
 
 def test_headers_travel_and_cache_control_is_filled_in_only_where_it_is_absent() -> None:
     old, new = stores()
-    headers = ObjectHeaders("image/png", None, "inline", "ja", "gzip", {"a": "b"})
+    headers = ObjectHeaders("image/png", None, "inline", "ja", "gzip", (("a", "b"),))
     old.put(KEY, b"1", headers)
     options = TransferOptions(cache_control="public, max-age=315576000, immutable")
     transfer(old, new, options)(claim(entry()))
     assert new.objects[KEY].headers == ObjectHeaders(
-        "image/png", "public, max-age=315576000, immutable", "inline", "ja", "gzip", {"a": "b"}
+        "image/png", "public, max-age=315576000, immutable", "inline", "ja", "gzip", (("a", "b"),)
     )
     old.put(KEY, b"1", ObjectHeaders(cache_control="no-store"))
     transfer(old, new, options)(claim(entry()))

@@ -73,7 +73,7 @@ def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
         for name, same in (
             ("Content-Type", kept.content_type == wanted.content_type),
             ("Cache-Control", kept.cache_control == wanted.cache_control),
-            ("metadata", dict(kept.metadata) == dict(wanted.metadata)),
+            ("metadata", kept.metadata == wanted.metadata),
         )
         if not same
     ]

@@ -29,7 +29,7 @@ _CACHE_CONTROL = "public, max-age=315576000, immutable"  # as Mastodon writes it
 def put_options(options: TransferOptions, acl: str | None = None) -> PutOptions:
     """What goes along with a probe object: what would go along with an image."""
     cache_control = options.cache_control or _CACHE_CONTROL
-    headers = ObjectHeaders("text/plain", cache_control=cache_control, metadata={"probe": "mastosync-doctor"})
+    headers = ObjectHeaders("text/plain", cache_control=cache_control, metadata=(("probe", "mastosync-doctor"),))
     return PutOptions(headers, acl, options.storage_class)
 
 

@@ -17,11 +17,11 @@ class Answered(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """What a request is signed with, as libcurl takes it."""
+    """What requests are signed with, as libcurl takes it."""
 
     access_key: bytes
     secret_key: bytes
-    token: str | None
+    lines: tuple[bytes, ...]  # headers of every request that is signed with them
 
     def __repr__(self) -> str:
         return "Credentials(***)"
@@ -34,6 +34,6 @@ class Exchange(NamedTuple, Generic[T_co]):
     url: str
     credentials: Credentials
     conclude: Callable[[Answered | OSError], T_co]  # raises errors of the contract
-    headers: Mapping[str, str | None]  # None: not sent, though libcurl has one of its own
+    lines: tuple[bytes, ...]  # all its headers
     body: bytes | None = None
     max_bytes: int = 0  # of the answer, unless it is an error: what is longer is not read to its end

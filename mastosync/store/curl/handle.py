@@ -14,7 +14,7 @@ import pycurl
 
 from mastosync import __version__
 from mastosync.errors import StoreUnusable
-from mastosync.store.curl.exchange import Answered, Exchange
+from mastosync.store.curl.exchange import Answered, Credentials, Exchange
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -45,6 +45,9 @@ class Handle:
         """
         self.method = method
         self.curl = pycurl.Curl()
+        self._credentials: Credentials | None = None  # these three are what libcurl has been told last
+        self._lines: tuple[bytes, ...] = ()
+        self._max_bytes = -1
         self._received = _Received({} if sockets is None else sockets)
         try:
             for option, value in self._options(route, config).items():
@@ -101,16 +104,23 @@ class Handle:
         `room` is asked before the first bytes of a body are taken in, with the size that was
         announced; if it says no, the request pauses until `resume`.
         """
-        curl, (access_key, secret_key, token) = self.curl, exchange.credentials
+        setopt = self.curl.setopt
+        _, url, credentials, _, lines, body, max_bytes = exchange
         self._received.room = room
-        curl.setopt(pycurl.FRESH_CONNECT, 0)
-        curl.setopt(pycurl.URL, exchange.url)
-        curl.setopt(pycurl.HTTPHEADER, _lines_of(exchange.headers, token))
-        curl.setopt(pycurl.USERNAME, access_key)
-        curl.setopt(pycurl.PASSWORD, secret_key)
-        curl.setopt(pycurl.MAXFILESIZE_LARGE, max(exchange.max_bytes, _LONGEST_ERROR_PAGE))
-        if exchange.body is not None:
-            curl.setopt(pycurl.POSTFIELDS, exchange.body)  # taken from where it lies
+        setopt(pycurl.FRESH_CONNECT, 0)
+        setopt(pycurl.URL, url)
+        if lines != self._lines:
+            setopt(pycurl.HTTPHEADER, lines)
+            self._lines = lines
+        if credentials != self._credentials:
+            setopt(pycurl.USERNAME, credentials.access_key)
+            setopt(pycurl.PASSWORD, credentials.secret_key)
+            self._credentials = credentials
+        if max_bytes != self._max_bytes:
+            setopt(pycurl.MAXFILESIZE_LARGE, max(max_bytes, _LONGEST_ERROR_PAGE))
+            self._max_bytes = max_bytes
+        if body is not None:
+            setopt(pycurl.POSTFIELDS, body)  # taken from where it lies
 
     @property
     def met_a_dead_connection(self) -> bool:
@@ -219,30 +229,15 @@ def _announced(lines: list[bytes]) -> int:
     return int(told[-1]) if told else 0
 
 
-def _lines_of(headers: Mapping[str, str | None], token: str | None) -> list[bytes]:
-    """As libcurl takes them. None: not sent, though libcurl has one of its own."""
-    lines = ["x-amz-content-sha256: UNSIGNED-PAYLOAD"]
-    if token:
-        lines.append(f"x-amz-security-token: {token}")
-    for name, value in headers.items():
-        if value is None:
-            lines.append(f"{name}:")
-        else:
-            lines.append(f"{name}: {value}" if value else f"{name};")
-    return [line.encode() for line in lines]
-
-
 def _headers_of(lines: list[bytes]) -> dict[str, str]:
     """The headers of the last answer: one of a proxy, or a `100 Continue`, may come before it."""
-    headers: dict[str, str] = {}
-    for line in b"".join(lines).decode("latin-1").split("\r\n"):
-        if line.startswith("HTTP/"):
-            headers = {}
-            continue
-        name, colon, value = line.partition(":")
-        if colon:
-            name = name.strip().lower()
-            headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
+    head = b"".join(lines)
+    last = head[head.rfind(b"\nHTTP/") + 1 :].decode("latin-1").split("\r\n")
+    fields = [line.split(":", 1) for line in last[1:] if ":" in line]
+    headers = {name.lower(): value.strip() for name, value in fields}
+    if len(headers) < len(fields):  # some come more than once, which is rare
+        for repeated in headers:
+            headers[repeated] = ", ".join(value.strip() for name, value in fields if name.lower() == repeated)
     return headers
 
 

@@ -5,10 +5,12 @@ libcurl takes a fraction of boto3's processor time. What it has to be told is in
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -18,7 +20,7 @@ from mastosync.store.base import FetchedObject, PutOptions
 from mastosync.store.curl.exchange import Answered, Credentials, Exchange
 from mastosync.store.curl.handle import Handle
 from mastosync.store.s3 import S3Store
-from mastosync.store.s3.checks import base64_of, checked_object, confirmed_etag
+from mastosync.store.s3.checks import checked_object, confirmed_etag
 from mastosync.store.s3.client import credentials_of
 from mastosync.store.s3.errors import Request, Unintelligible, refusal
 from mastosync.store.s3.headers import http_headers_of, info_of
@@ -94,24 +96,25 @@ class CurlStore:
                     raise Unintelligible(f"{info.size} bytes were announced, {len(answered.body)} came")
             return checked_object(key, self.name, info, answered.body)
 
-        return Exchange("GET", self._url(key), self._credentials(request), conclude, {}, max_bytes=max_bytes)
+        credentials = self._credentials(request)
+        return Exchange("GET", self._url(key), credentials, conclude, credentials.lines, None, max_bytes)
 
     def _writing(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> Exchange[str]:
-        headers = {"content-md5": base64_of(md5), **http_headers_of(options)}
-        if any(_END_OF_HEADER.intersection(name + value) for name, value in headers.items()):
+        try:
+            lines = _lines_of(options)
+        except ValueError as error:
             raise ObjectRejected(
-                f"cannot write {key!r} at {self.name}: one of its headers is more than one line",
-                hint="no request can be made for this object",
-            )
+                f"cannot write {key!r} at {self.name}: {error}", hint="no request can be made for this object"
+            ) from None
         request = Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)
 
         def conclude(answered: Answered | OSError) -> str:
             with self._translated(request):
                 return confirmed_etag(key, self.name, _successful(answered).headers, md5)
 
-        # libcurl takes every body for a form, and announces it where it is long
-        sent = {"content-type": None, "expect": None, **headers}
-        return Exchange("PUT", self._url(key), self._credentials(request), conclude, sent, body=data)
+        credentials = self._credentials(request)
+        sent = (*credentials.lines, *lines, b"content-md5: " + base64.b64encode(md5))
+        return Exchange("PUT", self._url(key), credentials, conclude, sent, data)
 
     def close(self) -> None:  # noqa: D102
         with self._opening:
@@ -136,7 +139,7 @@ class CurlStore:
             return self._configured
         with self._translated(request):
             found = credentials_of(self._boto.client)
-        return Credentials((found.access_key or "").encode(), (found.secret_key or "").encode(), found.token)
+        return _credentials_of(found.access_key or "", found.secret_key or "", found.token)
 
     def _url(self, key: str) -> str:
         return self._route.url + quote(key, safe="/~")
@@ -153,7 +156,24 @@ def _configured(config: S3Config) -> Credentials | None:
     if config.access_key is None or config.secret_key is None:
         return None
     token = config.session_token.reveal() if config.session_token else None
-    return Credentials(config.access_key.encode(), config.secret_key.reveal().encode(), token)
+    return _credentials_of(config.access_key, config.secret_key.reveal(), token)
+
+
+def _credentials_of(access_key: str, secret_key: str, token: str | None) -> Credentials:
+    lines = ["x-amz-content-sha256: UNSIGNED-PAYLOAD", *([f"x-amz-security-token: {token}"] if token else [])]
+    return Credentials(access_key.encode(), secret_key.encode(), tuple(line.encode() for line in lines))
+
+
+@lru_cache(maxsize=1024)
+def _lines_of(options: PutOptions) -> tuple[bytes, ...]:
+    """The headers of a new object, but for those of its bytes. Raises: ValueError."""
+    headers = http_headers_of(options)
+    if any(_END_OF_HEADER.intersection(name + value) for name, value in headers.items()):
+        raise ValueError("one of its headers is more than one line")
+    # libcurl takes every body for a form, and announces it where it is long, unless told to leave these out
+    left_out = [f"{name}:" for name in ("content-type", "expect") if name not in headers]
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers.items()]
+    return tuple(line.encode() for line in (*left_out, *lines))
 
 
 def _successful(answered: Answered | OSError) -> Answered:

@@ -26,7 +26,7 @@ def checked_object(key: str, store_name: str, info: ObjectInfo, data: bytes) -> 
 def confirmed_etag(key: str, store_name: str, headers: Mapping[str, str], md5: bytes) -> str:
     """The ETag of a write, compared with what was sent where it is an MD5. Raises: CorruptObject."""
     etag = etag_of(headers)
-    if etag_is_md5(headers) and etag.lower() != md5.hex():
+    if etag.lower() != md5.hex() and etag_is_md5(etag, headers):
         raise CorruptObject(
             f"cannot write {key!r} at {store_name}: sent bytes with the MD5 {md5.hex()}, the store took in {etag}",
             hint="bytes change on the way: check network and memory if it stays",

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping
 from email.errors import MessageError
 from email.header import decode_header, make_header
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from mastosync.model import ObjectHeaders, ObjectInfo, looks_like_md5
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _FOREIGN_ENCRYPTION = frozenset({"aws:kms", "aws:kms:dsse"})  # under these an ETag is no MD5
 _CUSTOMER_KEY = "x-amz-server-side-encryption-customer-algorithm"
 _METADATA = "x-amz-meta-"
+_TOLD = ("content-type", "cache-control", "content-disposition", "content-language", "content-encoding")
 _ARGUMENTS = {
     "content-type": "ContentType",
     "cache-control": "CacheControl",
@@ -34,19 +36,24 @@ def headers_of(answer: Mapping[str, Any]) -> Mapping[str, str]:
 
 def info_of(headers: Mapping[str, str]) -> ObjectInfo:
     """What an answer says of an object. Raises: KeyError, ValueError if it is not from an S3 store."""
-    told = ObjectHeaders(
-        content_type=_text(headers.get("content-type")),
-        cache_control=_text(headers.get("cache-control")),
-        content_disposition=_text(headers.get("content-disposition")),
-        content_language=_text(headers.get("content-language")),
-        content_encoding=_encoding(headers.get("content-encoding")),
-        metadata={
-            name.removeprefix(_METADATA): decode_metadata(value)
-            for name, value in headers.items()
-            if name.startswith(_METADATA)
-        },
-    )
-    return ObjectInfo(int(headers["content-length"]), etag_of(headers), told, etag_is_md5=etag_is_md5(headers))
+    told = _told(*map(headers.get, _TOLD))
+    metadata = [
+        (name.removeprefix(_METADATA), decode_metadata(value))
+        for name, value in headers.items()
+        if name.startswith(_METADATA)
+    ]
+    if metadata:
+        told = told._replace(metadata=tuple(sorted(metadata)))
+    etag = etag_of(headers)
+    return ObjectInfo(int(headers["content-length"]), etag, told, etag_is_md5(etag, headers))
+
+
+@lru_cache(maxsize=1024)
+def _told(*values: str | None) -> ObjectHeaders:
+    """What headers say, worked out once: most objects of a bucket have the same."""
+    *texts, encoding = values
+    content_type, cache_control, disposition, language = map(_text, texts)
+    return ObjectHeaders(content_type, cache_control, disposition, language, _encoding(encoding))
 
 
 def etag_of(headers: Mapping[str, str]) -> str:
@@ -59,10 +66,10 @@ def unquoted(etag: str) -> str:
     return etag.removeprefix("W/").strip('"')
 
 
-def etag_is_md5(headers: Mapping[str, str]) -> bool:
-    """Whether the ETag is the MD5 of the object."""
+def etag_is_md5(etag: str, headers: Mapping[str, str]) -> bool:
+    """Whether an ETag, without quotes, is the MD5 of the object: by its form, and by the headers beside it."""
     foreign = headers.get("x-amz-server-side-encryption") in _FOREIGN_ENCRYPTION or _CUSTOMER_KEY in headers
-    return looks_like_md5(etag_of(headers)) and not foreign
+    return looks_like_md5(etag) and not foreign
 
 
 def http_headers_of(options: PutOptions) -> dict[str, str]:
@@ -77,7 +84,7 @@ def http_headers_of(options: PutOptions) -> dict[str, str]:
         "x-amz-acl": options.acl,
         "x-amz-storage-class": options.storage_class,
     }
-    metadata = {f"{_METADATA}{name}": encode_metadata(value) for name, value in headers.metadata.items()}
+    metadata = {f"{_METADATA}{name}": encode_metadata(value) for name, value in headers.metadata}
     return {name: value for name, value in carried.items() if value} | metadata
 
 
