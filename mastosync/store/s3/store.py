@@ -13,9 +13,10 @@ from mastosync.errors import ObjectChanged, ObjectDenied, ObjectRejected
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, Part, PutOptions
+from mastosync.store.s3.boto_errors import BotoTranslator
 from mastosync.store.s3.checks import base64_of, checked_object, confirmed_etag
-from mastosync.store.s3.client import make_client, secrets_of
-from mastosync.store.s3.errors import Request, Translator, Unintelligible
+from mastosync.store.s3.client import make_client
+from mastosync.store.s3.errors import Request, Unintelligible, name_of, secrets_of
 from mastosync.store.s3.headers import arguments_of, etag_of, headers_of, info_of, unquoted
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class S3Store:
         self.client = make_client(config, connections)
         self._bucket = config.bucket or ""
         self.endpoint = str(self.client.meta.endpoint_url)
-        self.name = f"{role} bucket {config.bucket!r} at {self.endpoint}"
-        self.translated = Translator(self.name, secrets_of(config))
+        self.name = name_of(config, role, self.endpoint)
+        self.translated = BotoTranslator(self.name, secrets_of(config))
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         try:
