@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,6 @@ from hypothesis import strategies as st
 from mastosync.config import S3Config, Secret
 from mastosync.store.s3.boto_route import route_to
 from mastosync.store.s3.client import make_client
-from mastosync.store.s3.late import LateS3Store
 from mastosync.store.s3.route import plain_route
 from tests.contract.s3_kit import MADE_UP
 
@@ -269,16 +266,3 @@ class TestClaims:
         route = plain_route(CONFIG)
         assert route is not None
         assert route.ca_bundle == botocore.httpsession.DEFAULT_CA_BUNDLE
-
-
-def test_the_store_of_boto3_is_made_once_for_all_threads() -> None:
-    with closing(LateS3Store(CONFIG, role="source", connections=8)) as store:
-        everybody = threading.Barrier(8)
-
-        def ask(_: int) -> object:
-            everybody.wait(30)
-            return store.made
-
-        with ThreadPoolExecutor(8) as pool:
-            made = list(pool.map(ask, range(8)))
-    assert len(set(map(id, made))) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from mastosync.errors import NetworkFailure
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, Part, PutOptions
@@ -29,13 +30,26 @@ class LateS3Store:
 
     @property
     def made(self) -> S3Store:
-        """The store itself. Raises: StoreUnusable if no client can be made of the configuration."""
+        """The store itself.
+
+        Raises: StoreUnusable if no client can be made of the configuration; NetworkFailure if boto3's files cannot
+        be read at the moment, because connections have taken all the descriptors that this process may have.
+        """
         with self._making:
             if self._made is None:
-                from mastosync.store.s3.store import S3Store  # noqa: PLC0415 - this is what is put off
-
-                self._made = S3Store(self._config, role=self._role, connections=self._connections)
+                self._made = self._make()
             return self._made
+
+    def _make(self) -> S3Store:
+        try:
+            from mastosync.store.s3.store import S3Store  # noqa: PLC0415 - this is what is put off
+
+            return S3Store(self._config, role=self._role, connections=self._connections)
+        except OSError as error:
+            raise NetworkFailure(
+                f"cannot load boto3 for the {self._role} bucket {self._config.bucket!r}: {error}",
+                hint="if too many files are open, use fewer `workers` or raise `ulimit -n`",
+            ) from error
 
     def way(self) -> tuple[str, Route]:
         """The endpoint and the way to the bucket. boto3 is asked where only it can tell. Raises: StoreUnusable."""
