@@ -215,6 +215,11 @@ class TestClaims:
         [
             {"endpoint_url": None},
             {"endpoint_url": "https://[::1]:9000"},
+            {"endpoint_url": "https://s3.example.com:65536"},
+            {"endpoint_url": "https://s3.example.com/"},
+            {"endpoint_url": "https://s3_store.example.com"},
+            {"endpoint_url": "https://S3.example.com"},
+            {"endpoint_url": f"https://{'a' * 64}.example.com"},
             {"endpoint_url": "https://user@s3.example.com"},
             {"endpoint_url": "https://s3-accelerate.amazonaws.com"},
             {"endpoint_url": "https://s3.example.com/a/../b"},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # a host as people write it, maybe a port, maybe folders without dots of their own
 _ENDPOINT = re.compile(
     r"(?P<scheme>https?)://(?P<authority>(?P<host>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*)"
-    r"(?::[1-9][0-9]{0,4})?)(?P<path>(?:/[A-Za-z0-9_-]+)*)"
+    r"(?::(?P<port>[1-9][0-9]{0,4}))?)(?P<path>(?:/[A-Za-z0-9_-]+)*)"
 )
 _BUCKET_IN_PATH = re.compile(r"[A-Za-z0-9._-]{3,63}")
 _BUCKET_IN_HOST = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
@@ -74,7 +74,7 @@ def _url(endpoint_url: str, bucket: str, style: str) -> str | None:
     if endpoint is None or _SPECIAL.search(endpoint["host"]) or _SPECIAL.search(bucket):
         return None
     labels = endpoint["host"].split(".")
-    if max(map(len, labels)) > 63 or len(endpoint["host"]) > 200:
+    if max(map(len, labels)) > 63 or len(endpoint["host"]) > 200 or int(endpoint["port"] or 0) > 65535:
         return None
     if style in ("path", "auto"):  # with an endpoint of one's own, auto is path
         return f"{endpoint_url}/{bucket}/" if _BUCKET_IN_PATH.fullmatch(bucket) else None
