@@ -147,6 +147,8 @@ class _Translated(AbstractContextManager[None]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is None:
+            return
         if isinstance(error, self._translator.foreign):  # kept in no variable, its frames would keep connections open
             raise self._translator.translation(error, self._request) from error
 

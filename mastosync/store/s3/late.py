@@ -35,16 +35,16 @@ class LateS3Store:
         Raises: StoreUnusable if no client can be made of the configuration; NetworkFailure if boto3's files cannot
         be read at the moment, because connections have taken all the descriptors that this process may have.
         """
-        with self._making:
-            if self._made is None:
-                self._made = self._make()
-            return self._made
+        return self._made or self._make()
 
     def _make(self) -> S3Store:
         try:
-            from mastosync.store.s3.store import S3Store  # noqa: PLC0415 - this is what is put off
+            with self._making:
+                from mastosync.store.s3.store import S3Store  # noqa: PLC0415 - this is what is put off
 
-            return S3Store(self._config, role=self._role, connections=self._connections)
+                if self._made is None:
+                    self._made = S3Store(self._config, role=self._role, connections=self._connections)
+                return self._made
         except OSError as error:
             raise NetworkFailure(
                 f"cannot load boto3 for the {self._role} bucket {self._config.bucket!r}: {error}",
@@ -63,12 +63,8 @@ class LateS3Store:
             return store.endpoint, route_to(store.client, self._config.bucket or "")
 
     def credentials(self, request: Request) -> ReadOnlyCredentials:
-        """What the AWS SDK finds to sign this request with. Raises: StoreUnusable if there is nothing."""
-        from mastosync.store.s3.client import credentials_of  # noqa: PLC0415 - as above
-
-        store = self.made
-        with store.translated(request):
-            return credentials_of(store.client)
+        """See `S3Store`."""
+        return self.made.credentials(request)
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         self.made.check()
