@@ -9,12 +9,13 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Never, Protocol, TextIO
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Never, Protocol, TextIO
 
 from mastosync.model import EntryState, Outcome
 from mastosync.units import human_bytes
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _LINE_SECONDS = 1.0
 
@@ -157,6 +158,9 @@ class Bar:
     """A tqdm bar on a terminal."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
+        from tqdm import tqdm  # noqa: PLC0415 - most runs have no terminal, and it takes a while
+
+        self._tqdm: type[tqdm[Never]] = tqdm
         self._stream = stream
         self._bar: tqdm[Never] | None = None
 
@@ -165,7 +169,7 @@ class Bar:
         # terminals of containers may not say how wide they are
         known = os.get_terminal_size(self._stream.fileno()).columns > 0
         width = None if known else 80
-        self._bar = tqdm(
+        self._bar = self._tqdm(
             total=progress.total or None,
             unit=unit,
             file=self._stream,
@@ -196,7 +200,7 @@ class Bar:
             self._bar = None
 
     def message(self, text: str) -> None:  # noqa: D102
-        tqdm.write(text, file=self._stream)
+        self._tqdm.write(text, file=self._stream)
 
 
 def described(progress: CopyProgress | PlanProgress) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from importlib import resources
 from pathlib import Path
 
 APPLICATION_ID = 0x4D53594E  # "MSYN": tells `file` and us that a SQLite file is a manifest
@@ -56,8 +55,7 @@ def migrate(connection: sqlite3.Connection) -> int:
 
 
 def _steps() -> dict[int, str]:
-    folder = resources.files("mastosync.manifest") / "migrations"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    files = sorted(Path(__file__).with_name("migrations").glob("*.sql"))
     return {int(file.name[:4]): file.read_text(encoding="utf-8") for file in files}
 
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -18,8 +19,8 @@ from mastosync.errors import NetworkFailure, ObjectMissing, ObjectRejected, Stor
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.curl import CurlStore
+from mastosync.store.s3.boto_route import route_to
 from mastosync.store.s3.client import credentials_of, make_client
-from mastosync.store.s3.route import route_to
 from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.contract.s3_kit import DATA, MADE_UP, PLAIN, STORES, StoreClass, at, md5_of, opened
 from tests.contract.test_object_store import ODD_KEYS
@@ -87,6 +88,20 @@ class TestSameRequests:
             asked.append([request.head.partition(b"\r\n")[0] for request in server.requests])
         assert asked[0] == asked[1] == asked[2]
         assert len(asked[0]) == 2 * len(ODD_KEYS)
+
+    @pytest.mark.parametrize("style", ["path", "virtual"])
+    @pytest.mark.parametrize("path", ["", "/a/b"])
+    def test_a_store_is_checked_in_the_same_way(
+        self, server: RawServer, monkeypatch: pytest.MonkeyPatch, style: str, path: str
+    ) -> None:
+        monkeypatch.setenv("http_proxy", server.endpoint_url)  # which is told the whole address
+        server.answers = lambda _: answer(200, b"<ListBucketResult><Name>my-bucket</Name></ListBucketResult>")
+        for store_class in STORES:
+            with opened(replace(at(f"http://store.invalid{path}"), addressing_style=style), kind=store_class) as store:
+                store.check()
+        asked = [urlsplit(request.head.split()[1].decode()) for request in server.requests]
+        assert len(asked) == len(STORES)
+        assert len({(url.netloc, url.path or "/", frozenset(parse_qsl(url.query))) for url in asked}) == 1
 
     @pytest.mark.parametrize("options", [FULL, PLAIN, PutOptions(ObjectHeaders())], ids=["full", "plain", "none"])
     def test_every_header_is_the_same(self, server: RawServer, options: PutOptions) -> None:

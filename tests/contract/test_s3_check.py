@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
 from mastosync.store.curl import CurlStore
-from mastosync.store.s3 import S3Store
+from mastosync.store.s3.store import S3Store
 from scripts.lab.buckets import BucketPair
 from tests.contract.raw_server import RawServer, answer
 from tests.contract.s3_kit import (
@@ -67,7 +67,8 @@ def good(buckets: BucketPair) -> S3Config:
 
 Way = tuple[StoreClass, str]
 BY_BOTO3: Way = (S3Store, "check")
-WAYS: tuple[Way, ...] = (BY_BOTO3, (CurlStore, "read"), (CurlStore, "write"), (MultiplexedStore, "read"))
+BY_LIBCURL: Way = (CurlStore, "check")
+WAYS: tuple[Way, ...] = (BY_BOTO3, BY_LIBCURL, (CurlStore, "read"), (CurlStore, "write"), (MultiplexedStore, "read"))
 """A client of S3 and a method of its own."""
 
 
@@ -102,28 +103,30 @@ def error_body(code: str, message: str = "some words") -> bytes:
 
 
 class TestRealStore:
-    def test_a_usable_bucket_passes(self, good: S3Config) -> None:
-        with opened(good) as store:
-            store.check()
+    @pytest.fixture(params=[BY_BOTO3, BY_LIBCURL], ids=["boto3", "libcurl"])
+    def way(self, request: pytest.FixtureRequest) -> Way:
+        return cast("Way", request.param)
 
-    def test_a_key_that_may_only_read_passes(self, good: S3Config, buckets: BucketPair) -> None:
+    def test_a_usable_bucket_passes(self, way: Way, good: S3Config) -> None:
+        use(good, way)
+
+    def test_a_key_that_may_only_read_passes(self, way: Way, good: S3Config, buckets: BucketPair) -> None:
         address = buckets.address
         reader = replace(good, access_key=address.reader_access_key, secret_key=Secret(address.reader_secret_key))
-        with opened(reader) as store:
-            store.check()
+        use(reader, way)
 
-    def test_a_wrong_secret_key_is_named(self, good: S3Config) -> None:
-        assert "secret_key" in refused(replace(good, secret_key=Secret(SECRET_KEY))).hint
+    def test_a_wrong_secret_key_is_named(self, way: Way, good: S3Config) -> None:
+        assert "secret_key" in refused(replace(good, secret_key=Secret(SECRET_KEY)), way=way).hint
 
-    def test_an_unknown_access_key_is_named(self, good: S3Config) -> None:
-        assert "access_key" in refused(replace(good, access_key=ACCESS_KEY)).hint
+    def test_an_unknown_access_key_is_named(self, way: Way, good: S3Config) -> None:
+        assert "access_key" in refused(replace(good, access_key=ACCESS_KEY), way=way).hint
 
-    def test_a_missing_bucket_is_named(self, good: S3Config) -> None:
-        assert "bucket" in refused(replace(good, bucket="there-is-no-such-bucket")).hint
+    def test_a_missing_bucket_is_named(self, way: Way, good: S3Config) -> None:
+        assert "bucket" in refused(replace(good, bucket="there-is-no-such-bucket"), way=way).hint
 
     @pytest.mark.parametrize("name", ["a bucket", "a/b", ""])
-    def test_an_impossible_bucket_is_refused(self, good: S3Config, name: str) -> None:
-        refused(replace(good, bucket=name))
+    def test_an_impossible_bucket_is_refused(self, way: Way, good: S3Config, name: str) -> None:
+        refused(replace(good, bucket=name), way=way)
 
     @pytest.mark.parametrize("hours", [-1, 1])
     def test_a_clock_that_is_off_is_named(self, good: S3Config, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
@@ -186,9 +189,55 @@ class TestNoStore:
 
 
 class TestAnswers:
-    def test_a_listing_passes(self, wire: Wire) -> None:
-        wire.server.answers = lambda _: LISTING
-        wire.store.check()
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"<ListBucketResult><Name>my-bucket</Name></ListBucketResult>",
+            b"<?xml version='1.0' encoding='UTF-8'?>\n<ListBucketResult xmlns='x'>\n <IsTruncated>true</IsTruncated>"
+            b"\n <Contents><Key>a</Key></Contents></ListBucketResult>\n",
+            b"<s3:ListBucketResult xmlns:s3='x'><s3:MaxKeys>1</s3:MaxKeys></s3:ListBucketResult>",
+            b"<!-- hello --><ListBucketResult><MaxKeys>1</MaxKeys></ListBucketResult>",
+            b"<Listing><Name>my-bucket</Name></Listing>",
+        ],
+    )
+    def test_a_listing_passes_however_it_is_spelled(self, wire: Wire, body: bytes) -> None:
+        for told in (LISTING, answer(200, body, content_type=XML)):
+            wire.server.answers = lambda _, told=told: told  # type: ignore[misc]
+            wire.store.check()
+        assert len(wire.server.requests) == 2
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"<ListBucketResult><Nothing/></ListBucketResult>",
+            b"<ListAllMyBucketsResult><Buckets><Bucket><Name>x</Name></Bucket></Buckets></ListAllMyBucketsResult>",
+            b"<html><body><ListBucketResult><Name>x</Name></ListBucketResult></body></html>",
+            b"\n<?xml version='1.0'?><ListBucketResult><Name>my-bucket</Name></ListBucketResult>",
+            b"<Error xmlns='x'><Code>SlowDown</Code></Error>",
+        ],
+    )
+    def test_what_only_looks_like_one_does_not(self, wire: Wire, body: bytes) -> None:
+        check_of(wire, answer(200, body, content_type=XML), StoreUnusable)
+
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            ("SlowDown", Throttled),
+            ("InternalError", ServerFailure),
+            ("", ServerFailure),
+            ("InvalidAccessKeyId", StoreUnusable),
+        ],
+    )
+    def test_an_error_that_calls_itself_a_success_is_one_all_the_same(
+        self, wire: Wire, code: str, kind: type[MastosyncError]
+    ) -> None:
+        check_of(wire, answer(200, error_body(code), content_type=XML), kind)
+
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    def test_nobody_is_followed(self, wire: Wire, status: int) -> None:
+        elsewhere = f"Location: {wire.server.endpoint_url}/elsewhere\r\n"
+        check_of(wire, answer(status, b"", elsewhere), StoreUnusable)
+        assert len(wire.server.requests) == 1
 
     def test_a_key_that_may_not_list_passes(self, wire: Wire) -> None:
         wire.server.answers = lambda _: answer(403, error_body("AccessDenied"), content_type=XML)

@@ -12,7 +12,7 @@ import pytest
 from mastosync.errors import CorruptObject, MastosyncError, ObjectChanged, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import ObjectStore, PutOptions
-from mastosync.store.s3 import S3Store
+from mastosync.store.s3.store import S3Store
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
 from scripts.lab.fault_plan import LOST_ANSWER, RESET, always, no_faults

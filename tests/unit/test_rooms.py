@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "store.base": {"model", "errors"},
     "store.probe": {"errors"},
     "store.answers": {"errors"},
-    "store.s3": {"__init__", "model", "errors", "config", "store", "boto3", "botocore", "urllib3"},
+    "store.s3": {"__init__", "model", "errors", "config", "store", "boto3", "botocore", "certifi", "urllib3"},
     "store.curl": {"__init__", "model", "errors", "config", "store", "pycurl"},
     "engine.limiter": {"errors", "engine.stop"},
     "engine.bandwidth": {"errors", "engine.stop"},

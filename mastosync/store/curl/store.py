@@ -14,17 +14,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from mastosync.errors import ObjectRejected
+from mastosync.errors import ObjectDenied, ObjectRejected
 from mastosync.store.answers import Subject
 from mastosync.store.base import FetchedObject, PutOptions
 from mastosync.store.curl.exchange import Answered, Credentials, Exchange
 from mastosync.store.curl.handle import Handle
-from mastosync.store.s3 import S3Store
 from mastosync.store.s3.checks import checked_object, confirmed_etag
-from mastosync.store.s3.client import credentials_of
-from mastosync.store.s3.errors import Request, Unintelligible, refusal
+from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, refusal, secrets_of
 from mastosync.store.s3.headers import http_headers_of, info_of
-from mastosync.store.s3.route import route_to
+from mastosync.store.s3.late import LateS3Store
+from mastosync.store.s3.listing import QUERY, require_listing
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -42,11 +41,10 @@ class CurlStore:
 
         Raises: StoreUnusable if no client can be made of the configuration.
         """
-        self._boto = boto = S3Store(config, role=role, connections=connections)
-        self.endpoint, self.name = boto.endpoint, boto.name
-        self._translated = boto.translated
-        with self._translated(Request("use", subject=Subject.STORE)):
-            self._route = route_to(boto.client, config.bucket or "")
+        self._boto = boto = LateS3Store(config, role=role, connections=connections)
+        self.endpoint, self._route = boto.way()
+        self.name = name_of(config, role, self.endpoint)
+        self._translated = Translator(self.name, secrets_of(config))
         self._config = config
         # libcurl encodes other characters of an access key, which then is another key to the store
         self._signs_as_asked = config.access_key is None or _UNRESERVED.fullmatch(config.access_key) is not None
@@ -55,13 +53,24 @@ class CurlStore:
         self._opening = threading.Lock()
         self._handles = _Handles(self._open)
         self._exchanges: dict[str, Callable[..., Exchange[object]]] = {"read": self._reading, "write": self._writing}
-        self.check, self.head, self.read_range, self.digest = boto.check, boto.head, boto.read_range, boto.digest
+        self.head, self.read_range, self.digest = boto.head, boto.read_range, boto.digest
         self.copy_from = boto.copy_from
         self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
         self.complete_multipart = boto.complete_multipart
         self.abort_multipart, self.abort_unfinished = boto.abort_multipart, boto.abort_unfinished
 
-    def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102 - see ObjectStore, here and below
+    def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
+        if not self._signs_as_asked:
+            return self._boto.check()
+        handle = self.handle("GET")  # of its own: the connection would lie idle for as long as a run takes
+        try:
+            handle.made(self._listing())
+        except ObjectDenied:
+            return None  # a key that may not list may still read and write
+        finally:
+            handle.close()
+
+    def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
         if not self._is_for_libcurl(key):
             return self._boto.read(key, max_bytes)
         return self._handles.reading.made(self._reading(key, max_bytes))
@@ -82,6 +91,17 @@ class CurlStore:
     def handle(self, method: str, sockets: Mapping[int, int] | None = None) -> Handle:
         """A new handle for exchanges of this method; `sockets` as `Handle` has them. Raises: StoreUnusable."""
         return Handle(self._route, self._config, method, sockets)
+
+    def _listing(self) -> Exchange[None]:
+        """What objects take the same way as: other probes of S3 address buckets in their own way."""
+        request = Request("use", subject=Subject.STORE)
+
+        def conclude(answered: Answered | OSError) -> None:
+            with self._translated(request):
+                require_listing(*_successful(answered))
+
+        url, credentials = f"{self._route.url.removesuffix('/')}?{QUERY}", self._credentials(request)
+        return Exchange("GET", url, credentials, conclude, credentials.lines)
 
     def _reading(self, key: str, max_bytes: int) -> Exchange[FetchedObject]:
         request = Request("read", key)
@@ -137,8 +157,7 @@ class CurlStore:
         """What to sign the next request with; those that were not configured may be renewed any time."""
         if self._configured is not None:
             return self._configured
-        with self._translated(request):
-            found = credentials_of(self._boto.client)
+        found = self._boto.credentials(request)
         return _credentials_of(found.access_key or "", found.secret_key or "", found.token)
 
     def _url(self, key: str) -> str:

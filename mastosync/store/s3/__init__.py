@@ -1,5 +1,5 @@
-"""S3 by boto3, behind the contract of `ObjectStore`."""
+"""S3 by boto3, and what every client of S3 needs.
 
-from mastosync.store.s3.store import S3Store
-
-__all__ = ["S3Store"]
+To load boto3 takes longer than hundreds of objects, so nothing of it is loaded before it is needed: `store`,
+`client`, `probe` and the modules named `boto_…` import it, the others do not. `late` is the way from here to there.
+"""

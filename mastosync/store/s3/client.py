@@ -77,12 +77,6 @@ def _data_loader(data_path: str | None) -> botocore.loaders.Loader:
     return botocore.loaders.create_loader(data_path)
 
 
-def secrets_of(config: S3Config) -> tuple[str, ...]:
-    """What must not be in any message."""
-    hidden = [secret.reveal() for secret in (config.secret_key, config.session_token) if secret]
-    return tuple(secret for secret in (*hidden, config.access_key) if secret)
-
-
 def credentials_of(client: S3Client) -> ReadOnlyCredentials:
     """The credentials to sign the next request with: those of the configuration, or what the AWS SDK finds.
 

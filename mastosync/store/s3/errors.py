@@ -1,4 +1,7 @@
-"""Everything that boto3, and a client beside it, raises: in the errors of the contract."""
+"""What goes wrong on the way to a store and back, in the errors of the contract.
+
+What only boto3 raises is in `boto_errors`, which is loaded with boto3, or when there is a refusal to be read.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,15 @@ import ssl
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-import botocore.exceptions as boto_errors
-import urllib3.exceptions
-from botocore.parsers import ResponseParserError, create_parser
-
-from mastosync.errors import MastosyncError, ObjectRejected, ServerFailure, StoreUnusable
+from mastosync.errors import MastosyncError, ServerFailure, StoreUnusable
 from mastosync.store.answers import Answer, Subject, error_of, network_failure
 
-_NETWORK = (
-    boto_errors.HTTPClientError,  # connect and read time-outs, proxies, closed connections
-    boto_errors.ConnectionError,
-    boto_errors.IncompleteReadError,  # this and OSError are only to be sure: urllib3 is the first to notice
-    urllib3.exceptions.HTTPError,  # those of a body that botocore lets out as they are
-    OSError,
-)
-NO_CREDENTIALS = (
-    boto_errors.NoCredentialsError,
-    boto_errors.PartialCredentialsError,
-    boto_errors.CredentialRetrievalError,
-    boto_errors.TokenRetrievalError,
-    boto_errors.ProfileNotFound,
-    RuntimeError,  # botocore's, for new credentials that have expired already
-)
-"""There is nothing to sign a request with."""
+if TYPE_CHECKING:
+    from mastosync.config import S3Config
+
 _LONGEST_WORDS = 500  # characters of what others say, in our messages
-_UNINTELLIGIBLE = (
-    ResponseParserError,
-    ValueError,  # a header that should be a number or a date
-    KeyError,  # one that should be there
-)
-_TLS = (boto_errors.SSLError, ssl.SSLError)
 _LASTING_TLS_FAILURES = (
     "CERTIFICATE",
     "DOESN'T_MATCH",  # the name, as urllib3 has it
@@ -47,9 +27,6 @@ _LASTING_TLS_FAILURES = (
     "PROTOCOL_VERSION",
     "HANDSHAKE_FAILURE",
 )
-
-
-FOREIGN_ERRORS = (boto_errors.ClientError, boto_errors.BotoCoreError, *NO_CREDENTIALS, *_NETWORK, *_UNINTELLIGIBLE)
 
 
 class Unintelligible(ValueError):
@@ -65,20 +42,48 @@ class Request(NamedTuple):
     with_acl: bool = False
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes) -> boto_errors.ClientError | Unintelligible:
-    """What boto3 would raise on an answer that another client was given.
+class Refused(Exception):
+    """An answer that says no, as S3 stores say it."""
 
-    Raises: botocore's ResponseParserError if that is all it would do.
-    """
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str]) -> None:
+        """`headers`: names in lower case."""
+        super().__init__(status, code, message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused | Unintelligible:
+    """What an answer says that is no success."""
     if status <= 300:  # what botocore takes for a success
         return Unintelligible(f"its status is {status}")
-    answer = {"status_code": status, "headers": headers, "body": body}
-    parser: Any = create_parser("rest-xml")  # whose stubs want a shape, which errors do not need
-    return boto_errors.ClientError(parser.parse(answer, None), "request")
+    from mastosync.store.s3.boto_errors import parsed_refusal  # noqa: PLC0415 - most runs meet none
+
+    return parsed_refusal(status, headers, body)
+
+
+def name_of(config: S3Config, role: str, endpoint: str) -> str:
+    """A store's name for people."""
+    return f"{role} bucket {config.bucket!r} at {endpoint}"
+
+
+def secrets_of(config: S3Config) -> tuple[str, ...]:
+    """What must not be in any message."""
+    hidden = [secret.reveal() for secret in (config.secret_key, config.session_token) if secret]
+    return tuple(secret for secret in (*hidden, config.access_key) if secret)
 
 
 class Translator:
     """`with translated(request):` lets nothing out but errors of the contract, for one store."""
+
+    network: ClassVar[tuple[type[Exception], ...]] = (OSError,)
+    """What connections end with."""
+    tls: ClassVar[tuple[type[Exception], ...]] = (ssl.SSLError,)
+    foreign: ClassVar[tuple[type[Exception], ...]] = (
+        Refused,
+        *network,
+        ValueError,  # a header that should be a number or a date
+        KeyError,  # one that should be there
+    )
+    """All that is translated."""
 
     def __init__(self, store_name: str, secrets: tuple[str, ...]) -> None:
         self._store_name = store_name
@@ -89,33 +94,20 @@ class Translator:
         return _Translated(self, request)
 
     def translation(self, error: Exception, request: Request) -> MastosyncError:
-        """The error of the contract that one of `FOREIGN_ERRORS` stands for."""
-        if isinstance(error, boto_errors.ClientError):
+        """The error of the contract that one of `foreign` stands for."""
+        if isinstance(error, Refused):
             return error_of(self._answer(error, request), self._where(request))
-        return self._without_answer(error, request)
-
-    def _without_answer(self, error: Exception, request: Request) -> MastosyncError:
         where, said = self._where(request), self._scrubbed(str(error))
-        if isinstance(error, _TLS) and (isinstance(error, ssl.SSLCertVerificationError) or _will_last(said)):
+        if isinstance(error, self.tls) and (isinstance(error, ssl.SSLCertVerificationError) or _will_last(said)):
             return StoreUnusable(
                 f"cannot {where}: no secure connection can be made: {said}",
                 hint="check `endpoint_url` (its name, and whether it speaks https) and the clock of this machine; "
                 "for a certificate of your own, set AWS_CA_BUNDLE",
             )
-        if isinstance(error, NO_CREDENTIALS):
-            return StoreUnusable(
-                f"cannot {where}: no usable credentials were found",  # its words may hold some
-                hint="set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads",
-            )
-        if isinstance(error, _NETWORK):
+        if isinstance(error, self.network):
             return network_failure(where, said)
-        of_store = request.subject is Subject.STORE
-        if isinstance(error, boto_errors.ParamValidationError) and not of_store:
-            return ObjectRejected(f"cannot {where}: {said}", hint="no request can be made for this object")
-        if isinstance(error, boto_errors.BotoCoreError):
-            return StoreUnusable(f"cannot {where}: {said}", hint="check this store's section")
         what = "" if isinstance(error, Unintelligible) else f"{type(error).__name__}: "
-        return (StoreUnusable if of_store else ServerFailure)(
+        return (StoreUnusable if request.subject is Subject.STORE else ServerFailure)(
             f"cannot {where}: the answer is none of an S3 store ({what}{said})",
             hint="check `endpoint_url`, and what lies between here and the store",
         )
@@ -125,15 +117,12 @@ class Translator:
             return f"{request.verb} the {self._store_name}"
         return f"{request.verb} {request.key!r} at {self._store_name}"
 
-    def _answer(self, error: boto_errors.ClientError, request: Request) -> Answer:
-        told: dict[str, Any] = dict(error.response.get("Error", {}))
-        metadata: dict[str, Any] = dict(error.response.get("ResponseMetadata", {}))
+    def _answer(self, refused: Refused, request: Request) -> Answer:
         return Answer(
-            status=int(metadata.get("HTTPStatusCode", 0)),
-            code=self._scrubbed(str(told.get("Code") or "")),
-            # Google says `Invalid argument.`, and which one in the details
-            message=self._scrubbed(" ".join(str(told[part]) for part in ("Message", "Details") if told.get(part))),
-            headers={name.lower(): value for name, value in metadata.get("HTTPHeaders", {}).items()},
+            status=refused.status,
+            code=self._scrubbed(refused.code),
+            message=self._scrubbed(refused.message),
+            headers=refused.headers,
             subject=request.subject,
             with_acl=request.with_acl,
         )
@@ -158,7 +147,9 @@ class _Translated(AbstractContextManager[None]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if isinstance(error, FOREIGN_ERRORS):  # kept in no variable, its frames would keep connections open
+        if error is None:
+            return
+        if isinstance(error, self._translator.foreign):  # kept in no variable, its frames would keep connections open
             raise self._translator.translation(error, self._request) from error
 
 

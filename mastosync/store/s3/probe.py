@@ -26,10 +26,11 @@ from mastosync.errors import (
 )
 from mastosync.store.answers import Subject
 from mastosync.store.probe import Address, Culprit, Greeting
+from mastosync.store.s3.boto_errors import NO_CREDENTIALS, refused_of
+from mastosync.store.s3.boto_route import route_to
 from mastosync.store.s3.checks import base64_of
-from mastosync.store.s3.errors import NO_CREDENTIALS, Request, Unintelligible
+from mastosync.store.s3.errors import Refused, Request, Unintelligible
 from mastosync.store.s3.headers import unquoted
-from mastosync.store.s3.route import route_to
 from mastosync.store.s3.store import S3Store
 
 if TYPE_CHECKING:
@@ -93,10 +94,11 @@ class S3Probe:
         cause = error.__cause__
         if isinstance(cause, NO_CREDENTIALS):
             return Culprit.CREDENTIALS
-        if not isinstance(cause, boto_errors.ClientError):
+        if isinstance(cause, boto_errors.ClientError):
+            cause = refused_of(cause)
+        if not isinstance(cause, Refused):
             return Culprit.ENDPOINT
-        code = str(cause.response.get("Error", {}).get("Code", ""))
-        status = int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code, status = cause.code, cause.status
         if code in _OF_THE_BUCKET or 300 <= status < 400:
             return Culprit.BUCKET
         speaks_s3 = code not in ("", str(status))

@@ -1,19 +1,45 @@
-"""The way that boto3 takes to a bucket, told to a client beside it."""
+"""The way to a bucket, where it is plain: what boto3 would find out, found out without loading it.
+
+Whatever this does not claim to know, `boto_route` asks of boto3; tests hold the two against each other.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import socket
+import sys
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import botocore.session
-from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
-
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+    from mastosync.config import S3Config
+
+# a host as people write it, maybe a port, maybe folders without dots of their own
+_ENDPOINT = re.compile(
+    r"(?P<scheme>https?)://(?P<authority>(?P<host>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*)"
+    r"(?::(?P<port>[1-9][0-9]{0,4}))?)(?P<path>(?:/[A-Za-z0-9_-]+)*)"
+)
+_BUCKET_IN_PATH = re.compile(r"[A-Za-z0-9._-]{3,63}")
+_BUCKET_IN_HOST = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_REGION = re.compile(r"[a-z](?:[a-z0-9-]{0,40}[a-z0-9])?")
+_SPECIAL = re.compile(r"--|^xn-|fips|global|accelerate|\.\.")
+"""Of names that boto3 treats in a way of their own, or may in another release."""
+_CA_BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+_KNOWN_VARIABLES = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",  # a configuration that names its own key and region overrides these
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_DEFAULT_REGION",
+        "AWS_REGION",
+        "AWS_CA_BUNDLE",  # minded below
+        "AWS_PAGER",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,31 +52,63 @@ class Route:
     ca_bundle: str  # a file
 
 
-def route_to(client: S3Client, bucket: str) -> Route:
-    """The way of a client that is not yet in use. Raises: botocore's errors, if there is no way to this bucket."""
-    prepared: dict[str, Any] = {}
+def plain_route(config: S3Config) -> Route | None:
+    """The way that boto3 would take; None if only boto3 can tell."""
+    if not (config.access_key and config.secret_key and _nothing_is_said_elsewhere()):
+        return None
+    url = _url(config.endpoint_url or "", config.bucket or "", config.addressing_style)
+    if url is None or not _REGION.fullmatch(config.region) or _SPECIAL.search(config.region):
+        return None
+    return Route(url, config.region, _proxy(url), _ca_bundle())
 
-    def keep(params: dict[str, Any], **_: object) -> tuple[object, dict[str, object]]:
-        prepared.update(params)
-        return SimpleNamespace(status_code=200), {}  # an answer: botocore sends nothing
 
-    events: Any = client.meta.events  # whose stubs know of no answers
-    events.register_first("before-call.s3.HeadObject", keep)
+def _nothing_is_said_elsewhere() -> bool:
+    """Whether neither environment nor home could tell the AWS SDK anything."""
+    told = {name for name in os.environ if name.upper().startswith(("AWS_", "BOTO"))}
+    bundles = (os.environ.get(name, "a file") for name in _CA_BUNDLES)  # which may not be blank
+    return told <= _KNOWN_VARIABLES and all(map(str.strip, bundles)) and not Path("~/.aws").expanduser().exists()
+
+
+def _url(endpoint_url: str, bucket: str, style: str) -> str | None:
+    endpoint = _ENDPOINT.fullmatch(endpoint_url)
+    if endpoint is None or _SPECIAL.search(endpoint["host"]) or _SPECIAL.search(bucket):
+        return None
+    labels = endpoint["host"].split(".")
+    if max(map(len, labels)) > 63 or len(endpoint["host"]) > 200 or int(endpoint["port"] or 0) > 65535:
+        return None
+    if style in ("path", "auto"):  # with an endpoint of one's own, auto is path
+        return f"{endpoint_url}/{bucket}/" if _BUCKET_IN_PATH.fullmatch(bucket) else None
+    if not _BUCKET_IN_HOST.fullmatch(bucket) or labels[-1].isdigit():
+        return None  # names with dots, or with other letters, go into the path; so do all where the host is an address
+    return f"{endpoint['scheme']}://{bucket}.{endpoint['authority']}{endpoint['path']}/"
+
+
+def _proxy(url: str) -> str:
+    """The very functions that botocore asks; not loaded where no variable names a proxy."""
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return ""
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - most machines have no proxy
+
+    parts = urlsplit(url)
     try:
-        client.head_object(Bucket=bucket, Key="key")
-    finally:
-        events.unregister("before-call.s3.HeadObject", keep)
-    url = str(prepared["url"]).removesuffix("key")
-    signing = prepared["context"].get("signing", {})
-    return Route(
-        url,
-        region=str(signing.get("region") or client.meta.region_name),
-        proxy=get_environ_proxies(url).get(urlsplit(url).scheme, ""),
-        ca_bundle=_ca_bundle(),
-    )
+        if proxy_bypass(parts.netloc):
+            return ""
+    except (TypeError, socket.gaierror):  # passed over by botocore as well
+        pass
+    return getproxies().get(parts.scheme, "")
 
 
 def _ca_bundle() -> str:
     """The certificates that boto3 trusts."""
-    configured = botocore.session.get_session().get_config_variable("ca_bundle")
-    return str(configured or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True))
+    return next((os.environ[name] for name in _CA_BUNDLES if name in os.environ), None) or _certificates()
+
+
+def _certificates() -> str:
+    """The file that botocore takes by default: that of certifi where it is installed, else its own."""
+    try:
+        from certifi import where  # noqa: PLC0415 - need not be there
+    except ImportError:
+        botocore = find_spec("botocore")  # which does not load it
+        folders = botocore.submodule_search_locations if botocore else None
+        return str(Path(folders[0], "cacert.pem")) if folders else ""
+    return where()

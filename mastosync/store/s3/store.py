@@ -13,12 +13,14 @@ from mastosync.errors import ObjectChanged, ObjectDenied, ObjectRejected
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, Part, PutOptions
+from mastosync.store.s3.boto_errors import BotoTranslator
 from mastosync.store.s3.checks import base64_of, checked_object, confirmed_etag
-from mastosync.store.s3.client import make_client, secrets_of
-from mastosync.store.s3.errors import Request, Translator, Unintelligible
+from mastosync.store.s3.client import credentials_of, make_client
+from mastosync.store.s3.errors import Request, Unintelligible, name_of, secrets_of
 from mastosync.store.s3.headers import arguments_of, etag_of, headers_of, info_of, unquoted
 
 if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
     from botocore.response import StreamingBody
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
@@ -40,8 +42,8 @@ class S3Store:
         self.client = make_client(config, connections)
         self._bucket = config.bucket or ""
         self.endpoint = str(self.client.meta.endpoint_url)
-        self.name = f"{role} bucket {config.bucket!r} at {self.endpoint}"
-        self.translated = Translator(self.name, secrets_of(config))
+        self.name = name_of(config, role, self.endpoint)
+        self.translated = BotoTranslator(self.name, secrets_of(config))
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         try:
@@ -160,6 +162,11 @@ class S3Store:
         for upload_id in found:
             self.abort_multipart(key, upload_id)
         return len(found)
+
+    def credentials(self, request: Request) -> ReadOnlyCredentials:
+        """What to sign this request with, for a client beside boto3. Raises: StoreUnusable if there is nothing."""
+        with self.translated(request):
+            return credentials_of(self.client)
 
     def close(self) -> None:  # noqa: D102
         self.client.close()

@@ -1,0 +1,72 @@
+"""The store of boto3 that is made when it is needed, which may be in the middle of everything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+from mastosync.store.s3.late import LateS3Store
+from tests.contract.raw_server import RawServer, answer
+from tests.contract.s3_kit import MADE_UP, at
+
+SHORT_OF_DESCRIPTORS = """
+import os, resource, sys
+from contextlib import closing, suppress
+from mastosync.config import S3Config, Secret
+from mastosync.errors import NetworkFailure, ObjectMissing
+from mastosync.store.curl import CurlStore
+
+config = S3Config("key", Secret("secret"), endpoint_url=sys.argv[1], bucket="my-bucket")
+with closing(CurlStore(config, role="source", connections=1)) as store:
+    assert "botocore" not in sys.modules
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    taken = []
+    with suppress(OSError):
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    for attempt in range(2):
+        try:
+            store.head("key")
+        except NetworkFailure as failure:
+            assert failure.transient and "my-bucket" in failure.message and "ulimit" in failure.hint
+        else:
+            raise AssertionError("nothing can be loaded now")
+    for descriptor in taken:
+        os.close(descriptor)
+    try:
+        store.head("key")
+    except ObjectMissing:
+        print("asked in the end")
+"""
+
+
+def test_it_is_made_once_for_all_threads() -> None:
+    with closing(LateS3Store(at("http://127.0.0.1:9", MADE_UP), role="source", connections=8)) as store:
+        everybody = threading.Barrier(8)
+
+        def ask(_: int) -> object:
+            everybody.wait(30)
+            return store.made
+
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(ask, range(8)))
+    assert len(set(map(id, made))) == 1
+
+
+def test_what_keeps_it_from_being_made_for_now_may_pass(tmp_path: Path) -> None:
+    silent = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BOTO"))}
+    with RawServer(lambda _: answer(404)) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", SHORT_OF_DESCRIPTORS, server.endpoint_url],
+            env={**silent, "HOME": str(tmp_path)},  # which tell the AWS SDK nothing
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert (done.stdout, done.returncode) == ("asked in the end\n", 0), done.stderr
