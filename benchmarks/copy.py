@@ -22,6 +22,7 @@ from benchmarks.null_scenarios import big, delay, null
 from benchmarks.planning import planning
 from benchmarks.real_scenarios import resume, seaweed, server_side
 from benchmarks.report import preface
+from benchmarks.rivals import compiled
 from scripts.lab.client import ROOT
 from scripts.lab.process import LabError
 
@@ -43,6 +44,8 @@ def main() -> int:
     options = _parse()
     signal.signal(signal.SIGTERM, _exit)  # as Ctrl-C: servers are stopped, files removed
     chosen = options.only or list(SCENARIOS)
+    for checkout in (ROOT, *options.against):
+        compiled(checkout)
     parts = [preface()]
     print(parts[0])
     try:

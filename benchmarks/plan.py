@@ -23,6 +23,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.rivals import compiled
 from benchmarks.server import ServerClock
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.client import ROOT, Lab
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="for servers and manifest; default: where temporary files go")
     options = parser.parse_args()
+    compiled(ROOT)
     with tempfile.TemporaryDirectory(dir=options.folder) as name, Lab(options.folder, postgres=True) as lab:
         folder = Path(name)
         address = lab.postgres.create_database("bench")
