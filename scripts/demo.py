@@ -90,6 +90,7 @@ class Demo:
     def tell(self) -> None:
         """Run it all. Raises: DemoError when something is not as it should be."""
         lost = self.instance.missing
+        run(self.folder, "Is everything in order? Better to know before than after.", "doctor")
         run(self.folder, "What is there to do? This only counts.", "plan --dry-run")
         run(self.folder, "Now every object that the database knows of goes into the manifest.", "plan")
         run(
