@@ -19,10 +19,10 @@ from pathlib import Path
 from benchmarks.bench import Bench, Scenario
 from benchmarks.measure import RunFailed
 from benchmarks.null_scenarios import big, delay, null
+from benchmarks.plan import compiled
 from benchmarks.planning import planning
 from benchmarks.real_scenarios import resume, seaweed, server_side
 from benchmarks.report import preface
-from benchmarks.rivals import compiled
 from scripts.lab.client import ROOT
 from scripts.lab.process import LabError
 

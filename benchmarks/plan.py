@@ -11,6 +11,7 @@ beside them. At the end every bar is held against the middle one of the rounds.
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import sqlite3
 import statistics
@@ -23,7 +24,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.rivals import compiled
 from benchmarks.server import ServerClock
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.client import ROOT, Lab
@@ -180,6 +180,11 @@ def main() -> None:
         bench = Bench(options.keys, command, manifest, ServerClock.of(address))
         bars = [*planning(bench, options.rounds), *asking(bench, options.rounds)]
     print(f"\nthe middle of {options.rounds} rounds, {options.keys:,} keys:", *bars, sep="\n")
+
+
+def compiled(checkout: Path) -> None:
+    """Compile mastosync, as its installation does: an environment may keep Python from keeping what it compiles."""
+    compileall.compile_dir(checkout / "mastosync", quiet=2)
 
 
 def planning(bench: Bench, rounds: int) -> list[Bar]:

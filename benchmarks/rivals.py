@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
 import shutil
 import sys
 import sysconfig
@@ -146,11 +145,6 @@ def mastosync(stage: Stage, checkout: Path = ROOT) -> Contestant:
     name = "mastosync" if checkout == ROOT else f"mastosync of {checkout}"
     command = mastosync_command(stage, "copy", f"--workers={stage.workers}")
     return Contestant(name, command, prepare, stage.check, folder=checkout)
-
-
-def compiled(checkout: Path) -> None:
-    """Compile mastosync, as its installation does: an environment may keep Python from keeping what it compiles."""
-    compileall.compile_dir(checkout / "mastosync", quiet=2)
 
 
 def mastosync_again(stage: Stage) -> Contestant:
