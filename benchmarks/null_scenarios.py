@@ -89,9 +89,9 @@ def big(bench: Bench) -> Section:
     peak = figures[0].peak_megabytes
     return Section(
         f"{BIG_OBJECTS} objects of {BIG_BYTES / 1e6:.0f} MB, {BIG_WORKERS} workers, null store",
-        "For the memory. What is uploaded is counted and thrown away. mastosync sends parts, and takes the MD5 of each and"
-        " of the whole; rclone sends objects of this size whole and goes by their ETags. A read with If-Match passes"
-        " twice through this store: nginx has to ask itself.",
+        "For the memory. What is uploaded is counted and thrown away. mastosync sends parts, and takes the MD5 of each"
+        " and of the whole; rclone sends objects of this size whole, and goes by their ETags. A read with If-Match"
+        " passes twice through this store: nginx has to ask itself.",
         (COPY_HEAD[0], "MB/s", "CPU s a GB", *COPY_HEAD[3:]),
         [
             (
