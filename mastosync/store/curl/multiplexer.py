@@ -14,6 +14,7 @@ from mastosync.store.curl.exchange import Exchange
 from mastosync.store.curl.handle import Handle
 from mastosync.store.curl.store import CurlStore
 
+_AT_ONCE = 8  # requests that end together keep each other waiting: few enough to send what follows them soon
 _PAUSED_WAIT_SECONDS = 0.01  # room may become free in another thread
 
 
@@ -70,10 +71,10 @@ class CurlMultiplexer:
                 handle.resume()
 
     def _collected(self) -> list[Finished]:
-        results = []
+        results: list[Finished] = []
         left = 1
-        while left:
-            left, well, badly = self._multi.info_read()
+        while left and not results:
+            left, well, badly = self._multi.info_read(_AT_ONCE)
             results += [self._concluded(curl, None) for curl in well]
             for curl, code, said in badly:
                 if not self._is_sent_afresh(curl):
