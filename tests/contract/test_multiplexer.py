@@ -73,6 +73,31 @@ def test_many_objects_travel_side_by_side_and_none_is_mixed_up(
     assert {key: cast("FetchedObject", fetched).data for key, fetched in read.items()} == data
 
 
+def test_what_ends_together_is_told_in_small_batches(
+    server: RawServer, store: CurlStore, multiplexer: CurlMultiplexer
+) -> None:
+    """Else each would wait for all the others before what follows it is sent."""
+    all_are_here = threading.Barrier(24)
+    all_are_answered = threading.Event()
+
+    def together(_: RawRequest) -> bytes:
+        if all_are_here.wait(PATIENCE_SECONDS) == 0:
+            all_are_answered.set()
+        return answer(200, DATA, ETAG)
+
+    server.answers = together
+    for number in range(24):
+        assert multiplexer.begin(number, store, "read", (f"key{number}", 1 << 20), always)
+    batches: list[int] = []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while sum(batches) < 24:
+        assert time.monotonic() < deadline
+        batches.append(len(multiplexer.finished(0.0)))
+        if not batches[-1]:
+            all_are_answered.wait(0.01)
+    assert max(batches) <= 8
+
+
 def test_each_request_has_its_own_error(server: RawServer, store: CurlStore, multiplexer: CurlMultiplexer) -> None:
     broken = threading.Event()
 
