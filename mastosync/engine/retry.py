@@ -124,6 +124,16 @@ class PatientStore:
         """`write`, when a first attempt has failed like this."""
         return self._after(failure, self.gate.store.write, key, data, md5, options)
 
+    def head_again(self, failure: ObjectError, key: str) -> ObjectInfo:
+        """`head`, when a first attempt has failed like this."""
+        return self._after(failure, self.gate.store.head, key)
+
+    def copy_from_again(  # noqa: PLR0913, PLR0917 - those of `copy_from`
+        self, failure: ObjectError, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
+    ) -> str:
+        """`copy_from`, when a first attempt has failed like this."""
+        return self._after(failure, self.gate.store.copy_from, source_bucket, source_key, info, key, options)
+
     def _make_room(self, size_bytes: int) -> None:
         """Hold memory for an object of a size that is not known yet."""
         if self.memory is not None:

@@ -12,11 +12,10 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 
 from mastosync.engine.retry import PatientStore
-from mastosync.engine.steps import Aside, Step, Steps
+from mastosync.engine.steps import Ask, Step, Steps
 from mastosync.errors import (
     CorruptObject,
     MastosyncError,
@@ -95,7 +94,7 @@ class ServerSide:
         if source_bucket is None:
             return None
         for _ in range(_ATTEMPTS):
-            info: ObjectInfo = yield Aside(partial(one.source.head, one.source_key))
+            info: ObjectInfo = yield Ask(one.source, "head", (one.source_key,))
             if info.size > _LARGEST:
                 return None
             try:
@@ -134,13 +133,11 @@ def _copied(one: Within, info: ObjectInfo, source_bucket: str) -> Steps[Copied]:
     """The copy, as good as its source. Raises: CorruptObject if it is not; what `written` raises."""
     etag: str = yield from one.written(
         info,
-        lambda options: Aside(
-            partial(one.destination.copy_from, source_bucket, one.source_key, info, one.key, options)
-        ),
+        lambda options: Ask(one.destination, "copy_from", (source_bucket, one.source_key, info, one.key, options)),
     )
     if info.md5 is not None and etag.lower() == info.md5.hex():
         return Copied(info.size, info.md5, etag)
-    there: ObjectInfo = yield Aside(partial(one.destination.head, one.key))
+    there: ObjectInfo = yield Ask(one.destination, "head", (one.key,))
     if there.size != info.size or (info.md5 and there.md5 and info.md5 != there.md5):
         raise CorruptObject(
             f"the store copied {one.source_key!r} to {one.key!r} at {one.destination.name}, and the two differ: "

@@ -20,7 +20,7 @@ class Ask(NamedTuple):
     """One small request of one store, of which many can be under way in one thread."""
 
     store: PatientStore
-    operation: Literal["read", "write"]  # a method of `ObjectStore`
+    operation: Literal["read", "write", "head", "copy_from"]  # a method of `ObjectStore`
     arguments: tuple[Any, ...]
 
     def carry_out(self) -> object:

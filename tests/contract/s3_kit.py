@@ -35,6 +35,12 @@ class MultiplexedStore(CurlStore):
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
         return str(self._multiplexed("write", (key, data, md5, options)))
 
+    def head(self, key: str) -> ObjectInfo:
+        return cast("ObjectInfo", self._multiplexed("head", (key,)))
+
+    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
+        return str(self._multiplexed("copy_from", (source_bucket, source_key, info, key, options)))
+
     def close(self) -> None:
         for multiplexer in self._multiplexers.values():
             multiplexer.close()

@@ -19,6 +19,7 @@ import os, resource, sys
 from contextlib import closing, suppress
 from mastosync.config import S3Config, Secret
 from mastosync.errors import NetworkFailure, ObjectMissing
+from mastosync.model import ObjectInfo
 from mastosync.store.curl import CurlStore
 
 config = S3Config("key", Secret("secret"), endpoint_url=sys.argv[1], bucket="my-bucket")
@@ -31,7 +32,7 @@ with closing(CurlStore(config, role="source", connections=1)) as store:
             taken.append(os.open(os.devnull, os.O_RDONLY))
     for attempt in range(2):
         try:
-            store.head("key")
+            store.digest("key", ObjectInfo(1, "etag"))
         except NetworkFailure as failure:
             assert failure.transient and "my-bucket" in failure.message and "ulimit" in failure.hint
         else:
@@ -39,7 +40,7 @@ with closing(CurlStore(config, role="source", connections=1)) as store:
     for descriptor in taken:
         os.close(descriptor)
     try:
-        store.head("key")
+        store.digest("key", ObjectInfo(1, "etag"))
     except ObjectMissing:
         print("asked in the end")
 """

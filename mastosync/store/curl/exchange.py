@@ -30,7 +30,7 @@ class Credentials(NamedTuple):
 class Exchange(NamedTuple, Generic[T_co]):
     """One request, and what becomes of its answer."""
 
-    method: str  # GET or PUT
+    method: str  # GET, PUT or HEAD
     url: str
     credentials: Credentials
     conclude: Callable[[Answered | OSError], T_co]  # raises errors of the contract

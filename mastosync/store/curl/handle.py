@@ -26,6 +26,11 @@ _LONGEST_ERROR_PAGE = 256 * 1024  # bytes of an answer that are read whatever th
 _LENGTH = re.compile(rb"^content-length:\s*([0-9]{1,18})\s*$", re.IGNORECASE | re.MULTILINE)
 _USER_AGENT = f"mastosync/{__version__} libcurl/{pycurl.version_info()[1]}"
 _BUFFER_BYTES = 512 * 1024
+_OF_METHOD: dict[str, dict[int, object]] = {
+    "GET": {},
+    "PUT": {pycurl.CUSTOMREQUEST: "PUT", pycurl.POSTFIELDS: b""},
+    "HEAD": {pycurl.NOBODY: 1},
+}
 _GO_ON, _ABORT = int(pycurl.PREREQFUNC_OK), int(pycurl.PREREQFUNC_ABORT)
 _PAUSE = int(pycurl.WRITEFUNC_PAUSE)
 _BAD_CERTIFICATE = frozenset({pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE})
@@ -38,7 +43,7 @@ class Handle:
     """One request after the other, for one thread. Alone, it keeps its connection with the TLS session."""
 
     def __init__(self, route: Route, config: S3Config, method: str, sockets: Mapping[int, int] | None = None) -> None:
-        """`method`: GET or PUT, what all its requests are.
+        """`method`: GET, PUT or HEAD, what all its requests are.
 
         `sockets`: those of connections shared with other handles, by their local port.
         Raises: StoreUnusable if libcurl lacks something.
@@ -61,7 +66,7 @@ class Handle:
     def _options(self, route: Route, config: S3Config) -> dict[int, object]:
         received = self._received  # the callbacks do not know the handle: a circle would keep it from its end
         return {
-            **({pycurl.CUSTOMREQUEST: "PUT", pycurl.POSTFIELDS: b""} if self.method == "PUT" else {}),
+            **_OF_METHOD[self.method],
             pycurl.AWS_SIGV4: f"aws:amz:{route.region}:s3",
             pycurl.USERAGENT: _USER_AGENT,
             pycurl.ACCEPT_ENCODING: "identity",

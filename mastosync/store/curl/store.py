@@ -20,6 +20,7 @@ from mastosync.store.base import FetchedObject, PutOptions
 from mastosync.store.curl.exchange import Answered, Credentials, Exchange
 from mastosync.store.curl.handle import Handle
 from mastosync.store.s3.checks import checked_object, confirmed_etag
+from mastosync.store.s3.copying import etag_of_copy
 from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, refusal, secrets_of
 from mastosync.store.s3.headers import http_headers_of, info_of
 from mastosync.store.s3.late import LateS3Store
@@ -27,9 +28,12 @@ from mastosync.store.s3.listing import QUERY, require_listing
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
+    from mastosync.model import ObjectInfo
 
 _DOTS = frozenset({".", ".."})
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
+_KEY_OF_COPY = 3  # of the arguments of `copy_from`
+_ANY_SIZE = 1 << 62  # bytes: of what is described and not sent
 _END_OF_HEADER = frozenset("\r\n\0")
 
 
@@ -52,9 +56,13 @@ class CurlStore:
         self._opened: weakref.WeakSet[Handle] = weakref.WeakSet()
         self._opening = threading.Lock()
         self._handles = _Handles(self._open)
-        self._exchanges: dict[str, Callable[..., Exchange[object]]] = {"read": self._reading, "write": self._writing}
-        self.head, self.read_range, self.digest = boto.head, boto.read_range, boto.digest
-        self.copy_from = boto.copy_from
+        self._exchanges: dict[str, Callable[..., Exchange[object]]] = {
+            "read": self._reading,
+            "write": self._writing,
+            "head": self._describing,
+            "copy_from": self._copying,
+        }
+        self.read_range, self.digest = boto.read_range, boto.digest
         self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
         self.complete_multipart = boto.complete_multipart
         self.abort_multipart, self.abort_unfinished = boto.abort_multipart, boto.abort_unfinished
@@ -80,12 +88,24 @@ class CurlStore:
             return self._boto.write(key, data, md5, options)
         return self._handles.writing.made(self._writing(key, data, md5, options))
 
+    def head(self, key: str) -> ObjectInfo:  # noqa: D102
+        if not self._is_for_libcurl(key):
+            return self._boto.head(key)
+        return self._handles.describing.made(self._describing(key))
+
+    def copy_from(  # noqa: D102
+        self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
+    ) -> str:
+        if not self._is_for_libcurl(key):
+            return self._boto.copy_from(source_bucket, source_key, info, key, options)
+        return self._handles.writing.made(self._copying(source_bucket, source_key, info, key, options))
+
     def exchange(self, operation: str, arguments: tuple[Any, ...]) -> Exchange[object] | None:
         """The request that an operation makes, for a `CurlMultiplexer`; None if it is none of libcurl's.
 
         Raises: ObjectError, StoreUnusable.
         """
-        key, *_ = arguments
+        key = arguments[_KEY_OF_COPY if operation == "copy_from" else 0]
         return self._exchanges[operation](*arguments) if self._is_for_libcurl(key) else None
 
     def handle(self, method: str, sockets: Mapping[int, int] | None = None) -> Handle:
@@ -119,13 +139,18 @@ class CurlStore:
         credentials = self._credentials(request)
         return Exchange("GET", self._url(key), credentials, conclude, credentials.lines, None, max_bytes)
 
+    def _describing(self, key: str) -> Exchange[ObjectInfo]:
+        request = Request("describe", key)
+
+        def conclude(answered: Answered | OSError) -> ObjectInfo:
+            with self._translated(request):
+                return info_of(_successful(answered).headers)
+
+        credentials = self._credentials(request)
+        return Exchange("HEAD", self._url(key), credentials, conclude, credentials.lines, None, _ANY_SIZE)
+
     def _writing(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> Exchange[str]:
-        try:
-            lines = _lines_of(options)
-        except ValueError as error:
-            raise ObjectRejected(
-                f"cannot write {key!r} at {self.name}: {error}", hint="no request can be made for this object"
-            ) from None
+        lines = self._lines("write", key, options)
         request = Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)
 
         def conclude(answered: Answered | OSError) -> str:
@@ -135,6 +160,34 @@ class CurlStore:
         credentials = self._credentials(request)
         sent = (*credentials.lines, *lines, b"content-md5: " + base64.b64encode(md5))
         return Exchange("PUT", self._url(key), credentials, conclude, sent, data)
+
+    def _copying(
+        self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
+    ) -> Exchange[str]:
+        lines = self._lines("copy to", key, options)
+        request = Request("copy to", key, subject=Subject.COPY, with_acl=options.acl is not None)
+
+        def conclude(answered: Answered | OSError) -> str:
+            with self._translated(request):
+                return etag_of_copy(*_successful(answered))
+
+        credentials = self._credentials(request)
+        of_source = (
+            f"x-amz-copy-source: {quote(f'{source_bucket}/{source_key}', safe='/~')}",
+            f'x-amz-copy-source-if-match: "{info.etag}"',
+            "x-amz-metadata-directive: REPLACE",  # else the headers given here are passed over
+        )
+        sent = (*credentials.lines, *lines, *(line.encode() for line in of_source))
+        return Exchange("PUT", self._url(key), credentials, conclude, sent, b"")
+
+    def _lines(self, verb: str, key: str, options: PutOptions) -> tuple[bytes, ...]:
+        """The headers of a new object. Raises: ObjectRejected."""
+        try:
+            return _lines_of(options)
+        except ValueError as error:
+            raise ObjectRejected(
+                f"cannot {verb} {key!r} at {self.name}: {error}", hint="no request can be made for this object"
+            ) from None
 
     def close(self) -> None:  # noqa: D102
         with self._opening:
@@ -168,7 +221,7 @@ class _Handles(threading.local):
     """A thread's own, which end with it."""
 
     def __init__(self, opened: Callable[[str], Handle]) -> None:  # runs in each thread
-        self.reading, self.writing = opened("GET"), opened("PUT")
+        self.reading, self.writing, self.describing = opened("GET"), opened("PUT"), opened("HEAD")
 
 
 def _configured(config: S3Config) -> Credentials | None:
