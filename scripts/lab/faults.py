@@ -68,6 +68,11 @@ class FaultProxy:
         return f"http://{HOST}:{self._server.server_address[1]}"
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no client is connected, and nothing that one had sent is still on its way."""
+        return not self._server.has_clients()
+
+    @property
     def requests(self) -> list[Exchange]:
         """Everything so far, in the order in which it was answered."""
         return self.traffic.exchanges()
@@ -94,6 +99,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self.upstream = upstream
         self.cut = threading.Event()
         self._sockets: set[socket.socket] = set()
+        self._clients = 0
         self._lock = threading.Lock()
 
     def watch(self, connection: socket.socket) -> None:
@@ -107,6 +113,11 @@ class _Server(socketserver.ThreadingTCPServer):
         with self._lock:
             self._sockets.discard(connection)
 
+    def has_clients(self) -> bool:
+        """Whether the handler of any client is still at work."""
+        with self._lock:
+            return self._clients > 0
+
     def cut_connections(self) -> None:
         """End whatever a handler waits for."""
         with self._lock:
@@ -117,11 +128,15 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def process_request(self, request: object, client_address: object) -> None:
         self.watch(cast("socket.socket", request))
+        with self._lock:
+            self._clients += 1
         super().process_request(cast("socket.socket", request), client_address)
 
     def shutdown_request(self, request: object) -> None:
         self.forget(cast("socket.socket", request))
         super().shutdown_request(cast("socket.socket", request))
+        with self._lock:
+            self._clients -= 1
 
     def handle_error(self, request: object, client_address: object) -> None:
         # clients that go away are everyday business here; a plan that raises is not

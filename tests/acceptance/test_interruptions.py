@@ -91,6 +91,8 @@ def test_a_copy_killed_again_and_again_loses_nothing_and_uploads_nothing_twice(
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert_intact(migration.site.manifest)
+        # the next copy begins at once, and can only find what has arrived by then
+        wait_until(lambda: proxy.is_idle, "what was under way has arrived")
     finish(migration, proxy)
 
 
