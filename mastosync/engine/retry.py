@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
@@ -115,24 +115,14 @@ class PatientStore:
     def close(self) -> None:  # noqa: D102
         self.gate.store.close()
 
-    def read_again(self, failure: ObjectError, key: str, max_bytes: int) -> FetchedObject:
-        """`read`, when a first attempt has failed like this."""
+    def again(self, failure: ObjectError, operation: str, arguments: tuple[Any, ...]) -> object:
+        """What a method of `ObjectStore` gives whose first attempt has failed like this, its bandwidth being paid."""
+        request = getattr(self.gate.store, operation)
+        if operation != "read":
+            return self._after(failure, request, *arguments)
+        _, max_bytes = arguments
         self._make_room(max_bytes)
-        return self._fitted(self._after(failure, self.gate.store.read, key, max_bytes))
-
-    def write_again(self, failure: ObjectError, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
-        """`write`, when a first attempt has failed like this."""
-        return self._after(failure, self.gate.store.write, key, data, md5, options)
-
-    def head_again(self, failure: ObjectError, key: str) -> ObjectInfo:
-        """`head`, when a first attempt has failed like this."""
-        return self._after(failure, self.gate.store.head, key)
-
-    def copy_from_again(  # noqa: PLR0913, PLR0917 - those of `copy_from`
-        self, failure: ObjectError, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
-    ) -> str:
-        """`copy_from`, when a first attempt has failed like this."""
-        return self._after(failure, self.gate.store.copy_from, source_bucket, source_key, info, key, options)
+        return self._fitted(self._after(failure, request, *arguments))
 
     def _make_room(self, size_bytes: int) -> None:
         """Hold memory for an object of a size that is not known yet."""

@@ -29,7 +29,7 @@ class Ask(NamedTuple):
 
     def carry_out_after(self, failure: ObjectError) -> object:
         """The same, when a first attempt has failed in a way that may pass."""
-        return getattr(self.store, f"{self.operation}_again")(failure, *self.arguments)
+        return self.store.again(failure, self.operation, self.arguments)
 
 
 @dataclass(frozen=True, slots=True)

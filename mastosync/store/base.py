@@ -177,7 +177,7 @@ class Multiplexer(Protocol):
     def begin(
         self, tag: object, store: ObjectStore, operation: str, arguments: tuple[Any, ...], room: Callable[[int], bool]
     ) -> bool:
-        """Send the request that `operation` (read, write) of a store makes; `finished` gives its result.
+        """Send the request that `operation` (read, write, head, copy_from) makes; `finished` gives its result.
 
         Before a body is taken in, `room` is asked with its size in bytes; the request waits, and asks
         again, until it says yes. False: this request must be made by calling the store.

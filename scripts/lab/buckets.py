@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
@@ -24,6 +27,16 @@ class BucketPair:
     client: S3Client
     source: str
     destination: str
+
+    def status_for_anybody(self, key: str) -> int:
+        """The status that somebody without credentials gets for an object of the destination."""
+        url = f"{self.address.endpoint_url}/{self.destination}/{quote(key)}"
+        try:
+            with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 - http
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with contextlib.closing(error):
+                return error.code
 
 
 @contextlib.contextmanager

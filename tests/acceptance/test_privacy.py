@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
@@ -46,17 +42,7 @@ HOW_TO_DECIDE = "set `[copy] private_objects = copy` and copy again"
 
 def read_by_anybody(buckets: BucketPair, keys: Iterable[str]) -> set[str]:
     """The keys at the destination that somebody without credentials can read."""
-    return {key for key in keys if _status(buckets, key) == 200}
-
-
-def _status(buckets: BucketPair, key: str) -> int:
-    url = f"{buckets.address.endpoint_url}/{buckets.destination}/{quote(key)}"
-    try:
-        with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 - http
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with closing(error):
-            return error.code
+    return {key for key in keys if buckets.status_for_anybody(key) == 200}
 
 
 def planned_site(folder: Path, buckets: BucketPair, endpoint: str, **copy: str) -> Site:

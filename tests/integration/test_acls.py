@@ -6,14 +6,11 @@ looked at as its owner and as anybody would.
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
-from urllib.parse import quote
 
 import pytest
 
@@ -152,22 +149,11 @@ def grants_everybody(client: S3Client, bucket: str, key: str) -> list[str]:
     return [grant["Permission"] for grant in grants if "AllUsers" in grant["Grantee"].get("URI", "")]
 
 
-def seen_by_anybody(buckets: BucketPair, key: str) -> int:
-    """The status that somebody without credentials gets."""
-    url = f"{buckets.address.endpoint_url}/{buckets.destination}/{quote(key)}"
-    try:
-        with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 - http
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with closing(error):
-            return error.code
-
-
 def assert_stored_as(way: Way, key: str, result: Copied, *, in_parts: bool) -> None:
     """moto gives an object in parts no ACL of the bucket, and lets everybody read what has none."""
     stored = result.fate in (PUBLIC_READ, PRIVATE, NO_ACL)
     assert sum(exchange.stored for exchange in result.exchanges) == stored
-    status = seen_by_anybody(way.buckets, key)
+    status = way.buckets.status_for_anybody(key)
     assert (status == 404) != stored
     if stored and not (in_parts and result.fate == NO_ACL):
         grants = grants_everybody(way.buckets.client, way.buckets.destination, key)
@@ -199,7 +185,7 @@ def test_every_object_gets_the_acl_that_its_row_asks_for_or_stays_behind(
         assert result.fate in expected.split(" or "), key
         assert_stored_as(way, key, result, in_parts=in_parts)
         if entry.private and decided == "skip":
-            assert seen_by_anybody(way.buckets, key) != 200, "nothing private becomes public"
+            assert way.buckets.status_for_anybody(key) != 200, "nothing private becomes public"
     client, bucket = way.buckets.client, way.buckets.destination
     assert not client.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads")
     assert transfer.finding == (FINDINGS[taste] if mode is AclMode.AUTO else None)

@@ -1,4 +1,4 @@
-"""The contract of `ObjectStore` for many small objects: libcurl reads and writes them, boto3 does the rest.
+"""The contract of `ObjectStore` for many small objects: libcurl makes their requests, boto3 does the rest.
 
 libcurl takes a fraction of boto3's processor time. What it has to be told is in `handle`.
 """
@@ -20,11 +20,10 @@ from mastosync.store.base import FetchedObject, PutOptions
 from mastosync.store.curl.exchange import Answered, Credentials, Exchange
 from mastosync.store.curl.handle import Handle
 from mastosync.store.s3.checks import checked_object, confirmed_etag
-from mastosync.store.s3.copying import etag_of_copy
+from mastosync.store.s3.documents import LISTING, etag_of_copy, require_listing
 from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, refusal, secrets_of
 from mastosync.store.s3.headers import http_headers_of, info_of
 from mastosync.store.s3.late import LateS3Store
-from mastosync.store.s3.listing import QUERY, require_listing
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -120,7 +119,7 @@ class CurlStore:
             with self._translated(request):
                 require_listing(*_successful(answered))
 
-        url, credentials = f"{self._route.url.removesuffix('/')}?{QUERY}", self._credentials(request)
+        url, credentials = f"{self._route.url.removesuffix('/')}?{LISTING}", self._credentials(request)
         return Exchange("GET", url, credentials, conclude, credentials.lines)
 
     def _reading(self, key: str, max_bytes: int) -> Exchange[FetchedObject]:
