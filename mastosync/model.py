@@ -52,6 +52,14 @@ class Reason(StrEnum):
     GONE = "gone"  # skipped: its row left the database
 
 
+class Origin(StrEnum):
+    """How an object that is done came to the destination."""
+
+    COPIED = "copied"
+    ADOPTED = "adopted"  # it lay there already, whoever brought it
+    REFETCHED = "refetched"  # fetched again from the server it came from, as the source had lost it
+
+
 FAILURE_REASONS: tuple[Reason, ...] = (
     Reason.MISSING,
     Reason.DENIED,
@@ -191,6 +199,7 @@ class Outcome(NamedTuple):
     source_key: str | None = None  # where the object lay, if not under its first candidate
     attempts: int = 1  # made in this run
     detail: str | None = None  # for people: the last error
+    origin: Origin = Origin.COPIED  # of what is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +214,7 @@ class Record:
     md5: bytes | None
     etag: str | None
     detail: str | None
+    origin: Origin | None  # None: not done
 
 
 class ObjectHeaders(NamedTuple):

@@ -26,6 +26,7 @@ FIELDS = (
     "optional",
     "private",
     "detail",
+    "origin",
 )
 """What is told of each entry. The names are part of the interface."""
 
@@ -66,4 +67,5 @@ def iter_listed(report: ManifestReport, chosen: ListFilter) -> Iterator[dict[str
             "optional": entry.optional,
             "private": entry.private,
             "detail": record.detail,
+            "origin": record.origin.value if record.origin else None,
         }

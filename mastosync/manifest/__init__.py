@@ -1,6 +1,7 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
 from mastosync.manifest.connection import Manifest
+from mastosync.manifest.corrections import correct
 from mastosync.manifest.identity import StoreIdentity
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
@@ -20,6 +21,7 @@ __all__ = [
     "SnapshotRecord",
     "StoreIdentity",
     "WorkQueue",
+    "correct",
     "file_version",
     "holder_of",
     "newest_version",

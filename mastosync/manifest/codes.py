@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mastosync.model import EntryState, Reason
+from mastosync.model import EntryState, Origin, Reason
 
 STATE_CODE: dict[EntryState, int] = {
     EntryState.PENDING: 0,
@@ -24,8 +24,10 @@ REASON_CODE: dict[Reason | None, int] = {
     Reason.EXCLUDED: 10,
     Reason.GONE: 11,
 }
+ORIGIN_CODE: dict[Origin, int | None] = {Origin.COPIED: None, Origin.ADOPTED: 1, Origin.REFETCHED: 2}
 STATE_OF: dict[int, EntryState] = {code: state for state, code in STATE_CODE.items()}
 REASON_OF: dict[int, Reason | None] = {code: reason for reason, code in REASON_CODE.items()}
+ORIGIN_OF: dict[int | None, Origin] = {code: origin for origin, code in ORIGIN_CODE.items()}
 
 PENDING = STATE_CODE[EntryState.PENDING]
 DONE = STATE_CODE[EntryState.DONE]

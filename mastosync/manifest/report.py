@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mastosync.manifest.codes import OPTIONAL_FLAG, PRIVATE_FLAG, REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
+from mastosync.manifest.codes import (
+    OPTIONAL_FLAG,
+    ORIGIN_OF,
+    PRIVATE_FLAG,
+    REASON_CODE,
+    REASON_OF,
+    STATE_CODE,
+    STATE_OF,
+)
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remembered
 from mastosync.model import Entry, EntryState, Kind, Reason, Record
@@ -19,7 +27,7 @@ _SELECT_RUN = """
 SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes FROM runs ORDER BY id DESC LIMIT 1
 """
 _SELECT_ENTRIES = """
-SELECT kind, id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail
+SELECT kind, id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin
 FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name
 """
 
@@ -115,7 +123,7 @@ class ManifestReport:
                     yield self._record(row)
 
     def _record(self, row: tuple[Any, ...]) -> Record:
-        kind, row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail = row
+        kind, row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin = row
         entry = Entry(
             self.manifest.kind(kind),
             row_id,
@@ -134,4 +142,5 @@ class ManifestReport:
             md5=md5,
             etag=etag,
             detail=detail,
+            origin=ORIGIN_OF[origin] if STATE_OF[state] is EntryState.DONE else None,
         )

@@ -12,6 +12,7 @@ from mastosync.manifest.codes import (
     FAILED,
     NO_REASON,
     OPTIONAL_FLAG,
+    ORIGIN_CODE,
     PENDING,
     PRIVATE_FLAG,
     REASON_CODE,
@@ -36,7 +37,7 @@ _INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
 _DROP_CLAIM = "DELETE FROM claims WHERE kind = ? AND id = ? AND name = ?"
 _RECORD = """
 UPDATE entries SET state = ?, reason = ?, size = coalesce(?, size), attempts = attempts + ?,
-    md5 = ?, etag = ?, source_key = ?, detail = ?
+    md5 = ?, etag = ?, source_key = ?, detail = ?, origin = ?
 WHERE kind = ? AND id = ? AND name = ?
 """
 _PENDING_COUNTS = f"SELECT kind, objects FROM counts WHERE state = {PENDING} AND objects > 0"
@@ -158,7 +159,7 @@ class WorkQueue:
             self.manifest.count(kind, state, reason, 1, size_bytes)
             tally[outcome.state] += 1
             sent_bytes += size_bytes if outcome.state is EntryState.DONE else 0
-            seen = (outcome.md5, outcome.etag, outcome.source_key, outcome.detail)
+            seen = (outcome.md5, outcome.etag, outcome.source_key, outcome.detail, ORIGIN_CODE[outcome.origin])
             rows.append((state, reason, outcome.size, outcome.attempts, *seen, *place))
         connection = self.manifest.connection
         connection.executemany(_RECORD, rows)
