@@ -21,7 +21,7 @@ from mastosync.engine.memory import Hold
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError, Throttled
 from mastosync.model import ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, ObjectStore, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ObjectStore, Page, Part, PutOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,6 +73,9 @@ class PatientStore:
 
     def check(self) -> None:  # noqa: D102
         self._patiently(self.gate.store.check)
+
+    def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
+        return self._patiently(self.gate.store.list_page, prefix, after)
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
         return self._patiently(self.gate.store.head, key)

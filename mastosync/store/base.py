@@ -58,6 +58,22 @@ class Part:
     md5: bytes
 
 
+class ListedObject(NamedTuple):
+    """What a listing says of one object."""
+
+    key: str
+    size: int  # bytes
+    etag: str  # without quotes
+    modified: str  # ISO 8601, as the store tells it; empty: it does not
+
+
+class Page(NamedTuple):
+    """A piece of a listing."""
+
+    objects: list[ListedObject]
+    is_last: bool
+
+
 class ObjectStore(Protocol):
     """One bucket at one endpoint. Keys are full keys, prefix included."""
 
@@ -82,6 +98,15 @@ class ObjectStore(Protocol):
 
     def head(self, key: str) -> ObjectInfo:
         """Describe an object without its bytes. Raises: ObjectError, StoreUnusable."""
+        ...
+
+    def list_page(self, prefix: str, after: str) -> Page:
+        """The next objects, a thousand at most, whose keys begin with `prefix` and come after `after`.
+
+        Keys come in the order of their UTF-8 bytes, which is Python's order of texts, as far as the
+        store keeps to what S3 promises. Raises: ObjectDenied if the key may not list the bucket;
+        ObjectRejected if the store begins anew for each page; a transient ObjectError; StoreUnusable.
+        """
         ...
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
+
+MODIFIED = "2026-11-24T00:00:00.000Z"
 
 
 @dataclass
@@ -48,6 +50,7 @@ class MemoryStore:
         self.buckets = {"memory": self}  # of the same endpoint and account, by name
         self.refused: dict[str | None, Exception] = {}  # by the ACL of what is to be stored; None: without one
         self.asked: list[tuple[str, str | None]] = []  # what was to be stored, and with which ACL
+        self.page_keys = 1000  # of a listing
         self.damaged_reads = 0  # so many of the next reads give another byte, as a bad line does
 
     def put(self, key: str, data: bytes, headers: ObjectHeaders | None = None, etag: str | None = None) -> None:
@@ -84,6 +87,15 @@ class MemoryStore:
     def head(self, key: str) -> ObjectInfo:
         self._called("head", key)
         return self._object(key).info
+
+    def list_page(self, prefix: str, after: str) -> Page:
+        self._called("list_page", after)
+        keys = sorted(key for key in list(self.objects) if key.startswith(prefix) and key > after)
+        page = keys[: self.page_keys]
+        return Page(
+            [ListedObject(key, (info := self.objects[key].info).size, info.etag, MODIFIED) for key in page],
+            len(page) == len(keys),
+        )
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:
         self._called("read", key)

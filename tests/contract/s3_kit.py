@@ -80,6 +80,7 @@ PLAIN = PutOptions(ObjectHeaders(content_type="image/png"))
 DATA = b"data of an object, not too short" * 100
 METHODS = (
     "check",
+    "list_page",
     "head",
     "read",
     "read_range",
@@ -164,6 +165,7 @@ class Prepared:
         key, upload_id = self.key, self.upload_id
         return {
             "check": store.check,
+            "list_page": lambda: store.list_page("", ""),
             "head": lambda: store.head(key),
             "read": lambda: store.read(key, 1_000_000),
             "read_range": lambda: store.read_range(key, info, 10, 1000),

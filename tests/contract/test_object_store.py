@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from mastosync.config import S3Config, Secret
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected
 from mastosync.model import ObjectHeaders
-from mastosync.store.base import ObjectStore, Part, PutOptions
+from mastosync.store.base import ListedObject, ObjectStore, Page, Part, PutOptions
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import bucket_pair
 from tests.contract.memory_store import MemoryStore
@@ -588,3 +589,51 @@ class TestKeys:
         for name in alike:
             room.put(f"{key}/{name}", name.encode())
         assert [room.data(f"{key}/{name}") for name in alike] == [name.encode() for name in alike]
+
+
+def listed(store: ObjectStore, prefix: str, after: str = "") -> list[ListedObject]:
+    """A whole listing, page after page."""
+    found: list[ListedObject] = []
+    while True:
+        page = store.list_page(prefix, found[-1].key if found else after)
+        found += page.objects
+        if page.is_last:
+            return found
+        assert page.objects, "a page that is not the last one has something on it"
+
+
+class TestListings:
+    def test_a_listing_tells_key_size_and_etag(self, room: Room, key: str) -> None:
+        etag = room.put(key, b"data")
+        (found,) = listed(room.store, key)
+        assert (found.key, found.size, found.etag) == (key, 4, etag)
+        if room.server != "memory":
+            assert abs((datetime.now(UTC) - datetime.fromisoformat(found.modified)).total_seconds()) < 600
+
+    def test_what_is_not_there_is_an_empty_page(self, room: Room, key: str) -> None:
+        assert room.store.list_page(key, "") == Page([], is_last=True)
+
+    def test_pages_follow_each_other_without_gap_or_overlap(self, room: Room, key: str) -> None:
+        """More than one page of them, in the order of their bytes, from anywhere on."""
+        names = [f"{key}/{number:04}/original/{number}.png" for number in range(1003)]
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda name: room.put(name, b"x"), names))
+        first = room.store.list_page(f"{key}/", "")
+        assert (len(first.objects), first.is_last) == (1000, False)
+        assert [found.key for found in listed(room.store, f"{key}/")] == names
+        assert [found.key for found in listed(room.store, f"{key}/", names[500])] == names[501:]
+        between = f"{key}/0500/original/~"  # where nothing lies
+        assert [found.key for found in listed(room.store, f"{key}/", between)] == names[501:]
+        assert room.store.list_page(f"{key}/", names[-1]) == Page([], is_last=True)
+
+    @pytest.mark.parametrize("odd", ODD_KEYS, ids=lambda odd: ascii(odd)[:40])
+    def test_a_listing_spells_a_key_as_it_is(self, room: Room, odd: str) -> None:
+        if room.server == "seaweed" and odd in MANGLED_ON_SEAWEED | NOT_ON_SEAWEED:
+            pytest.skip(f"SeaweedFS: {(MANGLED_ON_SEAWEED | NOT_ON_SEAWEED)[odd]}")
+        folder = uuid.uuid4().hex[:8]
+        name = f"{folder}/{odd}"
+        if room.server == "seaweed" and ("//" in name or "\\" in name):
+            pytest.skip("SeaweedFS: in a listing two slashes are one, and one that leans back is another")
+        room.put(name, b"data")
+        assert [found.key for found in listed(room.store, f"{folder}/")] == [name]
+        assert room.store.list_page(f"{key}/", name).objects == []

@@ -426,6 +426,13 @@ def test_in_any_storm_only_errors_of_the_contract_get_out(weather: Weather, seed
 
 SPOILT_ANSWERS = 60  # of each kind; thousands were tried once
 ANSWERS: dict[str, bytes] = {
+    "list_page": raw_server.answer(
+        200,
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        b"<Name>my-bucket</Name><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+        b"<Contents><Key>a%2Bb+c</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified><Size>1</Size>"
+        b"<ETag>&quot;5d41402abc4b2a76b9719d911017c592&quot;</ETag></Contents></ListBucketResult>",
+    ),
     "check": raw_server.answer(
         200,
         b'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'

@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 from mastosync.errors import ObjectDenied, ObjectRejected
 from mastosync.store.answers import Subject
-from mastosync.store.base import FetchedObject, PutOptions
+from mastosync.store.base import FetchedObject, Page, PutOptions
 from mastosync.store.curl.exchange import Answered, Credentials, Exchange
 from mastosync.store.curl.handle import Handle
-from mastosync.store.s3.checks import checked_object, confirmed_etag
-from mastosync.store.s3.documents import LISTING, etag_of_copy, require_listing
+from mastosync.store.s3.checks import checked_object, checked_page, confirmed_etag
+from mastosync.store.s3.documents import LONGEST_LISTING, etag_of_copy, listing_query, page_of, require_listing
 from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, refusal, secrets_of
 from mastosync.store.s3.headers import http_headers_of, info_of
 from mastosync.store.s3.late import LateS3Store
@@ -77,6 +77,11 @@ class CurlStore:
         finally:
             handle.close()
 
+    def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
+        if not self._signs_as_asked:
+            return self._boto.list_page(prefix, after)
+        return checked_page(self.name, after, self._handles.reading.made(self._paging(prefix, after)))
+
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
         if not self._is_for_libcurl(key):
             return self._boto.read(key, max_bytes)
@@ -119,8 +124,21 @@ class CurlStore:
             with self._translated(request):
                 require_listing(*_successful(answered))
 
-        url, credentials = f"{self._route.url.removesuffix('/')}?{LISTING}", self._credentials(request)
-        return Exchange("GET", url, credentials, conclude, credentials.lines)
+        credentials = self._credentials(request)
+        return Exchange("GET", self._listing_url(listing_query(1)), credentials, conclude, credentials.lines)
+
+    def _paging(self, prefix: str, after: str) -> Exchange[Page]:
+        request = Request("list", subject=Subject.STORE)
+
+        def conclude(answered: Answered | OSError) -> Page:
+            with self._translated(request):
+                return page_of(*_successful(answered))
+
+        url, credentials = self._listing_url(listing_query(1000, prefix, after)), self._credentials(request)
+        return Exchange("GET", url, credentials, conclude, credentials.lines, None, LONGEST_LISTING)
+
+    def _listing_url(self, query: str) -> str:
+        return f"{self._route.url.removesuffix('/')}?{query}"
 
     def _reading(self, key: str, max_bytes: int) -> Exchange[FetchedObject]:
         request = Request("read", key)

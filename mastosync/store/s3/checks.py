@@ -6,9 +6,9 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
-from mastosync.errors import CorruptObject
+from mastosync.errors import CorruptObject, ObjectRejected
 from mastosync.model import ObjectInfo
-from mastosync.store.base import FetchedObject
+from mastosync.store.base import FetchedObject, Page
 from mastosync.store.s3.headers import etag_is_md5, etag_of
 
 
@@ -32,6 +32,17 @@ def confirmed_etag(key: str, store_name: str, headers: Mapping[str, str], md5: b
             hint="bytes change on the way: check network and memory if it stays",
         )
     return etag
+
+
+def checked_page(store_name: str, after: str, page: Page) -> Page:
+    """A piece of a listing that begins where it was asked to. Raises: ObjectRejected, for it would never end."""
+    if after and page.objects and page.objects[0].key <= after:
+        raise ObjectRejected(
+            f"cannot list the {store_name}: asked for what comes after {after!r}, it begins with "
+            f"{page.objects[0].key!r}",
+            hint="this store passes over `start-after`: objects can only be asked for one by one",
+        )
+    return page
 
 
 def base64_of(digest: bytes) -> str:

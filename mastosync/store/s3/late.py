@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mastosync.errors import NetworkFailure
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
-from mastosync.store.base import Buffer, FetchedObject, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, Page, Part, PutOptions
 from mastosync.store.s3.errors import Request
 from mastosync.store.s3.route import Route, plain_route
 
@@ -71,6 +71,9 @@ class LateS3Store:
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
         return self.made.head(key)
+
+    def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
+        return self.made.list_page(prefix, after)
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
         return self.made.read(key, max_bytes)

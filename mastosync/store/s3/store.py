@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, cast
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectRejected
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
-from mastosync.store.base import Buffer, FetchedObject, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
 from mastosync.store.s3.boto_errors import BotoTranslator
-from mastosync.store.s3.checks import base64_of, checked_object, confirmed_etag
+from mastosync.store.s3.checks import base64_of, checked_object, checked_page, confirmed_etag
 from mastosync.store.s3.client import credentials_of, make_client
 from mastosync.store.s3.errors import Request, Unintelligible, name_of, secrets_of
 from mastosync.store.s3.headers import arguments_of, etag_of, headers_of, info_of, unquoted
@@ -58,6 +58,19 @@ class S3Store:
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
         with self.translated(Request("describe", key)):
             return info_of(headers_of(self.client.head_object(Bucket=self._bucket, Key=key)))
+
+    def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
+        with self.translated(Request("list", subject=Subject.STORE)):
+            answer = self.client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, StartAfter=after)
+            if not _OF_A_LISTING & answer.keys():
+                raise Unintelligible("it is no listing")
+            objects = [
+                ListedObject(
+                    found["Key"], found["Size"], unquoted(found.get("ETag", "")), found["LastModified"].isoformat()
+                )
+                for found in answer.get("Contents", [])
+            ]
+        return checked_page(self.name, after, Page(objects, not answer.get("IsTruncated")))
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
         with self.translated(Request("read", key)):
