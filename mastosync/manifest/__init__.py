@@ -5,8 +5,10 @@ from mastosync.manifest.corrections import correct
 from mastosync.manifest.identity import StoreIdentity
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
+from mastosync.manifest.records import Row, record_of
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
 from mastosync.manifest.schema import file_version, newest_version
+from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.work import WorkQueue, reopen
 
 __all__ = [
@@ -17,14 +19,17 @@ __all__ = [
     "ManifestReport",
     "PlanDelta",
     "PlanWriter",
+    "Row",
     "RunInfo",
     "SnapshotRecord",
     "StoreIdentity",
+    "StrandReader",
     "WorkQueue",
     "correct",
     "file_version",
     "holder_of",
     "newest_version",
+    "record_of",
     "reopen",
     "writer_lock",
 ]

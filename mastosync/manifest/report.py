@@ -8,18 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mastosync.manifest.codes import (
-    OPTIONAL_FLAG,
-    ORIGIN_OF,
-    PRIVATE_FLAG,
-    REASON_CODE,
-    REASON_OF,
-    STATE_CODE,
-    STATE_OF,
-)
+from mastosync.manifest.codes import REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remembered
-from mastosync.model import Entry, EntryState, Kind, Reason, Record
+from mastosync.manifest.records import COLUMNS, record_of
+from mastosync.model import EntryState, Kind, Reason, Record
 
 _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects > 0"
 _SELECT_SNAPSHOT = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC LIMIT 1"
@@ -27,8 +20,7 @@ _SELECT_RUN = """
 SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes FROM runs ORDER BY id DESC LIMIT 1
 """
 _SELECT_ENTRIES = """
-SELECT kind, id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin
-FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name
+SELECT {columns} FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name
 """
 
 
@@ -116,31 +108,8 @@ class ManifestReport:
         index = "INDEXED BY entries_open" if few else ""
         if few:
             conditions += f" AND state <> {STATE_CODE[EntryState.DONE]}"
-        query = _SELECT_ENTRIES.format(index=index, conditions=conditions)
+        query = _SELECT_ENTRIES.format(columns=COLUMNS, index=index, conditions=conditions)
         with translated(self.manifest.path):
-            for number in self.manifest.kinds(types):
+            for number, kind in self.manifest.kinds(types).items():
                 for row in self.manifest.connection.execute(query, (number, *values)):
-                    yield self._record(row)
-
-    def _record(self, row: tuple[Any, ...]) -> Record:
-        kind, row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin = row
-        entry = Entry(
-            self.manifest.kind(kind),
-            row_id,
-            name,
-            fallback,
-            bool(flags & OPTIONAL_FLAG),
-            bool(flags & PRIVATE_FLAG),
-            size,
-        )
-        return Record(
-            entry=entry,
-            source_key=source_key,
-            state=STATE_OF[state],
-            reason=REASON_OF[reason],
-            attempts=attempts,
-            md5=md5,
-            etag=etag,
-            detail=detail,
-            origin=ORIGIN_OF[origin] if STATE_OF[state] is EntryState.DONE else None,
-        )
+                    yield record_of(kind, row)

@@ -12,7 +12,7 @@ import string
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from mastosync.model import AttachmentSpec, Entry, EntryGroup, Kind, MediaColumns, MediaRow, Style
 
@@ -23,6 +23,15 @@ _AMBIGUOUS_IDS = range(10**9, 10**11)  # ten and eleven digits: old releases pad
 
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"  # noqa: E501 - one set
 """What Ruby's `blank?` takes for white space: Unicode's White_Space, and nothing else."""
+
+
+class KeyForm(NamedTuple):
+    """One of the ways in which the key of an entry may be made."""
+
+    prefix: str
+    cached: bool  # under `cache/`
+    width: int | None = None  # to which the id is padded; None: as Paperclip does now
+    other_name: bool = False  # the last segment is the entry's fallback
 
 
 def is_blank(text: str | None) -> bool:
@@ -86,15 +95,30 @@ def iter_candidates(entry: Entry, prefix: str) -> Iterator[str]:
 
     The first is the canonical key. Only a true 404 may lead from one to the next.
     """
-    kind = entry.kind
-    locations = (kind.cached, not kind.cached) if kind.remote else (False,)
-    names = (entry.name,) if entry.fallback is None else (entry.name, entry.fallback)
-    widths = (12, 9) if entry.id in _AMBIGUOUS_IDS else (None,)
-    for each_prefix in (prefix, "") if prefix else ("",):
-        for width in widths:
-            for name in names:
-                for cached in locations:
-                    yield _key(each_prefix, entry, name, cached=cached, width=width)
+    for form in key_forms(entry.kind, prefix, every_form=True):
+        name = entry.fallback if form.other_name else entry.name
+        if name is not None and (form.width is None or entry.id in _AMBIGUOUS_IDS):
+            yield _key(form.prefix, entry, name, cached=form.cached, width=form.width)
+
+
+@lru_cache(maxsize=1024)
+def key_forms(kind: Kind, prefix: str, *, every_form: bool) -> tuple[KeyForm, ...]:
+    """The forms that keys of this kind have, in the order in which candidates are tried; or just the canonical one."""
+    if not every_form:
+        return (KeyForm(prefix, kind.cached),)
+    return tuple(
+        KeyForm(each_prefix, cached, width, other_name)
+        for each_prefix in ((prefix, "") if prefix else ("",))
+        for width in (None, 9)  # an id that is padded to twelve now may have been to nine
+        for other_name in (False, True)
+        for cached in ((kind.cached, not kind.cached) if kind.remote else (False,))
+    )
+
+
+def key_head(kind: Kind, form: KeyForm) -> str:
+    """What keys of a kind in one form begin with, up to the id. The prefix is taken as it is."""
+    head = f"{_CACHE if form.cached else ''}{kind.directory}/"
+    return f"{form.prefix}/{head}".removeprefix("/") if form.prefix else head
 
 
 def _key(prefix: str, entry: Entry, name: str, *, cached: bool, width: int | None = None) -> str:

@@ -1,0 +1,31 @@
+"""Lines of the manifest, as everybody reads them who wants all of an entry."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from mastosync.manifest.codes import OPTIONAL_FLAG, ORIGIN_OF, PRIVATE_FLAG, REASON_OF, STATE_OF
+from mastosync.model import Entry, EntryState, Kind, Record
+
+COLUMNS = "id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin"
+
+Row: TypeAlias = tuple[
+    int, str, str | None, int, int | None, int, int, int, bytes | None, str | None, str | None, str | None, int | None
+]
+"""What `COLUMNS` give."""
+
+
+def record_of(kind: Kind, row: Row) -> Record:
+    """What a line says."""
+    row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin = row
+    return Record(
+        entry=Entry(kind, row_id, name, fallback, bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG), size),
+        source_key=source_key,
+        state=STATE_OF[state],
+        reason=REASON_OF[reason],
+        attempts=attempts,
+        md5=md5,
+        etag=etag,
+        detail=detail,
+        origin=ORIGIN_OF[origin] if STATE_OF[state] is EntryState.DONE else None,
+    )
