@@ -82,7 +82,7 @@ class Copier:
     """One run of `copy`."""
 
     queue: WorkQueue
-    crew: Crew
+    crew: Crew[Claim, Outcome]
     options: CopyOptions
     stop: StopSignal
     listener: ProgressListener

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from queue import Empty
+from typing import Generic, TypeVar
 
 from mastosync.engine.lane import Ended, Lane, LaneSetting, LargeQuota
 from mastosync.engine.steps import Steps
 from mastosync.engine.stop import StopSignal
-from mastosync.model import Claim, Outcome
 from mastosync.store.base import Multiplexer
 
+C = TypeVar("C")
+R = TypeVar("R")
+
 _LANES_AT_MOST = 4  # Python's own lock leaves no more to gain
+_POLL_SECONDS = 0.1
 _CORES_A_LANE = 2  # the copier, hashing and the system want some too: a lane more would only cost
 
 
-class Crew:
+class Crew(Generic[C, R]):
     """Moves objects, `workers` of them at once. Use as a context manager."""
 
     def __init__(
         self,
-        transfer: Callable[[Claim], Steps[Outcome]],
+        transfer: Callable[[C], Steps[R]],
         workers: int,
         stop: StopSignal,
         multiplexer: Callable[[int], Multiplexer] | None = None,
@@ -39,17 +44,17 @@ class Crew:
             self._pool.submit(Lane(self._setting, width, multiplexer and multiplexer(width)).run) for width in widths
         ]
 
-    def submit(self, claims: Iterable[Claim]) -> None:
+    def submit(self, claims: Iterable[C]) -> None:
         """Hand claims over."""
         for claim in claims:
             self._setting.inbox.put(claim)
 
-    def ended(self, wait_seconds: float) -> list[Ended]:
+    def ended(self, wait_seconds: float) -> list[Ended[C, R]]:
         """What has come to its end; waits for the first of it.
 
         Raises: what a lane could not tell with a claim, which is a bug.
         """
-        ended: list[Ended] = []
+        ended: list[Ended[C, R]] = []
         with suppress(Empty):
             ended += self._setting.ended.get(timeout=wait_seconds)
             while True:
@@ -60,9 +65,24 @@ class Crew:
                     lane.result()
         return ended
 
-    def take_back(self) -> list[Claim]:
+    def all_ended(self, claims: Iterable[C]) -> Iterator[Ended[C, R]]:
+        """What becomes of these claims, of which a few wait at a time; after a wish to stop, of those begun."""
+        work = iter(claims)
+        in_work = 0
+        while True:
+            stopped = self._setting.stop.requested
+            new = [] if stopped else list(islice(work, 4 * self.workers - in_work))
+            in_work += len(new) - (len(self.take_back()) if stopped else 0)
+            self.submit(new)
+            if not in_work:
+                return
+            for ended in self.ended(_POLL_SECONDS):
+                in_work -= 1
+                yield ended
+
+    def take_back(self) -> list[C]:
         """Claims that nobody has begun, and nobody will."""
-        claims = []
+        claims: list[C] = []
         with suppress(Empty):
             while True:
                 claim = self._setting.inbox.get_nowait()

@@ -18,33 +18,35 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from mastosync.engine.steps import Aside, Ask, Step, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, MastosyncError, ObjectError, Throttled
-from mastosync.model import Claim, Outcome
 from mastosync.store.base import Multiplexer
+
+C = TypeVar("C")  # what is claimed
+R = TypeVar("R")  # its outcome
 
 _ELSEWHERE_SECONDS = 0.005  # how long what comes from another thread may lie here, while requests are under way
 _REPORT_SECONDS = 0.02  # how long what has ended may: whoever takes it in has to be woken up each time
 _SIGNAL_SECONDS = 0.1  # how long a wish to stop may
 
 
-class Ended(NamedTuple):
+class Ended(NamedTuple, Generic[C, R]):
     """What became of a claim: an outcome, or the error that ended it."""
 
-    claim: Claim
-    outcome: Outcome | None
+    claim: C
+    outcome: R | None
     error: BaseException | None = None
 
 
 @dataclass(slots=True, eq=False)
-class _Transfer:
+class _Transfer(Generic[C, R]):
     """A claim on its way."""
 
-    claim: Claim
-    steps: Steps[Outcome]
+    claim: C
+    steps: Steps[R]
     step: Step | None = None
     counts_as_large: bool = False
     paid: bool = False  # the bandwidth for this step is taken
@@ -73,33 +75,33 @@ class LargeQuota:
 
 
 @dataclass(slots=True)
-class LaneSetting:
-    """What all lanes of a run share."""
+class LaneSetting(Generic[C, R]):
+    """What all lanes of a run share. What they carry on are transfers of claims, or whatever else goes step by step."""
 
-    transfer: Callable[[Claim], Steps[Outcome]]
+    transfer: Callable[[C], Steps[R]]
     threads: ThreadPoolExecutor  # for steps that wait on their own
     stop: StopSignal
     large: LargeQuota
-    inbox: SimpleQueue[Claim | None] = field(default_factory=SimpleQueue)  # None: there will be no more
-    ended: SimpleQueue[list[Ended]] = field(default_factory=SimpleQueue)
-    parked: deque[_Transfer] = field(default_factory=deque)  # large objects that give way to small ones
+    inbox: SimpleQueue[C | None] = field(default_factory=SimpleQueue)  # None: there will be no more
+    ended: SimpleQueue[list[Ended[C, R]]] = field(default_factory=SimpleQueue)
+    parked: deque[_Transfer[C, R]] = field(default_factory=deque)  # large objects that give way to small ones
     abandoned: bool = False  # nobody waits for what is under way any more
 
 
-class Lane:
+class Lane(Generic[C, R]):
     """Carries on `width` transfers at most."""
 
-    def __init__(self, setting: LaneSetting, width: int, multiplexer: Multiplexer | None) -> None:
+    def __init__(self, setting: LaneSetting[C, R], width: int, multiplexer: Multiplexer | None) -> None:
         self._setting = setting
         self._width = width
         self._multiplexer = multiplexer
         self._open = True  # more claims may come
         self._active = 0  # transfers that have begun, but for those that are parked
         self._under_way = 0  # requests at the multiplexer
-        self._returned: SimpleQueue[tuple[_Transfer, Future[object]]] = SimpleQueue()  # from the threads
-        self._later: list[tuple[float, int, _Transfer]] = []  # heap: those whose endpoint wants them to wait
+        self._returned: SimpleQueue[tuple[_Transfer[C, R], Future[object]]] = SimpleQueue()  # from the threads
+        self._later: list[tuple[float, int, _Transfer[C, R]]] = []  # heap: those whose endpoint wants them to wait
         self._order = count()
-        self._ended: list[Ended] = []
+        self._ended: list[Ended[C, R]] = []
         self._reported = 0.0  # when, by the monotonic clock
 
     def run(self) -> None:
@@ -191,7 +193,7 @@ class Lane:
             assert isinstance(transfer, _Transfer)  # noqa: S101 - the tag that `_make` gave
             self._take_result(transfer, result, error)
 
-    def _take_result(self, transfer: _Transfer, result: object, error: MastosyncError | None) -> None:
+    def _take_result(self, transfer: _Transfer[C, R], result: object, error: MastosyncError | None) -> None:
         ask = transfer.step
         assert isinstance(ask, Ask)  # noqa: S101 - nothing else goes to the multiplexer
         limiter = ask.store.gate.limiter
@@ -204,7 +206,7 @@ class Lane:
         else:
             self._go_on(transfer, result, error)
 
-    def _go_on(self, transfer: _Transfer, result: object, error: BaseException | None = None) -> None:
+    def _go_on(self, transfer: _Transfer[C, R], result: object, error: BaseException | None = None) -> None:
         """Take a transfer to its next step, or to its end."""
         transfer.paid = False
         try:
@@ -216,7 +218,7 @@ class Lane:
         else:
             self._make(transfer)
 
-    def _make(self, transfer: _Transfer) -> None:
+    def _make(self, transfer: _Transfer[C, R]) -> None:
         step = transfer.step
         assert step is not None  # noqa: S101 - it has begun
         if isinstance(step, Aside) and step.large and not transfer.counts_as_large:
@@ -242,7 +244,7 @@ class Lane:
         else:
             self._set_aside(transfer, step.carry_out)
 
-    def _delay(self, transfer: _Transfer, ask: Ask) -> float:
+    def _delay(self, transfer: _Transfer[C, R], ask: Ask) -> float:
         """Seconds after which to try again to send a request; 0.0: now."""
         gate = ask.store.gate
         if gate.bandwidth is not None and ask.operation == "write" and not transfer.paid:
@@ -252,11 +254,11 @@ class Lane:
             transfer.paid = True
         return gate.limiter.reserve()
 
-    def _set_aside(self, transfer: _Transfer, work: Callable[[], object]) -> None:
+    def _set_aside(self, transfer: _Transfer[C, R], work: Callable[[], object]) -> None:
         future = self._setting.threads.submit(work)
         future.add_done_callback(lambda done: self._returned.put((transfer, done)))
 
-    def _end(self, transfer: _Transfer, ended: Ended) -> None:
+    def _end(self, transfer: _Transfer[C, R], ended: Ended[C, R]) -> None:
         self._active -= 1
         if transfer.counts_as_large:
             self._setting.large.leave()

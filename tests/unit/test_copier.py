@@ -35,7 +35,7 @@ def run(
     return Copier(WorkQueue(manifest), crew(work, workers, stop), options, stop, Silence()).run()
 
 
-def crew(work: Callable[[Claim], Outcome], workers: int, stop: StopSignal) -> Crew:
+def crew(work: Callable[[Claim], Outcome], workers: int, stop: StopSignal) -> Crew[Claim, Outcome]:
     def steps(claim: Claim) -> Steps[Outcome]:
         outcome: Outcome = yield Aside(partial(work, claim))
         return outcome

@@ -60,6 +60,10 @@ def _finished(tag: object, request: Callable[[], object]) -> Finished:
         return Finished(tag, None, error)
 
 
+Copying = Crew[Claim, Outcome]
+Copied = Ended[Claim, Outcome]
+
+
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     MemoryMultiplexer.most = 0
@@ -78,7 +82,7 @@ def crew(
     workers: int,
     stop: StopSignal | None = None,
     multiplexer: Callable[[int], Multiplexer] | None = MemoryMultiplexer,
-) -> Iterator[Crew]:
+) -> Iterator[Copying]:
     made = Crew(steps, workers, stop or StopSignal(), multiplexer)
     try:
         yield made
@@ -86,8 +90,8 @@ def crew(
         made.close()
 
 
-def all_ended(of: Crew, count: int) -> list[Ended]:
-    found: list[Ended] = []
+def all_ended(of: Copying, count: int) -> list[Copied]:
+    found: list[Copied] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(found) < count:
         assert time.monotonic() < deadline, f"{len(found)} of {count} came to an end"
@@ -95,13 +99,13 @@ def all_ended(of: Crew, count: int) -> list[Ended]:
     return found
 
 
-def copied(transfer: Transfer, *numbers: int, workers: int = 4, stop: StopSignal | None = None) -> list[Ended]:
+def copied(transfer: Transfer, *numbers: int, workers: int = 4, stop: StopSignal | None = None) -> list[Copied]:
     with crew(transfer.steps, workers, stop) as made:
         made.submit([claim(entry(number)) for number in numbers])
         return all_ended(made, len(numbers))
 
 
-def states(ended: list[Ended]) -> set[EntryState | None]:
+def states(ended: list[Copied]) -> set[EntryState | None]:
     return {each.outcome.state if each.outcome else None for each in ended}
 
 
@@ -273,3 +277,32 @@ class TestLargeObjects:
             assert time.monotonic() - started < PATIENCE_SECONDS / 2
         finally:
             go_on.set()
+
+
+class TestAllEnded:
+    """Many claims, of which no more than a few wait."""
+
+    def test_all_of_them_end(self) -> None:
+        numbers = range(1, 100)
+        old, new = objects(*numbers), MemoryStore("new")
+        with crew(transfer(old, new).steps, 3) as made:
+            ended = list(made.all_ended(claim(entry(number)) for number in numbers))
+        assert (len(ended), states(ended)) == (99, {EntryState.DONE})
+
+    def test_claims_are_asked_for_as_they_are_needed(self) -> None:
+        numbers = range(1, 100)
+        old, new = objects(*numbers), MemoryStore("new")
+        asked = iter([claim(entry(number)) for number in numbers])
+        with crew(transfer(old, new).steps, 2) as made:
+            next(made.all_ended(asked))
+            assert len(list(asked)) > 99 - 3 * 4 * 2
+
+    def test_a_wish_to_stop_ends_it_with_what_has_begun(self) -> None:
+        numbers = range(1, 100)
+        old, new, stop = objects(*numbers), MemoryStore("new"), StopSignal()
+        with crew(transfer(old, new).steps, 2, stop) as made:
+            seen = 0
+            for _ in made.all_ended(claim(entry(number)) for number in numbers):
+                seen += 1
+                stop.request()
+        assert 0 < seen < 99
