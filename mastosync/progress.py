@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Never, Protocol, TextIO
+from typing import TYPE_CHECKING, Never, Protocol, TextIO, TypeAlias
 
 from mastosync.model import EntryState, Outcome
 from mastosync.units import human_bytes
@@ -96,18 +96,33 @@ class PlanProgress:
     entries: int = 0
 
 
+@dataclass(slots=True)
+class CheckProgress:
+    """How far a comparison of manifest and stores has come, in entries."""
+
+    what: str  # verify, adopt, orphans
+    total: int  # entries, about; 0: unknown
+    checked: int = 0
+    found: int = 0  # worth telling: what differs, what was adopted
+    finding: str = "not as recorded"
+    started: float = field(default_factory=time.monotonic)
+
+
+AnyProgress: TypeAlias = CopyProgress | PlanProgress | CheckProgress
+
+
 class ProgressListener(Protocol):
     """Whoever shows progress. Called from one thread, as often as the work likes."""
 
-    def started(self, progress: CopyProgress | PlanProgress) -> None:
+    def started(self, progress: AnyProgress) -> None:
         """Work begins."""
         ...
 
-    def advanced(self, progress: CopyProgress | PlanProgress) -> None:
+    def advanced(self, progress: AnyProgress) -> None:
         """The numbers have changed."""
         ...
 
-    def finished(self, progress: CopyProgress | PlanProgress) -> None:
+    def finished(self, progress: AnyProgress) -> None:
         """Work has ended, well or not."""
         ...
 
@@ -119,13 +134,13 @@ class ProgressListener(Protocol):
 class Silence:
     """Shows nothing."""
 
-    def started(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102 - see ProgressListener
+    def started(self, progress: AnyProgress) -> None:  # noqa: D102 - see ProgressListener
         ...
 
-    def advanced(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+    def advanced(self, progress: AnyProgress) -> None:  # noqa: D102
         ...
 
-    def finished(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+    def finished(self, progress: AnyProgress) -> None:  # noqa: D102
         ...
 
     def message(self, text: str) -> None:  # noqa: D102
@@ -139,15 +154,15 @@ class Lines:
         self._stream = stream
         self._last = 0.0
 
-    def started(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+    def started(self, progress: AnyProgress) -> None:  # noqa: D102
         self._last = time.monotonic()
 
-    def advanced(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+    def advanced(self, progress: AnyProgress) -> None:  # noqa: D102
         if time.monotonic() - self._last >= _LINE_SECONDS:
             self._last = time.monotonic()
             self.message(described(progress))
 
-    def finished(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+    def finished(self, progress: AnyProgress) -> None:  # noqa: D102
         self.message(described(progress))
 
     def message(self, text: str) -> None:  # noqa: D102
@@ -164,8 +179,8 @@ class Bar:
         self._stream = stream
         self._bar: tqdm[Never] | None = None
 
-    def started(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
-        unit = "obj" if isinstance(progress, CopyProgress) else "row"
+    def started(self, progress: AnyProgress) -> None:  # noqa: D102
+        unit = "row" if isinstance(progress, PlanProgress) else "obj"
         # terminals of containers may not say how wide they are
         known = os.get_terminal_size(self._stream.fileno()).columns > 0
         width = None if known else 80
@@ -178,7 +193,7 @@ class Bar:
             smoothing=0.1,
         )
 
-    def advanced(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+    def advanced(self, progress: AnyProgress) -> None:  # noqa: D102
         if self._bar is None:
             return
         if isinstance(progress, CopyProgress):
@@ -188,12 +203,16 @@ class Bar:
             stuck = bool(progress.throttling) and not news
             self._bar.set_postfix_str(", ".join((*progress.throttling, *counts)), refresh=stuck)
             self._bar.update(news)
+        elif isinstance(progress, CheckProgress):
+            self._bar.set_description_str(progress.what, refresh=False)
+            self._bar.set_postfix_str(f"{progress.found} {progress.finding}", refresh=False)
+            self._bar.update(progress.checked - self._bar.n)
         else:
             self._bar.set_description_str(progress.table, refresh=False)
             self._bar.set_postfix_str(f"{progress.entries} entries", refresh=False)
             self._bar.update(progress.rows - self._bar.n)
 
-    def finished(self, progress: CopyProgress | PlanProgress) -> None:  # noqa: D102
+    def finished(self, progress: AnyProgress) -> None:  # noqa: D102
         self.advanced(progress)
         if self._bar is not None:
             self._bar.close()
@@ -203,10 +222,14 @@ class Bar:
         self._tqdm.write(text, file=self._stream)
 
 
-def described(progress: CopyProgress | PlanProgress) -> str:
+def described(progress: AnyProgress) -> str:
     """Progress in one line of plain text."""
     if isinstance(progress, PlanProgress):
         return f"plan: {progress.rows} rows read, {progress.entries} entries, at {progress.table or 'the end'}"
+    if isinstance(progress, CheckProgress):
+        rate = progress.checked / max(time.monotonic() - progress.started, 0.001)
+        of_all = f" of {progress.total}" if progress.total else ""
+        return f"{progress.what}: {progress.checked}{of_all} objects, {rate:.1f}/s, {progress.found} {progress.finding}"
     rate = progress.finished / max(progress.seconds, 0.001)
     return ", ".join(
         (

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "status": "Show counts and bytes by state, type and reason.",
     "retry-failed": "Put failed entries back to pending, and copy them.",
     "ls": "List entries of the manifest.",
+    "verify": "Hold the destination against the manifest.",
 }
 """Every command, in the order of a migration, and its line in the help. Its module is loaded when it is run."""
 

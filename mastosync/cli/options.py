@@ -43,6 +43,11 @@ states_option = click.option(
 )
 
 
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), help="Requests under way at once.  [default: 8, or [copy] workers]"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How fast a copy may go, as far as its options say."""

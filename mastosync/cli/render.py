@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,8 @@ def render_plan(result: PlanResult, manifest: Path | None) -> str:
     """What a plan found; `manifest` is None after a dry run."""
     head = ("type", "objects", "known bytes") + (("new", "gone") if manifest else ())
     rows = []
-    for table, delta in [*result.by_table.items(), ("total", result.total())]:
-        row = (table, f"{delta.seen:,}", human_bytes(delta.seen_bytes))
+    for name, delta in [*result.by_table.items(), ("total", result.total())]:
+        row = (name, f"{delta.seen:,}", human_bytes(delta.seen_bytes))
         again = delta.added + delta.revived + delta.reopened
         rows.append(row + ((f"{again:,}", f"{delta.gone:,}") if manifest else ()))
     snapshot = result.snapshot
@@ -30,7 +31,7 @@ def render_plan(result: PlanResult, manifest: Path | None) -> str:
     absent = [table for table in result.by_table if table not in snapshot.tables]
     notes = [f"not in this database, so empty: {', '.join(absent)}"] if absent else []
     notes.append(f"next: mastosync copy  (manifest: {manifest})" if manifest else "a dry run: nothing was written")
-    return "\n".join([taken, "", _table(head, rows), "", *notes])
+    return "\n".join([taken, "", table(head, rows), "", *notes])
 
 
 def render_copy(progress: CopyProgress, status: Status) -> str:
@@ -68,9 +69,12 @@ def render_status(status: Status, manifest: Path) -> str:
     if status.snapshot is not None:
         lines.append(f"planned      {status.snapshot.taken_at:%F %T} UTC, plan {status.snapshot.number}")
     lines.append(_run_line(status))
-    lines += ["", _table(head, rows)]
+    if status.verification is not None:
+        found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
+        lines.append(f"verified     {ended:%F %T} UTC: {found['fine']:,} of {found['checked']:,} objects were fine")
+    lines += ["", table(head, rows)]
     if status.reasons:
-        lines += ["", _table(("reason", "entries"), [(name, f"{count:,}") for name, count in status.reasons.items()])]
+        lines += ["", table(("reason", "entries"), [(name, f"{count:,}") for name, count in status.reasons.items()])]
     if kept_back := _kept_back_lines(status):
         lines += ["", *kept_back]
     return "\n".join(lines)
@@ -123,7 +127,7 @@ def _tally_row(name: str, tally: Tally) -> tuple[str, ...]:
     return (name, *(f"{count:,}" for count in counts), human_bytes(tally.bytes_done))
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they need to be, the first to the left and numbers to the right."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     return "\n".join(

@@ -27,6 +27,7 @@ from mastosync.config.values import (
     HOST,
     PATH,
     PREFIX,
+    PUBLIC_URL,
     SECRET,
     SWITCH,
     TEXT,
@@ -115,6 +116,13 @@ class S3Config:
         TEXT,
         "The Cache-Control header for objects that have none at the source, such as"
         " public, max-age=315576000, immutable. Default: none.",
+        only="s3.destination",
+    )
+    public_url: str | None = key(
+        None,
+        PUBLIC_URL,
+        "Where everybody will read the objects, which `verify --public` tries: a host or URL, as Mastodon's"
+        " S3_ALIAS_HOST. Default: the bucket at the endpoint.",
         only="s3.destination",
     )
     storage_class: str | None = key(

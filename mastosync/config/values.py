@@ -259,6 +259,13 @@ def _endpoint(text: str) -> str:
 ENDPOINT = Format("the http or https URL of a store, such as https://s3.example.com", _endpoint, evident=True)
 
 
+def _public_url(text: str) -> str:
+    return _endpoint(text if "://" in text else f"https://{text}")
+
+
+PUBLIC_URL = Format("a host such as files.example.social, or an http or https URL", _public_url, evident=True)
+
+
 def _database_url(text: str) -> Secret:
     if not text.startswith(("postgresql://", "postgres://")):
         raise ValueError

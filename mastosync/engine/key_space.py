@@ -12,11 +12,11 @@ from itertools import groupby
 from typing import NamedTuple
 
 from mastosync.engine.retry import PatientStore
-from mastosync.errors import ConfigError
+from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.manifest import Row, StrandReader, record_of
 from mastosync.mastodon.key_order import LAST, KeyRange, Strand, has_order, iter_strands
 from mastosync.model import Kind, Record
-from mastosync.store.base import ListedObject
+from mastosync.store.base import ListedObject, Page
 
 _SAMPLES_A_RANGE = 16  # of which every sixteenth is where the space is cut
 _LEAST_ENTRIES = 2_000  # in a range: two pages of a listing
@@ -78,7 +78,7 @@ class KeySpace(NamedTuple):
         prefix = f"{self.prefix}/".removeprefix("/") if self.prefix else ""
         after = keys.after
         while True:
-            page = store.list_page(prefix, after)
+            page = self._page(store, prefix, after)
             for found in page.objects:
                 if keys.up_to is not None and found.key > keys.up_to:
                     return
@@ -86,6 +86,15 @@ class KeySpace(NamedTuple):
             if page.is_last or not page.objects:
                 return
             after = page.objects[-1].key
+
+    @staticmethod
+    def _page(store: PatientStore, prefix: str, after: str) -> Page:
+        """Without its listing nothing can be said of a store."""
+        try:
+            return store.list_page(prefix, after)
+        except ObjectError as error:
+            hint = error.hint if error.transient else "the key needs the right to list the bucket (s3:ListBucket)"
+            raise StoreUnusable(error.message, hint=f"{hint}; `mastosync verify --deep` needs no listing") from error
 
 
 def iter_matched(

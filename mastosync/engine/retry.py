@@ -118,6 +118,10 @@ class PatientStore:
     def close(self) -> None:  # noqa: D102
         self.gate.store.close()
 
+    def ask(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What another request to the same endpoint gives, with the same patience."""
+        return self._patiently(request, *args, **kwargs)
+
     def again(self, failure: ObjectError, operation: str, arguments: tuple[Any, ...]) -> object:
         """What a method of `ObjectStore` gives whose first attempt has failed like this, its bandwidth being paid."""
         request = getattr(self.gate.store, operation)

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mastosync.manifest import ManifestReport, RunInfo, SnapshotRecord
+from mastosync.manifest import ManifestReport, RunInfo, SnapshotRecord, VerificationRecord, last_verification
 from mastosync.model import TABLES, EntryState
 
 _ALIVE_SECONDS = 15.0  # a run that has not given a sign for so long, three times what it should take, is dead
@@ -43,6 +43,7 @@ class Status:
     reasons: dict[str, int]  # failed and skipped entries
     snapshot: SnapshotRecord | None
     run: RunInfo | None
+    verification: VerificationRecord | None = None
     stores: dict[str, str] = field(default_factory=dict)
 
     def failed_of(self, types: tuple[str, ...]) -> int:
@@ -77,12 +78,15 @@ class Status:
         run = None
         if self.run is not None:
             run = {**asdict(self.run), "running": self.running, "rate": self.rate, "eta_seconds": self.eta_seconds}
+        verified = self.verification
+        times = verified and {"started_at": verified.started_at, "ended_at": verified.ended_at}
         return {
             "totals": asdict(self.totals),
             "by_type": {table: asdict(tally) for table, tally in self.by_type.items()},
             "reasons": self.reasons,
             "snapshot": snapshot,
             "run": run,
+            "verification": {**times, **verified.details} if verified and times else None,
             "stores": self.stores,
         }
 
@@ -98,4 +102,6 @@ def status_of(report: ManifestReport) -> Status:
         if line.reason is not None:
             reasons[line.reason.value] = reasons.get(line.reason.value, 0) + line.objects
     stores = {role: str(identity) for role in ("source", "destination") if (identity := report.store(role))}
-    return Status(totals, by_type, reasons, report.snapshot(), report.last_run(), stores)
+    return Status(
+        totals, by_type, reasons, report.snapshot(), report.last_run(), last_verification(report.manifest), stores
+    )

@@ -9,6 +9,7 @@ from mastosync.manifest.records import Row, record_of
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
 from mastosync.manifest.schema import file_version, newest_version
 from mastosync.manifest.strands import StrandReader
+from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification
 from mastosync.manifest.work import WorkQueue, reopen
 
 __all__ = [
@@ -24,12 +25,15 @@ __all__ = [
     "SnapshotRecord",
     "StoreIdentity",
     "StrandReader",
+    "VerificationRecord",
     "WorkQueue",
     "correct",
     "file_version",
     "holder_of",
+    "last_verification",
     "newest_version",
     "record_of",
+    "record_verification",
     "reopen",
     "writer_lock",
 ]

@@ -40,6 +40,38 @@ class Address:
     proxy: str  # host and port of the proxy in between; empty: none
 
 
+@dataclass(frozen=True, slots=True)
+class PublicAnswer:
+    """What anybody gets who asks for an object."""
+
+    status: int  # HTTP
+    size: int  # bytes of the body
+    md5: bytes  # of the body
+    content_type: str
+    cache_control: str
+
+
+class PublicSite(Protocol):
+    """Where everybody reads the objects of a bucket, asked without credentials. One attempt a request."""
+
+    @property
+    def url(self) -> str:
+        """What keys follow."""
+        ...
+
+    def read(self, key: str) -> PublicAnswer:
+        """Fetch an object as anybody may. Raises: NetworkFailure, ServerFailure, Throttled."""
+        ...
+
+    def lists(self) -> bool:
+        """Whether it tells anybody what is in the bucket. Raises: NetworkFailure, ServerFailure, Throttled."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...
+
+
 class StoreProbe(Protocol):
     """Questions to one bucket. Only `write_damaged` and `delete` change anything."""
 

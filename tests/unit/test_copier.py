@@ -18,7 +18,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
 from mastosync.model import Claim, EntryState, Outcome, Reason
-from mastosync.progress import CopyProgress, EndpointState, PlanProgress, Silence
+from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned, transfer
 
@@ -227,7 +227,7 @@ class Telling(Silence):
         self.until = until
         self.seen = threading.Event()
 
-    def advanced(self, progress: CopyProgress | PlanProgress) -> None:
+    def advanced(self, progress: AnyProgress) -> None:
         if isinstance(progress, CopyProgress) and self.until(progress):
             self.seen.set()
 

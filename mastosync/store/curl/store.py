@@ -66,6 +66,11 @@ class CurlStore:
         self.complete_multipart = boto.complete_multipart
         self.abort_multipart, self.abort_unfinished = boto.abort_multipart, boto.abort_unfinished
 
+    @property
+    def bucket_url(self) -> str:
+        """What keys follow, for whoever asks without credentials."""
+        return self._route.url
+
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         if not self._signs_as_asked:
             return self._boto.check()

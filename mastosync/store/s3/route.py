@@ -62,6 +62,11 @@ def plain_route(config: S3Config) -> Route | None:
     return Route(url, config.region, _proxy(url), _ca_bundle())
 
 
+def public_route(url: str) -> Route:
+    """The way that anybody takes to objects under this URL."""
+    return Route(f"{url.rstrip('/')}/", "", _proxy(url), _ca_bundle())
+
+
 def _nothing_is_said_elsewhere() -> bool:
     """Whether neither environment nor home could tell the AWS SDK anything."""
     told = {name for name in os.environ if name.upper().startswith(("AWS_", "BOTO"))}

@@ -7,38 +7,34 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
+from mastosync.app.stores import gates, identities, states, transfer_options, writing
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
     PlanWriter,
-    StoreIdentity,
     WorkQueue,
     reopen,
-    writer_lock,
 )
 from mastosync.model import Reason
 
 if TYPE_CHECKING:
-    from mastosync.config import Config, S3Config
+    from mastosync.config import Config
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.doctor import DatabaseWay, Finding, StoreWay
     from mastosync.engine.planner import PlanOptions, PlanResult
-    from mastosync.engine.retry import Gate
-    from mastosync.engine.transfer import TransferOptions
+    from mastosync.engine.verifier import Verification, VerifyOptions
     from mastosync.mastodon.database import MastodonDatabase
-    from mastosync.progress import CopyProgress, EndpointState, ProgressListener
+    from mastosync.progress import CopyProgress, ProgressListener
 
-_AWS = "https://s3.amazonaws.com"
 _DOCTOR_CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
 _DOCTOR_READ_SECONDS = 10.0
 
@@ -59,9 +55,9 @@ class App:
         if dry_run:
             with self._database() as database:
                 return Planner(database, options, self.listener).run(DryRun())
-        source, destination = self._identities()
+        source, destination = identities(self.config)
         with ExitStack() as stack:
-            stack.enter_context(_writing(self.manifest_path, "plan"))
+            stack.enter_context(writing(self.manifest_path, "plan"))
             manifest = stack.enter_context(Manifest.create(self.manifest_path))
             writer = stack.enter_context(PlanWriter.transaction(manifest, source, destination))
             with self._database() as database:
@@ -84,7 +80,7 @@ class App:
     def copy(self, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """Work through what is pending. Raises: Interrupted when asked to stop; StoreUnusable."""
         Manifest.require_file(self.manifest_path)
-        with _writing(self.manifest_path, "copy"), Manifest.open(self.manifest_path) as manifest:
+        with writing(self.manifest_path, "copy"), Manifest.open(self.manifest_path) as manifest:
             return self._copy(manifest, options, types)
 
     def retry_failed(
@@ -95,8 +91,8 @@ class App:
         Returns: how many were put back, and what the copy did.
         """
         Manifest.require_file(self.manifest_path)
-        with _writing(self.manifest_path, "retry-failed"), Manifest.open(self.manifest_path) as manifest:
-            WorkQueue(manifest).require_plan(*self._identities())
+        with writing(self.manifest_path, "retry-failed"), Manifest.open(self.manifest_path) as manifest:
+            WorkQueue(manifest).require_plan(*identities(self.config))
             reopened = reopen(manifest, types, reasons)
             if options is None or not reopened:
                 return reopened, None
@@ -114,6 +110,16 @@ class App:
             manifest.require_plan()
             yield from iter_listed(ManifestReport(manifest), chosen)
 
+    def verify(self, options: VerifyOptions, public: int | None = None) -> Verification:
+        """Hold the destination against the manifest; `public`: ask for so many objects as anybody may.
+
+        Raises: Interrupted when asked to stop; StoreUnusable.
+        """
+        from mastosync.app.proofs import verify
+
+        with self._planned("verify") as manifest:
+            return verify(self.config, manifest, options, public, self.stop, self.listener)
+
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""
         from mastosync.engine.doctor import Doctor, ManifestPlace
@@ -122,12 +128,20 @@ class App:
             source=self._store_way("source"),
             destination=self._store_way("destination"),
             database=self._database_way(),
-            manifest=ManifestPlace(self.manifest_path, self._identities),
-            options=self._transfer_options(),
+            manifest=ManifestPlace(self.manifest_path, partial(identities, self.config)),
+            options=transfer_options(self.config),
             types=self.config.plan.types,
             workers=self.config.copy.workers,
             stop=self.stop,
         ).run()
+
+    @contextmanager
+    def _planned(self, command: str) -> Iterator[Manifest]:
+        """The manifest of these stores, for a command that writes to it."""
+        Manifest.require_file(self.manifest_path)
+        with writing(self.manifest_path, command), Manifest.open(self.manifest_path) as manifest:
+            WorkQueue(manifest).require_plan(*identities(self.config))
+            yield manifest
 
     def _store_way(self, role: Literal["source", "destination"]) -> StoreWay:
         from mastosync.engine.doctor import StoreWay
@@ -138,7 +152,7 @@ class App:
         def opened() -> Iterator[tuple[CurlStore, S3Probe]]:
             config = self.config.require_store(role)
             if role == "destination" and self.config.source.bucket:
-                self._identities()  # nothing is written where the media lie
+                identities(self.config)  # nothing is written where the media lie
             quick = replace(
                 config,
                 connect_timeout_seconds=min(config.connect_timeout_seconds, _DOCTOR_CONNECT_SECONDS),
@@ -178,14 +192,14 @@ class App:
         from mastosync.store.curl import CurlMultiplexer
 
         queue = WorkQueue(manifest, types)
-        queue.require_plan(*self._identities())
+        queue.require_plan(*identities(self.config))
         if self.config.copy.private_objects == "copy":
             reopen(manifest, types, (Reason.PRIVATE,))  # kept back before that was decided
         if not queue.pending():
             return CopyProgress(total=0)
         return_large_blocks()
-        with self._gates(options) as (source, destination), ExitStack() as stack:
-            writing = replace(self._transfer_options(), parts_at_once=options.workers)
+        with gates(self.config, options, self.stop) as (source, destination), ExitStack() as stack:
+            writing = replace(transfer_options(self.config), parts_at_once=options.workers)
             transfer = stack.enter_context(
                 closing(Transfer(source, destination, writing, MemoryBudget(self.config.copy.memory)))
             )
@@ -195,55 +209,12 @@ class App:
                 options,
                 self.stop,
                 self.listener,
-                limits=lambda: _states(source, destination),
+                limits=lambda: states(source, destination),
             )
             gc.freeze()  # what is here now stays to the end: the collector need not look through it again and again
             progress = copier.run()
             progress.finding = transfer.finding
             return progress
-
-    @contextmanager
-    def _gates(self, options: CopyOptions) -> Iterator[tuple[Gate, Gate]]:
-        """Both stores, found usable, each behind its limiter; one endpoint has one limiter."""
-        from mastosync.engine.bandwidth import Bandwidth
-        from mastosync.engine.limiter import EndpointLimiter
-        from mastosync.engine.retry import Gate, RetryPolicy
-        from mastosync.store.curl import CurlStore
-
-        copy = self.config.copy
-        policy = RetryPolicy(copy.max_attempts, copy.throttle_budget_seconds)
-        bandwidth = Bandwidth(options.bwlimit, self.stop) if options.bwlimit else None
-        limiters: dict[str, EndpointLimiter] = {}
-        with ExitStack() as stack:
-            gates = []
-            of_both = zip(("source", "destination"), self._stores(), self.config.published_rates(), strict=True)
-            for role, config, published in of_both:
-                store = CurlStore(config, role=role, connections=options.workers + 1)
-                stack.callback(store.close)
-                limiter = limiters.setdefault(store.endpoint, EndpointLimiter(self.stop, options.rate or published))
-                gate = Gate(store, limiter, policy, self.stop, bandwidth)
-                _require_usable(gate)
-                gates.append(gate)
-            yield gates[0], gates[1]
-
-    def _transfer_options(self) -> TransferOptions:
-        from mastosync.engine.acl import AclMode
-        from mastosync.engine.transfer import TransferOptions
-
-        source, destination, copy = self.config.source, self.config.destination, self.config.copy
-        return TransferOptions(
-            source_prefix=source.key_prefix,
-            destination_prefix=destination.key_prefix,
-            multipart_threshold=copy.multipart_threshold,
-            part_size=max(copy.part_size, destination.known.least_part_size),
-            parts_at_most=destination.known.parts_at_most,
-            acl=AclMode(destination.acl),
-            acl_taken=destination.known.takes_acl,
-            copy_private_without_acl=copy.private_objects == "copy",
-            cache_control=destination.cache_control,
-            storage_class=destination.storage_class,
-            source_bucket=source.bucket if copy.server_side == "auto" and _one_account(source, destination) else None,
-        )
 
     @contextmanager
     def _database(self) -> Iterator[MastodonDatabase]:
@@ -266,55 +237,3 @@ class App:
 
         with open_tunnel(self.config.tunnel, *server_address(config)) as via:
             yield via
-
-    def _stores(self) -> tuple[S3Config, S3Config]:
-        return self.config.require_stores()
-
-    def _identities(self) -> tuple[StoreIdentity, StoreIdentity]:
-        source, destination = map(_identity, self._stores())
-        if source == destination:
-            raise ConfigError(
-                f"source and destination are the same: {source}",
-                hint="name another bucket or key_prefix for one of them",
-            )
-        return source, destination
-
-
-def _writing(manifest_path: Path, command: str) -> AbstractContextManager[None]:
-    return writer_lock(manifest_path.resolve(), command)
-
-
-def _identity(config: S3Config) -> StoreIdentity:
-    """Endpoint and bucket in one spelling, whatever case or slash the configuration has."""
-    url = urlsplit(config.endpoint_url or _AWS)
-    endpoint = f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}"
-    return StoreIdentity(endpoint, config.bucket or "", config.key_prefix)
-
-
-def _one_account(source: S3Config, destination: S3Config) -> bool:
-    """Whether both are reached at one endpoint with one key: such a store can copy by itself."""
-    same_endpoint = _identity(source).endpoint == _identity(destination).endpoint
-    return same_endpoint and source.access_key == destination.access_key
-
-
-def _states(source: Gate, destination: Gate) -> tuple[EndpointState, ...]:
-    """How fast both endpoints let themselves be asked; they may be one."""
-    from mastosync.progress import EndpointState
-
-    limiters = {"source": source.limiter, "destination": destination.limiter}
-    if source.limiter is destination.limiter:
-        limiters = {"store": source.limiter}
-    states = {name: limiter.state() for name, limiter in limiters.items()}
-    return tuple(
-        EndpointState(name, state.rate, state.paused_seconds, state.throttles) for name, state in states.items()
-    )
-
-
-def _require_usable(gate: Gate) -> None:
-    """Raises: StoreUnusable, also for what kept failing in a way that may pass."""
-    from mastosync.engine.retry import PatientStore
-
-    try:
-        PatientStore(gate).check()
-    except ObjectError as error:
-        raise StoreUnusable(error.message, hint=error.hint or "try again later") from error

@@ -1,0 +1,87 @@
+"""What proves that everything has arrived: both stores held against the manifest."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+from mastosync.app.stores import gates, retry_policy
+from mastosync.engine.copier import CopyOptions
+from mastosync.engine.crew import Crew
+from mastosync.engine.judge import DeepCheck
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.memory import MemoryBudget, return_large_blocks
+from mastosync.engine.public_check import PublicCheck
+from mastosync.engine.retry import Gate
+from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
+from mastosync.errors import ObjectError, StoreUnusable
+from mastosync.manifest import Manifest, record_verification
+from mastosync.store.curl import CurlMultiplexer, CurlStore
+
+if TYPE_CHECKING:
+    from mastosync.config import Config
+    from mastosync.engine.public_check import PublicResult
+    from mastosync.engine.stop import StopSignal
+    from mastosync.model import Record
+    from mastosync.progress import ProgressListener
+
+
+def verify(
+    config: Config,
+    manifest: Manifest,
+    options: VerifyOptions,
+    public: int | None,
+    stop: StopSignal,
+    listener: ProgressListener,
+) -> Verification:
+    """Hold the destination against the manifest, and remember what came of it. See `App.verify`."""
+    began = time.time()
+    prefix = config.destination.key_prefix
+    lots = Lots(max(options.sample or 0, public or 0))
+    pace = CopyOptions(workers=options.workers, rate=config.copy.rate)
+    with gates(config, pace, stop, ("destination",)) as (gate,):
+        verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, lots)
+        result = verifier.result
+        if not options.deep or options.sample is not None or public is not None:
+            verifier.by_listing()
+        if options.deep:
+            return_large_blocks()
+            check = DeepCheck(gate, MemoryBudget(config.copy.memory), prefix, config.copy.multipart_threshold)
+            with closing(Crew(check.steps, options.workers, stop, CurlMultiplexer)) as crew:
+                if options.sample is None:
+                    verifier.by_reading(crew, verifier.iter_done(), verifier.entries())
+                else:
+                    drawn = lots.records(options.sample)
+                    verifier.by_reading(crew, drawn, len(drawn))
+        if public is not None:
+            result.public = _as_anybody(config, gate, lots.records(), options.workers, stop)
+            verifier.take_public(result.public)
+    record_verification(manifest, began, time.time(), result.as_json())
+    return result
+
+
+def _as_anybody(config: Config, gate: Gate, records: list[Record], workers: int, stop: StopSignal) -> PublicResult:
+    from mastosync.store.s3.public_site import HttpPublicSite
+
+    destination = config.destination
+    with ExitStack() as stack:
+        store = gate.store
+        url = destination.public_url or (store.bucket_url if isinstance(store, CurlStore) else store.endpoint)
+        site = stack.enter_context(
+            closing(
+                HttpPublicSite(
+                    url,
+                    connect_seconds=destination.connect_timeout_seconds,
+                    read_seconds=destination.read_timeout_seconds,
+                    connections=workers,
+                )
+            )
+        )
+        of_site = Gate(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
+        try:
+            return PublicCheck(site, of_site, destination.key_prefix, workers, stop).run(records)
+        except ObjectError as error:
+            raise StoreUnusable(
+                error.message, hint="check `public_url` of the destination: where does everybody read its objects?"
+            ) from error

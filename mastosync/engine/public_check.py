@@ -1,0 +1,124 @@
+"""Asking for a sample of objects as anybody may: what is public can be read as it was written, nothing else can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.side_by_side import side_by_side
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ObjectError
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import Origin, Record
+from mastosync.store.probe import PublicAnswer, PublicSite
+
+_MEDIA = {
+    **dict.fromkeys(("jpg", "jpeg", "png", "gif", "webp", "avif", "heic", "heif", "ico", "svg"), ("image",)),
+    **dict.fromkeys(("mp4", "webm", "mov", "m4v", "ogv", "ogg", "3gp", "m4a"), ("video", "audio")),
+    **dict.fromkeys(("mp3", "wav", "flac", "opus", "oga", "aac", "wma"), ("audio",)),
+}
+"""Extension → what a browser has to be told for it to show the file."""
+
+
+class PublicFault(NamedTuple):
+    """An object that anybody gets otherwise than is right."""
+
+    record: Record
+    key: str
+    detail: str
+    exposed: bool = False  # it is private, and anybody can read it
+    unread: bool = False  # nothing can be said: the site kept failing
+
+
+@dataclass(slots=True)
+class PublicResult:
+    """What was found."""
+
+    url: str
+    listing: bool  # anybody can list the bucket
+    asked: int = 0
+    asked_private: int = 0
+    faults: list[PublicFault] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything is as it has to be."""
+        return not self.listing and not self.faults
+
+    @property
+    def nothing_is_right(self) -> bool:
+        """Whether not one public object can be read as it has to be: then it is not the objects."""
+        faults = sum(not fault.record.entry.private for fault in self.faults)
+        return faults > 0 and faults == self.asked - self.asked_private
+
+    @property
+    def to_be_rewritten(self) -> list[PublicFault]:
+        """What a copy would put right: others brought it, with other headers or another ACL than ours.
+
+        What we wrote ourselves would be written the same again.
+        """
+        if self.nothing_is_right:
+            return []
+        return [fault for fault in self.faults if not fault.unread and fault.record.origin is Origin.ADOPTED]
+
+    def as_json(self) -> dict[str, Any]:
+        """Its part of `verify --json`."""
+        return {
+            "url": self.url,
+            "anybody_can_list": self.listing,
+            "asked": self.asked,
+            "asked_private": self.asked_private,
+            "exposed": sum(fault.exposed for fault in self.faults),
+            "faults": [{"key": fault.key, "detail": fault.detail} for fault in self.faults],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PublicCheck:
+    """Asks without credentials. `gate` is that of the site: its requests share one limiter and patience."""
+
+    site: PublicSite
+    gate: Gate
+    prefix: str
+    workers: int
+    stop: StopSignal
+
+    def run(self, records: Sequence[Record]) -> PublicResult:
+        """Ask for each of these. Raises: NetworkFailure and the like if the site cannot be asked at all."""
+        result = PublicResult(self.site.url, PatientStore(self.gate).ask(self.site.lists))
+        private = sum(record.entry.private for record in records)
+        result.asked, result.asked_private = len(records), private
+        for found in side_by_side(self._asked, records, self.workers):
+            self.stop.require_going_on()
+            result.faults.append(found)
+        result.faults.sort(key=lambda fault: fault.key)
+        return result
+
+    def _asked(self, record: Record) -> Iterator[PublicFault]:
+        key = canonical_key(record.entry, self.prefix)
+        try:
+            answer = PatientStore(self.gate).ask(self.site.read, key)
+        except ObjectError as error:
+            yield PublicFault(record, key, error.message, unread=True)
+            return
+        detail = _fault(record, key, answer)
+        if detail is not None:
+            yield PublicFault(record, key, detail, exposed=record.entry.private)
+
+
+def _fault(record: Record, key: str, answer: PublicAnswer) -> str | None:
+    """What is wrong with an answer; None: nothing."""
+    if record.entry.private:
+        return "it is private, and anybody can read it" if answer.status == 200 else None
+    if answer.status != 200:
+        return f"anybody who asks for it is answered {answer.status}"
+    if answer.size != record.entry.size or (record.md5 is not None and answer.md5 != record.md5):
+        return f"anybody who asks for it gets other bytes: {answer.size}, recorded were {record.entry.size}"
+    wanted = _MEDIA.get(key.rpartition(".")[2].lower())
+    if wanted and answer.content_type.partition("/")[0].lower() not in wanted:
+        return f"its Content-Type is {answer.content_type!r}: browsers do not show it"
+    if "max-age" not in answer.cache_control.lower():
+        return f"its Cache-Control is {answer.cache_control!r}: browsers and proxies do not keep it"
+    return None

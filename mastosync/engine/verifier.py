@@ -1,0 +1,352 @@
+"""Verifying: the destination held against the manifest.
+
+First by listing, range by range side by side; what a listing does not tell as it was recorded is asked
+for by itself. Then by reading back, all or a sample. What is lost or different goes back to pending.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from mastosync.engine.crew import Crew
+from mastosync.engine.judge import FAULTS, Judgement, Verdict, described, expected_etag, same_etag
+from mastosync.engine.key_space import KeyRange, KeySpace, Placed, iter_matched, record_at
+from mastosync.engine.public_check import PublicResult
+from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.side_by_side import side_by_side
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import Interrupted
+from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct
+from mastosync.manifest.codes import PRIVATE_FLAG
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import EntryState, Origin, Outcome, Record
+from mastosync.progress import CheckProgress, ProgressListener
+from mastosync.store.base import ListedObject
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 1_000  # entries of which a range tells at once
+_JUDGEMENTS = 100  # or of so many that are not as recorded
+_RANGES_A_WORKER = 4  # some take longer than others
+_ASKED_AT_MOST = 1_000  # objects that no listing had and no HEAD found: then the listing is believed
+_DONE = (EntryState.DONE,)
+_NO_LOT = 1 << 64
+
+_Drawn = tuple[int, int, Record]  # what loses first is the least: minus its lot, its order
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """How closely to look."""
+
+    workers: int = 8
+    types: tuple[str, ...] = ()  # tables; empty: all
+    deep: bool = False  # read objects back
+    sample: int | None = None  # so many objects only; None: all
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was found."""
+
+    by_type: dict[str, Counter[Verdict]] = field(default_factory=dict)
+    checked_bytes: int = 0  # of the objects looked at, as recorded
+    read_objects: int = 0  # by `deep`
+    read_bytes: int = 0
+    listed: bool = False  # every entry was looked for
+    reopened: int = 0  # entries that went back to pending
+    examples: list[Judgement] = field(default_factory=list)  # of what is not fine
+    public: PublicResult | None = None  # what anybody gets; None: nobody asked
+    seconds: float = 0.0
+
+    def total(self) -> Counter[Verdict]:
+        """Entries by verdict."""
+        return sum(self.by_type.values(), Counter())
+
+    @property
+    def checked(self) -> int:
+        """Entries that were looked at."""
+        return self.total().total()
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything that was looked at is there, as it was recorded."""
+        total = self.total()
+        return not any(total[verdict] for verdict in (*FAULTS, Verdict.UNREAD)) and (
+            self.public is None or self.public.clean
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract of `verify --json`."""
+        by_type = {
+            name: {verdict.value: counts[verdict] for verdict in Verdict} for name, counts in self.by_type.items()
+        }
+        total = self.total()
+        return {
+            "checked": self.checked,
+            "bytes": self.checked_bytes,
+            **{verdict.value: total[verdict] for verdict in Verdict},
+            "by_type": by_type,
+            "listed": self.listed,
+            "read": {"objects": self.read_objects, "bytes": self.read_bytes},
+            "reopened": self.reopened,
+            **({"public": self.public.as_json()} if self.public is not None else {}),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a range tells at a time."""
+
+    fine: Counter[int] = field(default_factory=Counter)  # entries by the number of their kind
+    fine_bytes: int = 0
+    judgements: list[Judgement] = field(default_factory=list)  # of all others
+    drawn: list[tuple[int, Record]] = field(default_factory=list)  # for the sample, with their lots
+
+
+class Lots:
+    """Draws a sample: each entry has a lot, and the lowest win. Memory is that of the sample.
+
+    Public and private entries are drawn apart, so many of each: there are few private ones.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.highest = [_NO_LOT if size else 0] * 2  # by privacy: lots from here on have lost
+        self._drawn: tuple[list[_Drawn], list[_Drawn]] = ([], [])  # heaps: the highest lot first
+        self._order = count()
+
+    def take(self, drawn: Iterable[tuple[int, Record]]) -> None:
+        """Draw these, too."""
+        for lot, record in drawn:
+            which = record.entry.private
+            if lot >= self.highest[which]:
+                continue
+            heap = self._drawn[which]
+            add = heapq.heapreplace if len(heap) == self._size else heapq.heappush
+            add(heap, (-lot, next(self._order), record))
+            if len(heap) == self._size:
+                self.highest[which] = -heap[0][0]
+
+    def records(self, at_most: int | None = None) -> list[Record]:
+        """Who won: so many of each privacy, or of both together."""
+        return [record for _, _, record in sorted((*self._drawn[0], *self._drawn[1]), reverse=True)[:at_most]]
+
+
+@dataclass(slots=True)
+class Verifier:
+    """One run of `verify`. The manifest belongs to this thread; others read it with connections of their own."""
+
+    manifest: Manifest
+    path: Path
+    gate: Gate
+    prefix: str
+    options: VerifyOptions
+    stop: StopSignal
+    listener: ProgressListener
+    lots: Lots
+    result: Verification = field(init=False, default_factory=Verification)
+    _progress: CheckProgress = field(init=False)
+    _not_found: int = field(init=False, default=0)
+    _listing_errs: bool = field(init=False, default=False)  # it left out what is there
+
+    def by_listing(self) -> None:
+        """Look for every entry that is done in listings of the destination. Raises: MastosyncError."""
+        space = KeySpace(self.prefix, self.options.types)
+        space.require_order()
+        entries = self.entries()
+        with StrandReader.opened(self.path, _DONE) as reader:
+            ranges = space.cut(reader, entries, _RANGES_A_WORKER * self.options.workers)
+        _log.info("listing %s in %d ranges", self.gate.store.name, len(ranges))
+
+        def batches(keys: KeyRange) -> Iterator[_Batch]:
+            with StrandReader.opened(self.path, _DONE) as reader:
+                yield from self._range(reader, space, keys)
+
+        with self._telling("verify", entries):
+            for batch in side_by_side(batches, ranges, self.options.workers):
+                self._take_batch(batch)
+        self.result.listed = True
+
+    def by_reading(self, crew: Crew[Record, Judgement], records: Iterable[Record], objects: int) -> None:
+        """Read these objects back. They count anew unless they were counted by a listing. Raises: MastosyncError."""
+        with self._telling("read back", objects):
+            pending: list[Judgement] = []
+            for _, judgement, error in crew.all_ended(records):
+                if error is not None:
+                    raise error
+                assert judgement is not None  # noqa: S101 - there is one where there is no error
+                self.result.read_objects += 1
+                self.result.read_bytes += judgement.size_bytes
+                self._count(judgement, again=self.result.listed)
+                pending.append(judgement)
+                if len(pending) >= _BATCH:
+                    self._settle(pending)
+                    pending = []
+                self._advance(1, judgement.verdict is not Verdict.FINE)
+            self._settle(pending)
+        if self.stop.requested:
+            raise Interrupted("stopped on request", hint="what was found so far is in the manifest")
+
+    def take_public(self, public: PublicResult) -> None:
+        """Put back to pending what only a copy puts right."""
+        corrections = [
+            (
+                fault.record,
+                Outcome(fault.record.entry, EntryState.PENDING, detail=f"verify: {fault.detail}", attempts=0),
+            )
+            for fault in public.to_be_rewritten
+        ]
+        self.result.reopened += correct(self.manifest, corrections)
+        for fault in public.faults:
+            _log.warning("public: %s: %s", fault.key, fault.detail, extra={"about": {"key": fault.key}})
+
+    def iter_done(self) -> Iterator[Record]:
+        """Every entry that is done."""
+        with StrandReader.opened(self.path, _DONE) as reader:
+            for number in reader.kinds(self.options.types):
+                for row in reader.iter_rows(number, -(2**63), 2**63 - 1):
+                    yield record_at(reader, Placed("", number, row))
+
+    def entries(self) -> int:
+        """How many entries are done, of the types that are looked at."""
+        types = self.options.types
+        counts = ManifestReport(self.manifest).counts()
+        return sum(
+            line.objects for line in counts if line.state is EntryState.DONE and (not types or line.kind.table in types)
+        )
+
+    def _range(self, reader: StrandReader, space: KeySpace, keys: KeyRange) -> Iterator[_Batch]:
+        """One range, in a thread of its own."""
+        store = PatientStore(self.gate)
+        batch = _Batch()
+        for seen, (placed, found) in enumerate(self._matched(reader, space, keys, store), 1):
+            _, _, _, flags, size, _, _, _, md5, etag, *_ = placed.row
+            if found is not None and found.size == size and same_etag(found.etag, expected_etag(md5, etag)):
+                batch.fine[placed.kind] += 1
+                batch.fine_bytes += found.size
+                highest = self.lots.highest[flags & PRIVATE_FLAG != 0]
+                if highest and (lot := _lot(placed.key)) < highest:
+                    batch.drawn.append((lot, record_at(reader, placed)))
+            else:
+                batch.judgements.append(self._judged(store, placed.key, record_at(reader, placed), found))
+            if seen % _BATCH == 0 or len(batch.judgements) >= _JUDGEMENTS:
+                yield batch
+                self.stop.require_going_on()
+                batch = _Batch()
+        yield batch
+
+    @staticmethod
+    def _matched(
+        reader: StrandReader, space: KeySpace, keys: KeyRange, store: PatientStore
+    ) -> Iterator[tuple[Placed, ListedObject | None]]:
+        """Entries, with the object that a listing has under their key."""
+        pairs = iter_matched(space.iter_placed(reader, keys), space.iter_listed(store, keys))
+        return ((placed, found) for placed, found in pairs if placed is not None)
+
+    def _judged(self, store: PatientStore, key: str, record: Record, found: ListedObject | None) -> Judgement:
+        if found is None and self._not_found >= _ASKED_AT_MOST and not self._listing_errs:
+            return Judgement(record, Verdict.LOST, f"no listing has {key!r}")
+        judgement = described(store, key, record)
+        if found is None:
+            self._not_found += judgement.verdict is Verdict.LOST
+            self._listing_errs = self._listing_errs or judgement.verdict is not Verdict.LOST
+        return judgement
+
+    def _take_batch(self, batch: _Batch) -> None:
+        kinds = self.manifest.kinds()
+        for number, entries in batch.fine.items():
+            self._verdicts(kinds[number].table)[Verdict.FINE] += entries
+        self.result.checked_bytes += batch.fine_bytes
+        for judgement in batch.judgements:
+            self._count(judgement)
+        self._settle(batch.judgements)
+        self.lots.take(batch.drawn)
+        faults = sum(judgement.verdict is not Verdict.FINE for judgement in batch.judgements)
+        self._advance(batch.fine.total() + len(batch.judgements), faults)
+
+    def _count(self, judgement: Judgement, *, again: bool = False) -> None:
+        verdicts = self._verdicts(judgement.record.entry.kind.table)
+        verdicts[judgement.verdict] += 1
+        if again:  # the listing found it fine
+            verdicts[Verdict.FINE] -= 1
+        else:
+            self.result.checked_bytes += judgement.record.entry.size or 0
+        if judgement.verdict is not Verdict.FINE:
+            self._tell(judgement)
+
+    def _tell(self, judgement: Judgement) -> None:
+        key = canonical_key(judgement.record.entry, self.prefix)
+        about = {"key": key, "verdict": judgement.verdict.value}
+        _log.warning("%s: %s: %s", judgement.verdict.value, key, judgement.detail, extra={"about": about})
+        if len(self.result.examples) < 10:
+            self.result.examples.append(judgement)
+
+    def _settle(self, judgements: list[Judgement]) -> None:
+        """Put back to pending what has to be written again, and remember ETags under which objects are fine."""
+        corrections = [(each.record, outcome) for each in judgements if (outcome := _outcome_of(each))]
+        if corrections:
+            correct(self.manifest, corrections)
+        self.result.reopened += sum(each.verdict in FAULTS for each in judgements)
+
+    def _verdicts(self, table: str) -> Counter[Verdict]:
+        return self.result.by_type.setdefault(table, Counter())
+
+    def _telling(self, what: str, total: int) -> _Telling:
+        self._progress = CheckProgress(what, total)
+        return _Telling(self.listener, self._progress, self.result)
+
+    def _advance(self, checked: int, faults: int) -> None:
+        self._progress.checked += checked
+        self._progress.found += faults
+        self.listener.advanced(self._progress)
+
+
+class _Telling:
+    """Shows progress for as long as the block runs, and takes its time."""
+
+    def __init__(self, listener: ProgressListener, progress: CheckProgress, result: Verification) -> None:
+        self._listener, self._progress, self._result = listener, progress, result
+        self._began = time.monotonic()
+
+    def __enter__(self) -> None:
+        self._listener.started(self._progress)
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.finished(self._progress)
+        self._result.seconds += time.monotonic() - self._began
+
+
+def _lot(key: str) -> int:
+    """Python's hash of a text is another one in each process."""
+    return abs(hash(key))
+
+
+def _outcome_of(judgement: Judgement) -> Outcome | None:
+    """What becomes of the entry; None: nothing."""
+    record = judgement.record
+    if judgement.verdict in FAULTS:
+        detail = f"verify: {judgement.verdict.value}: {judgement.detail}"
+        return Outcome(record.entry, EntryState.PENDING, detail=detail, attempts=0)
+    if judgement.verdict is Verdict.FINE and judgement.etag is not None:
+        return Outcome(
+            record.entry,
+            EntryState.DONE,
+            size=record.entry.size,
+            md5=record.md5,
+            etag=judgement.etag,
+            source_key=record.source_key,
+            attempts=0,
+            detail=record.detail,
+            origin=record.origin or Origin.COPIED,
+        )
+    return None

@@ -1,0 +1,77 @@
+"""Objects as everybody reads them: without credentials, through the host that Mastodon names in its pages."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from mastosync.store.answers import Answer, error_of, network_failure
+from mastosync.store.probe import PublicAnswer
+from mastosync.store.s3.route import public_route
+
+_PIECE_BYTES = 256 * 1024
+_REDIRECTS = 3  # a CDN may send somebody on
+_LISTING_BYTES = 4096  # enough to tell a listing
+_LISTING_QUERIES = ("", "?list-type=2&max-keys=1", "?max-keys=1")
+
+
+class HttpPublicSite:
+    """See `PublicSite` for what each method promises."""
+
+    def __init__(self, url: str, *, connect_seconds: float, read_seconds: float, connections: int) -> None:
+        """`url`: what keys follow. `connections`: threads that will ask at once."""
+        route = public_route(url)
+        self.url = route.url
+        options: dict[str, Any] = {
+            "timeout": urllib3.Timeout(connect=connect_seconds, read=read_seconds),
+            "retries": urllib3.Retry(  # of redirects only
+                total=_REDIRECTS, connect=0, read=0, status=0, other=0, respect_retry_after_header=False
+            ),
+            "headers": {"user-agent": "mastosync", "accept-encoding": "identity"},
+            "ca_certs": route.ca_bundle,
+            "maxsize": connections,
+        }
+        self._pool = urllib3.ProxyManager(route.proxy, **options) if route.proxy else urllib3.PoolManager(**options)
+
+    def read(self, key: str) -> PublicAnswer:  # noqa: D102 - see PublicSite, here and below
+        where = f"read, as anybody may, {key!r} at {self.url}"
+        md5, size = hashlib.md5(usedforsecurity=False), 0
+        with self._asked(quote(key, safe="/~"), where) as answer:
+            for piece in answer.stream(_PIECE_BYTES, decode_content=False):
+                md5.update(piece)
+                size += len(piece)
+            headers = answer.headers
+            return PublicAnswer(
+                answer.status, size, md5.digest(), headers.get("content-type", ""), headers.get("cache-control", "")
+            )
+
+    def lists(self) -> bool:  # noqa: D102
+        for query in _LISTING_QUERIES:
+            with self._asked(query, f"list, as anybody may, {self.url}") as answer:
+                if answer.status == 200 and b"<ListBucketResult" in answer.read(_LISTING_BYTES):
+                    return True
+        return False
+
+    def close(self) -> None:  # noqa: D102
+        self._pool.clear()
+
+    @contextmanager
+    def _asked(self, target: str, where: str) -> Iterator[urllib3.BaseHTTPResponse]:
+        """An answer whose body is still to be read, unless it is one that may pass."""
+        try:
+            answer = self._pool.request("GET", self.url + target, preload_content=False)
+            try:
+                if answer.status == 429 or answer.status >= 500:
+                    headers = {name.lower(): value for name, value in answer.headers.items()}
+                    raise error_of(Answer(answer.status, "", "", headers), where)
+                yield answer
+            finally:
+                answer.close()
+        except (HTTPError, OSError) as error:
+            raise network_failure(where, " ".join(str(error).split())[:300]) from error

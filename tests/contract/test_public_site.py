@@ -1,0 +1,98 @@
+"""The site that everybody reads, at a server that says what a test wants."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from mastosync.errors import NetworkFailure, ServerFailure, Throttled
+from mastosync.store.s3.public_site import HttpPublicSite
+from tests.contract.raw_server import Answers, RawRequest, RawServer, answer
+
+LISTING = b"<?xml version='1.0'?><ListBucketResult><Name>bucket</Name></ListBucketResult>"
+
+
+@contextmanager
+def site(answers: Answers, path: str = "/bucket") -> Iterator[HttpPublicSite]:
+    with RawServer(answers) as server, closing(at(server.endpoint_url + path)) as made:
+        yield made
+
+
+def at(url: str) -> HttpPublicSite:
+    return HttpPublicSite(url, connect_seconds=5, read_seconds=5, connections=2)
+
+
+def test_an_object_is_read_as_it_comes() -> None:
+    asked: list[RawRequest] = []
+
+    def told(request: RawRequest) -> bytes:
+        asked.append(request)
+        return answer(200, b"data", "Cache-Control: public, max-age=1\r\n", content_type="image/png")
+
+    with site(told) as made:
+        found = made.read("a b/ü+%?#.png")
+    assert (found.status, found.size, found.content_type, found.cache_control) == (
+        200,
+        4,
+        "image/png",
+        "public, max-age=1",
+    )
+    assert found.md5 == hashlib.md5(b"data").digest()
+    assert asked[0].head.startswith(b"GET /bucket/a%20b/%C3%BC%2B%25%3F%23.png HTTP/1.1")
+    assert "authorization" not in asked[0].headers
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404])
+def test_a_refusal_is_an_answer(status: int) -> None:
+    with site(lambda _: answer(status)) as made:
+        assert made.read("a").status == status
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        (answer(503, b"", "Retry-After: 7\r\n"), Throttled),
+        (answer(429), Throttled),
+        (answer(500), ServerFailure),
+        (answer(200, b"data")[:-2], NetworkFailure),
+        (b"", NetworkFailure),
+        (b"nonsense\r\n\r\n", NetworkFailure),
+    ],
+)
+def test_what_may_pass_is_an_error(told: bytes, error: type[Exception]) -> None:
+    with site(lambda _: told) as made, pytest.raises(error):
+        made.read("a")
+
+
+def test_nobody_there_is_an_error() -> None:
+    with closing(at("http://127.0.0.1:9")) as made, pytest.raises(NetworkFailure, match=r"127\.0\.0\.1:9"):
+        made.lists()
+
+
+def test_somebody_is_sent_on_by_a_cdn_but_not_for_ever() -> None:
+    def once(request: RawRequest) -> bytes:
+        sent_on = request.head.startswith(b"GET /elsewhere")
+        return answer(200, b"data") if sent_on else answer(302, headers="Location: /elsewhere\r\n")
+
+    with site(once) as made:
+        assert (made.read("a").status, made.read("a").size) == (200, 4)
+    with site(lambda _: answer(302, headers="Location: /again\r\n")) as made, pytest.raises(NetworkFailure):
+        made.read("a")
+
+
+def lists_at(path: str) -> Callable[[RawRequest], bytes]:
+    return lambda request: answer(200, LISTING) if request.head.split(b" ")[1] == path.encode() else answer(403)
+
+
+@pytest.mark.parametrize("query", ["", "?list-type=2&max-keys=1", "?max-keys=1"])
+def test_a_listing_is_found_however_it_is_asked_for(query: str) -> None:
+    with site(lists_at(f"/bucket/{query}")) as made:
+        assert made.lists()
+
+
+def test_a_page_of_welcome_is_no_listing() -> None:
+    with site(lambda _: answer(200, b"<html>welcome</html>")) as made:
+        assert not made.lists()

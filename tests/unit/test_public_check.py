@@ -1,0 +1,103 @@
+"""What is right of what anybody gets, and what is not."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from mastosync.engine.public_check import PublicCheck, PublicResult
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import NetworkFailure
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import EntryState, Origin, Record
+from mastosync.store.probe import PublicAnswer
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import entry, gate
+
+DATA = b"a picture"
+MD5 = hashlib.md5(DATA).digest()
+RIGHT = PublicAnswer(200, len(DATA), MD5, "image/png", "public, max-age=315576000, immutable")
+
+
+class Site:
+    """A site of objects in memory."""
+
+    url = "https://files.example.social/"
+
+    def __init__(self, answers: dict[str, PublicAnswer], *, lists: bool = False) -> None:
+        self._answers, self._lists = answers, lists
+
+    def read(self, key: str) -> PublicAnswer:
+        if key not in self._answers:
+            raise NetworkFailure(f"cannot read {key!r}")
+        return self._answers[key]
+
+    def lists(self) -> bool:
+        return self._lists
+
+    def close(self) -> None: ...
+
+
+def record(row_id: int, *, private: bool = False, name: str = "a.png", origin: Origin = Origin.COPIED) -> Record:
+    of = entry(row_id, name, private=private)._replace(size=len(DATA))
+    return Record(of, None, EntryState.DONE, None, 1, MD5, None, None, origin)
+
+
+def checked(*pairs: tuple[Record, PublicAnswer | None], lists: bool = False) -> PublicResult:
+    answers = {canonical_key(one.entry, ""): answer for one, answer in pairs if answer is not None}
+    check = PublicCheck(Site(answers, lists=lists), gate(MemoryStore()), "", 2, StopSignal())
+    return check.run([one for one, _ in pairs])
+
+
+def test_what_is_right_is_told_as_such() -> None:
+    result = checked((record(1), RIGHT), (record(2, private=True), replace(RIGHT, status=403)))
+    assert result.clean
+    assert (result.asked, result.asked_private) == (2, 1)
+    assert not checked((record(1), RIGHT), lists=True).clean
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (replace(RIGHT, status=403), "403"),
+        (replace(RIGHT, status=404), "404"),
+        (replace(RIGHT, size=3), "other bytes"),
+        (replace(RIGHT, md5=b"0" * 16), "other bytes"),
+        (replace(RIGHT, content_type="application/octet-stream"), "Content-Type"),
+        (replace(RIGHT, content_type=""), "Content-Type"),
+        (replace(RIGHT, cache_control="no-store"), "Cache-Control"),
+        (replace(RIGHT, cache_control=""), "Cache-Control"),
+    ],
+)
+def test_what_is_wrong_is_told(answer: PublicAnswer, told: str) -> None:
+    result = checked((record(1), RIGHT), (record(2), answer))
+    (fault,) = result.faults
+    assert told in fault.detail
+    assert not fault.exposed
+
+
+@pytest.mark.parametrize(("name", "content_type"), [("a.mp4", "video/mp4"), ("a.ogg", "audio/ogg"), ("a.bin", "x/y")])
+def test_each_file_has_a_type_that_browsers_show(name: str, content_type: str) -> None:
+    assert checked((record(1, name=name), replace(RIGHT, content_type=content_type))).clean
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_private_objects_are_exposed_only_by_a_success(status: int) -> None:
+    result = checked((record(1, private=True), replace(RIGHT, status=status)), (record(2, private=True), RIGHT))
+    assert [(fault.record.entry.id, fault.exposed) for fault in result.faults] == [(2, True)]
+
+
+def test_a_site_that_keeps_failing_tells_nothing_of_the_object() -> None:
+    result = checked((record(1), RIGHT), (record(2, origin=Origin.ADOPTED), None))
+    assert [fault.unread for fault in result.faults] == [True]
+    assert not result.to_be_rewritten
+
+
+def test_what_others_brought_is_written_again_unless_nothing_is_right() -> None:
+    hidden = replace(RIGHT, status=403)
+    ours, adopted = record(1), record(2, origin=Origin.ADOPTED)
+    some = checked((record(3), RIGHT), (ours, hidden), (adopted, hidden))
+    assert [fault.record for fault in some.to_be_rewritten] == [adopted]
+    assert not checked((ours, hidden), (adopted, hidden)).to_be_rewritten
