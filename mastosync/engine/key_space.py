@@ -14,8 +14,8 @@ from typing import NamedTuple
 from mastosync.engine.retry import PatientStore
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.manifest import Row, StrandReader, record_of
-from mastosync.mastodon.key_order import LAST, KeyRange, Strand, has_order, iter_strands
-from mastosync.model import Kind, Record
+from mastosync.mastodon.key_order import KeyRange, Strand, iter_strands, root_of
+from mastosync.model import Record
 from mastosync.store.base import ListedObject, Page
 
 _SAMPLES_A_RANGE = 16  # of which every sixteenth is where the space is cut
@@ -23,34 +23,19 @@ _LEAST_ENTRIES = 2_000  # in a range: two pages of a listing
 
 
 class Placed(NamedTuple):
-    """An entry under one of its keys."""
+    """An entry under one of its keys, which is here without the prefix of a store."""
 
     key: str
     kind: int  # its number in the manifest
     row: Row
+    canonical: bool  # it is the key that Mastodon asks for
 
 
 class KeySpace(NamedTuple):
-    """Which entries, and under which of their keys."""
+    """Which entries, and under which of their keys. All keys here are without prefix: that is of a store."""
 
-    prefix: str  # of the store's keys
     types: tuple[str, ...] = ()  # tables; empty: all
     every_form: bool = False  # under every key that an object may have; else just the canonical one
-
-    def require_order(self) -> None:
-        """Raises: ConfigError if keys do not lie in an order that can be told beforehand."""
-        if not has_order(self.prefix):
-            raise ConfigError(
-                f"the keys under key_prefix {self.prefix!r} cannot be compared with a listing: Paperclip puts parts of "
-                "each entry in where it has a colon",
-                hint="`mastosync verify --deep` needs no listing",
-            )
-
-    def iter_strands(self, kinds: dict[int, Kind]) -> Iterator[tuple[int, Strand]]:
-        """The strands of these kinds, with the number of the kind."""
-        for number, kind in kinds.items():
-            for strand in iter_strands(kind, self.prefix, every_form=self.every_form):
-                yield number, strand
 
     def cut(self, reader: StrandReader, entries: int, ranges: int) -> list[KeyRange]:
         """Ranges that hold evenly many of `entries` (about how many there are), and together every key there is."""
@@ -59,7 +44,7 @@ class KeySpace(NamedTuple):
         samples = []
         if ranges > 1:
             for number, kind in reader.kinds(self.types).items():
-                (strand, *_) = iter_strands(kind, self.prefix)
+                (strand, *_) = iter_strands(kind)
                 samples += [f"{strand.folder(row_id)}{name}" for row_id, name in reader.iter_every(number, step)]
         samples.sort()
         cuts = sorted({samples[len(samples) * number // ranges] for number in range(1, ranges)}) if samples else []
@@ -68,17 +53,32 @@ class KeySpace(NamedTuple):
     def iter_placed(self, reader: StrandReader, keys: KeyRange) -> Iterator[Placed]:
         """Entries with keys in a range, in the order of the keys; an entry comes once for each of its keys."""
         streams = []
-        for number, strand in self.iter_strands(reader.kinds(self.types)):
-            if ids := strand.ids_within(keys):
-                streams.append(_iter_strand(reader, number, strand, ids, keys))
+        for number, kind in reader.kinds(self.types).items():
+            for strand in iter_strands(kind, every_form=self.every_form):
+                if ids := strand.ids_within(keys):
+                    streams.append(_iter_strand(reader, number, strand, ids, keys))
         return heapq.merge(*streams)
 
-    def iter_listed(self, store: PatientStore, keys: KeyRange) -> Iterator[ListedObject]:
-        """What a store lists in a range. Raises: ObjectError, StoreUnusable, Interrupted."""
-        prefix = f"{self.prefix}/".removeprefix("/") if self.prefix else ""
+
+class Listing:
+    """What a store holds under its prefix, listed in the order of keys, which are told without the prefix."""
+
+    def __init__(self, store: PatientStore, prefix: str) -> None:
+        """Raises: ConfigError if the keys lie in no order that can be told beforehand."""
+        root = root_of(prefix)
+        if root is None:
+            raise ConfigError(
+                f"the keys under key_prefix {prefix!r} cannot be compared with a listing: Paperclip puts parts of "
+                "each entry in where it has a colon",
+                hint="`mastosync verify --deep` needs no listing",
+            )
+        self.store, self.root = store, root
+
+    def iter_range(self, keys: KeyRange) -> Iterator[ListedObject]:
+        """Everything in a range. Raises: StoreUnusable, Interrupted."""
         after = keys.after
         while True:
-            page = self._page(store, prefix, after)
+            page = self.page(after)
             for found in page.objects:
                 if keys.up_to is not None and found.key > keys.up_to:
                     return
@@ -87,14 +87,36 @@ class KeySpace(NamedTuple):
                 return
             after = page.objects[-1].key
 
-    @staticmethod
-    def _page(store: PatientStore, prefix: str, after: str) -> Page:
-        """Without its listing nothing can be said of a store."""
+    def page(self, after: str) -> Page:
+        """What comes after a key, as much as is told at a time. Raises: as `iter_range`."""
         try:
-            return store.list_page(prefix, after)
+            page = self.store.list_page(self.root, f"{self.root}{after}" if after else "")
         except ObjectError as error:
             hint = error.hint if error.transient else "the key needs the right to list the bucket (s3:ListBucket)"
             raise StoreUnusable(error.message, hint=f"{hint}; `mastosync verify --deep` needs no listing") from error
+        if self.root:
+            objects = [found._replace(key=found.key.removeprefix(self.root)) for found in page.objects]
+            return Page(objects, page.is_last)
+        return page
+
+
+class Follower:
+    """Looks keys up in a listing, in ascending order; what lies between them is not listed."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._found: dict[str, ListedObject] = {}
+        self._up_to = ""  # everything up to here has been listed
+        self._is_last = False
+
+    def at(self, key: str) -> ListedObject | None:
+        """The object under a key, which comes after all that were asked for before."""
+        while key > self._up_to and not self._is_last:
+            page = self._listing.page(max(self._up_to, key[:-1]))  # a part of a key comes before it
+            self._found = {found.key: found for found in page.objects}
+            self._is_last = page.is_last or not page.objects
+            self._up_to = page.objects[-1].key if page.objects else key
+        return self._found.get(key)
 
 
 def iter_matched(
@@ -129,7 +151,7 @@ def _iter_strand(
     reader: StrandReader, number: int, strand: Strand, ids: tuple[int, int], keys: KeyRange
 ) -> Iterator[Placed]:
     """Entries of one strand by key. Where digits are dropped, ids that share a folder come by name."""
-    rows = reader.iter_rows(number, *ids)
+    rows, canonical = reader.iter_rows(number, *ids), strand.is_canonical
     if strand.lowest < 0:
         folders = iter([("", list(rows))])
     else:
@@ -139,12 +161,9 @@ def _iter_strand(
         for row in inside:
             name = row[2] if strand.form.other_name else row[1]
             if name is not None:
-                found.append(Placed((folder or strand.folder(row[0])) + name, number, row))
+                found.append(Placed((folder or strand.folder(row[0])) + name, number, row, canonical))
         if len(found) > 1:
             found.sort()
         for placed in found:
             if keys.holds(placed.key):
                 yield placed
-
-
-__all__ = ["LAST", "KeyRange", "KeySpace", "Placed", "iter_matched", "record_at"]

@@ -18,7 +18,7 @@ from typing import Any
 
 from mastosync.engine.crew import Crew
 from mastosync.engine.judge import FAULTS, Judgement, Verdict, described, expected_etag, same_etag
-from mastosync.engine.key_space import KeyRange, KeySpace, Placed, iter_matched, record_at
+from mastosync.engine.key_space import KeySpace, Listing, Placed, iter_matched, record_at
 from mastosync.engine.public_check import PublicResult
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
@@ -26,6 +26,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted
 from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct
 from mastosync.manifest.codes import PRIVATE_FLAG
+from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Origin, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener
@@ -161,8 +162,7 @@ class Verifier:
 
     def by_listing(self) -> None:
         """Look for every entry that is done in listings of the destination. Raises: MastosyncError."""
-        space = KeySpace(self.prefix, self.options.types)
-        space.require_order()
+        space, listing = KeySpace(self.options.types), Listing(PatientStore(self.gate), self.prefix)
         entries = self.entries()
         with StrandReader.opened(self.path, _DONE) as reader:
             ranges = space.cut(reader, entries, _RANGES_A_WORKER * self.options.workers)
@@ -170,7 +170,7 @@ class Verifier:
 
         def batches(keys: KeyRange) -> Iterator[_Batch]:
             with StrandReader.opened(self.path, _DONE) as reader:
-                yield from self._range(reader, space, keys)
+                yield from self._range(space.iter_placed(reader, keys), listing.iter_range(keys), reader)
 
         with self._telling("verify", entries):
             for batch in side_by_side(batches, ranges, self.options.workers):
@@ -215,7 +215,7 @@ class Verifier:
         with StrandReader.opened(self.path, _DONE) as reader:
             for number in reader.kinds(self.options.types):
                 for row in reader.iter_rows(number, -(2**63), 2**63 - 1):
-                    yield record_at(reader, Placed("", number, row))
+                    yield record_at(reader, Placed("", number, row, canonical=True))
 
     def entries(self) -> int:
         """How many entries are done, of the types that are looked at."""
@@ -225,11 +225,13 @@ class Verifier:
             line.objects for line in counts if line.state is EntryState.DONE and (not types or line.kind.table in types)
         )
 
-    def _range(self, reader: StrandReader, space: KeySpace, keys: KeyRange) -> Iterator[_Batch]:
+    def _range(
+        self, entries: Iterator[Placed], listed: Iterator[ListedObject], reader: StrandReader
+    ) -> Iterator[_Batch]:
         """One range, in a thread of its own."""
-        store = PatientStore(self.gate)
         batch = _Batch()
-        for seen, (placed, found) in enumerate(self._matched(reader, space, keys, store), 1):
+        pairs = ((placed, found) for placed, found in iter_matched(entries, listed) if placed is not None)
+        for seen, (placed, found) in enumerate(pairs, 1):
             _, _, _, flags, size, _, _, _, md5, etag, *_ = placed.row
             if found is not None and found.size == size and same_etag(found.etag, expected_etag(md5, etag)):
                 batch.fine[placed.kind] += 1
@@ -238,25 +240,18 @@ class Verifier:
                 if highest and (lot := _lot(placed.key)) < highest:
                     batch.drawn.append((lot, record_at(reader, placed)))
             else:
-                batch.judgements.append(self._judged(store, placed.key, record_at(reader, placed), found))
+                batch.judgements.append(self._judged(record_at(reader, placed), found))
             if seen % _BATCH == 0 or len(batch.judgements) >= _JUDGEMENTS:
                 yield batch
                 self.stop.require_going_on()
                 batch = _Batch()
         yield batch
 
-    @staticmethod
-    def _matched(
-        reader: StrandReader, space: KeySpace, keys: KeyRange, store: PatientStore
-    ) -> Iterator[tuple[Placed, ListedObject | None]]:
-        """Entries, with the object that a listing has under their key."""
-        pairs = iter_matched(space.iter_placed(reader, keys), space.iter_listed(store, keys))
-        return ((placed, found) for placed, found in pairs if placed is not None)
-
-    def _judged(self, store: PatientStore, key: str, record: Record, found: ListedObject | None) -> Judgement:
+    def _judged(self, record: Record, found: ListedObject | None) -> Judgement:
+        key = canonical_key(record.entry, self.prefix)
         if found is None and self._not_found >= _ASKED_AT_MOST and not self._listing_errs:
             return Judgement(record, Verdict.LOST, f"no listing has {key!r}")
-        judgement = described(store, key, record)
+        judgement = described(PatientStore(self.gate), key, record)
         if found is None:
             self._not_found += judgement.verdict is Verdict.LOST
             self._listing_errs = self._listing_errs or judgement.verdict is not Verdict.LOST

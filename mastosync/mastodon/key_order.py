@@ -44,6 +44,11 @@ class Strand(NamedTuple):
     lowest: int
     highest: int
 
+    @property
+    def is_canonical(self) -> bool:
+        """Whether these are the keys that Mastodon asks for."""
+        return self.form == key_forms(self.kind, "", every_form=False)[0]
+
     def folder(self, row_id: int) -> str:
         """The key of an entry, up to its name."""
         return f"{self.head}{id_partition(row_id, self.form.width)}/{self.kind.style}/"
@@ -58,17 +63,19 @@ class Strand(NamedTuple):
         return (ids[first], ids[last - 1]) if first < last else None
 
 
-def has_order(prefix: str) -> bool:
-    """Whether keys under this `key_prefix` lie in the order that strands assume.
+def root_of(prefix: str) -> str | None:
+    """What all keys under a `key_prefix` begin with; the rest is what they would be without it.
 
-    In a prefix with a colon Paperclip may put parts of the entry.
+    None: there is no such thing, as Paperclip puts parts of each entry in where the prefix has a colon.
     """
-    return ":" not in prefix
+    if ":" in prefix:
+        return None
+    return f"{prefix}/".removeprefix("/") if prefix else ""
 
 
-def iter_strands(kind: Kind, prefix: str, *, every_form: bool = False) -> Iterator[Strand]:
-    """The strands of a kind: of its canonical keys, or of every key under which its objects may lie."""
-    for form in key_forms(kind, prefix, every_form=every_form):
+def iter_strands(kind: Kind, *, every_form: bool = False) -> Iterator[Strand]:
+    """The strands of a kind, without prefix: of its canonical keys, or of every key its objects may have."""
+    for form in key_forms(kind, "", every_form=every_form):
         head = key_head(kind, form)
         if form.width == 9:
             for lowest, highest in _AMBIGUOUS.values():

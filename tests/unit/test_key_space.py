@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mastosync.engine.key_space import KeyRange, KeySpace, Placed, iter_matched, record_at
+from mastosync.engine.key_space import Follower, KeySpace, Listing, Placed, iter_matched, record_at
 from mastosync.engine.retry import PatientStore
 from mastosync.errors import ConfigError
 from mastosync.manifest import StrandReader
+from mastosync.mastodon.key_order import KeyRange, root_of
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Entry, Kind
 from mastosync.store.base import ListedObject
@@ -68,24 +69,27 @@ def reading(entries: list[Entry]) -> Iterator[StrandReader]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(entries=ENTRIES, prefix=PREFIXES, every_form=st.booleans(), data=st.data())
-def test_entries_come_in_the_order_of_their_keys(
-    entries: list[Entry], prefix: str, every_form: bool, data: st.DataObject
-) -> None:
+@given(entries=ENTRIES, every_form=st.booleans(), data=st.data())
+def test_entries_come_in_the_order_of_their_keys(entries: list[Entry], every_form: bool, data: st.DataObject) -> None:
     """All of them, in whatever ranges they are read."""
     wanted = sorted(
-        key
-        for entry in entries
-        for key in (iter_candidates(entry, prefix) if every_form else [canonical_key(entry, prefix)])
+        key for entry in entries for key in (iter_candidates(entry, "") if every_form else [canonical_key(entry, "")])
     )
     cuts = data.draw(st.lists(st.one_of(st.sampled_from(wanted), st.text()), max_size=4).map(sorted))
     ranges = [KeyRange(*bounds) for bounds in pairwise(["", *cuts, None])]  # type: ignore[arg-type]
-    space = KeySpace(prefix, every_form=every_form)
+    space = KeySpace(every_form=every_form)
     with reading(entries) as reader:
         found = [placed for keys in ranges for placed in space.iter_placed(reader, keys)]
         assert [placed.key for placed in found] == wanted
         for placed in found:
-            assert placed.key in iter_candidates(record_at(reader, placed).entry, prefix)
+            entry = record_at(reader, placed).entry
+            assert placed.key in iter_candidates(entry, "")
+            assert placed.canonical == (placed.key == canonical_key(entry, ""))
+
+
+@given(entry=ENTRIES.map(lambda entries: entries[0]), prefix=PREFIXES)
+def test_a_prefix_goes_before_every_key(entry: Entry, prefix: str) -> None:
+    assert canonical_key(entry, prefix) == f"{root_of(prefix)}{canonical_key(entry, '')}"
 
 
 def test_ranges_hold_evenly_many_entries(tmp_path: Path) -> None:
@@ -94,7 +98,7 @@ def test_ranges_hold_evenly_many_entries(tmp_path: Path) -> None:
     few_and_far = [Entry(kind, 10**17 + number * 10**13, "a.png", None, False, False, None) for number in range(8_000)]
     many = [Entry(KINDS[-1], number, "b.png", None, False, False, None) for number in range(16_000)]
     with planned(tmp_path / "m.db", [*few_and_far, *many]), StrandReader.opened(tmp_path / "m.db") as reader:
-        space = KeySpace("")
+        space = KeySpace()
         ranges = space.cut(reader, 24_000, 8)
         assert len(ranges) == 8
         assert (ranges[0].after, ranges[-1].up_to) == ("", None)
@@ -110,13 +114,16 @@ def test_a_manifest_of_little_is_one_range(tmp_path: Path) -> None:
         planned(tmp_path / "m.db", [Entry(KINDS[0], 1, "a", None, False, False, None)]),
         StrandReader.opened(tmp_path / "m.db") as reader,
     ):
-        assert KeySpace("").cut(reader, 1, 16) == [KeyRange("", None)]
+        assert KeySpace().cut(reader, 1, 16) == [KeyRange("", None)]
 
 
 def test_a_prefix_that_paperclip_fills_in_has_no_order() -> None:
-    KeySpace("plain").require_order()
     with pytest.raises(ConfigError, match="colon"):
-        KeySpace("files/:id").require_order()
+        listing(MemoryStore(), "files/:id")
+
+
+def listing(store: MemoryStore, prefix: str = "") -> Listing:
+    return Listing(PatientStore(gate(store)), prefix)
 
 
 @pytest.mark.parametrize("page_keys", [1, 2, 3, 1000])
@@ -126,14 +133,43 @@ def test_a_range_is_listed_from_its_begin_to_its_end(page_keys: int) -> None:
     for key in ("a", "p/b", "p/c", "p/d", "p/e", "p0", "q"):
         store.put(key, b"x")
 
-    def keys_of(space: KeySpace, keys: KeyRange) -> list[str]:
-        return [found.key for found in space.iter_listed(PatientStore(gate(store)), keys)]
+    def keys_of(prefix: str, keys: KeyRange) -> list[str]:
+        return [found.key for found in listing(store, prefix).iter_range(keys)]
 
-    assert keys_of(KeySpace(""), KeyRange("", None)) == sorted(store.objects)
-    assert keys_of(KeySpace("p"), KeyRange("", None)) == ["p/b", "p/c", "p/d", "p/e"]
-    assert keys_of(KeySpace("p"), KeyRange("p/b", "p/d")) == ["p/c", "p/d"]
-    assert keys_of(KeySpace(""), KeyRange("p0", None)) == ["q"]
-    assert keys_of(KeySpace(""), KeyRange("q", None)) == []
+    assert keys_of("", KeyRange("", None)) == sorted(store.objects)
+    assert keys_of("p", KeyRange("", None)) == ["b", "c", "d", "e"]
+    assert keys_of("p", KeyRange("b", "d")) == ["c", "d"]
+    assert keys_of("", KeyRange("p0", None)) == ["q"]
+    assert keys_of("", KeyRange("q", None)) == []
+
+
+@given(
+    there=st.sets(st.text("abc", min_size=1, max_size=3), max_size=12),
+    wanted=st.sets(st.text("abc", min_size=1, max_size=3), max_size=12),
+    page_keys=st.integers(1, 5),
+    prefix=st.sampled_from(["", "p"]),
+)
+def test_a_follower_finds_what_is_there(there: set[str], wanted: set[str], page_keys: int, prefix: str) -> None:
+    store = MemoryStore()
+    store.page_keys = page_keys
+    for key in there:
+        store.put(f"{root_of(prefix)}{key}", key.encode())
+    follower = Follower(listing(store, prefix))
+    found = {key: follower.at(key) for key in sorted(wanted)}
+    assert {key for key, each in found.items() if each is not None} == there & wanted
+    assert all(each is None or each.key == key for key, each in found.items())
+
+
+def test_a_follower_does_not_list_what_lies_between() -> None:
+    store = MemoryStore()
+    store.page_keys = 10
+    for number in range(1000):
+        store.put(f"{number:03}", b"x")
+    follower = Follower(listing(store))
+    assert follower.at("005")
+    assert follower.at("900")
+    assert follower.at("901")
+    assert store.count("list_page") == 2
 
 
 KEYS = st.lists(st.sampled_from("abcdef"), max_size=8)
@@ -141,7 +177,7 @@ KEYS = st.lists(st.sampled_from("abcdef"), max_size=8)
 
 @given(wanted=KEYS.map(sorted), there=KEYS.map(set).map(sorted))
 def test_what_has_the_same_key_comes_together(wanted: list[str], there: list[str]) -> None:
-    placed = [Placed(key, number, None) for number, key in enumerate(wanted)]  # type: ignore[arg-type]
+    placed = [Placed(key, number, None, canonical=True) for number, key in enumerate(wanted)]  # type: ignore[arg-type]
     pairs = list(iter_matched(iter(placed), iter(ListedObject(key, 1, "", "") for key in there)))
     assert [entry for entry, _ in pairs if entry] == placed
     assert {entry.key for entry, found in pairs if entry and found} == set(wanted) & set(there)
