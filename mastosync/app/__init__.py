@@ -28,8 +28,10 @@ from mastosync.model import Reason
 
 if TYPE_CHECKING:
     from mastosync.config import Config
+    from mastosync.engine.adopter import Adoption, AdoptOptions
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.doctor import DatabaseWay, Finding, StoreWay
+    from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.engine.verifier import Verification, VerifyOptions
     from mastosync.mastodon.database import MastodonDatabase
@@ -119,6 +121,26 @@ class App:
 
         with self._planned("verify") as manifest:
             return verify(self.config, manifest, options, public, self.stop, self.listener)
+
+    def adopt(self, options: AdoptOptions) -> Adoption:
+        """Mark what lies at the destination already. Raises: Interrupted when asked to stop; StoreUnusable."""
+        from mastosync.app.proofs import adopt
+
+        with self._planned("adopt") as manifest:
+            return adopt(self.config, manifest, options, self.stop, self.listener)
+
+    @contextmanager
+    def orphans(self, options: OrphansOptions) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
+        """What the source has that no row refers to, and the other way round; lists live as long as the block.
+
+        Raises: Interrupted when asked to stop; StoreUnusable.
+        """
+        from mastosync.app.proofs import orphans
+
+        with Manifest.open(self.manifest_path) as manifest:
+            WorkQueue(manifest).require_plan(*identities(self.config))
+            with orphans(self.config, manifest, options, self.stop, self.listener) as found:
+                yield found
 
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""

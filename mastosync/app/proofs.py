@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from mastosync.app.stores import gates, retry_policy
+from mastosync.engine.adopter import Adopter, Adoption, AdoptOptions
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.crew import Crew
 from mastosync.engine.judge import DeepCheck
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget, return_large_blocks
+from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
 from mastosync.engine.public_check import PublicCheck
 from mastosync.engine.retry import Gate
 from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable
-from mastosync.manifest import Manifest, record_verification
+from mastosync.manifest import Manifest, ManifestReport, Scratch, record_verification
 from mastosync.store.curl import CurlMultiplexer, CurlStore
 
 if TYPE_CHECKING:
@@ -39,8 +42,7 @@ def verify(
     began = time.time()
     prefix = config.destination.key_prefix
     lots = Lots(max(options.sample or 0, public or 0))
-    pace = CopyOptions(workers=options.workers, rate=config.copy.rate)
-    with gates(config, pace, stop, ("destination",)) as (gate,):
+    with gates(config, _pace(config, options.workers), stop, ("destination",)) as (gate,):
         verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, lots)
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:
@@ -59,6 +61,33 @@ def verify(
             verifier.take_public(result.public)
     record_verification(manifest, began, time.time(), result.as_json())
     return result
+
+
+def adopt(
+    config: Config, manifest: Manifest, options: AdoptOptions, stop: StopSignal, listener: ProgressListener
+) -> Adoption:
+    """Mark what lies at the destination already. See `App.adopt`."""
+    prefixes = (config.source.key_prefix, config.destination.key_prefix)
+    with gates(config, _pace(config, options.workers), stop) as (source, destination):
+        return Adopter(manifest, manifest.path, source, destination, prefixes, options, stop, listener).run()
+
+
+@contextmanager
+def orphans(
+    config: Config, manifest: Manifest, options: OrphansOptions, stop: StopSignal, listener: ProgressListener
+) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
+    """Hold the source against the manifest. See `App.orphans`."""
+    report = ManifestReport(manifest)
+    planned_at = report.whole_snapshot().taken_at
+    entries = sum(line.objects for line in report.counts())
+    prefix = config.source.key_prefix
+    with gates(config, _pace(config, options.workers), stop, ("source",)) as (gate,), Scratch() as scratch:
+        finder = OrphanFinder(manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch)
+        yield finder, finder.run()
+
+
+def _pace(config: Config, workers: int) -> CopyOptions:
+    return CopyOptions(workers=workers, rate=config.copy.rate)
 
 
 def _as_anybody(config: Config, gate: Gate, records: list[Record], workers: int, stop: StopSignal) -> PublicResult:

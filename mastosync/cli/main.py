@@ -18,11 +18,13 @@ COMMANDS: dict[str, str] = {
     "init": "Write a configuration file to fill in.",
     "doctor": "Check everything that can fail before it does.",
     "plan": "Snapshot every key that the database refers to.",
+    "adopt": "Mark what lies at the destination already.",
     "copy": "Work through what is pending.",
     "status": "Show counts and bytes by state, type and reason.",
     "retry-failed": "Put failed entries back to pending, and copy them.",
     "ls": "List entries of the manifest.",
     "verify": "Hold the destination against the manifest.",
+    "orphans": "Tell what lies at the source and no row refers to.",
 }
 """Every command, in the order of a migration, and its line in the help. Its module is loaded when it is run."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mastosync.manifest import ManifestReport
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
-from mastosync.model import EntryState, Reason
+from mastosync.model import EntryState, Reason, Record
 
 FIELDS = (
     "table",
@@ -50,22 +50,27 @@ def iter_listed(report: ManifestReport, chosen: ListFilter) -> Iterator[dict[str
     source_prefix = source.key_prefix if source else ""
     destination_prefix = destination.key_prefix if destination else ""
     for record in report.iter_records(chosen.states, chosen.types, chosen.reasons):
-        entry = record.entry
-        yield {
-            "table": entry.kind.table,
-            "id": entry.id,
-            "attachment": entry.kind.attachment,
-            "style": entry.kind.style,
-            "key": canonical_key(entry, destination_prefix),
-            "source_key": record.source_key or next(iter_candidates(entry, source_prefix)),
-            "state": record.state.value,
-            "reason": record.reason.value if record.reason else None,
-            "size": entry.size,
-            "attempts": record.attempts,
-            "md5": record.md5.hex() if record.md5 else None,
-            "etag": record.etag,
-            "optional": entry.optional,
-            "private": entry.private,
-            "detail": record.detail,
-            "origin": record.origin.value if record.origin else None,
-        }
+        yield described(record, source_prefix, destination_prefix)
+
+
+def described(record: Record, source_prefix: str, destination_prefix: str) -> dict[str, Any]:
+    """An entry as a flat dictionary of `FIELDS`."""
+    entry = record.entry
+    return {
+        "table": entry.kind.table,
+        "id": entry.id,
+        "attachment": entry.kind.attachment,
+        "style": entry.kind.style,
+        "key": canonical_key(entry, destination_prefix),
+        "source_key": record.source_key or next(iter_candidates(entry, source_prefix)),
+        "state": record.state.value,
+        "reason": record.reason.value if record.reason else None,
+        "size": entry.size,
+        "attempts": record.attempts,
+        "md5": record.md5.hex() if record.md5 else None,
+        "etag": record.etag,
+        "optional": entry.optional,
+        "private": entry.private,
+        "detail": record.detail,
+        "origin": record.origin.value if record.origin else None,
+    }

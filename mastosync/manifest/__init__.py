@@ -8,6 +8,8 @@ from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.records import Row, record_of
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
 from mastosync.manifest.schema import file_version, newest_version
+from mastosync.manifest.scratch import Orphan, Scratch
+from mastosync.manifest.scratch import Place as ScratchPlace
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification
 from mastosync.manifest.work import WorkQueue, reopen
@@ -18,10 +20,13 @@ __all__ = [
     "CountLine",
     "Manifest",
     "ManifestReport",
+    "Orphan",
     "PlanDelta",
     "PlanWriter",
     "Row",
     "RunInfo",
+    "Scratch",
+    "ScratchPlace",
     "SnapshotRecord",
     "StoreIdentity",
     "StrandReader",

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from mastosync.errors import ManifestError
 from mastosync.manifest.codes import REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remembered
 from mastosync.manifest.records import COLUMNS, record_of
-from mastosync.model import EntryState, Kind, Reason, Record
+from mastosync.model import TABLES, EntryState, Kind, Reason, Record
 
 _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects > 0"
 _SELECT_SNAPSHOT = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC LIMIT 1"
+_SELECT_SNAPSHOTS = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC"
 _SELECT_RUN = """
 SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes FROM runs ORDER BY id DESC LIMIT 1
 """
@@ -78,6 +80,20 @@ class ManifestReport:
         with translated(self.manifest.path):
             row = self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone()
         return SnapshotRecord(row[0], datetime.fromisoformat(row[1]), json.loads(row[2])) if row else None
+
+    def whole_snapshot(self) -> SnapshotRecord:
+        """The last plan that left nothing out. Raises: ManifestError if there was none."""
+        with translated(self.manifest.path):
+            rows = self.manifest.connection.execute(_SELECT_SNAPSHOTS).fetchall()
+        for number, taken_at, details in rows:
+            options = json.loads(details)
+            whole = set(options.get("types", ())) >= set(TABLES) and options.get("only") == "all"
+            if whole and options.get("limit") is None:
+                return SnapshotRecord(number, datetime.fromisoformat(taken_at), options)
+        raise ManifestError(
+            f"every plan in the manifest {self.manifest.path} left something out",
+            hint="run `mastosync plan` once without --type, --only and --limit, and with `[plan] types = all`",
+        )
 
     def last_run(self) -> RunInfo | None:
         """The last run of `copy`; None before the first."""

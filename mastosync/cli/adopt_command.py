@@ -1,0 +1,36 @@
+"""`mastosync adopt`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import types_option, workers_option
+from mastosync.cli.render_proofs import render_adoption
+
+
+@click.command(name="adopt")
+@click.option("--deep", is_flag=True, help="Read at both ends what sizes and ETags do not decide.")
+@workers_option
+@types_option
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def adopt_command(
+    invocation: Invocation, deep: bool, workers: int | None, types: tuple[str, ...], as_json: bool
+) -> None:
+    """Mark as done what lies at the destination already, whoever brought it.
+
+    Both stores are listed, and no object is moved: what has the size and the digest of the source's is done, the rest
+    stays for `mastosync copy`.
+    """
+    from mastosync.engine.adopter import AdoptOptions
+
+    options = AdoptOptions(workers or invocation.config.copy.workers, types, deep)
+    with invocation.running() as app:
+        result = app.adopt(options)
+    if as_json:
+        click.echo(json.dumps(result.as_json(), indent=2))
+    else:
+        invocation.say(render_adoption(result))

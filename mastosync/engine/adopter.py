@@ -1,0 +1,241 @@
+"""Adopting: what lies at the destination already, whoever brought it, becomes done without a byte being moved.
+
+Both stores are listed in the order of keys, side by side with what is not done. An object is the source's
+if size and ETag are: an MD5 of its bytes, or one of parts of the same sizes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mastosync.engine.judge import same_etag
+from mastosync.engine.key_space import Follower, KeySpace, Listing, Placed, iter_matched, record_at
+from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.side_by_side import side_by_side
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ObjectError, ObjectMissing
+from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct
+from mastosync.mastodon.key_order import KeyRange
+from mastosync.mastodon.paperclip import canonical_key, iter_candidates
+from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
+from mastosync.progress import CheckProgress, ProgressListener
+from mastosync.store.base import ListedObject
+
+_BATCH = 500
+_RANGES_A_WORKER = 2
+_OPEN = (EntryState.PENDING, EntryState.FAILED)
+
+
+class Fate(StrEnum):
+    """What became of an entry that was not done."""
+
+    ADOPTED = "adopted"
+    ABSENT = "absent"  # nothing lies under its key
+    DIFFERENT = "different"  # what lies there is not what the source has
+    UNDECIDED = "undecided"  # the size is right, and the ETags cannot be compared
+    UNKNOWN = "unknown"  # something lies there, but not at the source: nothing to compare with
+    LEFT = "left"  # private, or to be written anew: adopting would leave it as it is
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptOptions:
+    """How closely to look."""
+
+    workers: int = 8
+    types: tuple[str, ...] = ()  # tables; empty: all
+    deep: bool = False  # read at both ends what the ETags do not tell
+
+
+@dataclass(slots=True)
+class Adoption:
+    """What was found."""
+
+    by_type: dict[str, Counter[Fate]] = field(default_factory=dict)
+    adopted_bytes: int = 0
+    read_bytes: int = 0  # by `deep`, at both ends
+    seconds: float = 0.0
+
+    def total(self) -> Counter[Fate]:
+        """Entries by fate."""
+        return sum(self.by_type.values(), Counter())
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract of `adopt --json`."""
+        total = self.total()
+        return {
+            "checked": total.total(),
+            **{fate.value: total[fate] for fate in Fate},
+            "bytes": self.adopted_bytes,
+            "read_bytes": self.read_bytes,
+            "by_type": {name: {fate.value: fates[fate] for fate in Fate} for name, fates in self.by_type.items()},
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class _Decision(NamedTuple):
+    record: Record
+    fate: Fate
+    outcome: Outcome | None = None
+    read_bytes: int = 0
+
+
+class _Found(NamedTuple):
+    """An object at the source."""
+
+    key: str
+    size: int
+    etag: str
+
+
+@dataclass(slots=True)
+class Adopter:
+    """One run of `adopt`. The manifest belongs to this thread."""
+
+    manifest: Manifest
+    path: Path
+    source: Gate
+    destination: Gate
+    prefixes: tuple[str, str]  # of source and destination
+    options: AdoptOptions
+    stop: StopSignal
+    listener: ProgressListener
+
+    def run(self) -> Adoption:
+        """Look at everything that is not done. Raises: MastosyncError."""
+        result, began = Adoption(), time.monotonic()
+        space = KeySpace(self.options.types)
+        listings = self._listings()  # so that nothing is begun that cannot be done
+        total = self._entries()
+        with StrandReader.opened(self.path, _OPEN) as reader:
+            ranges = space.cut(reader, total, _RANGES_A_WORKER * self.options.workers)
+        progress = CheckProgress("adopt", total, finding="adopted")
+        self.listener.started(progress)
+
+        def decided(keys: KeyRange) -> Iterator[list[_Decision]]:
+            with StrandReader.opened(self.path, _OPEN) as reader:
+                yield from self._range(space, reader, listings, keys)
+
+        try:
+            for batch in side_by_side(decided, ranges, self.options.workers):
+                self._take(batch, result)
+                progress.checked += len(batch)
+                progress.found += sum(decision.fate is Fate.ADOPTED for decision in batch)
+                self.listener.advanced(progress)
+        finally:
+            self.listener.finished(progress)
+            result.seconds = time.monotonic() - began
+        return result
+
+    def _entries(self) -> int:
+        types = self.options.types
+        return sum(
+            line.objects
+            for line in ManifestReport(self.manifest).counts()
+            if line.state in _OPEN and (not types or line.kind.table in types)
+        )
+
+    def _listings(self) -> tuple[Listing, Listing]:
+        here, there = self.prefixes
+        return Listing(PatientStore(self.source), here), Listing(PatientStore(self.destination), there)
+
+    def _range(
+        self, space: KeySpace, reader: StrandReader, listings: tuple[Listing, Listing], keys: KeyRange
+    ) -> Iterator[list[_Decision]]:
+        """One range, in a thread of its own. The source is only listed where the destination has something."""
+        here, there = Follower(listings[0]), listings[1]
+        batch: list[_Decision] = []
+        for placed, found in iter_matched(space.iter_placed(reader, keys), there.iter_range(keys)):
+            if placed is None:
+                continue
+            batch.append(self._decide(placed, record_at(reader, placed), found, here))
+            if len(batch) == _BATCH:
+                yield batch
+                self.stop.require_going_on()
+                batch = []
+        yield batch
+
+    def _decide(self, placed: Placed, record: Record, there: ListedObject | None, follower: Follower) -> _Decision:
+        if there is None:
+            return _Decision(record, Fate.ABSENT)
+        if record.entry.private or record.md5 is not None or record.etag is not None:
+            return _Decision(record, Fate.LEFT)
+        here = self._at_source(placed, record, follower)
+        return _Decision(record, Fate.UNKNOWN) if here is None else self._compare(record, here, there)
+
+    def _compare(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
+        """By what listings tell, and by bytes if asked to."""
+        if here.size != there.size:
+            return _Decision(record, Fate.DIFFERENT)
+        if here.etag and same_etag(here.etag, there.etag):
+            md5 = bytes.fromhex(there.etag) if looks_like_md5(there.etag) else None
+            return self._adopted(record, here, there, md5)
+        if self.options.deep:
+            return self._read(record, here, there)
+        comparable = looks_like_md5(here.etag) and looks_like_md5(there.etag)
+        return _Decision(record, Fate.DIFFERENT if comparable else Fate.UNDECIDED)
+
+    def _at_source(self, placed: Placed, record: Record, follower: Follower) -> _Found | None:
+        """The object that a copy would take."""
+        listed = follower.at(placed.key)
+        canonical, *others = iter_candidates(record.entry, self.prefixes[0])
+        if listed is not None:
+            return _Found(canonical, listed.size, listed.etag)
+        store = PatientStore(self.source)
+        for key in (canonical, *others):  # the first again: a listing may spell it otherwise
+            try:
+                info = store.head(key)
+            except ObjectMissing:
+                continue
+            except ObjectError:
+                return None
+            return _Found(key, info.size, info.etag)
+        return None
+
+    def _adopted(
+        self, record: Record, here: _Found, there: ListedObject, md5: bytes | None, read_bytes: int = 0
+    ) -> _Decision:
+        told_by_md5 = md5 is not None and same_etag(there.etag, md5.hex())
+        canonical = canonical_key(record.entry, self.prefixes[0])
+        outcome = Outcome(
+            record.entry,
+            EntryState.DONE,
+            size=there.size,
+            md5=md5,
+            etag=None if told_by_md5 else there.etag,
+            source_key=None if here.key == canonical else here.key,
+            attempts=0,
+            origin=Origin.ADOPTED,
+        )
+        return _Decision(record, Fate.ADOPTED, outcome, read_bytes)
+
+    def _read(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
+        """Compare the bytes themselves."""
+        source, destination = PatientStore(self.source), PatientStore(self.destination)
+        key = canonical_key(record.entry, self.prefixes[1])
+        try:
+            info = destination.head(key)
+            md5 = destination.digest(key, info)
+            wanted = source.digest(here.key, source.head(here.key))
+        except ObjectError:
+            return _Decision(record, Fate.UNDECIDED)
+        read_bytes = here.size + there.size
+        if md5 != wanted:
+            return _Decision(record, Fate.DIFFERENT, read_bytes=read_bytes)
+        return self._adopted(record, here, there._replace(etag=info.etag), md5, read_bytes)
+
+    def _take(self, batch: list[_Decision], result: Adoption) -> None:
+        corrections = [(each.record, each.outcome) for each in batch if each.outcome is not None]
+        if corrections:
+            correct(self.manifest, corrections)
+        for decision in batch:
+            fates = result.by_type.setdefault(decision.record.entry.kind.table, Counter())
+            fates[decision.fate] += 1
+            result.read_bytes += decision.read_bytes
+            if decision.outcome is not None:
+                result.adopted_bytes += decision.outcome.size or 0

@@ -1,0 +1,71 @@
+"""A place for findings that may be many: a database of its own, in no folder, gone with its connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mastosync.manifest.connection import translated
+
+_SCHEMA = """
+CREATE TABLE orphans (key TEXT PRIMARY KEY, size INTEGER NOT NULL, modified TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE absent (kind INTEGER, id INTEGER, name TEXT, PRIMARY KEY (kind, id, name)) WITHOUT ROWID;
+CREATE TABLE elsewhere (kind INTEGER, id INTEGER, name TEXT, PRIMARY KEY (kind, id, name)) WITHOUT ROWID;
+"""
+_ABSENT = "SELECT kind, id, name FROM absent EXCEPT SELECT kind, id, name FROM elsewhere ORDER BY kind, id, name"
+
+Place = tuple[int, int, str]
+"""Kind, id and name of an entry."""
+
+Orphan = tuple[str, int, str]
+"""Key, size in bytes, and when it was modified."""
+
+
+class Scratch:
+    """What a comparison of the manifest with the source finds. Use as a context manager, in one thread.
+
+    Every method raises ManifestError, as when the disk is full.
+    """
+
+    def __init__(self) -> None:
+        self._place = Path("a temporary file")
+        with translated(self._place):
+            self._connection = sqlite3.connect("", isolation_level=None)
+            self._connection.executescript(_SCHEMA)
+            self._connection.execute("BEGIN")  # for good: nothing is to outlive it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def add_orphans(self, orphans: Iterable[Orphan]) -> None:
+        """Take in objects that no entry refers to."""
+        with translated(self._place):
+            self._connection.executemany("INSERT OR IGNORE INTO orphans VALUES (?, ?, ?)", orphans)
+
+    def add_absent(self, places: Iterable[Place]) -> None:
+        """Take in entries whose object does not lie under its canonical key."""
+        with translated(self._place):
+            self._connection.executemany("INSERT OR IGNORE INTO absent VALUES (?, ?, ?)", places)
+
+    def add_elsewhere(self, places: Iterable[Place]) -> None:
+        """Take in entries that have an object under another key."""
+        with translated(self._place):
+            self._connection.executemany("INSERT OR IGNORE INTO elsewhere VALUES (?, ?, ?)", places)
+
+    def iter_orphans(self) -> Iterator[Orphan]:
+        """All of them by key."""
+        with translated(self._place):
+            yield from self._connection.execute("SELECT key, size, modified FROM orphans ORDER BY key")
+
+    def iter_missing(self) -> Iterator[Place]:
+        """Entries that have no object at all, by kind and id."""
+        with translated(self._place):
+            yield from self._connection.execute(_ABSENT)
