@@ -156,7 +156,7 @@ class OrphanFinder:
                 progress.checked, progress.found = result.listed.objects, result.orphans.objects
                 self.listener.advanced(progress)
             self._ask_for_missing()
-            for record in self.iter_missing():
+            for _, record in self._iter_missing():
                 self._count_missing(record.entry, result)
         finally:
             self.listener.finished(progress)
@@ -169,9 +169,10 @@ class OrphanFinder:
         return ((f"{root}{key}", size, modified) for key, size, modified in self.scratch.iter_orphans())
 
     def iter_missing(self) -> Iterator[Record]:
-        """Entries without an object at the source, by type and id."""
+        """Required entries without an object at the source, by type and id."""
         for _, record in self._iter_missing():
-            yield record
+            if not record.entry.optional:
+                yield record
 
     def _iter_missing(self) -> Iterator[tuple[ScratchPlace, Record]]:
         with StrandReader.opened(self.path) as reader:
