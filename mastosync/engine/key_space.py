@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from itertools import groupby
 from typing import NamedTuple
 
 from mastosync.engine.retry import PatientStore
@@ -151,19 +150,24 @@ def _iter_strand(
     reader: StrandReader, number: int, strand: Strand, ids: tuple[int, int], keys: KeyRange
 ) -> Iterator[Placed]:
     """Entries of one strand by key. Where digits are dropped, ids that share a folder come by name."""
-    rows, canonical = reader.iter_rows(number, *ids), strand.is_canonical
-    if strand.lowest < 0:
-        folders = iter([("", list(rows))])
-    else:
-        folders = ((folder, list(inside)) for folder, inside in groupby(rows, lambda row: strand.folder(row[0])))
-    for folder, inside in folders:
-        found = []
-        for row in inside:
-            name = row[2] if strand.form.other_name else row[1]
-            if name is not None:
-                found.append(Placed((folder or strand.folder(row[0])) + name, number, row, canonical))
+    rows, canonical, by_fallback = reader.iter_rows(number, *ids), strand.is_canonical, strand.form.other_name
+    if strand.lowest < 0:  # these do not lie in their order; there is one, if any
+        rows = iter(sorted(rows, key=lambda row: strand.folder(row[0])))
+    edges = {strand.folder(row_id) for row_id in ids}  # only what lies here may be outside of the range
+    folder, found = "", list[Placed]()
+    for row in rows:
+        name = row[2] if by_fallback else row[1]
+        if name is None:
+            continue
+        here = strand.folder(row[0])
+        if here != folder:
+            yield from _in_range(found, keys) if strand.lowest < 0 or folder in edges else found
+            folder, found = here, []
+        found.append(Placed(here + name, number, row, canonical))
         if len(found) > 1:
             found.sort()
-        for placed in found:
-            if keys.holds(placed.key):
-                yield placed
+    yield from _in_range(found, keys)
+
+
+def _in_range(found: list[Placed], keys: KeyRange) -> Iterator[Placed]:
+    return (placed for placed in found if keys.holds(placed.key))
