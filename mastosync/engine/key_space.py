@@ -88,6 +88,7 @@ class Listing:
 
     def page(self, after: str) -> Page:
         """What comes after a key, as much as is told at a time. Raises: as `iter_range`."""
+        self.store.gate.stop.require_going_on()
         try:
             page = self.store.list_page(self.root, f"{self.root}{after}" if after else "")
         except ObjectError as error:
