@@ -83,23 +83,24 @@ FROM generate_series(1, %s) i""",
     ),
 }
 
-CONFIG = """\
+DESTINATION_URL = "http://127.0.0.1:2"
+CONFIG = f"""\
 [s3.source]
 endpoint_url = http://127.0.0.1:1
 bucket = old
 access_key = a
 secret_key = b
 [s3.destination]
-endpoint_url = http://127.0.0.1:2
+endpoint_url = {DESTINATION_URL}
 bucket = new
 access_key = a
 secret_key = b
 [pg.database]
-host = {address.host}
-port = {address.port}
-user = {address.user}
-password = {address.password}
-database = {address.name}
+host = {{address.host}}
+port = {{address.port}}
+user = {{address.user}}
+password = {{address.password}}
+database = {{address.name}}
 sslmode = disable
 """
 

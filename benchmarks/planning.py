@@ -1,4 +1,4 @@
-"""Plan, status, and a copy with nothing to do, on millions of entries."""
+"""Plan, status, a copy with nothing to do, and a verification, on millions of entries."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.bench import Bench
+from benchmarks.listing_store import PAGE, ListingStore
 from benchmarks.measure import Contestant, nothing, run
-from benchmarks.plan import CONFIG, Cost, fill
+from benchmarks.plan import CONFIG, DESTINATION_URL, Cost, fill
 from benchmarks.report import Bar, Section
 from mastosync.manifest import Manifest, WorkQueue
 from mastosync.model import EntryState, Outcome
@@ -17,6 +18,7 @@ from scripts.lab.client import ROOT, Lab
 
 _CHUNK = 20_000
 _MD5 = bytes(16)
+_SIZE = 57_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,17 @@ class _Site:
     def manifest(self) -> Path:
         return self.folder / "mastosync.db"
 
+    def words(self, *arguments: str) -> tuple[str, ...]:
+        """A command line of this site."""
+        return (
+            *(sys.executable, "-m", "mastosync"),
+            *(f"--config={self.config}", f"--manifest={self.manifest}"),
+            *arguments,
+        )
+
     def cost_of(self, command: str, what: str, times: int = 1) -> Cost:
         """Run a command as a process of its own, so many times: the one in the middle."""
-        files = (f"--config={self.config}", f"--manifest={self.manifest}")
-        words = (sys.executable, "-m", "mastosync", "-q", *files, command)
+        words = self.words("-q", command)
         contestant = Contestant(what, words, prepare=nothing, check=nothing, folder=ROOT)
         runs = sorted((run(contestant, self.bench.log) for _ in range(times)), key=lambda cost: cost.seconds)
         cost = runs[times // 2]
@@ -49,44 +58,57 @@ class _Site:
 
 
 def planning(bench: Bench) -> Section:
-    """A plan of many keys, another with nothing new, and the quick commands before and after the copy."""
+    """A plan of many keys, another with nothing new, and the quick commands before and after the copy; then a proof."""
     site = _Site(bench, bench.disk)
-    with Lab(bench.disk, postgres=True) as lab:
-        address = lab.postgres.create_database("bench")
-        print(f"  making rows for {bench.keys:,} keys ...", flush=True)
-        fill(address, bench.keys)
-        site.config.touch(mode=0o600)
-        site.config.write_text(CONFIG.format(address=address))
-        costs = {"first plan": site.cost_of("plan", "first plan")}
-        bytes_a_key = site.manifest.stat().st_size / bench.keys
-        costs["second plan"] = site.cost_of("plan", "second plan, nothing new")
-    costs["status"] = site.cost_of("status", "status", 3)
-    print("  marking every entry as done ...", flush=True)
-    finish(site.manifest)
-    costs["status, all done"] = site.cost_of("status", "status, all done", 3)
-    costs["copy, all done"] = site.cost_of("copy", "copy, all done", 3)
+    with ListingStore(bench.disk / "listing") as store:
+        costs, bytes_a_key = _plans(site, store.endpoint_url)
+        costs["status"] = site.cost_of("status", "status", 3)
+        print("  marking every entry as done ...", flush=True)
+        finish(site.manifest)
+        costs["status, all done"] = site.cost_of("status", "status, all done", 3)
+        costs["copy, all done"] = site.cost_of("copy", "copy, all done", 3)
+        store.hold(site.words("ls"), _SIZE, _MD5.hex())
+        before = store.pages
+        costs["verify"] = site.cost_of("verify", "verify, all is well")
+        pages = store.pages - before
     rows = [
         (
             name,
             f"{cost.seconds:.2f}",
             f"{cost.cpu_seconds:.2f}",
             f"{cost.peak_bytes / 1e6:,.0f}",
-            f"{bench.keys / cost.seconds:,.0f}" if name.endswith("plan") else "",
+            f"{bench.keys / cost.seconds:,.0f}" if name.endswith(("plan", "verify")) else "",
         )
         for name, cost in costs.items()
     ]
     return Section(
         f"{bench.keys:,} keys",
         f"PostgreSQL on this machine; {bytes_a_key:.0f} bytes a key in the manifest after the first plan. The second"
-        " finds nothing new. The others are the middle one of three runs.",
+        " finds nothing new. `verify` finds everything as it was recorded; a server of a few lines, which takes its"
+        " part of the machine, tells it what the bucket holds. The others are the middle one of three runs.",
         ("command", "seconds", "CPU seconds", "peak RSS, MB", "keys/s"),
         rows,
         [
             *_plan_bars(bench.keys, bytes_a_key, costs["first plan"], costs["second plan"]),
             _quick("status", 0.5, max(costs["status"].seconds, costs["status, all done"].seconds)),
             _quick("copy with nothing to do", 1, costs["copy, all done"].seconds),
+            *_verify_bars(bench.keys, pages, costs["verify"]),
         ],
     )
+
+
+def _plans(site: _Site, endpoint_url: str) -> tuple[dict[str, Cost], float]:
+    """A first plan and a second one, and the bytes a key after the first."""
+    with Lab(site.folder, postgres=True) as lab:
+        address = lab.postgres.create_database("bench")
+        print(f"  making rows for {site.bench.keys:,} keys ...", flush=True)
+        fill(address, site.bench.keys)
+        site.config.touch(mode=0o600)
+        site.config.write_text(CONFIG.format(address=address).replace(DESTINATION_URL, endpoint_url))
+        costs = {"first plan": site.cost_of("plan", "first plan")}
+        bytes_a_key = site.manifest.stat().st_size / site.bench.keys
+        costs["second plan"] = site.cost_of("plan", "second plan, nothing new")
+    return costs, bytes_a_key
 
 
 def finish(path: Path) -> None:
@@ -96,7 +118,7 @@ def finish(path: Path) -> None:
         queue = WorkQueue(manifest)
         claims = queue.iter_claimable()
         while chunk := list(islice(claims, _CHUNK)):
-            queue.commit(outcomes=[Outcome(each.entry, EntryState.DONE, size=57_000, md5=_MD5) for each in chunk])
+            queue.commit(outcomes=[Outcome(each.entry, EntryState.DONE, size=_SIZE, md5=_MD5) for each in chunk])
 
 
 def _plan_bars(keys: int, bytes_a_key: float, first: Cost, second: Cost) -> list[Bar]:
@@ -107,6 +129,15 @@ def _plan_bars(keys: int, bytes_a_key: float, first: Cost, second: Cost) -> list
         Bar("second plan", "faster than the first", faster, second.seconds < first.seconds),
         Bar("manifest", "≤ 140 bytes a key", f"{bytes_a_key:.0f}", bytes_a_key <= 140),
         Bar("peak RSS of a plan", "≤ 250 MB", f"{peak:.0f} MB", peak <= 250),
+    ]
+
+
+def _verify_bars(keys: int, pages: int, cost: Cost) -> list[Bar]:
+    least = -(-keys // PAGE)
+    peak = cost.peak_bytes / 1e6
+    return [
+        Bar("pages listed by verify", "≤ 1.05 of the least possible", f"{pages / least:.3f}", pages <= 1.05 * least),
+        Bar("peak RSS of verify", "≤ 150 MB, however many keys", f"{peak:.0f} MB", peak <= 150),
     ]
 
 
