@@ -19,6 +19,7 @@ from mastosync.engine.bandwidth import Bandwidth
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import Hold
 from mastosync.engine.stop import StopSignal
+from mastosync.engine.turns import waiting
 from mastosync.errors import ObjectError, Throttled
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, FetchedObject, ObjectStore, Page, Part, PutOptions
@@ -150,13 +151,14 @@ class PatientStore:
 
     def _patiently(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Most requests succeed at once and never meet the policy: that keeps them cheap."""
-        try:
-            return self._once(request, *args, **kwargs)
-        except ObjectError as error:
-            if not error.transient:
-                raise
-            failure = error
-        return self._after(failure, request, *args, **kwargs)
+        with waiting():
+            try:
+                return self._once(request, *args, **kwargs)
+            except ObjectError as error:
+                if not error.transient:
+                    raise
+                failure = error
+            return self._after(failure, request, *args, **kwargs)
 
     def _after(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a request whose first attempt failed in a way that may pass."""

@@ -9,6 +9,8 @@ from queue import Empty, Full, Queue
 from threading import Event
 from typing import TypeVar
 
+from mastosync.engine.turns import in_turns
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -19,13 +21,14 @@ _AHEAD = 4  # results of each thread that may wait to be taken
 def side_by_side(work: Callable[[T], Iterable[R]], items: Sequence[T], workers: int) -> Iterator[R]:
     """Everything that `work` yields for all items, in no order. Memory is bounded by the number of workers.
 
-    `work` runs in threads; an error of it ends everything and is raised here.
+    `work` runs in threads, which take turns but for requests of stores; an error of it ends everything and is raised
+    here.
     """
     results: Queue[R] = Queue(_AHEAD * workers)
     abandoned = Event()
 
     def one(item: T) -> None:
-        for result in work(item):
+        for result in in_turns(iter(work(item))):
             while not abandoned.is_set():
                 with suppress(Full):
                     results.put(result, timeout=_POLL_SECONDS)

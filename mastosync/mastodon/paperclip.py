@@ -45,7 +45,11 @@ def id_partition(row_id: int, width: int | None = None) -> str:
 
     `width` overrides the padding, for objects that older releases stored.
     """
-    digits = f"{row_id:0{width or (9 if row_id < _WIDE_ID else 12)}d}"
+    digits = str(row_id)
+    if len(digits) == 18 and row_id > 0:  # as most ids are: millions of keys are made, and the general way takes longer
+        a, b, c, d, e, f = digits[:3], digits[3:6], digits[6:9], digits[9:12], digits[12:15], digits[15:]
+        return f"{a}/{b}/{c}/{d}/{e}/{f}"
+    digits = digits.zfill(width or (9 if row_id < _WIDE_ID else 12))
     if row_id < 0:
         digits = digits[1:]  # the sign takes one place of the padding and is no digit
     return "/".join([digits[i : i + 3] for i in range(0, len(digits) - 2, 3)])
