@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from mastosync.store.base import ListedObject
 _BATCH = 1_000
 _RANGES_A_WORKER = 4
 _ASKED_AT_MOST = 1_000  # entries that no listing had and no request found: then the listing is believed
+_ASKED_AT_ONCE = 200
 _FOLDERS = re.compile(r"((?:\d{3}/)+)([^/]+)/")  # the id of a key, and its style
 _DEPTH = 2  # folders of a prefix that is counted
 
@@ -189,14 +191,16 @@ class OrphanFinder:
         Listings may be late, or spell a key otherwise; and under a prefix there are keys without it, which
         are not listed.
         """
-        in_vain = 0
-        for place, record in self._iter_missing():
-            if self._lies_somewhere(record.entry):
-                self.scratch.add_elsewhere([place])
-            else:
-                in_vain += 1
-            if in_vain == _ASKED_AT_MOST:
-                return
+        missing, in_vain = self._iter_missing(), 0
+        while some := list(islice(missing, min(_ASKED_AT_ONCE, _ASKED_AT_MOST - in_vain))):
+            there = list(side_by_side(self._places_of_found, some, self.options.workers))
+            self.scratch.add_elsewhere(there)
+            in_vain += len(some) - len(there)
+
+    def _places_of_found(self, missing: tuple[ScratchPlace, Record]) -> Iterator[ScratchPlace]:
+        place, record = missing
+        if self._lies_somewhere(record.entry):
+            yield place
 
     def _lies_somewhere(self, entry: Entry) -> bool:
         store = PatientStore(self.gate)
