@@ -110,8 +110,19 @@ class Demo:
             "--log-file mastosync.log retry-failed",
             expected_code=3,
         )
+        self.prove()
         run(self.folder, "This is how it ends.", "status")
         self.check(found)
+
+    def prove(self) -> None:
+        """Show how a loss at the destination is found and made good, and what stays behind. Raises: DemoError."""
+        lost = next(each.key for each in self.instance.present if each.table == "media_attachments")
+        self.destination.delete_object(Bucket=DESTINATION_BUCKET, Key=lost)
+        say("\n# Somebody deletes an object at the new store by mistake.")
+        run(self.folder, "What is done is held against the new store, and something is not.", "verify", expected_code=3)
+        run(self.folder, "What was lost there is copied again.", "copy", expected_code=3)
+        run(self.folder, "Now all is there. A few objects are read back as well.", "verify --deep --sample 20")
+        run(self.folder, "And what would be left behind at the old store?", "orphans")
 
     def check(self, found: list[InstanceObject]) -> None:
         """Hold both stores, and what the manifest says, against what is known of the instance. Raises: DemoError."""

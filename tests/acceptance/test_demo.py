@@ -70,7 +70,7 @@ def test_the_demo_proves_its_migration_and_leaves_only_its_folder(place: Path) -
 
     assert demo.returncode == 0, said
     assert "\nverdict: all well, " in said
-    for command in ("plan --dry-run", "plan", "status", "ls --state failed --format jsonl"):
+    for command in ("plan --dry-run", "plan", "status", "ls --state failed --format jsonl", "verify", "orphans"):
         assert f"\n$ mastosync {command}\n" in said
     assert processes_of(place) == []
     assert list((place / "tmp").iterdir()) == []
