@@ -102,6 +102,8 @@ class AttachmentSpec:
     styles: tuple[Style, ...]
     cacheable: bool = False  # the table knows local rows from remote ones
     private: bool = False  # Mastodon stores every object of it as private
+    address: str | None = None  # the column that says where the file of a remote row came from; None: none does
+    most_bytes: int = 0  # that Mastodon fetches from there
 
 
 class MediaRow(NamedTuple):
@@ -115,6 +117,14 @@ class MediaRow(NamedTuple):
     remote: bool = False
     private: bool = False  # its account is suspended, or the attachment is always private
     var: str | None = None  # site_uploads only
+
+
+class RemoteFile(NamedTuple):
+    """Where the file of one attachment of one row came from, as the row has it now."""
+
+    file_name: str  # stored under this name
+    address: str | None  # a URL; None: the row is of this server, or does not tell
+    private: bool  # as in `MediaRow`
 
 
 class MediaColumns(NamedTuple):

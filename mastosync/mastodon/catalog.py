@@ -48,12 +48,54 @@ _SITE_UPLOAD_STYLES = (
 )
 _ICON_STYLES = (Style("original", optional=True), _STATIC)
 
+_KIB, _MIB = 1024, 1024**2
+
 CATALOG: tuple[AttachmentSpec, ...] = (
-    AttachmentSpec("media_attachments", "file", "media_attachments/files", _MEDIA_STYLES, cacheable=True),
-    AttachmentSpec("media_attachments", "thumbnail", "media_attachments/thumbnails", (_ORIGINAL,), cacheable=True),
-    AttachmentSpec("accounts", "avatar", "accounts/avatars", (_ORIGINAL, _STATIC_OF_GIF), cacheable=True),
-    AttachmentSpec("accounts", "header", "accounts/headers", (_ORIGINAL, _STATIC_OF_GIF), cacheable=True),
-    AttachmentSpec("custom_emojis", "image", "custom_emojis/images", (_ORIGINAL, _STATIC), cacheable=True),
+    AttachmentSpec(
+        "media_attachments",
+        "file",
+        "media_attachments/files",
+        _MEDIA_STYLES,
+        cacheable=True,
+        address="remote_url",
+        most_bytes=99 * _MIB,
+    ),
+    AttachmentSpec(
+        "media_attachments",
+        "thumbnail",
+        "media_attachments/thumbnails",
+        (_ORIGINAL,),
+        cacheable=True,
+        address="thumbnail_remote_url",
+        most_bytes=16 * _MIB,
+    ),
+    AttachmentSpec(
+        "accounts",
+        "avatar",
+        "accounts/avatars",
+        (_ORIGINAL, _STATIC_OF_GIF),
+        cacheable=True,
+        address="avatar_remote_url",
+        most_bytes=8 * _MIB,
+    ),
+    AttachmentSpec(
+        "accounts",
+        "header",
+        "accounts/headers",
+        (_ORIGINAL, _STATIC_OF_GIF),
+        cacheable=True,
+        address="header_remote_url",
+        most_bytes=8 * _MIB,
+    ),
+    AttachmentSpec(
+        "custom_emojis",
+        "image",
+        "custom_emojis/images",
+        (_ORIGINAL, _STATIC),
+        cacheable=True,
+        address="image_remote_url",
+        most_bytes=256 * _KIB,
+    ),
     AttachmentSpec("preview_cards", "image", "preview_cards/images", (_ORIGINAL,), cacheable=True),
     AttachmentSpec("preview_card_providers", "icon", "preview_card_providers/icons", _ICON_STYLES),
     AttachmentSpec("site_uploads", "file", "site_uploads/files", _SITE_UPLOAD_STYLES),
@@ -65,3 +107,11 @@ CATALOG: tuple[AttachmentSpec, ...] = (
 def specs_of(table: str) -> tuple[AttachmentSpec, ...]:
     """The attachments of one table, in the order of the catalog."""
     return tuple(spec for spec in CATALOG if spec.table == table)
+
+
+def spec_of(table: str, attachment: str) -> AttachmentSpec:
+    """One attachment. Raises: KeyError if there is none of this name."""
+    return _BY_NAME[table, attachment]
+
+
+_BY_NAME = {(spec.table, spec.attachment): spec for spec in CATALOG}

@@ -28,7 +28,7 @@ from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.columns import columns_of, media_of
 from mastosync.mastodon.paperclip import WHITE_SPACE
 from mastosync.mastodon.remedies import database_hint
-from mastosync.model import TABLES, AttachmentSpec, MediaColumns
+from mastosync.model import TABLES, AttachmentSpec, MediaColumns, RemoteFile
 
 BATCH_ROWS = 5_000
 """Rows fetched, and held in memory, at once."""
@@ -143,6 +143,17 @@ class MastodonDatabase:
                     last_id = columns[0][-1]
                     yield RowBatch(after_id, last_id, [(spec, media_of(columns, at)) for at, spec in enumerate(specs)])
                     after_id = last_id
+
+    def remote_files(self, spec: AttachmentSpec, ids: Sequence[int]) -> dict[int, RemoteFile]:
+        """Where the files of some rows came from; a row that is gone, or has no file any more, is not there."""
+        found = self._found.get(spec.table)
+        if not found or not found.has("id", f"{spec.attachment}_file_name"):
+            return {}
+        self._check_readable(spec.table)
+        query = _select_remote_files(self._found, spec, self._blanks)
+        with self.reading(spec.table):
+            rows = self.connection.execute(query, (list(ids),)).fetchall()
+        return {row_id: RemoteFile(name, address, private) for row_id, name, address, private in rows}
 
     def _begin(self) -> None:
         """Start the transaction, and lift the limits of roles and databases on long ones, for this one alone."""
@@ -335,6 +346,20 @@ def _select(
         sql.SQL(" OR ").join(named),
         scope,
         sql.Literal(limit),
+    )
+
+
+def _select_remote_files(found: Mapping[str, _Table], spec: AttachmentSpec, blanks: str) -> sql.Composed:
+    """Id, name, address and private of an attachment, for an array of ids."""
+    table = found[spec.table]
+    address: sql.Composable = sql.SQL("NULL")
+    if spec.address and table.has(spec.address):
+        address = sql.SQL("CASE WHEN {} THEN t.{} END").format(
+            _remote(spec.table, table, blanks), sql.Identifier(spec.address)
+        )
+    name = sql.Identifier(f"{spec.attachment}_file_name")
+    return sql.SQL("SELECT t.id, t.{}, {}, {} FROM {} t WHERE t.id = ANY (%s) AND t.{} <> ''").format(
+        name, address, _private(found, spec), sql.Identifier(table.schema, spec.table), name
     )
 
 

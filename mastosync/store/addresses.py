@@ -1,0 +1,82 @@
+"""Which addresses may be connected to when a URL comes from somebody else.
+
+Whoever can make a server fetch a URL can make it knock at doors that only it can reach. So every address is
+held against the ranges that lead into one's own network, to one's own machine or nowhere, when it is
+connected to: a name may have another address by then than it had when it was looked up.
+
+Sources: the special-purpose registries of IANA for IPv4 and IPv6 (RFC 6890), and what providers document of
+the services that tell their machines' credentials. Ranges that carry IPv4 addresses inside are refused as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+
+REFUSED: tuple[tuple[Network, str], ...] = tuple(
+    (ip_network(network), what)
+    for network, what in (
+        ("0.0.0.0/8", "this machine (RFC 791)"),
+        ("10.0.0.0/8", "a private network (RFC 1918)"),
+        ("100.64.0.0/10", "a carrier's network (RFC 6598)"),
+        ("127.0.0.0/8", "this machine (RFC 1122)"),
+        ("169.254.0.0/16", "the local link, and the services that tell a machine its credentials (RFC 3927)"),
+        ("172.16.0.0/12", "a private network (RFC 1918)"),
+        ("192.0.0.0/24", "for protocols (RFC 6890)"),
+        ("192.0.2.0/24", "for documentation (RFC 5737)"),
+        ("192.88.99.0/24", "a relay of 6to4 (RFC 7526)"),
+        ("192.168.0.0/16", "a private network (RFC 1918)"),
+        ("198.18.0.0/15", "for benchmarks (RFC 2544)"),
+        ("198.51.100.0/24", "for documentation (RFC 5737)"),
+        ("203.0.113.0/24", "for documentation (RFC 5737)"),
+        ("168.63.129.16/32", "a service of Azure for its machines"),
+        ("224.0.0.0/4", "for many at once (RFC 5771)"),
+        ("240.0.0.0/4", "reserved, or for everybody at once (RFC 1112, RFC 919)"),
+        ("2001::/23", "for protocols, Teredo among them (RFC 2928, RFC 4380)"),
+        ("2001:db8::/32", "for documentation (RFC 3849)"),
+        ("2002::/16", "6to4 (RFC 3056)"),
+        ("3fff::/20", "for documentation (RFC 9637)"),
+        ("64:ff9b::/96", "NAT64 (RFC 6052)"),
+        ("64:ff9b:1::/48", "NAT64 (RFC 8215)"),
+        ("::ffff:0:0/96", "an IPv4 address in another form (RFC 4291)"),
+        ("::/96", "this machine, or an IPv4 address in another form (RFC 4291)"),
+        ("100::/64", "nowhere (RFC 6666)"),
+        ("5f00::/16", "for segment routing (RFC 9602)"),
+        ("fc00::/7", "a private network (RFC 4193)"),
+        ("fe80::/10", "the local link (RFC 4291)"),
+        ("fec0::/10", "a private network (RFC 3879)"),
+        ("ff00::/8", "for many at once (RFC 4291)"),
+    )
+)
+"""What is refused, and what it is."""
+
+_GLOBAL_IPV6 = IPv6Network("2000::/3")  # all that has been given away of the rest
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})  # before an IPv4 address, in the lower half (RFC 5214)
+
+
+def refusal(address: str, allowed: Sequence[Network] = ()) -> str | None:
+    """Why an address (as numbers) must not be connected to; None: it may be.
+
+    `allowed`: networks that somebody has named on purpose.
+    """
+    try:
+        found = ip_address(address.partition("%")[0])  # without the link of a local one
+    except ValueError:
+        return "no address at all"
+    if any(_lies_in(found, network) for network in allowed):
+        return None
+    for network, what in REFUSED:
+        if _lies_in(found, network):
+            return what
+    if isinstance(found, IPv6Address):
+        if found not in _GLOBAL_IPV6:
+            return "not in use (RFC 4291)"
+        if int(found) >> 32 & 0xFFFFFFFF in _ISATAP:
+            return "ISATAP (RFC 5214)"
+    return None
+
+
+def _lies_in(address: IPv4Address | IPv6Address, network: Network) -> bool:
+    return address.version == network.version and address in network
