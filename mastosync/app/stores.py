@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -9,16 +10,21 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
-from mastosync.manifest import StoreIdentity, writer_lock
+from mastosync.manifest import ManifestReport, StoreIdentity, writer_lock
+from mastosync.model import EntryState
+from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
-    from mastosync.config import Config, Role, S3Config, StoreConfig
+    from mastosync.config import Config, Role, StoreConfig
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.retry import Gate, RetryPolicy
     from mastosync.engine.stop import StopSignal
     from mastosync.engine.transfer import TransferOptions
+    from mastosync.manifest import Manifest
     from mastosync.progress import EndpointState
     from mastosync.store.base import ObjectStore
+
+_log = logging.getLogger(__name__)
 
 _ROLES: tuple[Role, ...] = ("source", "destination")
 
@@ -74,6 +80,23 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
     from mastosync.store.curl import CurlStore
 
     return CurlStore(config, role=role, connections=connections)
+
+
+def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
+    """Say before hours have gone by if what is pending does not fit on a disk, as far as sizes are known."""
+    from mastosync.store.filesystem import FilesystemStore
+
+    if not isinstance(destination.store, FilesystemStore):
+        return
+    room = destination.store.room_bytes()
+    pending = sum(line.size_bytes for line in ManifestReport(manifest).counts() if line.state is EntryState.PENDING)
+    if pending > room:
+        _log.warning(
+            "%s has room for %s and not for the %s that are pending: copying will stop when it is full",
+            destination.store.name,
+            human_bytes(room),
+            human_bytes(pending),
+        )
 
 
 def writing(manifest_path: Path, command: str) -> AbstractContextManager[None]:

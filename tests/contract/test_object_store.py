@@ -239,7 +239,11 @@ class TestOneObject:
     def test_closing_twice_is_no_error(self, tmp_path: Path) -> None:
         config = S3Config(access_key="a", secret_key=Secret("b"), endpoint_url="http://127.0.0.1:1", bucket="c")
         folder = FilesystemStore(FilesystemConfig(path=tmp_path), role="source")
-        stores: list[ObjectStore] = [MemoryStore(), folder, *(kind(config, role="source", connections=1) for kind in STORES)]
+        stores: list[ObjectStore] = [
+            MemoryStore(),
+            folder,
+            *(kind(config, role="source", connections=1) for kind in STORES),
+        ]
         for closed in stores:
             closed.close()
             closed.close()

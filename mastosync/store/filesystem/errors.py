@@ -10,6 +10,7 @@ from mastosync.errors import (
     MastosyncError,
     ObjectChanged,
     ObjectDenied,
+    ObjectError,
     ObjectMissing,
     ObjectRejected,
     ObjectTooLarge,
@@ -20,7 +21,8 @@ from mastosync.store.answers import Subject
 
 _UNUSABLE: dict[int, str] = {
     **dict.fromkeys(
-        (errno.ENOSPC, errno.EDQUOT), "the disk is full: make room (or raise the quota), then run the same command again"
+        (errno.ENOSPC, errno.EDQUOT),
+        "the disk is full: make room (or raise the quota), then run the same command again",
     ),
     errno.EROFS: "the disk is mounted read-only: look into the system's log, a damaged disk may be the reason",
     errno.EXDEV: "another disk is mounted below the folder: copy to a folder that lies on one disk",
@@ -39,7 +41,9 @@ _IN_THE_WAY_HINT = (
     "on a disk a name is a file or a folder, and links are not followed where objects are written: "
     "move away what lies there"
 )
-_SERVER_HINT = "look into the system's log: the disk may be damaged; `mastosync retry-failed --reason server` tries again"
+_SERVER_HINT = (
+    "look into the system's log: the disk may be damaged; `mastosync retry-failed --reason server` tries again"
+)
 _TOO_MANY_HINT = "too much is open at once: use fewer `workers`, or raise `ulimit -n`"
 
 _NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
@@ -58,21 +62,25 @@ def translated(where: str, subject: Subject) -> Iterator[None]:
 
 
 def _error_of(error: OSError, text: str, subject: Subject) -> MastosyncError:
-    """The first line that fits."""
     code = error.errno or 0
     if code in _UNUSABLE:
         return StoreUnusable(text, hint=_UNUSABLE[code])
     if subject is Subject.STORE:
-        return StoreUnusable(text, hint="check `path`, and that you may read what lies there")
-    missing = {Subject.UPLOAD: ObjectChanged, Subject.OBJECT: ObjectMissing}.get(subject)
-    if missing is not None and code in _NOT_FOUND:
-        return missing(text)
-    if code in _IN_THE_WAY:
-        return ObjectRejected(text, hint=_IN_THE_WAY_HINT)
-    if code in (errno.EACCES, errno.EPERM):
-        return ObjectDenied(text, hint=_DENIED_HINT)
-    if code in _NO_NAME:
-        return ObjectRejected(text, hint="no file of this disk can have this name")
-    if code == errno.EFBIG:
-        return ObjectTooLarge(text, hint="this file system takes no file as large as this")
-    return ServerFailure(text, hint=_TOO_MANY_HINT if code in _EXHAUSTED else _SERVER_HINT)
+        return StoreUnusable(text, hint="check `path`, and that you may do this there")
+    return _object_error(code, text, subject)
+
+
+def _object_error(code: int, text: str, subject: Subject) -> ObjectError:
+    """The first line that fits."""
+    not_found = {Subject.UPLOAD: ObjectChanged, Subject.OBJECT: ObjectMissing}.get(subject)
+    table: tuple[tuple[bool, type[ObjectError], str], ...] = (
+        (not_found is not None and code in _NOT_FOUND, not_found or ObjectMissing, ""),
+        (code in _IN_THE_WAY, ObjectRejected, _IN_THE_WAY_HINT),
+        (code in (errno.EACCES, errno.EPERM), ObjectDenied, _DENIED_HINT),
+        (code in _NO_NAME, ObjectRejected, "no file of this disk can have this name"),
+        (code == errno.EFBIG, ObjectTooLarge, "this file system takes no file as large as this"),
+        (code in _EXHAUSTED, ServerFailure, _TOO_MANY_HINT),
+        (True, ServerFailure, _SERVER_HINT),
+    )
+    kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
+    return kind(text, hint=hint)

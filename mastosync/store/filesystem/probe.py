@@ -34,9 +34,11 @@ class FilesystemProbe:
             return self._root.free_bytes()
 
     def mode(self, key: str) -> int:  # noqa: D102
-        with translated(f"describe {key!r} at the {self._name}", Subject.OBJECT):
-            with self._root.opened(path_of(key)) as (_, status):
-                return status.st_mode & 0o777
+        with (
+            translated(f"describe {key!r} at the {self._name}", Subject.OBJECT),
+            self._root.opened(path_of(key)) as (_, status),
+        ):
+            return status.st_mode & 0o777
 
     def folds_names(self) -> bool:  # noqa: D102
         with translated(f"use the {self._name}", Subject.STORE):

@@ -25,7 +25,7 @@ from mastosync.store.filesystem.names import path_of
 from mastosync.store.filesystem.root import Root
 from mastosync.store.filesystem.uploads import Uploads
 from mastosync.store.filesystem.walk import Walk, etag_of
-from mastosync.store.filesystem.workshop import Workshop, write_all
+from mastosync.store.filesystem.workshop import Workshop, names_in, write_all
 
 if TYPE_CHECKING:
     from mastosync.config import FilesystemConfig
@@ -187,6 +187,11 @@ class FilesystemStore:
                 self._require_room(size_bytes)
             yield path
 
+    def room_bytes(self) -> int:
+        """How much may still be written. Raises: StoreUnusable."""
+        with translated(f"use the {self.name}", Subject.STORE):
+            return max(0, self._root.free_bytes() - self._config.keep_free)
+
     def _require_room(self, size_bytes: int) -> None:
         self._root.require_there()
         free, keep = self._root.free_bytes(), self._config.keep_free
@@ -216,7 +221,7 @@ class FilesystemStore:
     def _require_own_name(self, key: str, place: int, name: bytes) -> None:
         """Raises: ObjectRejected if the disk takes another object's name for this one."""
         wanted = os.fsdecode(name)
-        names = os.listdir(place)
+        names = names_in(place)
         if wanted not in names and any(_folded(wanted) == _folded(other) for other in names):
             raise ObjectRejected(
                 f"cannot write {key!r} at {self.name}: this disk takes its name for that of another object",

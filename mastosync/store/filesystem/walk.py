@@ -50,9 +50,9 @@ class Walk:
         """Those that no path can be: hardly ever are there any, so all of them are looked through."""
         for path in self._iter_names(_ESCAPED, _ESCAPED, ""):
             key = key_of_escaped(os.fsencode(path.removeprefix(_ESCAPED)))
-            if key is not None and key > self._after and key.startswith(self._prefix):
-                if found := self._found(key, os.fsencode(path)):
-                    yield found
+            wanted = key is not None and key > self._after and key.startswith(self._prefix)
+            if key is not None and wanted and (found := self._found(key, os.fsencode(path))):
+                yield found
 
     def _found(self, key: str, path: bytes) -> ListedObject | None:
         try:
@@ -74,9 +74,7 @@ class Walk:
                 if not name.endswith("/"):
                     if path > after and path.startswith(prefix):
                         yield path
-                elif (path > after or after.startswith(path)) and (
-                    path.startswith(prefix) or prefix.startswith(path)
-                ):
+                elif (path > after or after.startswith(path)) and (path.startswith(prefix) or prefix.startswith(path)):
                     way.append((path, iter(self._names_in(path))))
                     break
             else:

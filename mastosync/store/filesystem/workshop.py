@@ -74,7 +74,7 @@ class Workshop:
 
     def folders(self, prefix: str) -> list[str]:
         """The names of those that begin like this. Raises: OSError."""
-        return [name for name in os.listdir(self.fd) if name.startswith(prefix)]
+        return [name for name in names_in(self.fd) if name.startswith(prefix)]
 
     def remove(self, name: str) -> None:
         """Remove a folder in it; one that is not there is no error. Raises: OSError."""
@@ -126,6 +126,12 @@ def write_all(fd: int, data: Buffer) -> None:
             at += os.write(fd, view[at:])
 
 
+def names_in(folder: int) -> list[str]:
+    """What lies in an open folder. Raises: OSError."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
 def _lock(fd: int) -> bool | None:
     """Whether it is ours now; None: this file system has no locks."""
     try:
@@ -139,7 +145,7 @@ def _lock(fd: int) -> bool | None:
 
 def _remove_dead(all_of_them: int) -> None:
     """Remove the folders of processes that died."""
-    for name in map(os.fsencode, os.listdir(all_of_them)):
+    for name in map(os.fsencode, names_in(all_of_them)):
         with suppress(OSError):
             fd = os.open(name, _FOLDER, dir_fd=all_of_them)
             try:
@@ -156,7 +162,7 @@ def _remove_tree(name: bytes, above: int) -> None:
     except FileNotFoundError:
         return
     try:
-        for entry in map(os.fsencode, os.listdir(fd)):
+        for entry in map(os.fsencode, names_in(fd)):
             try:
                 with suppress(FileNotFoundError):
                     os.unlink(entry, dir_fd=fd)
