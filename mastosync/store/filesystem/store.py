@@ -196,8 +196,9 @@ class FilesystemStore:
         self._root.require_there()
         free, keep = self._root.free_bytes(), self._config.keep_free
         if free - size_bytes < keep:
+            kept = f", of which {keep:,} stay free (`keep_free`)" if keep else ""
             raise StoreUnusable(
-                f"the disk of the {self.name} has {free:,} bytes left, and `keep_free` of them stay free: {keep:,}",
+                f"the disk of the {self.name} is full: {size_bytes:,} bytes are to be written, {free:,} are free{kept}",
                 hint="make room, or lower `keep_free`, then run the same command again: it goes on where it stopped",
             )
 
