@@ -15,7 +15,7 @@ import pytest
 
 from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
-from scripts.lab.instance_check import differences
+from scripts.lab.instance_check import differences, iter_keys
 from scripts.lab.instance_objects import DEFAULT_HEADERS, StoredObject
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.disks import assert_disk_holds, iter_files, lay_down, left_behind, state_of
@@ -105,6 +105,17 @@ def test_from_s3_to_disk_with_modes_for_acls(buckets: BucketPair, new_migration:
     assert "all well" in site.run("verify", "--deep").stdout
     refused = site.run("verify", "--public", code=2)
     assert "a folder of this machine" in refused.stderr
+
+
+def test_a_disk_knows_no_prefix_and_a_bucket_may_have_one(buckets: BucketPair, new_migration: MigrationFactory) -> None:
+    migration = new_migration(buckets, accounts=3, media=3, missing=0)
+    from_disk(migration)
+    migration.site.configure(s3_destination={"key_prefix": "mastodon"})
+    migration.site.run("plan")
+    migration.site.run("copy", code=None)
+    expected = {f"mastodon/{key}" for key in migration.instance.at_destination()}
+    assert set(iter_keys(buckets.client, buckets.destination)) == expected
+    assert "all well" in migration.site.run("verify").stdout
 
 
 def test_what_is_damaged_or_lost_on_a_disk_is_found_and_brought_again(

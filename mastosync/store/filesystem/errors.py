@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -58,7 +59,8 @@ def translated(where: str, subject: Subject) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _error_of(error, f"cannot {where}: {error.strerror or error}", subject) from error
+        what = f" ({os.fsdecode(error.filename)!r})" if error.filename and subject is Subject.STORE else ""
+        raise _error_of(error, f"cannot {where}: {error.strerror or error}{what}", subject) from error
 
 
 def _error_of(error: OSError, text: str, subject: Subject) -> MastosyncError:

@@ -8,6 +8,8 @@ folder's own name, so no two keys have one path. Digits keep the order of keys.
 
 from __future__ import annotations
 
+import unicodedata
+
 RESERVED = b".mastosync"
 """The one name below the root that is no key's: what is made here, and is no object, lies there."""
 
@@ -42,6 +44,17 @@ def key_of_escaped(path: bytes) -> str | None:
         return key if path_of(key) == ESCAPED + b"/" + path else None
     except ValueError:
         return None
+
+
+def namesake(name: str, names: list[str]) -> str | None:
+    """Another name that a disk takes for this one, if it folds case and forms of Unicode."""
+    if name in names:
+        return None
+    return next((other for other in names if _folded(other) == _folded(name)), None)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _can_be(segment: bytes) -> bool:

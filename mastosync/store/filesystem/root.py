@@ -8,6 +8,7 @@ like that. Where they are written no link is, at any segment: nothing gets out o
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import threading
@@ -119,7 +120,7 @@ class Root:
             yield way[-1]
             if durable:
                 for fd in reversed(changed):
-                    os.fsync(fd)
+                    sync_folder(fd)
         finally:
             for fd in way:
                 os.close(fd)
@@ -151,3 +152,20 @@ class Root:
             if self._fd is not None:
                 os.close(self._fd)
                 self._fd = None
+
+
+def sync_file(fd: int) -> None:
+    """Return when the disk has a file's content. Raises: OSError."""
+    if hasattr(fcntl, "F_FULLFSYNC"):  # where fsync leaves it in the disk's own cache
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(fd)
+
+
+def sync_folder(fd: int) -> None:
+    """Return when the disk has the names in a folder. Raises: OSError."""
+    try:
+        sync_file(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # network file systems that do so by themselves
+            raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -21,8 +20,8 @@ from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.media_types import HEAD_BYTES, content_type_of
-from mastosync.store.filesystem.names import path_of
-from mastosync.store.filesystem.root import Root
+from mastosync.store.filesystem.names import namesake, path_of
+from mastosync.store.filesystem.root import Root, sync_file, sync_folder
 from mastosync.store.filesystem.uploads import Uploads
 from mastosync.store.filesystem.walk import Walk, etag_of
 from mastosync.store.filesystem.workshop import Workshop, names_in, write_all
@@ -213,19 +212,17 @@ class FilesystemStore:
             if self._work.folds_names:
                 self._require_own_name(key, place, last)
             if durable:
-                os.fsync(fd)
+                sync_file(fd)
             os.rename(name, last, src_dir_fd=folder, dst_dir_fd=place)
             if durable:
-                os.fsync(place)
+                sync_folder(place)
         return etag_of(os.fstat(fd))
 
     def _require_own_name(self, key: str, place: int, name: bytes) -> None:
         """Raises: ObjectRejected if the disk takes another object's name for this one."""
-        wanted = os.fsdecode(name)
-        names = names_in(place)
-        if wanted not in names and any(_folded(wanted) == _folded(other) for other in names):
+        if other := namesake(os.fsdecode(name), names_in(place)):
             raise ObjectRejected(
-                f"cannot write {key!r} at {self.name}: this disk takes its name for that of another object",
+                f"cannot write {key!r} at {self.name}: this disk takes its name for {other!r}, which lies there",
                 hint="copy to a disk that tells upper from lower case",
             )
 
@@ -253,7 +250,3 @@ def _mode(options: PutOptions) -> int:
 
 def _md5(data: Buffer) -> hashlib._Hash:
     return hashlib.md5(data, usedforsecurity=False)
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()

@@ -6,6 +6,7 @@ sorted by their names with the slash. Only folders that may hold what is wanted 
 
 from __future__ import annotations
 
+import errno
 import heapq
 import logging
 import os
@@ -98,7 +99,6 @@ class Walk:
 
     def _name_of(self, entry: os.DirEntry[str], folder: str) -> str:
         """Empty: it is neither a file nor a folder that is looked into."""
-        follow = self._root.follows_links
         name = entry.name
         if not folder and name.lower() == _RESERVED:
             return ""
@@ -107,11 +107,17 @@ class Walk:
         except UnicodeEncodeError:
             _log.warning("passed over in the %s, as no key can be like this: %s", self._root.name, ascii(folder + name))
             return ""
-        if entry.is_file(follow_symlinks=follow):
-            return name
-        if not entry.is_dir(follow_symlinks=follow) or (entry.is_symlink() and self._leads_back(folder + name)):
-            return ""
-        return f"{name}/"
+        follow = self._root.follows_links
+        try:
+            if entry.is_file(follow_symlinks=follow):
+                return name
+            is_folder = entry.is_dir(follow_symlinks=follow)
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link to itself
+                return ""
+            raise
+        leads_back = is_folder and entry.is_symlink() and self._leads_back(folder + name)
+        return f"{name}/" if is_folder and not leads_back else ""
 
     def _leads_back(self, path: str) -> bool:
         """Whether a link leads to a folder that it lies in: what is below it would never end."""
