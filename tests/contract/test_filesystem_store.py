@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -337,6 +337,19 @@ class TestLinks:
                 store.read("cache/nowhere/a.png", 100)
 
 
+@contextmanager
+def a_disk(path: Path, options: str) -> Iterator[None]:
+    """A small one, mounted there for as long as the block."""
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
 class TestDisk:
     @pytest.mark.parametrize("role", ["source", "destination"])
     def test_a_folder_that_is_not_there_cannot_be_used(self, tmp_path: Path, role: str) -> None:
@@ -394,12 +407,7 @@ class TestDisk:
 
     def test_a_disk_without_room_for_another_name_is_full(self, tmp_path: Path) -> None:
         """Here it is the system that says so: bytes there would be."""
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=12", "tmpfs", tmp_path], capture_output=True, check=False
-        )
-        if mounted.returncode:
-            pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
-        try:
+        with a_disk(tmp_path, "size=4m,nr_inodes=12"):
             written: list[str] = []
 
             def fill(store: ObjectStore) -> None:
@@ -413,20 +421,14 @@ class TestDisk:
                 assert os.strerror(errno.ENOSPC) in caught.value.message
                 assert "make room" in caught.value.hint
                 assert [found.key for found in listed(store, "")] == sorted(written)
-        finally:
-            subprocess.run(["umount", tmp_path], check=True)
 
     def test_a_read_only_disk_stops_everything(self, tmp_path: Path) -> None:
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", tmp_path], capture_output=True, check=False
-        )
-        if mounted.returncode:
-            pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
-        try:
-            with closing(destination(tmp_path)) as store, pytest.raises(StoreUnusable, match=os.strerror(errno.EROFS)):
-                put(store, "a")
-        finally:
-            subprocess.run(["umount", tmp_path], check=True)
+        with (
+            a_disk(tmp_path, "ro"),
+            closing(destination(tmp_path)) as store,
+            pytest.raises(StoreUnusable, match=os.strerror(errno.EROFS)),
+        ):
+            put(store, "a")
 
     def test_what_a_dead_process_left_is_removed_and_a_living_one_is_left_alone(
         self, store: FilesystemStore, root: Path

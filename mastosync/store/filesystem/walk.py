@@ -49,6 +49,11 @@ class Walk:
 
     def _iter_escaped(self) -> Iterator[ListedObject]:
         """Those that no path can be: hardly ever are there any, so all of them are looked through."""
+        try:
+            with self._root.folder(ESCAPED.split(b"/")):
+                pass
+        except OSError:  # it is not there, or a link, which nobody but us has any business to put there
+            return
         for path in self._iter_names(_ESCAPED, _ESCAPED, ""):
             key = key_of_escaped(os.fsencode(path.removeprefix(_ESCAPED)))
             wanted = key is not None and key > self._after and key.startswith(self._prefix)
