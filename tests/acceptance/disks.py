@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from scripts.lab.instance_objects import StoredObject
 
 WORK = ".mastosync"
+LONG_AGO = 1_600_000_000
 
 
 def lay_down(root: Path, objects: Iterable[StoredObject]) -> None:
@@ -17,6 +19,7 @@ def lay_down(root: Path, objects: Iterable[StoredObject]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(stored.body())
         path.chmod(0o600 if stored.private else 0o644)
+        os.utime(path, (LONG_AGO, LONG_AGO))
 
 
 def iter_files(root: Path) -> Iterator[str]:
