@@ -346,7 +346,9 @@ class Config:
         """One of the two. Raises: ConfigError if it has neither bucket nor path."""
         store = self.store(role)
         if isinstance(store, S3Config) and not store.bucket:
-            raise self._missing(f"s3.{role}", "bucket")
+            missing = self._missing(f"s3.{role}", "bucket")
+            missing.hint += f" Or name a folder: path in [filesystem.{role}]."
+            raise missing
         return store
 
     def published_rates(self) -> tuple[int | None, int | None]:

@@ -288,6 +288,7 @@ def test_doctor_looks_at_folders(buckets: BucketPair, new_migration: MigrationFa
         assert found["destination", check] == "ok", told
     assert state_of(source) == before
     assert list(iter_files(destination)) == []
+    assert list(destination.iterdir()) == []
     site.configure(filesystem_destination={"keep_free": "1000TiB"})
     full = json.loads(site.run("doctor", "--json", code=7).stdout)
     assert {"disk"} == {each["check"] for each in full["checks"] if each["status"] == "failure"} - {"write"}
@@ -309,3 +310,16 @@ def test_one_folder_in_the_other_is_refused(buckets: BucketPair, new_migration: 
         refused = migration.site.run(command, code=4)
         assert "source and destination" in refused.stdout + refused.stderr
     assert state_of(source) == before
+
+
+def test_doctor_knows_a_folder_that_is_not_this_instances(buckets: BucketPair, new_migration: MigrationFactory) -> None:
+    migration = new_migration(buckets, missing=0)
+    source = from_disk(migration)
+    migration.site.run("plan")
+    source.rename(source.parent / "public")  # one level too high is the usual mistake
+    source.mkdir()
+    (source.parent / "public").rename(source / "system")
+    told = json.loads(migration.site.run("doctor", "--json", code=7).stdout)
+    (failure,) = [each for each in told["checks"] if each["status"] == "failure"]
+    assert (failure["subject"], failure["check"]) == ("source", "read")
+    assert "`path`" in failure["remedy"]

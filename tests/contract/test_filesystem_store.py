@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -99,7 +100,7 @@ class TestNames:
     @example("a/../b", "b")
     @example(".mastosync/keys/61", "a")
     @example("l" * 256, "l" * 255)
-    @settings(max_examples=500)
+    @settings(max_examples=500, deadline=None)
     def test_every_key_has_a_path_of_its_own_inside_the_root(self, key: str, other: str) -> None:
         path = path_of(key)
         assert b"\0" not in path
@@ -451,10 +452,27 @@ os.kill(os.getpid(), signal.SIGKILL)
             living.complete_multipart("other", upload, [living.write_part("other", upload, 1, b"x", md5_of(b"x"))])
         assert [found.key for found in listed(store, "")] == ["key", "other"]
 
-    def test_closing_leaves_nothing_half_done(self, root: Path, store: FilesystemStore) -> None:
+    def test_closing_leaves_nothing_but_objects(self, root: Path, store: FilesystemStore) -> None:
+        put(store, "object")
         store.write_part("key", store.start_multipart("key", PUBLIC), 1, b"data", md5_of(b"data"))
         store.close()
-        assert list((root / ".mastosync" / "work").iterdir()) == []
+        assert [path.name for path in root.iterdir()] == ["object"]
+
+    def test_stores_that_begin_and_end_at_the_same_time_do_not_disturb_each_other(self, root: Path) -> None:
+        def work(number: int) -> None:
+            for again in range(20):
+                with closing(destination(root, fsync="never")) as other:
+                    put(other, f"{number}/{again}")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+        assert sorted(path.name for path in root.iterdir()) == ["0", "1", "2", "3"]
+
+    def test_another_disk_mounted_below_is_refused(self, root: Path, store: FilesystemStore) -> None:
+        (root / "cache").mkdir()
+        with a_disk(root / "cache", "size=1m"), pytest.raises(StoreUnusable) as caught:
+            put(store, "cache/a")
+        assert "another disk is mounted" in caught.value.hint
 
     def test_a_refused_write_leaves_nothing(self, root: Path, store: FilesystemStore) -> None:
         with pytest.raises(CorruptObject):

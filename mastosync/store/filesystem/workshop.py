@@ -19,6 +19,8 @@ from mastosync.store.filesystem.names import RESERVED, WORK
 from mastosync.store.filesystem.root import Root
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LAST_OF_WORK = WORK.split(b"/")[-1]
+_ATTEMPTS = 5
 _PRIVATE_MODE = 0o700  # what is in it may become private
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -82,18 +84,22 @@ class Workshop:
 
     def _opened(self) -> int:
         try:
-            with self._root.folder([RESERVED], make=True):
-                pass
-            with suppress(FileExistsError):
-                os.mkdir(WORK, _PRIVATE_MODE, dir_fd=self._root.fd)
-            with self._root.folder(WORK.split(b"/")) as all_of_them:
-                _remove_dead(all_of_them)
-                return self._locked(all_of_them)
+            for _ in range(_ATTEMPTS - 1):
+                with suppress(FileNotFoundError):  # another process has ended, and tidied up
+                    return self._begun()
+            return self._begun()
         except PermissionError as error:
             raise StoreUnusable(
                 f"nothing can be written to the {self._root.name}: {error.strerror}",
                 hint="run mastosync as a user who may write there, or correct the folder's owner and mode",
             ) from error
+
+    def _begun(self) -> int:
+        with self._root.folder([RESERVED], make=True) as reserved, suppress(FileExistsError):
+            os.mkdir(_LAST_OF_WORK, _PRIVATE_MODE, dir_fd=reserved)
+        with self._root.folder(WORK.split(b"/")) as all_of_them:
+            _remove_dead(all_of_them)
+            return self._locked(all_of_them)
 
     def _locked(self, all_of_them: int) -> int:
         """A folder of our own, with its lock."""
@@ -108,12 +114,15 @@ class Workshop:
                 os.close(fd)
 
     def close(self) -> None:
-        """Remove it. Calling it twice is no error."""
+        """Remove it, and what it lay in if nothing else is there. Calling it twice is no error."""
         with self._opening:
             if self._fd is None:
                 return
-            with suppress(OSError), self._root.folder(WORK.split(b"/")) as all_of_them:
-                _remove_tree(self._name, all_of_them)
+            with suppress(OSError), self._root.folder([RESERVED]) as reserved:
+                with self._root.folder(WORK.split(b"/")) as all_of_them:
+                    _remove_tree(self._name, all_of_them)
+                os.rmdir(_LAST_OF_WORK, dir_fd=reserved)  # unless there are others
+                os.rmdir(RESERVED, dir_fd=self._root.fd)
             os.close(self._fd)
             self._fd = None
 
