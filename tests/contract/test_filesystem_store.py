@@ -219,6 +219,19 @@ class TestOrder:
                 with pytest.raises(ObjectMissing):
                     store.read(key, 100)
 
+    def test_the_locale_has_no_say_in_what_a_name_means(self, tmp_path: Path) -> None:
+        (tmp_path / "été 🐘.png").write_bytes(b"data")
+        code = f"""
+from tests.contract.test_filesystem_store import Path, source
+store = source(Path({str(tmp_path)!r}))
+print(ascii([(found.key, store.read(found.key, 10).data) for found in store.list_page("", "").objects]))
+"""
+        environ = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environ, cwd=Path(__file__).parents[2], capture_output=True, check=True
+        )
+        assert done.stdout.decode().strip() == ascii([("été 🐘.png", b"data")])
+
     def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(self, tmp_path: Path) -> None:
         (tmp_path / "a" / "closed").mkdir(parents=True)
         (tmp_path / "a" / "closed").chmod(0)

@@ -55,9 +55,9 @@ class Walk:
         except OSError:  # it is not there, or a link, which nobody but us has any business to put there
             return
         for path in self._iter_names(_ESCAPED, _ESCAPED, ""):
-            key = key_of_escaped(os.fsencode(path.removeprefix(_ESCAPED)))
+            key = key_of_escaped(path.removeprefix(_ESCAPED).encode())
             wanted = key is not None and key > self._after and key.startswith(self._prefix)
-            if key is not None and wanted and (found := self._found(key, os.fsencode(path))):
+            if key is not None and wanted and (found := self._found(key, path.encode())):
                 yield found
 
     def _found(self, key: str, path: bytes) -> ListedObject | None:
@@ -104,13 +104,14 @@ class Walk:
 
     def _name_of(self, entry: os.DirEntry[str], folder: str) -> str:
         """Empty: it is neither a file nor a folder that is looked into."""
-        name = entry.name
-        if not folder and name.lower() == _RESERVED:
-            return ""
         try:
-            name.encode()
-        except UnicodeEncodeError:
-            _log.warning("passed over in the %s, as no key can be like this: %s", self._root.name, ascii(folder + name))
+            name = os.fsencode(entry.name).decode()  # whatever the locale made of it
+        except UnicodeDecodeError:
+            _log.warning(
+                "passed over in the %s, as no key can be like this: %s", self._root.name, ascii(folder + entry.name)
+            )
+            return ""
+        if not folder and name.lower() == _RESERVED:
             return ""
         follow = self._root.follows_links
         try:
