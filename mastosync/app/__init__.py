@@ -11,9 +11,9 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from mastosync.app.stores import gates, identities, states, transfer_options, writing
+from mastosync.app.stores import gates, identities, states, transfer_options, warn_of_little_room, writing
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
@@ -30,15 +30,12 @@ if TYPE_CHECKING:
     from mastosync.config import Config
     from mastosync.engine.adopter import Adoption, AdoptOptions
     from mastosync.engine.copier import CopyOptions
-    from mastosync.engine.doctor import DatabaseWay, Finding, StoreWay
+    from mastosync.engine.doctor import DatabaseWay, Finding
     from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.engine.verifier import Verification, VerifyOptions
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.progress import CopyProgress, ProgressListener
-
-_DOCTOR_CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
-_DOCTOR_READ_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +141,12 @@ class App:
 
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""
+        from mastosync.app.ways import way_to
         from mastosync.engine.doctor import Doctor, ManifestPlace
 
         return Doctor(
-            source=self._store_way("source"),
-            destination=self._store_way("destination"),
+            source=way_to(self.config, "source"),
+            destination=way_to(self.config, "destination"),
             database=self._database_way(),
             manifest=ManifestPlace(self.manifest_path, partial(identities, self.config)),
             options=transfer_options(self.config),
@@ -165,30 +163,8 @@ class App:
             WorkQueue(manifest).require_plan(*identities(self.config))
             yield manifest
 
-    def _store_way(self, role: Literal["source", "destination"]) -> StoreWay:
-        from mastosync.engine.doctor import StoreWay
-        from mastosync.store.curl import CurlStore
-        from mastosync.store.s3.probe import S3Probe
-
-        @contextmanager
-        def opened() -> Iterator[tuple[CurlStore, S3Probe]]:
-            config = self.config.require_store(role)
-            if role == "destination" and self.config.source.bucket:
-                identities(self.config)  # nothing is written where the media lie
-            quick = replace(
-                config,
-                connect_timeout_seconds=min(config.connect_timeout_seconds, _DOCTOR_CONNECT_SECONDS),
-                read_timeout_seconds=min(config.read_timeout_seconds, _DOCTOR_READ_SECONDS),
-            )
-            with (
-                closing(CurlStore(quick, role=role, connections=1)) as store,
-                closing(S3Probe(quick, role=role)) as probe,
-            ):
-                yield store, probe
-
-        return StoreWay(opened, getattr(self.config, role).key_prefix)
-
     def _database_way(self) -> DatabaseWay:
+        from mastosync.app.ways import CONNECT_SECONDS
         from mastosync.engine.doctor import DatabaseWay
         from mastosync.mastodon.database import MastodonDatabase
         from mastosync.mastodon.examination import Examination
@@ -198,7 +174,7 @@ class App:
         @contextmanager
         def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
             config = self.config.require_database()
-            seconds = min(config.connect_timeout_seconds, _DOCTOR_CONNECT_SECONDS)
+            seconds = min(config.connect_timeout_seconds, CONNECT_SECONDS)
             with MastodonDatabase(replace(config, connect_timeout_seconds=seconds), via) as database:
                 yield Examination(database)
 
@@ -220,7 +196,11 @@ class App:
         if not queue.pending():
             return CopyProgress(total=0)
         return_large_blocks()
-        with gates(self.config, options, self.stop) as (source, destination), ExitStack() as stack:
+        with (
+            gates(self.config, options, self.stop, some_arrived=queue.any_done()) as (source, destination),
+            ExitStack() as stack,
+        ):
+            warn_of_little_room(destination, manifest)
             writing = replace(transfer_options(self.config), parts_at_once=options.workers)
             transfer = stack.enter_context(
                 closing(Transfer(source, destination, writing, MemoryBudget(self.config.copy.memory)))

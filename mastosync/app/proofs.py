@@ -18,8 +18,8 @@ from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
 from mastosync.engine.public_check import PublicCheck
 from mastosync.engine.retry import Gate
 from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
-from mastosync.errors import ObjectError, StoreUnusable
-from mastosync.manifest import Manifest, ManifestReport, Scratch, record_verification
+from mastosync.errors import ObjectError, StoreUnusable, UsageError
+from mastosync.manifest import Manifest, ManifestReport, Scratch, WorkQueue, record_verification
 from mastosync.store.curl import CurlMultiplexer, CurlStore
 
 if TYPE_CHECKING:
@@ -40,9 +40,15 @@ def verify(
 ) -> Verification:
     """Hold the destination against the manifest, and remember what came of it. See `App.verify`."""
     began = time.time()
+    if public is not None and config.destination_folder.path:
+        raise UsageError(
+            "--public asks as anybody may, and the destination is a folder of this machine, which nobody does",
+            hint="leave it out; `mastosync verify --deep` reads objects back",
+        )
     prefix = config.destination.key_prefix
+    some_arrived = WorkQueue(manifest).any_done()
     lots = Lots(max(options.sample or 0, public or 0))
-    with gates(config, _pace(config, options.workers), stop, ("destination",)) as (gate,):
+    with gates(config, _pace(config, options.workers), stop, ("destination",), some_arrived=some_arrived) as (gate,):
         verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, lots)
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:
@@ -68,7 +74,8 @@ def adopt(
 ) -> Adoption:
     """Mark what lies at the destination already. See `App.adopt`."""
     prefixes = (config.source.key_prefix, config.destination.key_prefix)
-    with gates(config, _pace(config, options.workers), stop) as (source, destination):
+    some_arrived = WorkQueue(manifest).any_done()
+    with gates(config, _pace(config, options.workers), stop, some_arrived=some_arrived) as (source, destination):
         return Adopter(manifest, manifest.path, source, destination, prefixes, options, stop, listener).run()
 
 

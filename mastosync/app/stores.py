@@ -2,54 +2,101 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
-from mastosync.manifest import StoreIdentity, writer_lock
+from mastosync.manifest import ManifestReport, StoreIdentity, writer_lock
+from mastosync.model import EntryState
+from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
-    from mastosync.config import Config, S3Config
+    from mastosync.config import Config, Role, StoreConfig
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.retry import Gate, RetryPolicy
     from mastosync.engine.stop import StopSignal
     from mastosync.engine.transfer import TransferOptions
+    from mastosync.manifest import Manifest
     from mastosync.progress import EndpointState
+    from mastosync.store.base import ObjectStore
 
-Role = Literal["source", "destination"]
+_log = logging.getLogger(__name__)
+
+_ROLES: tuple[Role, ...] = ("source", "destination")
 
 _AWS = "https://s3.amazonaws.com"
 
 
 @contextmanager
 def gates(
-    config: Config, options: CopyOptions, stop: StopSignal, roles: tuple[Role, ...] = ("source", "destination")
+    config: Config,
+    options: CopyOptions,
+    stop: StopSignal,
+    roles: tuple[Role, ...] = ("source", "destination"),
+    *,
+    some_arrived: bool = False,
 ) -> Iterator[tuple[Gate, ...]]:
-    """Stores, found usable, each behind its limiter; one endpoint has one limiter."""
+    """Stores, found usable, each behind its limiter; one endpoint has one limiter.
+
+    `some_arrived`: the destination should hold objects, so that an empty folder there is an unmounted disk.
+    """
     from mastosync.engine.bandwidth import Bandwidth
     from mastosync.engine.limiter import EndpointLimiter
     from mastosync.engine.retry import Gate
-    from mastosync.store.curl import CurlStore
 
     policy = retry_policy(config)
     bandwidth = Bandwidth(options.bwlimit, stop) if options.bwlimit else None
     limiters: dict[str, EndpointLimiter] = {}
     with ExitStack() as stack:
         opened = []
-        of_both = zip(("source", "destination"), config.require_stores(), config.published_rates(), strict=True)
+        of_both = zip(_ROLES, config.require_stores(), config.published_rates(), strict=True)
         for role, store_config, published in of_both:
             if role not in roles:
                 continue
-            store = CurlStore(store_config, role=role, connections=options.workers + 1)
+            store = open_store(store_config, role, options.workers + 1, holds_objects=some_arrived)
             stack.callback(store.close)
             limiter = limiters.setdefault(store.endpoint, EndpointLimiter(stop, options.rate or published))
             gate = Gate(store, limiter, policy, stop, bandwidth)
             _require_usable(gate)
             opened.append(gate)
         yield tuple(opened)
+
+
+def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objects: bool = False) -> ObjectStore:
+    """The store that a configuration names. `connections`: threads that will use it at once.
+
+    Raises: StoreUnusable if no client can be made of the configuration.
+    """
+    from mastosync.config import FilesystemConfig
+
+    if isinstance(config, FilesystemConfig):
+        from mastosync.store.filesystem import FilesystemStore
+
+        return FilesystemStore(config, role=role, holds_objects=holds_objects)
+    from mastosync.store.curl import CurlStore
+
+    return CurlStore(config, role=role, connections=connections)
+
+
+def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
+    """Say before hours have gone by if what is pending does not fit on a disk, as far as sizes are known."""
+    from mastosync.store.filesystem import FilesystemStore
+
+    if not isinstance(destination.store, FilesystemStore):
+        return
+    room = destination.store.room_bytes()
+    pending = sum(line.size_bytes for line in ManifestReport(manifest).counts() if line.state is EntryState.PENDING)
+    if pending > room:
+        _log.warning(
+            "%s has room for %s and not for the %s that are pending: copying will stop when it is full",
+            destination.store.name,
+            human_bytes(room),
+            human_bytes(pending),
+        )
 
 
 def writing(manifest_path: Path, command: str) -> AbstractContextManager[None]:
@@ -77,34 +124,58 @@ def transfer_options(config: Config) -> TransferOptions:
         part_size=max(copy.part_size, destination.known.least_part_size),
         parts_at_most=destination.known.parts_at_most,
         acl=AclMode(destination.acl),
-        acl_taken=destination.known.takes_acl,
+        acl_taken=True if config.destination_folder.path else destination.known.takes_acl,
         copy_private_without_acl=copy.private_objects == "copy",
         cache_control=destination.cache_control,
         storage_class=destination.storage_class,
-        source_bucket=source.bucket if copy.server_side == "auto" and _one_account(source, destination) else None,
+        source_bucket=source.bucket if copy.server_side == "auto" and _one_account(config) else None,
     )
 
 
 def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
     """Source and destination, as the manifest remembers them. Raises: ConfigError if they are one."""
-    source, destination = map(_identity, config.require_stores())
+    stores = config.require_stores()
+    source, destination = map(_identity, stores)
     if source == destination:
         raise ConfigError(
             f"source and destination are the same: {source}",
-            hint="name another bucket or key_prefix for one of them",
+            hint="name another bucket, key_prefix or path for one of them",
         )
+    _require_apart(*stores)
     return source, destination
 
 
-def _identity(config: S3Config) -> StoreIdentity:
-    """Endpoint and bucket in one spelling, whatever case or slash the configuration has."""
+def _identity(config: StoreConfig) -> StoreIdentity:
+    """Endpoint and bucket in one spelling, whatever case, slash or link the configuration has."""
+    from mastosync.config import FilesystemConfig
+
+    if isinstance(config, FilesystemConfig):
+        return StoreIdentity.of_folder(config.folder.resolve())
     url = urlsplit(config.endpoint_url or _AWS)
     endpoint = f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}"
     return StoreIdentity(endpoint, config.bucket or "", config.key_prefix)
 
 
-def _one_account(source: S3Config, destination: S3Config) -> bool:
+def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
+    """Nothing is written below the source. Raises: ConfigError if one folder lies in the other, or is it."""
+    from mastosync.config import FilesystemConfig
+
+    if not (isinstance(source, FilesystemConfig) and isinstance(destination, FilesystemConfig)):
+        return
+    here, there = source.folder.resolve(), destination.folder.resolve()
+    mounted_twice = here.exists() and there.exists() and here.samefile(there)
+    if mounted_twice or here.is_relative_to(there) or there.is_relative_to(here):
+        raise ConfigError(
+            f"the folders of source and destination are one, or one lies in the other: {here} and {there}",
+            hint="name a folder apart for the destination: nothing is ever written where the media lie",
+        )
+
+
+def _one_account(config: Config) -> bool:
     """Whether both are reached at one endpoint with one key: such a store can copy by itself."""
+    if config.source_folder.path or config.destination_folder.path:
+        return False
+    source, destination = config.source, config.destination
     same_endpoint = _identity(source).endpoint == _identity(destination).endpoint
     return same_endpoint and source.access_key == destination.access_key
 

@@ -1,5 +1,6 @@
 """INI file and environment in, one frozen and typed `Config` out."""
 
+from mastosync.config.folder import FilesystemConfig
 from mastosync.config.keys import CHANGE_ME
 from mastosync.config.loader import load_config
 from mastosync.config.providers import PROVIDERS, Provider
@@ -11,7 +12,9 @@ from mastosync.config.schema import (
     DatabaseConfig,
     ManifestConfig,
     PlanConfig,
+    Role,
     S3Config,
+    StoreConfig,
     TunnelConfig,
 )
 from mastosync.config.sources import find_config
@@ -26,11 +29,14 @@ __all__ = [
     "Config",
     "CopyConfig",
     "DatabaseConfig",
+    "FilesystemConfig",
     "ManifestConfig",
     "PlanConfig",
     "Provider",
+    "Role",
     "S3Config",
     "Secret",
+    "StoreConfig",
     "Timetable",
     "TunnelConfig",
     "find_config",

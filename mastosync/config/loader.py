@@ -15,7 +15,7 @@ from mastosync.config.sources import Said, read_environment, read_file
 from mastosync.config.values import Wrong, show_size, to_path
 from mastosync.errors import ConfigError
 
-_ALONE_WORTH_A_START = ("s3.source", "s3.destination", "pg.database")
+_ALONE_WORTH_A_START = ("s3.source", "s3.destination", "filesystem.source", "filesystem.destination", "pg.database")
 
 
 def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -32,7 +32,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         raise ConfigError("there is no configuration", hint=f"`mastosync init` writes one. {NO_FILE}")
     absent = frozenset(sections()) - said.keys()
     said |= {name: {} for name in absent}
-    if "key_prefix" in said["s3.source"]:
+    if "key_prefix" in said["s3.source"] and "path" not in said["filesystem.destination"]:
         said["s3.destination"].setdefault("key_prefix", said["s3.source"]["key_prefix"])
     built: dict[str, Any] = {
         section.attribute: section.kind(**_values(section, said[name])) for name, section in sections().items()
@@ -81,6 +81,12 @@ def _contradictions(config: Config, given: Mapping[str, Collection[str]]) -> Ite
     """Each contradiction and what to do about it; `given` holds, for each section, the keys that were said."""
     yield from _in_store("source", config.source, given)
     yield from _in_store("destination", config.destination, given)
+    for role in ("source", "destination"):
+        if given[f"s3.{role}"] and "path" in given[f"filesystem.{role}"]:
+            yield (
+                f"both [s3.{role}] and [filesystem.{role}] are given",
+                f"Remove the one where the media {'do not lie' if role == 'source' else 'are not to go'}.",
+            )
     for name in ("part_size", "multipart_threshold"):
         if getattr(config.copy, name) > config.copy.memory:
             yield (

@@ -14,8 +14,9 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeAlias
 
+from mastosync.config.folder import FilesystemConfig
 from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section, variable
 from mastosync.config.providers import PROVIDERS, Provider, implied
 from mastosync.config.timetable import BANDWIDTH, Timetable
@@ -138,6 +139,10 @@ class S3Config:
     def known(self) -> Provider:
         """What is known of the store by its provider, named or recognized."""
         return implied(self.provider, self.endpoint_url)
+
+
+StoreConfig: TypeAlias = S3Config | FilesystemConfig
+Role: TypeAlias = Literal["source", "destination"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +273,20 @@ class Config:
     source: S3Config = section(
         "s3.source", S3Config(), "Where the media lie today. Nothing is ever written or deleted there."
     )
+    source_folder: FilesystemConfig = section(
+        "filesystem.source",
+        FilesystemConfig(),
+        "Or they lie on a disk of this machine, as Mastodon has them without S3. Then remove [s3.source].",
+    )
     destination: S3Config = section(
         "s3.destination", S3Config(), "Where they go. The bucket must exist, and the key must be allowed to write."
+    )
+    destination_folder: FilesystemConfig = section(
+        "filesystem.destination",
+        FilesystemConfig(),
+        "Or they go to a disk of this machine: a backup, or the way back. Then remove [s3.destination]. The folder"
+        " must exist. Public objects are written as files that everybody may read, private ones as files of their"
+        " owner's alone, less your umask; headers are not kept.",
     )
     database: DatabaseConfig = section(
         "pg.database", DatabaseConfig(), "Mastodon's database, which says what must exist. Only `plan` reads it."
@@ -311,18 +328,27 @@ class Config:
                     text = text.replace(value.reveal() if isinstance(value, Secret) else str(value), "***")
         return text
 
-    def require_stores(self) -> tuple[S3Config, S3Config]:
+    def store(self, role: Role) -> StoreConfig:
+        """One of the two, whatever it misses."""
+        bucket, folder = (
+            (self.source, self.source_folder) if role == "source" else (self.destination, self.destination_folder)
+        )
+        return folder if folder.path else bucket
+
+    def require_stores(self) -> tuple[StoreConfig, StoreConfig]:
         """Source and destination, for a command that reads or writes objects.
 
-        Raises: ConfigError if one of them has no bucket.
+        Raises: ConfigError if one of them has neither bucket nor path.
         """
         return self.require_store("source"), self.require_store("destination")
 
-    def require_store(self, role: Literal["source", "destination"]) -> S3Config:
-        """One of the two. Raises: ConfigError if it has no bucket."""
-        store = self.source if role == "source" else self.destination
-        if not store.bucket:
-            raise self._missing(f"s3.{role}", "bucket")
+    def require_store(self, role: Role) -> StoreConfig:
+        """One of the two. Raises: ConfigError if it has neither bucket nor path."""
+        store = self.store(role)
+        if isinstance(store, S3Config) and not store.bucket:
+            missing = self._missing(f"s3.{role}", "bucket")
+            missing.hint += f" Or name a folder: path in [filesystem.{role}]."
+            raise missing
         return store
 
     def published_rates(self) -> tuple[int | None, int | None]:

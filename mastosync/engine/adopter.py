@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mastosync.engine.composite import is_composite
 from mastosync.engine.judge import same_etag
 from mastosync.engine.key_space import Follower, KeySpace, Listing, Placed, iter_matched, record_at
 from mastosync.engine.retry import Gate, PatientStore
@@ -172,7 +173,8 @@ class Adopter:
         """By what listings tell, and by bytes if asked to."""
         if here.size != there.size:
             return _Decision(record, Fate.DIFFERENT)
-        if here.etag and same_etag(here.etag, there.etag):
+        told_by_bytes = looks_like_md5(there.etag) or is_composite(there.etag)  # a disk's is made of other things
+        if told_by_bytes and same_etag(here.etag, there.etag):
             md5 = bytes.fromhex(there.etag) if looks_like_md5(there.etag) else None
             return self._adopted(record, here, there, md5)
         if self.options.deep:

@@ -73,7 +73,8 @@ class _Outage:
         if not self.any_success and self.missing >= _WRONG_PLACE_AFTER:
             raise StoreUnusable(
                 f"not one of {self.missing} objects exists, so this seems to be the wrong place: {outcome.detail}",
-                hint="check endpoint_url, bucket and key_prefix of the source; then run `mastosync retry-failed`",
+                hint="check endpoint_url, bucket and key_prefix of the source, or its path; then run "
+                "`mastosync retry-failed`",
             )
 
 

@@ -225,8 +225,13 @@ class Lane(Generic[C, R]):
             self._active -= 1
             self._setting.parked.append(transfer)  # to be taken at once, unless too many are moving
             return
-        if isinstance(step, Aside) or self._multiplexer is None:
-            self._set_aside(transfer, step.carry_out)
+        multiplexer = self._multiplexer
+        if (
+            isinstance(step, Aside)
+            or multiplexer is None
+            or not multiplexer.takes(step.store.gate.store, step.operation, step.arguments)
+        ):
+            self._set_aside(transfer, step.carry_out)  # which asks limiter and bandwidth itself
             return
         gate = step.store.gate
         if wait := self._delay(transfer, step):
@@ -235,14 +240,11 @@ class Lane(Generic[C, R]):
         memory = step.store.memory
         room = memory.ask if memory is not None else _always
         try:
-            begun = self._multiplexer.begin(transfer, gate.store, step.operation, step.arguments, room)
+            multiplexer.begin(transfer, gate.store, step.operation, step.arguments, room)
         except MastosyncError as error:
             self._go_on(transfer, None, error)
-            return
-        if begun:
-            self._under_way += 1
         else:
-            self._set_aside(transfer, step.carry_out)
+            self._under_way += 1
 
     def _delay(self, transfer: _Transfer[C, R], ask: Ask) -> float:
         """Seconds after which to try again to send a request; 0.0: now."""

@@ -190,7 +190,10 @@ class Transfer:
         return _done(job, source_key, info.size, md5, etag)
 
     def _find_arrived(self, job: _Job) -> Outcome | None:
-        """Look whether a dead run's upload arrived, by size and by MD5 where both ends have one."""
+        """Look whether a dead run's upload arrived, by size and by MD5 where both ends have one.
+
+        A disk tells none, and is read.
+        """
         source_key, here = job.source_key, None
         for source_key in self._iter_candidates(job):
             try:
@@ -206,9 +209,15 @@ class Transfer:
             there = job.destination.head(job.key)
         except ObjectMissing:
             return None
-        if here.size != there.size or (here.md5 and there.md5 and here.md5 != there.md5):
+        if here.size != there.size:
             return None
-        return _done(job, source_key, there.size, here.md5 or there.md5, there.etag)
+        try:
+            sent, arrived = _digest(job.source, source_key, here), _digest(job.destination, job.key, there)
+        except (ObjectMissing, ObjectChanged):  # meanwhile
+            return None
+        if sent and arrived and sent != arrived:
+            return None
+        return _done(job, source_key, there.size, sent or arrived, there.etag)
 
     def _iter_candidates(self, job: _Job) -> Iterator[str]:
         """The keys to look under. Most objects lie under the first, so the others are not worked out before."""
@@ -224,6 +233,11 @@ class Transfer:
         if self._options.cache_control and not headers.cache_control:
             headers = headers._replace(cache_control=self._options.cache_control)
         return PutOptions(headers, storage_class=self._options.storage_class)
+
+
+def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes | None:
+    """The MD5 of an object, unless it was uploaded in parts: then the ETag was made of others."""
+    return info.md5 if info.md5 or is_composite(info.etag) else store.digest(key, info)
 
 
 def _done(job: _Job, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:

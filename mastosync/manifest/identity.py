@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from mastosync.errors import ManifestError
 from mastosync.manifest.connection import Manifest
 
 _SELECT = "SELECT value FROM meta WHERE name = ?"
 _INSERT = "INSERT INTO meta (name, value) VALUES (?, ?)"
+_THIS_MACHINE = "file:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,14 @@ class StoreIdentity:
     bucket: str
     key_prefix: str
 
+    @classmethod
+    def of_folder(cls, path: Path) -> StoreIdentity:
+        """A folder of this machine, by its path, in which no link is left."""
+        return cls(_THIS_MACHINE, str(path), "")
+
     def __str__(self) -> str:
+        if self.endpoint == _THIS_MACHINE:
+            return f"folder {self.bucket!r} on this machine"
         prefix = f", key prefix {self.key_prefix!r}" if self.key_prefix else ""
         return f"bucket {self.bucket!r} at {self.endpoint}{prefix}"
 

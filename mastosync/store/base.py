@@ -199,14 +199,17 @@ class Finished(NamedTuple):
 class Multiplexer(Protocol):
     """Makes small requests of several stores side by side, in the one thread that owns it."""
 
+    def takes(self, store: ObjectStore, operation: str, arguments: tuple[Any, ...]) -> bool:
+        """Whether it can make this request; if not, the store has to be called."""
+        ...
+
     def begin(
         self, tag: object, store: ObjectStore, operation: str, arguments: tuple[Any, ...], room: Callable[[int], bool]
-    ) -> bool:
+    ) -> None:
         """Send the request that `operation` (read, write, head, copy_from) makes; `finished` gives its result.
 
         Before a body is taken in, `room` is asked with its size in bytes; the request waits, and asks
-        again, until it says yes. False: this request must be made by calling the store.
-        Raises: ObjectError, StoreUnusable if none can be made.
+        again, until it says yes. Raises: ObjectError, StoreUnusable if none can be made.
         """
         ...
 

@@ -120,3 +120,31 @@ class StoreProbe(Protocol):
     def close(self) -> None:
         """Give connections back."""
         ...
+
+
+class FolderProbe(Protocol):
+    """Questions to a folder of this machine. Only `folds_names` and `delete` change anything, and leave nothing."""
+
+    def first_key(self) -> str:
+        """The first object's; empty: there is none. Raises: StoreUnusable."""
+        ...
+
+    def free_bytes(self) -> int:
+        """What may still be written to its disk. Raises: StoreUnusable."""
+        ...
+
+    def mode(self, key: str) -> int:
+        """Who may do what with an object's file: the nine bits. Raises: ObjectMissing."""
+        ...
+
+    def folds_names(self) -> bool:
+        """Whether the disk takes names for one that differ only in case. Raises: StoreUnusable."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Delete an object, and the folders that are empty then; one that is not there is no error."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...

@@ -49,8 +49,9 @@ class MultiplexedStore(CurlStore):
 
     def _multiplexed(self, operation: str, arguments: tuple[Any, ...]) -> object:
         multiplexer = self._multiplexers.setdefault(threading.get_ident(), CurlMultiplexer(1))
-        if not multiplexer.begin(operation, self, operation, arguments, lambda size_bytes: True):
+        if not multiplexer.takes(self, operation, arguments):
             return getattr(super(), operation)(*arguments)
+        multiplexer.begin(operation, self, operation, arguments, lambda size_bytes: True)
         while not (finished := multiplexer.finished(0.1)):
             continue
         ((tag, result, error),) = finished

@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 
 from mastosync.errors import NetworkFailure, ObjectMissing, ServerFailure
+from mastosync.model import ObjectInfo
 from mastosync.store.base import FetchedObject
 from mastosync.store.curl import CurlMultiplexer, CurlStore
 from scripts.lab.buckets import BucketPair
@@ -65,10 +66,10 @@ def test_many_objects_travel_side_by_side_and_none_is_mixed_up(
     data = {f"some/{number}/key.png": b"%d" % number * (1 + number * 997) for number in range(60)}
     with opened(config_of(buckets.address, buckets.source), kind=CurlStore) as store:
         for key, each in data.items():
-            assert multiplexer.begin(key, store, "write", (key, each, md5_of(each), PLAIN), always)
+            multiplexer.begin(key, store, "write", (key, each, md5_of(each), PLAIN), always)
         assert results(multiplexer, 60) == {key: md5_of(each).hex() for key, each in data.items()}
         for key in data:
-            assert multiplexer.begin(key, store, "read", (key, 1 << 20), always)
+            multiplexer.begin(key, store, "read", (key, 1 << 20), always)
         read = results(multiplexer, 60)
     assert {key: cast("FetchedObject", fetched).data for key, fetched in read.items()} == data
 
@@ -87,7 +88,7 @@ def test_what_ends_together_is_told_in_small_batches(
 
     server.answers = together
     for number in range(24):
-        assert multiplexer.begin(number, store, "read", (f"key{number}", 1 << 20), always)
+        multiplexer.begin(number, store, "read", (f"key{number}", 1 << 20), always)
     batches: list[int] = []
     deadline = time.monotonic() + PATIENCE_SECONDS
     while sum(batches) < 24:
@@ -111,12 +112,12 @@ def test_each_request_has_its_own_error(server: RawServer, store: CurlStore, mul
 
     server.answers = answers
     for key in ("good", "missing", "trouble", "fine"):
-        assert multiplexer.begin(key, store, "read", (key, 1 << 20), always)
+        multiplexer.begin(key, store, "read", (key, 1 << 20), always)
     found = results(multiplexer, 4)
     assert isinstance(found["missing"], ObjectMissing)
     assert isinstance(found["trouble"], ServerFailure)
     assert {key for key, result in found.items() if isinstance(result, FetchedObject)} == {"good", "fine"}
-    assert multiplexer.begin("broken", store, "read", ("broken", 1 << 20), always)
+    multiplexer.begin("broken", store, "read", ("broken", 1 << 20), always)
     while not broken.is_set():
         assert not multiplexer.finished(0.01)
     server.cut_connections()
@@ -139,9 +140,9 @@ def test_what_waits_for_room_takes_no_bytes_and_keeps_nobody_waiting(
         asked.append(size_bytes)
         return there_is_room
 
-    assert multiplexer.begin("large", store, "read", ("large", 1 << 24), room)
+    multiplexer.begin("large", store, "read", ("large", 1 << 24), room)
     for number in range(5):
-        assert multiplexer.begin(number, store, "read", (f"small{number}", 1 << 20), always)
+        multiplexer.begin(number, store, "read", (f"small{number}", 1 << 20), always)
     assert set(results(multiplexer, 5)) == set(range(5))
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(asked) < 3 and time.monotonic() < deadline:
@@ -155,7 +156,7 @@ def test_no_room_is_asked_for_what_is_too_large_to_be_read(
     server: RawServer, store: CurlStore, multiplexer: CurlMultiplexer
 ) -> None:
     server.answers = lambda _: answer(200, b"x" * 2_000_000, 'ETag: "x-2"\r\n')
-    assert multiplexer.begin("large", store, "read", ("large", 1_000_000), lambda _: False)
+    multiplexer.begin("large", store, "read", ("large", 1_000_000), lambda _: False)
     fetched = results(multiplexer, 1)["large"]
     assert isinstance(fetched, FetchedObject)
     assert (fetched.info.size, fetched.data) == (2_000_000, None)
@@ -166,7 +167,7 @@ def test_connections_are_used_again_and_requests_are_never_sent_twice(
 ) -> None:
     for _ in range(20):
         for number in range(4):
-            assert multiplexer.begin(number, store, "read", (f"{number}", 1 << 20), always)
+            multiplexer.begin(number, store, "read", (f"{number}", 1 << 20), always)
         results(multiplexer, 4)
     assert len(server.requests) == 80
     assert server.connections <= 8
@@ -177,7 +178,7 @@ def test_connections_are_used_again_and_requests_are_never_sent_twice(
 
     server.requests.clear()
     server.answers = hang_up
-    assert multiplexer.begin("cut", store, "write", ("cut", DATA, md5_of(DATA), PLAIN), always)
+    multiplexer.begin("cut", store, "write", ("cut", DATA, md5_of(DATA), PLAIN), always)
     assert isinstance(results(multiplexer, 1)["cut"], NetworkFailure)
     assert len(server.requests) == 1
 
@@ -185,8 +186,11 @@ def test_connections_are_used_again_and_requests_are_never_sent_twice(
 def test_what_libcurl_would_change_and_other_stores_are_left_to_the_caller(
     store: CurlStore, multiplexer: CurlMultiplexer
 ) -> None:
-    assert not multiplexer.begin(1, store, "read", ("a/../b", 1), always)
-    assert not multiplexer.begin(1, MemoryStore(), "read", ("key", 1), always)
+    info = ObjectInfo(1, "etag")
+    assert not multiplexer.takes(store, "read", ("a/../b", 1))
+    assert not multiplexer.takes(store, "copy_from", ("bucket", "key", info, "a/../b", PLAIN))
+    assert multiplexer.takes(store, "copy_from", ("bucket", "a/../b", info, "key", PLAIN))
+    assert not multiplexer.takes(MemoryStore(), "read", ("key", 1))
     assert multiplexer.finished(0.0) == []
 
 
@@ -201,7 +205,7 @@ def test_closing_breaks_off_what_is_under_way(server: RawServer, store: CurlStor
     server.answers = late
     multiplexer = CurlMultiplexer(1)
     try:
-        assert multiplexer.begin("late", store, "read", ("late", 1 << 20), always)
+        multiplexer.begin("late", store, "read", ("late", 1 << 20), always)
         while not arrived.is_set():
             multiplexer.finished(0.01)
         multiplexer.close()
@@ -213,5 +217,5 @@ def test_nobody_at_the_port_is_a_network_failure(multiplexer: CurlMultiplexer) -
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with opened(at(f"http://127.0.0.1:{port}", MADE_UP), kind=CurlStore) as store:
-        assert multiplexer.begin("key", store, "read", ("key", 1), always)
+        multiplexer.begin("key", store, "read", ("key", 1), always)
         assert isinstance(results(multiplexer, 1)["key"], NetworkFailure)

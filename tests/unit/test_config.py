@@ -18,6 +18,7 @@ from mastosync.config import (
     PROVIDERS,
     Config,
     DatabaseConfig,
+    FilesystemConfig,
     S3Config,
     Secret,
     find_config,
@@ -1001,3 +1002,40 @@ def test_importing_it_imports_nothing_heavy() -> None:
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
     assert not {"configparser", "difflib", "boto3", "psycopg", "sqlite3", "click"} & set(modules.split())
+
+
+class TestFolders:
+    def test_a_folder_takes_the_place_of_a_bucket(self, load: Load) -> None:
+        config = load("[filesystem.source]\npath = /srv/system\n[s3.destination]\nbucket = b\nkey_prefix = x")
+        source, destination = config.require_stores()
+        assert source == FilesystemConfig(path=Path("/srv/system"))
+        assert destination == config.destination
+        assert config.published_rates() == (None, None)
+
+    def test_a_folder_has_no_key_prefix_and_takes_none_from_the_source(self, load: Load) -> None:
+        text = "[s3.source]\nbucket = b\nkey_prefix = x\n[filesystem.destination]\npath = /backup\nfsync = never"
+        config = load(text)
+        assert (config.source.key_prefix, config.destination.key_prefix) == ("x", "")
+        assert config.require_store("destination") == FilesystemConfig(path=Path("/backup"), fsync="never")
+
+    def test_the_environment_alone_will_do(self) -> None:
+        environ = {"MASTOSYNC_FILESYSTEM_SOURCE_PATH": "/a", "MASTOSYNC_FILESYSTEM_DESTINATION_KEEP_FREE": "5GiB"}
+        config = load_config(None, environ)
+        assert config.source_folder.path == Path("/a")
+        assert config.destination_folder.keep_free == 5 * 1024**3
+        with pytest.raises(ConfigError, match=r"\[s3\.destination\] bucket is missing"):
+            config.require_stores()
+
+    @pytest.mark.parametrize("role", ["source", "destination"])
+    def test_a_store_is_a_bucket_or_a_folder(self, load: Load, role: str) -> None:
+        with pytest.raises(ConfigError, match=rf"both \[s3\.{role}\] and \[filesystem\.{role}\]"):
+            load(f"[s3.{role}]\nregion = us-east-1\n[filesystem.{role}]\npath = /a")
+
+    def test_a_source_has_no_keys_for_what_is_written(self, load: Load) -> None:
+        with pytest.raises(ConfigError, match="no key fsync") as caught:
+            load("[filesystem.source]\npath = /a\nfsync = never")
+        assert "[filesystem.destination]" in caught.value.hint
+
+    def test_an_empty_section_as_in_the_sample_says_nothing(self, load: Load) -> None:
+        config = load("[s3.source]\nbucket = a\n[filesystem.source]\n[s3.destination]\nbucket = b")
+        assert config.require_stores() == (config.source, config.destination)

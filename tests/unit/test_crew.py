@@ -39,12 +39,14 @@ class MemoryMultiplexer:
         self.width = width
         self._begun: list[tuple[object, Callable[[], object]]] = []
 
+    def takes(self, store: ObjectStore, operation: str, arguments: tuple[Any, ...]) -> bool:
+        return True
+
     def begin(
         self, tag: object, store: ObjectStore, operation: str, arguments: tuple[Any, ...], room: Callable[[int], bool]
-    ) -> bool:
+    ) -> None:
         self._begun.append((tag, partial(getattr(store, operation), *arguments)))
         type(self).most = max(self.most, len(self._begun))
-        return True
 
     def finished(self, wait_seconds: float) -> list[Finished]:
         now, self._begun = self._begun[:3], self._begun[3:]
@@ -306,3 +308,31 @@ class TestAllEnded:
                 seen += 1
                 stop.request()
         assert 0 < seen < 99
+
+
+class TakesNothing(MemoryMultiplexer):
+    """As libcurl does with a disk."""
+
+    def takes(self, store: ObjectStore, operation: str, arguments: tuple[Any, ...]) -> bool:
+        return False
+
+
+class Meter(Bandwidth):
+    """Lets everything go, and counts it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda now: None, StopSignal())
+        self.taken_bytes = 0
+
+    def reserve(self, size_bytes: int) -> float:
+        self.taken_bytes += size_bytes
+        return 0.0
+
+
+def test_what_the_multiplexer_does_not_take_pays_for_its_bandwidth_once() -> None:
+    old, new, meter = objects(*range(1, 20)), MemoryStore("new"), Meter()
+    moved = Transfer(gate(old), gate(new, bandwidth=meter), TransferOptions(), MemoryBudget(1 << 20))
+    with crew(moved.steps, 4, multiplexer=TakesNothing) as made:
+        made.submit([claim(entry(number)) for number in range(1, 20)])
+        assert states(all_ended(made, 19)) == {EntryState.DONE}
+    assert meter.taken_bytes == sum(len(stored.data) for stored in new.objects.values())

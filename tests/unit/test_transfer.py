@@ -247,6 +247,18 @@ def test_sizes_decide_where_an_etag_is_no_md5() -> None:
     assert new.count("write") == 1
 
 
+@pytest.mark.parametrize(("here", "there"), [(None, "of-a-disk"), ("of-a-disk", None), ("a-disk", "another")])
+def test_what_tells_no_md5_is_read_before_it_counts_as_arrived(here: str | None, there: str | None) -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes", etag=here)
+    new.put(KEY, b"other", etag=there)
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert (outcome.state, new.objects[KEY].data, new.count("write")) == (EntryState.DONE, b"bytes", 1)
+    new.put(KEY, b"bytes", etag=there)
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert (outcome.state, outcome.md5, new.count("write")) == (EntryState.DONE, md5(b"bytes").digest(), 1)
+
+
 def test_parts_of_a_dead_run_are_thrown_away() -> None:
     old, new = stores()
     old.put(KEY, bytes(23))

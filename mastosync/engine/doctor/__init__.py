@@ -3,6 +3,17 @@
 from mastosync.engine.doctor.database import DatabaseWay
 from mastosync.engine.doctor.doctor import Doctor, StoreWay
 from mastosync.engine.doctor.findings import Diagnosis, Finding, Grade, Subject
+from mastosync.engine.doctor.folder import FolderWay
 from mastosync.engine.doctor.manifest import ManifestPlace
 
-__all__ = ["DatabaseWay", "Diagnosis", "Doctor", "Finding", "Grade", "ManifestPlace", "StoreWay", "Subject"]
+__all__ = [
+    "DatabaseWay",
+    "Diagnosis",
+    "Doctor",
+    "Finding",
+    "FolderWay",
+    "Grade",
+    "ManifestPlace",
+    "StoreWay",
+    "Subject",
+]

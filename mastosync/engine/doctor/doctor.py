@@ -6,11 +6,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mastosync.engine.doctor.access import End
 from mastosync.engine.doctor.database import DatabaseFacts, DatabaseWay, check_database
 from mastosync.engine.doctor.destination import DESTINATION_CHECKS, check_destination
 from mastosync.engine.doctor.findings import Chart, Finding, Findings, Subject, drained
+from mastosync.engine.doctor.folder import (
+    DESTINATION_FOLDER_CHECKS,
+    SOURCE_FOLDER_CHECKS,
+    FolderEnd,
+    FolderWay,
+    check_destination_folder,
+    check_source_folder,
+)
 from mastosync.engine.doctor.machine import check_machine
 from mastosync.engine.doctor.manifest import ManifestFacts, ManifestPlace, check_manifest
 from mastosync.engine.doctor.patience import Patience, stopped
@@ -21,6 +30,8 @@ from mastosync.errors import ConfigError, StoreUnusable
 from mastosync.model import Entry
 from mastosync.store.base import ObjectStore
 from mastosync.store.probe import StoreProbe
+
+T = TypeVar("T")
 
 _CONFIGURATION = "configuration"
 
@@ -37,8 +48,8 @@ class StoreWay:
 class Doctor:
     """One examination."""
 
-    source: StoreWay
-    destination: StoreWay
+    source: StoreWay | FolderWay
+    destination: StoreWay | FolderWay
     database: DatabaseWay
     manifest: ManifestPlace
     options: TransferOptions
@@ -56,7 +67,7 @@ class Doctor:
                 database = pool.submit(drained, self._database())
                 manifest = pool.submit(drained, self._manifest(database))
                 source = pool.submit(drained, self._source(database, manifest))
-                destination = pool.submit(drained, self._destination())
+                destination = pool.submit(drained, self._destination(manifest))
                 machine = pool.submit(drained, check_machine(Chart(Subject.MACHINE), self.workers))
                 for subject in (source, destination, database, manifest, machine):
                     yield from subject.result()[0]
@@ -75,12 +86,27 @@ class Doctor:
             return [*manifest.result()[1].sample, *database.result()[1].sample]
 
         with ExitStack() as stack:
+            if isinstance(self.source, FolderWay):
+                folder = yield from self._folder(stack, Subject.SOURCE, self.source, SOURCE_FOLDER_CHECKS)
+                if folder is not None:
+                    yield from check_source_folder(folder, entries)
+                return
             end = yield from self._entered(stack, Subject.SOURCE, self.source, SOURCE_CHECKS)
             if end is not None:
                 yield from check_source(end, entries)
 
-    def _destination(self) -> Findings[None]:
+    def _destination(self, manifest: Future[tuple[list[Finding], ManifestFacts]]) -> Findings[None]:
+        def pending_bytes() -> int | None:
+            return manifest.result()[1].pending_bytes
+
         with ExitStack() as stack:
+            if isinstance(self.destination, FolderWay):
+                folder = yield from self._folder(
+                    stack, Subject.DESTINATION, self.destination, DESTINATION_FOLDER_CHECKS
+                )
+                if folder is not None:
+                    yield from check_destination_folder(folder, self.destination.keep_free, pending_bytes)
+                return
             end = yield from self._entered(stack, Subject.DESTINATION, self.destination, DESTINATION_CHECKS)
             if end is not None:
                 yield from check_destination(end, self.options)
@@ -89,14 +115,26 @@ class Doctor:
         self, stack: ExitStack, subject: Subject, way: StoreWay, checks: Iterable[str]
     ) -> Findings[End | None]:
         """A store, for as long as the stack; None if the configuration makes none."""
+        opened = yield from self._opened(stack, subject, way.opened, checks)
+        return None if opened is None else End(Chart(subject), *opened, Patience(self.stop), way.prefix)
+
+    def _folder(
+        self, stack: ExitStack, subject: Subject, way: FolderWay, checks: Iterable[str]
+    ) -> Findings[FolderEnd | None]:
+        """The same of a folder."""
+        opened = yield from self._opened(stack, subject, way.opened, checks)
+        return None if opened is None else FolderEnd(Chart(subject), *opened, Patience(self.stop))
+
+    def _opened(
+        self, stack: ExitStack, subject: Subject, opened: Callable[[], AbstractContextManager[T]], checks: Iterable[str]
+    ) -> Findings[T | None]:
         chart = Chart(subject)
         try:
-            store, probe = stack.enter_context(way.opened())
+            return stack.enter_context(opened())
         except (ConfigError, StoreUnusable) as error:
             yield chart.failure(_CONFIGURATION, error)
             yield from chart.skipped(checks, "the configuration comes first")
             return None
-        return End(chart, store, probe, Patience(self.stop), way.prefix)
 
     def _database(self) -> Findings[DatabaseFacts]:
         return check_database(Chart(Subject.DATABASE), self.database, self.types)

@@ -43,6 +43,7 @@ class ManifestFacts:
     """What other checks want to know."""
 
     entries: int = 0
+    pending_bytes: int | None = None  # as far as the database knows sizes; None: there is no plan
     sample: list[Entry] = field(default_factory=list)  # whose objects should exist
 
 
@@ -113,7 +114,7 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
 def _described(report: ManifestReport, path: Path, facts: ManifestFacts) -> str:
     status = status_of(report)
     totals = status.totals
-    facts.entries = totals.total
+    facts.entries, facts.pending_bytes = totals.total, totals.bytes_pending
     likely = EntryState.PENDING if totals.pending else EntryState.DONE
     seen = (record.entry for record in islice(report.iter_records((likely,)), _SEEN))
     facts.sample = list(islice((entry for entry in seen if not entry.optional), _SAMPLED))

@@ -8,9 +8,11 @@ from uuid import uuid4
 
 from mastosync.engine.doctor.access import ACCESS_CHECKS, STORE_ERRORS, Access, End, check_access, check_missing_key
 from mastosync.engine.doctor.findings import Finding, Findings
+from mastosync.engine.doctor.patience import Patience
 from mastosync.errors import ObjectDenied, ObjectMissing
 from mastosync.mastodon.paperclip import iter_candidates
 from mastosync.model import Entry, ObjectInfo
+from mastosync.store.base import ObjectStore
 from mastosync.units import human_bytes
 
 _READ_CHECKS = ("read", "head", "ranges", "anonymous-read")
@@ -22,7 +24,7 @@ _ENOUGH = 3  # missing objects that make a wrong place of it
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
     """An object that is there."""
 
     key: str
@@ -47,10 +49,10 @@ def check_source(end: End, entries: Callable[[], Sequence[Entry]]) -> Findings[N
 def _check_reading(end: End, access: Access, entries: Sequence[Entry]) -> Findings[None]:
     chart = end.chart
     try:
-        known = _first_found(end, entries)
+        known = first_found(end.ask, end.store, end.prefix, entries)
         if known is None and access.first_key and not entries:
             fetched = end.ask(end.store.read, access.first_key, _MOST_BYTES)
-            known = _Known(access.first_key, fetched.info, private=False)
+            known = Known(access.first_key, fetched.info, private=False)
     except ObjectDenied as error:
         yield chart.failure("read", error, "allow the key to read objects (s3:GetObject)")
     except STORE_ERRORS as error:
@@ -65,19 +67,19 @@ def _check_reading(end: End, access: Access, entries: Sequence[Entry]) -> Findin
     yield from chart.skipped(_READ_CHECKS[1:], "no object is known that could be read")
 
 
-def _first_found(end: End, entries: Sequence[Entry]) -> _Known | None:
+def first_found(ask: Patience, store: ObjectStore, prefix: str, entries: Sequence[Entry]) -> Known | None:
     """The first of these entries that is under one of its keys. Raises: ObjectDenied if some is, but is not for us."""
     denied = None
     for entry in entries:
-        for key in iter_candidates(entry, end.prefix):
+        for key in iter_candidates(entry, prefix):
             try:
-                fetched = end.ask(end.store.read, key, _MOST_BYTES)
+                fetched = ask(store.read, key, _MOST_BYTES)
             except ObjectMissing:
                 continue
             except ObjectDenied as error:
                 denied = denied or error
                 break
-            return _Known(key, fetched.info, entry.private)
+            return Known(key, fetched.info, entry.private)
     if denied is not None:
         raise denied
     return None
@@ -94,7 +96,7 @@ def _nothing_found(end: End, access: Access, entries: Sequence[Entry]) -> Findin
     return chart.failure("read", said, remedy) if len(entries) >= _ENOUGH else chart.warning("read", said, remedy)
 
 
-def _check_known(end: End, known: _Known) -> Findings[None]:
+def _check_known(end: End, known: Known) -> Findings[None]:
     chart = end.chart
     try:
         end.ask(end.store.head, known.key)

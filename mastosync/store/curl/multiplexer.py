@@ -29,20 +29,19 @@ class CurlMultiplexer:
         self._idle: dict[tuple[CurlStore, str], list[Handle]] = defaultdict(list)
         self._under_way: dict[pycurl.Curl, tuple[object, CurlStore, Handle, Exchange[object]]] = {}
 
-    def begin(  # noqa: D102 - see Multiplexer, here and below
+    def takes(self, store: ObjectStore, operation: str, arguments: tuple[Any, ...]) -> bool:  # noqa: D102 - see Multiplexer
+        return isinstance(store, CurlStore) and store.takes(operation, arguments)
+
+    def begin(  # noqa: D102 - here and below as well
         self, tag: object, store: ObjectStore, operation: str, arguments: tuple[Any, ...], room: Callable[[int], bool]
-    ) -> bool:
-        if not isinstance(store, CurlStore):
-            return False
+    ) -> None:
+        assert isinstance(store, CurlStore)  # noqa: S101 - it takes no others
         exchange = store.exchange(operation, arguments)
-        if exchange is None:
-            return False
         idle = self._idle[store, exchange.method]
         handle = idle.pop() if idle else store.handle(exchange.method, self._sockets)
         handle.begin(exchange, room if exchange.method == "GET" else None)
         self._multi.add_handle(handle.curl)
         self._under_way[handle.curl] = (tag, store, handle, exchange)
-        return True
 
     def finished(self, wait_seconds: float) -> list[Finished]:  # noqa: D102
         self._resume_paused()

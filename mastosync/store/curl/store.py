@@ -109,13 +109,13 @@ class CurlStore:
             return self._boto.copy_from(source_bucket, source_key, info, key, options)
         return self._handles.writing.made(self._copying(source_bucket, source_key, info, key, options))
 
-    def exchange(self, operation: str, arguments: tuple[Any, ...]) -> Exchange[object] | None:
-        """The request that an operation makes, for a `CurlMultiplexer`; None if it is none of libcurl's.
+    def takes(self, operation: str, arguments: tuple[Any, ...]) -> bool:
+        """Whether libcurl makes the request of an operation, so that there is an `exchange`."""
+        return self._is_for_libcurl(arguments[_KEY_OF_COPY if operation == "copy_from" else 0])
 
-        Raises: ObjectError, StoreUnusable.
-        """
-        key = arguments[_KEY_OF_COPY if operation == "copy_from" else 0]
-        return self._exchanges[operation](*arguments) if self._is_for_libcurl(key) else None
+    def exchange(self, operation: str, arguments: tuple[Any, ...]) -> Exchange[object]:
+        """The request that an operation makes, for a `CurlMultiplexer`. Raises: ObjectError, StoreUnusable."""
+        return self._exchanges[operation](*arguments)
 
     def handle(self, method: str, sockets: Mapping[int, int] | None = None) -> Handle:
         """A new handle for exchanges of this method; `sockets` as `Handle` has them. Raises: StoreUnusable."""

@@ -1,0 +1,177 @@
+"""A store that is a folder of this machine: whether it is the right one, can be read or written, and has room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+from mastosync.engine.doctor.access import STORE_ERRORS
+from mastosync.engine.doctor.findings import Chart, Finding, Findings
+from mastosync.engine.doctor.patience import Patience
+from mastosync.engine.doctor.probes import DATA, FOLDER, MD5
+from mastosync.engine.doctor.source import first_found
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ObjectDenied
+from mastosync.model import Entry, ObjectHeaders
+from mastosync.store.base import ObjectStore, PutOptions
+from mastosync.store.probe import FolderProbe
+from mastosync.units import human_bytes
+
+SOURCE_FOLDER_CHECKS = ("folder", "read")
+_WRITTEN_CHECKS = ("read", "private", "names", "multipart")
+DESTINATION_FOLDER_CHECKS = ("folder", "write", *_WRITTEN_CHECKS, "disk")
+
+_ENOUGH = 3  # missing objects that make a wrong place of it
+
+
+@dataclass(frozen=True, slots=True)
+class FolderWay:
+    """How to get to a folder. Opening it may raise ConfigError."""
+
+    opened: Callable[[], AbstractContextManager[tuple[ObjectStore, FolderProbe]]]
+    keep_free: int  # bytes that copying leaves free
+
+
+@dataclass(frozen=True, slots=True)
+class FolderEnd:
+    """One of the two stores, and how it is asked."""
+
+    chart: Chart
+    store: ObjectStore  # as a copy uses it
+    probe: FolderProbe
+    ask: Patience
+
+
+def check_source_folder(end: FolderEnd, entries: Callable[[], Sequence[Entry]]) -> Findings[None]:
+    """All checks of a source. `entries`: a few that should be there, asked for when they are needed."""
+    chart = end.chart
+    try:
+        end.ask(end.store.check)
+        first_key = end.ask(end.probe.first_key)
+    except STORE_ERRORS as error:
+        yield chart.failure("folder", error)
+        yield from chart.skipped(SOURCE_FOLDER_CHECKS[1:], "the folder comes first")
+        return
+    yield chart.ok("folder", f"it can be read, and holds objects such as {first_key!r}")
+    yield _reading(end, entries(), first_key)
+
+
+def _reading(end: FolderEnd, entries: Sequence[Entry], first_key: str) -> Finding:
+    chart = end.chart
+    if not entries:
+        return next(iter(chart.skipped(("read",), "no object is known: no database, no manifest")))
+    try:
+        known = first_found(end.ask, end.store, "", entries)
+    except ObjectDenied as error:
+        return chart.failure("read", error, "run mastosync as the user that Mastodon runs as")
+    except STORE_ERRORS as error:
+        return chart.failure("read", error)
+    if known is not None:
+        return chart.ok("read", f"{known.key!r}, {human_bytes(known.info.size)}, was read")
+    said = (
+        f"of {len(entries)} objects that Mastodon should have, none is there; what is there begins with {first_key!r}"
+    )
+    remedy = "check `path`: it must be the folder that holds `media_attachments` and `accounts`, of this very database"
+    return chart.failure("read", said, remedy) if len(entries) >= _ENOUGH else chart.warning("read", said, remedy)
+
+
+def check_destination_folder(end: FolderEnd, keep_free: int, pending_bytes: Callable[[], int | None]) -> Findings[None]:
+    """All checks of a destination. `pending_bytes`: as far as they are known; None: there is no plan."""
+    chart = end.chart
+    try:
+        end.ask(end.store.check)
+        yield chart.ok("folder", "it is there")
+    except STORE_ERRORS as error:
+        yield chart.failure("folder", error)
+        yield from chart.skipped(DESTINATION_FOLDER_CHECKS[1:], "the folder comes first")
+        return
+    yield from _check_writing(end)
+    yield _disk(end, keep_free, pending_bytes())
+
+
+def _check_writing(end: FolderEnd) -> Findings[None]:
+    chart, folder = end.chart, f"{FOLDER}/{uuid4().hex}"
+    public, private, in_parts = f"{folder}/public.txt", f"{folder}/private.txt", f"{folder}/parts.txt"
+    with _removed(end, public, private, in_parts):
+        try:
+            end.ask(end.store.write, public, DATA, MD5, _options("public-read"))
+        except STORE_ERRORS as error:
+            yield chart.failure("write", error)
+            yield from chart.skipped(_WRITTEN_CHECKS, "nothing can be written")
+            return
+        yield chart.ok("write", "a probe object was written")
+        try:
+            same = end.ask(end.store.read, public, len(DATA)).data == DATA
+            yield (
+                chart.ok("read", "it has the bytes that were written")
+                if same
+                else chart.failure("read", "the probe object has other bytes than were written", "check the disk")
+            )
+            end.ask(end.store.write, private, DATA, MD5, _options("private"))
+            yield _private(chart, end.ask(end.probe.mode, public), end.ask(end.probe.mode, private))
+            yield _names(chart, folds=end.ask(end.probe.folds_names))
+            upload = end.ask(end.store.start_multipart, in_parts, _options("private"))
+            part = end.ask(end.store.write_part, in_parts, upload, 1, DATA, MD5)
+            end.ask(end.store.complete_multipart, in_parts, upload, [part])
+            yield chart.ok("multipart", "a large object can be put together of parts")
+        except STORE_ERRORS as error:
+            yield chart.failure("write", error)
+
+
+def _private(chart: Chart, public_mode: int, private_mode: int) -> Finding:
+    if private_mode & 0o077:
+        return chart.failure(
+            "private",
+            f"this disk keeps no modes: a private object gets {private_mode:04o}, so others may read it",
+            "copy to a disk that keeps them (not FAT, nor a share without them)",
+        )
+    said = f"public objects get the mode {public_mode:04o}, private ones {private_mode:04o}"
+    if not public_mode & 0o004:
+        remedy = "fine for a backup; for a web server to read them, run mastosync under another umask (`umask 022`)"
+        return chart.warning("private", f"{said}: others can read neither", remedy)
+    return chart.ok("private", said)
+
+
+def _names(chart: Chart, *, folds: bool) -> Finding:
+    if folds:
+        said = "this disk takes names for one that differ only in upper and lower case"
+        return chart.warning("names", said, "objects with such keys fail: copy to a disk that tells them apart")
+    return chart.ok("names", "upper and lower case are told apart")
+
+
+def _disk(end: FolderEnd, keep_free: int, pending_bytes: int | None) -> Finding:
+    chart = end.chart
+    try:
+        free = end.ask(end.probe.free_bytes)
+    except STORE_ERRORS as error:
+        return chart.failure("disk", error)
+    usable = max(0, free - keep_free)
+    said = f"{human_bytes(free)} are free, of which {human_bytes(min(free, keep_free))} stay free (`keep_free`)"
+    remedy = "make room, choose a larger disk, or copy less (`plan --only local`)"
+    if pending_bytes is None:
+        if not usable:
+            return chart.failure("disk", said, remedy)
+        return chart.ok("disk", f"{said}; how much will come, no plan tells yet")
+    said = f"{said}; {human_bytes(pending_bytes)} are pending, as far as the database knows sizes"
+    if pending_bytes > usable or not usable:
+        return chart.failure("disk", said, remedy)
+    if 2 * pending_bytes > usable:
+        return chart.warning("disk", f"{said}, which leaves little", remedy)
+    return chart.ok("disk", said)
+
+
+@contextmanager
+def _removed(end: FolderEnd, *keys: str) -> Iterator[None]:
+    """Whatever happens, nothing of these is left."""
+    try:
+        yield
+    finally:
+        clean_up = Patience(StopSignal())  # whoever asked to stop does not mean this
+        for key in keys:
+            clean_up(end.probe.delete, key)
+
+
+def _options(acl: str) -> PutOptions:
+    return PutOptions(ObjectHeaders("text/plain"), acl)

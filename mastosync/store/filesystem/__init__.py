@@ -1,0 +1,6 @@
+"""A folder of this machine behind the contract of `ObjectStore`."""
+
+from mastosync.store.filesystem.probe import FilesystemProbe
+from mastosync.store.filesystem.store import FilesystemStore
+
+__all__ = ["FilesystemProbe", "FilesystemStore"]

@@ -1,0 +1,88 @@
+"""What the system says of files → errors of the contract: one table."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mastosync.errors import (
+    MastosyncError,
+    ObjectChanged,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    ObjectTooLarge,
+    ServerFailure,
+    StoreUnusable,
+)
+from mastosync.store.answers import Subject
+
+_UNUSABLE: dict[int, str] = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT),
+        "the disk is full: make room (or raise the quota), then run the same command again",
+    ),
+    errno.EROFS: "the disk is mounted read-only: look into the system's log, a damaged disk may be the reason",
+    errno.EXDEV: "another disk is mounted below the folder: copy to a folder that lies on one disk",
+    **dict.fromkeys(
+        (errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESHUTDOWN),
+        "the disk is gone: mount it again, then run the same command again",
+    ),
+}
+"""After these no other object would fare better."""
+
+_DENIED_HINT = (
+    "run mastosync as a user who may do this (Mastodon's own, as a rule), or correct the file's mode; "
+    "`mastosync retry-failed --reason denied` tries again"
+)
+_IN_THE_WAY_HINT = (
+    "on a disk a name is a file or a folder, and links are not followed where objects are written: "
+    "move away what lies there"
+)
+_SERVER_HINT = (
+    "look into the system's log: the disk may be damaged; `mastosync retry-failed --reason server` tries again"
+)
+_TOO_MANY_HINT = "too much is open at once: use fewer `workers`, or raise `ulimit -n`"
+
+_NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+_IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY})
+_NO_NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+@contextmanager
+def translated(where: str, subject: Subject) -> Iterator[None]:
+    """Raise what an `OSError` of the block stands for. `where`: the operation, the key and the store."""
+    try:
+        yield
+    except OSError as error:
+        what = f" ({os.fsdecode(error.filename)!r})" if error.filename and subject is Subject.STORE else ""
+        raise _error_of(error, f"cannot {where}: {error.strerror or error}{what}", subject) from error
+
+
+def _error_of(error: OSError, text: str, subject: Subject) -> MastosyncError:
+    code = error.errno or 0
+    if code in _UNUSABLE:
+        return StoreUnusable(text, hint=_UNUSABLE[code])
+    if subject is Subject.STORE:
+        return StoreUnusable(text, hint="check `path`, and that you may do this there")
+    return _object_error(code, text, subject)
+
+
+def _object_error(code: int, text: str, subject: Subject) -> ObjectError:
+    """The first line that fits."""
+    not_found = {Subject.UPLOAD: ObjectChanged, Subject.OBJECT: ObjectMissing}.get(subject)
+    table: tuple[tuple[bool, type[ObjectError], str], ...] = (
+        (not_found is not None and code in _NOT_FOUND, not_found or ObjectMissing, ""),
+        (code in _IN_THE_WAY, ObjectRejected, _IN_THE_WAY_HINT),
+        (code in (errno.EACCES, errno.EPERM), ObjectDenied, _DENIED_HINT),
+        (code in _NO_NAME, ObjectRejected, "no file of this disk can have this name"),
+        (code == errno.EFBIG, ObjectTooLarge, "this file system takes no file as large as this"),
+        (code in _EXHAUSTED, ServerFailure, _TOO_MANY_HINT),
+        (True, ServerFailure, _SERVER_HINT),
+    )
+    kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
+    return kind(text, hint=hint)

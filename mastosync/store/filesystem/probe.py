@@ -1,0 +1,65 @@
+"""What `doctor` asks of a folder besides."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal
+
+from mastosync.store.answers import Subject
+from mastosync.store.filesystem.errors import translated
+from mastosync.store.filesystem.names import path_of
+from mastosync.store.filesystem.root import Root
+from mastosync.store.filesystem.walk import Walk
+from mastosync.store.filesystem.workshop import Workshop
+
+if TYPE_CHECKING:
+    from mastosync.config import FilesystemConfig
+
+
+class FilesystemProbe:
+    """A folder. See `FolderProbe` for what each method promises."""
+
+    def __init__(self, config: FilesystemConfig, *, role: Literal["source", "destination"]) -> None:
+        self._name = f"{role} folder '{config.folder}'"
+        self._root = Root(config.folder, self._name, follows_links=role == "source")
+
+    def first_key(self) -> str:  # noqa: D102 - see FolderProbe, here and below
+        with translated(f"list the {self._name}", Subject.STORE):
+            found = next(iter(Walk(self._root, "", "")), None)
+            return found.key if found else ""
+
+    def free_bytes(self) -> int:  # noqa: D102
+        with translated(f"use the {self._name}", Subject.STORE):
+            return self._root.free_bytes()
+
+    def mode(self, key: str) -> int:  # noqa: D102
+        with (
+            translated(f"describe {key!r} at the {self._name}", Subject.OBJECT),
+            self._root.opened(path_of(key)) as (_, status),
+        ):
+            return status.st_mode & 0o777
+
+    def folds_names(self) -> bool:  # noqa: D102
+        with translated(f"use the {self._name}", Subject.STORE):
+            work = Workshop(self._root)
+            try:
+                _ = work.fd
+                return work.folds_names
+            finally:
+                work.close()
+
+    def delete(self, key: str) -> None:  # noqa: D102
+        *segments, name = path_of(key).split(b"/")
+        with translated(f"delete {key!r} at the {self._name}", Subject.STORE), suppress(FileNotFoundError):
+            with self._root.folder(segments) as folder:
+                os.unlink(name, dir_fd=folder)
+            while segments:
+                with self._root.folder(segments[:-1]) as folder:
+                    try:
+                        os.rmdir(segments.pop(), dir_fd=folder)
+                    except OSError:  # others lie there
+                        return
+
+    def close(self) -> None:  # noqa: D102
+        self._root.close()

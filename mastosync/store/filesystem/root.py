@@ -1,0 +1,171 @@
+"""A folder that everything lies below. It is held open, and nothing is ever asked for by a path from outside.
+
+Whoever holds a folder open keeps its disk, so that what is not found there is truly missing.
+Where objects are only read, links are followed, as Mastodon and nginx do: admins move `cache` to another disk
+like that. Where they are written no link is, at any segment: nothing gets out of the root.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mastosync.errors import StoreUnusable
+from mastosync.store.filesystem.names import RESERVED
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
+_NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
+
+
+class Root:
+    """A folder below which files are found, and folders made."""
+
+    def __init__(self, path: Path, name: str, *, follows_links: bool) -> None:
+        """`name`: for messages."""
+        self.path, self.name, self.follows_links = path, name, follows_links
+        self._fd: int | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor. Raises: StoreUnusable if it cannot be opened."""
+        if self._fd is None:
+            with self._opening:
+                if self._fd is None:
+                    self._fd = self._opened()
+        return self._fd
+
+    def _opened(self) -> int:
+        try:
+            return os.open(self.path, _FOLDER)
+        except OSError as error:
+            hint = "check `path`: it must be a folder that you may read"
+            if isinstance(error, FileNotFoundError):
+                hint = "make it, or correct `path`; if it lies on a disk of its own, is that mounted?"
+            raise StoreUnusable(f"cannot open the {self.name}: {error.strerror}", hint=hint) from error
+
+    def is_empty(self) -> bool:
+        """Whether nothing but what every disk has lies there: an unmounted one looks like that. Raises: OSError."""
+        with os.scandir(self.fd) as entries:
+            return all(entry.name in _NOT_OF_OBJECTS for entry in entries)
+
+    def free_bytes(self) -> int:
+        """How much may still be written. Raises: OSError."""
+        told = os.fstatvfs(self.fd)
+        return told.f_bavail * told.f_frsize
+
+    def require_there(self) -> None:
+        """Raises: StoreUnusable if the folder has been removed meanwhile; OSError."""
+        if os.fstat(self.fd).st_nlink == 0:
+            raise StoreUnusable(
+                f"the {self.name} has been removed", hint="put it back, then run the same command again"
+            )
+
+    @contextmanager
+    def opened(self, path: bytes) -> Iterator[tuple[int, os.stat_result]]:
+        """A file for reading, as it is now.
+
+        Raises: OSError, with ENOENT also for what is no file; StoreUnusable if the disk is gone.
+        """
+        try:
+            fd = self._open(path)
+        except FileNotFoundError:
+            self._require_disk(path)
+            raise
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise FileNotFoundError(errno.ENOENT, "there is no file of this name")
+            yield fd, status
+        finally:
+            os.close(fd)
+
+    def _open(self, path: bytes) -> int:
+        if self.follows_links:
+            return os.open(path, _FILE, dir_fd=self.fd)
+        *folders, name = path.split(b"/")
+        with self.folder(folders) as folder:
+            return os.open(name, _FILE | os.O_NOFOLLOW, dir_fd=folder)
+
+    @contextmanager
+    def folder(self, segments: list[bytes], *, make: bool = False, durable: bool = False) -> Iterator[int]:
+        """A folder, reached without following a link.
+
+        `make`: with all that is missing on the way; `durable`: what is made outlives a power cut when the block
+        has ended well. Raises: OSError.
+        """
+        way = [os.dup(self.fd)]
+        changed: list[int] = []
+        try:
+            for segment in segments:
+                try:
+                    below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
+                except FileNotFoundError:
+                    if not make:
+                        raise
+                    with suppress(FileExistsError):  # somebody was faster
+                        os.mkdir(segment, dir_fd=way[-1])
+                    changed.append(way[-1])
+                    below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
+                if way[-1] not in changed:
+                    os.close(way.pop())
+                way.append(below)
+            yield way[-1]
+            if durable:
+                for fd in reversed(changed):
+                    sync_folder(fd)
+        finally:
+            for fd in way:
+                os.close(fd)
+
+    def _require_disk(self, path: bytes) -> None:
+        """Nothing was found: is that because all of it is gone? Raises: StoreUnusable."""
+        self.require_there()
+        if not self.follows_links:
+            return
+        folders = path.split(b"/")[:-1]
+        for length in range(1, len(folders) + 1):
+            part = b"/".join(folders[:length])
+            try:
+                os.stat(part, dir_fd=self.fd)
+            except FileNotFoundError:
+                with suppress(OSError):  # it is no link
+                    os.readlink(part, dir_fd=self.fd)
+                    raise StoreUnusable(
+                        f"in the {self.name}, the link {os.fsdecode(part)!r} leads nowhere",
+                        hint="mount the disk that it leads to, or remove the link",
+                    ) from None
+                return
+            except OSError:
+                return
+
+    def close(self) -> None:
+        """Let go of it. Calling it twice is no error."""
+        with self._opening:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+
+def sync_file(fd: int) -> None:
+    """Return when the disk has a file's content. Raises: OSError."""
+    if hasattr(fcntl, "F_FULLFSYNC"):  # where fsync leaves it in the disk's own cache
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(fd)
+
+
+def sync_folder(fd: int) -> None:
+    """Return when the disk has the names in a folder. Raises: OSError."""
+    try:
+        sync_file(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # network file systems that do so by themselves
+            raise

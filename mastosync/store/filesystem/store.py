@@ -1,0 +1,252 @@
+"""The contract of `ObjectStore` for a folder: a key is a path, an object is a file.
+
+A file gets its name by being renamed to it when it is whole, so nobody ever sees half of one. Its ETag is
+made of what the system says of it (`walk.etag_of`): it changes with the content, and costs no reading.
+A disk keeps bytes and who may read them, and no headers: the Content-Type is told by name and bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Literal
+
+from mastosync.errors import CorruptObject, ObjectChanged, ObjectRejected, StoreUnusable
+from mastosync.model import ObjectHeaders, ObjectInfo
+from mastosync.store.answers import Subject
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
+from mastosync.store.filesystem.errors import translated
+from mastosync.store.filesystem.media_types import HEAD_BYTES, content_type_of
+from mastosync.store.filesystem.names import namesake, path_of
+from mastosync.store.filesystem.root import Root, sync_file, sync_folder
+from mastosync.store.filesystem.uploads import Uploads
+from mastosync.store.filesystem.walk import Walk, etag_of
+from mastosync.store.filesystem.workshop import Workshop, names_in, write_all
+
+if TYPE_CHECKING:
+    from mastosync.config import FilesystemConfig
+
+_PAGE = 1000
+_WALKS = 64  # that somebody may go on with: as many as ranges are listed side by side
+_PIECE = 1024 * 1024  # bytes, of what is read to be hashed
+_PUBLIC_MODE, _PRIVATE_MODE = 0o666, 0o600  # less the umask: as Mastodon has it on a disk
+
+
+class FilesystemStore:
+    """A folder. See `ObjectStore` for what each method promises."""
+
+    def __init__(
+        self, config: FilesystemConfig, *, role: Literal["source", "destination"], holds_objects: bool = False
+    ) -> None:
+        """`holds_objects`: some should be there, so that an empty folder is the wrong one, or an unmounted disk."""
+        path = config.folder
+        self.name = f"{role} folder '{path}'"
+        self.endpoint = f"file://{path}"
+        self._config = config
+        self._writes = role == "destination"
+        self._holds_objects = holds_objects or not self._writes
+        self._root = Root(path, self.name, follows_links=not self._writes)
+        self._work = Workshop(self._root)
+        self._uploads = Uploads(self._work)
+        self._walks: dict[tuple[str, str], Iterator[ListedObject]] = {}
+
+    def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
+        with translated(f"use the {self.name}", Subject.STORE):
+            if self._root.is_empty() and self._holds_objects:
+                raise StoreUnusable(
+                    f"the {self.name} is empty, and objects should be in it",
+                    hint="is its disk mounted, and `path` the folder that holds `media_attachments` and `accounts`?",
+                )
+
+    def head(self, key: str) -> ObjectInfo:  # noqa: D102
+        with self._opened("describe", key) as (fd, status):
+            return self._info(key, status, os.pread(fd, HEAD_BYTES, 0))
+
+    def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
+        with translated(f"list the {self.name}", Subject.STORE):
+            walk = self._walks.pop((prefix, after), None) or iter(Walk(self._root, prefix, after))
+            objects = list(islice(walk, _PAGE))
+            following = next(walk, None) if len(objects) == _PAGE else None
+            if following is None:
+                return Page(objects, is_last=True)
+            while len(self._walks) >= _WALKS:
+                self._walks.pop(next(iter(self._walks)), None)
+            self._walks[prefix, objects[-1].key] = chain((following,), walk)
+            return Page(objects, is_last=False)
+
+    def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
+        with self._opened("read", key) as (fd, status):
+            if status.st_size > max_bytes:
+                info = self._info(key, status, os.pread(fd, HEAD_BYTES, 0))
+                return FetchedObject(info, data=None, md5=None)
+            data = os.pread(fd, status.st_size, 0) if status.st_size else b""
+            while len(data) < status.st_size and (more := os.pread(fd, status.st_size - len(data), len(data))):
+                data += more
+            if len(data) != status.st_size or etag_of(os.fstat(fd)) != etag_of(status):
+                raise CorruptObject(
+                    f"cannot read {key!r} at {self.name}: it changes while it is read", hint="something writes it"
+                )
+            return FetchedObject(self._info(key, status, data), data, _md5(data).digest())
+
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
+        data = bytearray(length)
+        with self._unchanged(key, info) as fd, memoryview(data) as view:
+            at = 0
+            while at < length and (came := os.preadv(fd, [view[at:]], start + at)):
+                at += came
+            if at < length:
+                raise self._changed(key)
+        return data
+
+    def digest(self, key: str, info: ObjectInfo) -> bytes:  # noqa: D102
+        md5 = hashlib.md5(usedforsecurity=False)
+        with self._unchanged(key, info) as fd:
+            at = 0
+            while piece := os.pread(fd, _PIECE, at):
+                md5.update(piece)
+                at += len(piece)
+        return md5.digest()
+
+    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
+        with self._writing("write", key, Subject.NEW_OBJECT, len(data)) as path:
+            self._require_md5(key, data, md5)
+            with self._work.new_file(_mode(options)) as (name, fd):
+                write_all(fd, data)
+                return self._put_in_place(key, path, self._work.fd, name, fd)
+
+    def copy_from(  # noqa: D102
+        self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
+    ) -> str:
+        raise ObjectRejected(
+            f"cannot copy to {key!r} at {self.name}: a folder copies nothing by itself",
+            hint="set `server_side = never` in [copy]",
+        )
+
+    def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
+        with self._writing("begin an upload of", key, Subject.NEW_OBJECT, 0):
+            return self._uploads.start(key, _mode(options))
+
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
+        with self._writing(f"write part {number} of", key, Subject.UPLOAD, 2 * len(data)):  # again in the whole
+            self._require_md5(key, data, md5)
+            return self._uploads.write_part(upload_id, number, data, md5)
+
+    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
+        with (
+            self._writing("complete the upload of", key, Subject.UPLOAD, 0) as path,
+            self._uploads.assembled(upload_id, parts) as (folder, name, fd),
+        ):
+            return self._put_in_place(key, path, folder, name, fd)
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
+        with self._writing("give up the upload of", key, Subject.STORE, 0):
+            self._uploads.discard(upload_id)
+
+    def abort_unfinished(self, key: str) -> int:  # noqa: D102
+        with self._writing("give up uploads of", key, Subject.STORE, 0):
+            return self._uploads.discard_all(key)
+
+    def close(self) -> None:  # noqa: D102
+        self._walks.clear()
+        self._work.close()
+        self._root.close()
+
+    @contextmanager
+    def _opened(self, verb: str, key: str) -> Iterator[tuple[int, os.stat_result]]:
+        path = self._path(verb, key)
+        with translated(f"{verb} {key!r} at {self.name}", Subject.OBJECT), self._root.opened(path) as found:
+            yield found
+
+    @contextmanager
+    def _unchanged(self, key: str, info: ObjectInfo) -> Iterator[int]:
+        """The file that `info` describes. Raises: ObjectChanged if it is another, before or after the block."""
+        with self._opened("read", key) as (fd, status):
+            self._require_same(key, info, status)
+            yield fd
+            self._require_same(key, info, os.fstat(fd))
+
+    def _require_same(self, key: str, info: ObjectInfo, status: os.stat_result) -> None:
+        if etag_of(status) != info.etag:
+            raise self._changed(key)
+
+    def _changed(self, key: str) -> ObjectChanged:
+        return ObjectChanged(f"cannot read {key!r} at {self.name}: it was changed", hint="something writes it")
+
+    @contextmanager
+    def _writing(self, verb: str, key: str, subject: Subject, size_bytes: int) -> Iterator[bytes]:
+        """The path of a key that something is written for."""
+        if not self._writes:
+            raise StoreUnusable(f"cannot {verb} {key!r} at {self.name}: nothing is ever written to a source")
+        path = self._path(verb, key)
+        with translated(f"{verb} {key!r} at {self.name}", subject):
+            if size_bytes:
+                self._require_room(size_bytes)
+            yield path
+
+    def room_bytes(self) -> int:
+        """How much may still be written. Raises: StoreUnusable."""
+        with translated(f"use the {self.name}", Subject.STORE):
+            return max(0, self._root.free_bytes() - self._config.keep_free)
+
+    def _require_room(self, size_bytes: int) -> None:
+        self._root.require_there()
+        free, keep = self._root.free_bytes(), self._config.keep_free
+        if free - size_bytes < keep:
+            kept = f", of which {keep:,} stay free (`keep_free`)" if keep else ""
+            raise StoreUnusable(
+                f"the disk of the {self.name} is full: {size_bytes:,} bytes are to be written, {free:,} are free{kept}",
+                hint="make room, or lower `keep_free`, then run the same command again: it goes on where it stopped",
+            )
+
+    def _put_in_place(self, key: str, path: bytes, folder: int, name: bytes, fd: int) -> str:
+        """Give a file that is whole its name. Returns: its ETag, which a rename does not change."""
+        durable = self._config.fsync == "always"
+        *segments, last = path.split(b"/")
+        with (
+            translated(f"write {key!r} at {self.name}", Subject.NEW_OBJECT),
+            self._root.folder(segments, make=True, durable=durable) as place,
+        ):
+            if self._work.folds_names:
+                self._require_own_name(key, place, last)
+            if durable:
+                sync_file(fd)
+            os.rename(name, last, src_dir_fd=folder, dst_dir_fd=place)
+            if durable:
+                sync_folder(place)
+        return etag_of(os.fstat(fd))
+
+    def _require_own_name(self, key: str, place: int, name: bytes) -> None:
+        """Raises: ObjectRejected if the disk takes another object's name for this one."""
+        if other := namesake(os.fsdecode(name), names_in(place)):
+            raise ObjectRejected(
+                f"cannot write {key!r} at {self.name}: this disk takes its name for {other!r}, which lies there",
+                hint="copy to a disk that tells upper from lower case",
+            )
+
+    def _require_md5(self, key: str, data: Buffer, md5: bytes) -> None:
+        if _md5(data).digest() != md5:
+            raise CorruptObject(
+                f"cannot write {key!r} at {self.name}: the bytes are not those of the MD5 {md5.hex()}",
+                hint="check this machine's memory",
+            )
+
+    def _path(self, verb: str, key: str) -> bytes:
+        try:
+            return path_of(key)
+        except ValueError as error:
+            raise ObjectRejected(f"cannot {verb} {key!r} at {self.name}: this is no key ({error})") from error
+
+    def _info(self, key: str, status: os.stat_result, head: bytes) -> ObjectInfo:
+        headers = ObjectHeaders(content_type=content_type_of(key, head))
+        return ObjectInfo(status.st_size, etag_of(status), headers)
+
+
+def _mode(options: PutOptions) -> int:
+    return _PRIVATE_MODE if options.acl == "private" else _PUBLIC_MODE
+
+
+def _md5(data: Buffer) -> hashlib._Hash:
+    return hashlib.md5(data, usedforsecurity=False)

@@ -1,0 +1,132 @@
+"""A listing of a tree in the order of whole keys, from anywhere on.
+
+In that order what lies in a folder `a` comes after a file `a.b`, as `/` comes after `.`: so folders are
+sorted by their names with the slash. Only folders that may hold what is wanted are opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from operator import attrgetter
+
+from mastosync.store.base import ListedObject
+from mastosync.store.filesystem.names import ESCAPED, RESERVED, key_of_escaped
+from mastosync.store.filesystem.root import Root
+
+_log = logging.getLogger(__name__)
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_RESERVED = os.fsdecode(RESERVED)
+_ESCAPED = os.fsdecode(ESCAPED) + "/"
+_LOST_AND_FOUND = "lost+found/"  # at the head of a disk, for root's eyes
+
+
+def etag_of(status: os.stat_result) -> str:
+    """What changes with a file's content, told without reading it; no MD5, and none of parts."""
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+
+
+class Walk:
+    """Objects below a root whose keys begin with `prefix` and come after `after`."""
+
+    def __init__(self, root: Root, prefix: str, after: str) -> None:
+        self._root, self._prefix, self._after = root, prefix, after
+
+    def __iter__(self) -> Iterator[ListedObject]:
+        """In the order of their keys. Raises: OSError if a folder cannot be read, which may hold some of them."""
+        return heapq.merge(self._iter_plain(), self._iter_escaped(), key=attrgetter("key"))
+
+    def _iter_plain(self) -> Iterator[ListedObject]:
+        for key in self._iter_names("", self._prefix, self._after):
+            if found := self._found(key, key.encode()):
+                yield found
+
+    def _iter_escaped(self) -> Iterator[ListedObject]:
+        """Those that no path can be: hardly ever are there any, so all of them are looked through."""
+        try:
+            with self._root.folder(ESCAPED.split(b"/")):
+                pass
+        except OSError:  # it is not there, or a link, which nobody but us has any business to put there
+            return
+        for path in self._iter_names(_ESCAPED, _ESCAPED, ""):
+            key = key_of_escaped(path.removeprefix(_ESCAPED).encode())
+            wanted = key is not None and key > self._after and key.startswith(self._prefix)
+            if key is not None and wanted and (found := self._found(key, path.encode())):
+                yield found
+
+    def _found(self, key: str, path: bytes) -> ListedObject | None:
+        try:
+            status = os.stat(path, dir_fd=self._root.fd, follow_symlinks=self._root.follows_links)
+        except FileNotFoundError:  # removed meanwhile, or a link that leads nowhere
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        modified = datetime.fromtimestamp(status.st_mtime, UTC).isoformat()
+        return ListedObject(key, status.st_size, etag_of(status), modified)
+
+    def _iter_names(self, folder: str, prefix: str, after: str) -> Iterator[str]:
+        """Files below a folder, which ends with a slash or is the root itself, by their paths below the root."""
+        way = [(folder, iter(self._names_in(folder)))]
+        while way:
+            folder, names = way[-1]
+            for name in names:
+                path = folder + name
+                if not name.endswith("/"):
+                    if path > after and path.startswith(prefix):
+                        yield path
+                elif (path > after or after.startswith(path)) and (path.startswith(prefix) or prefix.startswith(path)):
+                    way.append((path, iter(self._names_in(path))))
+                    break
+            else:
+                way.pop()
+
+    def _names_in(self, folder: str) -> list[str]:
+        """What lies in a folder, those of folders with a slash at their end, in the order of keys."""
+        try:
+            fd = os.open(folder.encode() or b".", _FOLDER, dir_fd=self._root.fd)
+        except FileNotFoundError:
+            return []
+        except PermissionError:
+            if folder == _LOST_AND_FOUND:
+                return []
+            raise
+        try:
+            with os.scandir(fd) as entries:
+                return sorted(name for entry in entries if (name := self._name_of(entry, folder)))
+        finally:
+            os.close(fd)
+
+    def _name_of(self, entry: os.DirEntry[str], folder: str) -> str:
+        """Empty: it is neither a file nor a folder that is looked into."""
+        try:
+            name = os.fsencode(entry.name).decode()  # whatever the locale made of it
+        except UnicodeDecodeError:
+            _log.warning(
+                "passed over in the %s, as no key can be like this: %s", self._root.name, ascii(folder + entry.name)
+            )
+            return ""
+        if not folder and name.lower() == _RESERVED:
+            return ""
+        follow = self._root.follows_links
+        try:
+            if entry.is_file(follow_symlinks=follow):
+                return name
+            is_folder = entry.is_dir(follow_symlinks=follow)
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link to itself
+                return ""
+            raise
+        leads_back = is_folder and entry.is_symlink() and self._leads_back(folder + name)
+        return f"{name}/" if is_folder and not leads_back else ""
+
+    def _leads_back(self, path: str) -> bool:
+        """Whether a link leads to a folder that it lies in: what is below it would never end."""
+        there = os.stat(path.encode(), dir_fd=self._root.fd)
+        above = [".", *(path[:at] for at, letter in enumerate(path) if letter == "/")]
+        return any(os.path.samestat(there, os.stat(each.encode(), dir_fd=self._root.fd)) for each in above)

@@ -1,0 +1,191 @@
+"""Where files lie until they are whole: a folder of this process, on the same disk as what they become.
+
+Nothing in it is an object. Its owner holds a lock on it, which the system releases with its holder; what
+nobody holds was left by a process that died, and the next one removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from uuid import uuid4
+
+from mastosync.errors import StoreUnusable
+from mastosync.store.base import Buffer
+from mastosync.store.filesystem.names import RESERVED, WORK
+from mastosync.store.filesystem.root import Root
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LAST_OF_WORK = WORK.split(b"/")[-1]
+_ATTEMPTS = 5
+_PRIVATE_MODE = 0o700  # what is in it may become private
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Workshop:
+    """Made when something is first written."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._name = b""
+        self._fd: int | None = None
+        self._opening = threading.Lock()
+        self.folds_names = False  # the disk takes names for the same that differ in case; known once it is open
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor. Raises: StoreUnusable if nothing can be written below the root; OSError."""
+        if self._fd is None:
+            with self._opening:
+                if self._fd is None:
+                    self._fd = self._opened()
+        return self._fd
+
+    @contextmanager
+    def new_file(self, mode: int, folder: int | None = None) -> Iterator[tuple[bytes, int]]:
+        """A new, empty file by its name and descriptor, gone when the block ends unless it was moved away.
+
+        `mode` as for any new file: less what the umask takes. `folder`: one in it; None: the workshop itself.
+        Raises: OSError.
+        """
+        place = self.fd if folder is None else folder
+        name = uuid4().hex.encode()
+        fd = os.open(name, _NEW, mode, dir_fd=place)
+        try:
+            yield name, fd
+        finally:
+            os.close(fd)
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=place)
+
+    def new_folder(self, name: str) -> None:
+        """Make a folder in it. Raises: OSError."""
+        os.mkdir(name, _PRIVATE_MODE, dir_fd=self.fd)
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[int]:
+        """The descriptor of a folder in it. Raises: OSError; FileNotFoundError if there is none."""
+        fd = os.open(name, _FOLDER, dir_fd=self.fd)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def folders(self, prefix: str) -> list[str]:
+        """The names of those that begin like this. Raises: OSError."""
+        return [name for name in names_in(self.fd) if name.startswith(prefix)]
+
+    def remove(self, name: str) -> None:
+        """Remove a folder in it; one that is not there is no error. Raises: OSError."""
+        _remove_tree(os.fsencode(name), self.fd)
+
+    def _opened(self) -> int:
+        try:
+            for _ in range(_ATTEMPTS - 1):
+                with suppress(FileNotFoundError):  # another process has ended, and tidied up
+                    return self._begun()
+            return self._begun()
+        except PermissionError as error:
+            raise StoreUnusable(
+                f"nothing can be written to the {self._root.name}: {error.strerror}",
+                hint="run mastosync as a user who may write there, or correct the folder's owner and mode",
+            ) from error
+
+    def _begun(self) -> int:
+        with self._root.folder([RESERVED], make=True) as reserved, suppress(FileExistsError):
+            os.mkdir(_LAST_OF_WORK, _PRIVATE_MODE, dir_fd=reserved)
+        with self._root.folder(WORK.split(b"/")) as all_of_them:
+            _remove_dead(all_of_them)
+            return self._locked(all_of_them)
+
+    def _locked(self, all_of_them: int) -> int:
+        """A folder of our own, with its lock."""
+        while True:
+            self._name = uuid4().hex.encode()
+            os.mkdir(self._name, _PRIVATE_MODE, dir_fd=all_of_them)
+            with suppress(FileNotFoundError):  # somebody who cleans up took it for a dead one
+                fd = os.open(self._name, _FOLDER, dir_fd=all_of_them)
+                if _lock(fd) is not False and os.fstat(fd).st_nlink > 0:
+                    self.folds_names = _exists(self._name.upper(), all_of_them)
+                    return fd
+                os.close(fd)
+
+    def close(self) -> None:
+        """Remove it, and what it lay in if nothing else is there. Calling it twice is no error."""
+        with self._opening:
+            if self._fd is None:
+                return
+            with suppress(OSError), self._root.folder([RESERVED]) as reserved:
+                with self._root.folder(WORK.split(b"/")) as all_of_them:
+                    _remove_tree(self._name, all_of_them)
+                os.rmdir(_LAST_OF_WORK, dir_fd=reserved)  # unless there are others
+                os.rmdir(RESERVED, dir_fd=self._root.fd)
+            os.close(self._fd)
+            self._fd = None
+
+
+def write_all(fd: int, data: Buffer) -> None:
+    """Write every byte. Raises: OSError."""
+    with memoryview(data) as view:
+        at = 0
+        while at < len(view):
+            at += os.write(fd, view[at:])
+
+
+def names_in(folder: int) -> list[str]:
+    """What lies in an open folder. Raises: OSError."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
+def _lock(fd: int) -> bool | None:
+    """Whether it is ours now; None: this file system has no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _remove_dead(all_of_them: int) -> None:
+    """Remove the folders of processes that died."""
+    for name in map(os.fsencode, names_in(all_of_them)):
+        with suppress(OSError):
+            fd = os.open(name, _FOLDER, dir_fd=all_of_them)
+            try:
+                if _lock(fd):
+                    _remove_tree(name, all_of_them)
+            finally:
+                os.close(fd)
+
+
+def _remove_tree(name: bytes, above: int) -> None:
+    """Remove a folder and what is in it. One that is not there is no error. Raises: OSError."""
+    try:
+        fd = os.open(name, _FOLDER, dir_fd=above)
+    except FileNotFoundError:
+        return
+    try:
+        for entry in map(os.fsencode, names_in(fd)):
+            try:
+                with suppress(FileNotFoundError):
+                    os.unlink(entry, dir_fd=fd)
+            except OSError:  # a folder, which some systems call forbidden
+                _remove_tree(entry, fd)
+    finally:
+        os.close(fd)
+    with suppress(FileNotFoundError):
+        os.rmdir(name, dir_fd=above)
+
+
+def _exists(name: bytes, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

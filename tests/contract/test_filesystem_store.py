@@ -1,0 +1,586 @@
+"""What is particular about a folder: names, links, modes, types, and a disk that fails."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mastosync.config import FilesystemConfig
+from mastosync.errors import (
+    CorruptObject,
+    ObjectChanged,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    StoreUnusable,
+)
+from mastosync.model import ObjectHeaders
+from mastosync.store.base import ObjectStore, PutOptions
+from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
+from mastosync.store.filesystem.media_types import content_type_of
+from mastosync.store.filesystem.names import ESCAPED, key_of_escaped, namesake, path_of
+from tests.contract.test_object_store import ODD_KEYS, bytes_of, listed, md5_of
+
+GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.jsonl"))
+PUBLIC, PRIVATE = (PutOptions(ObjectHeaders("image/png"), acl) for acl in ("public-read", "private"))
+NOBODY = 65534
+MIB = 1024 * 1024
+
+
+def destination(path: Path, *, fsync: str = "always", keep_free: int = 0) -> FilesystemStore:
+    return FilesystemStore(FilesystemConfig(path=path, fsync=fsync, keep_free=keep_free), role="destination")
+
+
+def source(path: Path) -> FilesystemStore:
+    return FilesystemStore(FilesystemConfig(path=path), role="source")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FilesystemStore]:
+    """A destination at `tmp_path / "root"`."""
+    (tmp_path / "root").mkdir()
+    with closing(destination(tmp_path / "root")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def root(tmp_path: Path, store: FilesystemStore) -> Path:
+    return tmp_path / "root"
+
+
+def put(store: ObjectStore, key: str, data: bytes = b"data", options: PutOptions = PUBLIC) -> str:
+    return store.write(key, data, md5_of(data), options)
+
+
+def golden_keys() -> list[str]:
+    lines = [line for name in GOLDEN for line in name.read_text(encoding="utf-8").splitlines()]
+    return [each["key"] for line in lines for each in json.loads(line)["keys"]]
+
+
+KEYS = st.one_of(
+    st.text(min_size=1, max_size=300),
+    st.lists(
+        st.sampled_from(["..", ".", "", "a", "A", ".mastosync", "keys", "61", "612e+", "%2F", "\0", "\n", "é", "🐘"]),
+        min_size=1,
+        max_size=8,
+    )
+    .map("/".join)
+    .filter(bool),
+    st.sampled_from(ODD_KEYS),
+)
+
+
+class TestNames:
+    def test_what_mastodon_writes_lies_where_mastodon_looks(self) -> None:
+        keys = golden_keys()
+        assert len(keys) > 100
+        plain = [
+            key
+            for key in keys
+            if all(part not in ("", ".", "..") and len(part.encode()) <= 255 for part in key.split("/"))
+        ]
+        assert len(plain) > 0.9 * len(keys)
+        assert [path_of(key) for key in plain] == [key.encode() for key in plain]
+
+    @given(KEYS, KEYS)
+    @example("a/../b", "b")
+    @example(".mastosync/keys/61", "a")
+    @example("l" * 256, "l" * 255)
+    @settings(max_examples=500, deadline=None)
+    def test_every_key_has_a_path_of_its_own_inside_the_root(self, key: str, other: str) -> None:
+        path = path_of(key)
+        assert b"\0" not in path
+        assert not path.startswith(b"/")
+        segments = path.split(b"/")
+        assert all(0 < len(segment) <= 255 for segment in segments)
+        assert not {b".", b".."} & set(segments)
+        assert (path_of(other) == path) == (other == key)
+        below = path.removeprefix(ESCAPED + b"/")
+        assert key_of_escaped(below) == key if below != path else path == key.encode()
+
+    @given(st.lists(KEYS, min_size=2, max_size=12, unique=True))
+    @settings(max_examples=100, deadline=None)
+    def test_nothing_is_ever_written_outside_of_the_root(self, keys: list[str]) -> None:
+        """On a real disk. What a disk cannot hold beside the others is refused, and nothing else happens."""
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder, "above", "root")
+            root.mkdir(parents=True)
+            written: dict[str, bytes] = {}
+            with closing(destination(root, fsync="never")) as store:
+                for key in keys:
+                    try:
+                        put(store, key, key.encode())
+                    except ObjectRejected:  # a name is a file or a folder
+                        assert any(
+                            f"{key}/".startswith(f"{other}/") or other.startswith(f"{key}/") for other in written
+                        )
+                    else:
+                        written[key] = key.encode()
+                assert {key: store.read(key, 10_000).data for key in written} == written
+                assert [found.key for found in listed(store, "")] == sorted(written)
+            assert [path.name for path in Path(folder).iterdir()] == ["above"]
+            assert [path.name for path in Path(folder, "above").iterdir()] == ["root"]
+
+    @pytest.mark.parametrize(
+        ("name", "names", "taken_for"),
+        [
+            ("a.png", ["A.PNG", "b"], "A.PNG"),
+            ("e\u0301", ["\u00e9"], "\u00e9"),
+            ("a.png", ["a.png", "A.PNG"], None),
+            ("a.png", ["b.png"], None),
+        ],
+    )
+    def test_a_disk_that_folds_names_would_take_one_for_another(
+        self, name: str, names: list[str], taken_for: str | None
+    ) -> None:
+        assert namesake(name, names) == taken_for
+
+    @pytest.mark.parametrize("key", ["", "\ud800"])
+    def test_what_is_no_key_is_refused(self, store: FilesystemStore, key: str) -> None:
+        with pytest.raises(ObjectRejected, match="no key"):
+            put(store, key)
+
+    def test_a_file_where_a_folder_is_needed_and_the_other_way_round(self, store: FilesystemStore, root: Path) -> None:
+        put(store, "a/b")
+        for key in ("a", "a/b/c"):
+            with pytest.raises(ObjectRejected, match=f"'{key}'"):
+                put(store, key)
+            with pytest.raises(ObjectMissing):
+                store.head(key)
+        assert [found.key for found in listed(store, "")] == ["a/b"]
+
+
+class TestOrder:
+    @given(st.lists(KEYS, min_size=1, max_size=30, unique=True), st.data())
+    @settings(max_examples=100, deadline=None)
+    def test_a_listing_is_in_the_order_of_whole_keys_from_anywhere_on(
+        self, keys: list[str], data: st.DataObject
+    ) -> None:
+        with tempfile.TemporaryDirectory() as folder, closing(destination(Path(folder), fsync="never")) as store:
+            held = []
+            for key in keys:
+                try:
+                    put(store, key, b"")
+                except ObjectRejected:
+                    continue
+                held.append(key)
+            prefix = data.draw(
+                st.one_of(st.just(""), st.sampled_from(held), st.sampled_from(held).map(lambda k: k[:1]))
+            )
+            after = data.draw(
+                st.one_of(st.just(""), KEYS, st.sampled_from(held), st.sampled_from(held).map(lambda k: k[:-1]))
+            )
+            wanted = sorted(key for key in held if key.startswith(prefix) and key > after)
+            assert [found.key for found in listed(store, prefix, after)] == wanted
+
+    def test_a_point_comes_before_a_slash(self, store: FilesystemStore) -> None:
+        keys = sorted(["a/b", "a.b/c", "a-b", "a.b0", "a0", "a/b.c", "a/b0/c", "b"])
+        for key in keys:
+            put(store, key)
+        assert [found.key for found in listed(store, "")] == keys
+
+    def test_a_flat_folder_is_read_once_for_all_of_its_pages(self, tmp_path: Path) -> None:
+        for number in range(4_500):
+            (tmp_path / f"{number:05}").touch()
+        with closing(source(tmp_path)) as store:
+            first = store.list_page("", "")
+            (tmp_path / "02500").unlink()
+            (tmp_path / "99999").touch()  # it came too late for those who go on, and is there for others
+            following = [found.key for found in listed(store, "", first.objects[-1].key)]
+            assert (following[0], len(following), following[-1]) == ("01000", 3_499, "04499")
+            assert listed(store, "", "04000")[-1].key == "99999"
+
+    def test_what_is_no_object_is_passed_over(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "object.png").write_bytes(b"data")
+        os.mkfifo(tmp_path / "a" / "pipe")
+        (tmp_path / "empty").mkdir()
+        (tmp_path / ".mastosync" / "work").mkdir(parents=True)
+        (tmp_path / ".mastosync" / "work" / "half").write_bytes(b"da")
+        os.close(os.open(os.fsencode(tmp_path) + b"/a/\xff.png", os.O_CREAT))
+        with closing(source(tmp_path)) as store:
+            assert [found.key for found in listed(store, "")] == ["a/object.png"]
+            assert "'a/\\udcff.png'" in caplog.text
+            for key in ("a/pipe", "a", "empty"):
+                with pytest.raises(ObjectMissing):
+                    store.read(key, 100)
+
+    def test_the_locale_has_no_say_in_what_a_name_means(self, tmp_path: Path) -> None:
+        (tmp_path / "été 🐘.png").write_bytes(b"data")
+        code = f"""
+from tests.contract.test_filesystem_store import Path, source
+store = source(Path({str(tmp_path)!r}))
+print(ascii([(found.key, store.read(found.key, 10).data) for found in store.list_page("", "").objects]))
+"""
+        environ = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environ, cwd=Path(__file__).parents[2], capture_output=True, check=True
+        )
+        assert done.stdout.decode().strip() == ascii([("été 🐘.png", b"data")])
+
+    def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(self, tmp_path: Path) -> None:
+        (tmp_path / "a" / "closed").mkdir(parents=True)
+        (tmp_path / "a" / "closed").chmod(0)
+        (tmp_path / "a" / "file").write_bytes(b"")
+        (tmp_path / "lost+found").mkdir(mode=0)  # at the head of every disk
+        said = as_nobody(tmp_path, "list(store.list_page('', '').objects)")
+        assert "StoreUnusable" in said
+        assert "'a/closed/'" in said
+
+
+def as_nobody(root: Path, expression: str, role: str = "source") -> str:
+    """What an expression gives, or the error that it raises, for somebody who may not do everything."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else, and no other may be refused everything")
+    code = f"""
+import os, sys
+from pathlib import Path
+from mastosync.config import FilesystemConfig
+from mastosync.model import ObjectHeaders
+from mastosync.store.base import PutOptions
+from mastosync.store.filesystem import FilesystemStore
+from tests.contract.test_object_store import md5_of
+os.setgid({NOBODY}); os.setuid({NOBODY})
+store = FilesystemStore(FilesystemConfig(path=Path({str(root)!r}), keep_free=0), role={role!r})
+try:
+    print({expression})
+except Exception as error:
+    print(type(error).__name__, error, getattr(error, "hint", ""))
+"""
+    for folder in (root, *root.parents):
+        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    ).stdout
+
+
+class TestPermissions:
+    def test_a_file_of_somebody_else_is_denied_and_not_missing(self, tmp_path: Path) -> None:
+        (tmp_path / "private.png").write_bytes(b"data")
+        (tmp_path / "private.png").chmod(0o600)
+        assert as_nobody(tmp_path, "store.read('private.png', 100)").startswith(ObjectDenied.__name__)
+
+    def test_a_destination_that_cannot_be_written_stops_everything(self, tmp_path: Path) -> None:
+        said = as_nobody(
+            tmp_path, "store.write('a', b'x', md5_of(b'x'), PutOptions(ObjectHeaders()))", role="destination"
+        )
+        assert said.startswith("StoreUnusable nothing can be written")
+
+    @pytest.mark.parametrize("in_parts", [False, True])
+    def test_who_may_read_follows_from_the_acl(self, store: FilesystemStore, root: Path, in_parts: bool) -> None:
+        for key, options in (("public", PUBLIC), ("private", PRIVATE), ("no-acl", PutOptions(ObjectHeaders()))):
+            if in_parts:
+                upload = store.start_multipart(key, options)
+                store.complete_multipart(key, upload, [store.write_part(key, upload, 1, b"data", md5_of(b"data"))])
+            else:
+                put(store, key, options=options)
+        umask = os.umask(0o022)
+        os.umask(umask)
+        modes = {key: (root / key).stat().st_mode & 0o777 for key in ("public", "private", "no-acl")}
+        assert modes == {"public": 0o666 & ~umask, "private": 0o600 & ~umask, "no-acl": 0o666 & ~umask}
+
+    def test_what_becomes_private_gets_another_mode(self, store: FilesystemStore, root: Path) -> None:
+        put(store, "key", options=PUBLIC)
+        put(store, "key", options=PRIVATE)
+        assert (root / "key").stat().st_mode & 0o077 == 0
+
+    def test_nobody_looks_into_what_is_not_whole(self, store: FilesystemStore, root: Path) -> None:
+        store.start_multipart("key", PUBLIC)
+        assert (root / ".mastosync" / "work").stat().st_mode & 0o077 == 0
+
+
+class TestLinks:
+    def test_no_link_is_followed_where_objects_are_written(
+        self, store: FilesystemStore, root: Path, tmp_path: Path
+    ) -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (outside / "passwd").write_bytes(b"secret")
+        (root / "folder").symlink_to(outside)
+        (root / "file").symlink_to(outside / "passwd")
+        with pytest.raises(ObjectRejected, match="folder/new"):
+            put(store, "folder/new")
+        with pytest.raises(ObjectMissing):
+            store.read("folder/passwd", 100)
+        with pytest.raises(ObjectMissing):
+            store.read("file", 100)
+        assert listed(store, "") == []
+        put(store, "file", b"mine")
+        assert (outside / "passwd").read_bytes() == b"secret"
+        assert not (root / "file").is_symlink()
+        assert [path.name for path in outside.iterdir()] == ["passwd"]
+
+    def test_no_link_is_followed_to_the_workshop(self, store: FilesystemStore, root: Path, tmp_path: Path) -> None:
+        (tmp_path / "outside").mkdir()
+        (root / ".mastosync").symlink_to(tmp_path / "outside")
+        with pytest.raises(ObjectError):
+            put(store, "key")
+        assert list((tmp_path / "outside").iterdir()) == []
+
+    def test_links_are_followed_where_objects_are_only_read(self, tmp_path: Path) -> None:
+        root, other = tmp_path / "root", tmp_path / "other"
+        (other / "accounts").mkdir(parents=True)
+        (other / "accounts" / "a.png").write_bytes(b"data")
+        root.mkdir()
+        (root / "cache").symlink_to(other)
+        (root / "b.png").symlink_to(other / "accounts" / "a.png")
+        (other / "circle").symlink_to(root)
+        (other / "itself").symlink_to("itself")
+        (other / "nowhere").symlink_to(tmp_path / "unmounted")
+        with closing(source(root)) as store:
+            assert [found.key for found in listed(store, "")] == ["b.png", "cache/accounts/a.png"]
+            assert store.read("cache/accounts/a.png", 100).data == store.read("b.png", 100).data == b"data"
+            with pytest.raises(ObjectMissing):
+                store.read("cache/accounts/b.png", 100)
+            with pytest.raises(StoreUnusable, match="'cache/nowhere' leads nowhere"):
+                store.read("cache/nowhere/a.png", 100)
+
+
+@contextmanager
+def a_disk(path: Path, options: str) -> Iterator[None]:
+    """A small one, mounted there for as long as the block."""
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+class TestDisk:
+    @pytest.mark.parametrize("role", ["source", "destination"])
+    def test_a_folder_that_is_not_there_cannot_be_used(self, tmp_path: Path, role: str) -> None:
+        make = source if role == "source" else destination
+        with closing(make(tmp_path / "nowhere")) as store, pytest.raises(StoreUnusable, match="nowhere") as caught:
+            store.check()
+        assert "mounted" in caught.value.hint
+
+    def test_an_empty_source_is_a_disk_that_is_not_mounted(self, tmp_path: Path) -> None:
+        (tmp_path / "lost+found").mkdir()
+        with closing(source(tmp_path)) as store:
+            with pytest.raises(StoreUnusable, match="is empty"):
+                store.check()
+            (tmp_path / "accounts").mkdir()
+            store.check()
+
+    def test_an_empty_destination_will_do_unless_objects_have_arrived_there(self, tmp_path: Path) -> None:
+        config = FilesystemConfig(path=tmp_path, keep_free=0)
+        with closing(FilesystemStore(config, role="destination")) as store:
+            store.check()
+        with (
+            closing(FilesystemStore(config, role="destination", holds_objects=True)) as store,
+            pytest.raises(StoreUnusable, match="is empty"),
+        ):
+            store.check()
+
+    def test_a_folder_that_is_removed_meanwhile_has_not_lost_its_objects_one_by_one(self, tmp_path: Path) -> None:
+        root = tmp_path / "root"
+        root.mkdir()
+        with closing(source(root)) as reading, closing(destination(root)) as writing:
+            (root / "a").touch()
+            reading.check()
+            writing.check()
+            (root / "a").unlink()
+            root.rmdir()
+            with pytest.raises(StoreUnusable, match="removed"):
+                reading.head("a")
+            with pytest.raises(StoreUnusable, match="removed"):
+                put(writing, "a")
+
+    def test_nothing_is_written_to_a_source(self, tmp_path: Path) -> None:
+        (tmp_path / "a").touch()
+        with closing(source(tmp_path)) as store:
+            with pytest.raises(StoreUnusable, match="source"):
+                put(store, "b")
+            with pytest.raises(StoreUnusable, match="source"):
+                store.start_multipart("b", PUBLIC)
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+    def test_some_of_the_disk_stays_free(self, tmp_path: Path) -> None:
+        with closing(destination(tmp_path, keep_free=1 << 60)) as store:
+            with pytest.raises(StoreUnusable, match="keep_free"):
+                put(store, "a")
+            assert store.room_bytes() == 0
+
+    def test_a_disk_without_room_for_another_name_is_full(self, tmp_path: Path) -> None:
+        """Here it is the system that says so: bytes there would be."""
+        with a_disk(tmp_path, "size=4m,nr_inodes=12"):
+            written: list[str] = []
+
+            def fill(store: ObjectStore) -> None:
+                for number in range(20):
+                    put(store, f"{number}/file")
+                    written.append(f"{number}/file")
+
+            with closing(destination(tmp_path)) as store:
+                with pytest.raises(StoreUnusable) as caught:
+                    fill(store)
+                assert os.strerror(errno.ENOSPC) in caught.value.message
+                assert "make room" in caught.value.hint
+                assert [found.key for found in listed(store, "")] == sorted(written)
+
+    def test_a_read_only_disk_stops_everything(self, tmp_path: Path) -> None:
+        with (
+            a_disk(tmp_path, "ro"),
+            closing(destination(tmp_path)) as store,
+            pytest.raises(StoreUnusable, match=os.strerror(errno.EROFS)),
+        ):
+            put(store, "a")
+
+    def test_what_a_dead_process_left_is_removed_and_a_living_one_is_left_alone(
+        self, store: FilesystemStore, root: Path
+    ) -> None:
+        code = f"""
+import os, signal
+from pathlib import Path
+from tests.contract.test_filesystem_store import PUBLIC, destination, md5_of
+store = destination(Path({str(root)!r}))
+store.write_part("key", store.start_multipart("key", PUBLIC), 1, b"data", md5_of(b"data"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+        died = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
+        assert died.returncode == -signal.SIGKILL
+        with closing(destination(root)) as living:
+            upload = living.start_multipart("other", PUBLIC)
+            assert len(list((root / ".mastosync" / "work").iterdir())) == 1, "only that of the living one"
+            put(store, "key")
+            assert len(list((root / ".mastosync" / "work").iterdir())) == 2
+            living.complete_multipart("other", upload, [living.write_part("other", upload, 1, b"x", md5_of(b"x"))])
+        assert [found.key for found in listed(store, "")] == ["key", "other"]
+
+    def test_closing_leaves_nothing_but_objects(self, root: Path, store: FilesystemStore) -> None:
+        put(store, "object")
+        store.write_part("key", store.start_multipart("key", PUBLIC), 1, b"data", md5_of(b"data"))
+        store.close()
+        assert [path.name for path in root.iterdir()] == ["object"]
+
+    def test_stores_that_begin_and_end_at_the_same_time_do_not_disturb_each_other(self, root: Path) -> None:
+        def work(number: int) -> None:
+            for again in range(20):
+                with closing(destination(root, fsync="never")) as other:
+                    put(other, f"{number}/{again}")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+        assert sorted(path.name for path in root.iterdir()) == ["0", "1", "2", "3"]
+
+    def test_another_disk_mounted_below_is_refused(self, root: Path, store: FilesystemStore) -> None:
+        (root / "cache").mkdir()
+        with a_disk(root / "cache", "size=1m"), pytest.raises(StoreUnusable) as caught:
+            put(store, "cache/a")
+        assert "another disk is mounted" in caught.value.hint
+
+    def test_a_refused_write_leaves_nothing(self, root: Path, store: FilesystemStore) -> None:
+        with pytest.raises(CorruptObject):
+            store.write("key", b"data", md5_of(b"date"), PUBLIC)
+        put(store, "a/b")
+        with pytest.raises(ObjectRejected):
+            put(store, "a")
+        assert list((root / ".mastosync" / "work").glob("*/*")) == []
+
+    def test_no_descriptor_is_left_open(self, tmp_path: Path) -> None:
+        open_files = Path("/proc/self/fd")
+        if not open_files.exists():
+            pytest.skip("no list of open files here")
+        before = len(list(open_files.iterdir()))
+        with closing(destination(tmp_path)) as store:
+            for number in range(30):
+                put(store, f"{number}/a/b")
+                with pytest.raises(ObjectRejected):
+                    put(store, f"{number}/a")
+                with pytest.raises(ObjectMissing):
+                    store.head(f"{number}/a/b/c")
+            listed(store, "")
+        assert len(list(open_files.iterdir())) == before
+
+
+class TestChanges:
+    def test_a_file_that_is_changed_in_place_is_another_object(self, tmp_path: Path) -> None:
+        path = tmp_path / "key"
+        path.write_bytes(bytes_of(1000))
+        os.utime(path, ns=(1, 1))
+        with closing(source(tmp_path)) as store:
+            info = store.head("key")
+            with path.open("r+b") as file:
+                file.write(b"other")
+            with pytest.raises(ObjectChanged):
+                store.read_range("key", info, 0, 5)
+            with pytest.raises(ObjectChanged):
+                store.digest("key", info)
+            assert store.read_range("key", store.head("key"), 0, 5) == b"other"
+
+    def test_a_digest_reads_everything_in_little_memory(self, store: FilesystemStore) -> None:
+        data = bytes_of(3 * MIB + 1)
+        put(store, "key", data)
+        assert store.digest("key", store.head("key")) == md5_of(data)
+
+    def test_completing_again_after_an_error_gives_the_same_object(self, store: FilesystemStore, root: Path) -> None:
+        upload = store.start_multipart("a/b", PUBLIC)
+        pieces = [bytes_of(100_000), bytes_of(70_001)]
+        parts = [store.write_part("a/b", upload, number, data, md5_of(data)) for number, data in enumerate(pieces, 1)]
+        (root / "a").touch()
+        with pytest.raises(ObjectRejected):
+            store.complete_multipart("a/b", upload, parts)
+        (root / "a").unlink()
+        store.complete_multipart("a/b", upload, parts)
+        assert store.read("a/b", MIB).data == b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("a.png", b"\x89PNG\r\n\x1a\n", "image/png"),
+        ("a.png", b"\xff\xd8\xff\xe0\x00\x10JFIF", "image/jpeg"),  # it lies
+        ("a.png", b"noise", "image/png"),
+        ("a.JPG", b"", "image/jpeg"),
+        ("a", b"GIF89a", "image/gif"),
+        ("a", b"noise", "application/octet-stream"),
+        ("a.unknown", b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
+        ("a.mov", b"\x00\x00\x00\x18ftypisom", "video/quicktime"),  # a container that others use, too
+        ("a.mp4", b"\x00\x00\x00\x18ftypqt  ", "video/mp4"),
+        ("a.m4a", b"\x00\x00\x00\x18ftypM4A ", "audio/mp4"),
+        ("a.mp4", b"\x00\x00\x00\x18ftypavif", "image/avif"),
+        ("a.heif", b"\x00\x00\x00\x18ftypheic", "image/heif"),
+        ("a.ogv", b"OggS\x00\x02", "video/ogg"),
+        ("a.ogg", b"OggS\x00\x02", "audio/ogg"),
+        ("a.csv", b"Account address,", "text/csv"),
+        ("a.svg", b"<svg", "image/svg+xml"),
+        ("a", b"<svg", "application/octet-stream"),  # text that looks like something must not become it
+        ("a", b"<html><script>", "application/octet-stream"),
+        ("archive-20200101.tar.gz", b"\x1f\x8b\x08", "application/gzip"),
+        ("archive.zip", b"PK\x03\x04", "application/zip"),
+        ("site.d/noext", b"ID3\x04", "audio/mpeg"),
+    ],
+)
+def test_the_type_is_told_by_extension_and_bytes(name: str, head: bytes, expected: str) -> None:
+    assert content_type_of(name, head) == expected
+
+
+def test_the_probe_deletes_an_object_and_the_folders_that_are_empty_then(store: FilesystemStore, root: Path) -> None:
+    with closing(FilesystemProbe(FilesystemConfig(path=root), role="destination")) as probe:
+        put(store, "a/b/c/d")
+        put(store, "a/other")
+        assert probe.first_key() == "a/b/c/d"
+        probe.delete("a/b/c/d")
+        probe.delete("a/b/c/d")
+        assert [path.name for path in (root / "a").iterdir()] == ["other"]
+        assert not probe.folds_names()
+        assert probe.free_bytes() > 0
+        assert probe.mode("a/other") & 0o600 == 0o600
