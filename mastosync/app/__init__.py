@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mastosync.engine.doctor import DatabaseWay, Finding
     from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
+    from mastosync.engine.refetcher import Refetching, RefetchOptions
     from mastosync.engine.verifier import Verification, VerifyOptions
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.progress import CopyProgress, ProgressListener
@@ -138,6 +139,16 @@ class App:
             WorkQueue(manifest).require_plan(*identities(self.config))
             with orphans(self.config, manifest, options, self.stop, self.listener) as found:
                 yield found
+
+    def refetch(self, options: RefetchOptions) -> Refetching:
+        """Fetch again what the source has lost; unless `options.apply`, only tell what could be had.
+
+        Raises: Interrupted when asked to stop; DatabaseError; StoreUnusable.
+        """
+        from mastosync.app.refetching import refetch
+
+        with self._planned("refetch") as manifest:
+            return refetch(self.config, manifest, options, self._database, self.stop, self.listener)
 
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "copy": "Work through what is pending.",
     "status": "Show counts and bytes by state, type and reason.",
     "retry-failed": "Put failed entries back to pending, and copy them.",
+    "refetch": "Fetch what the source has lost from where it came from.",
     "ls": "List entries of the manifest.",
     "verify": "Hold the destination against the manifest.",
     "orphans": "Tell what lies at the source and no row refers to.",

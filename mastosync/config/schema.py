@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias
 from mastosync.config.folder import FilesystemConfig
 from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section, variable
 from mastosync.config.providers import PROVIDERS, Provider, implied
+from mastosync.config.refetch import RefetchConfig
 from mastosync.config.timetable import BANDWIDTH, Timetable
 from mastosync.config.values import (
     BUCKET,
@@ -299,6 +300,9 @@ class Config:
     )
     plan: PlanConfig = section("plan", PlanConfig(), "What is to be copied; options of `plan` override this.")
     copy: CopyConfig = section("copy", CopyConfig(), "How it is copied; options of `copy` override this.")
+    refetch: RefetchConfig = section(
+        "refetch", RefetchConfig(), "How `refetch` asks the servers that files came from. It trusts none of them."
+    )
     celery: CeleryConfig = section(
         "celery", CeleryConfig(), "Only for clusters. A file of the older Celery tool can be used as it is."
     )

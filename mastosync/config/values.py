@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -273,3 +274,12 @@ def _database_url(text: str) -> Secret:
 
 
 DATABASE_URL = Format("a URL that starts with postgresql://", _database_url, hidden=True, evident=True)
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(part) for part in text.replace(",", " ").split())
+
+
+NETWORKS = Format(
+    "some networks such as 10.1.0.0/16 fd12::/32", _networks, show=lambda networks: " ".join(map(str, networks))
+)

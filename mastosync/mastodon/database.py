@@ -150,9 +150,9 @@ class MastodonDatabase:
         if not found or not found.has("id", f"{spec.attachment}_file_name"):
             return {}
         self._check_readable(spec.table)
-        query = _select_remote_files(self._found, spec, self._blanks)
+        query = _select_remote_files(self._found, spec, ids, self._blanks)
         with self.reading(spec.table):
-            rows = self.connection.execute(query, (list(ids),)).fetchall()
+            rows = self.connection.execute(query).fetchall()
         return {row_id: RemoteFile(name, address, private) for row_id, name, address, private in rows}
 
     def _begin(self) -> None:
@@ -349,8 +349,10 @@ def _select(
     )
 
 
-def _select_remote_files(found: Mapping[str, _Table], spec: AttachmentSpec, blanks: str) -> sql.Composed:
-    """Id, name, address and private of an attachment, for an array of ids."""
+def _select_remote_files(
+    found: Mapping[str, _Table], spec: AttachmentSpec, ids: Sequence[int], blanks: str
+) -> sql.Composed:
+    """Id, name, address and private of an attachment."""
     table = found[spec.table]
     address: sql.Composable = sql.SQL("NULL")
     if spec.address and table.has(spec.address):
@@ -358,8 +360,8 @@ def _select_remote_files(found: Mapping[str, _Table], spec: AttachmentSpec, blan
             _remote(spec.table, table, blanks), sql.Identifier(spec.address)
         )
     name = sql.Identifier(f"{spec.attachment}_file_name")
-    return sql.SQL("SELECT t.id, t.{}, {}, {} FROM {} t WHERE t.id = ANY (%s) AND t.{} <> ''").format(
-        name, address, _private(found, spec), sql.Identifier(table.schema, spec.table), name
+    return sql.SQL("SELECT t.id, t.{}, {}, {} FROM {} t WHERE t.id = ANY ({}) AND t.{} <> ''").format(
+        name, address, _private(found, spec), sql.Identifier(table.schema, spec.table), sql.Literal(list(ids)), name
     )
 
 

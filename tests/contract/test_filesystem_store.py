@@ -31,8 +31,8 @@ from mastosync.errors import (
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
-from mastosync.store.filesystem.media_types import content_type_of
 from mastosync.store.filesystem.names import ESCAPED, key_of_escaped, namesake, path_of
+from mastosync.store.media_types import content_type_of
 from tests.contract.test_object_store import ODD_KEYS, bytes_of, listed, md5_of
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.jsonl"))

@@ -19,12 +19,12 @@ from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
 from mastosync.store.filesystem.errors import translated
-from mastosync.store.filesystem.media_types import HEAD_BYTES, content_type_of
 from mastosync.store.filesystem.names import namesake, path_of
 from mastosync.store.filesystem.root import Root, sync_file, sync_folder
 from mastosync.store.filesystem.uploads import Uploads
 from mastosync.store.filesystem.walk import Walk, etag_of
 from mastosync.store.filesystem.workshop import Workshop, names_in, write_all
+from mastosync.store.media_types import HEAD_BYTES, content_type_of
 
 if TYPE_CHECKING:
     from mastosync.config import FilesystemConfig

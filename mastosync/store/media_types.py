@@ -1,4 +1,4 @@
-"""What kind of file this is: a disk keeps no Content-Type, so name and first bytes have to tell.
+"""What kind of file this is, by name and first bytes: a disk keeps no Content-Type, and what others say is no proof.
 
 The extension counts unless the bytes begin as files of another kind do: some servers name their JPEGs
 .png. Sources: the types that Mastodon's models accept, what Paperclip's spoof detection knows, and the
@@ -69,6 +69,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"OggS\x00", "audio/ogg"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "video/x-ms-asf"),
     (0, b"ID3", "audio/mpeg"),
+    *((0, b"\xff" + second, "audio/mpeg") for second in (b"\xfb", b"\xfa", b"\xf3", b"\xf2")),
     (0, b"fLaC", "audio/flac"),
     (8, b"WAVE", "audio/wav"),
     (0, b"PK\x03\x04", "application/zip"),
@@ -90,7 +91,30 @@ _CONTAINERS = (
 def content_type_of(name: str, head: bytes) -> str:
     """The Content-Type of a file with this name that begins with these bytes."""
     named = _BY_EXTENSION.get(splitext(name)[1].lower())
-    found = next((kind for at, sign, kind in _SIGNATURES if head.startswith(sign, at)), None)
+    found = _told_by(head)
     if named and (found in (None, named) or any({named, found} <= kinds for kinds in _CONTAINERS)):
         return named
     return found or UNKNOWN
+
+
+_STORED_AS_THEY_COME = frozenset(
+    {
+        *("image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"),
+        *("video/mp4", "video/webm", "audio/mpeg", "audio/ogg", "audio/flac", "audio/wav"),
+    }
+)
+"""Types that Mastodon stores and browsers show. Most of the others it turns into one of these."""
+
+
+def is_as_named(name: str, head: bytes) -> bool:
+    """Whether a file that begins with these bytes is what Mastodon would store under this name, without any change.
+
+    It makes its originals anew where the type is to be another (of an animation a video, of any sound an MP3) and
+    then gives them another name: so the name tells the type that the stored file had.
+    """
+    named, found = _BY_EXTENSION.get(splitext(name)[1].lower()), _told_by(head)
+    return named in _STORED_AS_THEY_COME and found is not None and content_type_of(name, head) == named
+
+
+def _told_by(head: bytes) -> str | None:
+    return next((kind for at, sign, kind in _SIGNATURES if head.startswith(sign, at)), None)

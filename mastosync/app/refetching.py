@@ -1,0 +1,94 @@
+"""Fetching again what the source has lost: database, servers of others and destination wired together."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mastosync.app.stores import gates, retry_policy, transfer_options
+from mastosync.engine.copier import CopyOptions
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.memory import MemoryBudget
+from mastosync.engine.refetcher import Place, Refetcher, Refetching, RefetchOptions, Ways
+from mastosync.engine.retry import Gate
+from mastosync.engine.transfer import Transfer
+from mastosync.manifest import Manifest, ManifestReport
+from mastosync.mastodon.catalog import spec_of
+from mastosync.model import EntryState, Reason, Record, RemoteFile
+from mastosync.store.curl.origin import CurlOriginFetcher
+from mastosync.store.filesystem.landing import Landing
+from mastosync.store.media_types import is_as_named
+
+if TYPE_CHECKING:
+    from mastosync.config import Config, Role
+    from mastosync.engine.stop import StopSignal
+    from mastosync.mastodon.database import MastodonDatabase
+    from mastosync.progress import ProgressListener
+
+_log = logging.getLogger(__name__)
+
+CACHE_CONTROL = "public, max-age=315576000, immutable"
+"""What Mastodon itself stores its objects with; servers of others say what suits them."""
+
+Databases = Callable[[], AbstractContextManager["MastodonDatabase"]]
+
+
+def refetch(
+    config: Config,
+    manifest: Manifest,
+    options: RefetchOptions,
+    databases: Databases,
+    stop: StopSignal,
+    listener: ProgressListener,
+) -> Refetching:
+    """Fetch again what the source has lost, or tell what could be. See `App.refetch`."""
+    with ExitStack() as stack:
+        landing = stack.enter_context(Landing())
+        pace = CopyOptions(workers=options.workers, rate=config.copy.rate)
+        roles: tuple[Role, ...] = ("destination",) if options.apply else ()  # a dry run asks nobody but the database
+        opened = stack.enter_context(gates(config, pace, stop, roles))
+        here = Gate(landing.store, EndpointLimiter(stop), retry_policy(config), stop)
+        there = opened[0] if opened else here
+        prefix = config.destination.key_prefix
+        writing = replace(
+            transfer_options(config),
+            source_prefix=prefix,
+            parts_at_once=options.workers,
+            cache_control=config.destination.cache_control or CACHE_CONTROL,
+            source_bucket=None,
+        )
+        transfer = stack.enter_context(closing(Transfer(here, there, writing, MemoryBudget(config.copy.memory))))
+
+        def fetcher() -> CurlOriginFetcher:
+            settings = config.refetch
+            return CurlOriginFetcher(allowed=settings.allow_networks, through_proxies=settings.use_proxies)
+
+        def look_up(records: Sequence[Record]) -> Mapping[Place, RemoteFile]:
+            with databases() as database:  # for a moment only: fetching may take hours
+                return _remote_files(database, records)
+
+        ways = Ways(look_up, fetcher, is_as_named, landing.store, landing.holding, transfer, prefix)
+        # a connection of its own: what is read goes on to be as it was when this began
+        reading = stack.enter_context(closing(Manifest.open(manifest.path)))
+        missing = ManifestReport(reading).iter_records((EntryState.FAILED,), options.types, (Reason.MISSING,))
+        if options.apply and config.refetch.allow_networks:
+            named = ", ".join(map(str, config.refetch.allow_networks))
+            _log.warning("addresses in %s are connected to, as [refetch] allow_networks says", named)
+            listener.message(f"warning: URLs in the database can reach {named}, as [refetch] allow_networks says")
+        return Refetcher(manifest, ways, options, stop, listener).run(missing)
+
+
+def _remote_files(database: MastodonDatabase, records: Sequence[Record]) -> dict[Place, RemoteFile]:
+    ids: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for record in records:
+        kind = record.entry.kind
+        ids[kind.table, kind.attachment].append(record.entry.id)
+    return {
+        (table, attachment, row_id): found
+        for (table, attachment), wanted in ids.items()
+        for row_id, found in database.remote_files(spec_of(table, attachment), wanted).items()
+    }

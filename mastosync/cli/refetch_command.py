@@ -1,0 +1,42 @@
+"""`mastosync refetch`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import types_option
+from mastosync.errors import ExitCode
+
+
+@click.command(name="refetch")
+@click.option("--apply", is_flag=True, help="Fetch, and write to the destination. Without it, nobody is asked.")
+@click.option("--limit", type=click.IntRange(min=1), help="Fetch so many files at most.")
+@click.option("--workers", type=click.IntRange(min=1), help="Servers asked at once.  [default: 8, or [copy] workers]")
+@types_option
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def refetch_command(
+    invocation: Invocation, apply: bool, limit: int | None, workers: int | None, types: tuple[str, ...], as_json: bool
+) -> ExitCode:
+    """Fetch what the source has lost again, from the servers that it came from.
+
+    Of what failed as `missing`, originals whose row has a URL can come back, as far as Mastodon had stored them
+    without change. Without --apply this only tells how many those are.
+    """
+    from mastosync.cli.render_refetching import render_refetching
+    from mastosync.engine.refetcher import RefetchOptions
+
+    config = invocation.config
+    options = RefetchOptions(
+        apply, workers or config.copy.workers, types, limit, float(config.refetch.requests_per_second)
+    )
+    with invocation.running() as app:
+        result = app.refetch(options)
+    if as_json:
+        click.echo(json.dumps(result.as_json(), indent=2))
+    else:
+        invocation.say(render_refetching(result))
+    return ExitCode.OK if result.complete else ExitCode.INCOMPLETE

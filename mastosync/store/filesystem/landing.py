@@ -1,0 +1,53 @@
+"""A folder of files on their way: laid down under their keys, read as any source is, and gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import IO, Self
+
+from mastosync.config import FilesystemConfig
+from mastosync.errors import StoreUnusable
+from mastosync.store.filesystem.names import path_of
+from mastosync.store.filesystem.store import FilesystemStore
+
+
+class Landing:
+    """Use as a context manager; from any thread. It lies where temporary files do."""
+
+    def __enter__(self) -> Self:
+        self._folder = TemporaryDirectory(prefix="mastosync-")
+        self.store = FilesystemStore(FilesystemConfig(path=Path(self._folder.name)), role="source")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.store.close()
+        self._folder.cleanup()
+
+    @contextmanager
+    def holding(self, key: str, content: IO[bytes]) -> Iterator[None]:
+        """Have an object under this key for as long as the block runs.
+
+        Raises: StoreUnusable if the disk does not take it; ValueError if it is no key.
+        """
+        path = Path(self._folder.name, os.fsdecode(path_of(key)))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                shutil.copyfileobj(content, file)
+        except OSError as error:
+            raise StoreUnusable(
+                f"cannot keep {key!r} for a moment in {self._folder.name}: {error.strerror}",
+                hint="make room there, or name another folder by TMPDIR",
+            ) from error
+        try:
+            yield
+        finally:
+            path.unlink()

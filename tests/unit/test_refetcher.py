@@ -1,0 +1,212 @@
+"""Refetching, without any server: what is asked for, how often, and what becomes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from mastosync.engine import refetcher
+from mastosync.engine.memory import MemoryBudget
+from mastosync.engine.refetcher import Fate, Place, Refetcher, Refetching, RefetchOptions, Ways
+from mastosync.engine.retry import RetryPolicy
+from mastosync.engine.stop import StopSignal
+from mastosync.engine.transfer import Transfer, TransferOptions
+from mastosync.errors import Interrupted, NetworkFailure, ObjectDenied, ObjectMissing, ObjectTooLarge
+from mastosync.manifest import Manifest, ManifestReport, WorkQueue
+from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
+from mastosync.progress import Silence
+from mastosync.store.media_types import is_as_named
+from mastosync.store.origin import Fetched
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import entry, gate, planned
+
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+ORIGINAL = Kind("media_attachments", "file", "original", "media_attachments/files", remote=True, cached=True)
+SMALL = ORIGINAL._replace(style="small")
+Answer = bytes | Exception
+
+
+class Origins:
+    """Servers of others: what is asked of them, and what they give."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[str] = []
+
+    def fetch(self, url: str, most_bytes: int) -> Fetched:
+        assert most_bytes == 99 * 1024 * 1024
+        self.asked.append(url)
+        answer = self.answers.get(url, PNG)
+        if isinstance(answer, Exception):
+            raise answer
+        return Fetched(io.BytesIO(answer), len(answer), hashlib.md5(answer).digest(), answer[:16])
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+Run = Callable[..., Refetching]
+
+
+@pytest.fixture
+def origins() -> Origins:
+    return Origins()
+
+
+@pytest.fixture
+def destination() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Factory: `run({entry: its row}, **options)` refetches entries that have failed as missing."""
+    patience = RetryPolicy(max_attempts=2, first_wait_seconds=0.001, longest_wait_seconds=0.002)
+    monkeypatch.setattr(refetcher, "_PATIENCE", patience)
+    landing = MemoryStore()
+    opened: list[Manifest] = []
+
+    @contextmanager
+    def holding(key: str, content: IO[bytes]) -> Iterator[None]:
+        landing.put(key, content.read())
+        yield
+
+    def made(
+        rows: Mapping[Entry, RemoteFile | None], *, stop: StopSignal | None = None, **options: object
+    ) -> Refetching:
+        manifest = planned(tmp_path / f"{len(opened)}.db", rows)
+        opened.append(manifest)
+        queue = WorkQueue(manifest)
+        claims = list(queue.iter_claimable())
+        queue.commit(claims=claims)
+        queue.commit(outcomes=[Outcome(each.entry, EntryState.FAILED, Reason.MISSING) for each in claims])
+        by_place = {(each.kind.table, each.kind.attachment, each.id): row for each, row in rows.items()}
+
+        def look_up(records: Sequence[Record]) -> dict[Place, RemoteFile]:
+            places = [(each.entry.kind.table, each.entry.kind.attachment, each.entry.id) for each in records]
+            return {place: row for place in places if (row := by_place.get(place)) is not None}
+
+        transfer = Transfer(gate(landing), gate(destination), TransferOptions(), MemoryBudget(1 << 30))
+        ways = Ways(look_up, lambda: origins, is_as_named, landing, holding, transfer, "")
+        chosen = RefetchOptions(requests_per_second=1000.0, workers=2, **{"apply": True, **options})  # type: ignore[arg-type]
+        work = Refetcher(manifest, ways, chosen, stop or StopSignal(), Silence())
+        return work.run(iter(list(ManifestReport(manifest).iter_records((EntryState.FAILED,)))))
+
+    made.manifests = opened  # type: ignore[attr-defined] # for tests that look into them
+    yield made
+    for manifest in opened:
+        manifest.close()
+
+
+def remote(number: int, *, host: str = "a.example", name: str | None = None, private: bool = False) -> RemoteFile:
+    return RemoteFile(name or f"{number}.png", f"https://{host}/{number}.png", private)
+
+
+def some(count: int, host: str = "a.example", first: int = 1) -> dict[Entry, RemoteFile | None]:
+    numbers = range(first, first + count)
+    return {entry(number, f"{number}.png", kind=ORIGINAL): remote(number, host=host) for number in numbers}
+
+
+def fates(result: Refetching) -> dict[Fate, int]:
+    return {fate: number for fate, number in result.total().items() if number}
+
+
+def test_what_comes_is_written_and_is_done(run: Run, destination: MemoryStore) -> None:
+    result = run(some(3))
+    assert fates(result) == {Fate.REFETCHED: 3}
+    assert result.complete
+    assert len(destination.objects) == 3
+
+
+def test_without_apply_nobody_is_asked(run: Run, origins: Origins, destination: MemoryStore) -> None:
+    result = run(some(3), apply=False)
+    assert fates(result) == {Fate.FETCHABLE: 3}
+    assert (origins.asked, destination.objects) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("failure", "fate"),
+    [
+        (ObjectMissing("404"), Fate.GONE),
+        (ObjectDenied("this machine"), Fate.REFUSED),
+        (ObjectTooLarge("too much"), Fate.TOO_LARGE),
+        (NetworkFailure("nobody there"), Fate.UNREACHED),
+        (b"<html>", Fate.UNLIKE),
+        (b"GIF89a and so on", Fate.UNLIKE),
+    ],
+)
+def test_what_does_not_come_stays_missing_and_says_why(run: Run, origins: Origins, failure: Answer, fate: Fate) -> None:
+    origins.answers = {"https://a.example/1.png": failure}
+    result = run(some(1))
+    assert fates(result) == {fate: 1}
+    assert not result.complete
+    (record,) = ManifestReport(run.manifests[0]).iter_records((EntryState.FAILED,))  # type: ignore[attr-defined]
+    assert record.reason is Reason.MISSING
+    assert (record.detail or "").startswith(f"refetch: {fate.value}: ")
+
+
+def test_what_cannot_be_asked_for_is_not(run: Run, origins: Origins) -> None:
+    rows: dict[Entry, RemoteFile | None] = {
+        entry(1, "1.png", kind=SMALL): remote(1),
+        entry(2, "2.png", kind=ORIGINAL): None,
+        entry(3, "3.png", kind=ORIGINAL): remote(3, name="another.png"),
+        entry(4, "4.png", kind=ORIGINAL): remote(4, private=True),
+        entry(5, "5.png", kind=ORIGINAL): RemoteFile("5.png", None, private=False),
+        entry(6, "6.png", kind=ORIGINAL): RemoteFile("6.png", " ", private=False),
+    }
+    result = run(rows)
+    assert fates(result) == {Fate.DERIVED: 1, Fate.CHANGED: 3, Fate.NO_ADDRESS: 2}
+    assert origins.asked == []
+    assert result.complete, "nothing was to be had"
+
+
+def test_a_server_that_keeps_failing_is_asked_no_more_and_others_are(run: Run, origins: Origins) -> None:
+    down = some(10, "down.example")
+    origins.answers = {row.address or "": NetworkFailure("no") for row in down.values() if row}
+    result = run({**down, **some(5, "up.example", first=100)})
+    assert fates(result) == {Fate.UNREACHED: 10, Fate.REFETCHED: 5}
+    assert sum("down.example" in url for url in origins.asked) == 3 * 2, "three files, each tried twice"
+
+
+def test_a_limit_holds_for_what_is_asked_for(run: Run, origins: Origins) -> None:
+    result = run({**some(4), **some(4, "b.example", first=50)}, limit=3)
+    assert len(origins.asked) == result.by_host.total() == 3
+
+
+def test_a_wish_to_stop_is_heeded_and_nothing_is_said_of_the_rest(run: Run, origins: Origins) -> None:
+    stop = StopSignal()
+    stop.request()
+    with pytest.raises(Interrupted):
+        run(some(3), stop=stop)
+    assert origins.asked == []
+    records = list(ManifestReport(run.manifests[0]).iter_records((EntryState.FAILED,)))  # type: ignore[attr-defined]
+    assert [record.detail for record in records] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "taken"),
+    [
+        ("a.png", PNG, True),
+        ("a.PNG", PNG, True),
+        ("a.jpeg", b"\xff\xd8\xff\xe1", True),
+        ("a.mp4", b"\x00\x00\x00\x20ftypmp42", True),
+        ("a.mp3", b"\xff\xfb\x90\x64", True),
+        ("a.mp4", b"GIF89a", False),  # Mastodon had made a video of it
+        ("a.jpeg", b"\x00\x00\x00\x1cftypheic", False),  # and a JPEG of this
+        ("a.mp3", b"OggS\x00", False),
+        ("a.png", b"\xff\xd8\xff\xe1", False),
+        ("a.heic", b"\x00\x00\x00\x1cftypheic", False),  # which browsers do not show
+        ("a.svg", b"<svg>", False),
+        ("a.html", b"<html>", False),
+        ("a.png", b"", False),
+        ("a", PNG, False),
+    ],
+)
+def test_only_what_was_stored_without_change_is_taken(name: str, head: bytes, taken: bool) -> None:
+    assert is_as_named(name, head) is taken
