@@ -11,8 +11,11 @@ Two families share one root:
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TypeVar
 
 from mastosync.model import Reason
+
+E = TypeVar("E", bound=BaseException)
 
 
 class ExitCode(IntEnum):
@@ -56,6 +59,19 @@ class MastosyncError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def without_frames(error: E) -> E:
+    """The error of a library, and those that led to it, without the variables of the calls they came out of.
+
+    Those hold passwords and signed headers, and whoever shows or reports an error with its variables would
+    tell them. The words stay.
+    """
+    links: BaseException | None = error
+    while links is not None:
+        links.__traceback__ = None
+        links = links.__cause__ or links.__context__
+    return error
 
 
 class UsageError(MastosyncError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.errors import UsageError
+from mastosync.plain import as_json, one_line
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
@@ -61,7 +61,7 @@ class _TextLines(logging.Formatter):
     """A record on one line: a line break in a key must not forge another record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+        return one_line(super().format(record))
 
 
 class _JsonLines(logging.Formatter):
@@ -76,4 +76,4 @@ class _JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **about,
         }
-        return json.dumps(event, ensure_ascii=False)
+        return as_json(event)

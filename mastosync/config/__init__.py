@@ -14,9 +14,10 @@ from mastosync.config.schema import (
     S3Config,
     TunnelConfig,
 )
+from mastosync.config.scrub import Scrubber, ambient_secrets
 from mastosync.config.sources import find_config
 from mastosync.config.timetable import BANDWIDTH, Timetable
-from mastosync.config.values import Secret, parse_size
+from mastosync.config.values import Environment, Secret, parse_size
 
 __all__ = [
     "BANDWIDTH",
@@ -26,13 +27,16 @@ __all__ = [
     "Config",
     "CopyConfig",
     "DatabaseConfig",
+    "Environment",
     "ManifestConfig",
     "PlanConfig",
     "Provider",
     "S3Config",
+    "Scrubber",
     "Secret",
     "Timetable",
     "TunnelConfig",
+    "ambient_secrets",
     "find_config",
     "load_config",
     "parse_size",

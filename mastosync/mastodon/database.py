@@ -21,8 +21,8 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from mastosync.config import DatabaseConfig
-from mastosync.errors import DatabaseError, NoMastodonTables
+from mastosync.config import DatabaseConfig, Scrubber, Secret
+from mastosync.errors import DatabaseError, NoMastodonTables, without_frames
 from mastosync.mastodon.ahead import ReadAhead, settle
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.columns import columns_of, media_of
@@ -68,13 +68,14 @@ class MastodonDatabase:
 
     def __init__(self, config: DatabaseConfig, via: tuple[str, int] | None = None) -> None:
         self._arguments = _connection_arguments(config)
+        self._scrubbed = Scrubber((self._arguments.get("password", ""),))
         self.name = _describe(self._arguments) + (", through the tunnel" if via else "")
         if via:
             self._arguments |= _detour(self._arguments, via)
         self._found: dict[str, _Table] = {}
 
     def __enter__(self) -> Self:
-        with _translated(f"cannot connect to {self.name}"):
+        with _translated(f"cannot connect to {self.name}", self._scrubbed):
             self.connection = psycopg.connect(make_conninfo(**self._arguments), prepare_threshold=None)
         try:
             with self.reading("the list of tables"):
@@ -168,7 +169,7 @@ class MastodonDatabase:
 
     def reading(self, what: str) -> AbstractContextManager[None]:
         """Whatever psycopg raises inside becomes a DatabaseError about `what`."""
-        return _translated(f"reading {what} failed: {self.name}")
+        return _translated(f"reading {what} failed: {self.name}", self._scrubbed)
 
     def _check_readable(self, table: str) -> None:
         """Refuse a table that exists but must not be read: asked politely, it would look empty."""
@@ -197,16 +198,18 @@ def server_address(config: DatabaseConfig) -> tuple[str, int]:
 
 def _connection_arguments(config: DatabaseConfig) -> dict[str, str]:
     """What libpq is told. What is left out it takes from its own places (`PGPASSFILE` and its kin)."""
-    given: dict[str, Any] = {
-        "host": config.host,
-        "port": config.port,
-        "user": config.user,
-        "password": config.password.reveal() if config.password else None,
-        "dbname": config.database,
-        "sslmode": config.sslmode,
-    }
-    if config.url:
-        given = _parse_url(config.url.reveal())
+    given: dict[str, Any] = (
+        _parse_url(config.url)
+        if config.url
+        else {
+            "host": config.host,
+            "port": config.port,
+            "user": config.user,
+            "password": config.password.reveal() if config.password else None,
+            "dbname": config.database,
+            "sslmode": config.sslmode,
+        }
+    )
     given.setdefault("connect_timeout", config.connect_timeout_seconds)
     # A dead peer is noticed after 70 seconds; the system's own default is two hours.
     given |= {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 4}
@@ -214,26 +217,31 @@ def _connection_arguments(config: DatabaseConfig) -> dict[str, str]:
     return {key: str(value) for key, value in given.items() if value not in (None, "")}
 
 
-def _parse_url(url: str) -> dict[str, Any]:
+def _parse_url(url: Secret) -> dict[str, Any]:
     """Read a `DATABASE_URL` as Rails writes it. libpq's complaints quote passwords, so they are kept back."""
-    broken = DatabaseError(
-        "the database URL cannot be understood",
-        hint="its form is postgresql://user:password@host:port/database, and special characters in the password are "
-        "percent-encoded (@ as %40, / as %2F, # as %23, ? as %3F, % as %25); or set host, user, password … instead",
-    )
+    if (given := _understood(url.reveal())) is None:
+        raise DatabaseError(
+            "the database URL cannot be understood",
+            hint="its form is postgresql://user:password@host:port/database, and special characters in the password "
+            "are percent-encoded (@ as %40, / as %2F, # as %23, ? as %3F, % as %25); or set host, user, password … "
+            "instead",
+        )
+    return given
+
+
+def _understood(url: str) -> dict[str, Any] | None:
+    """Its parts, if it is one. Nothing is raised here, where the password stands in variables."""
     base, _, query = url.partition("?")
     userinfo, _, _ = url.partition("://")[2].rpartition("@")
     if re.search(r"[/?#@]", userinfo):
-        raise broken
+        return None
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     kept = [part for part in query.split("&") if part.partition("=")[0] in known]  # `pool=5` is for Rails
     try:
         given = conninfo_to_dict(f"{base}?{'&'.join(kept)}")
     except psycopg.Error:
-        raise broken from None
-    if not re.fullmatch(r"[\d,]*", str(given.get("port") or "")):
-        raise broken
-    return given
+        return None
+    return given if re.fullmatch(r"[\d,]*", str(given.get("port") or "")) else None
 
 
 def _describe(arguments: Mapping[str, str]) -> str:
@@ -382,10 +390,12 @@ class _LenientBinaryText(_LenientText):
 
 
 @contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def _translated(doing: str, scrubbed: Scrubber) -> Iterator[None]:
     """The one place where psycopg's errors become ours."""
     try:
         yield
     except psycopg.Error as error:
-        said = str(error).strip().partition("\n")[0].removeprefix("connection failed: ")
-        raise DatabaseError(f"{doing}: {said}", hint=database_hint(error.sqlstate, str(error))) from error
+        said = scrubbed(str(error)).strip().partition("\n")[0].removeprefix("connection failed: ")
+        raise DatabaseError(f"{doing}: {said}", hint=database_hint(error.sqlstate, str(error))) from without_frames(
+            error
+        )

@@ -11,6 +11,7 @@ import pytest
 from mastosync.errors import NetworkFailure, ServerFailure, Throttled
 from mastosync.store.s3.public_site import HttpPublicSite
 from tests.contract.raw_server import Answers, RawRequest, RawServer, answer
+from tests.contract.s3_kit import MADE_UP
 
 LISTING = b"<?xml version='1.0'?><ListBucketResult><Name>bucket</Name></ListBucketResult>"
 
@@ -22,7 +23,7 @@ def site(answers: Answers, path: str = "/bucket") -> Iterator[HttpPublicSite]:
 
 
 def at(url: str) -> HttpPublicSite:
-    return HttpPublicSite(url, connect_seconds=5, read_seconds=5, connections=2)
+    return HttpPublicSite(url, MADE_UP, connections=2)
 
 
 def test_an_object_is_read_as_it_comes() -> None:

@@ -320,7 +320,7 @@ class TestTls:
     def test_a_certificate_of_ones_own_is_explained(self, secure: tuple[S3Config, Path], way: Way) -> None:
         error = refused(secure[0], way=way)
         assert "certificate" in error.message
-        assert "AWS_CA_BUNDLE" in error.hint
+        assert "ca_bundle" in error.hint
 
     def test_a_certificate_for_another_name_is_explained(
         self, secure: tuple[S3Config, Path], monkeypatch: pytest.MonkeyPatch, way: Way

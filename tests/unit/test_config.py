@@ -586,7 +586,7 @@ def valid_text(key: Key) -> str:
         names = key.info.form.allowed.removeprefix("one of ").split(", ")
         return next(name for name in names if name != key.default)
     if isinstance(key.default, bool):
-        return "true"
+        return str(not key.default).lower()
     if isinstance(key.default, int | float) or key.name in ("limit", "concurrency", "rate"):
         return "33554433" if "size" in key.info.form.allowed else "17"
     return "text"
