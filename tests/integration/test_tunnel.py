@@ -22,7 +22,8 @@ from paramiko import HostKeys, PKey
 
 from mastosync.config import Secret, TunnelConfig
 from mastosync.errors import DatabaseError, ExitCode, TunnelError
-from mastosync.mastodon.database import MastodonDatabase, server_address
+from mastosync.mastodon.address import server_address
+from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.tunnel import open_tunnel
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.ports import HOST, accepts_connections

@@ -23,6 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.key_order": {"model", "mastodon.paperclip"},
     "mastodon.columns": {"model"},
     "mastodon.ahead": {"psycopg"},
+    "mastodon.address": {"errors", "config", "psycopg"},
     "mastodon.remedies": set(),
     "mastodon.known_hosts": {"errors", "paramiko"},
     "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},

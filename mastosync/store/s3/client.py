@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -12,12 +11,11 @@ import botocore.exceptions as boto_errors
 import botocore.loaders
 import botocore.session
 from botocore.config import Config as BotoConfig
-from urllib3.exceptions import InsecureRequestWarning
 
 from mastosync import __version__
 from mastosync.errors import StoreUnusable, without_frames
 from mastosync.store.s3.errors import Unintelligible
-from mastosync.store.s3.route import own_bundle
+from mastosync.store.s3.route import leave_warning_to_us, own_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,8 +75,7 @@ def _verification(session: botocore.session.Session, config: S3Config) -> str | 
     botocore would take an empty AWS_CA_BUNDLE, or an empty `ca_bundle` in ~/.aws/config, for the wish to look at none.
     """
     if not config.verify_tls:
-        # we warn ourselves, once a run and wherever it is logged
-        warnings.filterwarnings("ignore", category=InsecureRequestWarning)
+        leave_warning_to_us()
         return False
     told = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
     return own_bundle(config) or str(told or "") or True

@@ -16,7 +16,7 @@ from mastosync.errors import StoreUnusable
 from mastosync.store.answers import Answer, error_of, network_failure
 from mastosync.store.probe import PublicAnswer
 from mastosync.store.s3.errors import TLS_HINT
-from mastosync.store.s3.route import Route, own_bundle, public_route
+from mastosync.store.s3.route import Route, leave_warning_to_us, own_bundle, public_route
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -97,6 +97,7 @@ def _trust(route: Route, config: S3Config) -> ssl.SSLContext:
     if (own := own_bundle(config)) is not None:
         context.load_verify_locations(own)
     if not config.verify_tls:
+        leave_warning_to_us()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,6 +92,11 @@ def own_bundle(config: S3Config) -> str | None:
         f"the ca_bundle of the bucket {config.bucket!r}, {config.ca_bundle}, {problem}",
         hint="it has to be a PEM file with the certificate of the authority that signed the store's, or with its own",
     )
+
+
+def leave_warning_to_us() -> None:
+    """Keep urllib3 from warning of each request to a store that is not verified: every run says so by itself."""
+    warnings.filterwarnings("ignore", message="Unverified HTTPS request")
 
 
 def _nothing_is_said_elsewhere() -> bool:
