@@ -21,7 +21,7 @@ def migration(buckets: BucketPair, new_migration: MigrationFactory, tmp_path: Pa
     migration = new_migration(buckets, accounts=2, media=2, missing=0)
     home = tmp_path / "home"
     home.mkdir()
-    migration.site.environ |= {"HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true"}
+    migration.site.environ.update({"HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true"})
     migration.site.run("plan")
     return migration
 
