@@ -30,5 +30,6 @@ def complain(message: str, hint: str) -> None:
 
 
 def show_origin(traceback: str) -> None:
-    """Where an error comes from, for --debug."""
-    click.echo(several_lines(traceback), err=True, nl=False)
+    """Where an error comes from, for --debug; set off, as messages of others are in there with their lines."""
+    for line in traceback.splitlines():
+        click.echo(f"| {one_line(line)}", err=True)

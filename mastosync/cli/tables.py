@@ -44,10 +44,14 @@ def _jsonl(rows: Iterable[dict[str, Any]], _: Sequence[str]) -> None:
 
 
 def _csv(rows: Iterable[dict[str, Any]], fields: Sequence[str]) -> None:
-    writer = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
-    writer.writeheader()
-    if sys.stdout.isatty():
-        rows = (
-            {name: one_line(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows
-        )
-    writer.writerows(rows)
+    plain = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
+    # before Python 3.13 a carriage return gets no quotes, and ends the line for whoever reads it
+    quoted = csv.DictWriter(sys.stdout, fields, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    on_terminal = sys.stdout.isatty()
+    plain.writeheader()
+    for row in rows:
+        texts = {name: value for name, value in row.items() if isinstance(value, str)}
+        if on_terminal:
+            plain.writerow(row | {name: one_line(text) for name, text in texts.items()})
+        else:
+            (quoted if any("\r" in text for text in texts.values()) else plain).writerow(row)

@@ -29,13 +29,14 @@ NOT_ON_SEAWEED = {
     "two slashes": "two slashes are one in its listings",
     "a backslash": "it leans the other way in its listings",
 }
+NOT_ON_MOTO = {"a line feed": "its router finds no such address"}
 STORES = {
     # by libcurl, at a store that checks signatures
     "seaweed": ("buckets", None, NOT_ON_SEAWEED),
     # by libcurl, but for segments of dots
-    "moto": ("moto_buckets", None, {}),
+    "moto": ("moto_buckets", None, NOT_ON_MOTO),
     # by boto3 alone, which takes every access key
-    "moto-boto3": ("moto_buckets", "with:colon", {}),
+    "moto-boto3": ("moto_buckets", "with:colon", NOT_ON_MOTO),
 }
 
 
