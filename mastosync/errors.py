@@ -10,6 +10,7 @@ Two families share one root:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import TypeVar
 
@@ -61,16 +62,17 @@ class MastosyncError(Exception):
         self.hint = hint
 
 
-def without_frames(error: E) -> E:
+def without_frames(error: E, scrubbed: Callable[[str], str] = str) -> E:
     """The error of a library, and those that led to it, without the variables of the calls they came out of.
 
     Those hold passwords and signed headers, and whoever shows or reports an error with its variables would
-    tell them. The words stay.
+    tell them. The words stay, as `scrubbed` has them.
     """
-    links: BaseException | None = error
-    while links is not None:
-        links.__traceback__ = None
-        links = links.__cause__ or links.__context__
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link.args = tuple(scrubbed(each) if isinstance(each, str) else each for each in link.args)
+        link = link.__cause__ or link.__context__
     return error
 
 

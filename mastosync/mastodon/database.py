@@ -322,6 +322,5 @@ def _translated(doing: str, scrubbed: Scrubber) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         said = scrubbed(str(error)).strip().partition("\n")[0].removeprefix("connection failed: ")
-        raise DatabaseError(f"{doing}: {said}", hint=database_hint(error.sqlstate, str(error))) from without_frames(
-            error
-        )
+        hint = database_hint(error.sqlstate, str(error))
+        raise DatabaseError(f"{doing}: {said}", hint=hint) from without_frames(error, scrubbed)

@@ -15,6 +15,9 @@ class Answered(NamedTuple):
     headers: Mapping[str, str]  # names in lower case
     body: bytes  # a part of it, if it is longer than what was asked for
 
+    def __repr__(self) -> str:
+        return f"Answered({self.status}, ***)"  # somebody's file, or words of a store that repeats what it was sent
+
 
 class Lines(tuple[bytes, ...]):
     """Headers of a request; `repr` shows none, as one of them may be a session token."""

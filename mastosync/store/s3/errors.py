@@ -119,6 +119,10 @@ class Translator:
             hint="check `endpoint_url`, and what lies between here and the store",
         )
 
+    def bared(self, error: Exception) -> Exception:
+        """What led to a translation, fit to be shown with all its variables."""
+        return without_frames(error, self._scrubber)
+
     def _where(self, request: Request) -> str:
         if request.subject is Subject.STORE:
             return f"{request.verb} the {self._store_name}"
@@ -156,7 +160,7 @@ class _Translated(AbstractContextManager[None]):
             return
         if isinstance(error, self._translator.foreign):  # kept in no variable, its frames would keep connections open
             # what a library keeps in its variables, such as signed headers, goes no further
-            raise self._translator.translation(error, self._request) from without_frames(error)
+            raise self._translator.translation(error, self._request) from self._translator.bared(error)
 
 
 def _will_last(tls_failure: str) -> bool:
