@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from email.message import Message
 from importlib.metadata import Distribution, distribution
 
 from packaging.requirements import Requirement
@@ -37,29 +38,29 @@ _SPELLINGS = {
 def shipped(name: str = "mastosync") -> dict[str, Distribution]:
     """A package's requirements, and theirs, by name: those that this machine and Python have."""
     found: dict[str, Distribution] = {}
-    waiting = [Requirement(name)]
+    waiting, seen = [Requirement(name)], set[str]()
     while waiting:
         wanted = waiting.pop()
-        of = distribution(wanted.name)
         extras = ("", *wanted.extras)
-        for line in of.requires or ():
-            each = Requirement(line)
-            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras):
-                if _name(each.name) not in found or each.extras:
-                    found[_name(each.name)] = distribution(each.name)
-                    waiting.append(each)
+        for each in map(Requirement, distribution(wanted.name).requires or ()):
+            needed = each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras)
+            if needed and str(each) not in seen:
+                seen.add(str(each))
+                found[_name(each.name)] = distribution(each.name)
+                waiting.append(each)
     return found
 
 
 def license_of(of: Distribution) -> str:
     """What a package says of itself, as an SPDX expression as far as it can be read as one."""
-    told = of.metadata.get("License-Expression")
-    if told is None:
-        classifiers = of.metadata.get_all("Classifier") or ()
-        names = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License :: OSI Approved :: ")]
-        # several classifiers are a choice, as in python-dateutil
-        told = " OR ".join(_SPELLINGS.get(name, name) for name in names) or of.metadata.get("License") or "unknown"
-    return _SPELLINGS.get(told, told)
+    told: dict[str, str] = dict(of.metadata.items()) if isinstance(of.metadata, Message) else {}
+    if expression := told.get("License-Expression"):
+        return _SPELLINGS.get(expression, expression)
+    classifiers = of.metadata.get_all("Classifier") or ()
+    names = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License :: OSI Approved :: ")]
+    # several classifiers are a choice, as in python-dateutil
+    said = " OR ".join(_SPELLINGS.get(name, name) for name in names) or told.get("License") or "unknown"
+    return _SPELLINGS.get(said, said)
 
 
 def is_allowed(expression: str) -> bool:

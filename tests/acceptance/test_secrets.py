@@ -138,12 +138,13 @@ def configured(folder: Path, endpoint_url: str, *, channel: str = "config") -> S
         for section, keys in held.items():
             for key, value in keys.items():
                 name = f"MASTOSYNC_{section}_{key}".replace(".", "_").upper()
-                if channel == "files":
-                    file = folder / "secrets" / name
-                    file.touch(mode=0o600)
-                    file.write_text(value + "\n")
-                    name, value = f"{name}_FILE", str(file)
-                site.environ[name] = value
+                if channel == "environment":
+                    site.environ[name] = value
+                    continue
+                file = folder / "secrets" / name
+                file.touch(mode=0o600)
+                file.write_text(value + "\n")
+                site.environ[f"{name}_FILE"] = str(file)
     site.sections.update(plain)
     return site.configure()
 
