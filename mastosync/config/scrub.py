@@ -36,11 +36,16 @@ class Scrubber:
 
 def spellings(secret: str) -> Iterator[str]:
     """As it is, and as URLs, Python, JSON, XML and HTTP headers have it."""
+    for spelled in _spelled_once(secret):
+        yield spelled
+        yield repr(spelled)[1:-1]  # as a part of what an error holds
+
+
+def _spelled_once(secret: str) -> Iterator[str]:
     yield secret
     for safe in ("", "/", "/~"):
         yield quote(secret, safe=safe)
     yield quote_plus(secret)
-    yield repr(secret)[1:-1]
     yield repr(secret.encode())[2:-1]
     yield json.dumps(secret)[1:-1]
     yield json.dumps(secret, ensure_ascii=False)[1:-1]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,27 +10,12 @@ import pytest
 from mastosync.manifest import Manifest
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import COMMAND, NOWHERE, Site, s3_section, shown
+from tests.acceptance.site import NOWHERE, Site, s3_section, shown
 from tests.unit.engine_kit import entry, planned
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def modes_in(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()}
-
-
-def run_with(umask: int, site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(COMMAND), *arguments],
-        cwd=site.folder,
-        env=site.environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        umask=umask,
-    )
 
 
 @pytest.fixture
@@ -54,9 +37,9 @@ def site(tmp_path: Path) -> Site:
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_everything_that_is_made_is_its_owners_alone(migration: Migration, umask: int) -> None:
     site = migration.site
-    assert run_with(umask, site, "init", "--output", "made.ini").returncode == 0
+    site.run("init", "--output", "made.ini", umask=umask)
     for command in (["plan"], ["copy"], ["verify"], ["retry-failed", "--no-copy"]):
-        done = run_with(umask, site, "--log-file", "run.log", *command)
+        done = site.run("--log-file", "run.log", *command, code=None, umask=umask)
         assert done.returncode in (0, 3), shown(done)
     modes = modes_in(site.folder)
     assert {"made.ini", "config.ini", "run.log", "mastosync.db", "mastosync.db.lock"} <= modes.keys()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,9 +123,7 @@ def test_what_is_lost_or_changed_is_found_and_brought_again(odd: Odd) -> None:
     site.run("verify")
 
 
-Listed = Callable[..., str]
-
-
+@pytest.mark.parametrize("odd", ["seaweed"], indirect=True)
 def test_a_list_for_pipes_is_exact_but_for_keys_that_are_no_line(odd: Odd) -> None:
     """Whoever deletes by a list must not be led to a key that somebody else has written into a file name."""
     odd.site.run("plan")
@@ -138,6 +135,7 @@ def test_a_list_for_pipes_is_exact_but_for_keys_that_are_no_line(odd: Odd) -> No
     assert f"{left_out} keys hold line breaks and are left out" in done.stderr
 
 
+@pytest.mark.parametrize("odd", ["seaweed"], indirect=True)
 def test_nothing_is_run_and_nothing_is_written_beside(odd: Odd) -> None:
     odd.site.run("plan")
     odd.site.run("copy")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import shown
-from tests.contract.raw_server import RawRequest, RawServer
+from tests.contract.raw_server import RawServer
 from tests.contract.test_s3_check import certificate, tls_server
+from tests.integration.doctor_kit import odd_store
 
 WARNING = "verify_tls is false"
 
@@ -29,16 +27,8 @@ def authority(tmp_path: Path) -> Path:
 @pytest.fixture
 def front(buckets: BucketPair, authority: Path) -> Iterator[RawServer]:
     """A real store, behind TLS."""
-    upstream = urlsplit(buckets.address.endpoint_url)
-
-    def forwarded(request: RawRequest) -> bytes:
-        head = re.sub(rb"(?i)\r\n(connection|expect):[^\r]*", b"", request.head).rstrip(b"\r\n")
-        with socket.create_connection((str(upstream.hostname), upstream.port or 80), 10) as connection:
-            connection.sendall(head + b"\r\nConnection: close\r\n\r\n" + request.body)
-            return b"".join(iter(lambda: connection.recv(65_536), b""))
-
-    with tls_server(authority) as server:
-        server.answers = forwarded
+    with odd_store(buckets.address.endpoint_url, lambda _, told: told) as store, tls_server(authority) as server:
+        server.answers = store.answers
         yield server
 
 

@@ -31,6 +31,7 @@ SECRET = 'k/y+W=o&r"d <é\\n>'
         "k/y+W=o&amp;r&quot;d &lt;é\\n&gt;",
         base64.b64encode(SECRET.encode()).decode(),
         repr(SECRET.encode())[2:-1],
+        repr(json.dumps(SECRET))[2:-2],
     ],
 )
 def test_a_secret_is_found_in_every_spelling(spelled: str) -> None:
