@@ -257,7 +257,7 @@ def test_not_at_any_verbosity(tmp_path: Path, store: RawServer, command: str, ch
         (tmp_path / "another.ini").unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize(("number", "outcome"), enumerate(STORES))
+@pytest.mark.parametrize(("number", "outcome"), list(enumerate(STORES)))
 def test_not_whatever_a_store_answers(tmp_path: Path, store: RawServer, number: int, outcome: str) -> None:
     """To `copy` and `verify`, and in turn to the others that ask one."""
     site = configured(tmp_path, store.endpoint_url, channel="files")
