@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +28,7 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
     handlers: list[logging.Handler] = []
     if path is not None:
         try:
-            path.touch(mode=0o600)
-            handlers.append(logging.FileHandler(path, encoding="utf-8", errors="backslashreplace"))
+            handlers.append(_OwnFile(path, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
             raise UsageError(f"cannot write the log file {path}: {error.strerror}", hint="name another file") from error
     if verbose:
@@ -44,6 +45,17 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
         for handler in handlers:
             logger.removeHandler(handler)
             handler.close()
+
+
+class _OwnFile(logging.FileHandler):
+    """Appends to a file that, if it is made here, is its owner's alone from the first moment."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_for_the_owner)
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class _ToListener(logging.Handler):

@@ -83,11 +83,11 @@ def _readable_by_others(path: Path, said: Mapping[str, Mapping[str, Said]]) -> t
 
 def _unguarded(role: str, store: S3Config) -> list[str]:
     """The warning of every run whose store may be anybody."""
-    if store.verify_tls or not (store.endpoint_url or "https:").startswith("https:"):
+    if store.verify_tls:
         return []
     return [
         f"[s3.{role}] verify_tls is false: nobody knows whether {store.endpoint_url or 'Amazon S3'} is the store;"
-        f" name the certificate of its authority as ca_bundle instead"
+        " name the certificate of its authority as ca_bundle instead"
     ]
 
 

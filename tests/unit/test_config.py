@@ -1001,3 +1001,23 @@ def test_importing_it_imports_nothing_heavy() -> None:
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
     assert not {"configparser", "difflib", "boto3", "psycopg", "sqlite3", "click"} & set(modules.split())
+
+
+class TestUnguarded:
+    @pytest.mark.parametrize("endpoint", ["https://s3.test", "HTTPS://s3.test", "http://s3.test", None])
+    @pytest.mark.parametrize("role", ["source", "destination"])
+    def test_a_store_that_is_not_verified_is_warned_of_whatever_its_address(
+        self, tmp_path: Path, role: str, endpoint: str | None
+    ) -> None:
+        """One that is asked by http may have a public address by https."""
+        path = tmp_path / "config.ini"
+        address = f"endpoint_url = {endpoint}\n" if endpoint else ""
+        path.write_text(f"[s3.{role}]\nbucket = b\n{address}verify_tls = off\n")
+        (warning,) = load_config(path, {}).warnings
+        assert f"[s3.{role}] verify_tls is false" in warning
+        assert "ca_bundle" in warning
+
+    def test_others_are_not(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.ini"
+        path.write_text("[s3.source]\nbucket = b\nverify_tls = yes\nca_bundle = ca.pem\n")
+        assert load_config(path, {}).warnings == ()
