@@ -552,6 +552,8 @@ NOT_ON_SEAWEED = {
     "l" * 1000: "a segment of more than 255 bytes is refused",
 }
 NOT_ON_MOTO = {"a\nb": "its router finds no such address"}
+BREAK_A_PAGE_OF_MOTO = {"a\x01b\x1f", "\x1b[31mred", "a\ufffeb"}
+"""Asked for what comes after these, it repeats them as they are, which no XML can hold."""
 MANGLED_ON_SEAWEED = {
     "a/": "a slash at the end makes a folder, which has no bytes",
     "a/b//": "a slash at the end makes a folder, which has no bytes",
@@ -656,4 +658,6 @@ class TestListings:
             pytest.skip("SeaweedFS: in a listing two slashes are one, and one that leans back is another")
         room.put(name, b"data")
         assert [found.key for found in listed(room.store, f"{folder}/")] == [name]
+        if room.server == "moto" and odd in BREAK_A_PAGE_OF_MOTO:
+            return
         assert room.store.list_page(f"{key}/", name).objects == []
