@@ -394,7 +394,7 @@ class TestTls:
         way: Way,
         environ: dict[str, str],
     ) -> None:
-        """An empty name of a bundle is a wish to look at no certificate, to botocore."""
+        """An empty name of a bundle may be the wish to look at no certificate, to some release of botocore."""
         for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
             monkeypatch.delenv(name, raising=False)
         for name, value in environ.items():

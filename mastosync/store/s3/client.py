@@ -72,7 +72,8 @@ def make_client(config: S3Config, connections: int) -> S3Client:
 def _verification(session: botocore.session.Session, config: S3Config) -> str | bool:
     """What certificates to trust: a file, or True for the public ones; False only if the configuration says so.
 
-    botocore would take an empty AWS_CA_BUNDLE, or an empty `ca_bundle` in ~/.aws/config, for the wish to look at none.
+    An empty AWS_CA_BUNDLE, or `ca_bundle` in ~/.aws/config, counts as none: to the part of botocore that connects it
+    would be the wish to look at no certificate, which only newer releases refuse.
     """
     if not config.verify_tls:
         leave_warning_to_us()
