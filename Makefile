@@ -23,7 +23,7 @@ NGINX := $(or $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin" 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-fast bench bench-plan lint format sample lock venv clean
+.PHONY: help demo test test-fast bench bench-plan audit lint format sample lock venv clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,15 @@ bench: .venv/.bench $(NGINX) ## measure everything beside other clients, into be
 bench-plan: .venv/.test ## measure plans of two million keys, against a PostgreSQL on this machine
 	@$(BIN)/python -m benchmarks.plan $(ARGUMENTS)
 
+audit: .venv/.audit ## look for known holes in what is installed, and at the licenses of what goes along
+	$(BIN)/python -m scripts.licenses
+	@# --strict: what nobody could look up is no success
+	@$(BIN)/pip-audit --strict --requirement requirements-dev.lock --no-deps --disable-pip --progress-spinner off $(AUDIT) || { \
+	    echo 'Something has a known hole, or could not be looked up: see above. The service that knows is on the' >&2; \
+	    echo 'internet (make audit AUDIT="--vulnerability-service osv" asks another one).' >&2; \
+	    exit 1; \
+	}
+
 lint: .venv/.dev ## check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -60,7 +69,7 @@ sample: .venv/.run ## renew config.sample.ini from the declarations in mastosync
 lock: .venv/.made ## renew requirements-dev.lock from the newest packages that fit
 	rm -rf build/lock
 	$(BIN)/python -m venv build/lock
-	build/lock/bin/python -m pip --disable-pip-version-check install --quiet -e '.[test,dev,bench]'
+	build/lock/bin/python -m pip --disable-pip-version-check install --quiet -e '.[test,dev,bench,audit]'
 	build/lock/bin/python -m pip freeze --exclude-editable > requirements-dev.lock
 	rm -rf build/lock
 
@@ -101,6 +110,10 @@ clean: ## remove what was made here
 
 .venv/.bench: .venv/.made $(REQUIREMENTS)
 	$(INSTALL) -e '.[bench]'
+	@touch $@
+
+.venv/.audit: .venv/.made $(REQUIREMENTS)
+	$(INSTALL) -e '.[audit]'
 	@touch $@
 
 .venv/.dev: .venv/.made $(REQUIREMENTS)

@@ -10,9 +10,13 @@ Two families share one root:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
+from typing import TypeVar
 
 from mastosync.model import Reason
+
+E = TypeVar("E", bound=BaseException)
 
 
 class ExitCode(IntEnum):
@@ -56,6 +60,20 @@ class MastosyncError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def without_frames(error: E, scrubbed: Callable[[str], str] = str) -> E:
+    """The error of a library, and those that led to it, without the variables of the calls they came out of.
+
+    Those hold passwords and signed headers, and whoever shows or reports an error with its variables would
+    tell them. The words stay, as `scrubbed` has them.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link.args = tuple(scrubbed(each) if isinstance(each, str) else each for each in link.args)
+        link = link.__cause__ or link.__context__
+    return error
 
 
 class UsageError(MastosyncError):

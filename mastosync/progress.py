@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Never, Protocol, TextIO, TypeAlias
 
 from mastosync.model import EntryState, Outcome
+from mastosync.plain import one_line
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Lines:
         self.message(described(progress))
 
     def message(self, text: str) -> None:  # noqa: D102
-        print(text, file=self._stream, flush=True)
+        print(one_line(text), file=self._stream, flush=True)
 
 
 class Bar:
@@ -219,7 +220,7 @@ class Bar:
             self._bar = None
 
     def message(self, text: str) -> None:  # noqa: D102
-        self._tqdm.write(text, file=self._stream)
+        self._tqdm.write(one_line(text), file=self._stream)
 
 
 def described(progress: AnyProgress) -> str:

@@ -104,16 +104,7 @@ def _as_anybody(config: Config, gate: Gate, records: list[Record], workers: int,
     with ExitStack() as stack:
         store = gate.store
         url = destination.public_url or (store.bucket_url if isinstance(store, CurlStore) else store.endpoint)
-        site = stack.enter_context(
-            closing(
-                HttpPublicSite(
-                    url,
-                    connect_seconds=destination.connect_timeout_seconds,
-                    read_seconds=destination.read_timeout_seconds,
-                    connections=workers,
-                )
-            )
-        )
+        site = stack.enter_context(closing(HttpPublicSite(url, destination, connections=workers)))
         of_site = Gate(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
         try:
             return PublicCheck(site, of_site, destination.key_prefix, workers, stop).run(records)

@@ -78,7 +78,6 @@ def refetch(
         if options.apply and config.refetch.allow_networks:
             named = ", ".join(map(str, config.refetch.allow_networks))
             _log.warning("addresses in %s are connected to, as [refetch] allow_networks says", named)
-            listener.message(f"warning: URLs in the database can reach {named}, as [refetch] allow_networks says")
         return Refetcher(manifest, ways, options, stop, listener).run(missing)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import types_option, workers_option
+from mastosync.cli.output import show_json
 from mastosync.cli.render_proofs import render_adoption
 
 
@@ -31,6 +30,6 @@ def adopt_command(
     with invocation.running() as app:
         result = app.adopt(options)
     if as_json:
-        click.echo(json.dumps(result.as_json(), indent=2))
+        show_json(result.as_json())
     else:
         invocation.say(render_adoption(result))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from itertools import groupby
 
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.cli.output import show, show_json
 from mastosync.cli.render import render_findings, render_summary
 from mastosync.engine.doctor import Diagnosis, Grade
 from mastosync.errors import ExitCode
@@ -28,9 +28,9 @@ def doctor_command(invocation: Invocation, as_json: bool) -> ExitCode:
             diagnosis.findings += findings
             shown = [found for found in findings if found.grade is Grade.FAILURE or not invocation.options.quiet]
             if shown and not as_json:
-                click.echo(render_findings(shown))
+                show(render_findings(shown))
     if as_json:
-        click.echo(json.dumps(diagnosis.as_json(), indent=2))
+        show_json(diagnosis.as_json())
     else:
         invocation.say(render_summary(diagnosis))
     return diagnosis.exit_code

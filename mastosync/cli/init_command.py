@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -17,8 +18,9 @@ from mastosync.errors import ConfigError
 def init_command(invocation: Invocation, output: Path) -> None:
     """Write a configuration file to fill in. An existing file is never touched."""
     try:
-        output.touch(mode=0o600, exist_ok=False)
-        output.write_text(render_sample(), encoding="utf-8")
+        # made and written in one go: nobody can put a link to another file in between
+        with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(render_sample())
     except FileExistsError as error:
         raise ConfigError(f"{output} exists already", hint="--output names another file") from error
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,17 +11,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from mastosync.app import App
 from mastosync.cli.logs import logging_to
+from mastosync.cli.modes import open_to_all
+from mastosync.cli.output import show, warn
 from mastosync.cli.signals import heeding_signals
-from mastosync.config import Config, find_config, load_config
+from mastosync.config import Config, Environment, Scrubber, ambient_secrets, find_config, load_config
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import MastosyncError
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +45,14 @@ class Invocation:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.options = GlobalOptions()
-        self._environ = environ
+        self._environ = Environment(environ)
 
     @cached_property
     def config(self) -> Config:
         """The configuration. Raises: ConfigError."""
         config = load_config(self._config_path, self._environ)
         for warning in config.warnings:
-            click.echo(f"mastosync: warning: {warning}", err=True)
+            warn(warning)
         return config
 
     @cached_property
@@ -70,7 +73,12 @@ class Invocation:
         listener = self._listener()
         stop = StopSignal()
         with self._logging(listener), heeding_signals(stop, listener, at_once=stop_at_once):
-            yield App(self.config, self.manifest_path, listener, stop)
+            app = App(self.config, self.manifest_path, listener, stop)
+            exposed = self._warn_of_files()
+            if self.options.log_file is not None:  # on the screen they are already
+                for warning in (*self.config.warnings, *exposed):
+                    _log.warning("%s", warning)
+            yield app
 
     def reading(self) -> App:
         """The application for a question that only the manifest answers: needs no configuration if it is named."""
@@ -78,19 +86,27 @@ class Invocation:
 
         named = self.options.manifest or self._environ.get("MASTOSYNC_MANIFEST")
         config = Config() if named and self._config_path is None else self.config
+        self._warn_of_files()
         return App(config, self.manifest_path, Silence(), StopSignal())
 
     def scrubbed(self, text: str) -> str:
-        """A text that libraries wrote, without the secrets of the configuration, if there is one."""
+        """A text that libraries wrote, without the secrets of the environment and of the configuration."""
         try:
-            return self.config.scrubbed(text)
+            configured = tuple(self.config.secrets())
         except MastosyncError:
-            return text  # what was never read cannot be told
+            configured = ()  # what was never read cannot be told
+        return Scrubber((*configured, *ambient_secrets(self._environ)))(text)
 
     def say(self, text: str) -> None:
         """A result for people, unless they want quiet."""
         if not self.options.quiet:
-            click.echo(text)
+            show(text)
+
+    def _warn_of_files(self) -> tuple[str, ...]:
+        exposed = tuple(open_to_all(self.manifest_path, self.options.log_file))
+        for warning in exposed:
+            warn(warning)
+        return exposed
 
     def _listener(self) -> ProgressListener:
         from mastosync.progress import Bar, Lines, Silence

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.errors import UsageError
+from mastosync.plain import as_json, one_line
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
@@ -26,8 +28,7 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
     handlers: list[logging.Handler] = []
     if path is not None:
         try:
-            path.touch(mode=0o600)
-            handlers.append(logging.FileHandler(path, encoding="utf-8", errors="backslashreplace"))
+            handlers.append(_OwnFile(path, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
             raise UsageError(f"cannot write the log file {path}: {error.strerror}", hint="name another file") from error
     if verbose:
@@ -46,6 +47,17 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
             handler.close()
 
 
+class _OwnFile(logging.FileHandler):
+    """Appends to a file that, if it is made here, is its owner's alone from the first moment."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_for_the_owner)
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class _ToListener(logging.Handler):
     """Shows records without breaking a progress bar."""
 
@@ -61,7 +73,7 @@ class _TextLines(logging.Formatter):
     """A record on one line: a line break in a key must not forge another record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record).replace("\r", "\\r").replace("\n", "\\n")
+        return one_line(super().format(record))
 
 
 class _JsonLines(logging.Formatter):
@@ -76,4 +88,4 @@ class _JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **about,
         }
-        return json.dumps(event, ensure_ascii=False)
+        return as_json(event)

@@ -12,6 +12,7 @@ import click
 
 from mastosync import __version__
 from mastosync.cli.invocation import GlobalOptions, Invocation
+from mastosync.cli.output import complain, show_origin
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode, MastosyncError
 
 COMMANDS: dict[str, str] = {
@@ -104,7 +105,5 @@ def main(arguments: list[str] | None = None) -> int:
 def _tell(invocation: Invocation, message: str, hint: str) -> None:
     """Say it; with --debug also where it comes from, in the words of libraries that know no secrets as such."""
     if invocation.options.debug:
-        click.echo(invocation.scrubbed(traceback.format_exc()), err=True, nl=False)
-    click.echo(f"mastosync: {message}", err=True)
-    if hint:
-        click.echo(f"  {hint}", err=True)
+        show_origin(invocation.scrubbed(traceback.format_exc()))
+    complain(message, hint)

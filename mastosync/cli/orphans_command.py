@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import workers_option
+from mastosync.cli.output import show_json
 from mastosync.cli.render_proofs import render_orphans
 from mastosync.cli.tables import print_rows
 from mastosync.engine.lister import FIELDS, described
@@ -46,7 +46,7 @@ def orphans_command(
         app.orphans(OrphansOptions(workers or invocation.config.copy.workers)) as (finder, result),
     ):
         if as_json:
-            click.echo(json.dumps(result.as_json(), indent=2))
+            show_json(result.as_json())
         elif form and missing:
             print_rows(_missing(invocation, finder), FIELDS, form)
         elif form:

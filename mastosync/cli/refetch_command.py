@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import types_option
+from mastosync.cli.output import show_json, warn
 from mastosync.errors import ExitCode
 
 
@@ -33,10 +32,13 @@ def refetch_command(
     options = RefetchOptions(
         apply, workers or config.copy.workers, types, limit, float(config.refetch.requests_per_second)
     )
+    if apply and config.refetch.allow_networks:
+        named = ", ".join(map(str, config.refetch.allow_networks))
+        warn(f"URLs in the database can reach {named}, as [refetch] allow_networks says")
     with invocation.running() as app:
         result = app.refetch(options)
     if as_json:
-        click.echo(json.dumps(result.as_json(), indent=2))
+        show_json(result.as_json())
     else:
         invocation.say(render_refetching(result))
     return ExitCode.OK if result.complete else ExitCode.INCOMPLETE

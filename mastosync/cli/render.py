@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.engine.status import Status, Tally
 from mastosync.model import Reason
+from mastosync.plain import one_line
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -97,9 +98,11 @@ def render_findings(findings: Sequence[Finding]) -> str:
     for _, group in groupby(findings, key=lambda found: found.message if found.grade == "skipped" else found.check):
         finding, *others = group  # what was skipped for the same reason is one line
         if others or finding.grade == "skipped":
-            lines.append(f"  skipped  {', '.join(each.check for each in (finding, *others))}: {finding.message}")
+            lines.append(
+                f"  skipped  {', '.join(each.check for each in (finding, *others))}: {one_line(finding.message)}"
+            )
             continue
-        lines.append(f"  {finding.grade.value:<8} {finding.check:<14} {finding.message}")
+        lines.append(f"  {finding.grade.value:<8} {finding.check:<14} {one_line(finding.message)}")
         lines += [f"{'':<26}-> {line}" for line in finding.remedy.splitlines()]
     return "\n".join([*lines, ""])
 
@@ -129,6 +132,7 @@ def _tally_row(name: str, tally: Tally) -> tuple[str, ...]:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as they need to be, the first to the left and numbers to the right."""
+    rows = [tuple(map(one_line, row)) for row in rows]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     return "\n".join(
         "  ".join(

@@ -8,6 +8,7 @@ from mastosync.cli.render import table
 from mastosync.engine.adopter import Fate
 from mastosync.engine.judge import Verdict
 from mastosync.engine.orphans import AGE_NAMES
+from mastosync.plain import one_line
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def render_verification(result: Verification) -> str:
         for name, counts in [*sorted(result.by_type.items()), ("total", result.total())]
     ]
     lines = [table(("type", *verdicts), rows), ""]
-    lines += [f"{each.verdict.value}: {each.detail}" for each in result.examples[:_EXAMPLES]]
+    lines += [one_line(f"{each.verdict.value}: {each.detail}") for each in result.examples[:_EXAMPLES]]
     told = f"looked at {result.checked:,} objects ({human_bytes(result.checked_bytes)})"
     if result.read_objects:
         told += f", read {result.read_objects:,} back ({human_bytes(result.read_bytes)})"
@@ -114,7 +115,7 @@ def _public_lines(public: PublicResult) -> list[str]:
         f"asked as anybody may for {public.asked - public.asked_private:,} public and {public.asked_private:,} private "
         f"objects at {public.url}: {len(public.faults):,} are not right"
     ]
-    lines += [f"  {fault.key}: {fault.detail}" for fault in public.faults[:_EXAMPLES]]
+    lines += [one_line(f"  {fault.key}: {fault.detail}") for fault in public.faults[:_EXAMPLES]]
     if public.listing:
         lines.append("  anybody can list the bucket: take that right away from everybody, or its contents are public")
     if public.nothing_is_right:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.cli.output import show, show_json
 from mastosync.cli.render import render_status
 
 
@@ -18,6 +17,6 @@ def status_command(invocation: Invocation, as_json: bool) -> None:
     app = invocation.reading()
     status = app.status()
     if as_json:
-        click.echo(json.dumps({**status.as_json(), "manifest": str(app.manifest_path)}, indent=2))
+        show_json({**status.as_json(), "manifest": str(app.manifest_path)})
     else:
-        click.echo(render_status(status, app.manifest_path))
+        show(render_status(status, app.manifest_path))

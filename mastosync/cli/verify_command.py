@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import types_option, workers_option
+from mastosync.cli.output import show_json
 from mastosync.cli.render_proofs import render_verification
 from mastosync.errors import ExitCode, UsageError
 
@@ -49,7 +48,7 @@ def verify_command(
     with invocation.running() as app:
         result = app.verify(options, (sample or _PUBLIC_SAMPLE) if public else None)
     if as_json:
-        click.echo(json.dumps(result.as_json(), indent=2))
+        show_json(result.as_json())
     else:
         invocation.say(render_verification(result))
     return ExitCode.OK if result.clean else ExitCode.INCOMPLETE

@@ -17,9 +17,10 @@ from mastosync.config.schema import (
     StoreConfig,
     TunnelConfig,
 )
+from mastosync.config.scrub import Scrubber, ambient_secrets
 from mastosync.config.sources import find_config
 from mastosync.config.timetable import BANDWIDTH, Timetable
-from mastosync.config.values import Secret, parse_size
+from mastosync.config.values import Environment, Secret, parse_size
 
 __all__ = [
     "BANDWIDTH",
@@ -29,16 +30,19 @@ __all__ = [
     "Config",
     "CopyConfig",
     "DatabaseConfig",
+    "Environment",
     "FilesystemConfig",
     "ManifestConfig",
     "PlanConfig",
     "Provider",
     "Role",
     "S3Config",
+    "Scrubber",
     "Secret",
     "StoreConfig",
     "Timetable",
     "TunnelConfig",
+    "ambient_secrets",
     "find_config",
     "load_config",
     "parse_size",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mastosync.config.keys import CHANGE_ME, Key, Section
 from mastosync.config.schema import NO_FILE, Config, S3Config, sections
 from mastosync.config.sources import Said, read_environment, read_file
-from mastosync.config.values import Wrong, show_size, to_path
+from mastosync.config.values import Format, Wrong, show_size, to_path
 from mastosync.errors import ConfigError
 
 _ALONE_WORTH_A_START = ("s3.source", "s3.destination", "filesystem.source", "filesystem.destination", "pg.database")
@@ -25,7 +25,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     Raises: ConfigError.
     """
     said = read_file(path) if path else {}
-    warnings = _readable_by_others(path, said) if path else ()
+    warnings = [*_readable_by_others(path, said)] if path else []
     for key, text in read_environment(environ):
         said.setdefault(key.section, {})[key.name] = text
     if path is None and said.keys().isdisjoint(_ALONE_WORTH_A_START):
@@ -37,7 +37,8 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     built: dict[str, Any] = {
         section.attribute: section.kind(**_values(section, said[name])) for name, section in sections().items()
     }
-    config = Config(**built, path=path, absent=absent, warnings=warnings)
+    warnings += _unguarded("source", built["source"]) + _unguarded("destination", built["destination"])
+    config = Config(**built, path=path, absent=absent, warnings=tuple(warnings))
     for problem, hint in _contradictions(config, said):
         raise ConfigError(f"{path or 'the environment'}: {problem}", hint=hint)
     return config
@@ -50,23 +51,26 @@ def _values(section: Section, said: Mapping[str, Said]) -> dict[str, object]:
 
 
 def _value(key: Key, said: Said) -> object:
-    form, text = key.info.form, said.text
-    shown = "the value" if form.hidden or "@" in text or len(text) > 60 else repr(text)
-    if text == CHANGE_ME:
-        raise ConfigError(f"{said.origin} is still {CHANGE_ME}", hint="Fill it in, or remove it if it is not needed.")
-    if "\n" in text and not form.multiline:
+    form, origin = key.info.form, said.origin  # the text itself stands in no variable, which a dump would show
+    if said.text.reveal() == CHANGE_ME:
+        raise ConfigError(f"{origin} is still {CHANGE_ME}", hint="Fill it in, or remove it if it is not needed.")
+    if "\n" in said.text.reveal() and not form.multiline:
         hint = "Write it on one line. In a file, an indented line continues the one above: move it to the left."
-        raise ConfigError(f"{said.origin} spans several lines", hint=hint)
+        raise ConfigError(f"{origin} spans several lines", hint=hint)
     try:
-        return form.parse(text)
+        return form.parse(said.text.reveal())
     except Wrong as wrong:
         problem, hint = wrong.message, wrong.hint
     except ValueError:
         problem, hint = "", ""
     # outside of `except`: the first error quotes the text, and would hang on as the context
-    problem = problem or f"{shown} is not {form.allowed}"
+    problem = problem or f"{_shown(form, said.text.reveal())} is not {form.allowed}"
     default = f": the default is {form.show(key.default)}" if key.default not in (None, "") else ""
-    raise ConfigError(f"{said.origin}: {problem}", hint=hint or f"Correct it, or leave it out{default}.")
+    raise ConfigError(f"{origin}: {problem}", hint=hint or f"Correct it, or leave it out{default}.")
+
+
+def _shown(form: Format[Any], text: str) -> str:
+    return "the value" if form.hidden or "@" in text or len(text) > 60 else repr(text)
 
 
 def _readable_by_others(path: Path, said: Mapping[str, Mapping[str, Said]]) -> tuple[str, ...]:
@@ -75,6 +79,16 @@ def _readable_by_others(path: Path, said: Mapping[str, Mapping[str, Said]]) -> t
     if not (secret and mode & (stat.S_IRGRP | stat.S_IROTH)):
         return ()
     return (f"{path} holds secrets and can be read by others: chmod 600 {shlex.quote(str(path))}",)
+
+
+def _unguarded(role: str, store: S3Config) -> list[str]:
+    """The warning of every run whose store may be anybody."""
+    if store.verify_tls:
+        return []
+    return [
+        f"[s3.{role}] verify_tls is false: nobody knows whether {store.endpoint_url or 'Amazon S3'} is the store;"
+        " name the certificate of its authority as ca_bundle instead"
+    ]
 
 
 def _contradictions(config: Config, given: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:

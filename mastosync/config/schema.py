@@ -9,7 +9,7 @@ is a new field and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from mastosync.config.folder import FilesystemConfig
 from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section, variable
 from mastosync.config.providers import PROVIDERS, Provider, implied
 from mastosync.config.refetch import RefetchConfig
+from mastosync.config.scrub import password_in
 from mastosync.config.timetable import BANDWIDTH, Timetable
 from mastosync.config.values import (
     BUCKET,
@@ -103,6 +104,19 @@ class S3Config:
         " given and empty, there is none.",
     )
     connect_timeout_seconds: float = key(10.0, seconds(0.1), "How long a connection may take to open.")
+    ca_bundle: Path | None = key(
+        None,
+        PATH,
+        "For a store whose certificate no public authority has signed: a PEM file with the certificate of the one that"
+        " has, or its own. Only those in it are trusted then. Default: those of the AWS tools (AWS_CA_BUNDLE, else the"
+        " public ones).",
+    )
+    verify_tls: bool = key(
+        True,
+        SWITCH,
+        "Whether the store has to show a certificate that is trusted, in its own name. With false anybody in between"
+        " can pose as the store, read objects and change them, and every run warns of it: name a ca_bundle instead.",
+    )
     read_timeout_seconds: float = key(60.0, seconds(0.1), "How long the store may stay silent during a request.")
     acl: str = key(
         "auto",
@@ -323,14 +337,16 @@ class Config:
                     raise self._missing("pg.tunnel", name)
         return self.database
 
-    def scrubbed(self, text: str) -> str:
-        """A text that others wrote, without any of the secrets in here."""
+    def secrets(self) -> Iterator[str]:
+        """All that must never be shown: hidden values, and the passwords in those that are URLs."""
         for part in sections().values():
             for name, declared in part.keys.items():
                 value = getattr(getattr(self, part.attribute), name)
                 if declared.info.form.hidden and value:
-                    text = text.replace(value.reveal() if isinstance(value, Secret) else str(value), "***")
-        return text
+                    text = value.reveal() if isinstance(value, Secret) else str(value)
+                    yield text
+                    if "://" in text:
+                        yield from password_in(text)
 
     def store(self, role: Role) -> StoreConfig:
         """One of the two, whatever it misses."""

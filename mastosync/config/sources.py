@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mastosync.config.keys import Key
 from mastosync.config.schema import sections
-from mastosync.config.values import nearest, suggest, to_path
+from mastosync.config.values import Secret, nearest, suggest, to_path
 from mastosync.errors import ConfigError
 
 _PREFIX = "MASTOSYNC_"
@@ -21,9 +21,12 @@ _ALIASES = {"MASTOSYNC_MANIFEST": ("manifest", "path")}  # shorter names that ar
 
 
 class Said(NamedTuple):
-    """The text given for a key, and where it stood."""
+    """The text given for a key, and where it stood.
 
-    text: str
+    Any text is kept as a secret until its key is known to be none: it may have slipped out of its line.
+    """
+
+    text: Secret
     origin: str
 
 
@@ -59,11 +62,11 @@ def _lies_there(path: Path) -> bool:
     return True
 
 
-def read_text(path: Path, what: str) -> str:
+def read_text(path: Path, what: str) -> Secret:
     """The text of a UTF-8 file, without a byte order mark. Raises: ConfigError, calling the file `what`."""
     hint = "Correct the path, or the permissions of the file."
     try:
-        return path.read_text("utf-8-sig")
+        return Secret(path.read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
         problem, hint = f"is not UTF-8 (byte {error.start})", "Save it as UTF-8."
     except IsADirectoryError:
@@ -93,12 +96,12 @@ def read_file(path: Path) -> dict[str, dict[str, Said]]:
     return found
 
 
-def _parse(text: str, path: Path) -> dict[str, dict[str, str]]:
+def _parse(text: Secret, path: Path) -> dict[str, dict[str, Secret]]:
     import configparser  # noqa: PLC0415 - a start without a file does not need it
 
     parser = configparser.ConfigParser(interpolation=None, default_section="", empty_lines_in_values=False)
     try:
-        parser.read_string(text)
+        parser.read_string(text.reveal())
     except configparser.DuplicateSectionError as error:
         line, problem = error.lineno, f"the section [{_name(error.section)}] is there already"
         hint = "Make one of the two."
@@ -111,7 +114,7 @@ def _parse(text: str, path: Path) -> dict[str, dict[str, str]]:
         line, problem = next((number for number, _ in error.errors), None), "neither a [section] nor key = value"
         hint = "A comment starts with #. A value stands on one line."
     else:
-        return {section: dict(parser.items(section)) for section in parser.sections()}
+        return {section: {key: Secret(value) for key, value in parser.items(section)} for section in parser.sections()}
     # outside of `except`, and not with the parser's own words: they quote the line, which may be a secret
     raise ConfigError(f"{path}, line {line}: {problem}", hint=hint)
 
@@ -122,10 +125,10 @@ def _name(text: str) -> str:
     return text if re.fullmatch("[A-Za-z][A-Za-z_ -]{0,19}", text) or nearest(text, known) else "…"
 
 
-def _unknown_key(path: Path, text: str, section: str, key: str) -> ConfigError:
+def _unknown_key(path: Path, text: Secret, section: str, key: str) -> ConfigError:
     where = f"{path}: [{section}]"
     if _name(key) != key:
-        starts = (re.split("[=:]", line, maxsplit=1)[0].strip().lower() for line in text.splitlines())
+        starts = (re.split("[=:]", line, maxsplit=1)[0].strip().lower() for line in text.reveal().splitlines())
         line = next((number for number, start in enumerate(starts, 1) if start == key), 0)
         return ConfigError(f"{where} line {line} holds no known key", hint="A value stands on one line.")
     owners = [name for name, other in sections().items() if key in other.keys]
@@ -143,7 +146,7 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, Said]]:
     aliases = {name: sections()[section].keys[key] for name, (section, key) in _ALIASES.items()}
     seen: dict[str, str] = {}
     for name in sorted(name for name in environ if name.startswith(_PREFIX)):
-        text = environ[name]
+        text = Secret(environ[name])
         key = known.get(name) or aliases.get(name)
         if key is None:
             key = known.get(name.removesuffix("_FILE"))
@@ -152,8 +155,8 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, Said]]:
             if key is None or not text:
                 continue
             # the path is not shown: somebody may have put the secret itself there
-            text = read_text(to_path(text), f"the file that {name} names").rstrip("\r\n")
-        if not text.strip() and not key.info.form.empty_counts:
+            text = Secret(read_text(to_path(text.reveal()), f"the file that {name} names").reveal().rstrip("\r\n"))
+        if not text.reveal().strip() and not key.info.form.empty_counts:
             continue
         if key.variable in seen:
             raise ConfigError(f"{seen[key.variable]} and {name} are both set", hint="Unset one of them.")

@@ -56,6 +56,13 @@ class Secret:
         raise TypeError("a Secret is not pickled: it would end up in a message or a file")
 
 
+class Environment(dict[str, str]):
+    """Variables of the environment; `repr` shows none of them, as any may hold a secret."""
+
+    def __repr__(self) -> str:
+        return "Environment(***)"
+
+
 class Wrong(ValueError):
     """A value that cannot be, said without its place (the loader knows that) and without any secret."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -27,12 +28,13 @@ def writer_lock(manifest: Path, command: str) -> Iterator[None]:
     """
     path = lock_path(manifest)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # whoever put a link in the way of the lock would have what it leads to overwritten
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise ManifestError(
-            f"cannot write beside the manifest: {path}: {error.strerror}",
-            hint="the manifest's folder must exist and be writable; --manifest names another place",
-        ) from error
+        hint = "the manifest's folder must exist and be writable; --manifest names another place"
+        if error.errno == errno.ELOOP:
+            hint = "a symbolic link lies there, which is not followed: who put it there? Remove it"
+        raise ManifestError(f"cannot write beside the manifest: {path}: {error.strerror}", hint=hint) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,7 +57,7 @@ def holder_of(manifest: Path) -> str | None:
     """Who is at work on a manifest right now; None: nobody. Leaves no file behind."""
     path = lock_path(manifest)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None  # nobody ever was
     try:

@@ -7,22 +7,22 @@ the transaction.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import psycopg
 from psycopg import pq, sql
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
-from mastosync.config import DatabaseConfig
-from mastosync.errors import DatabaseError, NoMastodonTables
+from mastosync.config import DatabaseConfig, Scrubber
+from mastosync.errors import DatabaseError, NoMastodonTables, without_frames
+from mastosync.mastodon.address import connection_arguments, describe, detour
 from mastosync.mastodon.ahead import ReadAhead, settle
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.columns import columns_of, media_of
@@ -67,14 +67,15 @@ class MastodonDatabase:
     """
 
     def __init__(self, config: DatabaseConfig, via: tuple[str, int] | None = None) -> None:
-        self._arguments = _connection_arguments(config)
-        self.name = _describe(self._arguments) + (", through the tunnel" if via else "")
+        self._arguments = connection_arguments(config)
+        self._scrubbed = Scrubber((self._arguments.get("password", ""),))
+        self.name = describe(self._arguments) + (", through the tunnel" if via else "")
         if via:
-            self._arguments |= _detour(self._arguments, via)
+            self._arguments |= detour(self._arguments, via)
         self._found: dict[str, _Table] = {}
 
     def __enter__(self) -> Self:
-        with _translated(f"cannot connect to {self.name}"):
+        with _translated(f"cannot connect to {self.name}", self._scrubbed):
             self.connection = psycopg.connect(make_conninfo(**self._arguments), prepare_threshold=None)
         try:
             with self.reading("the list of tables"):
@@ -179,7 +180,7 @@ class MastodonDatabase:
 
     def reading(self, what: str) -> AbstractContextManager[None]:
         """Whatever psycopg raises inside becomes a DatabaseError about `what`."""
-        return _translated(f"reading {what} failed: {self.name}")
+        return _translated(f"reading {what} failed: {self.name}", self._scrubbed)
 
     def _check_readable(self, table: str) -> None:
         """Refuse a table that exists but must not be read: asked politely, it would look empty."""
@@ -190,73 +191,6 @@ class MastodonDatabase:
                     f"the table {name} exists, but this user may not read it: {self.name}",
                     hint=f'as its owner: GRANT SELECT ON "{found.schema}"."{name}" TO "{self.connection.info.user}";',
                 )
-
-
-# --- connecting ---
-
-
-def server_address(config: DatabaseConfig) -> tuple[str, int]:
-    """Host (or socket folder) and port of the database: where a tunnel has to lead.
-
-    Raises: DatabaseError for a URL that cannot be understood.
-    """
-    arguments = _connection_arguments(config)
-    host, _, _ = arguments.get("host", "").partition(",")
-    port, _, _ = arguments.get("port", "").partition(",")
-    return host or "localhost", int(port or 5432)
-
-
-def _connection_arguments(config: DatabaseConfig) -> dict[str, str]:
-    """What libpq is told. What is left out it takes from its own places (`PGPASSFILE` and its kin)."""
-    given: dict[str, Any] = {
-        "host": config.host,
-        "port": config.port,
-        "user": config.user,
-        "password": config.password.reveal() if config.password else None,
-        "dbname": config.database,
-        "sslmode": config.sslmode,
-    }
-    if config.url:
-        given = _parse_url(config.url.reveal())
-    given.setdefault("connect_timeout", config.connect_timeout_seconds)
-    # A dead peer is noticed after 70 seconds; the system's own default is two hours.
-    given |= {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 4}
-    given |= {"application_name": "mastosync", "client_encoding": "UTF8"}
-    return {key: str(value) for key, value in given.items() if value not in (None, "")}
-
-
-def _parse_url(url: str) -> dict[str, Any]:
-    """Read a `DATABASE_URL` as Rails writes it. libpq's complaints quote passwords, so they are kept back."""
-    broken = DatabaseError(
-        "the database URL cannot be understood",
-        hint="its form is postgresql://user:password@host:port/database, and special characters in the password are "
-        "percent-encoded (@ as %40, / as %2F, # as %23, ? as %3F, % as %25); or set host, user, password … instead",
-    )
-    base, _, query = url.partition("?")
-    userinfo, _, _ = url.partition("://")[2].rpartition("@")
-    if re.search(r"[/?#@]", userinfo):
-        raise broken
-    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
-    kept = [part for part in query.split("&") if part.partition("=")[0] in known]  # `pool=5` is for Rails
-    try:
-        given = conninfo_to_dict(f"{base}?{'&'.join(kept)}")
-    except psycopg.Error:
-        raise broken from None
-    if not re.fullmatch(r"[\d,]*", str(given.get("port") or "")):
-        raise broken
-    return given
-
-
-def _describe(arguments: Mapping[str, str]) -> str:
-    database, user = arguments.get("dbname", "(default)"), arguments.get("user", "(default)")
-    where = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}"
-    return f'database "{database}" at {where} as user "{user}"'
-
-
-def _detour(arguments: Mapping[str, str], via: tuple[str, int]) -> dict[str, str]:
-    """Lead the connection elsewhere; `host` stays the name that a certificate is checked against."""
-    host, _, _ = arguments.get("host", "").partition(",")
-    return {"host": "localhost" if host.startswith("/") else host, "hostaddr": via[0], "port": str(via[1])}
 
 
 # --- reading ---
@@ -409,10 +343,11 @@ class _LenientBinaryText(_LenientText):
 
 
 @contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def _translated(doing: str, scrubbed: Scrubber) -> Iterator[None]:
     """The one place where psycopg's errors become ours."""
     try:
         yield
     except psycopg.Error as error:
-        said = str(error).strip().partition("\n")[0].removeprefix("connection failed: ")
-        raise DatabaseError(f"{doing}: {said}", hint=database_hint(error.sqlstate, str(error))) from error
+        said = scrubbed(str(error)).strip().partition("\n")[0].removeprefix("connection failed: ")
+        hint = database_hint(error.sqlstate, str(error))
+        raise DatabaseError(f"{doing}: {said}", hint=hint) from without_frames(error, scrubbed)

@@ -48,6 +48,8 @@ class Examination:
     def __init__(self, database: MastodonDatabase) -> None:
         self._database = database
         self.name = database.name
+        connection = database.connection
+        self.unencrypted_to = "" if connection.pgconn.ssl_in_use else connection.info.hostaddr or connection.info.host
         with database.reading("settings"):
             database.connection.execute(_PATIENCE)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import paramiko
 from sshtunnel import BaseSSHTunnelForwarderError, SSHTunnelForwarder
 
-from mastosync.config import TunnelConfig
+from mastosync.config import Secret, TunnelConfig
 from mastosync.errors import DatabaseError, TunnelError
 from mastosync.mastodon.known_hosts import HostKey, host_name, known_keys
 
@@ -82,7 +82,7 @@ def _quiet_paramiko() -> None:
 def _login_keys(config: TunnelConfig, gateway: str) -> Iterator[list[paramiko.PKey]]:
     """The keys to log in with: the configured one, or those of the agent where nothing is configured."""
     if config.ssh_key:
-        yield [_load_key(config.ssh_key, config.ssh_key_passphrase.reveal() if config.ssh_key_passphrase else None)]
+        yield [_load_key(config.ssh_key, config.ssh_key_passphrase)]
     elif config.ssh_password:
         yield []
     else:
@@ -137,7 +137,7 @@ def _start(forwarder: SSHTunnelForwarder, config: TunnelConfig, gateway: str, jo
         raise
 
 
-def _load_key(path: Path, passphrase: str | None) -> paramiko.PKey:
+def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
     """Read a private key file. Raises: TunnelError that says what is wrong with file or passphrase."""
     variable = "ssh_key_passphrase in [pg.tunnel], or MASTOSYNC_PG_TUNNEL_SSH_KEY_PASSPHRASE"
     path = path.expanduser()
@@ -153,7 +153,7 @@ def _load_key(path: Path, passphrase: str | None) -> paramiko.PKey:
     except Exception:  # noqa: BLE001 - two libraries have a dozen ways to dislike a file, some quoting it
         raise _useless_key(path) from None
     try:
-        return paramiko.PKey.from_path(path, passphrase.encode())  # type: ignore[arg-type]  # declared str, takes bytes
+        return paramiko.PKey.from_path(path, passphrase.reveal().encode())  # type: ignore[arg-type]  # declared str, takes bytes
     except ValueError:
         raise TunnelError(f"the passphrase does not open the SSH key {path}", hint=f"check {variable}") from None
     except Exception:  # noqa: BLE001 - as above

@@ -38,6 +38,7 @@ class Address:
     style: str  # path or virtual: where the bucket's name stands
     region: str  # signed into every request
     proxy: str  # host and port of the proxy in between; empty: none
+    verified: bool = True  # the certificate of https is looked at
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,8 +55,8 @@ class Site:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MASTOSYNC_", "AWS_", "PG"))}
         return kept | self.environ
 
-    def run(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end; `code` is the exit code to expect (None: any)."""
+    def run(self, *arguments: str, code: int | None = 0, umask: int = -1) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end; `code` is the exit code to expect (None: any), a `umask` of -1 is our own."""
         done = subprocess.run(
             [str(COMMAND), *arguments],
             cwd=self.folder,
@@ -65,6 +65,7 @@ class Site:
             text=True,
             timeout=240,
             check=False,
+            umask=umask,
         )
         assert code is None or done.returncode == code, f"{arguments} ended with {done.returncode}:\n{shown(done)}"
         return done

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from mastosync.errors import NetworkFailure, ServerFailure, Throttled
+from mastosync.errors import NetworkFailure, ServerFailure, StoreUnusable, Throttled
 from mastosync.store.s3.public_site import HttpPublicSite
 from tests.contract.raw_server import Answers, RawRequest, RawServer, answer
+from tests.contract.s3_kit import MADE_UP
+from tests.contract.test_s3_check import certificate, tls_server
 
 LISTING = b"<?xml version='1.0'?><ListBucketResult><Name>bucket</Name></ListBucketResult>"
 
@@ -22,7 +26,7 @@ def site(answers: Answers, path: str = "/bucket") -> Iterator[HttpPublicSite]:
 
 
 def at(url: str) -> HttpPublicSite:
-    return HttpPublicSite(url, connect_seconds=5, read_seconds=5, connections=2)
+    return HttpPublicSite(url, MADE_UP, connections=2)
 
 
 def test_an_object_is_read_as_it_comes() -> None:
@@ -96,3 +100,45 @@ def test_a_listing_is_found_however_it_is_asked_for(query: str) -> None:
 def test_a_page_of_welcome_is_no_listing() -> None:
     with site(lambda _: answer(200, b"<html>welcome</html>")) as made:
         assert not made.lists()
+
+
+# --- certificates ---
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a site whose certificate no public authority has signed, and that certificate."""
+    file = certificate(tmp_path, "localhost", days=100)
+    with tls_server(file, answer(200, b"data")) as server:
+        yield f"https://localhost:{server.port}/bucket", file
+
+
+def read_at(url: str, **keys: object) -> None:
+    with closing(HttpPublicSite(url, replace(MADE_UP, **keys), connections=2)) as made:  # type: ignore[arg-type]
+        assert made.read("key").size == 4
+
+
+def test_an_unknown_authority_is_refused_with_what_to_name(secure: tuple[str, Path]) -> None:
+    with pytest.raises(StoreUnusable, match="localhost") as caught:
+        read_at(secure[0])
+    assert "ca_bundle" in caught.value.hint
+
+
+def test_that_of_the_configuration_is_trusted_for_its_own_name(secure: tuple[str, Path]) -> None:
+    url, file = secure
+    read_at(url, ca_bundle=file)
+    with pytest.raises(StoreUnusable):
+        read_at(url.replace("localhost", "127.0.0.1"), ca_bundle=file)
+
+
+def test_a_site_of_a_public_authority_passes_beside_a_store_of_ones_own(
+    secure: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The alias host is often a CDN, with another certificate than the store behind it."""
+    url, public = secure
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(public))
+    read_at(url, ca_bundle=certificate(tmp_path, "store.example", days=100))
+
+
+def test_without_verification_anybody_is_believed(secure: tuple[str, Path]) -> None:
+    read_at(secure[0].replace("localhost", "127.0.0.1"), verify_tls=False)

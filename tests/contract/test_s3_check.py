@@ -320,7 +320,7 @@ class TestTls:
     def test_a_certificate_of_ones_own_is_explained(self, secure: tuple[S3Config, Path], way: Way) -> None:
         error = refused(secure[0], way=way)
         assert "certificate" in error.message
-        assert "AWS_CA_BUNDLE" in error.hint
+        assert "ca_bundle" in error.hint
 
     def test_a_certificate_for_another_name_is_explained(
         self, secure: tuple[S3Config, Path], monkeypatch: pytest.MonkeyPatch, way: Way
@@ -338,6 +338,73 @@ class TestTls:
         monkeypatch.setenv("AWS_CA_BUNDLE", str(file))
         with tls_server(file) as server:
             assert "expired" in refused(at(f"https://localhost:{server.port}"), way=way).message
+
+    def test_the_authority_of_the_configuration_is_trusted(self, secure: tuple[S3Config, Path], way: Way) -> None:
+        config, file = secure
+        use(replace(config, ca_bundle=file), way)
+
+    def test_its_certificates_are_for_their_own_names_only(self, secure: tuple[S3Config, Path], way: Way) -> None:
+        config, file = secure
+        elsewhere = str(config.endpoint_url).replace("localhost", "127.0.0.1")
+        refused(replace(config, endpoint_url=elsewhere, ca_bundle=file), way=way)
+
+    def test_another_authority_is_none(self, secure: tuple[S3Config, Path], tmp_path: Path, way: Way) -> None:
+        other = certificate(tmp_path, "other.example", days=100)
+        assert "certificate" in refused(replace(secure[0], ca_bundle=other), way=way).message
+
+    @pytest.mark.parametrize("content", [None, b"", b"no certificate at all"])
+    def test_an_authority_that_cannot_be_read_is_named(
+        self, secure: tuple[S3Config, Path], tmp_path: Path, way: Way, content: bytes | None
+    ) -> None:
+        file = tmp_path / "authority.pem"
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(StoreUnusable, match="ca_bundle") as caught:
+            use(replace(secure[0], ca_bundle=file), way)
+        assert str(file) in caught.value.message
+        assert "PEM" in caught.value.hint
+
+    def test_without_verification_any_certificate_passes(
+        self, secure: tuple[S3Config, Path], tmp_path: Path, way: Way
+    ) -> None:
+        elsewhere = str(secure[0].endpoint_url).replace("localhost", "127.0.0.1")
+        use(replace(secure[0], endpoint_url=elsewhere, verify_tls=False), way)
+        expired = certificate(tmp_path, "expired.example", days=-1)
+        with tls_server(expired, ANSWERS[way[1]]) as server:
+            use(replace(at(f"https://localhost:{server.port}"), verify_tls=False), way)
+
+    @pytest.mark.parametrize(
+        "environ",
+        [
+            {"AWS_CA_BUNDLE": ""},
+            {"REQUESTS_CA_BUNDLE": ""},
+            {"AWS_CA_BUNDLE": "", "REQUESTS_CA_BUNDLE": ""},
+            {"AWS_CA_BUNDLE": " "},
+            {"AWS_CONFIG_FILE": "[default]\nca_bundle =\n"},
+            {"AWS_CONFIG_FILE": "[default]\nverify = false\nverify_ssl = false\n"},
+            {"CURL_CA_BUNDLE": "", "SSL_CERT_FILE": "/dev/null", "PYTHONHTTPSVERIFY": "0"},
+        ],
+        ids=str,
+    )
+    def test_nothing_else_switches_verification_off(
+        self,
+        secure: tuple[S3Config, Path],
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        way: Way,
+        environ: dict[str, str],
+    ) -> None:
+        """An empty name of a bundle may be the wish to look at no certificate, to some release of botocore."""
+        for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environ.items():
+            if name == "AWS_CONFIG_FILE":
+                (tmp_path / "aws").write_text(value)
+                monkeypatch.setenv(name, str(tmp_path / "aws"))
+            else:
+                monkeypatch.setenv(name, value)
+        with pytest.raises(MastosyncError):
+            use(secure[0], way)
 
     def test_https_at_a_server_that_speaks_http_is_explained(self, way: Way) -> None:
         with RawServer(lambda _: answer(400), hasty=True) as server:

@@ -11,7 +11,8 @@ import pytest
 
 from mastosync.config import DatabaseConfig, Secret
 from mastosync.errors import DatabaseError
-from mastosync.mastodon.database import MastodonDatabase, server_address
+from mastosync.mastodon.address import server_address
+from mastosync.mastodon.database import MastodonDatabase
 from mastosync.model import TABLES
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from tests.integration.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, read, rows_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -22,7 +23,8 @@ from paramiko import HostKeys, PKey
 
 from mastosync.config import Secret, TunnelConfig
 from mastosync.errors import DatabaseError, ExitCode, TunnelError
-from mastosync.mastodon.database import MastodonDatabase, server_address
+from mastosync.mastodon.address import server_address
+from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.tunnel import open_tunnel
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.ports import HOST, accepts_connections
@@ -337,6 +339,63 @@ def test_hashed_names_and_foreign_lines_are_understood(server: SshServer, tunnel
     name, _, key = server.known_hosts_line.strip().partition(" ")
     config.known_hosts.write_text(f"# old\n\nnonsense\n@cert-authority * {key}\n{HostKeys.hash_host(name)} {key}\n")
     try_tunnel(config)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{host} {key}",
+        "[{host}]:22 {key}",
+        "[{host}]:{other_port} {key}",
+        "[{host}]:{port},!{name} {key}",
+        "@cert-authority {name} {key}",
+        "@cert-authority * {key}",
+        "@unknown-marker {name} {key}",
+        "#{name} {key}",
+        "{name} ssh-dss AAAAB3NzaC1kc3MAAACBAJ0=",
+        "{hashed_host} {key}",
+        "|1|c2FsdA==|ZGlnZXN0 {key}",
+        "{name} {kind} {data_of_another}",
+        "{hashed_name} {kind} {data_of_another}",
+        "{name} {kind} {data}x=",
+    ],
+)
+def test_a_line_that_says_anything_else_vouches_for_nobody(server: SshServer, tunnel_to: Configure, line: str) -> None:
+    """Another port or name, an authority, a marker or kind that nobody knows, the digest or key of somebody else."""
+    config = tunnel_to(server)
+    name, _, key = server.known_hosts_line.strip().partition(" ")
+    kind, _, data = key.partition(" ")
+    another = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().split()[1]
+    config.known_hosts.write_text(
+        line.format(
+            host=server.host,
+            port=server.port,
+            other_port=server.port + 1,
+            name=name,
+            key=key,
+            kind=kind,
+            data=data,
+            data_of_another=another,
+            hashed_host=HostKeys.hash_host(server.host),
+            hashed_name=HostKeys.hash_host(name),
+        )
+        + "\n"
+    )
+    assert "known_hosts" in failure(config).message
+    assert server.connections == 1, "the look at its key, no log-in"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_cannot_be_read_vouches_for_nobody(server: SshServer, tunnel_to: Configure) -> None:
+    config = tunnel_to(server)
+    config.known_hosts.chmod(0)
+    failure(config)
+    assert server.connections == 0
+
+
+def test_a_folder_in_its_place_vouches_for_nobody(server: SshServer, tunnel_to: Configure, tmp_path: Path) -> None:
+    failure(replace(tunnel_to(server), known_hosts=tmp_path))
+    assert server.connections == 0
 
 
 @pytest.mark.parametrize("algorithm", ["ssh-rsa", "ecdsa-sha2-nistp384"])

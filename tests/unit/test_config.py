@@ -580,14 +580,14 @@ HIDDEN_KEYS = [key for key in ALL_KEYS if key.info.form.hidden]
 def valid_text(key: Key) -> str:
     """A text that the key takes and that is not its default."""
     by_name = {"endpoint_url": "https://s3.test", "url": "postgresql://u:p@h/d", "provider": "aws", "types": "backups"}
-    by_name["bwlimit"] = "08:00,5M 23:00,off"
+    by_name |= {"bwlimit": "08:00,5M 23:00,off", "allow_networks": "10.1.0.0/16, fd12::/32"}
     if key.name in by_name:
         return by_name[key.name]
     if key.info.form.allowed.startswith("one of "):
         names = key.info.form.allowed.removeprefix("one of ").split(", ")
         return next(name for name in names if name != key.default)
     if isinstance(key.default, bool):
-        return "true"
+        return str(not key.default).lower()
     if isinstance(key.default, int | float) or key.name in ("limit", "concurrency", "rate"):
         return "33554433" if "size" in key.info.form.allowed else "17"
     return "text"
@@ -1039,3 +1039,23 @@ class TestFolders:
     def test_an_empty_section_as_in_the_sample_says_nothing(self, load: Load) -> None:
         config = load("[s3.source]\nbucket = a\n[filesystem.source]\n[s3.destination]\nbucket = b")
         assert config.require_stores() == (config.source, config.destination)
+
+
+class TestUnguarded:
+    @pytest.mark.parametrize("endpoint", ["https://s3.test", "HTTPS://s3.test", "http://s3.test", None])
+    @pytest.mark.parametrize("role", ["source", "destination"])
+    def test_a_store_that_is_not_verified_is_warned_of_whatever_its_address(
+        self, tmp_path: Path, role: str, endpoint: str | None
+    ) -> None:
+        """One that is asked by http may have a public address by https."""
+        path = tmp_path / "config.ini"
+        address = f"endpoint_url = {endpoint}\n" if endpoint else ""
+        path.write_text(f"[s3.{role}]\nbucket = b\n{address}verify_tls = off\n")
+        (warning,) = load_config(path, {}).warnings
+        assert f"[s3.{role}] verify_tls is false" in warning
+        assert "ca_bundle" in warning
+
+    def test_others_are_not(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.ini"
+        path.write_text("[s3.source]\nbucket = b\nverify_tls = yes\nca_bundle = ca.pem\n")
+        assert load_config(path, {}).warnings == ()

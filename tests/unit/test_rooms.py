@@ -23,6 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.key_order": {"model", "mastodon.paperclip"},
     "mastodon.columns": {"model"},
     "mastodon.ahead": {"psycopg"},
+    "mastodon.address": {"errors", "config", "psycopg"},
     "mastodon.remedies": set(),
     "mastodon.known_hosts": {"errors", "paramiko"},
     "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},
@@ -73,9 +74,10 @@ ROOMS: dict[str, set[str]] = {
         "progress",
     },
     "units": set(),
-    "progress": {"model", "units", "tqdm"},
+    "plain": set(),
+    "progress": {"model", "units", "plain", "tqdm"},
     "app": {"app", "model", "errors", "config", "manifest", "mastodon", "store", "engine", "progress", "units"},
-    "cli": {"__init__", "model", "errors", "config", "app", "cli", "engine", "progress", "units", "click"},
+    "cli": {"__init__", "model", "errors", "config", "app", "cli", "engine", "progress", "units", "plain", "click"},
 }
 """Room (or one module of it, which then has its own line) → what it may import beside the standard library."""
 

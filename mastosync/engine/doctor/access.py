@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mastosync.engine.doctor.findings import Chart, Finding, Findings
+from mastosync.engine.doctor.network import is_this_machine
 from mastosync.engine.doctor.patience import Patience
 from mastosync.errors import ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
 from mastosync.store.base import ObjectStore
@@ -56,7 +57,7 @@ def check_access(end: End) -> Findings[Access | None]:
     if refusal and culprit is Culprit.ENDPOINT:
         yield end.chart.failure("endpoint", refusal, _other_style(end))
     else:
-        yield end.chart.ok("endpoint", _reached(end, greeting))
+        yield _reached(end, greeting)
     yield _clock(end, greeting)
     if refusal:
         yield from _closed(end, refusal, culprit)
@@ -135,11 +136,25 @@ def _check_bucket(end: End, greeting: Greeting) -> Findings[Access | None]:
     return access
 
 
-def _reached(end: End, greeting: Greeting) -> str:
-    address = end.probe.address
+def _reached(end: End, greeting: Greeting) -> Finding:
+    address, url = end.probe.address, urlsplit(end.probe.address.url)
     proxy = f", through the proxy {address.proxy}" if address.proxy else ""
-    plain = "" if address.url.startswith("https:") else "; requests are not encrypted"
-    return f"{end.store.endpoint} answers in {greeting.seconds * 1000:,.0f} ms{proxy}{plain}"
+    said = f"{end.store.endpoint} answers in {greeting.seconds * 1000:,.0f} ms{proxy}"
+    if url.scheme == "https" and not address.verified:
+        return end.chart.warning(
+            "endpoint",
+            f"{said}; its certificate is not looked at, so it may be anybody",
+            "remove `verify_tls`, and name the file of the authority that signed the certificate as `ca_bundle`",
+        )
+    if url.scheme == "https":
+        return end.chart.ok("endpoint", said)
+    if is_this_machine(url.hostname or ""):
+        return end.chart.ok("endpoint", f"{said}; requests are not encrypted")
+    return end.chart.warning(
+        "endpoint",
+        f"{said}; requests are not encrypted: who is on the way can read objects, and change what is not yet checked",
+        "write https:// in `endpoint_url`, if the store has it; keys never travel, signatures do",
+    )
 
 
 def _clock(end: End, greeting: Greeting) -> Finding:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mastosync.engine.doctor.findings import Chart, Finding, Findings
+from mastosync.engine.doctor.network import is_this_machine
 from mastosync.errors import ConfigError, DatabaseError, NoMastodonTables
 from mastosync.model import Entry
 
@@ -41,6 +42,11 @@ class Examiner(Protocol):
     @property
     def name(self) -> str:
         """For people: which database, as whom."""
+        ...
+
+    @property
+    def unencrypted_to(self) -> str:
+        """The host or socket that is talked to without encryption; empty: it is encrypted."""
         ...
 
     def server(self) -> ServerFacts:
@@ -92,7 +98,7 @@ def check_database(chart: Chart, way: DatabaseWay, types: Sequence[str]) -> Find
                 yield chart.ok("tunnel", f"{way.gateway} shows a key that is in known_hosts, and lets us in")
             with way.connect(via) as examiner:
                 made.append("connection")
-                yield chart.ok("connection", examiner.name)
+                yield _connection(chart, examiner)
                 for found in _examined(chart, examiner, types, facts):
                     made.append(found.check)
                     yield found
@@ -117,6 +123,16 @@ def _examined(chart: Chart, examiner: Examiner, types: Sequence[str], facts: Dat
     yield _permission(chart, [refusal for table in types if table in tables and (refusal := examiner.refusal(table))])
     facts.estimated_entries = examiner.estimated_entries(types)
     facts.sample = examiner.sample()
+
+
+def _connection(chart: Chart, examiner: Examiner) -> Finding:
+    if is_this_machine(examiner.unencrypted_to):
+        return chart.ok("connection", examiner.name)
+    return chart.warning(
+        "connection",
+        f"{examiner.name}: not encrypted on its way to {examiner.unencrypted_to}",
+        "let the server offer TLS and set `sslmode = require` (better verify-full), or go through `[pg.tunnel]`",
+    )
 
 
 def _server(chart: Chart, server: ServerFacts) -> Finding:

@@ -14,7 +14,7 @@ import pycurl
 
 from mastosync import __version__
 from mastosync.errors import StoreUnusable
-from mastosync.store.curl.exchange import Answered, Credentials, Exchange
+from mastosync.store.curl.exchange import Answered, Credentials, Exchange, Lines
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -51,7 +51,7 @@ class Handle:
         self.method = method
         self.curl = pycurl.Curl()
         self._credentials: Credentials | None = None  # these three are what libcurl has been told last
-        self._lines: tuple[bytes, ...] = ()
+        self._lines = Lines()
         self._max_bytes = -1
         self._received = _Received({} if sockets is None else sockets)
         try:
@@ -79,6 +79,8 @@ class Handle:
             pycurl.NOPROXY: "",
             pycurl.CAINFO: route.ca_bundle,
             pycurl.PROXY_CAINFO: route.ca_bundle,
+            pycurl.SSL_VERIFYPEER: int(route.verified),
+            pycurl.SSL_VERIFYHOST: 2 if route.verified else 0,
             pycurl.SSLVERSION: pycurl.SSLVERSION_TLSv1_2,
             pycurl.CONNECTTIMEOUT_MS: math.ceil(config.connect_timeout_seconds * 1000),
             # no limit on the whole, but on silence: less than one byte a second

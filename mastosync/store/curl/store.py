@@ -17,11 +17,11 @@ from urllib.parse import quote
 from mastosync.errors import ObjectDenied, ObjectRejected
 from mastosync.store.answers import Subject
 from mastosync.store.base import FetchedObject, Page, PutOptions
-from mastosync.store.curl.exchange import Answered, Credentials, Exchange
+from mastosync.store.curl.exchange import Answered, Credentials, Exchange, Lines
 from mastosync.store.curl.handle import Handle
 from mastosync.store.s3.checks import checked_object, checked_page, confirmed_etag
 from mastosync.store.s3.documents import LONGEST_LISTING, etag_of_copy, listing_query, page_of, require_listing
-from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, refusal, secrets_of
+from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, refusal, scrubber_of
 from mastosync.store.s3.headers import http_headers_of, info_of
 from mastosync.store.s3.late import LateS3Store
 
@@ -47,7 +47,7 @@ class CurlStore:
         self._boto = boto = LateS3Store(config, role=role, connections=connections)
         self.endpoint, self._route = boto.way()
         self.name = name_of(config, role, self.endpoint)
-        self._translated = Translator(self.name, secrets_of(config))
+        self._translated = Translator(self.name, scrubber_of(config))
         self._config = config
         # libcurl encodes other characters of an access key, which then is another key to the store
         self._signs_as_asked = config.access_key is None or _UNRESERVED.fullmatch(config.access_key) is not None
@@ -180,7 +180,7 @@ class CurlStore:
                 return confirmed_etag(key, self.name, _successful(answered).headers, md5)
 
         credentials = self._credentials(request)
-        sent = (*credentials.lines, *lines, b"content-md5: " + base64.b64encode(md5))
+        sent = Lines((*credentials.lines, *lines, b"content-md5: " + base64.b64encode(md5)))
         return Exchange("PUT", self._url(key), credentials, conclude, sent, data)
 
     def _copying(
@@ -199,7 +199,7 @@ class CurlStore:
             f'x-amz-copy-source-if-match: "{info.etag}"',
             "x-amz-metadata-directive: REPLACE",  # else the headers given here are passed over
         )
-        sent = (*credentials.lines, *lines, *(line.encode() for line in of_source))
+        sent = Lines((*credentials.lines, *lines, *(line.encode() for line in of_source)))
         return Exchange("PUT", self._url(key), credentials, conclude, sent, b"")
 
     def _lines(self, verb: str, key: str, options: PutOptions) -> tuple[bytes, ...]:
@@ -255,7 +255,7 @@ def _configured(config: S3Config) -> Credentials | None:
 
 def _credentials_of(access_key: str, secret_key: str, token: str | None) -> Credentials:
     lines = ["x-amz-content-sha256: UNSIGNED-PAYLOAD", *([f"x-amz-security-token: {token}"] if token else [])]
-    return Credentials(access_key.encode(), secret_key.encode(), tuple(line.encode() for line in lines))
+    return Credentials(access_key.encode(), secret_key.encode(), Lines(line.encode() for line in lines))
 
 
 @lru_cache(maxsize=1024)

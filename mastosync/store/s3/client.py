@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -12,8 +13,9 @@ import botocore.session
 from botocore.config import Config as BotoConfig
 
 from mastosync import __version__
-from mastosync.errors import StoreUnusable
+from mastosync.errors import StoreUnusable, without_frames
 from mastosync.store.s3.errors import Unintelligible
+from mastosync.store.s3.route import leave_warning_to_us, own_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,8 +47,10 @@ def make_client(config: S3Config, connections: int) -> S3Client:
         user_agent_extra=f"mastosync/{__version__}",
     )
     try:
-        client = boto3.session.Session(botocore_session=_new_session()).client(
+        session = _new_session()
+        client = boto3.session.Session(botocore_session=session).client(
             "s3",
+            verify=_verification(session, config),
             endpoint_url=config.endpoint_url,
             region_name=config.region,
             aws_access_key_id=config.access_key,
@@ -59,10 +63,23 @@ def make_client(config: S3Config, connections: int) -> S3Client:
         raise StoreUnusable(
             f"cannot make a client for the bucket {config.bucket!r} at {config.endpoint_url or 'Amazon S3'}: {said}",
             hint="check this store's section, and what the AWS SDK reads: AWS_… variables and ~/.aws",
-        ) from error
+        ) from without_frames(error)
     client.meta.events.register_last("before-call.s3", _expect_nothing)
     client.meta.events.register_first("response-received.s3", _end_with_errors)
     return client
+
+
+def _verification(session: botocore.session.Session, config: S3Config) -> str | bool:
+    """What certificates to trust: a file, or True for the public ones; False only if the configuration says so.
+
+    An empty AWS_CA_BUNDLE, or `ca_bundle` in ~/.aws/config, counts as none: to the part of botocore that connects it
+    would be the wish to look at no certificate, which only newer releases refuse.
+    """
+    if not config.verify_tls:
+        leave_warning_to_us()
+        return False
+    told = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return own_bundle(config) or str(told or "") or True
 
 
 def _new_session() -> botocore.session.Session:

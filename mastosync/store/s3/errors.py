@@ -5,13 +5,15 @@ What only boto3 raises is in `boto_errors`, which is loaded with boto3, or when 
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from mastosync.errors import MastosyncError, ServerFailure, StoreUnusable
+from mastosync.config import Scrubber, ambient_secrets
+from mastosync.errors import MastosyncError, ServerFailure, StoreUnusable, without_frames
 from mastosync.store.answers import Answer, Subject, error_of, network_failure
 
 if TYPE_CHECKING:
@@ -26,6 +28,12 @@ _LASTING_TLS_FAILURES = (
     "UNSUPPORTED_PROTOCOL",
     "PROTOCOL_VERSION",
     "HANDSHAKE_FAILURE",
+)
+
+
+TLS_HINT = (
+    "check `{url}` (its name, and whether it speaks https) and the clock of this machine; for a certificate of your "
+    "own, name the file of its authority as `ca_bundle` of this store"
 )
 
 
@@ -65,10 +73,10 @@ def name_of(config: S3Config, role: str, endpoint: str) -> str:
     return f"{role} bucket {config.bucket!r} at {endpoint}"
 
 
-def secrets_of(config: S3Config) -> tuple[str, ...]:
-    """What must not be in any message."""
+def scrubber_of(config: S3Config) -> Scrubber:
+    """Takes out of words of others what must not be in any message."""
     hidden = [secret.reveal() for secret in (config.secret_key, config.session_token) if secret]
-    return tuple(secret for secret in (*hidden, config.access_key) if secret)
+    return Scrubber((*hidden, config.access_key or "", *ambient_secrets(os.environ)))
 
 
 class Translator:
@@ -85,9 +93,9 @@ class Translator:
     )
     """All that is translated."""
 
-    def __init__(self, store_name: str, secrets: tuple[str, ...]) -> None:
+    def __init__(self, store_name: str, scrubber: Scrubber) -> None:
         self._store_name = store_name
-        self._secrets = secrets
+        self._scrubber = scrubber
 
     def __call__(self, request: Request) -> AbstractContextManager[None]:
         """Translate what is raised inside. Errors of the contract pass through."""
@@ -101,8 +109,7 @@ class Translator:
         if isinstance(error, self.tls) and (isinstance(error, ssl.SSLCertVerificationError) or _will_last(said)):
             return StoreUnusable(
                 f"cannot {where}: no secure connection can be made: {said}",
-                hint="check `endpoint_url` (its name, and whether it speaks https) and the clock of this machine; "
-                "for a certificate of your own, set AWS_CA_BUNDLE",
+                hint=TLS_HINT.format(url="endpoint_url"),
             )
         if isinstance(error, self.network):
             return network_failure(where, said)
@@ -111,6 +118,10 @@ class Translator:
             f"cannot {where}: the answer is none of an S3 store ({what}{said})",
             hint="check `endpoint_url`, and what lies between here and the store",
         )
+
+    def bared(self, error: Exception) -> Exception:
+        """What led to a translation, fit to be shown with all its variables."""
+        return without_frames(error, self._scrubber)
 
     def _where(self, request: Request) -> str:
         if request.subject is Subject.STORE:
@@ -129,9 +140,7 @@ class Translator:
 
     def _scrubbed(self, text: str) -> str:
         """What a server or library says, on one short line and without credentials."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        line = " ".join(text.split())
+        line = " ".join(self._scrubber(text).split())
         return line if len(line) <= _LONGEST_WORDS else f"{line[:_LONGEST_WORDS]}…"
 
 
@@ -150,7 +159,8 @@ class _Translated(AbstractContextManager[None]):
         if error is None:
             return
         if isinstance(error, self._translator.foreign):  # kept in no variable, its frames would keep connections open
-            raise self._translator.translation(error, self._request) from error
+            # what a library keeps in its variables, such as signed headers, goes no further
+            raise self._translator.translation(error, self._request) from self._translator.bared(error)
 
 
 def _will_last(tls_failure: str) -> bool:

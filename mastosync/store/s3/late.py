@@ -10,7 +10,7 @@ from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, Page, Part, PutOptions
 from mastosync.store.s3.errors import Request
-from mastosync.store.s3.route import Route, plain_route
+from mastosync.store.s3.route import Route, guarded, plain_route
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -60,7 +60,7 @@ class LateS3Store:
 
         store = self.made
         with store.translated(Request("use", subject=Subject.STORE)):
-            return store.endpoint, route_to(store.client, self._config.bucket or "")
+            return store.endpoint, guarded(route_to(store.client, self._config.bucket or ""), self._config)
 
     def credentials(self, request: Request) -> ReadOnlyCredentials:
         """See `S3Store`."""

@@ -197,7 +197,9 @@ class S3Probe:
         style = "path" if in_path or not host.startswith(f"{self._bucket.lower()}.") else "virtual"
         proxy = urlsplit(route.proxy if "://" in route.proxy else f"//{route.proxy}")
         # the proxy without the password that its address may hold
-        return Address(route.url, style, route.region, proxy.netloc.rpartition("@")[2])
+        return Address(
+            route.url, style, route.region, proxy.netloc.rpartition("@")[2], verified=self._config.verify_tls
+        )
 
 
 def _ahead(answer: Mapping[str, Any], now: float) -> float | None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from mastosync.errors import StoreUnusable
 from mastosync.store.answers import Answer, error_of, network_failure
 from mastosync.store.probe import PublicAnswer
-from mastosync.store.s3.route import public_route
+from mastosync.store.s3.errors import TLS_HINT
+from mastosync.store.s3.route import Route, leave_warning_to_us, own_bundle, public_route
+
+if TYPE_CHECKING:
+    from mastosync.config import S3Config
 
 _PIECE_BYTES = 256 * 1024
 _REDIRECTS = 3  # a CDN may send somebody on
@@ -24,17 +30,20 @@ _LISTING_QUERIES = ("", "?list-type=2&max-keys=1", "?max-keys=1")
 class HttpPublicSite:
     """See `PublicSite` for what each method promises."""
 
-    def __init__(self, url: str, *, connect_seconds: float, read_seconds: float, connections: int) -> None:
-        """`url`: what keys follow. `connections`: threads that will ask at once."""
+    def __init__(self, url: str, config: S3Config, *, connections: int) -> None:
+        """`url`: what keys follow. `config`: the bucket's. `connections`: threads that will ask at once.
+
+        Raises: StoreUnusable if the certificates of the configuration cannot be read.
+        """
         route = public_route(url)
         self.url = route.url
         options: dict[str, Any] = {
-            "timeout": urllib3.Timeout(connect=connect_seconds, read=read_seconds),
+            "timeout": urllib3.Timeout(connect=config.connect_timeout_seconds, read=config.read_timeout_seconds),
             "retries": urllib3.Retry(  # of redirects only
                 total=_REDIRECTS, connect=0, read=0, status=0, other=0, respect_retry_after_header=False
             ),
             "headers": {"user-agent": "mastosync", "accept-encoding": "identity"},
-            "ca_certs": route.ca_bundle,
+            "ssl_context": _trust(route, config),
             "maxsize": connections,
         }
         self._pool = urllib3.ProxyManager(route.proxy, **options) if route.proxy else urllib3.PoolManager(**options)
@@ -74,4 +83,21 @@ class HttpPublicSite:
             finally:
                 answer.close()
         except (HTTPError, OSError) as error:
-            raise network_failure(where, " ".join(str(error).split())[:300]) from error
+            said = " ".join(str(error).split())[:300]
+            if "CERTIFICATE_VERIFY_FAILED" in said:
+                raise StoreUnusable(
+                    f"cannot {where}: no secure connection can be made: {said}", hint=TLS_HINT.format(url="public_url")
+                ) from error
+            raise network_failure(where, said) from error
+
+
+def _trust(route: Route, config: S3Config) -> ssl.SSLContext:
+    """What certificates pass: the public ones, and the store's own, as the site may be either's."""
+    context = ssl.create_default_context(cafile=route.ca_bundle or None)
+    if (own := own_bundle(config)) is not None:
+        context.load_verify_locations(own)
+    if not config.verify_tls:
+        leave_warning_to_us()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

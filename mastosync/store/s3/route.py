@@ -9,11 +9,14 @@ import os
 import re
 import socket
 import sys
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from mastosync.errors import StoreUnusable
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -29,6 +32,7 @@ _REGION = re.compile(r"[a-z](?:[a-z0-9-]{0,40}[a-z0-9])?")
 _SPECIAL = re.compile(r"--|^xn-|fips|global|accelerate|\.\.")
 """Of names that boto3 treats in a way of their own, or may in another release."""
 _CA_BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+_BUNDLE_BYTES = 1024 * 1024
 _KNOWN_VARIABLES = frozenset(
     {
         "AWS_ACCESS_KEY_ID",  # a configuration that names its own key and region overrides these
@@ -50,6 +54,7 @@ class Route:
     region: str  # signed into every request
     proxy: str  # empty: none
     ca_bundle: str  # a file
+    verified: bool = True  # whether the certificate is looked at
 
 
 def plain_route(config: S3Config) -> Route | None:
@@ -59,12 +64,39 @@ def plain_route(config: S3Config) -> Route | None:
     url = _url(config.endpoint_url or "", config.bucket or "", config.addressing_style)
     if url is None or not _REGION.fullmatch(config.region) or _SPECIAL.search(config.region):
         return None
-    return Route(url, config.region, _proxy(url), _ca_bundle())
+    return guarded(Route(url, config.region, _proxy(url), _ca_bundle()), config)
 
 
 def public_route(url: str) -> Route:
     """The way that anybody takes to objects under this URL."""
     return Route(f"{url.rstrip('/')}/", "", _proxy(url), _ca_bundle())
+
+
+def guarded(route: Route, config: S3Config) -> Route:
+    """The same way, with what the configuration says of certificates. Raises: StoreUnusable."""
+    return replace(route, ca_bundle=own_bundle(config) or route.ca_bundle, verified=config.verify_tls)
+
+
+def own_bundle(config: S3Config) -> str | None:
+    """The file of certificates that the configuration names. Raises: StoreUnusable if it cannot be read."""
+    if config.ca_bundle is None or not config.verify_tls:
+        return None
+    try:
+        with config.ca_bundle.open("rb") as file:
+            if b"-----BEGIN " in file.read(_BUNDLE_BYTES):
+                return str(config.ca_bundle)
+        problem = "holds no certificate in PEM form"
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    raise StoreUnusable(
+        f"the ca_bundle of the bucket {config.bucket!r}, {config.ca_bundle}, {problem}",
+        hint="it has to be a PEM file with the certificate of the authority that signed the store's, or with its own",
+    )
+
+
+def leave_warning_to_us() -> None:
+    """Keep urllib3 from warning of each request to a store that is not verified: every run says so by itself."""
+    warnings.filterwarnings("ignore", message="Unverified HTTPS request")
 
 
 def _nothing_is_said_elsewhere() -> bool:

@@ -16,7 +16,7 @@ from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part
 from mastosync.store.s3.boto_errors import BotoTranslator
 from mastosync.store.s3.checks import base64_of, checked_object, checked_page, confirmed_etag
 from mastosync.store.s3.client import credentials_of, make_client
-from mastosync.store.s3.errors import Request, Unintelligible, name_of, secrets_of
+from mastosync.store.s3.errors import Request, Unintelligible, name_of, scrubber_of
 from mastosync.store.s3.headers import arguments_of, etag_of, headers_of, info_of, unquoted
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class S3Store:
         self._bucket = config.bucket or ""
         self.endpoint = str(self.client.meta.endpoint_url)
         self.name = name_of(config, role, self.endpoint)
-        self.translated = BotoTranslator(self.name, secrets_of(config))
+        self.translated = BotoTranslator(self.name, scrubber_of(config))
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         try:

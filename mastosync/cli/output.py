@@ -1,0 +1,35 @@
+"""Where text leaves for people: the one place that prints it."""
+
+from __future__ import annotations
+
+import click
+
+from mastosync.plain import as_json, one_line, several_lines
+
+
+def show(text: str) -> None:
+    """A result, of one line or more."""
+    click.echo(several_lines(text))
+
+
+def show_json(value: object) -> None:
+    """A result for programs."""
+    click.echo(as_json(value, indent=2))
+
+
+def warn(text: str) -> None:
+    """What whoever runs this should know, whatever it comes to."""
+    click.echo(f"mastosync: warning: {one_line(text)}", err=True)
+
+
+def complain(message: str, hint: str) -> None:
+    """An error: one line, and what to do below it, set off so that no line of it can pose as another message."""
+    click.echo(f"mastosync: {one_line(message)}", err=True)
+    for line in hint.split("\n") if hint else ():
+        click.echo(f"  {one_line(line)}", err=True)
+
+
+def show_origin(traceback: str) -> None:
+    """Where an error comes from, for --debug; set off, as messages of others are in there with their lines."""
+    for line in traceback.splitlines():
+        click.echo(f"| {one_line(line)}", err=True)

@@ -1,0 +1,113 @@
+"""What must hold for every line of code: SQL takes values by parameters alone, and text leaves through one door."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "mastosync"
+TREES = {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in sorted(ROOT.rglob("*.py"))}
+RUNS_SQL = {"execute", "executemany", "executescript"}
+
+REVIEWED = {
+    ("manifest/report.py", "query"): "a constant; put into it are columns, an index and counted placeholders",
+    ("manifest/work.py", "query"): "every caller hands in a constant, put into which are numbers of codes.py",
+    ("manifest/strands.py", "self._select"): "a constant; put into it are numbers of codes.py",
+    ("manifest/strands.py", "self._select_after"): "the same",
+    ("manifest/loading.py", "self._statement"): "a table and columns of our own, and counted placeholders",
+    ("manifest/loading.py", "self._text(len(self.waiting) // len(self._columns))"): "the same",
+    (
+        "manifest/schema.py",
+        "f'{head}\\n{script}\\nPRAGMA user_version = {number}; COMMIT;'",
+    ): "a migration of this package",
+    ("mastodon/database.py", "f'SET LOCAL {setting}'"): "of _SETTINGS",
+    ("mastodon/database.py", "query"): "composed by psycopg",
+    (
+        "mastodon/ahead.py",
+        "sql.SQL('DECLARE mastosync NO SCROLL CURSOR FOR {}').format(self._query)",
+    ): "composed by psycopg",
+    ("mastodon/ahead.py", "self._connection.pgconn"): "no statement: it goes on with one",
+    ("mastodon/examination.py", "f'SELECT id FROM \"{table}\" LIMIT 1'"): "a name of our own list of tables",
+}
+"""Statements that are made at run time, and why no stranger has a part in them. A new one is looked at first."""
+
+DOORS = {"cli/output.py", "cli/tables.py", "progress.py"}
+"""Where text leaves: each of these sends it through `plain`."""
+
+NO_TEXT = {("store/filesystem/workshop.py", "os.write(fd, view[at:])"): "an object's bytes, into its file"}
+
+
+def constants_of(tree: ast.Module) -> set[str]:
+    """Names of a module that stand for text in quotes, or are imported and written in capitals as such names are."""
+    found = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if (alias.asname or alias.name).isupper()
+    }
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and is_constant(node.value, found):
+            found.add(node.targets[0].id)
+    return found
+
+
+def is_constant(node: ast.expr, constants: set[str]) -> bool:
+    if isinstance(node, ast.Name):
+        return node.id in constants
+    if isinstance(node, ast.JoinedStr):
+        made = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+        return all(is_constant(value, constants) for value in made)
+    return isinstance(node, ast.Constant) and isinstance(node.value, str | int)
+
+
+def statements_of(tree: ast.Module) -> Iterator[ast.expr]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in RUNS_SQL:
+            yield node.args[0]
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_sql_is_a_constant_or_was_looked_at(module: str) -> None:
+    constants = constants_of(TREES[module])
+    made = {ast.unparse(each) for each in statements_of(TREES[module]) if not is_constant(each, constants)}
+    assert made <= {statement for where, statement in REVIEWED if where == module}
+
+
+def test_the_list_of_what_was_looked_at_names_nothing_that_is_gone() -> None:
+    there = {(module, ast.unparse(each)) for module, tree in TREES.items() for each in statements_of(tree)}
+    assert set(REVIEWED) <= there
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "connection.execute(f'SELECT {name}')",
+        "connection.execute('SELECT ' + name)",
+        "connection.execute('SELECT %s' % name)",
+        "QUERY = make()\nconnection.execute(QUERY)",
+        "connection.executescript(text)",
+    ],
+)
+def test_a_statement_made_at_run_time_would_be_found(code: str) -> None:
+    tree = ast.parse(code)
+    assert not all(is_constant(each, constants_of(tree)) for each in statements_of(tree))
+
+
+def prints(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func) in ("print", "click.echo", "click.secho", "os.write")
+    return isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout.write", "sys.stderr.write")
+
+
+@pytest.mark.parametrize("module", [module for module in TREES if module not in DOORS])
+def test_text_leaves_through_one_door(module: str) -> None:
+    printed = {(module, ast.unparse(node)) for node in ast.walk(TREES[module]) if prints(node)}
+    assert printed <= set(NO_TEXT)
+
+
+def test_every_door_is_one() -> None:
+    assert all(any(map(prints, ast.walk(TREES[door]))) for door in DOORS)
