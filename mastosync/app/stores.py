@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
-from mastosync.manifest import StoreIdentity, writer_lock
+from mastosync.manifest import StoreIdentity, require_local_disk, writer_lock
 
 if TYPE_CHECKING:
     from mastosync.config import Config, S3Config
@@ -52,9 +52,12 @@ def gates(
         yield tuple(opened)
 
 
-def writing(manifest_path: Path, command: str) -> AbstractContextManager[None]:
-    """The writer's lock of a manifest. Raises: ManifestError if somebody else has it."""
-    return writer_lock(manifest_path.resolve(), command)
+@contextmanager
+def writing(config: Config, manifest_path: Path, command: str) -> Iterator[None]:
+    """The writer's lock of a manifest. Raises: ManifestError if somebody else has it, or it is on a network."""
+    require_local_disk(manifest_path, allow_network=config.manifest.network_filesystem == "allow")
+    with writer_lock(manifest_path.resolve(), command):
+        yield
 
 
 def retry_policy(config: Config) -> RetryPolicy:

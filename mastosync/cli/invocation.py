@@ -65,20 +65,26 @@ class Invocation:
         return Path(named) if named else self.config.manifest.path
 
     @contextmanager
-    def running(self, *, stop_at_once: bool = False) -> Iterator[App]:
-        """The application for work that takes time: with progress, logs, and signals heeded."""
+    def running(self, *, stop_at_once: bool = False, manifest_alone: bool = False) -> Iterator[App]:
+        """The application for work that takes time: with progress, logs, and signals heeded.
+
+        `manifest_alone`: no configuration is needed if the manifest is named.
+        """
         listener = self._listener()
         stop = StopSignal()
         with self._logging(listener), heeding_signals(stop, listener, at_once=stop_at_once):
-            yield App(self.config, self.manifest_path, listener, stop)
+            yield App(self._config_if_any if manifest_alone else self.config, self.manifest_path, listener, stop)
 
     def reading(self) -> App:
         """The application for a question that only the manifest answers: needs no configuration if it is named."""
         from mastosync.progress import Silence
 
+        return App(self._config_if_any, self.manifest_path, Silence(), StopSignal())
+
+    @property
+    def _config_if_any(self) -> Config:
         named = self.options.manifest or self._environ.get("MASTOSYNC_MANIFEST")
-        config = Config() if named and self._config_path is None else self.config
-        return App(config, self.manifest_path, Silence(), StopSignal())
+        return Config() if named and self._config_path is None else self.config
 
     def scrubbed(self, text: str) -> str:
         """A text that libraries wrote, without the secrets of the configuration, if there is one."""

@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from mastosync.errors import UsageError
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
 
 _ROOT = "mastosync"
+_OF_MANIFEST = "mastosync.manifest"
 
 
 @contextmanager
@@ -32,6 +35,7 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
             raise UsageError(f"cannot write the log file {path}: {error.strerror}", hint="name another file") from error
     if verbose:
         handlers.append(_ToListener(listener))
+        handlers[-1].addFilter(lambda record: not record.name.startswith(_OF_MANIFEST))  # which is told anyway
     formatter = _JsonLines() if form == "json" else _TextLines("%(asctime)s %(levelname)s %(message)s")
     for handler in handlers:
         handler.setFormatter(formatter)
@@ -44,6 +48,26 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
         for handler in handlers:
             logger.removeHandler(handler)
             handler.close()
+
+
+@contextmanager
+def telling_of_manifest() -> Iterator[None]:
+    """What has to be known of the manifest goes to standard error, whether or not there is a log."""
+    logger = logging.getLogger(_OF_MANIFEST)
+    handler = _ToStandardError(logging.WARNING)
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _ToStandardError(logging.Handler):
+    """As every warning looks."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"mastosync: warning: {record.getMessage()}", err=True)
 
 
 class _ToListener(logging.Handler):
