@@ -105,7 +105,9 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return found
 
 
-def _require_fields(line: dict[str, Any], names: tuple[str, ...]) -> None:
+def _require_fields(line: object, names: tuple[str, ...]) -> None:
+    if not isinstance(line, dict):
+        raise Wrong(f"{line!r:.60} stands where an object should")
     if line.keys() != set(names):
         wrong = sorted(line.keys() ^ set(names))
         raise Wrong(f"fields are missing, or there are others than should be: {', '.join(wrong)}")
