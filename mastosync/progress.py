@@ -99,13 +99,13 @@ class PlanProgress:
 
 @dataclass(slots=True)
 class CheckProgress:
-    """How far a comparison of manifest and stores has come, in entries."""
+    """How far a look through the manifest, or a comparison of it with stores, has come, in entries."""
 
-    what: str  # verify, adopt, orphans
+    what: str  # verify, adopt, orphans, check, export, import
     total: int  # entries, about; 0: unknown
     checked: int = 0
     found: int = 0  # worth telling: what differs, what was adopted
-    finding: str = "not as recorded"
+    finding: str = "not as recorded"  # "": nothing to find
     started: float = field(default_factory=time.monotonic)
 
 
@@ -206,7 +206,8 @@ class Bar:
             self._bar.update(news)
         elif isinstance(progress, CheckProgress):
             self._bar.set_description_str(progress.what, refresh=False)
-            self._bar.set_postfix_str(f"{progress.found} {progress.finding}", refresh=False)
+            if progress.finding:
+                self._bar.set_postfix_str(f"{progress.found} {progress.finding}", refresh=False)
             self._bar.update(progress.checked - self._bar.n)
         else:
             self._bar.set_description_str(progress.table, refresh=False)
@@ -230,7 +231,8 @@ def described(progress: AnyProgress) -> str:
     if isinstance(progress, CheckProgress):
         rate = progress.checked / max(time.monotonic() - progress.started, 0.001)
         of_all = f" of {progress.total}" if progress.total else ""
-        return f"{progress.what}: {progress.checked}{of_all} objects, {rate:.1f}/s, {progress.found} {progress.finding}"
+        found = f", {progress.found} {progress.finding}" if progress.finding else ""
+        return f"{progress.what}: {progress.checked}{of_all} objects, {rate:.1f}/s{found}"
     rate = progress.finished / max(progress.seconds, 0.001)
     return ", ".join(
         (

@@ -22,7 +22,10 @@ from mastosync.manifest import (
     ManifestReport,
     PlanWriter,
     WorkQueue,
+    back_up,
+    backup_name,
     reopen,
+    warn_of_network,
 )
 from mastosync.model import Reason
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.engine.refetcher import Refetching, RefetchOptions
     from mastosync.engine.verifier import Verification, VerifyOptions
+    from mastosync.manifest import Soundness
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.progress import CopyProgress, ProgressListener
 
@@ -57,7 +61,7 @@ class App:
                 return Planner(database, options, self.listener).run(DryRun())
         source, destination = identities(self.config)
         with ExitStack() as stack:
-            stack.enter_context(writing(self.manifest_path, "plan"))
+            stack.enter_context(writing(self.config, self.manifest_path, "plan"))
             manifest = stack.enter_context(Manifest.create(self.manifest_path))
             writer = stack.enter_context(PlanWriter.transaction(manifest, source, destination))
             with self._database() as database:
@@ -79,8 +83,7 @@ class App:
 
     def copy(self, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """Work through what is pending. Raises: Interrupted when asked to stop; StoreUnusable."""
-        Manifest.require_file(self.manifest_path)
-        with writing(self.manifest_path, "copy"), Manifest.open(self.manifest_path) as manifest:
+        with self._held("copy") as manifest:
             return self._copy(manifest, options, types)
 
     def retry_failed(
@@ -90,8 +93,7 @@ class App:
 
         Returns: how many were put back, and what the copy did.
         """
-        Manifest.require_file(self.manifest_path)
-        with writing(self.manifest_path, "retry-failed"), Manifest.open(self.manifest_path) as manifest:
+        with self._held("retry-failed") as manifest:
             WorkQueue(manifest).require_plan(*identities(self.config))
             reopened = reopen(manifest, types, reasons)
             if options is None or not reopened:
@@ -100,13 +102,13 @@ class App:
 
     def status(self) -> Status:
         """Where the migration stands."""
-        with Manifest.open(self.manifest_path) as manifest:
+        with self._read() as manifest:
             manifest.require_plan()
             return status_of(ManifestReport(manifest))
 
     def iter_listed(self, chosen: ListFilter) -> Iterator[dict[str, Any]]:
         """Entries as flat dictionaries."""
-        with Manifest.open(self.manifest_path) as manifest:
+        with self._read() as manifest:
             manifest.require_plan()
             yield from iter_listed(ManifestReport(manifest), chosen)
 
@@ -135,7 +137,7 @@ class App:
         """
         from mastosync.app.proofs import orphans
 
-        with Manifest.open(self.manifest_path) as manifest:
+        with self._read() as manifest:
             WorkQueue(manifest).require_plan(*identities(self.config))
             with orphans(self.config, manifest, options, self.stop, self.listener) as found:
                 yield found
@@ -159,20 +161,68 @@ class App:
             source=way_to(self.config, "source"),
             destination=way_to(self.config, "destination"),
             database=self._database_way(),
-            manifest=ManifestPlace(self.manifest_path, partial(identities, self.config)),
+            manifest=ManifestPlace(
+                self.manifest_path,
+                partial(identities, self.config),
+                network_allowed=self.config.manifest.network_filesystem == "allow",
+            ),
             options=transfer_options(self.config),
             types=self.config.plan.types,
             workers=self.config.copy.workers,
             stop=self.stop,
         ).run()
 
+    def check(self, *, quick: bool = False, repair: bool = False) -> Soundness:
+        """Hold each part of the manifest against the others; `repair` counts anew if only the counters are off.
+
+        Raises: Interrupted when asked to stop.
+        """
+        from mastosync.app.upkeep import check
+
+        with self._held("manifest check") if repair else self._read() as manifest:
+            return check(manifest, self.stop, self.listener, quick=quick, repair=repair)
+
+    def back_up(self, target: Path | None, *, replace: bool = False) -> tuple[Path, int]:
+        """Copy the manifest as it stands, whoever is at work on it; return where the copy lies, and its size."""
+        target = target or backup_name(self.manifest_path)
+        self._read().close()  # which says what is wrong with it, and brings it up to date
+        return target, back_up(self.manifest_path, target, replace=replace)
+
+    def export(self, target: Path | None, *, replace: bool = False) -> int:
+        """Write all of the manifest as JSON lines to a file, or to standard output; return how many entries."""
+        from mastosync.app.upkeep import export
+
+        with self._read() as manifest:
+            return export(manifest, target, self.listener, replace=replace)
+
+    def import_archive(self, archive: Path | None) -> int:
+        """Make a new manifest of what `export` wrote, whole or not at all; return how many entries."""
+        from mastosync.app.upkeep import import_archive
+
+        with writing(self.config, self.manifest_path, "manifest import"):
+            return import_archive(self.manifest_path, archive, self.listener)
+
     @contextmanager
     def _planned(self, command: str) -> Iterator[Manifest]:
         """The manifest of these stores, for a command that writes to it."""
-        Manifest.require_file(self.manifest_path)
-        with writing(self.manifest_path, command), Manifest.open(self.manifest_path) as manifest:
+        with self._held(command) as manifest:
             WorkQueue(manifest).require_plan(*identities(self.config))
             yield manifest
+
+    @contextmanager
+    def _held(self, command: str) -> Iterator[Manifest]:
+        """The manifest, for a command that writes to it."""
+        Manifest.require_file(self.manifest_path)
+        with (
+            writing(self.config, self.manifest_path, command),
+            Manifest.open(self.manifest_path, writing=True) as manifest,
+        ):
+            yield manifest
+
+    def _read(self) -> Manifest:
+        """The manifest, for a command that only reads it."""
+        warn_of_network(self.manifest_path)
+        return Manifest.open(self.manifest_path)
 
     def _database_way(self) -> DatabaseWay:
         from mastosync.app.ways import CONNECT_SECONDS

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
-from mastosync.manifest import ManifestReport, StoreIdentity, writer_lock
+from mastosync.manifest import ManifestReport, StoreIdentity, require_local_disk, writer_lock
 from mastosync.model import EntryState
 from mastosync.units import human_bytes
 
@@ -99,9 +99,12 @@ def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
         )
 
 
-def writing(manifest_path: Path, command: str) -> AbstractContextManager[None]:
-    """The writer's lock of a manifest. Raises: ManifestError if somebody else has it."""
-    return writer_lock(manifest_path.resolve(), command)
+@contextmanager
+def writing(config: Config, manifest_path: Path, command: str) -> Iterator[None]:
+    """The writer's lock of a manifest. Raises: ManifestError if somebody else has it, or it is on a network."""
+    require_local_disk(manifest_path, allow_network=config.manifest.network_filesystem == "allow")
+    with writer_lock(manifest_path.resolve(), command):
+        yield
 
 
 def retry_policy(config: Config) -> RetryPolicy:

@@ -68,15 +68,18 @@ class Invocation:
         return Path(named) if named else self.config.manifest.path
 
     @contextmanager
-    def running(self, *, stop_at_once: bool = False) -> Iterator[App]:
-        """The application for work that takes time: with progress, logs, and signals heeded."""
+    def running(self, *, stop_at_once: bool = False, manifest_alone: bool = False) -> Iterator[App]:
+        """The application for work that takes time: with progress, logs, and signals heeded.
+
+        `manifest_alone`: no configuration is needed if the manifest is named.
+        """
         listener = self._listener()
         stop = StopSignal()
         with self._logging(listener), heeding_signals(stop, listener, at_once=stop_at_once):
-            app = App(self.config, self.manifest_path, listener, stop)
+            app = App(self._config_if_any if manifest_alone else self.config, self.manifest_path, listener, stop)
             exposed = self._warn_of_files()
             if self.options.log_file is not None:  # on the screen they are already
-                for warning in (*self.config.warnings, *exposed):
+                for warning in (*app.config.warnings, *exposed):
                     _log.warning("%s", warning)
             yield app
 
@@ -84,10 +87,14 @@ class Invocation:
         """The application for a question that only the manifest answers: needs no configuration if it is named."""
         from mastosync.progress import Silence
 
-        named = self.options.manifest or self._environ.get("MASTOSYNC_MANIFEST")
-        config = Config() if named and self._config_path is None else self.config
+        app = App(self._config_if_any, self.manifest_path, Silence(), StopSignal())
         self._warn_of_files()
-        return App(config, self.manifest_path, Silence(), StopSignal())
+        return app
+
+    @property
+    def _config_if_any(self) -> Config:
+        named = self.options.manifest or self._environ.get("MASTOSYNC_MANIFEST")
+        return Config() if named and self._config_path is None else self.config
 
     def scrubbed(self, text: str) -> str:
         """A text that libraries wrote, without the secrets of the environment and of the configuration."""

@@ -11,6 +11,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mastosync.cli.output import warn
 from mastosync.errors import UsageError
 from mastosync.plain import as_json, one_line
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
 
 _ROOT = "mastosync"
+_OF_MANIFEST = "mastosync.manifest"
 
 
 @contextmanager
@@ -33,6 +35,7 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
             raise UsageError(f"cannot write the log file {path}: {error.strerror}", hint="name another file") from error
     if verbose:
         handlers.append(_ToListener(listener))
+        handlers[-1].addFilter(lambda record: not record.name.startswith(_OF_MANIFEST))  # which is told anyway
     formatter = _JsonLines() if form == "json" else _TextLines("%(asctime)s %(levelname)s %(message)s")
     for handler in handlers:
         handler.setFormatter(formatter)
@@ -56,6 +59,26 @@ class _OwnFile(logging.FileHandler):
 
 def _for_the_owner(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+@contextmanager
+def telling_of_manifest() -> Iterator[None]:
+    """What has to be known of the manifest goes to standard error, whether or not there is a log."""
+    logger = logging.getLogger(_OF_MANIFEST)
+    handler = _ToStandardError(logging.WARNING)
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _ToStandardError(logging.Handler):
+    """As every warning looks."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
 
 
 class _ToListener(logging.Handler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
@@ -12,6 +11,8 @@ import click
 
 from mastosync import __version__
 from mastosync.cli.invocation import GlobalOptions, Invocation
+from mastosync.cli.lazy_group import LazyGroup
+from mastosync.cli.logs import telling_of_manifest
 from mastosync.cli.output import complain, show_origin
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode, MastosyncError
 
@@ -27,34 +28,22 @@ COMMANDS: dict[str, str] = {
     "ls": "List entries of the manifest.",
     "verify": "Hold the destination against the manifest.",
     "orphans": "Tell what lies at the source and no row refers to.",
+    "manifest": "Look after the manifest: check, back up, export, import.",
 }
 """Every command, in the order of a migration, and its line in the help. Its module is loaded when it is run."""
 
 
-class _Commands(click.Group):
-    """Loads a command when it is asked for: start-up does not pay for the others."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        name = cmd_name.replace("-", "_")
-        command = getattr(importlib.import_module(f"mastosync.cli.{name}_command"), f"{name}_command")
-        assert isinstance(command, click.Command)  # noqa: S101 - a test walks all of them
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+class _Commands(LazyGroup):
+    """The first group: its help ends with the exit codes."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(int(code)), meaning) for code, meaning in EXIT_CODE_MEANING.items()])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands, lines=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="Configuration file.  [default: ./config.ini]")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Manifest file.  [default: ./mastosync.db]")
 @click.option("-v", "--verbose", count=True, help="Say more; twice: everything.")
@@ -78,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit code. Every error of ours ends here, as text."""
     invocation = Invocation(os.environ)
     try:
-        result = cli.main(arguments, prog_name="mastosync", standalone_mode=False, obj=invocation)
+        with telling_of_manifest():
+            result = cli.main(arguments, prog_name="mastosync", standalone_mode=False, obj=invocation)
         return int(result) if isinstance(result, int) else ExitCode.OK
     except MastosyncError as error:
         _tell(invocation, error.message, error.hint)

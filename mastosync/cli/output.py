@@ -12,6 +12,11 @@ def show(text: str) -> None:
     click.echo(several_lines(text))
 
 
+def show_fault(text: str) -> None:
+    """A result that is bad news, of one line or more."""
+    click.echo(several_lines(text), err=True)
+
+
 def show_json(value: object) -> None:
     """A result for programs."""
     click.echo(as_json(value, indent=2))

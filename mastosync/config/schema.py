@@ -211,6 +211,13 @@ class ManifestConfig:
     """The file that remembers every object."""
 
     path: Path = key(Path("mastosync.db"), PATH, "Where it lies. It needs a local disk and about 150 bytes an object.")
+    network_filesystem: str = key(
+        "refuse",
+        choice("refuse", "allow"),
+        "Whether it may be written on a network file system (NFS, SMB and the like), where locks and the write-ahead"
+        " log of SQLite cannot be relied on. allow writes there with a warning each time: then nothing must open it"
+        " on another machine.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -98,26 +99,30 @@ class Copier:
 
         Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
         """
+        with closing(self.crew):  # whose threads keep a process alive that fails to begin
+            progress = self._run()
+        self.queue.end_run()
+        if self._fatal is not None:
+            raise self._fatal
+        if self.stop.requested:
+            raise Interrupted("stopped on request", hint="the same command goes on where this one stopped")
+        return progress
+
+    def _run(self) -> CopyProgress:
         self._outage = _Outage(any_success=self.queue.any_done())
         pending = self.queue.pending()
         progress = CopyProgress(total=min(pending, self.options.limit) if self.options.limit is not None else pending)
         _log.info("copying %d entries with %d workers", progress.total, self.options.workers)
         claimable = self.queue.iter_claimable()
         work = islice(claimable, self.options.limit)
-        self.listener.started(progress)
         self.queue.start_run(self.options.workers)
+        self.listener.started(progress)
         try:
             self._work_through(work, progress)
             self._wind_down(progress)
         finally:
-            self.crew.close()
             self.listener.finished(progress)
             _log.info("%s", described(progress))
-        self.queue.end_run()
-        if self._fatal is not None:
-            raise self._fatal
-        if self.stop.requested:
-            raise Interrupted("stopped on request", hint="the same command goes on where this one stopped")
         return progress
 
     def _work_through(self, work: Iterator[Claim], progress: CopyProgress) -> None:

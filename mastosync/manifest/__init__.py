@@ -1,7 +1,13 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
+from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
+from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, Head
+from mastosync.manifest.backup import back_up, backup_name
+from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
+from mastosync.manifest.complaints import written
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.corrections import correct
+from mastosync.manifest.file_system import is_memory, is_network, kind_of_disk, require_local_disk, warn_of_network
 from mastosync.manifest.identity import StoreIdentity
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
@@ -12,12 +18,20 @@ from mastosync.manifest.scratch import Orphan, Scratch
 from mastosync.manifest.scratch import Place as ScratchPlace
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification
+from mastosync.manifest.whole_files import appearing
 from mastosync.manifest.work import WorkQueue, reopen
 
 __all__ = [
+    "ARCHIVED_RECORDS",
     "HIGHEST_ID",
     "LOWEST_ID",
+    "ArchiveReader",
+    "ArchiveWriter",
+    "ArchivedEntry",
+    "Checker",
     "CountLine",
+    "Fault",
+    "Head",
     "Manifest",
     "ManifestReport",
     "Orphan",
@@ -28,17 +42,28 @@ __all__ = [
     "Scratch",
     "ScratchPlace",
     "SnapshotRecord",
+    "Soundness",
     "StoreIdentity",
     "StrandReader",
     "VerificationRecord",
     "WorkQueue",
+    "appearing",
+    "back_up",
+    "backup_name",
     "correct",
     "file_version",
     "holder_of",
+    "is_memory",
+    "is_network",
+    "kind_of_disk",
     "last_verification",
     "newest_version",
     "record_of",
     "record_verification",
     "reopen",
+    "repair_counters",
+    "require_local_disk",
+    "warn_of_network",
     "writer_lock",
+    "written",
 ]

@@ -15,8 +15,12 @@ from types import TracebackType
 from typing import Self
 
 from mastosync.errors import ManifestError
-from mastosync.manifest.schema import APPLICATION_ID, migrate, schema_version
+from mastosync.manifest.complaints import translated
+from mastosync.manifest.schema import APPLICATION_ID
+from mastosync.manifest.upgrade import bring_up_to_date
 from mastosync.model import Kind
+
+__all__ = ["Manifest", "translated"]
 
 _BUSY_SECONDS = 5.0
 _CACHE_KIB = 65_536
@@ -37,19 +41,20 @@ class Manifest:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.connection = connection
+        self._file = _file_at(path)
         self._kinds: dict[int, Kind] = {}
         self._kind_ids: dict[Kind, int] = {}
         self._deltas: dict[tuple[int, int, int], list[int]] = defaultdict(lambda: [0, 0])
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open a manifest that a plan has made.
+    def open(cls, path: Path, *, writing: bool = False) -> Self:
+        """Open a manifest that a plan has made, and bring it up to date.
 
-        Raises: ManifestError if there is none, if the file is something else, or is of a newer
-        version.
+        `writing`: the caller holds the writer's lock. Raises: ManifestError if there is none, if the
+        file is something else, is of a newer version, or cannot be brought up to date.
         """
         cls.require_file(path)
-        return cls._connect(path)
+        return cls._connect(path, writing=writing)
 
     @staticmethod
     def require_file(path: Path) -> None:
@@ -59,7 +64,7 @@ class Manifest:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """Open a manifest, or make an empty one. Raises: ManifestError as `open` does."""
+        """Open a manifest, or make an empty one, under the writer's lock. Raises: ManifestError as `open` does."""
         if not path.parent.is_dir():
             raise ManifestError(
                 f"the folder of the manifest does not exist: {path.parent}",
@@ -73,20 +78,22 @@ class Manifest:
                     f"cannot make the manifest {path}: {error.strerror}",
                     hint="its folder must be writable by you; --manifest names another place",
                 ) from error
-        return cls._connect(path)
+        return cls._connect(path, writing=True)
 
     @classmethod
-    def _connect(cls, path: Path) -> Self:
+    def _connect(cls, path: Path, *, writing: bool) -> Self:
         with translated(path):
             # a plan lends the connection to a thread that writes; nobody else uses it meanwhile
             connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
-                _prepare(path, connection)
+                _prepare(path, connection, writing=writing)
+                manifest = cls(path, connection)
+                manifest._load_kinds()
+                if writing and manifest.has_plan:
+                    manifest.log_ahead()  # it may have been put back by somebody else's means
             except BaseException:
                 connection.close()
                 raise
-            manifest = cls(path, connection)
-            manifest._load_kinds()
             return manifest
 
     def __enter__(self) -> Self:
@@ -105,8 +112,10 @@ class Manifest:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing: states, claims and counters change together.
 
-        Raises: ManifestError when the file cannot be written (disk full, locked, read-only).
+        Raises: ManifestError when the file cannot be written (disk full, locked, read-only), or is
+        another one by now.
         """
+        self._require_in_place()
         with translated(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -120,11 +129,20 @@ class Manifest:
                 self._load_kinds()
                 raise
 
+    def log_ahead(self) -> None:
+        """Go over to write-ahead logging: readers and the writer do not wait for each other. Raises: ManifestError."""
+        with translated(self.path):
+            self.connection.execute("PRAGMA journal_mode = WAL")
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether a plan was ever finished. Raises: ManifestError."""
+        with translated(self.path):
+            return bool(self.connection.execute(_HAS_PLAN).fetchone()[0])
+
     def require_plan(self) -> None:
         """Raises: ManifestError if no plan was ever finished."""
-        with translated(self.path):
-            (planned,) = self.connection.execute(_HAS_PLAN).fetchone()
-        if not planned:
+        if not self.has_plan:
             raise ManifestError(
                 f"the manifest {self.path} has no plan, or one that was cut off",
                 hint="run `mastosync plan` first",
@@ -154,6 +172,15 @@ class Manifest:
         delta[0] += objects
         delta[1] += size_bytes
 
+    def _require_in_place(self) -> None:
+        """Whether the file is where it was: what is written to one that nobody can find again is lost."""
+        if _file_at(self.path) != self._file:
+            raise ManifestError(
+                f"the manifest {self.path} was removed or replaced while it was in use",
+                hint="what was recorded before that is in the file that was there: put it, or a backup, back and run "
+                "the same command again; without either, plan anew and let `adopt` find what has arrived",
+            )
+
     def _write_deltas(self) -> None:
         changed = [(*place, *delta) for place, delta in self._deltas.items() if delta != [0, 0]]
         self.connection.executemany(_ADD_TO_COUNT, changed)
@@ -167,47 +194,15 @@ class Manifest:
         self._kind_ids = {kind: number for number, kind in self._kinds.items()}
 
 
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of this file into a ManifestError."""
+def _file_at(path: Path) -> tuple[int, int] | None:
     try:
-        yield
-    except sqlite3.Error as error:
-        raise _explained(path, error) from error
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
-def _explained(path: Path, error: sqlite3.Error) -> ManifestError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    explanation, hint = {
-        sqlite3.SQLITE_FULL: (
-            "the disk is full",
-            "free some space and run the same command again: what was committed is safe",
-        ),
-        sqlite3.SQLITE_IOERR: (
-            "the disk does not take or give its data",
-            "check free space, quota and the disk, then run the same command again: what was committed is safe",
-        ),
-        sqlite3.SQLITE_BUSY: ("it is locked by another process", "wait until a plan or copy on it has ended"),
-        sqlite3.SQLITE_LOCKED: ("it is locked by another process", "wait until a plan or copy on it has ended"),
-        sqlite3.SQLITE_READONLY: ("it is read-only", "the file and its folder must be writable by you"),
-        sqlite3.SQLITE_PERM: ("access is denied", "the file and its folder must be writable by you"),
-        sqlite3.SQLITE_CANTOPEN: (
-            "it cannot be opened",
-            "the file and its folder must exist and be writable by you; --manifest names another place",
-        ),
-        sqlite3.SQLITE_NOTADB: (
-            "it is no SQLite database",
-            "--manifest must name a file made by `mastosync plan`, or one that does not exist yet",
-        ),
-        sqlite3.SQLITE_CORRUPT: (
-            "it is damaged",
-            "restore a copy of it, or plan into a new file and let `copy` go through it",
-        ),
-    }.get(code, (str(error), "see the message of SQLite; --debug shows where it happened"))
-    return ManifestError(f"cannot use the manifest {path}: {explanation}", hint=hint)
-
-
-def _prepare(path: Path, connection: sqlite3.Connection) -> None:
+def _prepare(path: Path, connection: sqlite3.Connection, *, writing: bool) -> None:
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # only a new file heeds it
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -219,10 +214,4 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
             f"cannot use the manifest {path}: it is a SQLite database of something else",
             hint="--manifest must name a file made by `mastosync plan`, or one that does not exist yet",
         )
-    newest = migrate(connection)
-    if schema_version(connection) > newest:
-        raise ManifestError(
-            f"cannot use the manifest {path}: it was written by a newer mastosync "
-            f"(manifest version {schema_version(connection)}, this one knows {newest})",
-            hint="upgrade mastosync on this machine",
-        )
+    bring_up_to_date(path, connection, locked=writing)

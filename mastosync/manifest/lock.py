@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,14 +43,20 @@ def writer_lock(manifest: Path, command: str) -> Iterator[None]:
                 f"the manifest {manifest} is in use by {_holder(path)}",
                 hint="wait until it ends, or stop it; a manifest has one writer at a time",
             ) from error
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
-        holder["since"] = datetime.now(UTC).isoformat(timespec="seconds")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        _sign(descriptor, command)
         yield
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int, command: str) -> None:
+    """Say who holds the lock."""
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
+    holder["since"] = datetime.now(UTC).isoformat(timespec="seconds")
+    os.ftruncate(descriptor, 0)
+    with suppress(OSError):  # on a full disk the lock holds without a name
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
 def holder_of(manifest: Path) -> str | None:

@@ -28,7 +28,7 @@ from mastosync.manifest.codes import (
     PRIVATE_FLAG,
     SKIPPED,
 )
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.connection import Manifest
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.loading import EntryLoader, Line
 from mastosync.model import EntryGroup, Kind
@@ -95,8 +95,7 @@ class PlanWriter:
             remember(manifest, source, destination)
             with EntryLoader(connection) as loader:
                 yield cls(manifest, loader)
-        with translated(manifest.path):
-            manifest.connection.execute("PRAGMA journal_mode = WAL")
+        manifest.log_ahead()
 
     def merge(
         self, table: str, after: int, up_to: int, groups: Iterable[EntryGroup], *, remote: bool | None = None

@@ -1,23 +1,25 @@
 """The manifest's schema and how an older one is brought up to date.
 
-Each file in `migrations/` is one step. A step and its number commit together, so a manifest is
-never between two versions.
+Each file in `migrations/` is one step. The steps that a manifest lacks and its new number commit
+together, so it is never between two versions.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 APPLICATION_ID = 0x4D53594E  # "MSYN": tells `file` and us that a SQLite file is a manifest
+MIGRATIONS = Path(__file__).with_name("migrations")
 
 _HEADER = struct.Struct(">16s44xI4xI")  # of a SQLite file: its magic, user_version and application_id
 
 
 def newest_version() -> int:
     """The number of the newest step there is."""
-    return max(_steps())
+    return max(_files())
 
 
 def file_version(path: Path) -> int | None:
@@ -42,28 +44,41 @@ def schema_version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def migrate(connection: sqlite3.Connection) -> int:
-    """Take the steps that are missing, and return the number of the newest step there is.
+def migrate(connection: sqlite3.Connection, before: Callable[[], object] = lambda: None) -> None:
+    """Take the steps that are missing, all or none.
 
-    An up-to-date manifest is not written to. Raises: sqlite3.Error.
+    Nobody else writes from the look at the version to the end. `before` is called in between, if
+    there is anything to do; where it raises, nothing is done. Raises: sqlite3.Error.
     """
-    steps = _steps()
-    for number, script in steps.items():
-        if number > schema_version(connection):
-            _take(connection, number, script)
-    return max(steps)
-
-
-def _steps() -> dict[int, str]:
-    files = sorted(Path(__file__).with_name("migrations").glob("*.sql"))
-    return {int(file.name[:4]): file.read_text(encoding="utf-8") for file in files}
-
-
-def _take(connection: sqlite3.Connection, number: int, script: str) -> None:
-    head = f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID};"
+    connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.executescript(f"{head}\n{script}\nPRAGMA user_version = {number}; COMMIT;")
-    except sqlite3.Error:
+        version = schema_version(connection)  # somebody may have been quicker
+        missing = {number: file for number, file in _files().items() if number > version}
+        if missing:
+            before()
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        for number, file in missing.items():
+            for statement in _statements(file.read_text(encoding="utf-8")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _files() -> dict[int, Path]:
+    return {int(file.name[:4]): file for file in sorted(MIGRATIONS.glob("*.sql"))}
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One by one: a script as a whole would commit what is under way before it begins."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement  # without a semicolon

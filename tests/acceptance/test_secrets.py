@@ -61,6 +61,7 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "ls": ("ls", "--format", "jsonl"),
     "verify": ("verify", "--public"),
     "orphans": ("orphans", "--json"),
+    "manifest": ("manifest", "check", "--json"),
 }
 """How each command is run here. A new one needs a line."""
 

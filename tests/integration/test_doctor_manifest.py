@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mastosync.engine.doctor import Grade, Subject
-from mastosync.engine.doctor.disk import file_system
 from mastosync.errors import ExitCode
 from mastosync.manifest import Manifest, file_version, newest_version, writer_lock
+from mastosync.manifest.file_system import file_system
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from scripts.lab.instance import SCHEMA
 from tests.acceptance.site import NOWHERE, Site, pg_section, s3_section

@@ -15,7 +15,7 @@ from mastosync.engine.copier import HEARTBEAT_SECONDS, Copier, CopyOptions
 from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, StoreUnusable
+from mastosync.errors import Interrupted, ManifestError, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
 from mastosync.model import Claim, EntryState, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
@@ -251,3 +251,13 @@ def test_people_are_told_of_throttling_while_nothing_comes_of_it(tmp_path: Path)
         begin = time.monotonic()
         assert copier.run().throttles == 1
         assert time.monotonic() - begin < HEARTBEAT_SECONDS
+
+
+def test_a_run_that_cannot_begin_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """As on a full disk. A lane that still waits for claims would keep the process from ending."""
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        manifest.connection.execute("PRAGMA query_only = ON")
+        before = set(threading.enumerate())
+        with pytest.raises(ManifestError):
+            run(manifest, done)
+        assert set(threading.enumerate()) <= before

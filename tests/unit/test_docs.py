@@ -21,21 +21,41 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def command(name: str) -> click.Command:
-    found = cli.get_command(click.Context(cli), name)
-    assert isinstance(found, click.Command)
+    """A command by its words: `copy`, or `manifest check`."""
+    found: click.Command = cli
+    for word in name.split():
+        assert isinstance(found, click.Group)
+        within = found.get_command(click.Context(found), word)
+        assert isinstance(within, click.Command)
+        assert within.name == word
+        found = within
     return found
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def names(prefix: str = "") -> list[str]:
+    """Every command that does something; of a group, what is in it."""
+    group = command(prefix)
+    if not isinstance(group, click.Group):
+        return [prefix]
+    return [name for word in group.list_commands(click.Context(group)) for name in names(f"{prefix} {word}".strip())]
+
+
+def test_every_command_is_looked_at() -> None:
+    assert {name.split()[0] for name in names()} == COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", names())
 def test_every_command_is_documented_and_has_help(name: str) -> None:
     assert f"`mastosync {name}`" in README
     found = command(name)
-    assert found.name == name
     assert found.help
     for option in found.params:
-        assert isinstance(option, click.Option)
-        assert option.help, f"{name} {option.opts}"
-    result = CliRunner().invoke(cli, [name, "--help"], obj=Invocation({}))
+        if isinstance(option, click.Argument):
+            assert (option.metavar or option.human_readable_name) in found.help, f"{name} {option.opts}"
+        else:
+            assert isinstance(option, click.Option)
+            assert option.help, f"{name} {option.opts}"
+    result = CliRunner().invoke(cli, [*name.split(), "--help"], obj=Invocation({}))
     assert result.exit_code == 0
     assert name in result.output
 

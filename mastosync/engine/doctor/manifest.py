@@ -36,6 +36,7 @@ class ManifestPlace:
 
     path: Path
     stores: Callable[[], tuple[StoreIdentity, StoreIdentity]]  # raises ConfigError
+    network_allowed: bool = False  # whether it may lie on a network file system
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ def check_manifest(chart: Chart, place: ManifestPlace, estimated_entries: Callab
         yield from chart.skipped(MANIFEST_CHECKS[1:], "the folder comes first")
         return facts
     yield chart.ok("folder", f"{path.parent} can be written to")
-    yield check_file_system(chart, path.parent)
+    yield check_file_system(chart, path.parent, network_allowed=place.network_allowed)
     holder = holder_of(path)
     if holder is not None:
         yield chart.warning("in-use", f"the manifest is in use by {holder}", "plan and copy have to wait until it ends")

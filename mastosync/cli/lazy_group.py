@@ -1,0 +1,33 @@
+"""Commands that are loaded when they are asked for: start-up does not pay for the others."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """Commands by name, and the line of each in the help. `NAME` is `name_command` in a module of that name."""
+
+    def __init__(self, *arguments: Any, lines: Mapping[str, str], prefix: str = "", **options: Any) -> None:  # noqa: ANN401 - passed on as they are
+        super().__init__(*arguments, **options)
+        self._lines = lines
+        self._prefix = prefix  # of modules
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102 - see click.Group
+        return list(self._lines)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
+        if cmd_name not in self._lines:
+            return None
+        name = f"{self._prefix}{cmd_name.replace('-', '_')}_command"
+        command = getattr(importlib.import_module(f"mastosync.cli.{name}"), name)
+        assert isinstance(command, click.Command)  # noqa: S101 - a test walks all of them
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._lines.items()))

@@ -1,0 +1,218 @@
+"""Reading an archive: line by line, each looked at before it is believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, BinaryIO, TypeVar
+
+from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LINE_FIELDS, VERSION, Digest
+from mastosync.errors import ManifestError
+from mastosync.manifest import ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import Entry, EntryState, Kind, Origin, Reason
+
+_LONGEST_LINE = 64 * 1024 * 1024  # bytes: what is longer is no archive, and not worth the memory
+_LARGEST = 2**63 - 1  # what SQLite takes
+_T = TypeVar("_T")
+_NUMBERS = ("id", "workers", "done", "failed", "skipped", "bytes")
+
+
+class Wrong(ValueError):
+    """A line that no export writes; the message says why."""
+
+
+class ArchiveSource:
+    """An archive that is read once: `head()`, then `iter_entries()` to the end, which looks at the foot too.
+
+    Both raise ManifestError, with the number of the line.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._number = 0
+        self._digest = Digest()
+        self._head: Head | None = None
+        self._last: tuple[int, int, str] | None = None
+
+    def head(self) -> Head:
+        """The first line."""
+        line = self._next_line()
+        try:
+            self._head = _head(_parsed(line))
+        except (Wrong, TypeError, ValueError, KeyError) as wrong:
+            raise self._refused(str(wrong)) from wrong
+        self._digest.take(line)
+        return self._head
+
+    def iter_entries(self) -> Iterator[ArchivedEntry]:
+        """Every entry; after the last one it is certain that the archive is whole."""
+        while True:
+            line = self._next_line()
+            try:
+                found = _parsed(line)
+                if "sha256" in found:
+                    self._look_at_foot(found)
+                    return
+                yield self._entry(found)
+            except (Wrong, TypeError, ValueError, KeyError) as wrong:
+                raise self._refused(str(wrong)) from wrong
+            self._digest.take(line)
+
+    def _next_line(self) -> bytes:
+        self._number += 1
+        line = self._stream.readline(_LONGEST_LINE)
+        if not line.endswith(b"\n"):
+            raise self._refused("it ends there: it was cut off" if len(line) < _LONGEST_LINE else "it is too long")
+        return line
+
+    def _refused(self, why: str) -> ManifestError:
+        return ManifestError(
+            f"cannot import {self._name}: line {self._number}: {why}",
+            hint="it must be what `mastosync manifest export` wrote, whole and unchanged; nothing was imported",
+        )
+
+    def _entry(self, line: dict[str, Any]) -> ArchivedEntry:
+        if self._head is None:
+            raise Wrong("it comes before the head")
+        entry = _archived(line, self._head)
+        place = (entry.kind, entry.entry.id, entry.entry.name)
+        if self._last is not None and place <= self._last:
+            raise Wrong("it does not come after the line before it, by kind, id and name")
+        self._last = place
+        return entry
+
+    def _look_at_foot(self, line: dict[str, Any]) -> None:
+        if line != self._digest.foot():
+            raise Wrong("the lines before it are not those that were written: one is missing or was changed")
+        if self._stream.read(1):
+            self._number += 1
+            raise Wrong("there is something after the last line")
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+        if b"\\ud" in line:  # half of a character is no text
+            json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise Wrong(f"it is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Wrong("it is no JSON object")
+    return found
+
+
+def _require_fields(line: object, names: tuple[str, ...]) -> None:
+    if not isinstance(line, dict):
+        raise Wrong(f"{line!r:.60} stands where an object should")
+    if line.keys() != set(names):
+        wrong = sorted(line.keys() ^ set(names))
+        raise Wrong(f"fields are missing, or there are others than should be: {', '.join(wrong)}")
+
+
+def _head(line: dict[str, Any]) -> Head:
+    if line.get("format") != FORMAT:
+        raise Wrong("it is not the beginning of an export")
+    if line.get("version") != VERSION:
+        raise Wrong(f"it is of version {line.get('version')!r}, and this mastosync reads version {VERSION}: upgrade it")
+    _require_fields(line, HEAD_FIELDS)
+    kinds: dict[int, Kind] = {}
+    for each in line["kinds"]:
+        _require_fields(each, KIND_FIELDS)
+        table, attachment, style, directory = (_of(each, name, str) for name in Kind._fields[:4])
+        kind = Kind(table, attachment, style, directory, _of(each, "remote", bool), _of(each, "cached", bool))
+        kinds[_number(each, "kind")] = kind
+    records = {table: [_record(each, columns) for each in line[table]] for table, columns in ARCHIVED_RECORDS.items()}
+    if not records["snapshots"]:
+        raise Wrong("it has no plan")
+    return Head(_store(line["source"]), _store(line["destination"]), kinds, records)
+
+
+def _store(line: dict[str, Any]) -> StoreIdentity:
+    names = tuple(each.name for each in fields(StoreIdentity))
+    _require_fields(line, names)
+    return StoreIdentity(*(_of(line, name, str) for name in names))
+
+
+def _record(line: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    _require_fields(line, columns)
+    for name in columns:
+        if name in _NUMBERS:
+            _number(line, name)
+        elif name == "details":
+            _of(line, name, dict)
+        elif name == "taken_at":
+            datetime.fromisoformat(_of(line, name, str))
+        elif not (name == "ended_at" and line[name] is None):
+            _of(line, name, float)
+    return line
+
+
+def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
+    _require_fields(line, LINE_FIELDS)
+    number = _number(line, "kind")
+    if number not in head.kinds:
+        raise Wrong(f"the head has no kind {number}")
+    kind = head.kinds[number]
+    entry = Entry(
+        kind=kind,
+        id=_number(line, "id"),
+        name=_of(line, "name", str),
+        fallback=_perhaps(line, "fallback", str),
+        optional=_of(line, "optional", bool),
+        private=_of(line, "private", bool),
+        size=None if line["size"] is None else _number(line, "size"),
+    )
+    if (line["table"], line["attachment"], line["style"]) != kind[:3]:
+        raise Wrong(f"kind {number} is of {' '.join(kind[:3])}")
+    if not entry.name or line["key"] != canonical_key(entry, head.destination.key_prefix):
+        raise Wrong("its key does not follow from its kind, id and name")
+    state, reason = EntryState(_of(line, "state", str)), line["reason"]
+    if (reason is None) != (state in (EntryState.PENDING, EntryState.DONE)):
+        raise Wrong(f"an entry cannot be {state} with the reason {reason!r}")
+    if _of(line, "claimed", bool) and state is not EntryState.PENDING:
+        raise Wrong("only a pending entry can be claimed")
+    if _number(line, "attempts") < 0:
+        raise Wrong("attempts are not less than none")
+    return ArchivedEntry(
+        kind=number,
+        entry=entry,
+        state=state,
+        reason=None if reason is None else Reason(reason),
+        attempts=line["attempts"],
+        md5=_md5(_perhaps(line, "md5", str)),
+        etag=_perhaps(line, "etag", str),
+        source_key=_perhaps(line, "source_key", str),
+        detail=_perhaps(line, "detail", str),
+        origin=Origin.COPIED if line["origin"] is None else Origin(_of(line, "origin", str)),
+        claimed=line["claimed"],
+    )
+
+
+def _md5(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    if len(text) != 32:
+        raise Wrong(f"{text!r} is no MD5")
+    return bytes.fromhex(text)
+
+
+def _of(line: dict[str, Any], name: str, kind: type[_T]) -> _T:
+    value = line[name]
+    if type(value) is not kind:  # a bool is an int to isinstance
+        raise Wrong(f"{name} is {value!r}")
+    return value
+
+
+def _perhaps(line: dict[str, Any], name: str, kind: type[_T]) -> _T | None:
+    return None if line[name] is None else _of(line, name, kind)
+
+
+def _number(line: dict[str, Any], name: str) -> int:
+    number = _of(line, name, int)
+    if not -_LARGEST - 1 <= number <= _LARGEST:
+        raise Wrong(f"{name} is {number}")
+    return number

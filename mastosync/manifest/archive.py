@@ -1,0 +1,181 @@
+"""All of a manifest as plain values, out of one and into a new one. The form of an archive is the engine's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mastosync.errors import ManifestError
+from mastosync.manifest.codes import (
+    FLAGS,
+    OPTIONAL_FLAG,
+    ORIGIN_CODE,
+    ORIGIN_OF,
+    PRIVATE_FLAG,
+    REASON_CODE,
+    REASON_OF,
+    STATE_CODE,
+    STATE_OF,
+)
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.identity import StoreIdentity, remember, remembered
+from mastosync.manifest.records import COLUMNS
+from mastosync.manifest.whole_files import appearing
+from mastosync.model import Entry, EntryState, Kind, Origin, Reason
+
+RECORDS: dict[str, tuple[str, ...]] = {
+    "snapshots": ("id", "taken_at", "details"),
+    "runs": ("id", "started_at", "updated_at", "ended_at", "workers", "done", "failed", "skipped", "bytes"),
+    "verifications": ("id", "started_at", "ended_at", "details"),
+}
+"""What a manifest remembers beside its entries: tables and their columns. `details` is JSON."""
+
+_LINES = f"""
+SELECT kind, {COLUMNS}, EXISTS (SELECT 1 FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
+FROM entries e ORDER BY kind, id, name
+"""
+_COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
+_INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 14)})"
+_INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
+_INSERT_KIND = """
+INSERT INTO kinds (id, "table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+class Head(NamedTuple):
+    """What all entries have in common."""
+
+    source: StoreIdentity
+    destination: StoreIdentity
+    kinds: dict[int, Kind]
+    records: dict[str, list[dict[str, Any]]]  # by table, each with its columns; details are read
+
+
+class ArchivedEntry(NamedTuple):
+    """Everything that a manifest holds of one entry."""
+
+    kind: int
+    entry: Entry
+    state: EntryState
+    reason: Reason | None
+    attempts: int
+    md5: bytes | None
+    etag: str | None
+    source_key: str | None
+    detail: str | None
+    origin: Origin
+    claimed: bool  # in the hands of a worker, dead or alive
+
+
+class ArchiveReader:
+    """A manifest as it stands at one moment. Use `ArchiveReader.opened`."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+
+    @classmethod
+    @contextmanager
+    def opened(cls, manifest: Manifest) -> Iterator[ArchiveReader]:
+        """A read transaction: whoever writes goes on beside it. Raises: ManifestError, here and below."""
+        manifest.require_plan()
+        with translated(manifest.path):
+            manifest.connection.execute("BEGIN")
+        try:
+            yield cls(manifest)
+        finally:
+            manifest.connection.execute("ROLLBACK")
+
+    def expected(self) -> int:
+        """How many entries there are, as the counters say."""
+        with translated(self._manifest.path):
+            return int(self._manifest.connection.execute(_COUNTED).fetchone()[0])
+
+    def head(self) -> Head:
+        """What comes before the entries."""
+        with self._sound():
+            source, destination = (remembered(self._manifest, role) for role in ("source", "destination"))
+            if source is None or destination is None:
+                raise ValueError("it does not say what its stores are")
+            return Head(source, destination, self._manifest.kinds(), {name: self._records(name) for name in RECORDS})
+
+    def iter_entries(self) -> Iterator[ArchivedEntry]:
+        """All of them by kind, id and name."""
+        with self._sound():
+            for kind, row_id, name, fallback, flags, size, state, reason, *rest in self._manifest.connection.execute(
+                _LINES
+            ):
+                attempts, md5, etag, source_key, detail, origin, claimed = rest
+                optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
+                entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size)
+                seen = (attempts, md5, etag, source_key, detail, ORIGIN_OF[origin], bool(claimed))
+                yield ArchivedEntry(kind, entry, STATE_OF[state], REASON_OF[reason], *seen)
+
+    def _records(self, table: str) -> list[dict[str, Any]]:
+        columns = RECORDS[table]
+        rows = self._manifest.connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id").fetchall()
+        records = [dict(zip(columns, row, strict=True)) for row in rows]
+        return [{name: json.loads(v) if name == "details" else v for name, v in record.items()} for record in records]
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        try:
+            with translated(self._manifest.path):
+                yield
+        except (KeyError, TypeError, ValueError) as error:
+            raise ManifestError(
+                f"the manifest {self._manifest.path} holds what none may hold: {error}",
+                hint="`mastosync manifest check` tells what is wrong and what to do",
+            ) from error
+
+
+class ArchiveWriter:
+    """A new manifest, whole or not at all. Use `ArchiveWriter.creating`."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+
+    @classmethod
+    @contextmanager
+    def creating(cls, path: Path) -> Iterator[ArchiveWriter]:
+        """Make a manifest under the writer's lock of the caller; it takes its name when the block has ended well.
+
+        Raises: ManifestError if there is one already, or it cannot be written, here and below.
+        """
+        with appearing(path) as partial, Manifest.create(partial) as manifest:
+            with manifest.transaction():
+                yield cls(manifest)
+            manifest.log_ahead()
+
+    def write_head(self, head: Head) -> None:
+        """Bring in what comes before the entries."""
+        connection = self._manifest.connection
+        with translated(self._manifest.path):
+            remember(self._manifest, head.source, head.destination)
+            connection.executemany(_INSERT_KIND, [(number, *kind) for number, kind in head.kinds.items()])
+            for table, records in head.records.items():
+                columns = RECORDS[table]
+                insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+                connection.executemany(insert, [_row(record, columns) for record in records])
+
+    def write_entries(self, entries: Sequence[ArchivedEntry]) -> None:
+        """Bring in some, which come by kind, id and name."""
+        rows, claims = [], []
+        for each in entries:
+            entry = each.entry
+            state, reason = STATE_CODE[each.state], REASON_CODE[each.reason]
+            line = (entry.id, entry.name, entry.fallback, FLAGS[entry.optional, entry.private], entry.size)
+            seen = (each.attempts, each.md5, each.etag, each.source_key, each.detail, ORIGIN_CODE[each.origin])
+            rows.append((each.kind, *line, state, reason, *seen))
+            self._manifest.count(each.kind, state, reason, 1, entry.size or 0)
+            if each.claimed:
+                claims.append((each.kind, entry.id, entry.name))
+        with translated(self._manifest.path):
+            self._manifest.connection.executemany(_INSERT_LINES, rows)
+            self._manifest.connection.executemany(_INSERT_CLAIM, claims)
+
+
+def _row(record: dict[str, Any], columns: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(json.dumps(record[name]) if name == "details" else record[name] for name in columns)

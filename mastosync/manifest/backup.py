@@ -1,0 +1,73 @@
+"""Copies of a manifest, made while others read and write it."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mastosync.errors import ManifestError
+from mastosync.manifest.complaints import translated, written
+from mastosync.manifest.whole_files import appearing
+
+_PAGES_AT_ONCE = 512  # between two looks at who wants to stop
+_BUSY_SECONDS = 5.0
+
+Note = Callable[[int, int], None]
+"""Told how many pages are copied, and of how many."""
+
+
+def backup_name(manifest: Path) -> Path:
+    """Where a backup goes if nobody says: beside the manifest, by the second."""
+    return manifest.with_name(f"{manifest.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}.backup")
+
+
+def back_up(manifest: Path, target: Path, *, replace: bool = False, note: Note | None = None) -> int:
+    """Copy a manifest as it stands at one moment, and return the size of the copy in bytes.
+
+    The moment is a read transaction: whoever writes goes on meanwhile, and the copy need not begin
+    anew. It is looked at before it gets its name. Raises: ManifestError, and then there is no copy.
+    """
+    if target.resolve() == manifest.resolve():
+        raise ManifestError(f"{target} is the manifest itself", hint="name another file for the copy")
+    with translated(manifest), closing(sqlite3.connect(manifest, timeout=_BUSY_SECONDS, isolation_level=None)) as taken:
+        taken.execute("BEGIN")
+        (pages,) = taken.execute("PRAGMA page_count").fetchone()  # which begins the moment
+        (page_bytes,) = taken.execute("PRAGMA page_size").fetchone()
+        _require_space(target, pages * page_bytes)
+        with appearing(target, replace=replace) as partial, translated(target):
+            with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
+                copy.execute("PRAGMA synchronous = OFF")  # it is brought to the disk as a whole
+                taken.backup(copy, pages=_PAGES_AT_ONCE, progress=_noting(note))
+                _require_sound(copy, manifest)
+            return partial.stat().st_size
+
+
+def _noting(note: Note | None) -> Callable[[int, int, int], None]:
+    def progress(_: int, remaining: int, total: int) -> None:
+        if note is not None:
+            note(total - remaining, total)
+
+    return progress
+
+
+def _require_space(target: Path, needed: int) -> None:
+    with written(target):
+        free = shutil.disk_usage(target.resolve().parent).free
+    if free < needed:
+        raise ManifestError(
+            f"there is no room for a copy of the manifest at {target}: it needs {needed:,} bytes, {free:,} are free",
+            hint="free some space and run the same command again: nothing was changed",
+        )
+
+
+def _require_sound(copy: sqlite3.Connection, manifest: Path) -> None:
+    found = [row[0] for row in copy.execute("PRAGMA quick_check(1)")]
+    if found != ["ok"]:
+        raise ManifestError(
+            f"the manifest {manifest} is damaged, and so would be a copy of it: {found[0]}",
+            hint="`mastosync manifest check` tells more; keep the backups that you have",
+        )

@@ -1,0 +1,203 @@
+"""Is a manifest sound? Each part is held against the others, in one read transaction beside whoever writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mastosync.errors import Interrupted, ManifestError
+from mastosync.manifest.codes import PENDING, REASON_OF, STATE_OF
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.identity import remembered
+from mastosync.manifest.recount import Recount, odd_line, recount
+from mastosync.manifest.schema import newest_version
+from mastosync.model import TABLES
+
+_SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects <> 0 OR bytes <> 0"
+_COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
+_STRAY_CLAIMS = f"""
+SELECT count(*), min(c.id || ' ' || c.name) FROM claims c LEFT JOIN entries e USING (kind, id, name)
+WHERE e.state IS NOT {PENDING}
+"""
+_SELECT_DETAILS = "SELECT details FROM snapshots UNION ALL SELECT details FROM verifications"
+_STEPS_BETWEEN_LOOKS = 1_000_000  # of SQLite's machine, when one statement looks at the whole file
+_FAULTS_OF_FILE = 10
+
+_PUT_BACK = (
+    "put a backup in its place (without the -wal and -shm that lie beside it), "
+    "or plan into a new file and let `adopt` and `copy` go through it"
+)
+
+
+class Part(StrEnum):
+    """What can be wrong."""
+
+    FILE = "file"
+    PLAN = "plan"
+    KINDS = "kinds"
+    ENTRIES = "entries"
+    COUNTERS = "counters"
+    CLAIMS = "claims"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong, and what to do."""
+
+    part: Part
+    message: str
+    remedy: str
+
+
+@dataclass(slots=True)
+class Soundness:
+    """What a check found."""
+
+    version: int
+    entries: int = 0
+    size_bytes: int = 0  # of the file
+    faults: list[Fault] = field(default_factory=list)
+    repaired: str = ""  # what was put right, and where the copy of before lies
+
+    @property
+    def only_counters(self) -> bool:
+        """Whether a repair puts everything right."""
+        return bool(self.faults) and all(fault.part is Part.COUNTERS for fault in self.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """One look at a manifest. `note` is told how many lines were looked at; `stopped` whether to end at once."""
+
+    manifest: Manifest
+    quick: bool = False
+    note: Callable[[int], None] = lambda _: None
+    stopped: Callable[[], bool] = lambda: False
+
+    def expected(self) -> int:
+        """How many lines there are, as the counters say."""
+        with translated(self.manifest.path):
+            return int(self.manifest.connection.execute(_COUNTED).fetchone()[0])
+
+    def run(self) -> Soundness:
+        """Look at everything. Raises: ManifestError if it cannot be read; Interrupted if asked to stop."""
+        connection, into = self.manifest.connection, Soundness(newest_version())
+        with self._reading():
+            into.size_bytes = _pragma(connection, "page_count") * _pragma(connection, "page_size")
+            into.faults += self._file()
+            if into.faults:
+                return into  # what a broken file says of the rest is not worth telling
+            into.faults += [*self._plan(), *self._kinds(), *self._claims()]
+            found = recount(self.manifest, self._went_on)
+            into.entries = sum(found.objects.values())
+            into.faults += [*self._lines(found), *self._counters(found)]
+        return into
+
+    def _went_on(self, lines: int) -> None:
+        if self.stopped():
+            raise Interrupted("stopped before everything was looked at", hint="run the same command again")
+        self.note(lines)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        connection = self.manifest.connection
+        connection.set_progress_handler(self.stopped, _STEPS_BETWEEN_LOOKS)
+        try:
+            with translated(self.manifest.path):
+                connection.execute("BEGIN")
+                yield
+        except ManifestError:
+            if self.stopped():  # SQLite was interrupted
+                self._went_on(0)
+            raise
+        finally:
+            connection.set_progress_handler(None, 0)
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _file(self) -> Iterator[Fault]:
+        pragma = "quick_check" if self.quick else "integrity_check"
+        try:
+            found = [row[0] for row in self.manifest.connection.execute(f"PRAGMA {pragma}({_FAULTS_OF_FILE})")]
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+                raise
+            found = [str(error)]
+        if found != ["ok"]:
+            yield from (Fault(Part.FILE, f"SQLite says: {each}", _PUT_BACK) for each in found)
+
+    def _plan(self) -> Iterator[Fault]:
+        if not self.manifest.has_plan:
+            yield Fault(Part.PLAN, "it has no plan, or one that was cut off", "run `mastosync plan`")
+            return
+        for role in ("source", "destination"):
+            try:
+                known = remembered(self.manifest, role) is not None
+            except (ValueError, TypeError):
+                known = False
+            if not known:
+                yield Fault(Part.PLAN, f"it does not say what its {role} is", _PUT_BACK)
+        for (details,) in self.manifest.connection.execute(_SELECT_DETAILS):
+            try:
+                json.loads(details)
+            except ValueError:
+                yield Fault(Part.PLAN, f"the record of a plan or verification cannot be read: {details:.60}", _PUT_BACK)
+
+    def _kinds(self) -> Iterator[Fault]:
+        for number, kind in self.manifest.kinds().items():
+            if kind.table not in TABLES:
+                yield Fault(Part.KINDS, f"kind {number} is of the unknown table {kind.table!r}", _PUT_BACK)
+
+    def _claims(self) -> Iterator[Fault]:
+        count, example = self.manifest.connection.execute(_STRAY_CLAIMS).fetchone()
+        if count:
+            said = f"{count:,} claims are of entries that are not pending, such as {example}"
+            yield Fault(Part.CLAIMS, said, _PUT_BACK)
+
+    def _lines(self, found: Recount) -> Iterator[Fault]:
+        unknown = {kind for kind, _, _ in found.objects} - self.manifest.kinds().keys()
+        for kind in sorted(unknown):
+            yield Fault(Part.KINDS, f"entries are of kind {kind}, which nothing explains", _PUT_BACK)
+        for kind, count in found.odd.items():
+            if count:
+                row_id, name = odd_line(self.manifest, kind)
+                where = self.manifest.kinds().get(kind)
+                said = f"{count:,} entries of kind {kind} ({where.table if where else '?'}) hold what none may hold"
+                yield Fault(Part.ENTRIES, f"{said}, such as {row_id} {name!r}", _PUT_BACK)
+
+    def _counters(self, found: Recount) -> Iterator[Fault]:
+        kept = {tuple(row[:3]): tuple(row[3:]) for row in self.manifest.connection.execute(_SELECT_COUNTS)}
+        there = {tuple(row[:3]): tuple(row[3:]) for row in found.as_rows()}
+        for place in sorted(kept.keys() | there.keys()):
+            if kept.get(place, (0, 0)) == there.get(place, (0, 0)):
+                continue
+            (said, said_bytes), (objects, size) = kept.get(place, (0, 0)), there.get(place, (0, 0))
+            yield Fault(
+                Part.COUNTERS,
+                f"the counter of {self._named(place)} says {said:,} objects and {said_bytes:,} bytes, "
+                f"there are {objects:,} and {size:,}",
+                "`mastosync manifest check --repair` counts anew",
+            )
+
+    def _named(self, place: tuple[int, ...]) -> str:
+        kind, state, reason = place
+        known = self.manifest.kinds().get(kind)
+        named = f"{known.table} {known.attachment} {known.style}" if known else f"kind {kind}"
+        why = REASON_OF.get(reason, reason)
+        return f"{named} {STATE_OF.get(state, state)}" + (f" ({why})" if why else "")
+
+
+def repair_counters(manifest: Manifest) -> None:
+    """Count anew, in one transaction, under the writer's lock of the caller. Raises: ManifestError."""
+    with manifest.transaction() as connection:
+        rows = recount(manifest).as_rows()
+        connection.execute("DELETE FROM counts")
+        connection.executemany("INSERT INTO counts (kind, state, reason, objects, bytes) VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

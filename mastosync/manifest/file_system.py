@@ -1,0 +1,84 @@
+"""Where a manifest lies. SQLite's write-ahead log and locks want a disk of this machine.
+
+On a network file system the memory that readers and writers of a write-ahead log share is not
+shared between machines, and locks may be granted twice (https://sqlite.org/wal.html, and
+https://sqlite.org/lockingv3.html about NFS).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path, PurePosixPath
+
+from mastosync.errors import ManifestError
+
+_log = logging.getLogger(__name__)
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "davfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3"}
+)
+_LOCAL_FUSE = frozenset({"fuse.ext2", "fuse.ntfs", "fuse.ntfs-3g", "fuse.mergerfs", "fuse.fuse-overlayfs", "fuseblk"})
+_MEMORY = frozenset({"tmpfs", "ramfs"})
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """The kind of file system that an absolute path lies in, by the text of /proc/self/mountinfo; "" if none fits."""
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        if len(fields := before.split()) < 5 or not after:
+            continue
+        place = PurePosixPath(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]))
+        if path.is_relative_to(place) and len(place.parts) >= best:  # the last one of a place is what is seen
+            best, kind = len(place.parts), after.split()[0]
+    return kind
+
+
+def kind_of_disk(folder: Path) -> str:
+    """The kind of file system that a folder lies in; "" where the system does not tell (others than Linux)."""
+    try:
+        return file_system(folder.resolve(), _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
+    except OSError:
+        return ""
+
+
+def is_network(kind: str) -> bool:
+    """Whether other machines have a hand in a file system of this kind."""
+    return kind in _NETWORK or (kind.startswith("fuse.") and kind not in _LOCAL_FUSE)
+
+
+def is_memory(kind: str) -> bool:
+    """Whether a file system of this kind is gone when the machine restarts."""
+    return kind in _MEMORY
+
+
+def require_local_disk(manifest: Path, *, allow_network: bool) -> None:
+    """For whoever writes. Raises: ManifestError if the manifest is on a network; if that is allowed, it is told."""
+    said = _on_network(manifest)
+    if said and not allow_network:
+        raise ManifestError(
+            f"{said}, so nothing is written there",
+            hint="use a local disk: --manifest, or `[manifest] path`, names another place (stop what runs on it, and "
+            "move the file together with its -wal); `[manifest] network_filesystem = allow` takes the risk",
+        )
+    if said:
+        _log.warning("%s; `[manifest] network_filesystem = allow` lets it be written all the same", said)
+
+
+def warn_of_network(manifest: Path) -> None:
+    """For whoever only reads: what is read may be wrong while another machine writes."""
+    if said := _on_network(manifest):
+        _log.warning("%s: read it on the machine that writes it", said)
+
+
+def _on_network(manifest: Path) -> str:
+    kind = kind_of_disk(manifest.resolve().parent)
+    if not is_network(kind):
+        return ""
+    return (
+        f"the manifest {manifest} is on a network file system ({kind}), "
+        "where locks and the write-ahead log of SQLite cannot be relied on"
+    )

@@ -1,0 +1,61 @@
+"""Files that appear under their name when they are whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mastosync.errors import ManifestError
+from mastosync.manifest.complaints import written
+
+_LOGS = ("-wal", "-journal")
+_COMPANIONS = (*_LOGS, "-shm")
+
+
+@contextmanager
+def appearing(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """An empty file of its owner (0600) beside `target`, which takes that name when the block has ended well.
+
+    Raises: ManifestError if there is such a file already and it is not to be replaced, if it is no
+    ordinary file, if another database's log lies beside it, or if nothing can be written.
+    """
+    _require_room_for(target, replace)
+    with written(target):
+        descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".partial", dir=target.parent)
+        os.close(descriptor)
+    partial = Path(name)
+    try:
+        yield partial
+        with written(target):
+            _sync(partial)
+            _require_room_for(target, replace)
+            partial.replace(target)
+            _sync(target.parent)
+    finally:
+        for companion in ("", *_COMPANIONS):
+            partial.with_name(partial.name + companion).unlink(missing_ok=True)
+
+
+def _require_room_for(target: Path, replace: bool) -> None:
+    if target.exists() and not replace:
+        raise ManifestError(f"{target} exists already", hint="name another file; nothing was changed")
+    if target.exists() and not target.is_file():
+        raise ManifestError(f"{target} is no ordinary file", hint="name another one")
+    for log in _LOGS:  # SQLite would take it for the log of what comes to lie beside it, and damage that
+        if (beside := target.with_name(target.name + log)).exists():
+            raise ManifestError(
+                f"{beside} lies there already, the log of another database",
+                hint="name another file; or move the log away together with the database that it belongs to",
+            )
+
+
+def _sync(path: Path) -> None:
+    """Have it on the disk; of a folder, its names."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,217 @@
+"""A disk that is full, at whatever moment: a clear word, no damage, and the same command goes on when there is room."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mastosync.manifest import Manifest, file_version, newest_version
+from mastosync.model import EntryState
+from scripts.lab.buckets import BucketPair
+from tests.acceptance.conftest import Migration, MigrationFactory
+from tests.acceptance.site import COMMAND, Site, shown
+from tests.acceptance.small_disk import SmallDisk, small_disk
+from tests.acceptance.test_interruptions import assert_intact
+from tests.unit.engine_kit import entry, planned
+from tests.unit.manifests import restored
+
+KIB = 1024
+LEFT = [0, 8 * KIB, 40 * KIB, 72 * KIB]
+"""Room for nothing; for the lock alone; for the shared memory of the log (32 KiB); for a page or two of the log."""
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk") as made:
+        yield made
+
+
+@pytest.fixture
+def path(disk: SmallDisk) -> Path:
+    return disk.folder / "mastosync.db"
+
+
+@pytest.fixture
+def migration(buckets: BucketPair, new_migration: MigrationFactory, path: Path) -> Migration:
+    """One whose manifest lies on the small disk."""
+    migration = new_migration(buckets, missing=0)
+    migration.site.configure(manifest={"path": str(path)})
+    return migration
+
+
+def assert_told(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 6, shown(done)
+    assert "disk" in done.stderr or "room" in done.stderr or "No space" in done.stderr, shown(done)
+    assert "run the same command again" in done.stderr, shown(done)
+    assert "Traceback" not in done.stderr
+
+
+def files_beside(path: Path) -> set[str]:
+    kept = {path.name, f"{path.name}.lock", f"{path.name}-wal", f"{path.name}-shm", "ballast"}
+    return {each.name for each in path.parent.iterdir()} - kept
+
+
+def done_of(site: Site) -> int:
+    return int(site.status()["totals"]["done"])
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_a_plan(migration: Migration, disk: SmallDisk, path: Path, left: int) -> None:
+    site = migration.site
+    with disk.filled(left):
+        assert_told(site.run("plan", code=None))
+    site.run("plan")
+    assert_intact(path)
+    assert len(site.listed()) == len(migration.instance.objects)
+    with disk.filled(left):  # a second one may find room in the file; then it is whole
+        again = site.run("plan", code=None)
+        if again.returncode:
+            assert_told(again)
+    site.run("plan")
+    assert_intact(path)
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_a_copy(migration: Migration, disk: SmallDisk, path: Path, left: int) -> None:
+    site = migration.site
+    site.run("plan")
+    with disk.filled(left):
+        assert_told(site.run("copy", code=None))
+    assert_intact(path)
+    assert site.status()["totals"]["failed"] == 0
+    site.run("copy")
+    assert done_of(site) == len(migration.instance.present)
+
+
+@pytest.mark.parametrize("left", LEFT[1:])
+def test_a_verify_that_finds_something(migration: Migration, disk: SmallDisk, path: Path, left: int) -> None:
+    site = migration.site
+    site.run("plan")
+    site.run("copy")
+    done = site.listed("--state", "done")
+    for line in done[:20]:
+        migration.buckets.client.delete_object(Bucket=migration.buckets.destination, Key=line["key"])
+    with disk.filled(left):
+        assert_told(site.run("verify", code=None))
+    assert_intact(path)
+    site.run("verify", code=3)
+    assert_intact(path)
+    assert done_of(site) == len(done) - 20
+    site.run("copy")
+    site.run("verify")
+
+
+def test_an_adopt_and_a_retry(migration: Migration, disk: SmallDisk, path: Path) -> None:
+    site = migration.site
+    site.run("plan")
+    with Manifest.open(path) as manifest, manifest.transaction() as connection:
+        connection.execute("UPDATE entries SET state = 2, reason = 1 WHERE kind = 1")
+        rows = connection.execute(
+            "SELECT kind, state, reason, count(*), sum(coalesce(size, 0)) FROM entries GROUP BY 1, 2, 3"
+        ).fetchall()
+        connection.execute("DELETE FROM counts")
+        connection.executemany("INSERT INTO counts VALUES (?, ?, ?, ?, ?)", rows)
+    failed = site.status()["totals"]["failed"]
+    assert failed
+    for key, each in migration.instance.at_destination().items():
+        if not each.private:
+            arguments = {**each.put_arguments(), "Key": key, "Body": each.body()}
+            migration.buckets.client.put_object(Bucket=migration.buckets.destination, **arguments)
+    for command in (["retry-failed", "--no-copy"], ["adopt"]):
+        before = site.status()["totals"]
+        with disk.filled(40 * KIB):
+            assert_told(site.run(*command, code=None))
+        assert_intact(path)
+        assert site.status()["totals"] == before
+        site.run(*command)
+        assert_intact(path)
+        assert site.status()["totals"] != before
+
+
+@pytest.fixture
+def alone(tmp_path: Path, path: Path) -> Site:
+    """A manifest of a few hundred KiB on the small disk, with neither stores nor database."""
+    planned(path, [entry(number, f"{number:032x}.png") for number in range(3_000)]).close()
+    site = Site(tmp_path)
+    site.environ["MASTOSYNC_MANIFEST"] = str(path)
+    return site
+
+
+@pytest.mark.parametrize("left", [40 * KIB, 200 * KIB, None])
+def test_a_backup_and_an_export(alone: Site, disk: SmallDisk, path: Path, left: int | None) -> None:
+    """Where there is room for nearly all of it, too."""
+    size = path.stat().st_size
+    for command, target in ((["manifest", "backup"], "copy.db"), (["manifest", "export"], "all.jsonl")):
+        with disk.filled(size - 4 * KIB if left is None else left):
+            assert_told(alone.run(*command, str(disk.folder / target), code=None))
+            assert files_beside(path) == set()
+        alone.run(*command, str(disk.folder / target))
+        (disk.folder / target).unlink()
+    assert_intact(path)
+
+
+def test_an_export_to_standard_output(alone: Site) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [str(COMMAND), "manifest", "export"],
+            cwd=alone.folder,
+            env=alone.environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 6, done.stderr
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("left", [0, 40 * KIB, 200 * KIB])
+def test_an_import(alone: Site, disk: SmallDisk, path: Path, left: int) -> None:
+    alone.run("manifest", "export", "all.jsonl")
+    new = str(disk.folder / "new.db")
+    with disk.filled(left):
+        assert_told(alone.run("--manifest", new, "manifest", "import", "all.jsonl", code=None))
+        assert files_beside(path) <= {"new.db.lock"}
+    alone.run("--manifest", new, "manifest", "import", "all.jsonl")
+    assert_intact(Path(new))
+
+
+@pytest.mark.parametrize("left", [0, 8 * KIB, 56 * KIB])
+def test_a_migration(tmp_path: Path, disk: SmallDisk, path: Path, left: int) -> None:
+    restored(1, path)
+    site = Site(tmp_path)
+    site.environ["MASTOSYNC_MANIFEST"] = str(path)
+    with disk.filled(left):
+        assert_told(site.run("status", code=None))
+        assert file_version(path) == 1
+    assert_intact(path)
+    assert json.loads(site.run("status", "--json").stdout)["totals"]["total"] == 20
+    assert file_version(path) == newest_version()
+    assert file_version(path.with_name(f"{path.name}.v1.backup")) == 1
+
+
+def test_a_repair_of_counters(alone: Site, disk: SmallDisk, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE counts SET objects = 7")
+        connection.commit()
+    with disk.filled(100 * KIB):
+        assert_told(alone.run("manifest", "check", "--repair", code=None))
+    alone.run("manifest", "check", code=6)
+    alone.run("manifest", "check", "--repair")
+    alone.run("manifest", "check")
+    assert_intact(path)
+
+
+def test_what_only_reads_goes_on(alone: Site, disk: SmallDisk) -> None:
+    """As long as there is room for the shared memory of the log."""
+    with disk.filled(40 * KIB):
+        assert alone.status()["totals"][EntryState.PENDING] == 3_000
+        alone.run("manifest", "check")
+        assert len(alone.run("ls").stdout.splitlines()) == 3_000

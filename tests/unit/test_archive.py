@@ -1,0 +1,341 @@
+"""`manifest export` and `import`: an archive holds everything, is believed only whole, and makes the same manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mastosync.app import App
+from mastosync.config import Config
+from mastosync.engine.archive import LINE_FIELDS
+from mastosync.engine.lister import FIELDS, ListFilter, iter_listed
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ManifestError
+from mastosync.manifest import ARCHIVED_RECORDS, Checker, Manifest, ManifestReport, WorkQueue
+from mastosync.manifest.records import COLUMNS
+from mastosync.model import Entry, EntryState, Origin, Outcome, Reason, Record
+from mastosync.progress import Silence
+from tests.unit.engine_kit import LOCAL, REMOTE, planned
+from tests.unit.manifests import restored
+
+TABLES = ("meta", "kinds", "entries", "claims", "snapshots", "runs", "verifications")
+
+
+def app(path: Path) -> App:
+    return App(Config(), path, Silence(), StopSignal())
+
+
+def exported(path: Path) -> bytes:
+    target = path.with_name(f"{path.name}.jsonl")
+    app(path).export(target, replace=True)
+    return target.read_bytes()
+
+
+def imported(path: Path, archive: bytes) -> int:
+    file = path.with_name(f"{path.name}.archive")
+    file.write_bytes(archive)
+    return app(path).import_archive(file)
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    """Every line of every table; counters that are zero say nothing."""
+    with closing(sqlite3.connect(path)) as connection:
+        found = {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in TABLES}  # noqa: S608
+        found["counts"] = connection.execute("SELECT * FROM counts WHERE objects <> 0 ORDER BY 1, 2, 3").fetchall()
+    return {table: sorted(lines, key=repr) for table, lines in found.items()}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A manifest with something of everything."""
+    return restored(2, tmp_path / "m.db")
+
+
+@pytest.fixture
+def archive(path: Path) -> list[bytes]:
+    return exported(path).splitlines(keepends=True)
+
+
+def sealed(lines: list[bytes]) -> bytes:
+    """With a foot that fits: what is wrong has to be found in the lines themselves."""
+    foot = {"entries": len(lines) - 1, "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
+    return b"".join(lines) + json.dumps(foot, separators=(",", ":")).encode() + b"\n"
+
+
+# --- whole manifests ---
+
+texts = st.text(st.characters(codec="utf-8"), max_size=12)
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
+maybe = st.one_of(st.none(), texts)
+big = st.integers(-(2**63), 2**63 - 1)
+entries = st.builds(
+    Entry,
+    kind=st.sampled_from([LOCAL, REMOTE]),
+    id=st.one_of(big, st.integers(-3, 12)),
+    name=names,
+    fallback=maybe,
+    optional=st.booleans(),
+    private=st.booleans(),
+    size=st.one_of(st.none(), st.integers(0, 2**40)),
+)
+fates = st.fixed_dictionaries(
+    {
+        "state": st.sampled_from(EntryState),
+        "reason": st.sampled_from(Reason),
+        "size": st.one_of(st.none(), st.integers(0, 2**40)),
+        "md5": st.one_of(st.none(), st.binary(min_size=16, max_size=16)),
+        "etag": maybe,
+        "source_key": maybe,
+        "attempts": st.integers(0, 2**31),
+        "detail": maybe,
+        "origin": st.sampled_from(Origin),
+        "claimed": st.booleans(),
+    }
+)
+
+
+def outcome(record: Record, fate: dict[str, Any]) -> Outcome:
+    fate = {name: value for name, value in fate.items() if name != "claimed"}
+    if fate["state"] in (EntryState.PENDING, EntryState.DONE):
+        fate["reason"] = None
+    return Outcome(record.entry, **fate)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(found=st.lists(st.tuples(entries, fates), max_size=12, unique_by=lambda each: each[0][:3]))
+def test_what_is_exported_and_imported_is_the_same(found: list[tuple[Entry, dict[str, Any]]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        old, new = Path(folder) / "old.db", Path(folder) / "new.db"
+        with planned(old, [entry for entry, _ in found]) as manifest:
+            fate_of = {entry[:3]: fate for entry, fate in found}
+            queue = WorkQueue(manifest)
+            queue.start_run(4)
+            claims = list(queue.iter_claimable())
+            records = {each.entry[:3]: each for each in ManifestReport(manifest).iter_records()}
+            claimed = [claim for claim in claims if fate_of[claim.entry[:3]]["claimed"]]
+            queue.commit(claims=claimed)
+            done = [outcome(records[place], fate) for place, fate in fate_of.items()]
+            queue.commit(outcomes=[each for each in done if each.state is not EntryState.PENDING])
+        archive = exported(old)
+        assert imported(new, archive) == len(found)
+        assert exported(new) == archive
+        assert contents(new) == contents(old)
+        with Manifest.open(new) as manifest:
+            assert not Checker(manifest).run().faults
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_path: Path) -> None:
+    old, new = restored(version, tmp_path / "old.db"), tmp_path / "new.db"
+    archive = exported(old)
+    imported(new, archive)
+    assert contents(new) == contents(old)
+    assert exported(new) == archive
+    assert new.stat().st_mode & 0o777 == 0o600
+    with Manifest.open(new) as manifest:
+        assert manifest.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert [claim for claim in WorkQueue(manifest).iter_claimable() if claim.left_behind]
+        assert manifest.connection.execute("SELECT count(*) FROM readable").fetchone() != (0,)
+
+
+def test_a_line_has_what_ls_has_under_the_same_names(path: Path, archive: list[bytes]) -> None:
+    lines = [json.loads(line) for line in archive[1:-1]]
+    assert {tuple(line) for line in lines} == {LINE_FIELDS}
+    assert set(FIELDS) < set(LINE_FIELDS)
+    with Manifest.open(path) as manifest:
+        listed = list(iter_listed(ManifestReport(manifest), ListFilter()))
+    alike = set(FIELDS) - {"source_key", "origin"}
+    assert [{name: line[name] for name in alike} for line in lines] == [
+        {name: line[name] for name in alike} for line in listed
+    ]
+
+
+def test_every_column_is_exported(path: Path) -> None:
+    """Whoever adds one has to say what becomes of it in an archive."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+
+        def columns(table: str) -> set[str]:
+            return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+        assert columns("entries") == {"kind", *COLUMNS.split(", ")}
+        assert {table: columns(table) for table in ARCHIVED_RECORDS} == {
+            table: set(names) for table, names in ARCHIVED_RECORDS.items()
+        }
+        assert tables == {*TABLES, "counts", "states", "reasons"}
+        assert connection.execute("SELECT name FROM meta ORDER BY name").fetchall() == [("destination",), ("source",)]
+
+
+# --- archives that are not whole ---
+
+
+def refused(path: Path, archive: bytes) -> str:
+    """Nothing is made, and nothing is left."""
+    new = path.with_name("new.db")
+    with pytest.raises(ManifestError, match="cannot import") as error:
+        imported(new, archive)
+    assert {each.name for each in new.parent.glob("new.db*")} == {"new.db.lock", "new.db.archive"}
+    return error.value.message
+
+
+def test_an_archive_that_is_cut_off_anywhere_is_refused(path: Path, archive: list[bytes]) -> None:
+    for length in range(len(archive)):
+        assert f"line {length + 1}: it ends there" in refused(path, b"".join(archive[:length]))
+    assert f"line {len(archive)}" in refused(path, b"".join(archive)[:-1])
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 20])
+def test_a_line_that_is_missing_doubled_or_moved_is_refused(path: Path, archive: list[bytes], number: int) -> None:
+    without = archive[:number] + archive[number + 1 :]
+    doubled = archive[:number] + archive[number : number + 1] * 2 + archive[number + 1 :]
+    assert "line" in refused(path, b"".join(without))
+    assert f"line {number + 2}" in refused(path, b"".join(doubled))
+
+
+def test_what_comes_after_the_foot_is_refused(path: Path, archive: list[bytes]) -> None:
+    assert f"line {len(archive) + 1}" in refused(path, b"".join(archive) + b"\n")
+
+
+def change(**fields: object) -> Callable[[dict[str, Any]], object]:
+    return lambda line: line.update(fields)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (change(id="7"), "id is '7'"),
+        (change(id=2**63), "id is"),
+        (change(id=1.5), "id is 1.5"),
+        (change(id=True), "id is True"),
+        (change(kind=99), "no kind 99"),
+        (change(table="toots"), " is of media_attachments file small"),
+        (change(key="other/key"), "key does not follow"),
+        (change(name=""), "key does not follow"),
+        (change(name="\ud800.png"), "no JSON"),
+        (change(state="lost"), "lost"),
+        (change(state="failed"), "reason"),
+        (change(reason="missing"), "reason"),
+        (change(reason="tired", state="failed"), "tired"),
+        (change(md5="00"), "no MD5"),
+        (change(md5="z" * 32), "hexadecimal"),
+        (change(size="big"), "size is 'big'"),
+        (change(attempts=-1), "attempts"),
+        (change(claimed=True), "claimed"),
+        (change(origin="heaven"), "heaven"),
+        (change(private=1), "private is 1"),
+        (change(more=1), "more"),
+        (lambda line: line.pop("detail"), "detail"),
+    ],
+)
+def test_a_line_that_no_export_writes_is_refused_by_its_number(
+    path: Path, archive: list[bytes], edit: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    number = next(at for at, line in enumerate(archive) if b'"state":"done"' in line)
+    line = json.loads(archive[number])
+    edit(line)
+    archive[number] = json.dumps(line).encode() + b"\n"
+    told = refused(path, sealed(archive[:-1]))
+    assert f"line {number + 1}: " in told
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    "line", [b"[]\n", b"nonsense\n", b"\xff\n", b"\n", b"null\n", b"{}\n", b"[" * 100_000 + b"\n", b'{"sha256":1}\n']
+)
+def test_a_line_that_is_none_is_refused(path: Path, archive: list[bytes], line: bytes) -> None:
+    assert "line 3: " in refused(path, sealed([*archive[:2], line, *archive[3:-1]]))
+    assert "line 1: " in refused(path, sealed([line, *archive[1:-1]]))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        change(format="other"),
+        change(version=2),
+        change(snapshots=[]),
+        change(runs=[{"id": 1}]),
+        change(kinds=[{}]),
+        change(kinds=7),
+        change(source={"endpoint": "x"}),
+        change(destination=None),
+    ],
+)
+def test_a_head_that_no_export_writes_is_refused(
+    path: Path, archive: list[bytes], edit: Callable[[dict[str, Any]], object]
+) -> None:
+    head = json.loads(archive[0])
+    edit(head)
+    assert "line 1: " in refused(path, sealed([json.dumps(head).encode() + b"\n", *archive[1:-1]]))
+
+
+def test_a_changed_entry_is_found_by_the_digest(path: Path, archive: list[bytes]) -> None:
+    archive[1] = archive[1].replace(b'"attempts":1', b'"attempts":2')
+    assert "changed" in refused(path, b"".join(archive))
+
+
+# --- where it comes from and goes to ---
+
+
+def test_an_import_never_touches_a_manifest_that_is_there(path: Path, archive: list[bytes]) -> None:
+    before = path.read_bytes()
+    with pytest.raises(ManifestError, match="exists already"):
+        imported(path, b"".join(archive))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("log", ["-wal", "-journal"])
+def test_nothing_is_made_where_the_log_of_another_database_lies(path: Path, archive: list[bytes], log: str) -> None:
+    """SQLite would bring it into what comes to lie beside it."""
+    new = path.with_name("new.db")
+    stranger = new.with_name(f"new.db{log}")
+    stranger.write_bytes(b"of another one")
+    with pytest.raises(ManifestError, match="log of another database"):
+        imported(new, b"".join(archive))
+    with pytest.raises(ManifestError, match="log of another database"):
+        app(path).back_up(new)
+    assert stranger.read_bytes() == b"of another one"
+    assert not new.exists()
+
+
+def test_an_export_replaces_a_file_only_if_told_to(path: Path) -> None:
+    target = path.with_name("out.jsonl")
+    target.write_text("mine")
+    with pytest.raises(ManifestError, match="exists already"):
+        app(path).export(target)
+    assert target.read_text() == "mine"
+    app(path).export(target, replace=True)
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert json.loads(target.read_text().splitlines()[-1])["entries"] == len(target.read_text().splitlines()) - 2
+
+
+def test_an_export_goes_to_standard_output_and_comes_from_standard_input(
+    path: Path, archive: list[bytes], monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    app(path).export(None)
+    assert capfdbinary.readouterr().out == b"".join(archive)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"".join(archive))))
+    new = path.with_name("new.db")
+    assert app(new).import_archive(None) == len(archive) - 2
+    assert contents(new) == contents(path)
+
+
+def test_a_damaged_manifest_is_not_exported_as_if_it_were_whole(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE entries SET state = 9 WHERE id = 3")
+        connection.commit()
+    target = path.with_name("out.jsonl")
+    with pytest.raises(ManifestError, match="hold") as error:
+        app(path).export(target)
+    assert "manifest check" in error.value.hint
+    assert not target.exists()
