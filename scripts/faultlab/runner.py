@@ -1,0 +1,44 @@
+"""One process that lives through scenarios, one after the other, in worlds that it populates once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
+
+from scripts.faultlab.run import destination_of, lived_through
+from scripts.faultlab.scenario import Scenario
+from scripts.faultlab.tally import Tally
+from scripts.faultlab.world import worlds
+from scripts.lab.addresses import LabAddresses
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class Runner(contextlib.AbstractContextManager["Runner"]):
+    """Use as a context manager: its worlds are gone at the end."""
+
+    def __init__(self, addresses: LabAddresses) -> None:
+        self._addresses = addresses
+        self._stack = contextlib.ExitStack()
+        self._world = worlds(addresses, self._stack)
+        self._clients: dict[str, S3Client] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self, scenario: Scenario, say: Callable[[str], None] = lambda _: None) -> Tally:
+        """Live through one scenario. `say` is told what happens."""
+        return lived_through(
+            scenario, self._addresses, self._world(scenario.world), self._client_of(scenario), say
+        )
+
+    def _client_of(self, scenario: Scenario) -> S3Client:
+        address = destination_of(scenario, self._addresses)
+        if address.endpoint_url not in self._clients:
+            self._clients[address.endpoint_url] = self._stack.enter_context(contextlib.closing(address.client()))
+        return self._clients[address.endpoint_url]
