@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -97,6 +98,19 @@ class Copier:
 
         Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
         """
+        with closing(self.crew):  # however this ends: its threads would keep the process from ending
+            try:
+                progress = self._run()
+            except BaseException:
+                self.stop.request()  # as would those that wait for another attempt
+                raise
+        if self._fatal is not None:
+            raise self._fatal
+        if self.stop.requested:
+            raise Interrupted("stopped on request", hint="the same command goes on where this one stopped")
+        return progress
+
+    def _run(self) -> CopyProgress:
         self._outage = _Outage(any_success=self.queue.any_done())
         pending = self.queue.pending()
         progress = CopyProgress(total=min(pending, self.options.limit) if self.options.limit is not None else pending)
@@ -104,19 +118,14 @@ class Copier:
         claimable = self.queue.iter_claimable()
         work = islice(claimable, self.options.limit)
         self.listener.started(progress)
-        self.queue.start_run(self.options.workers)
         try:
+            self.queue.start_run(self.options.workers)
             self._work_through(work, progress)
             self._wind_down(progress)
         finally:
-            self.crew.close()
             self.listener.finished(progress)
             _log.info("%s", described(progress))
         self.queue.end_run()
-        if self._fatal is not None:
-            raise self._fatal
-        if self.stop.requested:
-            raise Interrupted("stopped on request", hint="the same command goes on where this one stopped")
         return progress
 
     def _work_through(self, work: Iterator[Claim], progress: CopyProgress) -> None:
@@ -165,6 +174,8 @@ class Copier:
         self._in_work -= len(released)
         if self._in_work and self.stop.requested:
             self.listener.message(f"stopping: {self._in_work} objects are in flight; once more stops at once")
+        if self._fatal is not None:
+            self.stop.request()  # nobody waits for another attempt, maybe for hours, at what is lost
         while self._in_work:
             self._collect(_POLL_SECONDS)
             if self._outcomes:

@@ -30,6 +30,7 @@ def _share(lab_folder: Path, seeds: list[int], in_detail: bool) -> Tally:
             tally = runner.run(scenario_of(seed), _say if in_detail else lambda _: None)
             for violation in tally.violations:
                 _say(f"{violation}\n  replay: make faults SEED={seed}")
+            _say(f"seed {seed}: {tally.seconds:.1f} s, {tally.commands} commands")
             total.add(tally)
     return total
 
