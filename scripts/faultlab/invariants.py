@@ -56,6 +56,7 @@ _CODES_OF_DEATH: dict[Death, frozenset[int]] = {
     Death.TERM_TWICE: frozenset({130, _TERMINATED}),
     Death.DISK: frozenset({6}),
     Death.SESSION: frozenset({5}),
+    Death.RESTART: frozenset({5}),
 }
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+from psycopg import sql
+
 from scripts.faultlab.command import Command, Order
 from scripts.faultlab.invariants import ENDED_WRONG, Ending, Inspector
 from scripts.faultlab.manifest_copy import read_copy
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 150  # of one command: far more than any takes
 _POLL_SECONDS = 0.005
 _TWICE_SECONDS = 0.03  # from the first signal to the second, or they would be one
-_CALM = (("plan",), ("copy",), ("retry-failed",), ("verify",))
 
 _WAITING = """
 SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()
@@ -62,16 +64,17 @@ class Day:
             self._carry_out(act)
         self._configure(PATIENT_SECONDS)
         self.scenario = replace(self.scenario, storms={})
-        for arguments in _CALM if self.scenario.limited else _CALM[1:]:
-            self._carry_out(Act(arguments), self._calm_code(arguments[0]))
+        if self.scenario.limited:
+            self._carry_out(Act(("plan",)), 0)
+        failed = any(read_copy(self.folder / "mastosync.db").in_state("failed"))
+        # one object is missing at the source; whoever retries copies what is pending too, if anything has failed
+        self._carry_out(Act(("retry-failed",) if failed else ("copy",)), 3)
+        self._carry_out(Act(("verify",)), 0)
         self.inspector.inspect_traffic(self._exchanges)
         manifest = read_copy(self.folder / "mastosync.db")
         self.inspector.inspect_outcome(manifest)
         self.tally.entries += len(manifest.entries)
         self.tally.moved_bytes += sum(line.size or 0 for _, line in manifest.in_state("done"))
-
-    def _calm_code(self, command: str) -> int:
-        return 3 if command in ("copy", "retry-failed") else 0  # as one object is missing at the source
 
     def _carry_out(self, act: Act, code: int | None = None) -> None:
         """Run one command and look at what it leaves; `code` is the only exit code it may have."""
@@ -115,15 +118,27 @@ class Day:
 
     def _strike_plan(self, command: Command, blow: Blow) -> None:
         """Strike while the plan waits for a table that somebody else holds."""
-        with self.world.database.connect(autocommit=True) as watcher, self.world.database.connect() as blocker:
-            blocker.execute(f"LOCK TABLE {blow.table} IN ACCESS EXCLUSIVE MODE")  # type: ignore[arg-type] # from a list
+        with self._holding(blow.table) as watcher:
             while command.running and not (waiting := watcher.execute(_WAITING).fetchone()):
                 command.process.join(_POLL_SECONDS)
-            if blow.death is Death.SESSION and waiting:
+            if blow.death is Death.RESTART:
+                self.world.restart()
+            elif blow.death is Death.SESSION and waiting:
                 watcher.execute("SELECT pg_terminate_backend(%s)", waiting)
             else:
                 _strike(command, blow.death)
             command.wait(DEADLINE_SECONDS)
+
+    @contextlib.contextmanager
+    def _holding(self, table: str) -> Iterator[psycopg.Connection]:
+        """Keep everybody from a table. Yields: a connection to look at who waits for it."""
+        watcher, blocker = self.world.database.connect(autocommit=True), self.world.database.connect()
+        try:
+            blocker.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table)))
+            yield watcher
+        finally:
+            blocker.close()
+            watcher.close()
 
     def _wait_until_idle(self) -> None:
         """What a dead client had sent may still be on its way; the next command can only find what has arrived."""

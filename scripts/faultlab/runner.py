@@ -33,9 +33,8 @@ class Runner(contextlib.AbstractContextManager["Runner"]):
 
     def run(self, scenario: Scenario, say: Callable[[str], None] = lambda _: None) -> Tally:
         """Live through one scenario. `say` is told what happens."""
-        return lived_through(
-            scenario, self._addresses, self._world(scenario.world), self._client_of(scenario), say
-        )
+        world = self._world(scenario.world, scenario.restarts)
+        return lived_through(scenario, self._addresses, world, self._client_of(scenario), say)
 
     def _client_of(self, scenario: Scenario) -> S3Client:
         address = destination_of(scenario, self._addresses)

@@ -9,6 +9,7 @@ from random import Random
 from scripts.faultlab.weather import SHORT_READ_TIMEOUT_SECONDS, Outage, Storm
 
 PATIENT_SECONDS = 60
+_RESTART_EVERY = 100  # seeds: it takes seconds, and a server of its own
 _TABLES = ("accounts", "backups", "custom_emojis", "media_attachments", "preview_cards", "site_uploads")
 
 
@@ -20,6 +21,7 @@ class Death(Enum):
     TERM_TWICE = "SIGTERM, twice"
     DISK = "a full disk"
     SESSION = "the database ends the session"
+    RESTART = "the database is restarted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,11 @@ class Scenario:
     limited: bool = field(default=False)  # the first plan takes in a part only
 
     @property
+    def restarts(self) -> bool:
+        """Whether the database is restarted, so that it must be nobody else's."""
+        return any(act.blow is not None and act.blow.death is Death.RESTART for act in self.acts)
+
+    @property
     def patient(self) -> bool:
         """Whether a client waits long enough to hear every answer that is given."""
         return self.read_timeout_seconds >= PATIENT_SECONDS
@@ -92,13 +99,17 @@ def scenario_of(seed: int) -> Scenario:
     impatient = random.random() < 0.06
     limited = random.random() < 0.3
     plans = _plans(random, limited=limited)
-    acts = [_act(random, world) for _ in range(random.randint(1, 3))]
+    if seed % _RESTART_EVERY == _RESTART_EVERY // 2:
+        plans.insert(0, Act(("plan",), Blow(Death.RESTART, table=random.choice(_TABLES))))
+    copying = _copying(random, world)
+    in_parts = copying["multipart_threshold"] != "16MiB"
+    acts = [_act(random, in_parts=in_parts) for _ in range(random.choice((1, 2, 2, 3)))]
     return Scenario(
         seed=seed,
         world=world,
         moto=moto,
         server_side=not moto and random.random() < 0.12,
-        copying=_copying(random, world),
+        copying=copying,
         read_timeout_seconds=SHORT_READ_TIMEOUT_SECONDS if impatient else PATIENT_SECONDS,
         storms={
             role: Storm.made_up(f"{seed} {role}", impatient=impatient) for role in ("source", "destination")
@@ -132,30 +143,30 @@ def _plans(random: Random, *, limited: bool) -> list[Act]:
     return [*acts, Act(("plan", "--limit", "2") if limited else ("plan",))]
 
 
-def _act(random: Random, world: str) -> Act:
+def _act(random: Random, *, in_parts: bool) -> Act:
     command = random.choices(("copy", "retry-failed", "verify", "adopt", "plan"), (60, 20, 9, 5, 6))[0]
     if command == "plan":
         return Act((command,), Blow(random.choice((Death.KILL, Death.TERM)), table=random.choice(_TABLES)))
     if command in ("verify", "adopt"):
-        return Act((command, "--deep") if random.random() < 0.4 else (command,), _blow(random, world, command))
+        return Act((command, "--deep") if random.random() < 0.4 else (command,), _blow(random, command, in_parts=in_parts))
     outages = []
-    blow = _blow(random, world, command) if random.random() < 0.75 else None
+    blow = _blow(random, command, in_parts=in_parts) if random.random() < 0.75 else None
     if random.random() < (0.15 if blow else 0.5):
         outages.append((random.choice(("source", "destination")), Outage.made_up(random)))
     return Act((command,), blow, tuple(outages))
 
 
-def _blow(random: Random, world: str, command: str) -> Blow:
+def _blow(random: Random, command: str, *, in_parts: bool) -> Blow:
     death = random.choices((Death.KILL, Death.TERM, Death.TERM_TWICE, Death.DISK), (60, 18, 8, 14))[0]
     if death is Death.DISK:
         return Blow(death, file_bytes=random.randrange(8_192, 250_000))
     if random.random() < 0.25:
         return Blow(death, Moment(seconds=random.uniform(0, 0.6)))
     if command not in ("copy", "retry-failed"):
-        return Blow(death, Moment("*", random.randint(1, 8), hold=random.random() < 0.5))
+        return Blow(death, Moment("*", random.choice((1, 1, 2, 2, 3, 9)), hold=random.random() < 0.5))
     operations = ["GetObject", "PutObject", "PutObject", "PutObject", "HeadObject", "*"]
-    if world == "large":
+    if in_parts:
         operations += ["*Part", "*Part", "CompleteMultipartUpload", "CreateMultipartUpload"]
     operation = random.choice(operations)
-    at_most = 3 if "Multipart" in operation else 25
+    at_most = 3 if "Multipart" in operation else 16
     return Blow(death, Moment(operation, random.randint(1, at_most), hold=random.random() < 0.7))

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from boto3.s3.transfer import TransferConfig
 
 from scripts.lab.addresses import DatabaseAddress, LabAddresses, S3Address
 from scripts.lab.buckets import delete_bucket
+from scripts.lab.client import Lab
 from scripts.lab.instance import settle, upload
 from scripts.lab.instance_objects import MIB, Instance, InstanceObject, StoredObject
 from scripts.lab.instance_oddities import SUSPENDED_AT
 from scripts.lab.instance_rows import InstanceBuilder, Rendition
 from scripts.lab.instance_usual import add_accounts, add_emojis, add_media, add_preview_cards
+from scripts.lab.process import LabError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -40,6 +42,7 @@ class World:
     database: DatabaseAddress
     source: S3Address
     client: S3Client  # of the source
+    restart: Callable[[], None]  # its database
 
     @cached_property
     def expected(self) -> dict[Identity, InstanceObject]:
@@ -82,8 +85,10 @@ def listed(client: S3Client, bucket: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def opened_world(kind: str, addresses: LabAddresses) -> Iterator[World]:
-    """Populate a world; nothing is left of it at the end."""
+def opened_world(kind: str, addresses: LabAddresses, own: Lab | None = None) -> Iterator[World]:
+    """Populate a world; nothing is left of it at the end. `own`: where its database lies, if that can be restarted."""
+    if own is not None:
+        addresses = replace(addresses, postgres=own.postgres)
     assert addresses.postgres is not None  # noqa: S101 - a lab for scenarios has one
     name = f"world_{kind}_{uuid.uuid4().hex[:12]}"
     source, bucket = addresses.s3[0], name.replace("_", "-")
@@ -91,7 +96,8 @@ def opened_world(kind: str, addresses: LabAddresses) -> Iterator[World]:
         try:
             client.create_bucket(Bucket=bucket)
             database = addresses.postgres.create_database(name)
-            world = World(kind, _populated(kind, database, client, bucket), database, source, client)
+            instance = _populated(kind, database, client, bucket)
+            world = World(kind, instance, database, source, client, partial(_restart, own))
             world.listing  # noqa: B018 - before anybody can have changed it
             yield world
         finally:
@@ -99,24 +105,32 @@ def opened_world(kind: str, addresses: LabAddresses) -> Iterator[World]:
             delete_bucket(client, bucket)
 
 
-def worlds(addresses: LabAddresses, stack: contextlib.ExitStack) -> Callable[[str], World]:
-    """Worlds by kind, each populated when it is first asked for, and gone with the stack."""
-    opened: dict[str, World] = {}
+def worlds(addresses: LabAddresses, stack: contextlib.ExitStack) -> Callable[[str, bool], World]:
+    """Worlds by kind, and whether their database can be restarted. Each is populated when it is first asked for."""
+    opened: dict[tuple[str, bool], World] = {}
 
-    def world(kind: str) -> World:
-        if kind not in opened:
-            opened[kind] = stack.enter_context(opened_world(kind, addresses))
-        return opened[kind]
+    def world(kind: str, restarts: bool) -> World:
+        if (kind, restarts) not in opened:
+            own = stack.enter_context(Lab(postgres=True)) if restarts else None
+            opened[kind, restarts] = stack.enter_context(opened_world(kind, addresses, own))
+        return opened[kind, restarts]
 
     return world
 
 
+def _restart(lab: Lab | None) -> None:
+    if lab is None:
+        raise LabError("the database of this world is not its own")
+    lab.stop_server("postgres")
+    lab.start_server("postgres")
+
+
 def _populated(kind: str, database: DatabaseAddress, client: S3Client, bucket: str) -> Instance:
     builder = InstanceBuilder(7, PREFIX if kind == "prefixed" else "")
-    add_accounts(builder, 4)
-    add_emojis(builder, 2)
-    add_preview_cards(builder, 2)
-    add_media(builder, 4)
+    add_accounts(builder, 3)
+    add_emojis(builder, 1)
+    add_preview_cards(builder, 1)
+    add_media(builder, 3)
     usual = len(builder.objects)
     _add_private(builder)
     _add_relocated(builder)
