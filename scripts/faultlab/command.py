@@ -108,6 +108,12 @@ class LongLived:
         self.process.start()
         theirs.close()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self.process.pid is not None  # noqa: S101 - it was started
+        return self.process.pid
+
     def run(self, *arguments: str) -> int:
         """The exit code of one command. Raises: EOFError if the process dies of it."""
         self._orders.send(arguments)

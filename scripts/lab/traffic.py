@@ -76,6 +76,13 @@ class Traffic:
         with self._lock:
             return list(self._exchanges)
 
+    def forget(self) -> list[Exchange]:
+        """All of them, once: those of a long run would fill the memory. Requests are numbered from 1 again."""
+        with self._lock:
+            exchanges, self._exchanges = self._exchanges, []
+            self._seen.clear()
+            return exchanges
+
     def count(self, operation: str, key: str | None = None) -> int:
         """How many requests of this operation there were (for this key)."""
         return sum(
