@@ -110,24 +110,26 @@ class Transfer:
         memory = self._memory.hold()
         source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
         job = _Job(entry, key, source_key, source, destination, memory, claim.attempts > 0)
+        in_doubt = claim.left_behind and not claim.rewrite
         try:
             if claim.left_behind and entry.private:  # the dead run may have been about to find out about ACLs
                 yield Aside(partial(job.destination.abort_unfinished, job.key))
-            return (yield from self._copy(job, look_first=claim.left_behind and not claim.rewrite))
+            if entry.private:
+                yield from self._acl.allow(entry)
+            if in_doubt:
+                arrived: Outcome | None = yield Aside(partial(self._find_arrived, job))
+                if arrived is not None:
+                    return arrived
+                in_doubt = False
+            return (yield from self._copy(job))
         except PrivateKeptBack:
             return _kept_back(job, was_public=claim.rewrite)
         except ObjectError as error:
-            return _failed(job, error)
+            return _failed(job, error)._replace(in_doubt=in_doubt)
         finally:
             memory.release()
 
-    def _copy(self, job: _Job, *, look_first: bool) -> Steps[Outcome]:
-        if job.entry.private:
-            yield from self._acl.allow(job.entry)
-        if look_first:
-            arrived: Outcome | None = yield Aside(partial(self._find_arrived, job))
-            if arrived is not None:
-                return arrived
+    def _copy(self, job: _Job) -> Steps[Outcome]:
         missing = None
         for source_key in self._iter_candidates(job):
             try:

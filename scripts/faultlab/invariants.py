@@ -192,7 +192,8 @@ def sent_though_known(exchanges: Iterable[Exchange]) -> list[str]:
     """Keys of bytes that were sent although a client had been told that the object is there.
 
     What a process did with its knowledge before it died is its own affair: the next one has to find out.
-    A client that was told nothing, or something else than the store said, may have to send again.
+    A client that was told nothing, or something else than the store said, may have to send again; so has one
+    that has looked for the object, and was told that there is none.
     """
     known: dict[str, float] = {}
     again = []
@@ -200,6 +201,8 @@ def sent_though_known(exchanges: Iterable[Exchange]) -> list[str]:
         key = each.request.key
         if key in known and each.started > known[key] and each.request.operation in _SENDING:
             again.append(key)
+        if each.request.operation == "HeadObject" and each.status == 404:
+            known.pop(key, None)
         if each.stored and each.told:
             known[key] = min(each.answered, known.get(key, each.answered))
     return again

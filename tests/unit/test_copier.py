@@ -16,7 +16,7 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ManifestError, StoreUnusable
-from mastosync.manifest import Manifest, ManifestReport, WorkQueue
+from mastosync.manifest import Manifest, ManifestReport, WorkQueue, reopen
 from mastosync.model import Claim, EntryState, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
 from tests.contract.memory_store import MemoryStore
@@ -192,6 +192,23 @@ def test_an_entry_interrupted_in_a_wait_keeps_its_claim(tmp_path: Path) -> None:
         assert states(manifest) == {EntryState.PENDING: 1}
         (left,) = WorkQueue(manifest).iter_claimable()
         assert left.left_behind
+
+
+def test_what_failed_in_doubt_is_looked_for_when_it_is_tried_again(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def in_doubt(claim: Claim) -> Outcome:
+        seen.append(claim.left_behind)
+        return Outcome(claim.entry, EntryState.FAILED, Reason.NETWORK, in_doubt=len(seen) < 3)
+
+    with planned(tmp_path / "m.db", [entry(1)]) as manifest:
+        for _ in range(4):
+            run(manifest, in_doubt)
+            assert states(manifest) == {EntryState.FAILED: 1}
+            assert not list(WorkQueue(manifest).iter_claimable())
+            reopen(manifest)
+        assert seen == [False, True, True, False]
+        assert claims(manifest) == 0
 
 
 def test_an_unusable_store_stops_the_run_and_fails_nothing(tmp_path: Path) -> None:

@@ -215,6 +215,26 @@ def test_a_claim_left_by_a_dead_run_is_first_looked_for_at_the_destination() -> 
     assert old.calls == [("head", KEY)]
 
 
+@pytest.mark.parametrize("failing", ["old", "new"])
+def test_what_could_not_be_looked_for_stays_in_doubt(failing: str) -> None:
+    """Who tries it again has to look first, or an object that has arrived is uploaded twice."""
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    new.put(KEY, b"bytes")
+    (old if failing == "old" else new).fail("head", *[NetworkFailure("reset")] * 3)
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert (outcome.state, outcome.reason, outcome.in_doubt) == (EntryState.FAILED, Reason.NETWORK, True)
+    assert new.count("write") == 0
+
+
+def test_what_was_looked_for_and_fails_afterwards_is_in_no_doubt() -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    old.fail("read", ObjectDenied("no"))
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert (outcome.state, outcome.in_doubt) == (EntryState.FAILED, False)
+
+
 def test_what_was_done_before_and_is_wanted_again_is_written_again() -> None:
     """It may have become private: the same bytes with another ACL are not the same."""
     old, new = stores()
