@@ -233,5 +233,3 @@ def stored_by_key(exchanges: Iterable[Exchange]) -> Mapping[str, int]:
         if each.stored:
             times[each.request.key] = times.get(each.request.key, 0) + 1
     return times
-
-

@@ -182,9 +182,7 @@ class Day:
         }
         server_side = "auto" if self.scenario.server_side else "never"
         copying = {"copy": {**self.scenario.copying, "server_side": server_side}}
-        write_config(
-            self.folder / "config.ini", {**stores, "pg.database": pg_section(self.world.database), **copying}
-        )
+        write_config(self.folder / "config.ini", {**stores, "pg.database": pg_section(self.world.database), **copying})
 
 
 def lived_through(
@@ -226,11 +224,7 @@ def _day(  # noqa: PLR0913, PLR0917 - what `lived_through` takes
         client.create_bucket(Bucket=bucket)
         stack.callback(delete_bucket, client, bucket)
         first = stack.enter_context(FaultProxy(world.source.endpoint_url, no_faults))
-        second = (
-            first
-            if scenario.server_side
-            else stack.enter_context(FaultProxy(destination.endpoint_url, no_faults))
-        )
+        second = first if scenario.server_side else stack.enter_context(FaultProxy(destination.endpoint_url, no_faults))
         secrets = (world.source.secret_key, destination.secret_key, world.database.password)
         yield Day(
             scenario,

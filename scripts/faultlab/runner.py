@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from scripts.faultlab.run import destination_of, lived_through
 from scripts.faultlab.scenario import Scenario
 from scripts.faultlab.tally import Tally
-from scripts.faultlab.world import worlds
+from scripts.faultlab.world import World, worlds
 from scripts.lab.addresses import LabAddresses
 
 if TYPE_CHECKING:
@@ -33,8 +33,12 @@ class Runner(contextlib.AbstractContextManager["Runner"]):
 
     def run(self, scenario: Scenario, say: Callable[[str], None] = lambda _: None) -> Tally:
         """Live through one scenario. `say` is told what happens."""
-        world = self._world(scenario.world, scenario.restarts)
+        world = self.world(scenario.world, restarts=scenario.restarts)
         return lived_through(scenario, self._addresses, world, self._client_of(scenario), say)
+
+    def world(self, kind: str, *, restarts: bool = False) -> World:
+        """A world of this kind; one whose database can be restarted has a server of its own."""
+        return self._world(kind, restarts)
 
     def _client_of(self, scenario: Scenario) -> S3Client:
         address = destination_of(scenario, self._addresses)

@@ -111,9 +111,7 @@ def scenario_of(seed: int) -> Scenario:
         server_side=not moto and random.random() < 0.12,
         copying=copying,
         read_timeout_seconds=SHORT_READ_TIMEOUT_SECONDS if impatient else PATIENT_SECONDS,
-        storms={
-            role: Storm.made_up(f"{seed} {role}", impatient=impatient) for role in ("source", "destination")
-        },
+        storms={role: Storm.made_up(f"{seed} {role}", impatient=impatient) for role in ("source", "destination")},
         acts=(*plans, *acts),
         hasty=random.random() < 0.95,
         limited=limited,
@@ -148,7 +146,9 @@ def _act(random: Random, *, in_parts: bool) -> Act:
     if command == "plan":
         return Act((command,), Blow(random.choice((Death.KILL, Death.TERM)), table=random.choice(_TABLES)))
     if command in ("verify", "adopt"):
-        return Act((command, "--deep") if random.random() < 0.4 else (command,), _blow(random, command, in_parts=in_parts))
+        return Act(
+            (command, "--deep") if random.random() < 0.4 else (command,), _blow(random, command, in_parts=in_parts)
+        )
     outages = []
     blow = _blow(random, command, in_parts=in_parts) if random.random() < 0.75 else None
     if random.random() < (0.15 if blow else 0.5):

@@ -239,7 +239,9 @@ def main() -> int:
     options = parser.parse_args()
     result = soak(options.minutes, accounts=150, media=250, workers=16, say=print)
     print(f"\n{result.table()}\n")
-    print(f"{result.objects:,} objects in {result.rounds} rounds, {result.requests:,} requests, {result.faults:,} faults")
+    print(
+        f"{result.objects:,} objects in {result.rounds} rounds, {result.requests:,} requests, {result.faults:,} faults"
+    )
     growing = result.growing()
     print(f"NOT FLAT: {', '.join(growing)}" if growing else "flat")
     return 1 if growing else 0

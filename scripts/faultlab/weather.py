@@ -168,5 +168,3 @@ class Sky:
             return outage.fault
         storm = self.storms.get(request.bucket)
         return storm(request) if storm is not None else None
-
-

@@ -95,9 +95,7 @@ def copy_rows(connection: psycopg.Connection, rows: dict[str, list[Row]]) -> Non
         connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
 
-def upload(
-    client: S3Client, bucket: str, objects: Iterable[StoredObject], in_parts: TransferConfig = IN_PARTS
-) -> None:
+def upload(client: S3Client, bucket: str, objects: Iterable[StoredObject], in_parts: TransferConfig = IN_PARTS) -> None:
     """Store objects under their keys, several at a time."""
 
     def put(stored: StoredObject) -> None:
