@@ -130,8 +130,9 @@ class Transfer:
             memory.release()
 
     def _copy(self, job: _Job) -> Steps[Outcome]:
-        missing = None
+        missing, described = None, False
         for source_key in self._iter_candidates(job):
+            described = described or self._server_side.on
             try:
                 within = (yield from self._copy_within(job, source_key)) if self._server_side.on else None
                 if isinstance(within, Copied):
@@ -144,6 +145,8 @@ class Transfer:
             if isinstance(within, Refusal):
                 self._server_side.did_without(within)
             return outcome
+        if described:  # a 404 without a body, as HEAD gets it, may be about the bucket: that stops the run
+            yield Aside(job.source.check)
         if job.entry.optional:
             return Outcome(job.entry, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, attempts=job.attempts)
         return _failed(job, missing or ObjectMissing(f"no key to look for {job.key!r}"))

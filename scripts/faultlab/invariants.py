@@ -90,6 +90,8 @@ class Inspector:
         self._inspect_plan(ending)
         for complaint in ending.manifest.complaints:
             self.complain(DAMAGED, complaint)
+        if ending.act.arguments[0] == "copy" and ending.code in (0, 3) and ending.manifest.claims:
+            self.complain(DAMAGED, f"`{ending.act}` has ended with {ending.manifest.claims} claims in its hands")
         self.require_true(ending.manifest)
         self._before = ending.manifest
 
@@ -146,7 +148,7 @@ class Inspector:
         self.tally.violations.append(f"seed {self.scenario.seed}: {invariant}: {what}")
 
     def _inspect_end(self, ending: Ending) -> None:
-        if ending.code not in permitted_codes(ending):
+        if ending.code not in permitted_codes(ending, patient=self.scenario.patient):
             self.complain(ENDED_WRONG, f"`{ending.act}` ended with {ending.code}:\n{ending.output}")
         elif "Traceback" in ending.output:
             self.complain(ENDED_WRONG, f"`{ending.act}` shows a traceback:\n{ending.output}")
@@ -176,14 +178,14 @@ class Inspector:
                 self.complain(LOST, f"{each.key} cannot be read by everybody")
 
 
-def permitted_codes(ending: Ending) -> frozenset[int]:
-    """What a command may end with, after what has befallen it."""
+def permitted_codes(ending: Ending, *, patient: bool = True) -> frozenset[int]:
+    """What a command may end with, after what has befallen it. `patient`: it waits for every answer."""
     command, blow = ending.act.arguments[0], ending.act.blow
     codes = frozenset({0}) if command == "plan" else frozenset({0, 3})
     if blow is not None:
         codes |= _CODES_OF_DEATH[blow.death]
     befallen = [each for each in ending.exchanges if each.fault is not None or each.store_status is None]
-    if ending.act.outages or any(each.request.operation == "ListObjects" for each in befallen):
+    if not patient or ending.act.outages or any(each.request.operation == "ListObjects" for each in befallen):
         codes |= {7}  # the store was found unusable, or could not even be found usable
     return codes
 

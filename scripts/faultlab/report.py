@@ -6,7 +6,6 @@ import platform
 import re
 import sqlite3
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pycurl
 

@@ -108,7 +108,7 @@ def scenario_of(seed: int) -> Scenario:
         seed=seed,
         world=world,
         moto=moto,
-        server_side=not moto and random.random() < 0.12,
+        server_side=not moto and random.random() < 0.15,
         copying=copying,
         read_timeout_seconds=SHORT_READ_TIMEOUT_SECONDS if impatient else PATIENT_SECONDS,
         storms={role: Storm.made_up(f"{seed} {role}", impatient=impatient) for role in ("source", "destination")},

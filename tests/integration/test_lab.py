@@ -37,6 +37,7 @@ from scripts.lab.sshd import SshServer, make_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedMultipartUploadTypeDef
 
 AWKWARD_KEY = "media attachments/ü+%20?#&=:;,@$~'(ö)/a/b.png"  # not `//`: SeaweedFS makes one of two
 
@@ -476,13 +477,13 @@ def test_a_completion_can_fail_inside_a_200(buckets: BucketPair, through_proxy: 
     proxy, client = through_proxy(
         fault_plan.first(1, fault_plan.answer(200, "InternalError"), operation="CompleteMultipartUpload")
     )
-    named = {"Bucket": buckets.source, "Key": "k"}
-    upload = client.create_multipart_upload(**named)["UploadId"]
-    part = client.upload_part(**named, UploadId=upload, PartNumber=1, Body=b"x")
-    parts = {"Parts": [{"ETag": part["ETag"], "PartNumber": 1}]}
+    bucket = buckets.source
+    upload = client.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    part = client.upload_part(Bucket=bucket, Key="k", UploadId=upload, PartNumber=1, Body=b"x")
 
     def complete() -> object:
-        return client.complete_multipart_upload(**named, UploadId=upload, MultipartUpload=parts)
+        parts: CompletedMultipartUploadTypeDef = {"Parts": [{"ETag": part["ETag"], "PartNumber": 1}]}
+        return client.complete_multipart_upload(Bucket=bucket, Key="k", UploadId=upload, MultipartUpload=parts)
 
     _, code = error_code(complete)
     assert code == "InternalError"
