@@ -23,7 +23,7 @@ from scripts.faultlab.scenario import PATIENT_SECONDS, Act, Blow, Death, Scenari
 from scripts.faultlab.tally import Tally
 from scripts.faultlab.weather import Gong, Sky
 from scripts.faultlab.world import World
-from scripts.lab.addresses import LabAddresses, S3Address
+from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import delete_bucket
 from scripts.lab.configuration import pg_section, s3_section, write_config
 from scripts.lab.fault_plan import no_faults
@@ -185,46 +185,38 @@ class Day:
         write_config(self.folder / "config.ini", {**stores, "pg.database": pg_section(self.world.database), **copying})
 
 
-def lived_through(
-    scenario: Scenario, addresses: LabAddresses, world: World, client: S3Client, say: Callable[[str], None]
-) -> Tally:
-    """Live through a scenario. `client` is one of the destination's store.
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a scenario takes place, and who is told of it."""
 
-    Returns: its figures; `violations` says what did not hold.
-    """
+    world: World
+    destination: S3Address
+    client: S3Client  # of the destination
+    say: Callable[[str], None]
+
+
+def lived_through(scenario: Scenario, stage: Stage) -> Tally:
+    """Live through a scenario. Returns: its figures; `violations` says what did not hold."""
     began = time.monotonic()
     tally = Tally(scenarios=1)
-    with _day(scenario, addresses, world, client, say, tally) as day:
+    with _day(scenario, stage, tally) as day:
         day.live()
     tally.seconds = time.monotonic() - began
     return tally
 
 
-def destination_of(scenario: Scenario, addresses: LabAddresses) -> S3Address:
-    """The store that a scenario copies to."""
-    if not scenario.moto:
-        return addresses.s3[0]
-    assert addresses.moto is not None  # noqa: S101 - a lab for scenarios has one
-    return addresses.moto
-
-
 @contextlib.contextmanager
-def _day(  # noqa: PLR0913, PLR0917 - what `lived_through` takes
-    scenario: Scenario,
-    addresses: LabAddresses,
-    world: World,
-    client: S3Client,
-    say: Callable[[str], None],
-    tally: Tally,
-) -> Iterator[Day]:
-    destination = destination_of(scenario, addresses)
+def _day(scenario: Scenario, stage: Stage, tally: Tally) -> Iterator[Day]:
+    """A scenario with its own bucket, folder and proxies, which are gone at the end."""
+    world, destination, client = stage.world, stage.destination, stage.client
     bucket = f"day-{scenario.seed}-{uuid.uuid4().hex[:12]}"
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"day-{scenario.seed}-")))
         client.create_bucket(Bucket=bucket)
         stack.callback(delete_bucket, client, bucket)
-        first = stack.enter_context(FaultProxy(world.source.endpoint_url, no_faults))
-        second = first if scenario.server_side else stack.enter_context(FaultProxy(destination.endpoint_url, no_faults))
+        first = second = stack.enter_context(FaultProxy(world.source.endpoint_url, no_faults))
+        if not scenario.server_side:
+            second = stack.enter_context(FaultProxy(destination.endpoint_url, no_faults))
         secrets = (world.source.secret_key, destination.secret_key, world.database.password)
         yield Day(
             scenario,
@@ -234,7 +226,7 @@ def _day(  # noqa: PLR0913, PLR0917 - what `lived_through` takes
             destination,
             folder,
             Inspector(scenario, world, client, bucket, secrets, tally),
-            say,
+            stage.say,
             tally,
         )
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from scripts.faultlab.command import LongLived, Order
 from scripts.faultlab.manifest_copy import read_copy
 from scripts.faultlab.weather import Sky, Storm
-from scripts.lab.addresses import DatabaseAddress, S3Address
+from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair, delete_bucket
 from scripts.lab.client import Lab
 from scripts.lab.configuration import pg_section, s3_section, write_config
@@ -123,7 +123,9 @@ def soak(minutes: float, *, accounts: int, media: int, workers: int, say: Callab
         populate(database, client, pair.source, accounts=accounts, media=media, missing=0, large_video_bytes=6 * MIB)
         proxies = [stack.enter_context(FaultProxy(lab.s3[0].endpoint_url, no_faults)) for _ in range(2)]
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        _configure(folder, lab.s3[0], pair, proxies, database, workers)
+        sections = {**_sections(lab.s3[0], pair, proxies), "pg.database": pg_section(database)}
+        copying = {"workers": str(workers), "multipart_threshold": "5MiB", "part_size": "5MiB"}
+        write_config(folder / "config.ini", {**sections, "copy": copying})
         process = LongLived(Order((), folder, "soak", hasty=True))
         stack.callback(process.end)
         rounds = _Rounds(process, pair, proxies, folder, say)
@@ -212,24 +214,13 @@ def _sample(pid: int, manifest: Path, seconds: float) -> Sample:
     )
 
 
-def _configure(  # noqa: PLR0913, PLR0917 - everything that stands in the file
-    folder: Path,
-    address: S3Address,
-    pair: BucketPair,
-    proxies: Sequence[FaultProxy],
-    database: DatabaseAddress,
-    workers: int,
-) -> None:
+def _sections(address: S3Address, pair: BucketPair, proxies: Sequence[FaultProxy]) -> dict[str, dict[str, str]]:
+    """Both stores, each behind its proxy."""
     source, destination = proxies
-    write_config(
-        folder / "config.ini",
-        {
-            "s3.source": {**s3_section(address, pair.source), "endpoint_url": source.endpoint_url},
-            "s3.destination": {**s3_section(address, pair.destination), "endpoint_url": destination.endpoint_url},
-            "pg.database": pg_section(database),
-            "copy": {"workers": str(workers), "multipart_threshold": "5MiB", "part_size": "5MiB"},
-        },
-    )
+    return {
+        "s3.source": {**s3_section(address, pair.source), "endpoint_url": source.endpoint_url},
+        "s3.destination": {**s3_section(address, pair.destination), "endpoint_url": destination.endpoint_url},
+    }
 
 
 def main() -> int:

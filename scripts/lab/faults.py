@@ -191,6 +191,9 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.proxy.plan(request)
         if fault is None or fault.kind is not Kind.RESET_IN_UPLOAD:
             body += self.rfile.read(length - length // 2)
+            if len(body) < length:  # the client is gone: a store would wait for the rest
+                self.close_connection = True
+                return
         started = time.monotonic()
         if fault is not None and fault.kind is Kind.ANSWER:
             self._answer(request, fault, started)

@@ -589,6 +589,17 @@ def test_a_stall_sends_half_and_closing_the_proxy_ends_it(buckets: BucketPair) -
         stream.close()
 
 
+def test_an_upload_whose_client_has_gone_is_not_waited_for(buckets: BucketPair, fault_proxy: StartProxy) -> None:
+    proxy = fault_proxy(buckets.address.endpoint_url, fault_plan.no_faults)
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(proxy.endpoint_url).netloc, timeout=10)) as connection:
+        connection.putrequest("PUT", f"/{buckets.source}/k")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(b"x" * 600)
+        wait_until(lambda: not proxy.is_idle, "the proxy has seen the client")
+    wait_until(lambda: proxy.is_idle, "the proxy has given up")
+    assert proxy.requests == []
+
+
 def test_a_store_that_is_down_is_a_reset(fault_proxy: StartProxy) -> None:
     with contextlib.closing(PortBlock()) as ports:
         proxy = fault_proxy(f"http://127.0.0.1:{ports.take()}", fault_plan.no_faults)
