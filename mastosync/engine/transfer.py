@@ -140,6 +140,7 @@ class Transfer:
                 fetched: FetchedObject = yield self._read(job, source_key)
             except ObjectMissing as error:
                 missing = missing or error
+                job.memory.release()  # the refusal took some, and who holds some must not wait for more
                 continue
             outcome = yield from self._deliver(job, source_key, fetched)
             if isinstance(within, Refusal):

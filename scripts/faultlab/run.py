@@ -236,7 +236,8 @@ def _await(command: Command, blow: Blow, gong: Gong | None) -> None:
     if gong is None:
         command.wait(blow.moment.seconds)
         return
-    while command.running and not gong.due.wait(_POLL_SECONDS):
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while command.running and time.monotonic() < deadline and not gong.due.wait(_POLL_SECONDS):
         pass
 
 
