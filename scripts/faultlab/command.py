@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pkgutil
 import resource
 import signal
 import sys
@@ -17,20 +18,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import mastosync
+
 FOREIGN_SETTINGS = ("MASTOSYNC_", "AWS_", "PG")
-LOADED = (
-    "mastosync.cli.main",
-    "mastosync.app.proofs",
-    "mastosync.engine.copier",
-    "mastosync.engine.transfer",
-    "mastosync.engine.verifier",
-    "mastosync.engine.adopter",
-    "mastosync.mastodon.database",
-    "mastosync.store.curl",
-    "mastosync.store.s3.store",
-    "tenacity",
-    "tqdm",
+LOADED = tuple(
+    module.name
+    for module in pkgutil.walk_packages(mastosync.__path__, "mastosync.")
+    if not module.name.endswith(("__main__", "tunnel"))  # SSH is for nobody here
 )
+"""What every child has from the start: everything that some command would load."""
+
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(list(LOADED))
 
