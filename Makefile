@@ -3,11 +3,15 @@
 #   make PYTHON=/path/to/python3    another interpreter for .venv (3.11 or newer)
 #   make test WORKERS=8             another number of parallel tests (auto: one for each core)
 #   make test ARGUMENTS="-k copy"   further arguments for pytest, or for what is measured
+#   make faults SEED=1234           one bad day of the fault lab, step by step
 #   make LOCK=                      newest packages instead of those of requirements-dev.lock
 
 PYTHON ?=
 WORKERS ?= 4
 ARGUMENTS ?=
+RUNS ?= 400
+SEED ?=
+MINUTES ?= 5
 LOCK ?= $(wildcard requirements-dev.lock)
 
 BIN := .venv/bin
@@ -23,7 +27,7 @@ NGINX := $(or $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin" 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-fast bench bench-plan audit lint format sample lock venv clean
+.PHONY: help demo test test-fast faults soak bench bench-plan audit lint format sample lock venv clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
@@ -36,6 +40,12 @@ test: .venv/.test ## run every test, against real servers on this machine
 
 test-fast: .venv/.test ## run the unit tests only
 	$(PYTEST) tests/unit
+
+faults: .venv/.test ## live through RUNS bad days, into docs/reliability.md; or once more through the one of SEED
+	@$(BIN)/python -m scripts.faultlab $(if $(SEED),--seed $(SEED),--runs $(RUNS) --jobs $(WORKERS) --write) $(ARGUMENTS)
+
+soak: .venv/.test ## copy for so many MINUTES with faults on, and look whether anything grows
+	@$(BIN)/python -m scripts.faultlab.soak --minutes $(MINUTES) $(ARGUMENTS)
 
 bench: .venv/.bench $(NGINX) ## measure everything beside other clients, into benchmarks/results.md
 	@$(BIN)/python -m benchmarks.copy $(ARGUMENTS)

@@ -210,6 +210,7 @@ class Outcome(NamedTuple):
     attempts: int = 1  # made in this run
     detail: str | None = None  # for people: the last error
     origin: Origin = Origin.COPIED  # of what is done
+    in_doubt: bool = False  # what a dead run uploaded may have arrived, and could not be looked for: the claim stays
 
 
 @dataclass(frozen=True, slots=True)

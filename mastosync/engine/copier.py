@@ -99,8 +99,12 @@ class Copier:
 
         Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
         """
-        with closing(self.crew):  # whose threads keep a process alive that fails to begin
-            progress = self._run()
+        with closing(self.crew):  # however this ends: its threads would keep the process from ending
+            try:
+                progress = self._run()
+            except BaseException:
+                self.stop.request()  # as would those that wait for another attempt
+                raise
         self.queue.end_run()
         if self._fatal is not None:
             raise self._fatal
@@ -115,9 +119,9 @@ class Copier:
         _log.info("copying %d entries with %d workers", progress.total, self.options.workers)
         claimable = self.queue.iter_claimable()
         work = islice(claimable, self.options.limit)
-        self.queue.start_run(self.options.workers)
         self.listener.started(progress)
         try:
+            self.queue.start_run(self.options.workers)
             self._work_through(work, progress)
             self._wind_down(progress)
         finally:
@@ -171,6 +175,8 @@ class Copier:
         self._in_work -= len(released)
         if self._in_work and self.stop.requested:
             self.listener.message(f"stopping: {self._in_work} objects are in flight; once more stops at once")
+        if self._fatal is not None:
+            self.stop.request()  # nobody waits for another attempt, maybe for hours, at what is lost
         while self._in_work:
             self._collect(_POLL_SECONDS)
             if self._outcomes:

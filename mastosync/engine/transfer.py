@@ -110,26 +110,29 @@ class Transfer:
         memory = self._memory.hold()
         source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
         job = _Job(entry, key, source_key, source, destination, memory, claim.attempts > 0)
+        in_doubt = claim.left_behind and not claim.rewrite
         try:
             if claim.left_behind and entry.private:  # the dead run may have been about to find out about ACLs
                 yield Aside(partial(job.destination.abort_unfinished, job.key))
-            return (yield from self._copy(job, look_first=claim.left_behind and not claim.rewrite))
+            if entry.private:
+                yield from self._acl.allow(entry)
+            if in_doubt:
+                arrived: Outcome | None = yield Aside(partial(self._find_arrived, job))
+                if arrived is not None:
+                    return arrived
+                in_doubt = False
+            return (yield from self._copy(job))
         except PrivateKeptBack:
             return _kept_back(job, was_public=claim.rewrite)
         except ObjectError as error:
-            return _failed(job, error)
+            return _failed(job, error)._replace(in_doubt=in_doubt)
         finally:
             memory.release()
 
-    def _copy(self, job: _Job, *, look_first: bool) -> Steps[Outcome]:
-        if job.entry.private:
-            yield from self._acl.allow(job.entry)
-        if look_first:
-            arrived: Outcome | None = yield Aside(partial(self._find_arrived, job))
-            if arrived is not None:
-                return arrived
-        missing = None
+    def _copy(self, job: _Job) -> Steps[Outcome]:
+        missing, described = None, False
         for source_key in self._iter_candidates(job):
+            described = described or self._server_side.on
             try:
                 within = (yield from self._copy_within(job, source_key)) if self._server_side.on else None
                 if isinstance(within, Copied):
@@ -137,11 +140,14 @@ class Transfer:
                 fetched: FetchedObject = yield self._read(job, source_key)
             except ObjectMissing as error:
                 missing = missing or error
+                job.memory.release()  # the refusal took some, and who holds some must not wait for more
                 continue
             outcome = yield from self._deliver(job, source_key, fetched)
             if isinstance(within, Refusal):
                 self._server_side.did_without(within)
             return outcome
+        if described:  # a 404 without a body, as HEAD gets it, may be about the bucket: that stops the run
+            yield Aside(job.source.check)
         if job.entry.optional:
             return Outcome(job.entry, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, attempts=job.attempts)
         return _failed(job, missing or ObjectMissing(f"no key to look for {job.key!r}"))

@@ -150,6 +150,7 @@ class WorkQueue:
         tally = dict.fromkeys(EntryState, 0)
         sent_bytes = 0
         rows = []
+        settled = []
         for outcome in outcomes:
             kind, *_ = place = self._place(outcome.entry)
             state, reason = STATE_CODE[outcome.state], REASON_CODE[outcome.reason]
@@ -161,9 +162,11 @@ class WorkQueue:
             sent_bytes += size_bytes if outcome.state is EntryState.DONE else 0
             seen = (outcome.md5, outcome.etag, outcome.source_key, outcome.detail, ORIGIN_CODE[outcome.origin])
             rows.append((state, reason, outcome.size, outcome.attempts, *seen, *place))
+            if not outcome.in_doubt:
+                settled.append(place)
         connection = self.manifest.connection
         connection.executemany(_RECORD, rows)
-        connection.executemany(_DROP_CLAIM, [row[-3:] for row in rows])
+        connection.executemany(_DROP_CLAIM, settled)
         counts = (tally[EntryState.DONE], tally[EntryState.FAILED], tally[EntryState.SKIPPED])
         connection.execute(_ADD_TO_RUN, (time.time(), *counts, sent_bytes, self._run))
 

@@ -20,13 +20,17 @@ class Kind(Enum):
 
     ANSWER = "the store is never asked; the fault's own answer is given"
     RESET = "the store is never asked; the connection is reset"
+    RESET_IN_UPLOAD = "half of the request's body is taken, then the connection is reset; the store is never asked"
     LOST_ANSWER = "the store does as asked, and the connection is reset before its answer"
+    OTHER_ANSWER = "the store does as asked, and the fault's own answer is given instead of its own"
     RESET_IN_BODY = "half of the answer's body arrives, then the connection is reset"
+    RESET_AFTER_BODY = "the whole answer is sent, then the connection is reset"
     TRUNCATED_BODY = "half of the answer's body arrives, then the connection is closed in good order"
     DAMAGED_DOWNLOAD = "one byte of the answer's body is another"
     DAMAGED_UPLOAD = "one byte of the request's body is another when it reaches the store"
     DELAY = "nothing happens for a while, then all is well"
     STALL_IN_BODY = "half of the answer's body arrives, nothing for a while, then the rest"
+    DRIP = "the answer's body arrives in small pieces, with a pause before each"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,19 @@ class Fault:
     """One thing that goes wrong. Faults of the answer's body let an answer without a body pass."""
 
     kind: Kind
-    status: int = 0  # of an ANSWER
+    status: int = 0  # of an ANSWER or OTHER_ANSWER
     code: str = ""  # S3's word for it; without one the body is a page of HTML
     headers: tuple[tuple[str, str], ...] = ()
-    seconds: float = 0.0  # of a DELAY or STALL_IN_BODY
+    seconds: float = 0.0  # of a DELAY, STALL_IN_BODY or (all pauses together) DRIP
     message: str = "injected by the lab"  # of an ANSWER with a code
+
+    def __str__(self) -> str:
+        """As it is called in reports."""
+        if self.kind not in (Kind.ANSWER, Kind.OTHER_ANSWER):
+            return self.kind.name.lower().replace("_", " ")
+        wait = "".join(f" with {name}" for name, _ in self.headers)
+        done = " though it was done" if self.kind is Kind.OTHER_ANSWER else ""
+        return f"{self.status} {self.code or 'in HTML'}{wait}{done}"
 
     def body(self, key: str) -> tuple[str, bytes]:
         """Content type and body of an ANSWER."""
@@ -53,8 +65,10 @@ class Fault:
 
 
 RESET = Fault(Kind.RESET)
+RESET_IN_UPLOAD = Fault(Kind.RESET_IN_UPLOAD)
 LOST_ANSWER = Fault(Kind.LOST_ANSWER)
 RESET_IN_BODY = Fault(Kind.RESET_IN_BODY)
+RESET_AFTER_BODY = Fault(Kind.RESET_AFTER_BODY)
 TRUNCATED_BODY = Fault(Kind.TRUNCATED_BODY)
 DAMAGED_DOWNLOAD = Fault(Kind.DAMAGED_DOWNLOAD)
 DAMAGED_UPLOAD = Fault(Kind.DAMAGED_UPLOAD)
@@ -64,6 +78,11 @@ def answer(status: int, code: str, headers: Mapping[str, str] | None = None, mes
     """An error answer in S3's XML; with an empty `code`, a page of HTML as proxies send it."""
     fault = Fault(Kind.ANSWER, status=status, code=code, headers=tuple((headers or {}).items()))
     return replace(fault, message=message) if message else fault
+
+
+def though_done(fault: Fault) -> Fault:
+    """The same answer from a store that has done what it was asked for: a gateway that lost patience, say."""
+    return replace(fault, kind=Kind.OTHER_ANSWER)
 
 
 ACCESS_DENIED = answer(403, "AccessDenied")
@@ -96,6 +115,11 @@ def delay(seconds: float) -> Fault:
 def stall(seconds: float) -> Fault:
     """Stop in the middle of the answer's body for a while."""
     return Fault(Kind.STALL_IN_BODY, seconds=seconds)
+
+
+def drip(seconds: float) -> Fault:
+    """Let the answer's body trickle for so long."""
+    return Fault(Kind.DRIP, seconds=seconds)
 
 
 def _waits(retry_after: int | str | None, amz_retry_after_ms: int | None) -> dict[str, str]:
@@ -154,7 +178,7 @@ def carrying(header: str, fault: Fault, *, value: str = "*") -> FaultPlan:
     return plan
 
 
-def seeded(seed: int, chances: Mapping[Fault, float], *, operation: str = "*", key: str = "*") -> FaultPlan:
+def seeded(seed: int | str, chances: Mapping[Fault, float], *, operation: str = "*", key: str = "*") -> FaultPlan:
     """Each fault happens with its chance (their sum is at most 1).
 
     What befalls a request depends on the seed, its operation, key, part number and `nth` alone:

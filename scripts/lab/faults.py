@@ -31,7 +31,15 @@ UPSTREAM_TIMEOUT_SECONDS = 120
 # of one connection only; Expect is answered by the proxy, and no client signs it
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect"}
 
-BODY_FAULTS = {Kind.RESET_IN_BODY, Kind.TRUNCATED_BODY, Kind.STALL_IN_BODY, Kind.DAMAGED_DOWNLOAD}
+BODY_FAULTS = {
+    Kind.RESET_IN_BODY,
+    Kind.RESET_AFTER_BODY,
+    Kind.TRUNCATED_BODY,
+    Kind.STALL_IN_BODY,
+    Kind.DRIP,
+    Kind.DAMAGED_DOWNLOAD,
+}
+DRIPS = 10  # pieces of a body that trickles
 LENGTH_REQUIRED = answer(411, "MissingContentLength")
 
 
@@ -178,12 +186,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._answer(request, LENGTH_REQUIRED, time.monotonic())
             return
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        started = time.monotonic()
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length // 2)
         fault = self.server.proxy.plan(request)
+        if fault is None or fault.kind is not Kind.RESET_IN_UPLOAD:
+            body += self.rfile.read(length - length // 2)
+            if len(body) < length:  # the client is gone: a store would wait for the rest
+                self.close_connection = True
+                return
+        started = time.monotonic()
         if fault is not None and fault.kind is Kind.ANSWER:
             self._answer(request, fault, started)
-        elif fault is not None and fault.kind is Kind.RESET:
+        elif fault is not None and fault.kind in (Kind.RESET, Kind.RESET_IN_UPLOAD):
             self._record(request, fault, None, None, started)
             self._reset()
         else:
@@ -197,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.cut.wait(fault.seconds)
         try:
             response = self._ask(target, _damaged(body) if kind is Kind.DAMAGED_UPLOAD else body)
-            whole = kind in BODY_FAULTS or kind is Kind.LOST_ANSWER or response.length is None
+            whole = kind in BODY_FAULTS or kind in (Kind.LOST_ANSWER, Kind.OTHER_ANSWER) or response.length is None
             data = response.read() if whole else None
         except (OSError, http.client.HTTPException):
             self._record(request, fault, None, None, started)  # the store is down
@@ -206,6 +220,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind is Kind.LOST_ANSWER:
             self._record(request, fault, response.status, None, started)
             self._reset()
+            return
+        if fault is not None and kind is Kind.OTHER_ANSWER:
+            self._answer(request, fault, started, response.status)
             return
         self._record(request, fault, response.status, response.status, started)
         self._send_head(response, data)
@@ -269,11 +286,21 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 self.server.cut.wait(fault.seconds)
                 self.wfile.write(data[half:])
+            case Fault(kind=Kind.DRIP):
+                piece = len(data) // DRIPS + 1
+                for start in range(0, len(data), piece):
+                    self.wfile.flush()
+                    self.server.cut.wait(fault.seconds / DRIPS)
+                    self.wfile.write(data[start : start + piece])
+            case Fault(kind=Kind.RESET_AFTER_BODY):
+                self.wfile.write(data)
+                self.wfile.flush()
+                self._reset()
             case _:
                 self.wfile.write(data)
 
-    def _answer(self, request: Request, fault: Fault, started: float) -> None:
-        self._record(request, fault, None, fault.status, started)
+    def _answer(self, request: Request, fault: Fault, started: float, store_status: int | None = None) -> None:
+        self._record(request, fault, store_status, fault.status, started)
         content_type, body = fault.body(request.key)
         self.send_response_only(fault.status)
         for name, value in (*fault.headers, ("Content-Type", content_type), ("Content-Length", str(len(body)))):

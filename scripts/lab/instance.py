@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import groupby
@@ -62,6 +62,13 @@ def populate(  # noqa: PLR0913 - every one has a default, and a caller names the
     usual = len(builder.objects)
     add_oddities(builder, large_video_bytes)
     kept_back = _sample_required(builder, builder.objects[:usual], missing)
+    return settle(builder, kept_back, database, client, bucket)
+
+
+def settle(
+    builder: InstanceBuilder, kept_back: Container[str], database: DatabaseAddress, client: S3Client, bucket: str
+) -> Instance:
+    """Make what was built true: tables in an empty database, and objects in an empty bucket, but for some keys."""
     objects = [replace(each, present=False) if each.key in kept_back else each for each in builder.objects]
     instance = Instance(bucket, tuple(objects), tuple(builder.strays))
     with database.connect() as connection:
@@ -88,13 +95,13 @@ def copy_rows(connection: psycopg.Connection, rows: dict[str, list[Row]]) -> Non
         connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
 
-def upload(client: S3Client, bucket: str, objects: Iterable[StoredObject]) -> None:
+def upload(client: S3Client, bucket: str, objects: Iterable[StoredObject], in_parts: TransferConfig = IN_PARTS) -> None:
     """Store objects under their keys, several at a time."""
 
     def put(stored: StoredObject) -> None:
-        if stored.size > IN_PARTS.multipart_threshold:
+        if stored.size > in_parts.multipart_threshold:
             body = io.BytesIO(stored.body())
-            client.upload_fileobj(body, bucket, stored.key, ExtraArgs=stored.put_arguments(), Config=IN_PARTS)
+            client.upload_fileobj(body, bucket, stored.key, ExtraArgs=stored.put_arguments(), Config=in_parts)
         else:
             client.put_object(Bucket=bucket, Key=stored.key, Body=stored.body(), **stored.put_arguments())
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
-from scripts.lab.fault_plan import Fault, Request
+from scripts.lab.fault_plan import Fault, Kind, Request
 
 OBJECT_OPERATIONS = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
 BUCKET_OPERATIONS = {"GET": "ListObjects", "HEAD": "HeadBucket", "PUT": "CreateBucket", "DELETE": "DeleteBucket"}
@@ -36,6 +36,11 @@ class Exchange:
     def stored(self) -> bool:
         """Whether this request put an object into the store."""
         return self.store_status == 200 and self.request.operation in STORING
+
+    @property
+    def told(self) -> bool:
+        """Whether the store's own answer went out whole, so that a client that lives knows what the store did."""
+        return self.status is not None and (self.fault is None or self.fault.kind is Kind.DELAY)
 
 
 class Traffic:
@@ -70,6 +75,13 @@ class Traffic:
         """All of them, in the order in which they were answered."""
         with self._lock:
             return list(self._exchanges)
+
+    def forget(self) -> list[Exchange]:
+        """All of them, once: those of a long run would fill the memory. Requests are numbered from 1 again."""
+        with self._lock:
+            exchanges, self._exchanges = self._exchanges, []
+            self._seen.clear()
+            return exchanges
 
     def count(self, operation: str, key: str | None = None) -> int:
         """How many requests of this operation there were (for this key)."""

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.lab.addresses import DatabaseAddress, S3Address
+from scripts.lab.addresses import S3Address
+from scripts.lab.configuration import pg_section, s3_section, write_config
+
+__all__ = ["COMMAND", "NOWHERE", "Site", "pg_section", "python_module", "s3_section", "shown"]
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "mastosync"
 """The console script of the environment the tests run in."""
@@ -42,12 +45,7 @@ class Site:
         for name, keys in sections.items():
             section = self.sections.setdefault(name.replace("_", ".", 1), {})
             section.update(keys)
-        text = "".join(
-            f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items()) + "\n"
-            for name, keys in self.sections.items()
-        )
-        self.config.write_text(text, encoding="utf-8")
-        self.config.chmod(0o600)
+        write_config(self.config, self.sections)
         return self
 
     def environment(self) -> dict[str, str]:
@@ -94,23 +92,6 @@ class Site:
 def shown(done: subprocess.CompletedProcess[str]) -> str:
     """What a command printed, for a failing test."""
     return f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
-
-
-def s3_section(address: S3Address, bucket: str, **keys: str) -> dict[str, str]:
-    """An `[s3.…]` section for a store of the lab."""
-    given = {"access_key": address.access_key, "secret_key": address.secret_key, "endpoint_url": address.endpoint_url}
-    return {**given, "bucket": bucket, **keys}
-
-
-def pg_section(address: DatabaseAddress) -> dict[str, str]:
-    """The `[pg.database]` section for a database of the lab."""
-    return {
-        "host": address.host,
-        "port": str(address.port),
-        "user": address.user,
-        "password": address.password,
-        "database": address.name,
-    }
 
 
 def python_module() -> list[str]:

@@ -37,6 +37,7 @@ from scripts.lab.sshd import SshServer, make_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedMultipartUploadTypeDef
 
 AWKWARD_KEY = "media attachments/ü+%20?#&=:;,@$~'(ö)/a/b.png"  # not `//`: SeaweedFS makes one of two
 
@@ -459,6 +460,63 @@ def test_a_lost_answer_leaves_the_object_stored(buckets: BucketPair, through_pro
     assert proxy.successful_puts_by_key(buckets.destination) == {}
 
 
+@pytest.mark.parametrize("status", [502, 200])
+def test_another_answer_hides_what_the_store_has_done(
+    buckets: BucketPair, through_proxy: StartClient, status: int
+) -> None:
+    fault = fault_plan.though_done(fault_plan.answer(status, "InternalError"))
+    proxy, client = through_proxy(fault_plan.first(1, fault))
+    with contextlib.suppress(ClientError):  # boto3 takes the 200 for what it says
+        client.put_object(Bucket=buckets.source, Key="k", Body=b"x")
+    assert buckets.client.get_object(Bucket=buckets.source, Key="k")["Body"].read() == b"x"
+    (exchange,) = proxy.requests
+    assert (exchange.store_status, exchange.status, exchange.stored, exchange.told) == (200, status, True, False)
+
+
+def test_a_completion_can_fail_inside_a_200(buckets: BucketPair, through_proxy: StartClient) -> None:
+    proxy, client = through_proxy(
+        fault_plan.first(1, fault_plan.answer(200, "InternalError"), operation="CompleteMultipartUpload")
+    )
+    bucket = buckets.source
+    upload = client.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    part = client.upload_part(Bucket=bucket, Key="k", UploadId=upload, PartNumber=1, Body=b"x")
+
+    def complete() -> object:
+        parts: CompletedMultipartUploadTypeDef = {"Parts": [{"ETag": part["ETag"], "PartNumber": 1}]}
+        return client.complete_multipart_upload(Bucket=bucket, Key="k", UploadId=upload, MultipartUpload=parts)
+
+    _, code = error_code(complete)
+    assert code == "InternalError"
+    assert "Contents" not in buckets.client.list_objects_v2(Bucket=buckets.source)
+    complete()
+    assert proxy.successful_puts_by_key() == {"k": 1}
+
+
+def test_a_reset_in_an_upload_keeps_it_from_the_store(buckets: BucketPair, through_proxy: StartClient) -> None:
+    proxy, client = through_proxy(fault_plan.first(1, fault_plan.RESET_IN_UPLOAD))
+    with pytest.raises(HTTPClientError):
+        client.put_object(Bucket=buckets.source, Key="k", Body=b"x" * 1_000_000)
+    assert [(exchange.store_status, exchange.status) for exchange in proxy.requests] == [(None, None)]
+    client.put_object(Bucket=buckets.source, Key="k", Body=b"x" * 1_000_000)
+    assert proxy.successful_puts_by_key() == {"k": 1}
+
+
+@pytest.mark.parametrize("fault", [fault_plan.RESET_AFTER_BODY, fault_plan.drip(0.2)], ids=str)
+def test_a_body_may_come_whole_and_yet_in_a_bad_way(
+    buckets: BucketPair, through_proxy: StartClient, fault: Fault
+) -> None:
+    body = os.urandom(10_000)
+    buckets.client.put_object(Bucket=buckets.source, Key="k", Body=body)
+    proxy, client = through_proxy(fault_plan.first(1, fault))
+    began = time.monotonic()
+    with contextlib.suppress(HTTPClientError):  # systems differ in what a reset leaves to be read
+        assert client.get_object(Bucket=buckets.source, Key="k")["Body"].read() == body
+    assert time.monotonic() - began >= fault.seconds
+    (exchange,) = proxy.requests
+    assert (exchange.status, exchange.told) == (200, False)
+    assert client.get_object(Bucket=buckets.source, Key="k")["Body"].read() == body
+
+
 @pytest.mark.parametrize("fault", [fault_plan.RESET_IN_BODY, fault_plan.TRUNCATED_BODY], ids=["reset", "truncated"])
 def test_a_body_that_breaks_off_is_shorter_than_announced(
     buckets: BucketPair, through_proxy: StartClient, fault: Fault
@@ -529,6 +587,17 @@ def test_a_stall_sends_half_and_closing_the_proxy_ends_it(buckets: BucketPair) -
             began = time.monotonic()
         assert time.monotonic() - began < 10
         stream.close()
+
+
+def test_an_upload_whose_client_has_gone_is_not_waited_for(buckets: BucketPair, fault_proxy: StartProxy) -> None:
+    proxy = fault_proxy(buckets.address.endpoint_url, fault_plan.no_faults)
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(proxy.endpoint_url).netloc, timeout=10)) as connection:
+        connection.putrequest("PUT", f"/{buckets.source}/k")
+        connection.putheader("Content-Length", "1000")
+        connection.endheaders(b"x" * 600)
+        wait_until(lambda: not proxy.is_idle, "the proxy has seen the client")
+    wait_until(lambda: proxy.is_idle, "the proxy has given up")
+    assert proxy.requests == []
 
 
 def test_a_store_that_is_down_is_a_reset(fault_proxy: StartProxy) -> None:

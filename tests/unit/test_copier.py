@@ -16,7 +16,7 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ManifestError, StoreUnusable
-from mastosync.manifest import Manifest, ManifestReport, WorkQueue
+from mastosync.manifest import Manifest, ManifestReport, WorkQueue, reopen
 from mastosync.model import Claim, EntryState, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
 from tests.contract.memory_store import MemoryStore
@@ -105,6 +105,43 @@ def test_outcomes_are_in_the_file_while_the_run_goes_on(tmp_path: Path) -> None:
         assert recorded.is_set()
 
 
+def test_a_manifest_that_cannot_be_written_leaves_no_thread_that_waits_for_work(tmp_path: Path) -> None:
+    """Python waits for such threads before it ends: the command would hang after its last word."""
+    before = set(threading.enumerate())
+    with planned(tmp_path / "m.db", [entry(1)]) as manifest:
+        manifest.connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(ManifestError):
+            run(manifest, done)
+    left = set(threading.enumerate()) - before
+    deadline = time.monotonic() + 10
+    while any(thread.is_alive() for thread in left) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not [thread for thread in left if thread.is_alive()]
+
+
+@pytest.mark.parametrize("what", ["store", "manifest"])
+def test_what_waits_for_another_attempt_keeps_no_run_from_ending(tmp_path: Path, what: str) -> None:
+    """A store may have asked it to wait for an hour."""
+    stop, waiting = StopSignal(), threading.Event()
+    began = time.monotonic()
+    with planned(tmp_path / "m.db", [entry(1), entry(2)]) as manifest:
+
+        def work(claim: Claim) -> Outcome:
+            if claim.entry.id == 2:  # the first one
+                waiting.set()
+                stop.sleep(600)
+            waiting.wait(10)
+            if what == "store":
+                raise StoreUnusable("gone")
+            manifest.connection.execute("PRAGMA query_only = ON")
+            return done(claim)
+
+        with pytest.raises(StoreUnusable if what == "store" else ManifestError):
+            run(manifest, work, stop=stop, workers=2)
+        assert claims(manifest) == 2
+    assert time.monotonic() - began < 60
+
+
 def test_local_objects_come_before_remote_ones_and_new_before_old(tmp_path: Path) -> None:
     entries = [entry(1, kind=REMOTE), entry(2, kind=LOCAL), entry(9, kind=REMOTE), entry(5, kind=LOCAL)]
     order: list[int] = []
@@ -155,6 +192,23 @@ def test_an_entry_interrupted_in_a_wait_keeps_its_claim(tmp_path: Path) -> None:
         assert states(manifest) == {EntryState.PENDING: 1}
         (left,) = WorkQueue(manifest).iter_claimable()
         assert left.left_behind
+
+
+def test_what_failed_in_doubt_is_looked_for_when_it_is_tried_again(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def in_doubt(claim: Claim) -> Outcome:
+        seen.append(claim.left_behind)
+        return Outcome(claim.entry, EntryState.FAILED, Reason.NETWORK, in_doubt=len(seen) < 3)
+
+    with planned(tmp_path / "m.db", [entry(1)]) as manifest:
+        for _ in range(4):
+            run(manifest, in_doubt)
+            assert states(manifest) == {EntryState.FAILED: 1}
+            assert not list(WorkQueue(manifest).iter_claimable())
+            reopen(manifest)
+        assert seen == [False, True, True, False]
+        assert claims(manifest) == 0
 
 
 def test_an_unusable_store_stops_the_run_and_fails_nothing(tmp_path: Path) -> None:

@@ -98,6 +98,15 @@ def test_what_is_under_no_candidate_is_missing_and_refuses_nothing() -> None:
     assert run.requests(1) == WITHIN
 
 
+@pytest.mark.parametrize("optional", [False, True])
+def test_nothing_is_called_missing_before_the_bucket_is_known_to_be_there(optional: bool) -> None:
+    """An answer to HEAD has no body, so it looks the same if the whole bucket is gone."""
+    run = Run()
+    run.old.fail("check", StoreUnusable("404 NoSuchBucket"))
+    with pytest.raises(StoreUnusable):
+        run.transfer(claim(entry(999, optional=optional)))
+
+
 @pytest.mark.parametrize(
     ("errors", "reason"),
     [([ObjectDenied("403")], Reason.DENIED), ([NetworkFailure("reset")] * 3, Reason.NETWORK)],

@@ -9,6 +9,7 @@ import pytest
 from mastosync.engine.acl import AclMode
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.retry import RetryPolicy
+from mastosync.engine.steps import Ask
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import (
@@ -18,6 +19,7 @@ from mastosync.errors import (
     NetworkFailure,
     ObjectChanged,
     ObjectDenied,
+    ObjectMissing,
     ServerFailure,
     StoreUnusable,
     Throttled,
@@ -213,6 +215,40 @@ def test_a_claim_left_by_a_dead_run_is_first_looked_for_at_the_destination() -> 
     assert (outcome.state, outcome.size, outcome.md5) == (EntryState.DONE, 5, md5(b"bytes").digest())
     assert new.calls == [("head", KEY)]
     assert old.calls == [("head", KEY)]
+
+
+def test_whoever_goes_on_to_the_next_candidate_holds_no_memory() -> None:
+    """The words of a refusal take some. Who wants all that there is would wait for it, and it for them, for ever."""
+    steps = transfer(*stores()).steps(claim(entry(kind=REMOTE)))
+    first = next(steps)
+    assert isinstance(first, Ask)
+    assert first.store.memory is not None
+    assert first.store.memory.ask(200)
+    second = steps.throw(ObjectMissing("404"))
+    assert isinstance(second, Ask)
+    assert second.arguments[0] == PLAIN
+    assert first.store.memory.held_bytes == 0
+    steps.close()
+
+
+@pytest.mark.parametrize("failing", ["old", "new"])
+def test_what_could_not_be_looked_for_stays_in_doubt(failing: str) -> None:
+    """Who tries it again has to look first, or an object that has arrived is uploaded twice."""
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    new.put(KEY, b"bytes")
+    (old if failing == "old" else new).fail("head", *[NetworkFailure("reset")] * 3)
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert (outcome.state, outcome.reason, outcome.in_doubt) == (EntryState.FAILED, Reason.NETWORK, True)
+    assert new.count("write") == 0
+
+
+def test_what_was_looked_for_and_fails_afterwards_is_in_no_doubt() -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    old.fail("read", ObjectDenied("no"))
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert (outcome.state, outcome.in_doubt) == (EntryState.FAILED, False)
 
 
 def test_what_was_done_before_and_is_wanted_again_is_written_again() -> None:

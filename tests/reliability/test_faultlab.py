@@ -1,0 +1,45 @@
+"""Hundreds of bad days, made up from their seeds. After each command, every invariant is held against the world."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.faultlab.invariants import INVARIANTS
+from scripts.faultlab.report import REPORT
+from scripts.faultlab.runner import Runner
+from scripts.faultlab.scenario import Act, Scenario, scenario_of
+from scripts.faultlab.weather import Outage
+from scripts.lab.fault_plan import NO_SUCH_BUCKET
+
+RUNS = 300
+
+
+@pytest.mark.parametrize("seed", range(1, RUNS + 1))
+def test_nothing_is_lost_wrong_twice_or_exposed(runner: Runner, seed: int) -> None:
+    """Replay one, step by step: `make faults SEED=…`."""
+    steps: list[str] = []
+    tally = runner.run(scenario_of(seed), steps.append)
+    assert not tally.violations, "\n".join([*steps, *tally.violations, f"replay: make faults SEED={seed}"])
+
+
+def test_a_source_that_goes_while_the_store_copies_by_itself_stops_the_run(runner: Runner) -> None:
+    """What HEAD says of it looks as if each object were missing, and optional ones would never be asked for again."""
+    gone = Act(("copy",), outages=(("source", Outage(NO_SUCH_BUCKET, after=4)),))
+    day = Scenario(
+        seed=980_000,
+        world="usual",
+        moto=False,
+        server_side=True,
+        copying={"workers": "4"},
+        read_timeout_seconds=60,
+        storms={},
+        acts=(Act(("plan",)), gone),
+    )
+    tally = runner.run(day)
+    assert not tally.violations
+    assert tally.exit_codes[7] == 1
+
+
+def test_the_figures_of_the_last_run_are_whole_and_good() -> None:
+    text = REPORT.read_text(encoding="utf-8")
+    assert [name for name in INVARIANTS if f"| **{name}** | **0** |" not in text] == []
