@@ -151,8 +151,8 @@ class Silence:
 class Lines:
     """A line a second, for logs and pipes."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr  # as it is now
         self._last = 0.0
 
     def started(self, progress: AnyProgress) -> None:  # noqa: D102
@@ -173,11 +173,11 @@ class Lines:
 class Bar:
     """A tqdm bar on a terminal."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
         from tqdm import tqdm  # noqa: PLC0415 - most runs have no terminal, and it takes a while
 
         self._tqdm: type[tqdm[Never]] = tqdm
-        self._stream = stream
+        self._stream = stream or sys.stderr  # as it is now
         self._bar: tqdm[Never] | None = None
 
     def started(self, progress: AnyProgress) -> None:  # noqa: D102
