@@ -27,7 +27,8 @@ class OriginFetcher(Protocol):
         """Fetch a file, with one attempt.
 
         Raises: ObjectMissing if its server does not give it; ObjectDenied if the URL must not be asked;
-        ObjectTooLarge; Throttled, ServerFailure, NetworkFailure for what may pass.
+        ObjectTooLarge; Throttled, ServerFailure, NetworkFailure for what may pass; StoreUnusable if the disk here
+        does not take it.
         """
         ...
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from ipaddress import ip_network
+from pathlib import Path
 
 import pycurl
 import pytest
@@ -20,6 +21,7 @@ from mastosync.errors import (
     ObjectMissing,
     ObjectTooLarge,
     ServerFailure,
+    StoreUnusable,
     Throttled,
 )
 from mastosync.store.curl import origin
@@ -127,12 +129,23 @@ def test_three_redirects_are_followed_and_a_fourth_is_not(
 
 
 @pytest.mark.parametrize(
-    "to", ["file:///etc/passwd", "http://169.254.169.254/latest/", "http://[::1]:80/", "http://u@h/"]
+    "to",
+    [
+        *("file:///etc/passwd", "http://169.254.169.254/latest/", "http://[::1]:80/", "http://u@h/"),
+        *("http://[x", "//[::1", "http://h:port/"),
+    ],
 )
 def test_a_redirect_is_looked_at_as_the_first_url_is(server: RawServer, fetcher: CurlOriginFetcher, to: str) -> None:
     server.answers = lambda _: redirect(to)
     with pytest.raises(ObjectDenied):
         fetcher.fetch(f"{server.endpoint_url}/a.png", MOST)
+
+
+def test_a_redirect_in_letters_of_any_kind_leads_there(server: RawServer, fetcher: CurlOriginFetcher) -> None:
+    where = "Location: /gr\u00fc\u00df.png\r\n".encode().decode("latin-1")  # UTF-8, as servers send it
+    server.answers = lambda request: answer(302, headers=where) if target_of(request) == "/a" else answer(200, PNG)
+    assert fetched(fetcher, f"{server.endpoint_url}/a") == PNG
+    assert target_of(server.requests[-1]) == "/gr%C3%BC%C3%9F.png"
 
 
 def test_nothing_leads_out_of_https() -> None:
@@ -265,3 +278,34 @@ def test_no_key_in_a_url_is_shown(server: RawServer, fetcher: CurlOriginFetcher)
     with pytest.raises(ObjectError) as caught:
         fetcher.fetch(f"{server.endpoint_url}/a.png?signature=marked-secret", MOST)
     assert "marked-secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["http://user:marked-secret@example.com/a.png", "ftp://marked-secret@example.com/"])
+def test_no_password_in_a_url_is_shown(fetcher: CurlOriginFetcher, url: str) -> None:
+    with pytest.raises(ObjectDenied, match="example.com/") as caught:
+        fetcher.fetch(url, MOST)
+    assert "marked-secret" not in caught.value.message
+
+
+def test_no_password_in_a_redirect_is_shown(server: RawServer, fetcher: CurlOriginFetcher) -> None:
+    server.answers = lambda _: redirect("http://user:marked-secret@example.com/a.png")
+    with pytest.raises(ObjectDenied, match="example.com/") as caught:
+        fetcher.fetch(f"{server.endpoint_url}/a.png", MOST)
+    assert "marked-secret" not in caught.value.message
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("buffer_bytes", [0, 1_000_000], ids=["as it comes", "in the end"])
+def test_a_full_disk_here_is_not_laid_to_the_server(
+    server: RawServer,
+    fetcher: CurlOriginFetcher,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    buffer_bytes: int,
+) -> None:
+    monkeypatch.setattr(origin, "SpooledTemporaryFile", lambda _: Path("/dev/full").open("wb", buffer_bytes))
+    with pytest.raises(StoreUnusable, match="No space left") as caught:
+        fetcher.fetch(f"{server.endpoint_url}/a.png", MOST)
+    assert "TMPDIR" in (caught.value.hint or "")
+    assert len(server.requests) == 1
+    assert capfd.readouterr().err == ""

@@ -199,6 +199,10 @@ def test_a_wish_to_stop_is_heeded_and_nothing_is_said_of_the_rest(run: Run, orig
         ("a.mp3", b"\xff\xfb\x90\x64", True),
         ("a.mp4", b"GIF89a", False),  # Mastodon had made a video of it
         ("a.jpeg", b"\x00\x00\x00\x1cftypheic", False),  # and a JPEG of this
+        ("a.mp4", b"\x00\x00\x00\x14ftypqt  ", False),  # and a video that browsers show of this
+        ("a.mp4", b"\x00\x00\x00\x20ftypM4A ", False),
+        ("a.avif", b"\x00\x00\x00\x1cftypheic", False),
+        ("a.avif", b"\x00\x00\x00\x1cftypavif", True),
         ("a.mp3", b"OggS\x00", False),
         ("a.png", b"\xff\xd8\xff\xe1", False),
         ("a.heic", b"\x00\x00\x00\x1cftypheic", False),  # which browsers do not show

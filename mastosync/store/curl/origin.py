@@ -11,12 +11,13 @@ Time-outs and redirects are those of Mastodon's own requests (app/lib/request.rb
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -24,12 +25,14 @@ import pycurl
 
 from mastosync import __version__
 from mastosync.errors import (
+    MastosyncError,
     NetworkFailure,
     ObjectDenied,
     ObjectError,
     ObjectMissing,
     ObjectTooLarge,
     ServerFailure,
+    StoreUnusable,
     Throttled,
 )
 from mastosync.store.addresses import Network, refusal
@@ -47,6 +50,7 @@ _HEAD_BYTES = 16
 _LONGEST_URL = 4096
 _LONGEST_SHOWN = 200
 _PATH_SAFE = "/%:@!$&'()*+,;=~-._"
+_USER = re.compile(r"//[^/]*@")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSED = -1  # in place of an amount of bytes: to go no further
 
@@ -72,8 +76,8 @@ class CurlOriginFetcher:
             location = arriving.location
             if location is None:
                 return arriving.fetched()
-            arriving.file.close()
-            target = _plain(urljoin(target, location), before=target)
+            arriving.let_go()
+            target = _plain(location, before=target)
         raise ObjectMissing(f"{shown(url)} leads on and on: more than {REDIRECTS_AT_MOST} redirects")
 
     def close(self) -> None:  # noqa: D102
@@ -90,7 +94,7 @@ class CurlOriginFetcher:
             if (refused := arriving.refusal()) is not None:
                 raise refused
         except BaseException as error:
-            arriving.file.close()
+            arriving.let_go()
             if isinstance(error, pycurl.error):
                 raise arriving.failure(error) from None
             raise
@@ -142,6 +146,7 @@ class _Arriving:
     file: IO[bytes] = field(default_factory=lambda: SpooledTemporaryFile(_IN_MEMORY_BYTES))  # noqa: SIM115 - passed on
     not_connected_to: str | None = None  # an address, and what it is
     too_large: bool = False
+    not_kept: OSError | None = None  # what the disk here said
     sockets: list[socket.socket] = field(default_factory=list)  # libcurl uses copies of these
     _md5: hashlib._Hash = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
 
@@ -179,13 +184,18 @@ class _Arriving:
         if len(self.head) < _HEAD_BYTES:
             self.head = (self.head + data)[:_HEAD_BYTES]
         self._md5.update(data)
-        self.file.write(data)
+        try:
+            self.file.write(data)
+        except OSError as error:
+            self.not_kept = error
+            return _REFUSED
         return None
 
     @property
     def location(self) -> str | None:
         """Where it leads on to, if it does."""
-        return self.headers.get("location") if self.status in _REDIRECTS else None
+        told = self.headers.get("location") if self.status in _REDIRECTS else None
+        return told.encode("latin-1").decode("utf-8", "replace") if told else None
 
     def refusal(self) -> ObjectError | None:
         """Why an answer that came whole is none; None: it is one."""
@@ -202,9 +212,11 @@ class _Arriving:
             return ObjectMissing(f"the server of {shown(self.url)} packs the file, which nobody had asked for")
         return None if self.size else ObjectMissing(f"the server of {shown(self.url)} gives an empty file")
 
-    def failure(self, error: pycurl.error) -> ObjectError:
+    def failure(self, error: pycurl.error) -> MastosyncError:
         """What a request came to that libcurl, or we, broke off."""
         code, said = error.args[0], str(error.args[-1])
+        if self.not_kept is not None:
+            return self._unkept(self.not_kept)
         if self.too_large or code == pycurl.E_FILESIZE_EXCEEDED:
             return ObjectTooLarge(f"{shown(self.url)} has more than the {self.most_bytes:,} bytes that Mastodon takes")
         if self.not_connected_to is not None:
@@ -214,21 +226,37 @@ class _Arriving:
         return NetworkFailure(f"cannot fetch {shown(self.url)}: {said}")
 
     def fetched(self) -> Fetched:
-        """The file."""
-        self.file.seek(0)
+        """The file. Raises: StoreUnusable if the disk here does not take all of it."""
+        try:
+            self.file.seek(0)
+        except OSError as error:
+            self.let_go()
+            raise self._unkept(error) from error
         return Fetched(self.file, self.size, self._md5.digest(), self.head)
+
+    def let_go(self) -> None:
+        """Nobody wants the file."""
+        with suppress(OSError):  # of a disk that is full
+            self.file.close()
+
+    def _unkept(self, error: OSError) -> StoreUnusable:
+        return StoreUnusable(
+            f"cannot keep {shown(self.url)} for a moment in {gettempdir()}: {error.strerror}",
+            hint="make room there, or name another folder by TMPDIR",
+        )
 
 
 def shown(url: str) -> str:
-    """A URL for people: without what follows a question mark, which may be somebody's key."""
-    short = url.partition("?")[0].partition("#")[0]
+    """A URL for people: without a user's name and what follows a question mark, which may be somebody's key."""
+    short = _USER.sub("//", url.partition("?")[0].partition("#")[0])
     return repr(short if len(short) <= _LONGEST_SHOWN else f"{short[:_LONGEST_SHOWN]}…")
 
 
 def _plain(url: str, before: str = "") -> str:
     """A URL as it goes over the wire. `before`: the one that led here. Raises: ObjectDenied if it is none to ask."""
     try:
-        parts = urlsplit(url.strip())
+        url = urljoin(before, url.strip())
+        parts = urlsplit(url)
         host, port = parts.hostname, parts.port
         name = host.encode("idna").decode() if host and not host.isascii() else host
     except ValueError as error:
