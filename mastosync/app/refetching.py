@@ -16,9 +16,9 @@ from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.refetcher import Place, Refetcher, Refetching, RefetchOptions, Ways
 from mastosync.engine.retry import Gate
 from mastosync.engine.transfer import Transfer
-from mastosync.manifest import Manifest, ManifestReport
+from mastosync.manifest import ManifestReport
 from mastosync.mastodon.catalog import spec_of
-from mastosync.model import EntryState, Reason, Record, RemoteFile
+from mastosync.model import Reason, Record, RemoteFile
 from mastosync.store.curl.origin import CurlOriginFetcher
 from mastosync.store.filesystem.landing import Landing
 from mastosync.store.media_types import is_as_named
@@ -26,6 +26,7 @@ from mastosync.store.media_types import is_as_named
 if TYPE_CHECKING:
     from mastosync.config import Config, Role
     from mastosync.engine.stop import StopSignal
+    from mastosync.manifest import Manifest
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.progress import ProgressListener
 
@@ -72,9 +73,7 @@ def refetch(
                 return _remote_files(database, records)
 
         ways = Ways(look_up, fetcher, is_as_named, landing.store, landing.holding, transfer, prefix)
-        # a connection of its own: what is read goes on to be as it was when this began
-        reading = stack.enter_context(closing(Manifest.open(manifest.path)))
-        missing = ManifestReport(reading).iter_records((EntryState.FAILED,), options.types, (Reason.MISSING,))
+        missing = ManifestReport(manifest).iter_failures(Reason.MISSING, options.types)
         if options.apply and config.refetch.allow_networks:
             named = ", ".join(map(str, config.refetch.allow_networks))
             _log.warning("addresses in %s are connected to, as [refetch] allow_networks says", named)

@@ -23,14 +23,22 @@ from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer
 from mastosync.engine.turns import waiting
-from mastosync.errors import Interrupted, ObjectDenied, ObjectError, ObjectMissing, ObjectTooLarge
+from mastosync.errors import (
+    Interrupted,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    ObjectTooLarge,
+    Throttled,
+)
 from mastosync.manifest import Manifest, ManifestReport, correct
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Claim, EntryState, Origin, Outcome, Reason, Record, RemoteFile
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.store.base import ObjectStore
-from mastosync.store.origin import OriginFetcher
+from mastosync.store.origin import Fetched, OriginFetcher
 
 _CHUNK = 2_000  # entries that are looked up, and then fetched, together
 _ORIGINAL = "original"
@@ -148,6 +156,7 @@ class Refetcher:
     options: RefetchOptions
     stop: StopSignal
     listener: ProgressListener
+    _failures: Counter[str] = field(default_factory=Counter)  # in a row, of servers; of each in one thread at a time
 
     def run(self, missing: Iterator[Record]) -> Refetching:
         """Look at entries that failed as missing. Raises: MastosyncError; Interrupted when asked to stop."""
@@ -188,7 +197,7 @@ class Refetcher:
             if isinstance(found, _Told):
                 yield found
             elif self.options.limit is None or result.by_host.total() < self.options.limit:
-                host = urlsplit(found.url).netloc.lower() if "//" in found.url else ""
+                host = _host_of(found.url)
                 result.by_host[host] += 1
                 by_host[host].append(found)
         if not self.options.apply:
@@ -196,34 +205,36 @@ class Refetcher:
                 yield from (_Told(each.record, Fate.FETCHABLE) for each in wanted)
             return
         # those with the most files first: each is asked for one at a time
-        in_turn = sorted(by_host.values(), key=len, reverse=True)
+        in_turn = sorted(by_host.items(), key=lambda each: len(each[1]), reverse=True)
         yield from side_by_side(self._of_one_host, in_turn, self.options.workers)
 
-    def _of_one_host(self, wanted: Iterable[_Wanted]) -> Iterator[_Told]:
+    def _of_one_host(self, files: tuple[str, Iterable[_Wanted]]) -> Iterator[_Told]:
         """Files of one server, one after the other, in a thread of its own."""
+        host, wanted = files
         limiter = EndpointLimiter(self.stop, self.options.requests_per_second)
         gate = Gate(self.ways.landing, limiter, _PATIENCE, self.stop)
-        failures = 0
         with closing(self.ways.fetcher()) as fetcher:
             for each in wanted:
-                if failures == _FAILURES_IN_A_ROW:
+                if self._failures[host] >= _FAILURES_IN_A_ROW:
                     yield _Told(each.record, Fate.UNREACHED, "its server kept failing at others, and was asked no more")
                     continue
                 try:
                     self.stop.require_going_on()
-                    told = self._one(each, gate, fetcher)
+                    told = self._one(each, host, gate, fetcher)
                 except Interrupted:
                     return
-                failures = failures + 1 if told.fate is Fate.UNREACHED else 0
+                if told.fate is not Fate.UNREACHED:
+                    del self._failures[host]
                 yield told
 
-    def _one(self, wanted: _Wanted, gate: Gate, fetcher: OriginFetcher) -> _Told:
+    def _one(self, wanted: _Wanted, host: str, gate: Gate, fetcher: OriginFetcher) -> _Told:
         record, entry = wanted.record, wanted.record.entry
         spec = spec_of(entry.kind.table, entry.kind.attachment)
         try:
-            fetched = PatientStore(gate).ask(fetcher.fetch, wanted.url, spec.most_bytes)
+            fetched = PatientStore(gate).ask(_fetched, fetcher, wanted.url, spec.most_bytes)
         except ObjectError as error:
             fate = next((fate for kind, fate in _FATES if isinstance(error, kind)), Fate.UNREACHED)
+            self._failures[host] += _FAILURES_IN_A_ROW if isinstance(error, ObjectRejected) else 1
             return _Told(record, fate, error.message)
         with closing(fetched):
             if not self.ways.is_as_named(entry.name, fetched.head):
@@ -253,6 +264,25 @@ class Refetcher:
                 result.examples.append(f"{told.fate.value}: {canonical_key(entry, self.ways.prefix)}: {told.detail}")
         if outcome is not None:
             correct(self.manifest, [(told.record, outcome)])
+
+
+def _host_of(url: str) -> str:
+    """Whom to ask; empty where no URL tells. Without ports and users' names: all of these are one server."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _fetched(fetcher: OriginFetcher, url: str, most_bytes: int) -> Fetched:
+    """Fetch a file, with one attempt. Raises: ObjectRejected if its server wants to be asked much later only."""
+    try:
+        return fetcher.fetch(url, most_bytes)
+    except Throttled as error:
+        asked = error.retry_after_seconds or 0.0
+        if asked <= _PATIENCE.throttle_budget_seconds:
+            raise
+        raise ObjectRejected(f"{error.message}, and wants to be asked again in {asked:.6g} s") from error
 
 
 def _sorted(record: Record, files: Mapping[Place, RemoteFile]) -> _Told | _Wanted:

@@ -12,7 +12,8 @@ from mastosync.errors import ManifestError
 from mastosync.manifest.codes import REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remembered
-from mastosync.manifest.records import COLUMNS, record_of
+from mastosync.manifest.plan import LOWEST_ID
+from mastosync.manifest.records import COLUMNS, Row, record_of
 from mastosync.model import TABLES, EntryState, Kind, Reason, Record
 
 _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects > 0"
@@ -24,6 +25,12 @@ SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes F
 _SELECT_ENTRIES = """
 SELECT {columns} FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name
 """
+_SELECT_FAILURES = f"""
+SELECT {COLUMNS} FROM entries INDEXED BY entries_open
+WHERE kind = ? AND state = {STATE_CODE[EntryState.FAILED]} AND state <> {STATE_CODE[EntryState.DONE]} AND reason = ?
+AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
+"""
+_PAGE = 1_000  # entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +136,20 @@ class ManifestReport:
             for number, kind in self.manifest.kinds(types).items():
                 for row in self.manifest.connection.execute(query, (number, *values)):
                     yield record_of(kind, row)
+
+    def iter_failures(self, reason: Reason, types: tuple[str, ...] = ()) -> Iterator[Record]:
+        """Entries that failed for this reason, by type and id, for whoever changes them one by one and takes hours.
+
+        Each is as it was shortly before it is handed out, and none is told twice. Nothing is being read meanwhile:
+        as long as somebody reads, the log of changes cannot begin anew, and grows with every one.
+        """
+        for number, kind in self.manifest.kinds(types).items():
+            place: tuple[int, str] = (LOWEST_ID, "")
+            while True:
+                values = (number, REASON_CODE[reason], *place, _PAGE)
+                with translated(self.manifest.path):
+                    rows: list[Row] = self.manifest.connection.execute(_SELECT_FAILURES, values).fetchall()
+                yield from (record_of(kind, row) for row in rows)
+                if len(rows) < _PAGE:
+                    break
+                place = rows[-1][:2]

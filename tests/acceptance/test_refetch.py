@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from psycopg import sql
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
+from tests.acceptance.small_disk import small_disk
 from tests.contract.raw_server import RawRequest, RawServer, answer
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -219,6 +221,20 @@ def test_so_many_files_at_most(lossy: Migration, origins: Origins) -> None:
     assert len(origins.files) > 2
     result = found_by(lossy, "--apply", "--limit", "2", code=None)
     assert sum(result["by_host"].values()) == len(origins.asked()) == 2
+
+
+def test_a_full_disk_here_ends_the_run_and_says_where(lossy: Migration, origins: Origins, tmp_path: Path) -> None:
+    allow_loopback(lossy)
+    lost = lost_originals(lossy)
+    origins.files = {path_of(line): stored_like(line, LARGE_BYTES) for line in lost if line["attachment"] == "file"}
+    with small_disk(tmp_path / "temporary", "2m") as disk:
+        lossy.site.environ["TMPDIR"] = str(disk.folder)
+        ended = lossy.site.run("refetch", "--apply", code=7)
+        assert list(disk.folder.iterdir()) == []
+    assert f"for a moment in {disk.folder}: No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    del lossy.site.environ["TMPDIR"]
+    assert found_by(lossy, "--apply", code=3)["refetched"] == len(origins.files)
 
 
 def test_types_can_be_fetched_alone(lossy: Migration) -> None:

@@ -282,14 +282,14 @@ def test_no_key_in_a_url_is_shown(server: RawServer, fetcher: CurlOriginFetcher)
 
 @pytest.mark.parametrize("url", ["http://user:marked-secret@example.com/a.png", "ftp://marked-secret@example.com/"])
 def test_no_password_in_a_url_is_shown(fetcher: CurlOriginFetcher, url: str) -> None:
-    with pytest.raises(ObjectDenied, match="example.com/") as caught:
+    with pytest.raises(ObjectDenied, match=r"example\.com/") as caught:
         fetcher.fetch(url, MOST)
     assert "marked-secret" not in caught.value.message
 
 
 def test_no_password_in_a_redirect_is_shown(server: RawServer, fetcher: CurlOriginFetcher) -> None:
     server.answers = lambda _: redirect("http://user:marked-secret@example.com/a.png")
-    with pytest.raises(ObjectDenied, match="example.com/") as caught:
+    with pytest.raises(ObjectDenied, match=r"example\.com/") as caught:
         fetcher.fetch(f"{server.endpoint_url}/a.png", MOST)
     assert "marked-secret" not in caught.value.message
 
@@ -303,7 +303,8 @@ def test_a_full_disk_here_is_not_laid_to_the_server(
     capfd: pytest.CaptureFixture[str],
     buffer_bytes: int,
 ) -> None:
-    monkeypatch.setattr(origin, "SpooledTemporaryFile", lambda _: Path("/dev/full").open("wb", buffer_bytes))
+    full = Path("/dev/full").open("wb", buffer_bytes)  # noqa: SIM115 - closed by whom it is given to
+    monkeypatch.setattr(origin, "SpooledTemporaryFile", lambda _: full)
     with pytest.raises(StoreUnusable, match="No space left") as caught:
         fetcher.fetch(f"{server.endpoint_url}/a.png", MOST)
     assert "TMPDIR" in (caught.value.hint or "")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
-from mastosync.manifest import Manifest, ManifestReport, WorkQueue, correct
-from mastosync.model import EntryState, Origin, Outcome, Reason, Record
-from tests.unit.engine_kit import entry, planned
+import pytest
+
+from mastosync.manifest import Manifest, ManifestReport, WorkQueue, correct, report
+from mastosync.model import Entry, EntryState, Origin, Outcome, Reason, Record
+from tests.unit.engine_kit import REMOTE, entry, planned
 
 MD5 = b"\1" * 16
 
@@ -60,3 +65,41 @@ def test_a_claim_that_a_dead_run_left_is_settled_with_its_entry(tmp_path: Path) 
         found = only(manifest)
         correct(manifest, [(found, Outcome(found.entry, EntryState.DONE, size=7, md5=MD5, origin=Origin.ADOPTED))])
         assert not list(WorkQueue(manifest).iter_claimable())
+
+
+def with_failures(path: Path, entries: list[Entry]) -> Manifest:
+    manifest = planned(path, entries)
+    missing = [Outcome(each, EntryState.FAILED, Reason.MISSING) for each in entries]
+    records = {record.entry: record for record in ManifestReport(manifest).iter_records()}
+    correct(manifest, [(records[outcome.entry], outcome) for outcome in missing])
+    return manifest
+
+
+def test_failures_are_told_once_each_while_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_PAGE", 3)
+    numbers = [-99, 0, 1, 2, 3, 5, 8, 2**62]
+    entries = [entry(number, f"{number}.png") for number in numbers]
+    entries += [entry(number, name, kind=REMOTE) for number in numbers[:6] for name in ("a.png", "b.png")]
+    with with_failures(tmp_path / "m.db", entries) as manifest:
+        told: list[Entry] = []
+        for record in ManifestReport(manifest).iter_failures(Reason.MISSING):
+            done = EntryState.DONE if len(told) % 2 else EntryState.FAILED
+            reason = None if len(told) % 2 else Reason.MISSING
+            assert correct(manifest, [(record, Outcome(record.entry, done, reason, detail="seen", md5=MD5))]) == 1
+            told.append(record.entry)
+        assert sorted(told) == sorted(entries)
+        left = [record.entry for record in ManifestReport(manifest).iter_failures(Reason.MISSING)]
+        assert left == told[::2]
+        assert list(ManifestReport(manifest).iter_failures(Reason.DENIED)) == []
+        of_type = ManifestReport(manifest).iter_failures(Reason.MISSING, (REMOTE.table,))
+        assert {record.entry.kind for record in of_type} == {REMOTE}
+
+
+def test_going_through_failures_does_not_keep_the_log_from_beginning_anew(tmp_path: Path) -> None:
+    entries = [entry(number, f"{number}.png") for number in range(2_000)]
+    with with_failures(tmp_path / "m.db", entries) as manifest:
+        failures = ManifestReport(manifest).iter_failures(Reason.MISSING)
+        assert len(list(islice(failures, 5))) == 5
+        with closing(sqlite3.connect(tmp_path / "m.db", timeout=0)) as other:
+            busy, _, _ = other.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        assert not busy

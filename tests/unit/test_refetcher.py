@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,14 +20,14 @@ from mastosync.engine.refetcher import Fate, Place, Refetcher, Refetching, Refet
 from mastosync.engine.retry import RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
-from mastosync.errors import Interrupted, NetworkFailure, ObjectDenied, ObjectMissing, ObjectTooLarge
+from mastosync.errors import Interrupted, NetworkFailure, ObjectDenied, ObjectMissing, ObjectTooLarge, Throttled
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
 from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
 from mastosync.progress import Silence
 from mastosync.store.media_types import is_as_named
 from mastosync.store.origin import Fetched
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import entry, gate, planned
+from tests.unit.engine_kit import Clock, entry, gate, planned
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 ORIGINAL = Kind("media_attachments", "file", "original", "media_attachments/files", remote=True, cached=True)
@@ -80,6 +83,7 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
     def made(
         rows: Mapping[Entry, RemoteFile | None], *, stop: StopSignal | None = None, **options: object
     ) -> Refetching:
+        chosen = RefetchOptions(**{"apply": True, "requests_per_second": 1000.0, "workers": 2, **options})  # type: ignore[arg-type]
         manifest = planned(tmp_path / f"{len(opened)}.db", rows)
         opened.append(manifest)
         queue = WorkQueue(manifest)
@@ -94,9 +98,8 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
 
         transfer = Transfer(gate(landing), gate(destination), TransferOptions(), MemoryBudget(1 << 30))
         ways = Ways(look_up, lambda: origins, is_as_named, landing, holding, transfer, "")
-        chosen = RefetchOptions(requests_per_second=1000.0, workers=2, **{"apply": True, **options})  # type: ignore[arg-type]
         work = Refetcher(manifest, ways, chosen, stop or StopSignal(), Silence())
-        return work.run(iter(list(ManifestReport(manifest).iter_records((EntryState.FAILED,)))))
+        return work.run(ManifestReport(manifest).iter_failures(Reason.MISSING))
 
     made.manifests = opened  # type: ignore[attr-defined] # for tests that look into them
     yield made
@@ -172,6 +175,68 @@ def test_a_server_that_keeps_failing_is_asked_no_more_and_others_are(run: Run, o
     result = run({**down, **some(5, "up.example", first=100)})
     assert fates(result) == {Fate.UNREACHED: 10, Fate.REFETCHED: 5}
     assert sum("down.example" in url for url in origins.asked) == 3 * 2, "three files, each tried twice"
+
+
+def test_a_server_that_keeps_failing_is_not_asked_again_for_later_entries(
+    run: Run, origins: Origins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refetcher, "_CHUNK", 4)
+    down = some(20, "down.example")
+    origins.answers = {row.address or "": NetworkFailure("no") for row in down.values() if row}
+    assert fates(run(down)) == {Fate.UNREACHED: 20}
+    assert len(origins.asked) == 3 * 2, "three files, each tried twice"
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_wants_to_be_asked_much_later_holds_nobody_up(run: Run, origins: Origins) -> None:
+    busy = some(5, "busy.example")
+    origins.answers = {row.address or "": Throttled("429", retry_after_seconds=86_400) for row in busy.values() if row}
+    result = run({**busy, **some(5, "up.example", first=100)})
+    assert fates(result) == {Fate.UNREACHED: 5, Fate.REFETCHED: 5}
+    assert sum("busy.example" in url for url in origins.asked) == 1, "it has said that it wants no more"
+    details = {each.detail for each in ManifestReport(run.manifests[0]).iter_records((EntryState.FAILED,))}  # type: ignore[attr-defined]
+    assert any("86400 s" in (detail or "") for detail in details), details
+
+
+def test_each_server_is_asked_for_one_file_at_a_time_and_several_servers_side_by_side(
+    run: Run, origins: Origins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, under_way, most = threading.Barrier(2, timeout=30), Counter[str](), Counter[str]()
+    fetch = origins.fetch
+
+    def watched(url: str, most_bytes: int) -> Fetched:
+        host = urlsplit(url).hostname or ""
+        under_way[host] += 1
+        most[host] = max(most[host], under_way[host])
+        if url.endswith("1.png"):
+            both.wait()  # breaks, unless two servers are asked at the same time
+        under_way[host] -= 1
+        return fetch(url, most_bytes)
+
+    monkeypatch.setattr(origins, "fetch", watched)
+    one = {each: row._replace(address=f"https://A.example:443/{each.id}.png") for each, row in some(9).items() if row}
+    del one[entry(1, "1.png", kind=ORIGINAL)]
+    rows = {**one, **some(1), **some(1, "b.example", first=101)}
+    assert fates(run(rows)) == {Fate.REFETCHED: 10}
+    assert most == {"a.example": 1, "b.example": 1}
+
+
+def test_a_server_is_asked_no_faster_than_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    began = clock.now
+    run(some(11), requests_per_second=2.0)
+    assert clock.now - began == pytest.approx(5, abs=0.5)
+
+
+def test_urls_that_are_none_end_nothing_and_no_password_in_one_is_shown(run: Run, origins: Origins) -> None:
+    rows = some(3)
+    urls = ["http://[x/1.png", "https://user:marked-secret@a.example/2.png", "https://a.example/3.png"]
+    odd = {each: row._replace(address=url) for (each, row), url in zip(rows.items(), urls, strict=True) if row}
+    origins.answers = {urls[0]: ObjectDenied("no URL")}
+    for apply in (False, True):
+        result = run(odd, apply=apply)
+        assert result.by_host == {"": 1, "a.example": 2}
+    assert fates(result) == {Fate.REFUSED: 1, Fate.REFETCHED: 2}
 
 
 def test_a_limit_holds_for_what_is_asked_for(run: Run, origins: Origins) -> None:
