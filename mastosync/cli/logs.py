@@ -40,11 +40,14 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
     for handler in handlers:
         handler.setFormatter(formatter)
         logger.addHandler(handler)
+    level_before, propagate_before = logger.level, logger.propagate
     logger.setLevel(level if handlers else logging.CRITICAL)
     logger.propagate = False
     try:
         yield
     finally:
+        logger.setLevel(level_before)
+        logger.propagate = propagate_before
         for handler in handlers:
             logger.removeHandler(handler)
             handler.close()
@@ -67,10 +70,12 @@ def telling_of_manifest() -> Iterator[None]:
     logger = logging.getLogger(_OF_MANIFEST)
     handler = _ToStandardError(logging.WARNING)
     logger.addHandler(handler)
+    level_before = logger.level
     logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
+        logger.setLevel(level_before)
         logger.removeHandler(handler)
 
 

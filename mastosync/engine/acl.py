@@ -22,7 +22,6 @@ from mastosync.engine.retry import PatientStore
 from mastosync.engine.steps import Step, Steps
 from mastosync.errors import (
     AclUnsupported,
-    MastosyncError,
     ObjectDenied,
     ObjectError,
     ObjectRejected,
@@ -172,10 +171,14 @@ class AclRule:
 
 
 def begin_in_vain(store: PatientStore, key: str, options: PutOptions) -> None:
-    """Begin an upload in parts and give it up: nothing is written. Raises: as `start_multipart`."""
+    """Begin an upload in parts and give it up: nothing is written.
+
+    Raises: as `start_multipart`; Interrupted too if it could not be given up for that: then the claim has to stay, so
+    that the next run does it.
+    """
     upload = store.start_multipart(key, options)
-    with suppress(MastosyncError):
+    with suppress(ObjectError, StoreUnusable):
         store.abort_multipart(key, upload)
     if store.retries:  # one whose answer was lost may have begun as well
-        with suppress(MastosyncError):
+        with suppress(ObjectError, StoreUnusable):
             store.abort_unfinished(key)

@@ -23,7 +23,15 @@ from mastosync.engine.memory import Hold, MemoryBudget
 from mastosync.engine.retry import PatientStore
 from mastosync.engine.source_check import SourceCheck
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import AclUnsupported, CorruptObject, Interrupted, MastosyncError, ObjectTooLarge
+from mastosync.errors import (
+    AclUnsupported,
+    CorruptObject,
+    Interrupted,
+    MastosyncError,
+    ObjectError,
+    ObjectTooLarge,
+    StoreUnusable,
+)
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, Part, PutOptions
 
@@ -160,7 +168,8 @@ class LargeObject:
                 self.destination.gate.store.abort_multipart(self.key, upload)
 
     def _discard_all(self) -> None:
-        with suppress(MastosyncError):
+        """Throw away what may have begun unknown to us. Raises: Interrupted, and then the next run does it."""
+        with suppress(ObjectError, StoreUnusable):
             self.destination.abort_unfinished(self.key)
 
 

@@ -7,14 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mastosync.engine.acl import AclMode, AclRule
+from mastosync.engine.acl import AclMode, AclRule, begin_in_vain
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.retry import PatientStore
 from mastosync.engine.steps import Ask
+from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
-from mastosync.errors import AclUnsupported, NetworkFailure, ObjectDenied, ObjectRejected, StoreUnusable
+from mastosync.errors import AclUnsupported, Interrupted, NetworkFailure, ObjectDenied, ObjectRejected, StoreUnusable
 from mastosync.model import Claim, Entry, EntryState, ObjectHeaders, Outcome, Reason
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, claim, entry, transfer
+from tests.unit.engine_kit import LOCAL, claim, entry, gate, transfer
 
 NO_ACLS = AclUnsupported("AccessControlListNotSupported")
 NOT_THIS = AclUnsupported("Unsupported value for canned acl", only_this=True)
@@ -318,3 +321,30 @@ def test_what_was_public_and_cannot_become_private_is_pointed_out() -> None:
     assert key_of(1) in outcome.detail
     assert "remove it there" in outcome.detail
     assert run(2, private=True).detail is None
+
+
+class StoppedAfterTheBeginning(MemoryStore):
+    """Somebody asks to stop, and the endpoint to wait, just when an upload in parts has begun."""
+
+    def __init__(self, stop: StopSignal) -> None:
+        super().__init__()
+        self.stop = stop
+        self.limiters: list[EndpointLimiter] = []
+
+    def start_multipart(self, key: str, options: PutOptions) -> str:
+        upload = super().start_multipart(key, options)
+        self.stop.request()
+        for limiter in self.limiters:
+            limiter.throttled(600)
+        return upload
+
+
+def test_a_trial_that_could_not_be_given_up_for_a_wish_to_stop_leaves_it_to_the_next_run() -> None:
+    """Else the object would be done, and the upload would lie there, and cost, for ever."""
+    stop = StopSignal()
+    store = StoppedAfterTheBeginning(stop)
+    behind = gate(store, stop)
+    store.limiters.append(behind.limiter)
+    with pytest.raises(Interrupted):
+        begin_in_vain(PatientStore(behind), "a", PutOptions(ObjectHeaders()))
+    assert store.unfinished() == ["a"]

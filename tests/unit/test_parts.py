@@ -262,6 +262,17 @@ def test_what_an_earlier_run_could_not_throw_away_is_thrown_away_by_the_next() -
     copying.assert_arrived(copying(Claim(entry(), attempts=3, left_behind=False)))
 
 
+def test_what_cannot_be_thrown_away_for_a_wish_to_stop_is_left_to_the_next_run() -> None:
+    copying = Copying()
+    copying.new.start_multipart(KEY, PutOptions(ObjectHeaders()))  # the one whose answer is lost
+    copying.new.fail("start_multipart", NetworkFailure("reset"))
+    copying.new.fail("abort_unfinished", Interrupted("stopped while waiting"))
+    with pytest.raises(Interrupted):
+        copying()
+    assert len(copying.new.unfinished()) == 1
+    copying.assert_arrived(copying(claim(entry(), left_behind=True)))
+
+
 def test_a_fresh_large_object_costs_no_request_but_those_of_its_parts() -> None:
     copying = Copying()
     copying.assert_arrived(copying())
