@@ -274,6 +274,7 @@ class App:
                 self.listener,
                 limits=lambda: states(source, destination),
             )
+            stack.callback(gc.unfreeze)  # another run may follow in this process
             gc.freeze()  # what is here now stays to the end: the collector need not look through it again and again
             progress = copier.run()
             progress.finding = transfer.finding

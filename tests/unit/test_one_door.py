@@ -14,6 +14,7 @@ RUNS_SQL = {"execute", "executemany", "executescript"}
 
 REVIEWED = {
     ("manifest/report.py", "query"): "a constant; put into it are columns, an index and counted placeholders",
+    ("manifest/report.py", "_SELECT_FAILURES"): "columns of our own and numbers of codes.py",
     ("manifest/work.py", "query"): "every caller hands in a constant, put into which are numbers of codes.py",
     ("manifest/strands.py", "self._select"): "a constant; put into it are numbers of codes.py",
     ("manifest/strands.py", "self._select_after"): "the same",
