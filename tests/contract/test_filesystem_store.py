@@ -32,6 +32,7 @@ from mastosync.model import ObjectHeaders
 from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
 from mastosync.store.filesystem.names import ESCAPED, key_of_escaped, namesake, path_of
+from mastosync.store.filesystem.root import Root
 from mastosync.store.media_types import content_type_of
 from tests.contract.test_object_store import ODD_KEYS, bytes_of, listed, md5_of
 
@@ -473,13 +474,31 @@ os.kill(os.getpid(), signal.SIGKILL)
 
     def test_stores_that_begin_and_end_at_the_same_time_do_not_disturb_each_other(self, root: Path) -> None:
         def work(number: int) -> None:
-            for again in range(20):
+            for again in range(100):
                 with closing(destination(root, fsync="never")) as other:
                     put(other, f"{number}/{again}")
 
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(work, range(4)))
-        assert sorted(path.name for path in root.iterdir()) == ["0", "1", "2", "3"]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+        assert sorted(path.name for path in root.iterdir()) == list("01234567")
+
+    def test_a_store_begins_however_many_others_end_at_that_moment(
+        self, root: Path, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        others, folder = iter(range(20)), Root.folder
+
+        @contextmanager
+        def tidied_up(self: Root, segments: list[bytes], *, make: bool = False) -> Iterator[int]:
+            with folder(self, segments, make=make) as fd:
+                if make and next(others, None) is not None:
+                    os.rmdir(segments[-1], dir_fd=self.fd)
+                yield fd
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Root, "folder", tidied_up)
+            upload = store.start_multipart("key", PUBLIC)
+        assert next(others, None) is None, "all of them ended"
+        store.complete_multipart("key", upload, [store.write_part("key", upload, 1, b"x", md5_of(b"x"))])
 
     def test_another_disk_mounted_below_is_refused(self, root: Path, store: FilesystemStore) -> None:
         (root / "cache").mkdir()

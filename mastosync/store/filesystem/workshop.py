@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from uuid import uuid4
@@ -20,7 +21,7 @@ from mastosync.store.filesystem.root import Root
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LAST_OF_WORK = WORK.split(b"/")[-1]
-_ATTEMPTS = 5
+_ATTEMPTS, _PAUSE_SECONDS = 1000, 0.001
 _PRIVATE_MODE = 0o700  # what is in it may become private
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -87,6 +88,8 @@ class Workshop:
             for _ in range(_ATTEMPTS - 1):
                 with suppress(FileNotFoundError):  # another process has ended, and tidied up
                     return self._begun()
+                self._root.require_there()
+                time.sleep(_PAUSE_SECONDS)
             return self._begun()
         except PermissionError as error:
             raise StoreUnusable(
