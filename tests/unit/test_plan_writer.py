@@ -79,9 +79,7 @@ def test_another_file_of_the_same_name_is_copied_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "now"), [(None, 1_000), (1_000, None)])
-def test_a_time_that_nobody_knew_says_nothing_of_the_file(
-    tmp_path: Path, before: int | None, now: int | None
-) -> None:
+def test_a_time_that_nobody_knew_says_nothing_of_the_file(tmp_path: Path, before: int | None, now: int | None) -> None:
     """A manifest of an earlier version has none."""
     with planned(tmp_path / "m.db", [entry(updated=before)]) as manifest:
         settle(manifest, EntryState.DONE)
