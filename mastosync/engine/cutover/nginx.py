@@ -21,6 +21,41 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9._~:/%+@-]*")  # nothing that ends a word or names a variable
 _SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
+_HIDDEN = (
+    "Access-Control-Allow-Credentials",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
+    "Access-Control-Max-Age",
+    "Cache-Control",
+    "Content-Security-Policy",
+    "Expires",
+    "Seaweed-X-Amz-ETag",
+    "Seaweed-X-Amz-Owner",
+    "Set-Cookie",
+    "x-amz-bucket-region",
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-type",
+    "x-amz-content-sha256",
+    "x-amz-expiration",
+    "x-amz-id-2",
+    "x-amz-meta-server-side-encryption",
+    "x-amz-object-lock-mode",
+    "x-amz-replication-status",
+    "x-amz-request-id",
+    "x-amz-server-side-encryption",
+    "x-amz-storage-class",
+    "x-amz-tagging-count",
+    "x-amz-version-id",
+    "x-amzn-requestid",
+    "X-Content-Type-Options",
+    "x-minio-deployment-id",
+    "x-rgw-object-type",
+)
+"""Headers of stores that are nobody's business, or that nginx says better itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublicBucket:
@@ -77,6 +112,7 @@ class MediaHost:
             certificate=_quoted(self.certificate or certbot / "fullchain.pem"),
             certificate_key=_quoted(self.certificate_key or certbot / "privkey.pem"),
             resolver=_RESOLVER.format(addresses=" ".join(self.resolvers)) if buckets else "",
+            hidden="\n".join(f"    proxy_hide_header {header};" for header in _HIDDEN),
             new=_place(self.new, "new", absent="@old"),
             old=_place(self.old, "old", absent="@absent"),
             log=_quoted(self.log),
@@ -162,28 +198,9 @@ server {{
     proxy_pass_request_headers off;
     proxy_pass_request_body off;
     proxy_set_header User-Agent mastodon-media;
+    proxy_force_ranges on;  # some players want parts of a video
     proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires X-Accel-Redirect;
-    proxy_hide_header Cache-Control;
-    proxy_hide_header Expires;
-    proxy_hide_header Set-Cookie;
-    proxy_hide_header Access-Control-Allow-Origin;
-    proxy_hide_header Access-Control-Allow-Credentials;
-    proxy_hide_header Access-Control-Allow-Methods;
-    proxy_hide_header Access-Control-Allow-Headers;
-    proxy_hide_header Access-Control-Expose-Headers;
-    proxy_hide_header Access-Control-Max-Age;
-    proxy_hide_header X-Content-Type-Options;
-    proxy_hide_header Content-Security-Policy;
-    proxy_hide_header x-amz-id-2;
-    proxy_hide_header x-amz-request-id;
-    proxy_hide_header x-amzn-requestid;
-    proxy_hide_header x-amz-bucket-region;
-    proxy_hide_header x-amz-expiration;
-    proxy_hide_header x-amz-replication-status;
-    proxy_hide_header x-amz-server-side-encryption;
-    proxy_hide_header x-amz-storage-class;
-    proxy_hide_header x-amz-version-id;
-    proxy_hide_header x-amz-meta-server-side-encryption;
+{hidden}
     proxy_connect_timeout 5s;
     proxy_read_timeout 30s;
     proxy_intercept_errors on;
