@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,17 @@ class CutoverOptions:
     source_url: str | None = None  # where everybody reads the objects of the source
     destination_url: str | None = None
     nginx_file: Path | None = None  # where the configuration of nginx is written
+
+    @property
+    def again(self) -> str:
+        """The same once more, without the file."""
+        named = {
+            "--env": self.env,
+            "--media-host": self.media_host,
+            "--source-url": self.source_url,
+            "--destination-url": self.destination_url,
+        }
+        return shlex.join(["cutover", *(word for name, value in named.items() if value for word in (name, str(value)))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +132,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         cors=_cors(current) if is_bucket else None,
         fallback=fallback,
         refusal=refusal,
-        over=steps_over(options.command, options.nginx_file, public=is_bucket),
+        over=steps_over(options.command, options.again, options.nginx_file, public=is_bucket),
         back=steps_back(_way_back(config)),
     )
 

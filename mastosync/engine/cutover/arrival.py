@@ -150,13 +150,8 @@ def _halves(counts: Sequence[CountLine], state: EntryState) -> tuple[list[CountL
 
 def _objects(lines: Sequence[CountLine]) -> str:
     objects, size_bytes = sum(line.objects for line in lines), sum(line.size_bytes for line in lines)
-    return trn(
-        "{objects} object ({bytes})",
-        "{objects} objects ({bytes})",
-        objects,
-        objects=f"{objects:,}",
-        bytes=human_bytes(size_bytes),
-    )
+    told = trn("{objects} object", "{objects} objects", objects, objects=f"{objects:,}")
+    return f"{told} ({human_bytes(size_bytes)})" if size_bytes else told  # of what is not done, not all sizes are known
 
 
 def _reasons(lines: Sequence[CountLine]) -> str:

@@ -24,14 +24,15 @@ class Step:
         return {"what": self.what, "commands": list(self.commands)}
 
 
-def steps_over(mastosync: str, written: Path | None, *, public: bool) -> list[Step]:
+def steps_over(mastosync: str, cutover: str, written: Path | None, *, public: bool) -> list[Step]:
     """From the old store to the new one.
 
-    `mastosync`: the command with the options that name configuration and manifest. `written`: the configuration of
-    nginx, if there is one yet. `public`: the new store is a bucket, which everybody reads.
+    `mastosync`: the command with the options that name configuration and manifest; `cutover`: the rest of the one
+    that told this. `written`: the configuration of nginx, if there is one yet. `public`: the new store is a bucket,
+    which everybody reads.
     """
     reload = "nginx -t && nginx -s reload"
-    write = f"{mastosync} cutover --nginx {_FALLBACK.name}"
+    write = f"{mastosync} {cutover} --nginx {_FALLBACK.name}"
     install = f"cp {shlex.quote(str(written or _FALLBACK.name))} {_FALLBACK}"
     proofs = [f"{mastosync} verify", *([f"{mastosync} verify --public"] if public else [])]
     return [
@@ -78,7 +79,10 @@ def steps_back(way: WayBack) -> list[Step]:
     return [
         _exchange(way),
         Step(
-            tr("copy back what is new; the old key has to be allowed to write now"),
+            tr(
+                "copy back what is new; the key of the old store has to be allowed to write now. What had never come"
+                " over is told as missing, and lies there still"
+            ),
             (
                 f"{back} doctor",
                 f"{back} plan",
