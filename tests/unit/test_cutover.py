@@ -130,7 +130,8 @@ def test_what_the_source_has_lost_is_told_by_what_becomes_of_it() -> None:
         ([plan(HOUR), plan(9 * DAY)], Grade.OK),
         ([plan(HOUR, types=["accounts"]), plan(2 * DAY)], Grade.WARNING),  # the rest is as old as it was
         ([plan(HOUR, limit=10), plan(2 * DAY)], Grade.WARNING),
-        ([plan(HOUR, only="local"), plan(2 * DAY)], Grade.WARNING),
+        ([plan(HOUR, only="local"), plan(9 * DAY)], Grade.OK),  # the cache's age is told apart
+        ([plan(HOUR, types=[t for t in TABLES if t != "imports"]), plan(9 * DAY)], Grade.OK),
     ],
 )
 def test_a_plan_ages(plans: list[SnapshotRecord], grade: Grade) -> None:
@@ -152,6 +153,12 @@ def test_a_plan_ages(plans: list[SnapshotRecord], grade: Grade) -> None:
 )
 def test_what_no_plan_took_in_is_not_forgotten(plans: list[SnapshotRecord], verdict: Verdict) -> None:
     assert judge(evidence(plans=plans)).verdict is verdict
+
+
+def test_an_old_plan_of_the_cache_is_no_obstacle() -> None:
+    result = judge(evidence(plans=[plan(HOUR, only="local"), plan(9 * DAY)]))
+    assert result.verdict is Verdict.GO_WITH_FALLBACK
+    assert "9 days" in next(each.message for each in result.findings if each.check == "cache-plan")
 
 
 def test_how_much_was_new_tells_how_much_has_come_since() -> None:
@@ -344,6 +351,16 @@ def test_where_nobody_can_tell_it_is_asked_for(tmp_path: Path) -> None:
     assert "--destination-url" in caught.value.hint
     assert report.as_json()["nginx"] is None
     assert "S3_PERMISSION=" in [each.line for each in report.settings]
+
+
+def test_a_folder_is_asked_as_one(tmp_path: Path) -> None:
+    config = Config(source=BUCKET, destination_folder=FilesystemConfig(path=tmp_path), path=tmp_path / "config.ini")
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, CutoverOptions(media_host="files.example.com"))
+    assert report.require_fallback().new == PublicFolder(tmp_path)
+    assert report.cors is None
+    assert "public" not in {each.check for each in report.cutover.findings}
+    assert any(command.endswith("adopt --deep") for step in report.back for command in step.commands)
 
 
 def test_the_steps_name_configuration_and_manifest_again() -> None:

@@ -33,7 +33,7 @@ def pending(counts: Sequence[CountLine]) -> Iterator[Finding]:
             "pending",
             Grade.NO_GO,
             tr("{objects} of this server are still to copy", objects=_objects(own)),
-            tr("mastosync copy"),
+            "mastosync copy",
         )
     if cache:
         yield Finding(

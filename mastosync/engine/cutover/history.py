@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
@@ -16,51 +16,52 @@ _DAY_SECONDS = 86_400
 _STALE_SECONDS = _DAY_SECONDS  # since a plan: then what has come since is worth a plan more
 _OLD_SECONDS = 7 * _DAY_SECONDS  # then too much has
 
-_CACHE_ALONE = frozenset({"preview_cards"})  # nothing in it is of this server
-_SHARED = frozenset(spec.table for spec in CATALOG if spec.cacheable)  # rows of other servers are in these
+_CACHE = frozenset(spec.table for spec in CATALOG if spec.cacheable)
+"""Tables in which other servers' files are."""
+_OWN = frozenset(TABLES) - {"preview_cards"} - DISPENSABLE
+"""Tables in which something is of this server, and would be missed."""
 
 
 def planned(evidence: Evidence) -> Iterator[Finding]:
     """Whether the plans took everything in, and how long ago."""
-    covered = _covered(evidence.plans)
-    own = sorted(set(TABLES) - _CACHE_ALONE - DISPENSABLE - {table for table, remote in covered if not remote})
-    cache = sorted((_SHARED | _CACHE_ALONE) - {table for table, remote in covered if remote})
-    if own:
+    own, cache = (_covered(evidence.plans, remote=remote) for remote in (False, True))
+    if missed := sorted(_OWN - own.keys()):
         yield Finding(
             "scope",
             Grade.NO_GO,
-            tr("no plan has taken in all that is of this server in {tables}", tables=", ".join(own)),
+            tr("no plan has taken in all that is of this server in {tables}", tables=", ".join(missed)),
             tr("mastosync plan, without --type, --limit and --only remote"),
         )
-    elif cache:
-        yield Finding(
-            "scope",
-            Grade.WARNING,
-            tr("no plan has taken in all that is cached from other servers in {tables}", tables=", ".join(cache)),
-            tr("as long as the old store stands, the fallback brings it; or plan and copy it"),
-            needs_fallback=True,
-        )
-    if not covered:
         return
-    age = max(evidence.now - min(covered.values()), 0)
+    age = _age_of(own, _OWN, evidence.now)
+    grade = Grade.OK if age < _STALE_SECONDS else Grade.WARNING if age < _OLD_SECONDS else Grade.NO_GO
     message = tr("planned {age} ago", age=human_seconds(age)) + _delta(evidence)
     remedy = tr("mastosync plan && mastosync copy, shortly before and once more after")
-    grade = Grade.OK if age < _STALE_SECONDS else Grade.WARNING if age < _OLD_SECONDS else Grade.NO_GO
     yield Finding("plan", grade, message, "" if grade is Grade.OK else remedy)
+    told = ""
+    if missed := sorted(_CACHE - cache.keys()):
+        told = tr("no plan has taken in all that is cached from other servers in {tables}", tables=", ".join(missed))
+    elif (age := _age_of(cache, _CACHE, evidence.now)) >= _STALE_SECONDS:
+        told = tr("what is cached from other servers was planned {age} ago", age=human_seconds(age))
+    if told:
+        remedy = tr("as long as the old store stands, the fallback brings it; or plan and copy it")
+        yield Finding("cache-plan", Grade.WARNING, told, remedy, needs_fallback=True)
 
 
-def _covered(plans: Sequence[SnapshotRecord]) -> dict[tuple[str, bool], float]:
-    """For each table, and for what is of this server and of others, when a plan took all of it in for the last time."""
-    covered: dict[tuple[str, bool], float] = {}
+def _covered(plans: Sequence[SnapshotRecord], *, remote: bool) -> dict[str, float]:
+    """When a plan took in, for the last time, all of a table that is of other servers, or of this one."""
+    covered: dict[str, float] = {}
     for plan in plans:
-        if plan.details.get("limit") is not None:
-            continue
-        only = plan.details.get("only", "all")
-        for table in plan.details.get("types", TABLES):
-            halves = [remote for remote in (False, True) if only in ("all", "remote" if remote else "local")]
-            for remote in halves:
-                covered.setdefault((table, remote), plan.taken_at.timestamp())
+        in_scope = plan.details.get("only", "all") in ("all", "remote" if remote else "local")
+        if in_scope and plan.details.get("limit") is None:
+            for table in plan.details.get("types", TABLES):
+                covered.setdefault(table, plan.taken_at.timestamp())
     return covered
+
+
+def _age_of(covered: Mapping[str, float], tables: Iterable[str], now: float) -> float:
+    """Seconds since the oldest of these plans."""
+    return max(now - min(covered[table] for table in tables), 0.0)
 
 
 def _delta(evidence: Evidence) -> str:
@@ -115,7 +116,7 @@ def read_by_everybody(evidence: Evidence) -> Finding:
     asked = [each for each in evidence.verifications if "public" in each.details]
     if not asked:
         message = tr("nobody has tried to read as everybody will")
-        return Finding("public", Grade.WARNING, message, tr("mastosync verify --public"))
+        return Finding("public", Grade.WARNING, message, "mastosync verify --public")
     told = asked[0].details["public"]
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
     age = human_seconds(max(evidence.now - asked[0].ended_at, 0))
