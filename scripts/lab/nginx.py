@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import shutil
@@ -51,19 +52,25 @@ def why_no_nginx() -> str:
     return ""
 
 
-def user_line() -> str:
-    """Started by root, nginx would become nobody, who may not read the folder of a test."""
-    return f"user {pwd.getpwuid(os.geteuid()).pw_name};" if os.geteuid() == 0 else ""
+def user_line(name: str = "") -> str:
+    """Started by root, nginx would become nobody, who may not read the folder of a test: it stays who we are."""
+    if os.geteuid() != 0:
+        return ""
+    user = pwd.getpwnam(name) if name else pwd.getpwuid(0)
+    return f"user {user.pw_name} {grp.getgrgid(user.pw_gid).gr_name};"
 
 
 class NginxServer:
     """One nginx with what is included in its `http { }`, for as long as it is entered."""
 
-    def __init__(self, folder: Path, site: str, port: int) -> None:
-        """`folder` takes everything; `site` is what is included; `port` is one that it listens on."""
+    def __init__(self, folder: Path, site: str, port: int, user: str = "") -> None:
+        """`folder` takes everything; `site` is what is included; `port` is one that it listens on.
+
+        `user`: who it is to be, if we are root.
+        """
         self._folder, self._port = folder.resolve(), port
         self._folder.mkdir(exist_ok=True)
-        (self._folder / "nginx.conf").write_text(_MAIN.format(user=user_line()), encoding="utf-8")
+        (self._folder / "nginx.conf").write_text(_MAIN.format(user=user_line(user)), encoding="utf-8")
         (self._folder / "site.conf").write_text(site, encoding="utf-8")
         self._process: ServerProcess | None = None
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import pytest
@@ -70,16 +72,25 @@ HostFactory = Callable[..., Host]
 
 @pytest.fixture
 def new_host(tmp_path: Path) -> Iterator[HostFactory]:
-    """Factory: `new_host(new, old, prefixes=…, upstreams=…)` is a media host that asks these stores."""
+    """Factory: `new_host(new, old, prefixes=…, upstreams=…)` is a media host that asks these stores.
+
+    `nobody`: it has no rights, in a folder that everybody may open. `after`: it is what the last step makes of it.
+    """
     with ExitStack() as stack:
         pem = certificate(tmp_path, "files.example.com", days=10)
 
         def start(
-            new: PublicStore, old: PublicStore, prefixes: tuple[str, ...] = (), upstreams: str = "", after: bool = False
+            new: PublicStore,
+            old: PublicStore,
+            prefixes: tuple[str, ...] = (),
+            *,
+            upstreams: str = "",
+            after: bool = False,
+            nobody: Path | None = None,
         ) -> Host:
             block = PortBlock()
             stack.callback(block.close)
-            folder, port = tmp_path / "nginx", block.take()
+            folder, port = (nobody or tmp_path) / "nginx", block.take()
             folder.mkdir()
             host = MediaHost(
                 "files.example.com",
@@ -94,9 +105,9 @@ def new_host(tmp_path: Path) -> Iterator[HostFactory]:
                 log=folder / "fallback.log",
             )
             text = host.render()
-            if after:  # as `sed` of the last step has it
+            if after:
                 text = text.replace("@old;\n", "@absent;\n")
-            server = NginxServer(folder, upstreams + text, port)
+            server = NginxServer(folder, upstreams + text, port, "nobody" if nobody else "")
             looked = subprocess.run([*server.command, "-t"], capture_output=True, text=True, check=False)
             assert looked.returncode == 0, looked.stderr
             assert "warn" not in looked.stderr
@@ -312,6 +323,24 @@ def test_the_new_store_may_be_a_folder(stores: Stores, new_host: HostFactory, tm
     assert host.read(ODD[0]).status == 404
     file_in(tmp_path / "media", ODD[1], NEW)
     assert host.read(ODD[1]).body == NEW, "as soon as it is there"
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that is not pytest's, whose own only their owner may open."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_what_is_private_in_a_folder_is_not_looked_for_elsewhere(open_to_all: Path, new_host: HostFactory) -> None:
+    new, old = file_in(open_to_all / "new", KEY, NEW), file_in(open_to_all / "old", KEY, OLD)
+    (new.path / KEY).chmod(0o600 if os.geteuid() == 0 else 0)
+    file_in(open_to_all / "old", KEY + "x", OLD)
+    host = new_host(new, old, nobody=open_to_all)
+    told = host.read(KEY)
+    assert (told.status, OLD in told.body) == (403, False)
+    assert host.read(KEY + "x").body == OLD
 
 
 @pytest.mark.parametrize(("verified", "status"), [(True, 200), (False, 502)])
