@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from mastosync.config import BANDWIDTH, Config, Timetable
+from mastosync.config.values import Format
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Reason
 
 if TYPE_CHECKING:
     from mastosync.engine.copier import CopyOptions
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 types_option = click.option(
     "--type", "types", multiple=True, type=click.Choice(TABLES), help="Only this type (a table's name); repeatable."
@@ -70,15 +72,20 @@ class Pace:
         )
 
 
-def _bandwidth(_: click.Context, __: click.Parameter, text: str | None) -> Timetable | None:
-    if text is None:
-        return None
-    try:
-        return BANDWIDTH.parse(text)
-    except ValueError as wrong:
-        problem = getattr(wrong, "message", "") or f"{text!r} is not {BANDWIDTH.allowed}"
-        hint = getattr(wrong, "hint", "")
-        raise click.BadParameter(f"{problem}. {hint}".strip()) from wrong
+def parsed_by(form: Format[T]) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
+    """The callback of an option that is written as a key of the configuration is."""
+
+    def parse(_: click.Context, __: click.Parameter, text: str | None) -> T | None:
+        if text is None:
+            return None
+        try:
+            return form.parse(text)
+        except ValueError as wrong:
+            problem = getattr(wrong, "message", "") or f"{text!r} is not {form.allowed}"
+            hint = getattr(wrong, "hint", "")
+            raise click.BadParameter(f"{problem}. {hint}".strip()) from wrong
+
+    return parse
 
 
 def pace_options(command: Callable[..., R]) -> Callable[..., R]:
@@ -96,7 +103,7 @@ def pace_options(command: Callable[..., R]) -> Callable[..., R]:
     @click.option(
         "--bwlimit",
         metavar="RATE",
-        callback=_bandwidth,
+        callback=parsed_by(BANDWIDTH),
         help="At most so many bytes of objects a second, each counted once (so both read and written at this rate):"
         " 5M, 512KiB, off, or a timetable '08:00,5M 23:00,off' in local time.  [default: off, or [copy] bwlimit]",
     )
