@@ -22,6 +22,10 @@ _HEAD = (
     "This file holds secrets: chmod 600 config.ini. Or keep them elsewhere: the environment wins over this file, and"
     " has a variable for every key. That of secret_key in [s3.source] is MASTOSYNC_S3_SOURCE_SECRET_KEY;"
     " MASTOSYNC_S3_SOURCE_SECRET_KEY_FILE names a file that holds the value instead.",
+    "",
+    "Or let this file refer to them, which every key does that is a secret: secret_key = env:AWS_SECRET_ACCESS_KEY"
+    " takes the value of that variable, in the file that [env] names or else in the environment, and"
+    " secret_key_file = /path/to/a/file what that file holds.",
 )
 
 
