@@ -24,9 +24,14 @@ def reference(name: str) -> str:
     return f"env:{name}"
 
 
+def refers(text: str) -> bool:
+    """Whether a value only refers to one."""
+    return bool(_REFERENCE.fullmatch(text))
+
+
 def is_held(said: Said) -> bool:
     """Whether a value that a configuration file says stands in that file itself."""
-    return said.place is Place.LINE and not _REFERENCE.fullmatch(said.text.reveal())
+    return said.place is Place.LINE and not refers(said.text.reveal())
 
 
 class References:

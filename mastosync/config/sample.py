@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from mastosync.config.keys import CHANGE_ME, Key, Section
 from mastosync.config.schema import sections
@@ -29,26 +29,30 @@ _HEAD = (
 )
 
 
-def render_sample(values: Mapping[str, Mapping[str, str]] | None = None) -> str:
+def render_sample(
+    values: Mapping[str, Mapping[str, str]] | None = None, remarks: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """The text of a configuration file that explains every key.
 
     `values` (section → key → text) are filled in, and the other keys of their sections left at the defaults;
-    a section without values is as in the sample.
+    a section that is not among them is as in the sample. `remarks` (section → comments) stand at the heads.
     Raises: ConfigError for a value that a line cannot hold; ValueError for a key that does not exist.
     """
-    values = values or {}
+    values, remarks = values or {}, remarks or {}
     for name, texts in values.items():
         if name not in sections() or texts.keys() - sections()[name].keys.keys():
             raise ValueError(f"an unknown section {name}, or an unknown key among {', '.join(texts)}")
     lines = [line for text in _HEAD for line in _comment(text)]
     first_of_kind: dict[type[object], str] = {}
     for name, section in sections().items():
-        lines += _section(section, values.get(name), first_of_kind.setdefault(section.kind, name))
+        explained_in = first_of_kind.setdefault(section.kind, name)
+        lines += ["", "", f"[{name}]", *_comment(section.intro)]
+        lines += [line for text in remarks.get(name, ()) for line in ("", *_comment(text))]
+        lines += _keys(section, values.get(name), explained_in)
     return "\n".join(lines) + "\n"
 
 
-def _section(section: Section, texts: Mapping[str, str] | None, explained_in: str) -> Iterator[str]:
-    yield from ("", "", f"[{section.name}]", *_comment(section.intro))
+def _keys(section: Section, texts: Mapping[str, str] | None, explained_in: str) -> Iterator[str]:
     keys = list(section.keys.values())
     known = [key for key in keys if explained_in != section.name and key.info.only is None]
     if known:
@@ -75,7 +79,7 @@ def _line(key: Key, texts: Mapping[str, str] | None) -> str:
             )
         return f"{key.name} = {text}".rstrip()
     if key.info.sample == CHANGE_ME:
-        return f"# {key.name} =" if texts else f"{key.name} = {CHANGE_ME}"
+        return f"{key.name} = {CHANGE_ME}" if texts is None else f"# {key.name} ="
     default = "" if key.default is None else key.info.form.show(key.default)
     return f"# {key.name} = {key.info.sample or default}".rstrip()
 

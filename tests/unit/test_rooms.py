@@ -24,6 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.columns": {"model"},
     "mastodon.ahead": {"psycopg"},
     "mastodon.address": {"errors", "config", "psycopg"},
+    "mastodon.dotenv": {"errors", "config"},
     "mastodon.remedies": set(),
     "mastodon.known_hosts": {"errors", "paramiko"},
     "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},
