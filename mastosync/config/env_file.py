@@ -57,6 +57,7 @@ _LINE = re.compile(
 )
 """An assignment; what is in quotes may go on over several lines. As everywhere below, the gem's own rules."""
 
+_SPACE = "\0\t\n\v\f\r "  # to Ruby, other than to Python
 _COMMAND = re.compile(r"(?<!\\)\$\(.+\)", re.DOTALL)
 _VARIABLE = re.compile(r"(\\)?\$(?!\()\{?([A-Za-z0-9_]+)?\}?")
 
@@ -88,7 +89,7 @@ def _odd_lines(text: Secret, start: int, end: int) -> Iterator[int]:
 
 
 def _meaning(raw: Secret, known: Mapping[str, Variable], environ: Mapping[str, str]) -> Secret | None:
-    text = raw.reveal().strip()
+    text = raw.reveal().strip(_SPACE)
     quote = text[0] if len(text) > 1 and text[0] in "'\"" and text[0] == text[-1] else ""
     if quote:
         text = text[1:-1]

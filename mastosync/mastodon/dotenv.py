@@ -321,8 +321,8 @@ def _doubts(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[str]:
         yield tr("{file}: quotes are taken for a part of the value of {names}", file=path, names=names)
     if doubtful:
         yield tr(
-            "{file}: {names} is read as Mastodon reads it. To `docker run --env-file` and Docker Compose 1, quotes, #, $"
-            " and \\ are a part of it: if one of them hands it to Mastodon, use --env-syntax docker",
+            "{file}: {names} is read as Mastodon reads it. To `docker run --env-file` and Docker Compose 1, quotes, #,"
+            " $ and \\ are a part of it: if one of them hands it to Mastodon, use --env-syntax docker",
             file=path,
             names=", ".join(doubtful),
         )
