@@ -14,23 +14,19 @@ Sections = dict[str, dict[str, str]]
 
 def ask_destination() -> Sections:
     """The sections of the destination, as answered. What is left open is to be filled in later."""
-    presets = list(_presets())
+    presets = [*_presets(), (("other",), Provider()), (("folder",), Provider())]
     show(tr("Where do the media go?"))
     for number, (names, known) in enumerate(presets, 1):
-        show(f"{number:>4}  {' / '.join(names):<24}  {_address(known)}")
-    other, folder = len(presets) + 1, len(presets) + 2
-    show(f"{other:>4}  " + tr("another store that speaks S3"))
-    show(f"{folder:>4}  " + tr("a folder of this machine"))
-    numbers = {name: number for number, (names, _) in enumerate(presets, 1) for name in names}
-    numbers |= {str(number): number for number in range(1, folder + 1)}
-    while (answer := ask(tr("Its number or name")).strip().lower()) not in numbers:
+        show(f"{number:>4}  {' / '.join(names):<24}  {_looks(names, known)}".rstrip())
+    choices = {name: preset for preset in presets for name in preset[0]}
+    choices |= {str(number): preset for number, preset in enumerate(presets, 1)}
+    while (answer := ask(tr("Its number or name")).strip().lower()) not in choices:
         show(tr("That is none of them."))
     show(tr("An empty answer leaves {word} in the file, to be filled in later.", word=CHANGE_ME))
-    number = numbers[answer]
-    if number == folder:
+    names, known = choices[answer]
+    if names == ("folder",):
         path = _answer("filesystem.destination", "path", tr("Folder"))
         return {"s3.destination": {}, "filesystem.destination": {"path": path}}
-    names, known = presets[number - 1] if number < other else ((), Provider())
     return {"s3.destination": _bucket(names, known), "filesystem.destination": {}}
 
 
@@ -42,6 +38,12 @@ def _presets() -> Iterator[tuple[tuple[str, ...], Provider]]:
             yield names, known
 
 
+def _looks(names: tuple[str, ...], known: Provider) -> str:
+    """What to know a choice by."""
+    words = {"other": tr("another store that speaks S3"), "folder": tr("a folder of this machine")}
+    return words.get(names[0]) or _address(known)
+
+
 def _address(known: Provider) -> str:
     """What its endpoints look like, for people."""
     if known.hosts:
@@ -50,7 +52,7 @@ def _address(known: Provider) -> str:
 
 
 def _bucket(names: tuple[str, ...], known: Provider) -> dict[str, str]:
-    keys = {"provider": names[0]} if names else {}
+    keys = {"provider": names[0]} if names[0] in PROVIDERS else {}
     if known.hosts:
         keys |= _regional(known, without_endpoint="aws" in names)
     else:

@@ -308,21 +308,22 @@ def _is_taken(form: Format[Any], value: Secret) -> bool:
 def _doubts(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[str]:
     """Secrets that may be meant otherwise."""
     quotes_come_off = any(_is_quoted(as_docker.value(name)) for name in _UNREADABLE_IN_QUOTES)
+    refused_by_docker = not set(as_docker.broken) <= set(file.broken)
     quoted, doubtful = [], []
     for name in _IN_DOUBT:
         value, verbatim = file.value(name), as_docker.value(name)
         place = f"{name} (line {file.variables[name].line})" if value else ""
         if _is_quoted(value):
             quoted.append(place)
-        elif value and verbatim and value.reveal() != verbatim.reveal().strip() and not quotes_come_off:
+        elif value and verbatim and value.reveal() != verbatim.reveal().strip():
             doubtful.append(place)
     if quoted:
         names = ", ".join(quoted)
         yield tr("{file}: quotes are taken for a part of the value of {names}", file=path, names=names)
-    if doubtful:
+    if doubtful and not (quotes_come_off or refused_by_docker):
         yield tr(
-            "{file}: {names} is read as Mastodon reads it. To `docker run --env-file` and Docker Compose 1, quotes, #,"
-            " $ and \\ are a part of it: if one of them hands it to Mastodon, use --env-syntax docker",
+            "{file}: taken as Mastodon reads its file: {names}. To `docker run --env-file` and Docker Compose 1,"
+            " quotes, #, $ and \\ are a part of a value: if one of them reads that file, use --env-syntax docker",
             file=path,
             names=", ".join(doubtful),
         )

@@ -278,6 +278,9 @@ class TestQuotes:
         """Mastodon would not work with quotes around the name of its database."""
         assert begin('DB_NAME="mastodon"\nDB_PASS="secret"\n').warnings == []
 
+    def test_nor_in_a_file_that_docker_would_refuse(self, begin: Begin) -> None:
+        assert begin("export DB_NAME=mastodon\nDB_PASS='secret'\n").warnings == []
+
     def test_by_the_syntax_of_docker_they_stay_and_are_told(self, begin: Begin, tmp_path: Path) -> None:
         settings = begin("DB_PASS='se#cret'\nDB_NAME=mastodon\n", syntax="docker")
         assert loaded(tmp_path, settings).database.password == Secret("'se#cret'")
