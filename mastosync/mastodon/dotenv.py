@@ -254,7 +254,7 @@ class _Translation:
         form = sections()[section].keys[key].info.form
         if variable.value is None:
             self._warn(tr("{where} is what a shell command tells, and none is run", where=self._where(name)))
-        elif not _is_one_line(variable.value):
+        elif not self._fits(variable.value, form):
             self._warn(tr("{where} does not fit on a line", where=self._where(name)))
         elif not _is_taken(form, variable.value):
             self._warn(tr("{where} is not {allowed}", where=self._where(name), allowed=form.allowed))
@@ -262,6 +262,12 @@ class _Translation:
             self._section(section)[key] = self._secret(name) if form.hidden else variable.value.reveal()
             return
         self._section(section)[key] = CHANGE_ME
+
+    def _fits(self, value: Secret, form: Format[Any]) -> bool:
+        """Whether a line can hold what is to be written of it."""
+        text = value.reveal()
+        referred = form.hidden and not self._copy_secrets
+        return "\n" not in text and "\r" not in text and (referred or text == text.strip())
 
     def _secret(self, name: str) -> str:
         if self._copy_secrets and not refers(self._text(name)):
@@ -292,11 +298,6 @@ class _Translation:
             )
 
 
-def _is_one_line(value: Secret) -> bool:
-    text = value.reveal()
-    return text == text.strip() and "\n" not in text and "\r" not in text
-
-
 def _is_taken(form: Format[Any], value: Secret) -> bool:
     try:
         form.parse(value.reveal())
@@ -307,26 +308,34 @@ def _is_taken(form: Format[Any], value: Secret) -> bool:
 
 def _doubts(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[str]:
     """Secrets that may be meant otherwise."""
-    quotes_come_off = any(_is_quoted(as_docker.value(name)) for name in _UNREADABLE_IN_QUOTES)
-    refused_by_docker = not set(as_docker.broken) <= set(file.broken)
+    for_docker_run = set(as_docker.broken) <= set(file.broken) and not any(
+        _is_quoted(as_docker.value(name)) for name in _UNREADABLE_IN_QUOTES
+    )
     quoted, doubtful = [], []
     for name in _IN_DOUBT:
         value, verbatim = file.value(name), as_docker.value(name)
-        place = f"{name} (line {file.variables[name].line})" if value else ""
+        if value is None or verbatim is None:
+            continue
+        place = f"{name} (line {file.variables[name].line})"
         if _is_quoted(value):
             quoted.append(place)
-        elif value and verbatim and value.reveal() != verbatim.reveal().strip():
+        elif value.reveal() != verbatim.reveal().strip() and (for_docker_run or _has_hash_in_word(verbatim)):
             doubtful.append(place)
     if quoted:
         names = ", ".join(quoted)
         yield tr("{file}: quotes are taken for a part of the value of {names}", file=path, names=names)
-    if doubtful and not (quotes_come_off or refused_by_docker):
+    if doubtful:
         yield tr(
-            "{file}: taken as Mastodon reads its file: {names}. To `docker run --env-file` and Docker Compose 1,"
-            " quotes, #, $ and \\ are a part of a value: if one of them reads that file, use --env-syntax docker",
+            "{file}: taken as Mastodon reads its file: {names}. Docker may read another value: `docker run --env-file`"
+            " and Compose 1 take quotes, #, $ and \\ for a part of it (then use --env-syntax docker), Compose 2 a # with"
+            " no space before it (then put the value into single quotes)",
             file=path,
             names=", ".join(doubtful),
         )
+
+
+def _has_hash_in_word(verbatim: Secret) -> bool:
+    return bool(re.match(r"[^'\"#]\S*#", verbatim.reveal().strip()))
 
 
 def _is_quoted(value: Secret | None) -> bool:

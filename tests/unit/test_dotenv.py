@@ -198,6 +198,10 @@ class TestSecrets:
         assert loaded(tmp_path, settings).source.access_key is None
         assert "AWS" in settings.notes[0]
 
+    def test_spaces_around_one_are_a_part_of_it(self, begin: Begin, tmp_path: Path) -> None:
+        assert loaded(tmp_path, begin("DB_PASS=' secret '")).database.password == Secret(" secret ")
+        assert begin("DB_PASS=' secret '", copy_secrets=True).values["pg.database"]["password"] == CHANGE_ME
+
     def test_half_of_them_are_told(self, begin: Begin) -> None:
         settings = begin("S3_ENABLED=true\nS3_BUCKET=a\nAWS_ACCESS_KEY_ID=AKIA\n")
         assert settings.values["s3.source"]["secret_key"] == CHANGE_ME
@@ -280,6 +284,10 @@ class TestQuotes:
 
     def test_nor_in_a_file_that_docker_would_refuse(self, begin: Begin) -> None:
         assert begin("export DB_NAME=mastodon\nDB_PASS='secret'\n").warnings == []
+
+    def test_but_a_hash_that_docker_compose_reads_otherwise_is_told_there_too(self, begin: Begin) -> None:
+        assert "DB_PASS (line 2)" in begin("DB_NAME='mastodon'\nDB_PASS=se#cret\n").warnings[0]
+        assert begin("DB_NAME='mastodon'\nDB_PASS='se#cret' # note\n").warnings == []
 
     def test_by_the_syntax_of_docker_they_stay_and_are_told(self, begin: Begin, tmp_path: Path) -> None:
         settings = begin("DB_PASS='se#cret'\nDB_NAME=mastodon\n", syntax="docker")
