@@ -10,7 +10,7 @@ import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.output import warn
-from mastosync.config import CHANGE_ME, SYNTAXES, render_sample
+from mastosync.config import CHANGE_ME, SYNTAXES, Secret, render_sample
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
 
@@ -41,7 +41,7 @@ def init_command(
     if from_env is None:
         if env_syntax or copy_secrets:
             raise UsageError(tr("--env-syntax and --copy-secrets are about the file of --from-env"))
-        _write(output, render_sample())
+        _write(output, Secret(render_sample()))
         return invocation.say(_written(output, to_fill_in=True))
     if os.path.lexists(output):
         raise _exists(output)  # before anybody answers questions in vain
@@ -52,7 +52,7 @@ def init_command(
     asking = sys.stdin.isatty() and sys.stdout.isatty() and not invocation.options.quiet
     text = first_config(settings, ask_destination() if asking else None)
     _write(output, text)
-    invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text))
+    invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal()))
     for note in settings.notes:
         invocation.say(note)
     for warning in settings.warnings:
@@ -60,11 +60,11 @@ def init_command(
     return None
 
 
-def _write(output: Path, text: str) -> None:
+def _write(output: Path, text: Secret) -> None:
     try:
         # made and written in one go: nobody can put a link to another file in between
         with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(text.reveal())
     except FileExistsError as error:
         raise _exists(output) from error
     except OSError as error:

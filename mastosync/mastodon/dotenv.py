@@ -7,7 +7,7 @@ cannot be taken over is told by its line, never with its value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from mastosync.config.references import reference, refers
 from mastosync.config.schema import sections
 from mastosync.config.values import Format
 from mastosync.errors import ConfigError
-from mastosync.language import tr
+from mastosync.language import tr, trn
+from mastosync.mastodon.doubts import iter_doubts
 
 Sections = dict[str, dict[str, str]]
 
@@ -30,12 +31,6 @@ _DEBIAN_SOCKETS = "/var/run/postgresql"
 _BUCKET = {"bucket": "S3_BUCKET", "endpoint_url": "S3_ENDPOINT", "region": "S3_REGION", "key_prefix": "S3_KEY_PREFIX"}
 _CREDENTIALS = {"access_key": "AWS_ACCESS_KEY_ID", "secret_key": "AWS_SECRET_ACCESS_KEY"}
 _DATABASE = {"host": "HOST", "port": "PORT", "database": "NAME", "user": "USER", "password": "PASS"}
-
-_IN_DOUBT = ("AWS_SECRET_ACCESS_KEY", "DB_PASS", "REPLICA_DB_PASS")
-"""What may hold any character: nobody sees whether quotes belong to it."""
-
-_UNREADABLE_IN_QUOTES = ("S3_ENABLED", "S3_BUCKET", "S3_ENDPOINT", "DB_HOST", "DB_NAME", "DB_USER", "LOCAL_DOMAIN")
-"""With quotes around one of these Mastodon could not work: whoever reads the file takes them off."""
 
 
 @dataclass(slots=True)
@@ -60,9 +55,17 @@ def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_s
     found = translation.run()
     if file.broken:
         lines = ", ".join(map(str, file.broken))
-        found.warnings.append(tr("{file}: nobody can understand line {lines}, left out", file=path, lines=lines))
+        found.warnings.append(
+            trn(
+                "{file}: line {lines} is left out, as nobody can understand it",
+                "{file}: lines {lines} are left out, as nobody can understand them",
+                len(file.broken),
+                file=path,
+                lines=lines,
+            )
+        )
     other = read_env_file(path, "docker", environ) if syntax == "dotenv" else file
-    found.warnings += _doubts(path, file, other)
+    found.warnings += iter_doubts(path, file, other)
     if translation.referred:
         found.values["env"] = {"file": str(path), **({} if syntax == "dotenv" else {"syntax": syntax})}
     return found
@@ -183,7 +186,7 @@ class _Translation:
 
     def _database(self) -> None:
         keys = self._section("pg.database")
-        if self._text("DATABASE_URL"):
+        if self._has("DATABASE_URL"):
             self._fill("pg.database", "url", "DATABASE_URL")
         else:
             for key, name in _DATABASE.items():
@@ -208,7 +211,7 @@ class _Translation:
             return True
         if not self._text("DATABASE_URL"):
             return self._text("DB_PORT") == _POOLER_PORT
-        return bool(re.search(rf":{_POOLER_PORT}/|[?&]prepared_statements=false", self._text("DATABASE_URL")))
+        return bool(re.search(rf":{_POOLER_PORT}(?:[/?]|$)|[?&]prepared_statements=false", self._text("DATABASE_URL")))
 
     def _replica(self) -> None:
         """Offered, not chosen: a standby may cancel what reads for long."""
@@ -240,6 +243,11 @@ class _Translation:
         value = self._file.value(name)
         return value.reveal() if value else ""
 
+    def _has(self, name: str) -> bool:
+        """Whether a variable says anything, be it a command that nobody runs."""
+        variable = self._file.variables.get(name)
+        return variable is not None and variable.value != Secret("")
+
     def _where(self, name: str) -> str:
         return tr("{file}, line {line}: {name}", file=self._path, line=self._file.variables[name].line, name=name)
 
@@ -248,18 +256,17 @@ class _Translation:
 
     def _fill(self, section: str, key: str, name: str) -> None:
         """Take a variable over, if it is there and its key takes such a value."""
-        variable = self._file.variables.get(name)
-        if variable is None or variable.value == Secret(""):
+        if not self._has(name):
             return
-        form = sections()[section].keys[key].info.form
-        if variable.value is None:
+        form, value = sections()[section].keys[key].info.form, self._file.value(name)
+        if value is None:
             self._warn(tr("{where} is what a shell command tells, and none is run", where=self._where(name)))
-        elif not self._fits(variable.value, form):
+        elif not self._fits(value, form):
             self._warn(tr("{where} does not fit on a line", where=self._where(name)))
-        elif not _is_taken(form, variable.value):
+        elif not _is_taken(form, value):
             self._warn(tr("{where} is not {allowed}", where=self._where(name), allowed=form.allowed))
         else:
-            self._section(section)[key] = self._secret(name) if form.hidden else variable.value.reveal()
+            self._section(section)[key] = self._secret(name) if form.hidden else value.reveal()
             return
         self._section(section)[key] = CHANGE_ME
 
@@ -304,40 +311,3 @@ def _is_taken(form: Format[Any], value: Secret) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _doubts(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[str]:
-    """Secrets that may be meant otherwise."""
-    for_docker_run = set(as_docker.broken) <= set(file.broken) and not any(
-        _is_quoted(as_docker.value(name)) for name in _UNREADABLE_IN_QUOTES
-    )
-    quoted, doubtful = [], []
-    for name in _IN_DOUBT:
-        value, verbatim = file.value(name), as_docker.value(name)
-        if value is None or verbatim is None:
-            continue
-        place = f"{name} (line {file.variables[name].line})"
-        if _is_quoted(value):
-            quoted.append(place)
-        elif value.reveal() != verbatim.reveal().strip() and (for_docker_run or _has_hash_in_word(verbatim)):
-            doubtful.append(place)
-    if quoted:
-        names = ", ".join(quoted)
-        yield tr("{file}: quotes are taken for a part of the value of {names}", file=path, names=names)
-    if doubtful:
-        yield tr(
-            "{file}: taken as Mastodon reads its file: {names}. Docker may read another value: `docker run --env-file`"
-            " and Compose 1 take quotes, #, $ and \\ for a part of it (then use --env-syntax docker), Compose 2 a # with"
-            " no space before it (then put the value into single quotes)",
-            file=path,
-            names=", ".join(doubtful),
-        )
-
-
-def _has_hash_in_word(verbatim: Secret) -> bool:
-    return bool(re.match(r"[^'\"#]\S*#", verbatim.reveal().strip()))
-
-
-def _is_quoted(value: Secret | None) -> bool:
-    text = value.reveal() if value else ""
-    return len(text) > 1 and text[0] in "'\"" and text[0] == text[-1]
