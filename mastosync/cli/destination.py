@@ -48,7 +48,7 @@ def _address(known: Provider) -> str:
     """What its endpoints look like, for people."""
     if known.hosts:
         return f"https://{known.hosts[0].replace('*', tr('REGION'))}"
-    return f"https://….{known.domains[0]}" if known.domains else ""
+    return f"https://…{known.domains[0]}" if known.domains else ""
 
 
 def _bucket(names: tuple[str, ...], known: Provider) -> dict[str, str]:

@@ -35,7 +35,8 @@ def render_sample(
     """The text of a configuration file that explains every key.
 
     `values` (section → key → text) are filled in, and the other keys of their sections left at the defaults;
-    a section that is not among them is as in the sample. `remarks` (section → comments) stand at the heads.
+    a section that is not among them is as in the sample. `remarks` (section → comments, of one line or more) stand at
+    the heads.
     Raises: ConfigError for a value that a line cannot hold; ValueError for a key that does not exist.
     """
     values, remarks = values or {}, remarks or {}
@@ -47,7 +48,8 @@ def render_sample(
     for name, section in sections().items():
         explained_in = first_of_kind.setdefault(section.kind, name)
         lines += ["", "", f"[{name}]", *_comment(section.intro)]
-        lines += [line for text in remarks.get(name, ()) for line in ("", *_comment(text))]
+        for remark in remarks.get(name, ()):
+            lines += ["", *(line for text in remark.split("\n") for line in _comment(text))]
         lines += _keys(section, values.get(name), explained_in)
     return "\n".join(lines) + "\n"
 

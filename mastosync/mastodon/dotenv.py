@@ -289,7 +289,7 @@ class _Translation:
     def _offer(self, section: str, text: str, lead: str, lines: list[str]) -> None:
         """A note with lines to take over, which are only in the file."""
         self._note(section, text)
-        self._found.remarks[section] += [lead, *lines]
+        self._found.remarks[section].append("\n".join((lead, *lines)))
 
     def _warn(self, text: str) -> None:
         self._found.warnings.append(text)

@@ -143,9 +143,13 @@ class TestReplica:
 
     def test_what_is_offered_loads_when_it_is_taken(self, begin: Begin, tmp_path: Path) -> None:
         settings = begin(f"REPLICA_DATABASE_URL=postgres://u:{HUNTER}@replica/m")
-        line = next(line for line in settings.remarks["pg.database"] if line.startswith("url = "))
+        _, _, line = settings.remarks["pg.database"][-1].partition("\n")
         settings.values["pg.database"] = {"url": line.removeprefix("url = ")}
         assert loaded(tmp_path, settings).database.url == Secret(f"postgres://u:{HUNTER}@replica/m")
+
+    def test_what_is_offered_stays_a_comment_whatever_it_holds(self, begin: Begin, tmp_path: Path) -> None:
+        settings = begin('REPLICA_DB_NAME="a\n[celery]\nlog_level = debug"\nREPLICA_DB_HOST="b\u2028[pg.tunnel]"')
+        assert loaded(tmp_path, settings).celery.log_level == "info"
 
     def test_a_replica_that_mastodon_does_not_use_is_none(self, begin: Begin) -> None:
         """It goes by the name or the URL."""
