@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mastosync.config.env import EnvConfig
 from mastosync.config.keys import CHANGE_ME, Key, Section
+from mastosync.config.references import References, is_held
 from mastosync.config.schema import NO_FILE, Config, S3Config, sections
 from mastosync.config.sources import Said, read_environment, read_file
 from mastosync.config.values import Format, Wrong, show_size, to_path
@@ -32,6 +34,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         raise ConfigError("there is no configuration", hint=f"`mastosync init` writes one. {NO_FILE}")
     absent = frozenset(sections()) - said.keys()
     said |= {name: {} for name in absent}
+    said = _looked_up(said, environ)
     if "key_prefix" in said["s3.source"] and "path" not in said["filesystem.destination"]:
         said["s3.destination"].setdefault("key_prefix", said["s3.source"]["key_prefix"])
     built: dict[str, Any] = {
@@ -42,6 +45,19 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     for problem, hint in _contradictions(config, said):
         raise ConfigError(f"{path or 'the environment'}: {problem}", hint=hint)
     return config
+
+
+def _looked_up(said: Mapping[str, Mapping[str, Said]], environ: Mapping[str, str]) -> dict[str, dict[str, Said]]:
+    """What is meant by it: references in the place of secrets are followed."""
+    env: EnvConfig = sections()["env"].kind(**_values(sections()["env"], said["env"]))
+    references = References(env, environ)
+    return {
+        section: {
+            name: references.resolve(each) if sections()[section].keys[name].info.form.hidden else each
+            for name, each in keys.items()
+        }
+        for section, keys in said.items()
+    }
 
 
 def _values(section: Section, said: Mapping[str, Said]) -> dict[str, object]:
@@ -75,7 +91,11 @@ def _shown(form: Format[Any], text: str) -> str:
 
 def _readable_by_others(path: Path, said: Mapping[str, Mapping[str, Said]]) -> tuple[str, ...]:
     mode = path.stat().st_mode
-    secret = any(sections()[section].keys[name].info.form.hidden for section, keys in said.items() for name in keys)
+    secret = any(
+        sections()[section].keys[name].info.form.hidden and is_held(each)
+        for section, keys in said.items()
+        for name, each in keys.items()
+    )
     if not (secret and mode & (stat.S_IRGRP | stat.S_IROTH)):
         return ()
     return (f"{path} holds secrets and can be read by others: chmod 600 {shlex.quote(str(path))}",)
