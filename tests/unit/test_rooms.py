@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.dotenv": {"errors", "config", "mastodon.doubts"},
     "mastodon.doubts": {"config"},
     "mastodon.remedies": set(),
-    "mastodon.settings": {"errors", "config"},
+    "mastodon.settings": {"config"},
     "mastodon.known_hosts": {"errors", "paramiko"},
     "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},
     "mastodon.examination": {"model", "errors", "mastodon"},
