@@ -1,4 +1,4 @@
-"""Colours on standard output: who has one, and who sees it.
+"""Colours on standard output: who has one, and who sees it; and how much room a text takes there.
 
 A text is painted where it is made and coloured where it leaves, and between the two it is looked at for what others
 have written (`plain.several_lines`), which spells out every escape. So what stands for our own escapes has to pass
@@ -25,15 +25,12 @@ class Paint(StrEnum):
     WAITING = "33"
 
 
-PAINT_OF = {
-    "done": Paint.GOOD,
-    "ok": Paint.GOOD,
-    "pending": Paint.WAITING,
-    "warning": Paint.WAITING,
-    "failed": Paint.BAD,
-    "failure": Paint.BAD,
+PAINT_OF: dict[str, Paint] = {
+    **dict.fromkeys(("done", "ok", "fine", "adopted", "refetched"), Paint.GOOD),
+    **dict.fromkeys(("pending", "warning", "unproven", "unread", "undecided", "unreached"), Paint.WAITING),
+    **dict.fromkeys(("failed", "failure", "lost", "different", "not_stored"), Paint.BAD),
 }
-"""States of entries and grades of the doctor that have a colour. Their names are the same in every language."""
+"""How states, grades, verdicts and fates are painted. What is not here is plain."""
 
 
 def paint(text: str, how: Paint | None) -> str:
@@ -44,6 +41,15 @@ def paint(text: str, how: Paint | None) -> str:
 def coloured(text: str) -> str:
     """Painted text as a terminal wants it."""
     return text.replace(_ESCAPE, "\x1b[")
+
+
+def width_of(text: str) -> int:
+    """How many columns a terminal gives to a line that holds no control characters: Chinese and Japanese take two."""
+    if text.isascii():
+        return len(text)
+    from wcwidth import wcswidth  # takes a while to load
+
+    return wcswidth(text)
 
 
 @cache
