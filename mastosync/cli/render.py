@@ -12,7 +12,7 @@ from mastosync.cli.colours import PAINT_OF, Paint, paint, width_of
 from mastosync.engine.status import Status, Tally
 from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line
-from mastosync.units import human_bytes, human_seconds
+from mastosync.units import human_ago, human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from mastosync.engine.doctor import Diagnosis, Finding
@@ -69,11 +69,11 @@ def render_status(status: Status, manifest: Path) -> str:
     lines = [f"manifest     {manifest}"]
     lines += [f"{role:<12} {name}" for role, name in status.stores.items()]
     if status.snapshot is not None:
-        lines.append(f"planned      {status.snapshot.taken_at:%F %T} UTC, plan {status.snapshot.number}")
+        lines.append(f"planned      {_moment(status.snapshot.taken_at)}, plan {status.snapshot.number}")
     lines.append(_run_line(status))
     if status.verification is not None:
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
-        lines.append(f"verified     {ended:%F %T} UTC: {found['fine']:,} of {found['checked']:,} objects were fine")
+        lines.append(f"verified     {_moment(ended)}: {found['fine']:,} of {found['checked']:,} objects were fine")
     lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]
     if status.reasons:
         lines += ["", table(("reason", "entries"), [(name, f"{count:,}") for name, count in status.reasons.items()])]
@@ -127,7 +127,13 @@ def _run_line(status: Status) -> str:
     if status.running:
         eta = f", {human_seconds(status.eta_seconds)} to go" if status.eta_seconds is not None else ""
         return f"copying      {rate}{eta}"
-    return f"last copy    {rate}" + ("" if status.run.ended_at else "; it was cut off")
+    seen = datetime.fromtimestamp(status.run.updated_at, UTC)
+    end = "ended" if status.run.ended_at else "cut off"
+    return f"last copy    {rate}, {end} {_moment(seen)}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%F %T} UTC ({human_ago(moment)})"
 
 
 def _tally_row(name: str, tally: Tally) -> tuple[str, ...]:
