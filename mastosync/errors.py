@@ -43,7 +43,7 @@ EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ExitCode.DATABASE: "the database or its tunnel cannot be used",
     ExitCode.MANIFEST: "the manifest cannot be used (locked, wrong version or store, no plan, not writable)",
     ExitCode.STORE: "a store cannot be used (credentials, bucket, unreachable)",
-    ExitCode.OUTPUT: "standard output cannot be written (a full disk)",
+    ExitCode.OUTPUT: "the output cannot be written (a full disk, no permission)",
     ExitCode.INTERRUPTED: "interrupted; the same command goes on where it stopped",
 }
 """The one table of exit codes: `--help` prints it and the docs are tested against it."""
@@ -117,7 +117,7 @@ class StoreUnusable(MastosyncError):
 
 
 class OutputError(MastosyncError):
-    """Standard output takes no more, so what it was given is not whole."""
+    """Standard output, or a file that was to be made, takes no more: what was written is not whole."""
 
     exit_code = ExitCode.OUTPUT
 

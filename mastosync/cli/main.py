@@ -13,7 +13,7 @@ from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import telling_of_manifest
 from mastosync.cli.output import NobodyReads, complain, give_up_output, show_origin
-from mastosync.errors import EXIT_CODE_MEANING, ExitCode, MastosyncError, OutputError
+from mastosync.errors import ExitCode, MastosyncError, OutputError
 
 COMMANDS: dict[str, str] = {
     "init": "Write a configuration file to fill in.",
@@ -28,16 +28,21 @@ COMMANDS: dict[str, str] = {
     "verify": "Hold the destination against the manifest.",
     "orphans": "Tell what lies at the source and no row refers to.",
     "manifest": "Look after the manifest: check, back up, export, import.",
+    "completion": "Let a shell complete command lines.",
+    "man": "Print the manual page.",
 }
 """Every command, in the order of a migration, and its line in the help. Its module is loaded when it is run."""
 
 
 class _Commands(LazyGroup):
-    """The first group: its help ends with the exit codes."""
+    """The first group: its help ends with environment, files and exit codes."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Exit codes"):
-            formatter.write_dl([(str(int(code)), meaning) for code, meaning in EXIT_CODE_MEANING.items()])
+        from mastosync.cli.reference import environment, exit_codes, files
+
+        for title, meanings in (("Environment", environment()), ("Files", files()), ("Exit codes", exit_codes())):
+            with formatter.section(title):
+                formatter.write_dl(list(meanings.items()))
 
 
 @click.group(

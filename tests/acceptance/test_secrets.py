@@ -62,6 +62,8 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "verify": ("verify", "--public"),
     "orphans": ("orphans", "--json"),
     "manifest": ("manifest", "check", "--json"),
+    "completion": ("completion", "bash"),
+    "man": ("man",),
 }
 """How each command is run here. A new one needs a line."""
 
