@@ -1,4 +1,4 @@
-"""Colours on standard output: who has one, and who sees it; and how much room a text takes there.
+"""Colours on standard output: who has one, and who sees it.
 
 A text is painted where it is made and coloured where it leaves, and between the two it is looked at for what others
 have written (`plain.several_lines`), which spells out every escape. So what stands for our own escapes has to pass
@@ -41,15 +41,6 @@ def paint(text: str, how: Paint | None) -> str:
 def coloured(text: str) -> str:
     """Painted text as a terminal wants it."""
     return text.replace(_ESCAPE, "\x1b[")
-
-
-def width_of(text: str) -> int:
-    """How many columns a terminal gives to a line that holds no control characters: Chinese and Japanese take two."""
-    if text.isascii():
-        return len(text)
-    from wcwidth import wcswidth  # takes a while to load
-
-    return wcswidth(text)
 
 
 @cache

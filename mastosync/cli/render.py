@@ -8,7 +8,8 @@ from itertools import groupby, repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.cli.colours import PAINT_OF, Paint, paint, width_of
+from mastosync.cli.colours import PAINT_OF, Paint, paint
+from mastosync.cli.columns import width_of
 from mastosync.engine.status import Status, Tally
 from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line

@@ -78,20 +78,7 @@ ROOMS: dict[str, set[str]] = {
     "plain": set(),
     "progress": {"model", "units", "plain", "tqdm"},
     "app": {"app", "model", "errors", "config", "manifest", "mastodon", "store", "engine", "progress", "units"},
-    "cli": {
-        "__init__",
-        "model",
-        "errors",
-        "config",
-        "app",
-        "cli",
-        "engine",
-        "progress",
-        "units",
-        "plain",
-        "click",
-        "wcwidth",
-    },
+    "cli": {"__init__", "model", "errors", "config", "app", "cli", "engine", "progress", "units", "plain", "click"},
 }
 """Room (or one module of it, which then has its own line) → what it may import beside the standard library."""
 

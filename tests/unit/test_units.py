@@ -67,5 +67,5 @@ def test_they_are_told_in_the_language_of_the_messages(
 
 
 def test_the_library_is_loaded_when_it_is_needed() -> None:
-    code = "import sys, mastosync.cli.main; sys.exit(bool({'humanize', 'wcwidth'} & set(sys.modules)))"
+    code = "import sys, mastosync.cli.main; sys.exit(bool({'humanize', 'tqdm'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
