@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mastosync.cli.output import finish_writing, warn, write_out
+from mastosync.cli.output import finish_writing, require_output, warn, write_out
 from mastosync.errors import UsageError
 from mastosync.language import tr, trn
 from mastosync.plain import as_json, one_line
@@ -27,6 +27,7 @@ def print_rows(rows: Iterable[dict[str, Any]], fields: Sequence[str], form: str,
         raise UsageError(
             tr("--print0 ends keys, and --format {form} has lines", form=form), hint=tr("leave one of them out")
         )
+    require_output()
     if form == "text":
         _text(rows, "\0" if nul else "\n")
     else:

@@ -36,6 +36,12 @@ def show_json(value: object) -> None:
         click.echo(as_json(value, indent=2))
 
 
+def require_output() -> None:
+    """Raises: OutputError if whoever started this has closed standard output, which Python then does not have."""
+    if sys.stdout is None:
+        raise OutputError(tr("standard output is closed"), hint=tr("a list is written there: leave it open"))
+
+
 def write_out(text: str) -> None:
     """A piece of a list for programs, exactly as it is; `finish_writing` follows the last one.
 
@@ -55,7 +61,8 @@ def finish_writing() -> None:
 
 def give_up_output() -> None:
     """Throw away what waits for standard output: Python would try once more at the end, and complain in its own way."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

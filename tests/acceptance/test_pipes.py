@@ -140,6 +140,15 @@ def test_a_standard_output_that_is_full(site: Site, arguments: tuple[str, ...]) 
     assert "not whole" in hint
 
 
+def test_a_standard_output_that_is_closed(site: Site) -> None:
+    line = f"{COMMAND} ls --format jsonl >&-"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=site.folder, env=site.environment(), capture_output=True, check=False
+    )
+    assert done.returncode == 8, done.stderr
+    assert b"standard output is closed" in done.stderr
+
+
 def test_whoever_has_seen_enough_gets_no_complaint(site: Site) -> None:
     environ = {**site.environment(), "PATH": f"{COMMAND.parent}:{os.environ['PATH']}"}
     line = "mastosync ls | head -n 1; echo ${PIPESTATUS[0]}"

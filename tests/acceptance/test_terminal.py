@@ -34,6 +34,7 @@ def test_a_terminal_has_colours_and_a_pipe_the_same_words_without(site: Site) ->
     assert re.search(f"accounts +{re.escape(YELLOW)}1{re.escape(END)} +0 +0 ", told), "a zero is nothing to look at"
     piped = site.run("status").stdout
     assert "\x1b" not in piped
+    assert re.search(r"planned .* UTC \((\d+ seconds ago|a second ago|now)\), plan 1", piped)
     assert without_times(without_colours(told)) == without_times(piped)
 
 
