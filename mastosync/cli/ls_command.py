@@ -9,7 +9,6 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.lists import FORMS, print_rows
 from mastosync.cli.options import print0_option, reasons_option, states_option, types_option
-from mastosync.engine.lister import FIELDS, ListFilter
 from mastosync.model import EntryState, Reason
 
 
@@ -31,6 +30,8 @@ def ls_command(
     limit: int | None,
 ) -> None:
     """List entries of the manifest, by type and id."""
+    from mastosync.engine.lister import FIELDS, ListFilter
+
     chosen = ListFilter(tuple(map(EntryState, states)), types, tuple(map(Reason, reasons)))
     listed = islice(invocation.reading().iter_listed(chosen), limit)
     print_rows(listed, FIELDS, form, nul=print0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,10 +12,10 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.lists import FORMS, print_rows
 from mastosync.cli.options import print0_option, workers_option
 from mastosync.cli.output import show_json
-from mastosync.cli.render_proofs import render_orphans
-from mastosync.engine.lister import FIELDS, described
-from mastosync.engine.orphans import OrphanFinder, OrphansOptions
 from mastosync.errors import UsageError
+
+if TYPE_CHECKING:
+    from mastosync.engine.orphans import OrphanFinder
 
 _ORPHAN_FIELDS = ("key", "size", "modified")
 
@@ -39,6 +39,10 @@ def orphans_command(
 
     Nothing is deleted. It is compared with the last whole plan: what came to the source since is counted apart.
     """
+    from mastosync.cli.render_proofs import render_orphans
+    from mastosync.engine.lister import FIELDS
+    from mastosync.engine.orphans import OrphansOptions
+
     if as_json and (form or print0):
         raise UsageError("--format lists and --json counts", hint="use one of them")
     form = form or ("text" if missing or print0 else None)
@@ -60,6 +64,8 @@ def _listed(invocation: Invocation, finder: OrphanFinder, *, missing: bool) -> G
         for found in finder.iter_orphans():
             yield dict(zip(_ORPHAN_FIELDS, found, strict=True))
         return
+    from mastosync.engine.lister import described
+
     config = invocation.config
     for record in finder.iter_missing():
         yield described(record, config.source.key_prefix, config.destination.key_prefix)

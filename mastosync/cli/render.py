@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.colours import PAINT_OF, Paint, paint
 from mastosync.cli.columns import width_of
-from mastosync.engine.status import Status, Tally
 from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line
 from mastosync.units import human_ago, human_bytes, human_seconds
@@ -18,6 +17,7 @@ from mastosync.units import human_ago, human_bytes, human_seconds
 if TYPE_CHECKING:
     from mastosync.engine.doctor import Diagnosis, Finding
     from mastosync.engine.planner import PlanResult
+    from mastosync.engine.status import Status, Tally
     from mastosync.progress import CopyProgress, EndpointState
 
 

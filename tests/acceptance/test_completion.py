@@ -123,8 +123,9 @@ def test_fish_completes_what_is_typed(site: Site) -> None:
     assert "--state" in completions("mastosync ls --")
 
 
-def test_the_names_of_commands_load_none_of_them(site: Site) -> None:
-    asked = {"_MASTOSYNC_COMPLETE": "bash_complete", "COMP_WORDS": "mastosync ", "COMP_CWORD": "1"}
+def asked_for(site: Site, words: str) -> tuple[list[str], set[str]]:
+    """What is offered for the last word, and the modules of ours that were loaded for that."""
+    asked = {"_MASTOSYNC_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     done = subprocess.run(
         ["python", "-X", "importtime", COMMAND],
         env=site.environment() | asked,
@@ -133,10 +134,30 @@ def test_the_names_of_commands_load_none_of_them(site: Site) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.split() == [f"plain,{name}" for name in COMMANDS]
-    loaded = re.findall(r"\| +(mastosync\.\S+)", done.stderr)
-    assert "mastosync.cli.main" in loaded
-    assert not [name for name in loaded if name.endswith("_command") or name in ("mastosync.app", "mastosync.manifest")]
+    offered = [line.removeprefix("plain,") for line in done.stdout.split()]
+    loaded = set(re.findall(r"\| +(mastosync\.\S+)", done.stderr))
+    assert "mastosync.cli.main" in loaded, "or there is nothing to be seen"
+    return offered, loaded
+
+
+def test_the_names_of_commands_load_none_of_them(site: Site) -> None:
+    offered, loaded = asked_for(site, "mastosync ")
+    assert offered == list(COMMANDS)
+    assert not [name for name in loaded if name.endswith("_command")]
+
+
+def test_the_options_of_a_command_load_nothing_that_works(site: Site) -> None:
+    """One process for all commands: what each of them loads is what it needs to know its options."""
+    code = """
+import sys
+from mastosync.cli.main import COMMANDS, cli
+for name in COMMANDS:
+    cli.get_command(None, name)
+print(*(name for name in sys.modules if name.startswith(("mastosync.app", "mastosync.manifest", "mastosync.store"))))
+"""
+    done = subprocess.run(["python", "-c", code], env=site.environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+    assert "--state" in asked_for(site, "mastosync ls --")[0]
 
 
 @pytest.mark.parametrize(
