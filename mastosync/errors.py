@@ -30,6 +30,7 @@ class ExitCode(IntEnum):
     DATABASE = 5
     MANIFEST = 6
     STORE = 7
+    OUTPUT = 8
     INTERRUPTED = 130
 
 
@@ -42,6 +43,7 @@ EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ExitCode.DATABASE: "the database or its tunnel cannot be used",
     ExitCode.MANIFEST: "the manifest cannot be used (locked, wrong version or store, no plan, not writable)",
     ExitCode.STORE: "a store cannot be used (credentials, bucket, unreachable)",
+    ExitCode.OUTPUT: "the output cannot be written (a full disk, no permission)",
     ExitCode.INTERRUPTED: "interrupted; the same command goes on where it stopped",
 }
 """The one table of exit codes: `--help` prints it and the docs are tested against it."""
@@ -112,6 +114,12 @@ class StoreUnusable(MastosyncError):
     """Nothing can be done at a store: credentials, bucket or endpoint are wrong. Stop at once."""
 
     exit_code = ExitCode.STORE
+
+
+class OutputError(MastosyncError):
+    """Standard output, or a file that was to be made, takes no more: what was written is not whole."""
+
+    exit_code = ExitCode.OUTPUT
 
 
 class Interrupted(MastosyncError):

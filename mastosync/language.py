@@ -28,6 +28,11 @@ def trn(one: str, many: str, count: int, /, **values: object) -> str:
     return _catalog().ngettext(one, many, count).format(count=count, **values)
 
 
+def spoken() -> str | None:
+    """The language of the messages, as their catalog names it: `ja`. None is English."""
+    return _catalog().info().get("language")
+
+
 @cache
 def _catalog() -> NullTranslations:
     return translation(DOMAIN, LOCALES, fallback=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class LazyGroup(click.Group):
@@ -27,6 +30,12 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"mastosync.cli.{name}"), name)
         assert isinstance(command, click.Command)  # noqa: S101 - a test walks all of them
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:  # noqa: D102
+        from click.shell_completion import CompletionItem
+
+        named = (CompletionItem(name, help=line) for name, line in self._lines.items() if name.startswith(incomplete))
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]  # a group's own would load all of them
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102
         with formatter.section("Commands"):

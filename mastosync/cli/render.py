@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.engine.status import Status, Tally
-from mastosync.model import Reason
+from mastosync.cli.colours import PAINT_OF, Paint, paint
+from mastosync.cli.columns import width_of
+from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line
-from mastosync.units import human_bytes, human_seconds
+from mastosync.units import human_ago, human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from mastosync.engine.doctor import Diagnosis, Finding
     from mastosync.engine.planner import PlanResult
+    from mastosync.engine.status import Status, Tally
     from mastosync.progress import CopyProgress, EndpointState
 
 
@@ -68,12 +70,12 @@ def render_status(status: Status, manifest: Path) -> str:
     lines = [f"manifest     {manifest}"]
     lines += [f"{role:<12} {name}" for role, name in status.stores.items()]
     if status.snapshot is not None:
-        lines.append(f"planned      {status.snapshot.taken_at:%F %T} UTC, plan {status.snapshot.number}")
+        lines.append(f"planned      {_moment(status.snapshot.taken_at)}, plan {status.snapshot.number}")
     lines.append(_run_line(status))
     if status.verification is not None:
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
-        lines.append(f"verified     {ended:%F %T} UTC: {found['fine']:,} of {found['checked']:,} objects were fine")
-    lines += ["", table(head, rows)]
+        lines.append(f"verified     {_moment(ended)}: {found['fine']:,} of {found['checked']:,} objects were fine")
+    lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]
     if status.reasons:
         lines += ["", table(("reason", "entries"), [(name, f"{count:,}") for name, count in status.reasons.items()])]
     if kept_back := _kept_back_lines(status):
@@ -94,7 +96,7 @@ def _kept_back_lines(status: Status) -> list[str]:
 
 def render_findings(findings: Sequence[Finding]) -> str:
     """What was found about one subject, a line each, with the remedy below."""
-    lines = [findings[0].subject.value]
+    lines = [paint(findings[0].subject.value, Paint.HEADING)]
     for _, group in groupby(findings, key=lambda found: found.message if found.grade == "skipped" else found.check):
         finding, *others = group  # what was skipped for the same reason is one line
         if others or finding.grade == "skipped":
@@ -102,14 +104,18 @@ def render_findings(findings: Sequence[Finding]) -> str:
                 f"  skipped  {', '.join(each.check for each in (finding, *others))}: {one_line(finding.message)}"
             )
             continue
-        lines.append(f"  {finding.grade.value:<8} {finding.check:<14} {one_line(finding.message)}")
+        grade = paint(f"{finding.grade.value:<8}", PAINT_OF.get(finding.grade.value))
+        lines.append(f"  {grade} {finding.check:<14} {one_line(finding.message)}")
         lines += [f"{'':<26}-> {line}" for line in finding.remedy.splitlines()]
     return "\n".join([*lines, ""])
 
 
 def render_summary(diagnosis: Diagnosis) -> str:
     """What it all comes to."""
-    counts = ", ".join(f"{grade.value} {count}" for grade, count in diagnosis.summary().items())
+    counts = ", ".join(
+        paint(f"{grade.value} {count}", PAINT_OF.get(grade.value) if count else None)
+        for grade, count in diagnosis.summary().items()
+    )
     return f"{counts}: " + (
         "ready to plan and copy" if not diagnosis.exit_code else "put right what failed, from above"
     )
@@ -122,7 +128,13 @@ def _run_line(status: Status) -> str:
     if status.running:
         eta = f", {human_seconds(status.eta_seconds)} to go" if status.eta_seconds is not None else ""
         return f"copying      {rate}{eta}"
-    return f"last copy    {rate}" + ("" if status.run.ended_at else "; it was cut off")
+    seen = datetime.fromtimestamp(status.run.updated_at, UTC)
+    end = "ended" if status.run.ended_at else "cut off"
+    return f"last copy    {rate}, {end} {_moment(seen)}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%F %T} UTC ({human_ago(moment)})"
 
 
 def _tally_row(name: str, tally: Tally) -> tuple[str, ...]:
@@ -130,14 +142,22 @@ def _tally_row(name: str, tally: Tally) -> tuple[str, ...]:
     return (name, *(f"{count:,}" for count in counts), human_bytes(tally.bytes_done))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they need to be, the first to the left and numbers to the right."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], paints: Sequence[Paint | None] = ()) -> str:
+    """Columns as wide as they need to be, the first to the left and numbers to the right.
+
+    `paints`: how the first columns are painted, where there is anything but a zero.
+    """
     rows = [tuple(map(one_line, row)) for row in rows]
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if not at else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (head, *rows)
-    )
+    widths = [max(width_of(row[column]) for row in (head, *rows)) for column in range(len(head))]
+
+    def line(row: Sequence[str], hows: Iterable[Paint | None]) -> str:
+        cells = enumerate(zip(row, widths, hows, strict=False))
+        return "  ".join(_cell(text, width, how, right=bool(at)) for at, (text, width, how) in cells)
+
+    hows = [how for how, _ in zip_longest(paints, head)]
+    return "\n".join([line(head, repeat(Paint.HEADING)), *(line(row, hows) for row in rows)])
+
+
+def _cell(text: str, width: int, how: Paint | None, *, right: bool) -> str:
+    padding, painted = " " * (width - width_of(text)), paint(text, how if text != "0" else None)
+    return padding + painted if right else painted + padding

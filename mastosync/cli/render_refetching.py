@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mastosync.cli.colours import PAINT_OF
 from mastosync.cli.render import table
 from mastosync.engine.refetcher import Fate, Refetching
 from mastosync.units import human_bytes, human_seconds
@@ -31,7 +32,7 @@ def render_refetching(result: Refetching) -> str:
         (name, *(f"{counts[fate]:,}" for fate in fates))
         for name, counts in [*sorted(result.by_type.items()), ("total", total)]
     ]
-    lines = [table(("missing", *fates), rows), ""]
+    lines = [table(("missing", *fates), rows, (None, *map(PAINT_OF.get, fates))), ""]
     lines += [f"{fate.value}: {meaning}" for fate, meaning in _MEANING.items() if total[fate]]
     lines += result.examples
     asked = result.by_host.total()

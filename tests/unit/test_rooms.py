@@ -78,7 +78,7 @@ ROOMS: dict[str, set[str]] = {
         "progress",
     },
     "language": set(),
-    "units": set(),
+    "units": {"humanize"},
     "plain": set(),
     "progress": {"model", "units", "plain", "tqdm"},
     "app": {"app", "model", "errors", "config", "manifest", "mastodon", "store", "engine", "progress", "units"},
