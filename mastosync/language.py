@@ -28,6 +28,11 @@ def trn(one: str, many: str, count: int, /, **values: object) -> str:
     return _catalog().ngettext(one, many, count).format(count=count, **values)
 
 
+def language() -> str:
+    """The language that messages are in, as documents name it."""
+    return _catalog().info().get("language", "en")
+
+
 @cache
 def _catalog() -> NullTranslations:
     return translation(DOMAIN, LOCALES, fallback=True)

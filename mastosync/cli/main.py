@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "refetch": "Fetch what the source has lost from where it came from.",
     "ls": "List entries of the manifest.",
     "verify": "Hold the destination against the manifest.",
+    "report": "Tell all that was done, to keep when the old store goes.",
     "orphans": "Tell what lies at the source and no row refers to.",
     "manifest": "Look after the manifest: check, back up, export, import.",
 }

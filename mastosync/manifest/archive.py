@@ -38,6 +38,9 @@ _LINES = f"""
 SELECT kind, {COLUMNS}, EXISTS (SELECT 1 FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
 FROM entries e ORDER BY kind, id, name
 """
+_STATES = """
+SELECT kind, id, name, state, reason, size, md5, etag, origin FROM entries ORDER BY kind, id, name
+"""
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
 _INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 15)})"
 _INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
@@ -69,6 +72,20 @@ class ArchivedEntry(NamedTuple):
     detail: str | None
     origin: Origin
     claimed: bool  # in the hands of a worker, dead or alive
+
+
+class EntryFate(NamedTuple):
+    """What an entry is and what became of it, without how."""
+
+    kind: Kind
+    id: int
+    name: str
+    state: EntryState
+    reason: Reason | None
+    size: int | None
+    md5: bytes | None
+    etag: str | None
+    origin: Origin
 
 
 class ArchiveReader:
@@ -113,6 +130,16 @@ class ArchiveReader:
                 entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size, updated)
                 seen = (attempts, md5, etag, source_key, detail, ORIGIN_OF[origin], bool(claimed))
                 yield ArchivedEntry(kind, entry, STATE_OF[state], REASON_OF[reason], *seen)
+
+    def iter_fates(self) -> Iterator[EntryFate]:
+        """What became of all of them, in the same order, in a fraction of the time."""
+        kinds = self._manifest.kinds()
+        with self._sound():
+            for kind, row_id, name, state, reason, size, md5, etag, origin in self._manifest.connection.execute(
+                _STATES
+            ):
+                fate = (STATE_OF[state], REASON_OF[reason], size, md5, etag, ORIGIN_OF[origin])
+                yield EntryFate(kinds[kind], row_id, name, *fate)
 
     def _records(self, table: str) -> list[dict[str, Any]]:
         columns = RECORDS[table]

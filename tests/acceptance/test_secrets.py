@@ -60,6 +60,7 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "refetch": ("refetch", "--apply"),
     "ls": ("ls", "--format", "jsonl"),
     "verify": ("verify", "--public"),
+    "report": ("report", "--format", "html", "--force"),
     "orphans": ("orphans", "--json"),
     "manifest": ("manifest", "check", "--json"),
 }

@@ -60,6 +60,17 @@ ROOMS: dict[str, set[str]] = {
         "mastodon.paperclip",
         "units",
     },
+    "engine.report": {
+        "__init__",
+        "model",
+        "errors",
+        "engine.report",
+        "engine.lister",
+        "engine.status",
+        "manifest",
+        "mastodon.paperclip",
+        "units",
+    },
     "engine": {
         "model",
         "errors",
@@ -76,9 +87,23 @@ ROOMS: dict[str, set[str]] = {
     "language": set(),
     "units": set(),
     "plain": set(),
+    "page": {"__init__", "model", "engine.report", "page", "units", "plain"},
     "progress": {"model", "units", "plain", "tqdm"},
     "app": {"app", "model", "errors", "config", "manifest", "mastodon", "store", "engine", "progress", "units"},
-    "cli": {"__init__", "model", "errors", "config", "app", "cli", "engine", "progress", "units", "plain", "click"},
+    "cli": {
+        "__init__",
+        "model",
+        "errors",
+        "config",
+        "app",
+        "cli",
+        "engine",
+        "page",
+        "progress",
+        "units",
+        "plain",
+        "click",
+    },
 }
 """Room (or one module of it, which then has its own line) → what it may import beside the standard library."""
 
