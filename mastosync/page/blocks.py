@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mastosync.page.markup import Markup, tag
+from mastosync.page.markup import Markup, joined, tag
 
 Cell = str | int | Markup
 
@@ -56,6 +56,12 @@ def section(title: str, *content: Markup | None) -> Markup:
 def paragraph(*content: object, soft: bool = False) -> Markup:
     """A few words."""
     return tag("p", *content, class_="soft" if soft else None)
+
+
+def prose(text: str) -> Markup:
+    """A message in which what stands between backticks is to be typed."""
+    pieces = text.split("`")
+    return joined(tag("code", piece) if at % 2 else piece for at, piece in enumerate(pieces))
 
 
 def _cell(cell: Cell, is_figure: bool, names: str | None) -> Markup:

@@ -14,6 +14,7 @@ _LEFT, _RIGHT, _TOP = 62.0, 14.0, 26.0
 _PLOT_HEIGHT = 150.0
 _LABEL_WIDTH, _FIGURE_WIDTH = 190.0, 150.0
 _ROW = 28.0
+_DATE_WIDTH = 76.0
 _THINNEST = 2.0  # of what is not nothing
 
 
@@ -55,10 +56,11 @@ def steps_over_time(caption: Caption, steps: Sequence[Step], unit: str, colour: 
     begin, end = steps[0].begin, steps[-1].end
     marks = round_marks(max(step.figure for step in steps))
     bottom = _TOP + _PLOT_HEIGHT
+    moments = time_marks(begin, end)
     x, y = Scale(begin, end, _LEFT, _WIDTH - _RIGHT), Scale(0, marks[-1], bottom, _TOP)
     return _svg(
         caption,
-        bottom + 40,
+        bottom + (40 if moments[0][1] else 25),
         tag("text", unit, class_="unit", x=4, y=12),
         *(
             joined(
@@ -71,7 +73,7 @@ def steps_over_time(caption: Caption, steps: Sequence[Step], unit: str, colour: 
             )
             for mark in marks
         ),
-        *(_moment(x(at), bottom, clock, date) for at, clock, date in time_marks(begin, end)),
+        *(_moment(x(at), bottom, clock, date) for at, clock, date in moments),
         *(
             _area([Step(x(each.begin), x(each.end), y(each.figure)) for each in run], bottom, colour)
             for run in _runs(steps)
@@ -141,11 +143,12 @@ def _area(steps: Sequence[Step], bottom: float, colour: str) -> Markup:
 
 
 def _moment(x: float, bottom: float, clock: str, date: str) -> Markup:
+    middle = min(x, _WIDTH - _DATE_WIDTH / 2)
     return joined(
         (
             tag("line", class_="axis", x1=x, x2=x, y1=bottom, y2=bottom + 5),
-            tag("text", clock or date, class_="mark middle", x=x, y=bottom + 19),
-            tag("text", date, class_="mark middle", x=x, y=bottom + 34) if clock and date else None,
+            tag("text", clock or date, class_="mark middle", x=middle, y=bottom + 19),
+            tag("text", date, class_="mark middle", x=middle, y=bottom + 34) if clock and date else None,
         )
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mastosync import __version__
 from mastosync.engine.report import DIGEST_NAME, Grade, iso
 from mastosync.language import language, tr
-from mastosync.page.blocks import terms
+from mastosync.page.blocks import prose, terms
 from mastosync.page.markup import Markup, joined, stylesheet, tag
 from mastosync.page.report_sections import (
     contents_section,
@@ -97,9 +97,11 @@ def _verdict(report: Report) -> Markup:
         tag("h2", tr("The old store may go") if may_go else tr("Keep the old store for now"), id="verdict"),
         tag(
             "p",
-            tr(
-                "As far as this manifest knows. What lies at the old store and no row of the database refers to is not"
-                " in it: `mastosync orphans` tells."
+            prose(
+                tr(
+                    "As far as this manifest knows. What lies at the old store and no row of the database refers to is"
+                    " not in it: `mastosync orphans` tells."
+                )
             ),
             class_="soft",
         ),
@@ -111,26 +113,28 @@ def _verdict(report: Report) -> Markup:
 
 def _finding(finding: Finding) -> Markup:
     words = {Grade.OK: tr("✓ ok"), Grade.WARNING: tr("! note"), Grade.NOT_YET: tr("✕ not yet")}
-    remedy = tag("div", finding.remedy, class_="soft") if finding.remedy else None
+    remedy = tag("div", prose(finding.remedy), class_="soft") if finding.remedy else None
     return tag(
         "li",
         tag("span", words[finding.grade], class_=f"grade {finding.grade}"),
-        tag("div", finding.message, remedy),
+        tag("div", prose(finding.message), remedy),
     )
 
 
 def _figures(report: Report) -> Markup:
     totals, copied, seconds = report.totals, report.copied, report.worked_seconds
+    pace = tr("no copy yet")
+    if seconds:
+        each_second = human_bytes(copied.size_bytes / seconds)
+        pace = tr("{objects}/s, {bytes}/s", objects=f"{copied.objects / seconds:,.1f}", bytes=each_second)
     figures = {
         tr("objects arrived"): f"{totals.done:,}",
         tr("bytes arrived"): human_bytes(totals.bytes_done),
+        tr("pace of all copies"): pace,
         tr("failed"): f"{totals.failed:,}",
         tr("still to copy"): f"{totals.pending:,}",
         tr("time at work"): human_seconds(seconds),
     }
-    if seconds:
-        figures[tr("objects a second")] = f"{copied.objects / seconds:,.1f}"
-        figures[tr("bytes a second")] = human_bytes(copied.size_bytes / seconds)
     return terms(figures, "figures")
 
 
@@ -141,10 +145,12 @@ def _digest(report: Report) -> Markup:
         tag("p", tag("code", f"sha256 {report.contents.sha256}")),
         tag(
             "p",
-            tr(
-                "Of {entries} entries: key, state, reason, size, MD5 and ETag of each. `mastosync report --check FILE`"
-                " says whether this report belongs to a manifest. Without mastosync, an export tells the same:",
-                entries=f"{report.contents.entries:,}",
+            prose(
+                tr(
+                    "Of {entries} entries: key, state, reason, size, MD5 and ETag of each. `mastosync report --check"
+                    " FILE` says whether this report belongs to a manifest. Without mastosync, an export tells the same:",
+                    entries=f"{report.contents.entries:,}",
+                )
             ),
         ),
         tag("pre", *(piece for line in _EXPORT_DIGEST.splitlines() for piece in (line, Markup("\n")))),

@@ -27,7 +27,12 @@ def contents_section(report: Report) -> Markup:
     """Entries by state, by type and by whose they are, and how they came."""
     totals = report.totals
     states = {state.value: getattr(totals, state.value) for state in EntryState}
-    parts = [Share(state, f"{state}: {count:,}", count) for state, count in states.items() if count]
+    all_entries = totals.total or 1
+    parts = [
+        Share(state, f"{state}: {count:,} ({count / all_entries:.1%})", count)
+        for state, count in states.items()
+        if count
+    ]
     told = ", ".join(part.label for part in parts)
     done = _split(report.of_state(EntryState.DONE), lambda each: each.table, lambda each: each.size_bytes)
     by_type = [Bar(name, each, human_bytes(sum(part.figure for part in each))) for name, each in done.items()]
@@ -112,7 +117,7 @@ def history_section(report: Report) -> Markup:
         table(
             (
                 *(tr("run"), tr("begin"), tr("time"), tr("workers"), "done", "failed", "skipped"),
-                *(tr("bytes"), tr("objects/s"), tr("bytes a second")),
+                *(tr("bytes"), tr("objects/s"), tr("bytes/s")),
             ),
             [_run(run) for run in report.runs[-_SHOWN:]],
             words=2,

@@ -11,7 +11,7 @@ _TIME_STEPS = (
     *(1, 2, 5, 10, 15, 30),
     *(minutes * _MINUTE for minutes in (1, 2, 5, 10, 15, 30)),
     *(hours * _HOUR for hours in (1, 2, 3, 6, 12)),
-    *(days * _DAY for days in (1, 2, 7, 14, 28, 91, 182, 364)),
+    *(days * _DAY for days in (1, 2, 3, 7, 14, 28, 91, 182, 364)),
 )
 _MARKS = 6  # on an axis of time, about
 

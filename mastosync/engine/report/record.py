@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
@@ -18,7 +18,7 @@ from mastosync.engine.report.verdict import Evidence, Verdict, judge
 from mastosync.engine.status import Tally, status_of
 from mastosync.errors import ManifestError
 from mastosync.manifest import ArchiveReader, CountLine, Manifest, ManifestReport, SnapshotRecord, StoreIdentity
-from mastosync.model import TABLES, EntryState, Origin, Reason
+from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Origin, Reason, Record
 
 FORMAT = "mastosync-report"
 VERSION = 1
@@ -140,7 +140,7 @@ def report_of(manifest: Manifest, failures: int, started: Callable[[int], None],
             Proof(each["started_at"], each["ended_at"], each["details"]) for each in head.records["verifications"]
         ]
         prefixes = head.source.key_prefix, head.destination.key_prefix
-        failed = islice(about.iter_records((EntryState.FAILED,)), failures)
+        failed = islice(_iter_failed(about, {line.reason for line in lines}), failures)
         public = not head.destination.is_folder
         return Report(
             made_at=now,
@@ -167,6 +167,13 @@ def sound_contents_of(reader: ArchiveReader, destination_prefix: str, note: Call
             hint="`mastosync manifest check` tells what is wrong and what to do",
         )
     return contents
+
+
+def _iter_failed(about: ManifestReport, reasons: Container[Reason | None]) -> Iterator[Record]:
+    """What the old store may have comes first: of what it lacks there may be a great deal."""
+    for reason in sorted(FAILURE_REASONS, key=lambda each: each is Reason.MISSING):
+        if reason in reasons:
+            yield from about.iter_records((EntryState.FAILED,), reasons=(reason,))
 
 
 def _summed(lines: Iterable[CountLine]) -> list[Count]:
