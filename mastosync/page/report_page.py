@@ -147,8 +147,8 @@ def _digest(report: Report) -> Markup:
             "p",
             prose(
                 tr(
-                    "Of {entries} entries: key, state, reason, size, MD5 and ETag of each. `mastosync report --check"
-                    " FILE` says whether this report belongs to a manifest. Without mastosync, an export tells the same:",
+                    "Of {entries} entries: key, state, reason, size, MD5 and ETag of each. `mastosync report"
+                    " --check FILE` says whether this report belongs to a manifest; an export tells without mastosync:",
                     entries=f"{report.contents.entries:,}",
                 )
             ),

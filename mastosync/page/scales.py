@@ -13,7 +13,7 @@ _TIME_STEPS = (
     *(hours * _HOUR for hours in (1, 2, 3, 6, 12)),
     *(days * _DAY for days in (1, 2, 3, 7, 14, 28, 91, 182, 364)),
 )
-_MARKS = 6  # on an axis of time, about
+_MARKS = 8  # on an axis of time, at most
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from binascii import b2a_base64
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 from mastosync.manifest import ArchiveReader
@@ -22,20 +22,16 @@ from mastosync.model import Entry, EntryState, Origin
 DIGEST_NAME = "mastosync-manifest-sha256"
 """What the digest is called in the head of a document."""
 
+_DONE = EntryState.DONE.value
 _AT_ONCE = 2_000  # entries
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Amount:
     """Objects and their bytes."""
 
     objects: int = 0
     size_bytes: int = 0
-
-    def add(self, objects: int, size_bytes: int) -> None:
-        """Count some more."""
-        self.objects += objects
-        self.size_bytes += size_bytes
 
     def as_json(self) -> dict[str, int]:
         """For scripts."""
@@ -46,14 +42,16 @@ class Amount:
 class Contents:
     """What one look at every entry tells."""
 
-    sha256: str = ""
-    entries: int = 0
-    by_origin: dict[Origin, Amount] = field(default_factory=lambda: defaultdict(Amount))  # what is done
+    sha256: str
+    entries: int
+    by_origin: dict[Origin, Amount]  # what is done
 
 
 def contents_of(reader: ArchiveReader, destination_prefix: str, note: Callable[[int], None]) -> Contents:
     """Read every entry, in constant memory. `note` is told how many went by. Raises: ManifestError."""
-    contents, digest = Contents(), hashlib.sha256()
+    digest, entries = hashlib.sha256(), 0
+    objects: Counter[str] = Counter()
+    size_bytes: Counter[str] = Counter()
     fates = reader.iter_fates()
     while some := list(islice(fates, _AT_ONCE)):
         lines = []
@@ -61,14 +59,15 @@ def contents_of(reader: ArchiveReader, destination_prefix: str, note: Callable[[
             key = canonical_key(Entry(kind, row_id, name, None, False, False, None), destination_prefix)
             known = "" if size is None else size
             tag = _base64(etag) if etag else ""
-            lines.append(f"{_base64(key)} {state.value} {reason or ''} {known} {md5.hex() if md5 else ''} {tag}\n")
-            if state is EntryState.DONE:
-                contents.by_origin[origin].add(1, size or 0)
+            lines.append(f"{_base64(key)} {state} {reason} {known} {md5.hex() if md5 else ''} {tag}\n")
+            if state == _DONE:
+                objects[origin] += 1
+                size_bytes[origin] += size or 0
         digest.update("".join(lines).encode("ascii"))
-        contents.entries += len(some)
+        entries += len(some)
         note(len(some))
-    contents.sha256 = digest.hexdigest()
-    return contents
+    by_origin = {origin: Amount(objects[origin], size_bytes[origin]) for origin in Origin}
+    return Contents(digest.hexdigest(), entries, by_origin)
 
 
 def _base64(text: str) -> str:

@@ -118,7 +118,7 @@ class Report:
 
     def origin(self, origin: Origin) -> Amount:
         """What came in this way."""
-        return self.contents.by_origin.get(origin) or Amount()
+        return self.contents.by_origin[origin]
 
 
 def report_of(manifest: Manifest, failures: int, started: Callable[[int], None], note: Callable[[int], None]) -> Report:
