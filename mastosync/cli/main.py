@@ -27,8 +27,8 @@ COMMANDS: dict[str, str] = {
     "refetch": "Fetch what the source has lost from where it came from.",
     "ls": "List entries of the manifest.",
     "verify": "Hold the destination against the manifest.",
-    "report": "Tell all that was done, to keep when the old store goes.",
     "orphans": "Tell what lies at the source and no row refers to.",
+    "report": "Tell all that was done, to keep when the old store goes.",
     "manifest": "Look after the manifest: check, back up, export, import.",
 }
 """Every command, in the order of a migration, and its line in the help. Its module is loaded when it is run."""

@@ -60,8 +60,8 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "refetch": ("refetch", "--apply"),
     "ls": ("ls", "--format", "jsonl"),
     "verify": ("verify", "--public"),
-    "report": ("report", "--format", "html", "--force"),
     "orphans": ("orphans", "--json"),
+    "report": ("report", "--format", "html", "--force"),
     "manifest": ("manifest", "check", "--json"),
 }
 """How each command is run here. A new one needs a line."""
