@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mastosync.cli.render import table
-from mastosync.engine.report import iso
+from mastosync.engine.report import moment
 from mastosync.language import tr
 from mastosync.model import EntryState, Origin
 from mastosync.plain import one_line
@@ -28,9 +28,9 @@ def _head(report: Report) -> Iterator[str]:
     begin, end = report.period
     yield _line(tr("source"), str(report.source))
     yield _line(tr("destination"), str(report.destination))
-    yield _line(tr("period"), tr("{begin} to {end} UTC", begin=_at(begin), end=_at(end)))
+    yield _line(tr("period"), tr("{begin} to {end} UTC", begin=moment(begin), end=moment(end)))
     whole = report.last_whole_plan
-    last = tr(", the last whole one at {time} UTC", time=_at(whole.taken_at.timestamp())) if whole else ""
+    last = tr(", the last whole one at {time} UTC", time=moment(whole.taken_at.timestamp())) if whole else ""
     yield _line(tr("plans"), f"{len(report.plans):,}{last}")
     copied, seconds = report.copied, report.worked_seconds
     pace = f" ({copied.objects / seconds:,.1f}/s, {human_bytes(copied.size_bytes / seconds)}/s)" if seconds else ""
@@ -89,7 +89,13 @@ def _run(run: Run) -> tuple[str, ...]:
     rate = run.objects_per_second
     time = human_seconds(run.seconds) if run.ended_at else tr("{time}, not ended", time=human_seconds(run.seconds))
     figures = (f"{count:,}" for count in (run.workers, run.done, run.failed, run.skipped))
-    return (_at(run.started_at), time, *figures, human_bytes(run.size_bytes), "-" if rate is None else f"{rate:,.1f}")
+    return (
+        moment(run.started_at),
+        time,
+        *figures,
+        human_bytes(run.size_bytes),
+        "-" if rate is None else f"{rate:,.1f}",
+    )
 
 
 def _proofs(report: Report) -> Iterator[str]:
@@ -98,7 +104,7 @@ def _proofs(report: Report) -> Iterator[str]:
         return
     rows = [
         (
-            _at(proof.started_at),
+            moment(proof.started_at),
             ", ".join(proof.ways) or "-",
             f"{proof.checked:,}",
             f"{proof.read_back:,}",
@@ -144,7 +150,3 @@ def _cut(count: int) -> Iterator[str]:
 
 def _line(name: str, told: str) -> str:
     return f"{name:<12} {one_line(told)}"
-
-
-def _at(seconds: float) -> str:
-    return iso(seconds)[:19].replace("T", " ")

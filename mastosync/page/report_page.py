@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync import __version__
-from mastosync.engine.report import DIGEST_NAME, Grade, iso
+from mastosync.engine.report import DIGEST_NAME, Grade, moment
 from mastosync.language import language, tr
 from mastosync.page.blocks import prose, terms
 from mastosync.page.markup import Markup, joined, stylesheet, tag
@@ -42,7 +42,7 @@ def render_page(report: Report) -> str:
         failures_section(report),
         proofs_section(report),
         _digest(report),
-        _foot(report),
+        _foot(),
     )
     return f"<!DOCTYPE html>\n{tag('html', _head(report), tag('body', body), lang=language())}\n"
 
@@ -148,7 +148,7 @@ def _digest(report: Report) -> Markup:
             prose(
                 tr(
                     "Of {entries} entries: key, state, reason, size, MD5 and ETag of each. `mastosync report"
-                    " --check FILE` says whether this report belongs to a manifest; an export tells without mastosync:",
+                    " --check FILE` says whether this report belongs to a manifest; so do jq and an export:",
                     entries=f"{report.contents.entries:,}",
                 )
             ),
@@ -157,10 +157,5 @@ def _digest(report: Report) -> Markup:
     )
 
 
-def _foot(report: Report) -> Markup:
-    return tag("footer", tr("Made by mastosync {version} at {time}.", version=__version__, time=iso(report.made_at)))
-
-
-def moment(seconds: float) -> str:
-    """To the second, in UTC."""
-    return iso(seconds)[:19].replace("T", " ")
+def _foot() -> Markup:
+    return tag("footer", tr("Made by mastosync {version}.", version=__version__))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mastosync.engine.report import iso
+from mastosync.engine.report import iso, moment
 from mastosync.language import tr, trn
 from mastosync.model import EntryState, Origin
 from mastosync.page.blocks import figure, paragraph, section, table
@@ -75,7 +75,7 @@ def pace_section(report: Report) -> Markup:
     objects = [Step(pace.begin, pace.end, pace.objects_per_second) for pace in paces]
     size_bytes = [Step(pace.begin, pace.end, pace.bytes_per_second / size) for pace in paces]
     told = tr("From {begin} to {end}.", begin=iso(paces[0].begin), end=iso(paces[-1].end))
-    rows = [(_at(each.begin), f"{each.objects_per_second:,.1f}", _rate(each.bytes_per_second)) for each in paces]
+    rows = [(moment(each.begin), f"{each.objects_per_second:,.1f}", _rate(each.bytes_per_second)) for each in paces]
     return section(
         tr("Pace"),
         paragraph(tr("While a copy was at work; where nothing is drawn, none was. Times are UTC."), soft=True),
@@ -100,7 +100,7 @@ def history_section(report: Report) -> Markup:
     plans = [
         (
             plan.number,
-            _at(plan.taken_at.timestamp()),
+            moment(plan.taken_at.timestamp()),
             tr("whole") if plan.whole else tr("in part"),
             *(_known(plan.details.get(name)) for name in ("seen", "added", "gone")),
         )
@@ -218,7 +218,7 @@ def _run(run: Run) -> tuple[str | int, ...]:
     objects, size_bytes = run.objects_per_second, run.bytes_per_second
     time = human_seconds(run.seconds) if run.ended_at else tr("{time}, not ended", time=human_seconds(run.seconds))
     return (
-        *(run.number, _at(run.started_at), time, run.workers),
+        *(run.number, moment(run.started_at), time, run.workers),
         *(run.done, run.failed, run.skipped, human_bytes(run.size_bytes)),
         *(_NOTHING if objects is None else f"{objects:,.1f}", _NOTHING if size_bytes is None else _rate(size_bytes)),
     )
@@ -227,7 +227,7 @@ def _run(run: Run) -> tuple[str | int, ...]:
 def _proof(proof: Proof) -> tuple[str | int, ...]:
     faults = ", ".join(f"{name} {count:,}" for name, count in proof.faults.items())
     found = faults or tr("all well")
-    return _at(proof.started_at), ", ".join(proof.ways) or _NOTHING, found, proof.checked, proof.read_back
+    return moment(proof.started_at), ", ".join(proof.ways) or _NOTHING, found, proof.checked, proof.read_back
 
 
 def _failure(each: dict[str, Any]) -> Markup:
@@ -263,7 +263,3 @@ def _known(figure: object) -> str | int:
 
 def _rate(size_bytes: float) -> str:
     return f"{human_bytes(size_bytes)}/s"
-
-
-def _at(seconds: float) -> str:
-    return iso(seconds)[:19].replace("T", " ")

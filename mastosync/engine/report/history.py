@@ -203,6 +203,11 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
+def moment(seconds: float) -> str:
+    """The same for people, who are told that it is UTC."""
+    return iso(seconds)[:19].replace("T", " ")
+
+
 def rounded(figure: float | None) -> float | None:
     """A rate for scripts."""
     return None if figure is None else round(figure, 3)
