@@ -14,9 +14,7 @@ def test_a_migration_is_told_kept_and_found_to_belong_to_its_manifest(
 ) -> None:
     migration = new_migration(buckets, missing=1)
     site = migration.site
-    assert "mastosync plan" in site.run("report", code=6).stderr
     site.run("plan")
-    assert "still to copy" in site.run("report").stdout
     site.run("copy", code=3)
     site.run("verify", "--deep", "--sample", "5")
 
@@ -37,15 +35,7 @@ def test_a_migration_is_told_kept_and_found_to_belong_to_its_manifest(
     site.run("manifest", "export", "all.jsonl")
     assert told["digest"]["sha256"] == digest_by_hand((site.folder / "all.jsonl").read_bytes())
 
-    assert "mastosync-report.html" in site.run("report", "--format", "html").stdout
-    assert "exists already" in site.run("report", "--format", "html", code=6).stderr
-    site.run("--manifest", str(site.manifest), "report", "--check", "mastosync-report.html")
-    site.run("report", "--format", "json", "--output", "kept.json")
-    site.run("report", "--check", "kept.json")
-    assert "--check" in site.run("report", "--check", "kept.json", "--format", "json", code=2).stderr
-
-    site.run("retry-failed", "--no-copy")
-    assert "does not belong" in site.run("report", "--check", "kept.json", code=3).stderr
-    site.run("report", "--format", "html", "--force")
+    site.run("report", "--format", "html")
     site.run("report", "--check", "mastosync-report.html")
-    assert site.run("report", "--format", "html", "--output", "-").stdout.startswith("<!DOCTYPE html>")
+    site.run("retry-failed", "--no-copy")
+    assert "does not belong" in site.run("report", "--check", "mastosync-report.html", code=3).stderr

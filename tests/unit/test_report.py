@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 
 from mastosync.app import App
+from mastosync.cli.main import main
 from mastosync.config import Config
 from mastosync.engine.report import Evidence, Proof, Report, Run, judge
 from mastosync.engine.report.history import PACES, Sample, paces_of, runs_of
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ManifestError, UsageError
-from mastosync.manifest import CountLine, SnapshotRecord, WorkQueue, newest_version
+from mastosync.manifest import CountLine, Manifest, SnapshotRecord, WorkQueue, newest_version
 from mastosync.model import TABLES, EntryState, Outcome, Reason
 from mastosync.page.report_page import render_page
 from mastosync.progress import Silence
@@ -195,6 +196,39 @@ def test_a_report_replaces_a_file_only_if_told_to(path: Path) -> None:
     assert kept.read_text() == "mine"
     app(path).keep_report("report", kept, replace=True)
     assert kept.read_text() == "report"
+
+
+# --- the command ---
+
+
+def told(capsys: pytest.CaptureFixture[str], path: Path, *arguments: str, code: int = 0) -> str:
+    """What the command says, with a manifest and no configuration."""
+    assert main(["--no-progress", "--manifest", str(path), "report", *arguments]) == code
+    out, err = capsys.readouterr()
+    return err if code else out
+
+
+def test_the_command_needs_nothing_but_the_manifest(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    assert "KEEP THE OLD STORE FOR NOW" in told(capsys, path)
+    assert json.loads(told(capsys, path, "--format", "json"))["format"] == "mastosync-report"
+    assert told(capsys, path, "--format", "html", "--output", "-").startswith("<!DOCTYPE html>")
+    assert "mastosync-report.html" in told(capsys, path, "--format", "html")
+    assert "exists already" in told(capsys, path, "--format", "html", code=6)
+    told(capsys, path, "--format", "html", "--force")
+    assert "belongs to" in told(capsys, path, "--check", "mastosync-report.html")
+    told(capsys, path, "--format", "json", "--output", "kept.json")
+    assert "belongs to" in told(capsys, path, "--check", "kept.json")
+    change(path, "UPDATE entries SET size = 12345 WHERE id = 1")
+    assert "does not belong to" in told(capsys, path, "--check", "kept.json", code=3)
+    assert "--check" in told(capsys, path, "--check", "kept.json", "--format", "json", code=2)
+
+
+def test_a_manifest_without_a_plan_has_nothing_to_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Manifest.create(tmp_path / "m.db").close()
+    assert "mastosync plan" in told(capsys, tmp_path / "m.db", code=6)
 
 
 # --- the pace ---

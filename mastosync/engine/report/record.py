@@ -184,10 +184,11 @@ def _summed(lines: Iterable[CountLine]) -> list[Count]:
         place = (line.kind.table, line.kind.remote, line.state, line.reason)
         objects[place] += line.objects
         size_bytes[place] += line.size_bytes
+    tables = {table: at for at, table in enumerate(TABLES)}
     states, reasons = list(EntryState), [None, *Reason]
 
     def order(place: tuple[str, bool, EntryState, Reason | None]) -> tuple[int, bool, int, int]:
         table, remote, state, reason = place
-        return TABLES.index(table), remote, states.index(state), reasons.index(reason)
+        return tables.get(table, len(tables)), remote, states.index(state), reasons.index(reason)
 
     return [Count(*place, objects[place], size_bytes[place]) for place in sorted(objects, key=order)]
