@@ -28,9 +28,9 @@ def trn(one: str, many: str, count: int, /, **values: object) -> str:
     return _catalog().ngettext(one, many, count).format(count=count, **values)
 
 
-def language() -> str:
-    """The language that messages are in, as documents name it."""
-    return _catalog().info().get("language", "en")
+def spoken() -> str | None:
+    """The language of the messages, as their catalog names it: `ja`. None is English."""
+    return _catalog().info().get("language")
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mastosync import __version__
 from mastosync.engine.report import DIGEST_NAME, Grade, moment
-from mastosync.language import language, tr
+from mastosync.language import spoken, tr
 from mastosync.page.blocks import prose, terms
 from mastosync.page.markup import Markup, joined, stylesheet, tag
 from mastosync.page.report_sections import (
@@ -44,7 +44,8 @@ def render_page(report: Report) -> str:
         _digest(report),
         _foot(),
     )
-    return f"<!DOCTYPE html>\n{tag('html', _head(report), tag('body', body), lang=language())}\n"
+    document = tag("html", _head(report), tag("body", body), lang=spoken() or "en")
+    return f"<!DOCTYPE html>\n{document}\n"
 
 
 def _head(report: Report) -> Markup:
