@@ -31,6 +31,7 @@ from mastosync.model import Reason
 
 if TYPE_CHECKING:
     from mastosync.app.cutover import CutoverOptions, CutoverReport
+    from mastosync.app.reporting import Comparison
     from mastosync.config import Config
     from mastosync.engine.adopter import Adoption, AdoptOptions
     from mastosync.engine.copier import CopyOptions
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.engine.refetcher import Refetching, RefetchOptions
+    from mastosync.engine.report import Report
     from mastosync.engine.verifier import Verification, VerifyOptions
     from mastosync.manifest import Soundness
     from mastosync.mastodon.database import MastodonDatabase
@@ -203,6 +205,26 @@ class App:
 
         with self._read() as manifest:
             return export(manifest, target, self.listener, replace=replace)
+
+    def report(self, failures: int) -> Report:
+        """What the manifest remembers of the migration, with the first so many of what failed."""
+        from mastosync.app.reporting import report
+
+        with self._read() as manifest:
+            return report(manifest, failures, self.listener)
+
+    def keep_report(self, text: str, target: Path, *, replace: bool = False) -> None:
+        """Write a report to a file, whole or not at all."""
+        from mastosync.app.reporting import keep
+
+        keep(text, target, replace=replace)
+
+    def check_report(self, file: Path) -> Comparison:
+        """Hold a report that was kept against the manifest as it is now."""
+        from mastosync.app.reporting import compare
+
+        with self._read() as manifest:
+            return compare(manifest, file, self.listener)
 
     def import_archive(self, archive: Path | None) -> int:
         """Make a new manifest of what `export` wrote, whole or not at all; return how many entries."""

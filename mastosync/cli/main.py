@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "verify": "Hold the destination against the manifest.",
     "cutover": "Tell whether Mastodon can be switched over, and how.",
     "orphans": "Tell what lies at the source and no row refers to.",
+    "report": "Tell all that was done, to keep when the old store goes.",
     "manifest": "Look after the manifest: check, back up, export, import.",
     "completion": "Let a shell complete command lines.",
     "man": "Print the manual page.",

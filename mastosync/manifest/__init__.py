@@ -1,7 +1,7 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
 from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
-from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, Head
+from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, EntryFate, Head
 from mastosync.manifest.backup import back_up, backup_name
 from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
 from mastosync.manifest.complaints import written
@@ -30,6 +30,7 @@ __all__ = [
     "ArchivedEntry",
     "Checker",
     "CountLine",
+    "EntryFate",
     "Fault",
     "Head",
     "Manifest",

@@ -27,8 +27,13 @@ class StoreIdentity:
         """A folder of this machine, by its path, in which no link is left."""
         return cls(_THIS_MACHINE, str(path), "")
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of this machine, and no bucket."""
+        return self.endpoint == _THIS_MACHINE
+
     def __str__(self) -> str:
-        if self.endpoint == _THIS_MACHINE:
+        if self.is_folder:
             return f"folder {self.bucket!r} on this machine"
         prefix = f", key prefix {self.key_prefix!r}" if self.key_prefix else ""
         return f"bucket {self.bucket!r} at {self.endpoint}{prefix}"

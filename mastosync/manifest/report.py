@@ -47,11 +47,17 @@ class CountLine:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRecord:
-    """The last plan."""
+    """One plan."""
 
     number: int
     taken_at: datetime
     details: dict[str, Any]
+
+    @property
+    def whole(self) -> bool:
+        """Whether it left nothing out."""
+        took = self.details
+        return set(took.get("types", ())) >= set(TABLES) and took.get("only") == "all" and took.get("limit") is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,9 @@ class ManifestReport:
         with translated(self.manifest.path):
             rows = self.manifest.connection.execute(_SELECT_SNAPSHOTS).fetchall()
         for number, taken_at, details in rows:
-            options = json.loads(details)
-            whole = set(options.get("types", ())) >= set(TABLES) and options.get("only") == "all"
-            if whole and options.get("limit") is None:
-                return SnapshotRecord(number, datetime.fromisoformat(taken_at), options)
+            plan = SnapshotRecord(number, datetime.fromisoformat(taken_at), json.loads(details))
+            if plan.whole:
+                return plan
         raise ManifestError(
             f"every plan in the manifest {self.manifest.path} left something out",
             hint="run `mastosync plan` once without --type, --only and --limit, and with `[plan] types = all`",

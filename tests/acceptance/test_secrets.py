@@ -62,6 +62,7 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "verify": ("verify", "--public"),
     "cutover": ("cutover",),
     "orphans": ("orphans", "--json"),
+    "report": ("report", "--format", "html", "--force"),
     "manifest": ("manifest", "check", "--json"),
     "completion": ("completion", "bash"),
     "man": ("man",),

@@ -64,6 +64,17 @@ ROOMS: dict[str, set[str]] = {
         "units",
     },
     "engine.cutover": {"model", "errors", "engine.cutover", "manifest", "mastodon.catalog", "units"},
+    "engine.report": {
+        "__init__",
+        "model",
+        "errors",
+        "engine.report",
+        "engine.lister",
+        "engine.status",
+        "manifest",
+        "mastodon.paperclip",
+        "units",
+    },
     "engine": {
         "model",
         "errors",
@@ -80,9 +91,23 @@ ROOMS: dict[str, set[str]] = {
     "language": set(),
     "units": {"humanize"},
     "plain": set(),
+    "page": {"__init__", "model", "engine.report", "page", "units", "plain"},
     "progress": {"model", "units", "plain", "tqdm"},
     "app": {"app", "model", "errors", "config", "manifest", "mastodon", "store", "engine", "progress", "units"},
-    "cli": {"__init__", "model", "errors", "config", "app", "cli", "engine", "progress", "units", "plain", "click"},
+    "cli": {
+        "__init__",
+        "model",
+        "errors",
+        "config",
+        "app",
+        "cli",
+        "engine",
+        "page",
+        "progress",
+        "units",
+        "plain",
+        "click",
+    },
 }
 """Room (or one module of it, which then has its own line) → what it may import beside the standard library."""
 
