@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mastosync.plain import one_line
 
-_VOID = {"meta", "col"}  # elements of HTML without an end
+_VOID = {"meta"}  # elements of HTML without an end
 
 
 class Markup(str):
@@ -20,7 +20,7 @@ class Markup(str):
 def tag(name: str, /, *content: object, **attributes: object) -> Markup:
     """An element. Attributes have `_` for `-` (`class_`: class); one that is None is left out."""
     named = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    written = "".join(f' {key}="{_text(value)}"' for key, value in named.items())
+    written = "".join(f' {key}="{_escaped(value)}"' for key, value in named.items())
     inner = joined(content)
     return Markup(f"<{name}{written}>" + ("" if name in _VOID else f"{inner}</{name}>"))
 
@@ -31,8 +31,10 @@ def joined(pieces: Iterable[object]) -> Markup:
 
 
 def _text(piece: object) -> str:
-    if isinstance(piece, Markup):
-        return piece
+    return piece if isinstance(piece, Markup) else _escaped(piece)
+
+
+def _escaped(piece: object) -> str:
     if isinstance(piece, float):
         return f"{piece:.2f}".rstrip("0").rstrip(".")  # a coordinate
     return escape(one_line(str(piece)))

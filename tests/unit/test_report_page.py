@@ -228,6 +228,7 @@ def test_a_gap_is_no_line(report: Report) -> None:
 
 def test_an_element_escapes_whatever_it_did_not_make() -> None:
     assert tag("p", "<\"&'", title='">', class_=None) == '<p title="&quot;&gt;">&lt;&quot;&amp;&#x27;</p>'
+    assert tag("p", title=Markup('">')) == '<p title="&quot;&gt;"></p>'
     assert tag("p", tag("b", "<"), None, 7) == "<p><b>&lt;</b>7</p>"
     assert isinstance(tag("p"), Markup)
     assert tag("rect", x=1.0, y=2.345) == '<rect x="1" y="2.35"></rect>'
