@@ -52,6 +52,14 @@ class Reason(StrEnum):
     GONE = "gone"  # skipped: its row left the database
 
 
+class Order(StrEnum):
+    """In which order work is done."""
+
+    LOCAL_FIRST = "local-first"  # what nobody could fetch again comes first; each part from the newest on
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
 class Origin(StrEnum):
     """How an object that is done came to the destination."""
 

@@ -250,7 +250,7 @@ class App:
         from mastosync.progress import CopyProgress
         from mastosync.store.curl import CurlMultiplexer
 
-        queue = WorkQueue(manifest, types)
+        queue = WorkQueue(manifest, types, options.order)
         queue.require_plan(*identities(self.config))
         if self.config.copy.private_objects == "copy":
             reopen(manifest, types, (Reason.PRIVATE,))  # kept back before that was decided

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from mastosync.config.celery import CeleryConfig
 from mastosync.config.folder import FilesystemConfig
 from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section, variable
 from mastosync.config.providers import PROVIDERS, Provider, implied
@@ -28,6 +29,7 @@ from mastosync.config.values import (
     ENDPOINT,
     HIDDEN_WORD,
     HOST,
+    ORDER,
     PATH,
     PREFIX,
     PUBLIC_URL,
@@ -248,6 +250,9 @@ class CopyConfig:
         " A timetable is in local time, and what was last said holds on; Mon-08:00,5M speaks of one day only."
         " 5M is 5 MiB and 5MB are 5,000,000 bytes.",
     )
+    order: str = key(
+        "local-first", ORDER, "What to begin with: what no other server has, or just the newest or oldest."
+    )
     max_attempts: int = key(5, whole(1), "How often an object is tried in one run before it counts as failed.")
     throttle_budget_seconds: float = key(
         900.0, seconds(0), "How long an object may wait for a store that asks to slow down before it fails."
@@ -273,18 +278,6 @@ class CopyConfig:
         "What to do with objects that must stay private where no ACL can keep them so. skip leaves them out, until"
         " `copy` is run with copy, which copies them all the same. Choose that only if nobody can read the bucket"
         " without credentials.",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class CeleryConfig:
-    """For a cluster of workers, and for files written for the older Celery tool."""
-
-    broker: Secret | None = key(None, SECRET, "The broker's URL, such as redis://localhost:6379/0.")
-    backend: Secret | None = key(None, SECRET, "The URL where results are kept.")
-    concurrency: int | None = key(None, whole(1), "Tasks at the same time on one machine. Default: [copy] workers.")
-    log_level: str = key(
-        "info", choice("debug", "info", "warning", "error", "critical", "fatal"), "How much the workers log."
     )
 
 

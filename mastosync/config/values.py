@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from mastosync.model import TABLES
+from mastosync.model import TABLES, Order
 
 T = TypeVar("T")
 
@@ -139,6 +139,8 @@ def choice(*names: str) -> Format[str]:
 
     return Format(f"one of {', '.join(names)}", parse)
 
+
+ORDER = choice(*(order.value for order in Order))
 
 _SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
