@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 
 from mastosync.config.celery import CeleryConfig
 from mastosync.config.folder import FilesystemConfig
+from mastosync.config.follow import FollowConfig
 from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section, variable
 from mastosync.config.providers import PROVIDERS, Provider, implied
 from mastosync.config.refetch import RefetchConfig
@@ -314,6 +315,7 @@ class Config:
     )
     plan: PlanConfig = section("plan", PlanConfig(), "What is to be copied; options of `plan` override this.")
     copy: CopyConfig = section("copy", CopyConfig(), "How it is copied; options of `copy` override this.")
+    follow: FollowConfig = section("follow", FollowConfig(), "How `follow` keeps pace with an instance that lives on.")
     refetch: RefetchConfig = section(
         "refetch", RefetchConfig(), "How `refetch` asks the servers that files came from. It trusts none of them."
     )

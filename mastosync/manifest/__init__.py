@@ -7,6 +7,7 @@ from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
 from mastosync.manifest.complaints import written
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.corrections import correct
+from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
 from mastosync.manifest.file_system import is_memory, is_network, kind_of_disk, require_local_disk, warn_of_network
 from mastosync.manifest.identity import StoreIdentity
 from mastosync.manifest.lock import holder_of, writer_lock
@@ -30,6 +31,8 @@ __all__ = [
     "ArchivedEntry",
     "Checker",
     "CountLine",
+    "DeltaBase",
+    "DeltaTerms",
     "Fault",
     "Head",
     "Manifest",
@@ -41,6 +44,7 @@ __all__ = [
     "RunInfo",
     "Scratch",
     "ScratchPlace",
+    "SnapshotMark",
     "SnapshotRecord",
     "Soundness",
     "StoreIdentity",
@@ -51,6 +55,7 @@ __all__ = [
     "back_up",
     "backup_name",
     "correct",
+    "delta_base",
     "file_version",
     "holder_of",
     "is_memory",
