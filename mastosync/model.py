@@ -78,6 +78,9 @@ FAILURE_REASONS: tuple[Reason, ...] = (
     Reason.TOO_LARGE,
 )
 
+PASSING_REASONS: tuple[Reason, ...] = (Reason.THROTTLED, Reason.NETWORK, Reason.SERVER)
+"""Of failures that another run may not meet."""
+
 OWN_EXTENSION = ""
 """As a style's format: the style keeps the extension of the stored file name."""
 

@@ -35,13 +35,16 @@ from mastosync.manifest import (
 from mastosync.model import Reason
 
 if TYPE_CHECKING:
+    from mastosync.app.following import FollowOptions, FollowResult
     from mastosync.config import Config
     from mastosync.engine.adopter import Adoption, AdoptOptions
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.doctor import DatabaseWay, Finding
     from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
+    from mastosync.engine.pruner import PruneOptions, Pruning
     from mastosync.engine.refetcher import Refetching, RefetchOptions
+    from mastosync.engine.rounds import Round
     from mastosync.engine.verifier import Verification, VerifyOptions
     from mastosync.manifest import DeltaBase, Soundness, StoreIdentity
     from mastosync.mastodon.database import MastodonDatabase
@@ -119,7 +122,7 @@ class App:
     def copy(self, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """Work through what is pending. Raises: Interrupted when asked to stop; StoreUnusable."""
         with self._held("copy") as manifest:
-            return self._copy(manifest, options, types)
+            return self.copy_from(manifest, options, types)
 
     def retry_failed(
         self, types: tuple[str, ...], reasons: tuple[Reason, ...], options: CopyOptions | None
@@ -133,7 +136,25 @@ class App:
             reopened = reopen(manifest, types, reasons)
             if options is None or not reopened:
                 return reopened, None
-            return reopened, self._copy(manifest, options, types)
+            return reopened, self.copy_from(manifest, options, types)
+
+    def follow(self, options: FollowOptions) -> Iterator[Round[FollowResult]]:
+        """Plan and copy in rounds, of which each is told when it has ended. Raises: Interrupted when asked to stop."""
+        from mastosync.app.following import Following
+        from mastosync.engine.rounds import Rounds
+
+        following = Following(self, options)
+        return iter(Rounds(following.go_round, options.every_seconds, options.once, self.stop))
+
+    def prune(self, options: PruneOptions) -> Pruning:
+        """Remove at the destination what is gone; unless `options.apply`, only tell what that would be.
+
+        Raises: Interrupted when asked to stop; TooMuchGone; StoreUnusable.
+        """
+        from mastosync.app.following import prune
+
+        with self._planned("prune") as manifest:
+            return prune(self, manifest, options)
 
     def status(self) -> Status:
         """Where the migration stands."""
@@ -277,7 +298,8 @@ class App:
         gateway = f"the SSH server {tunnel.ssh_host}:{tunnel.ssh_port}" if tunnel.enabled else ""
         return DatabaseWay(gateway, self._tunnel, connect)
 
-    def _copy(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...]) -> CopyProgress:
+    def copy_from(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
+        """See `copy`, for whoever holds the manifest."""
         from mastosync.engine.copier import Copier
         from mastosync.engine.crew import Crew
         from mastosync.engine.memory import MemoryBudget, return_large_blocks

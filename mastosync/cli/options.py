@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from mastosync.config import BANDWIDTH, Config, Timetable
+from mastosync.config import BANDWIDTH, DURATION, Config, Timetable
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Order, Reason
 
 if TYPE_CHECKING:
@@ -48,6 +48,13 @@ workers_option = click.option(
 )
 
 
+at_most_option = click.option(
+    "--at-most",
+    type=click.IntRange(min=0),
+    help="Remove so many objects at most; nothing if there are more.  [default: 100, or a tenth of what is done]",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How fast a copy may go and in which order, as far as its options say."""
@@ -70,6 +77,16 @@ class Pace:
             bwlimit=timetable.limit_at if timetable.changes else None,
             order=Order(self.order or copy.order),
         )
+
+
+def duration(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    """Seconds of an option that is a duration."""
+    if text is None:
+        return None
+    try:
+        return DURATION.parse(text)
+    except ValueError as wrong:
+        raise click.BadParameter(f"{text!r} is not {DURATION.allowed}") from wrong
 
 
 def _bandwidth(_: click.Context, __: click.Parameter, text: str | None) -> Timetable | None:

@@ -12,6 +12,7 @@ from mastosync.manifest.file_system import is_memory, is_network, kind_of_disk, 
 from mastosync.manifest.identity import StoreIdentity
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
+from mastosync.manifest.pruning import count_removable, forget_arrival, is_wanted, iter_removable
 from mastosync.manifest.records import Row, record_of
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
 from mastosync.manifest.schema import file_version, newest_version
@@ -20,7 +21,7 @@ from mastosync.manifest.scratch import Place as ScratchPlace
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification
 from mastosync.manifest.whole_files import appearing
-from mastosync.manifest.work import WorkQueue, reopen
+from mastosync.manifest.work import WorkQueue, reopen, try_again
 
 __all__ = [
     "ARCHIVED_RECORDS",
@@ -55,11 +56,15 @@ __all__ = [
     "back_up",
     "backup_name",
     "correct",
+    "count_removable",
     "delta_base",
     "file_version",
+    "forget_arrival",
     "holder_of",
     "is_memory",
     "is_network",
+    "is_wanted",
+    "iter_removable",
     "kind_of_disk",
     "last_verification",
     "newest_version",
@@ -68,6 +73,7 @@ __all__ = [
     "reopen",
     "repair_counters",
     "require_local_disk",
+    "try_again",
     "warn_of_network",
     "writer_lock",
     "written",

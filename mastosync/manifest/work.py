@@ -22,7 +22,7 @@ from mastosync.manifest.codes import (
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.manifest.order import merged, stages
-from mastosync.model import FAILURE_REASONS, Claim, Entry, EntryState, Order, Outcome, Reason
+from mastosync.model import FAILURE_REASONS, PASSING_REASONS, Claim, Entry, EntryState, Order, Outcome, Reason
 
 _NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
 _COLUMNS = (
@@ -51,6 +51,19 @@ SELECT kind, state, reason, objects, bytes FROM counts WHERE state IN ({FAILED},
 _REOPEN = f"""
 UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
 WHERE state = ? AND {_NOT_DONE} AND kind = ? AND reason = ?
+"""
+_TO_TRY_AGAIN = f"""
+state = {FAILED} AND {_NOT_DONE} AND kind = ? AND attempts < ?
+AND (reason IN ({", ".join(str(REASON_CODE[reason]) for reason in PASSING_REASONS)})
+    OR (reason = {REASON_CODE[Reason.MISSING]} AND updated >= ?))
+"""
+_COUNT_TO_TRY_AGAIN = f"""
+SELECT reason, count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open
+WHERE {_TO_TRY_AGAIN} GROUP BY reason
+"""
+_TRY_AGAIN = f"""
+UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
+WHERE {_TO_TRY_AGAIN}
 """
 _START_RUN = "INSERT INTO runs (started_at, updated_at, workers) VALUES (?, ?, ?)"
 _ADD_TO_RUN = """
@@ -216,4 +229,22 @@ def reopen(manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reaso
                 manifest.count(kind, state, reason, -objects, -size_bytes)
                 manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
                 reopened += objects
+    return reopened
+
+
+def try_again(manifest: Manifest, attempts: int, since: int) -> int:
+    """Put back to pending what may fare better by now, and return how many.
+
+    That is what failed in a way that may pass, and what was missing and has a file of `since` (seconds since the
+    epoch) or later, which may have been on its way; each unless that many attempts were made already.
+    """
+    reopened = 0
+    with manifest.transaction() as connection:
+        for kind in manifest.kinds():
+            values = (kind, attempts, since)
+            for reason, objects, size_bytes in connection.execute(_COUNT_TO_TRY_AGAIN, values).fetchall():
+                manifest.count(kind, FAILED, reason, -objects, -size_bytes)
+                manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
+                reopened += objects
+            connection.execute(_TRY_AGAIN, values)
     return reopened
