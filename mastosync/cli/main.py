@@ -21,6 +21,8 @@ COMMANDS: dict[str, str] = {
     "plan": "Snapshot every key that the database refers to.",
     "adopt": "Mark what lies at the destination already.",
     "copy": "Work through what is pending.",
+    "follow": "Plan and copy again and again.",
+    "prune": "Remove at the destination what has left the database.",
     "status": "Show counts and bytes by state, type and reason.",
     "retry-failed": "Put failed entries back to pending, and copy them.",
     "refetch": "Fetch what the source has lost from where it came from.",

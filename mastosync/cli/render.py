@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.colours import PAINT_OF, Paint, paint
 from mastosync.cli.columns import width_of
+from mastosync.language import tr
 from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line
 from mastosync.units import human_ago, human_bytes, human_seconds
@@ -71,6 +72,10 @@ def render_status(status: Status, manifest: Path) -> str:
     lines += [f"{role:<12} {name}" for role, name in status.stores.items()]
     if status.snapshot is not None:
         lines.append(f"planned      {_moment(status.snapshot.taken_at)}, plan {status.snapshot.number}")
+        if status.snapshot.incremental and status.last_reading is not None:
+            read_at = status.last_reading.taken_at
+            age = human_seconds((status.snapshot.taken_at - read_at).total_seconds())
+            lines[-1] += tr(", incremental; all was read {age} before", age=age)
     lines.append(_run_line(status))
     if status.verification is not None:
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)

@@ -55,6 +55,8 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "plan": ("plan",),
     "adopt": ("adopt",),
     "copy": ("copy",),
+    "follow": ("follow", "--once"),
+    "prune": ("prune",),
     "status": ("status", "--json"),
     "retry-failed": ("retry-failed",),
     "refetch": ("refetch", "--apply"),

@@ -30,6 +30,8 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.settings": {"config"},
     "mastodon.known_hosts": {"errors", "paramiko"},
     "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},
+    "mastodon.queries": {"model", "psycopg"},
+    "mastodon.changes": {"model", "mastodon"},
     "mastodon.examination": {"model", "errors", "mastodon"},
     "mastodon.tunnel": {"errors", "config", "mastodon.known_hosts", "sshtunnel", "paramiko"},
     "manifest": {"model", "errors", "manifest"},
