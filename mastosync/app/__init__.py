@@ -30,13 +30,15 @@ from mastosync.manifest import (
 from mastosync.model import Reason
 
 if TYPE_CHECKING:
-    from mastosync.config import Config
+    from mastosync.config import Config, Timetable
     from mastosync.engine.adopter import Adoption, AdoptOptions
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.doctor import DatabaseWay, Finding
+    from mastosync.engine.forecast import Outlook
     from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.engine.refetcher import Refetching, RefetchOptions
+    from mastosync.engine.survey import Survey
     from mastosync.engine.verifier import Verification, VerifyOptions
     from mastosync.manifest import Soundness
     from mastosync.mastodon.database import MastodonDatabase
@@ -55,17 +57,20 @@ class App:
     def plan(self, options: PlanOptions, *, dry_run: bool = False) -> PlanResult:
         """Snapshot the database into the manifest, whole or not at all; a dry run only counts."""
         from mastosync.engine.planner import DryRun, Planner
+        from mastosync.engine.survey import Surveyor
 
+        sizes = transfer_options(self.config)
+        surveyor = partial(Surveyor, multipart_threshold=sizes.multipart_threshold, part_size=sizes.part_size)
         if dry_run:
             with self._database() as database:
-                return Planner(database, options, self.listener).run(DryRun())
+                return Planner(database, options, self.listener, surveyor).run(DryRun())
         source, destination = identities(self.config)
         with ExitStack() as stack:
             stack.enter_context(writing(self.config, self.manifest_path, "plan"))
             manifest = stack.enter_context(Manifest.create(self.manifest_path))
             writer = stack.enter_context(PlanWriter.transaction(manifest, source, destination))
             with self._database() as database:
-                result = Planner(database, options, self.listener).run(writer)
+                result = Planner(database, options, self.listener, surveyor).run(writer)
             total = result.total()
             writer.finish(
                 result.snapshot.taken_at,
@@ -77,6 +82,8 @@ class App:
                     "seen": total.seen,
                     "added": total.added,
                     "gone": total.gone,
+                    "excluded": total.excluded,
+                    **({"survey": result.survey.as_json()} if options.limit is None else {}),
                 },
             )
         return result
@@ -102,9 +109,21 @@ class App:
 
     def status(self) -> Status:
         """Where the migration stands."""
+        from mastosync.app.forecasting import outlook_of
+
         with self._read() as manifest:
             manifest.require_plan()
-            return status_of(ManifestReport(manifest))
+            status = status_of(ManifestReport(manifest))
+        if status.surveyed is not None:
+            status.outlook = outlook_of(self.config, status.surveyed.survey, measured=status.rate)
+        return status
+
+    def outlook(self, survey: Survey, rate: int | None = None, bwlimit: Timetable | None = None) -> Outlook:
+        """What a move of what a plan has seen will take; `rate` and `bwlimit` as `copy` has them."""
+        from mastosync.app.forecasting import measured_rate, outlook_of
+
+        measured = measured_rate(self.manifest_path)
+        return outlook_of(self.config, survey, rate=rate, bwlimit=bwlimit, measured=measured)
 
     def iter_listed(self, chosen: ListFilter) -> Iterator[dict[str, Any]]:
         """Entries as flat dictionaries."""

@@ -3,6 +3,8 @@
 from mastosync.config.folder import FilesystemConfig
 from mastosync.config.keys import CHANGE_ME
 from mastosync.config.loader import load_config
+from mastosync.config.plan import PlanConfig
+from mastosync.config.prices import Preset, PricesConfig, preset_of
 from mastosync.config.providers import PROVIDERS, Provider
 from mastosync.config.sample import render_sample
 from mastosync.config.schema import (
@@ -11,7 +13,6 @@ from mastosync.config.schema import (
     CopyConfig,
     DatabaseConfig,
     ManifestConfig,
-    PlanConfig,
     Role,
     S3Config,
     StoreConfig,
@@ -34,6 +35,8 @@ __all__ = [
     "FilesystemConfig",
     "ManifestConfig",
     "PlanConfig",
+    "Preset",
+    "PricesConfig",
     "Provider",
     "Role",
     "S3Config",
@@ -46,5 +49,6 @@ __all__ = [
     "find_config",
     "load_config",
     "parse_size",
+    "preset_of",
     "render_sample",
 ]
