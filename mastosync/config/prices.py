@@ -122,8 +122,9 @@ class PricesConfig:
 
     def given(self, role: Literal["source", "destination"]) -> dict[str, float]:
         """The prices that were given for one end, by their names without the end."""
-        values = {each.name.removeprefix(f"{role}_"): getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, float)}
+        names = [each.name for each in fields(self) if each.name.startswith(f"{role}_")]
+        values = {name.removeprefix(f"{role}_"): getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def preset_of(chosen: str, domains: tuple[str, ...]) -> Preset | None:
