@@ -12,8 +12,7 @@ from itertools import chain
 
 from mastosync.model import EntryGroup, Kind
 
-_COUNTED_FIRST = 2  # batches of a kind; of later ones
-_ONE_IN = 32  # stands for the others
+_ONE_IN = 32  # batches of a kind is counted, and stands for those before it; the first one for itself
 
 
 @dataclass(slots=True)
@@ -45,7 +44,7 @@ class DirectoryCount:
             branch = self._branches[kind]
             branch.batches += 1
             branch.uncounted += sum(map(len, columns))
-            if branch.batches <= _COUNTED_FIRST or branch.batches % _ONE_IN == 0:
+            if branch.batches % _ONE_IN == 1:
                 _count(branch, set(chain.from_iterable(columns)))
 
     def by_type(self) -> Iterator[tuple[str, bool, int]]:

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import compress, repeat
+from itertools import repeat
 from typing import Any, NamedTuple, cast
 
 from mastosync.engine.directories import DirectoryCount
@@ -116,12 +116,11 @@ class _Cell(NamedTuple):
     excluded: bool
 
 
-class _Aged(NamedTuple):
-    """Those of a column of times that are of one age."""
+class _Ages(NamedTuple):
+    """How old the entries of a column are."""
 
-    age: str
-    objects: int
-    chosen: list[bool] | None  # which they are; None: all
+    counts: dict[str, int]  # by age
+    each: list[str] | None  # one after the other; None: all are of the only one
 
 
 @dataclass(slots=True)
@@ -134,8 +133,8 @@ class Surveyor:
     _cells: dict[_Cell, Amount] = field(default_factory=lambda: defaultdict(Amount), init=False)
     _directories: DirectoryCount = field(default_factory=DirectoryCount, init=False)
     _bounds: list[float] = field(init=False)  # between ages, the oldest first
-    _ages: tuple[str, ...] = field(default=(*reversed(AGES[:-1]), AGES[-1]), init=False)  # -1 is the unknown one
-    _last: tuple[object, list[_Aged]] = field(default=((), []), init=False)
+    _ages: tuple[str, ...] = field(default=tuple(reversed(AGES[:-1])), init=False)  # between them
+    _last: tuple[object, _Ages] = field(default=((), _Ages({}, None)), init=False)
 
     def __post_init__(self) -> None:
         """Work out when each age ends."""
@@ -145,9 +144,13 @@ class Surveyor:
         """Take in what one batch of a table has."""
         for group in groups:
             table, attachment, style, _, remote, _ = group.kind
-            for aged in self._ages_of(group):
-                amount = self._cells[_Cell(table, attachment, style, remote, aged.age, group.excluded)]
-                self._count(amount, group, aged)
+            ages = self._ages_of(group)
+            sizes = _sizes_by_age(group, ages)
+            for age, objects in ages.counts.items():
+                amount = self._cells[_Cell(table, attachment, style, remote, age, group.excluded)]
+                amount.objects += objects
+                amount.optional += objects * group.optional
+                self._size(amount, objects, sizes.get(age, ()))
         self._directories.take(groups)
 
     def survey(self) -> Survey:
@@ -160,41 +163,33 @@ class Surveyor:
             tuple(Line(*place, amount) for place, amount in lines.items()), tuple(self._directories.by_type())
         )
 
-    def _ages_of(self, group: EntryGroup) -> list[_Aged]:
-        """Each age that occurs in a group."""
+    def _ages_of(self, group: EntryGroup) -> _Ages:
         updated = group.updated
         if updated is None:
-            return [_Aged("unknown", len(group.ids), None)]
+            return _Ages({"unknown": len(group.ids)}, None)
         if updated is not self._last[0]:  # the styles of the same rows share this column
             self._last = (updated, self._ages_in(updated))
         return self._last[1]
 
-    def _ages_in(self, updated: Sequence[int | None]) -> list[_Aged]:
+    def _ages_in(self, updated: Sequence[int | None]) -> _Ages:
         unknown = updated.count(None)
         if unknown == len(updated):
-            return [_Aged("unknown", unknown, None)]
+            return _Ages({"unknown": unknown}, None)
+        ages, bounds = self._ages, self._bounds
+        if unknown:
+            each = ["unknown" if since is None else ages[bisect_right(bounds, since)] for since in updated]
+            return _Ages(Counter(each), each)
         times = cast("Sequence[int]", updated)
-        if not unknown:
-            oldest, youngest = (bisect_right(self._bounds, edge(times)) for edge in (min, max))
-            if oldest == youngest:  # as in most batches: ids ascend with time
-                return [_Aged(self._ages[oldest], len(times), None)]
-            places = list(map(bisect_right, repeat(self._bounds), times))
-        else:
-            places = [-1 if since is None else bisect_right(self._bounds, since) for since in updated]
-        return [
-            _Aged(self._ages[place], count, [each == place for each in places])
-            for place, count in Counter(places).items()
-        ]
+        oldest, youngest = (bisect_right(bounds, edge(times)) for edge in (min, max))
+        if oldest == youngest:  # as in most batches: ids ascend with time
+            return _Ages({ages[oldest]: len(times)}, None)
+        each = [ages[place] for place in map(bisect_right, repeat(bounds), times)]
+        return _Ages(Counter(each), each)
 
-    def _count(self, amount: Amount, group: EntryGroup, aged: _Aged) -> None:
-        amount.objects += aged.objects
-        amount.optional += aged.objects * group.optional
-        if group.sizes is None:
-            amount.unsized += aged.objects
-            return
-        sizes = list(filter(None, compress(group.sizes, aged.chosen) if aged.chosen else group.sizes))
+    def _size(self, amount: Amount, objects: int, sizes: Sequence[int]) -> None:
+        """Take in the known sizes of some objects."""
         amount.known_bytes += sum(sizes)
-        amount.unsized += aged.objects - len(sizes)
+        amount.unsized += objects - len(sizes)
         if sizes and max(sizes) > self.multipart_threshold:
             large = [size for size in sizes if size > self.multipart_threshold]
             amount.large += len(large)
@@ -209,3 +204,17 @@ class Surveyor:
         usual = known.known_bytes / max(1, known.objects - known.unsized)
         usual *= _SHARE_OF_ORIGINAL.get(cell.style, _SHARE_OF_OTHERS)
         return min(usual, _MOST_BYTES_OF_SMALL) if cell.style == "small" else usual
+
+
+def _sizes_by_age(group: EntryGroup, ages: _Ages) -> dict[str, list[int]]:
+    """What the database knows of sizes; it knows of no derived style."""
+    if group.sizes is None:
+        return {}
+    if ages.each is None:
+        (age,) = ages.counts
+        return {age: list(filter(None, group.sizes))}
+    sizes: dict[str, list[int]] = {age: [] for age in ages.counts}
+    for age, size in zip(ages.each, group.sizes, strict=True):
+        if size:
+            sizes[age].append(size)
+    return sizes
