@@ -22,20 +22,29 @@ if TYPE_CHECKING:
     from mastosync.progress import CopyProgress, EndpointState
 
 
-def render_plan(result: PlanResult, manifest: Path | None) -> str:
-    """What a plan found; `manifest` is None after a dry run."""
-    head = ("type", "objects", "known bytes") + (("new", "gone") if manifest else ())
+def render_plan(result: PlanResult, manifest: Path) -> str:
+    """What a plan found, and what changed in the manifest."""
+    left_out = result.total().excluded
+    head = ("type", "objects", "known bytes", "new", "gone") + (("left out",) if left_out else ())
     rows = []
     for name, delta in [*result.by_table.items(), ("total", result.total())]:
-        row = (name, f"{delta.seen:,}", human_bytes(delta.seen_bytes))
         again = delta.added + delta.revived + delta.reopened
-        rows.append(row + ((f"{again:,}", f"{delta.gone:,}") if manifest else ()))
+        row = (name, f"{delta.seen:,}", human_bytes(delta.seen_bytes), f"{again:,}", f"{delta.gone:,}")
+        rows.append(row + ((f"{delta.excluded:,}",) if left_out else ()))
+    notes = [*absent_types(result), f"next: mastosync copy  (manifest: {manifest})"]
+    return "\n".join([snapshot_line(result), "", table(head, rows), "", *notes])
+
+
+def snapshot_line(result: PlanResult) -> str:
+    """Of what a plan was made."""
     snapshot = result.snapshot
-    taken = f"snapshot of {snapshot.database} (PostgreSQL {snapshot.server_version}) at {snapshot.taken_at:%F %T} UTC"
-    absent = [table for table in result.by_table if table not in snapshot.tables]
-    notes = [f"not in this database, so empty: {', '.join(absent)}"] if absent else []
-    notes.append(f"next: mastosync copy  (manifest: {manifest})" if manifest else "a dry run: nothing was written")
-    return "\n".join([taken, "", table(head, rows), "", *notes])
+    return f"snapshot of {snapshot.database} (PostgreSQL {snapshot.server_version}) at {snapshot.taken_at:%F %T} UTC"
+
+
+def absent_types(result: PlanResult) -> list[str]:
+    """A line about tables that this release of Mastodon does not have, if there are any."""
+    absent = [table for table in result.by_table if table not in result.snapshot.tables]
+    return [f"not in this database, so empty: {', '.join(absent)}"] if absent else []
 
 
 def render_copy(progress: CopyProgress, status: Status) -> str:
