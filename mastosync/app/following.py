@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -74,6 +75,12 @@ class Following:
 
         Raises: Interrupted when asked to stop; DatabaseError, StoreUnusable, ManifestError, ConfigError.
         """
+        try:
+            return self._go_round()
+        finally:
+            gc.collect()  # clients of stores are made of cycles, megabytes each time, which would lie there for long
+
+    def _go_round(self) -> FollowResult:
         app, stores = self.app, identities(self.app.config)
         with writing(app.config, app.manifest_path, "follow"), Manifest.create(app.manifest_path) as manifest:
             with app.stop.breaking_off():
