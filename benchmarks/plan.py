@@ -3,9 +3,9 @@
     python -m benchmarks.plan --keys 2000000 --rounds 3
 
 Then how fast `status` is, a `copy` with nothing to do, and a plan of what has changed. Starts a
-PostgreSQL of its own with Mastodon's tables. Each command runs in a process of its own, so that seconds, CPU seconds and
-memory are the command's, with the start of the interpreter; the CPU seconds of the server are told
-beside them. At the end every bar is held against the middle one of the rounds.
+PostgreSQL of its own with Mastodon's tables. Each command runs in a process of its own, so that
+seconds, CPU seconds and memory are the command's, with the start of the interpreter; the CPU seconds
+of the server are told beside them. At the end every bar is held against the middle one of the rounds.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.errors import MastosyncError
     from mastosync.progress import CopyProgress
+
+_log = logging.getLogger(__name__)
 
 _RUNS_AT_MOST = 10  # in which an entry uses up its attempts, before it is left to `retry-failed`
 
@@ -88,6 +91,9 @@ class Following:
             self._reads_all = False
             try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))
             copied = app.copy_from(manifest, self.options.copy)
+            change = planned.total()
+            new = change.added + change.revived
+            _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
             failed = status_of(ManifestReport(manifest)).totals.failed
             if self.options.prune is None:
                 return FollowResult(planned, copied, failed)

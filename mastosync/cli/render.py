@@ -32,6 +32,11 @@ def render_plan(result: PlanResult, manifest: Path | None) -> str:
     taken = f"snapshot of {snapshot.database} (PostgreSQL {snapshot.server_version}) at {snapshot.taken_at:%F %T} UTC"
     absent = [table for table in result.by_table if table not in snapshot.tables]
     notes = [f"not in this database, so empty: {', '.join(absent)}"] if absent else []
+    if result.base is not None:
+        since = f"{result.base.since:%F %T}"
+        notes.append(
+            tr("only what is new, or has changed since {since} UTC, was read; no row that was deleted", since=since)
+        )
     notes.append(f"next: mastosync copy  (manifest: {manifest})" if manifest else "a dry run: nothing was written")
     return "\n".join([taken, "", table(head, rows), "", *notes])
 
