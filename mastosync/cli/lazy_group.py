@@ -8,9 +8,15 @@ from typing import Any
 
 import click
 
+from mastosync.cli.help import in_users_language
+from mastosync.language import tr, translated
+
 
 class LazyGroup(click.Group):
-    """Commands by name, and the line of each in the help. `NAME` is `name_command` in a module of that name."""
+    """Commands by name, and the line of each in the help, which is `deferred`.
+
+    `NAME` is `name_command` in a module of that name.
+    """
 
     def __init__(self, *arguments: Any, lines: Mapping[str, str], prefix: str = "", **options: Any) -> None:  # noqa: ANN401 - passed on as they are
         super().__init__(*arguments, **options)
@@ -26,8 +32,8 @@ class LazyGroup(click.Group):
         name = f"{self._prefix}{cmd_name.replace('-', '_')}_command"
         command = getattr(importlib.import_module(f"mastosync.cli.{name}"), name)
         assert isinstance(command, click.Command)  # noqa: S101 - a test walks all of them
-        return command
+        return in_users_language(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102
-        with formatter.section("Commands"):
-            formatter.write_dl(list(self._lines.items()))
+        with formatter.section(tr("Commands")):
+            formatter.write_dl([(name, translated(line)) for name, line in self._lines.items()])

@@ -10,25 +10,27 @@ from pathlib import Path
 import click
 
 from mastosync import __version__
+from mastosync.cli.help import in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import telling_of_manifest
 from mastosync.cli.output import complain, show_origin
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode, MastosyncError
+from mastosync.language import deferred, lend_to_libraries, tr, translated
 
 COMMANDS: dict[str, str] = {
-    "init": "Write a configuration file to fill in.",
-    "doctor": "Check everything that can fail before it does.",
-    "plan": "Snapshot every key that the database refers to.",
-    "adopt": "Mark what lies at the destination already.",
-    "copy": "Work through what is pending.",
-    "status": "Show counts and bytes by state, type and reason.",
-    "retry-failed": "Put failed entries back to pending, and copy them.",
-    "refetch": "Fetch what the source has lost from where it came from.",
-    "ls": "List entries of the manifest.",
-    "verify": "Hold the destination against the manifest.",
-    "orphans": "Tell what lies at the source and no row refers to.",
-    "manifest": "Look after the manifest: check, back up, export, import.",
+    "init": deferred("Write a configuration file to fill in."),
+    "doctor": deferred("Check everything that can fail before it does."),
+    "plan": deferred("Snapshot every key that the database refers to."),
+    "adopt": deferred("Mark what lies at the destination already."),
+    "copy": deferred("Work through what is pending."),
+    "status": deferred("Show counts and bytes by state, type and reason."),
+    "retry-failed": deferred("Put failed entries back to pending, and copy them."),
+    "refetch": deferred("Fetch what the source has lost from where it came from."),
+    "ls": deferred("List entries of the manifest."),
+    "verify": deferred("Hold the destination against the manifest."),
+    "orphans": deferred("Tell what lies at the source and no row refers to."),
+    "manifest": deferred("Look after the manifest: check, back up, export, import."),
 }
 """Every command, in the order of a migration, and its line in the help. Its module is loaded when it is run."""
 
@@ -37,8 +39,8 @@ class _Commands(LazyGroup):
     """The first group: its help ends with the exit codes."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Exit codes"):
-            formatter.write_dl([(str(int(code)), meaning) for code, meaning in EXIT_CODE_MEANING.items()])
+        with formatter.section(tr("Exit codes")):
+            formatter.write_dl([(str(int(code)), translated(line)) for code, line in EXIT_CODE_MEANING.items()])
 
 
 @click.group(
@@ -66,9 +68,12 @@ def cli(invocation: Invocation, /, **options: object) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit code. Every error of ours ends here, as text."""
     invocation = Invocation(os.environ)
+    lend_to_libraries()
     try:
         with telling_of_manifest():
-            result = cli.main(arguments, prog_name="mastosync", standalone_mode=False, obj=invocation)
+            result = in_users_language(cli).main(
+                arguments, prog_name="mastosync", standalone_mode=False, obj=invocation
+            )
         return int(result) if isinstance(result, int) else ExitCode.OK
     except MastosyncError as error:
         _tell(invocation, error.message, error.hint)
@@ -77,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        _tell(invocation, "stopped", "the same command goes on where it stopped")
+        _tell(invocation, tr("stopped"), tr("the same command goes on where it stopped"))
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,9 +90,11 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last door
         _tell(
             invocation,
-            invocation.scrubbed(f"unexpected {type(error).__name__}: {error}"),
-            "this is a bug: please report it with the output of the same command and --debug; "
-            "what was committed to the manifest is safe",
+            invocation.scrubbed(tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)),
+            tr(
+                "this is a bug: please report it with the output of the same command and --debug; "
+                "what was committed to the manifest is safe"
+            ),
         )
         return ExitCode.BUG
 
