@@ -44,6 +44,9 @@ def deferred(message: str) -> str:
     return message
 
 
+_OWN_NAME = deferred("English")  # in a catalog what its language calls itself, in its letters
+
+
 def translated(message: str) -> str:
     """In the user's language what `deferred` has marked, or what a command has as its help."""
     return _catalog().gettext(message) if message else ""  # which has the head of a catalog
@@ -80,8 +83,7 @@ def _users_catalog() -> NullTranslations:
         catalog = translation(DOMAIN, LOCALES, wanted)
     except Exception:  # noqa: BLE001 - there is none, or a broken one: English is better than no word at all
         return _ENGLISH
-    # its name for itself has letters of the language
-    return catalog if _can_be_shown(catalog.gettext("English")) else _ENGLISH
+    return catalog if _can_be_shown(catalog.gettext(_OWN_NAME)) else _ENGLISH
 
 
 def wanted_languages(environ: Mapping[str, str]) -> list[str]:
