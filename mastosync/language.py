@@ -40,14 +40,14 @@ def trn(one: str, many: str, count: int, /, **values: object) -> str:
 
 
 def deferred(message: str) -> str:
-    """A literal as it stands, for the catalogs to find: `translated` says it when it is needed."""
+    """A literal as it stands, for the catalogs to find: `say` says it when it is needed."""
     return message
 
 
 _OWN_NAME = deferred("English")  # in a catalog what its language calls itself, in its letters
 
 
-def translated(message: str) -> str:
+def say(message: str) -> str:
     """In the user's language what `deferred` has marked, or what a command has as its help."""
     return _catalog().gettext(message) if message else ""  # which has the head of a catalog
 

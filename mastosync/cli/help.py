@@ -9,7 +9,7 @@ from typing import TypeVar
 import click
 
 from mastosync.cli.columns import width_of, wrapped
-from mastosync.language import translated
+from mastosync.language import say
 
 C = TypeVar("C", bound=click.Command)
 
@@ -45,10 +45,10 @@ class _Context(click.Context):
 def in_users_language(command: C) -> C:
     """The command, which from now on helps its user in their language."""
     command.context_class = _Context
-    command.help = translated(paragraphs(command.help or ""))
+    command.help = say(paragraphs(command.help or ""))
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.help:
-            parameter.help = translated(parameter.help)
+            parameter.help = say(parameter.help)
     return command
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mastosync.cli.help import in_users_language
-from mastosync.language import tr, translated
+from mastosync.language import say, tr
 
 
 class LazyGroup(click.Group):
@@ -36,4 +36,4 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102
         with formatter.section(tr("Commands")):
-            formatter.write_dl([(name, translated(line)) for name, line in self._lines.items()])
+            formatter.write_dl([(name, say(line)) for name, line in self._lines.items()])

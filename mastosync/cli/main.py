@@ -16,7 +16,7 @@ from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import telling_of_manifest
 from mastosync.cli.output import complain, show_origin
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode, MastosyncError
-from mastosync.language import deferred, lend_to_libraries, tr, translated
+from mastosync.language import deferred, lend_to_libraries, say, tr
 
 COMMANDS: dict[str, str] = {
     "init": deferred("Write a configuration file to fill in."),
@@ -40,7 +40,7 @@ class _Commands(LazyGroup):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section(tr("Exit codes")):
-            formatter.write_dl([(str(int(code)), translated(line)) for code, line in EXIT_CODE_MEANING.items()])
+            formatter.write_dl([(str(int(code)), say(line)) for code, line in EXIT_CODE_MEANING.items()])
 
 
 @click.group(

@@ -56,9 +56,10 @@ def _section(section: Section, texts: Mapping[str, str] | None, explained_in: st
 
 def _explanation(key: Key) -> str:
     form = key.info.form
-    if form.evident or not form.allowed:
+    described = form.described()
+    if form.evident or not described:
         return key.info.meaning
-    return f"{key.info.meaning} {form.allowed[0].upper()}{form.allowed[1:]}."
+    return f"{key.info.meaning} {described[0].upper()}{described[1:]}."
 
 
 def _line(key: Key, texts: Mapping[str, str] | None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from mastosync.engine.doctor.findings import Chart, Finding, Findings
 from mastosync.engine.doctor.network import is_this_machine
 from mastosync.errors import ConfigError, DatabaseError, NoMastodonTables
-from mastosync.language import deferred, tr, translated
+from mastosync.language import deferred, say, tr
 from mastosync.model import Entry
 
 if TYPE_CHECKING:
@@ -194,9 +194,7 @@ def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence
             tr("{present}; {names} should be, and count as empty", present=present, names=", ".join(surprising)),
             tr("is this Mastodon's whole database? An old release may lack some; else their objects are not copied"),
         )
-    known = "; ".join(
-        tr("{table} is not: {why}", table=table, why=translated(_MAY_BE_ABSENT[table])) for table in absent
-    )
+    known = "; ".join(tr("{table} is not: {why}", table=table, why=say(_MAY_BE_ABSENT[table])) for table in absent)
     return chart.ok("tables", f"{present}; {known}" if known else present)
 
 
@@ -210,6 +208,6 @@ def _columns(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequenc
     if not lost:
         return chart.ok("columns", tr("every column that decides on keys and privacy is there"))
     said = "; ".join(
-        tr("{name} is missing: {meaning}", name=name, meaning=translated(meaning)) for name, meaning in lost.items()
+        tr("{name} is missing: {meaning}", name=name, meaning=say(meaning)) for name, meaning in lost.items()
     )
     return chart.warning("columns", said, tr("upgrade Mastodon first, or look after those objects by hand"))
