@@ -7,6 +7,7 @@ from itertools import groupby
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import json_option
 from mastosync.cli.output import show, show_json
 from mastosync.cli.render import render_findings, render_summary
 from mastosync.engine.doctor import Diagnosis, Grade
@@ -14,7 +15,7 @@ from mastosync.errors import ExitCode
 
 
 @click.command(name="doctor")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_obj
 def doctor_command(invocation: Invocation, as_json: bool) -> ExitCode:
     """Check everything that can fail before it does, each check with a remedy.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from mastosync.config import BANDWIDTH, Config, Timetable
+from mastosync.language import english, say, tr
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Reason
 
 if TYPE_CHECKING:
@@ -42,10 +43,19 @@ states_option = click.option(
     help="Only entries in this state; repeatable.",
 )
 
-
 workers_option = click.option(
     "--workers", type=click.IntRange(min=1), help="Requests under way at once.  [default: 8, or [copy] workers]"
 )
+
+
+def _for_programs(context: click.Context, _: click.Parameter, chosen: bool) -> bool:
+    if chosen:
+        context.with_resource(english())
+    return chosen
+
+
+json_option = click.option("--json", "as_json", is_flag=True, callback=_for_programs, help="As JSON.")
+"""Whoever reads JSON is told everything else in English as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,9 @@ def _bandwidth(_: click.Context, __: click.Parameter, text: str | None) -> Timet
     try:
         return BANDWIDTH.parse(text)
     except ValueError as wrong:
-        problem = getattr(wrong, "message", "") or f"{text!r} is not {BANDWIDTH.allowed}"
+        problem = getattr(wrong, "message", "") or tr(
+            "{text!r} is not {allowed}", text=text, allowed=BANDWIDTH.described(say)
+        )
         hint = getattr(wrong, "hint", "")
         raise click.BadParameter(f"{problem}. {hint}".strip()) from wrong
 

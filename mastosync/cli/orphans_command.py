@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import workers_option
+from mastosync.cli.options import json_option, workers_option
 from mastosync.cli.output import show_json
 from mastosync.cli.render_proofs import render_orphans
 from mastosync.cli.tables import print_rows
 from mastosync.engine.lister import FIELDS, described
 from mastosync.engine.orphans import OrphanFinder, OrphansOptions
 from mastosync.errors import UsageError
+from mastosync.language import tr
 
 _ORPHAN_FIELDS = ("key", "size", "modified")
 
@@ -28,7 +29,7 @@ _ORPHAN_FIELDS = ("key", "size", "modified")
 )
 @click.option("--missing", is_flag=True, help="List what rows refer to and the source lacks instead.")
 @workers_option
-@click.option("--json", "as_json", is_flag=True, help="Counts as JSON.")
+@json_option
 @click.pass_obj
 def orphans_command(
     invocation: Invocation, form: str | None, missing: bool, workers: int | None, as_json: bool
@@ -38,7 +39,7 @@ def orphans_command(
     Nothing is deleted. It is compared with the last whole plan: what came to the source since is counted apart.
     """
     if form and as_json:
-        raise UsageError("--format lists and --json counts", hint="use one of them")
+        raise UsageError(tr("--format lists and --json counts"), hint=tr("use one of them"))
     if missing and not form:
         form = "text"
     with (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from mastosync.errors import Interrupted
+from mastosync.language import tr
 
 
 class StopSignal:
@@ -25,9 +26,9 @@ class StopSignal:
     def sleep(self, seconds: float) -> None:
         """Wait, unless asked to stop. Raises: Interrupted."""
         if seconds > 0 and self._event.wait(seconds):
-            raise Interrupted("stopped while waiting")
+            raise Interrupted(tr("stopped while waiting"))
 
     def require_going_on(self) -> None:
         """Raises: Interrupted if somebody asked to stop."""
         if self._event.is_set():
-            raise Interrupted("stopped while waiting")
+            raise Interrupted(tr("stopped while waiting"))

@@ -13,7 +13,7 @@ from mastosync.engine.doctor.probes import DATA, FOLDER, MD5, ProbeObjects, put_
 from mastosync.engine.steps import Aside, Steps, carried_out
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
-from mastosync.language import tr
+from mastosync.language import say, tr
 from mastosync.model import Entry, Kind
 from mastosync.store.base import PutOptions
 
@@ -131,7 +131,7 @@ def _verdict(end: End, options: TransferOptions, found: str | None, public: _Fat
         "acl",
         tr(
             "{found}; public objects {of_public}, private ones {of_private}",
-            found=found,
+            found=say(found),
             of_public=of_public,
             of_private=of_private,
         ),
