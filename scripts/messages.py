@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 
 import click
@@ -71,7 +70,7 @@ def literals(code: str, where: str, forms: dict[str, int]) -> Iterator[Found]:
 
 def _of_commands(command: click.Command) -> Iterator[Found]:
     """Docstrings and the help of options, of a command and those below it. Needs an English environment."""
-    where = str(Path(sys.modules[command.callback.__module__].__file__ or "").relative_to(ROOT))  # type: ignore[union-attr]
+    where = f"{getattr(command.callback, '__module__', '').replace('.', '/')}.py"
     yield Found((paragraphs(command.help or ""),), where)
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.help:
@@ -86,18 +85,17 @@ def _of_commands(command: click.Command) -> Iterator[Found]:
 
 def template() -> Catalog:
     """All of it, as a catalog without translations."""
-
-    def with_message(catalog: Catalog, found: Found) -> Catalog:
+    catalog = Catalog()
+    for found in iter_messages():
         catalog.add(found.id, locations=[(found.where, 0)])
-        return catalog
-
-    return reduce(with_message, iter_messages(), Catalog(project="mastosync", copyright_holder="its contributors"))
+    return catalog
 
 
 def unfinished(catalog: Catalog) -> Iterator[str]:
     """What nobody has translated, or not from the text as it is now."""
     for message in catalog:
-        if message.id and (message.fuzzy or not all(message.string if message.pluralizable else [message.string])):
+        said = [message.string] if isinstance(message.string, str) else list(message.string or ())
+        if message.id and (message.fuzzy or not said or not all(said)):
             yield str(message.id)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from unicodedata import category, combining, east_asian_width
 
-_SMALL_KANA = frozenset("ーァィゥェォッャュョぁぃぅぇぉっゃゅょ々")
+_KATAKANA = frozenset(map(chr, range(0x30A1, 0x30FF)))
+_NEVER_FIRST = frozenset("ーァィゥェォッャュョぁぃぅぇぉっゃゅょ々")
 _CLOSING, _OPENING = {"Pe", "Pf", "Po"}, {"Ps", "Pi"}  # general categories of punctuation
 
 
@@ -38,7 +39,9 @@ def _pieces(text: str) -> Iterator[str]:
 def _may_part(before: str, after: str) -> bool:
     if _width(before) < 2 and _width(after) < 2:
         return False  # within a word that spaces set off
-    return category(before) not in _OPENING and category(after) not in _CLOSING and after not in _SMALL_KANA
+    if before in _KATAKANA and after in _KATAKANA:
+        return False  # within a word from another language, which reads badly in halves
+    return category(before) not in _OPENING and category(after) not in _CLOSING and after not in _NEVER_FIRST
 
 
 def _width(character: str) -> int:
