@@ -55,11 +55,13 @@ def say(message: str) -> str:
 @contextmanager
 def english() -> Iterator[None]:
     """For as long as the block runs everybody is told in English, since a program will read it."""
+    already = _in_english.is_set()
     _in_english.set()
     try:
         yield
     finally:
-        _in_english.clear()
+        if not already:
+            _in_english.clear()
 
 
 def lend_to_libraries() -> None:

@@ -18,7 +18,7 @@ from itertools import islice
 from mastosync.engine.crew import Crew
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
-from mastosync.language import tr
+from mastosync.language import english, tr
 from mastosync.manifest import WorkQueue
 from mastosync.model import Claim, EntryState, Outcome, Reason
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
@@ -139,7 +139,8 @@ class Copier:
             self._wind_down(progress)
         finally:
             self.listener.finished(progress)
-            _log.info("%s", described(progress))
+            with english():
+                _log.info("%s", described(progress))
         return progress
 
     def _work_through(self, work: Iterator[Claim], progress: CopyProgress) -> None:

@@ -22,6 +22,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError, ObjectMissing
+from mastosync.language import deferred
 from mastosync.manifest import Orphan, Scratch, ScratchPlace, StrandReader, record_of
 from mastosync.mastodon.key_order import KeyRange, root_of
 from mastosync.mastodon.paperclip import iter_candidates
@@ -145,7 +146,7 @@ class OrphanFinder:
         space, listing = KeySpace(every_form=True), Listing(PatientStore(self.gate), self.prefix)
         with StrandReader.opened(self.path) as reader:
             ranges = space.cut(reader, self.entries, _RANGES_A_WORKER * self.options.workers)
-        progress = CheckProgress("orphans", 0, finding="that no row refers to")
+        progress = CheckProgress("orphans", 0, finding=deferred("that no row refers to"))
         self.listener.started(progress)
 
         def batches(keys: KeyRange) -> Iterator[_Batch]:

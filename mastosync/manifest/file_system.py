@@ -69,13 +69,14 @@ def require_local_disk(manifest: Path, *, allow_network: bool) -> None:
             ),
         )
     if said:
-        _log.warning("%s; `[manifest] network_filesystem = allow` lets it be written all the same", said)
+        allowed = tr("{said}; `[manifest] network_filesystem = allow` lets it be written all the same", said=said)
+        _log.warning("%s", allowed)
 
 
 def warn_of_network(manifest: Path) -> None:
     """For whoever only reads: what is read may be wrong while another machine writes."""
     if said := _on_network(manifest):
-        _log.warning("%s: read it on the machine that writes it", said)
+        _log.warning("%s", tr("{said}: read it on the machine that writes it", said=said))
 
 
 def _on_network(manifest: Path) -> str:

@@ -76,8 +76,14 @@ def _upgrade(path: Path, connection: sqlite3.Connection, version: int) -> None:
         raise ManifestError(said, hint=error.hint) from error
     if taken:
         _log.warning(
-            "the manifest %s was brought from version %d to %d; as it was before, it lies at %s",
-            *(path, version, newest_version(), copy),
+            "%s",
+            tr(
+                "the manifest {path} was brought from version {version} to {newest}; as it was before, it lies at {copy}",
+                path=path,
+                version=version,
+                newest=newest_version(),
+                copy=copy,
+            ),
         )
 
 
