@@ -32,7 +32,7 @@ from mastosync.errors import (
     ObjectTooLarge,
     Throttled,
 )
-from mastosync.language import tr
+from mastosync.language import deferred, tr
 from mastosync.manifest import Manifest, ManifestReport, correct
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.paperclip import canonical_key
@@ -162,7 +162,7 @@ class Refetcher:
     def run(self, missing: Iterator[Record]) -> Refetching:
         """Look at entries that failed as missing. Raises: MastosyncError; Interrupted when asked to stop."""
         result, began = Refetching(self.options.apply), time.monotonic()
-        progress = CheckProgress("refetch", self._entries(), finding=Fate.REFETCHED.value)
+        progress = CheckProgress("refetch", self._entries(), finding=deferred("refetched"))
         self.listener.started(progress)
         try:
             while chunk := list(islice(missing, _CHUNK)):

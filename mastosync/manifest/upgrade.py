@@ -78,7 +78,8 @@ def _upgrade(path: Path, connection: sqlite3.Connection, version: int) -> None:
         _log.warning(
             "%s",
             tr(
-                "the manifest {path} was brought from version {version} to {newest}; as it was before, it lies at {copy}",
+                "the manifest {path} was brought from version {version} to {newest}; as it was before, it lies at "
+                "{copy}",
                 path=path,
                 version=version,
                 newest=newest_version(),
