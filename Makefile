@@ -36,6 +36,7 @@ demo: .venv/.demo ## migrate a made-up Mastodon between two stores on this machi
 	@$(BIN)/python -m scripts.demo
 
 test: .venv/.test ## run every test, against real servers on this machine
+	@$(if $(wildcard $(NGINX)),,$(MAKE) --no-print-directory build/nginx || echo 'So the tests that need nginx are skipped.' >&2)
 	$(PYTEST) -n $(WORKERS) --dist worksteal
 
 test-fast: .venv/.test ## run the unit tests only

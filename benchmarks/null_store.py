@@ -7,9 +7,7 @@ they do with a real store. What has arrived is for `damaged` to say.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,18 +15,15 @@ from pathlib import Path
 
 from benchmarks.objects import CONTENT_TYPES, BenchObject
 from scripts.lab.addresses import S3Address
-from scripts.lab.client import ROOT
+from scripts.lab.nginx import START_SECONDS, find_nginx, user_line
 from scripts.lab.ports import HOST, PortBlock, accepts_connections
-from scripts.lab.process import LabError, ServerProcess
+from scripts.lab.process import ServerProcess
 from scripts.lab.traffic import Traffic
 
-START_SECONDS = 10
 DELAY_SECONDS = 0.05
 
 SOURCE, DESTINATION = "source", "destination"  # buckets
 LOST = "lost"  # a bucket that takes whatever comes, in parts too, and has a single file for all of it
-
-PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", str(ROOT / "build/nginx/usr/sbin"))
 
 _CONFIG = """\
 daemon off;
@@ -120,17 +115,6 @@ _MULTIPART = (
 )
 
 
-def find_nginx() -> Path:
-    """The program. Raises: LabError with what to do if there is none."""
-    found = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), *PLACES]))
-    if found is None:
-        raise LabError(
-            "there is no nginx here: install it (apt install nginx, brew install nginx), "
-            "or let `make build/nginx` unpack Debian's or Ubuntu's package, which installs nothing"
-        )
-    return Path(found).absolute()
-
-
 class Door:
     """One way into the store, by two ports: source and destination are to look like different stores."""
 
@@ -216,8 +200,7 @@ class NullStore:
         etags = (f"'/{bucket}/{each.key}' '\"{each.md5}\"';\n" for bucket in buckets[:2] for each in self._objects)
         files = {
             "nginx.conf": _CONFIG.format(
-                # started by root it would become nobody, who may not write here
-                user=f"user {getpass.getuser()};" if os.geteuid() == 0 else "",
+                user=user_line(),
                 types=" ".join(f"{content_type} {suffix};" for suffix, content_type in CONTENT_TYPES.items()),
                 plain=self.plain.listen,
                 counted=self.counted.listen,

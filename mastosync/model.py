@@ -117,6 +117,7 @@ class MediaRow(NamedTuple):
     remote: bool = False
     private: bool = False  # its account is suspended, or the attachment is always private
     var: str | None = None  # site_uploads only
+    updated: int | None = None  # when this file came, in seconds since the epoch
 
 
 class RemoteFile(NamedTuple):
@@ -138,6 +139,7 @@ class MediaColumns(NamedTuple):
     remote: Sequence[bool]
     private: Sequence[bool]
     variables: Sequence[str | None]
+    updated: Sequence[int | None]
 
     def iter_rows(self) -> Iterator[MediaRow]:
         """The same, row by row."""
@@ -168,6 +170,7 @@ class Entry(NamedTuple):
     optional: bool
     private: bool
     size: int | None  # bytes: from the database for originals, exact once done
+    updated: int | None = None  # when its file came, in seconds since the epoch
 
 
 class EntryGroup(NamedTuple):
@@ -180,12 +183,13 @@ class EntryGroup(NamedTuple):
     names: Sequence[str]
     fallbacks: Sequence[str | None] | None  # None: nobody has one
     sizes: Sequence[int | None] | None  # None: nobody's is known
+    updated: Sequence[int | None] | None = None  # None: nobody's is known
 
     @classmethod
     def of(cls, entry: Entry) -> EntryGroup:
         """A group of one."""
-        kind, row_id, name, fallback, optional, private, size = entry
-        return cls(kind, optional, private, (row_id,), (name,), (fallback,), (size,))
+        kind, row_id, name, fallback, optional, private, size, updated = entry
+        return cls(kind, optional, private, (row_id,), (name,), (fallback,), (size,), (updated,))
 
 
 class Claim(NamedTuple):

@@ -22,6 +22,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 from mastosync.cli.help import paragraphs
+from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.main import cli
 from mastosync.language import DOMAIN, LOCALES
 
@@ -75,7 +76,8 @@ def _of_commands(command: click.Command) -> Iterator[Found]:
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.help:
             yield Found((parameter.help,), where)
-    if isinstance(command, click.Group):
+    if isinstance(command, LazyGroup):
+        yield from (Found((line,), where) for line in command.lines.values())
         context = click.Context(command)
         for name in command.list_commands(context):
             below = command.get_command(context, name)

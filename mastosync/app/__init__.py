@@ -31,6 +31,7 @@ from mastosync.manifest import (
 from mastosync.model import Reason
 
 if TYPE_CHECKING:
+    from mastosync.app.cutover import CutoverOptions, CutoverReport
     from mastosync.config import Config
     from mastosync.engine.adopter import Adoption, AdoptOptions
     from mastosync.engine.copier import CopyOptions
@@ -106,6 +107,14 @@ class App:
         with self._read() as manifest:
             manifest.require_plan()
             return status_of(ManifestReport(manifest))
+
+    def cutover(self, options: CutoverOptions) -> CutoverReport:
+        """Whether Mastodon can be pointed at the destination, and how."""
+        from mastosync.app.cutover import cutover
+
+        with self._read() as manifest:
+            WorkQueue(manifest).require_plan(*identities(self.config))
+            return cutover(self.config, manifest, options)
 
     def iter_listed(self, chosen: ListFilter) -> Iterator[dict[str, Any]]:
         """Entries as flat dictionaries."""

@@ -13,21 +13,18 @@ from mastosync.language import say, tr
 
 
 class LazyGroup(click.Group):
-    """Commands by name, and the line of each in the help, which is `deferred`.
-
-    `NAME` is `name_command` in a module of that name.
-    """
+    """Commands by name, and the line of each in the help. `NAME` is `name_command` in a module of that name."""
 
     def __init__(self, *arguments: Any, lines: Mapping[str, str], prefix: str = "", **options: Any) -> None:  # noqa: ANN401 - passed on as they are
         super().__init__(*arguments, **options)
-        self._lines = lines
+        self.lines = lines
         self._prefix = prefix  # of modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102 - see click.Group
-        return list(self._lines)
+        return list(self.lines)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
-        if cmd_name not in self._lines:
+        if cmd_name not in self.lines:
             return None
         name = f"{self._prefix}{cmd_name.replace('-', '_')}_command"
         command = getattr(importlib.import_module(f"mastosync.cli.{name}"), name)
@@ -36,4 +33,4 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102
         with formatter.section(tr("Commands")):
-            formatter.write_dl([(name, say(line)) for name, line in self._lines.items()])
+            formatter.write_dl([(name, say(line)) for name, line in self.lines.items()])

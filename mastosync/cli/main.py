@@ -16,21 +16,22 @@ from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import telling_of_manifest
 from mastosync.cli.output import complain, show_origin
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode, MastosyncError
-from mastosync.language import deferred, lend_to_libraries, say, tr
+from mastosync.language import lend_to_libraries, say, tr
 
 COMMANDS: dict[str, str] = {
-    "init": deferred("Write a configuration file to fill in."),
-    "doctor": deferred("Check everything that can fail before it does."),
-    "plan": deferred("Snapshot every key that the database refers to."),
-    "adopt": deferred("Mark what lies at the destination already."),
-    "copy": deferred("Work through what is pending."),
-    "status": deferred("Show counts and bytes by state, type and reason."),
-    "retry-failed": deferred("Put failed entries back to pending, and copy them."),
-    "refetch": deferred("Fetch what the source has lost from where it came from."),
-    "ls": deferred("List entries of the manifest."),
-    "verify": deferred("Hold the destination against the manifest."),
-    "orphans": deferred("Tell what lies at the source and no row refers to."),
-    "manifest": deferred("Look after the manifest: check, back up, export, import."),
+    "init": "Write a configuration file to fill in.",
+    "doctor": "Check everything that can fail before it does.",
+    "plan": "Snapshot every key that the database refers to.",
+    "adopt": "Mark what lies at the destination already.",
+    "copy": "Work through what is pending.",
+    "status": "Show counts and bytes by state, type and reason.",
+    "retry-failed": "Put failed entries back to pending, and copy them.",
+    "refetch": "Fetch what the source has lost from where it came from.",
+    "ls": "List entries of the manifest.",
+    "verify": "Hold the destination against the manifest.",
+    "cutover": "Tell whether Mastodon can be switched over, and how.",
+    "orphans": "Tell what lies at the source and no row refers to.",
+    "manifest": "Look after the manifest: check, back up, export, import.",
 }
 """Every command, in the order of a migration, and its line in the help. Its module is loaded when it is run."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.lazy_group import LazyGroup
-from mastosync.language import deferred
 
 _COMMANDS = {
-    "check": deferred("Tell whether it is sound."),
-    "backup": deferred("Copy it while others work on it."),
-    "export": deferred("Write all of it as JSON lines."),
-    "import": deferred("Make a new one of an export."),
+    "check": "Tell whether it is sound.",
+    "backup": "Copy it while others work on it.",
+    "export": "Write all of it as JSON lines.",
+    "import": "Make a new one of an export.",
 }
 
 

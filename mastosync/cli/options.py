@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from mastosync.config import BANDWIDTH, Config, Timetable
+from mastosync.config.values import Format
 from mastosync.language import english, say, tr
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Reason
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mastosync.engine.copier import CopyOptions
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 types_option = click.option(
     "--type", "types", multiple=True, type=click.Choice(TABLES), help="Only this type (a table's name); repeatable."
@@ -80,17 +82,22 @@ class Pace:
         )
 
 
-def _bandwidth(_: click.Context, __: click.Parameter, text: str | None) -> Timetable | None:
-    if text is None:
-        return None
-    try:
-        return BANDWIDTH.parse(text)
-    except ValueError as wrong:
-        problem = getattr(wrong, "message", "") or tr(
-            "{text!r} is not {allowed}", text=text, allowed=BANDWIDTH.described(say)
-        )
-        hint = getattr(wrong, "hint", "")
-        raise click.BadParameter(f"{problem}. {hint}".strip()) from wrong
+def parsed_by(form: Format[T]) -> Callable[[click.Context, click.Parameter, str | None], T | None]:
+    """The callback of an option that is written as a key of the configuration is."""
+
+    def parse(_: click.Context, __: click.Parameter, text: str | None) -> T | None:
+        if text is None:
+            return None
+        try:
+            return form.parse(text)
+        except ValueError as wrong:
+            problem = getattr(wrong, "message", "") or tr(
+                "{text!r} is not {allowed}", text=text, allowed=form.described(say)
+            )
+            hint = getattr(wrong, "hint", "")
+            raise click.BadParameter(f"{problem}. {hint}".strip()) from wrong
+
+    return parse
 
 
 def pace_options(command: Callable[..., R]) -> Callable[..., R]:
@@ -108,7 +115,7 @@ def pace_options(command: Callable[..., R]) -> Callable[..., R]:
     @click.option(
         "--bwlimit",
         metavar="RATE",
-        callback=_bandwidth,
+        callback=parsed_by(BANDWIDTH),
         help="At most so many bytes of objects a second, each counted once (so both read and written at this rate):"
         " 5M, 512KiB, off, or a timetable '08:00,5M 23:00,off' in local time.  [default: off, or [copy] bwlimit]",
     )

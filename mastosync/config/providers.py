@@ -33,6 +33,7 @@ class Provider(NamedTuple):
     hosts: tuple[str, ...] = ()  # of its endpoints, as `s3.*.example.com`, where the `*` is the region
     domains: tuple[str, ...] = ()  # by which its endpoints are known; `*` is anything but a dot
     takes_acl: bool | None = None  # for each object; None: ask it
+    reads_for_anybody: bool = True  # at its endpoint, what is public; False: only at addresses of another kind
     reads: int | None = None  # requests a second that it takes at most; None: ask it
     writes: int | None = None
     parts_at_most: int = 10_000  # of one object
@@ -55,6 +56,7 @@ _R2 = Provider(
     region="auto",
     domains=("r2.cloudflarestorage.com",),
     takes_acl=False,  # developers.cloudflare.com/r2/api/s3/api
+    reads_for_anybody=False,  # developers.cloudflare.com/r2/buckets/public-buckets
 )
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
@@ -74,7 +76,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
         "do": _DO,
         "exoscale": Provider(hosts=("sos-*.exo.io",), domains=("exo.io",)),
         # garagehq.deuxfleurs.fr/reference_manual/s3_compatibility.html
-        "garage": Provider(region="garage", takes_acl=False),
+        "garage": Provider(region="garage", takes_acl=False, reads_for_anybody=False),  # but its web server does
         "gcs": _GCS,
         "google": _GCS,
         "hetzner": Provider(
@@ -112,6 +114,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
         "storj": Provider(
             domains=("storjshare.io",),
             takes_acl=False,  # storj.dev/dcs/api/s3/s3-compatibility
+            reads_for_anybody=False,  # but its link sharing service does
             least_part_size=64 * _MIB,  # smaller ones cost more: storj.dev/dcs/api/s3/multipart-upload
         ),
         "vultr": Provider(hosts=("*.vultrobjects.com",), domains=("vultrobjects.com",)),

@@ -1,6 +1,6 @@
 """The form of an archive: a manifest as JSON lines, to keep, to look into, and to make a manifest of again.
 
-The first line is the head (stores, kinds, plans, runs, verifications), the last one the foot (how many
+The first line is the head (stores, kinds, plans, runs and their pace, verifications), the last one the foot (how many
 entries, and the SHA-256 of all lines before it), and each one between is an entry. An entry has the
 fields of `ls` and those that `ls` does not show; but `source_key` only says where the object lay,
 if not under its first candidate.
@@ -20,8 +20,8 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Kind, Origin
 
 FORMAT = "mastosync-manifest"
-VERSION = 1
-LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed")
+VERSION = 2
+LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated")
 """What is told of each entry. The names are part of the interface."""
 
 
@@ -98,6 +98,7 @@ def entry_as_json(each: ArchivedEntry, destination_prefix: str) -> dict[str, Any
         "name": entry.name,
         "fallback": entry.fallback,
         "claimed": each.claimed,
+        "updated": entry.updated,
     }
 
 
@@ -108,4 +109,6 @@ def _origin(each: ArchivedEntry) -> str | None:
 
 
 KIND_FIELDS = ("kind", *Kind._fields)
-HEAD_FIELDS = ("format", "version", "source", "destination", "kinds", "snapshots", "runs", "verifications")
+HEAD_FIELDS = ("format", "version", "source", "destination", "kinds", "snapshots", "runs", "verifications", "samples")
+LATER_FIELDS: dict[int, dict[str, Any]] = {1: {"samples": [], "updated": None}}
+"""What an older version lacks, and what takes its place."""

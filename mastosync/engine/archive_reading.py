@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar
 
-from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LINE_FIELDS, VERSION, Digest
+from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LATER_FIELDS, LINE_FIELDS, VERSION, Digest
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest import ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity
@@ -18,7 +18,7 @@ from mastosync.model import Entry, EntryState, Kind, Origin, Reason
 _LONGEST_LINE = 64 * 1024 * 1024  # bytes: what is longer is no archive, and not worth the memory
 _LARGEST = 2**63 - 1  # what SQLite takes
 _T = TypeVar("_T")
-_NUMBERS = ("id", "workers", "done", "failed", "skipped", "bytes")
+_NUMBERS = ("id", "run", "workers", "done", "failed", "skipped", "bytes")
 
 
 class Wrong(ValueError):
@@ -36,6 +36,7 @@ class ArchiveSource:
         self._name = name
         self._number = 0
         self._digest = Digest()
+        self._version = VERSION
         self._head: Head | None = None
         self._last: tuple[int, int, str] | None = None
 
@@ -43,7 +44,9 @@ class ArchiveSource:
         """The first line."""
         line = self._next_line()
         try:
-            self._head = _head(_parsed(line))
+            found = _parsed(line)
+            self._version = _version(found)
+            self._head = _head(_completed(found, self._version, HEAD_FIELDS))
         except (Wrong, TypeError, ValueError, KeyError) as wrong:
             raise self._refused(str(wrong)) from wrong
         self._digest.take(line)
@@ -79,7 +82,7 @@ class ArchiveSource:
     def _entry(self, line: dict[str, Any]) -> ArchivedEntry:
         if self._head is None:
             raise Wrong("it comes before the head")
-        entry = _archived(line, self._head)
+        entry = _archived(_completed(line, self._version, LINE_FIELDS), self._head)
         place = (entry.kind, entry.entry.id, entry.entry.name)
         if self._last is not None and place <= self._last:
             raise Wrong("it does not come after the line before it, by kind, id and name")
@@ -114,11 +117,21 @@ def _require_fields(line: object, names: tuple[str, ...]) -> None:
         raise Wrong(f"fields are missing, or there are others than should be: {', '.join(wrong)}")
 
 
-def _head(line: dict[str, Any]) -> Head:
+def _version(line: dict[str, Any]) -> int:
     if line.get("format") != FORMAT:
         raise Wrong("it is not the beginning of an export")
-    if line.get("version") != VERSION:
-        raise Wrong(f"it is of version {line.get('version')!r}, and this mastosync reads version {VERSION}: upgrade it")
+    version = _of(line, "version", int)
+    if not 1 <= version <= VERSION:
+        raise Wrong(f"it is of version {version}, and this mastosync reads versions up to {VERSION}: upgrade it")
+    return version
+
+
+def _completed(line: dict[str, Any], version: int, names: tuple[str, ...]) -> dict[str, Any]:
+    """A line of an older version, with what came later."""
+    return {name: value for name, value in LATER_FIELDS.get(version, {}).items() if name in names} | line
+
+
+def _head(line: dict[str, Any]) -> Head:
     _require_fields(line, HEAD_FIELDS)
     kinds: dict[int, Kind] = {}
     for each in line["kinds"]:
@@ -166,6 +179,7 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         optional=_of(line, "optional", bool),
         private=_of(line, "private", bool),
         size=None if line["size"] is None else _number(line, "size"),
+        updated=None if line["updated"] is None else _number(line, "updated"),
     )
     if (line["table"], line["attachment"], line["style"]) != kind[:3]:
         raise Wrong(f"kind {number} is of {' '.join(kind[:3])}")

@@ -17,7 +17,7 @@ from mastosync.manifest.schema import file_version, newest_version
 from mastosync.manifest.scratch import Orphan, Scratch
 from mastosync.manifest.scratch import Place as ScratchPlace
 from mastosync.manifest.strands import StrandReader
-from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification
+from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
 from mastosync.manifest.whole_files import appearing
 from mastosync.manifest.work import WorkQueue, reopen
 
@@ -63,6 +63,7 @@ __all__ = [
     "reopen",
     "repair_counters",
     "require_local_disk",
+    "verifications",
     "warn_of_network",
     "writer_lock",
     "written",

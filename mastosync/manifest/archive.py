@@ -31,6 +31,7 @@ RECORDS: dict[str, tuple[str, ...]] = {
     "snapshots": ("id", "taken_at", "details"),
     "runs": ("id", "started_at", "updated_at", "ended_at", "workers", "done", "failed", "skipped", "bytes"),
     "verifications": ("id", "started_at", "ended_at", "details"),
+    "samples": ("id", "run", "at", "done", "failed", "skipped", "bytes"),
 }
 """What a manifest remembers beside its entries: tables and their columns. `details` is JSON."""
 
@@ -39,7 +40,7 @@ SELECT kind, {COLUMNS}, EXISTS (SELECT 1 FROM claims c WHERE (c.kind, c.id, c.na
 FROM entries e ORDER BY kind, id, name
 """
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
-_INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 14)})"
+_INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 15)})"
 _INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
 _INSERT_KIND = """
 INSERT INTO kinds (id, "table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -108,9 +109,9 @@ class ArchiveReader:
             for kind, row_id, name, fallback, flags, size, state, reason, *rest in self._manifest.connection.execute(
                 _LINES
             ):
-                attempts, md5, etag, source_key, detail, origin, claimed = rest
+                attempts, md5, etag, source_key, detail, origin, updated, claimed = rest
                 optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
-                entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size)
+                entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size, updated)
                 seen = (attempts, md5, etag, source_key, detail, ORIGIN_OF[origin], bool(claimed))
                 yield ArchivedEntry(kind, entry, STATE_OF[state], REASON_OF[reason], *seen)
 
@@ -168,7 +169,15 @@ class ArchiveWriter:
             entry = each.entry
             state, reason = STATE_CODE[each.state], REASON_CODE[each.reason]
             line = (entry.id, entry.name, entry.fallback, FLAGS[entry.optional, entry.private], entry.size)
-            seen = (each.attempts, each.md5, each.etag, each.source_key, each.detail, ORIGIN_CODE[each.origin])
+            seen = (
+                each.attempts,
+                each.md5,
+                each.etag,
+                each.source_key,
+                each.detail,
+                ORIGIN_CODE[each.origin],
+                entry.updated,
+            )
             rows.append((each.kind, *line, state, reason, *seen))
             self._manifest.count(each.kind, state, reason, 1, entry.size or 0)
             if each.claimed:

@@ -11,8 +11,8 @@ from typing import Self
 
 _MOST_LINES = 5_000
 
-Line = tuple[int, str, int, str | None, int | None]
-"""An entry of one kind: id, name, flags, fallback, size."""
+Line = tuple[int, str, int, int | None, str | None, int | None]
+"""An entry of one kind: id, name, flags, updated, fallback, size."""
 
 
 class EntryLoader:
@@ -49,10 +49,10 @@ class EntryLoader:
 
     def add(self, kind: int, lines: Sequence[Line]) -> None:
         """Take in one or more lines that the manifest lacks. Raises: sqlite3.Error, also of lines that came earlier."""
-        ids, names, flags, fallbacks, sizes = zip(*lines, strict=True)
+        ids, names, flags, updated, fallbacks, sizes = zip(*lines, strict=True)
         columns: dict[str, Iterable[object]] = {"kind": repeat(kind), "id": ids, "name": names, "flags": flags}
         # no value costs Python more to bind than any other, and most entries have no fallback or size
-        for name, values in (("fallback", fallbacks), ("size", sizes)):
+        for name, values in (("updated", updated), ("fallback", fallbacks), ("size", sizes)):
             if values.count(None) < len(lines):
                 columns[name] = values
         insert = self._insert(tuple(columns))

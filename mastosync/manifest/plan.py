@@ -34,14 +34,14 @@ from mastosync.manifest.loading import EntryLoader, Line
 from mastosync.model import EntryGroup, Kind
 
 _SELECT_PRESENT = f"""
-SELECT id, name, flags FROM entries
+SELECT id, name, flags, updated FROM entries
 WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE}) ORDER BY id, name
 """
 _SELECT_WINDOW = """
-SELECT id, name, flags, state, reason, size FROM entries
+SELECT id, name, flags, updated, state, reason, size FROM entries
 WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
 """
-_SET_FLAGS = "UPDATE entries SET flags = ? WHERE kind = ? AND id = ? AND name = ?"
+_SET_FLAGS = "UPDATE entries SET flags = ?, updated = ? WHERE kind = ? AND id = ? AND name = ?"
 _SET_STATE = "UPDATE entries SET state = ?, reason = ? WHERE kind = ? AND id = ? AND name = ?"
 _DROP_CLAIM = "DELETE FROM claims WHERE kind = ? AND id = ? AND name = ?"
 _INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
@@ -65,7 +65,7 @@ class PlanDelta:
     added: int = 0
     gone: int = 0
     revived: int = 0  # gone before, and back
-    reopened: int = 0  # done or skipped, but now of another privacy
+    reopened: int = 0  # done or skipped, but now another file of this name, or of another privacy
 
     def add(self, other: PlanDelta) -> None:
         """Sum up."""
@@ -148,7 +148,10 @@ class PlanWriter:
 
     def _is_present(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
         """Whether the manifest has these entries in the window, with these flags, and no others."""
-        wanted = _in_order(zip(group.ids, group.names, repeat(_flags(group)), strict=False) for group in groups)
+        wanted = _in_order(
+            zip(group.ids, group.names, repeat(_flags(group)), group.updated or repeat(None), strict=False)
+            for group in groups
+        )
         present = self._connection.execute(_SELECT_PRESENT, (kind, *window)).fetchmany(len(wanted) + 1)
         return present == wanted
 
@@ -167,9 +170,9 @@ class PlanWriter:
 
     def _bring_in_line(self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], delta: PlanDelta) -> None:
         """Take these lines out of `wanted`, and change those that stand differently there."""
-        flags_now: list[tuple[int, int, int, str]] = []
+        flags_now: list[tuple[int, int | None, int, int, str]] = []
         states_now: list[tuple[Place, int, int, int, int, int]] = []
-        for row_id, name, flags, state, reason, size in rows:
+        for row_id, name, flags, updated, state, reason, size in rows:
             place = (kind, row_id, name)
             line = wanted.pop((row_id, name), None)
             is_gone = state == SKIPPED and reason == GONE
@@ -178,12 +181,13 @@ class PlanWriter:
                     states_now.append((place, state, reason, SKIPPED, GONE, size or 0))
                     delta.gone += 1
                 continue
-            _, _, new_flags, _, _ = line
-            if new_flags != flags:
-                flags_now.append((new_flags, *place))
+            _, _, new_flags, new_updated, _, _ = line
+            if (new_flags, new_updated) != (flags, updated):
+                flags_now.append((new_flags, new_updated, *place))
+            is_replaced = state == DONE and None not in (updated, new_updated) and new_updated != updated
             if is_gone:
                 delta.revived += 1
-            elif _needs_new_acl(flags ^ new_flags, state, reason):
+            elif is_replaced or _needs_new_acl(flags ^ new_flags, state, reason):
                 delta.reopened += 1
             else:
                 continue
@@ -201,8 +205,9 @@ class PlanWriter:
 
 
 def _lines(group: EntryGroup) -> Iterable[Line]:
-    fallbacks, sizes = group.fallbacks or repeat(None), group.sizes or repeat(None)
-    return zip(group.ids, group.names, repeat(_flags(group)), fallbacks, sizes, strict=False)  # what repeats has no end
+    updated, fallbacks, sizes = (each or repeat(None) for each in (group.updated, group.fallbacks, group.sizes))
+    # what repeats has no end
+    return zip(group.ids, group.names, repeat(_flags(group)), updated, fallbacks, sizes, strict=False)
 
 
 def _flags(group: EntryGroup) -> int:
@@ -215,7 +220,7 @@ def _in_order(groups: Iterable[Iterable[_Placed]]) -> list[_Placed]:
 
 
 def _bytes_of(lines: Sequence[Line]) -> int:
-    return sum(filter(None, map(itemgetter(4), lines)))
+    return sum(filter(None, map(itemgetter(5), lines)))
 
 
 def _needs_new_acl(changed_flags: int, state: int, reason: int) -> bool:

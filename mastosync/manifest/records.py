@@ -7,19 +7,33 @@ from typing import TypeAlias
 from mastosync.manifest.codes import OPTIONAL_FLAG, ORIGIN_OF, PRIVATE_FLAG, REASON_OF, STATE_OF
 from mastosync.model import Entry, EntryState, Kind, Record
 
-COLUMNS = "id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin"
+COLUMNS = "id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, updated"
 
 Row: TypeAlias = tuple[
-    int, str, str | None, int, int | None, int, int, int, bytes | None, str | None, str | None, str | None, int | None
+    int,
+    str,
+    str | None,
+    int,
+    int | None,
+    int,
+    int,
+    int,
+    bytes | None,
+    str | None,
+    str | None,
+    str | None,
+    int | None,
+    int | None,
 ]
 """What `COLUMNS` give."""
 
 
 def record_of(kind: Kind, row: Row) -> Record:
     """What a line says."""
-    row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin = row
+    row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, updated = row
+    optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
     return Record(
-        entry=Entry(kind, row_id, name, fallback, bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG), size),
+        entry=Entry(kind, row_id, name, fallback, optional, private, size, updated),
         source_key=source_key,
         state=STATE_OF[state],
         reason=REASON_OF[reason],

@@ -23,6 +23,7 @@ _SELECT_SNAPSHOTS = "SELECT id, taken_at, details FROM snapshots ORDER BY id DES
 _SELECT_RUN = """
 SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes FROM runs ORDER BY id DESC LIMIT 1
 """
+_SELECT_DONE_SINCE = "SELECT COALESCE(SUM(done), 0) FROM runs WHERE updated_at > ?"
 _SELECT_ENTRIES = """
 SELECT {columns} FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name
 """
@@ -89,6 +90,12 @@ class ManifestReport:
             row = self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone()
         return SnapshotRecord(row[0], datetime.fromisoformat(row[1]), json.loads(row[2])) if row else None
 
+    def snapshots(self) -> list[SnapshotRecord]:
+        """Every plan, the newest first."""
+        with translated(self.manifest.path):
+            rows = self.manifest.connection.execute(_SELECT_SNAPSHOTS).fetchall()
+        return [SnapshotRecord(row[0], datetime.fromisoformat(row[1]), json.loads(row[2])) for row in rows]
+
     def whole_snapshot(self) -> SnapshotRecord:
         """The last plan that left nothing out. Raises: ManifestError if there was none."""
         with translated(self.manifest.path):
@@ -108,6 +115,12 @@ class ManifestReport:
         with translated(self.manifest.path):
             row = self.manifest.connection.execute(_SELECT_RUN).fetchone()
         return RunInfo(*row) if row else None
+
+    def done_since(self, moment: float) -> int:
+        """Entries that became done in runs of `copy` that were at work after this moment (seconds since the epoch)."""
+        with translated(self.manifest.path):
+            (done,) = self.manifest.connection.execute(_SELECT_DONE_SINCE, (moment,)).fetchone()
+        return int(done)
 
     def store(self, role: str) -> StoreIdentity | None:
         """The `source` or `destination` of this manifest."""

@@ -10,7 +10,8 @@ from typing import Any
 from mastosync.manifest.connection import Manifest, translated
 
 _INSERT = "INSERT INTO verifications (started_at, ended_at, details) VALUES (?, ?, ?)"
-_SELECT_LAST = "SELECT started_at, ended_at, details FROM verifications ORDER BY id DESC LIMIT 1"
+_SELECT = "SELECT started_at, ended_at, details FROM verifications ORDER BY id DESC LIMIT ?"
+_ALL = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,15 @@ def record_verification(manifest: Manifest, started_at: float, ended_at: float, 
 
 def last_verification(manifest: Manifest) -> VerificationRecord | None:
     """The last one; None before the first. Raises: ManifestError."""
+    return next(iter(_newest(manifest, 1)), None)
+
+
+def verifications(manifest: Manifest) -> list[VerificationRecord]:
+    """All of them, the newest first. Raises: ManifestError."""
+    return _newest(manifest, _ALL)
+
+
+def _newest(manifest: Manifest, limit: int) -> list[VerificationRecord]:
     with translated(manifest.path):
-        row = manifest.connection.execute(_SELECT_LAST).fetchone()
-    return VerificationRecord(row[0], row[1], json.loads(row[2])) if row else None
+        rows = manifest.connection.execute(_SELECT, (limit,)).fetchall()
+    return [VerificationRecord(started_at, ended_at, json.loads(details)) for started_at, ended_at, details in rows]

@@ -24,7 +24,9 @@ from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.model import FAILURE_REASONS, Claim, Entry, EntryState, Outcome, Reason
 
 _NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
-_COLUMNS = "e.kind, e.id, e.name, e.fallback, e.flags, e.size, e.attempts, coalesce(e.md5, e.etag) IS NOT NULL"
+_COLUMNS = (
+    "e.kind, e.id, e.name, e.fallback, e.flags, e.size, e.updated, e.attempts, coalesce(e.md5, e.etag) IS NOT NULL"
+)
 _SELECT_LEFT_BEHIND = f"""
 SELECT {_COLUMNS} FROM claims c JOIN entries e USING (kind, id, name) WHERE e.state = {PENDING}
 """
@@ -54,12 +56,17 @@ _ADD_TO_RUN = """
 UPDATE runs SET updated_at = ?, done = done + ?, failed = failed + ?, skipped = skipped + ?, bytes = bytes + ?
 WHERE id = ?
 """
+_SAMPLE = """
+INSERT INTO samples (run, at, done, failed, skipped, bytes)
+SELECT id, updated_at, done, failed, skipped, bytes FROM runs WHERE id = ?
+"""
 _END_RUN = "UPDATE runs SET updated_at = ?, ended_at = ? WHERE id = ?"
 
 _AFTER_ALL = (2**63 - 1, "\U0010ffff")
 _CHUNK = 2_000
+_SAMPLE_SECONDS = 60.0
 
-_Row = tuple[int, int, str, str | None, int, int | None, int, int]
+_Row = tuple[int, int, str, str | None, int, int | None, int | None, int, int]
 
 
 @dataclass(slots=True)
@@ -69,6 +76,7 @@ class WorkQueue:
     manifest: Manifest
     types: tuple[str, ...] = ()  # tables; empty: all
     _run: int = field(init=False, default=0)
+    _sampled_at: float = field(init=False, default=0.0)
 
     def require_plan(self, source: StoreIdentity, destination: StoreIdentity) -> None:
         """Raises: ManifestError if the manifest has no plan, or one for other stores."""
@@ -107,7 +115,7 @@ class WorkQueue:
             return self.manifest.connection.execute(query, values).fetchall()
 
     def _claim(self, row: _Row, *, left_behind: bool) -> Claim:
-        kind, row_id, name, fallback, flags, size, attempts, done_before = row
+        kind, row_id, name, fallback, flags, size, updated, attempts, done_before = row
         entry = Entry(
             kind=self.manifest.kind(kind),
             id=row_id,
@@ -116,6 +124,7 @@ class WorkQueue:
             optional=bool(flags & OPTIONAL_FLAG),
             private=bool(flags & PRIVATE_FLAG),
             size=size,
+            updated=updated,
         )
         return Claim(entry, attempts, left_behind, rewrite=bool(done_before))
 
@@ -124,12 +133,14 @@ class WorkQueue:
         now = time.time()
         with self.manifest.transaction() as connection:
             self._run = connection.execute(_START_RUN, (now, now, workers)).lastrowid or 0
+            self._sample(now)
 
     def end_run(self) -> None:
         """Close the record of this run."""
         now = time.time()
         with self.manifest.transaction() as connection:
             connection.execute(_END_RUN, (now, now, self._run))
+            self._sample(now)
 
     def commit(
         self, *, outcomes: Sequence[Outcome] = (), claims: Sequence[Claim] = (), released: Sequence[Claim] = ()
@@ -168,7 +179,15 @@ class WorkQueue:
         connection.executemany(_RECORD, rows)
         connection.executemany(_DROP_CLAIM, settled)
         counts = (tally[EntryState.DONE], tally[EntryState.FAILED], tally[EntryState.SKIPPED])
-        connection.execute(_ADD_TO_RUN, (time.time(), *counts, sent_bytes, self._run))
+        now = time.time()
+        connection.execute(_ADD_TO_RUN, (now, *counts, sent_bytes, self._run))
+        if now - self._sampled_at >= _SAMPLE_SECONDS:
+            self._sample(now)
+
+    def _sample(self, now: float) -> None:
+        """Keep how far this run has come."""
+        self.manifest.connection.execute(_SAMPLE, (self._run,))
+        self._sampled_at = now
 
     def _place(self, entry: Entry) -> tuple[int, int, str]:
         return self.manifest.kind_id(entry.kind), entry.id, entry.name

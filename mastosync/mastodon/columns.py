@@ -1,6 +1,6 @@
 """Rows of a query turned into columns: a plan has millions of rows, and moves whole columns of them.
 
-A row holds id, remote, private, var; then name, type, size and schema version of each attachment.
+A row holds id, remote, private, var; then name, type, size, schema version and time of each attachment.
 """
 
 from __future__ import annotations
@@ -30,6 +30,6 @@ def columns_of(rows: Sequence[tuple[Any, ...]], after_id: int | None) -> Columns
 def media_of(columns: Columns, attachment: int) -> MediaColumns:
     """One attachment of these columns, counted from 0: of the rows that have a file name for it."""
     ids, remote, private, variables = columns[:4]
-    names, types, sizes, versions = columns[4 + 4 * attachment : 8 + 4 * attachment]
-    media = (ids, names, types, sizes, versions, remote, private, variables)
+    names, types, sizes, versions, updated = columns[4 + 5 * attachment : 9 + 5 * attachment]
+    media = (ids, names, types, sizes, versions, remote, private, variables, updated)
     return MediaColumns._make(media if all(names) else (tuple(compress(column, names)) for column in media))

@@ -270,7 +270,7 @@ def _find_tables(connection: psycopg.Connection, name: str) -> dict[str, _Table]
 
 
 def _columns_of_interest(table: str) -> set[str]:
-    parts = ("file_name", "content_type", "file_size", "storage_schema_version")
+    parts = ("file_name", "content_type", "file_size", "storage_schema_version", "updated_at")
     own = {f"{spec.attachment}_{part}" for spec in specs_of(table) for part in parts}
     return own | {"id", "domain", "remote_url", "account_id", "suspended_at", "var"}
 
@@ -278,18 +278,24 @@ def _columns_of_interest(table: str) -> set[str]:
 def _select(
     found: Mapping[str, _Table], specs: Sequence[AttachmentSpec], only: Scope, limit: int | None, blanks: str
 ) -> sql.Composed:
-    """Id, remote, private, var; then name, type, size and schema version of each attachment."""
+    """Id, remote, private, var; then name, type, size, schema version and time of each attachment."""
     name = specs[0].table
     table = found[name]
 
     def column(name: str) -> sql.Composable:
         return sql.SQL("t.{}").format(sql.Identifier(name)) if table.has(name) else sql.SQL("NULL")
 
+    def seconds(name: str) -> sql.Composable:
+        """Since the epoch. Mastodon's times have no zone and are UTC; an infinite one is no time."""
+        if not table.has(name):
+            return sql.SQL("NULL")
+        return sql.SQL("CASE WHEN isfinite({0}) THEN extract(epoch FROM {0})::bigint END").format(column(name))
+
     remote = _remote(name, table, blanks)
     fields = [column("id"), remote, _private(found, specs[0]), column("var")]
     for spec in specs:
         fields += [column(f"{spec.attachment}_{part}") for part in ("file_name", "content_type", "file_size")]
-        fields += [column(f"{spec.attachment}_storage_schema_version")]
+        fields += [column(f"{spec.attachment}_storage_schema_version"), seconds(f"{spec.attachment}_updated_at")]
     named = [sql.SQL("{} <> ''").format(column(f"{spec.attachment}_file_name")) for spec in specs]
     scope = {"all": sql.SQL("TRUE"), "local": sql.SQL("NOT ({})").format(remote), "remote": remote}[only]
     return sql.SQL("SELECT {} FROM {} t WHERE ({}) AND {} ORDER BY t.id LIMIT {}").format(

@@ -57,7 +57,7 @@ def id_partition(row_id: int, width: int | None = None) -> str:
 
 def entries_of(spec: AttachmentSpec, row: MediaRow) -> list[Entry]:
     """Every object that one attachment of one row stands for; none if its file name is blank."""
-    row_id, file_name, content_type, file_size, schema_version, remote, private, var = row
+    row_id, file_name, content_type, file_size, schema_version, remote, private, var, updated = row
     if file_name is None or is_blank(file_name):
         return []
     base, own_extension = _split(file_name)
@@ -71,7 +71,7 @@ def entries_of(spec: AttachmentSpec, row: MediaRow) -> list[Entry]:
         if fallback == name:
             fallback = None
         size = file_size if original else None
-        found.append(Entry(kind, row_id, name, fallback, style.optional, private or spec.private, size))
+        found.append(Entry(kind, row_id, name, fallback, style.optional, private or spec.private, size, updated))
     return found
 
 
@@ -163,13 +163,14 @@ def _are_ordinary(names: Sequence[str]) -> bool:
 
 def _ordinary_groups(spec: AttachmentSpec, media: MediaColumns) -> list[EntryGroup]:
     """`groups_of` for names that nothing in Paperclip stumbles over."""
-    alike: dict[tuple[Any, ...], list[tuple[int, str, int | None]]] = defaultdict(list)
+    alike: dict[tuple[Any, ...], list[tuple[int, str, int | None, int | None]]] = defaultdict(list)
     traits = zip(media.content_types, media.variables, media.remote, media.schema_versions, media.private, strict=True)
-    for which, line in zip(traits, zip(media.ids, media.file_names, media.file_sizes, strict=True), strict=True):
+    lines_in_order = zip(media.ids, media.file_names, media.file_sizes, media.updated, strict=True)
+    for which, line in zip(traits, lines_in_order, strict=True):
         alike[which].append(line)
     groups = []
     for (content_type, var, remote, schema_version, private), lines in alike.items():
-        ids, names, sizes = zip(*lines, strict=True)
+        ids, names, sizes, updated = zip(*lines, strict=True)
         for kind, style in _renditions_of(spec, content_type, var, remote, schema_version):
             own = _renamed(names, style.format)
             fallbacks = None
@@ -177,7 +178,8 @@ def _ordinary_groups(spec: AttachmentSpec, media: MediaColumns) -> list[EntryGro
                 others = _renamed(names, style.fallback)
                 fallbacks = [other if other != name else None for name, other in zip(own, others, strict=True)]
             known = sizes if style.name == "original" else None
-            groups.append(EntryGroup(kind, style.optional, private or spec.private, ids, own, fallbacks, known))
+            is_private = private or spec.private
+            groups.append(EntryGroup(kind, style.optional, is_private, ids, own, fallbacks, known, updated))
     return groups
 
 

@@ -64,6 +64,27 @@ def test_a_row_carries_every_column_that_matters(database: DatabaseAddress) -> N
     assert read(database, "site_uploads", "file") == [MediaRow(3, "f.png", file_size=12, var="favicon")]
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "seconds"),
+    [
+        ("timestamp", "2026-11-28 03:00:00.6", 1_795_834_801),
+        ("timestamptz", "2026-11-28 03:00:00+00", 1_795_834_800),
+        ("timestamp", "infinity", None),
+        ("timestamp", None, None),
+    ],
+)
+def test_the_time_of_a_file_is_read_as_utc_whatever_the_zone_of_the_server(
+    database: DatabaseAddress, column: str, value: str | None, seconds: int | None
+) -> None:
+    execute(
+        database,
+        f"ALTER DATABASE {database.name} SET timezone TO 'Asia/Tokyo'",
+        f"CREATE TABLE custom_emojis (id bigint, image_file_name varchar, image_updated_at {column})",
+    )
+    insert(database, "custom_emojis", {"id": 1, "image_file_name": "a.png", "image_updated_at": value})
+    assert [row.updated for row in read(database, "custom_emojis", "image")] == [seconds]
+
+
 def test_every_attachment_of_the_catalog_is_read(database: DatabaseAddress) -> None:
     create_tables(
         database,

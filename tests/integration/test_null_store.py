@@ -11,21 +11,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from benchmarks.measure import RunFailed, run
-from benchmarks.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, Door, NullStore, find_nginx
+from benchmarks.null_store import DELAY_SECONDS, DESTINATION, LOST, SOURCE, Door, NullStore
 from benchmarks.objects import make_big_objects, make_objects
 from benchmarks.rivals import Bucket, Stage, boto3_threads, mastosync
-from scripts.lab.process import LabError
+from scripts.lab.nginx import why_no_nginx
 
-
-def _has_nginx() -> bool:
-    try:
-        find_nginx()
-    except LabError:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not _has_nginx(), reason="nginx is not installed")
+pytestmark = pytest.mark.skipif(bool(why_no_nginx()), reason=why_no_nginx())
 
 OBJECTS = make_objects(60)
 

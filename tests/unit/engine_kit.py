@@ -58,8 +58,9 @@ def entry(
     fallback: str | None = None,
     optional: bool = False,
     private: bool = False,
+    updated: int | None = None,
 ) -> Entry:
-    return Entry(kind, row_id, name, fallback, optional, private, None)
+    return Entry(kind, row_id, name, fallback, optional, private, None, updated)
 
 
 def claim(of: Entry, *, left_behind: bool = False) -> Claim:
@@ -87,17 +88,21 @@ def grouped(entries: Iterable[Entry]) -> list[EntryGroup]:
         alike.setdefault((each.kind, each.optional, each.private), []).append(each)
     groups = []
     for traits, found in alike.items():
-        _, ids, names, fallbacks, _, _, sizes = zip(*found, strict=True)
-        groups.append(EntryGroup(*traits, ids, names, fallbacks if any(fallbacks) else None, sizes))
+        _, ids, names, fallbacks, _, _, sizes, updated = zip(*found, strict=True)
+        groups.append(EntryGroup(*traits, ids, names, fallbacks if any(fallbacks) else None, sizes, updated))
     return groups
 
 
 def ungrouped(groups: Iterable[EntryGroup]) -> list[Entry]:
     """What groups hold, by kind, id and name."""
     found = []
-    for kind, optional, private, ids, names, fallbacks, sizes in groups:
-        lines = zip(ids, names, fallbacks or [None] * len(ids), sizes or [None] * len(ids), strict=True)
-        found += [Entry(kind, row_id, name, other, optional, private, size) for row_id, name, other, size in lines]
+    for kind, optional, private, ids, names, fallbacks, sizes, updated in groups:
+        nothing = [None] * len(ids)
+        lines = zip(ids, names, fallbacks or nothing, sizes or nothing, updated or nothing, strict=True)
+        found += [
+            Entry(kind, row_id, name, other, optional, private, size, since)
+            for row_id, name, other, size, since in lines
+        ]
     return sorted(found, key=lambda each: each[:3])
 
 

@@ -22,14 +22,14 @@ from mastosync.engine.archive import LINE_FIELDS
 from mastosync.engine.lister import FIELDS, ListFilter, iter_listed
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ManifestError
-from mastosync.manifest import ARCHIVED_RECORDS, Checker, Manifest, ManifestReport, WorkQueue
+from mastosync.manifest import ARCHIVED_RECORDS, Checker, Manifest, ManifestReport, WorkQueue, newest_version
 from mastosync.manifest.records import COLUMNS
 from mastosync.model import Entry, EntryState, Origin, Outcome, Reason, Record
 from mastosync.progress import Silence
 from tests.unit.engine_kit import LOCAL, REMOTE, planned
 from tests.unit.manifests import restored
 
-TABLES = ("meta", "kinds", "entries", "claims", "snapshots", "runs", "verifications")
+TABLES = ("meta", "kinds", "entries", "claims", "snapshots", "runs", "verifications", "samples")
 
 
 def app(path: Path) -> App:
@@ -59,7 +59,7 @@ def contents(path: Path) -> dict[str, list[Any]]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A manifest with something of everything."""
-    return restored(2, tmp_path / "m.db")
+    return restored(newest_version(), tmp_path / "m.db")
 
 
 @pytest.fixture
@@ -88,6 +88,7 @@ entries = st.builds(
     optional=st.booleans(),
     private=st.booleans(),
     size=st.one_of(st.none(), st.integers(0, 2**40)),
+    updated=st.one_of(st.none(), st.integers(0, 2**40)),
 )
 fates = st.fixed_dictionaries(
     {
@@ -135,7 +136,7 @@ def test_what_is_exported_and_imported_is_the_same(found: list[tuple[Entry, dict
             assert not Checker(manifest).run().faults
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_path: Path) -> None:
     old, new = restored(version, tmp_path / "old.db"), tmp_path / "new.db"
     archive = exported(old)
@@ -147,6 +148,20 @@ def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_
         assert manifest.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert [claim for claim in WorkQueue(manifest).iter_claimable() if claim.left_behind]
         assert manifest.connection.execute("SELECT count(*) FROM readable").fetchone() != (0,)
+
+
+def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes]) -> None:
+    """It knows neither times of files nor the pace of runs."""
+    head, *entries = (json.loads(line) for line in archive[:-1])
+    del head["samples"]
+    for each in entries:
+        del each["updated"]
+    lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
+    new = path.with_name("new.db")
+    assert imported(new, sealed(lines)) == len(entries)
+    assert [json.loads(line) for line in exported(new).splitlines()[1:-1]] == [
+        each | {"updated": None} for each in entries
+    ]
 
 
 def test_a_line_has_what_ls_has_under_the_same_names(path: Path, archive: list[bytes]) -> None:
@@ -262,7 +277,9 @@ def test_a_line_that_is_none_is_refused(path: Path, archive: list[bytes], line: 
     "edit",
     [
         change(format="other"),
-        change(version=2),
+        change(version=0),
+        change(version=3),
+        change(version="2"),
         change(snapshots=[]),
         change(runs=[{"id": 1}]),
         change(kinds=[{}]),

@@ -35,6 +35,7 @@ def row_of(spec: AttachmentSpec, vector: dict[str, Any]) -> MediaRow:
         schema_version=row.get(f"{spec.attachment}_storage_schema_version"),
         remote=remote,
         var=row.get("var"),
+        updated=row["id"] % 97,
     )
 
 

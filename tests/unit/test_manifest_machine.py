@@ -61,6 +61,7 @@ entries = st.builds(
     optional=st.booleans(),
     private=st.booleans(),
     size=st.one_of(st.none(), st.integers(0, 1000)),
+    updated=st.sampled_from([None, 1_000, 2_000]),
 )
 snapshots = st.lists(entries, max_size=12, unique_by=place_of)
 
@@ -120,9 +121,11 @@ class ManifestMachine(RuleBasedStateMachine):
                     self.expected[place] = replace(known, state=EntryState.SKIPPED, reason=Reason.GONE, claimed=False)
                 continue
             other_privacy = entry.private != known.entry.private
-            kept = known.entry._replace(private=entry.private, optional=entry.optional)
+            times = {known.entry.updated, entry.updated}
+            replaced = known.state is EntryState.DONE and len(times) > 1 and None not in times
+            kept = known.entry._replace(private=entry.private, optional=entry.optional, updated=entry.updated)
             settled = known.state is EntryState.DONE or known.reason is Reason.PRIVATE
-            if gone or (other_privacy and settled):
+            if gone or replaced or (other_privacy and settled):
                 self.expected[place] = Expected(kept, done_before=known.done_before)
             else:
                 self.expected[place] = replace(known, entry=kept)

@@ -36,6 +36,7 @@ from tests.unit.manifests import FOLDER, restored
 RELEASED = {
     "0001_initial.sql": "2ccd38202d8d01ccfd4903bb287188bc280dec8f40b550958dbda12cff0f49cd",
     "0002_proof.sql": "ba65770e63b744491e18b8b9cf160b29d74a16d4aa4937d0e88daae3f1807967",
+    "0003_time.sql": "b397f5bed493c448440e89f83f4ec3dbaf0ea16f30a8fe67897c4f62a0444506",
 }
 """SHA-256 of every migration. One that manifests have gone through is never changed: a new one is added."""
 

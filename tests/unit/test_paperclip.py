@@ -187,6 +187,7 @@ rows = st.builds(
     remote=st.booleans(),
     private=st.booleans(),
     var=st.sampled_from([None, "thumbnail", "favicon", "app_icon", "mascot"]),
+    updated=st.one_of(st.none(), st.integers(0, 2**32)),
 )
 
 

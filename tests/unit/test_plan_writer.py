@@ -68,6 +68,26 @@ def test_other_entries_only_take_note_of_their_privacy(tmp_path: Path, state: En
         assert state_of(manifest) == (state, reason, True)
 
 
+def test_another_file_of_the_same_name_is_copied_again(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry(updated=1_000)]) as manifest:
+        settle(manifest, EntryState.DONE)
+        assert plan(manifest, entry(updated=1_000)) == PlanDelta(seen=1)
+        assert plan(manifest, entry(updated=2_000)) == PlanDelta(seen=1, reopened=1)
+        assert only_claim(manifest).rewrite
+        assert only_claim(manifest).entry.updated == 2_000
+        assert plan(manifest, entry(updated=2_000)) == PlanDelta(seen=1)
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, 1_000), (1_000, None)])
+def test_a_time_that_nobody_knew_says_nothing_of_the_file(tmp_path: Path, before: int | None, now: int | None) -> None:
+    """A manifest of an earlier version has none."""
+    with planned(tmp_path / "m.db", [entry(updated=before)]) as manifest:
+        settle(manifest, EntryState.DONE)
+        assert plan(manifest, entry(updated=now)) == PlanDelta(seen=1)
+        (record,) = ManifestReport(manifest).iter_records()
+        assert (record.state, record.entry.updated) == (EntryState.DONE, now)
+
+
 def test_what_is_gone_keeps_its_digest_and_comes_back_to_be_written_again(tmp_path: Path) -> None:
     with planned(tmp_path / "m.db", [entry()]) as manifest:
         settle(manifest, EntryState.DONE)

@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.ahead": {"psycopg"},
     "mastodon.address": {"errors", "config", "psycopg"},
     "mastodon.remedies": set(),
+    "mastodon.settings": {"errors", "config"},
     "mastodon.known_hosts": {"errors", "paramiko"},
     "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},
     "mastodon.examination": {"model", "errors", "mastodon"},
@@ -60,6 +61,7 @@ ROOMS: dict[str, set[str]] = {
         "mastodon.paperclip",
         "units",
     },
+    "engine.cutover": {"model", "errors", "engine.cutover", "manifest", "mastodon.catalog", "units"},
     "engine": {
         "model",
         "errors",

@@ -1,0 +1,98 @@
+"""`mastosync cutover`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import json_option, parsed_by
+from mastosync.cli.output import show, show_json
+from mastosync.config.values import PUBLIC_URL
+from mastosync.errors import ExitCode, UsageError
+
+_STDOUT = Path("-")
+
+_url = parsed_by(PUBLIC_URL)
+
+
+@click.command(name="cutover")
+@json_option
+@click.option(
+    "--env",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Mastodon's .env.production as it is: only what has to change is told then. It is read, never written.",
+)
+@click.option(
+    "--nginx",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a configuration of nginx for the media host, with the fallback to the old store; `-` prints it alone.",
+)
+@click.option(
+    "--media-host",
+    metavar="HOST",
+    help="What browsers ask for media.  [default: public_url of the destination, or S3_ALIAS_HOST of --env]",
+)
+@click.option(
+    "--source-url",
+    metavar="URL",
+    callback=_url,
+    help="Where everybody reads the old store.  [default: the bucket at the endpoint]",
+)
+@click.option("--destination-url", metavar="URL", callback=_url, help="Where everybody reads the new one.")
+@click.pass_obj
+def cutover_command(
+    invocation: Invocation,
+    as_json: bool,
+    env: Path | None,
+    nginx: Path | None,
+    media_host: str | None,
+    source_url: str | None,
+    destination_url: str | None,
+) -> ExitCode:
+    """Tell whether Mastodon can be switched over to the destination: go or no-go, and how.
+
+    It asks the manifest alone, and changes nothing. What has not arrived yet of other servers' files is no obstacle:
+    until it has, nginx can ask the old store for it.
+    """
+    from mastosync.app.cutover import CutoverOptions
+    from mastosync.cli.render_cutover import render_cutover
+    from mastosync.engine.cutover import Verdict
+
+    if as_json and nginx == _STDOUT:
+        raise UsageError("--nginx - prints the configuration alone", hint="--json holds it, too")
+    file = None if nginx == _STDOUT else nginx
+    options = CutoverOptions(_command(invocation), env, media_host, source_url, destination_url, file)
+    report = invocation.reading().cutover(options)
+    if file is not None:
+        _write(file, report.require_fallback().render())
+    if nginx == _STDOUT:
+        show(report.require_fallback().render())
+    elif as_json:
+        show_json(report.as_json())
+    else:
+        invocation.say(render_cutover(report, env, file))
+    return ExitCode.INCOMPLETE if report.cutover.verdict is Verdict.NO_GO else ExitCode.OK
+
+
+def _command(invocation: Invocation) -> str:
+    """How the same configuration and manifest are named again."""
+    options = invocation.options
+    named = (("-c", options.config), ("--manifest", options.manifest))
+    return shlex.join(["mastosync", *(word for name, path in named if path for word in (name, str(path)))])
+
+
+def _write(path: Path, text: str) -> None:
+    """A new file: what stands there may have been changed by hand. It holds no secret."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists already", hint="--nginx names another file") from error
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="--nginx names another place") from error

@@ -1,0 +1,51 @@
+"""Whether Mastodon can be pointed at the destination: go or no-go, from what the manifest remembers, at once.
+
+What everybody can still get from the old store, through the fallback, need not have arrived: the cache of other
+servers' files. What is of this server must have.
+"""
+
+from __future__ import annotations
+
+from mastosync.engine.cutover.arrival import failed, left_out, losses_of, missing, pending
+from mastosync.engine.cutover.findings import Cutover, Evidence, Finding, Grade, Loss, Verdict
+from mastosync.engine.cutover.history import planned, read_by_everybody, verified
+from mastosync.engine.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
+from mastosync.engine.cutover.steps import Step, WayBack, steps_back, steps_over
+from mastosync.language import tr
+
+__all__ = [
+    "Cutover",
+    "Evidence",
+    "Finding",
+    "Grade",
+    "Loss",
+    "MediaHost",
+    "PublicBucket",
+    "PublicFolder",
+    "PublicStore",
+    "Step",
+    "Verdict",
+    "WayBack",
+    "judge",
+    "steps_back",
+    "steps_over",
+]
+
+
+def judge(evidence: Evidence) -> Cutover:
+    """Look at everything."""
+    losses = losses_of(evidence.counts)
+    findings = [
+        *pending(evidence.counts),
+        *failed(evidence.counts),
+        *missing(losses),
+        *left_out(evidence.counts),
+        *planned(evidence),
+        *verified(evidence),
+    ]
+    if evidence.public:
+        findings.append(read_by_everybody(evidence))
+    if evidence.running:
+        remedy = tr("wait for it, or ask again: what is told here was so a moment ago")
+        findings.append(Finding("running", Grade.WARNING, tr("a copy is at work"), remedy))
+    return Cutover(findings, losses)

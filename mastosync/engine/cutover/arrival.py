@@ -1,0 +1,162 @@
+"""What has arrived, what has not, and what the source has lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from mastosync.engine.cutover.findings import Finding, Grade, Loss
+from mastosync.language import tr, trn
+from mastosync.manifest import CountLine
+from mastosync.mastodon.catalog import spec_of
+from mastosync.model import TABLES, EntryState, Kind, Reason
+from mastosync.units import human_bytes
+
+DISPENSABLE = frozenset({"preview_card_providers", "imports"})
+"""Tables that Mastodon makes do without: it makes new ones, or has read them once."""
+
+
+def loss_of(kind: Kind) -> Loss:
+    """What it means that the source has none of this kind. Backups count as lost: they are gone for whoever waits."""
+    if kind.table in DISPENSABLE:
+        return Loss.DISPENSABLE
+    if not kind.remote:
+        return Loss.FOR_GOOD
+    return Loss.FETCHABLE if spec_of(kind.table, kind.attachment).address else Loss.DISPENSABLE
+
+
+def pending(counts: Sequence[CountLine]) -> Iterator[Finding]:
+    """What is still to copy: of this server nothing may be."""
+    own, cache = _halves(counts, EntryState.PENDING)
+    if own:
+        yield Finding(
+            "pending",
+            Grade.NO_GO,
+            tr("{objects} of this server are still to copy", objects=_objects(own)),
+            "mastosync copy",
+        )
+    if cache:
+        yield Finding(
+            "cache",
+            Grade.WARNING,
+            tr("{objects} cached from other servers are still to copy", objects=_objects(cache)),
+            tr("mastosync copy, now or later: until then the fallback brings them from the old store"),
+            needs_fallback=True,
+        )
+    if not own and not cache:
+        arrived = [line for line in counts if line.state is EntryState.DONE]
+        yield Finding("pending", Grade.OK, tr("nothing is pending: {objects} have arrived", objects=_objects(arrived)))
+
+
+def failed(counts: Sequence[CountLine]) -> Iterator[Finding]:
+    """What the source has and could not be copied."""
+    lines = [line for line in counts if line.reason is not Reason.MISSING]
+    own, cache = _halves(lines, EntryState.FAILED)
+    remedy = tr("mastosync retry-failed; `mastosync ls --state failed` names them")
+    if own:
+        message = tr("{objects} of this server failed: {reasons}", objects=_objects(own), reasons=_reasons(own))
+        yield Finding("failed", Grade.NO_GO, message, remedy)
+    if cache:
+        message = tr(
+            "{objects} cached from other servers failed: {reasons}", objects=_objects(cache), reasons=_reasons(cache)
+        )
+        yield Finding("failed", Grade.WARNING, message, remedy, needs_fallback=True)
+    if not own and not cache:
+        yield Finding("failed", Grade.OK, tr("nothing failed that the source has"))
+
+
+def missing(losses: Mapping[tuple[str, bool, Loss], int]) -> Iterator[Finding]:
+    """What the source has lost. It cannot be waited for, but somebody has to know."""
+    by_loss: Counter[Loss] = Counter()
+    for (_, _, loss), objects in losses.items():
+        by_loss[loss] += objects
+    if lost := by_loss[Loss.FOR_GOOD]:
+        yield Finding(
+            "lost",
+            Grade.WARNING,
+            trn(
+                "the source has lost {objects} object of this server: the new store will not have it either",
+                "the source has lost {objects} objects of this server: the new store will not have them either",
+                lost,
+                objects=f"{lost:,}",
+            ),
+            tr("`mastosync ls --state failed --reason missing` names them: look into old backups, or let them go"),
+        )
+    if fetchable := by_loss[Loss.FETCHABLE]:
+        yield Finding(
+            "fetchable",
+            Grade.WARNING,
+            trn(
+                "the source has lost {objects} object that another server may have",
+                "the source has lost {objects} objects that other servers may have",
+                fetchable,
+                objects=f"{fetchable:,}",
+            ),
+            tr(
+                "before or after: `mastosync refetch --apply` brings originals; `tootctl media refresh` and"
+                " `tootctl accounts refresh` bring the rest"
+            ),
+        )
+    if not lost and not fetchable:
+        yield Finding("lost", Grade.OK, tr("the source has lost nothing that Mastodon would miss"))
+
+
+def left_out(counts: Sequence[CountLine]) -> Iterator[Finding]:
+    """What nobody tried to copy."""
+    private = sum(line.objects for line in counts if line.reason is Reason.PRIVATE)
+    if private:
+        yield Finding(
+            "private",
+            Grade.WARNING,
+            trn(
+                "{objects} private object is kept back, as the destination cannot keep it private",
+                "{objects} private objects are kept back, as the destination cannot keep them private",
+                private,
+                objects=f"{private:,}",
+            ),
+            tr(
+                "backups and the media of suspended accounts will be missing. If nobody can read the bucket without"
+                " credentials: `[copy] private_objects = copy`, and copy again"
+            ),
+        )
+    excluded = sum(line.objects for line in counts if line.reason is Reason.EXCLUDED)
+    if excluded:
+        yield Finding(
+            "excluded",
+            Grade.WARNING,
+            trn("{objects} object is excluded", "{objects} objects are excluded", excluded, objects=f"{excluded:,}"),
+            tr("they stay at the old store alone"),
+            needs_fallback=True,
+        )
+
+
+def losses_of(counts: Sequence[CountLine]) -> dict[tuple[str, bool, Loss], int]:
+    """Files that the source has lost, by table, and by whether they are of other servers."""
+    found: Counter[tuple[str, bool, Loss]] = Counter()
+    for line in counts:
+        if line.reason is Reason.MISSING:
+            found[line.kind.table, line.kind.remote, loss_of(line.kind)] += line.objects
+        elif line.reason is Reason.OPTIONAL_MISSING:
+            found[line.kind.table, line.kind.remote, Loss.DISPENSABLE] += line.objects
+    order = {table: at for at, table in enumerate(TABLES)}
+    return dict(sorted(found.items(), key=lambda each: (order[each[0][0]], *each[0][1:])))
+
+
+def _halves(counts: Sequence[CountLine], state: EntryState) -> tuple[list[CountLine], list[CountLine]]:
+    """What is of this server, and what is cached from others."""
+    lines = [line for line in counts if line.state is state]
+    return [line for line in lines if not line.kind.remote], [line for line in lines if line.kind.remote]
+
+
+def _objects(lines: Sequence[CountLine]) -> str:
+    objects, size_bytes = sum(line.objects for line in lines), sum(line.size_bytes for line in lines)
+    told = trn("{objects} object", "{objects} objects", objects, objects=f"{objects:,}")
+    return f"{told} ({human_bytes(size_bytes)})" if size_bytes else told  # of what is not done, not all sizes are known
+
+
+def _reasons(lines: Sequence[CountLine]) -> str:
+    by_reason: Counter[str] = Counter()
+    for line in lines:
+        if line.reason is not None:
+            by_reason[line.reason.value] += line.objects
+    return ", ".join(f"{name} {objects:,}" for name, objects in by_reason.most_common())

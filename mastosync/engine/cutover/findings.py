@@ -1,0 +1,95 @@
+"""What is looked at before a cut-over, and what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from mastosync.manifest import CountLine, SnapshotRecord, VerificationRecord
+
+
+class Grade(StrEnum):
+    """What a finding means for the cut-over."""
+
+    OK = "ok"
+    WARNING = "warning"  # somebody should know before
+    NO_GO = "no-go"  # users would miss something
+
+
+class Verdict(StrEnum):
+    """What it all comes to."""
+
+    GO = "go"
+    GO_WITH_FALLBACK = "go-with-fallback"  # if the old store is asked for what has not arrived yet
+    NO_GO = "no-go"
+
+
+class Loss(StrEnum):
+    """What becomes of a file that the source has lost."""
+
+    FOR_GOOD = "lost"
+    FETCHABLE = "fetchable"  # other servers have it
+    DISPENSABLE = "dispensable"  # Mastodon does without, or makes it anew
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, and what to do about it. Its names are part of the interface."""
+
+    check: str
+    grade: Grade
+    message: str
+    remedy: str = ""  # empty where nothing need be done
+    needs_fallback: bool = False  # it will do as long as the old store is asked for what the new one lacks
+
+    def as_json(self) -> dict[str, str | bool]:
+        """For scripts."""
+        return {
+            "check": self.check,
+            "status": self.grade.value,
+            "message": self.message,
+            "remedy": self.remedy,
+            "needs_fallback": self.needs_fallback,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the manifest remembers."""
+
+    counts: Sequence[CountLine]
+    plans: Sequence[SnapshotRecord]  # the newest first, and at least one
+    verifications: Sequence[VerificationRecord]  # the newest first
+    running: bool  # a copy is at work
+    done_since: int  # entries that arrived after the last verification
+    public: bool  # the destination is a bucket, which everybody reads
+    now: float  # seconds since the epoch
+
+
+@dataclass(slots=True)
+class Cutover:
+    """Go or no-go."""
+
+    findings: list[Finding] = field(default_factory=list)
+    losses: dict[tuple[str, bool, Loss], int] = field(default_factory=dict)  # by table, and whether of other servers
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the findings."""
+        if any(found.grade is Grade.NO_GO for found in self.findings):
+            return Verdict.NO_GO
+        needed = any(found.needs_fallback for found in self.findings)
+        return Verdict.GO_WITH_FALLBACK if needed else Verdict.GO
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts. The names are part of the interface."""
+        return {
+            "verdict": self.verdict.value,
+            "findings": [found.as_json() for found in self.findings],
+            "missing": [
+                {"type": table, "remote": remote, "loss": loss.value, "objects": objects}
+                for (table, remote, loss), objects in self.losses.items()
+            ],
+        }

@@ -1,0 +1,135 @@
+"""What has been done so far: plans, verifications, and how long ago."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from mastosync.engine.cutover.arrival import DISPENSABLE
+from mastosync.engine.cutover.findings import Evidence, Finding, Grade
+from mastosync.language import tr, trn
+from mastosync.manifest import SnapshotRecord
+from mastosync.mastodon.catalog import CATALOG
+from mastosync.model import TABLES, EntryState
+from mastosync.units import human_seconds
+
+_DAY_SECONDS = 86_400
+_STALE_SECONDS = _DAY_SECONDS  # since a plan: then what has come since is worth a plan more
+_OLD_SECONDS = 7 * _DAY_SECONDS  # then too much has
+
+_CACHE = frozenset(spec.table for spec in CATALOG if spec.cacheable)
+"""Tables in which other servers' files are."""
+_OWN = frozenset(TABLES) - {"preview_cards"} - DISPENSABLE
+"""Tables in which something is of this server, and would be missed."""
+
+
+def planned(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the plans took everything in, and how long ago."""
+    own, cache = (_covered(evidence.plans, remote=remote) for remote in (False, True))
+    if missed := sorted(_OWN - own.keys()):
+        yield Finding(
+            "scope",
+            Grade.NO_GO,
+            tr("no plan has taken in all that is of this server in {tables}", tables=", ".join(missed)),
+            tr("mastosync plan, without --type, --limit and --only remote"),
+        )
+        return
+    age = _age_of(own, _OWN, evidence.now)
+    grade = Grade.OK if age < _STALE_SECONDS else Grade.WARNING if age < _OLD_SECONDS else Grade.NO_GO
+    message = tr("planned {age} ago", age=human_seconds(age)) + _delta(evidence)
+    remedy = tr("mastosync plan && mastosync copy, shortly before and once more after")
+    yield Finding("plan", grade, message, "" if grade is Grade.OK else remedy)
+    told = ""
+    if missed := sorted(_CACHE - cache.keys()):
+        told = tr("no plan has taken in all that is cached from other servers in {tables}", tables=", ".join(missed))
+    elif (age := _age_of(cache, _CACHE, evidence.now)) >= _STALE_SECONDS:
+        told = tr("what is cached from other servers was planned {age} ago", age=human_seconds(age))
+    if told:
+        remedy = tr("as long as the old store stands, the fallback brings it; or plan and copy it")
+        yield Finding("cache-plan", Grade.WARNING, told, remedy, needs_fallback=True)
+
+
+def _covered(plans: Sequence[SnapshotRecord], *, remote: bool) -> dict[str, float]:
+    """When a plan took in, for the last time, all of a table that is of other servers, or of this one."""
+    covered: dict[str, float] = {}
+    for plan in plans:
+        in_scope = plan.details.get("only", "all") in ("all", "remote" if remote else "local")
+        if in_scope and plan.details.get("limit") is None:
+            for table in plan.details.get("types", TABLES):
+                covered.setdefault(table, plan.taken_at.timestamp())
+    return covered
+
+
+def _age_of(covered: Mapping[str, float], tables: Iterable[str], now: float) -> float:
+    """Seconds since the oldest of these plans."""
+    return max(now - min(covered[table] for table in tables), 0.0)
+
+
+def _delta(evidence: Evidence) -> str:
+    """How much was new in the last plan, and so how much may have come since."""
+    last, *others = evidence.plans
+    added = last.details.get("added", 0)
+    if not others:
+        return ""
+    taken_at, before = last.taken_at.timestamp(), others[0].taken_at.timestamp()
+    told = trn(
+        "; {objects} object was new in {time}",
+        "; {objects} objects were new in {time}",
+        added,
+        objects=f"{added:,}",
+        time=human_seconds(max(taken_at - before, 0)),
+    )
+    since = round(added * (evidence.now - taken_at) / (taken_at - before)) if taken_at > before else 0
+    if since < 1:
+        return told
+    return told + tr(", so about {objects} since", objects=f"{since:,}")
+
+
+def verified(evidence: Evidence) -> Iterator[Finding]:
+    """Whether what arrived was looked for at the destination."""
+    if not evidence.verifications:
+        message = tr("nobody has verified what has arrived")
+        yield Finding("verify", Grade.WARNING, message, tr("mastosync verify, before the old store goes"))
+        return
+    last = evidence.verifications[0]
+    done = sum(line.objects for line in evidence.counts if line.state is EntryState.DONE)
+    fine, checked = last.details["fine"], last.details["checked"]
+    read = max(each.details["read"]["objects"] for each in evidence.verifications)
+    message = tr(
+        "verified {age} ago: {fine} of {checked} were fine",
+        age=human_seconds(max(evidence.now - last.ended_at, 0)),
+        fine=f"{fine:,}",
+        checked=f"{checked:,}",
+    )
+    message += tr("; {objects} were read back", objects=f"{read:,}") if read else tr("; none was read back")
+    if evidence.done_since:
+        message += tr("; {objects} have arrived since", objects=f"{evidence.done_since:,}")
+    elif fine < done:
+        message += tr("; {objects} are done", objects=f"{done:,}")
+    if evidence.done_since or fine < checked or fine < done:
+        yield Finding("verify", Grade.WARNING, message, tr("mastosync verify once more, before the old store goes"))
+    else:
+        yield Finding("verify", Grade.OK, message)
+
+
+def read_by_everybody(evidence: Evidence) -> Finding:
+    """Whether anybody looked at the destination as browsers do."""
+    asked = [each for each in evidence.verifications if "public" in each.details]
+    if not asked:
+        message = tr("nobody has tried to read as everybody will")
+        return Finding("public", Grade.WARNING, message, "mastosync verify --public")
+    told = asked[0].details["public"]
+    faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
+    age = human_seconds(max(evidence.now - asked[0].ended_at, 0))
+    again = tr("put it right, and run `mastosync verify --public` once more")
+    if told["anybody_can_list"] or told["exposed"]:
+        message = (
+            tr("{age} ago anybody could list the bucket", age=age)
+            if told["anybody_can_list"]
+            else tr("{age} ago anybody could read {objects} private objects", age=age, objects=told["exposed"])
+        )
+        return Finding("public", Grade.NO_GO, message, again)
+    values = {"age": age, "asked": told["asked"], "faults": faults}
+    message = tr("asked as everybody does {age} ago: {faults} of {asked} were not right", **values)
+    if not faults:
+        return Finding("public", Grade.OK, message)
+    return Finding("public", Grade.NO_GO if faults >= shown > 0 else Grade.WARNING, message, again)

@@ -1,0 +1,281 @@
+"""The media host as a configuration of nginx: the new store is asked first, the old one for what that does not have.
+
+Only text is made here. A key goes to a store as the browser sent it: nginx would decode it and encode it anew, and
+`%2B` would arrive as `+`, which some stores take for a space.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from mastosync.errors import UsageError
+from mastosync.model import TABLES
+
+_NEVER_SHOWN = "imports"  # what users follow and block: Mastodon reads it by itself, and no page names it
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9._~:/%+@-]*")  # nothing that ends a word or names a variable
+_SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+_HIDDEN = (
+    "Access-Control-Allow-Credentials",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
+    "Access-Control-Max-Age",
+    "Cache-Control",
+    "Content-Security-Policy",
+    "Expires",
+    "Seaweed-X-Amz-ETag",
+    "Seaweed-X-Amz-Owner",
+    "Set-Cookie",
+    "x-amz-bucket-region",
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-type",
+    "x-amz-content-sha256",
+    "x-amz-expiration",
+    "x-amz-id-2",
+    "x-amz-meta-server-side-encryption",
+    "x-amz-object-lock-mode",
+    "x-amz-replication-status",
+    "x-amz-request-id",
+    "x-amz-server-side-encryption",
+    "x-amz-storage-class",
+    "x-amz-tagging-count",
+    "x-amz-version-id",
+    "x-amzn-requestid",
+    "X-Content-Type-Options",
+    "x-minio-deployment-id",
+    "x-rgw-object-type",
+)
+"""Headers of stores that are nobody's business, or that nginx says better itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicBucket:
+    """A bucket as everybody reads it."""
+
+    url: str  # keys come after it, without the prefix: it ends with a slash
+    certificates: Path | None = None  # of the authorities that are trusted; None: those of the system
+    verified: bool = True  # whether its certificate is looked at
+
+
+@dataclass(frozen=True, slots=True)
+class PublicFolder:
+    """A folder of the machine on which nginx runs."""
+
+    path: Path
+
+
+PublicStore: TypeAlias = PublicBucket | PublicFolder
+
+
+@dataclass(frozen=True, slots=True)
+class MediaHost:
+    """What browsers ask for media. Files and addresses of its machine are as Debian has them."""
+
+    name: str
+    new: PublicStore
+    old: PublicStore
+    resolvers: tuple[str, ...]  # addresses of name servers
+    prefixes: tuple[str, ...] = ()  # that addresses of media begin with, as they stand in them: `foo/`
+    listen: tuple[str, ...] = ("443 ssl", "[::]:443 ssl")
+    certificate: Path | None = None  # None: where certbot puts it
+    certificate_key: Path | None = None
+    cache: Path = Path("/var/cache/mastodon-media")
+    log: Path = Path("/var/log/nginx/mastodon-media-fallback.log")
+
+    def render(self) -> str:
+        """The configuration, to be included in `http { }`. Raises: UsageError for a name or path nginx cannot have."""
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"{self.name!r} is no name of a media host",
+                hint="--media-host takes a host alone, such as files.example.com",
+            )
+        certbot = Path("/etc/letsencrypt/live") / self.name
+        stores = (self.new, self.old)
+        buckets = any(isinstance(store, PublicBucket) for store in stores)
+        folders = any(isinstance(store, PublicFolder) for store in stores)
+        return _HOST.format(
+            name=self.name,
+            cache=_quoted(self.cache),
+            prefixes=_alternatives(self.prefixes),
+            files=_FILES.format(prefixes=_alternatives(map(unquote, self.prefixes))) if folders else "",
+            tables="|".join(table for table in TABLES if table != _NEVER_SHOWN),
+            listen="\n    ".join(f"listen {address};" for address in self.listen),
+            certificate=_quoted(self.certificate or certbot / "fullchain.pem"),
+            certificate_key=_quoted(self.certificate_key or certbot / "privkey.pem"),
+            resolver=_RESOLVER.format(addresses=" ".join(self.resolvers)) if buckets else "",
+            hidden="\n".join(f"    proxy_hide_header {header};" for header in _HIDDEN),
+            new=_place(self.new, "new", absent="@old"),
+            old=_place(self.old, "old", absent="@absent"),
+            log=_quoted(self.log),
+            system=_SYSTEM.format(name=self.name) if isinstance(self.old, PublicFolder) else "",
+        )
+
+
+def _place(store: PublicStore, role: str, absent: str) -> str:
+    """How a store is asked."""
+    if isinstance(store, PublicFolder):
+        return _FOLDER.format(role=role, path=_quoted(store.path), absent=absent)
+    if not _URL.fullmatch(store.url):
+        raise UsageError(
+            f"nginx cannot be told of the address {store.url!r}", hint="write other than plain characters as %XX in it"
+        )
+    failures = " 500 502 503 504" if role == "new" else ""
+    parts = urlsplit(store.url)
+    tls = ""
+    if parts.scheme == "https":
+        certificates = _quoted(store.certificates or _SYSTEM_CERTIFICATES)
+        tls = (_VERIFIED if store.verified else _UNVERIFIED).format(certificates=certificates)
+    return _BUCKET.format(role=role, url=store.url, tls=tls, absent=absent, failures=failures)
+
+
+def _alternatives(prefixes: Iterable[str]) -> str:
+    """For a regular expression: any of them, or none."""
+    return "".join(f"{re.escape(prefix)}|" for prefix in dict.fromkeys(prefixes) if prefix)
+
+
+def _quoted(path: Path) -> str:
+    """A path as nginx reads it. Nothing can be put before a `$` to make it an ordinary character."""
+    text = str(path)
+    if re.search(r"[$\n\r]", text):
+        raise UsageError(
+            f"nginx cannot be told of the path {text!r}: a `$` begins a variable there, and a line has to be one",
+            hint="reach the folder by a link of another name",
+        )
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_HOST = """\
+# The media host of Mastodon. It asks the new store first, and the old one for what the new one does not have.
+# It belongs into `http {{ }}`: on Debian /etc/nginx/conf.d/ is included there. Then: nginx -t && nginx -s reload
+#
+# A store answers 404 for what it does not have; to those who may not list it, 403. Both lead to the old store, so
+# what users delete, and what Mastodon makes private, can still be read as long as the old store has it. Take this
+# down, or empty the old store, as soon as everything has arrived.
+
+proxy_cache_path {cache} levels=1:2 keys_zone=mastodon_media:20m max_size=10g inactive=7d use_temp_path=off;
+
+# What is asked for, exactly as it was sent, without the prefix and what comes after a `?`; empty: it is no medium.
+# So nobody lists a bucket, reads what else lies in it, asks for more than an object, or climbs out of it.
+map $request_uri $mastodon_media {{
+    default "";
+    "~*(^|/|%2f)(\\.|%2e)(\\.|%2e)?(/|%2f|\\?|$)" "";
+    "~*(/|%2f)(\\?|$)" "";
+    "~^/(?:{prefixes})(?<mastodon_key>(?:cache/)?(?:{tables})/[^?]+)" $mastodon_key;
+}}
+{files}
+server {{
+    {listen}
+    # http2 on;  # from nginx 1.25.1
+    server_name {name};
+    ssl_certificate {certificate};
+    ssl_certificate_key {certificate_key};
+
+    access_log off;
+    server_tokens off;
+    set $mastodon_store none;
+    if ($request_method !~ "^(GET|HEAD)$") {{ return 405; }}
+    if ($mastodon_media = "") {{ return 404; }}
+
+    # A key stands for the same bytes for ever; Mastodon says the same of each object.
+    add_header Cache-Control "public, max-age=315576000, immutable";
+    add_header Access-Control-Allow-Origin "*" always;
+    add_header X-Content-Type-Options nosniff always;
+    add_header Content-Security-Policy "default-src 'none'; form-action 'none'" always;
+    add_header X-Media-Store $mastodon_store always;
+    add_header X-Cache-Status $upstream_cache_status always;
+{resolver}
+    # Of visitors a store learns nothing, and its own words about the object's storage stay here.
+    proxy_http_version 1.1;
+    proxy_pass_request_headers off;
+    proxy_pass_request_body off;
+    proxy_set_header User-Agent mastodon-media;
+    proxy_force_ranges on;  # some players want parts of a video
+    proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires X-Accel-Redirect;
+{hidden}
+    proxy_connect_timeout 5s;
+    proxy_read_timeout 30s;
+    proxy_intercept_errors on;
+    recursive_error_pages on;
+
+    # What has become private or was deleted is gone from here, too, after so long.
+    proxy_cache mastodon_media;
+    proxy_cache_key "$mastodon_store $mastodon_media";
+    proxy_cache_valid 200 1d;
+    proxy_cache_valid 403 404 1m;
+    proxy_cache_lock on;
+    proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;
+
+    location / {{
+{new}    }}
+
+    location @old {{
+        # When this log grows no more, nobody needs the old store any longer.
+        access_log {log};
+{old}    }}
+
+    location @absent {{
+        set $mastodon_store none;
+        if ($upstream_status ~ "^5") {{ return 502; }}  # the new store could not say, so nobody knows
+        return 404;
+    }}
+}}
+{system}"""
+
+_FILES = """\
+
+# The same as the name of a file.
+map $uri $mastodon_file {{
+    default "";
+    "~(?s)^/(?:{prefixes})(?<mastodon_path>.+)$" /$mastodon_path;
+}}
+"""
+
+_RESOLVER = """\
+
+    # Who tells the stores' addresses, asked again and again, as they change: the first lines of /etc/resolv.conf on the
+    # machine where this was made. Name those of the machine where nginx runs.
+    resolver {addresses} valid=60s;
+    resolver_timeout 5s;
+"""
+
+_BUCKET = """\
+        set $mastodon_store {role};
+        proxy_pass {url}$mastodon_media;
+{tls}        error_page 403 404{failures} = {absent};
+"""
+
+_VERIFIED = """\
+        proxy_ssl_server_name on;
+        proxy_ssl_verify on;
+        proxy_ssl_verify_depth 4;
+        proxy_ssl_trusted_certificate {certificates};
+"""
+
+_UNVERIFIED = """\
+        proxy_ssl_server_name on;
+        proxy_ssl_verify off;  # as the configuration has it: nobody knows whether this is the store
+"""
+
+_FOLDER = """\
+        # nginx runs as a user of its own, who has to be allowed to read the files; those that are private stay so
+        set $mastodon_store {role};
+        root {path};
+        try_files $mastodon_file {absent};
+"""
+
+_SYSTEM = """
+# Other servers remember media by their addresses on Mastodon's own host. There, in place of what serves /system/:
+#
+#     location ^~ /system/ {{
+#         if ($request_uri ~ "^/system/(?<medium>[^?]*)") {{ return 301 https://{name}/$medium; }}
+#     }}
+"""

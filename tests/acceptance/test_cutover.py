@@ -1,0 +1,165 @@
+"""The cut-over of a small instance: from no-go to go, over, and back again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.lab.buckets import BucketPair
+from scripts.lab.nginx import NginxServer, why_no_nginx
+from tests.acceptance.conftest import Migration, MigrationFactory
+from tests.acceptance.site import COMMAND, NOWHERE, Site, s3_section
+from tests.contract.test_s3_check import certificate
+from tests.unit.engine_kit import entry, planned
+
+
+@pytest.fixture
+def migration(buckets: BucketPair, new_migration: MigrationFactory) -> Migration:
+    migration = new_migration(buckets, accounts=6, media=8, missing=0)
+    migration.site.run("plan")
+    return migration
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> Site:
+    """A site with a plan of two objects, whose stores nobody asks."""
+    stores = {role: s3_section(NOWHERE, f"{role}-media") for role in ("source", "destination")}
+    site = Site(tmp_path).configure(s3_source=stores["source"], s3_destination=stores["destination"])
+    with planned(site.manifest, [entry(1), entry(2)]) as manifest, manifest.transaction() as sql:
+        for role in stores:
+            identity = {"endpoint": NOWHERE.endpoint_url, "bucket": f"{role}-media", "key_prefix": ""}
+            sql.execute("UPDATE meta SET value = ? WHERE name = ?", (json.dumps(identity), role))
+    return site
+
+
+def cutover(site: Site, *arguments: str, code: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(site.run("cutover", "--json", *arguments, code=code).stdout)
+    return found
+
+
+def grades(found: dict[str, Any]) -> dict[str, str]:
+    return {each["check"]: each["status"] for each in found["findings"]}
+
+
+def in_shell(site: Site, command: str) -> None:
+    """A command as it was told, word for word."""
+    path = f"{COMMAND.parent}:{os.environ['PATH']}"
+    environ = {**site.environment(), "PATH": path}
+    subprocess.run(command, shell=True, cwd=site.folder, env=environ, check=True, capture_output=True)  # noqa: S602
+
+
+def test_it_is_go_when_all_that_is_of_this_server_has_arrived(migration: Migration) -> None:
+    site = migration.site
+    found = cutover(site, code=3)
+    assert found["verdict"] == "no-go"
+    assert grades(found) == {
+        "pending": "no-go",
+        "cache": "warning",
+        "failed": "ok",
+        "lost": "ok",
+        "plan": "ok",
+        "verify": "warning",
+        "public": "warning",
+    }
+    told = site.run("cutover", code=3).stdout
+    assert "NO-GO: users would miss something" in told
+    own = sum(not entry["key"].startswith("cache/") for entry in site.listed("--state", "pending"))
+    site.run("copy", "--limit", str(own))  # which begins with what is of this server
+    found = cutover(site)
+    assert found["verdict"] == "go-with-fallback"
+    assert grades(found)["cache"] == "warning"
+    assert "GO, with the fallback" in site.run("cutover").stdout
+    site.run("copy")
+    site.run("verify")
+    found = cutover(site)
+    assert found["verdict"] == "go"
+    assert grades(found)["verify"] == "ok"
+
+
+def test_the_lines_of_mastodon_are_those_that_have_to_change(offline: Site) -> None:
+    site = offline
+    (site.folder / ".env.production").write_text(
+        "# Mastodon\nLOCAL_DOMAIN=social.example\nS3_ENABLED=true\nS3_BUCKET=old\nS3_CLOUDFRONT_HOST=d1.example.net\n"
+        f"export S3_ALIAS_HOST='media.social.example'\nAWS_SECRET_ACCESS_KEY={NOWHERE.secret_key}\n"
+    )
+    found = cutover(site, "--env", ".env.production", code=3)
+    settings = {each["name"]: each["value"] for each in found["settings"]}
+    assert settings == {
+        "S3_BUCKET": "destination-media",
+        "S3_REGION": "us-east-1",
+        "S3_ENDPOINT": "http://127.0.0.1:9",
+        "S3_PROTOCOL": "https",
+        "S3_HOSTNAME": "127.0.0.1:9",
+        "S3_CLOUDFRONT_HOST": None,
+        "S3_PERMISSION": "public-read",
+        "AWS_ACCESS_KEY_ID": None,  # a secret
+    }
+    assert found["media_host"] == "media.social.example"
+    assert found["cors"]["CORSRules"][0]["AllowedOrigins"] == ["https://social.example"]
+    told = site.run("cutover", "--env", ".env.production", code=3)
+    assert "AWS_ACCESS_KEY_ID=<access_key of [s3.destination]>" in told.stdout
+    assert "without these lines: S3_CLOUDFRONT_HOST" in told.stdout
+    refused = site.run("cutover", "--env", "nowhere", code=4)
+    assert "cannot read nowhere" in refused.stderr
+
+
+def test_the_media_host_is_one_that_nginx_takes(offline: Site, tmp_path: Path) -> None:
+    site = offline
+    asked = ("cutover", "--media-host", "files.social.example", "--source-url", "https://old.example/media")
+    site.run(*asked, "--nginx", "media.conf", code=3)
+    text = (site.folder / "media.conf").read_text()
+    assert site.run(*asked, "--nginx", "-", code=3).stdout.strip() == text.strip()
+    assert "https://old.example/media/$mastodon_media;" in text
+    assert "http://127.0.0.1:9/destination-media/$mastodon_media;" in text
+    assert "exists already" in site.run(*asked, "--nginx", "media.conf", code=2).stderr
+    refused = site.run("cutover", "--media-host", "old.example", *asked[3:], "--nginx", "other.conf", code=2)
+    assert "would ask itself" in refused.stderr
+    assert not (site.folder / "other.conf").exists()
+    if why_no_nginx():
+        pytest.skip(why_no_nginx())
+    pem = certificate(tmp_path, "files.social.example", days=10)
+    for there, here in (
+        ("/etc/letsencrypt/live/files.social.example/fullchain.pem", pem),
+        ("/etc/letsencrypt/live/files.social.example/privkey.pem", pem),
+        ("/var/cache/mastodon-media", tmp_path / "cache"),
+        ("/var/log/nginx/mastodon-media-fallback.log", tmp_path / "fallback.log"),
+    ):
+        assert f'"{there}"' in text or f" {there}" in text
+        text = text.replace(there, str(here))
+    server = NginxServer(tmp_path / "nginx", text, 443)
+    looked = subprocess.run([*server.command, "-t"], capture_output=True, text=True, check=False)
+    assert looked.returncode == 0 or "bind() to" in looked.stderr, looked.stderr  # who is not root has no port 443
+
+
+def test_the_way_back_brings_what_was_written_since(migration: Migration) -> None:
+    """With the commands that were told. What the new store alone has is what Mastodon has written there."""
+    site, buckets = migration.site, migration.buckets
+    site.configure(s3_destination={"acl": "auto", "cache_control": "max-age=1"})
+    site.run("copy")
+    (entry, *_) = site.listed("--type", "media_attachments", "--state", "done")
+    buckets.client.delete_object(Bucket=buckets.source, Key=entry["key"])
+    exchange, bring, over = cutover(site)["back"]
+    for command in (*exchange["commands"], *bring["commands"]):
+        if not command.endswith("doctor"):
+            in_shell(site, command)
+    read = buckets.client.get_object(Bucket=buckets.source, Key=entry["key"])
+    with read["Body"] as body:
+        assert len(body.read()) == entry["size"]
+    assert (site.folder / "back.ini").stat().st_mode & 0o077 == 0
+    back = json.loads(site.run("-c", "back.ini", "--manifest", "back.db", "status", "--json").stdout)
+    assert back["totals"]["pending"] == back["totals"]["failed"] == 0
+    origins = {each["origin"] for each in back_entries(site)}
+    assert origins == {"adopted", "copied"}
+    for command in over["commands"]:
+        in_shell(site, command)
+    assert f"/{buckets.source}/$mastodon_media" in (site.folder / "back.conf").read_text().split("@old")[0]
+
+
+def back_entries(site: Site) -> list[dict[str, Any]]:
+    done = site.run("-c", "back.ini", "--manifest", "back.db", "ls", "--state", "done", "--format", "jsonl")
+    return [json.loads(line) for line in done.stdout.splitlines()]

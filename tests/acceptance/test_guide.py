@@ -1,0 +1,96 @@
+"""The guide is run: every command in it, in its order, on a made-up instance, as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.lab.buckets import BucketPair
+from tests.acceptance.conftest import MigrationFactory
+from tests.acceptance.site import COMMAND
+
+DOCS = Path(__file__).parents[2] / "docs"
+MASTODON = "/home/mastodon/live"
+ENV = """\
+# This is a file as Mastodon's own setup writes it.
+LOCAL_DOMAIN=social.example
+DB_HOST={database.host}
+DB_PORT={database.port}
+DB_NAME={database.name}
+DB_USER={database.user}
+DB_PASS='{database.password}'
+S3_ENABLED=true
+S3_BUCKET={bucket}
+S3_REGION=us-east-1
+S3_ENDPOINT={store.endpoint_url}
+S3_HOSTNAME=files.social.example
+AWS_ACCESS_KEY_ID={store.access_key}
+AWS_SECRET_ACCESS_KEY={store.secret_key}
+"""
+EDITOR = """\
+import pathlib, re, sys
+path = pathlib.Path(sys.argv[1])
+head, section, rest = path.read_text().partition("[s3.destination]")
+for name, value in {values!r}.items():
+    rest, count = re.subn(rf"^(# )?{{name}} =.*$", f"{{name}} = {{value}}", rest, count=1, flags=re.M)
+    assert count, name
+path.write_text(head + section + rest)
+"""
+
+
+def blocks() -> list[tuple[int, list[str]]]:
+    """The commands of each block of the guide, and the exit code of its last one."""
+    text = (DOCS / "guide.md").read_text(encoding="utf-8")
+    return [
+        (int(code or 0), [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")])
+        for code, block in re.findall(r"^```console(?: exit=(\d+))?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def test_every_block_of_the_guide_has_commands() -> None:
+    assert len(blocks()) > 10
+    assert all(commands for _, commands in blocks())
+
+
+@pytest.mark.timeout(600)
+def test_the_guide_leads_from_the_first_look_to_the_report(
+    tmp_path: Path, new_migration: MigrationFactory, buckets: BucketPair
+) -> None:
+    migration = new_migration(buckets, missing=3)
+    folder, live = migration.site.folder, tmp_path / "live"
+    migration.site.config.unlink()
+    live.mkdir()
+    env = ENV.format(database=migration.database, store=buckets.address, bucket=buckets.source)
+    (live / ".env.production").write_text(env)
+    address = buckets.address
+    values = {
+        "access_key": address.access_key,
+        "secret_key": address.secret_key,
+        "endpoint_url": address.endpoint_url,
+        "bucket": buckets.destination,
+    }
+    (tmp_path / "editor.py").write_text(EDITOR.format(values=values))
+    environ = migration.site.environment() | {
+        "EDITOR": f"{sys.executable} {tmp_path / 'editor.py'}",
+        "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
+        "MASTOSYNC_COPY_SERVER_SIDE": "never",
+    }
+    for code, commands in blocks():
+        for command in commands:
+            expected = code if command == commands[-1] else 0
+            line = command.replace(MASTODON, shlex.quote(str(live)))
+            done = subprocess.run(
+                ["bash", "-c", line], cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=240
+            )
+            told = f"{command}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+            assert done.returncode == expected, told
+            assert address.secret_key not in done.stdout + done.stderr, command
+    for name in ("report.txt", "report.json", "report.html", "media.conf", "before-cutover.db", "failed.jsonl"):
+        assert (folder / name).stat().st_size, name
+    assert len((folder / "failed.jsonl").read_text().splitlines()) == 3

@@ -1,0 +1,382 @@
+"""Go or no-go, what Mastodon has to be told, and what nginx must not be: without a store, a database or a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mastosync.app.cutover import CutoverOptions, cutover
+from mastosync.config import Config, FilesystemConfig, S3Config, Secret
+from mastosync.engine.cutover import (
+    Evidence,
+    Finding,
+    Grade,
+    Loss,
+    MediaHost,
+    PublicBucket,
+    PublicFolder,
+    Verdict,
+    WayBack,
+    judge,
+    steps_back,
+    steps_over,
+)
+from mastosync.errors import ConfigError, UsageError
+from mastosync.manifest import CountLine, SnapshotRecord, VerificationRecord
+from mastosync.mastodon.settings import Setting, changed, read_settings, storage_settings
+from mastosync.model import TABLES, EntryState, Kind, Reason
+from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
+
+NOW = 1_800_000_000.0
+HOUR, DAY = 3_600.0, 86_400.0
+CARD = Kind("preview_cards", "image", "original", "preview_cards/images", remote=True, cached=True)
+BACKUP = Kind("backups", "dump", "original", "backups/dumps", remote=False, cached=False)
+ICON = Kind("preview_card_providers", "icon", "original", "preview_card_providers/icons", remote=False, cached=False)
+WHOLE = {"types": list(TABLES), "only": "all", "limit": None, "added": 0}
+ARRIVED = CountLine(LOCAL, EntryState.DONE, None, 10, 1024)
+
+
+def failed(kind: Kind, reason: Reason, objects: int = 1) -> CountLine:
+    return CountLine(kind, EntryState.FAILED, reason, objects, 0)
+
+
+def plan(ago: float = HOUR, **details: object) -> SnapshotRecord:
+    return SnapshotRecord(1, datetime.fromtimestamp(NOW - ago, UTC), {**WHOLE, **details})
+
+
+def proof(fine: int = 10, checked: int = 10, *, ago: float = HOUR, **details: object) -> VerificationRecord:
+    found = {"fine": fine, "checked": checked, "read": {"objects": 0}, **details}
+    return VerificationRecord(NOW - ago - 1, NOW - ago, found)
+
+
+def public(asked: int = 10, faults: int = 0, *, exposed: int = 0, listed: bool = False) -> dict[str, Any]:
+    return {
+        "asked": asked,
+        "asked_private": 0,
+        "exposed": exposed,
+        "anybody_can_list": listed,
+        "faults": [{}] * faults,
+    }
+
+
+def evidence(*counts: CountLine, plans: Sequence[SnapshotRecord] = (), **known: Any) -> Evidence:  # noqa: ANN401
+    """All is well but for what is said."""
+    known = {"verifications": [proof(public=public())], "running": False, "done_since": 0, "public": True, **known}
+    return Evidence([ARRIVED, *counts], plans or [plan()], now=NOW, **known)
+
+
+def found(looked_at: Evidence) -> dict[str, Finding]:
+    return {each.check: each for each in judge(looked_at).findings}
+
+
+def test_when_all_is_well_it_is_go() -> None:
+    result = judge(evidence())
+    assert result.verdict is Verdict.GO
+    assert {each.grade for each in result.findings} == {Grade.OK}
+    assert not result.losses
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"),
+    [
+        (CountLine(LOCAL, EntryState.PENDING, None, 1, 0), Verdict.NO_GO),
+        (CountLine(BACKUP, EntryState.PENDING, None, 1, 0), Verdict.NO_GO),
+        (CountLine(REMOTE, EntryState.PENDING, None, 1, 0), Verdict.GO_WITH_FALLBACK),
+        (CountLine(CARD, EntryState.PENDING, None, 1, 0), Verdict.GO_WITH_FALLBACK),
+        *((failed(LOCAL, reason), Verdict.NO_GO) for reason in (Reason.DENIED, Reason.CORRUPT, Reason.TOO_LARGE)),
+        (failed(REMOTE, Reason.NETWORK), Verdict.GO_WITH_FALLBACK),
+        # what is lost is lost: to wait does not bring it back
+        (failed(LOCAL, Reason.MISSING), Verdict.GO),
+        (failed(REMOTE, Reason.MISSING), Verdict.GO),
+        (CountLine(BACKUP, EntryState.SKIPPED, Reason.PRIVATE, 1, 0), Verdict.GO),
+        (CountLine(LOCAL, EntryState.SKIPPED, Reason.GONE, 1, 0), Verdict.GO),
+        (CountLine(LOCAL, EntryState.SKIPPED, Reason.EXCLUDED, 1, 0), Verdict.GO_WITH_FALLBACK),
+    ],
+    ids=str,
+)
+def test_what_has_not_arrived_decides_by_whether_somebody_would_miss_it(line: CountLine, verdict: Verdict) -> None:
+    assert judge(evidence(line)).verdict is verdict
+
+
+def test_what_the_source_has_lost_is_told_by_what_becomes_of_it() -> None:
+    lines = [failed(kind, Reason.MISSING, 2) for kind in (LOCAL, REMOTE, CARD, BACKUP, ICON)]
+    optional = CountLine(LOCAL, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, 3, 0)
+    result = judge(evidence(*lines, optional))
+    assert result.losses == {
+        ("media_attachments", True, Loss.FETCHABLE): 2,
+        ("accounts", False, Loss.DISPENSABLE): 3,
+        ("accounts", False, Loss.FOR_GOOD): 2,
+        ("preview_cards", True, Loss.DISPENSABLE): 2,
+        ("preview_card_providers", False, Loss.DISPENSABLE): 2,
+        ("backups", False, Loss.FOR_GOOD): 2,
+    }
+    told = {each.check: each for each in result.findings}
+    assert told["lost"].grade is told["fetchable"].grade is Grade.WARNING
+    assert "4 objects of this server" in told["lost"].message
+    assert "2 objects that other servers" in told["fetchable"].message
+
+
+@pytest.mark.parametrize(
+    ("plans", "grade"),
+    [
+        ([plan(DAY - 1)], Grade.OK),
+        ([plan(DAY + 1)], Grade.WARNING),
+        ([plan(7 * DAY + 1)], Grade.NO_GO),
+        ([plan(HOUR), plan(9 * DAY)], Grade.OK),
+        ([plan(HOUR, types=["accounts"]), plan(2 * DAY)], Grade.WARNING),  # the rest is as old as it was
+        ([plan(HOUR, limit=10), plan(2 * DAY)], Grade.WARNING),
+        ([plan(HOUR, only="local"), plan(9 * DAY)], Grade.OK),  # the cache's age is told apart
+        ([plan(HOUR, types=[t for t in TABLES if t != "imports"]), plan(9 * DAY)], Grade.OK),
+    ],
+)
+def test_a_plan_ages(plans: list[SnapshotRecord], grade: Grade) -> None:
+    assert found(evidence(plans=plans))["plan"].grade is grade
+
+
+@pytest.mark.parametrize(
+    ("plans", "verdict"),
+    [
+        ([plan(limit=10)], Verdict.NO_GO),
+        ([plan(only="remote")], Verdict.NO_GO),
+        ([plan(types=["accounts"])], Verdict.NO_GO),
+        ([plan(only="local")], Verdict.GO_WITH_FALLBACK),
+        ([plan(types=[table for table in TABLES if table != "preview_cards"])], Verdict.GO_WITH_FALLBACK),
+        ([plan(types=[table for table in TABLES if table != "imports"])], Verdict.GO),
+        ([plan(only="local"), plan(only="remote")], Verdict.GO),
+        ([plan(types=[table]) for table in TABLES], Verdict.GO),
+    ],
+)
+def test_what_no_plan_took_in_is_not_forgotten(plans: list[SnapshotRecord], verdict: Verdict) -> None:
+    assert judge(evidence(plans=plans)).verdict is verdict
+
+
+def test_an_old_plan_of_the_cache_is_no_obstacle() -> None:
+    result = judge(evidence(plans=[plan(HOUR, only="local"), plan(9 * DAY)]))
+    assert result.verdict is Verdict.GO_WITH_FALLBACK
+    assert "9 days" in next(each.message for each in result.findings if each.check == "cache-plan")
+
+
+def test_how_much_was_new_tells_how_much_has_come_since() -> None:
+    message = found(evidence(plans=[plan(2 * HOUR, added=1_000), plan(12 * HOUR)]))["plan"].message
+    assert message == "planned 2:00:00 ago; 1,000 objects were new in 10:00:00, so about 200 since"
+
+
+@pytest.mark.parametrize(
+    ("known", "grade"),
+    [
+        ({"verifications": []}, Grade.WARNING),
+        ({"verifications": [proof()]}, Grade.OK),
+        ({"verifications": [proof()], "done_since": 3}, Grade.WARNING),
+        ({"verifications": [proof(9, 10)]}, Grade.WARNING),
+        ({"verifications": [proof(4, 4)]}, Grade.WARNING),  # some types only
+        ({"verifications": [proof(9, 10), proof()]}, Grade.WARNING),  # the last word counts
+    ],
+)
+def test_what_arrived_should_be_verified(known: dict[str, Any], grade: Grade) -> None:
+    told = judge(evidence(**known))
+    assert next(each.grade for each in told.findings if each.check == "verify") is grade
+    assert told.verdict is Verdict.GO
+
+
+@pytest.mark.parametrize(
+    ("asked", "grade"),
+    [
+        (None, Grade.WARNING),
+        (public(), Grade.OK),
+        (public(10, 1), Grade.WARNING),
+        (public(10, 10), Grade.NO_GO),  # nobody would see anything
+        (public(10, 1, exposed=1), Grade.NO_GO),
+        (public(listed=True), Grade.NO_GO),
+    ],
+)
+def test_everybody_has_to_be_able_to_read_what_is_public_alone(asked: dict[str, Any] | None, grade: Grade) -> None:
+    proofs = [proof(), proof(ago=2 * HOUR, public=asked)] if asked else [proof()]
+    assert found(evidence(verifications=proofs))["public"].grade is grade
+    assert "public" not in found(evidence(verifications=proofs, public=False))
+
+
+def test_a_copy_at_work_is_told() -> None:
+    assert found(evidence(running=True))["running"].grade is Grade.WARNING
+
+
+# --- .env.production ---
+
+BUCKET = S3Config(
+    access_key="AKIA-marked", secret_key=Secret("marked"), endpoint_url="https://s3.example.com", bucket="media"
+)
+
+
+def lines(store: S3Config | FilesystemConfig, *, acls: bool = True) -> dict[str, str | None]:
+    settings = storage_settings(store, "files.example.com", acls=acls)
+    return {each.name: None if each.value is None else each.line.partition("=")[2] for each in settings}
+
+
+def test_a_bucket_is_told_of_as_mastodon_names_things() -> None:
+    assert lines(BUCKET) == {
+        "S3_ENABLED": "true",
+        "S3_BUCKET": "media",
+        "S3_REGION": "us-east-1",
+        "S3_ENDPOINT": "https://s3.example.com",
+        "S3_PROTOCOL": "https",
+        "S3_HOSTNAME": "s3.example.com",
+        "S3_ALIAS_HOST": "files.example.com",
+        "S3_CLOUDFRONT_HOST": None,
+        "S3_OVERRIDE_PATH_STYLE": None,
+        "S3_PERMISSION": "public-read",
+        "S3_STORAGE_CLASS": None,
+        "S3_KEY_PREFIX": None,
+        "AWS_ACCESS_KEY_ID": "<access_key of [s3.destination]>",
+        "AWS_SECRET_ACCESS_KEY": "<secret_key of [s3.destination]>",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "acls", "permission"),
+    [
+        ({}, True, "public-read"),
+        ({}, False, ""),
+        ({"acl": "none"}, True, ""),
+        ({"acl": "private"}, False, "private"),
+        ({"acl": "public-read"}, True, "public-read"),
+    ],
+)
+def test_the_permission_is_empty_where_there_are_no_acls(changes: dict[str, str], acls: bool, permission: str) -> None:
+    assert lines(replace(BUCKET, **changes), acls=acls)["S3_PERMISSION"] == permission  # type: ignore[arg-type]
+
+
+def test_what_the_destination_has_beside_is_told_as_well() -> None:
+    told = lines(replace(BUCKET, addressing_style="virtual", storage_class="STANDARD_IA", key_prefix="a b"))
+    assert told["S3_OVERRIDE_PATH_STYLE"] == "true"
+    assert told["S3_STORAGE_CLASS"] == "STANDARD_IA"
+    assert told["S3_KEY_PREFIX"] == "'a b'"
+
+
+def test_amazon_is_known_by_its_region_and_may_be_asked_without_keys() -> None:
+    told = lines(S3Config(bucket="media", region="eu-central-1"))
+    assert told["S3_HOSTNAME"] == "s3.eu-central-1.amazonaws.com"
+    assert told["S3_ENDPOINT"] is told["AWS_ACCESS_KEY_ID"] is told["AWS_SECRET_ACCESS_KEY"] is None
+
+
+def test_a_folder_needs_no_line_of_s3(tmp_path: Path) -> None:
+    told = lines(FilesystemConfig(path=tmp_path))
+    given = {name: value for name, value in told.items() if value is not None}
+    assert given == {
+        "S3_ENABLED": "false",
+        "PAPERCLIP_ROOT_PATH": str(tmp_path),
+        "PAPERCLIP_ROOT_URL": "https://files.example.com",
+    }
+    assert {"S3_BUCKET", "S3_ALIAS_HOST", "AWS_SECRET_ACCESS_KEY"} <= told.keys() - given.keys()
+
+
+def test_only_what_differs_has_to_change(tmp_path: Path) -> None:
+    file = tmp_path / ".env.production"
+    file.write_text(
+        "# S3_BUCKET=no\nS3_BUCKET=media # ours\nexport S3_REGION='eu'\n  S3_ENDPOINT = \"x\" # y\nA=b\\\nS3=\n"
+    )
+    current = read_settings(file)
+    assert {name: value.reveal() for name, value in current.items()} == {
+        "S3_BUCKET": "media",
+        "S3_REGION": "eu",
+        "S3_ENDPOINT": "x",
+        "A": "b\\",
+        "S3": "",
+    }
+    settings = [Setting("S3_BUCKET", "media"), Setting("S3_REGION", "us"), Setting("S3_STORAGE_CLASS", None)]
+    assert changed(settings, current) == settings[1:2]
+    assert changed([Setting("S3_REGION", None)], current) == [Setting("S3_REGION", None)]
+    assert changed([Setting("AWS_ACCESS_KEY_ID", Secret("eu"))], {"AWS_ACCESS_KEY_ID": Secret("eu")}) == []
+    file.write_bytes(b"A=\xff")
+    with pytest.raises(ConfigError, match="no text"):
+        read_settings(file)
+
+
+# --- nginx, and the steps ---
+
+
+@pytest.mark.parametrize(
+    ("name", "new", "old"),
+    [
+        ("files.example.com; }", "https://new.example/b/", "/old"),
+        ("files.example.com:443", "https://new.example/b/", "/old"),
+        ("files.example.com", "https://new.example/b/;", "/old"),
+        ("files.example.com", "https://new.example/$b/", "/old"),
+        ("files.example.com", "https://new.example/b/", "/ol$d"),
+        ("files.example.com", "https://new.example/b/", "/ol\nd"),
+    ],
+)
+def test_nginx_is_told_nothing_that_it_would_read_otherwise(name: str, new: str, old: str) -> None:
+    with pytest.raises(UsageError):
+        MediaHost(name, PublicBucket(new), PublicFolder(Path(old)), ("127.0.0.1",)).render()
+
+
+def configured(tmp_path: Path, **destination: Any) -> Config:  # noqa: ANN401
+    source = replace(BUCKET, bucket="old", key_prefix="pre fix")
+    return Config(source=source, destination=replace(BUCKET, **destination), path=tmp_path / "config.ini")
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "asked"),
+    [
+        ({}, {}, "https://s3.example.com/media/"),
+        ({"addressing_style": "virtual"}, {}, "https://media.s3.example.com/"),
+        ({"endpoint_url": None, "region": "eu-west-1"}, {}, "https://media.s3.eu-west-1.amazonaws.com/"),
+        ({"endpoint_url": None, "bucket": "a.b"}, {}, "https://s3.us-east-1.amazonaws.com/a.b/"),
+        ({"key_prefix": "x/"}, {}, "https://s3.example.com/media/x//"),
+        ({"public_url": "https://cdn.example.com"}, {}, "https://s3.example.com/media/"),
+        ({"public_url": "https://cdn.example.com"}, {"media_host": "files.example.com"}, "https://cdn.example.com/"),
+        ({}, {"destination_url": "https://pub.r2.dev"}, "https://pub.r2.dev/"),
+    ],
+)
+def test_nginx_asks_where_everybody_reads(
+    tmp_path: Path, changes: dict[str, Any], options: dict[str, str], asked: str
+) -> None:
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(configured(tmp_path, **changes), manifest, CutoverOptions(**options))  # type: ignore[arg-type]
+    text = report.require_fallback().render()
+    assert f"proxy_pass {asked}$mastodon_media;" in text
+    assert "proxy_pass https://s3.example.com/old/pre%20fix/$mastodon_media;" in text
+
+
+def test_where_nobody_can_tell_it_is_asked_for(tmp_path: Path) -> None:
+    there = {"endpoint_url": "https://abc.r2.cloudflarestorage.com"}
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(configured(tmp_path, **there), manifest, CutoverOptions())
+    with pytest.raises(UsageError) as caught:
+        report.require_fallback()
+    assert "--destination-url" in caught.value.hint
+    assert report.as_json()["nginx"] is None
+    assert "S3_PERMISSION=" in [each.line for each in report.settings]
+
+
+def test_a_folder_is_asked_as_one(tmp_path: Path) -> None:
+    config = Config(source=BUCKET, destination_folder=FilesystemConfig(path=tmp_path), path=tmp_path / "config.ini")
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, CutoverOptions(media_host="files.example.com"))
+    assert report.require_fallback().new == PublicFolder(tmp_path)
+    assert report.cors is None
+    assert "public" not in {each.check for each in report.cutover.findings}
+    assert any(command.endswith("adopt --deep") for step in report.back for command in step.commands)
+
+
+def test_the_steps_name_configuration_and_manifest_again() -> None:
+    told = steps_over("mastosync -c my.ini", "cutover --media-host m", None, public=False)
+    commands = [command for step in told for command in step.commands]
+    assert "mastosync -c my.ini cutover --media-host m --nginx mastodon-media.conf" in commands
+    assert "mastosync -c my.ini copy" in commands
+    assert not any("--public" in command for command in commands)
+    written = steps_over("mastosync", "cutover", Path("my conf"), public=True)[0].commands
+    assert written[0] == "cp 'my conf' /etc/nginx/conf.d/mastodon-media.conf"
+
+
+def test_the_way_back_keeps_each_key_prefix() -> None:
+    way = WayBack(Path("my.ini"), ("acl",), {"source": "new", "destination": "old"}, folders=True)
+    exchange, bring, _ = steps_back(way)
+    assert "[s3.source] key_prefix = new, [s3.destination] key_prefix = old" in exchange.what
+    assert "/^(acl|key_prefix)" in exchange.commands[0]
+    assert "mastosync -c back.ini --manifest back.db adopt --deep" in bring.commands
+    assert not steps_back(replace(way, config=None))[0].commands
