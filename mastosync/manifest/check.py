@@ -141,7 +141,7 @@ class Checker:
             except (ValueError, TypeError):
                 known = False
             if not known:
-                yield Fault(Part.PLAN, tr("it does not say what its {role} is", role=role), say(_PUT_BACK))
+                yield Fault(Part.PLAN, tr("it does not say what its {role} is", role=say(role)), say(_PUT_BACK))
         for (details,) in self.manifest.connection.execute(_SELECT_DETAILS):
             try:
                 json.loads(details)

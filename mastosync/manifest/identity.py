@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mastosync.errors import ManifestError
-from mastosync.language import tr
+from mastosync.language import say, tr
 from mastosync.manifest.connection import Manifest
 
 _SELECT = "SELECT value FROM meta WHERE name = ?"
@@ -61,7 +61,7 @@ def require_same(manifest: Manifest, source: StoreIdentity, destination: StoreId
                     "the manifest {path} belongs to another {role}: it was planned for {known}, the "
                     "configuration names {configured}",
                     path=manifest.path,
-                    role=role,
+                    role=say(role),
                     known=known,
                     configured=configured,
                 ),

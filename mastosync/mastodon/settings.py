@@ -122,10 +122,13 @@ def read_settings(path: Path) -> dict[str, Secret]:
     except OSError as error:
         problem = error.strerror or str(error)
     except UnicodeDecodeError:
-        problem = "it is no text in UTF-8"
+        problem = tr("it is no text in UTF-8")
     else:
         return {line["name"]: Secret(_unquoted(line["value"])) for line in filter(None, map(_LINE.fullmatch, lines))}
-    raise ConfigError(f"cannot read {path}: {problem}", hint="--env names the `.env.production` of Mastodon")
+    raise ConfigError(
+        tr("cannot read {path}: {problem}", path=path, problem=problem),
+        hint=tr("--env names the `.env.production` of Mastodon"),
+    )
 
 
 def _unquoted(value: str) -> str:
