@@ -45,26 +45,26 @@ class Invocation:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.options = GlobalOptions()
-        self._environ = Environment(environ)
+        self.environ = Environment(environ)
 
     @cached_property
     def config(self) -> Config:
         """The configuration. Raises: ConfigError."""
-        config = load_config(self._config_path, self._environ)
+        config = load_config(self._config_path, self.environ)
         for warning in config.warnings:
             warn(warning)
         return config
 
     @cached_property
     def _config_path(self) -> Path | None:
-        return find_config(self.options.config, self._environ, Path.cwd())
+        return find_config(self.options.config, self.environ, Path.cwd())
 
     @property
     def manifest_path(self) -> Path:
         """Where the manifest lies: the option, the environment, the configuration, or here."""
         if self.options.manifest is not None:
             return self.options.manifest
-        named = self._environ.get("MASTOSYNC_MANIFEST")
+        named = self.environ.get("MASTOSYNC_MANIFEST")
         return Path(named) if named else self.config.manifest.path
 
     @contextmanager
@@ -93,7 +93,7 @@ class Invocation:
 
     @property
     def _config_if_any(self) -> Config:
-        named = self.options.manifest or self._environ.get("MASTOSYNC_MANIFEST")
+        named = self.options.manifest or self.environ.get("MASTOSYNC_MANIFEST")
         return Config() if named and self._config_path is None else self.config
 
     def scrubbed(self, text: str) -> str:
@@ -102,7 +102,7 @@ class Invocation:
             configured = tuple(self.config.secrets())
         except MastosyncError:
             configured = ()  # what was never read cannot be told
-        return Scrubber((*configured, *ambient_secrets(self._environ)))(text)
+        return Scrubber((*configured, *ambient_secrets(self.environ)))(text)
 
     def say(self, text: str) -> None:
         """A result for people, unless they want quiet."""

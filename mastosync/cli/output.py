@@ -22,6 +22,12 @@ def show_json(value: object) -> None:
     click.echo(as_json(value, indent=2))
 
 
+def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
+    """What somebody types: one line, which is not shown if it is `hidden`. Raises: click.Abort if nobody answers."""
+    answer: str = click.prompt(one_line(question), default=default, show_default=bool(default), hide_input=hidden)
+    return answer
+
+
 def warn(text: str) -> None:
     """What whoever runs this should know, whatever it comes to."""
     click.echo(f"mastosync: warning: {one_line(text)}", err=True)

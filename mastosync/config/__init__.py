@@ -1,12 +1,13 @@
 """INI file and environment in, one frozen and typed `Config` out."""
 
+from mastosync.config.celery import CeleryConfig
+from mastosync.config.env import SYNTAXES, EnvConfig
 from mastosync.config.folder import FilesystemConfig
 from mastosync.config.keys import CHANGE_ME
 from mastosync.config.loader import load_config
 from mastosync.config.providers import PROVIDERS, Provider
 from mastosync.config.sample import render_sample
 from mastosync.config.schema import (
-    CeleryConfig,
     Config,
     CopyConfig,
     DatabaseConfig,
@@ -26,10 +27,12 @@ __all__ = [
     "BANDWIDTH",
     "CHANGE_ME",
     "PROVIDERS",
+    "SYNTAXES",
     "CeleryConfig",
     "Config",
     "CopyConfig",
     "DatabaseConfig",
+    "EnvConfig",
     "Environment",
     "FilesystemConfig",
     "ManifestConfig",

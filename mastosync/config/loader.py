@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mastosync.config.env import EnvConfig
 from mastosync.config.keys import CHANGE_ME, Key, Section
 from mastosync.config.missing import no_configuration
+from mastosync.config.references import References, is_held
 from mastosync.config.schema import Config, S3Config, sections
 from mastosync.config.sources import Said, read_environment, read_file
 from mastosync.config.values import Format, Wrong, show_size, to_path
@@ -34,6 +36,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         raise no_configuration()
     absent = frozenset(sections()) - said.keys()
     said |= {name: {} for name in absent}
+    said = _looked_up(said, environ)
     if "key_prefix" in said["s3.source"] and "path" not in said["filesystem.destination"]:
         said["s3.destination"].setdefault("key_prefix", said["s3.source"]["key_prefix"])
     built: dict[str, Any] = {
@@ -44,6 +47,19 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     for problem, hint in _contradictions(config, said):
         raise ConfigError(f"{path or tr('the environment')}: {problem}", hint=hint)
     return config
+
+
+def _looked_up(said: Mapping[str, Mapping[str, Said]], environ: Mapping[str, str]) -> dict[str, dict[str, Said]]:
+    """What is meant by it: references in the place of secrets are followed."""
+    env: EnvConfig = sections()["env"].kind(**_values(sections()["env"], said["env"]))
+    references = References(env, environ)
+    return {
+        section: {
+            name: references.resolve(each) if sections()[section].keys[name].info.form.hidden else each
+            for name, each in keys.items()
+        }
+        for section, keys in said.items()
+    }
 
 
 def _values(section: Section, said: Mapping[str, Said]) -> dict[str, object]:
@@ -84,7 +100,11 @@ def _shown(form: Format[Any], text: str) -> str:
 
 def _readable_by_others(path: Path, said: Mapping[str, Mapping[str, Said]]) -> tuple[str, ...]:
     mode = path.stat().st_mode
-    secret = any(sections()[section].keys[name].info.form.hidden for section, keys in said.items() for name in keys)
+    secret = any(
+        sections()[section].keys[name].info.form.hidden and is_held(each)
+        for section, keys in said.items()
+        for name, each in keys.items()
+    )
     if not (secret and mode & (stat.S_IRGRP | stat.S_IROTH)):
         return ()
     return (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from mastosync.config.keys import CHANGE_ME, Key, Section
 from mastosync.config.schema import sections
 from mastosync.errors import ConfigError
+from mastosync.language import tr
 
 _WIDTH = 100
 
@@ -22,29 +23,39 @@ _HEAD = (
     "This file holds secrets: chmod 600 config.ini. Or keep them elsewhere: the environment wins over this file, and"
     " has a variable for every key. That of secret_key in [s3.source] is MASTOSYNC_S3_SOURCE_SECRET_KEY;"
     " MASTOSYNC_S3_SOURCE_SECRET_KEY_FILE names a file that holds the value instead.",
+    "",
+    "Or let this file refer to them, which every key does that is a secret: secret_key = env:AWS_SECRET_ACCESS_KEY"
+    " takes the value of that variable, in the file that [env] names or else in the environment, and"
+    " secret_key_file = /path/to/a/file what that file holds.",
 )
 
 
-def render_sample(values: Mapping[str, Mapping[str, str]] | None = None) -> str:
+def render_sample(
+    values: Mapping[str, Mapping[str, str]] | None = None, remarks: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """The text of a configuration file that explains every key.
 
     `values` (section → key → text) are filled in, and the other keys of their sections left at the defaults;
-    a section without values is as in the sample.
+    a section that is not among them is as in the sample. `remarks` (section → comments, of one line or more) stand at
+    the heads.
     Raises: ConfigError for a value that a line cannot hold; ValueError for a key that does not exist.
     """
-    values = values or {}
+    values, remarks = values or {}, remarks or {}
     for name, texts in values.items():
         if name not in sections() or texts.keys() - sections()[name].keys.keys():
             raise ValueError(f"an unknown section {name}, or an unknown key among {', '.join(texts)}")
     lines = [line for text in _HEAD for line in _comment(text)]
     first_of_kind: dict[type[object], str] = {}
     for name, section in sections().items():
-        lines += _section(section, values.get(name), first_of_kind.setdefault(section.kind, name))
+        explained_in = first_of_kind.setdefault(section.kind, name)
+        lines += ["", "", f"[{name}]", *_comment(section.intro)]
+        for remark in remarks.get(name, ()):
+            lines += ["", *(line for text in remark.split("\n") for line in _comment(text))]
+        lines += _keys(section, values.get(name), explained_in)
     return "\n".join(lines) + "\n"
 
 
-def _section(section: Section, texts: Mapping[str, str] | None, explained_in: str) -> Iterator[str]:
-    yield from ("", "", f"[{section.name}]", *_comment(section.intro))
+def _keys(section: Section, texts: Mapping[str, str] | None, explained_in: str) -> Iterator[str]:
     keys = list(section.keys.values())
     known = [key for key in keys if explained_in != section.name and key.info.only is None]
     if known:
@@ -67,12 +78,16 @@ def _line(key: Key, texts: Mapping[str, str] | None) -> str:
         text = texts[key.name]
         if text != text.strip() or "\n" in text or "\r" in text:
             raise ConfigError(
-                f"[{key.section}] {key.name} does not fit on a line of a file (spaces around it, or a line break)",
-                hint=f"Leave it out of the file and give it by {key.variable}.",
+                tr(
+                    "[{section}] {name} does not fit on a line of a file (spaces around it, or a line break)",
+                    section=key.section,
+                    name=key.name,
+                ),
+                hint=tr("Leave it out of the file and give it by {variable}.", variable=key.variable),
             )
         return f"{key.name} = {text}".rstrip()
     if key.info.sample == CHANGE_ME:
-        return f"# {key.name} =" if texts else f"{key.name} = {CHANGE_ME}"
+        return f"{key.name} = {CHANGE_ME}" if texts is None else f"# {key.name} ="
     default = "" if key.default is None else key.info.form.show(key.default)
     return f"# {key.name} = {key.info.sample or default}".rstrip()
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from mastosync.config.celery import CeleryConfig
+from mastosync.config.env import EnvConfig
 from mastosync.config.folder import FilesystemConfig
 from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section
 from mastosync.config.missing import missing_bucket, missing_key
@@ -271,18 +273,6 @@ class CopyConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class CeleryConfig:
-    """For a cluster of workers, and for files written for the older Celery tool."""
-
-    broker: Secret | None = key(None, SECRET, "The broker's URL, such as redis://localhost:6379/0.")
-    backend: Secret | None = key(None, SECRET, "The URL where results are kept.")
-    concurrency: int | None = key(None, whole(1), "Tasks at the same time on one machine. Default: [copy] workers.")
-    log_level: str = key(
-        "info", choice("debug", "info", "warning", "error", "critical", "fatal"), "How much the workers log."
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration. What a command needs of it is asked for by the `require_…` methods."""
 
@@ -309,6 +299,9 @@ class Config:
     )
     tunnel: TunnelConfig = section(
         "pg.tunnel", TunnelConfig(), "The way to a database that only an SSH server can reach."
+    )
+    env: EnvConfig = section(
+        "env", EnvConfig(), "Where secrets are looked up that this file only refers to, as `env:NAME`."
     )
     manifest: ManifestConfig = section(
         "manifest", ManifestConfig(), "One SQLite file remembers every object and what became of it."

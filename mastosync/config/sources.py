@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,14 @@ _PREFIX = "MASTOSYNC_"
 _ALIASES = {"MASTOSYNC_MANIFEST": ("manifest", "path")}  # shorter names that are part of the command line
 
 
+class Place(Enum):
+    """What stood there."""
+
+    LINE = "the value of a line of the configuration file, or of a secret a reference"
+    FILE = "the name of a file that holds it, in the configuration file"
+    ELSEWHERE = "the value itself, in the environment or a file"
+
+
 class Said(NamedTuple):
     """The text given for a key, and where it stood.
 
@@ -29,6 +38,7 @@ class Said(NamedTuple):
 
     text: Secret
     origin: str
+    place: Place
 
 
 def find_config(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
@@ -80,6 +90,16 @@ def read_text(path: Path, what: str) -> Secret:
     raise ConfigError(f"{what} {problem}", hint=hint)
 
 
+def read_secret_file(name: Secret, origin: str) -> Secret:
+    """What a file holds, without the line break at its end. Raises: ConfigError.
+
+    Its name is not shown: somebody may have put the secret itself there.
+    """
+    return Secret(
+        read_text(to_path(name.reveal()), tr("the file that {name} names", name=origin)).reveal().rstrip("\r\n")
+    )
+
+
 def read_file(path: Path) -> dict[str, dict[str, Said]]:
     """What a configuration file says: sections that exist, keys that are known. Raises: ConfigError."""
     text = read_text(path, str(path))
@@ -88,15 +108,27 @@ def read_file(path: Path) -> dict[str, dict[str, Said]]:
         if section not in sections():
             hint = suggest(section, tuple(sections()))
             raise ConfigError(tr("{path}: there is no section [{name}]", path=path, name=_name(section)), hint=hint)
-        for key in values:
+        said = found[section] = {}
+        for name, value in values.items():
+            key, place = name, Place.LINE
             if key not in sections()[section].keys:
-                raise _unknown_key(path, text, section, key)
-        found[section] = {
-            key: Said(value, f"{path}: [{section}] {key}")
-            for key, value in values.items()
-            if value or sections()[section].keys[key].info.form.empty_counts
-        }
+                key, place = name.removesuffix("_file"), Place.FILE
+                if key == name or not _is_secret(section, key):
+                    raise _unknown_key(path, text, section, name)
+            if not value and not sections()[section].keys[key].info.form.empty_counts:
+                continue
+            if key in said:
+                raise ConfigError(
+                    tr("{path}: [{section}] has {key} and {key}_file", path=path, section=section, key=key),
+                    hint=tr("Remove one of the two."),
+                )
+            said[key] = Said(value, f"{path}: [{section}] {name}", place)
     return found
+
+
+def _is_secret(section: str, name: str) -> bool:
+    key = sections()[section].keys.get(name)
+    return key is not None and key.info.form.hidden
 
 
 def _parse(text: Secret, path: Path) -> dict[str, dict[str, Secret]]:
@@ -166,10 +198,7 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, Said]]:
                 _refuse_unknown_variable(name, tuple(known))
             if key is None or not text:
                 continue
-            # the path is not shown: somebody may have put the secret itself there
-            text = Secret(
-                read_text(to_path(text.reveal()), tr("the file that {name} names", name=name)).reveal().rstrip("\r\n")
-            )
+            text = read_secret_file(text, name)
         if not text.reveal().strip() and not key.info.form.empty_counts:
             continue
         if key.variable in seen:
@@ -177,7 +206,7 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, Said]]:
                 tr("{one} and {other} are both set", one=seen[key.variable], other=name), hint=tr("Unset one of them.")
             )
         seen[key.variable] = name
-        yield key, Said(text, name)
+        yield key, Said(text, name, Place.ELSEWHERE)
 
 
 def _refuse_unknown_variable(name: str, known: tuple[str, ...]) -> None:

@@ -24,7 +24,7 @@ from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
 from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
-from mastosync.model import Claim, Entry, EntryState, ObjectHeaders, ObjectInfo, Outcome, Reason
+from mastosync.model import Claim, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Reason
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class _Job(NamedTuple):
     destination: PatientStore
     memory: Hold
     tried_before: bool  # in an earlier run
+    rewrite: bool  # what lies at the destination is not what is wanted now
 
     @property
     def attempts(self) -> int:
@@ -109,7 +110,7 @@ class Transfer:
         key = source_key if here == there else canonical_key(entry, there)
         memory = self._memory.hold()
         source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
-        job = _Job(entry, key, source_key, source, destination, memory, claim.attempts > 0)
+        job = _Job(entry, key, source_key, source, destination, memory, claim.attempts > 0, claim.rewrite)
         in_doubt = claim.left_behind and not claim.rewrite
         try:
             if claim.left_behind and entry.private:  # the dead run may have been about to find out about ACLs
@@ -150,7 +151,23 @@ class Transfer:
             yield Aside(job.source.check)
         if job.entry.optional:
             return Outcome(job.entry, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, attempts=job.attempts)
-        return _failed(job, missing or ObjectMissing(f"no key to look for {job.key!r}"))
+        lies_there = yield from self._found_there(job)
+        return lies_there or _failed(job, missing or ObjectMissing(f"no key to look for {job.key!r}"))
+
+    def _found_there(self, job: _Job) -> Steps[Outcome | None]:
+        """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
+
+        Only as far as `adopt` would go: nobody knows who can read what is there.
+        """
+        if job.entry.private or job.rewrite:
+            return None
+        try:
+            there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
+        except ObjectError:  # it is missing at the source, whatever the destination has to say
+            return None
+        if job.entry.size is not None and job.entry.size != there.size:
+            return None
+        return _done(job, job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
 
     def _copy_within(self, job: _Job, source_key: str) -> Steps[Copied | Refusal | None]:
         one = Within(job.source, source_key, job.destination, job.key, partial(self._written, job))

@@ -24,6 +24,8 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.columns": {"model"},
     "mastodon.ahead": {"psycopg"},
     "mastodon.address": {"errors", "config", "psycopg"},
+    "mastodon.dotenv": {"errors", "config", "mastodon.doubts"},
+    "mastodon.doubts": {"config"},
     "mastodon.remedies": set(),
     "mastodon.settings": {"errors", "config"},
     "mastodon.known_hosts": {"errors", "paramiko"},

@@ -24,7 +24,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.model import Claim, EntryState, ObjectHeaders, Reason
+from mastosync.model import Claim, EntryState, ObjectHeaders, Origin, Reason
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import REMOTE, claim, entry, gate, transfer
@@ -102,6 +102,38 @@ def test_a_missing_object_is_a_failure_and_a_missing_optional_one_is_skipped() -
     assert KEY in (outcome.detail or "")
     outcome = transfer(old, new)(claim(entry(optional=True)))
     assert (outcome.state, outcome.reason) == (EntryState.SKIPPED, Reason.OPTIONAL_MISSING)
+
+
+def test_what_the_source_lacks_and_the_destination_has_is_adopted_and_not_missing() -> None:
+    """After a switch, Mastodon itself has stored it there."""
+    old, new = stores()
+    new.put(KEY, b"new home")
+    outcome = transfer(old, new)(claim(entry()._replace(size=8)))
+    assert (outcome.state, outcome.origin, outcome.size) == (EntryState.DONE, Origin.ADOPTED, 8)
+    assert outcome.md5 == md5(b"new home").digest()
+    assert [call for call in new.calls if call[0] != "head"] == [], "nothing is written"
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        claim(entry(private=True)),  # nobody knows who can read what is there
+        claim(entry())._replace(rewrite=True),  # it lay there, and was not what was wanted
+        claim(entry()._replace(size=9)),
+    ],
+)
+def test_what_lies_there_is_no_answer_if_it_may_not_be_what_is_wanted(of: Claim) -> None:
+    old, new = stores()
+    new.put(KEY, b"new home")
+    outcome = transfer(old, new)(of)
+    assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.MISSING)
+
+
+def test_what_is_missing_stays_so_if_the_destination_does_not_answer() -> None:
+    old, new = stores()
+    new.fail("head", *[ObjectDenied("403")] * 100)
+    outcome = transfer(old, new)(claim(entry()))
+    assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.MISSING)
 
 
 def test_failures_that_pass_are_retried_and_counted() -> None:

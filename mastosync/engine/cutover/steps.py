@@ -47,8 +47,8 @@ def steps_over(mastosync: str, cutover: str, written: Path | None, *, public: bo
         ),
         Step(
             tr(
-                "bring what went to the old store until then; what Mastodon has written to the new one since is told as"
-                " missing at the source, and is where it has to be"
+                "bring what went to the old store until then; what Mastodon has written to the new one since is found"
+                " there (but for what is private, which is told as missing at the source)"
             ),
             (f"{mastosync} plan", f"{mastosync} copy"),
         ),

@@ -1,0 +1,313 @@
+"""What Mastodon's own settings (`.env.production`) say, in the terms of our configuration.
+
+Mastodon's `config/initializers/paperclip.rb` and `config/database.yml` decide which variable means what. What
+cannot be taken over is told by its line, never with its value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mastosync.config import CHANGE_ME, S3Config, Secret
+from mastosync.config.env_file import EnvFile, read_env_file
+from mastosync.config.loader import endpoint_without_bucket
+from mastosync.config.references import reference, refers
+from mastosync.config.schema import sections
+from mastosync.config.values import Format
+from mastosync.errors import ConfigError
+from mastosync.language import say, tr, trn
+from mastosync.mastodon.doubts import iter_doubts
+
+Sections = dict[str, dict[str, str]]
+
+_POOLER_PORT = "6432"
+_DEBIAN_SOCKETS = "/var/run/postgresql"
+
+_BUCKET = {"bucket": "S3_BUCKET", "endpoint_url": "S3_ENDPOINT", "region": "S3_REGION", "key_prefix": "S3_KEY_PREFIX"}
+_CREDENTIALS = {"access_key": "AWS_ACCESS_KEY_ID", "secret_key": "AWS_SECRET_ACCESS_KEY"}
+_DATABASE = {"host": "HOST", "port": "PORT", "database": "NAME", "user": "USER", "password": "PASS"}
+
+
+@dataclass(slots=True)
+class Settings:
+    """What was found. A section of `values` without keys is one that nothing is needed of."""
+
+    values: Sections = field(default_factory=dict, repr=False)  # section → key → text; may hold secrets
+    remarks: dict[str, list[str]] = field(default_factory=dict, repr=False)  # section → what to write at its head
+    notes: list[str] = field(default_factory=list)  # what whoever runs this should know
+    warnings: list[str] = field(default_factory=list)  # what may be wrong, and what could not be taken over
+
+
+def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_secrets: bool) -> Settings:
+    """The settings in a file; secrets stay there and are referred to, unless they are to be copied.
+
+    `values` fills in the source and the database, and of the destination what goes along.
+    Raises: ConfigError for a file that cannot be read, and for media that lie in no bucket and on no disk.
+    """
+    path = Path.cwd() / path
+    file = read_env_file(path, syntax, environ)
+    translation = _Translation(path, file, copy_secrets)
+    found = translation.run()
+    if file.broken:
+        lines = ", ".join(map(str, file.broken))
+        found.warnings.append(
+            trn(
+                "{file}: line {lines} is left out, as nobody can understand it",
+                "{file}: lines {lines} are left out, as nobody can understand them",
+                len(file.broken),
+                file=path,
+                lines=lines,
+            )
+        )
+    other = read_env_file(path, "docker", environ) if syntax == "dotenv" else file
+    found.warnings += iter_doubts(path, file, other)
+    if translation.referred:
+        found.values["env"] = {"file": str(path), **({} if syntax == "dotenv" else {"syntax": syntax})}
+    return found
+
+
+class _Translation:
+    """One reading of one file."""
+
+    def __init__(self, path: Path, file: EnvFile, copy_secrets: bool) -> None:
+        self._path = path
+        self._file = file
+        self._copy_secrets = copy_secrets
+        self._found = Settings()
+        self.referred = False
+
+    def run(self) -> Settings:
+        if self._text("S3_ENABLED") == "true":
+            self._bucket()
+        elif other := next((name for name in ("SWIFT", "AZURE") if self._text(f"{name}_ENABLED") == "true"), None):
+            raise ConfigError(
+                tr(
+                    "{where}: the media lie in {kind}, which mastosync does not read",
+                    where=self._where(f"{other}_ENABLED"),
+                    kind={"SWIFT": "OpenStack Swift", "AZURE": "Azure Blob Storage"}[other],
+                ),
+                hint=tr("If that store can be reached by S3 too, fill in [s3.source] of what `mastosync init` writes."),
+            )
+        else:
+            self._folder()
+        self._database()
+        return self._found
+
+    # --- where the media lie ---
+
+    def _bucket(self) -> None:
+        keys = self._section("s3.source")
+        self._found.values["filesystem.source"] = {}
+        for key, name in _BUCKET.items():
+            self._fill("s3.source", key, name)
+        if "bucket" not in keys:
+            keys["bucket"] = CHANGE_ME
+            self._warn(tr("{file} has no S3_BUCKET", file=self._path))
+        if "endpoint_url" in keys:
+            self._addressing(keys)
+        elif self._text("S3_HOSTNAME") and "amazonaws" not in self._text("S3_HOSTNAME"):
+            self._warn(
+                tr(
+                    "{where} is only for public URLs. Without S3_ENDPOINT Mastodon asks Amazon S3, and so will"
+                    " mastosync",
+                    where=self._where("S3_HOSTNAME"),
+                )
+            )
+        self._credentials(keys)
+        self._what_goes_along()
+
+    def _addressing(self, keys: dict[str, str]) -> None:
+        """As Mastodon tells its SDK."""
+        keys["addressing_style"] = "virtual" if self._text("S3_OVERRIDE_PATH_STYLE") == "true" else "path"
+        self._warn_of_bare_name("S3_ENDPOINT", urlsplit(keys["endpoint_url"]).hostname or "")
+        meant = endpoint_without_bucket(S3Config(endpoint_url=keys["endpoint_url"], bucket=keys["bucket"]))
+        if meant and keys["addressing_style"] == "virtual":
+            keys["endpoint_url"] = meant
+            self._warn(tr("{where} holds the bucket, which is left out here", where=self._where("S3_ENDPOINT")))
+
+    def _credentials(self, keys: dict[str, str]) -> None:
+        for key, name in _CREDENTIALS.items():
+            self._fill("s3.source", key, name)
+        given = keys.keys() & _CREDENTIALS.keys()
+        if not given:
+            self._note(
+                "s3.source",
+                tr("Mastodon's settings hold no keys: as there, what the AWS tools would use on this machine is used."),
+            )
+        for key in _CREDENTIALS.keys() - given if given else ():
+            keys[key] = CHANGE_ME
+            self._warn(tr("{file} has no {name}", file=self._path, name=_CREDENTIALS[key]))
+
+    def _what_goes_along(self) -> None:
+        if self._text("S3_PERMISSION") == "private":
+            self._section("s3.destination")["acl"] = "private"
+        elif "S3_PERMISSION" in self._file.variables and self._text("S3_PERMISSION") != "public-read":
+            self._note(
+                "s3.destination",
+                tr("S3_PERMISSION is not public-read: compare what acl does here with what the new store needs."),
+            )
+        if storage_class := self._text("S3_STORAGE_CLASS"):
+            self._offer(
+                "s3.destination",
+                tr("Mastodon writes with a storage class, which the new store may not have."),
+                tr("To write with it:"),
+                [f"storage_class = {storage_class}"],
+            )
+
+    def _folder(self) -> None:
+        if self._text("S3_ENABLED") not in ("", "false"):
+            self._warn(
+                tr(
+                    "{where} is not true, so Mastodon keeps its media on the disk, whatever else it says of S3",
+                    where=self._where("S3_ENABLED"),
+                )
+            )
+        live = self._path.parent
+        named = self._text("PAPERCLIP_ROOT_PATH") or "public/system"
+        folder = live / named.replace(":rails_root", str(live))
+        self._found.values["s3.source"] = {}
+        self._section("filesystem.source")["path"] = str(folder)
+        if not folder.is_dir():
+            self._warn(
+                tr(
+                    "{folder} is where the media lie by {file}, and there is no such folder here. With Docker, write"
+                    " the folder of this machine that is mounted there",
+                    folder=folder,
+                    file=self._path,
+                )
+            )
+
+    # --- the database ---
+
+    def _database(self) -> None:
+        keys = self._section("pg.database")
+        if self._has("DATABASE_URL"):
+            self._fill("pg.database", "url", "DATABASE_URL")
+        else:
+            for key, name in _DATABASE.items():
+                self._fill("pg.database", key, f"DB_{name}")
+            self._fill("pg.database", "sslmode", "DB_SSLMODE")
+            if "DB_HOST" in self._file.variables and "host" not in keys:
+                keys["host"] = _DEBIAN_SOCKETS
+                self._note("pg.database", tr("DB_HOST is empty: the folder below is where Debian has the socket."))
+            self._warn_of_bare_name("DB_HOST", keys.get("host", ""))
+        if self._is_pooled():
+            self._note(
+                "pg.database",
+                tr(
+                    "This looks like PgBouncer. mastosync can read through it, and a plan holds one of its connections"
+                    " for as long as it takes; the server itself, on its own port, is the better address."
+                ),
+            )
+        self._replica()
+
+    def _is_pooled(self) -> bool:
+        if self._text("PREPARED_STATEMENTS") == "false":
+            return True
+        if not self._text("DATABASE_URL"):
+            return self._text("DB_PORT") == _POOLER_PORT
+        return bool(re.search(rf":{_POOLER_PORT}(?:[/?]|$)|[?&]prepared_statements=false", self._text("DATABASE_URL")))
+
+    def _replica(self) -> None:
+        """Offered, not chosen: a standby may cancel what reads for long."""
+        if self._text("REPLICA_DATABASE_URL"):
+            lines = [f"url = {self._secret('REPLICA_DATABASE_URL')}"]
+        elif self._text("REPLICA_DB_NAME"):
+            names = {key: f"REPLICA_DB_{name}" for key, name in _DATABASE.items()}
+            lines = [f"{key} = {self._text(name)}" for key, name in names.items() if key != "password"]
+            lines = [line for line in lines if not line.endswith(" = ")]
+            if self._text(names["password"]):
+                lines.append(f"password = {self._secret(names['password'])}")
+        else:
+            return
+        self._offer(
+            "pg.database",
+            tr(
+                "Mastodon has a read replica too. A plan reads every row that has files, and the replica spares the"
+                " primary that; but it may cancel a query that takes long, and what it has not got yet is left to the"
+                " next plan."
+            ),
+            tr("To read from it, in the place of the keys below:"),
+            lines,
+        )
+
+    # --- what all of them need ---
+
+    def _text(self, name: str) -> str:
+        """The value of a variable; empty if there is none."""
+        value = self._file.value(name)
+        return value.reveal() if value else ""
+
+    def _has(self, name: str) -> bool:
+        """Whether a variable says anything, be it a command that nobody runs."""
+        variable = self._file.variables.get(name)
+        return variable is not None and variable.value != Secret("")
+
+    def _where(self, name: str) -> str:
+        return tr("{file}, line {line}: {name}", file=self._path, line=self._file.variables[name].line, name=name)
+
+    def _section(self, name: str) -> dict[str, str]:
+        return self._found.values.setdefault(name, {})
+
+    def _fill(self, section: str, key: str, name: str) -> None:
+        """Take a variable over, if it is there and its key takes such a value."""
+        if not self._has(name):
+            return
+        form, value = sections()[section].keys[key].info.form, self._file.value(name)
+        if value is None:
+            self._warn(tr("{where} is what a shell command tells, and none is run", where=self._where(name)))
+        elif not self._fits(value, form):
+            self._warn(tr("{where} does not fit on a line", where=self._where(name)))
+        elif not _is_taken(form, value):
+            self._warn(tr("{where} is not {allowed}", where=self._where(name), allowed=form.described(say)))
+        else:
+            self._section(section)[key] = self._secret(name) if form.hidden else value.reveal()
+            return
+        self._section(section)[key] = CHANGE_ME
+
+    def _fits(self, value: Secret, form: Format[Any]) -> bool:
+        """Whether a line can hold what is to be written of it."""
+        text = value.reveal()
+        referred = form.hidden and not self._copy_secrets
+        return "\n" not in text and "\r" not in text and (referred or text == text.strip())
+
+    def _secret(self, name: str) -> str:
+        if self._copy_secrets and not refers(self._text(name)):
+            return self._text(name)
+        self.referred = True
+        return reference(name)
+
+    def _note(self, section: str, text: str) -> None:
+        self._found.remarks.setdefault(section, []).append(text)
+        self._found.notes.append(f"[{section}] {text}")
+
+    def _offer(self, section: str, text: str, lead: str, lines: list[str]) -> None:
+        """A note with lines to take over, which are only in the file."""
+        self._note(section, text)
+        self._found.remarks[section].append("\n".join((lead, *lines)))
+
+    def _warn(self, text: str) -> None:
+        self._found.warnings.append(text)
+
+    def _warn_of_bare_name(self, name: str, host: str) -> None:
+        if re.fullmatch(r"(?!localhost$)[a-z][a-z0-9_-]*", host):
+            self._warn(
+                tr(
+                    "{where} is a bare name. If it is a service of Docker Compose, only its containers know it: write"
+                    " an address by which this machine reaches it",
+                    where=self._where(name),
+                )
+            )
+
+
+def _is_taken(form: Format[Any], value: Secret) -> bool:
+    try:
+        form.parse(value.reveal())
+    except ValueError:
+        return False
+    return True
