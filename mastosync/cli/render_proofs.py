@@ -158,5 +158,6 @@ def _public_lines(public: PublicResult) -> list[str]:
             "  " + tr("anybody can list the bucket: take that right away from everybody, or its contents are public")
         )
     if public.nothing_is_right:
-        lines.append("  " + tr("not one was right: check `public_url` of the destination and the policy of its bucket"))
+        told = tr("not one was right: check `public_url` of the destination and the policy of its bucket")
+        lines.append(f"  {told}")
     return lines
