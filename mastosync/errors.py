@@ -31,6 +31,7 @@ class ExitCode(IntEnum):
     DATABASE = 5
     MANIFEST = 6
     STORE = 7
+    OUTPUT = 8
     INTERRUPTED = 130
 
 
@@ -43,6 +44,7 @@ EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ExitCode.DATABASE: deferred("the database or its tunnel cannot be used"),
     ExitCode.MANIFEST: deferred("the manifest cannot be used (locked, wrong version or store, no plan, not writable)"),
     ExitCode.STORE: deferred("a store cannot be used (credentials, bucket, unreachable)"),
+    ExitCode.OUTPUT: deferred("the output cannot be written (a full disk, no permission)"),
     ExitCode.INTERRUPTED: deferred("interrupted; the same command goes on where it stopped"),
 }
 """The one table of exit codes: `--help` prints it and the docs are tested against it."""
@@ -113,6 +115,12 @@ class StoreUnusable(MastosyncError):
     """Nothing can be done at a store: credentials, bucket or endpoint are wrong. Stop at once."""
 
     exit_code = ExitCode.STORE
+
+
+class OutputError(MastosyncError):
+    """Standard output, or a file that was to be made, takes no more: what was written is not whole."""
+
+    exit_code = ExitCode.OUTPUT
 
 
 class Interrupted(MastosyncError):

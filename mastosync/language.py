@@ -64,6 +64,11 @@ def english() -> Iterator[None]:
             _in_english.clear()
 
 
+def spoken() -> str | None:
+    """The language of the messages, as their catalog names it: `ja`. None is English."""
+    return _catalog().info().get("language")
+
+
 def lend_to_libraries() -> None:
     """Have libraries that ask Python's gettext, as click does, find their words in our catalogs."""
     if isinstance(_users_catalog(), GNUTranslations):

@@ -1,20 +1,51 @@
-"""Numbers as people read them."""
+"""Numbers and times as people read them, in their language. The door of humanize, which is loaded when it is needed."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from mastosync.language import spoken
+
+_STEPS = {"seconds": 60, "minutes": 3_600, "hours": 86_400}
+"""Units of time, and the seconds from which on the next one is used."""
 
 
 def human_bytes(count: float) -> str:
-    """Bytes with a binary unit: 512 B, 1.5 KiB."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
-        value /= 1024
-    return f"{value:,.1f} PiB"
+    """Bytes with a binary unit: 512 Bytes, 1.5 KiB."""
+    size: str = _humanize().naturalsize(count, binary=True)
+    return size
 
 
 def human_seconds(seconds: float) -> str:
-    """A duration: seconds when short, days, hours and minutes when not."""
-    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+    """A duration in one unit: 1.5 seconds, 2.1 minutes, 3.2 days."""
+    unit = next((unit for unit, end in _STEPS.items() if round(seconds, 1) < end), "days")
+    duration: str = _humanize().precisedelta(
+        timedelta(seconds=seconds), minimum_unit=unit, suppress=("months", "years"), format="%.1f"
+    )
+    return duration
+
+
+def human_ago(moment: datetime) -> str:
+    """How long ago an aware moment was: 3 hours ago."""
+    ago: str = _humanize().naturaltime(moment)
+    return ago
+
+
+def _humanize() -> ModuleType:
+    """The library, told which language this thread speaks, as it remembers that by the thread."""
+    import humanize  # noqa: PLC0415 - most runs show neither
+
+    humanize.activate(_locale(Path(humanize.__file__).with_name("locale"), spoken()))
+    return humanize
+
+
+@cache
+def _locale(folder: Path, language: str | None) -> str | None:
+    """What the library calls a language, whose names have countries: ja_JP for ja. None: English, or unknown to it."""
+    if language is None:
+        return None
+    names = sorted(each.name for each in folder.iterdir())
+    return next((name for name in names if name == language or name.startswith(f"{language}_")), None)

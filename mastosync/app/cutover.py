@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from mastosync.config import FilesystemConfig, S3Config
+from mastosync.config import FilesystemConfig, S3Config, Secret
+from mastosync.config.env_file import read_env_file
 from mastosync.config.schema import sections
 from mastosync.engine.cutover import (
     Cutover,
@@ -29,7 +30,7 @@ from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
 from mastosync.manifest import Manifest, ManifestReport, verifications
-from mastosync.mastodon.settings import Setting, changed, read_settings, storage_settings
+from mastosync.mastodon.settings import Setting, changed, storage_settings
 from mastosync.model import Reason
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class CutoverOptions:
     """What the configuration does not say."""
 
     command: str = "mastosync"  # with the options that name configuration and manifest
-    env: Path | None = None  # Mastodon's `.env.production` as it is
+    env: Path | None = None  # Mastodon's `.env.production` as it is; None: what the configuration refers to, if it does
     media_host: str | None = None  # what browsers ask for media
     source_url: str | None = None  # where everybody reads the objects of the source
     destination_url: str | None = None
@@ -71,6 +72,7 @@ class CutoverReport:
     """Go or no-go, and how."""
 
     cutover: Cutover
+    env: Path | None  # Mastodon's file, if it was read
     settings: list[Setting]  # lines that have to change
     media_host: str
     cors: dict[str, Any] | None  # the rules of the new bucket; None: it is a folder
@@ -116,7 +118,8 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         public=is_bucket,
         now=time.time(),
     )
-    current = read_settings(options.env) if options.env else {}
+    env = options.env or config.env.file
+    current = _current(env, config.env.syntax) if env else {}
     host, scheme = _media_host(config, current, options)
     acls = config.destination.known.takes_acl is not False and not status.reasons.get(Reason.PRIVATE)
     settings = storage_settings(destination, host, acls=acls, scheme=scheme)
@@ -128,7 +131,8 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         fallback, refusal = None, error
     return CutoverReport(
         cutover=judge(evidence),
-        settings=changed(settings, current) if options.env else settings,
+        env=env,
+        settings=changed(settings, current) if env else settings,
         media_host=host,
         cors=_cors(current) if is_bucket else None,
         fallback=fallback,
@@ -259,3 +263,9 @@ def _resolvers() -> tuple[str, ...]:
     named = [words[1] for words in map(str.split, lines) if len(words) > 1 and words[0] == "nameserver"]
     found = tuple(f"[{name}]" if ":" in name else name for name in named if "%" not in name)
     return found or (_LOCAL_RESOLVER,)
+
+
+def _current(path: Path, syntax: str) -> dict[str, Secret]:
+    """What Mastodon's file says, by name; anything may be a secret. Raises: ConfigError if it cannot be read."""
+    found = read_env_file(path, syntax, {})
+    return {name: variable.value for name, variable in found.variables.items() if variable.value is not None}

@@ -7,7 +7,6 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, types_option, workers_option
 from mastosync.cli.output import show_json
-from mastosync.cli.render_proofs import render_adoption
 
 
 @click.command(name="adopt")
@@ -24,6 +23,7 @@ def adopt_command(
     Both stores are listed, and no object is moved: what has the size and the digest of the source's is done, the rest
     stays for `mastosync copy`.
     """
+    from mastosync.cli.render_proofs import render_adoption
     from mastosync.engine.adopter import AdoptOptions
 
     options = AdoptOptions(workers or invocation.config.copy.workers, types, deep)

@@ -26,7 +26,8 @@ _url = parsed_by(PUBLIC_URL)
     "--env",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Mastodon's .env.production as it is: only what has to change is told then. It is read, never written.",
+    help="Mastodon's .env.production as it is: only what has to change is told then. It is read, never written."
+    "  [default: [env] file]",
 )
 @click.option(
     "--nginx",
@@ -77,7 +78,7 @@ def cutover_command(
     elif as_json:
         show_json(report.as_json())
     else:
-        invocation.say(render_cutover(report, env, file))
+        invocation.say(render_cutover(report, file))
     return ExitCode.INCOMPLETE if report.cutover.verdict is Verdict.NO_GO else ExitCode.OK
 
 

@@ -10,7 +10,6 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option
 from mastosync.cli.output import show, show_json
 from mastosync.cli.render import render_findings, render_summary
-from mastosync.engine.doctor import Diagnosis, Grade
 from mastosync.errors import ExitCode
 
 
@@ -22,6 +21,8 @@ def doctor_command(invocation: Invocation, as_json: bool) -> ExitCode:
 
     Nothing is written at the source. Probe objects at the destination are removed again.
     """
+    from mastosync.engine.doctor import Diagnosis, Grade
+
     diagnosis = Diagnosis()
     with invocation.running() as app:
         for _, group in groupby(app.doctor(), key=lambda finding: finding.subject):

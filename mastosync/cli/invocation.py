@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.app import App
 from mastosync.cli.logs import logging_to
 from mastosync.cli.modes import open_to_all
 from mastosync.cli.output import show, warn
@@ -21,6 +20,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import MastosyncError
 
 if TYPE_CHECKING:
+    from mastosync.app import App
     from mastosync.progress import ProgressListener
 
 _log = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ class Invocation:
 
         `manifest_alone`: no configuration is needed if the manifest is named.
         """
+        from mastosync.app import App
+
         listener = self._listener()
         stop = StopSignal()
         with self._logging(listener), heeding_signals(stop, listener, at_once=stop_at_once):
@@ -85,6 +87,7 @@ class Invocation:
 
     def reading(self) -> App:
         """The application for a question that only the manifest answers: needs no configuration if it is named."""
+        from mastosync.app import App
         from mastosync.progress import Silence
 
         app = App(self._config_if_any, self.manifest_path, Silence(), StopSignal())

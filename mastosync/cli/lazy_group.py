@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mastosync.cli.help import in_users_language
 from mastosync.language import say, tr
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class LazyGroup(click.Group):
@@ -30,6 +33,13 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"mastosync.cli.{name}"), name)
         assert isinstance(command, click.Command)  # noqa: S101 - a test walks all of them
         return in_users_language(command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:  # noqa: D102
+        from click.shell_completion import CompletionItem
+
+        meant = {name: say(line) for name, line in self.lines.items() if name.startswith(incomplete)}
+        named = (CompletionItem(name, help=line) for name, line in meant.items())
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]  # a group's own would load all of them
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102
         with formatter.section(tr("Commands")):

@@ -7,9 +7,8 @@ from itertools import islice
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import reasons_option, states_option, types_option
-from mastosync.cli.tables import print_rows
-from mastosync.engine.lister import FIELDS, ListFilter
+from mastosync.cli.lists import FORMS, print_rows
+from mastosync.cli.options import print0_option, reasons_option, states_option, types_option
 from mastosync.model import EntryState, Reason
 
 
@@ -17,7 +16,8 @@ from mastosync.model import EntryState, Reason
 @states_option
 @types_option
 @reasons_option
-@click.option("--format", "form", type=click.Choice(["text", "jsonl", "csv"]), default="text", help="text: keys only.")
+@click.option("--format", "form", type=click.Choice(FORMS), default="text", help="text: keys only.")
+@print0_option
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
 @click.pass_obj
 def ls_command(
@@ -26,9 +26,12 @@ def ls_command(
     types: tuple[str, ...],
     reasons: tuple[str, ...],
     form: str,
+    print0: bool,
     limit: int | None,
 ) -> None:
     """List entries of the manifest, by type and id."""
+    from mastosync.engine.lister import FIELDS, ListFilter
+
     chosen = ListFilter(tuple(map(EntryState, states)), types, tuple(map(Reason, reasons)))
     listed = islice(invocation.reading().iter_listed(chosen), limit)
-    print_rows(listed, FIELDS, form)
+    print_rows(listed, FIELDS, form, nul=print0)

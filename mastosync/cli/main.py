@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from mastosync.cli.help import in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import telling_of_manifest
-from mastosync.cli.output import complain, show_origin
-from mastosync.errors import EXIT_CODE_MEANING, ExitCode, MastosyncError
-from mastosync.language import lend_to_libraries, say, tr
+from mastosync.cli.output import NobodyReads, complain, give_up_output, show_origin
+from mastosync.errors import ExitCode, MastosyncError, OutputError
+from mastosync.language import lend_to_libraries, tr
 
 COMMANDS: dict[str, str] = {
     "init": "Write a configuration file to fill in.",
@@ -32,16 +31,22 @@ COMMANDS: dict[str, str] = {
     "cutover": "Tell whether Mastodon can be switched over, and how.",
     "orphans": "Tell what lies at the source and no row refers to.",
     "manifest": "Look after the manifest: check, back up, export, import.",
+    "completion": "Let a shell complete command lines.",
+    "man": "Print the manual page.",
 }
 """Every command, in the order of a migration, and its line in the help. Its module is loaded when it is run."""
 
 
 class _Commands(LazyGroup):
-    """The first group: its help ends with the exit codes."""
+    """The first group: its help ends with environment, files and exit codes."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section(tr("Exit codes")):
-            formatter.write_dl([(str(int(code)), say(line)) for code, line in EXIT_CODE_MEANING.items()])
+        from mastosync.cli.reference import environment, exit_codes, files
+
+        told = {tr("Environment"): environment(), tr("Files"): files(), tr("Exit codes"): exit_codes()}
+        for title, meanings in told.items():
+            with formatter.section(title):
+                formatter.write_dl(list(meanings.items()))
 
 
 @click.group(
@@ -77,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
             )
         return int(result) if isinstance(result, int) else ExitCode.OK
     except MastosyncError as error:
+        if isinstance(error, OutputError):
+            give_up_output()
         _tell(invocation, error.message, error.hint)
         return error.exit_code
     except click.ClickException as error:
@@ -85,8 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         _tell(invocation, tr("stopped"), tr("the same command goes on where it stopped"))
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except NobodyReads:
+        give_up_output()
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the last door
         _tell(

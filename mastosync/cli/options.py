@@ -45,6 +45,11 @@ states_option = click.option(
     help="Only entries in this state; repeatable.",
 )
 
+
+print0_option = click.option(
+    "-0", "--print0", is_flag=True, help="End each key with NUL instead of a line: for `xargs -0`. With text only."
+)
+
 workers_option = click.option(
     "--workers", type=click.IntRange(min=1), help="Requests under way at once.  [default: 8, or [copy] workers]"
 )

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
+from mastosync.cli.colours import coloured
+from mastosync.errors import OutputError
+from mastosync.language import tr
 from mastosync.plain import as_json, one_line, several_lines
 
 
+class NobodyReads(Exception):
+    """Whoever read standard output has seen enough: no failure."""
+
+
 def show(text: str) -> None:
-    """A result, of one line or more."""
-    click.echo(several_lines(text))
+    """A result, of one line or more. Raises: OutputError, NobodyReads."""
+    with _reaching_someone():
+        click.echo(coloured(several_lines(text)), color=True)  # what `coloured` leaves is meant
 
 
 def show_fault(text: str) -> None:
@@ -18,8 +31,55 @@ def show_fault(text: str) -> None:
 
 
 def show_json(value: object) -> None:
-    """A result for programs."""
-    click.echo(as_json(value, indent=2))
+    """A result for programs. Raises: OutputError, NobodyReads."""
+    with _reaching_someone():
+        click.echo(as_json(value, indent=2))
+
+
+def require_output() -> None:
+    """Raises: OutputError if whoever started this has closed standard output, which Python then does not have."""
+    if sys.stdout is None:
+        raise OutputError(tr("standard output is closed"), hint=tr("a list is written there: leave it open"))
+
+
+def write_out(text: str) -> None:
+    """A piece of a list for programs, exactly as it is; `finish_writing` follows the last one.
+
+    Raises: OutputError, NobodyReads.
+    """
+    try:
+        sys.stdout.write(text)
+    except OSError as error:
+        raise _understood(error) from error
+
+
+def finish_writing() -> None:
+    """Hand over what is still waiting to be written. Raises: OutputError, NobodyReads."""
+    with _reaching_someone():
+        sys.stdout.flush()
+
+
+def give_up_output() -> None:
+    """Throw away what waits for standard output: Python would try once more at the end, and complain in its own way."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _reaching_someone() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _understood(error) from error
+
+
+def _understood(error: OSError) -> OutputError | NobodyReads:
+    if isinstance(error, BrokenPipeError):
+        return NobodyReads()
+    return OutputError(
+        tr("standard output cannot be written: {why}", why=error.strerror or error),
+        hint=tr("what was written so far is not whole: make room, or write elsewhere, and run the same command again"),
+    )
 
 
 def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
@@ -30,7 +90,7 @@ def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
 
 def warn(text: str) -> None:
     """What whoever runs this should know, whatever it comes to."""
-    click.echo(f"mastosync: warning: {one_line(text)}", err=True)
+    click.echo(f"mastosync: {tr('warning')}: {one_line(text)}", err=True)
 
 
 def complain(message: str, hint: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import types_option
 from mastosync.cli.render import render_plan
-from mastosync.engine.planner import PlanOptions, Scope
+
+if TYPE_CHECKING:
+    from mastosync.engine.planner import Scope
 
 
 @click.command(name="plan")
@@ -26,6 +28,8 @@ def plan_command(
     Planning again adds what is new, marks what is gone, and leaves what is done alone. A plan that is cut off leaves
     nothing behind.
     """
+    from mastosync.engine.planner import PlanOptions
+
     defaults = invocation.config.plan
     options = PlanOptions(
         types=types or defaults.types,

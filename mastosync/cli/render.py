@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.engine.status import Status, Tally
-from mastosync.model import Reason
+from mastosync.cli.colours import PAINT_OF, Paint, paint
+from mastosync.cli.columns import width_of
+from mastosync.language import say, tr
+from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line
-from mastosync.units import human_bytes, human_seconds
+from mastosync.units import human_ago, human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from mastosync.engine.doctor import Diagnosis, Finding
     from mastosync.engine.planner import PlanResult
+    from mastosync.engine.status import Status, Tally
     from mastosync.progress import CopyProgress, EndpointState
+
+_LABEL_WIDTH = 13
 
 
 def render_plan(result: PlanResult, manifest: Path | None) -> str:
     """What a plan found; `manifest` is None after a dry run."""
-    head = ("type", "objects", "known bytes") + (("new", "gone") if manifest else ())
+    head = (tr("type"), tr("objects"), tr("known bytes")) + ((tr("new"), tr("gone")) if manifest else ())
     rows = []
-    for name, delta in [*result.by_table.items(), ("total", result.total())]:
+    for name, delta in [*result.by_table.items(), (tr("total"), result.total())]:
         row = (name, f"{delta.seen:,}", human_bytes(delta.seen_bytes))
         again = delta.added + delta.revived + delta.reopened
         rows.append(row + ((f"{again:,}", f"{delta.gone:,}") if manifest else ()))
     snapshot = result.snapshot
-    taken = f"snapshot of {snapshot.database} (PostgreSQL {snapshot.server_version}) at {snapshot.taken_at:%F %T} UTC"
+    taken = tr(
+        "snapshot of {database} (PostgreSQL {server_version}) at {taken_at:%F %T} UTC",
+        database=snapshot.database,
+        server_version=snapshot.server_version,
+        taken_at=snapshot.taken_at,
+    )
     absent = [table for table in result.by_table if table not in snapshot.tables]
-    notes = [f"not in this database, so empty: {', '.join(absent)}"] if absent else []
-    notes.append(f"next: mastosync copy  (manifest: {manifest})" if manifest else "a dry run: nothing was written")
+    notes = [tr("not in this database, so empty: {names}", names=", ".join(absent))] if absent else []
+    notes.append(
+        tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest)
+        if manifest
+        else tr("a dry run: nothing was written")
+    )
     return "\n".join([taken, "", table(head, rows), "", *notes])
 
 
@@ -39,43 +53,80 @@ def render_copy(progress: CopyProgress, status: Status) -> str:
     """What one run did, and what that leaves."""
     rate = progress.finished / max(progress.seconds, 0.001)
     lines = [
-        f"copied {progress.done:,} objects ({human_bytes(progress.size_bytes)}) in {human_seconds(progress.seconds)}"
-        f" ({rate:,.0f}/s); failed {progress.failed:,}, skipped {progress.skipped:,}, throttled {progress.throttles:,}"
+        tr(
+            "copied {done:,} objects ({size}) in {duration} ({rate:,.0f}/s); failed {failed:,}, skipped "
+            "{skipped:,}, throttled {throttles:,}",
+            done=progress.done,
+            size=human_bytes(progress.size_bytes),
+            duration=human_seconds(progress.seconds),
+            rate=rate,
+            failed=progress.failed,
+            skipped=progress.skipped,
+            throttles=progress.throttles,
+        )
     ]
     lines += [_throttling_line(limit) for limit in progress.limits if limit.throttles]
     totals = status.totals
     lines.append(
-        f"now: {totals.done:,} done, {totals.pending:,} pending, {totals.failed:,} failed, {totals.skipped:,} skipped"
+        tr(
+            "now: {done:,} done, {pending:,} pending, {failed:,} failed, {skipped:,} skipped",
+            done=totals.done,
+            pending=totals.pending,
+            failed=totals.failed,
+            skipped=totals.skipped,
+        )
     )
     if progress.finding:
-        lines.append(progress.finding)
+        lines.append(say(progress.finding))
     lines += _kept_back_lines(status)
     if totals.failed:
-        lines.append("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again")
+        lines.append(tr("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again"))
     return "\n".join(lines)
 
 
 def _throttling_line(limit: EndpointState) -> str:
-    asked = f"the {limit.name} asked to slow down {limit.throttles:,} times"
-    return asked if limit.rate is None else f"{asked}, and settled at {limit.rate:,.0f} requests/s"
+    asked = tr("the {name} asked to slow down {throttles:,} times", name=say(limit.name), throttles=limit.throttles)
+    return (
+        asked
+        if limit.rate is None
+        else tr("{asked}, and settled at {rate:,.0f} requests/s", asked=asked, rate=limit.rate)
+    )
 
 
 def render_status(status: Status, manifest: Path) -> str:
     """The whole status."""
-    head = ("type", "pending", "done", "failed", "skipped", "total", "bytes done")
+    head = (tr("type"), *(state.value for state in EntryState), tr("total"), tr("bytes done"))
     rows = [_tally_row(table, tally) for table, tally in status.by_type.items() if tally.total]
-    rows.append(_tally_row("total", status.totals))
-    lines = [f"manifest     {manifest}"]
-    lines += [f"{role:<12} {name}" for role, name in status.stores.items()]
+    rows.append(_tally_row(tr("total"), status.totals))
+    lines = [_line(tr("manifest"), str(manifest))]
+    lines += [_line(say(role), name) for role, name in status.stores.items()]
     if status.snapshot is not None:
-        lines.append(f"planned      {status.snapshot.taken_at:%F %T} UTC, plan {status.snapshot.number}")
+        lines.append(
+            _line(
+                tr("planned"),
+                tr("{moment}, plan {number}", moment=_moment(status.snapshot.taken_at), number=status.snapshot.number),
+            )
+        )
     lines.append(_run_line(status))
     if status.verification is not None:
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
-        lines.append(f"verified     {ended:%F %T} UTC: {found['fine']:,} of {found['checked']:,} objects were fine")
-    lines += ["", table(head, rows)]
+        lines.append(
+            _line(
+                tr("verified"),
+                tr(
+                    "{moment}: {fine:,} of {checked:,} objects were fine",
+                    moment=_moment(ended),
+                    fine=found["fine"],
+                    checked=found["checked"],
+                ),
+            )
+        )
+    lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]
     if status.reasons:
-        lines += ["", table(("reason", "entries"), [(name, f"{count:,}") for name, count in status.reasons.items()])]
+        lines += [
+            "",
+            table((tr("reason"), tr("entries")), [(name, f"{count:,}") for name, count in status.reasons.items()]),
+        ]
     if kept_back := _kept_back_lines(status):
         lines += ["", *kept_back]
     return "\n".join(lines)
@@ -87,14 +138,17 @@ def _kept_back_lines(status: Status) -> list[str]:
     if not kept_back:
         return []
     return [
-        f"{kept_back:,} private objects stay behind, because no ACL can keep them private at the destination:",
-        "if nobody can read its bucket without credentials, set `[copy] private_objects = copy` and copy again",
+        tr(
+            "{kept_back:,} private objects stay behind, because no ACL can keep them private at the destination:",
+            kept_back=kept_back,
+        ),
+        tr("if nobody can read its bucket without credentials, set `[copy] private_objects = copy` and copy again"),
     ]
 
 
 def render_findings(findings: Sequence[Finding]) -> str:
     """What was found about one subject, a line each, with the remedy below."""
-    lines = [findings[0].subject.value]
+    lines = [paint(findings[0].subject.value, Paint.HEADING)]
     for _, group in groupby(findings, key=lambda found: found.message if found.grade == "skipped" else found.check):
         finding, *others = group  # what was skipped for the same reason is one line
         if others or finding.grade == "skipped":
@@ -102,27 +156,49 @@ def render_findings(findings: Sequence[Finding]) -> str:
                 f"  skipped  {', '.join(each.check for each in (finding, *others))}: {one_line(finding.message)}"
             )
             continue
-        lines.append(f"  {finding.grade.value:<8} {finding.check:<14} {one_line(finding.message)}")
+        grade = paint(f"{finding.grade.value:<8}", PAINT_OF.get(finding.grade.value))
+        lines.append(f"  {grade} {finding.check:<14} {one_line(finding.message)}")
         lines += [f"{'':<26}-> {line}" for line in finding.remedy.splitlines()]
     return "\n".join([*lines, ""])
 
 
 def render_summary(diagnosis: Diagnosis) -> str:
     """What it all comes to."""
-    counts = ", ".join(f"{grade.value} {count}" for grade, count in diagnosis.summary().items())
+    counts = ", ".join(
+        paint(f"{grade.value} {count}", PAINT_OF.get(grade.value) if count else None)
+        for grade, count in diagnosis.summary().items()
+    )
     return f"{counts}: " + (
-        "ready to plan and copy" if not diagnosis.exit_code else "put right what failed, from above"
+        tr("ready to plan and copy") if not diagnosis.exit_code else tr("put right what failed, from above")
     )
 
 
 def _run_line(status: Status) -> str:
     if status.run is None:
-        return "last copy    none yet"
-    rate = f"{status.rate:,.0f} objects/s" if status.rate else "no rate yet"
+        return _line(tr("last copy"), tr("none yet"))
+    rate = tr("{rate:,.0f} objects/s", rate=status.rate) if status.rate else tr("no rate yet")
     if status.running:
-        eta = f", {human_seconds(status.eta_seconds)} to go" if status.eta_seconds is not None else ""
-        return f"copying      {rate}{eta}"
-    return f"last copy    {rate}" + ("" if status.run.ended_at else "; it was cut off")
+        eta = (
+            tr(", {duration} to go", duration=human_seconds(status.eta_seconds))
+            if status.eta_seconds is not None
+            else ""
+        )
+        return _line(tr("copying"), f"{rate}{eta}")
+    seen = datetime.fromtimestamp(status.run.updated_at, UTC)
+    end = (
+        tr("ended {moment}", moment=_moment(seen))
+        if status.run.ended_at
+        else tr("cut off {moment}", moment=_moment(seen))
+    )
+    return _line(tr("last copy"), f"{rate}, {end}")
+
+
+def _line(label: str, text: str) -> str:
+    return label + " " * (_LABEL_WIDTH - width_of(label)) + text
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%F %T} UTC ({human_ago(moment)})"
 
 
 def _tally_row(name: str, tally: Tally) -> tuple[str, ...]:
@@ -130,14 +206,22 @@ def _tally_row(name: str, tally: Tally) -> tuple[str, ...]:
     return (name, *(f"{count:,}" for count in counts), human_bytes(tally.bytes_done))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they need to be, the first to the left and numbers to the right."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], paints: Sequence[Paint | None] = ()) -> str:
+    """Columns as wide as they need to be, the first to the left and numbers to the right.
+
+    `paints`: how the first columns are painted, where there is anything but a zero.
+    """
     rows = [tuple(map(one_line, row)) for row in rows]
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if not at else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (head, *rows)
-    )
+    widths = [max(width_of(row[column]) for row in (head, *rows)) for column in range(len(head))]
+
+    def line(row: Sequence[str], hows: Iterable[Paint | None]) -> str:
+        cells = enumerate(zip(row, widths, hows, strict=False))
+        return "  ".join(_cell(text, width, how, right=bool(at)) for at, (text, width, how) in cells)
+
+    hows = [how for how, _ in zip_longest(paints, head)]
+    return "\n".join([line(head, repeat(Paint.HEADING)), *(line(row, hows) for row in rows)])
+
+
+def _cell(text: str, width: int, how: Paint | None, *, right: bool) -> str:
+    padding, painted = " " * (width - width_of(text)), paint(text, how if text != "0" else None)
+    return padding + painted if right else painted + padding

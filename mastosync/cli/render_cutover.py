@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from mastosync.mastodon.settings import Setting
 
 
-def render_cutover(report: CutoverReport, env: Path | None, nginx: Path | None) -> str:
-    """Go or no-go, and how; `env` and `nginx` are the files that were read and written."""
+def render_cutover(report: CutoverReport, nginx: Path | None) -> str:
+    """Go or no-go, and how; `nginx` is the file that was written."""
     blocks = [
         [_finding(found) for found in report.cutover.findings],
         [_losses(report)] if report.cutover.losses else [],
         [_verdict(report.cutover.verdict)],
-        list(_settings(report.settings, env)),
+        list(_settings(report.settings, report.env)),
         list(_media_host(report, nginx)),
         [tr("Then, in this order:"), *_steps(report.over)],
         [tr("And back, if need be:"), *_steps(report.back)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mastosync.cli.colours import PAINT_OF
 from mastosync.cli.render import table
 from mastosync.engine.adopter import Fate
 from mastosync.engine.judge import Verdict
@@ -36,7 +37,7 @@ def render_verification(result: Verification) -> str:
         (name, *(f"{counts[verdict]:,}" for verdict in verdicts))
         for name, counts in [*sorted(result.by_type.items()), (tr("total"), result.total())]
     ]
-    lines = [table((tr("type"), *verdicts), rows), ""]
+    lines = [table((tr("type"), *verdicts), rows, (None, *map(PAINT_OF.get, verdicts))), ""]
     lines += [one_line(f"{each.verdict.value}: {each.detail}") for each in result.examples[:_EXAMPLES]]
     told = tr("looked at {checked:,} objects ({size})", checked=result.checked, size=human_bytes(result.checked_bytes))
     if result.read_objects:
@@ -71,7 +72,7 @@ def render_adoption(result: Adoption) -> str:
         (name, *(f"{counts[fate]:,}" for fate in fates))
         for name, counts in [*sorted(result.by_type.items()), (tr("total"), total)]
     ]
-    lines = [table((tr("type"), *fates), rows), ""]
+    lines = [table((tr("type"), *fates), rows, (None, *map(PAINT_OF.get, fates))), ""]
     lines += [f"{fate.value}: {say(meaning)}" for fate, meaning in _FATES.items() if total[fate]]
     lines.append(
         tr(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mastosync.cli.colours import PAINT_OF
 from mastosync.cli.render import table
 from mastosync.engine.refetcher import Fate, Refetching
 from mastosync.language import deferred, say, tr
@@ -32,7 +33,7 @@ def render_refetching(result: Refetching) -> str:
         (name, *(f"{counts[fate]:,}" for fate in fates))
         for name, counts in [*sorted(result.by_type.items()), (tr("total"), total)]
     ]
-    lines = [table(("missing", *fates), rows), ""]
+    lines = [table((tr("missing"), *fates), rows, (None, *map(PAINT_OF.get, fates))), ""]
     lines += [f"{fate.value}: {say(meaning)}" for fate, meaning in _MEANING.items() if total[fate]]
     lines += result.examples
     asked = result.by_host.total()

@@ -7,7 +7,6 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, types_option, workers_option
 from mastosync.cli.output import show_json
-from mastosync.cli.render_proofs import render_verification
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import tr
 
@@ -41,6 +40,7 @@ def verify_command(
     Listings tell size and digest of every object. What is lost or different goes back to pending: `mastosync copy`
     brings it, and a second `verify` is clean.
     """
+    from mastosync.cli.render_proofs import render_verification
     from mastosync.engine.verifier import VerifyOptions
 
     if sample is not None and not (deep or public):

@@ -8,14 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from mastosync.config import FilesystemConfig, S3Config, Secret, StoreConfig
-from mastosync.errors import ConfigError
 from mastosync.language import tr
 
-_LINE = re.compile(r"\s*(?:export\s+)?(?P<name>\w+)\s*=\s*(?P<value>.*?)\s*", re.ASCII)
 _NEEDS_QUOTES = re.compile(r"[\s#$\"\\]")
 
 _OF_S3 = (
@@ -113,25 +110,3 @@ def changed(settings: list[Setting], current: Mapping[str, Secret]) -> list[Sett
 
 def _is(current: Secret | None, wanted: str | Secret | None) -> bool:
     return current == (Secret(wanted) if isinstance(wanted, str) else wanted)
-
-
-def read_settings(path: Path) -> dict[str, Secret]:
-    """What `.env.production` says, by name; anything may be a secret. Raises: ConfigError if it cannot be read."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        problem = error.strerror or str(error)
-    except UnicodeDecodeError:
-        problem = tr("it is no text in UTF-8")
-    else:
-        return {line["name"]: Secret(_unquoted(line["value"])) for line in filter(None, map(_LINE.fullmatch, lines))}
-    raise ConfigError(
-        tr("cannot read {path}: {problem}", path=path, problem=problem),
-        hint=tr("--env names the `.env.production` of Mastodon"),
-    )
-
-
-def _unquoted(value: str) -> str:
-    """A value without its quotes, or without the remark after it."""
-    quoted = re.match(r"""(['"])(.*?)\1""", value)
-    return quoted[2] if quoted else re.split(r"\s#", f" {value}", maxsplit=1)[0].strip()

@@ -63,6 +63,8 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "cutover": ("cutover",),
     "orphans": ("orphans", "--json"),
     "manifest": ("manifest", "check", "--json"),
+    "completion": ("completion", "bash"),
+    "man": ("man",),
 }
 """How each command is run here. A new one needs a line."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,16 +107,21 @@ def ungrouped(groups: Iterable[EntryGroup]) -> list[Entry]:
     return sorted(found, key=lambda each: each[:3])
 
 
-def planned(path: Path, entries: Iterable[Entry]) -> Manifest:
-    """A manifest with a plan of these entries."""
+def planned(
+    path: Path,
+    entries: Iterable[Entry],
+    stores: tuple[StoreIdentity, StoreIdentity] = (SOURCE, DESTINATION),
+    details: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """A manifest with a plan of these entries; `details` are what is recorded of the plan."""
     manifest = Manifest.create(path)
     by_table: dict[str, list[Entry]] = {}
     for each in entries:
         by_table.setdefault(each.kind.table, []).append(each)
-    with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+    with PlanWriter.transaction(manifest, *stores) as writer:
         for table, found in by_table.items():
             writer.merge(table, LOWEST_ID, HIGHEST_ID, grouped(found))
-        writer.finish(datetime.now(UTC), {})
+        writer.finish(datetime.now(UTC), dict(details or {}))
     return manifest
 
 

@@ -43,8 +43,8 @@ REVIEWED = {
 }
 """Statements that are made at run time, and why no stranger has a part in them. A new one is looked at first."""
 
-DOORS = {"cli/output.py", "cli/tables.py", "progress.py"}
-"""Where text leaves: each of these sends it through `plain`."""
+DOORS = {"cli/output.py", "progress.py"}
+"""Where text leaves: what people read, each of these sends through `plain`."""
 
 NO_TEXT = {("store/filesystem/workshop.py", "os.write(fd, view[at:])"): "an object's bytes, into its file"}
 

@@ -1,0 +1,40 @@
+"""Files that shells and `man` read for one user, by the XDG base directory specification."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mastosync.errors import OutputError
+from mastosync.language import tr
+
+
+def data_home() -> Path:
+    """Where a user's data lie."""
+    return _named("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+
+
+def config_home() -> Path:
+    """Where a user's configuration lies."""
+    return _named("XDG_CONFIG_HOME") or Path.home() / ".config"
+
+
+def _named(variable: str) -> Path | None:
+    """A folder that the environment names; a relative one counts for nothing, as the specification wants it."""
+    path = Path(os.environ.get(variable, ""))
+    return path if path.is_absolute() else None
+
+
+def put(path: Path, text: str) -> str:
+    """See to it that a file has this text, and tell what was done. Raises: OutputError."""
+    try:
+        if path.is_file() and path.read_bytes() == text.encode():
+            return tr("{path} is there already, as it has to be", path=path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            tr("cannot write {path}: {why}", path=path, why=error.strerror or error),
+            hint=tr("without --install it is printed, and can be put elsewhere"),
+        ) from error
+    return tr("wrote {path}", path=path)
