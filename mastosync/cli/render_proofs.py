@@ -130,7 +130,7 @@ def render_orphans(result: OrphansResult) -> str:
             (name, *(f"{counts[age]:,}" for age in ages), f"{counts.total():,}")
             for name, counts in sorted(result.missing.items())
         ]
-        lines += ["", table((tr("missing at the source, by age"), *ages, tr("total")), missing), ""]
+        lines += ["", table((tr("missing at the source, by age"), *map(say, ages), tr("total")), missing), ""]
     lines.append(
         tr("rows refer to {missing_total:,} objects that the source lacks", missing_total=result.missing_total)
     )
