@@ -84,7 +84,8 @@ def _answer(section: str, name: str, question: str, *, default: str = "", hidden
             form.parse(text)
         except ValueError as wrong:
             problem = getattr(wrong, "message", "") or tr("That is not {allowed}", allowed=form.described(say))
-            show(f"{problem}. {getattr(wrong, 'hint', '')}".strip())
+            hint = getattr(wrong, "hint", "")
+            show(tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}.")
         else:
             return text
     return CHANGE_ME

@@ -100,7 +100,8 @@ def parsed_by(form: Format[T]) -> Callable[[click.Context, click.Parameter, str 
                 "{text!r} is not {allowed}", text=text, allowed=form.described(say)
             )
             hint = getattr(wrong, "hint", "")
-            raise click.BadParameter(f"{problem}. {hint}".strip()) from wrong
+            told = tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}."
+            raise click.BadParameter(told) from wrong
 
     return parse
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.cli.colours import PAINT_OF, Paint, paint
-from mastosync.cli.columns import width_of
+from mastosync.cli.columns import padded, width_of
 from mastosync.language import say, tr
 from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line
@@ -194,7 +194,7 @@ def _run_line(status: Status) -> str:
 
 
 def _line(label: str, text: str) -> str:
-    return label + " " * (_LABEL_WIDTH - width_of(label)) + text
+    return padded(label, _LABEL_WIDTH) + text
 
 
 def _moment(moment: datetime) -> str:
