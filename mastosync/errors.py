@@ -111,6 +111,10 @@ class ManifestError(MastosyncError):
     exit_code = ExitCode.MANIFEST
 
 
+class ManifestInUse(ManifestError):
+    """Somebody else is at work on the manifest."""
+
+
 class StoreUnusable(MastosyncError):
     """Nothing can be done at a store: credentials, bucket or endpoint are wrong. Stop at once."""
 

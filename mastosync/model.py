@@ -52,6 +52,14 @@ class Reason(StrEnum):
     GONE = "gone"  # skipped: its row left the database
 
 
+class Order(StrEnum):
+    """In which order work is done."""
+
+    LOCAL_FIRST = "local-first"  # what nobody could fetch again comes first; each part from the newest on
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
 class Origin(StrEnum):
     """How an object that is done came to the destination."""
 
@@ -69,6 +77,9 @@ FAILURE_REASONS: tuple[Reason, ...] = (
     Reason.SERVER,
     Reason.TOO_LARGE,
 )
+
+PASSING_REASONS: tuple[Reason, ...] = (Reason.THROTTLED, Reason.NETWORK, Reason.SERVER)
+"""Of failures that another run may not meet."""
 
 OWN_EXTENSION = ""
 """As a style's format: the style keeps the extension of the stored file name."""

@@ -9,6 +9,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,15 @@ from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
 from mastosync.language import tr
 from mastosync.manifest import (
+    DeltaTerms,
     Manifest,
     ManifestReport,
     PlanWriter,
+    SnapshotMark,
     WorkQueue,
     back_up,
     backup_name,
+    delta_base,
     reopen,
     warn_of_network,
 )
@@ -32,15 +36,20 @@ from mastosync.model import Reason
 
 if TYPE_CHECKING:
     from mastosync.app.cutover import CutoverOptions, CutoverReport
+    from mastosync.app.following import FollowOptions, FollowResult
+    from mastosync.app.reporting import Comparison
     from mastosync.config import Config
     from mastosync.engine.adopter import Adoption, AdoptOptions
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.doctor import DatabaseWay, Finding
     from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
+    from mastosync.engine.pruner import PruneOptions, Pruning
     from mastosync.engine.refetcher import Refetching, RefetchOptions
+    from mastosync.engine.report import Report
+    from mastosync.engine.rounds import Round
     from mastosync.engine.verifier import Verification, VerifyOptions
-    from mastosync.manifest import Soundness
+    from mastosync.manifest import DeltaBase, Soundness, StoreIdentity
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.progress import CopyProgress, ProgressListener
 
@@ -54,20 +63,37 @@ class App:
     listener: ProgressListener
     stop: StopSignal
 
-    def plan(self, options: PlanOptions, *, dry_run: bool = False) -> PlanResult:
-        """Snapshot the database into the manifest, whole or not at all; a dry run only counts."""
+    def plan(self, options: PlanOptions, *, dry_run: bool = False, delta: bool = False) -> PlanResult:
+        """Snapshot the database into the manifest, whole or not at all; a dry run only counts.
+
+        `delta`: read only what has changed since the last plan, where that will do.
+        """
         from mastosync.engine.planner import DryRun, Planner
 
         if dry_run:
             with self._database() as database:
                 return Planner(database, options, self.listener).run(DryRun())
-        source, destination = identities(self.config)
-        with ExitStack() as stack:
-            stack.enter_context(writing(self.config, self.manifest_path, "plan"))
-            manifest = stack.enter_context(Manifest.create(self.manifest_path))
-            writer = stack.enter_context(PlanWriter.transaction(manifest, source, destination))
+        stores = identities(self.config)
+        with writing(self.config, self.manifest_path, "plan"), Manifest.create(self.manifest_path) as manifest:
+            return self.plan_into(manifest, stores, options, delta=delta)
+
+    def plan_into(
+        self,
+        manifest: Manifest,
+        stores: tuple[StoreIdentity, StoreIdentity],
+        options: PlanOptions,
+        *,
+        delta: bool,
+    ) -> PlanResult:
+        """The same, for whoever holds the manifest."""
+        from mastosync.engine.planner import Planner
+        from mastosync.mastodon.changes import Changes
+
+        with PlanWriter.transaction(manifest, *stores) as writer:
             with self._database() as database:
-                result = Planner(database, options, self.listener).run(writer)
+                base = self._delta_base(manifest, database, options) if delta else None
+                reader = Changes(database, base.since, base.highest) if base else database
+                result = Planner(reader, options, self.listener, base).run(writer)
             total = result.total()
             writer.finish(
                 result.snapshot.taken_at,
@@ -76,6 +102,9 @@ class App:
                     "server_version": result.snapshot.server_version,
                     "snapshot_id": result.snapshot.snapshot_id,
                     **options.as_details(),
+                    "incremental": base is not None,
+                    "since": base.since.isoformat() if base else None,
+                    "highest": result.highest,
                     "seen": total.seen,
                     "added": total.added,
                     "gone": total.gone,
@@ -83,10 +112,20 @@ class App:
             )
         return result
 
+    def _delta_base(self, manifest: Manifest, database: MastodonDatabase, options: PlanOptions) -> DeltaBase | None:
+        """Where to go on from; None, and the listener knows why: everything has to be read."""
+        follow, snapshot = self.config.follow, database.snapshot(options.types)
+        terms = DeltaTerms(timedelta(minutes=follow.overlap_minutes), timedelta(hours=follow.full_every_hours))
+        mark = SnapshotMark(snapshot.database, snapshot.snapshot_id)
+        base, why = delta_base(ManifestReport(manifest), options.as_details(), mark, snapshot.taken_at, terms)
+        if why:
+            self.listener.message(tr("reading all of the database: {why}", why=why))
+        return base
+
     def copy(self, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """Work through what is pending. Raises: Interrupted when asked to stop; StoreUnusable."""
         with self._held("copy") as manifest:
-            return self._copy(manifest, options, types)
+            return self.copy_from(manifest, options, types)
 
     def retry_failed(
         self, types: tuple[str, ...], reasons: tuple[Reason, ...], options: CopyOptions | None
@@ -100,7 +139,25 @@ class App:
             reopened = reopen(manifest, types, reasons)
             if options is None or not reopened:
                 return reopened, None
-            return reopened, self._copy(manifest, options, types)
+            return reopened, self.copy_from(manifest, options, types)
+
+    def follow(self, options: FollowOptions) -> Iterator[Round[FollowResult]]:
+        """Plan and copy in rounds, of which each is told when it has ended. Raises: Interrupted when asked to stop."""
+        from mastosync.app.following import Following
+        from mastosync.engine.rounds import Rounds
+
+        following = Following(self, options)
+        return iter(Rounds(following.go_round, options.every_seconds, options.once, self.stop))
+
+    def prune(self, options: PruneOptions) -> Pruning:
+        """Remove at the destination what is gone; unless `options.apply`, only tell what that would be.
+
+        Raises: Interrupted when asked to stop; TooMuchGone; StoreUnusable.
+        """
+        from mastosync.app.following import prune
+
+        with self._planned("prune") as manifest:
+            return prune(self, manifest, options)
 
     def status(self) -> Status:
         """Where the migration stands."""
@@ -205,6 +262,26 @@ class App:
         with self._read() as manifest:
             return export(manifest, target, self.listener, replace=replace)
 
+    def report(self, failures: int) -> Report:
+        """What the manifest remembers of the migration, with the first so many of what failed."""
+        from mastosync.app.reporting import report
+
+        with self._read() as manifest:
+            return report(manifest, failures, self.listener)
+
+    def keep_report(self, text: str, target: Path, *, replace: bool = False) -> None:
+        """Write a report to a file, whole or not at all."""
+        from mastosync.app.reporting import keep
+
+        keep(text, target, replace=replace)
+
+    def check_report(self, file: Path) -> Comparison:
+        """Hold a report that was kept against the manifest as it is now."""
+        from mastosync.app.reporting import compare
+
+        with self._read() as manifest:
+            return compare(manifest, file, self.listener)
+
     def import_archive(self, archive: Path | None) -> int:
         """Make a new manifest of what `export` wrote, whole or not at all; return how many entries."""
         from mastosync.app.upkeep import import_archive
@@ -256,7 +333,8 @@ class App:
         )
         return DatabaseWay(gateway, self._tunnel, connect)
 
-    def _copy(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...]) -> CopyProgress:
+    def copy_from(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
+        """See `copy`, for whoever holds the manifest."""
         from mastosync.engine.copier import Copier
         from mastosync.engine.crew import Crew
         from mastosync.engine.memory import MemoryBudget, return_large_blocks
@@ -264,7 +342,7 @@ class App:
         from mastosync.progress import CopyProgress
         from mastosync.store.curl import CurlMultiplexer
 
-        queue = WorkQueue(manifest, types)
+        queue = WorkQueue(manifest, types, options.order)
         queue.require_plan(*identities(self.config))
         if self.config.copy.private_objects == "copy":
             reopen(manifest, types, (Reason.PRIVATE,))  # kept back before that was decided

@@ -111,7 +111,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     is_bucket = isinstance(destination, S3Config)
     evidence = Evidence(
         counts=report.counts(),
-        plans=report.snapshots(),
+        plans=list(report.iter_snapshots()),
         verifications=proofs,
         running=status.running,
         done_since=report.done_since(proofs[0].ended_at) if proofs else 0,

@@ -35,7 +35,7 @@ _AT_ONCE = 2_000  # entries
 
 def check(manifest: Manifest, stop: StopSignal, listener: ProgressListener, *, quick: bool, repair: bool) -> Soundness:
     """Look at everything, and put right what only the counters have wrong. See `App.check`."""
-    with _told("check", listener) as (progress, went_on):
+    with told("check", listener) as (progress, went_on):
         checker = Checker(manifest, quick, went_on, lambda: stop.requested)
         progress.total = checker.expected()
         result = checker.run()
@@ -53,7 +53,7 @@ def export(manifest: Manifest, target: Path | None, listener: ProgressListener, 
     with (
         ArchiveReader.opened(manifest) as reader,
         ExitStack() as stack,
-        _told("export", listener) as (progress, went_on),
+        told("export", listener) as (progress, went_on),
     ):
         progress.total = reader.expected()
         if target is None:
@@ -71,7 +71,7 @@ def export(manifest: Manifest, target: Path | None, listener: ProgressListener, 
 
 def import_archive(manifest: Path, archive: Path | None, listener: ProgressListener) -> int:
     """Make a manifest of an archive, and return how many entries it has. See `App.import_archive`."""
-    with ExitStack() as stack, _told("import", listener) as (progress, went_on):
+    with ExitStack() as stack, told("import", listener) as (progress, went_on):
         if archive is None:
             source = ArchiveSource(sys.stdin.buffer, tr("the standard input"))
         else:
@@ -86,7 +86,7 @@ def import_archive(manifest: Path, archive: Path | None, listener: ProgressListe
 
 
 @contextmanager
-def _told(what: str, listener: ProgressListener) -> Iterator[tuple[CheckProgress, Callable[[int], None]]]:
+def told(what: str, listener: ProgressListener) -> Iterator[tuple[CheckProgress, Callable[[int], None]]]:
     """Progress of entries that go by, and how to say that some did."""
     progress = CheckProgress(what, total=0, finding="")
     listener.started(progress)

@@ -8,7 +8,7 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.manual import manual
 from mastosync.cli.output import show
 from mastosync.cli.user_files import data_home, put
-from mastosync.language import tr
+from mastosync.language import spoken, tr
 
 
 @click.command(name="man")
@@ -22,5 +22,6 @@ def man_command(context: click.Context, install: bool) -> None:
         return
     invocation = context.find_object(Invocation)
     assert invocation is not None  # noqa: S101 - main hands it in
-    told = put(data_home() / "man" / "man1" / "mastosync.1", page)
+    folder = data_home() / "man" / (spoken() or "")  # by which man knows how lines of the language are broken
+    told = put(folder / "man1" / "mastosync.1", page)
     invocation.say(f"{told}\n" + tr("`man mastosync` shows it, where ~/.local/bin is in PATH"))

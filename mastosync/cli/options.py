@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from mastosync.config import BANDWIDTH, Config, Timetable
+from mastosync.config import BANDWIDTH, DURATION, Config, Timetable
 from mastosync.config.values import Format
 from mastosync.language import english, say, tr
-from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Reason
+from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Order, Reason
 
 if TYPE_CHECKING:
     from mastosync.engine.copier import CopyOptions
@@ -63,15 +63,21 @@ def _for_programs(context: click.Context, _: click.Parameter, chosen: bool) -> b
 
 json_option = click.option("--json", "as_json", is_flag=True, callback=_for_programs, help="As JSON.")
 """Whoever reads JSON is told everything else in English as well."""
+at_most_option = click.option(
+    "--at-most",
+    type=click.IntRange(min=0),
+    help="Remove so many objects at most; nothing if there are more.  [default: 100, or a tenth of what is done]",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a copy may go, as far as its options say."""
+    """How fast a copy may go and in which order, as far as its options say."""
 
     workers: int | None
     rate: int | None
     bwlimit: Timetable | None
+    order: str | None = None
 
     def options(self, config: Config, limit: int | None = None) -> CopyOptions:
         """With what the configuration says of the rest."""
@@ -84,6 +90,7 @@ class Pace:
             limit=limit,
             rate=self.rate or copy.rate,
             bwlimit=timetable.limit_at if timetable.changes else None,
+            order=Order(self.order or copy.order),
         )
 
 
@@ -106,6 +113,9 @@ def parsed_by(form: Format[T]) -> Callable[[click.Context, click.Parameter, str 
     return parse
 
 
+duration = parsed_by(DURATION)
+
+
 def pace_options(command: Callable[..., R]) -> Callable[..., R]:
     """The options of whatever copies; the command gets them as one argument `pace`."""
 
@@ -125,10 +135,21 @@ def pace_options(command: Callable[..., R]) -> Callable[..., R]:
         help="At most so many bytes of objects a second, each counted once (so both read and written at this rate):"
         " 5M, 512KiB, off, or a timetable '08:00,5M 23:00,off' in local time.  [default: off, or [copy] bwlimit]",
     )
+    @click.option(
+        "--order",
+        type=click.Choice([order.value for order in Order]),
+        help="What to begin with: local-first is what no other server has, then everything else, each from the newest"
+        " on.  [default: local-first, or [copy] order]",
+    )
     @wraps(command)
     def gathered(
-        *arguments: object, workers: int | None, rate: int | None, bwlimit: Timetable | None, **options: object
+        *arguments: object,
+        workers: int | None,
+        rate: int | None,
+        bwlimit: Timetable | None,
+        order: str | None,
+        **options: object,
     ) -> R:
-        return command(*arguments, pace=Pace(workers, rate, bwlimit), **options)
+        return command(*arguments, pace=Pace(workers, rate, bwlimit, order), **options)
 
     return gathered

@@ -101,12 +101,12 @@ def render_status(status: Status, manifest: Path) -> str:
     lines = [_line(tr("manifest"), str(manifest))]
     lines += [_line(say(role), name) for role, name in status.stores.items()]
     if status.snapshot is not None:
-        lines.append(
-            _line(
-                tr("planned"),
-                tr("{moment}, plan {number}", moment=_moment(status.snapshot.taken_at), number=status.snapshot.number),
-            )
-        )
+        snapshot = status.snapshot
+        planned = tr("{moment}, plan {number}", moment=_moment(snapshot.taken_at), number=snapshot.number)
+        if snapshot.incremental and status.last_reading is not None:
+            age = human_seconds((snapshot.taken_at - status.last_reading.taken_at).total_seconds())
+            planned += tr(", incremental; all was read {age} before", age=age)
+        lines.append(_line(tr("planned"), planned))
     lines.append(_run_line(status))
     if status.verification is not None:
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)

@@ -24,14 +24,14 @@ def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bo
     """Turn signals into a wish to stop, for as long as the block runs.
 
     `at_once` is for work that is kept whole or not at all: the first signal ends it, wherever it
-    is, by raising Interrupted.
+    is, by raising Interrupted; so is what is done within `stop.breaking_off()`.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.requested:
             os._exit(ExitCode.INTERRUPTED)  # as kill -9 would: the manifest is safe against both
         stop.request()
-        if at_once:
+        if at_once or stop.at_once:
             raise Interrupted(tr("stopped on request, before it was whole"), hint=tr("run the same command again"))
         listener.message(tr("stopping in order; the same signal again stops at once"))
 

@@ -21,11 +21,12 @@ from mastosync.config.schema import (
 from mastosync.config.scrub import Scrubber, ambient_secrets
 from mastosync.config.sources import find_config
 from mastosync.config.timetable import BANDWIDTH, Timetable
-from mastosync.config.values import Environment, Secret, parse_size
+from mastosync.config.values import DURATION, Environment, Secret, parse_size
 
 __all__ = [
     "BANDWIDTH",
     "CHANGE_ME",
+    "DURATION",
     "PROVIDERS",
     "SYNTAXES",
     "CeleryConfig",

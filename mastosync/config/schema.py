@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias
 from mastosync.config.celery import CeleryConfig
 from mastosync.config.env import EnvConfig
 from mastosync.config.folder import FilesystemConfig
+from mastosync.config.follow import FollowConfig
 from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section
 from mastosync.config.missing import missing_bucket, missing_key
 from mastosync.config.providers import PROVIDERS, Provider, implied
@@ -31,6 +32,7 @@ from mastosync.config.values import (
     ENDPOINT,
     HIDDEN_WORD,
     HOST,
+    ORDER,
     PATH,
     PREFIX,
     PUBLIC_URL,
@@ -244,6 +246,9 @@ class CopyConfig:
         " A timetable is in local time, and what was last said holds on; Mon-08:00,5M speaks of one day only."
         " 5M is 5 MiB and 5MB are 5,000,000 bytes.",
     )
+    order: str = key(
+        "local-first", ORDER, "What to begin with: what no other server has, or just the newest or oldest."
+    )
     max_attempts: int = key(5, whole(1), "How often an object is tried in one run before it counts as failed.")
     throttle_budget_seconds: float = key(
         900.0, seconds(0), "How long an object may wait for a store that asks to slow down before it fails."
@@ -308,6 +313,7 @@ class Config:
     )
     plan: PlanConfig = section("plan", PlanConfig(), "What is to be copied; options of `plan` override this.")
     copy: CopyConfig = section("copy", CopyConfig(), "How it is copied; options of `copy` override this.")
+    follow: FollowConfig = section("follow", FollowConfig(), "How `follow` keeps pace with an instance that lives on.")
     refetch: RefetchConfig = section(
         "refetch", RefetchConfig(), "How `refetch` asks the servers that files came from. It trusts none of them."
     )

@@ -15,7 +15,7 @@ from typing import Generic, NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from mastosync.language import deferred, tr
-from mastosync.model import TABLES
+from mastosync.model import TABLES, Order
 
 T = TypeVar("T")
 
@@ -147,6 +147,8 @@ def choice(*names: str) -> Format[str]:
     return Format(deferred("one of {names}"), parse, bounds={"names": ", ".join(names)})
 
 
+ORDER = choice(*(order.value for order in Order))
+
 _SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -192,6 +194,34 @@ def seconds(minimum: float) -> Format[float]:
     allowed = deferred("a number of seconds, at least {minimum:g}")
     return Format(allowed, parse, show=lambda value: f"{value:g}", evident=True, bounds={"minimum": minimum})
 
+
+_DURATION = re.compile(r"(?:([0-9]{1,5})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,8})m)?(?:([0-9]{1,9})s)?", re.IGNORECASE)
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}  # in seconds
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `10m`, `1h30m` or `45s`; at least one. Raises: ValueError."""
+    match = _DURATION.fullmatch("".join(text.split()))
+    seconds = (
+        sum(int(number) * unit for number, unit in zip(match.groups("0"), (86_400, 3_600, 60, 1), strict=True))
+        if match
+        else 0
+    )
+    if not seconds:
+        raise ValueError("not a duration such as 10m, 1h30m or 45s")
+    return float(seconds)
+
+
+def show_duration(seconds: float) -> str:
+    """The shortest way to write a duration: 5400 is `1h30m`."""
+    text, rest = "", round(seconds)
+    for unit, seconds_each in _UNITS.items():
+        number, rest = divmod(rest, seconds_each)
+        text += f"{number}{unit}" if number else ""
+    return text
+
+
+DURATION = Format(deferred("a duration such as 10m, 1h30m or 45s"), parse_duration, show=show_duration)
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(?:([kmgt])(ib|b)?|b)?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}

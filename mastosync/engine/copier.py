@@ -20,7 +20,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
 from mastosync.language import english, tr
 from mastosync.manifest import WorkQueue
-from mastosync.model import Claim, EntryState, Outcome, Reason
+from mastosync.model import Claim, EntryState, Order, Outcome, Reason
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
 
 _log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class CopyOptions:
     limit: int | None = None  # entries; None: all
     rate: int | None = None  # requests a second to each endpoint; None: what it takes
     bwlimit: Callable[[datetime], int | None] | None = None  # bytes a second at a local time (None: any)
+    order: Order = Order.LOCAL_FIRST
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, PlanDelta
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, DeltaBase, PlanDelta
 from mastosync.mastodon.paperclip import groups_of
 from mastosync.model import TABLES, EntryGroup
 from mastosync.progress import PlanProgress, ProgressListener
@@ -31,7 +31,7 @@ class SnapshotReader(Protocol):
         ...
 
     def iter_rows(self, table: str, *, limit: int | None, only: Scope) -> Iterator[RowBatch]:
-        """Stream a table by ascending id."""
+        """Stream a table by ascending id, in windows that say all of what they span."""
         ...
 
 
@@ -74,6 +74,8 @@ class PlanResult:
 
     snapshot: SnapshotInfo
     by_table: dict[str, PlanDelta] = field(default_factory=dict)
+    base: DeltaBase | None = None  # where it began, if it is incremental
+    highest: dict[str, int] = field(default_factory=dict)  # id that was seen, by table
 
     def total(self) -> PlanDelta:
         """All tables together."""
@@ -90,13 +92,15 @@ class Planner:
     database: SnapshotReader
     options: PlanOptions
     listener: ProgressListener
+    base: DeltaBase | None = None  # the database gives only what has changed since
 
     def run(self, sink: EntrySink) -> PlanResult:
         """Plan every table that was asked for.
 
         Raises: DatabaseError, ManifestError; after any error the sink must forget everything.
         """
-        result = PlanResult(self.database.snapshot(self.options.types))
+        result = PlanResult(self.database.snapshot(self.options.types), base=self.base)
+        result.highest |= self.base.highest if self.base else {}
         estimate = sum(self.database.estimated_rows(table) for table in self.options.types)
         progress = PlanProgress(total=estimate)
         self.listener.started(progress)
@@ -104,24 +108,26 @@ class Planner:
             with _uncollected():
                 for table in self.options.types:
                     progress.table = table
-                    result.by_table[table] = self._plan_table(table, sink, progress)
+                    result.by_table[table] = self._plan_table(table, sink, progress, result.highest)
         finally:
             self.listener.finished(progress)
         return result
 
-    def _plan_table(self, table: str, sink: EntrySink, progress: PlanProgress) -> PlanDelta:
-        """Windows follow each other without a gap: what lies between two batches is gone."""
+    def _plan_table(self, table: str, sink: EntrySink, progress: PlanProgress, highest: dict[str, int]) -> PlanDelta:
+        """Windows follow each other without a gap, so what lies between two batches is gone; unless it is a delta."""
         remote = {"all": None, "local": False, "remote": True}[self.options.only]
         total = PlanDelta()
         after = LOWEST_ID
         for batch in self.database.iter_rows(table, limit=self.options.limit, only=self.options.only):
             groups = [group for spec, media in batch.media for group in groups_of(spec, media)]
+            after = LOWEST_ID if batch.after_id is None else batch.after_id
             total.add(sink.merge(table, after, batch.last_id, groups, remote=remote))
             after = batch.last_id
+            highest[table] = max(after, highest.get(table, after))
             progress.rows += max((len(media.ids) for _, media in batch.media), default=0)
             progress.entries += sum(len(group.ids) for group in groups)
             self.listener.advanced(progress)
-        if self.options.limit is None:  # a limited read says nothing of the ids after it
+        if self.options.limit is None and self.base is None:  # else nothing is said of the ids after the last one
             total.add(sink.merge(table, after, HIGHEST_ID, [], remote=remote))
         return total
 

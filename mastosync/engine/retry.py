@@ -116,6 +116,9 @@ class PatientStore:
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
         return self._patiently(self.gate.store.abort_unfinished, key)
 
+    def delete(self, key: str) -> None:  # noqa: D102
+        self._patiently(self.gate.store.delete, key)
+
     def close(self) -> None:  # noqa: D102
         self.gate.store.close()
 

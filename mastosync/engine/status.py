@@ -45,6 +45,7 @@ class Status:
     run: RunInfo | None
     verification: VerificationRecord | None = None
     stores: dict[str, str] = field(default_factory=dict)
+    last_reading: SnapshotRecord | None = None  # the last plan that was not incremental
 
     def failed_of(self, types: tuple[str, ...]) -> int:
         """Failed entries of some types; of all if none are named."""
@@ -85,6 +86,7 @@ class Status:
             "by_type": {table: asdict(tally) for table, tally in self.by_type.items()},
             "reasons": self.reasons,
             "snapshot": snapshot,
+            "last_reading": self.last_reading and self.last_reading.taken_at.isoformat(),
             "run": run,
             "verification": {**times, **verified.details} if verified and times else None,
             "stores": self.stores,
@@ -103,5 +105,12 @@ def status_of(report: ManifestReport) -> Status:
             reasons[line.reason.value] = reasons.get(line.reason.value, 0) + line.objects
     stores = {role: str(identity) for role in ("source", "destination") if (identity := report.store(role))}
     return Status(
-        totals, by_type, reasons, report.snapshot(), report.last_run(), last_verification(report.manifest), stores
+        totals,
+        by_type,
+        reasons,
+        report.snapshot(),
+        report.last_run(),
+        last_verification(report.manifest),
+        stores,
+        report.last_reading(),
     )

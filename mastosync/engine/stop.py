@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mastosync.errors import Interrupted
 from mastosync.language import tr
@@ -13,6 +15,20 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self.at_once = False  # a signal handler may end what is going on wherever it is
+
+    @contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        """For work that is kept whole or not at all, in the thread that gets signals.
+
+        Raises: Interrupted if somebody asked to stop, or asks meanwhile.
+        """
+        self.at_once = True
+        try:
+            self.require_going_on()
+            yield
+        finally:
+            self.at_once = False
 
     def request(self) -> None:
         """Ask everybody to stop after what they are doing."""

@@ -1,16 +1,18 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
 from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
-from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, Head
+from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, EntryFate, Head
 from mastosync.manifest.backup import back_up, backup_name
 from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
 from mastosync.manifest.complaints import written
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.corrections import correct
+from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
 from mastosync.manifest.file_system import is_memory, is_network, kind_of_disk, require_local_disk, warn_of_network
 from mastosync.manifest.identity import StoreIdentity
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
+from mastosync.manifest.pruning import count_removable, forget_arrival, is_wanted, iter_removable
 from mastosync.manifest.records import Row, record_of
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
 from mastosync.manifest.schema import file_version, newest_version
@@ -19,7 +21,7 @@ from mastosync.manifest.scratch import Place as ScratchPlace
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
 from mastosync.manifest.whole_files import appearing
-from mastosync.manifest.work import WorkQueue, reopen
+from mastosync.manifest.work import WorkQueue, reopen, try_again
 
 __all__ = [
     "ARCHIVED_RECORDS",
@@ -30,6 +32,9 @@ __all__ = [
     "ArchivedEntry",
     "Checker",
     "CountLine",
+    "DeltaBase",
+    "DeltaTerms",
+    "EntryFate",
     "Fault",
     "Head",
     "Manifest",
@@ -41,6 +46,7 @@ __all__ = [
     "RunInfo",
     "Scratch",
     "ScratchPlace",
+    "SnapshotMark",
     "SnapshotRecord",
     "Soundness",
     "StoreIdentity",
@@ -51,10 +57,15 @@ __all__ = [
     "back_up",
     "backup_name",
     "correct",
+    "count_removable",
+    "delta_base",
     "file_version",
+    "forget_arrival",
     "holder_of",
     "is_memory",
     "is_network",
+    "is_wanted",
+    "iter_removable",
     "kind_of_disk",
     "last_verification",
     "newest_version",
@@ -63,6 +74,7 @@ __all__ = [
     "reopen",
     "repair_counters",
     "require_local_disk",
+    "try_again",
     "verifications",
     "warn_of_network",
     "writer_lock",

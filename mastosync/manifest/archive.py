@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
@@ -39,6 +39,9 @@ _LINES = f"""
 SELECT kind, {COLUMNS}, EXISTS (SELECT 1 FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
 FROM entries e ORDER BY kind, id, name
 """
+_STATES = """
+SELECT kind, id, name, state, reason, size, md5, etag, origin FROM entries ORDER BY kind, id, name
+"""
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
 _INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 15)})"
 _INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
@@ -70,6 +73,10 @@ class ArchivedEntry(NamedTuple):
     detail: str | None
     origin: Origin
     claimed: bool  # in the hands of a worker, dead or alive
+
+
+EntryFate: TypeAlias = tuple[Kind, int, str, str, str, int | None, bytes | None, str | None, str]
+"""What an entry is and what became of it: kind, id, name, state, reason, size, MD5, ETag and origin, words by name."""
 
 
 class ArchiveReader:
@@ -114,6 +121,16 @@ class ArchiveReader:
                 entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size, updated)
                 seen = (attempts, md5, etag, source_key, detail, ORIGIN_OF[origin], bool(claimed))
                 yield ArchivedEntry(kind, entry, STATE_OF[state], REASON_OF[reason], *seen)
+
+    def iter_fates(self) -> Iterator[EntryFate]:
+        """What became of all of them, in the same order, in a fraction of the time. No reason is an empty word."""
+        kinds = self._manifest.kinds()
+        states, origins = ({code: word.value for code, word in each.items()} for each in (STATE_OF, ORIGIN_OF))
+        reasons = {code: reason.value if reason else "" for code, reason in REASON_OF.items()}
+        with self._sound():
+            rows = self._manifest.connection.execute(_STATES)
+            for kind, row_id, name, state, reason, size, md5, etag, origin in rows:
+                yield kinds[kind], row_id, name, states[state], reasons[reason], size, md5, etag, origins[origin]
 
     def _records(self, table: str) -> list[dict[str, Any]]:
         columns = RECORDS[table]

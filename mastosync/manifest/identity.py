@@ -28,8 +28,13 @@ class StoreIdentity:
         """A folder of this machine, by its path, in which no link is left."""
         return cls(_THIS_MACHINE, str(path), "")
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of this machine, and no bucket."""
+        return self.endpoint == _THIS_MACHINE
+
     def __str__(self) -> str:
-        if self.endpoint == _THIS_MACHINE:
+        if self.is_folder:
             return tr("folder {bucket!r} on this machine", bucket=self.bucket)
         prefix = tr(", key prefix {key_prefix!r}", key_prefix=self.key_prefix) if self.key_prefix else ""
         return tr("bucket {bucket!r} at {endpoint}{prefix}", bucket=self.bucket, endpoint=self.endpoint, prefix=prefix)

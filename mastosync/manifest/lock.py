@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mastosync.errors import ManifestError
+from mastosync.errors import ManifestError, ManifestInUse
 from mastosync.language import tr
 
 
@@ -25,7 +25,7 @@ def lock_path(manifest: Path) -> Path:
 def writer_lock(manifest: Path, command: str) -> Iterator[None]:
     """Hold the manifest for one command.
 
-    Raises: ManifestError that says who holds it, or that the folder cannot be written to.
+    Raises: ManifestInUse that says who holds it; ManifestError if the folder cannot be written to.
     """
     path = lock_path(manifest)
     try:
@@ -42,7 +42,7 @@ def writer_lock(manifest: Path, command: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ManifestError(
+            raise ManifestInUse(
                 tr("the manifest {manifest} is in use by {holder}", manifest=manifest, holder=_holder(path)),
                 hint=tr("wait until it ends, or stop it; a manifest has one writer at a time"),
             ) from error

@@ -20,10 +20,12 @@ from typing import Any, TypeVar
 
 from mastosync.manifest.codes import (
     DONE,
+    FAILED,
     FLAGS,
     GONE,
     KEPT_PRIVATE,
     NO_REASON,
+    OPTIONAL_MISSING,
     PENDING,
     PRIVATE_FLAG,
     SKIPPED,
@@ -65,7 +67,7 @@ class PlanDelta:
     added: int = 0
     gone: int = 0
     revived: int = 0  # gone before, and back
-    reopened: int = 0  # done or skipped, but now another file of this name, or of another privacy
+    reopened: int = 0  # done, failed or skipped, but now another file of this name, or of another privacy
 
     def add(self, other: PlanDelta) -> None:
         """Sum up."""
@@ -184,7 +186,7 @@ class PlanWriter:
             _, _, new_flags, new_updated, _, _ = line
             if (new_flags, new_updated) != (flags, updated):
                 flags_now.append((new_flags, new_updated, *place))
-            is_replaced = state == DONE and None not in (updated, new_updated) and new_updated != updated
+            is_replaced = _is_settled(state, reason) and None not in (updated, new_updated) and new_updated != updated
             if is_gone:
                 delta.revived += 1
             elif is_replaced or _needs_new_acl(flags ^ new_flags, state, reason):
@@ -221,6 +223,11 @@ def _in_order(groups: Iterable[Iterable[_Placed]]) -> list[_Placed]:
 
 def _bytes_of(lines: Sequence[Line]) -> int:
     return sum(filter(None, map(itemgetter(5), lines)))
+
+
+def _is_settled(state: int, reason: int) -> bool:
+    """Whether an outcome stands that was about the very file: another one has to be tried anew."""
+    return state in (DONE, FAILED) or (state == SKIPPED and reason == OPTIONAL_MISSING)
 
 
 def _needs_new_acl(changed_flags: int, state: int, reason: int) -> bool:

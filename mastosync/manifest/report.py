@@ -48,11 +48,27 @@ class CountLine:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRecord:
-    """The last plan."""
+    """A plan."""
 
     number: int
     taken_at: datetime
     details: dict[str, Any]
+
+    @property
+    def incremental(self) -> bool:
+        """Whether it read only what had changed since the one before."""
+        return bool(self.details.get("incremental"))
+
+    @property
+    def leaves_nothing_out(self) -> bool:
+        """Whether its options take in every row."""
+        everything = set(self.details.get("types", ())) >= set(TABLES) and self.details.get("only") == "all"
+        return everything and self.details.get("limit") is None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it read everything and left nothing out."""
+        return self.leaves_nothing_out and not self.incremental
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +106,25 @@ class ManifestReport:
             row = self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone()
         return SnapshotRecord(row[0], datetime.fromisoformat(row[1]), json.loads(row[2])) if row else None
 
-    def snapshots(self) -> list[SnapshotRecord]:
-        """Every plan, the newest first."""
-        with translated(self.manifest.path):
-            rows = self.manifest.connection.execute(_SELECT_SNAPSHOTS).fetchall()
-        return [SnapshotRecord(row[0], datetime.fromisoformat(row[1]), json.loads(row[2])) for row in rows]
+    def last_reading(self) -> SnapshotRecord | None:
+        """The last plan that was not incremental: none before it has found rows that left since."""
+        return next((plan for plan in self.iter_snapshots() if not plan.incremental), None)
 
     def whole_snapshot(self) -> SnapshotRecord:
-        """The last plan that left nothing out. Raises: ManifestError if there was none."""
-        with translated(self.manifest.path):
-            rows = self.manifest.connection.execute(_SELECT_SNAPSHOTS).fetchall()
-        for number, taken_at, details in rows:
-            options = json.loads(details)
-            whole = set(options.get("types", ())) >= set(TABLES) and options.get("only") == "all"
-            if whole and options.get("limit") is None:
-                return SnapshotRecord(number, datetime.fromisoformat(taken_at), options)
+        """The last plan that read everything and left nothing out. Raises: ManifestError if there was none."""
+        for plan in self.iter_snapshots():
+            if plan.whole:
+                return plan
         raise ManifestError(
             tr("every plan in the manifest {path} left something out", path=self.manifest.path),
             hint=tr("run `mastosync plan` once without --type, --only and --limit, and with `[plan] types = all`"),
         )
+
+    def iter_snapshots(self) -> Iterator[SnapshotRecord]:
+        """All plans, the last one first."""
+        with translated(self.manifest.path):
+            for number, taken_at, details in self.manifest.connection.execute(_SELECT_SNAPSHOTS):
+                yield SnapshotRecord(number, datetime.fromisoformat(taken_at), json.loads(details))
 
     def last_run(self) -> RunInfo | None:
         """The last run of `copy`; None before the first."""

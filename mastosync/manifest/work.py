@@ -21,7 +21,8 @@ from mastosync.manifest.codes import (
 )
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, require_same
-from mastosync.model import FAILURE_REASONS, Claim, Entry, EntryState, Outcome, Reason
+from mastosync.manifest.order import merged, stages
+from mastosync.model import FAILURE_REASONS, PASSING_REASONS, Claim, Entry, EntryState, Order, Outcome, Reason
 
 _NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
 _COLUMNS = (
@@ -30,11 +31,11 @@ _COLUMNS = (
 _SELECT_LEFT_BEHIND = f"""
 SELECT {_COLUMNS} FROM claims c JOIN entries e USING (kind, id, name) WHERE e.state = {PENDING}
 """
-_SELECT_PENDING = f"""
-SELECT {_COLUMNS} FROM entries e INDEXED BY entries_open
-WHERE e.state = {PENDING} AND {_NOT_DONE} AND e.kind = ? AND (e.id, e.name) < (?, ?)
-ORDER BY e.id DESC, e.name DESC LIMIT ?
+_PENDING_OF_KIND = f"""
+SELECT {_COLUMNS} FROM entries e INDEXED BY entries_open WHERE e.state = {PENDING} AND {_NOT_DONE} AND e.kind = ?
 """
+_FROM_THE_LAST = f"{_PENDING_OF_KIND} AND (e.id, e.name) < (?, ?) ORDER BY e.id DESC, e.name DESC LIMIT ?"
+_FROM_THE_FIRST = f"{_PENDING_OF_KIND} AND (e.id, e.name) > (?, ?) ORDER BY e.id, e.name LIMIT ?"
 _INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
 _DROP_CLAIM = "DELETE FROM claims WHERE kind = ? AND id = ? AND name = ?"
 _RECORD = """
@@ -51,6 +52,19 @@ _REOPEN = f"""
 UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
 WHERE state = ? AND {_NOT_DONE} AND kind = ? AND reason = ?
 """
+_TO_TRY_AGAIN = f"""
+state = {FAILED} AND {_NOT_DONE} AND kind = ? AND attempts < ?
+AND (reason IN ({", ".join(str(REASON_CODE[reason]) for reason in PASSING_REASONS)})
+    OR (reason = {REASON_CODE[Reason.MISSING]} AND updated >= ?))
+"""
+_COUNT_TO_TRY_AGAIN = f"""
+SELECT reason, count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open
+WHERE {_TO_TRY_AGAIN} GROUP BY reason
+"""
+_TRY_AGAIN = f"""
+UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
+WHERE {_TO_TRY_AGAIN}
+"""
 _START_RUN = "INSERT INTO runs (started_at, updated_at, workers) VALUES (?, ?, ?)"
 _ADD_TO_RUN = """
 UPDATE runs SET updated_at = ?, done = done + ?, failed = failed + ?, skipped = skipped + ?, bytes = bytes + ?
@@ -62,8 +76,8 @@ SELECT id, updated_at, done, failed, skipped, bytes FROM runs WHERE id = ?
 """
 _END_RUN = "UPDATE runs SET updated_at = ?, ended_at = ? WHERE id = ?"
 
-_AFTER_ALL = (2**63 - 1, "\U0010ffff")
-_CHUNK = 2_000
+_BEFORE_ALL, _AFTER_ALL = (-(2**63), ""), (2**63 - 1, "\U0010ffff")
+_CHUNK = 500  # rows: two chunks of every kind are in memory at once
 _SAMPLE_SECONDS = 60.0
 
 _Row = tuple[int, int, str, str | None, int, int | None, int | None, int, int]
@@ -75,6 +89,7 @@ class WorkQueue:
 
     manifest: Manifest
     types: tuple[str, ...] = ()  # tables; empty: all
+    order: Order = Order.LOCAL_FIRST
     _run: int = field(init=False, default=0)
     _sampled_at: float = field(init=False, default=0.0)
 
@@ -95,20 +110,26 @@ class WorkQueue:
     def iter_claimable(self) -> Iterator[Claim]:
         """Everything there is to do: what a dead run left behind first, then what is pending.
 
-        Local rows come before remote ones, whose files could be fetched again; within a kind the
-        newest come first. Nothing is claimed until `commit` says so. Chunks are read whole, so
-        that commits between them disturb nothing.
+        How entries follow each other is told in `order`. Nothing is claimed until `commit` says so.
+        Chunks are read whole, so that commits between them disturb nothing.
         """
         chosen = self.manifest.kinds(self.types)
         left_behind = self._rows(_SELECT_LEFT_BEHIND)
         taken = {row[:3] for row in left_behind}
         yield from (self._claim(row, left_behind=True) for row in left_behind if row[0] in chosen)
-        having = {kind for kind, _ in self._rows(_PENDING_COUNTS)}
-        for kind in sorted(having & chosen.keys(), key=lambda number: (chosen[number].remote, number)):
-            place = _AFTER_ALL
-            while rows := self._rows(_SELECT_PENDING, (kind, *place, _CHUNK)):
-                yield from (self._claim(row, left_behind=False) for row in rows if row[:3] not in taken)
-                place = rows[-1][1:3]
+        having = [number for number, _ in self._rows(_PENDING_COUNTS) if number in chosen]
+        for stage in stages({number: chosen[number] for number in sorted(having)}, self.order):
+            chunks = {kind: self._iter_chunks(number) for number, kind in stage.items()}
+            rows = merged(chunks, newest=self.order is not Order.OLDEST)
+            yield from (self._claim(row, left_behind=False) for row in rows if row[:3] not in taken)
+
+    def _iter_chunks(self, kind: int) -> Iterator[list[_Row]]:
+        """What is pending of a kind, by ascending id for the oldest first, else by descending."""
+        oldest_first = self.order is Order.OLDEST
+        query, place = (_FROM_THE_FIRST, _BEFORE_ALL) if oldest_first else (_FROM_THE_LAST, _AFTER_ALL)
+        while rows := self._rows(query, (kind, *place, _CHUNK)):
+            yield rows
+            place = rows[-1][1:3]
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
         with translated(self.manifest.path):
@@ -208,4 +229,22 @@ def reopen(manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reaso
                 manifest.count(kind, state, reason, -objects, -size_bytes)
                 manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
                 reopened += objects
+    return reopened
+
+
+def try_again(manifest: Manifest, attempts: int, since: int) -> int:
+    """Put back to pending what may fare better by now, and return how many.
+
+    That is what failed in a way that may pass, and what was missing and has a file of `since` (seconds since the
+    epoch) or later, which may have been on its way; each unless that many attempts were made already.
+    """
+    reopened = 0
+    with manifest.transaction() as connection:
+        for kind in manifest.kinds():
+            values = (kind, attempts, since)
+            for reason, objects, size_bytes in connection.execute(_COUNT_TO_TRY_AGAIN, values).fetchall():
+                manifest.count(kind, FAILED, reason, -objects, -size_bytes)
+                manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
+                reopened += objects
+            connection.execute(_TRY_AGAIN, values)
     return reopened

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Self
 
 import psycopg
 from psycopg import pq, sql
@@ -28,14 +28,12 @@ from mastosync.mastodon.ahead import ReadAhead, settle
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.columns import columns_of, media_of
 from mastosync.mastodon.paperclip import WHITE_SPACE
+from mastosync.mastodon.queries import ALSO_READ, Scope, Selection, Table, select_named, select_remote_files
 from mastosync.mastodon.remedies import database_hint
 from mastosync.model import TABLES, AttachmentSpec, MediaColumns, RemoteFile
 
 BATCH_ROWS = 5_000
 """Rows fetched, and held in memory, at once."""
-
-Scope = Literal["all", "local", "remote"]
-"""Which rows: of every server, of this one, or of all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ class MastodonDatabase:
         self.name = describe(self._arguments) + (tr(", through the tunnel") if via else "")
         if via:
             self._arguments |= detour(self._arguments, via)
-        self._found: dict[str, _Table] = {}
+        self.found: dict[str, Table] = {}
 
     def __enter__(self) -> Self:
         with _translated(tr("cannot connect to {name}", name=self.name), self._scrubbed):
@@ -81,7 +79,7 @@ class MastodonDatabase:
         try:
             with self.reading(tr("the list of tables")):
                 self._begin()
-                self._found = _find_tables(self.connection, self.name)
+                self.found = _find_tables(self.connection, self.name)
         except BaseException:
             self.connection.close()
             raise
@@ -102,7 +100,7 @@ class MastodonDatabase:
         is an error.
         """
         for table in tables:
-            self._check_readable(table)
+            self.require_readable(table)
         with self.reading(tr("the snapshot's description")):
             (row,) = self.connection.execute(
                 "SELECT current_database()::text, current_setting('server_version'), txid_current_snapshot()::text,"
@@ -115,12 +113,12 @@ class MastodonDatabase:
             snapshot_id=snapshot_id,
             taken_at=datetime.fromtimestamp(microseconds / 1_000_000, UTC),
             in_recovery=in_recovery,
-            tables=MappingProxyType({name: table.columns for name, table in self._found.items()}),
+            tables=MappingProxyType({name: table.columns for name, table in self.found.items()}),
         )
 
     def estimated_rows(self, table: str) -> int:
         """How many rows the server believes a table has; 0 where it has no idea. Costs nothing."""
-        found = self._found.get(table)
+        found = self.found.get(table)
         return found.estimated_rows if found else 0
 
     def iter_rows(self, table: str, *, limit: int | None = None, only: Scope = "all") -> Iterator[RowBatch]:
@@ -130,29 +128,38 @@ class MastodonDatabase:
         rows out of scope: what lies between two batches has no key. A limited read says nothing
         of the ids after its last batch.
         """
-        found = self._found.get(table)
+        rows = self.selection(table, only)
+        if rows is not None:
+            yield from self.stream(rows, select_named(rows, limit=limit))
+
+    def selection(self, table: str, only: Scope) -> Selection | None:
+        """What can be read of a table; None: it has no attachments here. Raises: DatabaseError if it must not be."""
+        found = self.found.get(table)
         specs = [spec for spec in specs_of(table) if found and found.has("id", f"{spec.attachment}_file_name")]
         if not specs:
-            return
-        self._check_readable(table)
-        query = _select(self._found, specs, only, limit, self._blanks)
-        after_id = None
+            return None
+        self.require_readable(table)
+        return Selection(self.found, specs, only, self.blanks)
+
+    def stream(self, rows: Selection, query: sql.Composed, after_id: int | None = None) -> Iterator[RowBatch]:
+        """What a query for the fields of a selection gives by ascending id, in batches that leave no gap."""
         # a cursor makes the planner walk the index of the ids, where a plain query may sort on the server's disk
-        with self.reading(table), ReadAhead(self.connection, query, BATCH_ROWS) as batches:
-            for rows in batches:
-                columns = columns_of(rows, after_id)
+        with self.reading(rows.name), ReadAhead(self.connection, query, BATCH_ROWS) as batches:
+            for some in batches:
+                columns = columns_of(some, after_id)
                 if columns:
                     last_id = columns[0][-1]
-                    yield RowBatch(after_id, last_id, [(spec, media_of(columns, at)) for at, spec in enumerate(specs)])
+                    media = [(spec, media_of(columns, at)) for at, spec in enumerate(rows.specs)]
+                    yield RowBatch(after_id, last_id, media)
                     after_id = last_id
 
     def remote_files(self, spec: AttachmentSpec, ids: Sequence[int]) -> dict[int, RemoteFile]:
         """Where the files of some rows came from; a row that is gone, or has no file any more, is not there."""
-        found = self._found.get(spec.table)
+        found = self.found.get(spec.table)
         if not found or not found.has("id", f"{spec.attachment}_file_name"):
             return {}
-        self._check_readable(spec.table)
-        query = _select_remote_files(self._found, spec, ids, self._blanks)
+        self.require_readable(spec.table)
+        query = select_remote_files(self.found, spec, ids, self.blanks)
         with self.reading(spec.table):
             rows = self.connection.execute(query).fetchall()
         return {row_id: RemoteFile(name, address, private) for row_id, name, address, private in rows}
@@ -175,7 +182,7 @@ class MastodonDatabase:
         return self.connection.info.parameter_status("server_encoding") or "UTF8"
 
     @property
-    def _blanks(self) -> str:
+    def blanks(self) -> str:
         """What Ruby calls blank, as far as every encoding has it."""
         return WHITE_SPACE if self._server_encoding == "UTF8" else "".join(filter(str.isascii, WHITE_SPACE))
 
@@ -183,10 +190,10 @@ class MastodonDatabase:
         """Whatever psycopg raises inside becomes a DatabaseError about `what`."""
         return _translated(tr("reading {what} failed: {name}", what=what, name=self.name), self._scrubbed)
 
-    def _check_readable(self, table: str) -> None:
+    def require_readable(self, table: str) -> None:
         """Refuse a table that exists but must not be read: asked politely, it would look empty."""
-        for name in (table, *_ALSO_READ.get(table, ())):
-            found = self._found.get(name)
+        for name in (table, *ALSO_READ.get(table, ())):
+            found = self.found.get(name)
             if found and not _columns_of_interest(name).intersection(found.columns) <= found.readable:
                 raise DatabaseError(
                     tr(
@@ -206,24 +213,12 @@ class MastodonDatabase:
 # --- reading ---
 
 
-class _Table(NamedTuple):
-    schema: str
-    estimated_rows: int
-    columns: tuple[str, ...]
-    readable: frozenset[str]
-
-    def has(self, *columns: str) -> bool:
-        return all(column in self.columns for column in columns)
-
-
 _SETTINGS = (  # server version from which on it exists
     (0, "statement_timeout = 0"),
     (90_500, "row_security = off"),  # rows hidden by a policy are an error, not an absence
     (90_600, "idle_in_transaction_session_timeout = 0"),
     (170_000, "transaction_timeout = 0"),
 )
-
-_ALSO_READ = dict.fromkeys(("media_attachments", "imports"), ("accounts",))  # whose suspension makes them private
 
 _FIND_TABLES = """
 SELECT c.relname::text, n.nspname::text, pg_table_is_visible(c.oid), greatest(c.reltuples, 0)::bigint,
@@ -237,11 +232,11 @@ SELECT c.relname::text, n.nspname::text, pg_table_is_visible(c.oid), greatest(c.
 """  # not information_schema: that hides what must not be read
 
 
-def _find_tables(connection: psycopg.Connection, name: str) -> dict[str, _Table]:
+def _find_tables(connection: psycopg.Connection, name: str) -> dict[str, Table]:
     """Those of Mastodon's tables that exist. Raises: NoMastodonTables if there are none."""
     rows = connection.execute(_FIND_TABLES, (list(TABLES),)).fetchall()
     found = {
-        table: _Table(schema, estimate, tuple(columns), frozenset(readable or ()))
+        table: Table(schema, estimate, tuple(columns), frozenset(readable or ()))
         for table, schema, visible, estimate, columns, readable in rows
         if visible
     }
@@ -273,83 +268,6 @@ def _columns_of_interest(table: str) -> set[str]:
     parts = ("file_name", "content_type", "file_size", "storage_schema_version", "updated_at")
     own = {f"{spec.attachment}_{part}" for spec in specs_of(table) for part in parts}
     return own | {"id", "domain", "remote_url", "account_id", "suspended_at", "var"}
-
-
-def _select(
-    found: Mapping[str, _Table], specs: Sequence[AttachmentSpec], only: Scope, limit: int | None, blanks: str
-) -> sql.Composed:
-    """Id, remote, private, var; then name, type, size, schema version and time of each attachment."""
-    name = specs[0].table
-    table = found[name]
-
-    def column(name: str) -> sql.Composable:
-        return sql.SQL("t.{}").format(sql.Identifier(name)) if table.has(name) else sql.SQL("NULL")
-
-    def seconds(name: str) -> sql.Composable:
-        """Since the epoch. Mastodon's times have no zone and are UTC; an infinite one is no time."""
-        if not table.has(name):
-            return sql.SQL("NULL")
-        return sql.SQL("CASE WHEN isfinite({0}) THEN extract(epoch FROM {0})::bigint END").format(column(name))
-
-    remote = _remote(name, table, blanks)
-    fields = [column("id"), remote, _private(found, specs[0]), column("var")]
-    for spec in specs:
-        fields += [column(f"{spec.attachment}_{part}") for part in ("file_name", "content_type", "file_size")]
-        fields += [column(f"{spec.attachment}_storage_schema_version"), seconds(f"{spec.attachment}_updated_at")]
-    named = [sql.SQL("{} <> ''").format(column(f"{spec.attachment}_file_name")) for spec in specs]
-    scope = {"all": sql.SQL("TRUE"), "local": sql.SQL("NOT ({})").format(remote), "remote": remote}[only]
-    return sql.SQL("SELECT {} FROM {} t WHERE ({}) AND {} ORDER BY t.id LIMIT {}").format(
-        sql.SQL(", ").join(fields),
-        sql.Identifier(table.schema, name),
-        sql.SQL(" OR ").join(named),
-        scope,
-        sql.Literal(limit),
-    )
-
-
-def _select_remote_files(
-    found: Mapping[str, _Table], spec: AttachmentSpec, ids: Sequence[int], blanks: str
-) -> sql.Composed:
-    """Id, name, address and private of an attachment."""
-    table = found[spec.table]
-    address: sql.Composable = sql.SQL("NULL")
-    if spec.address and table.has(spec.address):
-        address = sql.SQL("CASE WHEN {} THEN t.{} END").format(
-            _remote(spec.table, table, blanks), sql.Identifier(spec.address)
-        )
-    name = sql.Identifier(f"{spec.attachment}_file_name")
-    return sql.SQL("SELECT t.id, t.{}, {}, {} FROM {} t WHERE t.id = ANY ({}) AND t.{} <> ''").format(
-        name, address, _private(found, spec), sql.Identifier(table.schema, spec.table), sql.Literal(list(ids)), name
-    )
-
-
-def _remote(name: str, table: _Table, blanks: str) -> sql.Composable:
-    """Whether a row is of another server: TRUE or FALSE, never NULL."""
-    if name == "preview_cards":
-        return sql.SQL("TRUE")
-    if name in ("accounts", "custom_emojis") and table.has("domain"):
-        return sql.SQL("t.domain IS NOT NULL")
-    if name == "media_attachments" and table.has("remote_url"):
-        # btrim is slow, so the usual case comes first: a quarter off the time of the whole query
-        test = sql.SQL("coalesce(t.remote_url LIKE 'http%' OR btrim(t.remote_url, {}) <> '', FALSE)")
-        return test.format(sql.Literal(blanks))
-    return sql.SQL("FALSE")
-
-
-def _private(found: Mapping[str, _Table], spec: AttachmentSpec) -> sql.Composable:
-    """Whether Mastodon keeps a row's objects private: TRUE or FALSE, never NULL."""
-    if spec.private:
-        return sql.SQL("TRUE")
-    if spec.table == "accounts" and found["accounts"].has("suspended_at"):
-        return sql.SQL("t.suspended_at IS NOT NULL")
-    accounts = found.get("accounts")
-    joined = spec.table in _ALSO_READ and found[spec.table].has("account_id")
-    if joined and accounts and accounts.has("id", "suspended_at"):
-        # a join would lose the order of the ids; of this the planner makes a hash, or a look-up in the index
-        return sql.SQL("EXISTS (SELECT 1 FROM {} a WHERE a.id = t.account_id AND a.suspended_at IS NOT NULL)").format(
-            sql.Identifier(accounts.schema, "accounts")
-        )
-    return sql.SQL("FALSE")
 
 
 class _LenientText(Loader):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from mastosync.errors import DatabaseError
 from mastosync.mastodon.catalog import specs_of
-from mastosync.mastodon.database import MastodonDatabase, Scope
+from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.paperclip import entries_of
+from mastosync.mastodon.queries import Scope
 from mastosync.model import Entry
 
 _PATIENCE = "SET LOCAL statement_timeout = '3s'"

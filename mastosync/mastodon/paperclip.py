@@ -55,6 +55,17 @@ def id_partition(row_id: int, width: int | None = None) -> str:
     return "/".join([digits[i : i + 3] for i in range(0, len(digits) - 2, 3)])
 
 
+def ids_of_key(row_id: int) -> tuple[int, int]:
+    """The lowest and the highest id with the same partition: what does not fill a group of three is no part of it."""
+    digits = len(str(abs(row_id)))
+    width = digits if digits > 12 else 9 if row_id < _WIDE_ID else 12
+    if row_id < 0:
+        width = max(digits, 8)  # the sign takes one place
+    unit = 10 ** (width % 3)
+    first = abs(row_id) // unit * unit
+    return (first, first + unit - 1) if row_id >= 0 else (-first - unit + 1, -first)
+
+
 def entries_of(spec: AttachmentSpec, row: MediaRow) -> list[Entry]:
     """Every object that one attachment of one row stands for; none if its file name is blank."""
     row_id, file_name, content_type, file_size, schema_version, remote, private, var, updated = row

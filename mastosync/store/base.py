@@ -183,6 +183,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def delete(self, key: str) -> None:
+        """Remove an object of a destination; on return the store has confirmed it. One that is not there is no error.
+
+        Nothing is ever deleted at a source: a store of that role refuses before any request.
+        Raises: ObjectError, StoreUnusable.
+        """
+        ...
+
     def close(self) -> None:
         """Give connections back. Calling it twice is no error."""
         ...

@@ -192,6 +192,10 @@ class MemoryStore:
             self._uploads.pop(upload_id, None)
         return len(found)
 
+    def delete(self, key: str) -> None:
+        self._called("delete", key)
+        self.objects.pop(key, None)
+
     def close(self) -> None: ...
 
     def _upload(self, key: str, upload_id: str) -> _Upload:

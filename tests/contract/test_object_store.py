@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mastosync.config import FilesystemConfig, S3Config, Secret
-from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected
+from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import ListedObject, ObjectStore, Page, Part, PutOptions
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import bucket_pair
 from tests.contract.memory_store import MemoryStore
+from tests.contract.raw_server import RawServer
 from tests.contract.s3_kit import STORES, StoreClass
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def room_of(server: str, kind: StoreClass, address: S3Address, stack: ExitStack)
         endpoint_url=address.endpoint_url,
         bucket=bucket,
     )
-    store = stack.enter_context(closing(kind(config, role="source", connections=16)))
+    store = stack.enter_context(closing(kind(config, role="destination", connections=16)))
     return Room(server, store, lambda key: client.delete_object(Bucket=bucket, Key=key), client, bucket)
 
 
@@ -727,3 +728,44 @@ class TestListings:
         if room.server == "moto" and odd in BREAK_A_PAGE_OF_MOTO:
             return
         assert room.store.list_page(f"{key}/", name).objects == []
+
+
+def test_what_is_deleted_is_not_there_and_to_delete_it_again_is_no_error(room: Room, key: str) -> None:
+    other = key.replace("file.png", "other.png")
+    room.put(key, b"data")
+    room.put(other, b"stays")
+    room.store.delete(key)
+    with pytest.raises(ObjectMissing):
+        room.store.head(key)
+    room.store.delete(key)
+    assert room.data(other) == b"stays"
+    room.put(key, b"anew")
+    assert room.data(key) == b"anew"
+
+
+def test_a_deleted_file_leaves_no_empty_folder(tmp_path: Path) -> None:
+    with folder_room(tmp_path) as room:
+        room.put("accounts/avatars/000/001/original/a.png", b"data")
+        room.put("accounts/avatars/000/002/original/b.png", b"data")
+        room.store.delete("accounts/avatars/000/001/original/a.png")
+        assert [path.name for path in (tmp_path / "accounts/avatars/000").iterdir()] == ["002"]
+        room.store.delete("accounts/avatars/000/002/original/b.png")
+        assert not (tmp_path / "accounts").exists()
+        assert tmp_path.exists()
+
+
+@pytest.mark.parametrize("kind", STORES, ids=lambda kind: kind.__name__)
+def test_a_source_deletes_nothing_and_asks_nobody(kind: StoreClass) -> None:
+    with RawServer(lambda _: b"") as server:
+        config = S3Config(access_key="a", secret_key=Secret("b"), endpoint_url=server.endpoint_url, bucket="old")
+        with closing(kind(config, role="source", connections=1)) as store, pytest.raises(StoreUnusable, match="source"):
+            store.delete("a/b.png")
+        assert not server.requests
+
+
+def test_nor_does_a_folder_that_is_a_source(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"data")
+    config = FilesystemConfig(path=tmp_path)
+    with closing(FilesystemStore(config, role="source")) as store, pytest.raises(StoreUnusable, match="source"):
+        store.delete("a.png")
+    assert (tmp_path / "a.png").read_bytes() == b"data"

@@ -9,7 +9,8 @@ from psycopg import sql
 from psycopg.types.json import Json
 
 from mastosync.config import DatabaseConfig, Secret
-from mastosync.mastodon.database import MastodonDatabase, RowBatch, Scope
+from mastosync.mastodon.database import MastodonDatabase, RowBatch
+from mastosync.mastodon.queries import Scope
 from mastosync.model import MediaRow
 from scripts.lab.addresses import DatabaseAddress
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mastosync.mastodon.catalog import CATALOG
-from mastosync.mastodon.database import BATCH_ROWS, MastodonDatabase, Scope
+from mastosync.mastodon.database import BATCH_ROWS, MastodonDatabase
 from mastosync.mastodon.paperclip import WHITE_SPACE, canonical_key, entries_of
+from mastosync.mastodon.queries import Scope
 from mastosync.model import TABLES, MediaRow
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from tests.integration.mastodon_tables import (

@@ -163,7 +163,7 @@ def test_an_old_plan_of_the_cache_is_no_obstacle() -> None:
 
 def test_how_much_was_new_tells_how_much_has_come_since() -> None:
     message = found(evidence(plans=[plan(2 * HOUR, added=1_000), plan(12 * HOUR)]))["plan"].message
-    assert message == "planned 2:00:00 ago; 1,000 objects were new in 10:00:00, so about 200 since"
+    assert message == "planned 2 hours ago; 1,000 objects were new in 10 hours, so about 200 since"
 
 
 @pytest.mark.parametrize(

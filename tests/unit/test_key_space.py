@@ -52,6 +52,7 @@ ENTRIES = st.lists(
         optional=st.just(False),
         private=st.just(False),
         size=st.none(),
+        updated=st.none() | st.integers(0, 2**40),
     ),
     min_size=1,
     max_size=60,

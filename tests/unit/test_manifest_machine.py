@@ -122,7 +122,8 @@ class ManifestMachine(RuleBasedStateMachine):
                 continue
             other_privacy = entry.private != known.entry.private
             times = {known.entry.updated, entry.updated}
-            replaced = known.state is EntryState.DONE and len(times) > 1 and None not in times
+            tried = known.state in (EntryState.DONE, EntryState.FAILED) or known.reason is Reason.OPTIONAL_MISSING
+            replaced = tried and len(times) > 1 and None not in times
             kept = known.entry._replace(private=entry.private, optional=entry.optional, updated=entry.updated)
             settled = known.state is EntryState.DONE or known.reason is Reason.PRIVATE
             if gone or replaced or (other_privacy and settled):

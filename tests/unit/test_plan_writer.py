@@ -78,6 +78,19 @@ def test_another_file_of_the_same_name_is_copied_again(tmp_path: Path) -> None:
         assert plan(manifest, entry(updated=2_000)) == PlanDelta(seen=1)
 
 
+@pytest.mark.parametrize(
+    ("state", "reason"), [(EntryState.FAILED, Reason.MISSING), (EntryState.SKIPPED, Reason.OPTIONAL_MISSING)]
+)
+def test_what_was_not_found_is_looked_for_again_when_its_file_is_another(
+    tmp_path: Path, state: EntryState, reason: Reason
+) -> None:
+    with planned(tmp_path / "m.db", [entry(updated=1_000)]) as manifest:
+        settle(manifest, state, reason)
+        assert plan(manifest, entry(updated=1_000)) == PlanDelta(seen=1)
+        assert plan(manifest, entry(updated=2_000)) == PlanDelta(seen=1, reopened=1)
+        assert state_of(manifest)[0] is EntryState.PENDING
+
+
 @pytest.mark.parametrize(("before", "now"), [(None, 1_000), (1_000, None)])
 def test_a_time_that_nobody_knew_says_nothing_of_the_file(tmp_path: Path, before: int | None, now: int | None) -> None:
     """A manifest of an earlier version has none."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 from mastosync.store.answers import Subject
@@ -50,16 +48,8 @@ class FilesystemProbe:
                 work.close()
 
     def delete(self, key: str) -> None:  # noqa: D102
-        *segments, name = path_of(key).split(b"/")
-        with translated(f"delete {key!r} at the {self._name}", Subject.STORE), suppress(FileNotFoundError):
-            with self._root.folder(segments) as folder:
-                os.unlink(name, dir_fd=folder)
-            while segments:
-                with self._root.folder(segments[:-1]) as folder:
-                    try:
-                        os.rmdir(segments.pop(), dir_fd=folder)
-                    except OSError:  # others lie there
-                        return
+        with translated(f"delete {key!r} at the {self._name}", Subject.STORE):
+            self._root.remove(path_of(key))
 
     def close(self) -> None:  # noqa: D102
         self._root.close()

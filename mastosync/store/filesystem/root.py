@@ -129,6 +129,21 @@ class Root:
             for fd in way:
                 os.close(fd)
 
+    def remove(self, path: bytes, *, durable: bool = False) -> None:
+        """Remove a file, if there is one, and the folders that it leaves empty. Raises: OSError."""
+        *segments, name = path.split(b"/")
+        with suppress(FileNotFoundError):
+            with self.folder(segments) as folder:
+                os.unlink(name, dir_fd=folder)
+                if durable:
+                    sync_folder(folder)
+            while segments:
+                with self.folder(segments[:-1]) as folder:
+                    try:
+                        os.rmdir(segments.pop(), dir_fd=folder)
+                    except OSError:  # others lie there
+                        return
+
     def _require_disk(self, path: bytes) -> None:
         """Nothing was found: is that because all of it is gone? Raises: StoreUnusable."""
         self.require_there()

@@ -152,6 +152,10 @@ class FilesystemStore:
         with self._writing("give up uploads of", key, Subject.STORE, 0):
             return self._uploads.discard_all(key)
 
+    def delete(self, key: str) -> None:  # noqa: D102
+        with self._writing("delete", key, Subject.STORE, 0) as path:
+            self._root.remove(path, durable=self._config.fsync == "always")
+
     def close(self) -> None:  # noqa: D102
         self._walks.clear()
         self._work.close()
@@ -182,7 +186,7 @@ class FilesystemStore:
     def _writing(self, verb: str, key: str, subject: Subject, size_bytes: int) -> Iterator[bytes]:
         """The path of a key that something is written for."""
         if not self._writes:
-            raise StoreUnusable(f"cannot {verb} {key!r} at {self.name}: nothing is ever written to a source")
+            raise StoreUnusable(f"cannot {verb} {key!r} at {self.name}: nothing is ever written or deleted at a source")
         path = self._path(verb, key)
         with translated(f"{verb} {key!r} at {self.name}", subject):
             if size_bytes:

@@ -108,6 +108,9 @@ class LateS3Store:
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
         return self.made.abort_unfinished(key)
 
+    def delete(self, key: str) -> None:  # noqa: D102
+        self.made.delete(key)
+
     def close(self) -> None:  # noqa: D102
         with self._making:
             if self._made is not None:

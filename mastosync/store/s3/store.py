@@ -7,9 +7,10 @@ how in `headers`.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from mastosync.errors import ObjectChanged, ObjectDenied, ObjectRejected
+from mastosync.errors import ObjectChanged, ObjectDenied, ObjectMissing, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
@@ -42,6 +43,7 @@ class S3Store:
         """
         self.client = make_client(config, connections)
         self._bucket = config.bucket or ""
+        self._is_source = role == "source"
         self.endpoint = str(self.client.meta.endpoint_url)
         self.name = name_of(config, role, self.endpoint)
         self.translated = BotoTranslator(self.name, scrubber_of(config))
@@ -176,6 +178,12 @@ class S3Store:
         for upload_id in found:
             self.abort_multipart(key, upload_id)
         return len(found)
+
+    def delete(self, key: str) -> None:  # noqa: D102
+        if self._is_source:
+            raise StoreUnusable(f"cannot delete {key!r} at {self.name}: nothing is ever deleted at a source")
+        with suppress(ObjectMissing), self.translated(Request("delete", key)):
+            self.client.delete_object(Bucket=self._bucket, Key=key)
 
     def credentials(self, request: Request) -> ReadOnlyCredentials:
         """What to sign this request with, for a client beside boto3. Raises: StoreUnusable if there is nothing."""

@@ -1,0 +1,96 @@
+"""One round of `follow`: what is new is planned and copied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from mastosync.app.stores import gates, identities, writing
+from mastosync.engine.copier import CopyOptions
+from mastosync.engine.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
+from mastosync.engine.status import status_of
+from mastosync.errors import UsageError
+from mastosync.manifest import Manifest, ManifestReport, try_again
+
+if TYPE_CHECKING:
+    from mastosync.app import App
+    from mastosync.engine.planner import PlanOptions, PlanResult
+    from mastosync.errors import MastosyncError
+    from mastosync.progress import CopyProgress
+
+_RUNS_AT_MOST = 10  # in which an entry uses up its attempts, before it is left to `retry-failed`
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """How each round is done."""
+
+    plan: PlanOptions
+    copy: CopyOptions
+    every_seconds: float  # from the beginning of a round to that of the next one
+    once: bool = False
+    full: bool = False  # the first round reads everything
+    prune: PruneOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FollowResult:
+    """What a round has come to."""
+
+    plan: PlanResult
+    copy: CopyProgress
+    failed: int  # entries that stand as failed now
+    pruning: Pruning | None = None
+    refusal: MastosyncError | None = None  # why nothing was pruned
+
+
+def prune(app: App, manifest: Manifest, options: PruneOptions) -> Pruning:
+    """See `App.prune`, for whoever holds the manifest."""
+    source, destination = identities(app.config)
+    if (source.endpoint, source.bucket) == (destination.endpoint, destination.bucket):
+        raise UsageError(
+            "nothing is removed where source and destination are one bucket: an object may be of both",
+            hint="remove by hand what `mastosync ls --state skipped --reason gone` lists",
+        )
+    pace = CopyOptions(workers=options.workers)
+    with gates(app.config, pace, app.stop, ("destination",)) as (gate,):
+        return Pruner(manifest, gate, app.config.destination.key_prefix, options, app.stop).run()
+
+
+@dataclass(slots=True)
+class Following:
+    """Rounds of one `follow`."""
+
+    app: App
+    options: FollowOptions
+    _reads_all: bool = False
+
+    def __post_init__(self) -> None:
+        self._reads_all = self.options.full
+
+    def go_round(self) -> FollowResult:
+        """Plan and copy, with the manifest held from the beginning to the end and for no longer.
+
+        Raises: Interrupted when asked to stop; DatabaseError, StoreUnusable, ManifestError, ConfigError.
+        """
+        app, stores = self.app, identities(self.app.config)
+        with writing(app.config, app.manifest_path, "follow"), Manifest.create(app.manifest_path) as manifest:
+            with app.stop.breaking_off():
+                planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)
+            self._reads_all = False
+            try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))
+            copied = app.copy_from(manifest, self.options.copy)
+            failed = status_of(ManifestReport(manifest)).totals.failed
+            if self.options.prune is None:
+                return FollowResult(planned, copied, failed)
+            try:
+                return FollowResult(planned, copied, failed, prune(app, manifest, self.options.prune))
+            except TooMuchGone as refusal:
+                return FollowResult(planned, copied, failed, refusal=refusal)
+
+    def _since(self, planned: PlanResult) -> int:
+        """From when on a file may be so new that its object was not there yet, in seconds since the epoch."""
+        overlap = timedelta(minutes=self.app.config.follow.overlap_minutes)
+        since = planned.base.since if planned.base else planned.snapshot.taken_at - overlap
+        return int(since.timestamp())

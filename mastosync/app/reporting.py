@@ -1,0 +1,95 @@
+"""The final report: made, kept, and held against its manifest once more."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mastosync.app.upkeep import told
+from mastosync.engine.report import DIGEST_NAME, FORMAT, report_of, sound_contents_of
+from mastosync.errors import UsageError
+from mastosync.manifest import ArchiveReader, Manifest, appearing, written
+
+if TYPE_CHECKING:
+    from mastosync.engine.report import Report
+    from mastosync.progress import ProgressListener
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The digest of a report, and that of the manifest as it is now."""
+
+    kept: str
+    found: str
+
+    @property
+    def same(self) -> bool:
+        """Whether the report was made of these entries as they are."""
+        return self.kept == self.found
+
+
+def report(manifest: Manifest, failures: int, listener: ProgressListener) -> Report:
+    """Read all of the manifest. See `App.report`."""
+    with told("report", listener) as (progress, went_on):
+        return report_of(manifest, failures, lambda entries: setattr(progress, "total", entries), went_on)
+
+
+def keep(text: str, target: Path, *, replace: bool) -> None:
+    """Write a file that is read on its own. See `App.keep_report`."""
+    with appearing(target, replace=replace) as partial, written(target):
+        partial.write_text(text, encoding="utf-8")
+
+
+def compare(manifest: Manifest, file: Path, listener: ProgressListener) -> Comparison:
+    """See `App.check_report`. Raises: UsageError if the file is no report."""
+    kept = _digest_in(file)
+    with told("report", listener) as (progress, went_on), ArchiveReader.opened(manifest) as reader:
+        progress.total = reader.expected()
+        return Comparison(kept, sound_contents_of(reader, reader.head().destination.key_prefix, went_on).sha256)
+
+
+def _digest_in(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the report {file}: {error}", hint="name a file that `report` has made"
+        ) from error
+    digest = _digest_in_json(text) if text.startswith("{") else _digest_in_html(text)
+    if not digest:
+        raise UsageError(
+            f"{file} is no report as JSON or HTML",
+            hint="name a file that `mastosync report --format json` or `--format html` has made",
+        )
+    return digest
+
+
+def _digest_in_json(text: str) -> str | None:
+    try:
+        told = json.loads(text)
+        return str(told["digest"]["sha256"]) if told["format"] == FORMAT else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _digest_in_html(text: str) -> str | None:
+    finder = _DigestFinder()
+    finder.feed(text)
+    return finder.digest
+
+
+class _DigestFinder(HTMLParser):
+    """Looks for the digest in the head of a document: below, words of others may look like one."""
+
+    digest: str | None = None
+    _in_head = True
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Begin of an element."""
+        found = dict(attrs)
+        self._in_head = self._in_head and tag != "body"
+        if self._in_head and tag == "meta" and found.get("name") == DIGEST_NAME:
+            self.digest = found.get("content")

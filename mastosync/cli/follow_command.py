@@ -1,0 +1,61 @@
+"""`mastosync follow`."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import click
+
+from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import Pace, at_most_option, duration, pace_options
+from mastosync.cli.output import warn
+from mastosync.errors import ExitCode
+
+
+@click.command(name="follow")
+@click.option(
+    "--every",
+    metavar="DURATION",
+    callback=duration,
+    help="From the beginning of a round to that of the next one: 10m, 1h30m, 45s.  [default: 10m, or [follow] every]",
+)
+@click.option("--once", is_flag=True, help="One round, and no more.")
+@click.option("--full", is_flag=True, help="Read all of the database in the first round.")
+@click.option("--prune", is_flag=True, help="Remove at the destination what has left the database, as `prune` does.")
+@at_most_option
+@pace_options
+@click.pass_obj
+def follow_command(
+    invocation: Invocation,
+    every: float | None,
+    once: bool,
+    full: bool,
+    prune: bool,
+    at_most: int | None,
+    pace: Pace,
+) -> ExitCode:
+    """Plan and copy again and again, until told to stop.
+
+    Each round reads what has come or changed since the last one, and once a day everything. Between rounds the
+    manifest is free for other commands. A round that finds database or stores out of reach is told, and tried again.
+    """
+    from mastosync.app.following import FollowOptions
+    from mastosync.cli.render_following import render_failure, render_round
+    from mastosync.engine.planner import PlanOptions, Scope
+    from mastosync.engine.pruner import PruneOptions
+
+    config, failed = invocation.config, 0
+    copy = pace.options(config)
+    plan = PlanOptions(config.plan.types, cast("Scope", config.plan.only), config.plan.limit)
+    pruning = PruneOptions(apply=True, at_most=at_most, workers=copy.workers) if prune else None
+    options = FollowOptions(plan, copy, every or config.follow.every, once, full, pruning)
+    with invocation.running() as app:
+        for each in app.follow(options):
+            if each.result is None:
+                warn(render_failure(each))
+                continue
+            invocation.say(render_round(each, each.result))
+            if each.result.refusal is not None:
+                warn(f"{each.result.refusal.message}: {each.result.refusal.hint}")
+            failed = each.result.failed
+    return ExitCode.INCOMPLETE if failed else ExitCode.OK

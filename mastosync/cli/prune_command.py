@@ -1,0 +1,37 @@
+"""`mastosync prune`."""
+
+from __future__ import annotations
+
+import click
+
+from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import at_most_option, workers_option
+from mastosync.cli.output import show_json
+from mastosync.errors import ExitCode
+
+
+@click.command(name="prune")
+@click.option("--apply", is_flag=True, help="Remove. Without it, only tell what that would be.")
+@at_most_option
+@workers_option
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def prune_command(
+    invocation: Invocation, apply: bool, at_most: int | None, workers: int | None, as_json: bool
+) -> ExitCode:
+    """Remove objects at the destination whose rows have left the database since they were copied.
+
+    Never at the source, and only what this manifest knows to have brought. The last plan has to be whole, and not
+    older than an hour.
+    """
+    from mastosync.cli.render_following import render_pruning
+    from mastosync.engine.pruner import PruneOptions
+
+    options = PruneOptions(apply, at_most, workers or invocation.config.copy.workers)
+    with invocation.running() as app:
+        result = app.prune(options)
+    if as_json:
+        show_json(result.as_json())
+    else:
+        invocation.say(render_pruning(result))
+    return ExitCode.INCOMPLETE if result.failed else ExitCode.OK

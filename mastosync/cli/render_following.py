@@ -1,0 +1,72 @@
+"""Rounds of `follow` as text for people, a line each."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from mastosync.engine.rounds import FAILURES_AT_MOST
+from mastosync.language import tr
+from mastosync.units import human_bytes
+
+if TYPE_CHECKING:
+    from mastosync.app.following import FollowResult
+    from mastosync.engine.pruner import Pruning
+    from mastosync.engine.rounds import Round
+
+
+def render_round(done: Round[FollowResult], result: FollowResult) -> str:
+    """What a round has done, and when the next one is."""
+    change, copied = result.plan.total(), result.copy
+    said = [
+        tr("{count} new", count=f"{change.added + change.revived:,}"),
+        tr("{count} replaced", count=f"{change.reopened:,}"),
+        tr("{count} gone", count=f"{change.gone:,}"),
+        tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)),
+    ]
+    if copied.failed:
+        said.append(tr("{count} failed", count=f"{copied.failed:,}"))
+    if result.pruning is not None:
+        said.append(tr("{count} removed", count=f"{result.pruning.removed:,}"))
+    line = tr("round {number}: {what} in {seconds} s", number=done.number, what=", ".join(said), seconds=_short(done))
+    return line + _next(done)
+
+
+def render_failure(failed: Round[FollowResult]) -> str:
+    """Why a round has come to nothing."""
+    assert failed.error is not None  # noqa: S101 - there is a result otherwise
+    line = tr(
+        "round {number} failed ({failures} of {most} in a row): {why}",
+        number=failed.number,
+        failures=failed.failures,
+        most=FAILURES_AT_MOST,
+        why=failed.error.message,
+    )
+    return line + _next(failed)
+
+
+def render_pruning(result: Pruning) -> str:
+    """What was removed, or would be."""
+    size = human_bytes(result.found_bytes)
+    lines = [tr("{count} objects ({size}) are gone and at the destination", count=f"{result.found:,}", size=size)]
+    if result.kept:
+        lines.append(tr("{count} of them stay: another row asks for the same key", count=f"{result.kept:,}"))
+    if result.failed:
+        lines.append(tr("{count} could not be removed, such as:", count=f"{result.failed:,}"))
+        lines += [f"  {example}" for example in result.examples]
+    if result.applied:
+        lines.append(tr("{count} were removed", count=f"{result.removed:,}"))
+    else:
+        lines.append(tr("nothing was removed: `mastosync prune --apply` does that"))
+    return "\n".join(lines)
+
+
+def _short(done: Round[Any]) -> str:
+    return f"{done.seconds:,.1f}"
+
+
+def _next(done: Round[Any]) -> str:
+    if done.wait_seconds is None:
+        return ""
+    at = datetime.now().astimezone() + timedelta(seconds=done.wait_seconds)
+    return tr("; next at {time}", time=f"{at:%H:%M}" if done.wait_seconds >= 60 else f"{at:%T}")

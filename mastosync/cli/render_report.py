@@ -1,0 +1,152 @@
+"""The final report as text: one screen, and the lists below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from mastosync.cli.render import table
+from mastosync.engine.report import moment
+from mastosync.language import tr
+from mastosync.model import EntryState, Origin
+from mastosync.plain import one_line
+from mastosync.units import human_bytes, human_seconds
+
+if TYPE_CHECKING:
+    from mastosync.engine.report import Count, Report, Run
+
+_RUNS = 10  # that are shown, as are verifications
+
+
+def render_report(report: Report) -> str:
+    """All of it for people."""
+    parts = (_head, _verdict, _contents, _runs, _proofs, _failures, _skipped)
+    return "\n".join(line for part in parts for line in (*part(report), ""))[:-1]
+
+
+def _head(report: Report) -> Iterator[str]:
+    begin, end = report.period
+    yield _line(tr("source"), str(report.source))
+    yield _line(tr("destination"), str(report.destination))
+    yield _line(tr("period"), tr("{begin} to {end} UTC", begin=moment(begin), end=moment(end)))
+    whole = report.last_whole_plan
+    last = tr(", the last whole one at {time} UTC", time=moment(whole.taken_at.timestamp())) if whole else ""
+    yield _line(tr("plans"), f"{len(report.plans):,}{last}")
+    copied, seconds = report.copied, report.worked_seconds
+    pace = f" ({copied.objects / seconds:,.1f}/s, {human_bytes(copied.size_bytes / seconds)}/s)" if seconds else ""
+    yield _line(
+        tr("copies"),
+        tr(
+            "{runs}: {objects} objects, {bytes} in {time}{pace}",
+            runs=f"{len(report.runs):,}",
+            objects=f"{copied.objects:,}",
+            bytes=human_bytes(copied.size_bytes),
+            time=human_seconds(seconds),
+            pace=pace,
+        ),
+    )
+    ways = (f"{origin.value} {report.origin(origin).objects:,}" for origin in Origin)
+    yield _line(tr("came by"), ", ".join(ways))
+    yield _line(tr("digest"), f"sha256 {report.contents.sha256}")
+
+
+def _verdict(report: Report) -> Iterator[str]:
+    yield tr("THE OLD STORE MAY GO") if report.verdict.may_go else tr("KEEP THE OLD STORE FOR NOW")
+    for found in report.verdict.findings:
+        yield f"  {found.grade.value:<8} {found.check:<10} {one_line(found.message)}"
+        if found.remedy:
+            yield f"{'':<22}-> {one_line(found.remedy)}"
+
+
+def _contents(report: Report) -> Iterator[str]:
+    states = [state.value for state in EntryState]
+    by_type: dict[tuple[str, bool], list[Count]] = {}
+    for count in report.counts:
+        by_type.setdefault((count.table, count.remote), []).append(count)
+    rows = [
+        (
+            f"{name} ({tr('remote') if remote else tr('local')})",
+            *(f"{sum(each.objects for each in counts if each.state == state):,}" for state in states),
+            human_bytes(sum(each.size_bytes for each in counts if each.state is EntryState.DONE)),
+        )
+        for (name, remote), counts in by_type.items()
+    ]
+    totals = report.totals
+    total = (tr("total"), *(f"{getattr(totals, state):,}" for state in states), human_bytes(totals.bytes_done))
+    yield table((tr("type"), *states, tr("bytes done")), [*rows, total])
+
+
+def _runs(report: Report) -> Iterator[str]:
+    if not report.runs:
+        yield tr("no copy yet")
+        return
+    head = (tr("copy of"), tr("time"), tr("workers"), "done", "failed", "skipped", tr("bytes"), tr("objects/s"))
+    yield table(head, [_run(run) for run in report.runs[-_RUNS:]])
+    yield from _cut(len(report.runs))
+
+
+def _run(run: Run) -> tuple[str, ...]:
+    rate = run.objects_per_second
+    time = human_seconds(run.seconds) if run.ended_at else tr("{time}, not ended", time=human_seconds(run.seconds))
+    figures = (f"{count:,}" for count in (run.workers, run.done, run.failed, run.skipped))
+    return (
+        moment(run.started_at),
+        time,
+        *figures,
+        human_bytes(run.size_bytes),
+        "-" if rate is None else f"{rate:,.1f}",
+    )
+
+
+def _proofs(report: Report) -> Iterator[str]:
+    if not report.proofs:
+        yield tr("nothing was verified yet")
+        return
+    rows = [
+        (
+            moment(proof.started_at),
+            ", ".join(proof.ways) or "-",
+            f"{proof.checked:,}",
+            f"{proof.read_back:,}",
+            ", ".join(f"{name} {count:,}" for name, count in proof.faults.items()) or tr("all well"),
+        )
+        for proof in report.proofs[-_RUNS:]
+    ]
+    yield table((tr("verified"), tr("how"), tr("looked at"), tr("read back"), tr("found")), rows)
+    yield from _cut(len(report.proofs))
+
+
+def _failures(report: Report) -> Iterator[str]:
+    failed = report.of_state(EntryState.FAILED)
+    if not failed:
+        yield tr("nothing failed")
+        return
+    yield _reasons(tr("failed"), failed)
+    for each in report.failures:
+        yield one_line(f"  {each['reason']}: {each['key']}")
+        if each["detail"]:
+            yield one_line(f"    {each['detail']}")
+    if rest := report.totals.failed - len(report.failures):
+        yield tr("  and {more} more: mastosync ls --state failed", more=f"{rest:,}")
+
+
+def _skipped(report: Report) -> Iterator[str]:
+    skipped = report.of_state(EntryState.SKIPPED)
+    yield _reasons(tr("skipped"), skipped) if skipped else tr("nothing was skipped")
+
+
+def _reasons(name: str, counts: Sequence[Count]) -> str:
+    rows = [
+        (f"{each.table} ({tr('remote') if each.remote else tr('local')})", each.reason or "", f"{each.objects:,}")
+        for each in counts
+    ]
+    return table((name, tr("reason"), tr("entries")), rows)
+
+
+def _cut(count: int) -> Iterator[str]:
+    if count > _RUNS:
+        yield tr("{count} earlier ones are in the report as JSON", count=f"{count - _RUNS:,}")
+
+
+def _line(name: str, told: str) -> str:
+    return f"{name:<12} {one_line(told)}"

@@ -1,0 +1,100 @@
+"""`mastosync report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mastosync.cli.invocation import Invocation
+from mastosync.cli.output import show, show_fault
+from mastosync.errors import ExitCode, UsageError
+from mastosync.language import tr
+
+if TYPE_CHECKING:
+    from mastosync.engine.report import Report
+
+_PAGE = Path("mastosync-report.html")
+_STANDARD_OUTPUT = Path("-")
+
+
+@click.command(name="report")
+@click.option("--format", "form", type=click.Choice(["text", "json", "html"]), help="How to tell it.  [default: text]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help=f"Write it to this file; - is standard output.  [default: -, or {_PAGE} as html]",
+)
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+@click.option(
+    "--failures", type=click.IntRange(min=0), default=50, show_default=True, help="List so many of what failed."
+)
+@click.option(
+    "--check",
+    "kept",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Tell whether this report (json or html) belongs to the manifest as it is now; make none.",
+)
+@click.pass_obj
+def report_command(
+    invocation: Invocation, form: str | None, output: Path | None, force: bool, failures: int, kept: Path | None
+) -> ExitCode:
+    """Tell all that the manifest remembers: what was moved, when, how fast, what failed and why, what is proven.
+
+    As html it is one file to keep: the record that the old store may go, or why not yet. Neither database nor stores
+    are asked.
+    """
+    if kept is not None:
+        if form or output:
+            raise UsageError(
+                tr("--check makes no report"), hint=tr("leave out --format and --output, or make one without --check")
+            )
+        return _check(invocation, kept)
+    form = form or "text"
+    target = output or (_PAGE if form == "html" else _STANDARD_OUTPUT)
+    with invocation.running(stop_at_once=True, manifest_alone=True) as app:
+        report = app.report(failures)
+    text = _rendered(report, form)
+    if target == _STANDARD_OUTPUT:
+        show(text)
+    else:
+        app.keep_report(f"{text}\n", target, replace=force)
+        invocation.say(tr("wrote the report to {file}", file=target))
+    return ExitCode.OK
+
+
+def _rendered(report: Report, form: str) -> str:
+    if form == "html":
+        from mastosync.page.report_page import render_page
+
+        return render_page(report)
+    if form == "json":
+        from mastosync.plain import as_json
+
+        return as_json(report.as_json(), indent=2)
+    from mastosync.cli.render_report import render_report
+
+    return render_report(report)
+
+
+def _check(invocation: Invocation, kept: Path) -> ExitCode:
+    with invocation.running(stop_at_once=True, manifest_alone=True) as app:
+        found = app.check_report(kept)
+    if found.same:
+        invocation.say(
+            tr("{file} belongs to {manifest}: {digest}", file=kept, manifest=app.manifest_path, digest=found.found)
+        )
+        return ExitCode.OK
+    show_fault(
+        tr(
+            "{file} does not belong to {manifest} as it is now: one has the digest {kept}, the other {found}.\n"
+            "Either it is of another manifest, or an entry has changed since: make a new report.",
+            file=kept,
+            manifest=app.manifest_path,
+            kept=found.kept,
+            found=found.found,
+        )
+    )
+    return ExitCode.INCOMPLETE

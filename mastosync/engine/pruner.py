@@ -1,0 +1,163 @@
+"""Removing at the destination what has arrived and whose row left the database since.
+
+The one thing in mastosync that deletes objects of an instance, so it is slow to believe: the plan has to be whole
+and fresh, a key that anybody else asks for stays, and a large part of everything is a mistake until somebody says
+that it is none.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from mastosync.engine.crew import Crew
+from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.steps import Aside, Steps
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, ObjectError
+from mastosync.manifest import Manifest, ManifestReport, count_removable, forget_arrival, is_wanted, iter_removable
+from mastosync.mastodon.paperclip import canonical_key, ids_of_key
+from mastosync.model import Entry, EntryState, Record
+
+_log = logging.getLogger(__name__)
+
+PLAN_AT_MOST_OLD = timedelta(hours=1)
+FEW = 100  # objects: so many may always be removed
+SHARE = 10  # and one in so many of those that are done
+_COMMIT_SECONDS = 0.5
+
+
+class TooMuchGone(MastosyncError):
+    """More is gone than is likely."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
+@dataclass(frozen=True, slots=True)
+class PruneOptions:
+    """What to remove."""
+
+    apply: bool = False  # without it, nothing is
+    at_most: int | None = None  # objects; None: few, or a small part of what is done
+    workers: int = 8
+
+
+@dataclass(slots=True)
+class Pruning:
+    """What a prune has come to, in objects."""
+
+    applied: bool
+    found: int  # gone, and at the destination
+    found_bytes: int
+    kept: int = 0  # of these: another entry has the same key
+    removed: int = 0
+    failed: int = 0
+    examples: list[str] = field(default_factory=list)  # of failures
+
+    def as_json(self) -> dict[str, Any]:
+        """The names are part of the interface."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Pruner:
+    """One prune. `gate` is the destination's, and `prefix` its key_prefix."""
+
+    manifest: Manifest
+    gate: Gate
+    prefix: str
+    options: PruneOptions
+    stop: StopSignal
+    _removed: list[Entry] = field(init=False, default_factory=list)  # and not recorded yet
+
+    def run(self) -> Pruning:
+        """Remove what may be removed, or only count it.
+
+        Raises: ManifestError if the plan is no base for that; TooMuchGone; StoreUnusable; Interrupted when asked to
+        stop. What was removed by then is recorded.
+        """
+        self._require_plan()
+        result = Pruning(self.options.apply, *count_removable(self.manifest))
+        self._require_likely(result)
+        removable = (each.entry for each in iter_removable(self.manifest) if self._may_go(each, result))
+        if not self.options.apply:
+            for _ in removable:
+                self.stop.require_going_on()
+            return result
+        with closing(Crew(self._steps, self.options.workers, self.stop)) as crew:
+            try:
+                self._remove(crew, removable, result)
+            finally:
+                self._record()
+        return result
+
+    def _remove(self, crew: Crew[Entry, MastosyncError | None], entries: Iterator[Entry], result: Pruning) -> None:
+        recorded_at = time.monotonic()
+        for ended in crew.all_ended(entries):
+            if ended.error is not None:
+                raise ended.error
+            if ended.outcome is None:
+                self._removed.append(ended.claim)
+                result.removed += 1
+            else:
+                result.failed += 1
+                _log.warning("not removed: %s", ended.outcome.message)
+                if len(result.examples) < 10:
+                    result.examples.append(ended.outcome.message)
+            if time.monotonic() - recorded_at >= _COMMIT_SECONDS:
+                self._record()
+                recorded_at = time.monotonic()
+        if self.stop.requested:
+            raise Interrupted("stopped on request", hint="the same command goes on where this one stopped")
+
+    def _steps(self, entry: Entry) -> Steps[MastosyncError | None]:
+        """Delete an object; what a store refused is the outcome."""
+        key = canonical_key(entry, self.prefix)
+        try:
+            yield Aside(partial(PatientStore(self.gate).delete, key))
+        except ObjectError as error:
+            return error
+        _log.info("removed %r at %s", key, self.gate.store.name)
+        return None
+
+    def _may_go(self, record: Record, result: Pruning) -> bool:
+        wanted = is_wanted(self.manifest, record.entry, ids_of_key(record.entry.id))
+        result.kept += wanted
+        return not wanted
+
+    def _record(self) -> None:
+        if self._removed:
+            forget_arrival(self.manifest, self._removed)
+            self._removed.clear()
+
+    def _require_plan(self) -> None:
+        plan = ManifestReport(self.manifest).snapshot()
+        if plan is None or not plan.leaves_nothing_out:
+            raise ManifestError(
+                "nothing can be removed: the last plan left something out, and another row may ask for the same object",
+                hint="run `mastosync plan` without --type, --only and --limit, then prune again",
+            )
+        age = datetime.now(UTC) - plan.taken_at
+        if age > PLAN_AT_MOST_OLD:
+            raise ManifestError(
+                f"nothing can be removed: the last plan is from {plan.taken_at:%F %T} UTC, more than an hour ago",
+                hint="run `mastosync plan`, then prune again",
+            )
+
+    def _require_likely(self, result: Pruning) -> None:
+        """Refuse to remove a large part of everything: a plan of a wrong or empty database looks just like that."""
+        done = sum(line.objects for line in ManifestReport(self.manifest).counts() if line.state is EntryState.DONE)
+        most = max(FEW, done // SHARE) if self.options.at_most is None else self.options.at_most
+        if self.options.apply and result.found > most:
+            raise TooMuchGone(
+                f"nothing was removed: {result.found:,} objects are gone, {done:,} are done, and at most {most:,} would"
+                " be removed",
+                hint="was the last plan made from the right database? `mastosync ls --state skipped --reason gone`"
+                f" lists them. If all of these may go: --at-most {result.found}",
+            )

@@ -1,0 +1,210 @@
+"""Whether the old store may go: what would be lost with it, and how sure anybody can be that nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from mastosync.engine.report.history import Proof, Run
+from mastosync.language import tr, trn
+from mastosync.manifest import CountLine, SnapshotRecord
+from mastosync.model import EntryState, Reason
+from mastosync.units import human_seconds
+
+_OLD_SECONDS = 7 * 86_400  # of a plan
+_SAMPLE = 1_000  # objects, as an example
+
+
+class Grade(StrEnum):
+    """What a finding means for the old store."""
+
+    OK = "ok"
+    WARNING = "warning"  # nothing would be lost with it, but somebody should know
+    NOT_YET = "not-yet"  # something might be
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, and what to do about it. Its names are part of the interface."""
+
+    check: str
+    grade: Grade
+    message: str
+    remedy: str = ""  # empty where nothing need be done
+
+    def as_json(self) -> dict[str, str]:
+        """For scripts."""
+        return {"check": self.check, "status": self.grade.value, "message": self.message, "remedy": self.remedy}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the manifest remembers."""
+
+    counts: Sequence[CountLine]
+    plans: Sequence[SnapshotRecord]  # the oldest first, as are the following
+    runs: Sequence[Run]
+    proofs: Sequence[Proof]
+    running: bool  # a copy is at work
+    public: bool  # the destination is a bucket, which everybody reads
+    now: float  # seconds since the epoch
+
+    def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
+        """How many there are: for some reasons, or for any but one."""
+        lines = [line for line in self.counts if line.state is state and (but is None or line.reason is not but)]
+        return sum(line.objects for line in lines if not reasons or line.reason in reasons)
+
+    @property
+    def since_last_change(self) -> list[Proof]:
+        """What was verified after everything had arrived."""
+        changed = max((run.updated_at for run in self.runs if run.done), default=0.0)
+        return [proof for proof in self.proofs if proof.started_at >= changed]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All findings."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def may_go(self) -> bool:
+        """Whether nothing speaks for keeping the old store."""
+        return all(found.grade is not Grade.NOT_YET for found in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts. The names are part of the interface."""
+        return {"may_go": self.may_go, "findings": [found.as_json() for found in self.findings]}
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Look at everything."""
+    return Verdict(
+        (*_arrived(evidence), *_left_behind(evidence), _planned(evidence), _verified(evidence), *_tried(evidence))
+    )
+
+
+def _arrived(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.running:
+        yield Finding("running", Grade.NOT_YET, tr("a copy is at work"), tr("wait for it, and ask again"))
+    if pending := evidence.objects(EntryState.PENDING):
+        said = trn(
+            "{objects} object is still to copy", "{objects} objects are still to copy", pending, objects=_n(pending)
+        )
+        yield Finding("pending", Grade.NOT_YET, said, "mastosync copy")
+    else:
+        done = evidence.objects(EntryState.DONE)
+        said = trn(
+            "nothing is pending: {objects} object has arrived",
+            "nothing is pending: {objects} objects have arrived",
+            done,
+            objects=_n(done),
+        )
+        yield Finding("pending", Grade.OK, said)
+    if failed := evidence.objects(EntryState.FAILED, but=Reason.MISSING):
+        said = trn(
+            "{objects} object failed, and the old store may have it",
+            "{objects} objects failed, and the old store may have them",
+            failed,
+            objects=_n(failed),
+        )
+        remedy = tr("mastosync retry-failed; `mastosync ls --state failed` names them")
+        yield Finding("failed", Grade.NOT_YET, said, remedy)
+    else:
+        yield Finding("failed", Grade.OK, tr("nothing failed that the old store has"))
+
+
+def _left_behind(evidence: Evidence) -> Iterator[Finding]:
+    if lost := evidence.objects(EntryState.FAILED, Reason.MISSING):
+        said = trn(
+            "{objects} object is missing at the old store too: nothing is lost with it",
+            "{objects} objects are missing at the old store too: nothing is lost with it",
+            lost,
+            objects=_n(lost),
+        )
+        remedy = tr("`mastosync refetch` tells what other servers could give back; look into old backups for the rest")
+        yield Finding("lost", Grade.WARNING, said, remedy)
+    else:
+        yield Finding("lost", Grade.OK, tr("the old store has lost nothing that Mastodon would miss"))
+    if private := evidence.objects(EntryState.SKIPPED, Reason.PRIVATE):
+        said = trn(
+            "{objects} private object lies at the old store alone",
+            "{objects} private objects lie at the old store alone",
+            private,
+            objects=_n(private),
+        )
+        remedy = tr("if nobody can read the new bucket without credentials: `[copy] private_objects = copy`, and copy")
+        yield Finding("private", Grade.NOT_YET, said, remedy)
+    if excluded := evidence.objects(EntryState.SKIPPED, Reason.EXCLUDED):
+        said = trn(
+            "{objects} object was left out and lies at the old store alone",
+            "{objects} objects were left out and lie at the old store alone",
+            excluded,
+            objects=_n(excluded),
+        )
+        yield Finding("excluded", Grade.WARNING, said, tr("they go with it, as you have asked"))
+
+
+def _planned(evidence: Evidence) -> Finding:
+    whole = [plan for plan in evidence.plans if plan.whole]
+    if not whole:
+        remedy = tr("mastosync plan, without --type, --only and --limit and with `[plan] types = all`; then copy")
+        return Finding("plan", Grade.NOT_YET, tr("every plan left something out"), remedy)
+    age = max(evidence.now - whole[-1].taken_at.timestamp(), 0.0)
+    said = tr("the last whole plan is {age} old", age=human_seconds(age))
+    if age < _OLD_SECONDS:
+        return Finding("plan", Grade.OK, said)
+    remedy = tr("if Mastodon has written to the old store since, plan and copy once more")
+    return Finding("plan", Grade.WARNING, said, remedy)
+
+
+def _verified(evidence: Evidence) -> Finding:
+    """Of everything, with nothing wrong since."""
+    done, remedy = evidence.objects(EntryState.DONE), "mastosync verify"
+    recent = evidence.since_last_change
+    if not recent:
+        said = tr("nothing was verified after the last copy") if evidence.proofs else tr("nothing was ever verified")
+        return Finding("verify", Grade.NOT_YET, said, remedy)
+    if faults := recent[-1].faults:
+        told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
+        said = tr("the last verification found what is not as it should be: {faults}", faults=told)
+        return Finding("verify", Grade.NOT_YET, said, tr("see what it told; copy what is pending, and verify again"))
+    most = max(proof.checked for proof in recent)
+    if most < done:
+        said = tr(
+            "{checked} of {objects} objects were looked at after the last copy", checked=_n(most), objects=_n(done)
+        )
+        return Finding("verify", Grade.NOT_YET, said, remedy)
+    return Finding("verify", Grade.OK, tr("everything was found at the new store after the last copy"))
+
+
+def _tried(evidence: Evidence) -> Iterator[Finding]:
+    """Whether bytes were read, and by everybody."""
+    read = sum(proof.read_back for proof in evidence.since_last_change if not proof.faults)
+    if read:
+        said = trn(
+            "{objects} object was read back after the last copy, with the right digest",
+            "{objects} objects were read back after the last copy, with the right digests",
+            read,
+            objects=_n(read),
+        )
+        yield Finding("read-back", Grade.OK, said)
+    else:
+        remedy = f"mastosync verify --deep --sample {_SAMPLE}"
+        yield Finding("read-back", Grade.NOT_YET, tr("nothing was read back after the last copy"), remedy)
+    if evidence.public:
+        asked = [proof for proof in evidence.proofs if proof.is_public]
+        if not asked:
+            said = tr("nobody has asked for objects as everybody will")
+            yield Finding("public", Grade.WARNING, said, "mastosync verify --public")
+        elif asked[-1].faults.get("public"):
+            said = tr("not everybody was given what everybody may have, or somebody more")
+            yield Finding("public", Grade.NOT_YET, said, tr("mastosync verify --public tells what is wrong"))
+        else:
+            yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
+
+
+def _n(count: int) -> str:
+    return f"{count:,}"

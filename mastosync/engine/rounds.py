@@ -1,0 +1,73 @@
+"""Round after round of the same work, with a wait between them, until somebody asks to stop.
+
+A round that fails because something cannot be reached is told and tried again with the next one. The first round is
+different: what fails there may never have worked, so it ends the run, as a single command would.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Generic, TypeVar
+
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import DatabaseError, ManifestInUse, MastosyncError, StoreUnusable
+
+_log = logging.getLogger(__name__)
+
+W = TypeVar("W")
+
+FAILURES_AT_MOST = 10  # rounds in a row: then it is for whoever started this to look into it
+_MAY_PASS = (DatabaseError, StoreUnusable, ManifestInUse)
+
+
+@dataclass(frozen=True, slots=True)
+class Round(Generic[W]):
+    """One round."""
+
+    number: int  # from 1
+    result: W | None  # None: it failed
+    error: MastosyncError | None
+    failures: int  # in a row, with this one
+    seconds: float
+    wait_seconds: float | None  # until the next one; None: it was the last
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds(Generic[W]):
+    """The same work again and again: a round begins so long after the last one began, or when that has ended."""
+
+    work: Callable[[], W]
+    every_seconds: float
+    once: bool
+    stop: StopSignal
+
+    def __iter__(self) -> Iterator[Round[W]]:
+        """Each round as it has ended; then the wait.
+
+        Raises: Interrupted when asked to stop; what the first round raises, or the last of too many failures in a
+        row; and at once whatever does not pass by itself.
+        """
+        failures = 0
+        for number in count(1):
+            self.stop.require_going_on()
+            began = time.monotonic()
+            result, error = None, None
+            try:
+                result, failures = self.work(), 0
+            except _MAY_PASS as failure:
+                failures += 1
+                if number == 1 or self.once or failures >= FAILURES_AT_MOST:
+                    raise
+                error = failure
+                _log.warning("round %d failed: %s", number, failure.message)
+            seconds = time.monotonic() - began
+            # one wait, from now on: rounds that a sleeping machine missed are not made up for
+            wait = None if self.once else max(0.0, self.every_seconds - seconds)
+            yield Round(number, result, error, failures, seconds, wait)
+            if wait is None:
+                return
+            self.stop.sleep(wait)

@@ -1,0 +1,77 @@
+"""Whether a plan may read only what has changed since the last one, and from where on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from mastosync.language import tr
+from mastosync.manifest.report import ManifestReport
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaTerms:
+    """When a plan may be incremental."""
+
+    overlap: timedelta = timedelta(minutes=15)  # read again: a change is seen when its transaction has ended
+    full_every: timedelta = timedelta(hours=24)  # the last plan that read everything is not older
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaBase:
+    """What an incremental plan goes on from."""
+
+    since: datetime  # rows that changed from then on have to be read
+    highest: Mapping[str, int]  # id that was seen, by table; all above have to be read
+
+
+class SnapshotMark(NamedTuple):
+    """By what is known whether a database is the one that was read before, and not as it was before that."""
+
+    database: str
+    snapshot_id: str  # in PostgreSQL's notation
+
+
+def delta_base(
+    report: ManifestReport, options: Mapping[str, Any], snapshot: SnapshotMark, now: datetime, terms: DeltaTerms
+) -> tuple[DeltaBase | None, str]:
+    """From where on to read, or None and the reason why everything has to be read.
+
+    `options` and `snapshot` are those of the plan to be made, `now` is by the clock of its server. What was planned
+    with other options says nothing of what these take in. Raises: ManifestError.
+    """
+    if options.get("limit") is not None:
+        return None, tr("a limit says nothing of the rows beyond it")
+    last = whole = None
+    for plan in report.iter_snapshots():
+        if "highest" not in plan.details or not _has(plan.details, options):
+            break
+        last = last or plan
+        if not plan.incremental:
+            whole = plan
+            break
+    if last is None or whole is None:
+        return None, tr("no plan with these options stands that has read all of it")
+    if now - whole.taken_at >= terms.full_every:
+        return None, tr("the last plan that has read all of it is too old")
+    if last.taken_at > now or not _follows(snapshot, last.details):
+        return None, tr("it is another one, or was put back to an earlier state")
+    return DeltaBase(last.taken_at - terms.overlap, dict(last.details["highest"])), ""
+
+
+def _has(details: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    return all(details.get(name) == value for name, value in options.items())
+
+
+def _follows(snapshot: SnapshotMark, earlier: Mapping[str, Any]) -> bool:
+    """Whether a snapshot is of the same database, and not from before."""
+    same = snapshot.database == earlier.get("database")
+    return same and _last_transaction(snapshot.snapshot_id) >= _last_transaction(str(earlier.get("snapshot_id")))
+
+
+def _last_transaction(snapshot_id: str) -> int:
+    """The first transaction that a snapshot does not see, nor any later one: `xmin:xmax:list` has it in the middle."""
+    middle = snapshot_id.split(":")[1:2]
+    return int(middle[0]) if middle and middle[0].isdigit() else 0

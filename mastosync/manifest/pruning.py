@@ -1,0 +1,71 @@
+"""What lies at the destination although its row left the database: entries that are gone, and were done before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mastosync.manifest.codes import DONE, GONE, SKIPPED
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.plan import LOWEST_ID
+from mastosync.manifest.records import COLUMNS, Row, record_of
+from mastosync.model import Entry, Record
+
+_HAS_ARRIVED = f"""
+kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND coalesce(md5, etag) IS NOT NULL
+"""
+_COUNT = f"SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open WHERE {_HAS_ARRIVED}"
+_SELECT = f"""
+SELECT {COLUMNS} FROM entries INDEXED BY entries_open
+WHERE {_HAS_ARRIVED} AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
+"""
+_IS_ALIVE = f"""
+SELECT EXISTS (SELECT 1 FROM entries
+WHERE kind = ? AND id BETWEEN ? AND ? AND name = ? AND NOT (state = {SKIPPED} AND reason = {GONE}))
+"""
+_FORGET = f"""
+UPDATE entries SET md5 = NULL, etag = NULL, source_key = NULL, origin = NULL, detail = NULL
+WHERE kind = ? AND id = ? AND name = ? AND state = {SKIPPED} AND reason = {GONE}
+"""
+_PAGE = 500  # entries
+
+
+def count_removable(manifest: Manifest) -> tuple[int, int]:
+    """How many entries are gone whose objects have arrived, and their bytes. Raises: ManifestError."""
+    with translated(manifest.path):
+        found = [manifest.connection.execute(_COUNT, (number,)).fetchone() for number in manifest.kinds()]
+    return sum(count for count, _ in found), sum(size_bytes for _, size_bytes in found)
+
+
+def iter_removable(manifest: Manifest) -> Iterator[Record]:
+    """These entries, by kind and id. Nothing is being read while one is handed out. Raises: ManifestError."""
+    for number, kind in manifest.kinds().items():
+        place: tuple[int, str] = (LOWEST_ID, "")
+        while True:
+            with translated(manifest.path):
+                rows: list[Row] = manifest.connection.execute(_SELECT, (number, *place, _PAGE)).fetchall()
+            yield from (record_of(kind, row) for row in rows)
+            if len(rows) < _PAGE:
+                break
+            place = rows[-1][:2]
+
+
+def is_wanted(manifest: Manifest, entry: Entry, ids: tuple[int, int]) -> bool:
+    """Whether an entry that is not gone has the same key: one of a row with an id in `ids` (both included).
+
+    Remote or not makes no difference to a key; so a file whose row became local is asked for under the same one.
+    """
+    kind = entry.kind
+    with translated(manifest.path):
+        return any(
+            manifest.connection.execute(_IS_ALIVE, (number, *ids, entry.name)).fetchone()[0]
+            for number, other in manifest.kinds((kind.table,)).items()
+            if (other.directory, other.style, other.cached) == (kind.directory, kind.style, kind.cached)
+        )
+
+
+def forget_arrival(manifest: Manifest, entries: Sequence[Entry]) -> None:
+    """Record that the objects of these entries, which are gone, lie nowhere any more. Raises: ManifestError."""
+    places: list[tuple[Any, ...]] = [(manifest.kind_id(each.kind), each.id, each.name) for each in entries]
+    with manifest.transaction() as connection:
+        connection.executemany(_FORGET, places)

@@ -1,0 +1,71 @@
+"""What has changed in a database since an earlier snapshot: a reader of it for a plan that reads nothing else.
+
+Rows that are new are read by their ids, all of them above the highest one that is known; so the windows between
+them are told as well. Of older rows those are read that say that they have changed (`updated_at`), each as a window
+of its own. Nobody says that a row was deleted, and Mastodon itself changes some without a new `updated_at`, as when
+it clears its cache by thousands: that is found by the next plan that reads everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mastosync.mastodon.ahead import ReadAhead
+from mastosync.mastodon.columns import columns_of, media_of
+from mastosync.mastodon.database import BATCH_ROWS, MastodonDatabase, RowBatch, SnapshotInfo
+from mastosync.mastodon.queries import Scope, select_changed, select_named
+
+_WHOLE_RESULT = "SET LOCAL cursor_tuple_fraction = 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The rows that came or changed since `since`; `highest`: the highest id that an earlier plan saw, by table.
+
+    `since` has to be some time before that plan: a row says when it was changed, and is seen when that transaction
+    has ended. Every method raises DatabaseError.
+    """
+
+    database: MastodonDatabase
+    since: datetime
+    highest: Mapping[str, int]
+
+    def snapshot(self, tables: tuple[str, ...]) -> SnapshotInfo:
+        """See `MastodonDatabase`."""
+        return self.database.snapshot(tables)
+
+    def estimated_rows(self, table: str) -> int:
+        """How many have changed? Nobody knows before they are read."""
+        return 0
+
+    def iter_rows(self, table: str, *, limit: int | None = None, only: Scope = "all") -> Iterator[RowBatch]:
+        """Windows by ascending id: one for each row that changed, then those of all new rows.
+
+        The windows leave gaps, and nothing is said of those. A table that does not tell what changed is read whole.
+        """
+        if limit is not None:
+            raise ValueError("what has changed is read to its end")
+        rows = self.database.selection(table, only)
+        if rows is None:
+            return
+        above = self.highest.get(table)
+        query = (
+            select_changed(rows, self.since.astimezone(UTC).replace(tzinfo=None), above) if above is not None else None
+        )
+        if above is None or query is None:
+            yield from self.database.stream(rows, select_named(rows))
+            return
+        with self.database.reading(table):
+            # few rows of a large table: to read it from end to end is quicker than by its index
+            self.database.connection.execute(_WHOLE_RESULT)
+            with ReadAhead(self.database.connection, query, BATCH_ROWS) as batches:
+                last_id = None
+                for some in batches:
+                    for row in zip(*columns_of(some, last_id), strict=True):
+                        last_id = row[0]
+                        columns = [(value,) for value in row]
+                        media = [(spec, media_of(columns, at)) for at, spec in enumerate(rows.specs)]
+                        yield RowBatch(last_id - 1, last_id, media)
+        yield from self.database.stream(rows, select_named(rows, above=above), above)

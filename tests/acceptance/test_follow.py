@@ -1,0 +1,98 @@
+"""`mastosync follow` and `prune`: a destination that keeps pace with an instance that lives on."""
+
+from __future__ import annotations
+
+import re
+import signal
+from contextlib import closing
+
+import pytest
+from botocore.exceptions import ClientError
+
+from scripts.lab.buckets import BucketPair
+from tests.acceptance.conftest import Migration, MigrationFactory
+from tests.acceptance.site import shown
+from tests.acceptance.test_interruptions import wait_until
+
+
+@pytest.fixture
+def migration(buckets: BucketPair, new_migration: MigrationFactory) -> Migration:
+    return new_migration(buckets, missing=0, accounts=4, media=6)
+
+
+def execute(migration: Migration, statement: bytes, *values: object) -> None:
+    with closing(migration.database.connect(autocommit=True)) as connection:
+        connection.execute(statement, values)
+
+
+def holds(migration: Migration, key: str) -> bool:
+    try:
+        migration.buckets.client.head_object(Bucket=migration.buckets.destination, Key=key)
+    except ClientError:
+        return False
+    return True
+
+
+def of_a_picture(migration: Migration) -> tuple[int, list[str]]:
+    """A row with an ordinary picture of this server, and the keys of its original and its small version."""
+    found: dict[int, list[str]] = {}
+    for line in migration.site.listed("--type", "media_attachments", "--state", "done"):
+        if not line["key"].startswith("cache/") and re.search(r"/[a-z0-9]+\.(jpe?g|png)$", line["key"]):
+            found.setdefault(line["id"], []).append(line["key"])
+    return next(
+        (row, keys) for row, keys in found.items() if len({key.rpartition("/")[2] for key in keys}) == 1 < len(keys)
+    )
+
+
+def test_what_changes_arrives_and_what_leaves_is_removed_until_somebody_asks_to_stop(migration: Migration) -> None:
+    site, buckets = migration.site, migration.buckets
+    assert "round 1: " in site.run("follow", "--once").stdout
+    before = site.status()
+    assert before["totals"]["pending"] == before["totals"]["failed"] == 0
+    row, old = of_a_picture(migration)
+    new = [key.rpartition("/")[0] + "/renamed." + key.rpartition(".")[2] for key in old]
+    following = site.start("--no-progress", "follow", "--every", "1s", "--prune")
+    try:
+        for before_key, after_key in zip(old, new, strict=True):
+            buckets.client.copy_object(
+                Bucket=buckets.source, Key=after_key, CopySource={"Bucket": buckets.source, "Key": before_key}
+            )
+        statement = (
+            b"UPDATE media_attachments SET updated_at = now() AT TIME ZONE 'UTC', file_updated_at = now(),"
+            b" file_file_name = regexp_replace(file_file_name, '^.*[.]', 'renamed.') WHERE id = %s"
+        )
+        execute(migration, statement, row)
+        wait_until(lambda: all(holds(migration, key) for key in new), "the new file has arrived")
+        wait_until(lambda: not any(holds(migration, key) for key in old), "the old one is removed")
+        assert site.status()["snapshot"]["incremental"]
+        assert "incremental; all was read" in site.run("status").stdout
+        following.send_signal(signal.SIGTERM)
+        out, err = following.communicate(timeout=60)
+    finally:
+        following.kill()
+    assert following.returncode == 130, err
+    assert any("removed" in line and "; next at " in line for line in out.splitlines()), out
+    assert not [line for line in err.splitlines() if "unexpected" in line], err
+    site.run("manifest", "check")
+    buckets.client.head_object(Bucket=buckets.source, Key=old[0])  # nothing is ever deleted there
+
+
+def test_prune_tells_before_it_removes_and_refuses_an_empty_database(migration: Migration) -> None:
+    site = migration.site
+    site.run("follow", "--once")
+    row, keys = of_a_picture(migration)
+    execute(migration, b"DELETE FROM media_attachments WHERE id = %s", row)
+    site.run("plan", "--delta")
+    assert "0 objects" in site.run("prune", "--apply").stdout  # nobody says that a row was deleted
+    site.run("plan")
+    dry = site.run("prune").stdout
+    assert "nothing was removed" in dry, dry
+    assert all(holds(migration, key) for key in keys)
+    site.run("prune", "--apply")
+    assert not any(holds(migration, key) for key in keys)
+    execute(migration, b"TRUNCATE media_attachments, accounts, custom_emojis, preview_cards CASCADE")
+    site.run("plan")
+    refused = site.run("prune", "--apply", "--at-most", "3", code=3)
+    assert "--at-most" in refused.stderr, shown(refused)
+    site.run("plan", "--type", "accounts")
+    site.run("prune", code=6)

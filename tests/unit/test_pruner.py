@@ -1,0 +1,200 @@
+"""What may be removed at the destination, and all that keeps it from being removed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mastosync.engine.planner import PlanOptions
+from mastosync.engine.pruner import FEW, PruneOptions, Pruner, Pruning, TooMuchGone
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReport, PlanWriter, WorkQueue
+from mastosync.mastodon.paperclip import canonical_key, id_partition, ids_of_key
+from mastosync.model import Entry, EntryState, Outcome, Reason
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, gate, grouped
+
+ROOT = Path(__file__).parents[2] / "mastosync"
+WHOLE = PlanOptions().as_details()
+NOW_REMOTE = LOCAL._replace(remote=True)  # of a schema that knows no cache/: the key is the same
+APPLY = PruneOptions(apply=True, workers=4)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Iterator[Manifest]:
+    with Manifest.create(tmp_path / "m.db") as manifest:
+        yield manifest
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore("new")
+
+
+def plan(manifest: Manifest, entries: Sequence[Entry], hours_ago: float = 0, **details: Any) -> None:  # noqa: ANN401 - of any kind
+    with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+        writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
+        writer.finish(datetime.now(UTC) - timedelta(hours=hours_ago), {**WHOLE, **details})
+
+
+def copy_all(manifest: Manifest, store: MemoryStore) -> None:
+    queue = WorkQueue(manifest)
+    claims = list(queue.iter_claimable())
+    for claim in claims:
+        store.put(canonical_key(claim.entry, "p"), b"data")
+    queue.commit(outcomes=[Outcome(claim.entry, EntryState.DONE, size=4, md5=b"\1" * 16) for claim in claims])
+
+
+def prune(
+    manifest: Manifest, store: MemoryStore, options: PruneOptions = APPLY, stop: StopSignal | None = None
+) -> Pruning:
+    return Pruner(manifest, gate(store), "p", options, stop or StopSignal()).run()
+
+
+def counts(result: Pruning) -> tuple[int, int, int, int]:
+    return result.found, result.kept, result.removed, result.failed
+
+
+def test_what_is_gone_is_removed_once_and_what_stays_stays(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(1), entry(2), entry(3)])
+    copy_all(manifest, store)
+    plan(manifest, [entry(2)])
+    assert counts(prune(manifest, store, PruneOptions())) == (2, 0, 0, 0)
+    assert len(store.objects) == 3
+    assert counts(prune(manifest, store)) == (2, 0, 2, 0)
+    assert list(store.objects) == [canonical_key(entry(2), "p")]
+    assert counts(prune(manifest, store)) == (0, 0, 0, 0)
+
+
+def test_what_was_removed_and_comes_back_is_copied_as_if_it_had_never_been_there(
+    manifest: Manifest, store: MemoryStore
+) -> None:
+    plan(manifest, [entry(1)])
+    copy_all(manifest, store)
+    plan(manifest, [])
+    prune(manifest, store)
+    plan(manifest, [entry(1)])
+    (claim,) = WorkQueue(manifest).iter_claimable()
+    assert not claim.rewrite
+
+
+def test_what_never_arrived_is_not_asked_for(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(1)])
+    plan(manifest, [])
+    assert counts(prune(manifest, store)) == (0, 0, 0, 0)
+    assert store.count("delete") == 0
+
+
+@pytest.mark.parametrize(
+    ("gone", "alive"),
+    [
+        (entry(7), entry(7, kind=NOW_REMOTE)),  # the row became remote, or local
+        (entry(12345678901234567), entry(12345678901234599)),  # the last digits are in no key
+        (entry(-99), entry(-98)),
+    ],
+)
+def test_a_key_that_another_entry_has_stays(manifest: Manifest, store: MemoryStore, gone: Entry, alive: Entry) -> None:
+    assert canonical_key(gone, "p") == canonical_key(alive, "p")
+    plan(manifest, [gone])
+    copy_all(manifest, store)
+    plan(manifest, [alive])
+    assert counts(prune(manifest, store)) == (1, 1, 0, 0)
+    assert store.objects
+    plan(manifest, [])
+    assert prune(manifest, store).removed == 1
+
+
+@given(row_id=st.integers(-(10**8) + 1, 2**63 - 1))
+def test_ids_of_a_key_are_all_that_share_its_digits(row_id: int) -> None:
+    lowest, highest = ids_of_key(row_id)
+    assert lowest <= row_id <= highest
+    same = [each for each in range(row_id - 120, row_id + 120) if id_partition(each) == id_partition(row_id)]
+    assert set(same) <= set(range(lowest, highest + 1))
+    assert highest - lowest < 100
+
+
+@pytest.mark.parametrize("details", [{"only": "local"}, {"types": ["accounts"]}, {"limit": 5}])
+def test_a_plan_that_left_something_out_is_no_base(
+    manifest: Manifest, store: MemoryStore, details: dict[str, Any]
+) -> None:
+    plan(manifest, [entry(1)])
+    copy_all(manifest, store)
+    plan(manifest, [], **details)
+    with pytest.raises(ManifestError, match="left something out"):
+        prune(manifest, store)
+    assert not store.calls
+
+
+def test_nor_is_an_old_one(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(1)])
+    copy_all(manifest, store)
+    plan(manifest, [], hours_ago=1.1)
+    with pytest.raises(ManifestError, match="more than an hour"):
+        prune(manifest, store)
+    plan(manifest, [], incremental=True)
+    assert prune(manifest, store).removed == 1
+
+
+def test_a_large_part_of_everything_is_refused_until_somebody_says_how_much_it_is(
+    manifest: Manifest, store: MemoryStore
+) -> None:
+    plan(manifest, [entry(row) for row in range(FEW + 1)])
+    copy_all(manifest, store)
+    plan(manifest, [])
+    with pytest.raises(TooMuchGone) as refused:
+        prune(manifest, store)
+    assert refused.value.exit_code == 3
+    assert f"--at-most {FEW + 1}" in refused.value.hint
+    assert not store.calls
+    assert prune(manifest, store, PruneOptions()).found == FEW + 1
+    assert prune(manifest, store, PruneOptions(apply=True, at_most=FEW + 1)).removed == FEW + 1
+
+
+def test_what_a_store_refuses_is_told_and_tried_again_by_the_next_one(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(1), entry(2)])
+    copy_all(manifest, store)
+    plan(manifest, [])
+    store.fail("delete", ObjectDenied("no"), NetworkFailure("passes"))
+    result = prune(manifest, store)
+    assert counts(result) == (2, 0, 1, 1)
+    assert result.examples == ["no"]
+    assert counts(prune(manifest, store)) == (1, 0, 1, 0)
+
+
+@pytest.mark.parametrize("error", [StoreUnusable("gone"), Interrupted("stopped")])
+def test_what_ends_a_prune_leaves_recorded_what_was_removed(
+    manifest: Manifest, store: MemoryStore, error: Exception
+) -> None:
+    plan(manifest, [entry(row) for row in range(30)])
+    copy_all(manifest, store)
+    plan(manifest, [])
+    store.fail("delete", error)
+    with pytest.raises(type(error)):
+        prune(manifest, store)
+    left = sum(
+        record.md5 is not None
+        for record in ManifestReport(manifest).iter_records((EntryState.SKIPPED,), (), (Reason.GONE,))
+    )
+    assert left >= len(store.objects)  # nothing is recorded as removed that is there
+    assert prune(manifest, store).removed == left
+    assert not store.objects
+
+
+def test_only_the_pruner_and_probes_delete() -> None:
+    """Whoever else asked a store to delete something would have to explain it here."""
+    asking = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("delete", "delete_object", "delete_objects")
+    }
+    elsewhere = {each for each in asking if not each.startswith(("store/", "engine/doctor/"))}
+    assert elsewhere == {"engine/pruner.py", "engine/retry.py"}

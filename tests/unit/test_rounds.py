@@ -1,0 +1,118 @@
+"""Round after round: when the next one is, what ends them, and what is only told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from mastosync.config import DURATION
+from mastosync.engine.rounds import FAILURES_AT_MOST, Round, Rounds
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ConfigError, DatabaseError, Interrupted, ManifestInUse, MastosyncError, StoreUnusable
+from tests.unit.engine_kit import Clock
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def rounds(work: Callable[[], str], stop: StopSignal | None = None, *, once: bool = False) -> Rounds[str]:
+    return Rounds(work, 600.0, once, stop or StopSignal())
+
+
+class Script:
+    """Work that takes some seconds each time, or fails; then somebody asks to stop."""
+
+    def __init__(self, clock: Clock, stop: StopSignal, *steps: float | MastosyncError) -> None:
+        self._clock, self._stop, self._steps = clock, stop, list(steps)
+
+    def __call__(self) -> str:
+        step = self._steps.pop(0)
+        if not self._steps:
+            self._stop.request()
+        if isinstance(step, MastosyncError):
+            raise step
+        self._clock.now += step
+        return "worked"
+
+
+def lived_through(clock: Clock, *steps: float | MastosyncError) -> list[Round[str]]:
+    stop = StopSignal()
+    seen: list[Round[str]] = []
+    with pytest.raises(Interrupted):
+        seen.extend(rounds(Script(clock, stop, *steps), stop))
+    return seen
+
+
+def test_a_round_begins_so_long_after_the_last_one_began(clock: Clock) -> None:
+    seen = lived_through(clock, 30, 100, 0)
+    assert [each.number for each in seen] == [1, 2, 3]
+    assert clock.slept[:2] == [570, 500]
+
+
+def test_what_takes_too_long_is_followed_at_once_and_nothing_is_made_up_for(clock: Clock) -> None:
+    lived_through(clock, 5_000, 10, 0)
+    assert clock.slept[:2] == [0, 590]
+
+
+def test_one_round_is_one_round(clock: Clock) -> None:
+    (only,) = rounds(Script(clock, StopSignal(), 5, 5), once=True)
+    assert (only.result, only.wait_seconds) == ("worked", None)
+    assert not clock.slept
+
+
+@pytest.mark.parametrize("error", [DatabaseError("away"), StoreUnusable("away"), ManifestInUse("held")])
+def test_what_may_pass_is_told_and_tried_again(clock: Clock, error: MastosyncError) -> None:
+    seen = lived_through(clock, 1, error, error, 1, error, 1)
+    assert [(each.result, each.failures) for each in seen] == [
+        ("worked", 0),
+        (None, 1),
+        (None, 2),
+        ("worked", 0),
+        (None, 1),
+        ("worked", 0),
+    ]
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_what_fails_in_the_first_round_ends_it(clock: Clock, once: bool) -> None:
+    with pytest.raises(DatabaseError):
+        list(rounds(Script(clock, StopSignal(), DatabaseError("no such database"), 1), once=once))
+
+
+def test_what_does_not_pass_ends_it_at_once(clock: Clock) -> None:
+    with pytest.raises(ConfigError):
+        list(rounds(Script(clock, StopSignal(), 1, ConfigError("wrong"), 1)))
+
+
+def test_too_many_failures_in_a_row_are_for_somebody_to_look_into(clock: Clock) -> None:
+    stop = StopSignal()
+    script = Script(clock, stop, 1, *[DatabaseError("away")] * FAILURES_AT_MOST, 1)
+    with pytest.raises(DatabaseError):
+        list(rounds(script, stop))
+    assert len(clock.slept) == FAILURES_AT_MOST
+
+
+def test_a_wait_ends_when_somebody_asks_to_stop() -> None:
+    stop = StopSignal()
+    following = iter(rounds(lambda: "worked", stop))
+    next(following)
+    stop.request()
+    with pytest.raises(Interrupted):
+        next(following)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10m", 600), ("1h30m", 5_400), ("45s", 45), ("1d", 86_400), ("2H 5s", 7_205), ("90m", 5_400)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert DURATION.parse(text) == seconds
+    assert DURATION.parse(DURATION.show(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "0m", "5m1h", "-5m", "1.5h", "10 minutes"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        DURATION.parse(text)
