@@ -10,6 +10,7 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import types_option
 from mastosync.cli.render import render_plan
 from mastosync.errors import UsageError
+from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.engine.planner import Scope
@@ -40,7 +41,7 @@ def plan_command(
         limit=limit or defaults.limit,
     )
     if delta and dry_run:
-        raise UsageError("--delta and --dry-run do not go together: a dry run knows nothing of the last plan")
+        raise UsageError(tr("--delta and --dry-run do not go together: a dry run knows nothing of the last plan"))
     with invocation.running(stop_at_once=True) as app:
         result = app.plan(options, dry_run=dry_run, delta=delta)
     invocation.say(render_plan(result, None if dry_run else invocation.manifest_path))
