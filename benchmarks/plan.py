@@ -37,6 +37,8 @@ CREATE FUNCTION snowflake(i bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
     AS $$ SELECT ((1492000000000 + i * 90000) << 16) + (i * 40503 & 65535) $$;
 CREATE FUNCTION file_name(i bigint, extension text) RETURNS text LANGUAGE sql IMMUTABLE
     AS $$ SELECT substr(md5(i::text), 1, 16) || '.' || extension $$;
+CREATE FUNCTION days_ago(days bigint) RETURNS timestamp LANGUAGE sql STABLE
+    AS $$ SELECT (now() AT TIME ZONE 'utc')::timestamp - days * interval '1 day' $$;
 """
 
 _ROWS = {
@@ -44,21 +46,22 @@ _ROWS = {
         0.08,  # rows a key; each has two keys
         """
 INSERT INTO accounts (id, username, domain, suspended_at, created_at, updated_at,
-    avatar_file_name, avatar_content_type, avatar_file_size, avatar_storage_schema_version,
-    header_file_name, header_content_type, header_file_size, header_storage_schema_version)
+    avatar_file_name, avatar_content_type, avatar_file_size, avatar_storage_schema_version, avatar_updated_at,
+    header_file_name, header_content_type, header_file_size, header_storage_schema_version, header_updated_at)
 SELECT snowflake(i), 'user' || i, CASE WHEN i % 50 > 0 THEN 'host' || i % 999 || '.example' END,
     CASE WHEN i % 200 = 0 THEN now() END, now(), now(),
-    file_name(i, 'png'), 'image/png', 20000 + i % 50000, CASE WHEN i % 50 > 0 THEN 1 END,
-    file_name(-i, 'jpeg'), 'image/jpeg', 60000 + i % 90000, CASE WHEN i % 50 > 0 THEN 1 END
+    file_name(i, 'png'), 'image/png', 20000 + i % 50000, CASE WHEN i % 50 > 0 THEN 1 END, days_ago(i * 7919 % 900),
+    file_name(-i, 'jpeg'), 'image/jpeg', 60000 + i % 90000, CASE WHEN i % 50 > 0 THEN 1 END, days_ago(i * 7919 % 900)
 FROM generate_series(1, %s) i""",
     ),
     "media_attachments": (
         0.4,  # two keys each
         """
 INSERT INTO media_attachments (id, account_id, remote_url, created_at, updated_at,
-    file_file_name, file_content_type, file_file_size, file_storage_schema_version)
+    file_file_name, file_content_type, file_file_size, file_storage_schema_version, file_updated_at)
 SELECT snowflake(i), snowflake(1 + i % 500), CASE WHEN i % 5 > 0 THEN 'https://host.example/' || i ELSE '' END,
-    now(), now(), file_name(i, kind[1]), kind[2], 30000 + i % 900000, CASE WHEN i % 5 > 0 THEN 1 END
+    now(), now(), file_name(i, kind[1]), kind[2], 30000 + i % 900000, CASE WHEN i % 5 > 0 THEN 1 END,
+    days_ago(900 - 900 * i / %s)
 FROM generate_series(1, %s) i, LATERAL (SELECT CASE
     WHEN i % 20 = 0 THEN ARRAY['mp4', 'video/mp4']
     WHEN i % 20 = 1 THEN ARRAY['png', 'image/png']

@@ -195,6 +195,7 @@ class EntryGroup(NamedTuple):
     fallbacks: Sequence[str | None] | None  # None: nobody has one
     sizes: Sequence[int | None] | None  # None: nobody's is known
     updated: Sequence[int | None] | None = None  # None: nobody's is known
+    excluded: bool = False  # left out on request, unless somebody has begun with it
 
     @classmethod
     def of(cls, entry: Entry) -> EntryGroup:

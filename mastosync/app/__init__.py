@@ -9,7 +9,6 @@ import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +19,12 @@ from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
 from mastosync.language import tr
 from mastosync.manifest import (
-    DeltaTerms,
     Manifest,
     ManifestReport,
     PlanWriter,
-    SnapshotMark,
     WorkQueue,
     back_up,
     backup_name,
-    delta_base,
     reopen,
     warn_of_network,
 )
@@ -38,18 +34,20 @@ if TYPE_CHECKING:
     from mastosync.app.cutover import CutoverOptions, CutoverReport
     from mastosync.app.following import FollowOptions, FollowResult
     from mastosync.app.reporting import Comparison
-    from mastosync.config import Config
+    from mastosync.config import Config, Timetable
     from mastosync.engine.adopter import Adoption, AdoptOptions
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.doctor import DatabaseWay, Finding
+    from mastosync.engine.forecast import Outlook
     from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.engine.pruner import PruneOptions, Pruning
     from mastosync.engine.refetcher import Refetching, RefetchOptions
     from mastosync.engine.report import Report
     from mastosync.engine.rounds import Round
+    from mastosync.engine.survey import Survey
     from mastosync.engine.verifier import Verification, VerifyOptions
-    from mastosync.manifest import DeltaBase, Soundness, StoreIdentity
+    from mastosync.manifest import Soundness, StoreIdentity
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.progress import CopyProgress, ProgressListener
 
@@ -68,11 +66,11 @@ class App:
 
         `delta`: read only what has changed since the last plan, where that will do.
         """
-        from mastosync.engine.planner import DryRun, Planner
+        from mastosync.app.planning import count
 
         if dry_run:
             with self._database() as database:
-                return Planner(database, options, self.listener).run(DryRun())
+                return count(self.config, database, options, self.listener)
         stores = identities(self.config)
         with writing(self.config, self.manifest_path, "plan"), Manifest.create(self.manifest_path) as manifest:
             return self.plan_into(manifest, stores, options, delta=delta)
@@ -86,41 +84,10 @@ class App:
         delta: bool,
     ) -> PlanResult:
         """The same, for whoever holds the manifest."""
-        from mastosync.engine.planner import Planner
-        from mastosync.mastodon.changes import Changes
+        from mastosync.app.planning import plan
 
-        with PlanWriter.transaction(manifest, *stores) as writer:
-            with self._database() as database:
-                base = self._delta_base(manifest, database, options) if delta else None
-                reader = Changes(database, base.since, base.highest) if base else database
-                result = Planner(reader, options, self.listener, base).run(writer)
-            total = result.total()
-            writer.finish(
-                result.snapshot.taken_at,
-                {
-                    "database": result.snapshot.database,
-                    "server_version": result.snapshot.server_version,
-                    "snapshot_id": result.snapshot.snapshot_id,
-                    **options.as_details(),
-                    "incremental": base is not None,
-                    "since": base.since.isoformat() if base else None,
-                    "highest": result.highest,
-                    "seen": total.seen,
-                    "added": total.added,
-                    "gone": total.gone,
-                },
-            )
-        return result
-
-    def _delta_base(self, manifest: Manifest, database: MastodonDatabase, options: PlanOptions) -> DeltaBase | None:
-        """Where to go on from; None, and the listener knows why: everything has to be read."""
-        follow, snapshot = self.config.follow, database.snapshot(options.types)
-        terms = DeltaTerms(timedelta(minutes=follow.overlap_minutes), timedelta(hours=follow.full_every_hours))
-        mark = SnapshotMark(snapshot.database, snapshot.snapshot_id)
-        base, why = delta_base(ManifestReport(manifest), options.as_details(), mark, snapshot.taken_at, terms)
-        if why:
-            self.listener.message(tr("reading all of the database: {why}", why=why))
-        return base
+        with PlanWriter.transaction(manifest, *stores) as writer, self._database() as database:
+            return plan(self.config, database, writer, options, self.listener, delta=delta)
 
     def copy(self, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """Work through what is pending. Raises: Interrupted when asked to stop; StoreUnusable."""
@@ -161,9 +128,21 @@ class App:
 
     def status(self) -> Status:
         """Where the migration stands."""
+        from mastosync.app.forecasting import outlook_of
+
         with self._read() as manifest:
             manifest.require_plan()
-            return status_of(ManifestReport(manifest))
+            status = status_of(ManifestReport(manifest))
+        if status.surveyed is not None:
+            status.outlook = outlook_of(self.config, status.surveyed.survey, measured=status.rate)
+        return status
+
+    def outlook(self, survey: Survey, rate: int | None = None, bwlimit: Timetable | None = None) -> Outlook:
+        """What a move of what a plan has seen will take; `rate` and `bwlimit` as `copy` has them."""
+        from mastosync.app.forecasting import measured_rate, outlook_of
+
+        measured = measured_rate(self.manifest_path)
+        return outlook_of(self.config, survey, rate=rate, bwlimit=bwlimit, measured=measured)
 
     def cutover(self, options: CutoverOptions) -> CutoverReport:
         """Whether Mastodon can be pointed at the destination, and how."""

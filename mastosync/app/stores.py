@@ -132,7 +132,7 @@ def transfer_options(config: Config) -> TransferOptions:
         copy_private_without_acl=copy.private_objects == "copy",
         cache_control=destination.cache_control,
         storage_class=destination.storage_class,
-        source_bucket=source.bucket if copy.server_side == "auto" and _one_account(config) else None,
+        source_bucket=source.bucket if copies_by_itself(config) else None,
     )
 
 
@@ -179,9 +179,9 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
         )
 
 
-def _one_account(config: Config) -> bool:
-    """Whether both are reached at one endpoint with one key: such a store can copy by itself."""
-    if config.source_folder.path or config.destination_folder.path:
+def copies_by_itself(config: Config) -> bool:
+    """Whether both are reached at one endpoint with one key, so that the store can copy, and it may."""
+    if config.copy.server_side == "never" or config.source_folder.path or config.destination_folder.path:
         return False
     source, destination = config.source, config.destination
     same_endpoint = _identity(source).endpoint == _identity(destination).endpoint

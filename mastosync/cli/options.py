@@ -116,25 +116,29 @@ def parsed_by(form: Format[T]) -> Callable[[click.Context, click.Parameter, str 
 duration = parsed_by(DURATION)
 
 
+rate_option = click.option(
+    "--rate",
+    type=click.IntRange(min=1),
+    help="At most so many requests a second to each endpoint; the store may still settle at fewer."
+    "  [default: [copy] rate, or what the provider publishes]",
+)
+bwlimit_option = click.option(
+    "--bwlimit",
+    metavar="RATE",
+    callback=parsed_by(BANDWIDTH),
+    help="At most so many bytes of objects a second, each counted once (so both read and written at this rate):"
+    " 5M, 512KiB, off, or a timetable '08:00,5M 23:00,off' in local time.  [default: off, or [copy] bwlimit]",
+)
+
+
 def pace_options(command: Callable[..., R]) -> Callable[..., R]:
     """The options of whatever copies; the command gets them as one argument `pace`."""
 
     @click.option(
         "--workers", type=click.IntRange(min=1), help="Objects in flight at once.  [default: 8, or [copy] workers]"
     )
-    @click.option(
-        "--rate",
-        type=click.IntRange(min=1),
-        help="At most so many requests a second to each endpoint; the store may still settle at fewer."
-        "  [default: [copy] rate, or what the provider publishes]",
-    )
-    @click.option(
-        "--bwlimit",
-        metavar="RATE",
-        callback=parsed_by(BANDWIDTH),
-        help="At most so many bytes of objects a second, each counted once (so both read and written at this rate):"
-        " 5M, 512KiB, off, or a timetable '08:00,5M 23:00,off' in local time.  [default: off, or [copy] bwlimit]",
-    )
+    @rate_option
+    @bwlimit_option
     @click.option(
         "--order",
         type=click.Choice([order.value for order in Order]),

@@ -24,29 +24,41 @@ if TYPE_CHECKING:
 _LABEL_WIDTH = 13
 
 
-def render_plan(result: PlanResult, manifest: Path | None) -> str:
-    """What a plan found; `manifest` is None after a dry run."""
-    head = (tr("type"), tr("objects"), tr("known bytes")) + ((tr("new"), tr("gone")) if manifest else ())
+def render_plan(result: PlanResult, manifest: Path) -> str:
+    """What a plan found, and what changed in the manifest."""
+    left_out = result.total().excluded
+    head = (
+        tr("type"),
+        tr("objects"),
+        tr("known bytes"),
+        tr("new"),
+        tr("gone"),
+        *([tr("left out")] if left_out else []),
+    )
     rows = []
     for name, delta in [*result.by_table.items(), (tr("total"), result.total())]:
-        row = (name, f"{delta.seen:,}", human_bytes(delta.seen_bytes))
         again = delta.added + delta.revived + delta.reopened
-        rows.append(row + ((f"{again:,}", f"{delta.gone:,}") if manifest else ()))
+        row = (name, f"{delta.seen:,}", human_bytes(delta.seen_bytes), f"{again:,}", f"{delta.gone:,}")
+        rows.append(row + ((f"{delta.excluded:,}",) if left_out else ()))
+    notes = [*absent_types(result), tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest)]
+    return "\n".join([snapshot_line(result), "", table(head, rows), "", *notes])
+
+
+def snapshot_line(result: PlanResult) -> str:
+    """Of what a plan was made."""
     snapshot = result.snapshot
-    taken = tr(
+    return tr(
         "snapshot of {database} (PostgreSQL {server_version}) at {taken_at:%F %T} UTC",
         database=snapshot.database,
         server_version=snapshot.server_version,
         taken_at=snapshot.taken_at,
     )
-    absent = [table for table in result.by_table if table not in snapshot.tables]
-    notes = [tr("not in this database, so empty: {names}", names=", ".join(absent))] if absent else []
-    notes.append(
-        tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest)
-        if manifest
-        else tr("a dry run: nothing was written")
-    )
-    return "\n".join([taken, "", table(head, rows), "", *notes])
+
+
+def absent_types(result: PlanResult) -> list[str]:
+    """A line about tables that this release of Mastodon does not have, if there are any."""
+    absent = [table for table in result.by_table if table not in result.snapshot.tables]
+    return [tr("not in this database, so empty: {names}", names=", ".join(absent))] if absent else []
 
 
 def render_copy(progress: CopyProgress, status: Status) -> str:

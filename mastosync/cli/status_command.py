@@ -21,3 +21,7 @@ def status_command(invocation: Invocation, as_json: bool) -> None:
         show_json({**status.as_json(), "manifest": str(app.manifest_path)})
     else:
         show(render_status(status, app.manifest_path))
+        if status.surveyed is not None:
+            from mastosync.cli.render_forecast import render_surveyed
+
+            show(render_surveyed(status.surveyed, status.outlook))

@@ -5,6 +5,8 @@ from mastosync.config.env import SYNTAXES, EnvConfig
 from mastosync.config.folder import FilesystemConfig
 from mastosync.config.keys import CHANGE_ME
 from mastosync.config.loader import load_config
+from mastosync.config.plan import PlanConfig
+from mastosync.config.prices import Preset, PricesConfig, preset_of
 from mastosync.config.providers import PROVIDERS, Provider
 from mastosync.config.sample import render_sample
 from mastosync.config.schema import (
@@ -12,7 +14,6 @@ from mastosync.config.schema import (
     CopyConfig,
     DatabaseConfig,
     ManifestConfig,
-    PlanConfig,
     Role,
     S3Config,
     StoreConfig,
@@ -38,6 +39,8 @@ __all__ = [
     "FilesystemConfig",
     "ManifestConfig",
     "PlanConfig",
+    "Preset",
+    "PricesConfig",
     "Provider",
     "Role",
     "S3Config",
@@ -50,5 +53,6 @@ __all__ = [
     "find_config",
     "load_config",
     "parse_size",
+    "preset_of",
     "render_sample",
 ]

@@ -22,6 +22,8 @@ from mastosync.config.folder import FilesystemConfig
 from mastosync.config.follow import FollowConfig
 from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section
 from mastosync.config.missing import missing_bucket, missing_key
+from mastosync.config.plan import PlanConfig
+from mastosync.config.prices import PricesConfig
 from mastosync.config.providers import PROVIDERS, Provider, implied
 from mastosync.config.refetch import RefetchConfig
 from mastosync.config.scrub import password_in
@@ -39,7 +41,6 @@ from mastosync.config.values import (
     SECRET,
     SWITCH,
     TEXT,
-    TYPES,
     WORD,
     Secret,
     choice,
@@ -47,7 +48,6 @@ from mastosync.config.values import (
     size,
     whole,
 )
-from mastosync.model import TABLES
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -219,15 +219,6 @@ class ManifestConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanConfig:
-    """What a plan takes in."""
-
-    only: str = key("all", choice("all", "local", "remote"), "Objects of this server, of other servers, or all.")
-    types: tuple[str, ...] = key(TABLES, TYPES, "Which tables, separated by commas or spaces.")
-    limit: int | None = key(None, whole(1), "At most so many rows of each table: for a trial. Default: no limit.")
-
-
-@dataclass(frozen=True, slots=True)
 class CopyConfig:
     """How objects are copied."""
 
@@ -316,6 +307,9 @@ class Config:
     follow: FollowConfig = section("follow", FollowConfig(), "How `follow` keeps pace with an instance that lives on.")
     refetch: RefetchConfig = section(
         "refetch", RefetchConfig(), "How `refetch` asks the servers that files came from. It trusts none of them."
+    )
+    prices: PricesConfig = section(
+        "prices", PricesConfig(), "What stores charge, for the estimates of `plan --dry-run` and `status`."
     )
     celery: CeleryConfig = section(
         "celery", CeleryConfig(), "Only for clusters. A file of the older Celery tool can be used as it is."

@@ -223,6 +223,18 @@ def show_duration(seconds: float) -> str:
 
 DURATION = Format(deferred("a duration such as 10m, 1h30m or 45s"), parse_duration, show=show_duration)
 
+
+def price() -> Format[float]:
+    """An amount of money, or a number that goes with one: with a fraction if need be, and no sign."""
+
+    def parse(text: str) -> float:
+        if not _NUMBER.fullmatch(text.strip()):
+            raise ValueError
+        return float(text)
+
+    return Format(deferred("a number such as 0.09"), parse, show=lambda value: f"{value:g}", evident=True)
+
+
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(?:([kmgt])(ib|b)?|b)?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 

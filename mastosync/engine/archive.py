@@ -21,7 +21,7 @@ from mastosync.model import EntryState, Kind, Origin
 
 FORMAT = "mastosync-manifest"
 VERSION = 2
-LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated")
+LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded")
 """What is told of each entry. The names are part of the interface."""
 
 
@@ -99,6 +99,7 @@ def entry_as_json(each: ArchivedEntry, destination_prefix: str) -> dict[str, Any
         "fallback": entry.fallback,
         "claimed": each.claimed,
         "updated": entry.updated,
+        "excluded": each.excluded,
     }
 
 
@@ -110,5 +111,5 @@ def _origin(each: ArchivedEntry) -> str | None:
 
 KIND_FIELDS = ("kind", *Kind._fields)
 HEAD_FIELDS = ("format", "version", "source", "destination", "kinds", "snapshots", "runs", "verifications", "samples")
-LATER_FIELDS: dict[int, dict[str, Any]] = {1: {"samples": [], "updated": None}}
+LATER_FIELDS: dict[int, dict[str, Any]] = {1: {"samples": [], "updated": None, "excluded": False}}
 """What an older version lacks, and what takes its place."""

@@ -204,6 +204,7 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         detail=_perhaps(line, "detail", str),
         origin=Origin.COPIED if line["origin"] is None else Origin(_of(line, "origin", str)),
         claimed=line["claimed"],
+        excluded=_of(line, "excluded", bool),
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from mastosync.engine.exclusion import marked
+from mastosync.engine.survey import DAY_SECONDS, Survey, Surveyor
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, DeltaBase, PlanDelta
 from mastosync.mastodon.paperclip import groups_of
 from mastosync.model import TABLES, EntryGroup
@@ -52,7 +54,8 @@ class DryRun:
         self, table: str, after: int, up_to: int, groups: list[EntryGroup], *, remote: bool | None = None
     ) -> PlanDelta:
         seen_bytes = sum(size or 0 for group in groups for size in group.sizes or ())
-        return PlanDelta(seen=sum(len(group.ids) for group in groups), seen_bytes=seen_bytes)
+        excluded = sum(len(group.ids) for group in groups if group.excluded)
+        return PlanDelta(seen=sum(len(group.ids) for group in groups), seen_bytes=seen_bytes, excluded=excluded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,11 @@ class PlanOptions:
     types: tuple[str, ...] = TABLES
     only: Scope = "all"
     limit: int | None = None  # rows of each table; None: all
+    max_age: int | None = None  # days: what is older of the files that are a cache is left out; None: nothing is
 
     def as_details(self) -> dict[str, Any]:
         """For the record of the snapshot."""
-        return {"types": list(self.types), "only": self.only, "limit": self.limit}
+        return {"types": list(self.types), "only": self.only, "limit": self.limit, "max_age": self.max_age}
 
 
 @dataclass(slots=True)
@@ -76,6 +80,22 @@ class PlanResult:
     by_table: dict[str, PlanDelta] = field(default_factory=dict)
     base: DeltaBase | None = None  # where it began, if it is incremental
     highest: dict[str, int] = field(default_factory=dict)  # id that was seen, by table
+    survey: Survey = field(default_factory=lambda: Survey((), ()))
+
+    def as_json(self) -> dict[str, Any]:
+        """The names are part of the interface."""
+        snapshot = self.snapshot
+        return {
+            "snapshot": {
+                "database": snapshot.database,
+                "server_version": snapshot.server_version,
+                "snapshot_id": snapshot.snapshot_id,
+                "taken_at": snapshot.taken_at.isoformat(),
+            },
+            "by_type": {table: asdict(delta) for table, delta in self.by_table.items()},
+            "total": asdict(self.total()),
+            "survey": self.survey.as_json(),
+        }
 
     def total(self) -> PlanDelta:
         """All tables together."""
@@ -85,6 +105,16 @@ class PlanResult:
         return total
 
 
+class _Run(NamedTuple):
+    """What one plan adds to, table by table."""
+
+    sink: EntrySink
+    result: PlanResult
+    surveyor: Surveyor
+    since: float | None  # what is older is left out, where that may be
+    progress: PlanProgress
+
+
 @dataclass(frozen=True, slots=True)
 class Planner:
     """Reads a snapshot into a sink."""
@@ -92,6 +122,7 @@ class Planner:
     database: SnapshotReader
     options: PlanOptions
     listener: ProgressListener
+    surveyor: Callable[[float], Surveyor]  # of a snapshot taken at this time
     base: DeltaBase | None = None  # the database gives only what has changed since
 
     def run(self, sink: EntrySink) -> PlanResult:
@@ -103,23 +134,30 @@ class Planner:
         result.highest |= self.base.highest if self.base else {}
         estimate = sum(self.database.estimated_rows(table) for table in self.options.types)
         progress = PlanProgress(total=estimate)
+        taken_at = result.snapshot.taken_at.timestamp()
+        since = None if self.options.max_age is None else taken_at - self.options.max_age * DAY_SECONDS
+        run = _Run(sink, result, self.surveyor(taken_at), since, progress)
         self.listener.started(progress)
         try:
             with _uncollected():
                 for table in self.options.types:
                     progress.table = table
-                    result.by_table[table] = self._plan_table(table, sink, progress, result.highest)
+                    result.by_table[table] = self._plan_table(table, run)
+                result.survey = run.surveyor.survey()
         finally:
             self.listener.finished(progress)
         return result
 
-    def _plan_table(self, table: str, sink: EntrySink, progress: PlanProgress, highest: dict[str, int]) -> PlanDelta:
+    def _plan_table(self, table: str, run: _Run) -> PlanDelta:
         """Windows follow each other without a gap, so what lies between two batches is gone; unless it is a delta."""
+        sink, result, surveyor, since, progress = run
+        highest = result.highest
         remote = {"all": None, "local": False, "remote": True}[self.options.only]
         total = PlanDelta()
         after = LOWEST_ID
         for batch in self.database.iter_rows(table, limit=self.options.limit, only=self.options.only):
-            groups = [group for spec, media in batch.media for group in groups_of(spec, media)]
+            groups = _groups_of(batch, since)
+            surveyor.take(groups)
             after = LOWEST_ID if batch.after_id is None else batch.after_id
             total.add(sink.merge(table, after, batch.last_id, groups, remote=remote))
             after = batch.last_id
@@ -130,6 +168,12 @@ class Planner:
         if self.options.limit is None and self.base is None:  # else nothing is said of the ids after the last one
             total.add(sink.merge(table, after, HIGHEST_ID, [], remote=remote))
         return total
+
+
+def _groups_of(batch: RowBatch, since: float | None) -> list[EntryGroup]:
+    """The entries of a batch; what is older than `since`, where that may be left out, is marked."""
+    groups = [group for spec, media in batch.media for group in groups_of(spec, media)]
+    return groups if since is None else [each for group in groups for each in marked(group, since)]
 
 
 @contextmanager

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
+from mastosync.engine.forecast import Outlook
+from mastosync.engine.survey import Survey
 from mastosync.manifest import ManifestReport, RunInfo, SnapshotRecord, VerificationRecord, last_verification
 from mastosync.model import TABLES, EntryState
 
@@ -34,6 +37,14 @@ class Tally:
             self.bytes_pending += size_bytes
 
 
+class Surveyed(NamedTuple):
+    """What the last plan that counted everything has seen."""
+
+    number: int  # of that plan
+    taken_at: datetime
+    survey: Survey
+
+
 @dataclass(slots=True)
 class Status:
     """Everything `status` says."""
@@ -46,6 +57,8 @@ class Status:
     verification: VerificationRecord | None = None
     stores: dict[str, str] = field(default_factory=dict)
     last_reading: SnapshotRecord | None = None  # the last plan that was not incremental
+    surveyed: Surveyed | None = None
+    outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 
     def failed_of(self, types: tuple[str, ...]) -> int:
         """Failed entries of some types; of all if none are named."""
@@ -75,7 +88,8 @@ class Status:
         snapshot = None
         if self.snapshot is not None:
             taken_at = self.snapshot.taken_at.isoformat()
-            snapshot = {"number": self.snapshot.number, "taken_at": taken_at, **self.snapshot.details}
+            details = {name: value for name, value in self.snapshot.details.items() if name != "survey"}
+            snapshot = {"number": self.snapshot.number, "taken_at": taken_at, **details}
         run = None
         if self.run is not None:
             run = {**asdict(self.run), "running": self.running, "rate": self.rate, "eta_seconds": self.eta_seconds}
@@ -90,7 +104,15 @@ class Status:
             "run": run,
             "verification": {**times, **verified.details} if verified and times else None,
             "stores": self.stores,
+            "survey": self._survey_as_json(),
+            "forecast": self.outlook and self.outlook.as_json(),
         }
+
+    def _survey_as_json(self) -> dict[str, Any] | None:
+        if self.surveyed is None:
+            return None
+        number, taken_at, survey = self.surveyed
+        return {"plan": number, "taken_at": taken_at.isoformat(), **survey.as_json()}
 
 
 def status_of(report: ManifestReport) -> Status:
@@ -113,4 +135,9 @@ def status_of(report: ManifestReport) -> Status:
         last_verification(report.manifest),
         stores,
         report.last_reading(),
+        _surveyed(report.surveyed()),
     )
+
+
+def _surveyed(plan: SnapshotRecord | None) -> Surveyed | None:
+    return Surveyed(plan.number, plan.taken_at, Survey.of_json(plan.details["survey"])) if plan else None

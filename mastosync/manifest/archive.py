@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.codes import (
+    EXCLUDED_FLAG,
     FLAGS,
     OPTIONAL_FLAG,
     ORIGIN_CODE,
@@ -73,6 +74,7 @@ class ArchivedEntry(NamedTuple):
     detail: str | None
     origin: Origin
     claimed: bool  # in the hands of a worker, dead or alive
+    excluded: bool = False  # the last plan leaves it out
 
 
 EntryFate: TypeAlias = tuple[Kind, int, str, str, str, int | None, bytes | None, str | None, str]
@@ -119,7 +121,16 @@ class ArchiveReader:
                 attempts, md5, etag, source_key, detail, origin, updated, claimed = rest
                 optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
                 entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size, updated)
-                seen = (attempts, md5, etag, source_key, detail, ORIGIN_OF[origin], bool(claimed))
+                seen = (
+                    attempts,
+                    md5,
+                    etag,
+                    source_key,
+                    detail,
+                    ORIGIN_OF[origin],
+                    bool(claimed),
+                    bool(flags & EXCLUDED_FLAG),
+                )
                 yield ArchivedEntry(kind, entry, STATE_OF[state], REASON_OF[reason], *seen)
 
     def iter_fates(self) -> Iterator[EntryFate]:
@@ -185,7 +196,8 @@ class ArchiveWriter:
         for each in entries:
             entry = each.entry
             state, reason = STATE_CODE[each.state], REASON_CODE[each.reason]
-            line = (entry.id, entry.name, entry.fallback, FLAGS[entry.optional, entry.private], entry.size)
+            flags = FLAGS[entry.optional, entry.private, each.excluded]
+            line = (entry.id, entry.name, entry.fallback, flags, entry.size)
             seen = (
                 each.attempts,
                 each.md5,

@@ -37,14 +37,18 @@ NO_REASON = REASON_CODE[None]
 GONE = REASON_CODE[Reason.GONE]
 KEPT_PRIVATE = REASON_CODE[Reason.PRIVATE]
 OPTIONAL_MISSING = REASON_CODE[Reason.OPTIONAL_MISSING]
+EXCLUDED = REASON_CODE[Reason.EXCLUDED]
 
 OPTIONAL_FLAG = 1
 PRIVATE_FLAG = 2
+EXCLUDED_FLAG = 4
+"""The last plan leaves it out. So does its state, unless somebody had begun with it: it may have arrived."""
 
 
-FLAGS: dict[tuple[bool, bool], int] = {
-    (optional, private): optional * OPTIONAL_FLAG + private * PRIVATE_FLAG
+FLAGS: dict[tuple[bool, bool, bool], int] = {
+    (optional, private, excluded): optional * OPTIONAL_FLAG + private * PRIVATE_FLAG + excluded * EXCLUDED_FLAG
     for optional in (False, True)
     for private in (False, True)
+    for excluded in (False, True)
 }
-"""(optional, private) → the flags column."""
+"""(optional, private, excluded) → the flags column."""

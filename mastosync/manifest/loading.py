@@ -47,16 +47,20 @@ class EntryLoader:
             for insert in self._inserts.values():
                 insert.finish(self._connection)
 
-    def add(self, kind: int, lines: Sequence[Line]) -> None:
-        """Take in one or more lines that the manifest lacks. Raises: sqlite3.Error, also of lines that came earlier."""
+    def add(self, kind: int, lines: Sequence[Line], **constant: int) -> None:
+        """Take in one or more lines that the manifest lacks; `constant` are columns in which they are all alike.
+
+        Raises: sqlite3.Error, also of lines that came earlier.
+        """
         ids, names, flags, updated, fallbacks, sizes = zip(*lines, strict=True)
         columns: dict[str, Iterable[object]] = {"kind": repeat(kind), "id": ids, "name": names, "flags": flags}
         # no value costs Python more to bind than any other, and most entries have no fallback or size
         for name, values in (("updated", updated), ("fallback", fallbacks), ("size", sizes)):
             if values.count(None) < len(lines):
                 columns[name] = values
+        columns |= {name: repeat(value) for name, value in constant.items()}
         insert = self._insert(tuple(columns))
-        insert.waiting += chain.from_iterable(zip(*columns.values(), strict=False))  # the kind has no end
+        insert.waiting += chain.from_iterable(zip(*columns.values(), strict=False))  # what is alike has no end
         if insert.is_ready:
             self.settle()
             self._load = self._thread.submit(insert.run, self._connection, insert.take())

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 from mastosync.manifest.codes import (
     DONE,
+    EXCLUDED,
+    EXCLUDED_FLAG,
     FAILED,
     FLAGS,
     GONE,
@@ -40,8 +42,10 @@ SELECT id, name, flags, updated FROM entries
 WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE}) ORDER BY id, name
 """
 _SELECT_WINDOW = """
-SELECT id, name, flags, updated, state, reason, size FROM entries
-WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
+SELECT id, name, flags, updated, state, reason, size,
+    attempts = 0 AND md5 IS NULL AND etag IS NULL
+    AND NOT EXISTS (SELECT 1 FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
+FROM entries e WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
 """
 _SET_FLAGS = "UPDATE entries SET flags = ?, updated = ? WHERE kind = ? AND id = ? AND name = ?"
 _SET_STATE = "UPDATE entries SET state = ?, reason = ? WHERE kind = ? AND id = ? AND name = ?"
@@ -66,12 +70,13 @@ class PlanDelta:
     seen_bytes: int = 0
     added: int = 0
     gone: int = 0
-    revived: int = 0  # gone before, and back
+    revived: int = 0  # gone or left out before, and back
     reopened: int = 0  # done, failed or skipped, but now another file of this name, or of another privacy
+    excluded: int = 0  # of those that were seen: left out on request, unless somebody had begun with them
 
     def add(self, other: PlanDelta) -> None:
         """Sum up."""
-        for name in ("seen", "seen_bytes", "added", "gone", "revived", "reopened"):
+        for name in ("seen", "seen_bytes", "added", "gone", "revived", "reopened", "excluded"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
@@ -137,12 +142,18 @@ class PlanWriter:
     def _merge_kind(self, kind: int, window: Window | None, groups: list[EntryGroup], delta: PlanDelta) -> None:
         """Merge the entries of one kind. A window without a change, usual in a second plan, costs one comparison."""
         delta.seen += sum(len(group.ids) for group in groups)
+        delta.excluded += sum(len(group.ids) for group in groups if group.excluded)
         delta.seen_bytes += sum(sum(filter(None, group.sizes)) for group in groups if group.sizes)
         if window and self._is_present(kind, window, groups):
             return
         lines = _in_order(map(_lines, groups))
         if window:
             lines = self._compare(kind, window, lines, delta)
+        excluded = [line for line in lines if line[2] & EXCLUDED_FLAG] if any(each.excluded for each in groups) else []
+        if excluded:
+            lines = [line for line in lines if not line[2] & EXCLUDED_FLAG]
+            self.manifest.count(kind, SKIPPED, EXCLUDED, len(excluded), _bytes_of(excluded))
+            self._loader.add(kind, excluded, state=SKIPPED, reason=EXCLUDED)
         if lines:
             delta.added += len(lines)
             self.manifest.count(kind, PENDING, NO_REASON, len(lines), _bytes_of(lines))
@@ -174,7 +185,7 @@ class PlanWriter:
         """Take these lines out of `wanted`, and change those that stand differently there."""
         flags_now: list[tuple[int, int | None, int, int, str]] = []
         states_now: list[tuple[Place, int, int, int, int, int]] = []
-        for row_id, name, flags, updated, state, reason, size in rows:
+        for row_id, name, flags, updated, state, reason, size, untouched in rows:
             place = (kind, row_id, name)
             line = wanted.pop((row_id, name), None)
             is_gone = state == SKIPPED and reason == GONE
@@ -187,7 +198,12 @@ class PlanWriter:
             if (new_flags, new_updated) != (flags, updated):
                 flags_now.append((new_flags, new_updated, *place))
             is_replaced = _is_settled(state, reason) and None not in (updated, new_updated) and new_updated != updated
-            if is_gone:
+            excluded, other_scope = new_flags & EXCLUDED_FLAG, (flags ^ new_flags) & EXCLUDED_FLAG
+            # what may have arrived is finished: nobody would follow when its privacy changes
+            if excluded and untouched and (is_gone or (state == PENDING and other_scope)):
+                states_now.append((place, state, reason, SKIPPED, EXCLUDED, size or 0))
+                continue
+            if is_gone or (other_scope and (state, reason) == (SKIPPED, EXCLUDED)):
                 delta.revived += 1
             elif is_replaced or _needs_new_acl(flags ^ new_flags, state, reason):
                 delta.reopened += 1
@@ -213,7 +229,7 @@ def _lines(group: EntryGroup) -> Iterable[Line]:
 
 
 def _flags(group: EntryGroup) -> int:
-    return FLAGS[group.optional, group.private]
+    return FLAGS[group.optional, group.private, group.excluded]
 
 
 def _in_order(groups: Iterable[Iterable[_Placed]]) -> list[_Placed]:

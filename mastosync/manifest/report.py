@@ -19,6 +19,9 @@ from mastosync.model import TABLES, EntryState, Kind, Reason, Record
 
 _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects > 0"
 _SELECT_SNAPSHOT = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC LIMIT 1"
+_SELECT_SURVEYED = """
+SELECT id, taken_at, details FROM snapshots WHERE instr(details, '"survey":') > 0 ORDER BY id DESC LIMIT 1
+"""
 _SELECT_SNAPSHOTS = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC"
 _SELECT_RUN = """
 SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes FROM runs ORDER BY id DESC LIMIT 1
@@ -103,8 +106,12 @@ class ManifestReport:
     def snapshot(self) -> SnapshotRecord | None:
         """The last plan; None if there is none."""
         with translated(self.manifest.path):
-            row = self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone()
-        return SnapshotRecord(row[0], datetime.fromisoformat(row[1]), json.loads(row[2])) if row else None
+            return _snapshot(self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone())
+
+    def surveyed(self) -> SnapshotRecord | None:
+        """The last plan that has added up what it saw, under `survey` in its details; None if there is none."""
+        with translated(self.manifest.path):
+            return _snapshot(self.manifest.connection.execute(_SELECT_SURVEYED).fetchone())
 
     def last_reading(self) -> SnapshotRecord | None:
         """The last plan that was not incremental: none before it has found rows that left since."""
@@ -183,3 +190,7 @@ class ManifestReport:
                 if len(rows) < _PAGE:
                     break
                 place = rows[-1][:2]
+
+
+def _snapshot(row: tuple[int, str, str] | None) -> SnapshotRecord | None:
+    return SnapshotRecord(row[0], datetime.fromisoformat(row[1]), json.loads(row[2])) if row else None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mastosync.engine.planner import Planner, PlanOptions, PlanResult, Scope
+from mastosync.engine.survey import Surveyor
 from mastosync.manifest import DeltaBase, Manifest, ManifestReport, PlanWriter, WorkQueue
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.database import MastodonDatabase
@@ -32,6 +34,7 @@ CREATE TABLE media_attachments (id bigint PRIMARY KEY, account_id bigint, remote
   file_file_name varchar, file_content_type varchar, file_updated_at timestamp);
 CREATE TABLE site_uploads (id bigint PRIMARY KEY, var varchar, file_file_name varchar);
 """
+SURVEYOR = partial(Surveyor, multipart_threshold=1 << 24, part_size=1 << 24)
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 ACCOUNTS = (1, 2, 3)
 
@@ -132,7 +135,7 @@ class Plans:
             PlanWriter.transaction(self.manifest, SOURCE, DESTINATION) as writer,
         ):
             reader = Changes(database, base.since, base.highest) if base else database
-            result = Planner(reader, self.options, Silence(), base).run(writer)
+            result = Planner(reader, self.options, Silence(), SURVEYOR, base).run(writer)
             writer.finish(now, {})
         self.base = DeltaBase(now + timedelta(seconds=1), result.highest)
         return result

@@ -97,7 +97,7 @@ def grouped(entries: Iterable[Entry]) -> list[EntryGroup]:
 def ungrouped(groups: Iterable[EntryGroup]) -> list[Entry]:
     """What groups hold, by kind, id and name."""
     found = []
-    for kind, optional, private, ids, names, fallbacks, sizes, updated in groups:
+    for kind, optional, private, ids, names, fallbacks, sizes, updated, _ in groups:
         nothing = [None] * len(ids)
         lines = zip(ids, names, fallbacks or nothing, sizes or nothing, updated or nothing, strict=True)
         found += [

@@ -9,6 +9,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,21 @@ from mastosync.engine.archive import LINE_FIELDS
 from mastosync.engine.lister import FIELDS, ListFilter, iter_listed
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ManifestError
-from mastosync.manifest import ARCHIVED_RECORDS, Checker, Manifest, ManifestReport, WorkQueue, newest_version
+from mastosync.manifest import (
+    ARCHIVED_RECORDS,
+    HIGHEST_ID,
+    LOWEST_ID,
+    Checker,
+    Manifest,
+    ManifestReport,
+    PlanWriter,
+    WorkQueue,
+    newest_version,
+)
 from mastosync.manifest.records import COLUMNS
 from mastosync.model import Entry, EntryState, Origin, Outcome, Reason, Record
 from mastosync.progress import Silence
-from tests.unit.engine_kit import LOCAL, REMOTE, planned
+from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, grouped, planned
 from tests.unit.manifests import restored
 
 TABLES = ("meta", "kinds", "entries", "claims", "snapshots", "runs", "verifications", "samples")
@@ -136,6 +147,28 @@ def test_what_is_exported_and_imported_is_the_same(found: list[tuple[Entry, dict
             assert not Checker(manifest).run().faults
 
 
+def test_what_a_plan_leaves_out_is_left_out_after_an_import(tmp_path: Path) -> None:
+    """Also of what was done before, whose state does not tell."""
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    with planned(old, [Entry(REMOTE, 1, "a.png", None, optional=True, private=False, size=5)]) as manifest:
+        queue = WorkQueue(manifest)
+        queue.commit(outcomes=[Outcome(each.entry, EntryState.DONE, size=5) for each in queue.iter_claimable()])
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            more = [Entry(REMOTE, number, "a.png", None, True, False, 5) for number in (1, 2)]
+            groups = [group._replace(excluded=True) for group in grouped(more)]
+            writer.merge(REMOTE.table, LOWEST_ID, HIGHEST_ID, groups)
+            writer.finish(datetime.now(UTC), {})
+    lines = [json.loads(line) for line in exported(old).splitlines()[1:-1]]
+    assert [(line["state"], line["reason"], line["excluded"]) for line in lines] == [
+        ("done", None, True),
+        ("skipped", "excluded", True),
+    ]
+    imported(new, exported(old))
+    assert contents(new) == contents(old)
+    with Manifest.open(new) as manifest:
+        assert not Checker(manifest).run().faults
+
+
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_path: Path) -> None:
     old, new = restored(version, tmp_path / "old.db"), tmp_path / "new.db"
@@ -155,12 +188,12 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
     head, *entries = (json.loads(line) for line in archive[:-1])
     del head["samples"]
     for each in entries:
-        del each["updated"]
+        del each["updated"], each["excluded"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
     new = path.with_name("new.db")
     assert imported(new, sealed(lines)) == len(entries)
     assert [json.loads(line) for line in exported(new).splitlines()[1:-1]] == [
-        each | {"updated": None} for each in entries
+        each | {"updated": None, "excluded": False} for each in entries
     ]
 
 

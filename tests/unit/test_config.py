@@ -588,7 +588,7 @@ def valid_text(key: Key) -> str:
         return next(name for name in names if name != key.default)
     if isinstance(key.default, bool):
         return str(not key.default).lower()
-    if isinstance(key.default, int | float) or key.name in ("limit", "concurrency", "rate"):
+    if isinstance(key.default, int | float) or "number" in key.info.form.described():
         return "33554433" if "size" in key.info.form.described() else "17"
     return "text"
 

@@ -46,6 +46,8 @@ class Expected:
     reason: Reason | None = None
     claimed: bool = False
     done_before: bool = False
+    excluded: bool = False  # by the last plan, whatever became of it before
+    tried: bool = False
 
 
 def place_of(entry: Entry) -> Place:
@@ -84,7 +86,9 @@ class ManifestMachine(RuleBasedStateMachine):
         self.manifest.close()
         shutil.rmtree(self.folder)
 
-    def _plan(self, snapshot: list[Entry], *, only: bool | None, window: int, cut_off: bool) -> None:
+    def _plan(
+        self, snapshot: list[Entry], *, only: bool | None, window: int, cut_off: bool, left_out: frozenset[int]
+    ) -> None:
         try:
             with PlanWriter.transaction(self.manifest, SOURCE, DESTINATION) as writer:
                 for table in TABLES:
@@ -98,7 +102,10 @@ class ManifestMachine(RuleBasedStateMachine):
                         up_to = max(entry.id for entry in chosen[:window])
                         batch = [entry for entry in chosen if entry.id <= up_to]
                         chosen = [entry for entry in chosen if entry.id > up_to]
-                        writer.merge(table, after, up_to, grouped(batch), remote=only)
+                        kept = [entry for entry in batch if entry.id not in left_out]
+                        others = [entry for entry in batch if entry.id in left_out]
+                        groups = [*grouped(kept), *(group._replace(excluded=True) for group in grouped(others))]
+                        writer.merge(table, after, up_to, groups, remote=only)
                         after = up_to
                     writer.merge(table, after, HIGHEST_ID, [], remote=only)
                 if cut_off:
@@ -106,9 +113,9 @@ class ManifestMachine(RuleBasedStateMachine):
                 writer.finish(datetime.now(UTC), {})
         except ConnectionError:
             return
-        self._expect_plan(snapshot, only)
+        self._expect_plan(snapshot, only, left_out)
 
-    def _expect_plan(self, snapshot: list[Entry], only: bool | None) -> None:
+    def _expect_plan(self, snapshot: list[Entry], only: bool | None, left_out: frozenset[int]) -> None:
         self.planned = True
         wanted = {place_of(entry): entry for entry in snapshot if only is None or entry.kind.remote == only}
         for place, known in self.expected.items():
@@ -120,18 +127,31 @@ class ManifestMachine(RuleBasedStateMachine):
                 if not gone:
                     self.expected[place] = replace(known, state=EntryState.SKIPPED, reason=Reason.GONE, claimed=False)
                 continue
+            excluded = entry.id in left_out
+            untouched = not (known.claimed or known.tried)
             other_privacy = entry.private != known.entry.private
             times = {known.entry.updated, entry.updated}
             tried = known.state in (EntryState.DONE, EntryState.FAILED) or known.reason is Reason.OPTIONAL_MISSING
             replaced = tried and len(times) > 1 and None not in times
             kept = known.entry._replace(private=entry.private, optional=entry.optional, updated=entry.updated)
             settled = known.state is EntryState.DONE or known.reason is Reason.PRIVATE
-            if gone or replaced or (other_privacy and settled):
-                self.expected[place] = Expected(kept, done_before=known.done_before)
+            other_scope = excluded != known.excluded
+            newly_left_out = excluded and known.state is EntryState.PENDING and other_scope
+            taken_in = known.reason is Reason.EXCLUDED and not excluded
+            state: EntryState
+            reason: Reason | None
+            if untouched and ((gone and excluded) or newly_left_out):
+                state, reason = EntryState.SKIPPED, Reason.EXCLUDED
+            elif gone or taken_in or replaced or (other_privacy and settled):
+                state, reason = EntryState.PENDING, None
             else:
-                self.expected[place] = replace(known, entry=kept)
+                state, reason = known.state, known.reason
+            self.expected[place] = replace(known, entry=kept, state=state, reason=reason, excluded=excluded)
         for place, entry in wanted.items():
-            self.expected[place] = Expected(entry)
+            new = Expected(entry)
+            if entry.id in left_out:
+                new = Expected(entry, EntryState.SKIPPED, Reason.EXCLUDED, excluded=True)
+            self.expected[place] = new
         # what is planned while claims are open is worked on by the next run, which looks at them first
         self.in_work.clear()
         self.queue = None
@@ -141,9 +161,21 @@ class ManifestMachine(RuleBasedStateMachine):
         window=st.integers(1, 5),
         only=st.sampled_from([None, True, False]),
         cut_off=st.booleans(),
+        left_out=st.one_of(st.just(frozenset()), st.frozensets(st.integers(-3, 12))),
     )
-    def plan(self, snapshot: list[Entry], window: int, only: bool | None, cut_off: bool) -> None:
-        self._plan(snapshot, only=only, window=window, cut_off=cut_off)
+    def plan(
+        self, snapshot: list[Entry], window: int, only: bool | None, cut_off: bool, left_out: frozenset[int]
+    ) -> None:
+        self._plan(snapshot, only=only, window=window, cut_off=cut_off, left_out=left_out)
+
+    @rule(left_out=st.frozensets(st.integers(-3, 12)))
+    def plan_the_same_with_others_left_out(self, left_out: frozenset[int]) -> None:
+        """Files age, or somebody wants them after all. Nothing that is done is touched."""
+        known = [each.entry for each in self.expected.values() if each.reason is not Reason.GONE]
+        done = {place for place, each in self.expected.items() if each.state is EntryState.DONE}
+        self._plan(known, only=None, window=3, cut_off=False, left_out=left_out)
+        assert all(self.expected[place].state is EntryState.DONE for place in done)
+        assert all(each.entry.id in left_out for each in self.expected.values() if each.reason is Reason.EXCLUDED)
 
     @rule(window=st.integers(1, 5))
     def plan_the_same_again(self, window: int) -> None:
@@ -155,6 +187,7 @@ class ManifestMachine(RuleBasedStateMachine):
             only=None,
             window=window,
             cut_off=False,
+            left_out=frozenset(),
         )
         assert self.expected == before
 
@@ -166,7 +199,7 @@ class ManifestMachine(RuleBasedStateMachine):
             for known in self.expected.values()
             if known.reason is not Reason.GONE
         ]
-        self._plan(flipped, only=None, window=3, cut_off=False)
+        self._plan(flipped, only=None, window=3, cut_off=False, left_out=frozenset())
 
     @precondition(lambda self: self.planned)
     @rule(count=st.integers(1, 6))
@@ -204,7 +237,10 @@ class ManifestMachine(RuleBasedStateMachine):
         assert self.queue is not None
         self.queue.commit(outcomes=[outcome])
         entry = claim.entry._replace(size=size) if done else claim.entry
-        self.expected[place_of(entry)] = Expected(entry, state, reason, done_before=done)
+        known = self.expected[place_of(entry)]
+        self.expected[place_of(entry)] = Expected(
+            entry, state, reason, done_before=done, excluded=known.excluded, tried=True
+        )
 
     @precondition(lambda self: self.planned)
     @rule(data=st.data())
@@ -241,7 +277,7 @@ class ManifestMachine(RuleBasedStateMachine):
         for place, known in self.expected.items():
             chosen = known.reason in reasons if reasons else known.state is EntryState.FAILED
             if chosen and (not types or place[0].table in types):
-                self.expected[place] = Expected(known.entry)
+                self.expected[place] = Expected(known.entry, excluded=known.excluded, tried=known.tried)
                 reopened += 1
         assert reopen(self.manifest, types, tuple(reasons)) == reopened
 

@@ -146,3 +146,77 @@ def test_the_second_writer_is_told_who_the_first_one_is(tmp_path: Path) -> None:
         assert refused.value.exit_code == 6
     with writer_lock(path, "plan"):
         pass
+
+
+# --- entries that are left out ---
+
+
+def plan_without(manifest: Manifest, *entries: Entry) -> PlanDelta:
+    """A plan that leaves all of these out."""
+    with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+        groups = [group._replace(excluded=True) for group in grouped(entries)]
+        delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, groups)
+        writer.finish(datetime.now(UTC), {})
+    return delta
+
+
+LEFT_OUT = (EntryState.SKIPPED, Reason.EXCLUDED, False)
+TO_COPY = (EntryState.PENDING, None, False)
+
+
+def test_what_is_pending_can_be_left_out_and_taken_in_again(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        assert plan_without(manifest, entry()).excluded == 1
+        assert state_of(manifest) == LEFT_OUT
+        assert not list(WorkQueue(manifest).iter_claimable())
+        assert plan_without(manifest, entry()).excluded == 1
+        assert state_of(manifest) == LEFT_OUT
+        delta = plan(manifest, entry())
+        assert (delta.revived, delta.excluded) == (1, 0)
+        assert state_of(manifest) == TO_COPY
+
+
+def test_what_is_new_and_left_out_is_in_the_manifest_and_no_work(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry(1)]) as manifest:
+        settle(manifest, EntryState.DONE)
+        delta = plan_without(manifest, entry(1), entry(2))
+        assert (delta.seen, delta.added, delta.excluded) == (2, 0, 2)
+        states = [(record.entry.id, record.state) for record in ManifestReport(manifest).iter_records()]
+        assert states == [(1, EntryState.DONE), (2, EntryState.SKIPPED)]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [(EntryState.DONE, None), (EntryState.FAILED, Reason.NETWORK), (EntryState.SKIPPED, Reason.OPTIONAL_MISSING)],
+)
+def test_what_was_tried_before_stays_as_it_is(tmp_path: Path, state: EntryState, reason: Reason | None) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        settle(manifest, state, reason)
+        plan_without(manifest, entry())
+        assert state_of(manifest) == (state, reason, False)
+
+
+def test_what_was_done_and_became_private_is_written_again_though_it_is_left_out(tmp_path: Path) -> None:
+    """Else it would stay readable at the destination for ever."""
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        settle(manifest, EntryState.DONE)
+        plan_without(manifest, entry(private=True))
+        assert only_claim(manifest).rewrite
+        plan_without(manifest, entry(private=True))
+        assert only_claim(manifest).rewrite
+
+
+def test_what_a_worker_has_or_a_dead_run_left_is_finished(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        queue = WorkQueue(manifest)
+        queue.commit(claims=list(queue.iter_claimable()))
+        plan_without(manifest, entry())
+        assert only_claim(manifest).left_behind
+
+
+def test_what_is_left_out_and_gone_comes_back_left_out(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        plan_without(manifest, entry())
+        assert plan_without(manifest).gone == 1
+        plan_without(manifest, entry())
+        assert state_of(manifest) == LEFT_OUT
