@@ -27,7 +27,7 @@ NGINX := $(or $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin" 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-fast faults soak bench bench-plan audit lint format sample lock venv clean
+.PHONY: help demo test test-fast faults soak bench bench-plan audit lint format sample messages lock venv clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,9 @@ sample: .venv/.run ## renew config.sample.ini from the declarations in mastosync
 	rm -f config.sample.ini
 	$(BIN)/mastosync init --output config.sample.ini
 	chmod 644 config.sample.ini
+
+messages: .venv/.test ## renew the catalogs in mastosync/locale, and name what is not translated yet
+	@$(BIN)/python -m scripts.messages
 
 lock: .venv/.made ## renew requirements-dev.lock from the newest packages that fit
 	rm -rf build/lock

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TypeVar
 
+from mastosync.language import deferred
 from mastosync.model import Reason
 
 E = TypeVar("E", bound=BaseException)
@@ -35,16 +36,16 @@ class ExitCode(IntEnum):
 
 
 EXIT_CODE_MEANING: dict[ExitCode, str] = {
-    ExitCode.OK: "all well",
-    ExitCode.BUG: "a bug, or something unknown",
-    ExitCode.USAGE: "the command line is wrong",
-    ExitCode.INCOMPLETE: "finished, but some entries failed or differ",
-    ExitCode.CONFIG: "the configuration is wrong",
-    ExitCode.DATABASE: "the database or its tunnel cannot be used",
-    ExitCode.MANIFEST: "the manifest cannot be used (locked, wrong version or store, no plan, not writable)",
-    ExitCode.STORE: "a store cannot be used (credentials, bucket, unreachable)",
-    ExitCode.OUTPUT: "the output cannot be written (a full disk, no permission)",
-    ExitCode.INTERRUPTED: "interrupted; the same command goes on where it stopped",
+    ExitCode.OK: deferred("all well"),
+    ExitCode.BUG: deferred("a bug, or something unknown"),
+    ExitCode.USAGE: deferred("the command line is wrong"),
+    ExitCode.INCOMPLETE: deferred("finished, but some entries failed or differ"),
+    ExitCode.CONFIG: deferred("the configuration is wrong"),
+    ExitCode.DATABASE: deferred("the database or its tunnel cannot be used"),
+    ExitCode.MANIFEST: deferred("the manifest cannot be used (locked, wrong version or store, no plan, not writable)"),
+    ExitCode.STORE: deferred("a store cannot be used (credentials, bucket, unreachable)"),
+    ExitCode.OUTPUT: deferred("the output cannot be written (a full disk, no permission)"),
+    ExitCode.INTERRUPTED: deferred("interrupted; the same command goes on where it stopped"),
 }
 """The one table of exit codes: `--help` prints it and the docs are tested against it."""
 

@@ -1,17 +1,28 @@
 """Words for people, in the language of the environment (`LANGUAGE`, `LC_ALL`, `LC_MESSAGES`, `LANG`).
 
-A message is its own key: where no catalog in `locale/` has it, it is said as it stands, in English. What scripts
-read (JSON, names of states, reasons, types and keys) is never translated.
+A message is its own key: where no catalog in `locale/` has it, it is said as it stands, in English. What scripts and
+bug reports read is never translated: JSON, the log, what the manifest holds, names of states, reasons, types and keys.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
-from gettext import NullTranslations, translation
+from gettext import GNUTranslations, NullTranslations, bindtextdomain, textdomain, translation
+from itertools import takewhile
 from pathlib import Path
+from threading import Event
 
 DOMAIN = "mastosync"
 LOCALES = Path(__file__).with_name("locale")
+
+_NO_LANGUAGE = {"C", "POSIX"}
+_ENGLISH = NullTranslations()
+_in_english = Event()  # for all threads
 
 
 def tr(message: str, /, **values: object) -> str:
@@ -28,11 +39,77 @@ def trn(one: str, many: str, count: int, /, **values: object) -> str:
     return _catalog().ngettext(one, many, count).format(count=count, **values)
 
 
+def deferred(message: str) -> str:
+    """A literal as it stands, for the catalogs to find: `say` says it when it is needed."""
+    return message
+
+
+_OWN_NAME = deferred("English")  # in a catalog what its language calls itself, in its letters
+
+
+def say(message: str) -> str:
+    """In the user's language what `deferred` has marked, or what a command has as its help."""
+    return _catalog().gettext(message) if message else ""  # which has the head of a catalog
+
+
+@contextmanager
+def english() -> Iterator[None]:
+    """For as long as the block runs everybody is told in English, since a program will read it."""
+    already = _in_english.is_set()
+    _in_english.set()
+    try:
+        yield
+    finally:
+        if not already:
+            _in_english.clear()
+
+
 def spoken() -> str | None:
     """The language of the messages, as their catalog names it: `ja`. None is English."""
     return _catalog().info().get("language")
 
 
-@cache
+def lend_to_libraries() -> None:
+    """Have libraries that ask Python's gettext, as click does, find their words in our catalogs."""
+    if isinstance(_users_catalog(), GNUTranslations):
+        bindtextdomain(DOMAIN, str(LOCALES))
+        textdomain(DOMAIN)
+
+
 def _catalog() -> NullTranslations:
-    return translation(DOMAIN, LOCALES, fallback=True)
+    return _ENGLISH if _in_english.is_set() else _users_catalog()
+
+
+@cache
+def _users_catalog() -> NullTranslations:
+    """The first of the wanted languages that there is, unless nobody could read it."""
+    wanted = wanted_languages(os.environ)
+    if not wanted:
+        return _ENGLISH
+    try:
+        catalog = translation(DOMAIN, LOCALES, wanted)
+    except Exception:  # noqa: BLE001 - there is none, or a broken one: English is better than no word at all
+        return _ENGLISH
+    return catalog if _can_be_shown(catalog.gettext(_OWN_NAME)) else _ENGLISH
+
+
+def wanted_languages(environ: Mapping[str, str]) -> list[str]:
+    """Those that come before English, as GNU gettext has it: English needs no catalog, and no other after it."""
+    locale = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or "C"
+    if _code(locale) in _NO_LANGUAGE:
+        return []
+    names = (environ.get("LANGUAGE") or locale).split(":")
+    return list(takewhile(lambda name: _code(name) not in {"en", *_NO_LANGUAGE}, names))
+
+
+def _code(locale: str) -> str:
+    return re.split(r"[_.@]", locale)[0]
+
+
+def _can_be_shown(text: str) -> bool:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            text.encode(getattr(stream, "encoding", None) or "utf-8")
+        except (UnicodeEncodeError, LookupError):
+            return False
+    return True

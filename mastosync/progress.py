@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Never, Protocol, TextIO, TypeAlias
 
+from mastosync.language import deferred, say, tr
 from mastosync.model import EntryState, Outcome
 from mastosync.plain import one_line
 from mastosync.units import human_bytes
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 1.0
 
+ENDPOINTS = (deferred("source"), deferred("destination"), deferred("store"))
+"""What endpoints are called; the last one where source and destination are at one."""
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
     """How fast an endpoint lets itself be asked at the moment."""
 
-    name: str  # source, destination, or store where both are one
+    name: str  # of ENDPOINTS
     rate: float | None = None  # requests a second that it settled on; None: full speed
     paused_seconds: float = 0.0  # until it is asked again
     throttles: int = 0  # answers that asked to slow down, so far
@@ -34,8 +38,10 @@ class EndpointState:
     def described(self) -> str:
         """For people; empty while nothing throttles."""
         if self.paused_seconds >= 1:
-            return f"{self.name} throttles: waiting {self.paused_seconds:,.0f} s"
-        return f"{self.name} throttles: settled at {self.rate:,.0f} requests/s" if self.rate is not None else ""
+            return tr("{name} throttles: waiting {seconds:,.0f} s", name=say(self.name), seconds=self.paused_seconds)
+        if self.rate is None:
+            return ""
+        return tr("{name} throttles: settled at {rate:,.0f} requests/s", name=say(self.name), rate=self.rate)
 
 
 @dataclass(slots=True)
@@ -105,7 +111,7 @@ class CheckProgress:
     total: int  # entries, about; 0: unknown
     checked: int = 0
     found: int = 0  # worth telling: what differs, what was adopted
-    finding: str = "not as recorded"  # "": nothing to find
+    finding: str = deferred("not as recorded")  # "": nothing to find
     started: float = field(default_factory=time.monotonic)
 
 
@@ -199,7 +205,11 @@ class Bar:
             return
         if isinstance(progress, CopyProgress):
             news = progress.finished - self._bar.n
-            counts = (progress.speed, f"failed {progress.failed}", f"throttled {progress.throttles}")
+            counts = (
+                progress.speed,
+                tr("failed {count}", count=progress.failed),
+                tr("throttled {count}", count=progress.throttles),
+            )
             # first what a narrow terminal must not cut off; and drawn without news, since it says why there are none
             stuck = bool(progress.throttling) and not news
             self._bar.set_postfix_str(", ".join((*progress.throttling, *counts)), refresh=stuck)
@@ -207,11 +217,11 @@ class Bar:
         elif isinstance(progress, CheckProgress):
             self._bar.set_description_str(progress.what, refresh=False)
             if progress.finding:
-                self._bar.set_postfix_str(f"{progress.found} {progress.finding}", refresh=False)
+                self._bar.set_postfix_str(f"{progress.found} {say(progress.finding)}", refresh=False)
             self._bar.update(progress.checked - self._bar.n)
         else:
             self._bar.set_description_str(progress.table, refresh=False)
-            self._bar.set_postfix_str(f"{progress.entries} entries", refresh=False)
+            self._bar.set_postfix_str(tr("{count} entries", count=progress.entries), refresh=False)
             self._bar.update(progress.rows - self._bar.n)
 
     def finished(self, progress: AnyProgress) -> None:  # noqa: D102
@@ -227,17 +237,34 @@ class Bar:
 def described(progress: AnyProgress) -> str:
     """Progress in one line of plain text."""
     if isinstance(progress, PlanProgress):
-        return f"plan: {progress.rows} rows read, {progress.entries} entries, at {progress.table or 'the end'}"
+        return tr(
+            "plan: {rows} rows read, {entries} entries, at {table}",
+            rows=progress.rows,
+            entries=progress.entries,
+            table=progress.table or tr("the end"),
+        )
     if isinstance(progress, CheckProgress):
         rate = progress.checked / max(time.monotonic() - progress.started, 0.001)
-        of_all = f" of {progress.total}" if progress.total else ""
-        found = f", {progress.found} {progress.finding}" if progress.finding else ""
-        return f"{progress.what}: {progress.checked}{of_all} objects, {rate:.1f}/s{found}"
+        checked = (
+            tr("{checked} of {total} objects", checked=progress.checked, total=progress.total)
+            if progress.total
+            else tr("{checked} objects", checked=progress.checked)
+        )
+        found = f", {progress.found} {say(progress.finding)}" if progress.finding else ""
+        return f"{progress.what}: {checked}, {rate:.1f}/s{found}"
     rate = progress.finished / max(progress.seconds, 0.001)
     return ", ".join(
         (
-            f"copy: {progress.finished} of {progress.total} objects, {rate:.1f}/s, {progress.speed}",
-            f"failed {progress.failed}, skipped {progress.skipped}, throttled {progress.throttles}",
+            tr(
+                "copy: {finished} of {total} objects, {rate:.1f}/s, {speed}",
+                finished=progress.finished,
+                total=progress.total,
+                rate=rate,
+                speed=progress.speed,
+            ),
+            tr("failed {count}", count=progress.failed),
+            tr("skipped {count}", count=progress.skipped),
+            tr("throttled {count}", count=progress.throttles),
             *progress.throttling,
         )
     )

@@ -7,6 +7,7 @@ of a parallel run find the same servers, and why those end with the session, how
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,10 @@ from scripts.lab.sshd import SshServer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES"):
+    os.environ.pop(name, None)
+os.environ["LANG"] = "C.UTF-8"  # tests compare what is said with English, whatever their developer speaks
 
 SHARED_LAB = pytest.StashKey[SharedLab]()
 

@@ -17,6 +17,7 @@ from mastosync.app.stores import gates, identities, states, transfer_options, wa
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
+from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
@@ -304,7 +305,11 @@ class App:
             with MastodonDatabase(replace(config, connect_timeout_seconds=seconds), via) as database:
                 yield Examination(database)
 
-        gateway = f"the SSH server {tunnel.ssh_host}:{tunnel.ssh_port}" if tunnel.enabled else ""
+        gateway = (
+            tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=tunnel.ssh_host, ssh_port=tunnel.ssh_port)
+            if tunnel.enabled
+            else ""
+        )
         return DatabaseWay(gateway, self._tunnel, connect)
 
     def copy_from(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:

@@ -28,6 +28,7 @@ from mastosync.engine.cutover import (
 )
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
+from mastosync.language import say, tr
 from mastosync.manifest import Manifest, ManifestReport, verifications
 from mastosync.mastodon.settings import Setting, changed, storage_settings
 from mastosync.model import Reason
@@ -175,19 +176,27 @@ def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> 
         return PublicFolder(store.folder.resolve())
     if url is None and not store.known.reads_for_anybody:
         raise UsageError(
-            f"the {role} is read by nobody without credentials at {store.endpoint_url or 'its endpoint'}",
-            hint=f"name the public address of its bucket: --{role}-url https://…",
+            tr(
+                "the {role} is read by nobody without credentials at {endpoint}",
+                role=say(role),
+                endpoint=store.endpoint_url or tr("its endpoint"),
+            ),
+            hint=tr("name the public address of its bucket: --{role}-url https://…", role=role),
         )
     if ":" in store.key_prefix:
         raise UsageError(
-            f"the key prefix of the {role}, {store.key_prefix!r}, is another one for each attachment",
-            hint="nginx cannot be told of it: write the fallback by hand",
+            tr(
+                "the key prefix of the {role}, {key_prefix!r}, is another one for each attachment",
+                role=say(role),
+                key_prefix=store.key_prefix,
+            ),
+            hint=tr("nginx cannot be told of it: write the fallback by hand"),
         )
     base = f"{url.rstrip('/')}/" if url else _bucket_url(store)
     if urlsplit(base).netloc == host:
         raise UsageError(
-            f"the media host {host} would ask itself for the objects of the {role}",
-            hint=f"name the address of the bucket behind it: --{role}-url https://…",
+            tr("the media host {host} would ask itself for the objects of the {role}", host=host, role=say(role)),
+            hint=tr("name the address of the bucket behind it: --{role}-url https://…", role=role),
         )
     bundle = store.ca_bundle and store.ca_bundle.resolve()
     return PublicBucket(base + _in_address(store.key_prefix), bundle, store.verify_tls)

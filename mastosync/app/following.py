@@ -13,6 +13,7 @@ from mastosync.engine.copier import CopyOptions
 from mastosync.engine.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
+from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, try_again
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def prune(app: App, manifest: Manifest, options: PruneOptions) -> Pruning:
     source, destination = identities(app.config)
     if (source.endpoint, source.bucket) == (destination.endpoint, destination.bucket):
         raise UsageError(
-            "nothing is removed where source and destination are one bucket: an object may be of both",
-            hint="remove by hand what `mastosync ls --state skipped --reason gone` lists",
+            tr("nothing is removed where source and destination are one bucket: an object may be of both"),
+            hint=tr("remove by hand what `mastosync ls --state skipped --reason gone` lists"),
         )
     pace = CopyOptions(workers=options.workers)
     with gates(app.config, pace, app.stop, ("destination",)) as (gate,):

@@ -19,6 +19,7 @@ from mastosync.engine.public_check import PublicCheck
 from mastosync.engine.retry import Gate
 from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
+from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, Scratch, WorkQueue, record_verification
 from mastosync.store.curl import CurlMultiplexer, CurlStore
 
@@ -42,8 +43,8 @@ def verify(
     began = time.time()
     if public is not None and config.destination_folder.path:
         raise UsageError(
-            "--public asks as anybody may, and the destination is a folder of this machine, which nobody does",
-            hint="leave it out; `mastosync verify --deep` reads objects back",
+            tr("--public asks as anybody may, and the destination is a folder of this machine, which nobody does"),
+            hint=tr("leave it out; `mastosync verify --deep` reads objects back"),
         )
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
@@ -110,5 +111,5 @@ def _as_anybody(config: Config, gate: Gate, records: list[Record], workers: int,
             return PublicCheck(site, of_site, destination.key_prefix, workers, stop).run(records)
         except ObjectError as error:
             raise StoreUnusable(
-                error.message, hint="check `public_url` of the destination: where does everybody read its objects?"
+                error.message, hint=tr("check `public_url` of the destination: where does everybody read its objects?")
             ) from error

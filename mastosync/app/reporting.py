@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mastosync.app.upkeep import told
 from mastosync.engine.report import DIGEST_NAME, FORMAT, report_of, sound_contents_of
 from mastosync.errors import UsageError
+from mastosync.language import tr
 from mastosync.manifest import ArchiveReader, Manifest, appearing, written
 
 if TYPE_CHECKING:
@@ -56,13 +57,14 @@ def _digest_in(file: Path) -> str:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"cannot read the report {file}: {error}", hint="name a file that `report` has made"
+            tr("cannot read the report {file}: {error}", file=file, error=error),
+            hint=tr("name a file that `report` has made"),
         ) from error
     digest = _digest_in_json(text) if text.startswith("{") else _digest_in_html(text)
     if not digest:
         raise UsageError(
-            f"{file} is no report as JSON or HTML",
-            hint="name a file that `mastosync report --format json` or `--format html` has made",
+            tr("{file} is no report as JSON or HTML", file=file),
+            hint=tr("name a file that `mastosync report --format json` or `--format html` has made"),
         )
     return digest
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
+from mastosync.language import tr
 from mastosync.manifest import ManifestReport, StoreIdentity, require_local_disk, writer_lock
 from mastosync.model import EntryState
 from mastosync.units import human_bytes
@@ -141,8 +142,8 @@ def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
     source, destination = map(_identity, stores)
     if source == destination:
         raise ConfigError(
-            f"source and destination are the same: {source}",
-            hint="name another bucket, key_prefix or path for one of them",
+            tr("source and destination are the same: {source}", source=source),
+            hint=tr("name another bucket, key_prefix or path for one of them"),
         )
     _require_apart(*stores)
     return source, destination
@@ -169,8 +170,12 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
     mounted_twice = here.exists() and there.exists() and here.samefile(there)
     if mounted_twice or here.is_relative_to(there) or there.is_relative_to(here):
         raise ConfigError(
-            f"the folders of source and destination are one, or one lies in the other: {here} and {there}",
-            hint="name a folder apart for the destination: nothing is ever written where the media lie",
+            tr(
+                "the folders of source and destination are one, or one lies in the other: {here} and {there}",
+                here=here,
+                there=there,
+            ),
+            hint=tr("name a folder apart for the destination: nothing is ever written where the media lie"),
         )
 
 
@@ -203,4 +208,4 @@ def _require_usable(gate: Gate) -> None:
     try:
         PatientStore(gate).check()
     except ObjectError as error:
-        raise StoreUnusable(error.message, hint=error.hint or "try again later") from error
+        raise StoreUnusable(error.message, hint=error.hint or tr("try again later")) from error

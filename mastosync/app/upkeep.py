@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
+from mastosync.language import tr
 from mastosync.manifest import (
     ArchiveReader,
     ArchiveWriter,
@@ -43,7 +44,7 @@ def check(manifest: Manifest, stop: StopSignal, listener: ProgressListener, *, q
         back_up(manifest.path, copy)
         repair_counters(manifest)
         result.faults.clear()
-        result.repaired = f"the counters were counted anew; as it was before, the manifest lies at {copy}"
+        result.repaired = tr("the counters were counted anew; as it was before, the manifest lies at {copy}", copy=copy)
     return result
 
 
@@ -56,7 +57,7 @@ def export(manifest: Manifest, target: Path | None, listener: ProgressListener, 
     ):
         progress.total = reader.expected()
         if target is None:
-            stack.enter_context(written(Path("the standard output")))
+            stack.enter_context(written(Path(tr("the standard output"))))
             stream = sys.stdout.buffer
         else:
             partial = stack.enter_context(appearing(target, replace=replace))
@@ -72,7 +73,7 @@ def import_archive(manifest: Path, archive: Path | None, listener: ProgressListe
     """Make a manifest of an archive, and return how many entries it has. See `App.import_archive`."""
     with ExitStack() as stack, told("import", listener) as (progress, went_on):
         if archive is None:
-            source = ArchiveSource(sys.stdin.buffer, "the standard input")
+            source = ArchiveSource(sys.stdin.buffer, tr("the standard input"))
         else:
             source = ArchiveSource(stack.enter_context(archive.open("rb")), str(archive))
         writer = stack.enter_context(ArchiveWriter.creating(manifest))

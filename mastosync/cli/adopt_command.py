@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import types_option, workers_option
+from mastosync.cli.options import json_option, types_option, workers_option
 from mastosync.cli.output import show_json
 
 
@@ -13,7 +13,7 @@ from mastosync.cli.output import show_json
 @click.option("--deep", is_flag=True, help="Read at both ends what sizes and ETags do not decide.")
 @workers_option
 @types_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_obj
 def adopt_command(
     invocation: Invocation, deep: bool, workers: int | None, types: tuple[str, ...], as_json: bool

@@ -15,6 +15,11 @@ def width_of(text: str) -> int:
     return len(text) if text.isascii() else sum(map(_width, text))
 
 
+def padded(text: str, width: int) -> str:
+    """With as many spaces behind it as it takes."""
+    return text + " " * (width - width_of(text))
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """One paragraph in lines of so many columns. What cannot be broken is left as it is, however wide."""
     lines = [""]

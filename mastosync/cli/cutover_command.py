@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import parsed_by
+from mastosync.cli.options import json_option, parsed_by
 from mastosync.cli.output import show, show_json
 from mastosync.config.values import PUBLIC_URL
 from mastosync.errors import ExitCode, UsageError
+from mastosync.language import tr
 
 _STDOUT = Path("-")
 
@@ -20,7 +21,7 @@ _url = parsed_by(PUBLIC_URL)
 
 
 @click.command(name="cutover")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.option(
     "--env",
     type=click.Path(path_type=Path),
@@ -66,7 +67,7 @@ def cutover_command(
     from mastosync.engine.cutover import Verdict
 
     if as_json and nginx == _STDOUT:
-        raise UsageError("--nginx - prints the configuration alone", hint="--json holds it, too")
+        raise UsageError(tr("--nginx - prints the configuration alone"), hint=tr("--json holds it, too"))
     file = None if nginx == _STDOUT else nginx
     options = CutoverOptions(_command(invocation), env, media_host, source_url, destination_url, file)
     report = invocation.reading().cutover(options)
@@ -94,6 +95,9 @@ def _write(path: Path, text: str) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise UsageError(f"{path} exists already", hint="--nginx names another file") from error
+        raise UsageError(tr("{path} exists already", path=path), hint=tr("--nginx names another file")) from error
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="--nginx names another place") from error
+        raise UsageError(
+            tr("cannot write {path}: {strerror}", path=path, strerror=error.strerror),
+            hint=tr("--nginx names another place"),
+        ) from error

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mastosync.cli.output import ask, show
 from mastosync.config import CHANGE_ME, PROVIDERS, Provider
 from mastosync.config.schema import sections
-from mastosync.language import tr
+from mastosync.language import say, tr
 
 Sections = dict[str, dict[str, str]]
 
@@ -83,8 +83,9 @@ def _answer(section: str, name: str, question: str, *, default: str = "", hidden
         try:
             form.parse(text)
         except ValueError as wrong:
-            problem = getattr(wrong, "message", "") or tr("That is not {allowed}", allowed=form.allowed)
-            show(f"{problem}. {getattr(wrong, 'hint', '')}".strip())
+            problem = getattr(wrong, "message", "") or tr("That is not {allowed}", allowed=form.described(say))
+            hint = getattr(wrong, "hint", "")
+            show(tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}.")
         else:
             return text
     return CHANGE_ME

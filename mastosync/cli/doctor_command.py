@@ -7,13 +7,14 @@ from itertools import groupby
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import json_option
 from mastosync.cli.output import show, show_json
 from mastosync.cli.render import render_findings, render_summary
 from mastosync.errors import ExitCode
 
 
 @click.command(name="doctor")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_obj
 def doctor_command(invocation: Invocation, as_json: bool) -> ExitCode:
     """Check everything that can fail before it does, each check with a remedy.

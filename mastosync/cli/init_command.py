@@ -68,11 +68,14 @@ def _write(output: Path, text: Secret) -> None:
     except FileExistsError as error:
         raise _exists(output) from error
     except OSError as error:
-        raise ConfigError(f"cannot write {output}: {error.strerror}", hint="--output names another place") from error
+        raise ConfigError(
+            tr("cannot write {output}: {strerror}", output=output, strerror=error.strerror),
+            hint=tr("--output names another place"),
+        ) from error
 
 
 def _exists(output: Path) -> ConfigError:
-    return ConfigError(f"{output} exists already", hint="--output names another file")
+    return ConfigError(tr("{output} exists already", output=output), hint=tr("--output names another file"))
 
 
 def _written(output: Path, *, to_fill_in: bool) -> str:

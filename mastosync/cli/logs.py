@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.output import warn
 from mastosync.errors import UsageError
+from mastosync.language import tr
 from mastosync.plain import as_json, one_line
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
         try:
             handlers.append(_OwnFile(path, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
-            raise UsageError(f"cannot write the log file {path}: {error.strerror}", hint="name another file") from error
+            raise UsageError(
+                tr("cannot write the log file {path}: {strerror}", path=path, strerror=error.strerror),
+                hint=tr("name another file"),
+            ) from error
     if verbose:
         handlers.append(_ToListener(listener))
         handlers[-1].addFilter(lambda record: not record.name.startswith(_OF_MANIFEST))  # which is told anyway

@@ -9,11 +9,13 @@ from pathlib import Path
 import click
 
 from mastosync import __version__
+from mastosync.cli.help import in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import telling_of_manifest
 from mastosync.cli.output import NobodyReads, complain, give_up_output, show_origin
 from mastosync.errors import ExitCode, MastosyncError, OutputError
+from mastosync.language import lend_to_libraries, tr
 
 COMMANDS: dict[str, str] = {
     "init": "Write a configuration file to fill in.",
@@ -44,7 +46,8 @@ class _Commands(LazyGroup):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from mastosync.cli.reference import environment, exit_codes, files
 
-        for title, meanings in (("Environment", environment()), ("Files", files()), ("Exit codes", exit_codes())):
+        told = {tr("Environment"): environment(), tr("Files"): files(), tr("Exit codes"): exit_codes()}
+        for title, meanings in told.items():
             with formatter.section(title):
                 formatter.write_dl(list(meanings.items()))
 
@@ -74,9 +77,12 @@ def cli(invocation: Invocation, /, **options: object) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit code. Every error of ours ends here, as text."""
     invocation = Invocation(os.environ)
+    lend_to_libraries()
     try:
         with telling_of_manifest():
-            result = cli.main(arguments, prog_name="mastosync", standalone_mode=False, obj=invocation)
+            result = in_users_language(cli).main(
+                arguments, prog_name="mastosync", standalone_mode=False, obj=invocation
+            )
         return int(result) if isinstance(result, int) else ExitCode.OK
     except MastosyncError as error:
         if isinstance(error, OutputError):
@@ -87,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        _tell(invocation, "stopped", "the same command goes on where it stopped")
+        _tell(invocation, tr("stopped"), tr("the same command goes on where it stopped"))
         return ExitCode.INTERRUPTED
     except NobodyReads:
         give_up_output()
@@ -95,9 +101,11 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last door
         _tell(
             invocation,
-            invocation.scrubbed(f"unexpected {type(error).__name__}: {error}"),
-            "this is a bug: please report it with the output of the same command and --debug; "
-            "what was committed to the manifest is safe",
+            invocation.scrubbed(tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)),
+            tr(
+                "this is a bug: please report it with the output of the same command and --debug; "
+                "what was committed to the manifest is safe"
+            ),
         )
         return ExitCode.BUG
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.language import tr
 from mastosync.units import human_bytes
 
 
@@ -21,4 +22,11 @@ def manifest_backup_command(invocation: Invocation, file: Path | None, force: bo
     """
     with invocation.running(stop_at_once=True, manifest_alone=True) as app:
         target, size = app.back_up(file, replace=force)
-    invocation.say(f"copied {app.manifest_path} to {target} ({human_bytes(size)})")
+    invocation.say(
+        tr(
+            "copied {manifest_path} to {target} ({size})",
+            manifest_path=app.manifest_path,
+            target=target,
+            size=human_bytes(size),
+        )
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import json_option
 from mastosync.cli.output import show_fault, show_json
 from mastosync.cli.render_manifest import render_soundness, soundness_as_json
 from mastosync.errors import ExitCode
@@ -13,7 +14,7 @@ from mastosync.errors import ExitCode
 @click.command(name="check")
 @click.option("--quick", is_flag=True, help="Do not hold the file's indexes against its lines.")
 @click.option("--repair", is_flag=True, help="Count anew if only the counters are wrong, after a backup.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_obj
 def manifest_check_command(invocation: Invocation, quick: bool, repair: bool, as_json: bool) -> ExitCode:
     """Tell whether the manifest is sound: the file, its entries, counters, claims and plans.

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.language import tr
 
 
 @click.command(name="export")
@@ -22,4 +23,4 @@ def manifest_export_command(invocation: Invocation, file: Path | None, force: bo
     with invocation.running(stop_at_once=True, manifest_alone=True) as app:
         entries = app.export(None if file == Path("-") else file, replace=force)
     if file is not None and file != Path("-"):
-        invocation.say(f"wrote {entries:,} entries to {file}")
+        invocation.say(tr("wrote {entries:,} entries to {file}", entries=entries, file=file))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.language import tr
 
 
 @click.command(name="import")
@@ -19,4 +20,6 @@ def manifest_import_command(invocation: Invocation, file: Path) -> None:
     """
     with invocation.running(stop_at_once=True, manifest_alone=True) as app:
         entries = app.import_archive(None if file == Path("-") else file)
-    invocation.say(f"imported {entries:,} entries into {app.manifest_path}")
+    invocation.say(
+        tr("imported {entries:,} entries into {manifest_path}", entries=entries, manifest_path=app.manifest_path)
+    )

@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from mastosync.language import tr
+
 
 def open_to_all(*files: Path | None) -> Iterator[str]:
     """A warning for each file that everybody on this machine may read or write.
@@ -22,5 +24,9 @@ def open_to_all(*files: Path | None) -> Iterator[str]:
         except OSError:
             continue  # whoever opens it tells
         if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
-            what = "written" if mode & stat.S_IWOTH else "read"
-            yield f"{file} can be {what} by everybody on this machine: chmod 600 {shlex.quote(str(file))}"
+            command = f"chmod 600 {shlex.quote(str(file))}"
+            yield (
+                tr("{file} can be written by everybody on this machine: {command}", file=file, command=command)
+                if mode & stat.S_IWOTH
+                else tr("{file} can be read by everybody on this machine: {command}", file=file, command=command)
+            )

@@ -11,6 +11,7 @@ import click
 
 from mastosync.config import BANDWIDTH, DURATION, Config, Timetable
 from mastosync.config.values import Format
+from mastosync.language import english, say, tr
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Order, Reason
 
 if TYPE_CHECKING:
@@ -54,6 +55,14 @@ workers_option = click.option(
 )
 
 
+def _for_programs(context: click.Context, _: click.Parameter, chosen: bool) -> bool:
+    if chosen:
+        context.with_resource(english())
+    return chosen
+
+
+json_option = click.option("--json", "as_json", is_flag=True, callback=_for_programs, help="As JSON.")
+"""Whoever reads JSON is told everything else in English as well."""
 at_most_option = click.option(
     "--at-most",
     type=click.IntRange(min=0),
@@ -94,9 +103,12 @@ def parsed_by(form: Format[T]) -> Callable[[click.Context, click.Parameter, str 
         try:
             return form.parse(text)
         except ValueError as wrong:
-            problem = getattr(wrong, "message", "") or f"{text!r} is not {form.allowed}"
+            problem = getattr(wrong, "message", "") or tr(
+                "{text!r} is not {allowed}", text=text, allowed=form.described(say)
+            )
             hint = getattr(wrong, "hint", "")
-            raise click.BadParameter(f"{problem}. {hint}".strip()) from wrong
+            told = tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}."
+            raise click.BadParameter(told) from wrong
 
     return parse
 

@@ -10,9 +10,10 @@ import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.lists import FORMS, print_rows
-from mastosync.cli.options import print0_option, workers_option
+from mastosync.cli.options import json_option, print0_option, workers_option
 from mastosync.cli.output import show_json
 from mastosync.errors import UsageError
+from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.engine.orphans import OrphanFinder
@@ -30,7 +31,7 @@ _ORPHAN_FIELDS = ("key", "size", "modified")
 @click.option("--missing", is_flag=True, help="List what rows refer to and the source lacks instead.")
 @print0_option
 @workers_option
-@click.option("--json", "as_json", is_flag=True, help="Counts as JSON.")
+@json_option
 @click.pass_obj
 def orphans_command(
     invocation: Invocation, form: str | None, missing: bool, print0: bool, workers: int | None, as_json: bool
@@ -44,7 +45,7 @@ def orphans_command(
     from mastosync.engine.orphans import OrphansOptions
 
     if as_json and (form or print0):
-        raise UsageError("--format lists and --json counts", hint="use one of them")
+        raise UsageError(tr("--format lists and --json counts"), hint=tr("use one of them"))
     form = form or ("text" if missing or print0 else None)
     with (
         invocation.running() as app,

@@ -90,7 +90,7 @@ def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
 
 def warn(text: str) -> None:
     """What whoever runs this should know, whatever it comes to."""
-    click.echo(f"mastosync: warning: {one_line(text)}", err=True)
+    click.echo(f"mastosync: {tr('warning')}: {one_line(text)}", err=True)
 
 
 def complain(message: str, hint: str) -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import bwlimit_option, rate_option, types_option
+from mastosync.cli.options import bwlimit_option, json_option, rate_option, types_option
 from mastosync.cli.output import show_json
 from mastosync.cli.render import absent_types, render_plan, snapshot_line
 from mastosync.config import Timetable
 from mastosync.errors import UsageError
+from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.engine.planner import Scope
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--delta", is_flag=True, help="Read only what has changed since the last plan, where that will do.")
 @rate_option
 @bwlimit_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_obj
 def plan_command(
     invocation: Invocation,
@@ -63,7 +64,7 @@ def plan_command(
         max_age=max_age or defaults.max_age,
     )
     if delta and dry_run:
-        raise UsageError("--delta and --dry-run do not go together: a dry run knows nothing of the last plan")
+        raise UsageError(tr("--delta and --dry-run do not go together: a dry run knows nothing of the last plan"))
     with invocation.running(stop_at_once=True) as app:
         result = app.plan(options, dry_run=dry_run, delta=delta)
         outlook = app.outlook(result.survey, rate, bwlimit) if dry_run or as_json else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import at_most_option, workers_option
+from mastosync.cli.options import at_most_option, json_option, workers_option
 from mastosync.cli.output import show_json
 from mastosync.errors import ExitCode
 
@@ -14,7 +14,7 @@ from mastosync.errors import ExitCode
 @click.option("--apply", is_flag=True, help="Remove. Without it, only tell what that would be.")
 @at_most_option
 @workers_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_obj
 def prune_command(
     invocation: Invocation, apply: bool, at_most: int | None, workers: int | None, as_json: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mastosync.errors import EXIT_CODE_MEANING
-from mastosync.language import tr
+from mastosync.language import say, tr
 
 
 def environment() -> dict[str, str]:
@@ -28,4 +28,4 @@ def files() -> dict[str, str]:
 
 def exit_codes() -> dict[str, str]:
     """What a command returns to the shell."""
-    return {str(int(code)): meaning for code, meaning in EXIT_CODE_MEANING.items()}
+    return {str(int(code)): say(meaning) for code, meaning in EXIT_CODE_MEANING.items()}

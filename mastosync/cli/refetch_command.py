@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import types_option
+from mastosync.cli.options import json_option, types_option
 from mastosync.cli.output import show_json, warn
 from mastosync.errors import ExitCode
+from mastosync.language import tr
 
 
 @click.command(name="refetch")
@@ -15,7 +16,7 @@ from mastosync.errors import ExitCode
 @click.option("--limit", type=click.IntRange(min=1), help="Fetch so many files at most.")
 @click.option("--workers", type=click.IntRange(min=1), help="Servers asked at once.  [default: 8, or [copy] workers]")
 @types_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_obj
 def refetch_command(
     invocation: Invocation, apply: bool, limit: int | None, workers: int | None, types: tuple[str, ...], as_json: bool
@@ -34,7 +35,7 @@ def refetch_command(
     )
     if apply and config.refetch.allow_networks:
         named = ", ".join(map(str, config.refetch.allow_networks))
-        warn(f"URLs in the database can reach {named}, as [refetch] allow_networks says")
+        warn(tr("URLs in the database can reach {named}, as [refetch] allow_networks says", named=named))
     with invocation.running() as app:
         result = app.refetch(options)
     if as_json:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.cli.colours import PAINT_OF, Paint, paint
-from mastosync.cli.columns import width_of
-from mastosync.language import tr
+from mastosync.cli.columns import padded, width_of
+from mastosync.language import say, tr
 from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line
 from mastosync.units import human_ago, human_bytes, human_seconds
@@ -21,13 +21,22 @@ if TYPE_CHECKING:
     from mastosync.engine.status import Status, Tally
     from mastosync.progress import CopyProgress, EndpointState
 
+_LABEL_WIDTH = 13
+
 
 def render_plan(result: PlanResult, manifest: Path) -> str:
     """What a plan found, and what changed in the manifest."""
     left_out = result.total().excluded
-    head = ("type", "objects", "known bytes", "new", "gone") + (("left out",) if left_out else ())
+    head = (
+        tr("type"),
+        tr("objects"),
+        tr("known bytes"),
+        tr("new"),
+        tr("gone"),
+        *([tr("left out")] if left_out else []),
+    )
     rows = []
-    for name, delta in [*result.by_table.items(), ("total", result.total())]:
+    for name, delta in [*result.by_table.items(), (tr("total"), result.total())]:
         again = delta.added + delta.revived + delta.reopened
         row = (name, f"{delta.seen:,}", human_bytes(delta.seen_bytes), f"{again:,}", f"{delta.gone:,}")
         rows.append(row + ((f"{delta.excluded:,}",) if left_out else ()))
@@ -37,67 +46,105 @@ def render_plan(result: PlanResult, manifest: Path) -> str:
         notes.append(
             tr("only what is new, or has changed since {since} UTC, was read; no row that was deleted", since=since)
         )
-    notes.append(f"next: mastosync copy  (manifest: {manifest})")
+    notes.append(tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest))
     return "\n".join([snapshot_line(result), "", table(head, rows), "", *notes])
 
 
 def snapshot_line(result: PlanResult) -> str:
     """Of what a plan was made."""
     snapshot = result.snapshot
-    return f"snapshot of {snapshot.database} (PostgreSQL {snapshot.server_version}) at {snapshot.taken_at:%F %T} UTC"
+    return tr(
+        "snapshot of {database} (PostgreSQL {server_version}) at {taken_at:%F %T} UTC",
+        database=snapshot.database,
+        server_version=snapshot.server_version,
+        taken_at=snapshot.taken_at,
+    )
 
 
 def absent_types(result: PlanResult) -> list[str]:
     """A line about tables that this release of Mastodon does not have, if there are any."""
     absent = [table for table in result.by_table if table not in result.snapshot.tables]
-    return [f"not in this database, so empty: {', '.join(absent)}"] if absent else []
+    return [tr("not in this database, so empty: {names}", names=", ".join(absent))] if absent else []
 
 
 def render_copy(progress: CopyProgress, status: Status) -> str:
     """What one run did, and what that leaves."""
     rate = progress.finished / max(progress.seconds, 0.001)
     lines = [
-        f"copied {progress.done:,} objects ({human_bytes(progress.size_bytes)}) in {human_seconds(progress.seconds)}"
-        f" ({rate:,.0f}/s); failed {progress.failed:,}, skipped {progress.skipped:,}, throttled {progress.throttles:,}"
+        tr(
+            "copied {done:,} objects ({size}) in {duration} ({rate:,.0f}/s); failed {failed:,}, skipped "
+            "{skipped:,}, throttled {throttles:,}",
+            done=progress.done,
+            size=human_bytes(progress.size_bytes),
+            duration=human_seconds(progress.seconds),
+            rate=rate,
+            failed=progress.failed,
+            skipped=progress.skipped,
+            throttles=progress.throttles,
+        )
     ]
     lines += [_throttling_line(limit) for limit in progress.limits if limit.throttles]
     totals = status.totals
     lines.append(
-        f"now: {totals.done:,} done, {totals.pending:,} pending, {totals.failed:,} failed, {totals.skipped:,} skipped"
+        tr(
+            "now: {done:,} done, {pending:,} pending, {failed:,} failed, {skipped:,} skipped",
+            done=totals.done,
+            pending=totals.pending,
+            failed=totals.failed,
+            skipped=totals.skipped,
+        )
     )
     if progress.finding:
-        lines.append(progress.finding)
+        lines.append(say(progress.finding))
     lines += _kept_back_lines(status)
     if totals.failed:
-        lines.append("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again")
+        lines.append(tr("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again"))
     return "\n".join(lines)
 
 
 def _throttling_line(limit: EndpointState) -> str:
-    asked = f"the {limit.name} asked to slow down {limit.throttles:,} times"
-    return asked if limit.rate is None else f"{asked}, and settled at {limit.rate:,.0f} requests/s"
+    asked = tr("the {name} asked to slow down {throttles:,} times", name=say(limit.name), throttles=limit.throttles)
+    return (
+        asked
+        if limit.rate is None
+        else tr("{asked}, and settled at {rate:,.0f} requests/s", asked=asked, rate=limit.rate)
+    )
 
 
 def render_status(status: Status, manifest: Path) -> str:
     """The whole status."""
-    head = ("type", "pending", "done", "failed", "skipped", "total", "bytes done")
+    head = (tr("type"), *(state.value for state in EntryState), tr("total"), tr("bytes done"))
     rows = [_tally_row(table, tally) for table, tally in status.by_type.items() if tally.total]
-    rows.append(_tally_row("total", status.totals))
-    lines = [f"manifest     {manifest}"]
-    lines += [f"{role:<12} {name}" for role, name in status.stores.items()]
+    rows.append(_tally_row(tr("total"), status.totals))
+    lines = [_line(tr("manifest"), str(manifest))]
+    lines += [_line(say(role), name) for role, name in status.stores.items()]
     if status.snapshot is not None:
-        lines.append(f"planned      {_moment(status.snapshot.taken_at)}, plan {status.snapshot.number}")
-        if status.snapshot.incremental and status.last_reading is not None:
-            read_at = status.last_reading.taken_at
-            age = human_seconds((status.snapshot.taken_at - read_at).total_seconds())
-            lines[-1] += tr(", incremental; all was read {age} before", age=age)
+        snapshot = status.snapshot
+        planned = tr("{moment}, plan {number}", moment=_moment(snapshot.taken_at), number=snapshot.number)
+        if snapshot.incremental and status.last_reading is not None:
+            age = human_seconds((snapshot.taken_at - status.last_reading.taken_at).total_seconds())
+            planned += tr(", incremental; all was read {age} before", age=age)
+        lines.append(_line(tr("planned"), planned))
     lines.append(_run_line(status))
     if status.verification is not None:
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
-        lines.append(f"verified     {_moment(ended)}: {found['fine']:,} of {found['checked']:,} objects were fine")
+        lines.append(
+            _line(
+                tr("verified"),
+                tr(
+                    "{moment}: {fine:,} of {checked:,} objects were fine",
+                    moment=_moment(ended),
+                    fine=found["fine"],
+                    checked=found["checked"],
+                ),
+            )
+        )
     lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]
     if status.reasons:
-        lines += ["", table(("reason", "entries"), [(name, f"{count:,}") for name, count in status.reasons.items()])]
+        lines += [
+            "",
+            table((tr("reason"), tr("entries")), [(name, f"{count:,}") for name, count in status.reasons.items()]),
+        ]
     if kept_back := _kept_back_lines(status):
         lines += ["", *kept_back]
     return "\n".join(lines)
@@ -109,8 +156,11 @@ def _kept_back_lines(status: Status) -> list[str]:
     if not kept_back:
         return []
     return [
-        f"{kept_back:,} private objects stay behind, because no ACL can keep them private at the destination:",
-        "if nobody can read its bucket without credentials, set `[copy] private_objects = copy` and copy again",
+        tr(
+            "{kept_back:,} private objects stay behind, because no ACL can keep them private at the destination:",
+            kept_back=kept_back,
+        ),
+        tr("if nobody can read its bucket without credentials, set `[copy] private_objects = copy` and copy again"),
     ]
 
 
@@ -137,20 +187,32 @@ def render_summary(diagnosis: Diagnosis) -> str:
         for grade, count in diagnosis.summary().items()
     )
     return f"{counts}: " + (
-        "ready to plan and copy" if not diagnosis.exit_code else "put right what failed, from above"
+        tr("ready to plan and copy") if not diagnosis.exit_code else tr("put right what failed, from above")
     )
 
 
 def _run_line(status: Status) -> str:
     if status.run is None:
-        return "last copy    none yet"
-    rate = f"{status.rate:,.0f} objects/s" if status.rate else "no rate yet"
+        return _line(tr("last copy"), tr("none yet"))
+    rate = tr("{rate:,.0f} objects/s", rate=status.rate) if status.rate else tr("no rate yet")
     if status.running:
-        eta = f", {human_seconds(status.eta_seconds)} to go" if status.eta_seconds is not None else ""
-        return f"copying      {rate}{eta}"
+        eta = (
+            tr(", {duration} to go", duration=human_seconds(status.eta_seconds))
+            if status.eta_seconds is not None
+            else ""
+        )
+        return _line(tr("copying"), f"{rate}{eta}")
     seen = datetime.fromtimestamp(status.run.updated_at, UTC)
-    end = "ended" if status.run.ended_at else "cut off"
-    return f"last copy    {rate}, {end} {_moment(seen)}"
+    end = (
+        tr("ended {moment}", moment=_moment(seen))
+        if status.run.ended_at
+        else tr("cut off {moment}", moment=_moment(seen))
+    )
+    return _line(tr("last copy"), f"{rate}, {end}")
+
+
+def _line(label: str, text: str) -> str:
+    return padded(label, _LABEL_WIDTH) + text
 
 
 def _moment(moment: datetime) -> str:

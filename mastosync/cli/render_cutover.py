@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.app.cutover import EXAMPLE_HOST
+from mastosync.cli.columns import padded
 from mastosync.cli.render import table
 from mastosync.engine.cutover import Finding, Grade, Loss, Step, Verdict
 from mastosync.language import tr
@@ -33,7 +34,7 @@ def render_cutover(report: CutoverReport, nginx: Path | None) -> str:
 
 def _finding(found: Finding) -> str:
     words = {Grade.OK: tr("ok"), Grade.WARNING: tr("warning"), Grade.NO_GO: tr("NO-GO")}
-    line = f"{words[found.grade]:<8} {found.check:<10} {one_line(found.message)}"
+    line = f"{padded(words[found.grade], 8)} {found.check:<10} {one_line(found.message)}"
     return line + (f"\n{'':<20}-> {one_line(found.remedy)}" if found.remedy else "")
 
 

@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mastosync.language import tr
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
@@ -16,17 +17,23 @@ _TOLD = 20  # of one part
 
 def render_soundness(found: Soundness, manifest: Path) -> str:
     """All of it for people."""
-    what = f"{manifest}: version {found.version}, {human_bytes(found.size_bytes)}, {found.entries:,} entries"
+    what = tr(
+        "{manifest}: version {version}, {size}, {entries:,} entries",
+        manifest=manifest,
+        version=found.version,
+        size=human_bytes(found.size_bytes),
+        entries=found.entries,
+    )
     if not found.faults:
-        return "\n".join(filter(None, (what, found.repaired, "sound")))
+        return "\n".join(filter(None, (what, found.repaired, tr("sound"))))
     lines = [what]
     for part, faults in groupby(found.faults, key=lambda fault: fault.part):
         of_part = list(faults)
         lines += [f"{part}: {fault.message}" for fault in of_part[:_TOLD]]
         if len(of_part) > _TOLD:
-            lines.append(f"{part}: and {len(of_part) - _TOLD:,} more")
+            lines.append(tr("{part}: and {number:,} more", part=part, number=len(of_part) - _TOLD))
         lines += [f"  -> {remedy}" for remedy in dict.fromkeys(fault.remedy for fault in of_part)]
-    lines.append("not sound")
+    lines.append(tr("not sound"))
     return "\n".join(lines)
 
 

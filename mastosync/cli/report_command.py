@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.output import show, show_fault
 from mastosync.errors import ExitCode, UsageError
-from mastosync.language import tr
+from mastosync.language import english, tr
 
 if TYPE_CHECKING:
     from mastosync.engine.report import Report
@@ -54,9 +55,9 @@ def report_command(
         return _check(invocation, kept)
     form = form or "text"
     target = output or (_PAGE if form == "html" else _STANDARD_OUTPUT)
-    with invocation.running(stop_at_once=True, manifest_alone=True) as app:
-        report = app.report(failures)
-    text = _rendered(report, form)
+    speaking = english() if form == "json" else nullcontext()  # what programs read
+    with speaking, invocation.running(stop_at_once=True, manifest_alone=True) as app:
+        text = _rendered(app.report(failures), form)
     if target == _STANDARD_OUTPUT:
         show(text)
     else:

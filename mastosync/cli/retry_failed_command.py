@@ -8,6 +8,7 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import Pace, failure_reasons_option, pace_options, types_option
 from mastosync.cli.render import render_copy
 from mastosync.errors import ExitCode
+from mastosync.language import trn
 from mastosync.model import Reason
 
 
@@ -25,8 +26,12 @@ def retry_failed_command(
     with invocation.running() as app:
         reopened, progress = app.retry_failed(types, tuple(map(Reason, reasons)), options)
         status = app.status()
-    which = "entries" if Reason.PRIVATE.value in reasons else "failed entries"
-    invocation.say(f"{reopened:,} {which} are pending again")
+    if Reason.PRIVATE.value in reasons:
+        invocation.say(trn("{count:,} entry is pending again", "{count:,} entries are pending again", reopened))
+    else:
+        invocation.say(
+            trn("{count:,} failed entry is pending again", "{count:,} failed entries are pending again", reopened)
+        )
     if progress is not None:
         invocation.say(render_copy(progress, status))
     return ExitCode.INCOMPLETE if status.failed_of(types) and not no_copy else ExitCode.OK

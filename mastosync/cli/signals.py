@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ExitCode, Interrupted
+from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
@@ -31,8 +32,8 @@ def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bo
             os._exit(ExitCode.INTERRUPTED)  # as kill -9 would: the manifest is safe against both
         stop.request()
         if at_once or stop.at_once:
-            raise Interrupted("stopped on request, before it was whole", hint="run the same command again")
-        listener.message("stopping in order; the same signal again stops at once")
+            raise Interrupted(tr("stopped on request, before it was whole"), hint=tr("run the same command again"))
+        listener.message(tr("stopping in order; the same signal again stops at once"))
 
     before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:

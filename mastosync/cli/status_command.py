@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import json_option
 from mastosync.cli.output import show, show_json
 from mastosync.cli.render import render_status
 
 
 @click.command(name="status")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_obj
 def status_command(invocation: Invocation, as_json: bool) -> None:
     """Show counts and bytes by state, type and reason."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import types_option, workers_option
+from mastosync.cli.options import json_option, types_option, workers_option
 from mastosync.cli.output import show_json
 from mastosync.errors import ExitCode, UsageError
+from mastosync.language import tr
 
 _PUBLIC_SAMPLE = 100
 
@@ -23,7 +24,7 @@ _PUBLIC_SAMPLE = 100
 )
 @workers_option
 @types_option
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.pass_obj
 def verify_command(
     invocation: Invocation,
@@ -43,7 +44,7 @@ def verify_command(
     from mastosync.engine.verifier import VerifyOptions
 
     if sample is not None and not (deep or public):
-        raise UsageError("--sample goes with --deep or --public", hint="without them everything is looked at")
+        raise UsageError(tr("--sample goes with --deep or --public"), hint=tr("without them everything is looked at"))
     options = VerifyOptions(workers or invocation.config.copy.workers, types, deep, sample)
     with invocation.running() as app:
         result = app.verify(options, (sample or _PUBLIC_SAMPLE) if public else None)

@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 
 from mastosync.config.env import EnvConfig
 from mastosync.config.keys import CHANGE_ME, Key, Section
+from mastosync.config.missing import no_configuration
 from mastosync.config.references import References, is_held
-from mastosync.config.schema import NO_FILE, Config, S3Config, sections
+from mastosync.config.schema import Config, S3Config, sections
 from mastosync.config.sources import Said, read_environment, read_file
 from mastosync.config.values import Format, Wrong, show_size, to_path
 from mastosync.errors import ConfigError
+from mastosync.language import say, tr
 
 _ALONE_WORTH_A_START = ("s3.source", "s3.destination", "filesystem.source", "filesystem.destination", "pg.database")
 
@@ -31,7 +33,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     for key, text in read_environment(environ):
         said.setdefault(key.section, {})[key.name] = text
     if path is None and said.keys().isdisjoint(_ALONE_WORTH_A_START):
-        raise ConfigError("there is no configuration", hint=f"`mastosync init` writes one. {NO_FILE}")
+        raise no_configuration()
     absent = frozenset(sections()) - said.keys()
     said |= {name: {} for name in absent}
     said = _looked_up(said, environ)
@@ -43,7 +45,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     warnings += _unguarded("source", built["source"]) + _unguarded("destination", built["destination"])
     config = Config(**built, path=path, absent=absent, warnings=tuple(warnings))
     for problem, hint in _contradictions(config, said):
-        raise ConfigError(f"{path or 'the environment'}: {problem}", hint=hint)
+        raise ConfigError(f"{path or tr('the environment')}: {problem}", hint=hint)
     return config
 
 
@@ -69,10 +71,13 @@ def _values(section: Section, said: Mapping[str, Said]) -> dict[str, object]:
 def _value(key: Key, said: Said) -> object:
     form, origin = key.info.form, said.origin  # the text itself stands in no variable, which a dump would show
     if said.text.reveal() == CHANGE_ME:
-        raise ConfigError(f"{origin} is still {CHANGE_ME}", hint="Fill it in, or remove it if it is not needed.")
+        raise ConfigError(
+            tr("{origin} is still {placeholder}", origin=origin, placeholder=CHANGE_ME),
+            hint=tr("Fill it in, or remove it if it is not needed."),
+        )
     if "\n" in said.text.reveal() and not form.multiline:
-        hint = "Write it on one line. In a file, an indented line continues the one above: move it to the left."
-        raise ConfigError(f"{origin} spans several lines", hint=hint)
+        hint = tr("Write it on one line. In a file, an indented line continues the one above: move it to the left.")
+        raise ConfigError(tr("{origin} spans several lines", origin=origin), hint=hint)
     try:
         return form.parse(said.text.reveal())
     except Wrong as wrong:
@@ -80,13 +85,17 @@ def _value(key: Key, said: Said) -> object:
     except ValueError:
         problem, hint = "", ""
     # outside of `except`: the first error quotes the text, and would hang on as the context
-    problem = problem or f"{_shown(form, said.text.reveal())} is not {form.allowed}"
-    default = f": the default is {form.show(key.default)}" if key.default not in (None, "") else ""
-    raise ConfigError(f"{origin}: {problem}", hint=hint or f"Correct it, or leave it out{default}.")
+    shown = _shown(form, said.text.reveal())
+    problem = problem or tr("{shown} is not {allowed}", shown=shown, allowed=form.described(say))
+    if not hint and key.default in (None, ""):
+        hint = tr("Correct it, or leave it out.")
+    elif not hint:
+        hint = tr("Correct it, or leave it out: the default is {default}.", default=form.show(key.default))
+    raise ConfigError(f"{origin}: {problem}", hint=hint)
 
 
 def _shown(form: Format[Any], text: str) -> str:
-    return "the value" if form.hidden or "@" in text or len(text) > 60 else repr(text)
+    return tr("the value") if form.hidden or "@" in text or len(text) > 60 else repr(text)
 
 
 def _readable_by_others(path: Path, said: Mapping[str, Mapping[str, Said]]) -> tuple[str, ...]:
@@ -98,7 +107,9 @@ def _readable_by_others(path: Path, said: Mapping[str, Mapping[str, Said]]) -> t
     )
     if not (secret and mode & (stat.S_IRGRP | stat.S_IROTH)):
         return ()
-    return (f"{path} holds secrets and can be read by others: chmod 600 {shlex.quote(str(path))}",)
+    return (
+        tr("{path} holds secrets and can be read by others: chmod 600 {file}", path=path, file=shlex.quote(str(path))),
+    )
 
 
 def _unguarded(role: str, store: S3Config) -> list[str]:
@@ -106,8 +117,12 @@ def _unguarded(role: str, store: S3Config) -> list[str]:
     if store.verify_tls:
         return []
     return [
-        f"[s3.{role}] verify_tls is false: nobody knows whether {store.endpoint_url or 'Amazon S3'} is the store;"
-        " name the certificate of its authority as ca_bundle instead"
+        tr(
+            "[s3.{role}] verify_tls is false: nobody knows whether {endpoint} is the store; name the "
+            "certificate of its authority as ca_bundle instead",
+            role=role,
+            endpoint=store.endpoint_url or "Amazon S3",
+        )
     ]
 
 
@@ -118,34 +133,54 @@ def _contradictions(config: Config, given: Mapping[str, Collection[str]]) -> Ite
     for role in ("source", "destination"):
         if given[f"s3.{role}"] and "path" in given[f"filesystem.{role}"]:
             yield (
-                f"both [s3.{role}] and [filesystem.{role}] are given",
-                f"Remove the one where the media {'do not lie' if role == 'source' else 'are not to go'}.",
+                tr("both [s3.{role}] and [filesystem.{role}] are given", role=role),
+                tr("Remove the one where the media do not lie.")
+                if role == "source"
+                else tr("Remove the one where the media are not to go."),
             )
     for name in ("part_size", "multipart_threshold"):
         if getattr(config.copy, name) > config.copy.memory:
             yield (
-                f"[copy] {name} is more than memory ({show_size(config.copy.memory)})",
-                "Lower it, or give more memory: what travels in one piece is in memory at once.",
+                tr(
+                    "[copy] {name} is more than memory ({memory})",
+                    name=name,
+                    memory=show_size(config.copy.memory),
+                ),
+                tr("Lower it, or give more memory: what travels in one piece is in memory at once."),
             )
     replaced = [name for name in given["pg.database"] if name not in ("url", "connect_timeout_seconds")]
     if config.database.url and replaced:
-        problem = f"[pg.database] has a url, and also {', '.join(replaced)}"
-        yield problem, "Give either the url or the keys that it replaces."
+        problem = tr("[pg.database] has a url, and also {names}", names=", ".join(replaced))
+        yield problem, tr("Give either the url or the keys that it replaces.")
 
 
 def _in_store(role: str, store: S3Config, given: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:
     section, keys = f"[s3.{role}]", given[f"s3.{role}"]
     if (store.access_key is None) != (store.secret_key is None):
         one, other = ("access_key", "secret_key") if store.access_key else ("secret_key", "access_key")
-        yield f"{section} has {one} without {other}", "Give both, or none for what the AWS tools would use."
+        yield (
+            tr("{section} has {given} without {other}", section=section, given=one, other=other),
+            tr("Give both, or none for what the AWS tools would use."),
+        )
     if store.provider not in (None, "aws") and not store.endpoint_url:
-        yield f"{section} has no endpoint_url, and {store.provider} needs one", "Without it, requests go to Amazon S3."
+        yield (
+            tr("{section} has no endpoint_url, and {provider} needs one", section=section, provider=store.provider),
+            tr("Without it, requests go to Amazon S3."),
+        )
     # whoever writes down that the bucket goes into the path means the host name as it stands
     deliberate = "addressing_style" in keys and store.addressing_style == "path"
     if not deliberate and (correct := endpoint_without_bucket(store)):
         yield (
-            f"{section}: the bucket is in the endpoint twice ({store.bucket}, in {store.endpoint_url} and as bucket)",
-            f"Write endpoint_url = {correct}. If the server really has that name, add addressing_style = path.",
+            tr(
+                "{section}: the bucket is in the endpoint twice ({bucket}, in {endpoint_url} and as bucket)",
+                section=section,
+                bucket=store.bucket,
+                endpoint_url=store.endpoint_url,
+            ),
+            tr(
+                "Write endpoint_url = {correct}. If the server really has that name, add addressing_style = path.",
+                correct=correct,
+            ),
         )
 
 

@@ -70,7 +70,7 @@ class References:
         else:
             problem = tr("is not in the environment")
             hint = tr("Set it, or let [env] file name the file that has it.")
-        raise ConfigError(f"{referring}, which {problem}", hint=hint)
+        raise ConfigError(tr("{referring}, which {problem}", referring=referring, problem=problem), hint=hint)
 
     @cached_property
     def _file(self) -> EnvFile | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mastosync.config.keys import CHANGE_ME, Key, Section
 from mastosync.config.schema import sections
 from mastosync.errors import ConfigError
+from mastosync.language import tr
 
 _WIDTH = 100
 
@@ -66,9 +67,10 @@ def _keys(section: Section, texts: Mapping[str, str] | None, explained_in: str) 
 
 def _explanation(key: Key) -> str:
     form = key.info.form
-    if form.evident or not form.allowed:
+    described = form.described()
+    if form.evident or not described:
         return key.info.meaning
-    return f"{key.info.meaning} {form.allowed[0].upper()}{form.allowed[1:]}."
+    return f"{key.info.meaning} {described[0].upper()}{described[1:]}."
 
 
 def _line(key: Key, texts: Mapping[str, str] | None) -> str:
@@ -76,8 +78,12 @@ def _line(key: Key, texts: Mapping[str, str] | None) -> str:
         text = texts[key.name]
         if text != text.strip() or "\n" in text or "\r" in text:
             raise ConfigError(
-                f"[{key.section}] {key.name} does not fit on a line of a file (spaces around it, or a line break)",
-                hint=f"Leave it out of the file and give it by {key.variable}.",
+                tr(
+                    "[{section}] {name} does not fit on a line of a file (spaces around it, or a line break)",
+                    section=key.section,
+                    name=key.name,
+                ),
+                hint=tr("Leave it out of the file and give it by {variable}.", variable=key.variable),
             )
         return f"{key.name} = {text}".rstrip()
     if key.info.sample == CHANGE_ME:

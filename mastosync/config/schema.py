@@ -20,7 +20,8 @@ from mastosync.config.celery import CeleryConfig
 from mastosync.config.env import EnvConfig
 from mastosync.config.folder import FilesystemConfig
 from mastosync.config.follow import FollowConfig
-from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section, variable
+from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section
+from mastosync.config.missing import missing_bucket, missing_key
 from mastosync.config.plan import PlanConfig
 from mastosync.config.prices import PricesConfig
 from mastosync.config.providers import PROVIDERS, Provider, implied
@@ -47,13 +48,6 @@ from mastosync.config.values import (
     size,
     whole,
 )
-from mastosync.errors import ConfigError
-
-NO_FILE = (
-    "A configuration file is looked for in this order: -c/--config, MASTOSYNC_CONFIG, ./private/$CONFIG_FILE_NAME,"
-    " ./config.ini, ./private/config.ini."
-)
-"""Part of the hint wherever no file was found."""
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -330,11 +324,11 @@ class Config:
         Raises: ConfigError if nothing is said about it, or if its tunnel is enabled and misses a key.
         """
         if "pg.database" in self.absent:
-            raise self._missing("pg.database", "host")
+            raise missing_key(self.path, "pg.database", "host")
         if self.tunnel.enabled:
             for name in ("ssh_host", "ssh_user"):
                 if not getattr(self.tunnel, name):
-                    raise self._missing("pg.tunnel", name)
+                    raise missing_key(self.path, "pg.tunnel", name)
         return self.database
 
     def secrets(self) -> Iterator[str]:
@@ -366,9 +360,7 @@ class Config:
         """One of the two. Raises: ConfigError if it has neither bucket nor path."""
         store = self.store(role)
         if isinstance(store, S3Config) and not store.bucket:
-            missing = self._missing(f"s3.{role}", "bucket")
-            missing.hint += f" Or name a folder: path in [filesystem.{role}]."
-            raise missing
+            raise missing_bucket(self.path, role)
         return store
 
     def published_rates(self) -> tuple[int | None, int | None]:
@@ -378,12 +370,6 @@ class Config:
             return reads, writes
         both = reads + writes if reads and writes else None  # limits hold for a bucket each
         return both, both
-
-    def _missing(self, section_name: str, name: str) -> ConfigError:
-        hint = f"Add it there, or set {variable(section_name, name)}."
-        if self.path is None:
-            hint = f"Set {variable(section_name, name)}, or write a file with `mastosync init`. {NO_FILE}"
-        return ConfigError(f"{self.path or 'the environment'}: [{section_name}] {name} is missing", hint=hint)
 
 
 @cache

@@ -16,6 +16,7 @@ from mastosync.config.keys import Key
 from mastosync.config.schema import sections
 from mastosync.config.values import Secret, nearest, suggest, to_path
 from mastosync.errors import ConfigError
+from mastosync.language import tr
 
 _PREFIX = "MASTOSYNC_"
 _ALIASES = {"MASTOSYNC_MANIFEST": ("manifest", "path")}  # shorter names that are part of the command line
@@ -57,7 +58,9 @@ def find_config(explicit: Path | None, environ: Mapping[str, str], cwd: Path) ->
         if name:
             path = cwd / to_path(name)
             if not _lies_there(path):
-                raise ConfigError(f"{path} does not exist, and {who} names it", hint="Correct the name.")
+                raise ConfigError(
+                    tr("{path} does not exist, and {who} names it", path=path, who=who), hint=tr("Correct the name.")
+                )
             return path
     return next(filter(_lies_there, (cwd / "config.ini", cwd / "private" / "config.ini")), None)
 
@@ -74,15 +77,15 @@ def _lies_there(path: Path) -> bool:
 
 def read_text(path: Path, what: str) -> Secret:
     """The text of a UTF-8 file, without a byte order mark. Raises: ConfigError, calling the file `what`."""
-    hint = "Correct the path, or the permissions of the file."
+    hint = tr("Correct the path, or the permissions of the file.")
     try:
         return Secret(path.read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
-        problem, hint = f"is not UTF-8 (byte {error.start})", "Save it as UTF-8."
+        problem, hint = tr("is not UTF-8 (byte {start})", start=error.start), tr("Save it as UTF-8.")
     except IsADirectoryError:
-        problem, hint = "is a folder", "Name a file. (Docker makes a folder where a mounted file is missing.)"
+        problem, hint = tr("is a folder"), tr("Name a file. (Docker makes a folder where a mounted file is missing.)")
     except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
+        problem = tr("cannot be read: {strerror}", strerror=error.strerror)
     # outside of `except`: a decoding error carries the whole file, and would hang on as the context
     raise ConfigError(f"{what} {problem}", hint=hint)
 
@@ -92,7 +95,9 @@ def read_secret_file(name: Secret, origin: str) -> Secret:
 
     Its name is not shown: somebody may have put the secret itself there.
     """
-    return Secret(read_text(to_path(name.reveal()), f"the file that {origin} names").reveal().rstrip("\r\n"))
+    return Secret(
+        read_text(to_path(name.reveal()), tr("the file that {name} names", name=origin)).reveal().rstrip("\r\n")
+    )
 
 
 def read_file(path: Path) -> dict[str, dict[str, Said]]:
@@ -102,7 +107,7 @@ def read_file(path: Path) -> dict[str, dict[str, Said]]:
     for section, values in _parse(text, path).items():
         if section not in sections():
             hint = suggest(section, tuple(sections()))
-            raise ConfigError(f"{path}: there is no section [{_name(section)}]", hint=hint)
+            raise ConfigError(tr("{path}: there is no section [{name}]", path=path, name=_name(section)), hint=hint)
         said = found[section] = {}
         for name, value in values.items():
             key, place = name, Place.LINE
@@ -113,7 +118,10 @@ def read_file(path: Path) -> dict[str, dict[str, Said]]:
             if not value and not sections()[section].keys[key].info.form.empty_counts:
                 continue
             if key in said:
-                raise ConfigError(f"{path}: [{section}] has {key} and {key}_file", hint="Remove one of the two.")
+                raise ConfigError(
+                    tr("{path}: [{section}] has {key} and {key}_file", path=path, section=section, key=key),
+                    hint=tr("Remove one of the two."),
+                )
             said[key] = Said(value, f"{path}: [{section}] {name}", place)
     return found
 
@@ -130,20 +138,23 @@ def _parse(text: Secret, path: Path) -> dict[str, dict[str, Secret]]:
     try:
         parser.read_string(text.reveal())
     except configparser.DuplicateSectionError as error:
-        line, problem = error.lineno, f"the section [{_name(error.section)}] is there already"
-        hint = "Make one of the two."
+        line, problem = error.lineno, tr("the section [{name}] is there already", name=_name(error.section))
+        hint = tr("Make one of the two.")
     except configparser.DuplicateOptionError as error:
-        line, problem = error.lineno, f"[{_name(error.section)}] has the key {_name(error.option)} already"
-        hint = "Remove one of the two."
+        line, problem = (
+            error.lineno,
+            tr("[{name}] has the key {key} already", name=_name(error.section), key=_name(error.option)),
+        )
+        hint = tr("Remove one of the two.")
     except configparser.MissingSectionHeaderError as error:
-        line, problem, hint = error.lineno, "a key before the first section", "Put its [section] above it."
+        line, problem, hint = error.lineno, tr("a key before the first section"), tr("Put its [section] above it.")
     except configparser.ParsingError as error:
-        line, problem = next((number for number, _ in error.errors), None), "neither a [section] nor key = value"
-        hint = "A comment starts with #. A value stands on one line."
+        line, problem = next((number for number, _ in error.errors), None), tr("neither a [section] nor key = value")
+        hint = tr("A comment starts with #. A value stands on one line.")
     else:
         return {section: {key: Secret(value) for key, value in parser.items(section)} for section in parser.sections()}
     # outside of `except`, and not with the parser's own words: they quote the line, which may be a secret
-    raise ConfigError(f"{path}, line {line}: {problem}", hint=hint)
+    raise ConfigError(tr("{path}, line {line}: {problem}", path=path, line=line, problem=problem), hint=hint)
 
 
 def _name(text: str) -> str:
@@ -157,10 +168,16 @@ def _unknown_key(path: Path, text: Secret, section: str, key: str) -> ConfigErro
     if _name(key) != key:
         starts = (re.split("[=:]", line, maxsplit=1)[0].strip().lower() for line in text.reveal().splitlines())
         line = next((number for number, start in enumerate(starts, 1) if start == key), 0)
-        return ConfigError(f"{where} line {line} holds no known key", hint="A value stands on one line.")
+        return ConfigError(
+            tr("{where} line {line} holds no known key", where=where, line=line), hint=tr("A value stands on one line.")
+        )
     owners = [name for name, other in sections().items() if key in other.keys]
-    hint = f"It belongs to [{'], ['.join(owners)}]." if owners else suggest(key, tuple(sections()[section].keys))
-    return ConfigError(f"{where} has no key {key}", hint=hint)
+    hint = (
+        tr("It belongs to [{names}].", names="], [".join(owners))
+        if owners
+        else suggest(key, tuple(sections()[section].keys))
+    )
+    return ConfigError(tr("{where} has no key {key}", where=where, key=key), hint=hint)
 
 
 def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, Said]]:
@@ -185,7 +202,9 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, Said]]:
         if not text.reveal().strip() and not key.info.form.empty_counts:
             continue
         if key.variable in seen:
-            raise ConfigError(f"{seen[key.variable]} and {name} are both set", hint="Unset one of them.")
+            raise ConfigError(
+                tr("{one} and {other} are both set", one=seen[key.variable], other=name), hint=tr("Unset one of them.")
+            )
         seen[key.variable] = name
         yield key, Said(text, name, Place.ELSEWHERE)
 
@@ -195,4 +214,7 @@ def _refuse_unknown_variable(name: str, known: tuple[str, ...]) -> None:
         start = section.variable + "_"
         if name.startswith(start):
             own = tuple(other for other in known if other.startswith(start))
-            raise ConfigError(f"{name} is set, but [{section.name}] has no such key", hint=suggest(name, own))
+            raise ConfigError(
+                tr("{name} is set, but [{section_name}] has no such key", name=name, section_name=section.name),
+                hint=suggest(name, own),
+            )

@@ -7,13 +7,14 @@ allowed), so that the three cannot disagree.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from mastosync.language import deferred, tr
 from mastosync.model import TABLES, Order
 
 T = TypeVar("T")
@@ -76,13 +77,18 @@ class Wrong(ValueError):
 class Format(Generic[T]):
     """How a value is written in a file or in the environment."""
 
-    allowed: str  # completes the sentence "this is not …"; empty: any text is taken
+    allowed: str  # completes the sentence "this is not …", `deferred`; empty: any text is taken
     parse: Callable[[str], T]  # raises ValueError, or Wrong where it can say more
     show: Callable[[T], str] = str
     hidden: bool = False  # never shown: not in repr, not in errors
     evident: bool = False  # the sample need not say what is allowed
     multiline: bool = False  # indented lines may continue it
     empty_counts: bool = False  # an empty value says something; elsewhere it is the same as none
+    bounds: Mapping[str, object] = field(default_factory=dict)  # what `{name}` in `allowed` stands for
+
+    def described(self, say: Callable[[str], str] = str) -> str:
+        """What is allowed, in the words that `say` finds for it."""
+        return say(self.allowed).format(**self.bounds)
 
 
 def nearest(name: str, known: tuple[str, ...]) -> str:
@@ -96,7 +102,7 @@ def nearest(name: str, known: tuple[str, ...]) -> str:
 def suggest(name: str, known: tuple[str, ...]) -> str:
     """A hint for an unknown name: the nearest known one, or all of them."""
     near = nearest(name, known)
-    return f"Did you mean {near}?" if near else f"Known are: {', '.join(known)}."
+    return tr("Did you mean {near}?", near=near) if near else tr("Known are: {names}.", names=", ".join(known))
 
 
 def _word(text: str) -> str:
@@ -107,24 +113,25 @@ def _word(text: str) -> str:
 
 def _bucket(text: str) -> str:
     if "/" in text:
-        raise Wrong("a bucket's name holds no slash", "Folders inside the bucket go into key_prefix.")
+        raise Wrong(tr("a bucket's name holds no slash"), tr("Folders inside the bucket go into key_prefix."))
     return _word(text)
 
 
 def _host(text: str) -> str:
     if "://" in text:
         raise Wrong(
-            "a URL where a host name belongs", "Write the bare host name, the IP address or the socket's folder."
+            tr("a URL where a host name belongs"),
+            tr("Write the bare host name, the IP address or the socket's folder."),
         )
     return _word(text)
 
 
 TEXT = Format("", str)
-WORD = Format("one word without spaces", _word, evident=True)
-BUCKET = Format("the name of a bucket", _bucket, evident=True)
-HOST = Format("a host name", _host, evident=True)
+WORD = Format(deferred("one word without spaces"), _word, evident=True)
+BUCKET = Format(deferred("the name of a bucket"), _bucket, evident=True)
+HOST = Format(deferred("a host name"), _host, evident=True)
 PREFIX = Format("", str, empty_counts=True)
-HIDDEN_WORD = Format("one word without spaces", _word, hidden=True, evident=True)
+HIDDEN_WORD = Format(deferred("one word without spaces"), _word, hidden=True, evident=True)
 SECRET = Format("", Secret, hidden=True)
 
 
@@ -135,9 +142,9 @@ def choice(*names: str) -> Format[str]:
         if (name := text.strip().lower()) in names:
             return name
         near = nearest(text, names)
-        raise Wrong("", f"Did you mean {near}?" if near else "")
+        raise Wrong("", tr("Did you mean {near}?", near=near) if near else "")
 
-    return Format(f"one of {', '.join(names)}", parse)
+    return Format(deferred("one of {names}"), parse, bounds={"names": ", ".join(names)})
 
 
 ORDER = choice(*(order.value for order in Order))
@@ -152,13 +159,9 @@ def _switch(text: str) -> bool:
         raise ValueError from None
 
 
-SWITCH = Format("true or false", _switch, show=lambda value: str(value).lower(), evident=True)
+SWITCH = Format(deferred("true or false"), _switch, show=lambda value: str(value).lower(), evident=True)
 
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
-
-
-def _range(minimum: float, maximum: float | None) -> str:
-    return f"from {minimum} to {maximum}" if maximum is not None else f"of at least {minimum}"
 
 
 def whole(minimum: int, maximum: int | None = None) -> Format[int]:
@@ -173,7 +176,10 @@ def whole(minimum: int, maximum: int | None = None) -> Format[int]:
             raise ValueError
         return number
 
-    return Format(f"a whole number {_range(minimum, maximum)}", parse, evident=True)
+    bounds = {"minimum": minimum, "maximum": maximum}
+    if maximum is None:
+        return Format(deferred("a whole number of at least {minimum}"), parse, evident=True, bounds=bounds)
+    return Format(deferred("a whole number from {minimum} to {maximum}"), parse, evident=True, bounds=bounds)
 
 
 def seconds(minimum: float) -> Format[float]:
@@ -185,7 +191,8 @@ def seconds(minimum: float) -> Format[float]:
             raise ValueError
         return float(text)
 
-    return Format(f"a number of seconds, at least {minimum:g}", parse, show=lambda value: f"{value:g}", evident=True)
+    allowed = deferred("a number of seconds, at least {minimum:g}")
+    return Format(allowed, parse, show=lambda value: f"{value:g}", evident=True, bounds={"minimum": minimum})
 
 
 _DURATION = re.compile(r"(?:([0-9]{1,5})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,8})m)?(?:([0-9]{1,9})s)?", re.IGNORECASE)
@@ -214,7 +221,7 @@ def show_duration(seconds: float) -> str:
     return text
 
 
-DURATION = Format("a duration such as 10m, 1h30m or 45s", parse_duration, show=show_duration)
+DURATION = Format(deferred("a duration such as 10m, 1h30m or 45s"), parse_duration, show=show_duration)
 
 
 def price() -> Format[float]:
@@ -225,7 +232,7 @@ def price() -> Format[float]:
             raise ValueError
         return float(text)
 
-    return Format("a number such as 0.09", parse, show=lambda value: f"{value:g}", evident=True)
+    return Format(deferred("a number such as 0.09"), parse, show=lambda value: f"{value:g}", evident=True)
 
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(?:([kmgt])(ib|b)?|b)?", re.IGNORECASE)
@@ -259,7 +266,8 @@ def size(minimum: int, maximum: int) -> Format[int]:
             raise ValueError
         return number
 
-    return Format(f"a size such as 16MiB, from {show_size(minimum)} to {show_size(maximum)}", parse, show=show_size)
+    bounds = {"minimum": show_size(minimum), "maximum": show_size(maximum)}
+    return Format(deferred("a size such as 16MiB, from {minimum} to {maximum}"), parse, show=show_size, bounds=bounds)
 
 
 def to_path(text: str) -> Path:
@@ -277,15 +285,16 @@ def _tables(text: str) -> tuple[str, ...]:
     names = text.replace(",", " ").split()
     for name in names:
         if name not in TABLES and name != "all":
-            raise Wrong(f"{name!r} is no type", suggest(name, TABLES))
+            raise Wrong(tr("{name!r} is no type", name=name), suggest(name, TABLES))
     return TABLES if "all" in names or not names else tuple(table for table in TABLES if table in names)
 
 
 TYPES = Format(
-    f"all, or some of {', '.join(TABLES)}",
+    deferred("all, or some of {names}"),
     _tables,
     show=lambda tables: "all" if tables == TABLES else ", ".join(tables),
     multiline=True,
+    bounds={"names": ", ".join(TABLES)},
 )
 
 
@@ -297,23 +306,25 @@ def _split(url: str) -> SplitResult:
 
 def _endpoint(text: str) -> str:
     if "@" in text:
-        raise Wrong("a user name or password in the URL", "Put them into access_key and secret_key.")
+        raise Wrong(tr("a user name or password in the URL"), tr("Put them into access_key and secret_key."))
     if "://" not in text:
-        raise Wrong(f"{text!r} does not start with http:// or https://", f"Write https://{text}")
+        raise Wrong(
+            tr("{text!r} does not start with http:// or https://", text=text), tr("Write https://{text}", text=text)
+        )
     parts = _split(_word(text))
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError
     return text.rstrip("/")
 
 
-ENDPOINT = Format("the http or https URL of a store, such as https://s3.example.com", _endpoint, evident=True)
+ENDPOINT = Format(deferred("the http or https URL of a store, such as https://s3.example.com"), _endpoint, evident=True)
 
 
 def _public_url(text: str) -> str:
     return _endpoint(text if "://" in text else f"https://{text}")
 
 
-PUBLIC_URL = Format("a host such as files.example.social, or an http or https URL", _public_url, evident=True)
+PUBLIC_URL = Format(deferred("a host such as files.example.social, or an http or https URL"), _public_url, evident=True)
 
 
 def _database_url(text: str) -> Secret:
@@ -322,7 +333,7 @@ def _database_url(text: str) -> Secret:
     return Secret(text)
 
 
-DATABASE_URL = Format("a URL that starts with postgresql://", _database_url, hidden=True, evident=True)
+DATABASE_URL = Format(deferred("a URL that starts with postgresql://"), _database_url, hidden=True, evident=True)
 
 
 def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -330,5 +341,7 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 NETWORKS = Format(
-    "some networks such as 10.1.0.0/16 fd12::/32", _networks, show=lambda networks: " ".join(map(str, networks))
+    deferred("some networks such as 10.1.0.0/16 fd12::/32"),
+    _networks,
+    show=lambda networks: " ".join(map(str, networks)),
 )

@@ -27,6 +27,7 @@ from mastosync.errors import (
     ObjectRejected,
     StoreUnusable,
 )
+from mastosync.language import deferred, tr
 from mastosync.model import Entry
 from mastosync.store.base import PutOptions
 
@@ -37,9 +38,11 @@ _EVERY_ACL = frozenset({PUBLIC_READ, PRIVATE})
 _MAY_MEAN_THE_ACL = (ObjectDenied, ObjectRejected)
 _DOUBTS_AT_MOST = 8  # refusals that were not the ACL's fault, after which it is blamed no more
 _MEANING = {
-    _EVERY_ACL: "the destination takes no ACLs: objects are as public as the bucket",
-    frozenset({PUBLIC_READ}): "the destination refuses the ACL public-read: public objects are as public as the bucket",
-    frozenset({PRIVATE}): "the destination refuses the ACL private: it cannot keep an object private",
+    _EVERY_ACL: deferred("the destination takes no ACLs: objects are as public as the bucket"),
+    frozenset({PUBLIC_READ}): deferred(
+        "the destination refuses the ACL public-read: public objects are as public as the bucket"
+    ),
+    frozenset({PRIVATE}): deferred("the destination refuses the ACL private: it cannot keep an object private"),
 }
 
 
@@ -142,7 +145,9 @@ class AclRule:
     def _refuse(self, acl: str, error: AclUnsupported) -> None:
         """The destination has said so itself. Raises: StoreUnusable if the configuration insists."""
         if self._mode is not AclMode.AUTO:
-            raise StoreUnusable(error.message, hint="set `acl = auto` or `acl = none` for the destination") from error
+            raise StoreUnusable(
+                error.message, hint=tr("set `acl = auto` or `acl = none` for the destination")
+            ) from error
         self._learn({acl} if error.only_this else set(_EVERY_ACL))
 
     def _learn(self, refused: set[str]) -> None:

@@ -21,6 +21,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError, ObjectMissing
+from mastosync.language import deferred
 from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
@@ -115,7 +116,7 @@ class Adopter:
         total = ManifestReport(self.manifest).entries(states=_OPEN, types=self.options.types)
         with StrandReader.opened(self.path, _OPEN) as reader:
             ranges = space.cut(reader, total, _RANGES_A_WORKER * self.options.workers)
-        progress = CheckProgress("adopt", total, finding="adopted")
+        progress = CheckProgress("adopt", total, finding=deferred("adopted"))
         self.listener.started(progress)
 
         def decided(keys: KeyRange) -> Iterator[list[_Decision]]:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LATER_FIELDS, LINE_FIELDS, VERSION, Digest
 from mastosync.errors import ManifestError
+from mastosync.language import tr
 from mastosync.manifest import ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Kind, Origin, Reason
@@ -74,8 +75,8 @@ class ArchiveSource:
 
     def _refused(self, why: str) -> ManifestError:
         return ManifestError(
-            f"cannot import {self._name}: line {self._number}: {why}",
-            hint="it must be what `mastosync manifest export` wrote, whole and unchanged; nothing was imported",
+            tr("cannot import {name}: line {number}: {why}", name=self._name, number=self._number, why=why),
+            hint=tr("it must be what `mastosync manifest export` wrote, whole and unchanged; nothing was imported"),
         )
 
     def _entry(self, line: dict[str, Any]) -> ArchivedEntry:

@@ -18,6 +18,7 @@ from itertools import islice
 from mastosync.engine.crew import Crew
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
+from mastosync.language import english, tr
 from mastosync.manifest import WorkQueue
 from mastosync.model import Claim, EntryState, Order, Outcome, Reason
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
@@ -66,17 +67,29 @@ class _Outage:
         self.in_a_row += 1
         if self.in_a_row >= _OUTAGE_AFTER:
             raise StoreUnusable(
-                f"{self.in_a_row} entries in a row failed, so the store itself seems to: {outcome.detail}",
-                hint="when the store is well again, run `mastosync retry-failed`: it goes on with these and the rest",
+                tr(
+                    "{in_a_row} entries in a row failed, so the store itself seems to: {detail}",
+                    in_a_row=self.in_a_row,
+                    detail=outcome.detail,
+                ),
+                hint=tr(
+                    "when the store is well again, run `mastosync retry-failed`: it goes on with these and the rest"
+                ),
             )
 
     def _note_missing(self, outcome: Outcome) -> None:
         self.missing += outcome.reason is Reason.MISSING
         if not self.any_success and self.missing >= _WRONG_PLACE_AFTER:
             raise StoreUnusable(
-                f"not one of {self.missing} objects exists, so this seems to be the wrong place: {outcome.detail}",
-                hint="check endpoint_url, bucket and key_prefix of the source, or its path; then run "
-                "`mastosync retry-failed`",
+                tr(
+                    "not one of {missing} objects exists, so this seems to be the wrong place: {detail}",
+                    missing=self.missing,
+                    detail=outcome.detail,
+                ),
+                hint=tr(
+                    "check endpoint_url, bucket and key_prefix of the source, or its path; then run `mastosync "
+                    "retry-failed`"
+                ),
             )
 
 
@@ -110,7 +123,7 @@ class Copier:
         if self._fatal is not None:
             raise self._fatal
         if self.stop.requested:
-            raise Interrupted("stopped on request", hint="the same command goes on where this one stopped")
+            raise Interrupted(tr("stopped on request"), hint=tr("the same command goes on where this one stopped"))
         return progress
 
     def _run(self) -> CopyProgress:
@@ -127,7 +140,8 @@ class Copier:
             self._wind_down(progress)
         finally:
             self.listener.finished(progress)
-            _log.info("%s", described(progress))
+            with english():
+                _log.info("%s", described(progress))
         return progress
 
     def _work_through(self, work: Iterator[Claim], progress: CopyProgress) -> None:
@@ -175,7 +189,9 @@ class Copier:
         released = self.crew.take_back()
         self._in_work -= len(released)
         if self._in_work and self.stop.requested:
-            self.listener.message(f"stopping: {self._in_work} objects are in flight; once more stops at once")
+            self.listener.message(
+                tr("stopping: {in_work} objects are in flight; once more stops at once", in_work=self._in_work)
+            )
         if self._fatal is not None:
             self.stop.request()  # nobody waits for another attempt, maybe for hours, at what is lost
         while self._in_work:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mastosync.engine.retry import PatientStore
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
+from mastosync.language import tr
 from mastosync.manifest import Row, StrandReader, record_of
 from mastosync.mastodon.key_order import KeyRange, Strand, iter_strands, root_of
 from mastosync.model import Record
@@ -67,9 +68,12 @@ class Listing:
         root = root_of(prefix)
         if root is None:
             raise ConfigError(
-                f"the keys under key_prefix {prefix!r} cannot be compared with a listing: Paperclip puts parts of "
-                "each entry in where it has a colon",
-                hint="`mastosync verify --deep` needs no listing",
+                tr(
+                    "the keys under key_prefix {prefix!r} cannot be compared with a listing: Paperclip puts "
+                    "parts of each entry in where it has a colon",
+                    prefix=prefix,
+                ),
+                hint=tr("`mastosync verify --deep` needs no listing"),
             )
         self.store, self.root = store, root
 
@@ -92,8 +96,10 @@ class Listing:
         try:
             page = self.store.list_page(self.root, f"{self.root}{after}" if after else "")
         except ObjectError as error:
-            hint = error.hint if error.transient else "the key needs the right to list the bucket (s3:ListBucket)"
-            raise StoreUnusable(error.message, hint=f"{hint}; `mastosync verify --deep` needs no listing") from error
+            hint = error.hint if error.transient else tr("the key needs the right to list the bucket (s3:ListBucket)")
+            raise StoreUnusable(
+                error.message, hint=tr("{hint}; `mastosync verify --deep` needs no listing", hint=hint)
+            ) from error
         if self.root:
             objects = [found._replace(key=found.key.removeprefix(self.root)) for found in page.objects]
             return Page(objects, page.is_last)

@@ -22,6 +22,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError, ObjectMissing
+from mastosync.language import deferred
 from mastosync.manifest import Orphan, Scratch, ScratchPlace, StrandReader, record_of
 from mastosync.mastodon.key_order import KeyRange, root_of
 from mastosync.mastodon.paperclip import iter_candidates
@@ -38,10 +39,15 @@ _DEPTH = 2  # folders of a prefix that is counted
 
 _PREFIXES, _OTHERS = 1_000, "(others)"  # prefixes that are counted apart
 
-AGES = (("a day", 1), ("a week", 7), ("a month", 30), ("a year", 365))
+AGES = (
+    (deferred("less than a day"), 1),
+    (deferred("less than a week"), 7),
+    (deferred("less than a month"), 30),
+    (deferred("less than a year"), 365),
+)
 """What ages are counted by: younger than so many days."""
 
-AGE_NAMES = (*(f"less than {name}" for name, _ in AGES), f"more than {AGES[-1][0]}", "unknown")
+AGE_NAMES = (*(name for name, _ in AGES), deferred("more than a year"), deferred("unknown"))
 
 _SNOWFLAKE_TABLES = frozenset({"accounts", "media_attachments"})
 _FIRST_SNOWFLAKE = datetime(2016, 1, 1, tzinfo=UTC)
@@ -145,7 +151,7 @@ class OrphanFinder:
         space, listing = KeySpace(every_form=True), Listing(PatientStore(self.gate), self.prefix)
         with StrandReader.opened(self.path) as reader:
             ranges = space.cut(reader, self.entries, _RANGES_A_WORKER * self.options.workers)
-        progress = CheckProgress("orphans", 0, finding="that no row refers to")
+        progress = CheckProgress("orphans", 0, finding=deferred("that no row refers to"))
         self.listener.started(progress)
 
         def batches(keys: KeyRange) -> Iterator[_Batch]:
@@ -287,7 +293,7 @@ def age_of(entry: Entry, now: datetime) -> str:
     if entry.kind.table not in _SNOWFLAKE_TABLES or entry.id >> 16 < _FIRST_SNOWFLAKE.timestamp() * 1000:
         return "unknown"
     days = (now.timestamp() - (entry.id >> 16) / 1000) / 86_400
-    return next((f"less than {name}" for name, limit in AGES if days < limit), f"more than {AGES[-1][0]}")
+    return next((name for name, limit in AGES if days < limit), AGE_NAMES[-2])
 
 
 def _is_newer(modified: str, planned_at: datetime) -> bool:

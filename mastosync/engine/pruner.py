@@ -21,6 +21,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, ObjectError
+from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, count_removable, forget_arrival, is_wanted, iter_removable
 from mastosync.mastodon.paperclip import canonical_key, ids_of_key
 from mastosync.model import Entry, EntryState, Record
@@ -114,7 +115,7 @@ class Pruner:
                 self._record()
                 recorded_at = time.monotonic()
         if self.stop.requested:
-            raise Interrupted("stopped on request", hint="the same command goes on where this one stopped")
+            raise Interrupted(tr("stopped on request"), hint=tr("the same command goes on where this one stopped"))
 
     def _steps(self, entry: Entry) -> Steps[MastosyncError | None]:
         """Delete an object; what a store refused is the outcome."""
@@ -140,14 +141,20 @@ class Pruner:
         plan = ManifestReport(self.manifest).snapshot()
         if plan is None or not plan.leaves_nothing_out:
             raise ManifestError(
-                "nothing can be removed: the last plan left something out, and another row may ask for the same object",
-                hint="run `mastosync plan` without --type, --only and --limit, then prune again",
+                tr(
+                    "nothing can be removed: the last plan left something out, and another row may ask for the "
+                    "same object"
+                ),
+                hint=tr("run `mastosync plan` without --type, --only and --limit, then prune again"),
             )
         age = datetime.now(UTC) - plan.taken_at
         if age > PLAN_AT_MOST_OLD:
             raise ManifestError(
-                f"nothing can be removed: the last plan is from {plan.taken_at:%F %T} UTC, more than an hour ago",
-                hint="run `mastosync plan`, then prune again",
+                tr(
+                    "nothing can be removed: the last plan is from {taken_at:%F %T} UTC, more than an hour ago",
+                    taken_at=plan.taken_at,
+                ),
+                hint=tr("run `mastosync plan`, then prune again"),
             )
 
     def _require_likely(self, result: Pruning) -> None:
@@ -158,6 +165,9 @@ class Pruner:
             raise TooMuchGone(
                 f"nothing was removed: {result.found:,} objects are gone, {done:,} are done, and at most {most:,} would"
                 " be removed",
-                hint="was the last plan made from the right database? `mastosync ls --state skipped --reason gone`"
-                f" lists them. If all of these may go: --at-most {result.found}",
+                hint=tr(
+                    "was the last plan made from the right database? `mastosync ls --state skipped --reason "
+                    "gone` lists them. If all of these may go: --at-most {found}",
+                    found=result.found,
+                ),
             )

@@ -32,6 +32,7 @@ from mastosync.errors import (
     ObjectTooLarge,
     Throttled,
 )
+from mastosync.language import deferred, tr
 from mastosync.manifest import Manifest, ManifestReport, correct
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.paperclip import canonical_key
@@ -164,7 +165,7 @@ class Refetcher:
         progress = CheckProgress(
             "refetch",
             ManifestReport(self.manifest).entries(reasons=(Reason.MISSING,), types=self.options.types),
-            finding=Fate.REFETCHED.value,
+            finding=deferred("refetched"),
         )
         self.listener.started(progress)
         try:
@@ -176,7 +177,7 @@ class Refetcher:
                     self.listener.advanced(progress)
                 if self.stop.requested:
                     raise Interrupted(
-                        "stopped on request", hint="what was fetched is in the manifest; the same goes on"
+                        tr("stopped on request"), hint=tr("what was fetched is in the manifest; the same goes on")
                     )
                 if result.by_host.total() == self.options.limit:
                     break

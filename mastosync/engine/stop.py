@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mastosync.errors import Interrupted
+from mastosync.language import tr
 
 
 class StopSignal:
@@ -41,9 +42,9 @@ class StopSignal:
     def sleep(self, seconds: float) -> None:
         """Wait, unless asked to stop. Raises: Interrupted."""
         if seconds > 0 and self._event.wait(seconds):
-            raise Interrupted("stopped while waiting")
+            raise Interrupted(tr("stopped while waiting"))
 
     def require_going_on(self) -> None:
         """Raises: Interrupted if somebody asked to stop."""
         if self._event.is_set():
-            raise Interrupted("stopped while waiting")
+            raise Interrupted(tr("stopped while waiting"))

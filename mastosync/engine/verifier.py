@@ -24,6 +24,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted
+from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct
 from mastosync.manifest.codes import PRIVATE_FLAG
 from mastosync.mastodon.key_order import KeyRange
@@ -195,7 +196,7 @@ class Verifier:
                 self._advance(1, judgement.verdict is not Verdict.FINE)
             self._settle(pending)
         if self.stop.requested:
-            raise Interrupted("stopped on request", hint="what was found so far is in the manifest")
+            raise Interrupted(tr("stopped on request"), hint=tr("what was found so far is in the manifest"))
 
     def take_public(self, public: PublicResult) -> None:
         """Put back to pending what only a copy puts right."""

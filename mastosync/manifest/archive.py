@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from mastosync.errors import ManifestError
+from mastosync.language import tr
 from mastosync.manifest.codes import (
     EXCLUDED_FLAG,
     FLAGS,
@@ -155,8 +156,8 @@ class ArchiveReader:
                 yield
         except (KeyError, TypeError, ValueError) as error:
             raise ManifestError(
-                f"the manifest {self._manifest.path} holds what none may hold: {error}",
-                hint="`mastosync manifest check` tells what is wrong and what to do",
+                tr("the manifest {path} holds what none may hold: {error}", path=self._manifest.path, error=error),
+                hint=tr("`mastosync manifest check` tells what is wrong and what to do"),
             ) from error
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mastosync.errors import ManifestError
+from mastosync.language import tr
 from mastosync.manifest.complaints import translated, written
 from mastosync.manifest.whole_files import appearing
 
@@ -32,7 +33,9 @@ def back_up(manifest: Path, target: Path, *, replace: bool = False, note: Note |
     anew. It is looked at before it gets its name. Raises: ManifestError, and then there is no copy.
     """
     if target.resolve() == manifest.resolve():
-        raise ManifestError(f"{target} is the manifest itself", hint="name another file for the copy")
+        raise ManifestError(
+            tr("{target} is the manifest itself", target=target), hint=tr("name another file for the copy")
+        )
     with translated(manifest), closing(sqlite3.connect(manifest, timeout=_BUSY_SECONDS, isolation_level=None)) as taken:
         taken.execute("BEGIN")
         (pages,) = taken.execute("PRAGMA page_count").fetchone()  # which begins the moment
@@ -59,8 +62,13 @@ def _require_space(target: Path, needed: int) -> None:
         free = shutil.disk_usage(target.resolve().parent).free
     if free < needed:
         raise ManifestError(
-            f"there is no room for a copy of the manifest at {target}: it needs {needed:,} bytes, {free:,} are free",
-            hint="free some space and run the same command again: nothing was changed",
+            tr(
+                "there is no room for a copy of the manifest at {target}: it needs {needed:,} bytes, {free:,} are free",
+                target=target,
+                needed=needed,
+                free=free,
+            ),
+            hint=tr("free some space and run the same command again: nothing was changed"),
         )
 
 
@@ -68,6 +76,10 @@ def _require_sound(copy: sqlite3.Connection, manifest: Path) -> None:
     found = [row[0] for row in copy.execute("PRAGMA quick_check(1)")]
     if found != ["ok"]:
         raise ManifestError(
-            f"the manifest {manifest} is damaged, and so would be a copy of it: {found[0]}",
-            hint="`mastosync manifest check` tells more; keep the backups that you have",
+            tr(
+                "the manifest {manifest} is damaged, and so would be a copy of it: {found}",
+                manifest=manifest,
+                found=found[0],
+            ),
+            hint=tr("`mastosync manifest check` tells more; keep the backups that you have"),
         )

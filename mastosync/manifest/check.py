@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mastosync.errors import Interrupted, ManifestError
+from mastosync.language import deferred, say, tr
 from mastosync.manifest.codes import PENDING, REASON_OF, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import remembered
@@ -27,9 +28,9 @@ _SELECT_DETAILS = "SELECT details FROM snapshots UNION ALL SELECT details FROM v
 _STEPS_BETWEEN_LOOKS = 1_000_000  # of SQLite's machine, when one statement looks at the whole file
 _FAULTS_OF_FILE = 10
 
-_PUT_BACK = (
-    "put a backup in its place (without the -wal and -shm that lie beside it), "
-    "or plan into a new file and let `adopt` and `copy` go through it"
+_PUT_BACK = deferred(
+    "put a backup in its place (without the -wal and -shm that lie beside it), or plan into a "
+    "new file and let `adopt` and `copy` go through it"
 )
 
 
@@ -99,7 +100,7 @@ class Checker:
 
     def _went_on(self, lines: int) -> None:
         if self.stopped():
-            raise Interrupted("stopped before everything was looked at", hint="run the same command again")
+            raise Interrupted(tr("stopped before everything was looked at"), hint=tr("run the same command again"))
         self.note(lines)
 
     @contextmanager
@@ -128,11 +129,11 @@ class Checker:
                 raise
             found = [str(error)]
         if found != ["ok"]:
-            yield from (Fault(Part.FILE, f"SQLite says: {each}", _PUT_BACK) for each in found)
+            yield from (Fault(Part.FILE, tr("SQLite says: {each}", each=each), say(_PUT_BACK)) for each in found)
 
     def _plan(self) -> Iterator[Fault]:
         if not self.manifest.has_plan:
-            yield Fault(Part.PLAN, "it has no plan, or one that was cut off", "run `mastosync plan`")
+            yield Fault(Part.PLAN, tr("it has no plan, or one that was cut off"), tr("run `mastosync plan`"))
             return
         for role in ("source", "destination"):
             try:
@@ -140,34 +141,55 @@ class Checker:
             except (ValueError, TypeError):
                 known = False
             if not known:
-                yield Fault(Part.PLAN, f"it does not say what its {role} is", _PUT_BACK)
+                yield Fault(Part.PLAN, tr("it does not say what its {role} is", role=say(role)), say(_PUT_BACK))
         for (details,) in self.manifest.connection.execute(_SELECT_DETAILS):
             try:
                 json.loads(details)
             except ValueError:
-                yield Fault(Part.PLAN, f"the record of a plan or verification cannot be read: {details:.60}", _PUT_BACK)
+                yield Fault(
+                    Part.PLAN,
+                    tr("the record of a plan or verification cannot be read: {details:.60}", details=details),
+                    say(_PUT_BACK),
+                )
 
     def _kinds(self) -> Iterator[Fault]:
         for number, kind in self.manifest.kinds().items():
             if kind.table not in TABLES:
-                yield Fault(Part.KINDS, f"kind {number} is of the unknown table {kind.table!r}", _PUT_BACK)
+                yield Fault(
+                    Part.KINDS,
+                    tr("kind {number} is of the unknown table {table!r}", number=number, table=kind.table),
+                    say(_PUT_BACK),
+                )
 
     def _claims(self) -> Iterator[Fault]:
         count, example = self.manifest.connection.execute(_STRAY_CLAIMS).fetchone()
         if count:
-            said = f"{count:,} claims are of entries that are not pending, such as {example}"
-            yield Fault(Part.CLAIMS, said, _PUT_BACK)
+            said = tr(
+                "{number:,} claims are of entries that are not pending, such as {example}",
+                number=count,
+                example=example,
+            )
+            yield Fault(Part.CLAIMS, said, say(_PUT_BACK))
 
     def _lines(self, found: Recount) -> Iterator[Fault]:
         unknown = {kind for kind, _, _ in found.objects} - self.manifest.kinds().keys()
         for kind in sorted(unknown):
-            yield Fault(Part.KINDS, f"entries are of kind {kind}, which nothing explains", _PUT_BACK)
+            yield Fault(Part.KINDS, tr("entries are of kind {kind}, which nothing explains", kind=kind), say(_PUT_BACK))
         for kind, count in found.odd.items():
             if count:
                 row_id, name = odd_line(self.manifest, kind)
                 where = self.manifest.kinds().get(kind)
-                said = f"{count:,} entries of kind {kind} ({where.table if where else '?'}) hold what none may hold"
-                yield Fault(Part.ENTRIES, f"{said}, such as {row_id} {name!r}", _PUT_BACK)
+                said = tr(
+                    "{number:,} entries of kind {kind} ({table}) hold what none may hold",
+                    number=count,
+                    kind=kind,
+                    table=where.table if where else "?",
+                )
+                yield Fault(
+                    Part.ENTRIES,
+                    tr("{said}, such as {row_id} {name!r}", said=said, row_id=row_id, name=name),
+                    say(_PUT_BACK),
+                )
 
     def _counters(self, found: Recount) -> Iterator[Fault]:
         kept = {tuple(row[:3]): tuple(row[3:]) for row in self.manifest.connection.execute(_SELECT_COUNTS)}
@@ -178,15 +200,22 @@ class Checker:
             (said, said_bytes), (objects, size) = kept.get(place, (0, 0)), there.get(place, (0, 0))
             yield Fault(
                 Part.COUNTERS,
-                f"the counter of {self._named(place)} says {said:,} objects and {said_bytes:,} bytes, "
-                f"there are {objects:,} and {size:,}",
-                "`mastosync manifest check --repair` counts anew",
+                tr(
+                    "the counter of {named} says {said:,} objects and {said_bytes:,} bytes, there are "
+                    "{objects:,} and {size:,}",
+                    named=self._named(place),
+                    said=said,
+                    said_bytes=said_bytes,
+                    objects=objects,
+                    size=size,
+                ),
+                tr("`mastosync manifest check --repair` counts anew"),
             )
 
     def _named(self, place: tuple[int, ...]) -> str:
         kind, state, reason = place
         known = self.manifest.kinds().get(kind)
-        named = f"{known.table} {known.attachment} {known.style}" if known else f"kind {kind}"
+        named = f"{known.table} {known.attachment} {known.style}" if known else tr("kind {kind}", kind=kind)
         why = REASON_OF.get(reason, reason)
         return f"{named} {STATE_OF.get(state, state)}" + (f" ({why})" if why else "")
 

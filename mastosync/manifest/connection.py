@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from mastosync.errors import ManifestError
+from mastosync.language import tr
 from mastosync.manifest.complaints import translated
 from mastosync.manifest.schema import APPLICATION_ID
 from mastosync.manifest.upgrade import bring_up_to_date
@@ -60,23 +61,23 @@ class Manifest:
     def require_file(path: Path) -> None:
         """Raises: ManifestError if there is no file. Asked before a lock is put beside it."""
         if not path.exists():
-            raise ManifestError(f"there is no manifest at {path}", hint="run `mastosync plan` first")
+            raise ManifestError(tr("there is no manifest at {path}", path=path), hint=tr("run `mastosync plan` first"))
 
     @classmethod
     def create(cls, path: Path) -> Self:
         """Open a manifest, or make an empty one, under the writer's lock. Raises: ManifestError as `open` does."""
         if not path.parent.is_dir():
             raise ManifestError(
-                f"the folder of the manifest does not exist: {path.parent}",
-                hint="make it, or name another place with --manifest",
+                tr("the folder of the manifest does not exist: {parent}", parent=path.parent),
+                hint=tr("make it, or name another place with --manifest"),
             )
         if not path.exists():
             try:
                 path.touch(mode=0o600)
             except OSError as error:
                 raise ManifestError(
-                    f"cannot make the manifest {path}: {error.strerror}",
-                    hint="its folder must be writable by you; --manifest names another place",
+                    tr("cannot make the manifest {path}: {strerror}", path=path, strerror=error.strerror),
+                    hint=tr("its folder must be writable by you; --manifest names another place"),
                 ) from error
         return cls._connect(path, writing=True)
 
@@ -144,8 +145,8 @@ class Manifest:
         """Raises: ManifestError if no plan was ever finished."""
         if not self.has_plan:
             raise ManifestError(
-                f"the manifest {self.path} has no plan, or one that was cut off",
-                hint="run `mastosync plan` first",
+                tr("the manifest {path} has no plan, or one that was cut off", path=self.path),
+                hint=tr("run `mastosync plan` first"),
             )
 
     def kind_id(self, kind: Kind) -> int:
@@ -176,9 +177,11 @@ class Manifest:
         """Whether the file is where it was: what is written to one that nobody can find again is lost."""
         if _file_at(self.path) != self._file:
             raise ManifestError(
-                f"the manifest {self.path} was removed or replaced while it was in use",
-                hint="what was recorded before that is in the file that was there: put it, or a backup, back and run "
-                "the same command again; without either, plan anew and let `adopt` find what has arrived",
+                tr("the manifest {path} was removed or replaced while it was in use", path=self.path),
+                hint=tr(
+                    "what was recorded before that is in the file that was there: put it, or a backup, back and "
+                    "run the same command again; without either, plan anew and let `adopt` find what has arrived"
+                ),
             )
 
     def _write_deltas(self) -> None:
@@ -211,7 +214,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, *, writing: bool) -> No
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables and application != APPLICATION_ID:
         raise ManifestError(
-            f"cannot use the manifest {path}: it is a SQLite database of something else",
-            hint="--manifest must name a file made by `mastosync plan`, or one that does not exist yet",
+            tr("cannot use the manifest {path}: it is a SQLite database of something else", path=path),
+            hint=tr("--manifest must name a file made by `mastosync plan`, or one that does not exist yet"),
         )
     bring_up_to_date(path, connection, locked=writing)

@@ -12,6 +12,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from mastosync.errors import ManifestError
+from mastosync.language import tr
 
 _log = logging.getLogger(__name__)
 
@@ -60,25 +61,31 @@ def require_local_disk(manifest: Path, *, allow_network: bool) -> None:
     said = _on_network(manifest)
     if said and not allow_network:
         raise ManifestError(
-            f"{said}, so nothing is written there",
-            hint="use a local disk: --manifest, or `[manifest] path`, names another place (stop what runs on it, and "
-            "move the file together with its -wal); `[manifest] network_filesystem = allow` takes the risk",
+            tr("{said}, so nothing is written there", said=said),
+            hint=tr(
+                "use a local disk: --manifest, or `[manifest] path`, names another place (stop what runs on "
+                "it, and move the file together with its -wal); `[manifest] network_filesystem = allow` "
+                "takes the risk"
+            ),
         )
     if said:
-        _log.warning("%s; `[manifest] network_filesystem = allow` lets it be written all the same", said)
+        allowed = tr("{said}; `[manifest] network_filesystem = allow` lets it be written all the same", said=said)
+        _log.warning("%s", allowed)
 
 
 def warn_of_network(manifest: Path) -> None:
     """For whoever only reads: what is read may be wrong while another machine writes."""
     if said := _on_network(manifest):
-        _log.warning("%s: read it on the machine that writes it", said)
+        _log.warning("%s", tr("{said}: read it on the machine that writes it", said=said))
 
 
 def _on_network(manifest: Path) -> str:
     kind = kind_of_disk(manifest.resolve().parent)
     if not is_network(kind):
         return ""
-    return (
-        f"the manifest {manifest} is on a network file system ({kind}), "
-        "where locks and the write-ahead log of SQLite cannot be relied on"
+    return tr(
+        "the manifest {manifest} is on a network file system ({kind}), where locks and the "
+        "write-ahead log of SQLite cannot be relied on",
+        manifest=manifest,
+        kind=kind,
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mastosync.errors import ManifestError
+from mastosync.language import say, tr
 from mastosync.manifest.connection import Manifest
 
 _SELECT = "SELECT value FROM meta WHERE name = ?"
@@ -34,9 +35,9 @@ class StoreIdentity:
 
     def __str__(self) -> str:
         if self.is_folder:
-            return f"folder {self.bucket!r} on this machine"
-        prefix = f", key prefix {self.key_prefix!r}" if self.key_prefix else ""
-        return f"bucket {self.bucket!r} at {self.endpoint}{prefix}"
+            return tr("folder {bucket!r} on this machine", bucket=self.bucket)
+        prefix = tr(", key prefix {key_prefix!r}", key_prefix=self.key_prefix) if self.key_prefix else ""
+        return tr("bucket {bucket!r} at {endpoint}{prefix}", bucket=self.bucket, endpoint=self.endpoint, prefix=prefix)
 
 
 def remembered(manifest: Manifest, role: str) -> StoreIdentity | None:
@@ -61,7 +62,13 @@ def require_same(manifest: Manifest, source: StoreIdentity, destination: StoreId
         known = remembered(manifest, role)
         if known is not None and known != configured:
             raise ManifestError(
-                f"the manifest {manifest.path} belongs to another {role}: it was planned for {known}, "
-                f"the configuration names {configured}",
-                hint="use the configuration it was planned with, or --manifest with a new file for this migration",
+                tr(
+                    "the manifest {path} belongs to another {role}: it was planned for {known}, the "
+                    "configuration names {configured}",
+                    path=manifest.path,
+                    role=say(role),
+                    known=known,
+                    configured=configured,
+                ),
+                hint=tr("use the configuration it was planned with, or --manifest with a new file for this migration"),
             )

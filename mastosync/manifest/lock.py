@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mastosync.errors import ManifestError, ManifestInUse
+from mastosync.language import tr
 
 
 def lock_path(manifest: Path) -> Path:
@@ -31,17 +32,19 @@ def writer_lock(manifest: Path, command: str) -> Iterator[None]:
         # whoever put a link in the way of the lock would have what it leads to overwritten
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        hint = "the manifest's folder must exist and be writable; --manifest names another place"
+        hint = tr("the manifest's folder must exist and be writable; --manifest names another place")
         if error.errno == errno.ELOOP:
-            hint = "a symbolic link lies there, which is not followed: who put it there? Remove it"
-        raise ManifestError(f"cannot write beside the manifest: {path}: {error.strerror}", hint=hint) from error
+            hint = tr("a symbolic link lies there, which is not followed: who put it there? Remove it")
+        raise ManifestError(
+            tr("cannot write beside the manifest: {path}: {strerror}", path=path, strerror=error.strerror), hint=hint
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ManifestInUse(
-                f"the manifest {manifest} is in use by {_holder(path)}",
-                hint="wait until it ends, or stop it; a manifest has one writer at a time",
+                tr("the manifest {manifest} is in use by {holder}", manifest=manifest, holder=_holder(path)),
+                hint=tr("wait until it ends, or stop it; a manifest has one writer at a time"),
             ) from error
         _sign(descriptor, command)
         yield
@@ -78,6 +81,12 @@ def holder_of(manifest: Path) -> str | None:
 def _holder(path: Path) -> str:
     try:
         holder = json.loads(path.read_text())
-        return f"`mastosync {holder['command']}`, process {holder['pid']} on {holder['host']} since {holder['since']}"
+        return tr(
+            "`mastosync {command}`, process {pid} on {host} since {since}",
+            command=holder["command"],
+            pid=holder["pid"],
+            host=holder["host"],
+            since=holder["since"],
+        )
     except (OSError, ValueError, KeyError):
-        return "another mastosync that has just started"
+        return tr("another mastosync that has just started")

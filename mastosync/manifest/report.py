@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from mastosync.errors import ManifestError
+from mastosync.language import tr
 from mastosync.manifest.codes import REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remembered
@@ -134,8 +135,8 @@ class ManifestReport:
             if plan.whole:
                 return plan
         raise ManifestError(
-            f"every plan in the manifest {self.manifest.path} left something out",
-            hint="run `mastosync plan` once without --type, --only and --limit, and with `[plan] types = all`",
+            tr("every plan in the manifest {path} left something out", path=self.manifest.path),
+            hint=tr("run `mastosync plan` once without --type, --only and --limit, and with `[plan] types = all`"),
         )
 
     def iter_snapshots(self) -> Iterator[SnapshotRecord]:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from mastosync.errors import ManifestError
+from mastosync.language import tr
 from mastosync.manifest.backup import back_up
 from mastosync.manifest.complaints import translated
 from mastosync.manifest.lock import writer_lock
@@ -28,9 +29,14 @@ def bring_up_to_date(path: Path, connection: sqlite3.Connection, *, locked: bool
     version, newest = schema_version(connection), newest_version()
     if version > newest:
         raise ManifestError(
-            f"cannot use the manifest {path}: it was written by a newer mastosync "
-            f"(manifest version {version}, this one knows {newest})",
-            hint="upgrade mastosync on this machine",
+            tr(
+                "cannot use the manifest {path}: it was written by a newer mastosync (manifest version "
+                "{version}, this one knows {newest})",
+                path=path,
+                version=version,
+                newest=newest,
+            ),
+            hint=tr("upgrade mastosync on this machine"),
         )
     if version == newest:
         return
@@ -42,7 +48,12 @@ def bring_up_to_date(path: Path, connection: sqlite3.Connection, *, locked: bool
         with nullcontext() if locked else writer_lock(real, "upgrade"):
             _upgrade(real, connection, version)
     except ManifestError as error:
-        said = f"the manifest is of version {version}, and cannot be brought to version {newest}: {error.message}"
+        said = tr(
+            "the manifest is of version {version}, and cannot be brought to version {newest}: {message}",
+            version=version,
+            newest=newest,
+            message=error.message,
+        )
         raise ManifestError(said, hint=error.hint) from error
 
 
@@ -61,12 +72,19 @@ def _upgrade(path: Path, connection: sqlite3.Connection, version: int) -> None:
     except ManifestError as error:
         if not taken:
             raise
-        said = f"{error.message}; it is as it was, and a copy of it lies at {copy}"
+        said = tr("{message}; it is as it was, and a copy of it lies at {copy}", message=error.message, copy=copy)
         raise ManifestError(said, hint=error.hint) from error
     if taken:
         _log.warning(
-            "the manifest %s was brought from version %d to %d; as it was before, it lies at %s",
-            *(path, version, newest_version(), copy),
+            "%s",
+            tr(
+                "the manifest {path} was brought from version {version} to {newest}; as it was before, it lies at "
+                "{copy}",
+                path=path,
+                version=version,
+                newest=newest_version(),
+                copy=copy,
+            ),
         )
 
 
@@ -76,6 +94,11 @@ def _name_of_copy(path: Path, version: int) -> Path:
         if not (copy := path.with_name(name)).exists():
             return copy
     raise ManifestError(
-        f"{_MOST_COPIES} copies of version {version} lie beside it already, such as {path.with_name(names[0])}",
-        hint="move them away, and keep one",
+        tr(
+            "{number} copies of version {version} lie beside it already, such as {copy}",
+            number=_MOST_COPIES,
+            version=version,
+            copy=path.with_name(names[0]),
+        ),
+        hint=tr("move them away, and keep one"),
     )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mastosync.errors import ManifestError
+from mastosync.language import tr
 from mastosync.manifest.complaints import written
 
 _LOGS = ("-wal", "-journal")
@@ -41,14 +42,16 @@ def appearing(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 def _require_room_for(target: Path, replace: bool) -> None:
     if target.exists() and not replace:
-        raise ManifestError(f"{target} exists already", hint="name another file; nothing was changed")
+        raise ManifestError(
+            tr("{target} exists already", target=target), hint=tr("name another file; nothing was changed")
+        )
     if target.exists() and not target.is_file():
-        raise ManifestError(f"{target} is no ordinary file", hint="name another one")
+        raise ManifestError(tr("{target} is no ordinary file", target=target), hint=tr("name another one"))
     for log in _LOGS:  # SQLite would take it for the log of what comes to lie beside it, and damage that
         if (beside := target.with_name(target.name + log)).exists():
             raise ManifestError(
-                f"{beside} lies there already, the log of another database",
-                hint="name another file; or move the log away together with the database that it belongs to",
+                tr("{beside} lies there already, the log of another database", beside=beside),
+                hint=tr("name another file; or move the log away together with the database that it belongs to"),
             )
 
 

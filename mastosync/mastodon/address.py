@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from mastosync.config import DatabaseConfig, Secret
 from mastosync.errors import DatabaseError
+from mastosync.language import tr
 
 
 def server_address(config: DatabaseConfig) -> tuple[str, int]:
@@ -50,10 +51,12 @@ def _parse_url(url: Secret) -> dict[str, Any]:
     """Read a `DATABASE_URL` as Rails writes it. libpq's complaints quote passwords, so they are kept back."""
     if (given := _understood(url.reveal())) is None:
         raise DatabaseError(
-            "the database URL cannot be understood",
-            hint="its form is postgresql://user:password@host:port/database, and special characters in the password "
-            "are percent-encoded (@ as %40, / as %2F, # as %23, ? as %3F, % as %25); or set host, user, password … "
-            "instead",
+            tr("the database URL cannot be understood"),
+            hint=tr(
+                "its form is postgresql://user:password@host:port/database, and special characters in the "
+                "password are percent-encoded (@ as %40, / as %2F, # as %23, ? as %3F, % as %25); or set "
+                "host, user, password … instead"
+            ),
         )
     return given
 
@@ -77,7 +80,7 @@ def describe(arguments: Mapping[str, str]) -> str:
     """Which database it is, for people."""
     database, user = arguments.get("dbname", "(default)"), arguments.get("user", "(default)")
     where = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}"
-    return f'database "{database}" at {where} as user "{user}"'
+    return tr('database "{database}" at {where} as user "{user}"', database=database, where=where, user=user)
 
 
 def detour(arguments: Mapping[str, str], via: tuple[str, int]) -> dict[str, str]:

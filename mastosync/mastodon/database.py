@@ -22,6 +22,7 @@ from psycopg.conninfo import make_conninfo
 
 from mastosync.config import DatabaseConfig, Scrubber
 from mastosync.errors import DatabaseError, NoMastodonTables, without_frames
+from mastosync.language import tr
 from mastosync.mastodon.address import connection_arguments, describe, detour
 from mastosync.mastodon.ahead import ReadAhead, settle
 from mastosync.mastodon.catalog import CATALOG, specs_of
@@ -67,16 +68,16 @@ class MastodonDatabase:
     def __init__(self, config: DatabaseConfig, via: tuple[str, int] | None = None) -> None:
         self._arguments = connection_arguments(config)
         self._scrubbed = Scrubber((self._arguments.get("password", ""),))
-        self.name = describe(self._arguments) + (", through the tunnel" if via else "")
+        self.name = describe(self._arguments) + (tr(", through the tunnel") if via else "")
         if via:
             self._arguments |= detour(self._arguments, via)
         self.found: dict[str, Table] = {}
 
     def __enter__(self) -> Self:
-        with _translated(f"cannot connect to {self.name}", self._scrubbed):
+        with _translated(tr("cannot connect to {name}", name=self.name), self._scrubbed):
             self.connection = psycopg.connect(make_conninfo(**self._arguments), prepare_threshold=None)
         try:
-            with self.reading("the list of tables"):
+            with self.reading(tr("the list of tables")):
                 self._begin()
                 self.found = _find_tables(self.connection, self.name)
         except BaseException:
@@ -100,7 +101,7 @@ class MastodonDatabase:
         """
         for table in tables:
             self.require_readable(table)
-        with self.reading("the snapshot's description"):
+        with self.reading(tr("the snapshot's description")):
             (row,) = self.connection.execute(
                 "SELECT current_database()::text, current_setting('server_version'), txid_current_snapshot()::text,"
                 " (extract(epoch FROM now()) * 1000000)::bigint, pg_is_in_recovery()"
@@ -187,7 +188,7 @@ class MastodonDatabase:
 
     def reading(self, what: str) -> AbstractContextManager[None]:
         """Whatever psycopg raises inside becomes a DatabaseError about `what`."""
-        return _translated(f"reading {what} failed: {self.name}", self._scrubbed)
+        return _translated(tr("reading {what} failed: {name}", what=what, name=self.name), self._scrubbed)
 
     def require_readable(self, table: str) -> None:
         """Refuse a table that exists but must not be read: asked politely, it would look empty."""
@@ -195,8 +196,17 @@ class MastodonDatabase:
             found = self.found.get(name)
             if found and not _columns_of_interest(name).intersection(found.columns) <= found.readable:
                 raise DatabaseError(
-                    f"the table {name} exists, but this user may not read it: {self.name}",
-                    hint=f'as its owner: GRANT SELECT ON "{found.schema}"."{name}" TO "{self.connection.info.user}";',
+                    tr(
+                        "the table {name} exists, but this user may not read it: {where}",
+                        name=name,
+                        where=self.name,
+                    ),
+                    hint=tr(
+                        'as its owner: GRANT SELECT ON "{schema}"."{name}" TO "{user}";',
+                        schema=found.schema,
+                        name=name,
+                        user=self.connection.info.user,
+                    ),
                 )
 
 
@@ -236,13 +246,21 @@ def _find_tables(connection: psycopg.Connection, name: str) -> dict[str, Table]:
     for table, schema, visible, _, columns, _ in rows:
         if not visible and any(f"{spec.attachment}_file_name" in columns for spec in specs_of(table)):
             raise NoMastodonTables(
-                f'Mastodon\'s tables are in the schema "{schema}", which this user does not see: {name}',
-                hint=f'as its owner: GRANT USAGE ON SCHEMA "{schema}" TO "{user}"; and, if its name is not public: '
-                f'ALTER ROLE "{user}" SET search_path = "{schema}";',
+                tr(
+                    'Mastodon\'s tables are in the schema "{schema}", which this user does not see: {name}',
+                    schema=schema,
+                    name=name,
+                ),
+                hint=tr(
+                    'as its owner: GRANT USAGE ON SCHEMA "{schema}" TO "{user}"; and, if its name is not public: '
+                    'ALTER ROLE "{user}" SET search_path = "{schema}";',
+                    schema=schema,
+                    user=user,
+                ),
             )
     raise NoMastodonTables(
-        f"no Mastodon tables here: {name}",
-        hint="is this the right database? Unless DB_NAME says otherwise, Mastodon's is called mastodon_production",
+        tr("no Mastodon tables here: {name}", name=name),
+        hint=tr("is this the right database? Unless DB_NAME says otherwise, Mastodon's is called mastodon_production"),
     )
 
 

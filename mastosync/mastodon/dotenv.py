@@ -20,7 +20,7 @@ from mastosync.config.references import reference, refers
 from mastosync.config.schema import sections
 from mastosync.config.values import Format
 from mastosync.errors import ConfigError
-from mastosync.language import tr, trn
+from mastosync.language import say, tr, trn
 from mastosync.mastodon.doubts import iter_doubts
 
 Sections = dict[str, dict[str, str]]
@@ -264,7 +264,7 @@ class _Translation:
         elif not self._fits(value, form):
             self._warn(tr("{where} does not fit on a line", where=self._where(name)))
         elif not _is_taken(form, value):
-            self._warn(tr("{where} is not {allowed}", where=self._where(name), allowed=form.allowed))
+            self._warn(tr("{where} is not {allowed}", where=self._where(name), allowed=form.described(say)))
         else:
             self._section(section)[key] = self._secret(name) if form.hidden else value.reveal()
             return

@@ -4,80 +4,115 @@ from __future__ import annotations
 
 import re
 
-_AGAIN = "Nothing was written: run plan again"
+from mastosync.language import deferred, say
 
 _REMEDIES: tuple[tuple[str, str], ...] = (  # SQLSTATE, or words of libpq, which tells no SQLSTATE -> the next step
     (
         r"^40001|conflict with recovery",
-        "a standby cancels reads that take longer than its max_standby_streaming_delay. Read from the primary, or "
-        f"raise that setting or set hot_standby_feedback = on there. {_AGAIN}",
+        deferred(
+            "a standby cancels reads that take longer than its max_standby_streaming_delay. Read from the primary, or "
+            "raise that setting or set hot_standby_feedback = on there. Nothing was written: run plan again"
+        ),
     ),
-    (r"permission denied for database", "as its owner: GRANT CONNECT ON DATABASE … TO the user in [pg.database];"),
+    (
+        r"permission denied for database",
+        deferred("as its owner: GRANT CONNECT ON DATABASE … TO the user in [pg.database];"),
+    ),
     (
         r"^42501|permission denied",
-        "this user needs SELECT on Mastodon's tables, not narrowed by a row security policy; "
-        "simplest is the user that Mastodon itself has (DB_USER)",
+        deferred(
+            "this user needs SELECT on Mastodon's tables, not narrowed by a row security policy; "
+            "simplest is the user that Mastodon itself has (DB_USER)"
+        ),
     ),
-    (r"^57014|^25P0[34]", f"an administrator or a time limit of the server or pooler ended the query. {_AGAIN}"),
-    (r"^55P03", f"a migration may be at work on the table. {_AGAIN} when it has finished"),
-    (r"^53[12]00|^XX00", "the server itself is in trouble; its log says more"),
+    (
+        r"^57014|^25P0[34]",
+        deferred(
+            "an administrator or a time limit of the server or pooler ended the query. "
+            "Nothing was written: run plan again"
+        ),
+    ),
+    (
+        r"^55P03",
+        deferred("a migration may be at work on the table. Nothing was written: run plan again when it has finished"),
+    ),
+    (r"^53[12]00|^XX00", deferred("the server itself is in trouble; its log says more")),
     (
         r"^22021|^22P05|invalid byte sequence|no equivalent in encoding",
-        "the database holds text that its own encoding does not have; see its log",
+        deferred("the database holds text that its own encoding does not have; see its log"),
     ),
     (
         r"password authentication failed|no password supplied|SASL|SCRAM",
-        "check user and password in [pg.database]; Mastodon's own are DB_USER and DB_PASS in .env.production",
+        deferred("check user and password in [pg.database]; Mastodon's own are DB_USER and DB_PASS in .env.production"),
     ),
     (
         r"peer authentication failed|ident authentication failed",
-        "through its socket the server takes only the system user of the same name: run as that user, or set "
-        "host = 127.0.0.1 and a password in [pg.database]",
+        deferred(
+            "through its socket the server takes only the system user of the same name: run as that user, or set "
+            "host = 127.0.0.1 and a password in [pg.database]"
+        ),
     ),
     (
         r"pg_hba\.conf",
-        "the server does not let this user in from this machine: add a line to its pg_hba.conf, set sslmode = require "
-        "if it wants encryption, or go through [pg.tunnel]",
+        deferred(
+            "the server does not let this user in from this machine: add a line to its pg_hba.conf, set "
+            "sslmode = require if it wants encryption, or go through [pg.tunnel]"
+        ),
     ),
     (
         r"role .* (does not exist|is not permitted)",
-        "check user in [pg.database]; Mastodon's own is DB_USER in .env.production",
+        deferred("check user in [pg.database]; Mastodon's own is DB_USER in .env.production"),
     ),
     (
         r"database .* does not exist|no such database",
-        "check database in [pg.database]; Mastodon's own is DB_NAME in .env.production (mastodon_production)",
+        deferred("check database in [pg.database]; Mastodon's own is DB_NAME in .env.production (mastodon_production)"),
     ),
     (
         r"connection refused|no such file or directory|no route to host|network is unreachable",
-        "is PostgreSQL running there? Check host and port in [pg.database]; a server that listens only to its own "
-        "machine is reached through [pg.tunnel]",
+        deferred(
+            "is PostgreSQL running there? Check host and port in [pg.database]; a server that listens only to its own "
+            "machine is reached through [pg.tunnel]"
+        ),
     ),
     (
         r"translate host name|name or service not known|failed to resolve|nodename nor servname",
-        "check host in [pg.database] for a typing error; a name that only another network knows needs [pg.tunnel]",
+        deferred(
+            "check host in [pg.database] for a typing error; a name that only another network knows needs [pg.tunnel]"
+        ),
     ),
     (
         r"timeout expired",
-        "a firewall may be in between: check host and port in [pg.database], or go through [pg.tunnel]",
+        deferred("a firewall may be in between: check host and port in [pg.database], or go through [pg.tunnel]"),
     ),
     (
         r"does not support SSL|SSL was required",
-        "the server has no encryption: set sslmode = prefer in [pg.database] if the network in between can be trusted",
+        deferred(
+            "the server has no encryption: set sslmode = prefer in [pg.database] if the network in between "
+            "can be trusted"
+        ),
     ),
     (
         r"certificate|root\.crt",
-        "sslmode = verify-ca and verify-full need the authority's certificate in ~/.postgresql/root.crt (or "
-        "PGSSLROOTCERT); verify-full also needs the host name that is in the server's certificate",
+        deferred(
+            "sslmode = verify-ca and verify-full need the authority's certificate in ~/.postgresql/root.crt (or "
+            "PGSSLROOTCERT); verify-full also needs the host name that is in the server's certificate"
+        ),
     ),
     (
         r"too many clients|too many connections|connection slots|no more connections|^53300",
-        "all connections of the server are in use: try again later, or connect to its pooler",
+        deferred("all connections of the server are in use: try again later, or connect to its pooler"),
     ),
-    (r"starting up|shutting down|in recovery mode|not yet accepting|^57P03", "try again in a minute"),
-    (r"unsupported startup parameter", "add it to ignore_startup_parameters of the pooler, or connect to the server"),
+    (r"starting up|shutting down|in recovery mode|not yet accepting|^57P03", deferred("try again in a minute")),
+    (
+        r"unsupported startup parameter",
+        deferred("add it to ignore_startup_parameters of the pooler, or connect to the server"),
+    ),
     (
         r"^57P0|^08|closed the connection|connection.{0,10}(lost|closed|reset)|consuming input|SSL SYSCALL",
-        f"the connection broke off: look at the server's log and at the network in between. {_AGAIN}",
+        deferred(
+            "the connection broke off: look at the server's log and at the network in between. "
+            "Nothing was written: run plan again"
+        ),
     ),
 )
 
@@ -85,4 +120,4 @@ _REMEDIES: tuple[tuple[str, str], ...] = (  # SQLSTATE, or words of libpq, which
 def database_hint(sqlstate: str | None, text: str) -> str:
     """The next step after an error with this SQLSTATE (None: of the connection) and text; "" if there is none."""
     said = f"{sqlstate or ''} {text}"
-    return next((step for pattern, step in _REMEDIES if re.search(pattern, said, re.IGNORECASE)), "")
+    return say(next((step for pattern, step in _REMEDIES if re.search(pattern, said, re.IGNORECASE)), ""))

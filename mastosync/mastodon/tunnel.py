@@ -18,6 +18,7 @@ from sshtunnel import BaseSSHTunnelForwarderError, SSHTunnelForwarder
 
 from mastosync.config import Secret, TunnelConfig
 from mastosync.errors import DatabaseError, TunnelError
+from mastosync.language import tr
 from mastosync.mastodon.known_hosts import HostKey, host_name, known_keys
 
 HANDSHAKE_SECONDS = 15
@@ -36,14 +37,19 @@ def open_tunnel(config: TunnelConfig, remote_host: str, remote_port: int) -> Ite
     Raises: TunnelError.
     """
     if not config.ssh_host:
-        raise TunnelError("the tunnel is enabled, but leads nowhere", hint="set ssh_host in [pg.tunnel]")
+        raise TunnelError(tr("the tunnel is enabled, but leads nowhere"), hint=tr("set ssh_host in [pg.tunnel]"))
     if remote_host.startswith("/"):
         raise TunnelError(
-            f"the tunnel cannot lead to the socket folder {remote_host}",
-            hint="set host in [pg.database] to the database's address as the SSH server sees it, such as 127.0.0.1",
+            tr("the tunnel cannot lead to the socket folder {remote_host}", remote_host=remote_host),
+            hint=tr("set host in [pg.database] to the database's address as the SSH server sees it, such as 127.0.0.1"),
         )
     _quiet_paramiko()
-    gateway = f"the SSH server {config.ssh_user or ''}@{config.ssh_host}:{config.ssh_port}"
+    gateway = tr(
+        "the SSH server {user}@{ssh_host}:{ssh_port}",
+        user=config.ssh_user or "",
+        ssh_host=config.ssh_host,
+        ssh_port=config.ssh_port,
+    )
     host_key = _trusted_key(config, config.ssh_host)
     journal = _Journal()
     with _login_keys(config, gateway) as keys:
@@ -89,8 +95,8 @@ def _login_keys(config: TunnelConfig, gateway: str) -> Iterator[list[paramiko.PK
         with closing(paramiko.Agent()) as agent:
             if not agent.get_keys():
                 raise TunnelError(
-                    f"nothing to log in with at {gateway}",
-                    hint="set ssh_key or ssh_password in [pg.tunnel], or add a key to the SSH agent (ssh-add)",
+                    tr("nothing to log in with at {gateway}", gateway=gateway),
+                    hint=tr("set ssh_key or ssh_password in [pg.tunnel], or add a key to the SSH agent (ssh-add)"),
                 )
             yield list(agent.get_keys())
 
@@ -139,47 +145,65 @@ def _start(forwarder: SSHTunnelForwarder, config: TunnelConfig, gateway: str, jo
 
 def _load_key(path: Path, passphrase: Secret | None) -> paramiko.PKey:
     """Read a private key file. Raises: TunnelError that says what is wrong with file or passphrase."""
-    variable = "ssh_key_passphrase in [pg.tunnel], or MASTOSYNC_PG_TUNNEL_SSH_KEY_PASSPHRASE"
+    variable = tr("ssh_key_passphrase in [pg.tunnel], or MASTOSYNC_PG_TUNNEL_SSH_KEY_PASSPHRASE")
     path = path.expanduser()
     try:
         return paramiko.PKey.from_path(path)
     except OSError as error:
         raise TunnelError(
-            f"the SSH key {path} cannot be read: {error.strerror}", hint="check ssh_key in [pg.tunnel]"
+            tr("the SSH key {path} cannot be read: {strerror}", path=path, strerror=error.strerror),
+            hint=tr("check ssh_key in [pg.tunnel]"),
         ) from error
     except TypeError:  # paramiko's word for: it is encrypted
         if not passphrase:
-            raise TunnelError(f"the SSH key {path} is encrypted", hint=f"set {variable}") from None
+            raise TunnelError(
+                tr("the SSH key {path} is encrypted", path=path), hint=tr("set {variable}", variable=variable)
+            ) from None
     except Exception:  # noqa: BLE001 - two libraries have a dozen ways to dislike a file, some quoting it
         raise _useless_key(path) from None
     try:
         return paramiko.PKey.from_path(path, passphrase.reveal().encode())  # type: ignore[arg-type]  # declared str, takes bytes
     except ValueError:
-        raise TunnelError(f"the passphrase does not open the SSH key {path}", hint=f"check {variable}") from None
+        raise TunnelError(
+            tr("the passphrase does not open the SSH key {path}", path=path),
+            hint=tr("check {variable}", variable=variable),
+        ) from None
     except Exception:  # noqa: BLE001 - as above
         raise _useless_key(path) from None
 
 
 def _useless_key(path: Path) -> TunnelError:
     return TunnelError(
-        f"{path} is no private key that can be used",
-        hint="ssh_key in [pg.tunnel] takes Ed25519, ECDSA and RSA keys in OpenSSH's own form; "
-        "`ssh-keygen -p -f FILE` rewrites other forms",
+        tr("{path} is no private key that can be used", path=path),
+        hint=tr(
+            "ssh_key in [pg.tunnel] takes Ed25519, ECDSA and RSA keys in OpenSSH's own form; `ssh-keygen "
+            "-p -f FILE` rewrites other forms"
+        ),
     )
 
 
 def _not_started(config: TunnelConfig, gateway: str, said: str) -> TunnelError:
     if "Couldn't open tunnel" in said:
         return TunnelError(
-            f"the tunnel cannot listen at {config.local_host}:{config.local_port}",
-            hint="local_port = 0 in [pg.tunnel] takes any free port; local_host is an IPv4 address of this machine",
+            tr(
+                "the tunnel cannot listen at {local_host}:{local_port}",
+                local_host=config.local_host,
+                local_port=config.local_port,
+            ),
+            hint=tr("local_port = 0 in [pg.tunnel] takes any free port; local_host is an IPv4 address of this machine"),
         )
     if "Could not connect" in said:
-        return TunnelError(f"cannot open the tunnel: {said.splitlines()[0]}", hint="try again; its log may say more")
-    way = "ssh_key" if config.ssh_key else "ssh_password" if config.ssh_password else "the keys of the SSH agent"
+        return TunnelError(
+            tr("cannot open the tunnel: {said}", said=said.splitlines()[0]),
+            hint=tr("try again; its log may say more"),
+        )
+    way = "ssh_key" if config.ssh_key else "ssh_password" if config.ssh_password else tr("the keys of the SSH agent")
     return TunnelError(
-        f"{gateway} refused the login",
-        hint=f"check ssh_user and {way} in [pg.tunnel]; a key's public half must be in authorized_keys of that user",
+        tr("{gateway} refused the login", gateway=gateway),
+        hint=tr(
+            "check ssh_user and {way} in [pg.tunnel]; a key's public half must be in authorized_keys of that user",
+            way=way,
+        ),
     )
 
 
@@ -187,17 +211,24 @@ def _reason(error: DatabaseError, remote: str, gateway: str, said: str, alive: b
     """What the tunnel knows of the cause of an error of the database, if it has to do with it."""
     if "ChannelException(1" in said:
         return TunnelError(
-            f"{gateway} does not forward to the database at {remote}",
-            hint="its sshd_config needs AllowTcpForwarding yes (or local), and a PermitOpen that includes the database",
+            tr("{gateway} does not forward to the database at {remote}", gateway=gateway, remote=remote),
+            hint=tr(
+                "its sshd_config needs AllowTcpForwarding yes (or local), and a PermitOpen that includes the database"
+            ),
         )
     if "Could not establish connection" in said:
         return TunnelError(
-            f"{gateway} cannot reach the database at {remote}",
-            hint="host and port in [pg.database] are meant as the SSH server sees them: for a database on the same "
-            "machine 127.0.0.1 and 5432",
+            tr("{gateway} cannot reach the database at {remote}", gateway=gateway, remote=remote),
+            hint=tr(
+                "host and port in [pg.database] are meant as the SSH server sees them: for a database on the "
+                "same machine 127.0.0.1 and 5432"
+            ),
         )
     if not alive:
-        return TunnelError(f"the connection to {gateway} broke off: {error.message}", hint=error.hint)
+        return TunnelError(
+            tr("the connection to {gateway} broke off: {message}", gateway=gateway, message=error.message),
+            hint=error.hint,
+        )
     return None
 
 
@@ -211,35 +242,53 @@ def _trusted_key(config: TunnelConfig, host: str) -> paramiko.PKey:
         lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
     except OSError as error:
         raise TunnelError(
-            f"{path} cannot be read: {error.strerror}", hint="check known_hosts in [pg.tunnel]"
+            tr("{path} cannot be read: {strerror}", path=path, strerror=error.strerror),
+            hint=tr("check known_hosts in [pg.tunnel]"),
         ) from error
     known = known_keys(lines, name)
     shown = _shown_key(host, config.ssh_port, [key.kind for key in known.accepted])
     key = HostKey(shown.get_name(), shown.get_base64())
     if key in known.revoked:
         raise TunnelError(
-            f"the SSH server {name} shows the key {key.fingerprint}, which {path} declares stolen (@revoked)",
-            hint="do not go on; ask its administrator",
+            tr(
+                "the SSH server {name} shows the key {fingerprint}, which {path} declares stolen (@revoked)",
+                name=name,
+                fingerprint=key.fingerprint,
+                path=path,
+            ),
+            hint=tr("do not go on; ask its administrator"),
         )
     if key in known.accepted:
         return shown
     if known.accepted:
         expected = " or ".join(each.fingerprint for each in known.accepted)
         raise TunnelError(
-            f"the SSH server {name} shows the key {key.fingerprint}, but {path} expects {expected}: "
-            "this may be an attack",
-            hint="do not go on before its administrator has confirmed the new key; then remove the old line",
+            tr(
+                "the SSH server {name} shows the key {fingerprint}, but {path} expects {expected}: this may "
+                "be an attack",
+                name=name,
+                fingerprint=key.fingerprint,
+                path=path,
+                expected=expected,
+            ),
+            hint=tr("do not go on before its administrator has confirmed the new key; then remove the old line"),
         )
     raise TunnelError(
-        f"the SSH server {name} is not in {path}: nobody knows whether it is the right one",
-        hint=f"if its administrator confirms the fingerprint {key.fingerprint}, add this line to that file:\n"
-        f"{name} {key.kind} {key.data}",
+        tr("the SSH server {name} is not in {path}: nobody knows whether it is the right one", name=name, path=path),
+        hint=tr(
+            "if its administrator confirms the fingerprint {fingerprint}, add this line to that file:\n"
+            "{name} {kind} {data}",
+            fingerprint=key.fingerprint,
+            name=name,
+            kind=key.kind,
+            data=key.data,
+        ),
     )
 
 
 def _shown_key(host: str, port: int, kinds: list[str]) -> paramiko.PKey:
     """The key a server shows, of one of `kinds` if it has one. Nothing but the handshake takes place."""
-    where = f"the SSH server {host}:{port}"
+    where = tr("the SSH server {host}:{port}", host=host, port=port)
     try:
         with closing(socket.create_connection((host, port), HANDSHAKE_SECONDS)) as connection:
             transport = paramiko.Transport(connection)
@@ -253,15 +302,18 @@ def _shown_key(host: str, port: int, kinds: list[str]) -> paramiko.PKey:
                 transport.close()
     except socket.gaierror as error:
         raise TunnelError(
-            f"{where} is unknown: {error.strerror}", hint="check ssh_host in [pg.tunnel] for a typing error"
+            tr("{where} is unknown: {strerror}", where=where, strerror=error.strerror),
+            hint=tr("check ssh_host in [pg.tunnel] for a typing error"),
         ) from error
     except OSError as error:
         raise TunnelError(
-            f"{where} cannot be reached: {error.strerror or error}", hint="check ssh_host and ssh_port in [pg.tunnel]"
+            tr("{where} cannot be reached: {why}", where=where, why=error.strerror or error),
+            hint=tr("check ssh_host and ssh_port in [pg.tunnel]"),
         ) from error
     except (paramiko.SSHException, EOFError) as error:
         raise TunnelError(
-            f"{where} does not answer as one: {error}", hint="check ssh_port in [pg.tunnel]: is it the SSH server's?"
+            tr("{where} does not answer as one: {error}", where=where, error=error),
+            hint=tr("check ssh_port in [pg.tunnel]: is it the SSH server's?"),
         ) from error
 
 

@@ -27,6 +27,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
+from mastosync.language import deferred, say, tr
 
 _THROTTLING = frozenset(
     {
@@ -57,24 +58,30 @@ _NAMES_ACL = re.compile(r"\bacls?\b|ObjectAcl|PublicAcls|access control list", r
 _NAMES_ONE_ACL = re.compile(r"value for canned acl", re.IGNORECASE)
 
 _UNUSABLE: dict[str, str] = {
-    "NoSuchBucket": "the bucket does not exist: check `bucket`, and that `endpoint_url` does not hold its name as well",
-    "InvalidBucketName": "check `bucket`: this is no name a bucket can have",
-    "InvalidAccessKeyId": "check `access_key`: the store does not know it",
-    "ExpiredToken": "the session token has expired: get new credentials and run the same command again",
-    "InvalidToken": "check `session_token`: the store does not accept it",
-    "TokenRefreshRequired": "the session token has expired: get new credentials and run the same command again",
-    "AuthorizationHeaderMalformed": "check `region`: the store expects another one",
-    "IllegalLocationConstraintException": "check `region`: the bucket lies in another one",
-    "PermanentRedirect": "check `region` and `endpoint_url` (http or https?): the bucket lies elsewhere",
-    "RequestTimeTooSkewed": "the clock of this machine is off: set it (with NTP), then run the same command again",
-    "AccountProblem": "the provider has a problem with the account: ask them",
-    "UserSuspended": "the provider has suspended the account: ask them",
-    "AllAccessDisabled": "the provider has closed the bucket: ask them",
-    "NotSignedUp": "the account is not signed up for object storage",
-    "QuotaExceeded": "the destination is full: raise its quota, then run the same command again",
-    "StorageFull": "the destination is full: free or add space, then run the same command again",
-    "XMinioStorageFull": "the destination is full: free or add space, then run the same command again",
-    "InsufficientStorage": "the destination is full: free or add space, then run the same command again",
+    "NoSuchBucket": deferred(
+        "the bucket does not exist: check `bucket`, and that `endpoint_url` does not hold its name as well"
+    ),
+    "InvalidBucketName": deferred("check `bucket`: this is no name a bucket can have"),
+    "InvalidAccessKeyId": deferred("check `access_key`: the store does not know it"),
+    "ExpiredToken": deferred("the session token has expired: get new credentials and run the same command again"),
+    "InvalidToken": deferred("check `session_token`: the store does not accept it"),
+    "TokenRefreshRequired": deferred(
+        "the session token has expired: get new credentials and run the same command again"
+    ),
+    "AuthorizationHeaderMalformed": deferred("check `region`: the store expects another one"),
+    "IllegalLocationConstraintException": deferred("check `region`: the bucket lies in another one"),
+    "PermanentRedirect": deferred("check `region` and `endpoint_url` (http or https?): the bucket lies elsewhere"),
+    "RequestTimeTooSkewed": deferred(
+        "the clock of this machine is off: set it (with NTP), then run the same command again"
+    ),
+    "AccountProblem": deferred("the provider has a problem with the account: ask them"),
+    "UserSuspended": deferred("the provider has suspended the account: ask them"),
+    "AllAccessDisabled": deferred("the provider has closed the bucket: ask them"),
+    "NotSignedUp": deferred("the account is not signed up for object storage"),
+    "QuotaExceeded": deferred("the destination is full: raise its quota, then run the same command again"),
+    "StorageFull": deferred("the destination is full: free or add space, then run the same command again"),
+    "XMinioStorageFull": deferred("the destination is full: free or add space, then run the same command again"),
+    "InsufficientStorage": deferred("the destination is full: free or add space, then run the same command again"),
 }
 """Codes after which no other object would fare better, and what to do."""
 
@@ -83,16 +90,18 @@ _UNUSABLE_STATUSES: dict[int, str] = {
     **dict.fromkeys((301, 302, 303, 307, 308), "PermanentRedirect"),
     507: "InsufficientStorage",
 }
-_DENIED_HINT = (
+_DENIED_HINT = deferred(
     "check that the key may do this; a key that may not list the bucket gets 403 for a missing object too; "
     "`mastosync retry-failed --reason denied` tries again"
 )
-_SERVER_HINT = "the store is in trouble: `mastosync retry-failed --reason server` tries again"
-_THROTTLED_HINT = "use fewer `workers`; `mastosync retry-failed --reason throttled` tries again"
+_SERVER_HINT = deferred("the store is in trouble: `mastosync retry-failed --reason server` tries again")
+_THROTTLED_HINT = deferred("use fewer `workers`; `mastosync retry-failed --reason throttled` tries again")
 _HINTS: dict[str, str] = {
-    "InvalidObjectState": "the object is archived: restore it first, then `mastosync retry-failed --reason denied`",
-    "EntityTooSmall": "the destination takes no parts as small as this: raise `part_size`",
-    "InvalidStorageClass": "check `storage_class`: the destination does not have it",
+    "InvalidObjectState": deferred(
+        "the object is archived: restore it first, then `mastosync retry-failed --reason denied`"
+    ),
+    "EntityTooSmall": deferred("the destination takes no parts as small as this: raise `part_size`"),
+    "InvalidStorageClass": deferred("check `storage_class`: the destination does not have it"),
 }
 
 
@@ -144,13 +153,14 @@ def _error_of(answer: Answer, text: str) -> MastosyncError:
     code = answer.code if answer.code in _UNUSABLE else _UNUSABLE_STATUSES.get(answer.status, "")
     if code:
         region = answer.headers.get("x-amz-bucket-region")
-        return StoreUnusable(text, hint=_UNUSABLE[code] + (f" (in the region {region})" if region else ""))
+        in_region = tr(" (in the region {region})", region=region) if region else ""
+        return StoreUnusable(text, hint=say(_UNUSABLE[code]) + in_region)
     if answer.with_acl and _refuses_acl(answer):
         only_this = answer.code not in _NO_ACL and _NAMES_ONE_ACL.search(answer.message) is not None
-        hint = "set `acl = none` for the destination if it takes no ACLs"
+        hint = tr("set `acl = none` for the destination if it takes no ACLs")
         return AclUnsupported(text, hint=hint, only_this=only_this)
     if answer.status == 429 or answer.code in _THROTTLING or (answer.status == 503 and answer.code not in _TRY_AGAIN):
-        return Throttled(text, hint=_THROTTLED_HINT, retry_after_seconds=retry_after_seconds(answer.headers))
+        return Throttled(text, hint=say(_THROTTLED_HINT), retry_after_seconds=retry_after_seconds(answer.headers))
     return _object_error(answer, text)
 
 
@@ -158,18 +168,26 @@ def _object_error(answer: Answer, text: str) -> ObjectError:
     """The first line that fits."""
     status, code = answer.status, answer.code
     table: tuple[tuple[bool, type[ObjectError], str], ...] = (
-        (code in _BROKEN_ON_THE_WAY, CorruptObject, "bytes change on the way: check network and memory if it stays"),
-        (code in _CHANGED or status in (412, 416), ObjectChanged, "something else writes under this key"),
-        (code in _TOO_LARGE or status == 413, ObjectTooLarge, "the destination takes no object of this size"),
-        (code == "NoSuchKey" or status == 404, _NOT_FOUND[answer.subject], "check `endpoint_url` and `key_prefix`"),
+        (
+            code in _BROKEN_ON_THE_WAY,
+            CorruptObject,
+            deferred("bytes change on the way: check network and memory if it stays"),
+        ),
+        (code in _CHANGED or status in (412, 416), ObjectChanged, deferred("something else writes under this key")),
+        (code in _TOO_LARGE or status == 413, ObjectTooLarge, deferred("the destination takes no object of this size")),
+        (
+            code == "NoSuchKey" or status == 404,
+            _NOT_FOUND[answer.subject],
+            deferred("check `endpoint_url` and `key_prefix`"),
+        ),
         (code in _TRY_AGAIN or status == 408, ServerFailure, _SERVER_HINT),
         (code in _HINTS and status != 403, ObjectRejected, ""),
         (status >= 500 and status != 501, ServerFailure, _SERVER_HINT),
         (status in (401, 403), ObjectDenied, _DENIED_HINT),
-        (True, ObjectRejected, "the store will not take this request; see its message"),
+        (True, ObjectRejected, deferred("the store will not take this request; see its message")),
     )
     kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
-    return kind(text, hint=_HINTS.get(code, hint))
+    return kind(text, hint=say(_HINTS.get(code, hint)))
 
 
 def _said(answer: Answer) -> str:
@@ -190,19 +208,23 @@ def _of_store(answer: Answer, error: ObjectError) -> MastosyncError:
     It stays ObjectDenied where the key may not ask, which tells nothing of reading and writing objects.
     """
     if "signature" in f"{answer.code} {answer.message}".lower():
-        return StoreUnusable(error.message, hint="check `secret_key`: the signature made with it is not accepted")
+        return StoreUnusable(error.message, hint=tr("check `secret_key`: the signature made with it is not accepted"))
     if answer.status == 403 and answer.has_code:
         return error
     if answer.status in (401, 403):
         return StoreUnusable(error.message, hint="check `access_key`, `secret_key` and `endpoint_url`")
     if answer.code == "NoSuchKey":
-        return StoreUnusable(error.message, hint="`endpoint_url` seems to hold the bucket's name: leave it out there")
-    return StoreUnusable(error.message, hint="check `endpoint_url` and `bucket`: is this an S3 endpoint?")
+        return StoreUnusable(
+            error.message, hint=tr("`endpoint_url` seems to hold the bucket's name: leave it out there")
+        )
+    return StoreUnusable(error.message, hint=tr("check `endpoint_url` and `bucket`: is this an S3 endpoint?"))
 
 
 def network_failure(where: str, what: str) -> NetworkFailure:
     """The error for a connection that did not hold."""
-    return NetworkFailure(f"cannot {where}: {what}", hint="check the network, a proxy or firewall, and `endpoint_url`")
+    return NetworkFailure(
+        f"cannot {where}: {what}", hint=tr("check the network, a proxy or firewall, and `endpoint_url`")
+    )
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

@@ -583,13 +583,13 @@ def valid_text(key: Key) -> str:
     by_name |= {"bwlimit": "08:00,5M 23:00,off", "allow_networks": "10.1.0.0/16, fd12::/32"}
     if key.name in by_name:
         return by_name[key.name]
-    if key.info.form.allowed.startswith("one of "):
-        names = key.info.form.allowed.removeprefix("one of ").split(", ")
+    if key.info.form.described().startswith("one of "):
+        names = key.info.form.described().removeprefix("one of ").split(", ")
         return next(name for name in names if name != key.default)
     if isinstance(key.default, bool):
         return str(not key.default).lower()
-    if isinstance(key.default, int | float) or "number" in key.info.form.allowed:
-        return "33554433" if "size" in key.info.form.allowed else "17"
+    if isinstance(key.default, int | float) or "number" in key.info.form.described():
+        return "33554433" if "size" in key.info.form.described() else "17"
     return "text"
 
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from mastosync.errors import UsageError
+from mastosync.language import tr
 from mastosync.model import TABLES
 
 _NEVER_SHOWN = "imports"  # what users follow and block: Mastodon reads it by itself, and no page names it
@@ -95,8 +96,8 @@ class MediaHost:
         """The configuration, to be included in `http { }`. Raises: UsageError for a name or path nginx cannot have."""
         if not _NAME.fullmatch(self.name):
             raise UsageError(
-                f"{self.name!r} is no name of a media host",
-                hint="--media-host takes a host alone, such as files.example.com",
+                tr("{name!r} is no name of a media host", name=self.name),
+                hint=tr("--media-host takes a host alone, such as files.example.com"),
             )
         certbot = Path("/etc/letsencrypt/live") / self.name
         stores = (self.new, self.old)
@@ -126,7 +127,8 @@ def _place(store: PublicStore, role: str, absent: str) -> str:
         return _FOLDER.format(role=role, path=_quoted(store.path), absent=absent)
     if not _URL.fullmatch(store.url):
         raise UsageError(
-            f"nginx cannot be told of the address {store.url!r}", hint="write other than plain characters as %XX in it"
+            tr("nginx cannot be told of the address {url!r}", url=store.url),
+            hint=tr("write other than plain characters as %XX in it"),
         )
     failures = " 500 502 503 504" if role == "new" else ""
     parts = urlsplit(store.url)
@@ -147,8 +149,11 @@ def _quoted(path: Path) -> str:
     text = str(path)
     if re.search(r"[$\n\r]", text):
         raise UsageError(
-            f"nginx cannot be told of the path {text!r}: a `$` begins a variable there, and a line has to be one",
-            hint="reach the folder by a link of another name",
+            tr(
+                "nginx cannot be told of the path {text!r}: a `$` begins a variable there, and a line has to be one",
+                text=text,
+            ),
+            hint=tr("reach the folder by a link of another name"),
         )
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

@@ -10,6 +10,7 @@ from mastosync.engine.doctor.findings import Chart, Finding, Findings
 from mastosync.engine.doctor.network import is_this_machine
 from mastosync.engine.doctor.patience import Patience
 from mastosync.errors import ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
+from mastosync.language import tr
 from mastosync.store.base import ObjectStore
 from mastosync.store.probe import Culprit, Greeting, StoreProbe
 from mastosync.units import human_seconds
@@ -50,7 +51,7 @@ def check_access(end: End) -> Findings[Access | None]:
         # a host name that holds the bucket's may be one that nobody has
         remedy = _other_style(end) if end.probe.address.style == "virtual" else ""
         yield end.chart.failure("endpoint", error, remedy)
-        yield from end.chart.skipped(ACCESS_CHECKS[1:], "the store cannot be reached")
+        yield from end.chart.skipped(ACCESS_CHECKS[1:], tr("the store cannot be reached"))
         return None
     refusal = _refusal(end)
     culprit = end.probe.culprit(refusal) if refusal else None
@@ -62,7 +63,7 @@ def check_access(end: End) -> Findings[Access | None]:
     if refusal:
         yield from _closed(end, refusal, culprit)
         return None
-    yield end.chart.ok("credentials", "the store accepts them")
+    yield end.chart.ok("credentials", tr("the store accepts them"))
     return (yield from _check_bucket(end, greeting))
 
 
@@ -72,21 +73,28 @@ def check_missing_key(end: End, access: Access, key: str, consequence: str) -> F
     try:
         end.ask(end.store.read, key, 1)
     except ObjectMissing:
-        yield chart.ok("missing-key", "a missing object answers 404, as it should")
+        yield chart.ok("missing-key", tr("a missing object answers 404, as it should"))
     except ObjectDenied:
-        permission = "" if access.may_list else " (s3:ListBucket): without it, stores do not tell what is missing"
+        remedy = tr("allow the key to list the bucket")
+        if not access.may_list:
+            remedy = tr(
+                "allow the key to list the bucket (s3:ListBucket): without it, stores do not tell what is missing"
+            )
         yield chart.warning(
             "missing-key",
-            f"a missing object answers 403 instead of 404: {consequence}",
-            f"allow the key to list the bucket{permission}",
+            tr("a missing object answers 403 instead of 404: {consequence}", consequence=consequence),
+            remedy,
         )
     except STORE_ERRORS as error:
         yield chart.failure("missing-key", error)
     else:
         yield chart.failure(
             "missing-key",
-            f"the store has an object under {key!r}, which nobody has written: it answers whatever it is asked",
-            "check `endpoint_url`: is this an S3 endpoint, or a web site or CDN in front of one?",
+            tr(
+                "the store has an object under {key!r}, which nobody has written: it answers whatever it is asked",
+                key=key,
+            ),
+            tr("check `endpoint_url`: is this an S3 endpoint, or a web site or CDN in front of one?"),
         )
         return False
     return True
@@ -104,14 +112,14 @@ def _refusal(end: End) -> ObjectError | StoreUnusable | None:
 def _closed(end: End, refusal: ObjectError | StoreUnusable, culprit: Culprit | None) -> Findings[None]:
     chart = end.chart
     if culprit is Culprit.ENDPOINT:
-        yield from chart.skipped(ACCESS_CHECKS[2:], "the endpoint comes first")
+        yield from chart.skipped(ACCESS_CHECKS[2:], tr("the endpoint comes first"))
     elif culprit is Culprit.CREDENTIALS:
         yield chart.failure("credentials", refusal, _with_region(end, refusal))
-        yield from chart.skipped(ACCESS_CHECKS[3:], "the credentials come first")
+        yield from chart.skipped(ACCESS_CHECKS[3:], tr("the credentials come first"))
     else:
-        yield from chart.skipped(("credentials",), "the bucket comes first")
+        yield from chart.skipped(("credentials",), tr("the bucket comes first"))
         yield chart.failure("bucket", refusal, _other_style(end))
-        yield from chart.skipped(ACCESS_CHECKS[4:], "the bucket comes first")
+        yield from chart.skipped(ACCESS_CHECKS[4:], tr("the bucket comes first"))
 
 
 def _check_bucket(end: End, greeting: Greeting) -> Findings[Access | None]:
@@ -120,15 +128,15 @@ def _check_bucket(end: End, greeting: Greeting) -> Findings[Access | None]:
     try:
         keys = end.ask(end.probe.keys, f"{end.prefix}/" if end.prefix else "", 1)
         access = Access(may_list=True, first_key=keys[0] if keys else "")
-        yield chart.ok("bucket", "it exists, and the key may list it")
+        yield chart.ok("bucket", tr("it exists, and the key may list it"))
     except ObjectDenied as error:
         if remedy := _other_style(end):
-            yield from chart.skipped(("bucket",), "the addressing comes first")
+            yield from chart.skipped(("bucket",), tr("the addressing comes first"))
             yield chart.failure("addressing", error, remedy)
-            yield from chart.skipped(("anonymous-list",), "the addressing comes first")
+            yield from chart.skipped(("anonymous-list",), tr("the addressing comes first"))
             return None
         access = Access(may_list=False, first_key="")
-        yield chart.ok("bucket", "it is there, as far as a key can tell that may not list it")
+        yield chart.ok("bucket", tr("it is there, as far as a key can tell that may not list it"))
     except STORE_ERRORS as error:
         yield chart.failure("bucket", error)
     yield _addressing(end)
@@ -138,34 +146,47 @@ def _check_bucket(end: End, greeting: Greeting) -> Findings[Access | None]:
 
 def _reached(end: End, greeting: Greeting) -> Finding:
     address, url = end.probe.address, urlsplit(end.probe.address.url)
-    proxy = f", through the proxy {address.proxy}" if address.proxy else ""
-    said = f"{end.store.endpoint} answers in {greeting.seconds * 1000:,.0f} ms{proxy}"
+    proxy = tr(", through the proxy {proxy}", proxy=address.proxy) if address.proxy else ""
+    said = tr(
+        "{endpoint} answers in {seconds:,.0f} ms{proxy}",
+        endpoint=end.store.endpoint,
+        seconds=greeting.seconds * 1000,
+        proxy=proxy,
+    )
     if url.scheme == "https" and not address.verified:
         return end.chart.warning(
             "endpoint",
-            f"{said}; its certificate is not looked at, so it may be anybody",
-            "remove `verify_tls`, and name the file of the authority that signed the certificate as `ca_bundle`",
+            tr("{said}; its certificate is not looked at, so it may be anybody", said=said),
+            tr("remove `verify_tls`, and name the file of the authority that signed the certificate as `ca_bundle`"),
         )
     if url.scheme == "https":
         return end.chart.ok("endpoint", said)
     if is_this_machine(url.hostname or ""):
-        return end.chart.ok("endpoint", f"{said}; requests are not encrypted")
+        return end.chart.ok("endpoint", tr("{said}; requests are not encrypted", said=said))
     return end.chart.warning(
         "endpoint",
-        f"{said}; requests are not encrypted: who is on the way can read objects, and change what is not yet checked",
-        "write https:// in `endpoint_url`, if the store has it; keys never travel, signatures do",
+        tr(
+            "{said}; requests are not encrypted: who is on the way can read objects, and change what is "
+            "not yet checked",
+            said=said,
+        ),
+        tr("write https:// in `endpoint_url`, if the store has it; keys never travel, signatures do"),
     )
 
 
 def _clock(end: End, greeting: Greeting) -> Finding:
     ahead, chart = greeting.clock_ahead_seconds, end.chart
     if ahead is None:
-        return next(iter(chart.skipped(("clock",), "the store does not tell the time")))
+        return next(iter(chart.skipped(("clock",), tr("the store does not tell the time"))))
     off = abs(ahead)
     if off < _CLOCK_WARNING_SECONDS:
-        return chart.ok("clock", f"this machine and the store differ by {math.ceil(off)} s at most")
-    said = f"the clock of this machine is {human_seconds(off)} {'behind' if ahead > 0 else 'ahead of'} the store's"
-    remedy = "set the clock (with NTP): signatures are refused when it is off by fifteen minutes"
+        return chart.ok("clock", tr("this machine and the store differ by {off} s at most", off=math.ceil(off)))
+    said = (
+        tr("the clock of this machine is {duration} behind the store's", duration=human_seconds(off))
+        if ahead > 0
+        else tr("the clock of this machine is {duration} ahead of the store's", duration=human_seconds(off))
+    )
+    remedy = tr("set the clock (with NTP): signatures are refused when it is off by fifteen minutes")
     if off > _CLOCK_FAILURE_SECONDS:
         return chart.failure("clock", said, remedy)
     return chart.warning("clock", said, remedy)
@@ -173,36 +194,45 @@ def _clock(end: End, greeting: Greeting) -> Finding:
 
 def _addressing(end: End) -> Finding:
     address, chart = end.probe.address, end.chart
-    where = f"{address.style}: objects are at {address.url}KEY, signed for the region {address.region}"
+    where = tr(
+        "{style}: objects are at {url}KEY, signed for the region {region}",
+        style=address.style,
+        url=address.url,
+        region=address.region,
+    )
     url = urlsplit(address.url)
     *above, bucket = url.path.rstrip("/").split("/")
     if address.style == "path" and ((url.hostname or "").startswith(f"{bucket.lower()}.") or bucket in above):
         return chart.warning(
             "addressing",
-            f"{where}, so the bucket is named twice",
-            f"if objects are not found, leave {bucket!r} out of `endpoint_url`",
+            tr("{where}, so the bucket is named twice", where=where),
+            tr("if objects are not found, leave {bucket!r} out of `endpoint_url`", bucket=bucket),
         )
     return chart.ok("addressing", where)
 
 
 def _anonymous_list(end: End, greeting: Greeting) -> Finding:
     if not greeting.lists:
-        return end.chart.ok("anonymous-list", "nobody lists the bucket without credentials")
+        return end.chart.ok("anonymous-list", tr("nobody lists the bucket without credentials"))
     return end.chart.warning(
         "anonymous-list",
-        "anybody can list the bucket, and so find what no page links to",
-        "take the right to list (s3:ListBucket, READ in the bucket's ACL) away from everybody; to read is enough",
+        tr("anybody can list the bucket, and so find what no page links to"),
+        tr("take the right to list (s3:ListBucket, READ in the bucket's ACL) away from everybody; to read is enough"),
     )
 
 
 def _other_style(end: End) -> str:
     """A remedy, if the bucket is found with its name in the other place; else an empty string."""
     style = end.ask(end.probe.works_otherwise)
-    return f"set `addressing_style = {style}`: with that, the bucket is found" if style else ""
+    return tr("set `addressing_style = {style}`: with that, the bucket is found", style=style) if style else ""
 
 
 def _with_region(end: End, refusal: ObjectError | StoreUnusable) -> str:
     """Where `secret_key` is suspected, `region` may be as well: it is part of what is signed."""
     if "secret_key" not in refusal.hint:
         return refusal.hint
-    return f"{refusal.hint}; if it is right, `region` may be wrong: requests are signed for {end.probe.address.region}"
+    return tr(
+        "{hint}; if it is right, `region` may be wrong: requests are signed for {region}",
+        hint=refusal.hint,
+        region=end.probe.address.region,
+    )

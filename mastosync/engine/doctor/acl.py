@@ -13,6 +13,7 @@ from mastosync.engine.doctor.probes import DATA, FOLDER, MD5, ProbeObjects, put_
 from mastosync.engine.steps import Aside, Steps, carried_out
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
+from mastosync.language import say, tr
 from mastosync.model import Entry, Kind
 from mastosync.store.base import PutOptions
 
@@ -47,7 +48,7 @@ def check_acl(end: End, probes: ProbeObjects, options: TransferOptions) -> Findi
     public, private = (_fate(end, probes, options, rule, entry) for entry in (_PUBLIC, _PRIVATE))
     if refusal := public.refusal or private.refusal:
         yield _refused(end, refusal)
-        yield from chart.skipped(ACL_CHECKS[1:], "the ACLs come first")
+        yield from chart.skipped(ACL_CHECKS[1:], tr("the ACLs come first"))
         return
     yield _verdict(end, options, rule.finding, public, private)
     yield _anonymous_read(end, options, public)
@@ -93,9 +94,14 @@ def _refused(end: End, refusal: ObjectError | StoreUnusable) -> Finding:
         return end.chart.failure("acl", refusal)
     return end.chart.failure(
         "acl",
-        f"the key may write objects, but not with an ACL: each would fail as `denied` ({refusal.message})",
-        "allow the key to set ACLs (s3:PutObjectAcl; on Amazon S3, Block Public Access must let them pass), or set "
-        "`acl = auto` or `acl = none` for the destination",
+        tr(
+            "the key may write objects, but not with an ACL: each would fail as `denied` ({message})",
+            message=refusal.message,
+        ),
+        tr(
+            "allow the key to set ACLs (s3:PutObjectAcl; on Amazon S3, Block Public Access must let them "
+            "pass), or set `acl = auto` or `acl = none` for the destination"
+        ),
     )
 
 
@@ -103,31 +109,50 @@ def _verdict(end: End, options: TransferOptions, found: str | None, public: _Fat
     chart = end.chart
     if found is None:
         if public.acl is None:
-            known = "acl = none" if options.acl is AclMode.NONE else "the provider is known to take none"
-            return chart.ok("acl", f"none is sent ({known})")
-        return chart.ok("acl", f"objects are taken as {' and '.join(sorted({str(public.acl), str(private.acl)}))}")
-    remedy = "none is needed; if the store should take them, allow the key to set ACLs (s3:PutObjectAcl)"
+            known = "acl = none" if options.acl is AclMode.NONE else tr("the provider is known to take none")
+            return chart.ok("acl", tr("none is sent ({known})", known=known))
+        taken = sorted({str(public.acl), str(private.acl)})
+        return chart.ok("acl", tr("objects are taken as {acls}", acls=", ".join(taken)))
+    if_it_should = tr("if the store should take them, allow the key to set ACLs (s3:PutObjectAcl)")
+    remedy = tr("none is needed; {if_it_should}", if_it_should=if_it_should)
     if private.kept_back:
-        of_private = "stay behind, `skipped` with the reason `private`"
-        remedy = f"decide what is to become of them: see `[copy] private_objects`; {remedy.partition('; ')[2]}"
+        of_private = tr("stay behind, `skipped` with the reason `private`")
+        remedy = tr(
+            "decide what is to become of them: see `[copy] private_objects`; {if_it_should}", if_it_should=if_it_should
+        )
     else:
-        of_private = f"are written {'without any (private_objects = copy)' if private.acl is None else 'as private'}"
-    of_public = "without any" if public.acl is None else f"as {public.acl}"
-    return chart.warning("acl", f"{found}; public objects are written {of_public}, private ones {of_private}", remedy)
+        of_private = (
+            tr("are written without any (private_objects = copy)")
+            if private.acl is None
+            else tr("are written as private")
+        )
+    of_public = tr("are written without any") if public.acl is None else tr("are written as {acl}", acl=public.acl)
+    return chart.warning(
+        "acl",
+        tr(
+            "{found}; public objects {of_public}, private ones {of_private}",
+            found=say(found),
+            of_public=of_public,
+            of_private=of_private,
+        ),
+        remedy,
+    )
 
 
 def _anonymous_read(end: End, options: TransferOptions, public: _Fate) -> Finding:
     """What becomes of public objects."""
     chart = end.chart
     if options.acl is AclMode.PRIVATE:
-        return chart.ok("anonymous-read", "every object will be private (acl = private)")
+        return chart.ok("anonymous-read", tr("every object will be private (acl = private)"))
     if public.public:
-        return chart.ok("anonymous-read", "anybody can read a public object")
+        return chart.ok("anonymous-read", tr("anybody can read a public object"))
     return chart.warning(
         "anonymous-read",
-        "a public object cannot be read here without credentials, as browsers and other servers will try to",
-        "fine if Mastodon serves media from elsewhere (S3_ALIAS_HOST: a CDN, nginx) that may read the bucket; else "
-        "allow everybody to read objects (s3:GetObject) by a policy of the bucket",
+        tr("a public object cannot be read here without credentials, as browsers and other servers will try to"),
+        tr(
+            "fine if Mastodon serves media from elsewhere (S3_ALIAS_HOST: a CDN, nginx) that may read "
+            "the bucket; else allow everybody to read objects (s3:GetObject) by a policy of the bucket"
+        ),
     )
 
 
@@ -135,16 +160,22 @@ def _private(end: End, private: _Fate) -> Finding:
     """What becomes of private objects: backups, and media of suspended accounts."""
     chart = end.chart
     if private.kept_back:
-        return chart.ok("private", "private objects are not copied (private_objects = skip), so none becomes public")
+        return chart.ok(
+            "private", tr("private objects are not copied (private_objects = skip), so none becomes public")
+        )
     if not private.public:
-        return chart.ok("private", "nobody can read a private object without credentials")
+        return chart.ok("private", tr("nobody can read a private object without credentials"))
     if private.acl is not None:
-        said = "anybody can read an object that was written as private"
-        remedy = (
-            "a policy of the bucket makes everything public, whatever its ACL: take it away, as objects become public "
-            "by their own ACL; or set `acl = none` and `[copy] private_objects = skip`"
+        said = tr("anybody can read an object that was written as private")
+        remedy = tr(
+            "a policy of the bucket makes everything public, whatever its ACL: take it away, as objects "
+            "become public by their own ACL; or set `acl = none` and `[copy] private_objects = skip`"
         )
     else:
-        said = "anybody can read what is written without an ACL, and private objects would be (private_objects = copy)"
-        remedy = "set `[copy] private_objects = skip`, or take the right to read away from everybody"
-    return chart.failure("private", f"{said}: backups and media of suspended accounts would become public", remedy)
+        said = tr(
+            "anybody can read what is written without an ACL, and private objects would be (private_objects = copy)"
+        )
+        remedy = tr("set `[copy] private_objects = skip`, or take the right to read away from everybody")
+    return chart.failure(
+        "private", tr("{said}: backups and media of suspended accounts would become public", said=said), remedy
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from mastosync.engine.doctor.findings import Chart, Finding, Findings
 from mastosync.engine.doctor.network import is_this_machine
 from mastosync.errors import ConfigError, DatabaseError, NoMastodonTables
+from mastosync.language import deferred, say, tr
 from mastosync.model import Entry
 
 if TYPE_CHECKING:
@@ -18,18 +19,18 @@ if TYPE_CHECKING:
 DATABASE_CHECKS = ("tunnel", "connection", "server", "pooler", "tables", "columns", "permission")
 
 _MAY_BE_ABSENT = {
-    "imports": "Mastodon 4.4 did away with it",
-    "preview_card_providers": "older releases have none",
+    "imports": deferred("Mastodon 4.4 did away with it"),
+    "preview_card_providers": deferred("older releases have none"),
 }
-_PRIVACY = "what belongs to suspended accounts cannot be told from the rest, and would become public"
-_ORIGIN = "files of other servers count as this server's own, and are not looked for under `cache/`"
+_PRIVACY = deferred("what belongs to suspended accounts cannot be told from the rest, and would become public")
+_ORIGIN = deferred("files of other servers count as this server's own, and are not looked for under `cache/`")
 _NEEDED = {
     ("accounts", "suspended_at"): _PRIVACY,
     ("accounts", "domain"): _ORIGIN,
     ("media_attachments", "account_id"): _PRIVACY,
     ("media_attachments", "remote_url"): _ORIGIN,
     ("custom_emojis", "domain"): _ORIGIN,
-    ("site_uploads", "var"): "icons and thumbnails made of an upload are not planned",
+    ("site_uploads", "var"): deferred("icons and thumbnails made of an upload are not planned"),
 }
 
 Via = tuple[str, int] | None
@@ -95,7 +96,9 @@ def check_database(chart: Chart, way: DatabaseWay, types: Sequence[str]) -> Find
         with way.open_tunnel() as via:
             if via is not None:
                 made.append("tunnel")
-                yield chart.ok("tunnel", f"{way.gateway} shows a key that is in known_hosts, and lets us in")
+                yield chart.ok(
+                    "tunnel", tr("{gateway} shows a key that is in known_hosts, and lets us in", gateway=way.gateway)
+                )
             with way.connect(via) as examiner:
                 made.append("connection")
                 yield _connection(chart, examiner)
@@ -105,11 +108,11 @@ def check_database(chart: Chart, way: DatabaseWay, types: Sequence[str]) -> Find
     except (DatabaseError, ConfigError) as error:
         if isinstance(error, NoMastodonTables):  # which is found out by whoever is connected
             made += ["connection", "server", "pooler"]
-            yield chart.ok("connection", "the database lets us in")
+            yield chart.ok("connection", tr("the database lets us in"))
         failed = next((check for check in DATABASE_CHECKS if check not in made), DATABASE_CHECKS[-1])
         yield chart.failure(failed, error)
         left = [check for check in DATABASE_CHECKS if check not in (*made, failed)]
-        yield from chart.skipped(left, "what is above comes first")
+        yield from chart.skipped(left, tr("what is above comes first"))
     return facts
 
 
@@ -130,39 +133,52 @@ def _connection(chart: Chart, examiner: Examiner) -> Finding:
         return chart.ok("connection", examiner.name)
     return chart.warning(
         "connection",
-        f"{examiner.name}: not encrypted on its way to {examiner.unencrypted_to}",
-        "let the server offer TLS and set `sslmode = require` (better verify-full), or go through `[pg.tunnel]`",
+        tr(
+            "{name}: not encrypted on its way to {unencrypted_to}",
+            name=examiner.name,
+            unencrypted_to=examiner.unencrypted_to,
+        ),
+        tr("let the server offer TLS and set `sslmode = require` (better verify-full), or go through `[pg.tunnel]`"),
     )
 
 
 def _server(chart: Chart, server: ServerFacts) -> Finding:
     if not server.in_recovery:
-        return chart.ok("server", f"PostgreSQL {server.version}, the primary")
+        return chart.ok("server", tr("PostgreSQL {version}, the primary", version=server.version))
     waits = server.standby_delay in ("-1", "-1ms")
-    said = f"PostgreSQL {server.version}, a standby: what it has not replayed yet is not planned"
+    said = tr("PostgreSQL {version}, a standby: what it has not replayed yet is not planned", version=server.version)
     if waits or server.standby_feedback:
-        return chart.ok("server", f"{said}; it does not cancel long reads")
+        return chart.ok("server", tr("{said}; it does not cancel long reads", said=said))
     return chart.warning(
         "server",
-        f"{said}, and it cancels reads that stand in the way of replay for {server.standby_delay}",
-        "read from the primary, or set hot_standby_feedback = on (or max_standby_streaming_delay = -1) on the standby; "
-        "a plan that is cancelled leaves nothing behind and can be repeated",
+        tr(
+            "{said}, and it cancels reads that stand in the way of replay for {standby_delay}",
+            said=said,
+            standby_delay=server.standby_delay,
+        ),
+        tr(
+            "read from the primary, or set hot_standby_feedback = on (or max_standby_streaming_delay = "
+            "-1) on the standby; a plan that is cancelled leaves nothing behind and can be repeated"
+        ),
     )
 
 
 def _pooler(chart: Chart, server: ServerFacts) -> Finding:
     if not server.pooled:
-        return chart.ok("pooler", "none: the server itself answers")
+        return chart.ok("pooler", tr("none: the server itself answers"))
     return chart.ok(
         "pooler",
-        "one stands in between (pgbouncer or its like), which will do: a plan is one transaction, and needs the server "
-        "for as long as it takes; query_timeout and idle_transaction_timeout of the pooler must allow for that",
+        tr(
+            "one stands in between (pgbouncer or its like), which will do: a plan is one transaction, "
+            "and needs the server for as long as it takes; query_timeout and idle_transaction_timeout of "
+            "the pooler must allow for that"
+        ),
     )
 
 
 def _permission(chart: Chart, refusals: Sequence[DatabaseError]) -> Finding:
     if not refusals:
-        return chart.ok("permission", "every table that is planned can be read")
+        return chart.ok("permission", tr("every table that is planned can be read"))
     messages = dict.fromkeys(refusal.message for refusal in refusals)  # media need accounts as well
     remedies = dict.fromkeys(refusal.hint for refusal in refusals)
     return chart.failure("permission", "; ".join(messages), "\n".join(remedies))
@@ -170,15 +186,15 @@ def _permission(chart: Chart, refusals: Sequence[DatabaseError]) -> Finding:
 
 def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
     absent = [table for table in types if table not in tables]
-    present = f"{sum(table in tables for table in types)} of {len(types)} tables are there"
+    present = tr("{there} of {all} tables are there", there=sum(table in tables for table in types), all=len(types))
     surprising = [table for table in absent if table not in _MAY_BE_ABSENT]
     if surprising:
         return chart.warning(
             "tables",
-            f"{present}; {', '.join(surprising)} should be, and count as empty",
-            "is this Mastodon's whole database? An old release may lack some; else their objects are not copied",
+            tr("{present}; {names} should be, and count as empty", present=present, names=", ".join(surprising)),
+            tr("is this Mastodon's whole database? An old release may lack some; else their objects are not copied"),
         )
-    known = "; ".join(f"{table} is not: {_MAY_BE_ABSENT[table]}" for table in absent)
+    known = "; ".join(tr("{table} is not: {why}", table=table, why=say(_MAY_BE_ABSENT[table])) for table in absent)
     return chart.ok("tables", f"{present}; {known}" if known else present)
 
 
@@ -190,6 +206,8 @@ def _columns(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequenc
         if table in relevant and table in tables and column not in tables[table]
     }
     if not lost:
-        return chart.ok("columns", "every column that decides on keys and privacy is there")
-    said = "; ".join(f"{name} is missing: {meaning}" for name, meaning in lost.items())
-    return chart.warning("columns", said, "upgrade Mastodon first, or look after those objects by hand")
+        return chart.ok("columns", tr("every column that decides on keys and privacy is there"))
+    said = "; ".join(
+        tr("{name} is missing: {meaning}", name=name, meaning=say(meaning)) for name, meaning in lost.items()
+    )
+    return chart.warning("columns", said, tr("upgrade Mastodon first, or look after those objects by hand"))

@@ -8,6 +8,7 @@ from mastosync.engine.doctor.findings import Findings
 from mastosync.engine.doctor.probes import DATA, MD5, ProbeObjects, put_options
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import ObjectDenied
+from mastosync.language import tr
 from mastosync.store.base import PutOptions
 from mastosync.units import human_bytes
 
@@ -20,18 +21,18 @@ def check_destination(end: End, options: TransferOptions) -> Findings[None]:
     chart = end.chart
     access = yield from check_access(end)
     if access is None:
-        yield from chart.skipped(("missing-key", "write", *_WRITTEN_CHECKS), "the store cannot be used")
+        yield from chart.skipped(("missing-key", "write", *_WRITTEN_CHECKS), tr("the store cannot be used"))
         return
     probes = ProbeObjects(end)
-    consequence = "what a dead run left behind cannot be looked for, and fails as `denied`"
+    consequence = tr("what a dead run left behind cannot be looked for, and fails as `denied`")
     if not (yield from check_missing_key(end, access, probes.first_key, consequence)):
-        yield from chart.skipped(("write", *_WRITTEN_CHECKS), "the endpoint comes first")
+        yield from chart.skipped(("write", *_WRITTEN_CHECKS), tr("the endpoint comes first"))
         return
     with probes:
         yield from _check_writing(end, probes, options)
     if probes.left_behind:
-        said = "a probe object, or its unfinished upload, may still be there"
-        yield chart.warning("left-behind", said, f"remove {', '.join(probes.left_behind)}")
+        said = tr("a probe object, or its unfinished upload, may still be there")
+        yield chart.warning("left-behind", said, tr("remove {names}", names=", ".join(probes.left_behind)))
 
 
 def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:
@@ -40,12 +41,16 @@ def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions) -> 
     try:
         etag = end.ask(end.store.write, key, DATA, MD5, headers)
     except STORE_ERRORS as error:
-        remedy = "allow the key to write objects (s3:PutObject)" if isinstance(error, ObjectDenied) else ""
+        remedy = tr("allow the key to write objects (s3:PutObject)") if isinstance(error, ObjectDenied) else ""
         yield chart.failure("write", error, remedy)
-        yield from chart.skipped(_WRITTEN_CHECKS, "nothing can be written")
+        yield from chart.skipped(_WRITTEN_CHECKS, tr("nothing can be written"))
         return
-    storage_class = f" with the storage class {options.storage_class}" if options.storage_class else ""
-    yield chart.ok("write", f"a probe object was written{storage_class}")
+    storage_class = (
+        tr(" with the storage class {storage_class}", storage_class=options.storage_class)
+        if options.storage_class
+        else ""
+    )
+    yield chart.ok("write", tr("a probe object was written{storage_class}", storage_class=storage_class))
     yield from _check_reading_back(end, key, headers)
     yield from _check_delete(end, probes, key)
     yield from _check_checksum(end, probes, etag_is_md5=etag.lower() == MD5.hex())
@@ -59,14 +64,14 @@ def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
         fetched = end.ask(end.store.read, key, len(DATA))
         kept = end.ask(end.store.head, key).headers
     except STORE_ERRORS as error:
-        remedy = "allow the key to read what it writes (s3:GetObject): to go on after a crash, that is looked for"
+        remedy = tr("allow the key to read what it writes (s3:GetObject): to go on after a crash, that is looked for")
         yield chart.warning("read", error.message, remedy if isinstance(error, ObjectDenied) else error.hint)
-        yield from chart.skipped(("headers",), "the object cannot be read")
+        yield from chart.skipped(("headers",), tr("the object cannot be read"))
         return
     if fetched.data != DATA:
-        yield chart.failure("read", "the probe object has other bytes than were written", "ask the provider")
+        yield chart.failure("read", tr("the probe object has other bytes than were written"), tr("ask the provider"))
     else:
-        yield chart.ok("read", "it has the bytes that were written")
+        yield chart.ok("read", tr("it has the bytes that were written"))
     wanted = sent.headers
     lost = [
         name
@@ -78,10 +83,12 @@ def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
         if not same
     ]
     if lost:
-        remedy = "let what serves the media (nginx, a CDN) set what browsers need"
-        yield chart.warning("headers", f"the store does not keep {', '.join(lost)} of an object", remedy)
+        remedy = tr("let what serves the media (nginx, a CDN) set what browsers need")
+        yield chart.warning(
+            "headers", tr("the store does not keep {names} of an object", names=", ".join(lost)), remedy
+        )
     else:
-        yield chart.ok("headers", "Content-Type, Cache-Control and metadata are kept")
+        yield chart.ok("headers", tr("Content-Type, Cache-Control and metadata are kept"))
 
 
 def _check_delete(end: End, probes: ProbeObjects, key: str) -> Findings[None]:
@@ -89,15 +96,17 @@ def _check_delete(end: End, probes: ProbeObjects, key: str) -> Findings[None]:
     try:
         whole = probes.remove(key)
     except STORE_ERRORS as error:
-        said = "the key may not delete" if isinstance(error, ObjectDenied) else error.message
-        remedy = "copying does not need it; remove the probe object by hand, or allow s3:DeleteObject"
+        said = tr("the key may not delete") if isinstance(error, ObjectDenied) else error.message
+        remedy = tr("copying does not need it; remove the probe object by hand, or allow s3:DeleteObject")
         yield chart.warning("delete", said, remedy)
         return
     if whole:
-        yield chart.ok("delete", "it was deleted")
+        yield chart.ok("delete", tr("it was deleted"))
     else:
-        said = "the bucket keeps versions that the key may not delete: the probe object stays, hidden"
-        yield chart.warning("delete", said, "let a lifecycle rule expire old versions, or allow s3:DeleteObjectVersion")
+        said = tr("the bucket keeps versions that the key may not delete: the probe object stays, hidden")
+        yield chart.warning(
+            "delete", said, tr("let a lifecycle rule expire old versions, or allow s3:DeleteObjectVersion")
+        )
 
 
 def _check_checksum(end: End, probes: ProbeObjects, *, etag_is_md5: bool) -> Findings[None]:
@@ -107,17 +116,17 @@ def _check_checksum(end: End, probes: ProbeObjects, *, etag_is_md5: bool) -> Fin
     except STORE_ERRORS as error:
         yield chart.warning("checksum", error.message, error.hint)
         return
-    etag = "the ETag is the MD5, and is compared" if etag_is_md5 else "the ETag is no MD5"
+    etag = tr("the ETag is the MD5, and is compared") if etag_is_md5 else tr("the ETag is no MD5")
     if not taken:
-        yield chart.ok("checksum", f"an upload with a wrong Content-MD5 is refused; {etag}")
+        yield chart.ok("checksum", tr("an upload with a wrong Content-MD5 is refused; {etag}", etag=etag))
         return
-    said = f"the store does not look at Content-MD5: it took a damaged upload; {etag}"
+    said = tr("the store does not look at Content-MD5: it took a damaged upload; {etag}", etag=etag)
     if etag_is_md5:
-        remedy = "none is needed: mastosync compares the ETag of every upload with its MD5"
+        remedy = tr("none is needed: mastosync compares the ETag of every upload with its MD5")
     elif end.probe.address.url.startswith("https:"):
-        remedy = "none is needed: TLS guards the bytes on their way"
+        remedy = tr("none is needed: TLS guards the bytes on their way")
     else:
-        remedy = "use an https endpoint: nothing else proves that uploads arrive whole"
+        remedy = tr("use an https endpoint: nothing else proves that uploads arrive whole")
     yield chart.warning("checksum", said, remedy)
 
 
@@ -130,20 +139,33 @@ def _check_multipart(end: End, probes: ProbeObjects, options: TransferOptions) -
         end.ask(store.complete_multipart, key, upload, [part])
         size = end.ask(store.head, key).size
     except STORE_ERRORS as error:
-        said = f"objects above {threshold} travel in parts, which fails: {error.message}"
-        yield chart.warning("multipart", said, "raise `multipart_threshold` above the largest object (5 GiB at most)")
+        said = tr(
+            "objects above {threshold} travel in parts, which fails: {message}",
+            threshold=threshold,
+            message=error.message,
+        )
+        yield chart.warning(
+            "multipart", said, tr("raise `multipart_threshold` above the largest object (5 GiB at most)")
+        )
         return
     if size != len(DATA):
-        said = f"an object that was sent in one part of {len(DATA)} bytes has {size}"
+        said = tr("an object that was sent in one part of {length} bytes has {size}", length=len(DATA), size=size)
         yield chart.failure(
-            "multipart", said, "raise `multipart_threshold` above the largest object, and ask the provider"
+            "multipart", said, tr("raise `multipart_threshold` above the largest object, and ask the provider")
         )
         return
     try:
         unfinished = end.ask(store.start_multipart, key, put_options(options))
         end.ask(store.abort_multipart, key, unfinished)
     except STORE_ERRORS as error:
-        remedy = "allow s3:AbortMultipartUpload, or let a lifecycle rule end uploads that were begun and not completed"
-        yield chart.warning("multipart", f"an upload in parts cannot be given up: {error.message}", remedy)
+        remedy = tr(
+            "allow s3:AbortMultipartUpload, or let a lifecycle rule end uploads that were begun and not completed"
+        )
+        yield chart.warning(
+            "multipart", tr("an upload in parts cannot be given up: {message}", message=error.message), remedy
+        )
         return
-    yield chart.ok("multipart", f"objects above {threshold} travel in parts: one was completed, another given up")
+    yield chart.ok(
+        "multipart",
+        tr("objects above {threshold} travel in parts: one was completed, another given up", threshold=threshold),
+    )

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from mastosync.engine.doctor.findings import Chart, Finding
+from mastosync.language import tr
 from mastosync.manifest import is_memory, is_network, kind_of_disk
 from mastosync.units import human_bytes
 
@@ -18,18 +19,26 @@ def check_file_system(chart: Chart, folder: Path, *, network_allowed: bool) -> F
     """SQLite's write-ahead log wants a disk of this machine, and a manifest wants to outlive it being switched off."""
     kind = kind_of_disk(folder)
     if not kind:
-        return next(iter(chart.skipped(("file-system",), "this system does not tell what kind it is")))
-    remedy = "use a local disk: --manifest, or `[manifest] path`, names another place"
+        return next(iter(chart.skipped(("file-system",), tr("this system does not tell what kind it is"))))
+    remedy = tr("use a local disk: --manifest, or `[manifest] path`, names another place")
     if is_network(kind):
-        said = f"{folder} is on a network ({kind}), where locks and the write-ahead log of SQLite cannot be relied on"
+        said = tr(
+            "{folder} is on a network ({kind}), where locks and the write-ahead log of SQLite cannot be relied on",
+            folder=folder,
+            kind=kind,
+        )
         if network_allowed:
             return chart.warning("file-system", said, remedy)
-        risk = "`[manifest] network_filesystem = allow` takes the risk"
-        return chart.failure("file-system", f"{said}: nothing would be written", f"{remedy}; {risk}")
+        risk = tr("`[manifest] network_filesystem = allow` takes the risk")
+        return chart.failure("file-system", tr("{said}: nothing would be written", said=said), f"{remedy}; {risk}")
     if is_memory(kind):
-        said = f"{folder} is in memory ({kind}): the manifest is gone when the machine restarts"
-        return chart.warning("file-system", said, remedy.replace("local disk", "disk"))
-    return chart.ok("file-system", f"{folder} is on {kind}, a local disk")
+        said = tr(
+            "{folder} is in memory ({kind}): the manifest is gone when the machine restarts", folder=folder, kind=kind
+        )
+        return chart.warning(
+            "file-system", said, tr("use a disk: --manifest, or `[manifest] path`, names another place")
+        )
+    return chart.ok("file-system", tr("{folder} is on {kind}, a local disk", folder=folder, kind=kind))
 
 
 def check_disk(chart: Chart, path: Path, entries: int) -> Finding:
@@ -38,15 +47,21 @@ def check_disk(chart: Chart, path: Path, entries: int) -> Finding:
         taken = path.stat().st_size if path.exists() else 0
         free = shutil.disk_usage(path.parent).free
     except OSError as error:
-        return chart.failure("disk", f"{path.parent} does not tell what is free: {error.strerror}", "check the disk")
+        return chart.failure(
+            "disk",
+            tr("{parent} does not tell what is free: {strerror}", parent=path.parent, strerror=error.strerror),
+            tr("check the disk"),
+        )
     needed = max(_LEAST_BYTES, round(entries * _BYTES_PER_ENTRY * _LOG_SHARE) - taken)
     for_what = (
-        f"about {entries:,} entries need {human_bytes(needed)} more" if entries else "how many entries, nobody knows"
+        tr("about {entries:,} entries need {size} more", entries=entries, size=human_bytes(needed))
+        if entries
+        else tr("how many entries, nobody knows")
     )
-    said = f"{human_bytes(free)} are free; {for_what}"
-    remedy = "free some space, or name another place with --manifest or `[manifest] path`"
+    said = tr("{size} are free; {for_what}", size=human_bytes(free), for_what=for_what)
+    remedy = tr("free some space, or name another place with --manifest or `[manifest] path`")
     if free < needed:
         return chart.failure("disk", said, remedy)
     if free < 2 * needed:
-        return chart.warning("disk", f"{said}, which leaves little", remedy)
+        return chart.warning("disk", tr("{said}, which leaves little", said=said), remedy)
     return chart.ok("disk", said)

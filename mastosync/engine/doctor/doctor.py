@@ -27,6 +27,7 @@ from mastosync.engine.doctor.source import SOURCE_CHECKS, check_source
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import ConfigError, StoreUnusable
+from mastosync.language import tr
 from mastosync.model import Entry
 from mastosync.store.base import ObjectStore
 from mastosync.store.probe import StoreProbe
@@ -133,7 +134,7 @@ class Doctor:
             return stack.enter_context(opened())
         except (ConfigError, StoreUnusable) as error:
             yield chart.failure(_CONFIGURATION, error)
-            yield from chart.skipped(checks, "the configuration comes first")
+            yield from chart.skipped(checks, tr("the configuration comes first"))
             return None
 
     def _database(self) -> Findings[DatabaseFacts]:

@@ -14,6 +14,7 @@ from mastosync.engine.doctor.probes import DATA, FOLDER, MD5
 from mastosync.engine.doctor.source import first_found
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectDenied
+from mastosync.language import tr
 from mastosync.model import Entry, ObjectHeaders
 from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.probe import FolderProbe
@@ -52,28 +53,32 @@ def check_source_folder(end: FolderEnd, entries: Callable[[], Sequence[Entry]]) 
         first_key = end.ask(end.probe.first_key)
     except STORE_ERRORS as error:
         yield chart.failure("folder", error)
-        yield from chart.skipped(SOURCE_FOLDER_CHECKS[1:], "the folder comes first")
+        yield from chart.skipped(SOURCE_FOLDER_CHECKS[1:], tr("the folder comes first"))
         return
-    yield chart.ok("folder", f"it can be read, and holds objects such as {first_key!r}")
+    yield chart.ok("folder", tr("it can be read, and holds objects such as {first_key!r}", first_key=first_key))
     yield _reading(end, entries(), first_key)
 
 
 def _reading(end: FolderEnd, entries: Sequence[Entry], first_key: str) -> Finding:
     chart = end.chart
     if not entries:
-        return next(iter(chart.skipped(("read",), "no object is known: no database, no manifest")))
+        return next(iter(chart.skipped(("read",), tr("no object is known: no database, no manifest"))))
     try:
         known = first_found(end.ask, end.store, "", entries)
     except ObjectDenied as error:
-        return chart.failure("read", error, "run mastosync as the user that Mastodon runs as")
+        return chart.failure("read", error, tr("run mastosync as the user that Mastodon runs as"))
     except STORE_ERRORS as error:
         return chart.failure("read", error)
     if known is not None:
-        return chart.ok("read", f"{known.key!r}, {human_bytes(known.info.size)}, was read")
-    said = (
-        f"of {len(entries)} objects that Mastodon should have, none is there; what is there begins with {first_key!r}"
+        return chart.ok("read", tr("{key!r}, {size}, was read", key=known.key, size=human_bytes(known.info.size)))
+    said = tr(
+        "of {entries} objects that Mastodon should have, none is there; what is there begins with {first_key!r}",
+        entries=len(entries),
+        first_key=first_key,
     )
-    remedy = "check `path`: it must be the folder that holds `media_attachments` and `accounts`, of this very database"
+    remedy = tr(
+        "check `path`: it must be the folder that holds `media_attachments` and `accounts`, of this very database"
+    )
     return chart.failure("read", said, remedy) if len(entries) >= _ENOUGH else chart.warning("read", said, remedy)
 
 
@@ -82,10 +87,10 @@ def check_destination_folder(end: FolderEnd, keep_free: int, pending_bytes: Call
     chart = end.chart
     try:
         end.ask(end.store.check)
-        yield chart.ok("folder", "it is there")
+        yield chart.ok("folder", tr("it is there"))
     except STORE_ERRORS as error:
         yield chart.failure("folder", error)
-        yield from chart.skipped(DESTINATION_FOLDER_CHECKS[1:], "the folder comes first")
+        yield from chart.skipped(DESTINATION_FOLDER_CHECKS[1:], tr("the folder comes first"))
         return
     yield from _check_writing(end)
     yield _disk(end, keep_free, pending_bytes())
@@ -99,15 +104,17 @@ def _check_writing(end: FolderEnd) -> Findings[None]:
             end.ask(end.store.write, public, DATA, MD5, _options("public-read"))
         except STORE_ERRORS as error:
             yield chart.failure("write", error)
-            yield from chart.skipped(_WRITTEN_CHECKS, "nothing can be written")
+            yield from chart.skipped(_WRITTEN_CHECKS, tr("nothing can be written"))
             return
-        yield chart.ok("write", "a probe object was written")
+        yield chart.ok("write", tr("a probe object was written"))
         try:
             same = end.ask(end.store.read, public, len(DATA)).data == DATA
             yield (
-                chart.ok("read", "it has the bytes that were written")
+                chart.ok("read", tr("it has the bytes that were written"))
                 if same
-                else chart.failure("read", "the probe object has other bytes than were written", "check the disk")
+                else chart.failure(
+                    "read", tr("the probe object has other bytes than were written"), tr("check the disk")
+                )
             )
             end.ask(end.store.write, private, DATA, MD5, _options("private"))
             yield _private(chart, end.ask(end.probe.mode, public), end.ask(end.probe.mode, private))
@@ -115,7 +122,7 @@ def _check_writing(end: FolderEnd) -> Findings[None]:
             upload = end.ask(end.store.start_multipart, in_parts, _options("private"))
             part = end.ask(end.store.write_part, in_parts, upload, 1, DATA, MD5)
             end.ask(end.store.complete_multipart, in_parts, upload, [part])
-            yield chart.ok("multipart", "a large object can be put together of parts")
+            yield chart.ok("multipart", tr("a large object can be put together of parts"))
         except STORE_ERRORS as error:
             yield chart.failure("write", error)
 
@@ -124,21 +131,28 @@ def _private(chart: Chart, public_mode: int, private_mode: int) -> Finding:
     if private_mode & 0o077:
         return chart.failure(
             "private",
-            f"this disk keeps no modes: a private object gets {private_mode:04o}, so others may read it",
-            "copy to a disk that keeps them (not FAT, nor a share without them)",
+            tr(
+                "this disk keeps no modes: a private object gets {private_mode:04o}, so others may read it",
+                private_mode=private_mode,
+            ),
+            tr("copy to a disk that keeps them (not FAT, nor a share without them)"),
         )
-    said = f"public objects get the mode {public_mode:04o}, private ones {private_mode:04o}"
+    said = tr(
+        "public objects get the mode {public_mode:04o}, private ones {private_mode:04o}",
+        public_mode=public_mode,
+        private_mode=private_mode,
+    )
     if not public_mode & 0o004:
-        remedy = "fine for a backup; for a web server to read them, run mastosync under another umask (`umask 022`)"
-        return chart.warning("private", f"{said}: others can read neither", remedy)
+        remedy = tr("fine for a backup; for a web server to read them, run mastosync under another umask (`umask 022`)")
+        return chart.warning("private", tr("{said}: others can read neither", said=said), remedy)
     return chart.ok("private", said)
 
 
 def _names(chart: Chart, *, folds: bool) -> Finding:
     if folds:
-        said = "this disk takes names for one that differ only in upper and lower case"
-        return chart.warning("names", said, "objects with such keys fail: copy to a disk that tells them apart")
-    return chart.ok("names", "upper and lower case are told apart")
+        said = tr("this disk takes names for one that differ only in upper and lower case")
+        return chart.warning("names", said, tr("objects with such keys fail: copy to a disk that tells them apart"))
+    return chart.ok("names", tr("upper and lower case are told apart"))
 
 
 def _disk(end: FolderEnd, keep_free: int, pending_bytes: int | None) -> Finding:
@@ -148,17 +162,23 @@ def _disk(end: FolderEnd, keep_free: int, pending_bytes: int | None) -> Finding:
     except STORE_ERRORS as error:
         return chart.failure("disk", error)
     usable = max(0, free - keep_free)
-    said = f"{human_bytes(free)} are free, of which {human_bytes(min(free, keep_free))} stay free (`keep_free`)"
-    remedy = "make room, choose a larger disk, or copy less (`plan --only local`)"
+    said = tr(
+        "{size} are free, of which {kept} stay free (`keep_free`)",
+        size=human_bytes(free),
+        kept=human_bytes(min(free, keep_free)),
+    )
+    remedy = tr("make room, choose a larger disk, or copy less (`plan --only local`)")
     if pending_bytes is None:
         if not usable:
             return chart.failure("disk", said, remedy)
-        return chart.ok("disk", f"{said}; how much will come, no plan tells yet")
-    said = f"{said}; {human_bytes(pending_bytes)} are pending, as far as the database knows sizes"
+        return chart.ok("disk", tr("{said}; how much will come, no plan tells yet", said=said))
+    said = tr(
+        "{said}; {size} are pending, as far as the database knows sizes", said=said, size=human_bytes(pending_bytes)
+    )
     if pending_bytes > usable or not usable:
         return chart.failure("disk", said, remedy)
     if 2 * pending_bytes > usable:
-        return chart.warning("disk", f"{said}, which leaves little", remedy)
+        return chart.warning("disk", tr("{said}, which leaves little", said=said), remedy)
     return chart.ok("disk", said)
 
 

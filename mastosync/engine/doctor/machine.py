@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 
 from mastosync.engine.doctor.findings import Chart, Findings
+from mastosync.language import tr
 
 MACHINE_CHECKS = ("files",)
 
@@ -18,9 +19,16 @@ def check_machine(chart: Chart, workers: int) -> Findings[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = _any_number(soft)
     least, enough = (connections * workers + _BESIDES for connections in (_SMALL_OBJECTS, _LARGE_OBJECTS))
-    said = f"{workers} workers need up to {enough:,} open files, and may have {soft:,}"
-    may_rise = "" if _any_number(hard) >= enough else " (as root; the hard limit is lower)"
-    remedy = f"run `ulimit -n {enough}`{may_rise} before mastosync, or use fewer workers"
+    said = tr(
+        "{workers} workers need up to {enough:,} open files, and may have {soft:,}",
+        workers=workers,
+        enough=enough,
+        soft=soft,
+    )
+    may_rise = "" if _any_number(hard) >= enough else tr(" (as root; the hard limit is lower)")
+    remedy = tr(
+        "run `ulimit -n {enough}`{may_rise} before mastosync, or use fewer workers", enough=enough, may_rise=may_rise
+    )
     if soft >= enough:
         yield chart.ok("files", said)
     elif soft >= least:

@@ -13,6 +13,7 @@ from mastosync.engine.doctor.disk import check_disk, check_file_system
 from mastosync.engine.doctor.findings import Chart, Findings
 from mastosync.engine.status import status_of
 from mastosync.errors import ConfigError, ManifestError
+from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
@@ -55,16 +56,20 @@ def check_manifest(chart: Chart, place: ManifestPlace, estimated_entries: Callab
     refusal = _refusal(path)
     if refusal is not None:
         yield chart.failure("folder", refusal)
-        yield from chart.skipped(MANIFEST_CHECKS[1:], "the folder comes first")
+        yield from chart.skipped(MANIFEST_CHECKS[1:], tr("the folder comes first"))
         return facts
-    yield chart.ok("folder", f"{path.parent} can be written to")
+    yield chart.ok("folder", tr("{parent} can be written to", parent=path.parent))
     yield check_file_system(chart, path.parent, network_allowed=place.network_allowed)
     holder = holder_of(path)
     if holder is not None:
-        yield chart.warning("in-use", f"the manifest is in use by {holder}", "plan and copy have to wait until it ends")
-        yield from chart.skipped(("manifest",), "it is in use")
+        yield chart.warning(
+            "in-use",
+            tr("the manifest is in use by {holder}", holder=holder),
+            tr("plan and copy have to wait until it ends"),
+        )
+        yield from chart.skipped(("manifest",), tr("it is in use"))
     else:
-        yield chart.ok("in-use", "nobody else is at work on it")
+        yield chart.ok("in-use", tr("nobody else is at work on it"))
         yield from _check_file(chart, place, path, facts)
     yield check_disk(chart, path, max(facts.entries, estimated_entries()))
     return facts
@@ -72,28 +77,43 @@ def check_manifest(chart: Chart, place: ManifestPlace, estimated_entries: Callab
 
 def _refusal(path: Path) -> ManifestError | None:
     """Why nothing could be written there. Permissions alone do not tell: somebody has to try."""
-    hint = "--manifest, or `[manifest] path`, names another place"
+    hint = tr("--manifest, or `[manifest] path`, names another place")
     if not path.parent.is_dir():
-        return ManifestError(f"the folder of the manifest does not exist: {path.parent}", hint=f"make it; {hint}")
+        return ManifestError(
+            tr("the folder of the manifest does not exist: {parent}", parent=path.parent),
+            hint=tr("make it; {hint}", hint=hint),
+        )
     try:
         with tempfile.TemporaryFile(dir=path.parent):  # on Linux it never has a name
             pass
     except OSError as error:
-        said = f"nothing can be written to the folder of the manifest, {path.parent}: {error.strerror}"
-        return ManifestError(said, hint=f"it must be writable by you; {hint}")
+        said = tr(
+            "nothing can be written to the folder of the manifest, {parent}: {strerror}",
+            parent=path.parent,
+            strerror=error.strerror,
+        )
+        return ManifestError(said, hint=tr("it must be writable by you; {hint}", hint=hint))
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        return ManifestError(f"the manifest {path} cannot be written to", hint=f"it must be writable by you; {hint}")
+        return ManifestError(
+            tr("the manifest {path} cannot be written to", path=path),
+            hint=tr("it must be writable by you; {hint}", hint=hint),
+        )
     return None
 
 
 def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestFacts) -> Findings[None]:
     if not path.exists():
-        yield chart.ok("manifest", f"there is none yet: `mastosync plan` makes {path}")
+        yield chart.ok("manifest", tr("there is none yet: `mastosync plan` makes {path}", path=path))
         return
     version = file_version(path)
     if version is not None and version < newest_version():  # to open it would be to change it
-        said = f"{path} is of version {version}: the next command brings it to version {newest_version()}"
-        yield chart.ok("manifest", said if version else f"{path} is empty: `mastosync plan` fills it")
+        said = tr(
+            "{path} is of version {version}: the next command brings it to version {newest_version}",
+            path=path,
+            version=version,
+            newest_version=newest_version(),
+        )
+        yield chart.ok("manifest", said if version else tr("{path} is empty: `mastosync plan` fills it", path=path))
         return
     try:
         with Manifest.open(path) as manifest:
@@ -103,7 +123,7 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
                 stores = None  # which has been told of the stores
             report = ManifestReport(manifest)
             if report.snapshot() is None:
-                yield chart.ok("manifest", f"{path} has no plan yet: `mastosync plan` makes one")
+                yield chart.ok("manifest", tr("{path} has no plan yet: `mastosync plan` makes one", path=path))
                 return
             if stores is not None:
                 WorkQueue(manifest).require_plan(*stores)
@@ -119,8 +139,14 @@ def _described(report: ManifestReport, path: Path, facts: ManifestFacts) -> str:
     likely = EntryState.PENDING if totals.pending else EntryState.DONE
     seen = (record.entry for record in islice(report.iter_records((likely,)), _SEEN))
     facts.sample = list(islice((entry for entry in seen if not entry.optional), _SAMPLED))
-    taken_at = f" of {status.snapshot.taken_at:%F %T} UTC" if status.snapshot else ""
-    return (
-        f"{path} has a plan{taken_at} for these stores: {totals.pending:,} pending, {totals.done:,} done, "
-        f"{totals.failed:,} failed, {totals.skipped:,} skipped"
+    taken_at = tr(" of {taken_at:%F %T} UTC", taken_at=status.snapshot.taken_at) if status.snapshot else ""
+    return tr(
+        "{path} has a plan{taken_at} for these stores: {pending:,} pending, {done:,} done, "
+        "{failed:,} failed, {skipped:,} skipped",
+        path=path,
+        taken_at=taken_at,
+        pending=totals.pending,
+        done=totals.done,
+        failed=totals.failed,
+        skipped=totals.skipped,
     )

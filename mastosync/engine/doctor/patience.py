@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ObjectError, Throttled
+from mastosync.language import tr
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Patience:
 
 def stopped() -> Interrupted:
     """The end, if somebody asked for it."""
-    return Interrupted("stopped on request", hint="nothing is left to clean up: run the same command again")
+    return Interrupted(tr("stopped on request"), hint=tr("nothing is left to clean up: run the same command again"))
 
 
 def _wait_after(error: ObjectError) -> float:

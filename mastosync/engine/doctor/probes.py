@@ -13,6 +13,7 @@ from mastosync.engine.doctor.patience import Patience
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import Interrupted, NetworkFailure
+from mastosync.language import tr
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import PutOptions
 
@@ -59,7 +60,7 @@ class ProbeObjects:
             if not all(gone):
                 self.left_behind.append(key)
         if isinstance(error, Interrupted) and self.left_behind:
-            error.hint = f"remove what could not be removed: {', '.join(self.left_behind)}"
+            error.hint = tr("remove what could not be removed: {names}", names=", ".join(self.left_behind))
 
     @property
     def first_key(self) -> str:

@@ -10,6 +10,7 @@ from mastosync.engine.doctor.access import ACCESS_CHECKS, STORE_ERRORS, Access, 
 from mastosync.engine.doctor.findings import Finding, Findings
 from mastosync.engine.doctor.patience import Patience
 from mastosync.errors import ObjectDenied, ObjectMissing
+from mastosync.language import tr
 from mastosync.mastodon.paperclip import iter_candidates
 from mastosync.model import Entry, ObjectInfo
 from mastosync.store.base import ObjectStore
@@ -36,12 +37,12 @@ def check_source(end: End, entries: Callable[[], Sequence[Entry]]) -> Findings[N
     """All checks of the source. `entries`: a few that should be there, asked for when they are needed."""
     access = yield from check_access(end)
     if access is None:
-        yield from end.chart.skipped(("missing-key", *_READ_CHECKS), "the store cannot be used")
+        yield from end.chart.skipped(("missing-key", *_READ_CHECKS), tr("the store cannot be used"))
         return
     key = f"{end.prefix}/mastosync-doctor/{uuid4().hex}".removeprefix("/")
-    consequence = "objects that are missing will fail as `denied`, and are not looked for in other places"
+    consequence = tr("objects that are missing will fail as `denied`, and are not looked for in other places")
     if not (yield from check_missing_key(end, access, key, consequence)):
-        yield from end.chart.skipped(_READ_CHECKS, "the endpoint comes first")
+        yield from end.chart.skipped(_READ_CHECKS, tr("the endpoint comes first"))
         return
     yield from _check_reading(end, access, entries())
 
@@ -54,17 +55,24 @@ def _check_reading(end: End, access: Access, entries: Sequence[Entry]) -> Findin
             fetched = end.ask(end.store.read, access.first_key, _MOST_BYTES)
             known = Known(access.first_key, fetched.info, private=False)
     except ObjectDenied as error:
-        yield chart.failure("read", error, "allow the key to read objects (s3:GetObject)")
+        yield chart.failure("read", error, tr("allow the key to read objects (s3:GetObject)"))
     except STORE_ERRORS as error:
         yield chart.failure("read", error)
     else:
         if known is not None:
-            told = "its ETag is its MD5" if known.info.etag_is_md5 else f"its ETag is no MD5: {known.info.etag}"
-            yield chart.ok("read", f"{known.key!r}, {human_bytes(known.info.size)}, was read; {told}")
+            told = (
+                tr("its ETag is its MD5")
+                if known.info.etag_is_md5
+                else tr("its ETag is no MD5: {etag}", etag=known.info.etag)
+            )
+            yield chart.ok(
+                "read",
+                tr("{key!r}, {size}, was read; {told}", key=known.key, size=human_bytes(known.info.size), told=told),
+            )
             yield from _check_known(end, known)
             return
         yield _nothing_found(end, access, entries)
-    yield from chart.skipped(_READ_CHECKS[1:], "no object is known that could be read")
+    yield from chart.skipped(_READ_CHECKS[1:], tr("no object is known that could be read"))
 
 
 def first_found(ask: Patience, store: ObjectStore, prefix: str, entries: Sequence[Entry]) -> Known | None:
@@ -88,11 +96,16 @@ def first_found(ask: Patience, store: ObjectStore, prefix: str, entries: Sequenc
 def _nothing_found(end: End, access: Access, entries: Sequence[Entry]) -> Finding:
     chart = end.chart
     if not entries:
-        return next(iter(chart.skipped(("read",), "no object is known: no database, no manifest, nothing listed")))
+        return next(iter(chart.skipped(("read",), tr("no object is known: no database, no manifest, nothing listed"))))
     looked_for = next(iter_candidates(entries[0], end.prefix))
-    has = f", while the bucket has {access.first_key!r}" if access.first_key else ""
-    said = f"of {len(entries)} objects that Mastodon should have, none is there, such as {looked_for!r}{has}"
-    remedy = "check `bucket` and `key_prefix` of the source, and that the database is the one that belongs to it"
+    has = tr(", while the bucket has {first_key!r}", first_key=access.first_key) if access.first_key else ""
+    said = tr(
+        "of {entries} objects that Mastodon should have, none is there, such as {looked_for!r}{has}",
+        entries=len(entries),
+        looked_for=looked_for,
+        has=has,
+    )
+    remedy = tr("check `bucket` and `key_prefix` of the source, and that the database is the one that belongs to it")
     return chart.failure("read", said, remedy) if len(entries) >= _ENOUGH else chart.warning("read", said, remedy)
 
 
@@ -100,15 +113,15 @@ def _check_known(end: End, known: Known) -> Findings[None]:
     chart = end.chart
     try:
         end.ask(end.store.head, known.key)
-        yield chart.ok("head", "objects can be described without being read")
+        yield chart.ok("head", tr("objects can be described without being read"))
     except STORE_ERRORS as error:
-        yield chart.warning("head", error.message, "it is needed to go on after a crash: allow HEAD (s3:GetObject)")
+        yield chart.warning("head", error.message, tr("it is needed to go on after a crash: allow HEAD (s3:GetObject)"))
     try:
         if known.info.size:
             end.ask(end.store.read_range, known.key, known.info, 0, min(_RANGE_BYTES, known.info.size))
-        yield chart.ok("ranges", "large objects can be read in ranges, pinned to their ETag")
+        yield chart.ok("ranges", tr("large objects can be read in ranges, pinned to their ETag"))
     except STORE_ERRORS as error:
-        yield chart.warning("ranges", error.message, "raise `multipart_threshold` above the largest object")
+        yield chart.warning("ranges", error.message, tr("raise `multipart_threshold` above the largest object"))
     try:
         public = end.ask(end.probe.is_public, known.key, known.info.etag)
     except STORE_ERRORS as error:
@@ -117,8 +130,9 @@ def _check_known(end: End, known: Known) -> Findings[None]:
     if public and known.private:
         yield chart.warning(
             "anonymous-read",
-            f"anybody can read {known.key!r}, which Mastodon wants private",
-            "this is so today; look at the bucket's policy, and do not take it over to the destination",
+            tr("anybody can read {key!r}, which Mastodon wants private", key=known.key),
+            tr("this is so today; look at the bucket's policy, and do not take it over to the destination"),
         )
     else:
-        yield chart.ok("anonymous-read", f"{'anybody' if public else 'nobody'} can read it without credentials")
+        anybody, nobody = tr("anybody can read it without credentials"), tr("nobody can read it without credentials")
+        yield chart.ok("anonymous-read", anybody if public else nobody)

@@ -14,6 +14,7 @@ import pycurl
 
 from mastosync import __version__
 from mastosync.errors import StoreUnusable
+from mastosync.language import tr
 from mastosync.store.curl.exchange import Answered, Credentials, Exchange, Lines
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class Handle:
                 self.curl.setopt(option, value)
         except pycurl.error as error:
             raise StoreUnusable(
-                f"this libcurl cannot be used ({pycurl.version}): {error.args[-1]}",
-                hint="install the `pycurl` of PyPI, which brings its own libcurl, instead of the system's",
+                tr("this libcurl cannot be used ({version}): {why}", version=pycurl.version, why=error.args[-1]),
+                hint=tr("install the `pycurl` of PyPI, which brings its own libcurl, instead of the system's"),
             ) from error
 
     def _options(self, route: Route, config: S3Config) -> dict[int, object]:

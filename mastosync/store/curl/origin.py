@@ -36,6 +36,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
+from mastosync.language import tr
 from mastosync.store.addresses import Network, refusal
 from mastosync.store.answers import retry_after_seconds
 from mastosync.store.origin import Fetched
@@ -254,8 +255,13 @@ class _Arriving:
 
     def _unkept(self, error: OSError) -> StoreUnusable:
         return StoreUnusable(
-            f"cannot keep {shown(self.url)} for a moment in {gettempdir()}: {error.strerror}",
-            hint="make room there, or name another folder by TMPDIR",
+            tr(
+                "cannot keep {url} for a moment in {folder}: {strerror}",
+                url=shown(self.url),
+                folder=gettempdir(),
+                strerror=error.strerror,
+            ),
+            hint=tr("make room there, or name another folder by TMPDIR"),
         )
 
 

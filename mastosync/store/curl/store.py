@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mastosync.errors import ObjectDenied, ObjectRejected
+from mastosync.language import tr
 from mastosync.store.answers import Subject
 from mastosync.store.base import FetchedObject, Page, PutOptions
 from mastosync.store.curl.exchange import Answered, Credentials, Exchange, Lines
@@ -209,7 +210,7 @@ class CurlStore:
             return _lines_of(options)
         except ValueError as error:
             raise ObjectRejected(
-                f"cannot {verb} {key!r} at {self.name}: {error}", hint="no request can be made for this object"
+                f"cannot {verb} {key!r} at {self.name}: {error}", hint=tr("no request can be made for this object")
             ) from None
 
     def close(self) -> None:  # noqa: D102

@@ -18,34 +18,37 @@ from mastosync.errors import (
     ServerFailure,
     StoreUnusable,
 )
+from mastosync.language import deferred, say, tr
 from mastosync.store.answers import Subject
 
 _UNUSABLE: dict[int, str] = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT),
-        "the disk is full: make room (or raise the quota), then run the same command again",
+        deferred("the disk is full: make room (or raise the quota), then run the same command again"),
     ),
-    errno.EROFS: "the disk is mounted read-only: look into the system's log, a damaged disk may be the reason",
-    errno.EXDEV: "another disk is mounted below the folder: copy to a folder that lies on one disk",
+    errno.EROFS: deferred(
+        "the disk is mounted read-only: look into the system's log, a damaged disk may be the reason"
+    ),
+    errno.EXDEV: deferred("another disk is mounted below the folder: copy to a folder that lies on one disk"),
     **dict.fromkeys(
         (errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESHUTDOWN),
-        "the disk is gone: mount it again, then run the same command again",
+        deferred("the disk is gone: mount it again, then run the same command again"),
     ),
 }
 """After these no other object would fare better."""
 
-_DENIED_HINT = (
+_DENIED_HINT = deferred(
     "run mastosync as a user who may do this (Mastodon's own, as a rule), or correct the file's mode; "
     "`mastosync retry-failed --reason denied` tries again"
 )
-_IN_THE_WAY_HINT = (
+_IN_THE_WAY_HINT = deferred(
     "on a disk a name is a file or a folder, and links are not followed where objects are written: "
     "move away what lies there"
 )
-_SERVER_HINT = (
+_SERVER_HINT = deferred(
     "look into the system's log: the disk may be damaged; `mastosync retry-failed --reason server` tries again"
 )
-_TOO_MANY_HINT = "too much is open at once: use fewer `workers`, or raise `ulimit -n`"
+_TOO_MANY_HINT = deferred("too much is open at once: use fewer `workers`, or raise `ulimit -n`")
 
 _NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY})
@@ -66,9 +69,9 @@ def translated(where: str, subject: Subject) -> Iterator[None]:
 def _error_of(error: OSError, text: str, subject: Subject) -> MastosyncError:
     code = error.errno or 0
     if code in _UNUSABLE:
-        return StoreUnusable(text, hint=_UNUSABLE[code])
+        return StoreUnusable(text, hint=say(_UNUSABLE[code]))
     if subject is Subject.STORE:
-        return StoreUnusable(text, hint="check `path`, and that you may do this there")
+        return StoreUnusable(text, hint=tr("check `path`, and that you may do this there"))
     return _object_error(code, text, subject)
 
 
@@ -79,10 +82,10 @@ def _object_error(code: int, text: str, subject: Subject) -> ObjectError:
         (not_found is not None and code in _NOT_FOUND, not_found or ObjectMissing, ""),
         (code in _IN_THE_WAY, ObjectRejected, _IN_THE_WAY_HINT),
         (code in (errno.EACCES, errno.EPERM), ObjectDenied, _DENIED_HINT),
-        (code in _NO_NAME, ObjectRejected, "no file of this disk can have this name"),
-        (code == errno.EFBIG, ObjectTooLarge, "this file system takes no file as large as this"),
+        (code in _NO_NAME, ObjectRejected, deferred("no file of this disk can have this name")),
+        (code == errno.EFBIG, ObjectTooLarge, deferred("this file system takes no file as large as this")),
         (code in _EXHAUSTED, ServerFailure, _TOO_MANY_HINT),
         (True, ServerFailure, _SERVER_HINT),
     )
     kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
-    return kind(text, hint=hint)
+    return kind(text, hint=say(hint))

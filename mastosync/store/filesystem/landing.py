@@ -13,6 +13,7 @@ from typing import IO, Self
 
 from mastosync.config import FilesystemConfig
 from mastosync.errors import StoreUnusable
+from mastosync.language import tr
 from mastosync.store.filesystem.names import path_of
 from mastosync.store.filesystem.store import FilesystemStore
 
@@ -44,8 +45,13 @@ class Landing:
                 shutil.copyfileobj(content, file)
         except OSError as error:
             raise StoreUnusable(
-                f"cannot keep {key!r} for a moment in {self._folder.name}: {error.strerror}",
-                hint="make room there, or name another folder by TMPDIR",
+                tr(
+                    "cannot keep {key!r} for a moment in {name}: {strerror}",
+                    key=key,
+                    name=self._folder.name,
+                    strerror=error.strerror,
+                ),
+                hint=tr("make room there, or name another folder by TMPDIR"),
             ) from error
         try:
             yield

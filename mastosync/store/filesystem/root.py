@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mastosync.errors import StoreUnusable
+from mastosync.language import tr
 from mastosync.store.filesystem.names import RESERVED
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -46,10 +47,12 @@ class Root:
         try:
             return os.open(self.path, _FOLDER)
         except OSError as error:
-            hint = "check `path`: it must be a folder that you may read"
+            hint = tr("check `path`: it must be a folder that you may read")
             if isinstance(error, FileNotFoundError):
-                hint = "make it, or correct `path`; if it lies on a disk of its own, is that mounted?"
-            raise StoreUnusable(f"cannot open the {self.name}: {error.strerror}", hint=hint) from error
+                hint = tr("make it, or correct `path`; if it lies on a disk of its own, is that mounted?")
+            raise StoreUnusable(
+                tr("cannot open the {name}: {strerror}", name=self.name, strerror=error.strerror), hint=hint
+            ) from error
 
     def is_empty(self) -> bool:
         """Whether nothing but what every disk has lies there: an unmounted one looks like that. Raises: OSError."""
@@ -65,7 +68,8 @@ class Root:
         """Raises: StoreUnusable if the folder has been removed meanwhile; OSError."""
         if os.fstat(self.fd).st_nlink == 0:
             raise StoreUnusable(
-                f"the {self.name} has been removed", hint="put it back, then run the same command again"
+                tr("the {name} has been removed", name=self.name),
+                hint=tr("put it back, then run the same command again"),
             )
 
     @contextmanager
@@ -154,8 +158,12 @@ class Root:
                 with suppress(OSError):  # it is no link
                     os.readlink(part, dir_fd=self.fd)
                     raise StoreUnusable(
-                        f"in the {self.name}, the link {os.fsdecode(part)!r} leads nowhere",
-                        hint="mount the disk that it leads to, or remove the link",
+                        tr(
+                            "in the {name}, the link {link!r} leads nowhere",
+                            name=self.name,
+                            link=os.fsdecode(part),
+                        ),
+                        hint=tr("mount the disk that it leads to, or remove the link"),
                     ) from None
                 return
             except OSError:

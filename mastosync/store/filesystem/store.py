@@ -15,6 +15,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRejected, StoreUnusable
+from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
@@ -59,8 +60,10 @@ class FilesystemStore:
         with translated(f"use the {self.name}", Subject.STORE):
             if self._root.is_empty() and self._holds_objects:
                 raise StoreUnusable(
-                    f"the {self.name} is empty, and objects should be in it",
-                    hint="is its disk mounted, and `path` the folder that holds `media_attachments` and `accounts`?",
+                    tr("the {name} is empty, and objects should be in it", name=self.name),
+                    hint=tr(
+                        "is its disk mounted, and `path` the folder that holds `media_attachments` and `accounts`?"
+                    ),
                 )
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
@@ -128,7 +131,7 @@ class FilesystemStore:
     ) -> str:
         raise ObjectRejected(
             f"cannot copy to {key!r} at {self.name}: a folder copies nothing by itself",
-            hint="set `server_side = never` in [copy]",
+            hint=tr("set `server_side = never` in [copy]"),
         )
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
@@ -174,7 +177,7 @@ class FilesystemStore:
         """Raises: CorruptObject if the file is another since it was opened."""
         if len(data) != before.st_size or etag_of(after) != etag_of(before):
             raise CorruptObject(
-                f"cannot read {key!r} at {self.name}: it changes while it is read", hint="something writes it"
+                f"cannot read {key!r} at {self.name}: it changes while it is read", hint=tr("something writes it")
             )
         return FetchedObject(self._info(key, before, data), data, _md5(data).digest())
 
@@ -191,7 +194,7 @@ class FilesystemStore:
             raise self._changed(key)
 
     def _changed(self, key: str) -> ObjectChanged:
-        return ObjectChanged(f"cannot read {key!r} at {self.name}: it was changed", hint="something writes it")
+        return ObjectChanged(f"cannot read {key!r} at {self.name}: it was changed", hint=tr("something writes it"))
 
     @contextmanager
     def _writing(self, verb: str, key: str, subject: Subject, size_bytes: int) -> Iterator[bytes]:
@@ -213,10 +216,18 @@ class FilesystemStore:
         self._root.require_there()
         free, keep = self._root.free_bytes(), self._config.keep_free
         if free - size_bytes < keep:
-            kept = f", of which {keep:,} stay free (`keep_free`)" if keep else ""
+            kept = tr(", of which {keep:,} stay free (`keep_free`)", keep=keep) if keep else ""
             raise StoreUnusable(
-                f"the disk of the {self.name} is full: {size_bytes:,} bytes are to be written, {free:,} are free{kept}",
-                hint="make room, or lower `keep_free`, then run the same command again: it goes on where it stopped",
+                tr(
+                    "the disk of the {name} is full: {size_bytes:,} bytes are to be written, {free:,} are free{kept}",
+                    name=self.name,
+                    size_bytes=size_bytes,
+                    free=free,
+                    kept=kept,
+                ),
+                hint=tr(
+                    "make room, or lower `keep_free`, then run the same command again: it goes on where it stopped"
+                ),
             )
 
     def _put_in_place(self, key: str, path: bytes, folder: int, name: bytes, fd: int) -> str:
@@ -241,14 +252,14 @@ class FilesystemStore:
         if other := namesake(os.fsdecode(name), names_in(place)):
             raise ObjectRejected(
                 f"cannot write {key!r} at {self.name}: this disk takes its name for {other!r}, which lies there",
-                hint="copy to a disk that tells upper from lower case",
+                hint=tr("copy to a disk that tells upper from lower case"),
             )
 
     def _require_md5(self, key: str, data: Buffer, md5: bytes) -> None:
         if _md5(data).digest() != md5:
             raise CorruptObject(
                 f"cannot write {key!r} at {self.name}: the bytes are not those of the MD5 {md5.hex()}",
-                hint="check this machine's memory",
+                hint=tr("check this machine's memory"),
             )
 
     def _path(self, verb: str, key: str) -> bytes:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 from mastosync.errors import StoreUnusable
+from mastosync.language import tr
 from mastosync.store.base import Buffer
 from mastosync.store.filesystem.names import RESERVED, WORK
 from mastosync.store.filesystem.root import Root
@@ -93,8 +94,8 @@ class Workshop:
             return self._begun()
         except PermissionError as error:
             raise StoreUnusable(
-                f"nothing can be written to the {self._root.name}: {error.strerror}",
-                hint="run mastosync as a user who may write there, or correct the folder's owner and mode",
+                tr("nothing can be written to the {name}: {strerror}", name=self._root.name, strerror=error.strerror),
+                hint=tr("run mastosync as a user who may write there, or correct the folder's owner and mode"),
             ) from error
 
     def _begun(self) -> int:

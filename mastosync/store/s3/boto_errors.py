@@ -10,6 +10,7 @@ import urllib3.exceptions
 from botocore.parsers import ResponseParserError, create_parser
 
 from mastosync.errors import MastosyncError, ObjectRejected, StoreUnusable
+from mastosync.language import tr
 from mastosync.store.answers import Subject
 from mastosync.store.s3.errors import Refused, Request, Translator, Unintelligible
 
@@ -52,12 +53,12 @@ class BotoTranslator(Translator):
         if isinstance(error, NO_CREDENTIALS):
             return StoreUnusable(
                 f"cannot {where}: no usable credentials were found",  # its words may hold some
-                hint="set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads",
+                hint=tr("set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads"),
             )
         if isinstance(error, boto_errors.ParamValidationError) and request.subject is not Subject.STORE:
-            return ObjectRejected(f"cannot {where}: {said}", hint="no request can be made for this object")
+            return ObjectRejected(f"cannot {where}: {said}", hint=tr("no request can be made for this object"))
         if isinstance(error, boto_errors.BotoCoreError) and not isinstance(error, self.network):
-            return StoreUnusable(f"cannot {where}: {said}", hint="check this store's section")
+            return StoreUnusable(f"cannot {where}: {said}", hint=tr("check this store's section"))
         return super().translation(error, request)
 
 

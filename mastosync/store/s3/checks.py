@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping
 
 from mastosync.errors import CorruptObject, ObjectRejected
+from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.base import FetchedObject, Page
 from mastosync.store.s3.headers import etag_is_md5, etag_of
@@ -18,7 +19,7 @@ def checked_object(key: str, store_name: str, info: ObjectInfo, data: bytes) -> 
     if info.md5 is not None and info.md5 != md5:
         raise CorruptObject(
             f"cannot read {key!r} at {store_name}: its bytes have the MD5 {md5.hex()}, its ETag says {info.etag}",
-            hint="if every attempt fails, the object is damaged at the source",
+            hint=tr("if every attempt fails, the object is damaged at the source"),
         )
     return FetchedObject(info, data, md5)
 
@@ -29,7 +30,7 @@ def confirmed_etag(key: str, store_name: str, headers: Mapping[str, str], md5: b
     if etag.lower() != md5.hex() and etag_is_md5(etag, headers):
         raise CorruptObject(
             f"cannot write {key!r} at {store_name}: sent bytes with the MD5 {md5.hex()}, the store took in {etag}",
-            hint="bytes change on the way: check network and memory if it stays",
+            hint=tr("bytes change on the way: check network and memory if it stays"),
         )
     return etag
 
@@ -40,7 +41,7 @@ def checked_page(store_name: str, after: str, page: Page) -> Page:
         raise ObjectRejected(
             f"cannot list the {store_name}: asked for what comes after {after!r}, it begins with "
             f"{page.objects[0].key!r}",
-            hint="this store passes over `start-after`: objects can only be asked for one by one",
+            hint=tr("this store passes over `start-after`: objects can only be asked for one by one"),
         )
     return page
 

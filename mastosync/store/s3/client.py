@@ -14,6 +14,7 @@ from botocore.config import Config as BotoConfig
 
 from mastosync import __version__
 from mastosync.errors import StoreUnusable, without_frames
+from mastosync.language import tr
 from mastosync.store.s3.errors import Unintelligible
 from mastosync.store.s3.route import leave_warning_to_us, own_bundle
 
@@ -61,8 +62,13 @@ def make_client(config: S3Config, connections: int) -> S3Client:
     except (boto_errors.BotoCoreError, ValueError) as error:
         said = " ".join(str(error).split())
         raise StoreUnusable(
-            f"cannot make a client for the bucket {config.bucket!r} at {config.endpoint_url or 'Amazon S3'}: {said}",
-            hint="check this store's section, and what the AWS SDK reads: AWS_… variables and ~/.aws",
+            tr(
+                "cannot make a client for the bucket {bucket!r} at {endpoint}: {said}",
+                bucket=config.bucket,
+                endpoint=config.endpoint_url or "Amazon S3",
+                said=said,
+            ),
+            hint=tr("check this store's section, and what the AWS SDK reads: AWS_… variables and ~/.aws"),
         ) from without_frames(error)
     client.meta.events.register_last("before-call.s3", _expect_nothing)
     client.meta.events.register_first("response-received.s3", _end_with_errors)

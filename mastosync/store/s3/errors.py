@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from mastosync.config import Scrubber, ambient_secrets
 from mastosync.errors import MastosyncError, ServerFailure, StoreUnusable, without_frames
+from mastosync.language import deferred, say, tr
 from mastosync.store.answers import Answer, Subject, error_of, network_failure
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ _LASTING_TLS_FAILURES = (
 )
 
 
-TLS_HINT = (
-    "check `{url}` (its name, and whether it speaks https) and the clock of this machine; for a certificate of your "
-    "own, name the file of its authority as `ca_bundle` of this store"
+TLS_HINT = deferred(
+    "check `{url}` (its name, and whether it speaks https) and the clock of this machine; for a "
+    "certificate of your own, name the file of its authority as `ca_bundle` of this store"
 )
 
 
@@ -109,14 +110,14 @@ class Translator:
         if isinstance(error, self.tls) and (isinstance(error, ssl.SSLCertVerificationError) or _will_last(said)):
             return StoreUnusable(
                 f"cannot {where}: no secure connection can be made: {said}",
-                hint=TLS_HINT.format(url="endpoint_url"),
+                hint=say(TLS_HINT).format(url="endpoint_url"),
             )
         if isinstance(error, self.network):
             return network_failure(where, said)
         what = "" if isinstance(error, Unintelligible) else f"{type(error).__name__}: "
         return (StoreUnusable if request.subject is Subject.STORE else ServerFailure)(
             f"cannot {where}: the answer is none of an S3 store ({what}{said})",
-            hint="check `endpoint_url`, and what lies between here and the store",
+            hint=tr("check `endpoint_url`, and what lies between here and the store"),
         )
 
     def bared(self, error: Exception) -> Exception:

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from mastosync.errors import NetworkFailure
+from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, Page, Part, PutOptions
@@ -48,7 +49,7 @@ class LateS3Store:
         except OSError as error:
             raise NetworkFailure(
                 f"cannot load boto3 for the {self._role} bucket {self._config.bucket!r}: {error}",
-                hint="if too many files are open, use fewer `workers` or raise `ulimit -n`",
+                hint=tr("if too many files are open, use fewer `workers` or raise `ulimit -n`"),
             ) from error
 
     def way(self) -> tuple[str, Route]:

@@ -13,6 +13,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from mastosync.errors import StoreUnusable
+from mastosync.language import say
 from mastosync.store.answers import Answer, error_of, network_failure
 from mastosync.store.probe import PublicAnswer
 from mastosync.store.s3.errors import TLS_HINT
@@ -86,7 +87,8 @@ class HttpPublicSite:
             said = " ".join(str(error).split())[:300]
             if "CERTIFICATE_VERIFY_FAILED" in said:
                 raise StoreUnusable(
-                    f"cannot {where}: no secure connection can be made: {said}", hint=TLS_HINT.format(url="public_url")
+                    f"cannot {where}: no secure connection can be made: {said}",
+                    hint=say(TLS_HINT).format(url="public_url"),
                 ) from error
             raise network_failure(where, said) from error
 

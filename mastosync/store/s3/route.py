@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mastosync.errors import StoreUnusable
+from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -89,8 +90,15 @@ def own_bundle(config: S3Config) -> str | None:
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     raise StoreUnusable(
-        f"the ca_bundle of the bucket {config.bucket!r}, {config.ca_bundle}, {problem}",
-        hint="it has to be a PEM file with the certificate of the authority that signed the store's, or with its own",
+        tr(
+            "the ca_bundle of the bucket {bucket!r}, {ca_bundle}, {problem}",
+            bucket=config.bucket,
+            ca_bundle=config.ca_bundle,
+            problem=problem,
+        ),
+        hint=tr(
+            "it has to be a PEM file with the certificate of the authority that signed the store's, or with its own"
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectMissing, ObjectRejected, StoreUnusable
+from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
@@ -195,7 +196,7 @@ class S3Store:
     def _require_same(self, key: str, info: ObjectInfo, answer: GetObjectOutputTypeDef) -> None:
         if etag_of(headers_of(answer)) != info.etag:
             raise ObjectChanged(
-                f"cannot read {key!r} at {self.name}: it was replaced while it was read", hint="it is read again"
+                f"cannot read {key!r} at {self.name}: it was replaced while it was read", hint=tr("it is read again")
             )
 
     def _require_range(
@@ -208,7 +209,7 @@ class S3Store:
         if told != expected or answer["ContentLength"] != length:
             raise ObjectRejected(
                 f"cannot read {key!r} at {self.name}: asked for {expected}, it sends {told[:80]!r}",
-                hint="this store does not serve ranges: raise `multipart_threshold` above the size of the object",
+                hint=tr("this store does not serve ranges: raise `multipart_threshold` above the size of the object"),
             )
 
 

@@ -1,0 +1,127 @@
+"""The catalogs of messages: finds what has to be translated, and makes `mastosync/locale/` follow.
+
+    python -m scripts.messages
+
+renews the template `mastosync.pot`, brings each `mastosync.po` up to date and compiles it. It exits with 1 and names
+what is not translated yet, or was translated from another text (`fuzzy`). Messages are literals given to `tr`, `trn`
+and `deferred`, what commands say of themselves, and click's own words.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from babel.messages import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+
+from mastosync.cli.help import paragraphs
+from mastosync.cli.lazy_group import LazyGroup
+from mastosync.cli.main import cli
+from mastosync.language import DOMAIN, LOCALES
+
+ROOT = LOCALES.parents[1]
+TEMPLATE = LOCALES / f"{DOMAIN}.pot"
+
+_FORMS = {"tr": 1, "trn": 2, "deferred": 1}  # how many literals each function takes
+_FORMS_OF_CLICK = {"_": 1, "ngettext": 2}
+_MODULES_OF_CLICK = ("core", "decorators", "exceptions", "formatting", "parser", "types")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A message, in one form or two, and where it is said."""
+
+    forms: tuple[str, ...]
+    where: str
+
+    @property
+    def id(self) -> str | tuple[str, ...]:
+        """As Babel has it."""
+        return self.forms[0] if len(self.forms) == 1 else self.forms
+
+
+def iter_messages() -> Iterator[Found]:
+    """Everything that is to be translated, in the order of files."""
+    for path in sorted((ROOT / "mastosync").rglob("*.py")):
+        yield from literals(path.read_text("utf-8"), str(path.relative_to(ROOT)))
+    yield from _of_commands(cli)
+    for name in _MODULES_OF_CLICK:
+        code = Path(click.__file__).with_name(f"{name}.py").read_text("utf-8")
+        yield from literals(code, f"click/{name}.py", _FORMS_OF_CLICK, strict=False)
+
+
+def literals(code: str, where: str, forms: dict[str, int] = _FORMS, *, strict: bool = True) -> Iterator[Found]:
+    """The messages of one module. Raises: ValueError where something else than a literal is given, if `strict`."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in forms:
+            given = node.args[: forms[node.func.id]]
+            said = tuple(each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str))
+            if len(said) == forms[node.func.id]:
+                yield Found(said, where)
+            elif strict:
+                raise ValueError(f"{where}:{node.lineno}: not a literal: {ast.unparse(node)}")
+
+
+def _of_commands(command: click.Command) -> Iterator[Found]:
+    """Docstrings and the help of options, of a command and those below it. Needs an English environment."""
+    where = f"{getattr(command.callback, '__module__', '').replace('.', '/')}.py"
+    yield Found((paragraphs(command.help or ""),), where)
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.help:
+            yield Found((parameter.help,), where)
+    if isinstance(command, LazyGroup):
+        yield from (Found((line,), where) for line in command.lines.values())
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None  # noqa: S101 - it was listed
+            yield from _of_commands(below)
+
+
+def template() -> Catalog:
+    """All of it, as a catalog without translations."""
+    catalog = Catalog()
+    for found in iter_messages():
+        catalog.add(found.id, locations=[(found.where, 0)])
+    return catalog
+
+
+def unfinished(catalog: Catalog) -> Iterator[str]:
+    """What nobody has translated, or not from the text as it is now."""
+    for message in catalog:
+        said = [message.string] if isinstance(message.string, str) else list(message.string or ())
+        if message.id and (message.fuzzy or not said or not all(said)):
+            yield str(message.id)
+
+
+def main() -> int:
+    """Renew the catalogs."""
+    wanted = template()
+    with TEMPLATE.open("wb") as file:
+        write_po(file, wanted, width=120, omit_header=True, include_lineno=False)
+    waiting: list[str] = []
+    for path in sorted(LOCALES.glob(f"*/LC_MESSAGES/{DOMAIN}.po")):
+        catalog = read_po(path.read_bytes().splitlines(keepends=True), locale=path.parts[-3])
+        catalog.update(wanted, update_creation_date=False)
+        catalog.obsolete.clear()
+        with path.open("wb") as file:
+            write_po(file, catalog, width=120, include_lineno=False)
+        with path.with_suffix(".mo").open("wb") as file:
+            write_mo(file, catalog)
+        waiting += [f"{path.relative_to(ROOT)}: {message}" for message in unfinished(catalog)]
+    for line in waiting:
+        print(line, file=sys.stderr)
+    print(f"{len(wanted)} messages, {len(waiting)} to translate")
+    return 1 if waiting else 0
+
+
+if __name__ == "__main__":
+    os.environ["LC_ALL"] = "C"  # commands are read as they are written
+    sys.exit(main())
