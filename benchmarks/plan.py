@@ -2,10 +2,10 @@
 
     python -m benchmarks.plan --keys 2000000 --rounds 3
 
-Then how fast `status` is, and a `copy` with nothing to do. Starts a PostgreSQL of its own with
-Mastodon's tables. Each command runs in a process of its own, so that seconds, CPU seconds and
-memory are the command's, with the start of the interpreter; the CPU seconds of the server are told
-beside them. At the end every bar is held against the middle one of the rounds.
+Then how fast `status` is, a `copy` with nothing to do, and a plan of what has changed. Starts a
+PostgreSQL of its own with Mastodon's tables. Each command runs in a process of its own, so that
+seconds, CPU seconds and memory are the command's, with the start of the interpreter; the CPU seconds
+of the server are told beside them. At the end every bar is held against the middle one of the rounds.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ SET synchronous_commit = off;
 -- snowflakes: milliseconds since April 2017 and 16 random-looking bits
 CREATE FUNCTION snowflake(i bigint) RETURNS bigint LANGUAGE sql IMMUTABLE
     AS $$ SELECT ((1492000000000 + i * 90000) << 16) + (i * 40503 & 65535) $$;
+CREATE FUNCTION yesterday() RETURNS timestamp LANGUAGE sql STABLE
+    AS $$ SELECT (now() AT TIME ZONE 'UTC') - interval '1 day' $$;
 CREATE FUNCTION file_name(i bigint, extension text) RETURNS text LANGUAGE sql IMMUTABLE
     AS $$ SELECT substr(md5(i::text), 1, 16) || '.' || extension $$;
 CREATE FUNCTION days_ago(days bigint) RETURNS timestamp LANGUAGE sql STABLE
@@ -49,7 +51,7 @@ INSERT INTO accounts (id, username, domain, suspended_at, created_at, updated_at
     avatar_file_name, avatar_content_type, avatar_file_size, avatar_storage_schema_version, avatar_updated_at,
     header_file_name, header_content_type, header_file_size, header_storage_schema_version, header_updated_at)
 SELECT snowflake(i), 'user' || i, CASE WHEN i % 50 > 0 THEN 'host' || i % 999 || '.example' END,
-    CASE WHEN i % 200 = 0 THEN now() END, now(), now(),
+    CASE WHEN i % 200 = 0 THEN now() END, yesterday(), yesterday(),
     file_name(i, 'png'), 'image/png', 20000 + i % 50000, CASE WHEN i % 50 > 0 THEN 1 END, days_ago(i * 7919 % 900),
     file_name(-i, 'jpeg'), 'image/jpeg', 60000 + i % 90000, CASE WHEN i % 50 > 0 THEN 1 END, days_ago(i * 7919 % 900)
 FROM generate_series(1, %s) i""",
@@ -60,7 +62,7 @@ FROM generate_series(1, %s) i""",
 INSERT INTO media_attachments (id, account_id, remote_url, created_at, updated_at,
     file_file_name, file_content_type, file_file_size, file_storage_schema_version, file_updated_at)
 SELECT snowflake(i), snowflake(1 + i % 500), CASE WHEN i % 5 > 0 THEN 'https://host.example/' || i ELSE '' END,
-    now(), now(), file_name(i, kind[1]), kind[2], 30000 + i % 900000, CASE WHEN i % 5 > 0 THEN 1 END,
+    yesterday(), yesterday(), file_name(i, kind[1]), kind[2], 30000 + i % 900000, CASE WHEN i % 5 > 0 THEN 1 END,
     days_ago(900 - 900 * i / %s)
 FROM generate_series(1, %s) i, LATERAL (SELECT CASE
     WHEN i % 20 = 0 THEN ARRAY['mp4', 'video/mp4']
@@ -73,7 +75,7 @@ FROM generate_series(1, %s) i, LATERAL (SELECT CASE
         """
 INSERT INTO custom_emojis (shortcode, domain, created_at, updated_at, image_file_name, image_content_type,
     image_file_size, image_storage_schema_version)
-SELECT 'emoji' || i, 'host.example', now(), now(), file_name(i, 'png'), 'image/png', 9000, 1
+SELECT 'emoji' || i, 'host.example', yesterday(), yesterday(), file_name(i, 'png'), 'image/png', 9000, 1
 FROM generate_series(1, %s) i""",
     ),
     "preview_cards": (
@@ -81,10 +83,21 @@ FROM generate_series(1, %s) i""",
         """
 INSERT INTO preview_cards (url, created_at, updated_at, image_file_name, image_content_type, image_file_size,
     image_storage_schema_version)
-SELECT 'https://host.example/' || i, now(), now(), file_name(i, 'jpg'), 'image/jpeg', 40000, 1
+SELECT 'https://host.example/' || i, yesterday(), yesterday(), file_name(i, 'jpg'), 'image/jpeg', 40000, 1
 FROM generate_series(1, %s) i""",
     ),
 }
+
+_CHANGES = """
+INSERT INTO media_attachments (id, account_id, remote_url, created_at, updated_at,
+    file_file_name, file_content_type, file_file_size, file_storage_schema_version, file_updated_at)
+SELECT snowflake(100000000 + i), snowflake(1 + i), 'https://host.example/' || i, utc, utc, file_name(-i, 'jpg'),
+    'image/jpeg', 40000, 1, utc FROM generate_series(1, 1000) i, (SELECT now() AT TIME ZONE 'UTC' AS utc) t;
+UPDATE media_attachments SET updated_at = now() AT TIME ZONE 'UTC', description = 'other'
+    WHERE id IN (SELECT snowflake(i * 100) FROM generate_series(1, 200) i);
+UPDATE media_attachments SET updated_at = now() AT TIME ZONE 'UTC', file_file_name = 'renamed' || file_file_name
+    WHERE id IN (SELECT snowflake(i * 101 + 7) FROM generate_series(1, 100) i);
+"""
 
 DESTINATION_URL = "http://127.0.0.1:2"
 CONFIG = f"""\
@@ -105,6 +118,8 @@ user = {{address.user}}
 password = {{address.password}}
 database = {{address.name}}
 sslmode = disable
+[follow]
+overlap_minutes = 1
 """
 
 
@@ -126,10 +141,10 @@ class Bench:
     manifest: Path
     clock: ServerClock
 
-    def plan(self, what: str) -> Cost:
+    def plan(self, what: str, *arguments: str) -> Cost:
         """Plan, and print what it took."""
         before = self.clock.cpu_seconds()
-        cost = cost_of([*self.command, "plan"])
+        cost = cost_of([*self.command, "plan", *arguments])
         print(
             f"{what:<12} {self.keys / cost.seconds:9,.0f} keys/s {cost.seconds:7.2f} s {cost.cpu_seconds:7.2f} s CPU"
             f" {self.clock.cpu_seconds() - before:6.2f} s server CPU {self.bytes_per_key:6.1f} bytes/key"
@@ -182,7 +197,7 @@ def main() -> None:
         config.write_text(CONFIG.format(address=address))
         command = [sys.executable, "-m", "mastosync", "-q", "--config", str(config), "--manifest", str(manifest)]
         bench = Bench(options.keys, command, manifest, ServerClock.of(address))
-        bars = [*planning(bench, options.rounds), *asking(bench, options.rounds)]
+        bars = [*planning(bench, options.rounds), *asking(bench, options.rounds), following(bench, address)]
     print(f"\nthe middle of {options.rounds} rounds, {options.keys:,} keys:", *bars, sep="\n")
 
 
@@ -223,6 +238,14 @@ def asking(bench: Bench, rounds: int) -> list[Bar]:
         Bar("status: 0.5 s at most on ten million keys", f"{status:.2f} s", status <= 0.5),
         Bar("copy, nothing to do: 1 s at most on as many", f"{copy:.2f} s", copy <= 1),
     ]
+
+
+def following(bench: Bench, address: DatabaseAddress) -> Bar:
+    """A plan of what has changed: 1,000 new rows, 200 that changed otherwise, and 100 with other names."""
+    with closing(address.connect(autocommit=True)) as connection:
+        connection.execute(_CHANGES.encode())
+    cost = bench.plan("delta", "--delta")
+    return Bar("a delta of 1,300 rows: 5 s at most", f"{cost.seconds:.2f} s", cost.seconds <= 5)
 
 
 def finish(manifest: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.errors import MastosyncError
     from mastosync.progress import CopyProgress
+
+_log = logging.getLogger(__name__)
 
 _RUNS_AT_MOST = 10  # in which an entry uses up its attempts, before it is left to `retry-failed`
 
@@ -75,6 +79,12 @@ class Following:
 
         Raises: Interrupted when asked to stop; DatabaseError, StoreUnusable, ManifestError, ConfigError.
         """
+        try:
+            return self._go_round()
+        finally:
+            gc.collect()  # clients of stores are made of cycles, megabytes each time, which would lie there for long
+
+    def _go_round(self) -> FollowResult:
         app, stores = self.app, identities(self.app.config)
         with writing(app.config, app.manifest_path, "follow"), Manifest.create(app.manifest_path) as manifest:
             with app.stop.breaking_off():
@@ -82,6 +92,9 @@ class Following:
             self._reads_all = False
             try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))
             copied = app.copy_from(manifest, self.options.copy)
+            change = planned.total()
+            new = change.added + change.revived
+            _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
             failed = status_of(ManifestReport(manifest)).totals.failed
             if self.options.prune is None:
                 return FollowResult(planned, copied, failed)

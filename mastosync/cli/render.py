@@ -40,7 +40,13 @@ def render_plan(result: PlanResult, manifest: Path) -> str:
         again = delta.added + delta.revived + delta.reopened
         row = (name, f"{delta.seen:,}", human_bytes(delta.seen_bytes), f"{again:,}", f"{delta.gone:,}")
         rows.append(row + ((f"{delta.excluded:,}",) if left_out else ()))
-    notes = [*absent_types(result), tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest)]
+    notes = absent_types(result)
+    if result.base is not None:
+        since = f"{result.base.since:%F %T}"
+        notes.append(
+            tr("only what is new, or has changed since {since} UTC, was read; no row that was deleted", since=since)
+        )
+    notes.append(tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest))
     return "\n".join([snapshot_line(result), "", table(head, rows), "", *notes])
 
 
