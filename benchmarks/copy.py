@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.bench import Bench, Scenario
+from benchmarks.disk_scenarios import disk
 from benchmarks.measure import RunFailed
 from benchmarks.null_scenarios import big, delay, null
 from benchmarks.plan import compiled
@@ -30,6 +31,7 @@ SCENARIOS: dict[str, Scenario] = {
     "null": null,
     "delay": delay,
     "big": big,
+    "disk": disk,
     "seaweed": seaweed,
     "server-side": server_side,
     "resume": resume,

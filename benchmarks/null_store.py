@@ -7,13 +7,12 @@ they do with a real store. What has arrived is for `damaged` to say.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmarks.objects import CONTENT_TYPES, BenchObject
+from benchmarks.objects import CONTENT_TYPES, BenchObject, damaged_in
 from scripts.lab.addresses import S3Address
 from scripts.lab.nginx import START_SECONDS, find_nginx, user_line
 from scripts.lab.ports import HOST, PortBlock, accepts_connections
@@ -158,12 +157,16 @@ class NullStore:
 
     def empty(self) -> None:
         """Throw away what has arrived at the destination."""
-        shutil.rmtree(self._bucket(DESTINATION), ignore_errors=True)
-        self._bucket(DESTINATION).mkdir()
+        shutil.rmtree(self.bucket(DESTINATION), ignore_errors=True)
+        self.bucket(DESTINATION).mkdir()
 
     def damaged(self, objects: Iterable[BenchObject]) -> list[str]:
         """The keys of those that have not arrived at the destination as they are."""
-        return [each.key for each in objects if not _is_whole(self._bucket(DESTINATION) / each.key, each)]
+        return damaged_in(self.bucket(DESTINATION), objects)
+
+    def bucket(self, name: str) -> Path:
+        """The folder that holds a bucket's objects, by their keys."""
+        return self._folder / "files" / name
 
     def requests(self) -> Counter[str]:
         """How many requests of each S3 operation came to `counted` so far."""
@@ -179,15 +182,12 @@ class NullStore:
             method, length, target = line.split(" ", 2)
             yield method, int(length), target
 
-    def _bucket(self, name: str) -> Path:
-        return self._folder / "files" / name
-
     def _fill(self) -> None:
         for bucket in (SOURCE, DESTINATION):
-            self._bucket(bucket).mkdir(parents=True)
+            self.bucket(bucket).mkdir(parents=True)
         contents: dict[str, Path] = {}
         for each in self._objects:
-            path = self._bucket(SOURCE) / each.key
+            path = self.bucket(SOURCE) / each.key
             path.parent.mkdir(parents=True, exist_ok=True)
             if each.md5 in contents:
                 path.hardlink_to(contents[each.md5])
@@ -220,11 +220,3 @@ class NullStore:
 
 def _address(port: int) -> S3Address:
     return S3Address(f"http://{HOST}:{port}", f"key-{port}", "secret", "", "")  # an account each
-
-
-def _is_whole(path: Path, wanted: BenchObject) -> bool:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return False
-    return hashlib.md5(content, usedforsecurity=False).hexdigest() == wanted.md5

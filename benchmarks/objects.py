@@ -133,3 +133,16 @@ def upload(objects: Sequence[BenchObject], client: S3Client, bucket: str) -> Non
 def write_key_list(path: Path, objects: Iterable[BenchObject]) -> None:
     """One key a line."""
     path.write_text("".join(f"{each.key}\n" for each in objects), encoding="utf-8")
+
+
+def damaged_in(folder: Path, objects: Iterable[BenchObject]) -> list[str]:
+    """The keys of those that do not lie below a folder as they are."""
+    return [each.key for each in objects if not _is_whole(folder / each.key, each)]
+
+
+def _is_whole(path: Path, wanted: BenchObject) -> bool:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == wanted.md5

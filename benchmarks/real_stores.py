@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.bench import Bench
+from benchmarks.ends import Bucket
 from benchmarks.objects import BenchObject, upload
-from benchmarks.rivals import Bucket, Stage
+from benchmarks.rivals import Stage
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import delete_bucket
 from scripts.lab.client import Lab

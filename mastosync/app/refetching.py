@@ -66,7 +66,11 @@ def refetch(
 
         def fetcher() -> CurlOriginFetcher:
             settings = config.refetch
-            return CurlOriginFetcher(allowed=settings.allow_networks, through_proxies=settings.use_proxies)
+            return CurlOriginFetcher(
+                allowed=settings.allow_networks,
+                through_proxies=settings.use_proxies,
+                stopped=lambda: stop.requested,
+            )
 
         def look_up(records: Sequence[Record]) -> Mapping[Place, RemoteFile]:
             with databases() as database:  # for a moment only: fetching may take hours

@@ -63,7 +63,7 @@ def export(manifest: Manifest, target: Path | None, listener: ProgressListener, 
             partial = stack.enter_context(appearing(target, replace=replace))
             stack.enter_context(written(target))
             stream = stack.enter_context(partial.open("wb"))
-        for line in iter_archive(reader, lambda: went_on(1)):
+        for line in iter_archive(reader, went_on):
             stream.write(line)
         stream.flush()
         return progress.checked

@@ -113,7 +113,7 @@ class Adopter:
         result, began = Adoption(), time.monotonic()
         space = KeySpace(self.options.types)
         listings = self._listings()  # so that nothing is begun that cannot be done
-        total = self._entries()
+        total = ManifestReport(self.manifest).entries(states=_OPEN, types=self.options.types)
         with StrandReader.opened(self.path, _OPEN) as reader:
             ranges = space.cut(reader, total, _RANGES_A_WORKER * self.options.workers)
         progress = CheckProgress("adopt", total, finding=deferred("adopted"))
@@ -133,14 +133,6 @@ class Adopter:
             self.listener.finished(progress)
             result.seconds = time.monotonic() - began
         return result
-
-    def _entries(self) -> int:
-        types = self.options.types
-        return sum(
-            line.objects
-            for line in ManifestReport(self.manifest).counts()
-            if line.state in _OPEN and (not types or line.kind.table in types)
-        )
 
     def _listings(self) -> tuple[Listing, Listing]:
         here, there = self.prefixes

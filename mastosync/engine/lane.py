@@ -225,13 +225,16 @@ class Lane(Generic[C, R]):
             self._active -= 1
             self._setting.parked.append(transfer)  # to be taken at once, unless too many are moving
             return
+        if isinstance(step, Aside):
+            self._set_aside(transfer, step.carry_out)
+            return
         multiplexer = self._multiplexer
-        if (
-            isinstance(step, Aside)
-            or multiplexer is None
-            or not multiplexer.takes(step.store.gate.store, step.operation, step.arguments)
-        ):
-            self._set_aside(transfer, step.carry_out)  # which asks limiter and bandwidth itself
+        if multiplexer is None or not multiplexer.takes(step.store.gate.store, step.operation, step.arguments):
+            answer = step.answer_at_hand()
+            if answer is None:
+                self._set_aside(transfer, step.carry_out)  # which asks limiter and bandwidth itself
+            else:
+                self._go_on(transfer, answer)
             return
         gate = step.store.gate
         if wait := self._delay(transfer, step):

@@ -162,7 +162,11 @@ class Refetcher:
     def run(self, missing: Iterator[Record]) -> Refetching:
         """Look at entries that failed as missing. Raises: MastosyncError; Interrupted when asked to stop."""
         result, began = Refetching(self.options.apply), time.monotonic()
-        progress = CheckProgress("refetch", self._entries(), finding=deferred("refetched"))
+        progress = CheckProgress(
+            "refetch",
+            ManifestReport(self.manifest).entries(reasons=(Reason.MISSING,), types=self.options.types),
+            finding=deferred("refetched"),
+        )
         self.listener.started(progress)
         try:
             while chunk := list(islice(missing, _CHUNK)):
@@ -181,14 +185,6 @@ class Refetcher:
             self.listener.finished(progress)
             result.seconds = time.monotonic() - began
         return result
-
-    def _entries(self) -> int:
-        types = self.options.types
-        return sum(
-            line.objects
-            for line in ManifestReport(self.manifest).counts()
-            if line.reason is Reason.MISSING and (not types or line.kind.table in types)
-        )
 
     def _all_of(self, chunk: list[Record], result: Refetching) -> Iterator[_Told]:
         files = self.ways.look_up([record for record in chunk if record.entry.kind.style == _ORIGINAL])

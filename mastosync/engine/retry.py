@@ -22,7 +22,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import waiting
 from mastosync.errors import ObjectError, Throttled
 from mastosync.model import ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, ObjectStore, Page, Part, PutOptions
+from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Part, PutOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,6 +84,16 @@ class PatientStore:
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
         self._make_room(max_bytes)
         return self._fitted(self._patiently(self.gate.store.read, key, max_bytes))
+
+    def read_cached(self, key: str, max_bytes: int) -> FetchedObject | None:
+        """What `read` gives, if nothing has to be waited for: the store, its limiter, memory. Raises: nothing."""
+        store, memory = self.gate.store, self.memory
+        if not isinstance(store, CachingStore) or self.gate.limiter.reserve():
+            return None
+        fetched = store.read_cached(key, max_bytes, memory.ask if memory is not None else lambda _: True)
+        if fetched is not None:
+            self.gate.limiter.succeeded()
+        return fetched
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
         return self._patiently(self.gate.store.read_range, key, info, start, length)

@@ -27,6 +27,10 @@ class Ask(NamedTuple):
         """Make the request, with patience. Raises: ObjectError, StoreUnusable, Interrupted."""
         return getattr(self.store, self.operation)(*self.arguments)
 
+    def answer_at_hand(self) -> object | None:
+        """The answer, if the store has it without keeping anybody waiting; else None, and it has to be carried out."""
+        return self.store.read_cached(*self.arguments) if self.operation == "read" else None
+
     def carry_out_after(self, failure: ObjectError) -> object:
         """The same, when a first attempt has failed in a way that may pass."""
         return self.store.again(failure, self.operation, self.arguments)

@@ -220,11 +220,7 @@ class Verifier:
 
     def entries(self) -> int:
         """How many entries are done, of the types that are looked at."""
-        types = self.options.types
-        counts = ManifestReport(self.manifest).counts()
-        return sum(
-            line.objects for line in counts if line.state is EntryState.DONE and (not types or line.kind.table in types)
-        )
+        return ManifestReport(self.manifest).entries(states=(EntryState.DONE,), types=self.options.types)
 
     def _range(
         self, entries: Iterator[Placed], listed: Iterator[ListedObject], reader: StrandReader

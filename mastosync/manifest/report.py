@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -102,6 +102,18 @@ class ManifestReport:
             CountLine(self.manifest.kind(kind), STATE_OF[state], REASON_OF[reason], objects, size_bytes)
             for kind, state, reason, objects, size_bytes in rows
         ]
+
+    def entries(
+        self, *, states: Collection[EntryState] = (), reasons: Collection[Reason] = (), types: Collection[str] = ()
+    ) -> int:
+        """How many entries there are, of the counters alone; an empty filter lets everything through."""
+        return sum(
+            line.objects
+            for line in self.counts()
+            if (not states or line.state in states)
+            and (not reasons or line.reason in reasons)
+            and (not types or line.kind.table in types)
+        )
 
     def snapshot(self) -> SnapshotRecord | None:
         """The last plan; None if there is none."""

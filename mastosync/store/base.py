@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
@@ -193,6 +193,18 @@ class ObjectStore(Protocol):
 
     def close(self) -> None:
         """Give connections back. Calling it twice is no error."""
+        ...
+
+
+@runtime_checkable
+class CachingStore(Protocol):
+    """A store whose objects the system may have at hand, as it has the files of a disk that were read before."""
+
+    def read_cached(self, key: str, max_bytes: int, room: Callable[[int], bool]) -> FetchedObject | None:
+        """What `read` gives, if that keeps nobody waiting; None: it might, or it fails, as `read` will tell.
+
+        Before bytes are taken in, `room` is asked with their number.
+        """
         ...
 
 

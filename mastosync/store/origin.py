@@ -28,7 +28,7 @@ class OriginFetcher(Protocol):
 
         Raises: ObjectMissing if its server does not give it; ObjectDenied if the URL must not be asked;
         ObjectTooLarge; Throttled, ServerFailure, NetworkFailure for what may pass; StoreUnusable if the disk here
-        does not take it.
+        does not take it; Interrupted when asked to stop.
         """
         ...
 

@@ -41,6 +41,7 @@ class Order:
     name: str  # of its output
     file_bytes: int | None = None  # no file may grow beyond
     hasty: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict)  # settings of ours and others
 
     @property
     def out(self) -> Path:
@@ -65,7 +66,7 @@ class Command:
     process: ForkServerProcess = field(init=False)
 
     def __post_init__(self) -> None:
-        self.process = _FORKS.Process(target=_obey, args=(self.order, _environment()))
+        self.process = _FORKS.Process(target=_obey, args=(self.order, _environment() | dict(self.order.environ)))
         self.process.start()
 
     @property

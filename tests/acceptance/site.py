@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import sysconfig
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripts.faultlab.command import Command, Order
 from scripts.lab.addresses import S3Address
 from scripts.lab.configuration import pg_section, s3_section, write_config
 
@@ -67,6 +69,19 @@ class Site:
         )
         assert code is None or done.returncode == code, f"{arguments} ended with {done.returncode}:\n{shown(done)}"
         return done
+
+    def run_forked(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same in a process forked from one that has loaded everything: where many runs differ in a word only."""
+        order = Order(arguments, self.folder, f"forked-{uuid.uuid4().hex}", environ=self.environ)
+        command = Command(order)
+        try:
+            code = command.wait(240)
+            assert code is not None, f"{arguments} does not end:\n{order.output()}"
+            return subprocess.CompletedProcess(arguments, code, order.out.read_text(), order.err.read_text())
+        finally:
+            command.end()
+            order.out.unlink(missing_ok=True)
+            order.err.unlink(missing_ok=True)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Run the command beside the test. Whoever starts it ends it."""

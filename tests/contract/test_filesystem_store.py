@@ -29,8 +29,8 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.model import ObjectHeaders
-from mastosync.store.base import ObjectStore, PutOptions
-from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
+from mastosync.store.base import FetchedObject, ObjectStore, PutOptions
+from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache
 from mastosync.store.filesystem.names import ESCAPED, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.root import Root
 from mastosync.store.media_types import content_type_of
@@ -560,6 +560,72 @@ class TestChanges:
         (root / "a").unlink()
         store.complete_multipart("a/b", upload, parts)
         assert store.read("a/b", MIB).data == b"".join(pieces)
+
+
+class TestCache:
+    """What the system has at hand is read where it is asked for, and nothing else."""
+
+    @pytest.mark.parametrize("size", [0, 1, 57_000, MIB])
+    def test_it_gives_what_a_read_gives(self, store: FilesystemStore, root: Path, size: int) -> None:
+        require_cache(root)
+        put(store, "a/b.png", bytes_of(size))
+        asked: list[int] = []
+        assert from_cache(store, "a/b.png", asked) == store.read("a/b.png", MIB)
+        assert set(asked) == {size}
+
+    def test_what_lies_on_the_disk_alone_is_left_there(self, store: FilesystemStore, root: Path) -> None:
+        require_cache(root)
+        put(store, "key", bytes_of(57_000))  # which is on the disk when that returns
+        with (root / "key").open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert store.read_cached("key", MIB, lambda _: True) is None
+        assert store.read("key", MIB) == from_cache(store, "key", []), "a read brings it in"
+
+    @pytest.mark.parametrize("key", ["none", "folder", "link", "large", "", "key/below"])
+    def test_what_fails_or_is_large_is_left_to_a_read(self, store: FilesystemStore, root: Path, key: str) -> None:
+        put(store, "key")
+        put(store, "folder/large")
+        put(store, "large", bytes_of(1001))
+        (root / "link").symlink_to(root / "key")
+        assert store.read_cached(key, 1000, lambda _: True) is None
+
+    def test_without_room_nothing_is_read(self, store: FilesystemStore) -> None:
+        put(store, "key")
+        assert store.read_cached("key", MIB, lambda _: False) is None
+
+    def test_a_disk_that_has_nothing_at_hand_is_hardly_asked(
+        self, store: FilesystemStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (root / "key").write_bytes(b"data")
+        monkeypatch.setattr(cache, "_NOWAIT", -1)
+        asked: list[int] = []
+        for _ in range(2_000):
+            assert store.read_cached("key", MIB, lambda size: not asked.append(size)) is None  # type: ignore[func-returns-value]
+        assert len(asked) < 20
+        monkeypatch.undo()
+        require_cache(root)
+        assert from_cache(store, "key", asked), "it is found out when that changes"
+
+
+def require_cache(folder: Path) -> None:
+    """Skip a test where the system does not tell what it has at hand."""
+    probe = folder / "probe"
+    probe.write_bytes(b"data")
+    with probe.open("rb") as file:
+        try:
+            os.preadv(file.fileno(), [bytearray(4)], 0, os.RWF_NOWAIT)
+        except (OSError, AttributeError) as error:
+            pytest.skip(f"the system does not tell here what it has at hand: {error}")
+    probe.unlink()
+
+
+def from_cache(store: FilesystemStore, key: str, asked: list[int]) -> FetchedObject:
+    """What is at hand, as soon as it is tried: some are passed over, and the system may need room."""
+    for _ in range(1_000):
+        if fetched := store.read_cached(key, MIB, lambda size: asked.append(size) is None):  # type: ignore[func-returns-value]
+            return fetched
+        store.read(key, MIB)
+    raise AssertionError("it is never at hand")
 
 
 @pytest.mark.parametrize(

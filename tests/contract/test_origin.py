@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from ipaddress import ip_network
@@ -15,6 +16,7 @@ import pycurl
 import pytest
 
 from mastosync.errors import (
+    Interrupted,
     NetworkFailure,
     ObjectDenied,
     ObjectError,
@@ -222,6 +224,24 @@ def trickling(send: Callable[[socket.socket, threading.Event], None]) -> Iterato
         finally:
             over.set()
             thread.join()
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome"], ids=["silent", "stuck"]
+)
+def test_a_wish_to_stop_breaks_a_fetch_off(begun: bytes) -> None:
+    stopped = threading.Event()
+
+    def stall(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(begun)
+        stopped.set()
+        over.wait(60)
+
+    began = time.monotonic()
+    with trickling(stall) as url, closing(CurlOriginFetcher(allowed=LOOPBACK, stopped=stopped.is_set)) as fetcher:
+        with pytest.raises(Interrupted):
+            fetcher.fetch(url, MOST)
+        assert time.monotonic() - began < origin.SILENCE_SECONDS / 2, "it waits for no time-out"
 
 
 def test_silence_ends_after_its_time(fetcher: CurlOriginFetcher, monkeypatch: pytest.MonkeyPatch) -> None:

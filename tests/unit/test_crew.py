@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import Interrupted, MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
 from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
-from mastosync.store.base import Buffer, Finished, Multiplexer, ObjectStore
+from mastosync.store.base import Buffer, FetchedObject, Finished, Multiplexer, ObjectStore
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
 
@@ -327,6 +328,39 @@ class Meter(Bandwidth):
     def reserve(self, size_bytes: int) -> float:
         self.taken_bytes += size_bytes
         return 0.0
+
+
+class CachingMemoryStore(MemoryStore):
+    """Has the objects with an even number at hand."""
+
+    def read_cached(self, key: str, max_bytes: int, room: Callable[[int], bool]) -> FetchedObject | None:
+        assert threading.current_thread().name.startswith("copy"), "a lane asks by itself"
+        stored = self.objects[key]
+        if int(key.split("/")[4]) % 2 or not room(len(stored.data)):
+            return None
+        return FetchedObject(stored.info, stored.data, hashlib.md5(stored.data, usedforsecurity=False).digest())
+
+
+class WritingMultiplexer(MemoryMultiplexer):
+    """Leaves what is read to the store."""
+
+    def takes(self, store: ObjectStore, operation: str, arguments: tuple[Any, ...]) -> bool:
+        return operation == "write"
+
+
+def test_what_a_store_has_at_hand_is_taken_without_another_thread() -> None:
+    numbers = range(1, 100)
+    old, new, memory = CachingMemoryStore("old"), MemoryStore("new"), MemoryBudget(1 << 30)
+    old.objects = objects(*numbers).objects
+    moved = Transfer(gate(old), gate(new), TransferOptions(), memory)
+    with crew(moved.steps, 8, multiplexer=WritingMultiplexer) as made:
+        made.submit([claim(entry(number)) for number in numbers])
+        assert states(all_ended(made, len(numbers))) == {EntryState.DONE}
+    assert {key: stored.data for key, stored in new.objects.items()} == {
+        key: stored.data for key, stored in old.objects.items()
+    }
+    assert old.count("read") == 50, "the others were not at hand"
+    assert memory.hold().ask(memory.total_bytes), "everything was given back"
 
 
 def test_what_the_multiplexer_does_not_take_pays_for_its_bandwidth_once() -> None:

@@ -14,7 +14,7 @@ import hashlib
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile, gettempdir
@@ -25,6 +25,7 @@ import pycurl
 
 from mastosync import __version__
 from mastosync.errors import (
+    Interrupted,
     MastosyncError,
     NetworkFailure,
     ObjectDenied,
@@ -59,14 +60,22 @@ _REFUSED = -1  # in place of an amount of bytes: to go no further
 class CurlOriginFetcher:
     """See `OriginFetcher` for what each method promises. It keeps the connection to the last server."""
 
-    def __init__(self, *, allowed: Sequence[Network] = (), through_proxies: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        allowed: Sequence[Network] = (),
+        through_proxies: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         """`allowed`: networks that may be connected to though they are refused.
 
         `through_proxies`: go by the proxies that the environment names. A proxy looks names up by itself: then
-        only addresses that stand in URLs are checked.
+        only addresses that stand in URLs are checked. `stopped` is asked once a second at least while a file is
+        fetched, and breaks that off.
         """
         self._allowed = tuple(allowed)
         self._through_proxies = through_proxies
+        self._stopped = stopped
         self._curl = pycurl.Curl()
 
     def fetch(self, url: str, most_bytes: int) -> Fetched:  # noqa: D102 - see OriginFetcher, here and below
@@ -126,6 +135,8 @@ class CurlOriginFetcher:
             (pycurl.TIMEOUT_MS, max(1, round((deadline - time.monotonic()) * 1000))),
             (pycurl.MAXFILESIZE_LARGE, arriving.most_bytes),
             (pycurl.NOSIGNAL, 1),
+            (pycurl.NOPROGRESS, 0),
+            (pycurl.XFERINFOFUNCTION, lambda *_: int(self._stopped())),
             (pycurl.HEADERFUNCTION, arriving.take_header),
             (pycurl.WRITEFUNCTION, arriving.take_in),
             (pycurl.OPENSOCKETFUNCTION, arriving.opened_anyway if proxy else arriving.opened),
@@ -222,6 +233,8 @@ class _Arriving:
             return ObjectTooLarge(f"{shown(self.url)} has more than the {self.most_bytes:,} bytes that Mastodon takes")
         if self.not_connected_to is not None:
             return ObjectDenied(f"{shown(self.url)} is not asked: it leads to {self.not_connected_to}")
+        if code == pycurl.E_ABORTED_BY_CALLBACK:
+            return Interrupted(f"stopped while {shown(self.url)} was fetched")
         if code in (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_URL_MALFORMAT):
             return ObjectDenied(f"{shown(self.url)} is not asked: {said}")
         return NetworkFailure(f"cannot fetch {shown(self.url)}: {said}")

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
-from mastosync.errors import CorruptObject, ObjectChanged, ObjectRejected, StoreUnusable
+from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
+from mastosync.store.filesystem.cache import Cache
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import namesake, path_of
 from mastosync.store.filesystem.root import Root, sync_file, sync_folder
@@ -50,6 +51,7 @@ class FilesystemStore:
         self._writes = role == "destination"
         self._holds_objects = holds_objects or not self._writes
         self._root = Root(path, self.name, follows_links=not self._writes)
+        self._cache = Cache(self._root)
         self._work = Workshop(self._root)
         self._uploads = Uploads(self._work)
         self._walks: dict[tuple[str, str], Iterator[ListedObject]] = {}
@@ -88,11 +90,15 @@ class FilesystemStore:
             data = os.pread(fd, status.st_size, 0) if status.st_size else b""
             while len(data) < status.st_size and (more := os.pread(fd, status.st_size - len(data), len(data))):
                 data += more
-            if len(data) != status.st_size or etag_of(os.fstat(fd)) != etag_of(status):
-                raise CorruptObject(
-                    f"cannot read {key!r} at {self.name}: it changes while it is read", hint=tr("something writes it")
-                )
-            return FetchedObject(self._info(key, status, data), data, _md5(data).digest())
+            return self._fetched(key, status, os.fstat(fd), data)
+
+    def read_cached(  # noqa: D102 - see CachingStore
+        self, key: str, max_bytes: int, room: Callable[[int], bool]
+    ) -> FetchedObject | None:
+        with suppress(ObjectError):  # which `read` will tell
+            found = self._cache.read(self._path("read", key), max_bytes, room)
+            return found and self._fetched(key, *found)
+        return None
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
         data = bytearray(length)
@@ -166,6 +172,14 @@ class FilesystemStore:
         path = self._path(verb, key)
         with translated(f"{verb} {key!r} at {self.name}", Subject.OBJECT), self._root.opened(path) as found:
             yield found
+
+    def _fetched(self, key: str, before: os.stat_result, after: os.stat_result, data: bytes) -> FetchedObject:
+        """Raises: CorruptObject if the file is another since it was opened."""
+        if len(data) != before.st_size or etag_of(after) != etag_of(before):
+            raise CorruptObject(
+                f"cannot read {key!r} at {self.name}: it changes while it is read", hint=tr("something writes it")
+            )
+        return FetchedObject(self._info(key, before, data), data, _md5(data).digest())
 
     @contextmanager
     def _unchanged(self, key: str, info: ObjectInfo) -> Iterator[int]:
