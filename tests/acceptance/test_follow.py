@@ -103,3 +103,18 @@ def test_prune_tells_before_it_removes_and_refuses_an_empty_database(migration: 
     assert "--at-most" in refused.stderr, shown(refused)
     site.run("plan", "--type", "accounts")
     site.run("prune", code=6)
+
+
+def test_what_a_plan_left_out_is_not_taken_in_by_oversight(migration: Migration) -> None:
+    site = migration.site
+    site.run("plan", "--only", "local")
+    planned = site.status()["totals"]["total"]
+    refused = site.run("follow", "--once", code=2)
+    assert "--only" in refused.stderr
+    assert "mastosync plan" in refused.stderr
+    assert site.status()["totals"]["total"] == planned
+    site.run("follow", "--once", "--only", "local")
+    assert site.status()["snapshot"]["incremental"]
+    site.configure(plan={"only": "local"})
+    site.run("follow", "--once")
+    assert site.status()["totals"]["total"] == planned

@@ -120,7 +120,7 @@ def test_the_guide_leads_from_the_first_look_to_the_report(
     emojis = [line for line in migration.site.listed("--type", "custom_emojis") if line["id"] in (700_001, 700_002)]
     states = {line["id"]: (line["state"], line["origin"]) for line in emojis if line["style"] == "original"}
     assert states == {700_001: ("done", "copied"), 700_002: ("done", "adopted")}
-    for line in emojis:
-        buckets.client.delete_object(Bucket=buckets.destination, Key=line["key"])
+    for each in emojis:
+        buckets.client.delete_object(Bucket=buckets.destination, Key=each["key"])
     assert_holds(buckets.client, buckets.destination, migration.instance.at_destination())
     assert json.loads((folder / "report.json").read_text())["verdict"]["may_go"]
