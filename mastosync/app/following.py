@@ -87,6 +87,7 @@ class Following:
     def _go_round(self) -> FollowResult:
         app, stores = self.app, identities(self.app.config)
         with writing(app.config, app.manifest_path, "follow"), Manifest.create(app.manifest_path) as manifest:
+            self._require_same_scope(ManifestReport(manifest))
             with app.stop.breaking_off():
                 planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)
             self._reads_all = False
@@ -102,6 +103,24 @@ class Following:
                 return FollowResult(planned, copied, failed, prune(app, manifest, self.options.prune))
             except TooMuchGone as refusal:
                 return FollowResult(planned, copied, failed, refusal=refusal)
+
+    def _require_same_scope(self, report: ManifestReport) -> None:
+        """Refuse to widen or narrow by oversight what is migrated: an option of `plan` would be forgotten here."""
+        last, wanted = report.snapshot(), self.options.plan.as_details()
+        if last is None:
+            return
+        others = [name for name, value in wanted.items() if last.details.get(name) != value]
+        if others:
+            raise UsageError(
+                tr(
+                    "the last plan took in something else: its {names} differed",
+                    names=", ".join(f"--{name.removesuffix('s').replace('_', '-')}" for name in others),
+                ),
+                hint=tr(
+                    "give the same options here, or write them under [plan]; to change what is migrated, run"
+                    " `mastosync plan` with the new ones first"
+                ),
+            )
 
     def _since(self, planned: PlanResult) -> int:
         """From when on a file may be so new that its object was not there yet, in seconds since the epoch."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import Pace, at_most_option, duration, pace_options
+from mastosync.cli.options import Pace, Scope, at_most_option, duration, pace_options, scope_options
 from mastosync.cli.output import warn
 from mastosync.errors import ExitCode
 
@@ -23,6 +21,7 @@ from mastosync.errors import ExitCode
 @click.option("--full", is_flag=True, help="Read all of the database in the first round.")
 @click.option("--prune", is_flag=True, help="Remove at the destination what has left the database, as `prune` does.")
 @at_most_option
+@scope_options
 @pace_options
 @click.pass_obj
 def follow_command(
@@ -32,23 +31,23 @@ def follow_command(
     full: bool,
     prune: bool,
     at_most: int | None,
+    scope: Scope,
     pace: Pace,
 ) -> ExitCode:
     """Plan and copy again and again, until told to stop.
 
     Each round reads what has come or changed since the last one, and once a day everything. Between rounds the
     manifest is free for other commands. A round that finds database or stores out of reach is told, and tried again.
+    What the last plan took in is what is followed: --type, --only and --max-age have to be those that it was given.
     """
     from mastosync.app.following import FollowOptions
     from mastosync.cli.render_following import render_failure, render_round
-    from mastosync.engine.planner import PlanOptions, Scope
     from mastosync.engine.pruner import PruneOptions
 
     config, failed = invocation.config, 0
     copy = pace.options(config)
-    plan = PlanOptions(config.plan.types, cast("Scope", config.plan.only), config.plan.limit)
     pruning = PruneOptions(apply=True, at_most=at_most, workers=copy.workers) if prune else None
-    options = FollowOptions(plan, copy, every or config.follow.every, once, full, pruning)
+    options = FollowOptions(scope.options(config), copy, every or config.follow.every, once, full, pruning)
     with invocation.running() as app:
         for each in app.follow(options):
             if each.result is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import click
 
@@ -16,6 +16,7 @@ from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Order, Reason
 
 if TYPE_CHECKING:
     from mastosync.engine.copier import CopyOptions
+    from mastosync.engine.planner import PlanOptions
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -53,6 +54,50 @@ print0_option = click.option(
 workers_option = click.option(
     "--workers", type=click.IntRange(min=1), help="Requests under way at once.  [default: 8, or [copy] workers]"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a plan takes in, as far as its options say."""
+
+    types: tuple[str, ...]
+    only: str | None
+    max_age: int | None
+
+    def options(self, config: Config, limit: int | None = None) -> PlanOptions:
+        """With what the configuration says of the rest."""
+        from mastosync.engine.planner import PlanOptions
+
+        plan = config.plan
+        return PlanOptions(
+            types=self.types or plan.types,
+            only=cast("Literal['all', 'local', 'remote']", self.only or plan.only),
+            limit=limit or plan.limit,
+            max_age=self.max_age or plan.max_age,
+        )
+
+
+def scope_options(command: Callable[..., R]) -> Callable[..., R]:
+    """The options of whatever plans; the command gets them as one argument `scope`."""
+
+    @types_option
+    @click.option(
+        "--only", type=click.Choice(["local", "remote", "all"]), help="Rows of this server, of others, or all."
+    )
+    @click.option(
+        "--max-age",
+        type=click.IntRange(1, 36_500),
+        metavar="DAYS",
+        help="Leave out media of posts and preview cards of other servers that are older: Mastodon fetches them again."
+        " Without it they come back.",
+    )
+    @wraps(command)
+    def gathered(
+        *arguments: object, types: tuple[str, ...], only: str | None, max_age: int | None, **options: object
+    ) -> R:
+        return command(*arguments, scope=Scope(types, only, max_age), **options)
+
+    return gathered
 
 
 def _for_programs(context: click.Context, _: click.Parameter, chosen: bool) -> bool:

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import bwlimit_option, json_option, rate_option, types_option
+from mastosync.cli.options import Scope, bwlimit_option, json_option, rate_option, scope_options
 from mastosync.cli.output import show_json
 from mastosync.cli.render import absent_types, render_plan, snapshot_line
 from mastosync.config import Timetable
 from mastosync.errors import UsageError
 from mastosync.language import tr
 
-if TYPE_CHECKING:
-    from mastosync.engine.planner import Scope
-
 
 @click.command(name="plan")
-@types_option
-@click.option("--only", type=click.Choice(["local", "remote", "all"]), help="Rows of this server, of others, or all.")
-@click.option(
-    "--max-age",
-    type=click.IntRange(1, 36_500),
-    metavar="DAYS",
-    help="Leave out media of posts and preview cards of other servers that are older: Mastodon fetches them again."
-    " Without it they come back.",
-)
+@scope_options
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many rows of each type.")
 @click.option("--dry-run", is_flag=True, help="Count, tell what a copy will take, and write nothing.")
 @click.option("--delta", is_flag=True, help="Read only what has changed since the last plan, where that will do.")
@@ -37,9 +24,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def plan_command(
     invocation: Invocation,
-    types: tuple[str, ...],
-    only: str | None,
-    max_age: int | None,
+    scope: Scope,
     limit: int | None,
     dry_run: bool,
     delta: bool,
@@ -54,19 +39,10 @@ def plan_command(
     rows that were deleted are found by the next plan without it. A dry run tells requests, time and money before
     anything is moved; --rate and --bwlimit are those that `copy` would be given.
     """
-    from mastosync.engine.planner import PlanOptions
-
-    defaults = invocation.config.plan
-    options = PlanOptions(
-        types=types or defaults.types,
-        only=cast("Scope", only or defaults.only),
-        limit=limit or defaults.limit,
-        max_age=max_age or defaults.max_age,
-    )
     if delta and dry_run:
         raise UsageError(tr("--delta and --dry-run do not go together: a dry run knows nothing of the last plan"))
     with invocation.running(stop_at_once=True) as app:
-        result = app.plan(options, dry_run=dry_run, delta=delta)
+        result = app.plan(scope.options(invocation.config, limit), dry_run=dry_run, delta=delta)
         outlook = app.outlook(result.survey, rate, bwlimit) if dry_run or as_json else None
     if as_json:
         forecast = outlook and outlook.as_json()

@@ -38,7 +38,7 @@ class Order:
 
     arguments: tuple[str, ...]
     folder: Path
-    name: str  # of its output
+    name: str  # of its output, in the folder or, with a path, elsewhere
     file_bytes: int | None = None  # no file may grow beyond
     hasty: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)  # settings of ours and others

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
-import uuid
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,16 +72,15 @@ class Site:
 
     def run_forked(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The same in a process forked from one that has loaded everything: where many runs differ in a word only."""
-        order = Order(arguments, self.folder, f"forked-{uuid.uuid4().hex}", environ=self.environ)
-        command = Command(order)
-        try:
-            code = command.wait(240)
-            assert code is not None, f"{arguments} does not end:\n{order.output()}"
-            return subprocess.CompletedProcess(arguments, code, order.out.read_text(), order.err.read_text())
-        finally:
-            command.end()
-            order.out.unlink(missing_ok=True)
-            order.err.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as folder:  # not the site's own, whose disk may be full
+            order = Order(arguments, self.folder, f"{folder}/forked", environ=self.environ)
+            command = Command(order)
+            try:
+                code = command.wait(240)
+                assert code is not None, f"{arguments} does not end:\n{order.output()}"
+                return subprocess.CompletedProcess(arguments, code, order.out.read_text(), order.err.read_text())
+            finally:
+                command.end()
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Run the command beside the test. Whoever starts it ends it."""
@@ -96,12 +95,17 @@ class Site:
 
     def status(self) -> dict[str, Any]:
         """`status --json`, parsed."""
-        parsed: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        parsed: dict[str, Any] = json.loads(self._told("status", "--json"))
         return parsed
 
     def listed(self, *arguments: str) -> list[dict[str, Any]]:
         """`ls --format jsonl`, parsed."""
-        return [json.loads(line) for line in self.run("ls", "--format", "jsonl", *arguments).stdout.splitlines()]
+        return [json.loads(line) for line in self._told("ls", "--format", "jsonl", *arguments).splitlines()]
+
+    def _told(self, *arguments: str) -> str:
+        done = self.run_forked(*arguments)
+        assert done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{shown(done)}"
+        return done.stdout
 
 
 def shown(done: subprocess.CompletedProcess[str]) -> str:

@@ -33,6 +33,12 @@ def holds(migration: Migration, key: str) -> bool:
     return True
 
 
+def listing(migration: Migration, bucket: str) -> list[tuple[str, str, object]]:
+    """Every object of a bucket: its key, its ETag, and when it was written."""
+    pages = migration.buckets.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    return [(each["Key"], each["ETag"], each["LastModified"]) for page in pages for each in page["Contents"]]
+
+
 def of_a_picture(migration: Migration) -> tuple[int, list[str]]:
     """A row with an ordinary picture of this server, and the keys of its original and its small version."""
     found: dict[int, list[str]] = {}
@@ -57,6 +63,7 @@ def test_what_changes_arrives_and_what_leaves_is_removed_until_somebody_asks_to_
             buckets.client.copy_object(
                 Bucket=buckets.source, Key=after_key, CopySource={"Bucket": buckets.source, "Key": before_key}
             )
+        source = listing(migration, buckets.source)
         statement = (
             b"UPDATE media_attachments SET updated_at = now() AT TIME ZONE 'UTC', file_updated_at = now(),"
             b" file_file_name = regexp_replace(file_file_name, '^.*[.]', 'renamed.') WHERE id = %s"
@@ -74,7 +81,7 @@ def test_what_changes_arrives_and_what_leaves_is_removed_until_somebody_asks_to_
     assert any("removed" in line and "; next at " in line for line in out.splitlines()), out
     assert not [line for line in err.splitlines() if "unexpected" in line], err
     site.run("manifest", "check")
-    buckets.client.head_object(Bucket=buckets.source, Key=old[0])  # nothing is ever deleted there
+    assert listing(migration, buckets.source) == source  # nothing is ever written or deleted there
 
 
 def test_prune_tells_before_it_removes_and_refuses_an_empty_database(migration: Migration) -> None:
@@ -96,3 +103,18 @@ def test_prune_tells_before_it_removes_and_refuses_an_empty_database(migration: 
     assert "--at-most" in refused.stderr, shown(refused)
     site.run("plan", "--type", "accounts")
     site.run("prune", code=6)
+
+
+def test_what_a_plan_left_out_is_not_taken_in_by_oversight(migration: Migration) -> None:
+    site = migration.site
+    site.run("plan", "--only", "local")
+    planned = site.status()["totals"]["total"]
+    refused = site.run("follow", "--once", code=2)
+    assert "--only" in refused.stderr
+    assert "mastosync plan" in refused.stderr
+    assert site.status()["totals"]["total"] == planned
+    site.run("follow", "--once", "--only", "local")
+    assert site.status()["snapshot"]["incremental"]
+    site.configure(plan={"only": "local"})
+    site.run("follow", "--once")
+    assert site.status()["totals"]["total"] == planned

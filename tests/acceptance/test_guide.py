@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from scripts.lab.buckets import BucketPair
-from tests.acceptance.conftest import MigrationFactory
+from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import COMMAND
+from tests.acceptance.stores import assert_holds
 
 DOCS = Path(__file__).parents[2] / "docs"
 MASTODON = "/home/mastodon/live"
@@ -42,6 +45,19 @@ for name, value in {values!r}.items():
     assert count, name
 path.write_text(head + section + rest)
 """
+
+_NEW_EMOJI = (
+    b"INSERT INTO custom_emojis (id, shortcode, image_file_name, image_content_type, image_file_size, image_updated_at,"
+    b" created_at, updated_at) VALUES (%s, %s, 'new.png', 'image/png', 3, now() AT TIME ZONE 'utc', now(), now())"
+)
+
+
+def upload(migration: Migration, row_id: int, bucket: str) -> None:
+    """Somebody adds an emoji, and Mastodon stores it in its bucket of today."""
+    with closing(migration.database.connect(autocommit=True)) as connection:
+        connection.execute(_NEW_EMOJI, (row_id, f"emoji{row_id}"))
+    key = f"custom_emojis/images/000/{row_id // 1000}/{row_id % 1000:03}/original/new.png"
+    migration.buckets.client.put_object(Bucket=bucket, Key=key, Body=b"new", ContentType="image/png")
 
 
 def blocks() -> list[tuple[int, list[str]]]:
@@ -81,8 +97,14 @@ def test_the_guide_leads_from_the_first_look_to_the_report(
         "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
         "MASTOSYNC_COPY_SERVER_SIDE": "never",
     }
+    life = {
+        "mastosync follow --once": lambda: upload(migration, 700_001, buckets.source),
+        "mastosync follow --once --full": lambda: upload(migration, 700_002, buckets.destination),  # after the switch
+    }
     for code, commands in blocks():
         for command in commands:
+            if command in life:
+                life.pop(command)()
             expected = code if command == commands[-1] else 0
             line = command.replace(MASTODON, shlex.quote(str(live)))
             done = subprocess.run(
@@ -94,3 +116,11 @@ def test_the_guide_leads_from_the_first_look_to_the_report(
     for name in ("report.txt", "report.json", "report.html", "media.conf", "before-cutover.db", "failed.jsonl"):
         assert (folder / name).stat().st_size, name
     assert len((folder / "failed.jsonl").read_text().splitlines()) == 3
+    assert not life
+    emojis = [line for line in migration.site.listed("--type", "custom_emojis") if line["id"] in (700_001, 700_002)]
+    states = {line["id"]: (line["state"], line["origin"]) for line in emojis if line["style"] == "original"}
+    assert states == {700_001: ("done", "copied"), 700_002: ("done", "adopted")}
+    for each in emojis:
+        buckets.client.delete_object(Bucket=buckets.destination, Key=each["key"])
+    assert_holds(buckets.client, buckets.destination, migration.instance.at_destination())
+    assert json.loads((folder / "report.json").read_text())["verdict"]["may_go"]

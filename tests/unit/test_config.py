@@ -580,7 +580,7 @@ HIDDEN_KEYS = [key for key in ALL_KEYS if key.info.form.hidden]
 def valid_text(key: Key) -> str:
     """A text that the key takes and that is not its default."""
     by_name = {"endpoint_url": "https://s3.test", "url": "postgresql://u:p@h/d", "provider": "aws", "types": "backups"}
-    by_name |= {"bwlimit": "08:00,5M 23:00,off", "allow_networks": "10.1.0.0/16, fd12::/32"}
+    by_name |= {"bwlimit": "08:00,5M 23:00,off", "every": "1h30m", "allow_networks": "10.1.0.0/16, fd12::/32"}
     if key.name in by_name:
         return by_name[key.name]
     if key.info.form.described().startswith("one of "):

@@ -169,6 +169,15 @@ def test_what_a_store_refuses_is_told_and_tried_again_by_the_next_one(manifest: 
     assert counts(prune(manifest, store)) == (1, 0, 1, 0)
 
 
+def test_a_key_that_may_not_delete_is_no_thousand_failures(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(row) for row in range(90)])
+    copy_all(manifest, store)
+    plan(manifest, [])
+    store.fail("delete", *[ObjectDenied("no")] * 90)
+    with pytest.raises(StoreUnusable, match="in a row"):
+        prune(manifest, store)
+
+
 @pytest.mark.parametrize("error", [StoreUnusable("gone"), Interrupted("stopped")])
 def test_what_ends_a_prune_leaves_recorded_what_was_removed(
     manifest: Manifest, store: MemoryStore, error: Exception
