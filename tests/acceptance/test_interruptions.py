@@ -14,7 +14,7 @@ import pytest
 
 from scripts.faultlab.manifest_copy import complaints_of
 from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import Fault, Kind, Request, delay
+from scripts.lab.fault_plan import Fault, FaultPlan, Kind, Request, delay
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import shown
@@ -39,6 +39,20 @@ def slowly(request: Request) -> Fault | None:
 def assert_intact(manifest: Path) -> None:
     with contextlib.closing(sqlite3.connect(manifest)) as connection:
         assert complaints_of(connection) == ()
+
+
+def ever_more_slowly(proxy: FaultProxy) -> FaultPlan:
+    """Uploads whose end is far away, however long a busy machine takes to look at their middle.
+
+    Whoever has seen enough gives the proxy another plan.
+    """
+
+    def plan(request: Request) -> Fault | None:
+        if request.operation != "PutObject":
+            return None
+        return delay(0.1 if uploads(proxy) < 40 else 3)
+
+    return plan
 
 
 @pytest.fixture
@@ -147,6 +161,7 @@ def test_a_pause_for_throttling_ends_with_the_first_signal(
 
 def test_a_second_copy_says_who_holds_the_manifest(slow_migration: tuple[Migration, FaultProxy]) -> None:
     migration, proxy = slow_migration
+    proxy.plan = ever_more_slowly(proxy)
     process = migration.site.start("copy", "--workers", "2")
     wait_until(lambda: uploads(proxy) >= 1, "the first copy is at work")
     for command in (["copy"], ["plan"], ["retry-failed"]):
@@ -157,6 +172,7 @@ def test_a_second_copy_says_who_holds_the_manifest(slow_migration: tuple[Migrati
     assert running["running"] is True
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=DEADLINE_SECONDS)
+    proxy.plan = slowly
     finish(migration, proxy)
 
 

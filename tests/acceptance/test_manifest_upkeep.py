@@ -18,19 +18,19 @@ from mastosync.cli.main import main
 from mastosync.manifest import Manifest, WorkQueue, file_system
 from mastosync.model import EntryState, Outcome
 from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import Fault, Request, delay
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import NOWHERE, Site, s3_section
 from tests.acceptance.stores import assert_holds
-from tests.acceptance.test_interruptions import DEADLINE_SECONDS, assert_intact, wait_until
+from tests.acceptance.test_interruptions import (
+    DEADLINE_SECONDS,
+    assert_intact,
+    ever_more_slowly,
+    slowly,
+    wait_until,
+)
 from tests.unit.engine_kit import entry, planned
 from tests.unit.manifests import restored
-
-
-def slowly(request: Request) -> Fault | None:
-    """Every upload takes a moment, so that there is a middle to look at."""
-    return delay(0.1) if request.operation == "PutObject" else None
 
 
 @pytest.fixture
@@ -39,7 +39,8 @@ def copying(
 ) -> tuple[Migration, FaultProxy, subprocess.Popen[str]]:
     """A copy that has begun and is not done for a while."""
     migration = new_migration(buckets, missing=0, accounts=25, media=40)
-    proxy = fault_proxy(buckets.address.endpoint_url, slowly)
+    proxy = fault_proxy(buckets.address.endpoint_url)
+    proxy.plan = ever_more_slowly(proxy)
     migration.through(destination=proxy.endpoint_url)
     migration.site.run("plan")
     process = migration.site.start("copy", "--workers", "2")
@@ -67,6 +68,7 @@ def test_a_manifest_can_be_checked_copied_and_exported_while_a_copy_is_at_work(
         assert json.loads(site.run("manifest", "check", "--json").stdout)["sound"]
         site.run("manifest", "export", "all.jsonl", "--force")
     assert process.poll() is None, "the copy was still at work"
+    proxy.plan = slowly
     _, told = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, told
     assert_holds(migration.buckets.client, migration.buckets.destination, migration.instance.at_destination())
@@ -92,6 +94,7 @@ def test_what_was_taken_of_a_copy_at_work_goes_on_and_looks_before_it_uploads(
     site.run("manifest", way, "kept")
     process.kill()
     process.communicate()
+    proxy.plan = slowly
     wait_until(lambda: proxy.is_idle, "what was under way has arrived")
     for file in site.folder.glob("mastosync.db*"):
         file.unlink()
@@ -112,7 +115,7 @@ def test_what_was_taken_of_a_copy_at_work_goes_on_and_looks_before_it_uploads(
 def test_a_copy_whose_manifest_is_taken_away_stops_and_says_so(
     copying: tuple[Migration, FaultProxy, subprocess.Popen[str]], replaced: bool
 ) -> None:
-    migration, _, process = copying
+    migration, proxy, process = copying
     site = migration.site
     kept = site.folder / "kept.db"
     site.run("manifest", "backup", str(kept))
@@ -126,6 +129,7 @@ def test_a_copy_whose_manifest_is_taken_away_stops_and_says_so(
     assert process.returncode == 6, told
     assert "removed or replaced" in told
     assert "Traceback" not in told
+    proxy.plan = slowly
     for file in site.folder.glob("mastosync.db*"):
         file.unlink()
     shutil.copyfile(kept, site.manifest)
