@@ -225,16 +225,18 @@ def _tally_row(name: str, tally: Tally) -> tuple[str, ...]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], paints: Sequence[Paint | None] = ()) -> str:
-    """Columns as wide as they need to be, the first to the left and numbers to the right.
+    """Columns as wide as they need to be, words to the left and numbers to the right.
 
     `paints`: how the first columns are painted, where there is anything but a zero.
     """
     rows = [tuple(map(one_line, row)) for row in rows]
+    numbers = [all(row[column][:1].isdigit() or not row[column] for row in rows) for column in range(len(head))]
+    numbers[0] = False
     widths = [max(width_of(row[column]) for row in (head, *rows)) for column in range(len(head))]
 
     def line(row: Sequence[str], hows: Iterable[Paint | None]) -> str:
-        cells = enumerate(zip(row, widths, hows, strict=False))
-        return "  ".join(_cell(text, width, how, right=bool(at)) for at, (text, width, how) in cells)
+        cells = zip(row, widths, hows, numbers, strict=False)
+        return "  ".join(_cell(text, width, how, right=right) for text, width, how, right in cells).rstrip()
 
     hows = [how for how, _ in zip_longest(paints, head)]
     return "\n".join([line(head, repeat(Paint.HEADING)), *(line(row, hows) for row in rows)])
