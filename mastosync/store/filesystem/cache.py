@@ -1,11 +1,10 @@
 """Reading what the system has in memory, in a thread that must not wait for a disk.
 
-A file in the cache is read in less time than it takes to wake another thread; with Python's lock between them, half of
-what reading costs is that. One that is not there may take long, or for ever where a network lies between. The system
-tells them apart (`RWF_NOWAIT`) on most local disks; where it cannot (network file systems, other systems than Linux)
-nothing counts as cached. To open a file may need the disk as well, and nothing that Python has asks for that without
-waiting: so the more there were in a row that are not in the cache, the fewer are tried, and whoever reads a cold disk
-waits for one file in a few hundred.
+A file in the cache is read in less time than it takes to wake another thread. One that is not there may take long, or
+for ever where a network lies between. The system tells them apart (`RWF_NOWAIT`) on most local disks; where it cannot
+(network file systems, other systems than Linux) nothing counts as cached. To open a file may need the disk as well, and
+nothing that Python has asks for that without waiting: so the more there were in a row that are not in the cache, the
+fewer are tried, and whoever reads a cold disk waits for one file in a few hundred.
 """
 
 from __future__ import annotations
