@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
@@ -24,11 +24,10 @@ def appearing(target: Path, *, replace: bool = False) -> Iterator[Path]:
     ordinary file, if another database's log lies beside it, or if nothing can be written.
     """
     _require_room_for(target, replace)
-    with written(target):
-        descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".partial", dir=target.parent)
-        os.close(descriptor)
-    partial = Path(name)
+    partial = target.with_name(f"{target.name}.{uuid4().hex[:12]}.partial")
     try:
+        with written(target):  # whose name is known before it is made: a signal may come at that very moment
+            os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         yield partial
         with written(target):
             _sync(partial)

@@ -92,8 +92,11 @@ def test_the_guide_leads_from_the_first_look_to_the_report(
         "bucket": buckets.destination,
     }
     (tmp_path / "editor.py").write_text(EDITOR.format(values=values))
+    editor = tmp_path / "editor"
+    editor.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$0.py" "$@"\n')
+    editor.chmod(0o700)
     environ = migration.site.environment() | {
-        "EDITOR": f"{sys.executable} {tmp_path / 'editor.py'}",
+        "EDITOR": str(editor),
         "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
         "MASTOSYNC_COPY_SERVER_SIDE": "never",
     }

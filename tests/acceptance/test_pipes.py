@@ -141,7 +141,7 @@ def test_a_standard_output_that_is_full(site: Site, arguments: tuple[str, ...]) 
 
 
 def test_a_standard_output_that_is_closed(site: Site) -> None:
-    line = f"{COMMAND} ls --format jsonl >&-"
+    line = f"{shlex.quote(str(COMMAND))} ls --format jsonl >&-"
     done = subprocess.run(
         ["bash", "-c", line], cwd=site.folder, env=site.environment(), capture_output=True, check=False
     )
