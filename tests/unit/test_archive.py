@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from mastosync.config import Config
 from mastosync.engine.archive import LINE_FIELDS
 from mastosync.engine.lister import FIELDS, ListFilter, iter_listed
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ManifestError
+from mastosync.errors import Interrupted, ManifestError
 from mastosync.manifest import (
     ARCHIVED_RECORDS,
     HIGHEST_ID,
@@ -389,3 +390,19 @@ def test_a_damaged_manifest_is_not_exported_as_if_it_were_whole(path: Path) -> N
         app(path).export(target)
     assert "manifest check" in error.value.hint
     assert not target.exists()
+
+
+def test_a_signal_at_the_very_moment_a_file_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.open
+
+    def made_and_interrupted(path: Path, flags: int, mode: int) -> int:
+        os.close(make(path, flags, mode))
+        raise Interrupted("stopped on request")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", made_and_interrupted)
+        with pytest.raises(Interrupted), appearing(tmp_path / "copy"):
+            pass
+    assert list(tmp_path.iterdir()) == []
