@@ -33,6 +33,7 @@ from mastosync.manifest import (
     ManifestReport,
     PlanWriter,
     WorkQueue,
+    appearing,
     newest_version,
 )
 from mastosync.manifest.records import COLUMNS
