@@ -54,7 +54,7 @@ SELECT snowflake(i), 'user' || i, CASE WHEN i % 50 > 0 THEN 'host' || i % 999 ||
     CASE WHEN i % 200 = 0 THEN now() END, yesterday(), yesterday(),
     file_name(i, 'png'), 'image/png', 20000 + i % 50000, CASE WHEN i % 50 > 0 THEN 1 END, days_ago(i * 7919 % 900),
     file_name(-i, 'jpeg'), 'image/jpeg', 60000 + i % 90000, CASE WHEN i % 50 > 0 THEN 1 END, days_ago(i * 7919 % 900)
-FROM generate_series(1, %s) i""",
+FROM generate_series(1::bigint, %s) i""",
     ),
     "media_attachments": (
         0.4,  # two keys each
@@ -64,7 +64,7 @@ INSERT INTO media_attachments (id, account_id, remote_url, created_at, updated_a
 SELECT snowflake(i), snowflake(1 + i % 500), CASE WHEN i % 5 > 0 THEN 'https://host.example/' || i ELSE '' END,
     yesterday(), yesterday(), file_name(i, kind[1]), kind[2], 30000 + i % 900000, CASE WHEN i % 5 > 0 THEN 1 END,
     days_ago(900 - 900 * i / %s)
-FROM generate_series(1, %s) i, LATERAL (SELECT CASE
+FROM generate_series(1::bigint, %s) i, LATERAL (SELECT CASE
     WHEN i % 20 = 0 THEN ARRAY['mp4', 'video/mp4']
     WHEN i % 20 = 1 THEN ARRAY['png', 'image/png']
     WHEN i % 50 = 2 THEN ARRAY['gif', 'image/gif']
@@ -76,7 +76,7 @@ FROM generate_series(1, %s) i, LATERAL (SELECT CASE
 INSERT INTO custom_emojis (shortcode, domain, created_at, updated_at, image_file_name, image_content_type,
     image_file_size, image_storage_schema_version)
 SELECT 'emoji' || i, 'host.example', yesterday(), yesterday(), file_name(i, 'png'), 'image/png', 9000, 1
-FROM generate_series(1, %s) i""",
+FROM generate_series(1::bigint, %s) i""",
     ),
     "preview_cards": (
         0.02,
@@ -84,7 +84,7 @@ FROM generate_series(1, %s) i""",
 INSERT INTO preview_cards (url, created_at, updated_at, image_file_name, image_content_type, image_file_size,
     image_storage_schema_version)
 SELECT 'https://host.example/' || i, yesterday(), yesterday(), file_name(i, 'jpg'), 'image/jpeg', 40000, 1
-FROM generate_series(1, %s) i""",
+FROM generate_series(1::bigint, %s) i""",
     ),
 }
 
