@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from typing import NamedTuple
 
 TABLES: tuple[str, ...] = (
@@ -67,6 +67,17 @@ class Origin(StrEnum):
     ADOPTED = "adopted"  # it lay there already, whoever brought it
     REFETCHED = "refetched"  # fetched again from the server it came from, as the source had lost it
 
+
+class Presence(IntFlag):
+    """What is known to lie at the destination under an entry's key. No bit: nothing that we wrote or adopted."""
+
+    AS_PUBLIC = 1  # it was stored as the object of a public row is
+    AS_PRIVATE = 2  # as that of a private row; with both bits, nobody knows which
+    IN_DOUBT = 4  # a write was begun, and nobody knows how it ended
+    STALE = 8  # it has to be written anew, whatever it is
+
+
+NOTHING = Presence(0)
 
 FAILURE_REASONS: tuple[Reason, ...] = (
     Reason.MISSING,
@@ -204,13 +215,25 @@ class EntryGroup(NamedTuple):
         return cls(kind, optional, private, (row_id,), (name,), (fallback,), (size,), (updated,))
 
 
+class Arrival(NamedTuple):
+    """What the manifest knows of an object at the destination whose entry is not done."""
+
+    presence: Presence
+    md5: bytes | None = None  # as it was confirmed last, as are the following
+    etag: str | None = None
+    source_key: str | None = None
+    origin: Origin = Origin.COPIED
+
+
+NOTHING_ARRIVED = Arrival(NOTHING)
+
+
 class Claim(NamedTuple):
     """An entry handed to a worker."""
 
     entry: Entry
     attempts: int  # made in earlier runs
-    left_behind: bool  # by a dead run: its object may have arrived
-    rewrite: bool = False  # it was done before: what lies at the destination is not what is wanted now
+    arrival: Arrival = NOTHING_ARRIVED
 
 
 class Outcome(NamedTuple):
@@ -226,7 +249,7 @@ class Outcome(NamedTuple):
     attempts: int = 1  # made in this run
     detail: str | None = None  # for people: the last error
     origin: Origin = Origin.COPIED  # of what is done
-    in_doubt: bool = False  # what a dead run uploaded may have arrived, and could not be looked for: the claim stays
+    presence: Presence | None = None  # of what is not done, where the attempt has changed it; None: as it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +265,7 @@ class Record:
     etag: str | None
     detail: str | None
     origin: Origin | None  # None: not done
+    presence: Presence = NOTHING  # what lies at the destination
 
 
 class ObjectHeaders(NamedTuple):
@@ -262,6 +286,7 @@ class ObjectInfo(NamedTuple):
     etag: str  # without quotes
     headers: ObjectHeaders = ObjectHeaders()
     etag_is_md5: bool = False  # 32 hex digits, and not of an object encrypted with a foreign key
+    last_modified: str | None = None  # an HTTP date, as the store tells it; None: it does not
 
     @property
     def md5(self) -> bytes | None:

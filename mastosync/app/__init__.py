@@ -26,6 +26,7 @@ from mastosync.manifest import (
     back_up,
     backup_name,
     reopen,
+    take_over,
     warn_of_network,
 )
 from mastosync.model import Reason
@@ -273,6 +274,7 @@ class App:
         """The manifest of these stores, for a command that writes to it."""
         with self._held(command) as manifest:
             WorkQueue(manifest).require_plan(*identities(self.config))
+            take_over(manifest)
             yield manifest
 
     @contextmanager

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mastosync.engine.composite import is_composite
-from mastosync.engine.judge import same_etag
+from mastosync.engine.judge import expected_etag, same_etag
 from mastosync.engine.key_space import Follower, KeySpace, Listing, Placed, iter_matched, record_at
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import deferred
-from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct
+from mastosync.manifest import Approach, Manifest, ManifestReport, StrandReader, approach_to, correct
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
@@ -157,7 +157,12 @@ class Adopter:
     def _decide(self, placed: Placed, record: Record, there: ListedObject | None, follower: Follower) -> _Decision:
         if there is None:
             return _Decision(record, Fate.ABSENT)
-        if record.entry.private or record.md5 is not None or record.etag is not None:
+        has_digest = record.md5 is not None or record.etag is not None
+        approach = approach_to(record.presence, private=record.entry.private, has_digest=has_digest)
+        if approach is Approach.CONFIRM and there.size == record.entry.size:
+            if same_etag(there.etag, expected_etag(record.md5, record.etag)):
+                return _confirmed(record)
+        elif approach is Approach.REWRITE or record.entry.private:
             return _Decision(record, Fate.LEFT)
         here = self._at_source(placed, record, follower)
         return _Decision(record, Fate.UNKNOWN) if here is None else self._compare(record, here, there)
@@ -234,3 +239,9 @@ class Adopter:
             result.read_bytes += decision.read_bytes
             if decision.outcome is not None:
                 result.adopted_bytes += decision.outcome.size or 0
+
+
+def _confirmed(record: Record) -> _Decision:
+    """It lies there as it was confirmed before its row had been gone, or of another privacy, for a while."""
+    seen = (record.entry.size, record.md5, record.etag, record.source_key, 0, None, record.origin or Origin.COPIED)
+    return _Decision(record, Fate.ADOPTED, Outcome(record.entry, EntryState.DONE, None, *seen))

@@ -17,11 +17,11 @@ from typing import Any
 from mastosync.engine.lister import FIELDS
 from mastosync.manifest import ArchivedEntry, ArchiveReader, Head
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import EntryState, Kind, Origin
+from mastosync.model import EntryState, Kind, Origin, Presence
 
 FORMAT = "mastosync-manifest"
-VERSION = 2
-LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded")
+VERSION = 3
+LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination")
 """What is told of each entry. The names are part of the interface."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # to make one costs as much as a line
@@ -107,7 +107,13 @@ def entry_as_json(each: ArchivedEntry, destination_prefix: str) -> dict[str, Any
         "claimed": each.claimed,
         "updated": entry.updated,
         "excluded": each.excluded,
+        "destination": _destination(each.presence),
     }
+
+
+def _destination(presence: Presence | None) -> list[str] | None:
+    """What lies there, by the names of the bits; None: that follows from state and digest."""
+    return None if presence is None else [str(bit.name).lower() for bit in Presence if bit in presence]
 
 
 def _origin(each: ArchivedEntry) -> str | None:
@@ -118,5 +124,8 @@ def _origin(each: ArchivedEntry) -> str | None:
 
 KIND_FIELDS = ("kind", *Kind._fields)
 HEAD_FIELDS = ("format", "version", "source", "destination", "kinds", "snapshots", "runs", "verifications", "samples")
-LATER_FIELDS: dict[int, dict[str, Any]] = {1: {"samples": [], "updated": None, "excluded": False}}
+LATER_FIELDS: dict[int, dict[str, Any]] = {
+    1: {"samples": [], "updated": None, "excluded": False, "destination": None},
+    2: {"destination": None},
+}
 """What an older version lacks, and what takes its place."""

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, TypeVar
 from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LATER_FIELDS, LINE_FIELDS, VERSION, Digest
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest import ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity
+from mastosync.manifest import ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import Entry, EntryState, Kind, Origin, Reason
+from mastosync.model import NOTHING, Entry, EntryState, Kind, Origin, Presence, Reason
 
 _LONGEST_LINE = 64 * 1024 * 1024  # bytes: what is longer is no archive, and not worth the memory
 _LARGEST = 2**63 - 1  # what SQLite takes
@@ -188,8 +188,8 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
     state, reason = EntryState(_of(line, "state", str)), line["reason"]
     if (reason is None) != (state in (EntryState.PENDING, EntryState.DONE)):
         raise Wrong(f"an entry cannot be {state} with the reason {reason!r}")
-    if _of(line, "claimed", bool) and state is not EntryState.PENDING:
-        raise Wrong("only a pending entry can be claimed")
+    if _of(line, "claimed", bool) and state in (EntryState.DONE, EntryState.SKIPPED):
+        raise Wrong("an entry that is done or skipped cannot be claimed")
     if _number(line, "attempts") < 0:
         raise Wrong("attempts are not less than none")
     return ArchivedEntry(
@@ -205,7 +205,24 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         origin=Origin.COPIED if line["origin"] is None else Origin(_of(line, "origin", str)),
         claimed=line["claimed"],
         excluded=_of(line, "excluded", bool),
+        presence=_presence(line, state),
     )
+
+
+def _presence(line: dict[str, Any], state: EntryState) -> Presence | None:
+    """What lies at the destination, by the names of its bits; None: that follows from the rest."""
+    told = line["destination"]
+    if told is None:
+        return None
+    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+        raise Wrong(f"destination is {told!r}")
+    presence = NOTHING
+    for name in told:
+        presence |= Presence[name.upper()]
+    wrong = flaw(state, presence)
+    if wrong is not None:
+        raise Wrong(wrong)
+    return presence
 
 
 def _md5(text: str | None) -> bytes | None:

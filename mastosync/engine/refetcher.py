@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -33,10 +33,10 @@ from mastosync.errors import (
     Throttled,
 )
 from mastosync.language import deferred, tr
-from mastosync.manifest import Manifest, ManifestReport, correct
+from mastosync.manifest import Manifest, ManifestReport, claim, correct, found_wrong, release
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import Claim, EntryState, Origin, Outcome, Reason, Record, RemoteFile
+from mastosync.model import Arrival, Claim, Entry, EntryState, Origin, Outcome, Presence, Reason, Record, RemoteFile
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.store.base import ObjectStore
 from mastosync.store.origin import Fetched, OriginFetcher
@@ -146,6 +146,7 @@ class _Told(NamedTuple):
     fate: Fate
     detail: str | None = None
     outcome: Outcome | None = None  # of what lies at the destination now
+    presence: Presence | None = None  # else what may lie there, where it was tried
 
 
 @dataclass(slots=True)
@@ -158,6 +159,7 @@ class Refetcher:
     stop: StopSignal
     listener: ProgressListener
     _failures: Counter[str] = field(default_factory=Counter)  # in a row, of servers; of each in one thread at a time
+    _begun: set[Entry] = field(default_factory=set)  # their objects may arrive
 
     def run(self, missing: Iterator[Record]) -> Refetching:
         """Look at entries that failed as missing. Raises: MastosyncError; Interrupted when asked to stop."""
@@ -203,7 +205,20 @@ class Refetcher:
             return
         # those with the most files first: each is asked for one at a time
         in_turn = sorted(by_host.items(), key=lambda each: len(each[1]), reverse=True)
-        yield from side_by_side(self._of_one_host, in_turn, self.options.workers)
+        with self._claimed([each.record.entry for wanted in by_host.values() for each in wanted]):
+            yield from side_by_side(self._of_one_host, in_turn, self.options.workers)
+
+    @contextmanager
+    def _claimed(self, entries: Sequence[Entry]) -> Iterator[None]:
+        """Before anything may arrive the manifest has to know. What nobody has begun with is released at the end."""
+        with self.manifest.transaction() as connection:
+            claim(connection, self.manifest, entries)
+        try:
+            yield
+        finally:
+            with self.manifest.transaction() as connection:
+                release(connection, self.manifest, (each for each in entries if each not in self._begun))
+            self._begun.clear()
 
     def _of_one_host(self, files: tuple[str, Iterable[_Wanted]]) -> Iterator[_Told]:
         """Files of one server, one after the other, in a thread of its own."""
@@ -236,11 +251,13 @@ class Refetcher:
         with closing(fetched):
             if not self.ways.is_as_named(entry.name, fetched.head):
                 return _Told(record, Fate.UNLIKE, f"its server gives something else than a file like {entry.name!r}")
-            claim = Claim(entry, record.attempts, left_behind=False, rewrite=True)
+            wanted_anew = Claim(entry, record.attempts, Arrival(found_wrong(record.presence)))
+            self._begun.add(entry)
             with self.ways.holding(canonical_key(entry, self.ways.prefix), fetched.file), waiting():
-                outcome = self.ways.transfer(claim)
+                outcome = self.ways.transfer(wanted_anew)
         if outcome.state is not EntryState.DONE:
-            return _Told(record, Fate.NOT_STORED, outcome.detail or "the destination cannot keep it private")
+            detail = outcome.detail or "the destination cannot keep it private"
+            return _Told(record, Fate.NOT_STORED, detail, presence=outcome.presence)
         return _Told(record, Fate.REFETCHED, None, outcome._replace(origin=Origin.REFETCHED, source_key=None))
 
     def _take(self, told: _Told, result: Refetching) -> None:
@@ -256,6 +273,7 @@ class Refetcher:
                 Reason.MISSING,
                 detail=f"refetch: {told.fate.value}: {told.detail}",
                 attempts=0,
+                presence=told.presence,
             )
             if len(result.examples) < 10:
                 result.examples.append(f"{told.fate.value}: {canonical_key(entry, self.ways.prefix)}: {told.detail}")

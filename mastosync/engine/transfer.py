@@ -9,27 +9,52 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
-from typing import NamedTuple
 
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
 from mastosync.engine.composite import is_composite
+from mastosync.engine.judge import expected_etag, same_etag
 from mastosync.engine.memory import Hold, MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
-from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing
+from mastosync.errors import (
+    AclUnsupported,
+    ObjectChanged,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    ObjectTooLarge,
+)
+from mastosync.manifest import Approach, approach_to, begun, hidden, is_exposed
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
-from mastosync.model import Claim, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Reason
+from mastosync.model import (
+    NOTHING,
+    Claim,
+    Entry,
+    EntryState,
+    ObjectHeaders,
+    ObjectInfo,
+    Origin,
+    Outcome,
+    Presence,
+    Reason,
+)
+from mastosync.store.answers import moment_of
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
 
 _RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
+_STORES_NOTHING = (ObjectDenied, ObjectRejected, ObjectTooLarge, AclUnsupported)
+"""Answers to a write after which nothing of it lies there."""
+_CLOCKS_DIFFER_SECONDS = 600
+_MADE_WITHIN_SECONDS = 86_400  # Mastodon stores a file and its renditions with the row, long videos hours later
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +75,23 @@ class TransferOptions:
     source_bucket: str | None = None  # from which the destination's store can copy by itself; None: it cannot
 
 
-class _Job(NamedTuple):
+@dataclass(slots=True)
+class _Job:
     """One entry on its way, with the stores that count its retries, and the memory that it takes."""
 
-    entry: Entry
+    claim: Claim
     key: str  # canonical, at the destination
     source_key: str  # canonical, at the source
     source: PatientStore
     destination: PatientStore
     memory: Hold
-    tried_before: bool  # in an earlier run
-    rewrite: bool  # what lies at the destination is not what is wanted now
+    approach: Approach
+    presence: Presence  # of what lies at the destination, as far as is known by now
+    writes: bool = False  # a write was begun, and nothing has told yet how it ended
+
+    @property
+    def entry(self) -> Entry:
+        return self.claim.entry
 
     @property
     def attempts(self) -> int:
@@ -104,31 +135,49 @@ class Transfer:
         Raises: StoreUnusable, after which no other entry would fare better; Interrupted, when a
         wait was cut short: the object may have arrived, so the claim must stay.
         """
-        entry = claim.entry
+        entry, arrival = claim.entry, claim.arrival
         here, there = self._options.source_prefix, self._options.destination_prefix
         source_key = canonical_key(entry, here)
         key = source_key if here == there else canonical_key(entry, there)
         memory = self._memory.hold()
         source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
-        job = _Job(entry, key, source_key, source, destination, memory, claim.attempts > 0, claim.rewrite)
-        in_doubt = claim.left_behind and not claim.rewrite
+        has_digest = arrival.md5 is not None or arrival.etag is not None
+        approach = approach_to(arrival.presence, private=entry.private, has_digest=has_digest)
+        job = _Job(claim, key, source_key, source, destination, memory, approach, arrival.presence)
         try:
-            if claim.left_behind and entry.private:  # the dead run may have been about to find out about ACLs
-                yield Aside(partial(job.destination.abort_unfinished, job.key))
             if entry.private:
+                if arrival.presence & Presence.IN_DOUBT:  # the dead run may have been about to find out about ACLs
+                    yield Aside(partial(job.destination.abort_unfinished, job.key))
                 yield from self._acl.allow(entry)
-            if in_doubt:
-                arrived: Outcome | None = yield Aside(partial(self._find_arrived, job))
-                if arrived is not None:
-                    return arrived
-                in_doubt = False
-            return (yield from self._copy(job))
+            lies_there = yield from self._look_first(job)
+            return lies_there or (yield from self._copy(job))
         except PrivateKeptBack:
-            return _kept_back(job, was_public=claim.rewrite)
+            return _kept_back(job)
         except ObjectError as error:
-            return _failed(job, error)._replace(in_doubt=in_doubt)
+            return _failed(job, error)
         finally:
             memory.release()
+
+    def _look_first(self, job: _Job) -> Steps[Outcome | None]:
+        """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
+        if job.approach is Approach.CONFIRM:
+            return (yield from self._confirmed(job))
+        if job.approach is Approach.COMPARE:
+            found: Outcome | None = yield Aside(partial(self._find_arrived, job))
+            return found
+        return None
+
+    def _confirmed(self, job: _Job) -> Steps[Outcome | None]:
+        """By the very size and ETag under which the destination confirmed it."""
+        arrival = job.claim.arrival
+        try:
+            there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
+        except ObjectMissing:
+            job.presence = NOTHING
+            return None
+        if there.size != job.entry.size or not same_etag(there.etag, expected_etag(arrival.md5, arrival.etag)):
+            return None
+        return _as_recorded(job, there.size)
 
     def _copy(self, job: _Job) -> Steps[Outcome]:
         missing, described = None, False
@@ -149,25 +198,51 @@ class Transfer:
             return outcome
         if described:  # a 404 without a body, as HEAD gets it, may be about the bucket: that stops the run
             yield Aside(job.source.check)
+        if is_exposed(job.presence, private=job.entry.private):
+            restored = yield from self._hide(job)
+            if restored is not None:
+                return restored
         if job.entry.optional:
-            return Outcome(job.entry, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, attempts=job.attempts)
+            return _skipped(job, Reason.OPTIONAL_MISSING)
         lies_there = yield from self._found_there(job)
         return lies_there or _failed(job, missing or ObjectMissing(f"no key to look for {job.key!r}"))
 
     def _found_there(self, job: _Job) -> Steps[Outcome | None]:
         """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
 
-        Only as far as `adopt` would go: nobody knows who can read what is there.
+        Only as far as `adopt` would go: nobody knows who can read what is there. It has to have the size that the row
+        tells; where that is unknown, it has to have come when the file of the row did.
         """
-        if job.entry.private or job.rewrite:
+        if job.entry.private or job.approach is not Approach.WRITE:
             return None
         try:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
         except ObjectError:  # it is missing at the source, whatever the destination has to say
             return None
-        if job.entry.size is not None and job.entry.size != there.size:
+        fits = job.entry.size == there.size if job.entry.size is not None else _came_with_its_row(job.entry, there)
+        if not fits:
             return None
         return _done(job, job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
+
+    def _hide(self, job: _Job) -> Steps[Outcome | None]:
+        """Store again as private what everybody can read there, and the source cannot give any more.
+
+        The outcome, if that is the very object that is wanted; None: it is hidden, and no more.
+        Raises: PrivateKeptBack; ObjectError.
+        """
+        arrival = job.claim.arrival
+        within = replace(job, source=job.destination)
+        try:
+            fetched: FetchedObject = yield self._read(within, job.key)
+        except ObjectMissing:
+            job.presence = NOTHING
+            return None
+        job.writes = True
+        stored = yield from self._deliver(within, job.key, fetched)
+        job.writes = False
+        is_wanted = arrival.md5 is not None and stored.md5 == arrival.md5 and not arrival.presence & Presence.STALE
+        job.presence = hidden(job.presence)
+        return stored._replace(source_key=arrival.source_key, origin=arrival.origin) if is_wanted else None
 
     def _copy_within(self, job: _Job, source_key: str) -> Steps[Copied | Refusal | None]:
         one = Within(job.source, source_key, job.destination, job.key, partial(self._written, job))
@@ -175,6 +250,7 @@ class Transfer:
 
     def _written(self, job: _Job, info: ObjectInfo, write: Callable[[PutOptions], Step]) -> Steps[str]:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
+        job.writes = True
         return self._acl.written(job.entry, self._put_options(info), write)
 
     def _read(self, job: _Job, source_key: str) -> Ask:
@@ -206,16 +282,16 @@ class Transfer:
 
     def _deliver_in_parts(self, job: _Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
         large = LargeObject(
-            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
+            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.claim.attempts > 0
         )
         upload = yield from self._written(job, info, lambda options: Aside(partial(large.begin, options), large=True))
         md5, etag = yield Aside(partial(large.deliver, upload), large=True)
         return _done(job, source_key, info.size, md5, etag)
 
     def _find_arrived(self, job: _Job) -> Outcome | None:
-        """Look whether a dead run's upload arrived, by size and by MD5 where both ends have one.
+        """Look whether a write arrived of which nobody knows how it ended: by size, and by the digests of both ends.
 
-        A disk tells none, and is read.
+        What an ETag does not tell is read.
         """
         source_key, here = job.source_key, None
         for source_key in self._iter_candidates(job):
@@ -231,16 +307,17 @@ class Transfer:
         try:
             there = job.destination.head(job.key)
         except ObjectMissing:
-            return None
-        if here.size != there.size:
+            job.presence = NOTHING
             return None
         try:
+            if here.size != there.size:
+                return None
+            if is_composite(here.etag) and here.etag == there.etag:  # parts of the same sizes, with the same bytes
+                return _done(job, source_key, there.size, None, there.etag)
             sent, arrived = _digest(job.source, source_key, here), _digest(job.destination, job.key, there)
         except (ObjectMissing, ObjectChanged):  # meanwhile
             return None
-        if sent and arrived and sent != arrived:
-            return None
-        return _done(job, source_key, there.size, sent or arrived, there.etag)
+        return _done(job, source_key, there.size, sent, there.etag) if sent == arrived else None
 
     def _iter_candidates(self, job: _Job) -> Iterator[str]:
         """The keys to look under. Most objects lie under the first, so the others are not worked out before."""
@@ -258,9 +335,17 @@ class Transfer:
         return PutOptions(headers, storage_class=self._options.storage_class)
 
 
-def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes | None:
-    """The MD5 of an object, unless it was uploaded in parts: then the ETag was made of others."""
-    return info.md5 if info.md5 or is_composite(info.etag) else store.digest(key, info)
+def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:
+    """The MD5 of an object; it is read where its ETag is none."""
+    return info.md5 or store.digest(key, info)
+
+
+def _came_with_its_row(entry: Entry, there: ObjectInfo) -> bool:
+    """Whether an object was stored when the file of its row came: by Mastodon, and not by whoever copied it later."""
+    stored = moment_of(there.last_modified)
+    if entry.updated is None or stored is None or not there.size:
+        return False
+    return -_CLOCKS_DIFFER_SECONDS <= stored - entry.updated <= _MADE_WITHIN_SECONDS
 
 
 def _done(job: _Job, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
@@ -276,17 +361,40 @@ def _done(job: _Job, source_key: str, size_bytes: int, md5: bytes | None, etag: 
     )
 
 
-def _kept_back(job: _Job, *, was_public: bool) -> Outcome:
+def _as_recorded(job: _Job, size_bytes: int) -> Outcome:
+    """It lies there as it was confirmed before."""
+    _, md5, etag, source_key, origin = job.claim.arrival
+    seen = (size_bytes, md5, etag, source_key, job.attempts, None, origin)
+    return Outcome(job.entry, EntryState.DONE, None, *seen)
+
+
+def _kept_back(job: _Job) -> Outcome:
     detail = None
-    if was_public:
+    if is_exposed(job.presence, private=True):
         detail = (
             f"{job.key!r} is private now, but still lies at {job.destination.name} as it was before: remove it there"
         )
         _log.warning("%s", detail, extra={"about": {"key": job.key, "reason": Reason.PRIVATE.value}})
-    return Outcome(job.entry, EntryState.SKIPPED, Reason.PRIVATE, attempts=job.attempts, detail=detail)
+    return _skipped(job, Reason.PRIVATE)._replace(detail=detail)
+
+
+def _skipped(job: _Job, reason: Reason) -> Outcome:
+    presence = _presence_after(job)
+    return Outcome(job.entry, EntryState.SKIPPED, reason, attempts=job.attempts, presence=presence)
 
 
 def _failed(job: _Job, error: ObjectError) -> Outcome:
     about = {"key": job.key, "reason": error.reason.value, "attempts": job.attempts}
     _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
-    return Outcome(job.entry, EntryState.FAILED, error.reason, attempts=job.attempts, detail=error.message)
+    refused = isinstance(error, _STORES_NOTHING) and not job.destination.retries
+    presence = _presence_after(job, refused=refused)
+    return Outcome(
+        job.entry, EntryState.FAILED, error.reason, attempts=job.attempts, detail=error.message, presence=presence
+    )
+
+
+def _presence_after(job: _Job, *, refused: bool = False) -> Presence | None:
+    """What lies at the destination after an attempt that did not end well; None: as before."""
+    if job.writes and not refused:
+        return begun(job.presence, private=job.entry.private)
+    return None if job.presence == job.claim.arrival.presence else job.presence

@@ -25,7 +25,7 @@ from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct
+from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_wrong
 from mastosync.manifest.codes import PRIVATE_FLAG
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key
@@ -203,7 +203,7 @@ class Verifier:
         corrections = [
             (
                 fault.record,
-                Outcome(fault.record.entry, EntryState.PENDING, detail=f"verify: {fault.detail}", attempts=0),
+                _reopened(fault.record, f"verify: {fault.detail}"),
             )
             for fault in public.to_be_rewritten
         ]
@@ -323,12 +323,17 @@ def _lot(key: str) -> int:
     return abs(hash(key))
 
 
+def _reopened(record: Record, detail: str) -> Outcome:
+    """What has to be written anew, whatever lies there."""
+    presence = found_wrong(record.presence)
+    return Outcome(record.entry, EntryState.PENDING, detail=detail, attempts=0, presence=presence)
+
+
 def _outcome_of(judgement: Judgement) -> Outcome | None:
     """What becomes of the entry; None: nothing."""
     record = judgement.record
     if judgement.verdict in FAULTS:
-        detail = f"verify: {judgement.verdict.value}: {judgement.detail}"
-        return Outcome(record.entry, EntryState.PENDING, detail=detail, attempts=0)
+        return _reopened(record, f"verify: {judgement.verdict.value}: {judgement.detail}")
     if judgement.verdict is Verdict.FINE and judgement.etag is not None:
         return Outcome(
             record.entry,

@@ -6,13 +6,30 @@ from mastosync.manifest.backup import back_up, backup_name
 from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
 from mastosync.manifest.complaints import written
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.corrections import correct
 from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
+from mastosync.manifest.entry_writer import (
+    claim,
+    correct,
+    forget_arrival,
+    release,
+    reopen,
+    take_over,
+    try_again,
+)
 from mastosync.manifest.file_system import is_memory, is_network, kind_of_disk, require_local_disk, warn_of_network
 from mastosync.manifest.identity import StoreIdentity
+from mastosync.manifest.lifecycle import (
+    Approach,
+    approach_to,
+    begun,
+    flaw,
+    found_wrong,
+    hidden,
+    is_exposed,
+)
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
-from mastosync.manifest.pruning import count_removable, forget_arrival, is_wanted, iter_removable
+from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
 from mastosync.manifest.records import Row, record_of
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
 from mastosync.manifest.schema import file_version, newest_version
@@ -21,12 +38,13 @@ from mastosync.manifest.scratch import Place as ScratchPlace
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
 from mastosync.manifest.whole_files import appearing
-from mastosync.manifest.work import WorkQueue, reopen, try_again
+from mastosync.manifest.work import WorkQueue
 
 __all__ = [
     "ARCHIVED_RECORDS",
     "HIGHEST_ID",
     "LOWEST_ID",
+    "Approach",
     "ArchiveReader",
     "ArchiveWriter",
     "ArchivedEntry",
@@ -54,14 +72,21 @@ __all__ = [
     "VerificationRecord",
     "WorkQueue",
     "appearing",
+    "approach_to",
     "back_up",
     "backup_name",
+    "begun",
+    "claim",
     "correct",
     "count_removable",
     "delta_base",
     "file_version",
+    "flaw",
     "forget_arrival",
+    "found_wrong",
+    "hidden",
     "holder_of",
+    "is_exposed",
     "is_memory",
     "is_network",
     "is_wanted",
@@ -71,9 +96,11 @@ __all__ = [
     "newest_version",
     "record_of",
     "record_verification",
+    "release",
     "reopen",
     "repair_counters",
     "require_local_disk",
+    "take_over",
     "try_again",
     "verifications",
     "warn_of_network",

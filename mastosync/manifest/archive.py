@@ -26,7 +26,7 @@ from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remember, remembered
 from mastosync.manifest.records import COLUMNS
 from mastosync.manifest.whole_files import appearing
-from mastosync.model import Entry, EntryState, Kind, Origin, Reason
+from mastosync.model import Entry, EntryState, Kind, Origin, Presence, Reason
 
 RECORDS: dict[str, tuple[str, ...]] = {
     "snapshots": ("id", "taken_at", "details"),
@@ -44,7 +44,7 @@ _STATES = """
 SELECT kind, id, name, state, reason, size, md5, etag, origin FROM entries ORDER BY kind, id, name
 """
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
-_INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 15)})"
+_INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 16)})"
 _INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
 _INSERT_KIND = """
 INSERT INTO kinds (id, "table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -75,6 +75,7 @@ class ArchivedEntry(NamedTuple):
     origin: Origin
     claimed: bool  # in the hands of a worker, dead or alive
     excluded: bool = False  # the last plan leaves it out
+    presence: Presence | None = None  # what lies at the destination; None: that follows from the rest
 
 
 EntryFate: TypeAlias = tuple[Kind, int, str, str, str, int | None, bytes | None, str | None, str]
@@ -118,7 +119,7 @@ class ArchiveReader:
             for kind, row_id, name, fallback, flags, size, state, reason, *rest in self._manifest.connection.execute(
                 _LINES
             ):
-                attempts, md5, etag, source_key, detail, origin, updated, claimed = rest
+                attempts, md5, etag, source_key, detail, origin, updated, arrived, claimed = rest
                 optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
                 entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size, updated)
                 seen = (
@@ -130,6 +131,7 @@ class ArchiveReader:
                     ORIGIN_OF[origin],
                     bool(claimed),
                     bool(flags & EXCLUDED_FLAG),
+                    None if arrived is None else Presence(arrived),
                 )
                 yield ArchivedEntry(kind, entry, STATE_OF[state], REASON_OF[reason], *seen)
 
@@ -206,6 +208,7 @@ class ArchiveWriter:
                 each.detail,
                 ORIGIN_CODE[each.origin],
                 entry.updated,
+                each.presence,
             )
             rows.append((each.kind, *line, state, reason, *seen))
             self._manifest.count(each.kind, state, reason, 1, entry.size or 0)

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from mastosync.errors import Interrupted, ManifestError
 from mastosync.language import deferred, say, tr
-from mastosync.manifest.codes import PENDING, REASON_OF, STATE_OF
+from mastosync.manifest.codes import FAILED, PENDING, REASON_OF, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import remembered
 from mastosync.manifest.recount import Recount, odd_line, recount
@@ -22,7 +22,7 @@ _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE o
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
 _STRAY_CLAIMS = f"""
 SELECT count(*), min(c.id || ' ' || c.name) FROM claims c LEFT JOIN entries e USING (kind, id, name)
-WHERE e.state IS NOT {PENDING}
+WHERE e.state IS NULL OR e.state NOT IN ({PENDING}, {FAILED})
 """
 _SELECT_DETAILS = "SELECT details FROM snapshots UNION ALL SELECT details FROM verifications"
 _STEPS_BETWEEN_LOOKS = 1_000_000  # of SQLite's machine, when one statement looks at the whole file
@@ -165,7 +165,7 @@ class Checker:
         count, example = self.manifest.connection.execute(_STRAY_CLAIMS).fetchone()
         if count:
             said = tr(
-                "{number:,} claims are of entries that are not pending, such as {example}",
+                "{number:,} claims are of entries that nobody works on, such as {example}",
                 number=count,
                 example=example,
             )

@@ -18,38 +18,22 @@ from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from mastosync.manifest.codes import (
-    DONE,
-    EXCLUDED,
-    EXCLUDED_FLAG,
-    FAILED,
-    FLAGS,
-    GONE,
-    KEPT_PRIVATE,
-    NO_REASON,
-    OPTIONAL_MISSING,
-    PENDING,
-    PRIVATE_FLAG,
-    SKIPPED,
-)
+from mastosync.manifest.codes import EXCLUDED, EXCLUDED_FLAG, FLAGS, GONE, NO_REASON, PENDING, SKIPPED
 from mastosync.manifest.connection import Manifest
+from mastosync.manifest.entry_writer import Change, change, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
+from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
 from mastosync.model import EntryGroup, Kind
 
 _SELECT_PRESENT = f"""
-SELECT id, name, flags, updated FROM entries
+SELECT id, name, flags, updated, fallback FROM entries
 WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE}) ORDER BY id, name
 """
 _SELECT_WINDOW = """
-SELECT id, name, flags, updated, state, reason, size,
-    attempts = 0 AND md5 IS NULL AND etag IS NULL
-    AND NOT EXISTS (SELECT 1 FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
-FROM entries e WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
+SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL
+FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
 """
-_SET_FLAGS = "UPDATE entries SET flags = ?, updated = ? WHERE kind = ? AND id = ? AND name = ?"
-_SET_STATE = "UPDATE entries SET state = ?, reason = ? WHERE kind = ? AND id = ? AND name = ?"
-_DROP_CLAIM = "DELETE FROM claims WHERE kind = ? AND id = ? AND name = ?"
 _INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
 
 LOWEST_ID = -(2**63)
@@ -58,7 +42,6 @@ _AFTER_EVERY_NAME = b""  # to SQLite any blob is more than any text
 _CHUNK = 10_000
 
 _Placed = TypeVar("_Placed", bound=tuple[Any, ...])  # a line, or as much of it as begins with id and name
-Place = tuple[int, int, str]
 Window = tuple[int, int]  # ids after the first, up to the second
 
 
@@ -100,6 +83,7 @@ class PlanWriter:
         require_same(manifest, source, destination)
         with manifest.transaction() as connection:
             remember(manifest, source, destination)
+            take_back_claims(manifest)
             with EntryLoader(connection) as loader:
                 yield cls(manifest, loader)
         manifest.log_ahead()
@@ -160,9 +144,19 @@ class PlanWriter:
             self._loader.add(kind, lines)
 
     def _is_present(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
-        """Whether the manifest has these entries in the window, with these flags, and no others."""
+        """Whether the manifest has these entries in the window, as their rows want them, and no others.
+
+        Sizes are left out: those of what has arrived are measured.
+        """
         wanted = _in_order(
-            zip(group.ids, group.names, repeat(_flags(group)), group.updated or repeat(None), strict=False)
+            zip(
+                group.ids,
+                group.names,
+                repeat(_flags(group)),
+                group.updated or repeat(None),
+                group.fallbacks or repeat(None),
+                strict=False,
+            )
             for group in groups
         )
         present = self._connection.execute(_SELECT_PRESENT, (kind, *window)).fetchmany(len(wanted) + 1)
@@ -183,43 +177,28 @@ class PlanWriter:
 
     def _bring_in_line(self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], delta: PlanDelta) -> None:
         """Take these lines out of `wanted`, and change those that stand differently there."""
-        flags_now: list[tuple[int, int | None, int, int, str]] = []
-        states_now: list[tuple[Place, int, int, int, int, int]] = []
-        for row_id, name, flags, updated, state, reason, size, untouched in rows:
-            place = (kind, row_id, name)
+        changes = []
+        for row_id, name, flags, updated, size, fallback, state, reason, attempts, arrived, has_digest in rows:
+            presence = presence_of(flags, state, arrived, has_digest=has_digest)
+            before = Known(flags, updated, size, fallback, state, reason, attempts, presence)
             line = wanted.pop((row_id, name), None)
-            is_gone = state == SKIPPED and reason == GONE
-            if line is None:
-                if not is_gone:
-                    states_now.append((place, state, reason, SKIPPED, GONE, size or 0))
-                    delta.gone += 1
-                continue
-            _, _, new_flags, new_updated, _, _ = line
-            if (new_flags, new_updated) != (flags, updated):
-                flags_now.append((new_flags, new_updated, *place))
-            is_replaced = _is_settled(state, reason) and None not in (updated, new_updated) and new_updated != updated
-            excluded, other_scope = new_flags & EXCLUDED_FLAG, (flags ^ new_flags) & EXCLUDED_FLAG
-            # what may have arrived is finished: nobody would follow when its privacy changes
-            if excluded and untouched and (is_gone or (state == PENDING and other_scope)):
-                states_now.append((place, state, reason, SKIPPED, EXCLUDED, size or 0))
-                continue
-            if is_gone or (other_scope and (state, reason) == (SKIPPED, EXCLUDED)):
-                delta.revived += 1
-            elif is_replaced or _needs_new_acl(flags ^ new_flags, state, reason):
-                delta.reopened += 1
-            else:
-                continue
-            states_now.append((place, state, reason, PENDING, NO_REASON, size or 0))
-        self._connection.executemany(_SET_FLAGS, flags_now)
-        self._change_states(states_now)
+            after = gone(before) if line is None else seen(before, Wanted(*line[2:4], line[5], line[4]))
+            if after != before:
+                changes.append(Change((kind, row_id, name), before, after))
+                _note(before, after, delta)
+        change(self.manifest, changes)
 
-    def _change_states(self, changes: list[tuple[Place, int, int, int, int, int]]) -> None:
-        for place, old_state, old_reason, state, reason, size in changes:
-            self.manifest.count(place[0], old_state, old_reason, -1, -size)
-            self.manifest.count(place[0], state, reason, 1, size)
-        execute = self._connection.executemany
-        execute(_SET_STATE, [(state, reason, *place) for place, _, _, state, reason, _ in changes])
-        execute(_DROP_CLAIM, [place for place, _, _, state, _, _ in changes if state == SKIPPED])
+
+def _note(before: Known, after: Known, delta: PlanDelta) -> None:
+    """Count what has changed."""
+    if after.is_gone:
+        delta.gone += 1
+    elif after.state != PENDING or before.state == PENDING:
+        return
+    elif before.is_gone or before.reason == EXCLUDED:
+        delta.revived += 1
+    else:
+        delta.reopened += 1
 
 
 def _lines(group: EntryGroup) -> Iterable[Line]:
@@ -239,14 +218,3 @@ def _in_order(groups: Iterable[Iterable[_Placed]]) -> list[_Placed]:
 
 def _bytes_of(lines: Sequence[Line]) -> int:
     return sum(filter(None, map(itemgetter(5), lines)))
-
-
-def _is_settled(state: int, reason: int) -> bool:
-    """Whether an outcome stands that was about the very file: another one has to be tried anew."""
-    return state in (DONE, FAILED) or (state == SKIPPED and reason == OPTIONAL_MISSING)
-
-
-def _needs_new_acl(changed_flags: int, state: int, reason: int) -> bool:
-    """Whether what stands at the destination, or was kept away from it, is of the wrong privacy."""
-    settled = state == DONE or (state == SKIPPED and reason == KEPT_PRIVATE)
-    return settled and bool(changed_flags & PRIVATE_FLAG)

@@ -1,18 +1,18 @@
-"""What lies at the destination although its row left the database: entries that are gone, and were done before."""
+"""What lies at the destination, or may, although its row left the database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from mastosync.manifest.codes import DONE, GONE, SKIPPED
 from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.entry_writer import HAS_ARRIVED
 from mastosync.manifest.plan import LOWEST_ID
 from mastosync.manifest.records import COLUMNS, Row, record_of
 from mastosync.model import Entry, Record
 
 _HAS_ARRIVED = f"""
-kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND coalesce(md5, etag) IS NOT NULL
+kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_ARRIVED}
 """
 _COUNT = f"SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open WHERE {_HAS_ARRIVED}"
 _SELECT = f"""
@@ -23,15 +23,11 @@ _IS_ALIVE = f"""
 SELECT EXISTS (SELECT 1 FROM entries
 WHERE kind = ? AND id BETWEEN ? AND ? AND name = ? AND NOT (state = {SKIPPED} AND reason = {GONE}))
 """
-_FORGET = f"""
-UPDATE entries SET md5 = NULL, etag = NULL, source_key = NULL, origin = NULL, detail = NULL
-WHERE kind = ? AND id = ? AND name = ? AND state = {SKIPPED} AND reason = {GONE}
-"""
 _PAGE = 500  # entries
 
 
 def count_removable(manifest: Manifest) -> tuple[int, int]:
-    """How many entries are gone whose objects have arrived, and their bytes. Raises: ManifestError."""
+    """How many entries are gone whose objects have arrived, or may have, and their bytes. Raises: ManifestError."""
     with translated(manifest.path):
         found = [manifest.connection.execute(_COUNT, (number,)).fetchone() for number in manifest.kinds()]
     return sum(count for count, _ in found), sum(size_bytes for _, size_bytes in found)
@@ -62,10 +58,3 @@ def is_wanted(manifest: Manifest, entry: Entry, ids: tuple[int, int]) -> bool:
             for number, other in manifest.kinds((kind.table,)).items()
             if (other.directory, other.style, other.cached) == (kind.directory, kind.style, kind.cached)
         )
-
-
-def forget_arrival(manifest: Manifest, entries: Sequence[Entry]) -> None:
-    """Record that the objects of these entries, which are gone, lie nowhere any more. Raises: ManifestError."""
-    places: list[tuple[Any, ...]] = [(manifest.kind_id(each.kind), each.id, each.name) for each in entries]
-    with manifest.transaction() as connection:
-        connection.executemany(_FORGET, places)

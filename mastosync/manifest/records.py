@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from mastosync.manifest.codes import OPTIONAL_FLAG, ORIGIN_OF, PRIVATE_FLAG, REASON_OF, STATE_OF
-from mastosync.model import Entry, EntryState, Kind, Record
+from mastosync.manifest.codes import DONE, OPTIONAL_FLAG, ORIGIN_OF, PRIVATE_FLAG, REASON_OF, STATE_OF
+from mastosync.manifest.lifecycle import presence_of
+from mastosync.model import Entry, Kind, Record
 
-COLUMNS = "id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, updated"
+COLUMNS = (
+    "id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, updated, arrived"
+)
 
 Row: TypeAlias = tuple[
     int,
@@ -24,13 +27,15 @@ Row: TypeAlias = tuple[
     str | None,
     int | None,
     int | None,
+    int | None,
 ]
 """What `COLUMNS` give."""
 
 
 def record_of(kind: Kind, row: Row) -> Record:
     """What a line says."""
-    row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, updated = row
+    row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, *rest = row
+    updated, arrived = rest
     optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
     return Record(
         entry=Entry(kind, row_id, name, fallback, optional, private, size, updated),
@@ -41,5 +46,6 @@ def record_of(kind: Kind, row: Row) -> Record:
         md5=md5,
         etag=etag,
         detail=detail,
-        origin=ORIGIN_OF[origin] if STATE_OF[state] is EntryState.DONE else None,
+        origin=ORIGIN_OF[origin] if state == DONE else None,
+        presence=presence_of(flags, state, arrived, has_digest=md5 is not None or etag is not None),
     )

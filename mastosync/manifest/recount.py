@@ -20,6 +20,7 @@ _IS_SANE = f"""
 typeof(id) = 'integer' AND typeof(name) = 'text' AND name <> '' AND typeof(fallback) IN ('null', 'text')
 AND typeof(flags) = 'integer' AND flags BETWEEN 0 AND 7 AND typeof(attempts) = 'integer' AND attempts >= 0
 AND typeof(size) IN ('null', 'integer') AND (md5 IS NULL OR (typeof(md5) = 'blob' AND length(md5) = 16))
+AND (arrived IS NULL OR (state <> {DONE} AND arrived BETWEEN 0 AND 15 AND (arrived = 0 OR arrived & 3)))
 AND (origin IS NULL OR origin IN ({_ORIGINS})) AND state IN ({", ".join(map(str, STATE_OF))})
 AND reason IN ({", ".join(map(str, REASON_OF))}) AND (reason = {NO_REASON}) = (state IN ({PENDING}, {DONE}))
 """

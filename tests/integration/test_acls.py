@@ -127,7 +127,7 @@ def copied(way: Way, transfer: Transfer, entry: Entry) -> Copied:
 
 def _fate_of(transfer: Transfer, entry: Entry) -> str:
     try:
-        outcome = transfer(Claim(entry, attempts=0, left_behind=False))
+        outcome = transfer(Claim(entry, attempts=0))
     except StoreUnusable:
         return UNUSABLE
     return {None: STORED, Reason.PRIVATE: KEPT_BACK, Reason.DENIED: DENIED}[outcome.reason]

@@ -17,8 +17,8 @@ from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.retry import Gate, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
-from mastosync.model import Claim, Entry, EntryGroup, Kind
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Approach, Manifest, PlanWriter, StoreIdentity, approach_to, begun
+from mastosync.model import NOTHING, NOTHING_ARRIVED, Arrival, Claim, Entry, EntryGroup, Kind, Presence
 from tests.contract.memory_store import MemoryStore
 
 LOCAL = Kind("accounts", "avatar", "original", "accounts/avatars", remote=False, cached=False)
@@ -65,7 +65,19 @@ def entry(
 
 
 def claim(of: Entry, *, left_behind: bool = False) -> Claim:
-    return Claim(of, attempts=0, left_behind=left_behind)
+    """`left_behind`: by a dead run, so that its object may have arrived."""
+    return Claim(of, 0, Arrival(begun(NOTHING, private=of.private)) if left_behind else NOTHING_ARRIVED)
+
+
+def written_before(of: Entry, presence: Presence, attempts: int = 1) -> Claim:
+    """A claim of something that is known to lie at the destination, with this MD5 of nobody's."""
+    return Claim(of, attempts, Arrival(presence, b"\0" * 16))
+
+
+def approach_of(claim: Claim) -> Approach:
+    """What a copy does first about what lies at the destination."""
+    presence, md5, etag, *_ = claim.arrival
+    return approach_to(presence, private=claim.entry.private, has_digest=md5 is not None or etag is not None)
 
 
 def gate(

@@ -14,10 +14,10 @@ from mastosync.engine.steps import Ask
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import AclUnsupported, Interrupted, NetworkFailure, ObjectDenied, ObjectRejected, StoreUnusable
-from mastosync.model import Claim, Entry, EntryState, ObjectHeaders, Outcome, Reason
+from mastosync.model import Entry, EntryState, ObjectHeaders, Outcome, Presence, Reason
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, claim, entry, gate, transfer
+from tests.unit.engine_kit import LOCAL, claim, entry, gate, transfer, written_before
 
 NO_ACLS = AclUnsupported("AccessControlListNotSupported")
 NOT_THIS = AclUnsupported("Unsupported value for canned acl", only_this=True)
@@ -314,7 +314,7 @@ def test_many_workers_find_out_at_the_same_time_and_say_it_once(caplog: pytest.L
 
 def test_what_was_public_and_cannot_become_private_is_pointed_out() -> None:
     run = Run(acl=AclMode.NONE)
-    again = Claim(a(1, private=True), attempts=1, left_behind=False, rewrite=True)
+    again = written_before(a(1, private=True), Presence.AS_PUBLIC)
     outcome = run.transfer(again)
     assert is_kept_back(outcome)
     assert outcome.detail is not None

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from mastosync.app import App
 from mastosync.config import Config
-from mastosync.engine.archive import LINE_FIELDS
+from mastosync.engine.archive import LINE_FIELDS, VERSION
 from mastosync.engine.lister import FIELDS, ListFilter, iter_listed
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ManifestError
@@ -35,9 +35,10 @@ from mastosync.manifest import (
     WorkQueue,
     appearing,
     newest_version,
+    take_over,
 )
 from mastosync.manifest.records import COLUMNS
-from mastosync.model import Entry, EntryState, Origin, Outcome, Reason, Record
+from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Reason, Record
 from mastosync.progress import Silence
 from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, grouped, planned
 from tests.unit.manifests import restored
@@ -181,7 +182,8 @@ def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_
     assert new.stat().st_mode & 0o777 == 0o600
     with Manifest.open(new) as manifest:
         assert manifest.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert [claim for claim in WorkQueue(manifest).iter_claimable() if claim.left_behind]
+        take_over(manifest)
+        assert [claim for claim in WorkQueue(manifest).iter_claimable() if claim.arrival.presence & Presence.IN_DOUBT]
         assert manifest.connection.execute("SELECT count(*) FROM readable").fetchone() != (0,)
 
 
@@ -190,12 +192,12 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
     head, *entries = (json.loads(line) for line in archive[:-1])
     del head["samples"]
     for each in entries:
-        del each["updated"], each["excluded"]
+        del each["updated"], each["excluded"], each["destination"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
     new = path.with_name("new.db")
     assert imported(new, sealed(lines)) == len(entries)
     assert [json.loads(line) for line in exported(new).splitlines()[1:-1]] == [
-        each | {"updated": None, "excluded": False} for each in entries
+        each | {"updated": None, "excluded": False, "destination": None} for each in entries
     ]
 
 
@@ -313,7 +315,7 @@ def test_a_line_that_is_none_is_refused(path: Path, archive: list[bytes], line: 
     [
         change(format="other"),
         change(version=0),
-        change(version=3),
+        change(version=VERSION + 1),
         change(version="2"),
         change(snapshots=[]),
         change(runs=[{"id": 1}]),

@@ -16,11 +16,11 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ManifestError, StoreUnusable
-from mastosync.manifest import Manifest, ManifestReport, WorkQueue, reopen
-from mastosync.model import Claim, EntryState, Outcome, Reason
+from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, begun, reopen, take_over
+from mastosync.model import NOTHING, Claim, EntryState, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned, transfer
+from tests.unit.engine_kit import LOCAL, REMOTE, approach_of, entry, planned, transfer
 
 
 def run(
@@ -190,16 +190,18 @@ def test_an_entry_interrupted_in_a_wait_keeps_its_claim(tmp_path: Path) -> None:
         with pytest.raises(Interrupted):
             run(manifest, interrupted, stop=stop)
         assert states(manifest) == {EntryState.PENDING: 1}
+        take_over(manifest)
         (left,) = WorkQueue(manifest).iter_claimable()
-        assert left.left_behind
+        assert approach_of(left) is Approach.COMPARE
 
 
 def test_what_failed_in_doubt_is_looked_for_when_it_is_tried_again(tmp_path: Path) -> None:
-    seen: list[bool] = []
+    seen: list[Approach] = []
 
     def in_doubt(claim: Claim) -> Outcome:
-        seen.append(claim.left_behind)
-        return Outcome(claim.entry, EntryState.FAILED, Reason.NETWORK, in_doubt=len(seen) < 3)
+        seen.append(approach_of(claim))
+        presence = {1: begun(NOTHING, private=False), 3: NOTHING}.get(len(seen))
+        return Outcome(claim.entry, EntryState.FAILED, Reason.NETWORK, presence=presence)
 
     with planned(tmp_path / "m.db", [entry(1)]) as manifest:
         for _ in range(4):
@@ -207,7 +209,7 @@ def test_what_failed_in_doubt_is_looked_for_when_it_is_tried_again(tmp_path: Pat
             assert states(manifest) == {EntryState.FAILED: 1}
             assert not list(WorkQueue(manifest).iter_claimable())
             reopen(manifest)
-        assert seen == [False, True, True, False]
+        assert seen == [Approach.WRITE, Approach.COMPARE, Approach.COMPARE, Approach.WRITE]
         assert claims(manifest) == 0
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.manifest import Manifest, ManifestReport, WorkQueue, correct, report
+from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, correct, found_wrong, report
 from mastosync.model import Entry, EntryState, Origin, Outcome, Reason, Record
-from tests.unit.engine_kit import REMOTE, entry, planned
+from tests.unit.engine_kit import REMOTE, approach_of, entry, planned
 
 MD5 = b"\1" * 16
 
@@ -40,12 +40,13 @@ def test_what_is_lost_is_pending_and_written_anew(tmp_path: Path) -> None:
         found = only(manifest)
         correct(manifest, [(found, Outcome(found.entry, EntryState.DONE, size=7, md5=MD5))])
         done = only(manifest)
-        correct(manifest, [(done, Outcome(done.entry, EntryState.PENDING, detail="lost", attempts=0))])
+        lost = Outcome(done.entry, EntryState.PENDING, detail="lost", attempts=0, presence=found_wrong(done.presence))
+        correct(manifest, [(done, lost)])
         now = only(manifest)
         assert (now.state, now.origin, now.detail) == (EntryState.PENDING, None, "lost")
         assert counted(manifest) == {(EntryState.PENDING, None): (1, 7)}
         (claim,) = WorkQueue(manifest).iter_claimable()
-        assert claim.rewrite
+        assert approach_of(claim) is Approach.REWRITE
 
 
 def test_a_record_that_is_out_of_date_changes_nothing(tmp_path: Path) -> None:

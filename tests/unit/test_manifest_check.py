@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mastosync.app import App
 from mastosync.config import Config
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ManifestError
-from mastosync.manifest import Checker, Fault, Manifest, Soundness, WorkQueue, recount, writer_lock
+from mastosync.manifest import Checker, Fault, Manifest, Soundness, WorkQueue, recount, take_over, writer_lock
 from mastosync.manifest.check import Part
 from mastosync.model import EntryState, Outcome, Reason
 from mastosync.progress import Silence
@@ -88,8 +89,12 @@ def test_entries_are_counted_in_windows_of_any_size(path: Path, monkeypatch: pyt
         ("DELETE FROM counts WHERE state = 2", Part.COUNTERS, "failed (network)"),
         ("INSERT INTO counts VALUES (77, 0, 0, 3, 0)", Part.COUNTERS, "kind 77"),
         ("DELETE FROM entries WHERE state = 0 AND id = 5 AND kind = 1", Part.COUNTERS, "pending"),
-        ("INSERT INTO claims SELECT kind, id, name FROM entries WHERE state = 1 LIMIT 1", Part.CLAIMS, "1 claims"),
-        ("INSERT INTO claims VALUES (1, 999, 'nobody.png')", Part.CLAIMS, "999 nobody.png"),
+        (
+            "INSERT INTO claims SELECT kind, id, name, 3 FROM entries WHERE state = 1 LIMIT 1",
+            Part.CLAIMS,
+            "1 claims",
+        ),
+        ("INSERT INTO claims VALUES (1, 999, 'nobody.png', 3)", Part.CLAIMS, "999 nobody.png"),
         ("UPDATE kinds SET \"table\" = 'toots' WHERE id = 1", Part.KINDS, "toots"),
         ("DELETE FROM kinds WHERE id = 2", Part.KINDS, "kind 2"),
         ("DELETE FROM snapshots", Part.PLAN, "no plan"),
@@ -186,7 +191,7 @@ def test_repair_leaves_a_sound_manifest_alone(path: Path) -> None:
 
 
 def test_repair_does_not_touch_what_counters_cannot_put_right(path: Path) -> None:
-    change(path, "UPDATE counts SET objects = 1000", "INSERT INTO claims VALUES (1, 999, 'nobody.png')")
+    change(path, "UPDATE counts SET objects = 1000", "INSERT INTO claims VALUES (1, 999, 'nobody.png', 3)")
     found = app(path).check(repair=True)
     assert {fault.part for fault in found.faults} == {Part.COUNTERS, Part.CLAIMS}
     assert not list(path.parent.glob("*.backup"))
@@ -209,9 +214,10 @@ def test_a_check_sees_one_moment_beside_a_writer(path: Path) -> None:
     """Between its look at the claims and at the counters, a copy commits."""
     with Manifest.open(path) as writer, Manifest.open(path) as manifest:
         queue = WorkQueue(writer)
+        take_over(writer)
 
         def commit(_: int) -> None:
-            claims = [claim for claim in queue.iter_claimable() if not claim.left_behind][:2]
+            claims = list(islice(queue.iter_claimable(), 2))
             queue.commit(claims=claims)
             queue.commit(outcomes=[Outcome(claim.entry, EntryState.DONE, size=1, md5=b"\2" * 16) for claim in claims])
 

@@ -21,9 +21,10 @@ from mastosync.manifest import (
     PlanWriter,
     StoreIdentity,
     WorkQueue,
+    begun,
     reopen,
 )
-from mastosync.model import FAILURE_REASONS, Claim, Entry, EntryState, Kind, Outcome, Reason
+from mastosync.model import FAILURE_REASONS, NOTHING, Claim, Entry, EntryState, Kind, Outcome, Presence, Reason
 from tests.unit.engine_kit import grouped, with_short_statements
 
 SOURCE = StoreIdentity("https://old.example", "media", "")
@@ -44,10 +45,14 @@ class Expected:
     entry: Entry
     state: EntryState = EntryState.PENDING
     reason: Reason | None = None
-    claimed: bool = False
-    done_before: bool = False
+    claimed: bool = False  # by a run that is at work or has died
+    presence: Presence = NOTHING  # at the destination, of what is not done
     excluded: bool = False  # by the last plan, whatever became of it before
     tried: bool = False
+
+
+def access(entry: Entry) -> Presence:
+    return Presence.AS_PRIVATE if entry.private else Presence.AS_PUBLIC
 
 
 def place_of(entry: Entry) -> Place:
@@ -115,8 +120,16 @@ class ManifestMachine(RuleBasedStateMachine):
             return
         self._expect_plan(snapshot, only, left_out)
 
+    def _take_over(self) -> None:
+        """What a dead run has claimed may have arrived."""
+        for place, known in self.expected.items():
+            if known.claimed:
+                presence = known.presence | Presence.IN_DOUBT | access(known.entry)
+                self.expected[place] = replace(known, claimed=False, presence=presence)
+
     def _expect_plan(self, snapshot: list[Entry], only: bool | None, left_out: frozenset[int]) -> None:
         self.planned = True
+        self._take_over()
         wanted = {place_of(entry): entry for entry in snapshot if only is None or entry.kind.remote == only}
         for place, known in self.expected.items():
             if only is not None and place[0].remote != only:
@@ -125,16 +138,24 @@ class ManifestMachine(RuleBasedStateMachine):
             gone = known.state is EntryState.SKIPPED and known.reason is Reason.GONE
             if entry is None:
                 if not gone:
-                    self.expected[place] = replace(known, state=EntryState.SKIPPED, reason=Reason.GONE, claimed=False)
+                    presence = access(known.entry) if known.state is EntryState.DONE else known.presence
+                    self.expected[place] = replace(
+                        known, state=EntryState.SKIPPED, reason=Reason.GONE, presence=presence
+                    )
                 continue
             excluded = entry.id in left_out
-            untouched = not (known.claimed or known.tried)
+            presence = access(known.entry) if known.state is EntryState.DONE else known.presence
+            untouched = not (presence or known.tried)
             other_privacy = entry.private != known.entry.private
+            other_need = entry.optional != known.entry.optional
             times = {known.entry.updated, entry.updated}
+            replaced = len(times) > 1 and None not in times
             tried = known.state in (EntryState.DONE, EntryState.FAILED) or known.reason is Reason.OPTIONAL_MISSING
-            replaced = tried and len(times) > 1 and None not in times
-            kept = known.entry._replace(private=entry.private, optional=entry.optional, updated=entry.updated)
+            if replaced and presence and Presence.IN_DOUBT not in presence:
+                presence |= Presence.STALE
+            kept = entry._replace(size=entry.size if replaced or not presence else known.entry.size)
             settled = known.state is EntryState.DONE or known.reason is Reason.PRIVATE
+            lost = known.reason in (Reason.MISSING, Reason.OPTIONAL_MISSING)
             other_scope = excluded != known.excluded
             newly_left_out = excluded and known.state is EntryState.PENDING and other_scope
             taken_in = known.reason is Reason.EXCLUDED and not excluded
@@ -142,11 +163,15 @@ class ManifestMachine(RuleBasedStateMachine):
             reason: Reason | None
             if untouched and ((gone and excluded) or newly_left_out):
                 state, reason = EntryState.SKIPPED, Reason.EXCLUDED
-            elif gone or taken_in or replaced or (other_privacy and settled):
+            elif gone or taken_in or (replaced and tried) or (other_privacy and settled) or (other_need and lost):
                 state, reason = EntryState.PENDING, None
             else:
                 state, reason = known.state, known.reason
-            self.expected[place] = replace(known, entry=kept, state=state, reason=reason, excluded=excluded)
+            if state is EntryState.DONE:
+                presence = NOTHING
+            self.expected[place] = replace(
+                known, entry=kept, state=state, reason=reason, excluded=excluded, presence=presence
+            )
         for place, entry in wanted.items():
             new = Expected(entry)
             if entry.id in left_out:
@@ -181,6 +206,7 @@ class ManifestMachine(RuleBasedStateMachine):
     def plan_the_same_again(self, window: int) -> None:
         """Nothing changes but what was gone stays gone and what is there stays as it is."""
         gone = {place for place, known in self.expected.items() if known.reason is Reason.GONE}
+        self._take_over()  # but for what a run had claimed: nobody is at work any more
         before = dict(self.expected)
         there = [known for place, known in before.items() if place not in gone]
         left_out = frozenset(known.entry.id for known in there if known.excluded)
@@ -204,13 +230,13 @@ class ManifestMachine(RuleBasedStateMachine):
         if self.queue is None:
             self.queue = WorkQueue(self.manifest)
             self.queue.start_run(4)
+            self._take_over()
             self.claimable = self.queue.iter_claimable()
         claims = list(islice(self.claimable, count))
         for claim in claims:
             known = self.expected[place_of(claim.entry)]
             assert known.state is EntryState.PENDING
-            assert claim.left_behind == known.claimed
-            assert claim.rewrite == known.done_before
+            assert claim.arrival.presence == known.presence
             assert claim.entry == known.entry
             self.expected[place_of(claim.entry)] = replace(known, claimed=True)
         self.queue.commit(claims=claims)
@@ -230,13 +256,18 @@ class ManifestMachine(RuleBasedStateMachine):
             EntryState.SKIPPED: data.draw(st.sampled_from([Reason.PRIVATE, Reason.OPTIONAL_MISSING])),
         }[state]
         done = state is EntryState.DONE
-        outcome = Outcome(claim.entry, state, reason, size=size if done else None, md5=b"\1" * 16 if done else None)
+        wrote = (
+            None if done or not data.draw(st.booleans()) else begun(claim.arrival.presence, private=claim.entry.private)
+        )
+        md5 = b"\1" * 16 if done else None
+        outcome = Outcome(claim.entry, state, reason, size=size if done else None, md5=md5, presence=wrote)
         assert self.queue is not None
         self.queue.commit(outcomes=[outcome])
         entry = claim.entry._replace(size=size) if done else claim.entry
         known = self.expected[place_of(entry)]
+        presence = NOTHING if done else known.presence if wrote is None else wrote
         self.expected[place_of(entry)] = Expected(
-            entry, state, reason, done_before=done, excluded=known.excluded, tried=True
+            entry, state, reason, presence=presence, excluded=known.excluded, tried=True
         )
 
     @precondition(lambda self: self.planned)
@@ -252,9 +283,8 @@ class ManifestMachine(RuleBasedStateMachine):
         claim = self.in_work.pop()
         assert self.queue is not None
         self.queue.commit(released=[claim])
-        if not claim.left_behind:
-            known = self.expected[place_of(claim.entry)]
-            self.expected[place_of(claim.entry)] = replace(known, claimed=False)
+        known = self.expected[place_of(claim.entry)]
+        self.expected[place_of(claim.entry)] = replace(known, claimed=False)
 
     @rule()
     def crash(self) -> None:
@@ -274,17 +304,25 @@ class ManifestMachine(RuleBasedStateMachine):
         for place, known in self.expected.items():
             chosen = known.reason in reasons if reasons else known.state is EntryState.FAILED
             if chosen and (not types or place[0].table in types):
-                self.expected[place] = Expected(known.entry, excluded=known.excluded, tried=known.tried)
+                self.expected[place] = replace(known, state=EntryState.PENDING, reason=None)
                 reopened += 1
         assert reopen(self.manifest, types, tuple(reasons)) == reopened
 
     @invariant()
     def entries_are_as_expected(self) -> None:
         found = {
-            place_of(record.entry): (record.entry, record.state, record.reason)
+            place_of(record.entry): (record.entry, record.state, record.reason, record.presence)
             for record in ManifestReport(self.manifest).iter_records()
         }
-        assert found == {place: (known.entry, known.state, known.reason) for place, known in self.expected.items()}
+        assert found == {
+            place: (
+                known.entry,
+                known.state,
+                known.reason,
+                access(known.entry) if known.state is EntryState.DONE else known.presence,
+            )
+            for place, known in self.expected.items()
+        }
 
     @invariant()
     def counters_agree_with_the_entries(self) -> None:

@@ -259,7 +259,7 @@ def test_beginnings_whose_answers_were_lost_are_thrown_away() -> None:
 def test_what_an_earlier_run_could_not_throw_away_is_thrown_away_by_the_next() -> None:
     copying = Copying()
     copying.new.start_multipart(KEY, PutOptions(ObjectHeaders()))  # never completed, so never used
-    copying.assert_arrived(copying(Claim(entry(), attempts=3, left_behind=False)))
+    copying.assert_arrived(copying(Claim(entry(), attempts=3)))
 
 
 def test_what_cannot_be_thrown_away_for_a_wish_to_stop_is_left_to_the_next_run() -> None:

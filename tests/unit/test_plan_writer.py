@@ -8,10 +8,19 @@ from pathlib import Path
 import pytest
 
 from mastosync.errors import ManifestError
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReport, PlanDelta, PlanWriter, WorkQueue
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    Approach,
+    Manifest,
+    ManifestReport,
+    PlanDelta,
+    PlanWriter,
+    WorkQueue,
+)
 from mastosync.manifest.lock import writer_lock
 from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, grouped, planned
+from tests.unit.engine_kit import DESTINATION, SOURCE, approach_of, entry, grouped, planned
 
 
 def plan(manifest: Manifest, *entries: Entry) -> PlanDelta:
@@ -45,7 +54,7 @@ def test_what_is_done_is_written_again_when_its_privacy_changes(tmp_path: Path, 
         settle(manifest, EntryState.DONE)
         assert plan(manifest, entry(private=private)).reopened == 1
         assert state_of(manifest) == (EntryState.PENDING, None, private)
-        assert only_claim(manifest).rewrite
+        assert approach_of(only_claim(manifest)) is Approach.REWRITE
         assert plan(manifest, entry(private=private)).reopened == 0
 
 
@@ -73,7 +82,7 @@ def test_another_file_of_the_same_name_is_copied_again(tmp_path: Path) -> None:
         settle(manifest, EntryState.DONE)
         assert plan(manifest, entry(updated=1_000)) == PlanDelta(seen=1)
         assert plan(manifest, entry(updated=2_000)) == PlanDelta(seen=1, reopened=1)
-        assert only_claim(manifest).rewrite
+        assert approach_of(only_claim(manifest)) is Approach.REWRITE
         assert only_claim(manifest).entry.updated == 2_000
         assert plan(manifest, entry(updated=2_000)) == PlanDelta(seen=1)
 
@@ -101,7 +110,7 @@ def test_a_time_that_nobody_knew_says_nothing_of_the_file(tmp_path: Path, before
         assert (record.state, record.entry.updated) == (EntryState.DONE, now)
 
 
-def test_what_is_gone_keeps_its_digest_and_comes_back_to_be_written_again(tmp_path: Path) -> None:
+def test_what_is_gone_keeps_its_digest_and_comes_back_to_be_looked_for(tmp_path: Path) -> None:
     with planned(tmp_path / "m.db", [entry()]) as manifest:
         settle(manifest, EntryState.DONE)
         assert plan(manifest).gone == 1
@@ -109,7 +118,7 @@ def test_what_is_gone_keeps_its_digest_and_comes_back_to_be_written_again(tmp_pa
         assert (record.state, record.reason, record.md5) == (EntryState.SKIPPED, Reason.GONE, b"\1" * 16)
         assert plan(manifest).gone == 0
         assert plan(manifest, entry()).revived == 1
-        assert only_claim(manifest).rewrite
+        assert approach_of(only_claim(manifest)) is Approach.CONFIRM
 
 
 def test_a_window_that_lost_or_found_more_than_a_chunk_is_brought_in_line(
@@ -201,9 +210,9 @@ def test_what_was_done_and_became_private_is_written_again_though_it_is_left_out
     with planned(tmp_path / "m.db", [entry()]) as manifest:
         settle(manifest, EntryState.DONE)
         plan_without(manifest, entry(private=True))
-        assert only_claim(manifest).rewrite
+        assert approach_of(only_claim(manifest)) is Approach.REWRITE
         plan_without(manifest, entry(private=True))
-        assert only_claim(manifest).rewrite
+        assert approach_of(only_claim(manifest)) is Approach.REWRITE
 
 
 def test_what_a_worker_has_or_a_dead_run_left_is_finished(tmp_path: Path) -> None:
@@ -211,7 +220,7 @@ def test_what_a_worker_has_or_a_dead_run_left_is_finished(tmp_path: Path) -> Non
         queue = WorkQueue(manifest)
         queue.commit(claims=list(queue.iter_claimable()))
         plan_without(manifest, entry())
-        assert only_claim(manifest).left_behind
+        assert approach_of(only_claim(manifest)) is Approach.COMPARE
 
 
 def test_what_is_left_out_and_gone_comes_back_left_out(tmp_path: Path) -> None:

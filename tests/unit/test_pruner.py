@@ -16,11 +16,11 @@ from mastosync.engine.planner import PlanOptions
 from mastosync.engine.pruner import FEW, PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReport, PlanWriter, WorkQueue
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Approach, Manifest, ManifestReport, PlanWriter, WorkQueue
 from mastosync.mastodon.paperclip import canonical_key, id_partition, ids_of_key
 from mastosync.model import Entry, EntryState, Outcome, Reason
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, gate, grouped
+from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, approach_of, entry, gate, grouped
 
 ROOT = Path(__file__).parents[2] / "mastosync"
 WHOLE = PlanOptions().as_details()
@@ -83,7 +83,7 @@ def test_what_was_removed_and_comes_back_is_copied_as_if_it_had_never_been_there
     prune(manifest, store)
     plan(manifest, [entry(1)])
     (claim,) = WorkQueue(manifest).iter_claimable()
-    assert not claim.rewrite
+    assert approach_of(claim) is Approach.WRITE
 
 
 def test_what_never_arrived_is_not_asked_for(manifest: Manifest, store: MemoryStore) -> None:

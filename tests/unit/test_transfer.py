@@ -24,10 +24,10 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.model import Claim, EntryState, ObjectHeaders, Origin, Reason
+from mastosync.model import NOTHING, Claim, EntryState, ObjectHeaders, Origin, Presence, Reason
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import REMOTE, claim, entry, gate, transfer
+from tests.unit.engine_kit import REMOTE, claim, entry, gate, transfer, written_before
 
 KEY = "accounts/avatars/000/000/001/original/a.png"
 CACHED = "cache/media_attachments/files/000/000/001/small/a.png"
@@ -118,8 +118,11 @@ def test_what_the_source_lacks_and_the_destination_has_is_adopted_and_not_missin
     "of",
     [
         claim(entry(private=True)),  # nobody knows who can read what is there
-        claim(entry())._replace(rewrite=True),  # it lay there, and was not what was wanted
+        written_before(entry(), Presence.AS_PUBLIC | Presence.STALE),  # it lay there, and was not what was wanted
+        written_before(entry(), Presence.AS_PUBLIC),  # it lay there, and was another object
         claim(entry()._replace(size=9)),
+        claim(entry()),  # nobody knows its size, nor when it came
+        claim(entry(updated=1_000)),  # it was not stored when the file of its row came
     ],
 )
 def test_what_lies_there_is_no_answer_if_it_may_not_be_what_is_wanted(of: Claim) -> None:
@@ -271,7 +274,8 @@ def test_what_could_not_be_looked_for_stays_in_doubt(failing: str) -> None:
     new.put(KEY, b"bytes")
     (old if failing == "old" else new).fail("head", *[NetworkFailure("reset")] * 3)
     outcome = transfer(old, new)(claim(entry(), left_behind=True))
-    assert (outcome.state, outcome.reason, outcome.in_doubt) == (EntryState.FAILED, Reason.NETWORK, True)
+    assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.NETWORK)
+    assert outcome.presence is None, "what is known of the destination stays known"
     assert new.count("write") == 0
 
 
@@ -280,7 +284,7 @@ def test_what_was_looked_for_and_fails_afterwards_is_in_no_doubt() -> None:
     old.put(KEY, b"bytes")
     old.fail("read", ObjectDenied("no"))
     outcome = transfer(old, new)(claim(entry(), left_behind=True))
-    assert (outcome.state, outcome.in_doubt) == (EntryState.FAILED, False)
+    assert (outcome.state, outcome.presence) == (EntryState.FAILED, NOTHING)
 
 
 def test_what_was_done_before_and_is_wanted_again_is_written_again() -> None:
@@ -288,7 +292,7 @@ def test_what_was_done_before_and_is_wanted_again_is_written_again() -> None:
     old, new = stores()
     old.put(KEY, b"bytes")
     new.put(KEY, b"bytes")
-    again = Claim(entry(private=True), attempts=1, left_behind=True, rewrite=True)
+    again = written_before(entry(private=True), Presence.AS_PUBLIC)
     assert transfer(old, new)(again).state is EntryState.DONE
     assert new.objects[KEY].acl == "private"
 
@@ -304,15 +308,25 @@ def test_a_claim_left_by_a_dead_run_is_copied_when_it_did_not_arrive(there: byte
     assert new.objects[KEY].data == b"bytes"
 
 
-def test_sizes_decide_where_an_etag_is_no_md5() -> None:
+@pytest.mark.parametrize("there", [b"bytes and more", b"other"])
+def test_sizes_alone_prove_nothing_where_an_etag_is_of_parts(there: bytes) -> None:
     old, new = stores()
-    old.put(KEY, b"bytes", etag="0123-2")
-    new.put(KEY, b"bytes and more")
+    old.put(KEY, b"bytes", etag=f"{md5(md5(b'bytes').digest()).hexdigest()}-1")
+    new.put(KEY, there)
     outcome = transfer(old, new)(claim(entry(), left_behind=True))
     assert (outcome.state, new.objects[KEY].data) == (EntryState.DONE, b"bytes")
-    new.put(KEY, b"bytes")
-    assert transfer(old, new)(claim(entry(), left_behind=True)).state is EntryState.DONE
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert (outcome.state, outcome.md5) == (EntryState.DONE, md5(b"bytes").digest())
     assert new.count("write") == 1
+
+
+def test_equal_etags_of_parts_are_proof_enough() -> None:
+    old, new = stores()
+    of_parts = "0" * 32 + "-2"
+    for store in (old, new):
+        store.put(KEY, b"bytes", etag=of_parts)
+    outcome = transfer(old, new)(claim(entry(), left_behind=True))
+    assert (outcome.state, outcome.etag, new.count("write"), old.count("digest")) == (EntryState.DONE, of_parts, 0, 0)
 
 
 @pytest.mark.parametrize(("here", "there"), [(None, "of-a-disk"), ("of-a-disk", None), ("a-disk", "another")])

@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from email.utils import formatdate
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal
 
@@ -270,7 +271,9 @@ class FilesystemStore:
 
     def _info(self, key: str, status: os.stat_result, head: bytes) -> ObjectInfo:
         headers = ObjectHeaders(content_type=content_type_of(key, head))
-        return ObjectInfo(status.st_size, etag_of(status), headers)
+        return ObjectInfo(
+            status.st_size, etag_of(status), headers, last_modified=formatdate(status.st_mtime, usegmt=True)
+        )
 
 
 def _mode(options: PutOptions) -> int:

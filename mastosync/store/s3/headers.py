@@ -45,7 +45,8 @@ def info_of(headers: Mapping[str, str]) -> ObjectInfo:
     if metadata:
         told = told._replace(metadata=tuple(sorted(metadata)))
     etag = etag_of(headers)
-    return ObjectInfo(int(headers["content-length"]), etag, told, etag_is_md5(etag, headers))
+    size, last_modified = int(headers["content-length"]), headers.get("last-modified")
+    return ObjectInfo(size, etag, told, etag_is_md5(etag, headers), last_modified)
 
 
 @lru_cache(maxsize=1024)

@@ -22,6 +22,7 @@ from mastosync.manifest import (
     StoreIdentity,
     WorkQueue,
     correct,
+    found_wrong,
     record_verification,
 )
 from mastosync.model import FAILURE_REASONS, TABLES, Claim, Entry, EntryState, Kind, Origin, Outcome, Reason
@@ -70,7 +71,7 @@ def outcomes(claims: dict[tuple[Kind, int], Claim]) -> Iterable[Outcome]:
 
 
 def fill(path: Path) -> None:
-    """Every state and reason, work in the hands of a dead run, two plans, what was adopted and what was verified."""
+    """Every state and reason, work in the hands of two dead runs, two plans, what was adopted and what was verified."""
     with Manifest.create(path) as manifest:
         plan(manifest, ENTRIES, 1)
         queue = WorkQueue(manifest)
@@ -89,8 +90,12 @@ def fill(path: Path) -> None:
                 correct(manifest, [(record, adopted)])
         for record in list(ManifestReport(manifest).iter_records((EntryState.DONE,))):
             if record.entry.id == FIRST + 3:
-                lost = Outcome(record.entry, EntryState.PENDING, detail="verify: it is lost", attempts=0)
+                presence = found_wrong(record.presence)
+                lost = Outcome(record.entry, EntryState.PENDING, detail="verify: lost", attempts=0, presence=presence)
                 correct(manifest, [(record, lost)])
+        queue.start_run(8)
+        left = {(AVATAR, 11), (SMALL, FIRST + 4)}
+        queue.commit(claims=[each for each in queue.iter_claimable() if (each.entry.kind, each.entry.id) in left])
         record_verification(manifest, 1793502100.5, 1793502101.25, {"fine": 5, "checked": 6, "clean": False})
 
 

@@ -1,0 +1,239 @@
+"""Everything that changes an entry: one statement for each kind of event, its counters and claims with it.
+
+What an entry becomes is told by `lifecycle`; only a plan inserts entries (`loading`), and only an import brings them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from mastosync.manifest.codes import (
+    DONE,
+    FAILED,
+    GONE,
+    NO_REASON,
+    ORIGIN_CODE,
+    PENDING,
+    REASON_CODE,
+    SKIPPED,
+    STATE_CODE,
+)
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.lifecycle import Known, access_of, left_by_a_death, presence_of, stored_presence
+from mastosync.model import FAILURE_REASONS, PASSING_REASONS, Entry, EntryState, Outcome, Presence, Reason, Record
+
+_OF_ENTRY = "WHERE kind = ? AND id = ? AND name = ?"
+_PLAN = f"""
+UPDATE entries SET flags = ?, updated = ?, size = ?, fallback = ?, state = ?, reason = ?, arrived = ? {_OF_ENTRY}
+"""
+_DONE = f"""
+UPDATE entries SET state = {DONE}, reason = {NO_REASON}, detail = ?, attempts = attempts + ?, size = coalesce(?, size),
+    md5 = ?, etag = ?, source_key = ?, origin = ?, arrived = NULL
+{_OF_ENTRY}
+"""
+_NOT_DONE = f"""
+UPDATE entries SET state = ?, reason = ?, detail = ?, attempts = attempts + ?, arrived = coalesce(?, arrived)
+{_OF_ENTRY}
+"""
+_PRUNED = f"""
+UPDATE entries SET arrived = NULL, md5 = NULL, etag = NULL, source_key = NULL, origin = NULL, detail = NULL
+{_OF_ENTRY} AND state = {SKIPPED} AND reason = {GONE}
+"""
+_ARRIVED = f"UPDATE entries SET arrived = ? {_OF_ENTRY}"
+_CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
+_DROP_CLAIM = f"DELETE FROM claims {_OF_ENTRY}"
+_DROP_CLAIMS = "DELETE FROM claims"
+_STATE = f"SELECT state, reason FROM entries {_OF_ENTRY}"
+_ANY_CLAIM = "SELECT EXISTS (SELECT 1 FROM claims)"
+_LEFT_CLAIMS = """
+SELECT e.kind, e.id, e.name, e.flags, e.state, e.arrived, coalesce(e.md5, e.etag) IS NOT NULL, c.access
+FROM claims c JOIN entries e USING (kind, id, name)
+"""
+_STOPPED_COUNTS = f"""
+SELECT kind, state, reason, objects, bytes FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0
+"""
+_REOPEN = f"""
+UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
+WHERE state = ? AND state <> {DONE} AND kind = ? AND reason = ?
+"""  # the second condition shows SQLite that the partial index serves
+_TO_TRY_AGAIN = f"""
+state = {FAILED} AND state <> {DONE} AND kind = ? AND attempts < ?
+AND (reason IN ({", ".join(str(REASON_CODE[reason]) for reason in PASSING_REASONS)})
+    OR (reason = {REASON_CODE[Reason.MISSING]} AND updated >= ?))
+"""
+_COUNT_TO_TRY_AGAIN = f"""
+SELECT reason, count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open
+WHERE {_TO_TRY_AGAIN} GROUP BY reason
+"""
+_TRY_AGAIN = f"""
+UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
+WHERE {_TO_TRY_AGAIN}
+"""
+
+HAS_ARRIVED = "coalesce(arrived, coalesce(md5, etag) IS NOT NULL) <> 0"
+"""As a condition: something lies at the destination, or may, of an entry that is not done."""
+
+Place = tuple[int, int, str]
+"""Kind, id and name of an entry."""
+
+
+class Settled(NamedTuple):
+    """What became of an entry, and how it was found: claimed, unless told otherwise."""
+
+    outcome: Outcome
+    state: EntryState = EntryState.PENDING
+    reason: Reason | None = None
+    presence: Presence | None = None  # None: as the line says it; to be told of what was done
+
+
+class Change(NamedTuple):
+    """An entry that a plan has seen differently."""
+
+    place: Place
+    before: Known
+    after: Known
+
+
+def change(manifest: Manifest, changes: Sequence[Change]) -> None:
+    """Record what a plan makes of entries, within its transaction."""
+    for (kind, *_), before, after in changes:
+        manifest.count(kind, before.state, before.reason, -1, -(before.size or 0))
+        manifest.count(kind, after.state, after.reason, 1, after.size or 0)
+    rows = [
+        (
+            *(after.flags, after.updated, after.size, after.fallback),
+            *(after.state, after.reason, stored_presence(after.state, after.presence)),
+            *place,
+        )
+        for place, _, after in changes
+    ]
+    manifest.connection.executemany(_PLAN, rows)
+
+
+def settle(manifest: Manifest, entries: Sequence[Settled]) -> None:
+    """Record what became of entries, and drop their claims, within a transaction.
+
+    What is not done keeps its digest, and what is known of the destination unless the outcome tells otherwise.
+    """
+    done: list[tuple[object, ...]] = []
+    not_done: list[tuple[object, ...]] = []
+    places = []
+    for outcome, state, reason, presence in entries:
+        entry = outcome.entry
+        place = place_of(manifest, entry)
+        becomes = STATE_CODE[outcome.state], REASON_CODE[outcome.reason]
+        size = entry.size if outcome.size is None else outcome.size
+        manifest.count(place[0], STATE_CODE[state], REASON_CODE[reason], -1, -(entry.size or 0))
+        manifest.count(place[0], *becomes, 1, size or 0)
+        if outcome.state is EntryState.DONE:
+            seen = (outcome.md5, outcome.etag, outcome.source_key, ORIGIN_CODE[outcome.origin])
+            done.append((outcome.detail, outcome.attempts, outcome.size, *seen, *place))
+        else:
+            now = presence if outcome.presence is None else outcome.presence
+            arrived = None if now is None else stored_presence(becomes[0], now)
+            not_done.append((*becomes, outcome.detail, outcome.attempts, arrived, *place))
+        places.append(place)
+    connection = manifest.connection
+    connection.executemany(_DONE, done)
+    connection.executemany(_NOT_DONE, not_done)
+    connection.executemany(_DROP_CLAIM, places)
+
+
+def correct(manifest: Manifest, corrections: Sequence[tuple[Record, Outcome]]) -> int:
+    """Record what became of entries that nobody copied, in one transaction; return how many stood as their records say.
+
+    `verify` finds that something done is lost, `adopt` that something pending has arrived, `refetch` brings what had
+    failed. Nothing changes where the record is out of date. Raises: ManifestError, and then nothing has changed.
+    """
+    with manifest.transaction() as connection:
+        current = [
+            Settled(outcome, record.state, record.reason, record.presence)
+            for record, outcome in corrections
+            if connection.execute(_STATE, place_of(manifest, record.entry)).fetchone()
+            == (STATE_CODE[record.state], REASON_CODE[record.reason])
+        ]
+        settle(manifest, current)
+    return len(current)
+
+
+def claim(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:
+    """Note within a transaction that these entries are being worked on: from then on their objects may arrive."""
+    rows = [(*place_of(manifest, each), access_of(private=each.private).value) for each in entries]
+    connection.executemany(_CLAIM, rows)
+
+
+def release(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:
+    """Drop claims that nobody has begun with, within a transaction."""
+    connection.executemany(_DROP_CLAIM, [place_of(manifest, each) for each in entries])
+
+
+def take_back_claims(manifest: Manifest) -> None:
+    """Turn what dead runs have left claimed into what is known of the destination: something may lie there.
+
+    Within a transaction of whoever holds the writer's lock and has claimed nothing.
+    """
+    connection = manifest.connection
+    rows = []
+    for *place, flags, state, stored, has_digest, access in connection.execute(_LEFT_CLAIMS).fetchall():
+        presence = presence_of(flags, state, stored, has_digest=has_digest)
+        rows.append((stored_presence(state, left_by_a_death(presence, Presence(access))), *place))
+    connection.executemany(_ARRIVED, rows)
+    connection.execute(_DROP_CLAIMS)
+
+
+def take_over(manifest: Manifest) -> None:
+    """The same, for whoever begins to write with the lock. Raises: ManifestError."""
+    with translated(manifest.path):
+        any_left = manifest.connection.execute(_ANY_CLAIM).fetchone()[0]
+    if any_left:
+        with manifest.transaction():
+            take_back_claims(manifest)
+
+
+def reopen(manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reason, ...] = ()) -> int:
+    """Put entries that failed or were skipped for these reasons back to pending, and return how many.
+
+    No types: of every type. No reasons: whatever failed.
+    """
+    chosen = manifest.kinds(types)
+    codes = {REASON_CODE[reason] for reason in reasons or FAILURE_REASONS}
+    reopened = 0
+    with manifest.transaction() as connection:
+        for kind, state, reason, objects, size_bytes in connection.execute(_STOPPED_COUNTS).fetchall():
+            if kind in chosen and reason in codes:
+                connection.execute(_REOPEN, (state, kind, reason))
+                manifest.count(kind, state, reason, -objects, -size_bytes)
+                manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
+                reopened += objects
+    return reopened
+
+
+def try_again(manifest: Manifest, attempts: int, since: int) -> int:
+    """Put back to pending what may fare better by now, and return how many.
+
+    That is what failed in a way that may pass, and what was missing and has a file of `since` (seconds since the
+    epoch) or later, which may have been on its way; each unless that many attempts were made already.
+    """
+    reopened = 0
+    with manifest.transaction() as connection:
+        for kind in manifest.kinds():
+            values = (kind, attempts, since)
+            for reason, objects, size_bytes in connection.execute(_COUNT_TO_TRY_AGAIN, values).fetchall():
+                manifest.count(kind, FAILED, reason, -objects, -size_bytes)
+                manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
+                reopened += objects
+            connection.execute(_TRY_AGAIN, values)
+    return reopened
+
+
+def forget_arrival(manifest: Manifest, entries: Sequence[Entry]) -> None:
+    """Record that the objects of these entries, which are gone, lie nowhere any more. Raises: ManifestError."""
+    with manifest.transaction() as connection:
+        connection.executemany(_PRUNED, [place_of(manifest, each) for each in entries])
+
+
+def place_of(manifest: Manifest, entry: Entry) -> Place:
+    """Where its line is."""
+    return manifest.kind_id(entry.kind), entry.id, entry.name

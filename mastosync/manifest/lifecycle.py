@@ -1,0 +1,187 @@
+"""What may become of an entry: all that is known of one, and every event that changes it, as pure functions.
+
+Whoever writes an entry asks here what it becomes; `entry_writer` puts that into SQL. The table of events, and what
+each keeps and forgets, stands in docs/lifecycle.md; `tests/unit/test_lifecycle.py` holds the two against each other.
+
+Two things are known apart: what is wanted (the flags of the row, its size, when its file came), and what lies at the
+destination (`Presence`). Nothing that lies there is forgotten before `prune` has removed it. So an attempt that fails
+changes what is wanted in nothing, and what lies there only if it may have written.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from mastosync.manifest.codes import (
+    DONE,
+    EXCLUDED,
+    EXCLUDED_FLAG,
+    FAILED,
+    GONE,
+    KEPT_PRIVATE,
+    MISSING,
+    NO_REASON,
+    OPTIONAL_FLAG,
+    OPTIONAL_MISSING,
+    PENDING,
+    PRIVATE_FLAG,
+    SKIPPED,
+)
+from mastosync.model import NOTHING, EntryState, Presence
+
+ACCESS = Presence.AS_PUBLIC | Presence.AS_PRIVATE
+
+
+class Wanted(NamedTuple):
+    """What the row of an entry asks for."""
+
+    flags: int
+    updated: int | None  # when its file came, in seconds since the epoch
+    size: int | None  # bytes, as the database has it
+    fallback: str | None
+
+
+class Known(NamedTuple):
+    """What the manifest knows of an entry, as far as events change it. States and reasons are codes."""
+
+    flags: int
+    updated: int | None
+    size: int | None  # bytes: of the object that arrived, else the database's word
+    fallback: str | None
+    state: int
+    reason: int
+    attempts: int
+    presence: Presence
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its row has left the database."""
+        return (self.state, self.reason) == (SKIPPED, GONE)
+
+
+class Approach(StrEnum):
+    """What a copy has to do about what lies at the destination."""
+
+    WRITE = "write"  # nothing lies there that we know of
+    CONFIRM = "confirm"  # the very object lies there as it is wanted, unless somebody has removed it: look, by ETag
+    COMPARE = "compare"  # it may: look, and compare it with the source
+    REWRITE = "rewrite"  # whatever lies there must not stay
+
+
+def access_of(*, private: bool) -> Presence:
+    """With which access the object of such a row is stored."""
+    return Presence.AS_PRIVATE if private else Presence.AS_PUBLIC
+
+
+def presence_of(flags: int, state: int, stored: int | None, *, has_digest: bool) -> Presence:
+    """What lies at the destination, of a line's columns. `stored` is `arrived`: NULL where it follows from the rest.
+
+    Done means that the object lies there as its row asks for. A digest of what is not done is of an older version,
+    which meant by it that the object has to be written anew.
+    """
+    if state == DONE:
+        return access_of(private=bool(flags & PRIVATE_FLAG))
+    if stored is not None:
+        return Presence(stored)
+    return ACCESS | Presence.STALE if has_digest else NOTHING
+
+
+def stored_presence(state: int, presence: Presence) -> int | None:
+    """The column `arrived`; see `presence_of`."""
+    return None if state == DONE else presence.value
+
+
+def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Approach:
+    """What a copy does first.
+
+    Bytes can be compared, access cannot. So what may lie there as for a row of the other privacy is written anew, and
+    so is what is private wherever nobody knows how a write ended: what lies there may be somebody else's, in public.
+    """
+    if not presence:
+        return Approach.WRITE
+    if presence & Presence.STALE or presence & ACCESS != access_of(private=private):
+        return Approach.REWRITE
+    if has_digest and not presence & Presence.IN_DOUBT:
+        return Approach.CONFIRM
+    return Approach.REWRITE if private else Approach.COMPARE
+
+
+def is_exposed(presence: Presence, *, private: bool) -> bool:
+    """Whether everybody may be able to read what is private by now."""
+    return private and bool(presence & Presence.AS_PUBLIC)
+
+
+def planned(flags: int) -> tuple[int, int]:
+    """State and reason of an entry that a plan sees for the first time."""
+    return (SKIPPED, EXCLUDED) if flags & EXCLUDED_FLAG else (PENDING, NO_REASON)
+
+
+def seen(known: Known, wanted: Wanted) -> Known:
+    """A plan sees an entry again, maybe with another file, another privacy, or after it had been gone.
+
+    What its row asks for is taken over. The size is, unless an object of this file has arrived: that has been measured.
+    """
+    changed = known.flags ^ wanted.flags
+    replaced = None not in (known.updated, wanted.updated) and known.updated != wanted.updated
+    measured = known.presence and not replaced
+    presence = known.presence
+    if replaced and presence and not presence & Presence.IN_DOUBT:
+        presence |= Presence.STALE  # what is in doubt is compared with the new file anyway
+    now = known._replace(**wanted._asdict(), presence=presence)
+    if measured:
+        now = now._replace(size=known.size)
+    state, reason = _state_when_seen(known, wanted, changed, replaced=replaced)
+    return now._replace(state=state, reason=reason)
+
+
+def _state_when_seen(known: Known, wanted: Wanted, changed: int, *, replaced: bool) -> tuple[int, int]:
+    state, reason = found = known.state, known.reason
+    pending = PENDING, NO_REASON
+    if wanted.flags & EXCLUDED_FLAG and not known.attempts and not known.presence:  # nobody has begun with it
+        newly_excluded = state == PENDING and changed & EXCLUDED_FLAG
+        if known.is_gone or newly_excluded:
+            return SKIPPED, EXCLUDED
+    if known.is_gone or (found == (SKIPPED, EXCLUDED) and changed & EXCLUDED_FLAG):
+        return pending
+    if replaced and (state in (DONE, FAILED) or reason == OPTIONAL_MISSING):
+        return pending  # what became of the old file says nothing of the new one
+    if changed & PRIVATE_FLAG and (state == DONE or reason == KEPT_PRIVATE):
+        return pending
+    if changed & OPTIONAL_FLAG and reason in (MISSING, OPTIONAL_MISSING):
+        return pending
+    return found
+
+
+def gone(known: Known) -> Known:
+    """Its row has left the database. What lies at the destination stays known, for `prune`, and for its return."""
+    return known._replace(state=SKIPPED, reason=GONE)
+
+
+def begun(presence: Presence, *, private: bool) -> Presence:
+    """A write was begun, and nobody knows how it ended: its answer was lost."""
+    return left_by_a_death(presence, access_of(private=private))
+
+
+def left_by_a_death(presence: Presence, access: Presence) -> Presence:
+    """A run has died that had claimed an entry, to write it with this access."""
+    return presence | Presence.IN_DOUBT | access
+
+
+def found_wrong(presence: Presence) -> Presence:
+    """`verify` has found that what lies there, if anything, is not what was confirmed or what everybody should get."""
+    return presence | Presence.STALE
+
+
+def hidden(presence: Presence) -> Presence:
+    """What lies there was stored again as private by the destination itself, and is no more than that."""
+    return (presence & ~ACCESS) | Presence.AS_PRIVATE | Presence.STALE
+
+
+def flaw(state: EntryState, presence: Presence) -> str | None:
+    """Why no line of an entry in this state records this of the destination; None: one may."""
+    if state is EntryState.DONE:
+        return "what is done lies at the destination as its row asks for"
+    if presence and not presence & ACCESS:
+        return "something lies at the destination, and nobody has stored it"
+    return None
