@@ -31,7 +31,7 @@ from mastosync.engine.cutover import (
     steps_over,
 )
 from mastosync.engine.cutover.nginx import resolver_address
-from mastosync.engine.deleted import Deleted
+from mastosync.engine.deleted import Deleted, gone_as_json
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
@@ -103,7 +103,7 @@ class CutoverReport:
         """The contract of `cutover --json`."""
         return {
             **self.cutover.as_json(),
-            "gone": self.deleted.as_json(),
+            "gone": gone_as_json(self.deleted.objects, self.deleted.size_bytes),
             "settings": [setting.as_json() for setting in self.settings],
             "media_host": self.media_host,
             "cors": self.cors,

@@ -53,22 +53,23 @@ class Deleted:
         """Whether what was deleted by now (seconds since the epoch) is known, but for what nobody can have noticed."""
         return self.known_at is not None and not self.later and now - self.known_at <= PLAN_AT_MOST_OLD.total_seconds()
 
-    def told(self) -> str:
-        """How much it is, for people."""
-        size = f" ({human_bytes(self.size_bytes)})" if self.size_bytes else ""
-        return trn(
-            "{objects} object{size} lies at the destination although its row was deleted:"
-            " whoever knows its address can read it",
-            "{objects} objects{size} lie at the destination although their rows were deleted:"
-            " whoever knows their addresses can read them",
-            self.objects,
-            objects=f"{self.objects:,}",
-            size=size,
-        )
 
-    def as_json(self) -> dict[str, int]:
-        """For scripts."""
-        return {"objects": self.objects, "bytes": self.size_bytes}
+def gone_told(objects: int, size_bytes: int) -> str:
+    """How much is gone and at the destination, for people."""
+    return trn(
+        "{objects} object{size} lies at the destination although its row was deleted:"
+        " whoever knows its address can read it",
+        "{objects} objects{size} lie at the destination although their rows were deleted:"
+        " whoever knows their addresses can read them",
+        objects,
+        objects=f"{objects:,}",
+        size=f" ({human_bytes(size_bytes)})" if size_bytes else "",
+    )
+
+
+def gone_as_json(objects: int, size_bytes: int) -> dict[str, int]:
+    """The same for scripts."""
+    return {"objects": objects, "bytes": size_bytes}
 
 
 def removal(*, by_hand: bool) -> str:

@@ -350,7 +350,8 @@ def test_a_new_store_that_is_down_says_nothing_of_what_the_fallback_does_not_ans
 
 def test_after_the_last_step_a_narrow_fallback_is_none(stores: Stores, new_host: HostFactory) -> None:
     stores.put_old(REMOTE)
-    assert new_host(stores.new_bucket, stores.old_bucket, fallback=Fallback.CACHE, after=True).read(REMOTE).status == 404
+    host = new_host(stores.new_bucket, stores.old_bucket, fallback=Fallback.CACHE, after=True)
+    assert host.read(REMOTE).status == 404
 
 
 @pytest.mark.parametrize("prefix", ['a"b c', "a\\b", "a$b", "a;b}", "a'b{", "caf\u00e9.+"])

@@ -269,12 +269,6 @@ def test_deletions_are_known_up_to_the_last_plan_that_read_all_of_what_has_arriv
     assert Deleted.of((0, 0), [ARRIVED], plans, copied) == Deleted(0, 0, known_at, later=later)
 
 
-def test_prune_believes_a_plan_for_as_long_as_the_cut_over_does() -> None:
-    from mastosync.engine import deleted, pruner
-
-    assert pruner.PLAN_AT_MOST_OLD is deleted.PLAN_AT_MOST_OLD
-
-
 def done(manifest: Manifest) -> None:
     """A copy of everything that is pending."""
     queue = WorkQueue(manifest)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
-from mastosync.engine.deleted import removal
+from mastosync.engine.deleted import gone_told, removal
 from mastosync.language import tr, trn
 from mastosync.manifest import SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -68,7 +68,7 @@ def deleted(evidence: Evidence) -> Iterator[Finding]:
     """What is gone and lies at the destination; and whether anybody would know."""
     gone, by_hand = evidence.deleted, evidence.shared is not None
     if gone.objects:
-        yield Finding("gone", Grade.WARNING, gone.told(), removal(by_hand=by_hand))
+        yield Finding("gone", Grade.WARNING, gone_told(gone.objects, gone.size_bytes), removal(by_hand=by_hand))
     if gone.is_known(evidence.now):
         if not gone.objects:
             yield Finding("gone", Grade.OK, tr("of what was deleted, nothing lies at the destination"))
