@@ -1,8 +1,8 @@
 """Whether Mastodon can be pointed at the destination: go or no-go, from what the manifest remembers, at once.
 
 What everybody can still get from the old store, through the fallback, need not have arrived: the cache of other
-servers' files. What is of this server must have. Warnings say what somebody should know before, such as what was deleted
-and can still be read.
+servers' files. What is of this server must have. Warnings say what somebody should know before, such as what was
+deleted and can still be read.
 """
 
 from __future__ import annotations
