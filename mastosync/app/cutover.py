@@ -123,7 +123,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     is_bucket = isinstance(destination, S3Config)
     shared = SharedBucket.of(*identities(config))
     counts, plans, last_run = report.counts(), list(report.iter_snapshots()), report.last_run()
-    deleted = Deleted.of(count_removable(manifest), counts, plans, last_run and last_run.updated_at)
+    deleted = Deleted.of(count_removable(manifest), counts, plans, last_run.updated_at if last_run else None)
     evidence = Evidence(
         counts=counts,
         plans=plans,

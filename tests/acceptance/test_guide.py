@@ -53,11 +53,12 @@ _NEW_EMOJI = (
 )
 
 
-def upload(migration: Migration, row_id: int, bucket: str) -> None:
-    """Somebody adds an emoji, and Mastodon stores it in its bucket of today."""
-    with closing(migration.database.connect(autocommit=True)) as connection:
-        connection.execute(_NEW_EMOJI, (row_id, f"emoji{row_id}"))
-    migration.buckets.client.put_object(Bucket=bucket, Key=key_of(row_id), Body=b"new", ContentType="image/png")
+def upload(migration: Migration, bucket: str, *row_ids: int) -> None:
+    """Somebody adds some emojis, and Mastodon stores them in its bucket of today."""
+    for row_id in row_ids:
+        with closing(migration.database.connect(autocommit=True)) as connection:
+            connection.execute(_NEW_EMOJI, (row_id, f"emoji{row_id}"))
+        migration.buckets.client.put_object(Bucket=bucket, Key=key_of(row_id), Body=b"new", ContentType="image/png")
 
 
 def delete(migration: Migration, row_id: int) -> None:
@@ -113,10 +114,10 @@ def test_the_guide_leads_from_the_first_look_to_the_report(
     }
     deleted = 700_003, 700_004  # before the last plan, and between it and the switch
     life: dict[str, Callable[[], object]] = {
-        "mastosync follow --once": lambda: [upload(migration, row, buckets.source) for row in (700_001, *deleted)],
+        "mastosync follow --once": lambda: upload(migration, buckets.source, 700_001, *deleted),
         "mastosync verify": lambda: delete(migration, deleted[0]),
         "mastosync cutover": lambda: delete(migration, deleted[1]),
-        "mastosync follow --once --full": lambda: upload(migration, 700_002, buckets.destination),  # after the switch
+        "mastosync follow --once --full": lambda: upload(migration, buckets.destination, 700_002),  # after the switch
     }
     for code, commands in blocks():
         for command in commands:

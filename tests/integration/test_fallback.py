@@ -355,9 +355,7 @@ def test_after_the_last_step_a_narrow_fallback_is_none(stores: Stores, new_host:
 
 
 @pytest.mark.parametrize("prefix", ['a"b c', "a\\b", "a$b", "a;b}", "a'b{", "caf\u00e9.+"])
-def test_a_key_prefix_means_what_it_says_whatever_it_holds(
-    new_host: HostFactory, tmp_path: Path, prefix: str
-) -> None:
+def test_a_key_prefix_means_what_it_says_whatever_it_holds(new_host: HostFactory, tmp_path: Path, prefix: str) -> None:
     encoded = quote(f"{prefix}/", safe="/~")
     host = new_host(file_in(tmp_path / "media", KEY, NEW), PublicBucket(f"{nowhere()}/x/{encoded}"), (encoded,))
     assert host.read(f"{prefix}/{KEY}").body == host.read(KEY).body == NEW

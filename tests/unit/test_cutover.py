@@ -515,7 +515,7 @@ def test_a_key_prefix_stays_within_its_quotes(prefix: str, tmp_path: Path) -> No
     (line,) = [each for each in host.render().split("\n    ") if "mastodon_path>" in each]
     quoted = re.fullmatch(r'"((?:[^"\\]|\\.)*)" /\$mastodon_path;\n}', line.partition("\n\n")[0], re.DOTALL)
     assert quoted, line
-    pattern = re.sub(r"\\(.)", lambda each: each[1] if each[1] in "\"\\" else each[0], quoted[1], flags=re.DOTALL)
+    pattern = re.sub(r"\\(.)", lambda each: each[1] if each[1] in '"\\' else each[0], quoted[1], flags=re.DOTALL)
     assert re.match(pattern.removeprefix("~").replace("(?<", "(?P<"), f"/{prefix}accounts")
 
 
