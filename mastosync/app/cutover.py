@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from mastosync.app.stores import identities
 from mastosync.config import FilesystemConfig, S3Config, Secret
 from mastosync.config.env_file import read_env_file
 from mastosync.config.schema import sections
@@ -32,7 +31,7 @@ from mastosync.engine.cutover import (
 )
 from mastosync.engine.cutover.nginx import resolver_address
 from mastosync.engine.deleted import Deleted, gone_as_json
-from mastosync.engine.old_objects import SharedBucket
+from mastosync.engine.old_objects import shared_bucket
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
@@ -121,7 +120,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     proofs = verifications(manifest)
     destination = config.store("destination")
     is_bucket = isinstance(destination, S3Config)
-    shared = SharedBucket.of(*identities(config))
+    shared = shared_bucket(manifest)
     counts, plans, last_run = report.counts(), list(report.iter_snapshots()), report.last_run()
     deleted = Deleted.of(count_removable(manifest), counts, plans, last_run.updated_at if last_run else None)
     evidence = Evidence(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mastosync.language import tr
-from mastosync.manifest import StoreIdentity
+from mastosync.manifest import Manifest, ManifestReport, StoreIdentity
 from mastosync.mastodon.catalog import CATALOG
 from mastosync.model import TABLES
 
@@ -25,12 +25,9 @@ class SharedBucket:
     prefixes: tuple[str, ...]  # keys that begin so are old ones, and no new one does; empty: nobody can tell by that
 
     @classmethod
-    def of(cls, source: StoreIdentity, destination: StoreIdentity) -> SharedBucket | None:
-        """The bucket that both stores are; None if they are two."""
-        if source.is_folder or (source.endpoint, source.bucket) != (destination.endpoint, destination.bucket):
-            return None
-        old, new = source.key_prefix, destination.key_prefix
-        return cls(source.bucket, old, _apart(old, new))
+    def of(cls, source: StoreIdentity, destination: StoreIdentity) -> SharedBucket:
+        """Of two stores that are known to be one bucket."""
+        return cls(source.bucket, source.key_prefix, _apart(source.key_prefix, destination.key_prefix))
 
     @property
     def message(self) -> str:
@@ -50,6 +47,16 @@ class SharedBucket:
             "in the end, remove only objects whose keys begin with {prefixes}",
             prefixes=_one_of([repr(prefix) for prefix in self.prefixes]),
         )
+
+
+def shared_bucket(manifest: Manifest) -> SharedBucket | None:
+    """The bucket that both stores of a manifest are; None if they are two. Raises: ManifestError."""
+    source, destination = (ManifestReport(manifest).store(role) for role in ("source", "destination"))
+    if source is None or destination is None or source.is_folder:
+        return None
+    if (source.endpoint, source.bucket) != (destination.endpoint, destination.bucket):
+        return None
+    return SharedBucket.of(source, destination)
 
 
 def _apart(old: str, new: str) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from mastosync.engine.cutover import (
     steps_over,
 )
 from mastosync.engine.deleted import Deleted
-from mastosync.engine.old_objects import SharedBucket
+from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.errors import UsageError
 from mastosync.manifest import (
     HIGHEST_ID,
@@ -297,8 +297,12 @@ def test_a_row_that_was_deleted_after_its_copy_is_found_in_the_manifest(tmp_path
 # --- one bucket with two prefixes ---
 
 
-def shared(old: str, new: str) -> SharedBucket | None:
-    return SharedBucket.of(StoreIdentity("https://s3", "media", old), StoreIdentity("https://s3", "media", new))
+def in_one(old: str, new: str) -> tuple[StoreIdentity, StoreIdentity]:
+    return StoreIdentity("https://s3", "media", old), StoreIdentity("https://s3", "media", new)
+
+
+def shared(old: str, new: str) -> SharedBucket:
+    return SharedBucket.of(*in_one(old, new))
 
 
 TREES = ("cache/", *(f"{table}/" for table in TABLES))
@@ -322,19 +326,28 @@ TREES = ("cache/", *(f"{table}/" for table in TABLES))
     ],
 )
 def test_in_one_bucket_only_what_is_under_the_old_prefix_may_go(old: str, new: str, prefixes: tuple[str, ...]) -> None:
-    found = shared(old, new)
-    assert found is not None
-    assert found.prefixes == prefixes
+    assert shared(old, new).prefixes == prefixes
 
 
-def test_two_buckets_share_nothing() -> None:
-    assert SharedBucket.of(SOURCE, DESTINATION) is None
-    assert SharedBucket.of(StoreIdentity("https://s3", "a", ""), StoreIdentity("https://s3", "b", "")) is None
+@pytest.mark.parametrize(
+    ("stores", "are_one"),
+    [
+        ((SOURCE, DESTINATION), False),
+        ((StoreIdentity("https://s3", "a", ""), StoreIdentity("https://s3", "b", "")), False),
+        ((StoreIdentity.of_folder(Path("/a")), StoreIdentity.of_folder(Path("/b"))), False),
+        (in_one("", "new"), True),
+    ],
+)
+def test_a_manifest_knows_whether_its_stores_are_one_bucket(
+    tmp_path: Path, stores: tuple[StoreIdentity, StoreIdentity], are_one: bool
+) -> None:
+    with planned(tmp_path / "manifest.db", [entry()], stores) as manifest:
+        assert (shared_bucket(manifest) is not None) is are_one
 
 
 def test_in_one_bucket_nobody_is_told_to_delete_it(tmp_path: Path) -> None:
     config = configured(tmp_path, bucket="old", key_prefix="new")
-    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+    with planned(tmp_path / "manifest.db", [entry()], in_one("pre fix", "new")) as manifest:
         report = cutover(config, manifest, CutoverOptions())
     told = {each.check: each for each in report.cutover.findings}
     assert "has to stay" in told["one-bucket"].message

@@ -128,8 +128,8 @@ def _end(way: WayOver) -> Iterator[Step]:
             down,
         )
     if way.shared:
-        what = tr("later, the old objects may go: {message}; {remedy}")
-        yield Step(what.format(message=way.shared.message, remedy=way.shared.remedy))
+        told = {"message": way.shared.message, "remedy": way.shared.remedy}
+        yield Step(tr("later, the old objects may go: {message}; {remedy}", **told))
     else:
         yield Step(tr("later, when `{command}` says so, the old store may go", command=f"{way.mastosync} report"))
 

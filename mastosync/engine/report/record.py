@@ -13,7 +13,7 @@ from typing import Any
 from mastosync import __version__
 from mastosync.engine.deleted import gone_as_json
 from mastosync.engine.lister import described
-from mastosync.engine.old_objects import SharedBucket
+from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.engine.report.digest import Amount, Contents, contents_of
 from mastosync.engine.report.history import Pace, Proof, Run, iso, paces_of, runs_of
 from mastosync.engine.report.verdict import Evidence, Verdict, judge
@@ -73,6 +73,7 @@ class Report:
     failures: Sequence[dict[str, Any]]  # the first of them, as `ls` has them
     proofs: Sequence[Proof]
     gone: tuple[int, int]  # objects and bytes at the destination whose rows were deleted
+    shared: SharedBucket | None  # that both stores are; None: they are two
     verdict: Verdict
 
     @property
@@ -81,11 +82,6 @@ class Report:
         ends = [run.updated_at for run in self.runs] + [proof.ended_at for proof in self.proofs]
         planned = [plan.taken_at.timestamp() for plan in self.plans]
         return min(planned), max(planned + ends)
-
-    @property
-    def shared(self) -> SharedBucket | None:
-        """The bucket that both stores are; None if they are two."""
-        return SharedBucket.of(self.source, self.destination)
 
     @property
     def last_whole_plan(self) -> SnapshotRecord | None:
@@ -158,8 +154,8 @@ def report_of(manifest: Manifest, failures: int, started: Callable[[int], None],
         ]
         prefixes = head.source.key_prefix, head.destination.key_prefix
         failed = islice(_iter_failed(about, {line.reason for line in lines}), failures)
-        public, gone = not head.destination.is_folder, count_removable(manifest)
-        shared = SharedBucket.of(head.source, head.destination)
+        public = not head.destination.is_folder
+        gone, shared = count_removable(manifest), shared_bucket(manifest)
         return Report(
             made_at=now,
             source=head.source,
@@ -173,6 +169,7 @@ def report_of(manifest: Manifest, failures: int, started: Callable[[int], None],
             failures=[described(record, *prefixes) for record in failed],
             proofs=proofs,
             gone=gone,
+            shared=shared,
             verdict=judge(Evidence(lines, plans, runs, proofs, status.running, public, now, gone, shared)),
         )
 
