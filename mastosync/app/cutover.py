@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from collections.abc import Mapping
@@ -16,25 +17,32 @@ from mastosync.config.schema import sections
 from mastosync.engine.cutover import (
     Cutover,
     Evidence,
+    Fallback,
     MediaHost,
     PublicBucket,
     PublicFolder,
     PublicStore,
     Step,
     WayBack,
+    WayOver,
     judge,
     steps_back,
     steps_over,
 )
+from mastosync.engine.cutover.nginx import resolver_address
+from mastosync.engine.deleted import Deleted, gone_as_json
+from mastosync.engine.old_objects import shared_bucket
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
-from mastosync.manifest import Manifest, ManifestReport, verifications
+from mastosync.manifest import Manifest, ManifestReport, count_removable, verifications
 from mastosync.mastodon.settings import Setting, changed, storage_settings
 from mastosync.model import Reason
 
 if TYPE_CHECKING:
     from mastosync.config import Config, Role, Secret, StoreConfig
+
+_log = logging.getLogger(__name__)
 
 EXAMPLE_HOST = "files.example.com"
 """The media host of who has named none."""
@@ -54,10 +62,11 @@ class CutoverOptions:
     source_url: str | None = None  # where everybody reads the objects of the source
     destination_url: str | None = None
     nginx_file: Path | None = None  # where the configuration of nginx is written
+    fallback: Fallback = Fallback.ALL
 
     @property
     def again(self) -> str:
-        """The same once more, without the file."""
+        """The same once more, without the file and the fallback."""
         named = {
             "--env": self.env,
             "--media-host": self.media_host,
@@ -78,6 +87,7 @@ class CutoverReport:
     cors: dict[str, Any] | None  # the rules of the new bucket; None: it is a folder
     fallback: MediaHost | None  # None: see `refusal`
     refusal: UsageError | None  # why nginx cannot ask both stores
+    deleted: Deleted
     over: list[Step]
     back: list[Step]
 
@@ -92,6 +102,7 @@ class CutoverReport:
         """The contract of `cutover --json`."""
         return {
             **self.cutover.as_json(),
+            "gone": gone_as_json(self.deleted.objects, self.deleted.size_bytes),
             "settings": [setting.as_json() for setting in self.settings],
             "media_host": self.media_host,
             "cors": self.cors,
@@ -109,14 +120,20 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     proofs = verifications(manifest)
     destination = config.store("destination")
     is_bucket = isinstance(destination, S3Config)
+    shared = shared_bucket(manifest)
+    counts, plans, last_run = report.counts(), list(report.iter_snapshots()), report.last_run()
+    deleted = Deleted.of(count_removable(manifest), counts, plans, last_run.updated_at if last_run else None)
     evidence = Evidence(
-        counts=report.counts(),
-        plans=list(report.iter_snapshots()),
+        counts=counts,
+        plans=plans,
         verifications=proofs,
         running=status.running,
         done_since=report.done_since(proofs[0].ended_at) if proofs else 0,
         public=is_bucket,
+        deleted=deleted,
         now=time.time(),
+        shared=shared,
+        fallback=options.fallback,
     )
     env = options.env or config.env.file
     current = _current(env, config.env.syntax) if env else {}
@@ -137,7 +154,10 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         cors=_cors(current) if is_bucket else None,
         fallback=fallback,
         refusal=refusal,
-        over=steps_over(options.command, options.again, options.nginx_file, public=is_bucket),
+        deleted=deleted,
+        over=steps_over(
+            WayOver(options.command, options.again, options.nginx_file, is_bucket, options.fallback, shared)
+        ),
         back=steps_back(_way_back(config)),
     )
 
@@ -158,16 +178,18 @@ def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverO
 
 def _fallback(config: Config, host: str, options: CutoverOptions) -> MediaHost:
     source, destination = config.require_stores()
-    stores = []
+    stores: dict[str, PublicStore] = {}
     own_url = config.destination.public_url if urlsplit(config.destination.public_url or "").netloc != host else None
     urls = {"source": options.source_url, "destination": options.destination_url or own_url}
     prefixes = []
     for role, store in (("destination", destination), ("source", source)):
-        stores.append(_public_store(store, role, urls[role], host))
+        if role == "destination" or options.fallback is not Fallback.NONE:
+            stores[role] = _public_store(store, role, urls[role], host)
         if isinstance(store, S3Config):
             prefixes.append(_in_address(store.key_prefix))
-    new, old = stores
-    return MediaHost(host, new, old, _resolvers(), tuple(prefixes))
+    resolvers = _resolvers() if any(isinstance(store, PublicBucket) for store in stores.values()) else ()
+    new, old = stores["destination"], stores.get("source")
+    return MediaHost(host, new, old, resolvers, tuple(prefixes), options.fallback)
 
 
 def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> PublicStore:
@@ -255,14 +277,18 @@ def _other(role: str) -> Role:
 
 
 def _resolvers() -> tuple[str, ...]:
-    """The name servers of this machine, as nginx writes them."""
+    """The name servers of this machine, as nginx writes them. What is no address is left out, and said."""
     try:
         lines = _RESOLV_CONF.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    named = [words[1] for words in map(str.split, lines) if len(words) > 1 and words[0] == "nameserver"]
-    found = tuple(f"[{name}]" if ":" in name else name for name in named if "%" not in name)
-    return found or (_LOCAL_RESOLVER,)
+    found: list[str] = []
+    for word in (words[1] for words in map(str.split, lines) if len(words) > 1 and words[0] == "nameserver"):
+        if address := resolver_address(word):
+            found.append(address)
+        else:
+            _log.warning("%s: %r is no address that nginx takes as a name server: left out", _RESOLV_CONF, word)
+    return tuple(found) or (_LOCAL_RESOLVER,)
 
 
 def _current(path: Path, syntax: str) -> dict[str, Secret]:

@@ -47,6 +47,14 @@ _url = parsed_by(PUBLIC_URL)
     help="Where everybody reads the old store.  [default: the bucket at the endpoint]",
 )
 @click.option("--destination-url", metavar="URL", callback=_url, help="Where everybody reads the new one.")
+@click.option(
+    "--fallback",
+    type=click.Choice(["all", "cache", "none"]),
+    default="all",
+    show_default=True,
+    help="What nginx asks the old store for if the new one does not have it: all while the switch goes on, cache"
+    " (keys under cache/ alone) after it, or none. Backups never.",
+)
 @click.pass_obj
 def cutover_command(
     invocation: Invocation,
@@ -56,6 +64,7 @@ def cutover_command(
     media_host: str | None,
     source_url: str | None,
     destination_url: str | None,
+    fallback: str,
 ) -> ExitCode:
     """Tell whether Mastodon can be switched over to the destination: go or no-go, and how.
 
@@ -64,12 +73,14 @@ def cutover_command(
     """
     from mastosync.app.cutover import CutoverOptions
     from mastosync.cli.render_cutover import render_cutover
-    from mastosync.engine.cutover import Verdict
+    from mastosync.engine.cutover import Fallback, Verdict
 
     if as_json and nginx == _STDOUT:
         raise UsageError(tr("--nginx - prints the configuration alone"), hint=tr("--json holds it, too"))
     file = None if nginx == _STDOUT else nginx
-    options = CutoverOptions(_command(invocation), env, media_host, source_url, destination_url, file)
+    options = CutoverOptions(
+        _command(invocation), env, media_host, source_url, destination_url, file, Fallback(fallback)
+    )
     report = invocation.reading().cutover(options)
     if file is not None:
         _write(file, report.require_fallback().render())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mastosync.app.cutover import EXAMPLE_HOST
 from mastosync.cli.columns import padded
 from mastosync.cli.render import table
-from mastosync.engine.cutover import Finding, Grade, Loss, Step, Verdict
+from mastosync.engine.cutover import Fallback, Finding, Grade, Loss, Step, Verdict
 from mastosync.language import tr
 from mastosync.plain import as_json, one_line
 
@@ -82,15 +82,23 @@ def _media_host(report: CutoverReport, nginx: Path | None) -> Iterator[str]:
         yield tr("No fallback: {problem}", problem=one_line(report.refusal.message))
         yield f"  -> {one_line(report.refusal.hint)}"
     elif nginx is not None:
-        yield tr("The media host of nginx, with the fallback, is in {file}.", file=nginx)
+        yield _written(report, nginx)
     yield tr(
         "Pages may show what comes from {host}: Mastodon puts it into its Content-Security-Policy when it starts."
         " Where that sends browsers on to another host, EXTRA_MEDIA_HOSTS names that one (from Mastodon 4.4).",
-        host=report.media_host,
+        host=one_line(report.media_host),
     )
     if report.cors is not None:
         yield tr("Where browsers ask the bucket itself, it needs this CORS rule:")
         yield f"  {as_json(report.cors)}"
+
+
+def _written(report: CutoverReport, nginx: Path) -> str:
+    return {
+        Fallback.ALL: tr("The media host of nginx, with the fallback, is in {file}.", file=nginx),
+        Fallback.CACHE: tr("The media host of nginx, with the fallback for `cache/` alone, is in {file}.", file=nginx),
+        Fallback.NONE: tr("The media host of nginx, without a fallback, is in {file}.", file=nginx),
+    }[report.require_fallback().fallback]
 
 
 def _steps(steps: Sequence[Step]) -> Iterator[str]:

@@ -51,7 +51,11 @@ def _head(report: Report) -> Iterator[str]:
 
 
 def _verdict(report: Report) -> Iterator[str]:
-    yield tr("THE OLD STORE MAY GO") if report.verdict.may_go else tr("KEEP THE OLD STORE FOR NOW")
+    if report.shared:
+        may_go = tr("THE OLD OBJECTS MAY GO, BUT NOT THE BUCKET")
+        yield may_go if report.verdict.may_go else tr("KEEP THE OLD OBJECTS FOR NOW")
+    else:
+        yield tr("THE OLD STORE MAY GO") if report.verdict.may_go else tr("KEEP THE OLD STORE FOR NOW")
     for found in report.verdict.findings:
         yield f"  {found.grade.value:<8} {found.check:<10} {one_line(found.message)}"
         if found.remedy:

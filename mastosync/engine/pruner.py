@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from mastosync.engine.crew import Crew
+from mastosync.engine.deleted import PLAN_AT_MOST_OLD
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
@@ -28,7 +29,6 @@ from mastosync.model import Entry, EntryState, Record
 
 _log = logging.getLogger(__name__)
 
-PLAN_AT_MOST_OLD = timedelta(hours=1)
 FEW = 100  # objects: so many may always be removed
 SHARE = 10  # and one in so many of those that are done
 _COMMIT_SECONDS = 0.5

@@ -62,6 +62,11 @@ class SnapshotRecord:
         """Whether it read only what had changed since the one before."""
         return bool(self.details.get("incremental"))
 
+    def takes_in(self, table: str, *, remote: bool) -> bool:
+        """Whether its options take in every row of a table that is of other servers (`remote`), or of this one."""
+        in_scope = self.details.get("only", "all") in ("all", "remote" if remote else "local")
+        return in_scope and self.details.get("limit") is None and table in self.details.get("types", TABLES)
+
     @property
     def leaves_nothing_out(self) -> bool:
         """Whether its options take in every row."""

@@ -93,9 +93,13 @@ def _title(report: Report) -> Markup:
 
 def _verdict(report: Report) -> Markup:
     may_go = report.verdict.may_go
+    if report.shared:
+        headline = tr("The old objects may go, but not the bucket") if may_go else tr("Keep the old objects for now")
+    else:
+        headline = tr("The old store may go") if may_go else tr("Keep the old store for now")
     return tag(
         "section",
-        tag("h2", tr("The old store may go") if may_go else tr("Keep the old store for now"), id="verdict"),
+        tag("h2", headline, id="verdict"),
         tag(
             "p",
             prose(

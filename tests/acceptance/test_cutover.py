@@ -63,6 +63,7 @@ def test_it_is_go_when_all_that_is_of_this_server_has_arrived(migration: Migrati
         "failed": "ok",
         "lost": "ok",
         "plan": "ok",
+        "gone": "ok",
         "verify": "warning",
         "public": "warning",
     }
@@ -157,7 +158,7 @@ def test_the_way_back_brings_what_was_written_since(migration: Migration) -> Non
     assert origins == {"adopted", "copied"}
     for command in over["commands"]:
         in_shell(site, command)
-    assert f"/{buckets.source}/$mastodon_media" in (site.folder / "back.conf").read_text().split("@old")[0]
+    assert f"/{buckets.source}/$mastodon_media" in (site.folder / "back.conf").read_text().split("location @old")[0]
 
 
 def back_entries(site: Site) -> list[dict[str, Any]]:

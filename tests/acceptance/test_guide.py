@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -52,12 +53,23 @@ _NEW_EMOJI = (
 )
 
 
-def upload(migration: Migration, row_id: int, bucket: str) -> None:
-    """Somebody adds an emoji, and Mastodon stores it in its bucket of today."""
+def upload(migration: Migration, bucket: str, *row_ids: int) -> None:
+    """Somebody adds some emojis, and Mastodon stores them in its bucket of today."""
+    for row_id in row_ids:
+        with closing(migration.database.connect(autocommit=True)) as connection:
+            connection.execute(_NEW_EMOJI, (row_id, f"emoji{row_id}"))
+        migration.buckets.client.put_object(Bucket=bucket, Key=key_of(row_id), Body=b"new", ContentType="image/png")
+
+
+def delete(migration: Migration, row_id: int) -> None:
+    """Somebody deletes an emoji while Mastodon still stores in the old bucket."""
     with closing(migration.database.connect(autocommit=True)) as connection:
-        connection.execute(_NEW_EMOJI, (row_id, f"emoji{row_id}"))
-    key = f"custom_emojis/images/000/{row_id // 1000}/{row_id % 1000:03}/original/new.png"
-    migration.buckets.client.put_object(Bucket=bucket, Key=key, Body=b"new", ContentType="image/png")
+        connection.execute("DELETE FROM custom_emojis WHERE id = %s", (row_id,))
+    migration.buckets.client.delete_object(Bucket=migration.buckets.source, Key=key_of(row_id))
+
+
+def key_of(row_id: int) -> str:
+    return f"custom_emojis/images/000/{row_id // 1000}/{row_id % 1000:03}/original/new.png"
 
 
 def blocks() -> list[tuple[int, list[str]]]:
@@ -100,9 +112,12 @@ def test_the_guide_leads_from_the_first_look_to_the_report(
         "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
         "MASTOSYNC_COPY_SERVER_SIDE": "never",
     }
-    life = {
-        "mastosync follow --once": lambda: upload(migration, 700_001, buckets.source),
-        "mastosync follow --once --full": lambda: upload(migration, 700_002, buckets.destination),  # after the switch
+    deleted = 700_003, 700_004  # before the last plan, and between it and the switch
+    life: dict[str, Callable[[], object]] = {
+        "mastosync follow --once": lambda: upload(migration, buckets.source, 700_001, *deleted),
+        "mastosync verify": lambda: delete(migration, deleted[0]),
+        "mastosync cutover": lambda: delete(migration, deleted[1]),
+        "mastosync follow --once --full": lambda: upload(migration, buckets.destination, 700_002),  # after the switch
     }
     for code, commands in blocks():
         for command in commands:
@@ -116,10 +131,14 @@ def test_the_guide_leads_from_the_first_look_to_the_report(
             told = f"{command}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
             assert done.returncode == expected, told
             assert address.secret_key not in done.stdout + done.stderr, command
-    for name in ("report.txt", "report.json", "report.html", "media.conf", "before-cutover.db", "failed.jsonl"):
+    reports = ("report.txt", "report.json", "report.html")
+    for name in (*reports, "media.conf", "media-cache.conf", "before-cutover.db", "failed.jsonl"):
         assert (folder / name).stat().st_size, name
     assert len((folder / "failed.jsonl").read_text().splitlines()) == 3
     assert not life
+    for row in deleted:
+        listed = buckets.client.list_objects_v2(Bucket=buckets.destination, Prefix=key_of(row))
+        assert not listed["KeyCount"], "what was deleted is nowhere to be read"
     emojis = [line for line in migration.site.listed("--type", "custom_emojis") if line["id"] in (700_001, 700_002)]
     states = {line["id"]: (line["state"], line["origin"]) for line in emojis if line["style"] == "original"}
     assert states == {700_001: ("done", "copied"), 700_002: ("done", "adopted")}

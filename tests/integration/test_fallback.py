@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
-from mastosync.engine.cutover import MediaHost, PublicBucket, PublicFolder, PublicStore
+from mastosync.engine.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, PublicStore
 from scripts.lab.buckets import BucketPair
 from scripts.lab.nginx import NginxServer, why_no_nginx
 from scripts.lab.ports import HOST, PortBlock
@@ -26,6 +26,7 @@ from tests.contract.test_s3_check import certificate
 
 pytestmark = pytest.mark.skipif(bool(why_no_nginx()), reason=why_no_nginx())
 
+BACKUP = "backups/dumps/000/000/007/original/0123456789abcdef.tar.gz"
 KEY = "media_attachments/files/000/000/042/original/photo.png"
 ODD = (
     "cache/custom_emojis/images/000/000/001/original/a+b c.png",
@@ -75,6 +76,7 @@ def new_host(tmp_path: Path) -> Iterator[HostFactory]:
     """Factory: `new_host(new, old, prefixes=…, upstreams=…)` is a media host that asks these stores.
 
     `nobody`: it has no rights, in a folder that everybody may open. `after`: it is what the last step makes of it.
+    `name`: another one for each of several.
     """
     with ExitStack() as stack:
         pem = certificate(tmp_path, "files.example.com", days=10)
@@ -86,11 +88,13 @@ def new_host(tmp_path: Path) -> Iterator[HostFactory]:
             *,
             upstreams: str = "",
             after: bool = False,
+            fallback: Fallback = Fallback.ALL,
             nobody: Path | None = None,
+            name: str = "nginx",
         ) -> Host:
             block = PortBlock()
             stack.callback(block.close)
-            folder, port = (nobody or tmp_path) / "nginx", block.take()
+            folder, port = (nobody or tmp_path) / name, block.take()
             folder.mkdir()
             host = MediaHost(
                 "files.example.com",
@@ -98,6 +102,7 @@ def new_host(tmp_path: Path) -> Iterator[HostFactory]:
                 old,
                 ("127.0.0.1",),
                 prefixes,
+                fallback,
                 listen=(f"{HOST}:{port}",),
                 certificate=pem,
                 certificate_key=pem,
@@ -289,6 +294,72 @@ def test_after_the_last_step_the_old_store_is_asked_no_more(stores: Stores, new_
     host = new_host(stores.new_bucket, stores.old_bucket, after=True)
     assert host.read(KEY).body == NEW
     assert host.read(KEY + "x").status == 404
+
+
+LOCAL, REMOTE = KEY, ODD[0]
+
+
+@pytest.mark.parametrize(
+    ("fallback", "statuses"), [(Fallback.ALL, [200, 200]), (Fallback.CACHE, [404, 200]), (Fallback.NONE, [404, 404])]
+)
+def test_the_fallback_answers_for_as_much_as_was_asked_for(
+    stores: Stores, new_host: HostFactory, fallback: Fallback, statuses: list[int]
+) -> None:
+    """With `cache`, what a user of this server has deleted is gone although the old store has it still."""
+    for key in (LOCAL, REMOTE):
+        stores.put_old(key)
+        stores.put_new(f"{key}x")
+    host = new_host(stores.new_bucket, stores.old_bucket, fallback=fallback)
+    assert [host.read(key).status for key in (LOCAL, REMOTE)] == statuses
+    assert host.read(f"{LOCAL}x").body == host.read(f"{REMOTE}x").body == NEW
+
+
+@pytest.mark.parametrize("fallback", list(Fallback))
+@pytest.mark.parametrize("prefix", ["", "pre/"])
+def test_a_backup_is_never_asked_for_at_the_old_store(new_host: HostFactory, fallback: Fallback, prefix: str) -> None:
+    """It is private; whoever has its address from an old mail must not get it once the new store has said no."""
+    with RawServer(lambda request: answer(403 if b"/new/" in request.head else 200, b"secret")) as store:
+        new, old = (PublicBucket(f"{store.endpoint_url}/{name}/") for name in ("new", "old"))
+        host = new_host(new, old, ("pre/",), fallback=fallback)
+        for key in (BACKUP, f"cache/{BACKUP}", f"backups//{BACKUP}", f"cache/backups/../{BACKUP}", f"%62{BACKUP[1:]}"):
+            told = host.ask(f"/{prefix}{key}")
+            assert (told.status, b"secret" in told.body) == (404, False), key
+        assert not [request for request in store.requests if b"/old/" in request.head]
+
+
+@pytest.mark.parametrize("fallback", list(Fallback))
+def test_nor_is_it_looked_for_in_a_folder(
+    stores: Stores, new_host: HostFactory, tmp_path: Path, fallback: Fallback
+) -> None:
+    for key in (BACKUP, LOCAL, REMOTE):
+        folder = file_in(tmp_path / "media", key, OLD)
+    for new in (stores.new_bucket, file_in(tmp_path / "new", f"{LOCAL}x", NEW)):
+        host = new_host(new, folder, fallback=fallback, name=type(new).__name__)
+        assert host.read(BACKUP).status == 404
+        assert (host.read(LOCAL).status == 200) is (fallback is Fallback.ALL)
+        assert (host.read(REMOTE).status == 200) is (fallback is not Fallback.NONE)
+
+
+def test_a_new_store_that_is_down_says_nothing_of_what_the_fallback_does_not_answer_for(
+    stores: Stores, new_host: HostFactory
+) -> None:
+    stores.put_old(LOCAL)
+    host = new_host(PublicBucket(f"{nowhere()}/x/"), stores.old_bucket, fallback=Fallback.CACHE)
+    assert host.read(LOCAL).status == host.read(BACKUP).status == 502
+
+
+def test_after_the_last_step_a_narrow_fallback_is_none(stores: Stores, new_host: HostFactory) -> None:
+    stores.put_old(REMOTE)
+    host = new_host(stores.new_bucket, stores.old_bucket, fallback=Fallback.CACHE, after=True)
+    assert host.read(REMOTE).status == 404
+
+
+@pytest.mark.parametrize("prefix", ['a"b c', "a\\b", "a$b", "a;b}", "a'b{", "caf\u00e9.+"])
+def test_a_key_prefix_means_what_it_says_whatever_it_holds(new_host: HostFactory, tmp_path: Path, prefix: str) -> None:
+    encoded = quote(f"{prefix}/", safe="/~")
+    host = new_host(file_in(tmp_path / "media", KEY, NEW), PublicBucket(f"{nowhere()}/x/{encoded}"), (encoded,))
+    assert host.read(f"{prefix}/{KEY}").body == host.read(KEY).body == NEW
+    assert host.read(f"{prefix}x/{KEY}").status == 404
 
 
 def file_in(folder: Path, key: str, body: bytes) -> PublicFolder:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -14,6 +16,7 @@ from mastosync.app.cutover import CutoverOptions, cutover
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret
 from mastosync.engine.cutover import (
     Evidence,
+    Fallback,
     Finding,
     Grade,
     Loss,
@@ -22,15 +25,28 @@ from mastosync.engine.cutover import (
     PublicFolder,
     Verdict,
     WayBack,
+    WayOver,
     judge,
     steps_back,
     steps_over,
 )
+from mastosync.engine.deleted import Deleted
+from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.errors import UsageError
-from mastosync.manifest import CountLine, SnapshotRecord, VerificationRecord
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    CountLine,
+    Manifest,
+    PlanWriter,
+    SnapshotRecord,
+    StoreIdentity,
+    VerificationRecord,
+    WorkQueue,
+)
 from mastosync.mastodon.settings import Setting, changed, storage_settings
-from mastosync.model import TABLES, EntryState, Kind, Reason
-from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
+from mastosync.model import TABLES, EntryState, Kind, Outcome, Reason
+from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, entry, grouped, planned
 
 NOW = 1_800_000_000.0
 HOUR, DAY = 3_600.0, 86_400.0
@@ -67,6 +83,7 @@ def public(asked: int = 10, faults: int = 0, *, exposed: int = 0, listed: bool =
 def evidence(*counts: CountLine, plans: Sequence[SnapshotRecord] = (), **known: Any) -> Evidence:  # noqa: ANN401
     """All is well but for what is said."""
     known = {"verifications": [proof(public=public())], "running": False, "done_since": 0, "public": True, **known}
+    known.setdefault("deleted", Deleted(0, 0, NOW - HOUR, later=False))
     return Evidence([ARRIVED, *counts], plans or [plan()], now=NOW, **known)
 
 
@@ -200,6 +217,155 @@ def test_everybody_has_to_be_able_to_read_what_is_public_alone(asked: dict[str, 
     assert "public" not in found(evidence(verifications=proofs, public=False))
 
 
+# --- what was deleted ---
+
+
+def test_what_left_the_database_and_lies_at_the_destination_is_told_with_what_removes_it() -> None:
+    told = found(evidence(deleted=Deleted(3, 4096, NOW - HOUR, later=False)))["gone"]
+    assert told.grade is Grade.WARNING
+    assert "3 objects (4.0 KiB)" in told.message
+    assert "mastosync prune --apply" in told.remedy
+    assert judge(evidence(deleted=Deleted(3, 4096, NOW - HOUR, later=False))).verdict is Verdict.GO
+
+
+@pytest.mark.parametrize(
+    ("deleted", "told"),
+    [
+        (Deleted(0, 0, NOW - HOUR, later=True), "1 hour ago"),  # a copy or a delta has been at work since
+        (Deleted(0, 0, NOW - 2 * HOUR, later=False), "2 hours ago"),  # prune would not believe it either
+        (Deleted(0, 0, None, later=True), "no plan"),
+    ],
+)
+def test_what_was_deleted_since_the_last_whole_plan_is_not_known(deleted: Deleted, told: str) -> None:
+    findings = found(evidence(deleted=deleted))
+    assert findings["deletions"].grade is Grade.WARNING
+    assert told in findings["deletions"].message
+    assert "mastosync plan && mastosync prune" in findings["deletions"].remedy
+    assert "gone" not in findings, "nobody knows"
+    assert judge(evidence(deleted=deleted)).verdict is Verdict.GO
+
+
+def moment(ago: float) -> float:
+    return NOW - ago
+
+
+@pytest.mark.parametrize(
+    ("plans", "copied", "known_at", "later"),
+    [
+        ([plan(HOUR)], None, moment(HOUR), False),
+        ([plan(HOUR)], moment(2 * HOUR), moment(HOUR), False),
+        ([plan(HOUR)], moment(60), moment(HOUR), True),
+        ([plan(60, incremental=True), plan(HOUR)], None, moment(HOUR), True),  # a delta sees no deletion
+        ([plan(60, incremental=True)], None, None, True),
+        ([plan(60, limit=5), plan(HOUR)], None, moment(HOUR), False),
+        ([plan(60, only="remote"), plan(HOUR, only="local")], None, moment(HOUR), False),  # accounts here are local
+        ([plan(60, types=["media_attachments"]), plan(HOUR)], None, moment(HOUR), False),
+        ([plan(60, types=["accounts"]), plan(HOUR)], None, moment(60), False),  # nothing else has arrived
+    ],
+)
+def test_deletions_are_known_up_to_the_last_plan_that_read_all_of_what_has_arrived(
+    plans: list[SnapshotRecord], copied: float | None, known_at: float | None, later: bool
+) -> None:
+    assert Deleted.of((0, 0), [ARRIVED], plans, copied) == Deleted(0, 0, known_at, later=later)
+
+
+def done(manifest: Manifest) -> None:
+    """A copy of everything that is pending."""
+    queue = WorkQueue(manifest)
+    queue.start_run(1)
+    claims = list(queue.iter_claimable())
+    queue.commit(claims=claims)
+    queue.commit(outcomes=[Outcome(each.entry, EntryState.DONE, size=7, md5=bytes(16)) for each in claims])
+    queue.end_run()
+
+
+def test_a_row_that_was_deleted_after_its_copy_is_found_in_the_manifest(tmp_path: Path) -> None:
+    whole = {**WHOLE, "added": 2}
+    with planned(tmp_path / "manifest.db", [entry(1), entry(2)], details=whole) as manifest:
+        done(manifest)
+        report = cutover(configured(tmp_path), manifest, CutoverOptions())
+        assert "deletions" in {each.check for each in report.cutover.findings}, "a copy has been at work since"
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped([entry(2)]))
+            writer.finish(datetime.now(UTC), WHOLE)
+        report = cutover(configured(tmp_path), manifest, CutoverOptions())
+    told = {each.check: each for each in report.cutover.findings}
+    assert "1 object (7 Bytes)" in told["gone"].message
+    assert report.as_json()["gone"] == {"objects": 1, "bytes": 7}
+
+
+# --- one bucket with two prefixes ---
+
+
+def in_one(old: str, new: str) -> tuple[StoreIdentity, StoreIdentity]:
+    return StoreIdentity("https://s3", "media", old), StoreIdentity("https://s3", "media", new)
+
+
+def shared(old: str, new: str) -> SharedBucket:
+    return SharedBucket.of(*in_one(old, new))
+
+
+TREES = ("cache/", *(f"{table}/" for table in TABLES))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "prefixes"),
+    [
+        ("old", "new", ("old/",)),
+        ("old", "older", ("old/",)),
+        ("old/", "new", ("old//",)),
+        ("/old", "new", ("old/",)),
+        ("", "new", TREES),
+        ("a", "a/b", tuple(f"a/{tree}" for tree in TREES)),
+        ("a/b", "a", ("a/b/",)),
+        ("", "cache", TREES[1:]),  # what lies under cache/ is both old and new
+        ("old", "", ("old/",)),
+        ("accounts", "", tuple(f"accounts/{tree}" for tree in TREES)),  # the new avatars are in accounts/avatars/
+        (":class", "new", ()),
+        ("old", ":class", ()),
+    ],
+)
+def test_in_one_bucket_only_what_is_under_the_old_prefix_may_go(old: str, new: str, prefixes: tuple[str, ...]) -> None:
+    assert shared(old, new).prefixes == prefixes
+
+
+@pytest.mark.parametrize(
+    ("stores", "are_one"),
+    [
+        ((SOURCE, DESTINATION), False),
+        ((StoreIdentity("https://s3", "a", ""), StoreIdentity("https://s3", "b", "")), False),
+        ((StoreIdentity.of_folder(Path("/a")), StoreIdentity.of_folder(Path("/b"))), False),
+        (in_one("", "new"), True),
+    ],
+)
+def test_a_manifest_knows_whether_its_stores_are_one_bucket(
+    tmp_path: Path, stores: tuple[StoreIdentity, StoreIdentity], are_one: bool
+) -> None:
+    with planned(tmp_path / "manifest.db", [entry()], stores) as manifest:
+        assert (shared_bucket(manifest) is not None) is are_one
+
+
+def test_in_one_bucket_nobody_is_told_to_delete_it(tmp_path: Path) -> None:
+    config = configured(tmp_path, bucket="old", key_prefix="new")
+    with planned(tmp_path / "manifest.db", [entry()], in_one("pre fix", "new")) as manifest:
+        report = cutover(config, manifest, CutoverOptions())
+    told = {each.check: each for each in report.cutover.findings}
+    assert "has to stay" in told["one-bucket"].message
+    assert "'pre fix/'" in told["one-bucket"].remedy
+    last = report.over[-1].what
+    assert "old store" not in last
+    assert "the bucket has to stay" in last
+    assert not any("prune" in command for step in report.over for command in step.commands), "it removes nothing there"
+    assert "`mastosync ls --state skipped --reason gone`" in "".join(step.what for step in report.over)
+
+
+def test_in_one_bucket_what_is_gone_is_removed_by_hand(tmp_path: Path) -> None:
+    told = found(evidence(deleted=Deleted(3, 0, NOW - HOUR, later=True), shared=shared("old", "new")))
+    for check in ("gone", "deletions"):
+        assert "prune" not in told[check].remedy
+        assert "mastosync ls --state skipped --reason gone" in told[check].remedy
+
+
 def test_a_copy_at_work_is_told() -> None:
     assert found(evidence(running=True))["running"].grade is Grade.WARNING
 
@@ -300,6 +466,130 @@ def test_nginx_is_told_nothing_that_it_would_read_otherwise(name: str, new: str,
         MediaHost(name, PublicBucket(new), PublicFolder(Path(old)), ("127.0.0.1",)).render()
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "127.0.0.1;",
+        "127.0.0.1 valid=1s; include /etc/passwd",
+        "127.0.0.1\nevil",
+        "ns.example.com",
+        "$host",
+        "[::1",
+        "::1",  # nginx would read a port
+        "[fe80::1%eth0]",
+        "127.0.0.1:0",
+        "127.0.0.1:66000",
+        "",
+    ],
+)
+def test_nor_of_name_servers_that_are_no_addresses(word: str) -> None:
+    with pytest.raises(UsageError, match="name server"):
+        MediaHost("files.example.com", PublicBucket("https://new/b/"), PublicFolder(Path("/old")), (word,)).render()
+
+
+@pytest.mark.parametrize(
+    ("text", "taken", "left_out"),
+    [
+        ("nameserver 192.0.2.1\nnameserver 2001:db8::1\n", ("192.0.2.1", "[2001:db8::1]"), 0),
+        ("nameserver [2001:db8::1]:5353\nnameserver 192.0.2.1:53\n", ("[2001:db8::1]:5353", "192.0.2.1:53"), 0),
+        ("nameserver [::1]\nnameserver 2001:DB8:0:0::1\n", ("[::1]", "[2001:db8::1]"), 0),
+        ("nameserver fe80::1%eth0\nnameserver 192.0.2.1\n", ("192.0.2.1",), 1),
+        ("nameserver 192.0.2.1;include /etc/shadow;\nnameserver 192.0.2.2\n", ("192.0.2.2",), 1),
+        ("nameserver 192.0.2.1} # comment\n", ("127.0.0.53",), 1),
+        ("nameserver $remote_addr\nnameserver 'x\nnameserver ns.example.com\n", ("127.0.0.53",), 3),
+        ("nameserver 127.1\nnameserver 0x7f.1\n", ("127.0.0.53",), 2),
+        ("search example.com\nnameserver\n# nameserver 192.0.2.9\n", ("127.0.0.53",), 0),
+    ],
+)
+def test_of_resolv_conf_only_addresses_are_taken_and_the_rest_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
+    taken: tuple[str, ...],
+    left_out: int,
+) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text(text)
+    monkeypatch.setattr("mastosync.app.cutover._RESOLV_CONF", path)
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(configured(tmp_path), manifest, CutoverOptions())
+    host = report.require_fallback()
+    assert host.resolvers == taken
+    assert f"resolver {' '.join(taken)} valid=60s;" in host.render()
+    assert len([each for each in caplog.records if "no address" in each.getMessage()]) == left_out
+
+
+@pytest.mark.parametrize("prefix", ['a"b', "a\\b", "a$b", "a\nb", "a;b}", "a'b", "a{b"])
+def test_a_key_prefix_stays_within_its_quotes(prefix: str, tmp_path: Path) -> None:
+    host = MediaHost(
+        "files.example.com", PublicBucket("https://new/b/"), PublicFolder(tmp_path), ("127.0.0.1",), (quote(prefix),)
+    )
+    (line,) = [each for each in host.render().split("\n    ") if "mastodon_path>" in each]
+    quoted = re.fullmatch(r'"((?:[^"\\]|\\.)*)" /\$mastodon_path;\n}', line.partition("\n\n")[0], re.DOTALL)
+    assert quoted, line
+    pattern = re.sub(r"\\(.)", lambda each: each[1] if each[1] in '"\\' else each[0], quoted[1], flags=re.DOTALL)
+    assert re.match(pattern.removeprefix("~").replace("(?<", "(?P<"), f"/{prefix}accounts")
+
+
+REMOTE_OUTSIDE = REMOTE._replace(cached=False)  # of a schema before `cache/`, as are all thumbnails before Mastodon 4.6
+
+
+@pytest.mark.parametrize(
+    ("line", "fallback", "told"),
+    [
+        (CountLine(REMOTE, EntryState.PENDING, None, 2, 0), Fallback.ALL, False),
+        (CountLine(REMOTE, EntryState.PENDING, None, 2, 0), Fallback.CACHE, False),
+        (CountLine(REMOTE, EntryState.PENDING, None, 2, 0), Fallback.NONE, True),
+        (CountLine(REMOTE_OUTSIDE, EntryState.PENDING, None, 2, 0), Fallback.ALL, False),
+        (CountLine(REMOTE_OUTSIDE, EntryState.PENDING, None, 2, 0), Fallback.CACHE, True),
+        (CountLine(REMOTE_OUTSIDE, EntryState.SKIPPED, Reason.EXCLUDED, 2, 0), Fallback.CACHE, True),
+        (failed(REMOTE_OUTSIDE, Reason.NETWORK, 2), Fallback.CACHE, True),
+        (failed(REMOTE_OUTSIDE, Reason.MISSING, 2), Fallback.NONE, False),
+        (CountLine(LOCAL, EntryState.PENDING, None, 2, 0), Fallback.CACHE, False),  # which is no-go already
+    ],
+)
+def test_what_the_chosen_fallback_would_not_bring_is_told(line: CountLine, fallback: Fallback, told: bool) -> None:
+    findings = found(evidence(line, fallback=fallback))
+    assert ("fallback" in findings) is told
+    if told:
+        assert findings["fallback"].grade is Grade.WARNING
+        assert "2 objects" in findings["fallback"].message
+
+
+def test_what_users_delete_stays_readable_no_longer_than_the_switch_takes(tmp_path: Path) -> None:
+    """Until both old processes have gone uploads may still come to the old store, so all of it is asked; then not."""
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(configured(tmp_path), manifest, CutoverOptions(media_host="files.example.com"))
+    commands = [command for step in report.over for command in step.commands]
+    narrow = "mastosync cutover --media-host files.example.com --fallback cache --nginx mastodon-media-cache.conf"
+    assert commands.index("mastosync copy") < commands.index(narrow)
+    assert "cp mastodon-media-cache.conf /etc/nginx/conf.d/mastodon-media.conf" in commands
+    assert commands.index(narrow) < commands.index("mastosync prune --apply") < commands.index("mastosync verify")
+    plans = [at for at, command in enumerate(commands) if command == "mastosync plan"]
+    assert commands.index("mastosync copy") < plans[-1] < commands.index("mastosync prune --apply")
+
+
+@pytest.mark.parametrize("fallback", [Fallback.CACHE, Fallback.NONE])
+def test_who_has_chosen_a_narrower_fallback_is_not_told_to_narrow_it(tmp_path: Path, fallback: Fallback) -> None:
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(configured(tmp_path), manifest, CutoverOptions(fallback=fallback))
+    commands = [command for step in report.over for command in step.commands]
+    named = [command for command in commands if "--fallback" in command]
+    assert named == [f"mastosync cutover --fallback {fallback} --nginx mastodon-media.conf"]
+    assert "uploaded" in report.over[0].what, "it is said that new uploads are not shown for a while"
+
+
+def test_without_a_fallback_the_old_store_is_no_part_of_the_media_host(tmp_path: Path) -> None:
+    config = replace(configured(tmp_path), source=replace(BUCKET, endpoint_url="https://abc.r2.cloudflarestorage.com"))
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, CutoverOptions(fallback=Fallback.NONE))
+    text = report.require_fallback().render()
+    assert "r2.cloudflarestorage.com" not in text
+    assert "@old" not in text
+    assert not any("@old" in command for step in report.over for command in step.commands)
+
+
 def configured(tmp_path: Path, **destination: Any) -> Config:  # noqa: ANN401
     source = replace(BUCKET, bucket="old", key_prefix="pre fix")
     return Config(source=source, destination=replace(BUCKET, **destination), path=tmp_path / "config.ini")
@@ -350,12 +640,14 @@ def test_a_folder_is_asked_as_one(tmp_path: Path) -> None:
 
 
 def test_the_steps_name_configuration_and_manifest_again() -> None:
-    told = steps_over("mastosync -c my.ini", "cutover --media-host m", None, public=False)
-    commands = [command for step in told for command in step.commands]
+    way = WayOver("mastosync -c my.ini", "cutover --media-host m", public=False)
+    commands = [command for step in steps_over(way) for command in step.commands]
     assert "mastosync -c my.ini cutover --media-host m --nginx mastodon-media.conf" in commands
+    assert "mastosync -c my.ini cutover --media-host m --fallback cache --nginx mastodon-media-cache.conf" in commands
     assert "mastosync -c my.ini copy" in commands
+    assert "mastosync -c my.ini prune --apply" in commands
     assert not any("--public" in command for command in commands)
-    written = steps_over("mastosync", "cutover", Path("my conf"), public=True)[0].commands
+    written = steps_over(WayOver("mastosync", "cutover", Path("my conf"), public=True))[0].commands
     assert written[0] == "cp 'my conf' /etc/nginx/conf.d/mastodon-media.conf"
 
 

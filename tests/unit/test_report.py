@@ -20,12 +20,14 @@ import pytest
 
 from mastosync.app import App
 from mastosync.cli.main import main
+from mastosync.cli.render_report import render_report
 from mastosync.config import Config
+from mastosync.engine.old_objects import SharedBucket
 from mastosync.engine.report import Evidence, Proof, Report, Run, judge
 from mastosync.engine.report.history import PACES, Sample, paces_of, runs_of
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ManifestError, UsageError
-from mastosync.manifest import CountLine, Manifest, SnapshotRecord, WorkQueue, newest_version
+from mastosync.manifest import CountLine, Manifest, SnapshotRecord, StoreIdentity, WorkQueue, newest_version
 from mastosync.model import TABLES, EntryState, Outcome, Reason
 from mastosync.page.report_page import render_page
 from mastosync.progress import Silence
@@ -392,6 +394,56 @@ LATER = run(NOON + 5_000, 60, 1)
 )
 def test_what_was_done_decides(edit: Callable[[Evidence], Evidence], found: dict[str, str]) -> None:
     assert grades(edit(ALL_WELL)) == found
+
+
+def test_what_was_deleted_and_lies_at_the_new_store_is_told() -> None:
+    """It would not be lost with the old store, but whoever knows its address can read it."""
+    told = replace(ALL_WELL, gone=(3, 4096))
+    assert grades(told) == {"gone": "warning"}
+    (finding,) = (each for each in judge(told).findings if each.check == "gone")
+    assert "3 objects (4.0 KiB)" in finding.message
+    assert "mastosync prune --apply" in finding.remedy
+
+
+def test_in_one_bucket_only_the_old_objects_may_go() -> None:
+    shared = SharedBucket.of(StoreIdentity("s", "media", "old"), StoreIdentity("s", "media", "new"))
+    told = replace(ALL_WELL, gone=(1, 0), shared=shared)
+    assert judge(told).may_go
+    findings = {each.check: each for each in judge(told).findings}
+    assert "has to stay" in findings["one-bucket"].message
+    assert "'old/'" in findings["one-bucket"].remedy
+    assert "prune" not in findings["gone"].remedy
+    assert "`mastosync ls --state skipped --reason gone`" in findings["gone"].remedy
+
+
+def one_bucket(path: Path) -> None:
+    for role in ("source", "destination"):
+        identity = json.dumps({"endpoint": "https://s3.example.com", "bucket": "media", "key_prefix": role})
+        change(path, f"UPDATE meta SET value = '{identity}' WHERE name = '{role}'")  # noqa: S608
+
+
+@pytest.mark.parametrize("may_go", [False, True])
+def test_no_form_of_a_report_says_that_a_bucket_may_go_in_which_the_media_lie(path: Path, may_go: bool) -> None:
+    one_bucket(path)
+    report = app(path).report(failures=0)
+    verdict = judge(replace(ALL_WELL, shared=report.shared)) if may_go else report.verdict
+    report = replace(report, verdict=verdict)
+    for text in (render_report(report), render_page(report)):
+        assert "old store may go" not in text.lower()
+        assert "the bucket has to stay" in text
+        assert ("the old objects may go" in text.lower()) is may_go
+    assert report.shared is not None
+    assert report.shared.prefixes == ("source/",)
+
+
+def test_what_is_gone_is_counted_in_the_manifest(path: Path) -> None:
+    report = app(path).report(failures=0)
+    with closing(sqlite3.connect(path)) as connection:
+        gone = connection.execute(
+            "SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE state = 3 AND reason = 11"
+            " AND coalesce(md5, etag) IS NOT NULL"
+        ).fetchone()
+    assert report.as_json()["gone"] == {"objects": gone[0], "bytes": gone[1]}
 
 
 def test_a_verification_that_found_faults_is_forgiven_when_a_later_one_finds_none() -> None:

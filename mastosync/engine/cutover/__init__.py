@@ -1,21 +1,23 @@
 """Whether Mastodon can be pointed at the destination: go or no-go, from what the manifest remembers, at once.
 
 What everybody can still get from the old store, through the fallback, need not have arrived: the cache of other
-servers' files. What is of this server must have.
+servers' files. What is of this server must have. Warnings say what somebody should know before, such as what was
+deleted and can still be read.
 """
 
 from __future__ import annotations
 
-from mastosync.engine.cutover.arrival import failed, left_out, losses_of, missing, pending
-from mastosync.engine.cutover.findings import Cutover, Evidence, Finding, Grade, Loss, Verdict
-from mastosync.engine.cutover.history import planned, read_by_everybody, verified
+from mastosync.engine.cutover.arrival import beyond, failed, left_out, losses_of, missing, pending
+from mastosync.engine.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Verdict
+from mastosync.engine.cutover.history import deleted, planned, read_by_everybody, verified
 from mastosync.engine.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
-from mastosync.engine.cutover.steps import Step, WayBack, steps_back, steps_over
+from mastosync.engine.cutover.steps import Step, WayBack, WayOver, steps_back, steps_over
 from mastosync.language import tr
 
 __all__ = [
     "Cutover",
     "Evidence",
+    "Fallback",
     "Finding",
     "Grade",
     "Loss",
@@ -26,6 +28,7 @@ __all__ = [
     "Step",
     "Verdict",
     "WayBack",
+    "WayOver",
     "judge",
     "steps_back",
     "steps_over",
@@ -40,11 +43,15 @@ def judge(evidence: Evidence) -> Cutover:
         *failed(evidence.counts),
         *missing(losses),
         *left_out(evidence.counts),
+        *beyond(evidence.counts, evidence.fallback),
         *planned(evidence),
+        *deleted(evidence),
         *verified(evidence),
     ]
     if evidence.public:
         findings.append(read_by_everybody(evidence))
+    if evidence.shared:
+        findings.append(Finding("one-bucket", Grade.WARNING, evidence.shared.message, evidence.shared.remedy))
     if evidence.running:
         remedy = tr("wait for it, or ask again: what is told here was so a moment ago")
         findings.append(Finding("running", Grade.WARNING, tr("a copy is at work"), remedy))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from mastosync.engine.cutover.findings import Finding, Grade, Loss
+from mastosync.engine.cutover.findings import Fallback, Finding, Grade, Loss
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine
 from mastosync.mastodon.catalog import spec_of
@@ -128,6 +128,36 @@ def left_out(counts: Sequence[CountLine]) -> Iterator[Finding]:
             tr("they stay at the old store alone"),
             needs_fallback=True,
         )
+
+
+def beyond(counts: Sequence[CountLine], fallback: Fallback) -> Iterator[Finding]:
+    """What only the old store has, and the chosen fallback would not ask it for."""
+    if fallback is Fallback.ALL:
+        return
+    lines = [
+        line
+        for line in counts
+        if _is_at_the_source_alone(line) and not (fallback is Fallback.CACHE and line.kind.cached)
+    ]
+    if lines:
+        yield Finding(
+            "fallback",
+            Grade.WARNING,
+            tr(
+                "{objects} have not arrived, and nobody would get them: `--fallback {fallback}` does not bring them",
+                objects=_objects(lines),
+                fallback=fallback,
+            ),
+            tr("copy them first, or let the fallback answer for all until they have arrived (--fallback all)"),
+        )
+
+
+def _is_at_the_source_alone(line: CountLine) -> bool:
+    """Whether it may be missed as long as nobody asks the old store. What is of this server keeps Mastodon there."""
+    if line.reason is Reason.EXCLUDED:
+        return True
+    waits = line.state is EntryState.PENDING or (line.state is EntryState.FAILED and line.reason is not Reason.MISSING)
+    return waits and line.kind.remote
 
 
 def losses_of(counts: Sequence[CountLine]) -> dict[tuple[str, bool, Loss], int]:

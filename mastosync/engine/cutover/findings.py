@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from mastosync.engine.deleted import Deleted
+from mastosync.engine.old_objects import SharedBucket
 from mastosync.manifest import CountLine, SnapshotRecord, VerificationRecord
 
 
@@ -24,6 +26,14 @@ class Verdict(StrEnum):
     GO = "go"
     GO_WITH_FALLBACK = "go-with-fallback"  # if the old store is asked for what has not arrived yet
     NO_GO = "no-go"
+
+
+class Fallback(StrEnum):
+    """What the old store is asked for when the new one does not have it. Backups are private: it never is for those."""
+
+    ALL = "all"  # while the switch goes on: uploads may still come to the old store
+    CACHE = "cache"  # what is of other servers, once all that is of this one has arrived
+    NONE = "none"
 
 
 class Loss(StrEnum):
@@ -65,7 +75,10 @@ class Evidence:
     running: bool  # a copy is at work
     done_since: int  # entries that arrived after the last verification
     public: bool  # the destination is a bucket, which everybody reads
+    deleted: Deleted
     now: float  # seconds since the epoch
+    shared: SharedBucket | None = None  # that both stores are; None: they are two
+    fallback: Fallback = Fallback.ALL
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
+from mastosync.engine.deleted import gone_told, removal
 from mastosync.language import tr, trn
 from mastosync.manifest import SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -52,9 +53,8 @@ def _covered(plans: Sequence[SnapshotRecord], *, remote: bool) -> dict[str, floa
     """When a plan took in, for the last time, all of a table that is of other servers, or of this one."""
     covered: dict[str, float] = {}
     for plan in plans:
-        in_scope = plan.details.get("only", "all") in ("all", "remote" if remote else "local")
-        if in_scope and plan.details.get("limit") is None:
-            for table in plan.details.get("types", TABLES):
+        for table in TABLES:
+            if plan.takes_in(table, remote=remote):
                 covered.setdefault(table, plan.taken_at.timestamp())
     return covered
 
@@ -62,6 +62,30 @@ def _covered(plans: Sequence[SnapshotRecord], *, remote: bool) -> dict[str, floa
 def _age_of(covered: Mapping[str, float], tables: Iterable[str], now: float) -> float:
     """Seconds since the oldest of these plans."""
     return max(now - min(covered[table] for table in tables), 0.0)
+
+
+def deleted(evidence: Evidence) -> Iterator[Finding]:
+    """What is gone and lies at the destination; and whether anybody would know."""
+    gone, by_hand = evidence.deleted, evidence.shared is not None
+    if gone.objects:
+        yield Finding("gone", Grade.WARNING, gone_told(gone.objects, gone.size_bytes), removal(by_hand=by_hand))
+    if gone.is_known(evidence.now):
+        if not gone.objects:
+            yield Finding("gone", Grade.OK, tr("of what was deleted, nothing lies at the destination"))
+        return
+    if gone.known_at is None:
+        message = tr("nobody knows what was deleted since it was copied: no plan has read all of those tables")
+    else:
+        message = tr(
+            "what was deleted since the last whole plan, {age} ago, is not known, and may lie at the destination",
+            age=human_seconds(max(evidence.now - gone.known_at, 0)),
+        )
+    remedy = (
+        "mastosync plan; " + removal(by_hand=True)
+        if by_hand
+        else tr("mastosync plan && mastosync prune, shortly before and once more after (--delta sees no deletions)")
+    )
+    yield Finding("deletions", Grade.WARNING, message, remedy)
 
 
 def _delta(evidence: Evidence) -> str:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from mastosync.engine.cutover.findings import Fallback
 from mastosync.errors import UsageError
 from mastosync.language import tr
 from mastosync.model import TABLES
 
 _NEVER_SHOWN = "imports"  # what users follow and block: Mastodon reads it by itself, and no page names it
+_RESOLVER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9._~:/%+@-]*")  # nothing that ends a word or names a variable
 _SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -83,9 +86,10 @@ class MediaHost:
 
     name: str
     new: PublicStore
-    old: PublicStore
-    resolvers: tuple[str, ...]  # addresses of name servers
+    old: PublicStore | None  # None: nobody is asked for what the new one lacks
+    resolvers: tuple[str, ...]  # of name servers, as `resolver_address` writes them
     prefixes: tuple[str, ...] = ()  # that addresses of media begin with, as they stand in them: `foo/`
+    fallback: Fallback = Fallback.ALL
     listen: tuple[str, ...] = ("443 ssl", "[::]:443 ssl")
     certificate: Path | None = None  # None: where certbot puts it
     certificate_key: Path | None = None
@@ -93,32 +97,62 @@ class MediaHost:
     log: Path = Path("/var/log/nginx/mastodon-media-fallback.log")
 
     def render(self) -> str:
-        """The configuration, to be included in `http { }`. Raises: UsageError for a name or path nginx cannot have."""
+        """The configuration, to be included in `http { }`. Raises: UsageError for what nginx cannot have."""
         if not _NAME.fullmatch(self.name):
             raise UsageError(
                 tr("{name!r} is no name of a media host", name=self.name),
                 hint=tr("--media-host takes a host alone, such as files.example.com"),
             )
         certbot = Path("/etc/letsencrypt/live") / self.name
-        stores = (self.new, self.old)
+        old = None if self.fallback is Fallback.NONE else self.old
+        stores = (self.new, old)
         buckets = any(isinstance(store, PublicBucket) for store in stores)
         folders = any(isinstance(store, PublicFolder) for store in stores)
         return _HOST.format(
+            about=_ABOUT[self.fallback if old else Fallback.NONE],
             name=self.name,
             cache=_quoted(self.cache),
             prefixes=_alternatives(self.prefixes),
+            fallback=_SCOPES[self.fallback if old else Fallback.NONE],
             files=_FILES.format(prefixes=_alternatives(map(unquote, self.prefixes))) if folders else "",
             tables="|".join(table for table in TABLES if table != _NEVER_SHOWN),
             listen="\n    ".join(f"listen {address};" for address in self.listen),
             certificate=_quoted(self.certificate or certbot / "fullchain.pem"),
             certificate_key=_quoted(self.certificate_key or certbot / "privkey.pem"),
-            resolver=_RESOLVER.format(addresses=" ".join(self.resolvers)) if buckets else "",
+            resolver=_NAME_SERVERS.format(addresses=_addresses(self.resolvers)) if buckets else "",
             hidden="\n".join(f"    proxy_hide_header {header};" for header in _HIDDEN),
-            new=_place(self.new, "new", absent="@old"),
-            old=_place(self.old, "old", absent="@absent"),
-            log=_quoted(self.log),
+            new=_place(self.new, "new", absent="$mastodon_fallback"),
+            old=_OLD.format(log=_quoted(self.log), old=_place(old, "old", absent="@absent")) if old else "",
             system=_SYSTEM.format(name=self.name) if isinstance(self.old, PublicFolder) else "",
         )
+
+
+def resolver_address(text: str) -> str | None:
+    """The address of a name server as nginx writes it, of one as resolv.conf has it; None if it is none.
+
+    An IPv6 address stands in brackets, with which either may have a port. nginx takes no zone (`%eth0`).
+    """
+    found = _RESOLVER.fullmatch(f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text)
+    if not found or not 0 < int(found["port"] or 53) < 1 << 16:
+        return None
+    try:
+        address = ip_address(found["six"] or found["four"])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) != bool(found["six"]):
+        return None
+    host = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
+    return f"{host}:{found['port']}" if found["port"] else host
+
+
+def _addresses(resolvers: Iterable[str]) -> str:
+    for each in resolvers:
+        if resolver_address(each) != each:
+            raise UsageError(
+                tr("nginx cannot be told of the name server {address!r}", address=each),
+                hint=tr("it takes addresses alone, such as 192.0.2.1 or [2001:db8::1]"),
+            )
+    return " ".join(resolvers)
 
 
 def _place(store: PublicStore, role: str, absent: str) -> str:
@@ -140,8 +174,13 @@ def _place(store: PublicStore, role: str, absent: str) -> str:
 
 
 def _alternatives(prefixes: Iterable[str]) -> str:
-    """For a regular expression: any of them, or none."""
-    return "".join(f"{re.escape(prefix)}|" for prefix in dict.fromkeys(prefixes) if prefix)
+    """For a regular expression within quotes: any of them, or none."""
+    return _escaped("".join(f"{re.escape(prefix)}|" for prefix in dict.fromkeys(prefixes) if prefix))
+
+
+def _escaped(text: str) -> str:
+    """What stands between quotes, so that it ends where they do and nginx has it as it is."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _quoted(path: Path) -> str:
@@ -155,16 +194,45 @@ def _quoted(path: Path) -> str:
             ),
             hint=tr("reach the folder by a link of another name"),
         )
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f'"{_escaped(text)}"'
 
 
-_HOST = """\
+_ABOUT = {
+    Fallback.ALL: """\
 # The media host of Mastodon. It asks the new store first, and the old one for what the new one does not have.
-# It belongs into `http {{ }}`: on Debian /etc/nginx/conf.d/ is included there. Then: nginx -t && nginx -s reload
 #
 # A store answers 404 for what it does not have; to those who may not list it, 403. Both lead to the old store, so
-# what users delete, and what Mastodon makes private, can still be read as long as the old store has it. Take this
-# down, or empty the old store, as soon as everything has arrived.
+# what users delete, and what Mastodon makes private, can still be read as long as the old store has it. As soon as
+# all that is of this server has arrived, let it ask for `cache/` alone: mastosync cutover --fallback cache
+""",
+    Fallback.CACHE: """\
+# The media host of Mastodon. It asks the new store first, and the old one for what other servers' files it lacks.
+#
+# A store answers 404 for what it does not have; to those who may not list it, 403. Both lead to the old store for
+# keys under `cache/`, and for no others: what users of this server delete is gone. Take the fallback down as soon as
+# everything has arrived.
+""",
+    Fallback.NONE: """\
+# The media host of Mastodon. It asks the new store alone.
+""",
+}
+_SCOPES = {
+    Fallback.ALL: """\
+    default @old;
+    "~^(?:cache/)?backups/" @absent;  # they are private
+""",
+    Fallback.CACHE: """\
+    default @absent;
+    "~^cache/(?!backups/)" @old;
+""",
+    Fallback.NONE: """\
+    default @absent;
+""",
+}
+
+_HOST = """\
+{about}#
+# It belongs into `http {{ }}`: on Debian /etc/nginx/conf.d/ is included there. Then: nginx -t && nginx -s reload
 
 proxy_cache_path {cache} levels=1:2 keys_zone=mastodon_media:20m max_size=10g inactive=7d use_temp_path=off;
 
@@ -176,6 +244,10 @@ map $request_uri $mastodon_media {{
     "~*(/|%2f)(\\?|$)" "";
     "~^/(?:{prefixes})(?<mastodon_key>(?:cache/)?(?:{tables})/[^?]+)" $mastodon_key;
 }}
+
+# Who is asked for what the new store does not have.
+map $mastodon_media $mastodon_fallback {{
+{fallback}}}
 {files}
 server {{
     {listen}
@@ -221,12 +293,7 @@ server {{
 
     location / {{
 {new}    }}
-
-    location @old {{
-        # When this log grows no more, nobody needs the old store any longer.
-        access_log {log};
-{old}    }}
-
+{old}
     location @absent {{
         set $mastodon_store none;
         if ($upstream_status ~ "^5") {{ return 502; }}  # the new store could not say, so nobody knows
@@ -234,6 +301,14 @@ server {{
     }}
 }}
 {system}"""
+
+_OLD = """\
+
+    location @old {{
+        # When this log grows no more, nobody needs the old store any longer.
+        access_log {log};
+{old}    }}
+"""
 
 _FILES = """\
 
@@ -244,7 +319,7 @@ map $uri $mastodon_file {{
 }}
 """
 
-_RESOLVER = """\
+_NAME_SERVERS = """\
 
     # Who tells the stores' addresses, asked again and again, as they change: the first lines of /etc/resolv.conf on the
     # machine where this was made. Name those of the machine where nginx runs.

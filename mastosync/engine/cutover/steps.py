@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mastosync.engine.cutover.findings import Fallback
+from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
 
-_FALLBACK = Path("/etc/nginx/conf.d/mastodon-media.conf")
+_MEDIA_HOST = Path("/etc/nginx/conf.d/mastodon-media.conf")
+_RELOAD = "nginx -t && nginx -s reload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +27,29 @@ class Step:
         return {"what": self.what, "commands": list(self.commands)}
 
 
-def steps_over(mastosync: str, cutover: str, written: Path | None, *, public: bool) -> list[Step]:
-    """From the old store to the new one.
+@dataclass(frozen=True, slots=True)
+class WayOver:
+    """What the steps from the old store to the new one are made of."""
 
-    `mastosync`: the command with the options that name configuration and manifest; `cutover`: the rest of the one
-    that told this. `written`: the configuration of nginx, if there is one yet. `public`: the new store is a bucket,
-    which everybody reads.
-    """
-    reload = "nginx -t && nginx -s reload"
-    write = f"{mastosync} {cutover} --nginx {_FALLBACK.name}"
-    install = f"cp {shlex.quote(str(written or _FALLBACK.name))} {_FALLBACK}"
-    proofs = [f"{mastosync} verify", *([f"{mastosync} verify --public"] if public else [])]
+    mastosync: str  # the command with the options that name configuration and manifest
+    cutover: str  # the rest of the one that told this, without files and fallback
+    written: Path | None = None  # the configuration of nginx, if there is one yet
+    public: bool = True  # the new store is a bucket, which everybody reads
+    fallback: Fallback = Fallback.ALL
+    shared: SharedBucket | None = None  # that both stores are; None: they are two
+
+    def nginx(self, fallback: Fallback, name: str) -> str:
+        """The command that writes a media host."""
+        option = "" if fallback is Fallback.ALL else f" --fallback {fallback}"
+        return f"{self.mastosync} {self.cutover}{option} --nginx {name}"
+
+
+def steps_over(way: WayOver) -> list[Step]:
+    """From the old store to the new one."""
+    mastosync = way.mastosync
+    proofs = [f"{mastosync} verify", *([f"{mastosync} verify --public"] if way.public else [])]
     return [
-        Step(
-            tr("let nginx answer for the media host, with the fallback to the old store, and look at some pages"),
-            (*([] if written else [write]), install, reload),
-        ),
+        _media_host(way),
         Step(tr("write the lines into .env.production, on every machine that runs web or Sidekiq")),
         Step(
             tr("restart both, one machine after the other (streaming only passes on what they say)"),
@@ -52,15 +62,80 @@ def steps_over(mastosync: str, cutover: str, written: Path | None, *, public: bo
             ),
             (f"{mastosync} plan", f"{mastosync} copy"),
         ),
+        *_narrowing(way),
+        _removal(way),
         Step(tr("prove it"), tuple(proofs)),
-        Step(
-            tr(
-                "when nothing is pending and the log of the fallback grows no more, take the fallback down, and later"
-                " the old store: what users delete can be read there as long as both stand"
-            ),
-            (f"sed -i 's/@old;$/@absent;/' {_FALLBACK}", reload),
-        ),
+        *_end(way),
     ]
+
+
+def _media_host(way: WayOver) -> Step:
+    what = {
+        Fallback.ALL: tr(
+            "let nginx answer for the media host, with the fallback to the old store, and look at some pages"
+        ),
+        Fallback.CACHE: tr(
+            "let nginx answer for the media host, with the fallback to the old store for `cache/` alone: what is"
+            " uploaded from the last copy to the restart is not shown until the copy after it; look at some pages"
+        ),
+        Fallback.NONE: tr(
+            "let nginx answer for the media host, without a fallback: what is uploaded from the last copy to the"
+            " restart is not shown until the copy after it; look at some pages"
+        ),
+    }
+    write = () if way.written else (way.nginx(way.fallback, _MEDIA_HOST.name),)
+    return Step(what[way.fallback], (*write, *_installed(str(way.written or _MEDIA_HOST.name))))
+
+
+def _narrowing(way: WayOver) -> Iterator[Step]:
+    """From here on Mastodon deletes at the new store alone: what the old one still has must not be shown."""
+    if way.fallback is Fallback.ALL:
+        name = f"{_MEDIA_HOST.stem}-{Fallback.CACHE}{_MEDIA_HOST.suffix}"
+        yield Step(
+            tr(
+                "all that is of this server has arrived now: let the fallback answer for `cache/` alone, or whoever"
+                " knows its address can go on reading at the old store what users delete from now on"
+            ),
+            (way.nginx(Fallback.CACHE, name), *_installed(name)),
+        )
+
+
+def _removal(way: WayOver) -> Step:
+    plan = f"{way.mastosync} plan"
+    if way.shared:
+        listed = f"{way.mastosync} ls --state skipped --reason gone"
+        return Step(
+            tr(
+                "plan once more, and remove by hand what was deleted since it was copied: `{command}` lists it",
+                command=listed,
+            ),
+            (plan, listed),
+        )
+    return Step(
+        tr("remove at the new store what was deleted since it was copied; Mastodon itself deletes there now"),
+        (plan, f"{way.mastosync} prune", f"{way.mastosync} prune --apply"),
+    )
+
+
+def _end(way: WayOver) -> Iterator[Step]:
+    down = (f"sed -i 's/@old;$/@absent;/' {_MEDIA_HOST}", _RELOAD)
+    if way.fallback is not Fallback.NONE:
+        yield Step(
+            tr(
+                "when nothing is pending and the log of the fallback grows no more, take the fallback down: what it"
+                " answers for can be read at the old store even if it was deleted since"
+            ),
+            down,
+        )
+    if way.shared:
+        told = {"message": way.shared.message, "remedy": way.shared.remedy}
+        yield Step(tr("later, the old objects may go: {message}; {remedy}", **told))
+    else:
+        yield Step(tr("later, when `{command}` says so, the old store may go", command=f"{way.mastosync} report"))
+
+
+def _installed(file: str) -> tuple[str, ...]:
+    return (f"cp {shlex.quote(file)} {_MEDIA_HOST}", _RELOAD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,23 @@ from itertools import islice
 from typing import Any
 
 from mastosync import __version__
+from mastosync.engine.deleted import gone_as_json
 from mastosync.engine.lister import described
+from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.engine.report.digest import Amount, Contents, contents_of
 from mastosync.engine.report.history import Pace, Proof, Run, iso, paces_of, runs_of
 from mastosync.engine.report.verdict import Evidence, Verdict, judge
 from mastosync.engine.status import Tally, status_of
 from mastosync.errors import ManifestError
-from mastosync.manifest import ArchiveReader, CountLine, Manifest, ManifestReport, SnapshotRecord, StoreIdentity
+from mastosync.manifest import (
+    ArchiveReader,
+    CountLine,
+    Manifest,
+    ManifestReport,
+    SnapshotRecord,
+    StoreIdentity,
+    count_removable,
+)
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Origin, Reason, Record
 
 FORMAT = "mastosync-report"
@@ -62,6 +72,8 @@ class Report:
     paces: Sequence[Pace]
     failures: Sequence[dict[str, Any]]  # the first of them, as `ls` has them
     proofs: Sequence[Proof]
+    gone: tuple[int, int]  # objects and bytes at the destination whose rows were deleted
+    shared: SharedBucket | None  # that both stores are; None: they are two
     verdict: Verdict
 
     @property
@@ -106,6 +118,7 @@ class Report:
             "totals": asdict(self.totals),
             "counts": [count.as_json() for count in self.counts],
             "origins": {origin.value: self.origin(origin).as_json() for origin in Origin},
+            "gone": gone_as_json(*self.gone),
             "plans": [
                 {"number": plan.number, "taken_at": iso(plan.taken_at.timestamp()), "whole": plan.whole, **plan.details}
                 for plan in self.plans
@@ -142,6 +155,7 @@ def report_of(manifest: Manifest, failures: int, started: Callable[[int], None],
         prefixes = head.source.key_prefix, head.destination.key_prefix
         failed = islice(_iter_failed(about, {line.reason for line in lines}), failures)
         public = not head.destination.is_folder
+        gone, shared = count_removable(manifest), shared_bucket(manifest)
         return Report(
             made_at=now,
             source=head.source,
@@ -154,7 +168,9 @@ def report_of(manifest: Manifest, failures: int, started: Callable[[int], None],
             paces=paces_of(runs),
             failures=[described(record, *prefixes) for record in failed],
             proofs=proofs,
-            verdict=judge(Evidence(lines, plans, runs, proofs, status.running, public, now)),
+            gone=gone,
+            shared=shared,
+            verdict=judge(Evidence(lines, plans, runs, proofs, status.running, public, now, gone, shared)),
         )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from mastosync.engine.deleted import gone_told, removal
+from mastosync.engine.old_objects import SharedBucket
 from mastosync.engine.report.history import Proof, Run
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, SnapshotRecord
@@ -50,6 +52,8 @@ class Evidence:
     running: bool  # a copy is at work
     public: bool  # the destination is a bucket, which everybody reads
     now: float  # seconds since the epoch
+    gone: tuple[int, int] = (0, 0)  # objects and bytes at the destination whose rows were deleted
+    shared: SharedBucket | None = None  # that both stores are; None: they are two
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
         """How many there are: for some reasons, or for any but one."""
@@ -82,7 +86,15 @@ class Verdict:
 def judge(evidence: Evidence) -> Verdict:
     """Look at everything."""
     return Verdict(
-        (*_arrived(evidence), *_left_behind(evidence), _planned(evidence), _verified(evidence), *_tried(evidence))
+        (
+            *_arrived(evidence),
+            *_left_behind(evidence),
+            _planned(evidence),
+            _gone(evidence),
+            _verified(evidence),
+            *_tried(evidence),
+            *_shared(evidence),
+        )
     )
 
 
@@ -158,6 +170,19 @@ def _planned(evidence: Evidence) -> Finding:
         return Finding("plan", Grade.OK, said)
     remedy = tr("if Mastodon has written to the old store since, plan and copy once more")
     return Finding("plan", Grade.WARNING, said, remedy)
+
+
+def _gone(evidence: Evidence) -> Finding:
+    """What should not lie at the new store. The old one does not keep it from anybody."""
+    if not evidence.gone[0]:
+        said = tr("of what the plans found deleted, nothing lies at the new store")
+        return Finding("gone", Grade.OK, said)
+    return Finding("gone", Grade.WARNING, gone_told(*evidence.gone), removal(by_hand=evidence.shared is not None))
+
+
+def _shared(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.shared:
+        yield Finding("one-bucket", Grade.WARNING, evidence.shared.message, evidence.shared.remedy)
 
 
 def _verified(evidence: Evidence) -> Finding:

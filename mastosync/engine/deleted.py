@@ -1,0 +1,79 @@
+"""What left the database and still lies at the destination, and up to when that is known.
+
+Only a plan that reads whole tables finds that rows are gone; a delta does not, and neither does a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from mastosync.language import tr, trn
+from mastosync.manifest import CountLine, SnapshotRecord
+from mastosync.model import EntryState
+from mastosync.units import human_bytes
+
+PLAN_AT_MOST_OLD = timedelta(hours=1)
+"""Whoever removes what is gone, or says that nothing is, believes no older plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What the manifest knows of deleted rows whose objects have arrived."""
+
+    objects: int
+    size_bytes: int
+    known_at: float | None  # seconds since the epoch: the plan that found them; None: no plan could have
+    later: bool  # a copy, or a delta, has been at work since
+
+    @classmethod
+    def of(
+        cls,
+        removable: tuple[int, int],
+        counts: Sequence[CountLine],
+        plans: Sequence[SnapshotRecord],
+        copied_at: float | None,
+    ) -> Deleted:
+        """`removable`: objects and bytes; `copied_at`: when a copy was last at work, in seconds since the epoch."""
+        arrived = {(line.kind.table, line.kind.remote) for line in counts if line.state is EntryState.DONE}
+        whole = [plan for plan in plans if not plan.incremental]
+        read = [
+            max((plan.taken_at.timestamp() for plan in whole if plan.takes_in(table, remote=remote)), default=None)
+            for table, remote in arrived
+        ]
+        moments = [moment for moment in read if moment is not None]
+        if len(moments) < len(read):
+            return cls(*removable, None, later=True)
+        known_at = min(moments, default=max(plan.taken_at.timestamp() for plan in plans))
+        since = [copied_at or known_at, *(plan.taken_at.timestamp() for plan in plans if plan.incremental)]
+        return cls(*removable, known_at, later=max(since) > known_at)
+
+    def is_known(self, now: float) -> bool:
+        """Whether what was deleted by now (seconds since the epoch) is known, but for what nobody can have noticed."""
+        return self.known_at is not None and not self.later and now - self.known_at <= PLAN_AT_MOST_OLD.total_seconds()
+
+
+def gone_told(objects: int, size_bytes: int) -> str:
+    """How much is gone and at the destination, for people."""
+    return trn(
+        "{objects} object{size} lies at the destination although its row was deleted:"
+        " whoever knows its address can read it",
+        "{objects} objects{size} lie at the destination although their rows were deleted:"
+        " whoever knows their addresses can read them",
+        objects,
+        objects=f"{objects:,}",
+        size=f" ({human_bytes(size_bytes)})" if size_bytes else "",
+    )
+
+
+def gone_as_json(objects: int, size_bytes: int) -> dict[str, int]:
+    """The same for scripts."""
+    return {"objects": objects, "bytes": size_bytes}
+
+
+def removal(*, by_hand: bool) -> str:
+    """How what is gone is removed. `by_hand`: both stores are one bucket, where `prune` removes nothing."""
+    if by_hand:
+        return tr("`mastosync ls --state skipped --reason gone` lists what is gone: remove it by hand")
+    return tr("`mastosync prune` counts them, `mastosync prune --apply` removes them at the destination")
