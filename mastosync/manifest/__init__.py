@@ -8,8 +8,23 @@ from mastosync.manifest.complaints import written
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.corrections import correct
 from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
-from mastosync.manifest.file_system import is_memory, is_network, kind_of_disk, require_local_disk, warn_of_network
-from mastosync.manifest.identity import StoreIdentity
+from mastosync.manifest.file_system import (
+    is_memory,
+    is_network,
+    kind_of_disk,
+    place_on_disk,
+    require_local_disk,
+    warn_of_network,
+)
+from mastosync.manifest.identity import (
+    Relation,
+    StoreIdentity,
+    in_one_bucket,
+    note_probe,
+    probe_left_behind,
+    record_relation,
+    relation,
+)
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.pruning import count_removable, forget_arrival, is_wanted, iter_removable
@@ -42,6 +57,7 @@ __all__ = [
     "Orphan",
     "PlanDelta",
     "PlanWriter",
+    "Relation",
     "Row",
     "RunInfo",
     "Scratch",
@@ -62,6 +78,7 @@ __all__ = [
     "file_version",
     "forget_arrival",
     "holder_of",
+    "in_one_bucket",
     "is_memory",
     "is_network",
     "is_wanted",
@@ -69,8 +86,13 @@ __all__ = [
     "kind_of_disk",
     "last_verification",
     "newest_version",
+    "note_probe",
+    "place_on_disk",
+    "probe_left_behind",
     "record_of",
+    "record_relation",
     "record_verification",
+    "relation",
     "reopen",
     "repair_counters",
     "require_local_disk",
