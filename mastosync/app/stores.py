@@ -41,7 +41,7 @@ def gates(
     *,
     some_arrived: bool = False,
 ) -> Iterator[tuple[Gate, ...]]:
-    """Stores, found usable, each behind its limiter; one endpoint has one limiter.
+    """Stores, found usable, each behind its limiter; one endpoint has one limiter. For whoever only reads.
 
     `some_arrived`: the destination should hold objects, so that an empty folder there is an unmounted disk.
     """

@@ -1,4 +1,4 @@
-"""A manifest knows its source and its destination, refuses any other, and remembers whether the two were found to be one.
+"""A manifest knows its source and its destination, refuses any other, and remembers whether they were found to be two.
 
 Names of one store are compared in one spelling (`store_names`); they are remembered and shown as they were written.
 """
@@ -118,25 +118,27 @@ def in_one_bucket(manifest: Manifest) -> bool:
 
 
 def probe_left_behind(manifest: Manifest) -> str | None:
-    """The key at the destination of a probe object that was noted and not told as removed. Raises: ManifestError."""
+    """The name of a probe object that was noted, and may lie at the destination. Raises: ManifestError."""
     return _value(manifest, _PROBE)
 
 
-def note_probe(manifest: Manifest, key: str) -> None:
-    """Note the key of a probe object before it is written. Raises: ManifestError."""
+def note_probe(manifest: Manifest, name: str) -> None:
+    """Note the name of a probe object before it is written. Raises: ManifestError."""
     with manifest.transaction() as connection:
-        connection.execute(_REPLACE, (_PROBE, key))
+        connection.execute(_REPLACE, (_PROBE, name))
 
 
-def record_relation(manifest: Manifest, found: Relation | None, *, probe_removed: bool) -> None:
-    """Remember what the stores were found to be (None: nothing new), and whether the probe object is gone.
+def record_relation(manifest: Manifest, found: Relation | None, *, probe_settled: bool) -> None:
+    """Remember what the stores were found to be (None: nothing new); `probe_settled`: forget the probe object.
 
-    Raises: ManifestError.
+    That they are one is not remembered: it holds nobody back to look again. Raises: ManifestError.
     """
     with manifest.transaction() as connection:
-        if found is not None:
+        if found is Relation.ONE:
+            connection.execute(_DELETE, (_RELATION,))
+        elif found is not None:
             connection.execute(_REPLACE, (_RELATION, found.value))
-        if probe_removed:
+        if probe_settled:
             connection.execute(_DELETE, (_PROBE,))
 
 
