@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.stores import gates, identities, states, transfer_options, warn_of_little_room, writing
+from mastosync.app.apart import gates_to_write
+from mastosync.app.stores import identities, states, transfer_options, warn_of_little_room, writing
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
@@ -331,9 +332,10 @@ class App:
             return CopyProgress(total=0)
         return_large_blocks()
         with (
-            gates(self.config, options, self.stop, some_arrived=queue.any_done()) as (source, destination),
+            gates_to_write(self.config, manifest, options, self.stop, some_arrived=queue.any_done()) as opened,
             ExitStack() as stack,
         ):
+            source, destination = opened
             warn_of_little_room(destination, manifest)
             writing = replace(transfer_options(self.config), parts_at_once=options.workers)
             transfer = stack.enter_context(

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from mastosync.app.apart import gates_to_write, nothing_removed
 from mastosync.app.stores import gates, identities, writing
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, try_again
+from mastosync.manifest import Manifest, ManifestReport, count_removable, in_one_bucket, try_again
 
 if TYPE_CHECKING:
     from mastosync.app import App
@@ -52,14 +53,16 @@ class FollowResult:
 
 def prune(app: App, manifest: Manifest, options: PruneOptions) -> Pruning:
     """See `App.prune`, for whoever holds the manifest."""
-    source, destination = identities(app.config)
-    if (source.endpoint, source.bucket) == (destination.endpoint, destination.bucket):
-        raise UsageError(
-            tr("nothing is removed where source and destination are one bucket: an object may be of both"),
-            hint=tr("remove by hand what `mastosync ls --state skipped --reason gone` lists"),
-        )
+    if in_one_bucket(manifest):
+        raise nothing_removed()
     pace = CopyOptions(workers=options.workers)
-    with gates(app.config, pace, app.stop, ("destination",)) as (gate,):
+    removing = options.apply and count_removable(manifest)[0] > 0
+    opened = (
+        gates_to_write(app.config, manifest, pace, app.stop, ("destination",), some_arrived=True, removing=True)
+        if removing
+        else gates(app.config, pace, app.stop, ("destination",))
+    )
+    with opened as (gate,):
         return Pruner(manifest, gate, app.config.destination.key_prefix, options, app.stop).run()
 
 

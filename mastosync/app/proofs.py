@@ -14,13 +14,13 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.judge import DeepCheck
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget, return_large_blocks
-from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
+from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
 from mastosync.engine.public_check import PublicCheck
 from mastosync.engine.retry import Gate
 from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, Scratch, WorkQueue, record_verification
+from mastosync.manifest import Manifest, ManifestReport, Scratch, WorkQueue, in_one_bucket, record_verification
 from mastosync.store.curl import CurlMultiplexer, CurlStore
 
 if TYPE_CHECKING:
@@ -90,7 +90,10 @@ def orphans(
     entries = sum(line.objects for line in report.counts())
     prefix = config.source.key_prefix
     with gates(config, _pace(config, options.workers), stop, ("source",)) as (gate,), Scratch() as scratch:
-        finder = OrphanFinder(manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch)
+        copies = root_of_copies(prefix, config.destination.key_prefix) if in_one_bucket(manifest) else ""
+        finder = OrphanFinder(
+            manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch, copies
+        )
         yield finder, finder.run()
 
 

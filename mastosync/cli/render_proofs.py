@@ -124,6 +124,15 @@ def render_orphans(result: OrphansResult) -> str:
                 size=human_bytes(newer.size_bytes),
             )
         )
+    if result.copies.objects:
+        lines.append(
+            tr(
+                "{objects:,} more ({size}) lie under the key prefix of the destination in the same bucket: they are no"
+                " orphans",
+                objects=result.copies.objects,
+                size=human_bytes(result.copies.size_bytes),
+            )
+        )
     if result.missing:
         ages = [age for age in AGE_NAMES if any(counts[age] for counts in result.missing.values())]
         missing = [

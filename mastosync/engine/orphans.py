@@ -85,6 +85,7 @@ class OrphansResult:
     listed: Tallied = field(default_factory=Tallied)  # everything at the source
     orphans: Tallied = field(default_factory=Tallied)
     newer: Tallied = field(default_factory=Tallied)  # no row of the plan refers to them, but they came after it
+    copies: Tallied = field(default_factory=Tallied)  # under the destination's key prefix in the same bucket
     by_prefix: dict[str, Tallied] = field(default_factory=dict)  # orphans
     missing: dict[str, Counter[str]] = field(default_factory=dict)  # required entries by type and age
     optional_missing: int = 0  # that Mastodon can do without
@@ -102,6 +103,7 @@ class OrphansResult:
             "listed": self.listed.as_json(),
             "orphans": self.orphans.as_json(),
             "newer": self.newer.as_json(),
+            "copies": self.copies.as_json(),
             "by_prefix": {prefix: tallied.as_json() for prefix, tallied in sorted(self.by_prefix.items())},
             "missing": {
                 "objects": self.missing_total,
@@ -119,6 +121,7 @@ class _Batch:
     listed: Tallied = field(default_factory=Tallied)
     orphans: list[Orphan] = field(default_factory=list)
     newer: Tallied = field(default_factory=Tallied)
+    copies: Tallied = field(default_factory=Tallied)
     absent: list[ScratchPlace] = field(default_factory=list)  # not under the canonical key
     elsewhere: list[ScratchPlace] = field(default_factory=list)  # under another one
 
@@ -144,6 +147,7 @@ class OrphanFinder:
     stop: StopSignal
     listener: ProgressListener
     scratch: Scratch
+    copies: str = ""  # what keys of the destination begin with, if they lie in the same bucket; empty: they do not
 
     def run(self) -> OrphansResult:
         """List the source, and compare. Raises: MastosyncError."""
@@ -232,6 +236,8 @@ class OrphanFinder:
         for seen, (placed, found) in enumerate(iter_matched(space.iter_placed(reader, keys), listed()), 1):
             if placed is not None:
                 batch.note(placed, found)
+            elif found is not None and self._is_copy(found.key):
+                batch.copies.add(found.size)
             elif found is not None and not is_referred_to(reader, found.key):
                 if _is_newer(found.modified, self.planned_at):
                     batch.newer.add(found.size)
@@ -243,11 +249,19 @@ class OrphanFinder:
                 batch = _Batch()
         yield batch
 
+    def _is_copy(self, key: str) -> bool:
+        """Whether an object of the destination lies there: whoever deletes orphans must not meet it."""
+        return bool(self.copies) and f"{root_of(self.prefix) or ''}{key}".startswith(self.copies)
+
     def _take(self, batch: _Batch, result: OrphansResult) -> None:
         self.scratch.add_orphans(batch.orphans)
         self.scratch.add_absent(batch.absent)
         self.scratch.add_elsewhere(batch.elsewhere)
-        for tallied, more in ((result.listed, batch.listed), (result.newer, batch.newer)):
+        for tallied, more in (
+            (result.listed, batch.listed),
+            (result.newer, batch.newer),
+            (result.copies, batch.copies),
+        ):
             tallied.objects += more.objects
             tallied.size_bytes += more.size_bytes
         for key, size, _ in batch.orphans:
@@ -263,6 +277,17 @@ class OrphanFinder:
             return
         age = age_of(entry, datetime.now(UTC))
         result.missing.setdefault(entry.kind.table, Counter())[age] += 1
+
+
+def root_of_copies(source_prefix: str, destination_prefix: str) -> str:
+    """What the keys of copies begin with that are listed with the source, where both are one bucket; empty: none are.
+
+    Where the source lies below the prefix of the destination, its listing holds no copies.
+    """
+    root = root_of(destination_prefix)
+    if root is None:  # each attachment has one of its own
+        root = destination_prefix.partition(":")[0].removeprefix("/")
+    return "" if (root_of(source_prefix) or "").startswith(root) else root
 
 
 def is_referred_to(reader: StrandReader, key: str) -> bool:
