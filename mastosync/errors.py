@@ -137,11 +137,12 @@ class ObjectError(MastosyncError):
     """One operation on one object failed.
 
     `reason` is what the manifest records when no retry is left. `transient` says whether another
-    attempt can help.
+    attempt can help. `store` is the name of the store that failed or refused; empty until that is known.
     """
 
     reason = Reason.SERVER
     transient = False
+    store = ""
 
 
 class ObjectMissing(ObjectError):
