@@ -142,7 +142,10 @@ class ObjectError(MastosyncError):
 
     reason = Reason.SERVER
     transient = False
-    store = ""
+
+    def __init__(self, message: str, *, hint: str = "", store: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.store = store
 
 
 class ObjectMissing(ObjectError):

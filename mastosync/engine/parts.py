@@ -56,19 +56,20 @@ class LargeObjects:
     parts_at_most: int  # that the destination takes for one object
     etags_fit: bool | None = None  # whether the destination makes its ETags of the parts' MD5s; None: not seen yet
 
-    def part_size_for(self, size_bytes: int, where: str) -> int:
+    def part_size_for(self, size_bytes: int, key: str, store: str) -> int:
         """The size of each part but the last: as wanted, or more, in whole MiB, where there would be too many.
 
-        `where` names the object. Raises: ObjectTooLarge if not even one part fits into memory.
+        `key` and `store` name the object that is to be. Raises: ObjectTooLarge if not even one part fits into memory.
         """
         needed = -(-size_bytes // self.parts_at_most)
         size = max(self.part_size, -(-needed // MIB) * MIB)
         if size > self.memory.total_bytes:
             raise ObjectTooLarge(
-                f"cannot write {where}: {size_bytes} bytes in {self.parts_at_most} parts, the most that can be, "
+                f"cannot write {key!r} at {store}: {size_bytes} bytes in {self.parts_at_most} parts, the most that can be, "
                 f"take {size // MIB} MiB of memory a part, and there are {self.memory.total_bytes // MIB}",
                 hint=f"set `memory` of [copy] to {size // MIB}MiB or more, "
                 "then run `mastosync retry-failed --reason too_large`",
+                store=store,
             )
         return size
 
@@ -136,7 +137,7 @@ class LargeObject:
         return self.destination.write_part(self.key, upload, number, data, digest), data
 
     def _part_size(self) -> int:
-        return self.shared.part_size_for(self.info.size, f"{self.key!r} at {self.destination.name}")
+        return self.shared.part_size_for(self.info.size, self.key, self.destination.name)
 
     def _require_whole(self, etag: str, parts: list[Part], md5: bytes) -> None:
         """Compare the ETag of what was put together with the parts, where it has that form.
@@ -154,6 +155,7 @@ class LargeObject:
                 f"cannot write {self.key!r} at {self.destination.name}: its parts make the ETag {made_of_parts}, "
                 f"the store has put together {etag}",
                 hint="the store may be damaged: ask its provider if it stays",
+                store=self.destination.name,
             )
         else:
             self.shared.etags_fit = False

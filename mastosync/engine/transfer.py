@@ -24,7 +24,7 @@ from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
 from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
-from mastosync.model import Claim, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Reason
+from mastosync.model import Claim, End, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Reason
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
@@ -289,4 +289,5 @@ def _kept_back(job: _Job, *, was_public: bool) -> Outcome:
 def _failed(job: _Job, error: ObjectError) -> Outcome:
     about = {"key": job.key, "reason": error.reason.value, "attempts": job.attempts}
     _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
-    return Outcome(job.entry, EntryState.FAILED, error.reason, attempts=job.attempts, detail=error.message)
+    end = End.DESTINATION if error.store == job.destination.name else End.SOURCE
+    return Outcome(job.entry, EntryState.FAILED, error.reason, attempts=job.attempts, detail=error.message, end=end)

@@ -15,12 +15,13 @@ from mastosync.engine.copier import HEARTBEAT_SECONDS, Copier, CopyOptions
 from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, ManifestError, StoreUnusable
+from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue, reopen
-from mastosync.model import Claim, EntryState, Outcome, Reason
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import Claim, End, EntryState, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned, transfer
+from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, claim, entry, planned, transfer
 
 
 def run(
@@ -221,10 +222,11 @@ def test_an_unusable_store_stops_the_run_and_fails_nothing(tmp_path: Path) -> No
         assert states(manifest) == {EntryState.PENDING: 500}
 
 
+@pytest.mark.parametrize("end", End)
 @pytest.mark.parametrize("reason", [Reason.NETWORK, Reason.SERVER, Reason.THROTTLED, Reason.DENIED])
-def test_failures_in_a_row_are_a_failing_store_and_stop_the_run(tmp_path: Path, reason: Reason) -> None:
+def test_failures_in_a_row_are_a_failing_store_and_stop_the_run(tmp_path: Path, reason: Reason, end: End) -> None:
     def failing(claim: Claim) -> Outcome:
-        return Outcome(claim.entry, EntryState.FAILED, reason, detail="connection refused")
+        return Outcome(claim.entry, EntryState.FAILED, reason, detail="connection refused", end=end)
 
     with planned(tmp_path / "m.db", [entry(number) for number in range(1_000)]) as manifest:
         with pytest.raises(StoreUnusable, match="connection refused"):
@@ -235,7 +237,7 @@ def test_failures_in_a_row_are_a_failing_store_and_stop_the_run(tmp_path: Path, 
 @pytest.mark.parametrize("reason", [Reason.MISSING, Reason.CORRUPT, Reason.TOO_LARGE])
 def test_failures_of_objects_do_not_stop_the_run(tmp_path: Path, reason: Reason) -> None:
     def failing(claim: Claim) -> Outcome:
-        return Outcome(claim.entry, EntryState.FAILED, reason, detail="not there")
+        return Outcome(claim.entry, EntryState.FAILED, reason, detail="not there", end=End.SOURCE)
 
     with planned(tmp_path / "m.db", [entry(number) for number in range(300)]) as manifest:
         assert run(manifest, failing).failed == 300
@@ -258,6 +260,52 @@ def test_once_anything_was_found_any_number_may_be_missing(tmp_path: Path) -> No
     with planned(tmp_path / "m.db", [entry(number) for number in range(3_000)]) as manifest:
         run(manifest, done, limit=1)
         assert run(manifest, missing).failed == 2_999
+
+
+def test_a_destination_that_is_down_is_noticed_whatever_the_source_lacks(tmp_path: Path) -> None:
+    """A missing object at the source says nothing of the destination."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    entries = [entry(number) for number in range(3_000)]
+    for each in entries:
+        if each.id % 20:
+            old.put(canonical_key(each, ""), b"data")
+    for method in ("write", "head"):
+        new.fail(method, *[NetworkFailure("cannot write at the new one: refused")] * 10_000)
+    with planned(tmp_path / "m.db", entries) as manifest:
+        with pytest.raises(StoreUnusable, match="the destination failed .* refused") as unusable:
+            run(manifest, transfer(old, new))
+        assert "retry-failed" in unusable.value.hint
+        assert states(manifest)[EntryState.PENDING] > 2_500
+
+
+def test_a_key_that_may_not_write_any_more_stops_the_run(tmp_path: Path) -> None:
+    """On the second day: before, everything went well."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    entries = [entry(number) for number in range(3_000)]
+    for each in entries:
+        old.put(canonical_key(each, ""), b"data")
+    with planned(tmp_path / "m.db", entries) as manifest:
+        run(manifest, transfer(old, new), limit=500)
+        new.fail("write", *[ObjectDenied("cannot write at the new one: 403")] * 10_000)
+        with pytest.raises(StoreUnusable, match="may not write there any more.* 403") as unusable:
+            run(manifest, transfer(old, new))
+        assert unusable.value.exit_code == 7
+        assert states(manifest)[EntryState.PENDING] > 2_000
+
+
+def test_an_outcome_says_which_end_failed(tmp_path: Path) -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    old.put(canonical_key(entry(1), ""), b"data")
+    move = transfer(old, new)
+    assert move(claim(entry(2))).end is End.SOURCE  # it is missing there
+    old.fail("read", *[NetworkFailure("reset")] * 10)
+    assert move(claim(entry(1))).end is End.SOURCE
+    old = MemoryStore("old")
+    old.put(canonical_key(entry(1), ""), b"data")
+    new.fail("write", *[NetworkFailure("reset")] * IMPATIENT.max_attempts)
+    move = transfer(old, new)
+    assert move(claim(entry(1))).end is End.DESTINATION
+    assert move(claim(entry(1))).end is None  # it is done
 
 
 def test_a_bug_in_a_worker_is_not_swallowed_and_loses_no_entry(tmp_path: Path) -> None:

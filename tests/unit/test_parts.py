@@ -358,15 +358,15 @@ class TestSizesOfParts:
     ) -> None:
         with ThreadPoolExecutor(1) as threads:
             large = LargeObjects(MemoryBudget(1024 * MIB), threads, 16 * MIB, parts_at_most)
-            assert large.part_size_for(size, "'key' at a store") == expected
+            assert large.part_size_for(size, "key", "a store") == expected
         assert -(-size // expected) <= parts_at_most
 
     def test_an_object_whose_parts_do_not_fit_into_memory_is_too_large(self) -> None:
         with ThreadPoolExecutor(1) as threads:
             large = LargeObjects(MemoryBudget(256 * MIB), threads, 16 * MIB, 1_000)
-            assert large.part_size_for(256_000 * MIB, "'key' at a store") == 256 * MIB
+            assert large.part_size_for(256_000 * MIB, "key", "a store") == 256 * MIB
             with pytest.raises(ObjectTooLarge, match=r"'key' at a store.* 257 MiB .* are 256") as raised:
-                large.part_size_for(256_001 * MIB, "'key' at a store")
+                large.part_size_for(256_001 * MIB, "key", "a store")
         assert "257MiB" in raised.value.hint
 
     def test_it_fails_before_anything_is_begun(self, monkeypatch: pytest.MonkeyPatch) -> None:
