@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -64,12 +63,8 @@ class Copier:
 
         Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
         """
-        with closing(self.crew):  # however this ends: its threads would keep the process from ending
-            try:
-                progress = self._run()
-            except BaseException:
-                self.stop.request()  # as would those that wait for another attempt
-                raise
+        with self.crew:
+            progress = self._run()
         self.queue.end_run()
         if self._fatal is not None:
             raise self._fatal

@@ -12,7 +12,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import CancelledError, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,7 @@ from mastosync.errors import (
     ObjectTooLarge,
     StoreUnusable,
 )
+from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, Part, PutOptions
 
@@ -192,7 +193,9 @@ class _UnderWay:
         hold = self._shared.memory.hold()
         try:
             while not hold.ask(size_bytes) and self._line:
-                if wait((self._line[0][0],), _LOOK_SECONDS).done:
+                earliest, _ = self._line[0]
+                wait((earliest,), _LOOK_SECONDS)
+                if earliest.done():
                     self._take_in_earliest()
             hold.wait(size_bytes, self._stop)
             self._line.append((self._shared.threads.submit(move), hold))
@@ -209,6 +212,8 @@ class _UnderWay:
         future, hold = self._line.popleft()
         try:
             self._take_in(*future.result())
+        except CancelledError:  # the threads have been let go: the run is over
+            raise Interrupted(tr("stopped while waiting")) from None
         finally:
             del future  # and with it the bytes
             hold.release()
@@ -217,9 +222,8 @@ class _UnderWay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for future, _hold in self._line:
-            future.cancel()
-        wait([future for future, _hold in self._line])
+        # only for those that have begun: `wait` knows others as ended when a thread comes to them, and there may be none
+        wait([future for future, _hold in self._line if not future.cancel()])
         for _future, hold in self._line:
             hold.release()
         self._line.clear()

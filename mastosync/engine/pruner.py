@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -93,7 +92,7 @@ class Pruner:
             for _ in removable:
                 self.stop.require_going_on()
             return result
-        with closing(Crew(self._steps, self.options.workers, self.stop)) as crew:
+        with Crew(self._steps, self.options.workers, self.stop) as crew:
             try:
                 self._remove(crew, removable, result)
             finally:

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.outage import Outages
 from mastosync.engine.retry import Gate, PatientStore, RetryPolicy
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
@@ -157,6 +158,7 @@ class Refetcher:
     options: RefetchOptions
     stop: StopSignal
     listener: ProgressListener
+    _outages: Outages = field(default_factory=lambda: Outages(any_success=True))  # of the destination
     _failures: Counter[str] = field(default_factory=Counter)  # in a row, of servers; of each in one thread at a time
 
     def run(self, missing: Iterator[Record]) -> Refetching:
@@ -203,7 +205,7 @@ class Refetcher:
             return
         # those with the most files first: each is asked for one at a time
         in_turn = sorted(by_host.items(), key=lambda each: len(each[1]), reverse=True)
-        yield from side_by_side(self._of_one_host, in_turn, self.options.workers)
+        yield from side_by_side(self._of_one_host, in_turn, self.options.workers, self.stop)
 
     def _of_one_host(self, files: tuple[str, Iterable[_Wanted]]) -> Iterator[_Told]:
         """Files of one server, one after the other, in a thread of its own."""
@@ -239,6 +241,7 @@ class Refetcher:
             claim = Claim(entry, record.attempts, left_behind=False, rewrite=True)
             with self.ways.holding(canonical_key(entry, self.ways.prefix), fetched.file), waiting():
                 outcome = self.ways.transfer(claim)
+        self._outages.note(outcome)
         if outcome.state is not EntryState.DONE:
             return _Told(record, Fate.NOT_STORED, outcome.detail or "the destination cannot keep it private")
         return _Told(record, Fate.REFETCHED, None, outcome._replace(origin=Origin.REFETCHED, source_key=None))

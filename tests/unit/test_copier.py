@@ -7,7 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +17,16 @@ from mastosync.engine.copier import HEARTBEAT_SECONDS, Copier, CopyOptions
 from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
+from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue, reopen
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Claim, End, EntryState, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
+from mastosync.store.base import Part
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, claim, entry, planned, transfer
+from tests.unit.test_memory import wait_until
 
 
 def run(
@@ -141,6 +146,36 @@ def test_what_waits_for_another_attempt_keeps_no_run_from_ending(tmp_path: Path,
             run(manifest, work, stop=stop, workers=2)
         assert claims(manifest) == 2
     assert time.monotonic() - began < 60
+
+
+def test_a_manifest_that_cannot_be_written_ends_large_objects_in_the_midst_of_their_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the disk is full. Some parts are on their way then, and others wait for a thread."""
+    monkeypatch.setattr("mastosync.engine.copier.HEARTBEAT_SECONDS", 0.1)
+    go_on, before = threading.Event(), set(threading.enumerate())
+    old, new = MemoryStore("old"), MemoryStore("new")
+    entries = [entry(number) for number in range(4)]
+    for each in entries:
+        old.put(canonical_key(each, ""), bytes(100))
+    write_part = new.write_part
+
+    def held_up(*arguments: Any) -> Part:  # noqa: ANN401 - those of the store
+        manifest.connection.execute("PRAGMA query_only = ON")
+        go_on.wait(60)
+        return write_part(*arguments)
+
+    monkeypatch.setattr("mastosync.engine.parts.MIB", 1)
+    monkeypatch.setattr(new, "write_part", held_up)
+    options = TransferOptions(multipart_threshold=10, part_size=10, parts_at_once=2)
+    with planned(tmp_path / "m.db", entries) as manifest:
+        with pytest.raises(ManifestError), closing(transfer(old, new, options)) as moving:
+            stop = StopSignal()
+            made = Crew(moving.steps, 2, stop)
+            Copier(WorkQueue(manifest), made, CopyOptions(workers=2), stop, Silence()).run()
+        go_on.set()
+        wait_until(lambda: set(threading.enumerate()) <= before, "all threads have ended")
+    assert not new.unfinished()
 
 
 def test_local_objects_come_before_remote_ones_and_new_before_old(tmp_path: Path) -> None:

@@ -377,3 +377,34 @@ class TestSizesOfParts:
         outcome = Transfer(gate(old), gate(new), options, MemoryBudget(10))(claim(entry()))
         assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.TOO_LARGE)
         assert not new.calls
+
+
+class TestARunThatIsOver:
+    """As after an error of the manifest: nobody waits for what is under way, and it must come to its end all the same."""
+
+    def _broken_off(self, copying: Copying, at_part: int) -> None:
+        """Let go of the threads while this part is being written, and wait for the transfer to end."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        def held_up(number: int) -> None:
+            if number == at_part:
+                begun.set()
+                assert go_on.wait(DEADLINE_SECONDS)
+
+        copying.new.while_writing = held_up
+        with ThreadPoolExecutor(1) as thread:
+            outcome = thread.submit(copying)
+            assert begun.wait(DEADLINE_SECONDS)
+            copying.stop.request()
+            copying.transfer.close()
+            go_on.set()
+            assert isinstance(outcome.exception(DEADLINE_SECONDS), Interrupted | RuntimeError)
+        assert is_whole(copying.budget)
+
+    @pytest.mark.parametrize("at_part", [1, 2, 5])
+    def test_waits_for_no_part_that_will_never_begin(self, at_part: int) -> None:
+        self._broken_off(Copying(at_once=1), at_part)
+
+    @pytest.mark.parametrize("at_part", [1, 2, 5])
+    def test_waits_for_no_memory_that_such_a_part_holds(self, at_part: int) -> None:
+        self._broken_off(Copying(at_once=1, memory_bytes=2 * PART), at_part)
