@@ -149,9 +149,17 @@ class ObjectError(MastosyncError):
 
 
 class ObjectMissing(ObjectError):
-    """The store answered a true 404 for this key. Only this leads to the next candidate."""
+    """The store answered a true 404 for this key. Only this leads to the next candidate.
+
+    `certain`: it said so in its own words. A bare 404, as every HEAD gets it, may be about the bucket, or come from
+    somebody in between.
+    """
 
     reason = Reason.MISSING
+
+    def __init__(self, message: str, *, hint: str = "", certain: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.certain = certain
 
 
 class ObjectDenied(ObjectError):

@@ -66,8 +66,8 @@ class LargeObjects:
         size = max(self.part_size, -(-needed // MIB) * MIB)
         if size > self.memory.total_bytes:
             raise ObjectTooLarge(
-                f"cannot write {key!r} at {store}: {size_bytes} bytes in {self.parts_at_most} parts, the most that can be, "
-                f"take {size // MIB} MiB of memory a part, and there are {self.memory.total_bytes // MIB}",
+                f"cannot write {key!r} at {store}: {size_bytes} bytes in {self.parts_at_most} parts, the most that can "
+                f"be, take {size // MIB} MiB of memory a part, and there are {self.memory.total_bytes // MIB}",
                 hint=f"set `memory` of [copy] to {size // MIB}MiB or more, "
                 "then run `mastosync retry-failed --reason too_large`",
                 store=store,
@@ -222,7 +222,7 @@ class _UnderWay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # only for those that have begun: `wait` knows others as ended when a thread comes to them, and there may be none
+        # only for those that have begun: `wait` takes others for ended when a thread comes to them, and none may come
         wait([future for future, _hold in self._line if not future.cancel()])
         for _future, hold in self._line:
             hold.release()

@@ -49,7 +49,7 @@ class Gate:
     bandwidth: Bandwidth | None = None  # of what is written; None: not limited
 
     def note(self, error: BaseException | None) -> None:
-        """Take note of how a request has ended (None: well): the limiter learns by it, and an error learns whose it is."""
+        """Take note of how a request has ended (None: well): the limiter learns by it, an error learns whose it is."""
         self.limiter.note(error)
         if isinstance(error, ObjectError):
             error.store = self.store.name

@@ -19,9 +19,7 @@ _POLL_SECONDS = 0.1
 _AHEAD = 4  # results of each thread that may wait to be taken
 
 
-def side_by_side(
-    work: Callable[[T], Iterable[R]], items: Sequence[T], workers: int, stop: StopSignal
-) -> Iterator[R]:
+def side_by_side(work: Callable[[T], Iterable[R]], items: Sequence[T], workers: int, stop: StopSignal) -> Iterator[R]:
     """Everything that `work` yields for all items, in no order. Memory is bounded by the number of workers.
 
     `work` runs in threads, which take turns but for requests of stores; an error of it ends everything and is raised

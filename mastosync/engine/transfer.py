@@ -15,6 +15,7 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
+from mastosync.engine.bucket_look import BucketLook
 from mastosync.engine.composite import is_composite
 from mastosync.engine.memory import Hold, MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
@@ -81,6 +82,7 @@ class Transfer:
             trial=self._trial,
             taken=options.acl_taken,
         )
+        self._source_bucket = BucketLook()
         self._server_side = ServerSide(options.source_bucket)
         self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
         self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
@@ -131,9 +133,8 @@ class Transfer:
             memory.release()
 
     def _copy(self, job: _Job) -> Steps[Outcome]:
-        missing, described = None, False
+        missing, in_doubt = None, False
         for source_key in self._iter_candidates(job):
-            described = described or self._server_side.on
             try:
                 within = (yield from self._copy_within(job, source_key)) if self._server_side.on else None
                 if isinstance(within, Copied):
@@ -141,14 +142,15 @@ class Transfer:
                 fetched: FetchedObject = yield self._read(job, source_key)
             except ObjectMissing as error:
                 missing = missing or error
+                in_doubt = in_doubt or not error.certain
                 job.memory.release()  # the refusal took some, and who holds some must not wait for more
                 continue
             outcome = yield from self._deliver(job, source_key, fetched)
             if isinstance(within, Refusal):
                 self._server_side.did_without(within)
             return outcome
-        if described:  # a 404 without a body, as HEAD gets it, may be about the bucket: that stops the run
-            yield Aside(job.source.check)
+        if in_doubt and not self._source_bucket.holds:
+            yield Aside(partial(self._source_bucket.require, job.source))
         if job.entry.optional:
             return Outcome(job.entry, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, attempts=job.attempts)
         lies_there = yield from self._found_there(job)

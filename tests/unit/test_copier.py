@@ -6,8 +6,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +169,11 @@ def test_a_manifest_that_cannot_be_written_ends_large_objects_in_the_midst_of_th
     monkeypatch.setattr(new, "write_part", held_up)
     options = TransferOptions(multipart_threshold=10, part_size=10, parts_at_once=2)
     with planned(tmp_path / "m.db", entries) as manifest:
-        with pytest.raises(ManifestError), closing(transfer(old, new, options)) as moving:
-            stop = StopSignal()
+        stop = StopSignal()
+        with closing(transfer(old, new, options)) as moving:
             made = Crew(moving.steps, 2, stop)
-            Copier(WorkQueue(manifest), made, CopyOptions(workers=2), stop, Silence()).run()
+            with pytest.raises(ManifestError):
+                Copier(WorkQueue(manifest), made, CopyOptions(workers=2), stop, Silence()).run()
         go_on.set()
         wait_until(lambda: set(threading.enumerate()) <= before, "all threads have ended")
     assert not new.unfinished()
@@ -307,7 +308,7 @@ def test_a_destination_that_is_down_is_noticed_whatever_the_source_lacks(tmp_pat
     for method in ("write", "head"):
         new.fail(method, *[NetworkFailure("cannot write at the new one: refused")] * 10_000)
     with planned(tmp_path / "m.db", entries) as manifest:
-        with pytest.raises(StoreUnusable, match="the destination failed .* refused") as unusable:
+        with pytest.raises(StoreUnusable, match=r"the destination failed .* refused") as unusable:
             run(manifest, transfer(old, new))
         assert "retry-failed" in unusable.value.hint
         assert states(manifest)[EntryState.PENDING] > 2_500
@@ -322,7 +323,7 @@ def test_a_key_that_may_not_write_any_more_stops_the_run(tmp_path: Path) -> None
     with planned(tmp_path / "m.db", entries) as manifest:
         run(manifest, transfer(old, new), limit=500)
         new.fail("write", *[ObjectDenied("cannot write at the new one: 403")] * 10_000)
-        with pytest.raises(StoreUnusable, match="may not write there any more.* 403") as unusable:
+        with pytest.raises(StoreUnusable, match=r"may not write there any more.* 403") as unusable:
             run(manifest, transfer(old, new))
         assert unusable.value.exit_code == 7
         assert states(manifest)[EntryState.PENDING] > 2_000

@@ -76,19 +76,20 @@ class TestAKeyThatIsRefused:
     def test_to_write_has_lost_its_right_whatever_went_well_before(self) -> None:
         outages = Outages(any_success=True)
         assert not stops(outages, DONE)
+        refused = failed(End.DESTINATION, Reason.DENIED)
+        assert not stops(outages, refused, times=IN_A_ROW - 1)
         with pytest.raises(StoreUnusable, match="the key may not write there any more"):
-            for _ in range(IN_A_ROW):
-                outages.note(failed(End.DESTINATION, Reason.DENIED))
+            outages.note(refused)
 
     def test_to_write_now_and_then_goes_on(self) -> None:
         refused = [failed(End.DESTINATION, Reason.DENIED)] * (IN_A_ROW - 1)
         assert not stops(Outages(any_success=True), *refused, DONE)
 
     def test_to_read_anything_may_not_read(self) -> None:
-        outages = Outages()
+        outages, refused = Outages(), failed(End.SOURCE, Reason.DENIED)
+        assert not stops(outages, refused, times=IN_A_ROW - 1)
         with pytest.raises(StoreUnusable, match="the key may not read there"):
-            for _ in range(IN_A_ROW):
-                outages.note(failed(End.SOURCE, Reason.DENIED))
+            outages.note(refused)
 
     def test_to_read_objects_among_readable_ones_goes_on(self) -> None:
         """Archives are closed object by object; and who may not list gets 403 for whatever is missing."""
@@ -111,7 +112,8 @@ class TestAnEmptySource:
 
 def test_whoever_counts_says_what_to_do_next() -> None:
     outages = Outages(hint="run it again")
+    for _ in range(IN_A_ROW - 1):
+        outages.failed(End.DESTINATION, Reason.DENIED, "403")
     with pytest.raises(StoreUnusable) as unusable:
-        for _ in range(IN_A_ROW):
-            outages.failed(End.DESTINATION, Reason.DENIED, "403")
+        outages.failed(End.DESTINATION, Reason.DENIED, "403")
     assert unusable.value.hint == "run it again"

@@ -380,7 +380,7 @@ class TestSizesOfParts:
 
 
 class TestARunThatIsOver:
-    """As after an error of the manifest: nobody waits for what is under way, and it must come to its end all the same."""
+    """As after an error of the manifest: nobody waits for what is under way, and it must come to its end."""
 
     def _broken_off(self, copying: Copying, at_part: int) -> None:
         """Let go of the threads while this part is being written, and wait for the transfer to end."""

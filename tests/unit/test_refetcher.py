@@ -20,7 +20,15 @@ from mastosync.engine.refetcher import Fate, Place, Refetcher, Refetching, Refet
 from mastosync.engine.retry import RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
-from mastosync.errors import Interrupted, NetworkFailure, ObjectDenied, ObjectMissing, ObjectTooLarge, StoreUnusable, Throttled
+from mastosync.errors import (
+    Interrupted,
+    NetworkFailure,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectTooLarge,
+    StoreUnusable,
+    Throttled,
+)
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
 from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
 from mastosync.progress import Silence
@@ -131,7 +139,7 @@ def test_a_destination_that_is_down_ends_it_before_every_server_was_asked(
     run: Run, origins: Origins, destination: MemoryStore
 ) -> None:
     destination.fail("write", *[NetworkFailure("refused")] * 1000)
-    with pytest.raises(StoreUnusable, match="the destination failed .* refused"):
+    with pytest.raises(StoreUnusable, match=r"the destination failed .* refused"):
         run(some(200))
     assert len(origins.asked) < 100
 
