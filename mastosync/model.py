@@ -60,6 +60,13 @@ class Order(StrEnum):
     OLDEST = "oldest"
 
 
+class End(StrEnum):
+    """The two ends of a copy."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
 class Origin(StrEnum):
     """How an object that is done came to the destination."""
 
@@ -250,6 +257,7 @@ class Outcome(NamedTuple):
     detail: str | None = None  # for people: the last error
     origin: Origin = Origin.COPIED  # of what is done
     presence: Presence | None = None  # of what is not done, where the attempt has changed it; None: as it was
+    end: End | None = None  # of a failure: the store that failed or refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mastosync.app import App
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.errors import MastosyncError
+    from mastosync.manifest import StoreIdentity
     from mastosync.progress import CopyProgress
 
 _log = logging.getLogger(__name__)
@@ -88,10 +89,15 @@ class Following:
             gc.collect()  # clients of stores are made of cycles, megabytes each time, which would lie there for long
 
     def _go_round(self) -> FollowResult:
-        app, stores = self.app, identities(self.app.config)
+        stores = identities(self.app.config)
+        # what ends a round by an error ends its threads, and not the rounds after it
+        with self.app.stop.part() as stop:
+            return self._go_round_with(replace(self.app, stop=stop), stores)
+
+    def _go_round_with(self, app: App, stores: tuple[StoreIdentity, StoreIdentity]) -> FollowResult:
         with writing(app.config, app.manifest_path, "follow"), Manifest.create(app.manifest_path) as manifest:
             self._require_same_scope(ManifestReport(manifest))
-            with app.stop.breaking_off():
+            with self.app.stop.breaking_off():
                 planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)
             self._reads_all = False
             try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))

@@ -57,7 +57,7 @@ def verify(
         if options.deep:
             return_large_blocks()
             check = DeepCheck(gate, MemoryBudget(config.copy.memory), prefix, config.copy.multipart_threshold)
-            with closing(Crew(check.steps, options.workers, stop, CurlMultiplexer)) as crew:
+            with Crew(check.steps, options.workers, stop, CurlMultiplexer) as crew:
                 if options.sample is None:
                     verifier.by_reading(crew, verifier.iter_done(), verifier.entries())
                 else:

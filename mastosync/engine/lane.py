@@ -22,7 +22,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from mastosync.engine.steps import Aside, Ask, Step, Steps
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, MastosyncError, ObjectError, Throttled
+from mastosync.errors import Interrupted, MastosyncError, ObjectError
 from mastosync.store.base import Multiplexer
 
 C = TypeVar("C")  # what is claimed
@@ -196,11 +196,7 @@ class Lane(Generic[C, R]):
     def _take_result(self, transfer: _Transfer[C, R], result: object, error: MastosyncError | None) -> None:
         ask = transfer.step
         assert isinstance(ask, Ask)  # noqa: S101 - nothing else goes to the multiplexer
-        limiter = ask.store.gate.limiter
-        if isinstance(error, Throttled):
-            limiter.throttled(error.retry_after_seconds)
-        elif error is None:
-            limiter.succeeded()
+        ask.store.gate.note(error)
         if isinstance(error, ObjectError) and error.transient:
             self._set_aside(transfer, partial(ask.carry_out_after, error))
         else:
@@ -245,6 +241,7 @@ class Lane(Generic[C, R]):
         try:
             multiplexer.begin(transfer, gate.store, step.operation, step.arguments, room)
         except MastosyncError as error:
+            gate.note(error)
             self._go_on(transfer, None, error)
         else:
             self._under_way += 1

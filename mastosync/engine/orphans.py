@@ -163,7 +163,7 @@ class OrphanFinder:
                 yield from self._range(space, reader, listing, keys)
 
         try:
-            for batch in side_by_side(batches, ranges, self.options.workers):
+            for batch in side_by_side(batches, ranges, self.options.workers, self.stop):
                 self._take(batch, result)
                 progress.checked, progress.found = result.listed.objects, result.orphans.objects
                 self.listener.advanced(progress)
@@ -203,7 +203,7 @@ class OrphanFinder:
         """
         missing, in_vain = self._iter_missing(), 0
         while some := list(islice(missing, min(_ASKED_AT_ONCE, _ASKED_AT_MOST - in_vain))):
-            there = list(side_by_side(self._places_of_found, some, self.options.workers))
+            there = list(side_by_side(self._places_of_found, some, self.options.workers, self.stop))
             self.scratch.add_elsewhere(there)
             in_vain += len(some) - len(there)
 

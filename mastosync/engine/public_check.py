@@ -90,7 +90,7 @@ class PublicCheck:
         result = PublicResult(self.site.url, PatientStore(self.gate).ask(self.site.lists))
         private = sum(record.entry.private for record in records)
         result.asked, result.asked_private = len(records), private
-        for found in side_by_side(self._asked, records, self.workers):
+        for found in side_by_side(self._asked, records, self.workers, self.stop):
             self.stop.require_going_on()
             result.faults.append(found)
         result.faults.sort(key=lambda fault: fault.key)

@@ -14,6 +14,7 @@ from functools import partial
 from itertools import chain, islice
 
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
+from mastosync.engine.bucket_look import BucketLook
 from mastosync.engine.composite import is_composite
 from mastosync.engine.judge import expected_etag, same_etag
 from mastosync.engine.memory import Hold, MemoryBudget
@@ -36,6 +37,7 @@ from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import (
     NOTHING,
     Claim,
+    End,
     Entry,
     EntryState,
     ObjectHeaders,
@@ -112,6 +114,7 @@ class Transfer:
             trial=self._trial,
             taken=options.acl_taken,
         )
+        self._source_bucket = BucketLook()
         self._server_side = ServerSide(options.source_bucket)
         self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
         self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
@@ -180,9 +183,8 @@ class Transfer:
         return _as_recorded(job, there.size)
 
     def _copy(self, job: _Job) -> Steps[Outcome]:
-        missing, described = None, False
+        missing, in_doubt = None, False
         for source_key in self._iter_candidates(job):
-            described = described or self._server_side.on
             try:
                 within = (yield from self._copy_within(job, source_key)) if self._server_side.on else None
                 if isinstance(within, Copied):
@@ -190,14 +192,15 @@ class Transfer:
                 fetched: FetchedObject = yield self._read(job, source_key)
             except ObjectMissing as error:
                 missing = missing or error
+                in_doubt = in_doubt or not error.certain
                 job.memory.release()  # the refusal took some, and who holds some must not wait for more
                 continue
             outcome = yield from self._deliver(job, source_key, fetched)
             if isinstance(within, Refusal):
                 self._server_side.did_without(within)
             return outcome
-        if described:  # a 404 without a body, as HEAD gets it, may be about the bucket: that stops the run
-            yield Aside(job.source.check)
+        if in_doubt and not self._source_bucket.holds:
+            yield Aside(partial(self._source_bucket.require, job.source))
         if is_exposed(job.presence, private=job.entry.private):
             restored = yield from self._hide(job)
             if restored is not None:
@@ -388,8 +391,15 @@ def _failed(job: _Job, error: ObjectError) -> Outcome:
     _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
     refused = isinstance(error, _STORES_NOTHING) and not job.destination.retries
     presence = _presence_after(job, refused=refused)
+    end = End.DESTINATION if error.store == job.destination.name else End.SOURCE
     return Outcome(
-        job.entry, EntryState.FAILED, error.reason, attempts=job.attempts, detail=error.message, presence=presence
+        job.entry,
+        EntryState.FAILED,
+        error.reason,
+        attempts=job.attempts,
+        detail=error.message,
+        presence=presence,
+        end=end,
     )
 
 

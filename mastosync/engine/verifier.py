@@ -174,7 +174,7 @@ class Verifier:
                 yield from self._range(space.iter_placed(reader, keys), listing.iter_range(keys), reader)
 
         with self._telling("verify", entries):
-            for batch in side_by_side(batches, ranges, self.options.workers):
+            for batch in side_by_side(batches, ranges, self.options.workers, self.stop):
                 self._take_batch(batch)
         self.result.listed = True
 

@@ -134,11 +134,17 @@ class Answer:
     headers: Mapping[str, str]  # names in lower case
     subject: Subject = Subject.OBJECT
     with_acl: bool = False  # the request carried an ACL
+    has_body: bool = False  # the answer to a HEAD never has one
 
     @property
     def has_code(self) -> bool:
         """Whether it speaks as an S3 store does. Answers to HEAD never do."""
         return self.code not in ("", str(self.status))
+
+    @property
+    def is_a_page(self) -> bool:
+        """Whether somebody else speaks, as a proxy does that has lost the store: in words that are none of S3."""
+        return self.has_body and not self.has_code and not any(name.startswith("x-amz-") for name in self.headers)
 
 
 def error_of(answer: Answer, where: str) -> MastosyncError:
@@ -176,6 +182,14 @@ def _object_error(answer: Answer, text: str) -> ObjectError:
         (code in _CHANGED or status in (412, 416), ObjectChanged, deferred("something else writes under this key")),
         (code in _TOO_LARGE or status == 413, ObjectTooLarge, deferred("the destination takes no object of this size")),
         (
+            status == 404 and answer.is_a_page and _NOT_FOUND[answer.subject] is ObjectMissing,
+            ServerFailure,
+            deferred(
+                "no S3 store says it like this: check `endpoint_url`, and the proxy in between; `mastosync "
+                "retry-failed --reason server` tries again"
+            ),
+        ),
+        (
             code == "NoSuchKey" or status == 404,
             _NOT_FOUND[answer.subject],
             deferred("check `endpoint_url` and `key_prefix`"),
@@ -187,7 +201,10 @@ def _object_error(answer: Answer, text: str) -> ObjectError:
         (True, ObjectRejected, deferred("the store will not take this request; see its message")),
     )
     kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
-    return kind(text, hint=say(_HINTS.get(code, hint)))
+    error = kind(text, hint=say(_HINTS.get(code, hint)))
+    if isinstance(error, ObjectMissing):
+        error.certain = answer.has_code
+    return error
 
 
 def _said(answer: Answer) -> str:

@@ -6,11 +6,12 @@ What every method promises:
   it finds). Retrying, waiting and slowing down belong to `engine`, in one layer around this
   contract; an implementation switches its client's own retries off, and follows no redirect.
 * **One vocabulary of errors.** A failure of one object is an `ObjectError`: `ObjectMissing` only
-  for a true 404 of a key that is read, `ObjectDenied` for 403, `Throttled` with the server's own
-  wait, `NetworkFailure`, `ServerFailure` (also for an answer that no S3 store gives),
-  `CorruptObject`, `ObjectChanged`, `ObjectRejected`, `ObjectTooLarge`, `AclUnsupported`. What no
-  other object would survive either (bad credentials, no such bucket, a clock that is off) is
-  `StoreUnusable`. Nothing else gets out.
+  for a true 404 of a key that is read (`certain` if the store said so in its own words, and never
+  for somebody else's page), `ObjectDenied` for 403, `Throttled` with the server's own wait,
+  `NetworkFailure`, `ServerFailure` (also for an answer that no S3 store gives), `CorruptObject`,
+  `ObjectChanged`, `ObjectRejected`, `ObjectTooLarge`, `AclUnsupported`. What no other object would
+  survive either (bad credentials, no such bucket, a clock that is off) is `StoreUnusable`. Nothing
+  else gets out.
 * **Checked bytes.** Bytes handed out have the announced length and, where the ETag is an MD5,
   that digest. Bytes handed in are sent with their Content-MD5, so that a store refuses a damaged
   upload.

@@ -86,7 +86,11 @@ class MemoryStore:
 
     def head(self, key: str) -> ObjectInfo:
         self._called("head", key)
-        return self._object(key).info
+        try:
+            return self._object(key).info
+        except ObjectMissing as missing:  # there is no body that would say more
+            missing.certain = False
+            raise
 
     def list_page(self, prefix: str, after: str) -> Page:
         self._called("list_page", after)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from mastosync.engine.side_by_side import side_by_side
+from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import in_turns, waiting
 
 DEADLINE_SECONDS = 10
@@ -40,7 +42,7 @@ def test_one_compares_at_a_time() -> None:
                 sum(range(200))
             yield item * 200 + number
 
-    assert sorted(side_by_side(work, range(THREADS), THREADS)) == list(range(THREADS * 200))
+    assert sorted(side_by_side(work, range(THREADS), THREADS, StopSignal())) == list(range(THREADS * 200))
     assert crowd.most == 1
 
 
@@ -52,7 +54,32 @@ def test_all_wait_at_the_same_time() -> None:
             together.wait(DEADLINE_SECONDS)  # nobody comes on alone
         yield item
 
-    assert sorted(side_by_side(work, range(THREADS), THREADS)) == list(range(THREADS))
+    assert sorted(side_by_side(work, range(THREADS), THREADS, StopSignal())) == list(range(THREADS))
+
+
+@pytest.mark.parametrize("whose", ["theirs", "ours"])
+def test_an_error_ends_all_threads_wherever_they_wait(whose: str) -> None:
+    """A store may have asked one of them to wait for an hour, and Python waits for threads before it ends."""
+    stop, before = StopSignal(), set(threading.enumerate())
+
+    def work(item: int) -> Iterator[int]:
+        yield item
+        if item == 0 and whose == "theirs":
+            raise ZeroDivisionError
+        with waiting():
+            stop.sleep(600)
+
+    began = time.monotonic()
+
+    def take() -> None:
+        for number in side_by_side(work, range(THREADS), THREADS, stop):
+            assert whose == "theirs", number
+
+    with pytest.raises((ZeroDivisionError, AssertionError)) as error:  # which keeps the frames that it came through
+        take()
+    assert error.type is (ZeroDivisionError if whose == "theirs" else AssertionError)
+    assert set(threading.enumerate()) <= before
+    assert time.monotonic() - began < DEADLINE_SECONDS
 
 
 def test_a_turn_ends_with_an_error_too() -> None:

@@ -54,10 +54,13 @@ class Request(NamedTuple):
 class Refused(Exception):
     """An answer that says no, as S3 stores say it."""
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str], *, has_body: bool = False
+    ) -> None:
         """`headers`: names in lower case."""
         super().__init__(status, code, message)
         self.status, self.code, self.message, self.headers = status, code, message, headers
+        self.has_body = has_body
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused | Unintelligible:
@@ -137,6 +140,7 @@ class Translator:
             headers=refused.headers,
             subject=request.subject,
             with_acl=request.with_acl,
+            has_body=refused.has_body,
         )
 
     def _scrubbed(self, text: str) -> str:
