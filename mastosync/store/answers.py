@@ -256,19 +256,13 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
     seconds = _number(value)
     if seconds is not None or not value:
         return seconds
-    moment = moment_of(value)
-    return None if moment is None else max(0.0, moment - (now or datetime.now(UTC)).timestamp())
-
-
-def moment_of(date: str | None) -> float | None:
-    """An HTTP date in seconds since the epoch; None: there is none, or it cannot be read."""
     try:
-        moment = parsedate_to_datetime(date) if date else None
+        date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
-    if moment is None:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
 
 
 def _number(value: str | None) -> float | None:
