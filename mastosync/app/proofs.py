@@ -17,6 +17,7 @@ from mastosync.engine.memory import MemoryBudget, return_large_blocks
 from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
 from mastosync.engine.public_check import PublicCheck
 from mastosync.engine.retry import Gate
+from mastosync.engine.stop import leaving
 from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
@@ -49,7 +50,9 @@ def verify(
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
     lots = Lots(max(options.sample or 0, public or 0))
-    with gates(config, _pace(config, options.workers), stop, ("destination",), some_arrived=some_arrived) as (gate,):
+    left = tr("what was found so far is in the manifest; the same command begins anew")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, ("destination",), some_arrived=some_arrived) as (gate,):
         verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, lots)
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:
@@ -76,7 +79,9 @@ def adopt(
     """Mark what lies at the destination already. See `App.adopt`."""
     prefixes = (config.source.key_prefix, config.destination.key_prefix)
     some_arrived = WorkQueue(manifest).any_done()
-    with gates(config, _pace(config, options.workers), stop, some_arrived=some_arrived) as (source, destination):
+    left = tr("what was adopted so far is in the manifest; the same command looks at the rest")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, some_arrived=some_arrived) as (source, destination):
         return Adopter(manifest, manifest.path, source, destination, prefixes, options, stop, listener).run()
 
 
@@ -89,7 +94,9 @@ def orphans(
     planned_at = report.whole_snapshot().taken_at
     entries = sum(line.objects for line in report.counts())
     prefix = config.source.key_prefix
-    with gates(config, _pace(config, options.workers), stop, ("source",)) as (gate,), Scratch() as scratch:
+    left = tr("nothing was changed; the same command begins anew")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, ("source",)) as (gate,), Scratch() as scratch:
         finder = OrphanFinder(manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch)
         yield finder, finder.run()
 
