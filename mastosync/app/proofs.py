@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mastosync.app.stores import gates, retry_policy
@@ -87,9 +88,10 @@ def adopt(
 
 @contextmanager
 def orphans(
-    config: Config, manifest: Manifest, options: OrphansOptions, stop: StopSignal, listener: ProgressListener
+    config: Config, manifest: Manifest, workers: int, stop: StopSignal, listener: ProgressListener
 ) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
     """Hold the source against the manifest. See `App.orphans`."""
+    options = OrphansOptions(workers, timedelta(minutes=config.follow.overlap_minutes))
     report = ManifestReport(manifest)
     planned_at = report.whole_snapshot().taken_at
     entries = sum(line.objects for line in report.counts())

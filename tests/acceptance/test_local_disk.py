@@ -85,6 +85,7 @@ def test_from_disk_to_s3_and_everything_proves_itself(buckets: BucketPair, new_m
     for line in site.listed("--state", "done"):
         assert line["md5"] == expected[line["key"]].md5
     assert "all well" in site.run("verify", "--deep").stdout
+    site.long_after()
     orphans = json.loads(site.run("orphans", "--json").stdout)
     assert orphans["listed"]["objects"] == len(instance.at_source())
     assert set(site.run("orphans", "--format", "text").stdout.splitlines()) == orphaned

@@ -20,7 +20,8 @@ from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, gate, planned
 from tests.unit.test_key_space import ENTRIES
 
-NOW = datetime(2026, 11, 24, 1, tzinfo=UTC)
+NOW = datetime(2026, 11, 24, 1, 0, 0, 200_000, tzinfo=UTC)
+OVERLAP = timedelta(minutes=15)
 
 
 @settings(max_examples=80, deadline=None)
@@ -89,7 +90,7 @@ def find(tmp_path: Path) -> Find:
         path = tmp_path / "m.db"
         with planned(path, entries) if not path.exists() else Manifest.open(path), Scratch() as scratch:
             finder = OrphanFinder(
-                path, gate(store), prefix, NOW, len(entries), OrphansOptions(2), StopSignal(), Silence(), scratch
+                path, gate(store), prefix, NOW, len(entries), OrphansOptions(2, OVERLAP), StopSignal(), Silence(), scratch
             )
             result = finder.run()
             orphans = [key for key, _, _ in finder.iter_orphans()]
@@ -142,3 +143,28 @@ def test_after_many_requests_in_vain_a_listing_is_believed(find: Find, monkeypat
     _, _, missing = find(store, *(entry(number, f"{number}.png") for number in range(50)))
     assert len(missing) == 50
     assert store.count("head") == 5
+
+
+@pytest.mark.parametrize(
+    ("modified", "is_orphan"),
+    [
+        ("2026-11-24T00:59:58.500Z", False),  # stored before its row was committed, as Paperclip does
+        ("2026-11-24T01:00:00Z", False),
+        ("2026-11-24T02:00:00Z", False),
+        ("2026-11-24T00:45:00.200000+00:00", False),
+        ("2026-11-24T00:45:00.199999+00:00", True),
+        ("2026-11-24T00:45:00.199Z", True),
+        ("2026-11-24T00:44:59", True),
+        ("no moment", True),
+    ],
+)
+def test_what_came_shortly_before_the_plan_may_have_a_row_that_it_did_not_see(
+    find: Find, modified: str, is_orphan: bool
+) -> None:
+    store = MemoryStore()
+    store.put("stray", b"xyz")
+    store.modified["stray"] = modified
+    result, orphans, _ = find(store, entry(1))
+    assert orphans == (["stray"] if is_orphan else [])
+    assert result.newer.as_json() == ({"objects": 0, "bytes": 0} if is_orphan else {"objects": 1, "bytes": 3})
+    assert result.as_json()["newer_than"] == "2026-11-24T00:45:00.200000+00:00"
