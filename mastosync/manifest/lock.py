@@ -104,13 +104,13 @@ class _Writer:
         descriptor = _descriptor_of(self._manifest)
         if descriptor is None:
             return None
-        mine = any(writer._database == descriptor for writer in _writers.values())  # noqa: SLF001 - of this class
+        mine = any(writer._database == descriptor for writer in _writers.values())
         if mine or not _locked(descriptor, fcntl.LOCK_EX):
             raise self._in_use()
         return descriptor
 
     def _take_file(self) -> None:
-        while self._file is None or _place(self._path) != _place(self._file):
+        while self._file is None or not _is_at(self._file, self._path):
             descriptor = self._opened()
             if not _locked(descriptor, fcntl.LOCK_EX):
                 os.close(descriptor)
@@ -190,12 +190,18 @@ def _descriptor_of(database: Path) -> int | None:
     return descriptor
 
 
-def _place(file: Path | int) -> _Place | None:
+def _place(file: Path) -> _Place | None:
     try:
-        found = os.stat(file)
+        found = file.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    """Whether others find this very file there."""
+    found = os.fstat(descriptor)
+    return _place(file) == (found.st_dev, found.st_ino)
 
 
 def _locked(descriptor: int, how: int) -> bool:

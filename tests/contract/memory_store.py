@@ -94,7 +94,10 @@ class MemoryStore:
         keys = sorted(key for key in list(self.objects) if key.startswith(prefix) and key > after)
         page = keys[: self.page_keys]
         return Page(
-            [ListedObject(key, (info := self.objects[key].info).size, info.etag, self.modified.get(key, MODIFIED)) for key in page],
+            [
+                ListedObject(key, (info := self.objects[key].info).size, info.etag, self.modified.get(key, MODIFIED))
+                for key in page
+            ],
             len(page) == len(keys),
         )
 

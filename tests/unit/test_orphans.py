@@ -89,8 +89,9 @@ def find(tmp_path: Path) -> Find:
     def made(store: MemoryStore, *entries: Entry, prefix: str = "") -> tuple[OrphansResult, list[str], list[str]]:
         path = tmp_path / "m.db"
         with planned(path, entries) if not path.exists() else Manifest.open(path), Scratch() as scratch:
+            options = OrphansOptions(2, OVERLAP)
             finder = OrphanFinder(
-                path, gate(store), prefix, NOW, len(entries), OrphansOptions(2, OVERLAP), StopSignal(), Silence(), scratch
+                path, gate(store), prefix, NOW, len(entries), options, StopSignal(), Silence(), scratch
             )
             result = finder.run()
             orphans = [key for key, _, _ in finder.iter_orphans()]

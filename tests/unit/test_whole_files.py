@@ -26,7 +26,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def come_after_the_last_look(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    look, looks = whole_files._require_room_for, []  # noqa: SLF001 - there is no other way in between
+    look, looks = whole_files._require_room_for, []
 
     def looked(path: Path, replace: bool) -> None:
         look(path, replace)
