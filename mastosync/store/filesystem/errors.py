@@ -44,7 +44,8 @@ _DENIED_HINT = deferred(
 )
 _LINK_HINT = deferred(
     "links are followed above the folders of ids alone (`cache`, `media_attachments/files`): make the link there, "
-    "or mount the disk in its place; if nobody knows why it is there, find out; then `mastosync retry-failed --reason denied`"
+    "or mount the disk in its place; if nobody knows why it is there, find out. Then run "
+    "`mastosync retry-failed --reason denied`"
 )
 _IN_THE_WAY_HINT = deferred(
     "on a disk a name is a file or a folder, and links are not followed where objects are written: "
