@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.doctor import DatabaseWay, Finding
     from mastosync.engine.forecast import Outlook
-    from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
+    from mastosync.engine.orphans import OrphanFinder, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.engine.pruner import PruneOptions, Pruning
     from mastosync.engine.refetcher import Refetching, RefetchOptions
@@ -178,7 +178,7 @@ class App:
             return adopt(self.config, manifest, options, self.stop, self.listener)
 
     @contextmanager
-    def orphans(self, options: OrphansOptions) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
+    def orphans(self, workers: int) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
         """What the source has that no row refers to, and the other way round; lists live as long as the block.
 
         Raises: Interrupted when asked to stop; StoreUnusable.
@@ -187,7 +187,7 @@ class App:
 
         with self._read() as manifest:
             WorkQueue(manifest).require_plan(*identities(self.config))
-            with orphans(self.config, manifest, options, self.stop, self.listener) as found:
+            with orphans(self.config, manifest, workers, self.stop, self.listener) as found:
                 yield found
 
     def refetch(self, options: RefetchOptions) -> Refetching:

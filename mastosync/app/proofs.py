@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mastosync.app.stores import gates, retry_policy
@@ -17,6 +18,7 @@ from mastosync.engine.memory import MemoryBudget, return_large_blocks
 from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
 from mastosync.engine.public_check import PublicCheck
 from mastosync.engine.retry import Gate
+from mastosync.engine.stop import leaving
 from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
@@ -49,7 +51,9 @@ def verify(
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
     lots = Lots(max(options.sample or 0, public or 0))
-    with gates(config, _pace(config, options.workers), stop, ("destination",), some_arrived=some_arrived) as (gate,):
+    left = tr("what was found so far is in the manifest; the same command begins anew")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, ("destination",), some_arrived=some_arrived) as (gate,):
         verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, lots)
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:
@@ -76,20 +80,25 @@ def adopt(
     """Mark what lies at the destination already. See `App.adopt`."""
     prefixes = (config.source.key_prefix, config.destination.key_prefix)
     some_arrived = WorkQueue(manifest).any_done()
-    with gates(config, _pace(config, options.workers), stop, some_arrived=some_arrived) as (source, destination):
+    left = tr("what was adopted so far is in the manifest; the same command looks at the rest")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, some_arrived=some_arrived) as (source, destination):
         return Adopter(manifest, manifest.path, source, destination, prefixes, options, stop, listener).run()
 
 
 @contextmanager
 def orphans(
-    config: Config, manifest: Manifest, options: OrphansOptions, stop: StopSignal, listener: ProgressListener
+    config: Config, manifest: Manifest, workers: int, stop: StopSignal, listener: ProgressListener
 ) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
     """Hold the source against the manifest. See `App.orphans`."""
+    options = OrphansOptions(workers, timedelta(minutes=config.follow.overlap_minutes))
     report = ManifestReport(manifest)
     planned_at = report.whole_snapshot().taken_at
     entries = sum(line.objects for line in report.counts())
     prefix = config.source.key_prefix
-    with gates(config, _pace(config, options.workers), stop, ("source",)) as (gate,), Scratch() as scratch:
+    left = tr("nothing was changed; the same command begins anew")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, ("source",)) as (gate,), Scratch() as scratch:
         copies = root_of_copies(prefix, config.destination.key_prefix) if in_one_bucket(manifest) else ""
         finder = OrphanFinder(
             manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch, copies

@@ -119,9 +119,11 @@ def render_orphans(result: OrphansResult) -> str:
     if newer.objects:
         lines.append(
             tr(
-                "{objects:,} more ({size}) came after the plan: plan again to tell of them",
+                "{objects:,} more ({size}) came after {newer_than:%F %T} UTC, and may have rows that the plan did not "
+                "see yet: plan again later to tell of them",
                 objects=newer.objects,
                 size=human_bytes(newer.size_bytes),
+                newer_than=result.newer_than,
             )
         )
     if result.copies.objects:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class OrphansOptions:
     """How to look."""
 
     workers: int = 8
+    overlap: timedelta = timedelta(minutes=15)  # an object lies there so long before its row is seen, at most
 
 
 @dataclass(slots=True)
@@ -82,9 +83,10 @@ class OrphansResult:
     """What was found."""
 
     planned_at: datetime
+    newer_than: datetime  # what came later may have a row that the plan could not see
     listed: Tallied = field(default_factory=Tallied)  # everything at the source
     orphans: Tallied = field(default_factory=Tallied)
-    newer: Tallied = field(default_factory=Tallied)  # no row of the plan refers to them, but they came after it
+    newer: Tallied = field(default_factory=Tallied)  # no row of the plan refers to them, but they are that new
     copies: Tallied = field(default_factory=Tallied)  # under the destination's key prefix in the same bucket
     by_prefix: dict[str, Tallied] = field(default_factory=dict)  # orphans
     missing: dict[str, Counter[str]] = field(default_factory=dict)  # required entries by type and age
@@ -100,6 +102,7 @@ class OrphansResult:
         """The contract of `orphans --json`."""
         return {
             "planned_at": self.planned_at.isoformat(),
+            "newer_than": self.newer_than.isoformat(),
             "listed": self.listed.as_json(),
             "orphans": self.orphans.as_json(),
             "newer": self.newer.as_json(),
@@ -151,7 +154,7 @@ class OrphanFinder:
 
     def run(self) -> OrphansResult:
         """List the source, and compare. Raises: MastosyncError."""
-        result, began = OrphansResult(self.planned_at), time.monotonic()
+        result, began = OrphansResult(self.planned_at, self._newer_than), time.monotonic()
         space, listing = KeySpace(every_form=True), Listing(PatientStore(self.gate), self.prefix)
         with StrandReader.opened(self.path) as reader:
             ranges = space.cut(reader, self.entries, _RANGES_A_WORKER * self.options.workers)
@@ -174,6 +177,11 @@ class OrphanFinder:
             self.listener.finished(progress)
             result.seconds = time.monotonic() - began
         return result
+
+    @property
+    def _newer_than(self) -> datetime:
+        """Mastodon stores a file before it commits the row; clocks differ, and standbys lag."""
+        return self.planned_at - self.options.overlap
 
     def iter_orphans(self) -> Iterator[Orphan]:
         """Objects that no row refers to, by their keys at the source."""
@@ -239,7 +247,7 @@ class OrphanFinder:
             elif found is not None and self._is_copy(found.key):
                 batch.copies.add(found.size)
             elif found is not None and not is_referred_to(reader, found.key):
-                if _is_newer(found.modified, self.planned_at):
+                if _is_newer(found.modified, self._newer_than):
                     batch.newer.add(found.size)
                 else:
                     batch.orphans.append((found.key, found.size, found.modified))
@@ -321,13 +329,13 @@ def age_of(entry: Entry, now: datetime) -> str:
     return next((name for name, limit in AGES if days < limit), AGE_NAMES[-2])
 
 
-def _is_newer(modified: str, planned_at: datetime) -> bool:
-    """Whether an object came after the plan. One that does not tell is taken for old."""
+def _is_newer(modified: str, moment: datetime) -> bool:
+    """Whether an object came after this, or at the very moment. One that does not tell is taken for old."""
     try:
         when = datetime.fromisoformat(modified)
     except ValueError:
         return False
-    return when.replace(tzinfo=when.tzinfo or UTC) >= planned_at
+    return when.replace(tzinfo=when.tzinfo or UTC) >= moment
 
 
 def _folder_of(key: str) -> str:

@@ -86,17 +86,19 @@ class PublicCheck:
     stop: StopSignal
 
     def run(self, records: Sequence[Record]) -> PublicResult:
-        """Ask for each of these. Raises: NetworkFailure and the like if the site cannot be asked at all."""
+        """Ask for each of these.
+
+        Raises: NetworkFailure and the like if the site cannot be asked at all; Interrupted when asked to stop.
+        """
         result = PublicResult(self.site.url, PatientStore(self.gate).ask(self.site.lists))
         private = sum(record.entry.private for record in records)
         result.asked, result.asked_private = len(records), private
-        for found in side_by_side(self._asked, records, self.workers, self.stop):
-            self.stop.require_going_on()
-            result.faults.append(found)
+        result.faults += side_by_side(self._asked, records, self.workers, self.stop)
         result.faults.sort(key=lambda fault: fault.key)
         return result
 
     def _asked(self, record: Record) -> Iterator[PublicFault]:
+        self.stop.require_going_on()
         key = canonical_key(record.entry, self.prefix)
         try:
             answer = PatientStore(self.gate).ask(self.site.read, key)

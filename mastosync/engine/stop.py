@@ -81,4 +81,13 @@ class StopSignal:
     def require_going_on(self) -> None:
         """Raises: Interrupted if somebody asked to stop."""
         if self._requested:
-            raise Interrupted(tr("stopped while waiting"))
+            raise Interrupted(tr("stopped on request"))
+
+
+@contextmanager
+def leaving(what_is_left: str) -> Iterator[None]:
+    """For a whole piece of work. Whatever it is stopped at, Interrupted says only this: what has become of it."""
+    try:
+        yield
+    except Interrupted as error:
+        raise Interrupted(tr("stopped on request"), hint=what_is_left) from error

@@ -6,8 +6,8 @@ Sources: the S3 error reference, and what other vendors document or were seen to
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -129,12 +129,14 @@ class Answer:
     """A store's refusal, in a form that every HTTP client can give."""
 
     status: int  # HTTP; 0 if the client knows none
-    code: str  # from the XML body, or what the client made of it
-    message: str  # scrubbed of secrets
-    headers: Mapping[str, str]  # names in lower case
+    # these as the store has them, secrets and all: they decide what it means
+    code: str = field(repr=False)  # from the XML body, or what the client made of it
+    message: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)  # names in lower case
     subject: Subject = Subject.OBJECT
     with_acl: bool = False  # the request carried an ACL
     has_body: bool = False  # the answer to a HEAD never has one
+    shown: Callable[[str], str] = str  # what of a word of the store may be shown
 
     @property
     def has_code(self) -> bool:
@@ -159,7 +161,7 @@ def _error_of(answer: Answer, text: str) -> MastosyncError:
     code = answer.code if answer.code in _UNUSABLE else _UNUSABLE_STATUSES.get(answer.status, "")
     if code:
         region = answer.headers.get("x-amz-bucket-region")
-        in_region = tr(" (in the region {region})", region=region) if region else ""
+        in_region = tr(" (in the region {region})", region=answer.shown(region)) if region else ""
         return StoreUnusable(text, hint=say(_UNUSABLE[code]) + in_region)
     if answer.with_acl and _refuses_acl(answer):
         only_this = answer.code not in _NO_ACL and _NAMES_ONE_ACL.search(answer.message) is not None
@@ -208,8 +210,8 @@ def _object_error(answer: Answer, text: str) -> ObjectError:
 
 
 def _said(answer: Answer) -> str:
-    code = answer.code if answer.has_code else ""
-    return " ".join(filter(None, (str(answer.status), code, f"({answer.message})" if answer.message else "")))
+    code, message = answer.shown(answer.code) if answer.has_code else "", answer.shown(answer.message)
+    return " ".join(filter(None, (str(answer.status), code, f"({message})" if message else "")))
 
 
 def _refuses_acl(answer: Answer) -> bool:

@@ -130,6 +130,13 @@ class FolderProbe(Protocol):
         """The first object's; empty: there is none. Raises: StoreUnusable."""
         ...
 
+    def unfollowed_links(self) -> list[str]:
+        """Links to folders where none is followed, as far as an admin may have made them. Raises: StoreUnusable.
+
+        That is in the folders that hold those of ids: all others would take a look at every object.
+        """
+        ...
+
     def free_bytes(self) -> int:
         """What may still be written to its disk. Raises: StoreUnusable."""
         ...

@@ -51,6 +51,7 @@ class MemoryStore:
         self.refused: dict[str | None, Exception] = {}  # by the ACL of what is to be stored; None: without one
         self.asked: list[tuple[str, str | None]] = []  # what was to be stored, and with which ACL
         self.page_keys = 1000  # of a listing
+        self.modified: dict[str, str] = {}  # when, by key, where it is another moment than MODIFIED
         self.damaged_reads = 0  # so many of the next reads give another byte, as a bad line does
 
     def put(self, key: str, data: bytes, headers: ObjectHeaders | None = None, etag: str | None = None) -> None:
@@ -97,7 +98,10 @@ class MemoryStore:
         keys = sorted(key for key in list(self.objects) if key.startswith(prefix) and key > after)
         page = keys[: self.page_keys]
         return Page(
-            [ListedObject(key, (info := self.objects[key].info).size, info.etag, MODIFIED) for key in page],
+            [
+                ListedObject(key, (info := self.objects[key].info).size, info.etag, self.modified.get(key, MODIFIED))
+                for key in page
+            ],
             len(page) == len(keys),
         )
 

@@ -28,7 +28,8 @@ from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, gate, planned
 from tests.unit.test_key_space import ENTRIES
 
-NOW = datetime(2026, 11, 24, 1, tzinfo=UTC)
+NOW = datetime(2026, 11, 24, 1, 0, 0, 200_000, tzinfo=UTC)
+OVERLAP = timedelta(minutes=15)
 
 
 @settings(max_examples=80, deadline=None)
@@ -98,17 +99,9 @@ def find(tmp_path: Path) -> Find:
     ) -> tuple[OrphansResult, list[str], list[str]]:
         path = tmp_path / "m.db"
         with planned(path, entries) if not path.exists() else Manifest.open(path), Scratch() as scratch:
+            options = OrphansOptions(2, OVERLAP)
             finder = OrphanFinder(
-                path,
-                gate(store),
-                prefix,
-                NOW,
-                len(entries),
-                OrphansOptions(2),
-                StopSignal(),
-                Silence(),
-                scratch,
-                copies,
+                path, gate(store), prefix, NOW, len(entries), options, StopSignal(), Silence(), scratch, copies
             )
             result = finder.run()
             orphans = [key for key, _, _ in finder.iter_orphans()]
@@ -195,3 +188,28 @@ def test_copies_in_the_same_bucket_are_no_orphans(find: Find, prefix: str) -> No
     assert (told["listed"]["objects"], told["orphans"]["objects"]) == (4, 1)
     assert told["copies"] == {"objects": 2, "bytes": 8}
     assert "2 more (8 Bytes) lie under the key prefix of the destination" in render_orphans(result)
+
+
+@pytest.mark.parametrize(
+    ("modified", "is_orphan"),
+    [
+        ("2026-11-24T00:59:58.500Z", False),  # stored before its row was committed, as Paperclip does
+        ("2026-11-24T01:00:00Z", False),
+        ("2026-11-24T02:00:00Z", False),
+        ("2026-11-24T00:45:00.200000+00:00", False),
+        ("2026-11-24T00:45:00.199999+00:00", True),
+        ("2026-11-24T00:45:00.199Z", True),
+        ("2026-11-24T00:44:59", True),
+        ("no moment", True),
+    ],
+)
+def test_what_came_shortly_before_the_plan_may_have_a_row_that_it_did_not_see(
+    find: Find, modified: str, is_orphan: bool
+) -> None:
+    store = MemoryStore()
+    store.put("stray", b"xyz")
+    store.modified["stray"] = modified
+    result, orphans, _ = find(store, entry(1))
+    assert orphans == (["stray"] if is_orphan else [])
+    assert result.newer.as_json() == ({"objects": 0, "bytes": 0} if is_orphan else {"objects": 1, "bytes": 3})
+    assert result.as_json()["newer_than"] == "2026-11-24T00:45:00.200000+00:00"

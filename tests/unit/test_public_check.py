@@ -9,7 +9,7 @@ import pytest
 
 from mastosync.engine.public_check import PublicCheck, PublicResult
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import NetworkFailure
+from mastosync.errors import Interrupted, NetworkFailure
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Origin, Record
 from mastosync.store.probe import PublicAnswer
@@ -101,3 +101,18 @@ def test_what_others_brought_is_written_again_unless_nothing_is_right() -> None:
     some = checked((record(3), RIGHT), (ours, hidden), (adopted, hidden))
     assert [fault.record for fault in some.to_be_rewritten] == [adopted]
     assert not checked((ours, hidden), (adopted, hidden)).to_be_rewritten
+
+
+def test_a_wish_to_stop_ends_it_though_all_is_right() -> None:
+    stop, site = StopSignal(), Site({})
+
+    def read(key: str) -> PublicAnswer:
+        asked.append(key)
+        stop.request()
+        return RIGHT
+
+    asked: list[str] = []
+    site.read = read  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        PublicCheck(site, gate(MemoryStore(), stop), "", 1, stop).run([record(number) for number in range(1, 10)])
+    assert len(asked) == 1

@@ -96,3 +96,20 @@ def test_a_turn_ends_with_an_error_too() -> None:
 def test_who_has_no_turn_has_none_to_give_up() -> None:
     with waiting(), waiting():
         assert list(in_turns(iter([1]))) == [1]
+
+
+def test_an_error_of_one_ends_all_and_leaves_no_thread() -> None:
+    before = threading.active_count()
+    begun = threading.Barrier(2)
+
+    def work(item: int) -> Iterator[int]:
+        with waiting():
+            begun.wait(DEADLINE_SECONDS)
+        if item == 0:
+            raise RuntimeError("the first has failed")
+        while True:
+            yield item
+
+    with pytest.raises(RuntimeError, match="the first has failed"):
+        list(side_by_side(work, range(2), 2, StopSignal()))
+    assert threading.active_count() == before

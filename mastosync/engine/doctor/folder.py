@@ -21,7 +21,7 @@ from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.probe import FolderProbe
 from mastosync.units import human_bytes
 
-SOURCE_FOLDER_CHECKS = ("folder", "read")
+SOURCE_FOLDER_CHECKS = ("folder", "links", "read")
 _WRITTEN_CHECKS = ("apart", "read", "private", "names", "multipart")
 DESTINATION_FOLDER_CHECKS = ("folder", "write", *_WRITTEN_CHECKS, "disk")
 
@@ -57,7 +57,30 @@ def check_source_folder(end: FolderEnd, entries: Callable[[], Sequence[Entry]]) 
         yield from chart.skipped(SOURCE_FOLDER_CHECKS[1:], tr("the folder comes first"))
         return
     yield chart.ok("folder", tr("it can be read, and holds objects such as {first_key!r}", first_key=first_key))
+    yield _links(end)
     yield _reading(end, entries(), first_key)
+
+
+def _links(end: FolderEnd) -> Finding:
+    chart = end.chart
+    try:
+        links = end.ask(end.probe.unfollowed_links)
+    except STORE_ERRORS as error:
+        return chart.failure("links", error)
+    if not links:
+        return chart.ok("links", tr("no link lies where links are not followed, as far as was looked"))
+    return chart.warning(
+        "links",
+        tr(
+            "{links} links are not followed, and what they lead to is not read, such as {first!r}",
+            links=len(links),
+            first=links[0],
+        ),
+        tr(
+            "links are followed above the folders of ids alone (`cache`, `media_attachments/files`): make the link "
+            "there, or mount the disk in its place"
+        ),
+    )
 
 
 def _reading(end: FolderEnd, entries: Sequence[Entry], first_key: str) -> Finding:

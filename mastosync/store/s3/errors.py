@@ -110,7 +110,7 @@ class Translator:
         if isinstance(error, Refused):
             return error_of(self._answer(error, request), self._where(request))
         where, said = self._where(request), self._scrubbed(str(error))
-        if isinstance(error, self.tls) and (isinstance(error, ssl.SSLCertVerificationError) or _will_last(said)):
+        if isinstance(error, self.tls) and (isinstance(error, ssl.SSLCertVerificationError) or _will_last(str(error))):
             return StoreUnusable(
                 f"cannot {where}: no secure connection can be made: {said}",
                 hint=say(TLS_HINT).format(url="endpoint_url"),
@@ -135,12 +135,13 @@ class Translator:
     def _answer(self, refused: Refused, request: Request) -> Answer:
         return Answer(
             status=refused.status,
-            code=self._scrubbed(refused.code),
-            message=self._scrubbed(refused.message),
+            code=refused.code,
+            message=refused.message,
             headers=refused.headers,
             subject=request.subject,
             with_acl=request.with_acl,
             has_body=refused.has_body,
+            shown=self._scrubbed,
         )
 
     def _scrubbed(self, text: str) -> str:
