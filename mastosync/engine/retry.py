@@ -129,6 +129,12 @@ class PatientStore:
     def delete(self, key: str) -> None:  # noqa: D102
         self._patiently(self.gate.store.delete, key)
 
+    def is_public(self, key: str) -> bool:  # noqa: D102
+        return self._patiently(self.gate.store.is_public, key)
+
+    def withdraw(self, key: str) -> bool:  # noqa: D102
+        return self._patiently(self.gate.store.withdraw, key)
+
     def close(self) -> None:  # noqa: D102
         self.gate.store.close()
 

@@ -18,6 +18,7 @@ from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vai
 from mastosync.engine.composite import is_composite
 from mastosync.engine.memory import Hold, MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
+from mastosync.engine.privacy_proof import PrivacyProof, Storing
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
@@ -80,6 +81,7 @@ class Transfer:
             copy_private_without_acl=options.copy_private_without_acl,
             trial=self._trial,
             taken=options.acl_taken,
+            proof=None if options.acl_taken else PrivacyProof(destination, self._destination_key),
         )
         self._server_side = ServerSide(options.source_bucket)
         self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
@@ -170,12 +172,14 @@ class Transfer:
         return _done(job, job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
 
     def _copy_within(self, job: _Job, source_key: str) -> Steps[Copied | Refusal | None]:
-        one = Within(job.source, source_key, job.destination, job.key, partial(self._written, job))
-        return self._server_side.copied(one)
+        written = partial(self._written, job, way=Storing.COPIED)
+        return self._server_side.copied(Within(job.source, source_key, job.destination, job.key, written))
 
-    def _written(self, job: _Job, info: ObjectInfo, write: Callable[[PutOptions], Step]) -> Steps[str]:
+    def _written(
+        self, job: _Job, info: ObjectInfo, write: Callable[[PutOptions], Step], way: Storing = Storing.WHOLE
+    ) -> Steps[str]:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
-        return self._acl.written(job.entry, self._put_options(info), write)
+        return self._acl.written(job.entry, self._put_options(info), write, way)
 
     def _read(self, job: _Job, source_key: str) -> Ask:
         return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
@@ -208,8 +212,13 @@ class Transfer:
         large = LargeObject(
             job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
         )
-        upload = yield from self._written(job, info, lambda options: Aside(partial(large.begin, options), large=True))
-        md5, etag = yield Aside(partial(large.deliver, upload), large=True)
+        md5, etag = yield from self._acl.written(
+            job.entry,
+            self._put_options(info),
+            lambda options: Aside(partial(large.begin, options), large=True),
+            Storing.IN_PARTS,
+            lambda upload: Aside(partial(large.deliver, upload), large=True),
+        )
         return _done(job, source_key, info.size, md5, etag)
 
     def _find_arrived(self, job: _Job) -> Outcome | None:
@@ -248,8 +257,11 @@ class Transfer:
 
     def _trial(self, entry: Entry, acl: str | None) -> Aside:
         options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
-        key = canonical_key(entry, self._options.destination_prefix)
-        return Aside(partial(begin_in_vain, PatientStore(self._destination), key, options))
+        begun = partial(begin_in_vain, PatientStore(self._destination), self._destination_key(entry), options)
+        return Aside(begun)
+
+    def _destination_key(self, entry: Entry) -> str:
+        return canonical_key(entry, self._options.destination_prefix)
 
     def _put_options(self, info: ObjectInfo) -> PutOptions:
         headers = info.headers

@@ -10,6 +10,7 @@ from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack
 from mastosync.engine.doctor.access import STORE_ERRORS, End
 from mastosync.engine.doctor.findings import Finding, Findings
 from mastosync.engine.doctor.probes import DATA, FOLDER, MD5, ProbeObjects, put_options
+from mastosync.engine.privacy_proof import Storing
 from mastosync.engine.steps import Aside, Steps, carried_out
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
@@ -65,7 +66,7 @@ def _fate(end: End, probes: ProbeObjects, options: TransferOptions, rule: AclRul
 
     def steps() -> Steps[str]:
         yield from rule.allow(entry)
-        etag: str = yield from rule.written(entry, put_options(options), write)
+        etag: str = yield from rule.written(entry, put_options(options), write, Storing.WHOLE)
         return etag
 
     try:

@@ -111,6 +111,12 @@ class LateS3Store:
     def delete(self, key: str) -> None:  # noqa: D102
         self.made.delete(key)
 
+    def is_public(self, key: str) -> bool:  # noqa: D102
+        return self.made.is_public(key)
+
+    def withdraw(self, key: str) -> bool:  # noqa: D102
+        return self.made.withdraw(key)
+
     def close(self) -> None:  # noqa: D102
         with self._making:
             if self._made is not None:
