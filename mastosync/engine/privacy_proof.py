@@ -100,7 +100,7 @@ class PrivacyProof:
         """Ask for an object without credentials. Raises: as `of`; Interrupted."""
         name = self._destination.store.name
         try:
-            if not PatientStore(self._destination).is_public(key):
+            if not PatientStore(self._destination).anybody_reads(key):
                 return
         except Interrupted:
             _log.warning("%r at %s may be public: %s", key, name, self._removed(key))
@@ -130,7 +130,7 @@ class PrivacyProof:
         store = PatientStore(Gate(self._destination.store, EndpointLimiter(stop), policy, stop))
         try:
             wholly = store.withdraw(key)
-            stays = ask_again and store.is_public(key)
+            stays = ask_again and store.anybody_reads(key)
         except MastosyncError as error:
             return tr("it could not be removed, so remove it there at once: {message}", message=error.message)
         if stays:

@@ -129,8 +129,8 @@ class PatientStore:
     def delete(self, key: str) -> None:  # noqa: D102
         self._patiently(self.gate.store.delete, key)
 
-    def is_public(self, key: str) -> bool:  # noqa: D102
-        return self._patiently(self.gate.store.is_public, key)
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        return self._patiently(self.gate.store.anybody_reads, key)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
         return self._patiently(self.gate.store.withdraw, key)

@@ -191,7 +191,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def is_public(self, key: str) -> bool:
+    def anybody_reads(self, key: str) -> bool:
         """Whether somebody without credentials is given this object at the store itself.
 
         False only if they are refused (4xx). Raises: ObjectError, StoreUnusable if there is no answer that says it.

@@ -198,8 +198,8 @@ class MemoryStore:
         self._called("delete", key)
         self.objects.pop(key, None)
 
-    def is_public(self, key: str) -> bool:
-        self._called("is_public", key)
+    def anybody_reads(self, key: str) -> bool:
+        self._called("anybody_reads", key)
         return key in self.objects and (self.open_to_all or self.objects[key].acl == "public-read")
 
     def withdraw(self, key: str) -> bool:

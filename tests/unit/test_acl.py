@@ -23,7 +23,7 @@ NO_ACLS = AclUnsupported("AccessControlListNotSupported")
 NOT_THIS = AclUnsupported("Unsupported value for canned acl", only_this=True)
 DENIED = ObjectDenied("403 AccessDenied, the first time")
 IN_VAIN = ["start_multipart", "abort_multipart"]
-PROOF = ["is_public"]  # once a run: see test_privacy_proof
+PROOF = ["anybody_reads"]  # once a run: see test_privacy_proof
 BOTH = ("public-read", "private")
 TAKES_NONE = "the destination takes no ACLs: objects are as public as the bucket"
 TAKES_NO_PUBLIC = "the destination refuses the ACL public-read: public objects are as public as the bucket"

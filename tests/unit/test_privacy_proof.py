@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -86,14 +86,14 @@ def test_the_first_private_object_of_a_run_is_asked_for_once_without_credentials
     for number in (2, 3, 4):
         assert run(number).state is EntryState.DONE
         assert run(10 + number, private=False).state is EntryState.DONE
-    assert [key for method, key in run.new.calls if method == "is_public"] == [key_of(2)]
+    assert [key for method, key in run.new.calls if method == "anybody_reads"] == [key_of(2)]
     assert {stored.acl for key, stored in run.new.objects.items() if key < key_of(10)} >= {"private"}
 
 
 def test_where_only_public_objects_are_written_nothing_is_asked(way: str) -> None:
     run = Run(WAYS[way], open_to_all=True)
     assert run(2, private=False).state is EntryState.DONE
-    assert not run.new.count("is_public")
+    assert not run.new.count("anybody_reads")
 
 
 def test_a_store_that_passes_over_acls_stops_the_run_and_keeps_nothing_private(way: str) -> None:
@@ -157,14 +157,14 @@ def test_what_could_not_be_removed_is_told_with_its_key(prepare: Callable[[Memor
 )
 def test_an_answer_that_says_nothing_is_asked_for_again(failure: Exception, way: str) -> None:
     run = Run(WAYS[way])
-    run.new.fail("is_public", failure, failure)
+    run.new.fail("anybody_reads", failure, failure)
     assert run(2).state is EntryState.DONE
-    assert run.new.count("is_public") == 3
+    assert run.new.count("anybody_reads") == 3
 
 
 def test_without_an_answer_nothing_private_is_written_in_this_run(way: str) -> None:
     run = Run(WAYS[way])
-    run.new.fail("is_public", *[NetworkFailure("reset")] * 3)
+    run.new.fail("anybody_reads", *[NetworkFailure("reset")] * 3)
     outcome = run(2)
     assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.NETWORK)
     assert outcome.detail is not None
@@ -180,7 +180,7 @@ def test_without_an_answer_nothing_private_is_written_in_this_run(way: str) -> N
 
 def test_a_store_that_cannot_be_asked_at_all_stops_the_run(way: str) -> None:
     run = Run(WAYS[way])
-    run.new.fail("is_public", StoreUnusable("no secure connection can be made"))
+    run.new.fail("anybody_reads", StoreUnusable("no secure connection can be made"))
     with pytest.raises(StoreUnusable, match="no secure connection"):
         run(2)
     assert not run.lies_there(2)
@@ -188,7 +188,7 @@ def test_a_store_that_cannot_be_asked_at_all_stops_the_run(way: str) -> None:
 
 def test_who_is_stopped_before_there_is_an_answer_leaves_nothing_that_may_be_public() -> None:
     run = Run(WAYS["whole"])
-    run.new.fail("is_public", Interrupted("stopped while waiting"))
+    run.new.fail("anybody_reads", Interrupted("stopped while waiting"))
     with pytest.raises(Interrupted):
         run(2)
     assert not run.lies_there(2)
@@ -203,7 +203,7 @@ def test_an_object_that_could_not_be_written_leaves_the_proof_to_the_next(way: s
         run.new.fail("write", ObjectDenied("403"))
     assert run(2).reason is Reason.DENIED
     assert run(3).state is EntryState.DONE
-    assert run.new.count("is_public") == 1
+    assert run.new.count("anybody_reads") == 1
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_an_object_that_could_not_be_written_leaves_the_proof_to_the_next(way: s
 def test_nothing_is_asked_where_privacy_is_nobodys_wish_or_known(options: TransferOptions) -> None:
     run = Run(options, open_to_all=True)
     run(2)
-    assert not run.new.count("is_public")
+    assert not run.new.count("anybody_reads")
 
 
 def test_where_everything_is_to_be_private_a_public_row_is_the_proof() -> None:
@@ -228,7 +228,7 @@ def test_where_everything_is_to_be_private_a_public_row_is_the_proof() -> None:
         Run(TransferOptions(acl=AclMode.PRIVATE), open_to_all=True)
     run = Run(TransferOptions(acl=AclMode.PRIVATE))
     assert run(2).state is EntryState.DONE
-    assert [key for method, key in run.new.calls if method == "is_public"] == [key_of(1)]
+    assert [key for method, key in run.new.calls if method == "anybody_reads"] == [key_of(1)]
 
 
 class Watched(MemoryStore):
@@ -240,18 +240,18 @@ class Watched(MemoryStore):
         self.answered = threading.Event()
         self._pause = threading.Event()
 
-    def is_public(self, key: str) -> bool:
+    def anybody_reads(self, key: str) -> bool:
         self._pause.wait(0.05)  # for others to be written, if nobody keeps them
         private = sum(stored.acl == "private" for stored in self.objects.values())
         if not self.answered.is_set():
             self.most_unproved = max(self.most_unproved, private)
         self.answered.set()
-        return super().is_public(key)
+        return super().anybody_reads(key)
 
 
 @pytest.fixture(params=[1, 3, 16])
-def workers(request: pytest.FixtureRequest) -> Iterator[int]:
-    yield int(request.param)
+def workers(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
 
 
 def moved(run: Run, numbers: range, workers: int) -> list[Outcome | BaseException | None]:
@@ -268,7 +268,7 @@ def test_until_there_is_proof_one_private_object_is_written_and_the_others_wait(
     assert {each.state for each in found if isinstance(each, Outcome)} == {EntryState.DONE}
     assert len(found) == len(run.new.objects) - 1 == 58
     assert isinstance(run.new, Watched)
-    assert (run.new.most_unproved, run.new.count("is_public")) == (1, 1)
+    assert (run.new.most_unproved, run.new.count("anybody_reads")) == (1, 1)
 
 
 def test_where_there_is_none_no_other_private_object_is_written_while_it_is_looked_for(way: str, workers: int) -> None:
@@ -288,9 +288,9 @@ def test_who_waits_for_the_proof_of_others_is_interrupted_and_keeps_its_claim() 
     def held(key: str) -> bool:
         entered.set()
         assert leave.wait(20)
-        return MemoryStore.is_public(run.new, key)
+        return MemoryStore.anybody_reads(run.new, key)
 
-    run.new.is_public = held  # type: ignore[method-assign]
+    run.new.anybody_reads = held  # type: ignore[method-assign]
     with closing(Crew(run.transfer.steps, 4, run.stop, MemoryMultiplexer)) as crew:
         crew.submit([claim(a(2)), claim(a(3))])
         assert entered.wait(20)

@@ -163,7 +163,7 @@ class FilesystemStore:
         with self._writing("delete", key, Subject.STORE, 0) as path:
             self._root.remove(path, durable=self._config.fsync == "always")
 
-    def is_public(self, key: str) -> bool:  # noqa: D102
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
         with self._opened("describe", key) as (_, status):
             return bool(status.st_mode & stat.S_IROTH)
 

@@ -111,8 +111,8 @@ class LateS3Store:
     def delete(self, key: str) -> None:  # noqa: D102
         self.made.delete(key)
 
-    def is_public(self, key: str) -> bool:  # noqa: D102
-        return self.made.is_public(key)
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        return self.made.anybody_reads(key)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
         return self.made.withdraw(key)

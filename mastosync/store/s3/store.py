@@ -188,7 +188,7 @@ class S3Store:
     def delete(self, key: str) -> None:  # noqa: D102
         self._delete(key)
 
-    def is_public(self, key: str) -> bool:  # noqa: D102
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
         with self.translated(Request("read, without credentials,", key)):
             try:
                 answer = self._stranger.get_object(Bucket=self._bucket, Key=key)
