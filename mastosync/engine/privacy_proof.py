@@ -27,10 +27,9 @@ _log = logging.getLogger(__name__)
 
 _REMOVAL_SECONDS = 60.0  # that a store which asks to slow down keeps a removal waiting at most
 
-PRIVATE_IS_PUBLIC_HINT = deferred(
-    "the store passes over ACLs, or a policy of the bucket lets everybody read: take that right away from "
-    "everybody, or set `acl = none` for the destination, which leaves private objects out (see `private_objects` "
-    "of [copy]); `mastosync verify --public` tells what else anybody can read"
+PRIVATE_IS_PUBLIC_REMEDY = deferred(
+    "the store passes over ACLs, or a policy of the bucket lets everybody read: take that right away from everybody, "
+    "or set `acl = none` for the destination, which leaves private objects out (see `private_objects` of [copy])"
 )
 
 
@@ -119,7 +118,10 @@ class PrivacyProof:
                 name=name,
                 removed=self._removed(key, ask_again=True),
             ),
-            hint=say(PRIVATE_IS_PUBLIC_HINT),
+            hint=tr(
+                "{remedy}; `mastosync verify --public` tells what else anybody can read",
+                remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
+            ),
         )
         raise self._refusal
 
