@@ -29,7 +29,7 @@ _REMOVAL_SECONDS = 60.0  # that a store which asks to slow down keeps a removal 
 
 PRIVATE_IS_PUBLIC_REMEDY = deferred(
     "the store passes over ACLs, or a policy of the bucket lets everybody read: take that right away from everybody, "
-    "or set `acl = none` for the destination, which leaves private objects out (see `private_objects` of [copy])"
+    "or set `acl = none` for the destination and `[copy] private_objects = skip`, which leaves private objects out"
 )
 
 
