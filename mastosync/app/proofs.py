@@ -116,11 +116,16 @@ def _as_anybody(config: Config, gate: Gate, records: list[Record], workers: int,
     destination = config.destination
     with ExitStack() as stack:
         store = gate.store
-        url = destination.public_url or (store.bucket_url if isinstance(store, CurlStore) else store.endpoint)
-        site = stack.enter_context(closing(HttpPublicSite(url, destination, connections=workers)))
+        bucket_url = store.bucket_url if isinstance(store, CurlStore) else store.endpoint
+
+        def opened(url: str) -> HttpPublicSite:
+            return stack.enter_context(closing(HttpPublicSite(url, destination, connections=workers)))
+
+        site = opened(destination.public_url or bucket_url)
+        bucket = opened(bucket_url) if destination.public_url else None
         of_site = Gate(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
         try:
-            return PublicCheck(site, of_site, destination.key_prefix, workers, stop).run(records)
+            return PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop).run(records)
         except ObjectError as error:
             raise StoreUnusable(
                 error.message, hint=tr("check `public_url` of the destination: where does everybody read its objects?")

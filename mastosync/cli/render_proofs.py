@@ -165,6 +165,8 @@ def _public_lines(public: PublicResult) -> list[str]:
         )
     ]
     lines += [one_line(f"  {fault.key}: {fault.detail}") for fault in public.faults[:_EXAMPLES]]
+    if public.remedy:
+        lines.append(f"  {public.remedy}")
     if public.listing:
         lines.append(
             "  " + tr("anybody can list the bucket: take that right away from everybody, or its contents are public")

@@ -135,6 +135,12 @@ class PatientStore:
     def delete(self, key: str) -> None:  # noqa: D102
         self._patiently(self.gate.store.delete, key)
 
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        return self._patiently(self.gate.store.anybody_reads, key)
+
+    def withdraw(self, key: str) -> bool:  # noqa: D102
+        return self._patiently(self.gate.store.withdraw, key)
+
     def close(self) -> None:  # noqa: D102
         self.gate.store.close()
 

@@ -21,6 +21,7 @@ from mastosync.engine.job import Job
 from mastosync.engine.judge import expected_etag, same_etag
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
+from mastosync.engine.privacy_proof import PrivacyProof, Storing
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
@@ -83,6 +84,7 @@ class Transfer:
             copy_private_without_acl=options.copy_private_without_acl,
             trial=self._trial,
             taken=options.acl_taken,
+            proof=None if options.acl_taken else PrivacyProof(destination, self._destination_key),
         )
         self._source_bucket = BucketLook()
         self._server_side = ServerSide(options.source_bucket)
@@ -218,13 +220,15 @@ class Transfer:
         return stored._replace(source_key=arrival.source_key, origin=arrival.origin) if is_wanted else None
 
     def _copy_within(self, job: Job, source_key: str) -> Steps[Copied | Refusal | None]:
-        one = Within(job.source, source_key, job.destination, job.key, partial(self._written, job))
-        return self._server_side.copied(one)
+        written = partial(self._written, job, way=Storing.COPIED)
+        return self._server_side.copied(Within(job.source, source_key, job.destination, job.key, written))
 
-    def _written(self, job: Job, info: ObjectInfo, write: Callable[[PutOptions], Step]) -> Steps[str]:
+    def _written(
+        self, job: Job, info: ObjectInfo, write: Callable[[PutOptions], Step], way: Storing = Storing.WHOLE
+    ) -> Steps[str]:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
         job.writes = True
-        return self._acl.written(job.entry, self._put_options(info), write)
+        return self._acl.written(job.entry, self._put_options(info), write, way)
 
     def _read(self, job: Job, source_key: str) -> Ask:
         return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
@@ -257,8 +261,14 @@ class Transfer:
         large = LargeObject(
             job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.claim.attempts > 0
         )
-        upload = yield from self._written(job, info, lambda options: Aside(partial(large.begin, options), large=True))
-        md5, etag = yield Aside(partial(large.deliver, upload), large=True)
+        job.writes = True
+        md5, etag = yield from self._acl.written(
+            job.entry,
+            self._put_options(info),
+            lambda options: Aside(partial(large.begin, options), large=True),
+            Storing.IN_PARTS,
+            lambda upload: Aside(partial(large.deliver, upload), large=True),
+        )
         return job.done(source_key, info.size, md5, etag)
 
     def _find_arrived(self, job: Job) -> Outcome | None:
@@ -298,8 +308,11 @@ class Transfer:
 
     def _trial(self, entry: Entry, acl: str | None) -> Aside:
         options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
-        key = canonical_key(entry, self._options.destination_prefix)
-        return Aside(partial(begin_in_vain, PatientStore(self._destination), key, options))
+        begun = partial(begin_in_vain, PatientStore(self._destination), self._destination_key(entry), options)
+        return Aside(begun)
+
+    def _destination_key(self, entry: Entry) -> str:
+        return canonical_key(entry, self._options.destination_prefix)
 
     def _put_options(self, info: ObjectInfo) -> PutOptions:
         headers = info.headers

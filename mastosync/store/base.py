@@ -3,7 +3,7 @@
 What every method promises:
 
 * **One attempt.** A method makes its request once (`abort_unfinished`: one, and one for each upload
-  it finds). Retrying, waiting and slowing down belong to `engine`, in one layer around this
+  it finds; `withdraw` a few). Retrying, waiting and slowing down belong to `engine`, in one layer around this
   contract; an implementation switches its client's own retries off, and follows no redirect.
 * **One vocabulary of errors.** A failure of one object is an `ObjectError`: `ObjectMissing` only
   for a true 404 of a key that is read (`certain` if the store said so in its own words, and never
@@ -189,6 +189,21 @@ class ObjectStore(Protocol):
 
         Nothing is ever deleted at a source: a store of that role refuses before any request.
         Raises: ObjectError, StoreUnusable.
+        """
+        ...
+
+    def anybody_reads(self, key: str) -> bool:
+        """Whether somebody without credentials is given this object at the store itself.
+
+        False only if they are refused (4xx). Raises: ObjectError, StoreUnusable if there is no answer that says it.
+        """
+        ...
+
+    def withdraw(self, key: str) -> bool:
+        """Remove an object of a destination that must not lie there, and with it the version that it is.
+
+        Takes three requests. Returns: False if the bucket keeps that version, hidden, because the key may not delete
+        it or is not told which it is. Raises: as `delete`.
         """
         ...
 

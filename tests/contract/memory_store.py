@@ -50,6 +50,8 @@ class MemoryStore:
         self.buckets = {"memory": self}  # of the same endpoint and account, by name
         self.refused: dict[str | None, Exception] = {}  # by the ACL of what is to be stored; None: without one
         self.asked: list[tuple[str, str | None]] = []  # what was to be stored, and with which ACL
+        self.open_to_all = False  # whatever the ACL: it is passed over, or a policy of the bucket has its way
+        self.keeps_versions = self.keeps_everything = False  # of what is withdrawn
         self.page_keys = 1000  # of a listing
         self.modified: dict[str, str] = {}  # when, by key, where it is another moment than MODIFIED
         self.damaged_reads = 0  # so many of the next reads give another byte, as a bad line does
@@ -203,6 +205,16 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         self._called("delete", key)
         self.objects.pop(key, None)
+
+    def anybody_reads(self, key: str) -> bool:
+        self._called("anybody_reads", key)
+        return key in self.objects and (self.open_to_all or self.objects[key].acl == "public-read")
+
+    def withdraw(self, key: str) -> bool:
+        self._called("withdraw", key)
+        if not self.keeps_everything:
+            self.objects.pop(key, None)
+        return not self.keeps_versions
 
     def close(self) -> None: ...
 

@@ -45,9 +45,11 @@ def record(row_id: int, *, private: bool = False, name: str = "a.png", origin: O
     return Record(of, None, EntryState.DONE, None, 1, MD5, None, None, origin)
 
 
-def checked(*pairs: tuple[Record, PublicAnswer | None], lists: bool = False) -> PublicResult:
+def checked(
+    *pairs: tuple[Record, PublicAnswer | None], lists: bool = False, bucket: Site | None = None
+) -> PublicResult:
     answers = {canonical_key(one.entry, ""): answer for one, answer in pairs if answer is not None}
-    check = PublicCheck(Site(answers, lists=lists), gate(MemoryStore()), "", 2, StopSignal())
+    check = PublicCheck(Site(answers, lists=lists), bucket, gate(MemoryStore()), "", 2, StopSignal())
     return check.run([one for one, _ in pairs])
 
 
@@ -87,6 +89,27 @@ def test_each_file_has_a_type_that_browsers_show(name: str, content_type: str) -
 def test_private_objects_are_exposed_only_by_a_success(status: int) -> None:
     result = checked((record(1, private=True), replace(RIGHT, status=status)), (record(2, private=True), RIGHT))
     assert [(fault.record.entry.id, fault.exposed) for fault in result.faults] == [(2, True)]
+
+
+def test_what_to_do_about_exposed_objects_is_told() -> None:
+    exposed = checked((record(2, private=True), RIGHT))
+    assert all(named in exposed.remedy for named in ("acl = none", "private_objects", "remove them there"))
+    assert not checked((record(1), replace(RIGHT, status=403))).remedy
+
+
+def test_private_objects_are_asked_for_at_the_bucket_too() -> None:
+    """A host in front of it may let nobody in where the bucket itself lets everybody."""
+    hidden, pairs = (
+        replace(RIGHT, status=403),
+        ((record(1), RIGHT), (record(2, private=True), replace(RIGHT, status=404))),
+    )
+    open_bucket = Site({canonical_key(record(2).entry, ""): RIGHT})
+    open_bucket.url = "https://s3.example.com/media/"
+    (fault,) = checked(*pairs, bucket=open_bucket).faults
+    assert (fault.record.entry.id, fault.exposed) == (2, True)
+    assert "at https://s3.example.com/media/" in fault.detail
+    assert checked(*pairs, bucket=Site({canonical_key(record(2).entry, ""): hidden})).clean
+    assert [fault.unread for fault in checked(*pairs, bucket=Site({})).faults] == [True]
 
 
 def test_a_site_that_keeps_failing_tells_nothing_of_the_object() -> None:

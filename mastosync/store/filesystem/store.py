@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
@@ -162,6 +163,14 @@ class FilesystemStore:
     def delete(self, key: str) -> None:  # noqa: D102
         with self._writing("delete", key, Subject.STORE, 0) as path:
             self._root.remove(path, durable=self._config.fsync == "always")
+
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        with self._opened("describe", key) as (_, status):
+            return bool(status.st_mode & stat.S_IROTH)
+
+    def withdraw(self, key: str) -> bool:  # noqa: D102
+        self.delete(key)
+        return True
 
     def close(self) -> None:  # noqa: D102
         self._walks.clear()
