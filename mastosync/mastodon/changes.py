@@ -2,10 +2,10 @@
 
 Rows that are new are read by their ids, all of them above the highest one that is known; so the windows between
 them are told as well. Of older rows those are read that say that they have changed (`updated_at`), each as a window
-of its own, and those that do not because what makes them private is elsewhere: in their account or their post. Nobody
+of its own, and those that do not because what makes them private is elsewhere, in their account or their post. Nobody
 says that a row was deleted, and Mastodon itself changes some without a new `updated_at`, as when it clears its cache by
-thousands: that is found by the next plan that reads everything. So is a post that comes back after it was removed; there
-is no way to do that in Mastodon, only in forks of it.
+thousands: that is found by the next plan that reads everything. So is a removed post that comes back, which Mastodon
+has no way to do and forks of it may.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ class MastodonDatabase:
             _log.warning(
                 "%s",
                 tr(
-                    "no table statuses in {name}: media of removed posts cannot be told from others, and count as public",
+                    "no table statuses in {name}: media of removed posts cannot be told from others, and are public",
                     name=self.name,
                 ),
             )

@@ -80,7 +80,10 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int]) -> Iterator[Finding]:
                 lost,
                 objects=f"{lost:,}",
             ),
-            tr("`mastosync ls --state failed --reason missing` names them: look into old backups, or let them go"),
+            tr(
+                "`mastosync ls --state failed --reason missing` names them: look into old backups, or let them go; what"
+                " is `static` comes back when its picture is uploaded again"
+            ),
         )
     if fetchable := by_loss[Loss.FETCHABLE]:
         yield Finding(
@@ -94,7 +97,8 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int]) -> Iterator[Finding]:
             ),
             tr(
                 "before or after: `mastosync refetch --apply` brings originals; `tootctl media refresh` and"
-                " `tootctl accounts refresh` bring the rest"
+                " `tootctl accounts refresh` bring the rest, but for `static` of emojis: these come when their server"
+                " sends the emoji anew"
             ),
         )
     if not lost and not fetchable:
@@ -115,7 +119,7 @@ def left_out(counts: Sequence[CountLine]) -> Iterator[Finding]:
                 objects=f"{private:,}",
             ),
             tr(
-                "backups and the media of suspended accounts will be missing. If nobody can read the bucket without"
+                "backups and media that moderators made private will be missing. If nobody can read the bucket without"
                 " credentials: `[copy] private_objects = copy`, and copy again"
             ),
         )

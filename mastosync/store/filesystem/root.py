@@ -91,6 +91,10 @@ class Root:
         finally:
             os.close(fd)
 
+    def folder_status(self, path: bytes) -> os.stat_result:
+        """What the system says of the folder that a file lies in. Raises: OSError."""
+        return os.stat(path.rpartition(b"/")[0] or b".", dir_fd=self.fd)
+
     def _open(self, path: bytes) -> int:
         if self.follows_links:
             return os.open(path, _FILE, dir_fd=self.fd)
