@@ -249,7 +249,7 @@ class MastodonDatabase:
         for name in (table, *ALSO_READ.get(table, ())):
             found = self.found.get(name)
             if found and not _columns_of_interest(name, found) <= found.readable:
-                columns = f" ({', '.join(STATUS_COLUMNS)})" if name == STATUSES else ""  # what people wrote is no
+                columns = f" ({', '.join(STATUS_COLUMNS)})" if name == STATUSES else ""  # not what people wrote
                 raise DatabaseError(
                     tr(
                         "the table {name} exists, but this user may not read it: {where}",

@@ -82,7 +82,7 @@ class Selection(NamedTuple):
     def fields(self, file_name: sql.SQL) -> sql.Composed:
         """Id, remote, private, var; then name, type, size, schema version and time of each attachment.
 
-        Private as far as the row's account tells: see `select_of_statuses`.
+        Private as far as its account tells; what its post tells is not asked row by row: see `select_removed_statuses`.
         """
         remote = _remote(self.name, self.table, self.blanks)
         fields = [self.column("id"), remote, _private(self.found, self.specs[0]), self.column("var")]
@@ -126,7 +126,7 @@ def select_changed(rows: Selection, since: datetime, up_to: int) -> sql.Composed
             )
         )
     if rows.knows_removed:
-        # the row itself does not change; no other index has the few posts that were removed
+        # the media's own row does not change; Mastodon has an index of the few posts that were removed
         changed.append(
             sql.SQL("t.status_id IN (SELECT s.id FROM {} s WHERE s.deleted_at >= {})").format(
                 sql.Identifier(found[STATUSES].schema, STATUSES), sql.Literal(since)
