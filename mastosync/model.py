@@ -294,6 +294,7 @@ class ObjectInfo(NamedTuple):
     etag: str  # without quotes
     headers: ObjectHeaders = ObjectHeaders()
     etag_is_md5: bool = False  # 32 hex digits, and not of an object encrypted with a foreign key
+    private: bool = False  # the store tells that it is kept from everybody; only a disk does
     last_modified: str | None = None  # an HTTP date, as the store tells it; None: it does not
 
     @property

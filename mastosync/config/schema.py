@@ -166,7 +166,9 @@ class DatabaseConfig:
 
     host: str = key("localhost", HOST, "A host name, an address, or the folder of the server's socket.")
     port: int = key(5432, whole(1, 65535), "The port, also in the name of a socket.")
-    user: str = key("mastodon", TEXT, "A user who may read the tables. Nothing is written.")
+    user: str = key(
+        "mastodon", TEXT, "A user who may read the tables, and of statuses id and deleted_at. Nothing is written."
+    )
     password: Secret | None = key(
         None, SECRET, "Its password. Remove the line if the server asks for none.", sample=CHANGE_ME
     )

@@ -23,10 +23,11 @@ class StoredObject:
     acl: str | None = None
     etag_is_md5: bool = True
     storage_class: str | None = None
+    private: bool = False  # the store says so, as a disk does
 
     @property
     def info(self) -> ObjectInfo:
-        return ObjectInfo(len(self.data), self.etag, self.headers, etag_is_md5=self.etag_is_md5)
+        return ObjectInfo(len(self.data), self.etag, self.headers, self.etag_is_md5, private=self.private)
 
 
 @dataclass

@@ -300,6 +300,32 @@ class TestPermissions:
         put(store, "key", options=PRIVATE)
         assert (root / "key").stat().st_mode & 0o077 == 0
 
+    @pytest.mark.parametrize(
+        ("folder", "file", "private"),
+        [
+            (0o755, 0o644, False),
+            (0o755, 0o600, True),  # as Mastodon leaves it when it suspends an account or removes a post
+            (0o711, 0o400, True),
+            (0o750, 0o640, False),  # a server that reads by its group
+            (0o750, 0o600, True),
+            (0o700, 0o600, False),  # a umask that closes everything says nothing
+        ],
+    )
+    def test_a_file_is_private_that_is_closed_to_those_who_may_enter_its_folder(
+        self, tmp_path: Path, folder: int, file: int, private: bool
+    ) -> None:
+        path = tmp_path / "media_attachments" / "a.png"
+        path.parent.mkdir()
+        path.write_bytes(b"data")
+        path.chmod(file)
+        path.parent.chmod(folder)
+        with closing(source(tmp_path)) as store:
+            key = "media_attachments/a.png"
+            cached = store.read_cached(key, 100, lambda _: True)
+            told = [store.head(key), store.read(key, 100).info, store.read(key, 1).info]
+            assert [info.private for info in told] == [private] * 3
+            assert cached is None or cached.info.private == private
+
     def test_nobody_looks_into_what_is_not_whole(self, store: FilesystemStore, root: Path) -> None:
         store.start_multipart("key", PUBLIC)
         assert (root / ".mastosync" / "work").stat().st_mode & 0o077 == 0

@@ -224,7 +224,7 @@ def test_a_store_that_takes_acls_and_passes_over_them_keeps_nothing_private(
     transfer = way.transfer(TransferOptions(destination_prefix=prefix, multipart_threshold=threshold, acl=mode))
     for entry in PRIVATE_ROWS:
         with pytest.raises(PrivacyLost):
-            transfer(Claim(entry, attempts=0, left_behind=False))
+            transfer(Claim(entry, attempts=0))
         assert way.buckets.status_for_anybody(canonical_key(entry, prefix)) == 404
     puts = way.proxy.successful_puts_by_key(way.buckets.destination)
     assert sum(puts[canonical_key(entry, prefix)] for entry in PRIVATE_ROWS) == 1, "the others were never written"

@@ -44,7 +44,7 @@ REVIEWED = {
         "sql.SQL('DECLARE mastosync NO SCROLL CURSOR FOR {}').format(self._query)",
     ): "composed by psycopg",
     ("mastodon/ahead.py", "self._connection.pgconn"): "no statement: it goes on with one",
-    ("mastodon/examination.py", "f'SELECT id FROM \"{table}\" LIMIT 1'"): "a name of our own list of tables",
+    ("mastodon/examination.py", "f'SELECT id FROM \"{name}\" LIMIT 1'"): "a name of our own list of tables",
 }
 """Statements that are made at run time, and why no stranger has a part in them. A new one is looked at first."""
 

@@ -23,9 +23,9 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
+from mastosync.model import Claim, Entry, EntryState, Outcome, Presence, Reason
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, claim, entry, gate
+from tests.unit.engine_kit import LOCAL, claim, entry, gate, written_before
 from tests.unit.test_crew import MemoryMultiplexer, all_ended
 
 MIB = 1024 * 1024
@@ -70,7 +70,8 @@ class Run:
         assert self(1, private=False).state is EntryState.DONE
 
     def __call__(self, number: int, *, private: bool = True, rewrite: bool = False) -> Outcome:
-        return self.transfer(Claim(a(number, private=private), attempts=0, left_behind=False, rewrite=rewrite))
+        of = a(number, private=private)
+        return self.transfer(written_before(of, Presence.AS_PUBLIC) if rewrite else Claim(of, attempts=0))
 
     def lies_there(self, number: int) -> bool:
         return key_of(number) in self.new.objects

@@ -137,5 +137,5 @@ def test_a_wish_to_stop_ends_it_though_all_is_right() -> None:
     asked: list[str] = []
     site.read = read  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
-        PublicCheck(site, gate(MemoryStore(), stop), "", 1, stop).run([record(number) for number in range(1, 10)])
+        PublicCheck(site, None, gate(MemoryStore(), stop), "", 1, stop).run([record(number) for number in range(1, 10)])
     assert len(asked) == 1

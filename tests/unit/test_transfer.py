@@ -447,6 +447,28 @@ def test_a_wait_cut_short_raises_so_that_the_claim_stays() -> None:
         Transfer(gate(old, stop), gate(new, stop, patient), TransferOptions(), MemoryBudget(1 << 30))(claim(entry()))
 
 
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_what_the_source_keeps_from_everybody_is_private_whatever_its_row_says(in_parts: bool) -> None:
+    """A disk has modes: a moderator was faster than the next plan, or whoever closed the file knew why."""
+    old, new = stores()
+    old.put(KEY, b"0123456789ab")
+    old.objects[KEY].private = True
+    outcome = transfer(old, new, IN_PARTS if in_parts else TransferOptions())(claim(entry()))
+    assert outcome.state is EntryState.DONE
+    assert outcome.entry.private, "what was written is told"
+    assert new.objects[KEY].acl == "private"
+
+
+def test_what_the_source_keeps_from_everybody_is_kept_back_where_no_acl_can() -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    old.objects[KEY].private = True
+    new.refused = {acl: AclUnsupported("no ACLs") for acl in ("public-read", "private")}
+    outcome = transfer(old, new)(claim(entry()))
+    assert (outcome.state, outcome.reason) == (EntryState.SKIPPED, Reason.PRIVATE)
+    assert not new.objects
+
+
 class TestABare404:
     """One that does not say what is missing: it may be the bucket, or somebody in between who has lost the store."""
 

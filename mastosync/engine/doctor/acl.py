@@ -166,7 +166,7 @@ def _anonymous_read(end: End, options: TransferOptions, public: _Fate) -> Findin
 
 
 def _private(end: End, private: _Fate) -> Finding:
-    """What becomes of private objects: backups, and media of suspended accounts."""
+    """What becomes of private objects: backups, and media of suspended accounts and removed posts."""
     chart = end.chart
     if private.kept_back:
         return chart.ok(
@@ -189,5 +189,5 @@ def _private(end: End, private: _Fate) -> Finding:
         )
         remedy = tr("set `[copy] private_objects = skip`, or take the right to read away from everybody")
     return chart.failure(
-        "private", tr("{said}: backups and media of suspended accounts would become public", said=said), remedy
+        "private", tr("{said}: backups and media that moderators made private would become public", said=said), remedy
     )

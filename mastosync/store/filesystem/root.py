@@ -109,6 +109,10 @@ class Root:
         finally:
             os.close(fd)
 
+    def folder_status(self, path: bytes) -> os.stat_result:
+        """What the system says of the folder that a file lies in. Raises: OSError."""
+        return os.stat(path.rpartition(b"/")[0] or b".", dir_fd=self.fd)
+
     def linked(self, folders: list[bytes]) -> int:
         """How many folders at the head of a way may be links: at a source, all above the first one of an id."""
         if not self.follows_links or folders[:1] == [RESERVED]:

@@ -37,6 +37,7 @@ _PAGE = 1000
 _WALKS = 64  # that somebody may go on with: as many as ranges are listed side by side
 _PIECE = 1024 * 1024  # bytes, of what is read to be hashed
 _PUBLIC_MODE, _PRIVATE_MODE = 0o666, 0o600  # less the umask: as Mastodon has it on a disk
+_READ_BY_OTHERS, _ENTERED_BY_OTHERS = 0o044, 0o055
 
 
 class FilesystemStore:
@@ -280,9 +281,21 @@ class FilesystemStore:
 
     def _info(self, key: str, status: os.stat_result, head: bytes) -> ObjectInfo:
         headers = ObjectHeaders(content_type=content_type_of(key, head))
-        return ObjectInfo(
-            status.st_size, etag_of(status), headers, last_modified=formatdate(status.st_mtime, usegmt=True)
-        )
+        private, stored = self._is_private(key, status), formatdate(status.st_mtime, usegmt=True)
+        return ObjectInfo(status.st_size, etag_of(status), headers, private=private, last_modified=stored)
+
+    def _is_private(self, key: str, status: os.stat_result) -> bool:
+        """Whether its owner alone may read a file, in a folder that is not its owner's alone.
+
+        So Mastodon leaves what it makes private. Where the umask closes all that it makes, the folders are closed too,
+        and the modes of files say nothing.
+        """
+        if status.st_mode & _READ_BY_OTHERS:
+            return False
+        try:
+            return bool(self._root.folder_status(path_of(key)).st_mode & _ENTERED_BY_OTHERS)
+        except OSError:  # it cannot be told
+            return True
 
 
 def _mode(options: PutOptions) -> int:
