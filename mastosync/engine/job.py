@@ -41,6 +41,11 @@ class Job:
         """In this run."""
         return 1 + self.source.retries + self.destination.retries
 
+    @property
+    def tried_before(self) -> bool:
+        """Whether an earlier run may have left an upload unfinished."""
+        return self.claim.attempts > 0 or bool(self.claim.arrival.presence & Presence.IN_DOUBT)
+
     def done(self, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
         """The destination has confirmed it."""
         told_by_md5 = md5 is not None and etag.lower() == md5.hex()
@@ -60,13 +65,19 @@ class Job:
         seen = (size_bytes, md5, etag, source_key, self.attempts, None, origin)
         return Outcome(self.entry, EntryState.DONE, None, *seen)
 
-    def skipped(self, reason: Reason) -> Outcome:
-        """Nothing is copied."""
-        return Outcome(self.entry, EntryState.SKIPPED, reason, attempts=self.attempts, presence=self._presence_after())
+    def skipped(self, reason: Reason, *, refused: bool = False) -> Outcome:
+        """Nothing is copied. `refused`: if a write was begun, the destination has refused it."""
+        return Outcome(
+            self.entry,
+            EntryState.SKIPPED,
+            reason,
+            attempts=self.attempts,
+            presence=self._presence_after(refused=refused),
+        )
 
     def kept_back(self) -> Outcome:
         """It is private, and the destination cannot keep it private."""
-        outcome = self.skipped(Reason.PRIVATE)
+        outcome = self.skipped(Reason.PRIVATE, refused=not self.destination.retries)
         if not is_exposed(self.presence, private=True):
             return outcome
         detail = (

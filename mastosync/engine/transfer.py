@@ -31,19 +31,9 @@ from mastosync.errors import (
     ObjectError,
     ObjectMissing,
 )
-from mastosync.manifest import Approach, approach_to, hidden, is_exposed
+from mastosync.manifest import Approach, approach_to, is_misplaced, stored_again
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
-from mastosync.model import (
-    NOTHING,
-    Claim,
-    Entry,
-    ObjectHeaders,
-    ObjectInfo,
-    Origin,
-    Outcome,
-    Presence,
-    Reason,
-)
+from mastosync.model import Claim, End, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Presence, Reason
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
@@ -148,13 +138,24 @@ class Transfer:
         try:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
         except ObjectMissing:
-            job.presence = NOTHING
             return None
         if there.size != job.entry.size or not same_etag(there.etag, expected_etag(arrival.md5, arrival.etag)):
             return None
         return job.as_recorded(there.size)
 
     def _copy(self, job: Job) -> Steps[Outcome]:
+        """Copy, or do what can be done without the source: what is wanted with another access is stored anew anyway."""
+        try:
+            outcome = yield from self._copied(job)
+        except ObjectError as error:
+            outcome = job.failed(error)
+        source_fails = outcome.state is not EntryState.DONE and outcome.end is not End.DESTINATION
+        if source_fails and is_misplaced(job.presence, private=job.entry.private):
+            job.memory.release()
+            return (yield from self._stored_again(job)) or outcome._replace(presence=job.presence)
+        return outcome
+
+    def _copied(self, job: Job) -> Steps[Outcome]:
         missing, in_doubt = None, False
         for source_key in self._iter_candidates(job):
             try:
@@ -173,10 +174,6 @@ class Transfer:
             return outcome
         if in_doubt and not self._source_bucket.holds:
             yield Aside(partial(self._source_bucket.require, job.source))
-        if is_exposed(job.presence, private=job.entry.private):
-            restored = yield from self._hide(job)
-            if restored is not None:
-                return restored
         if job.entry.optional:
             return job.skipped(Reason.OPTIONAL_MISSING)
         lies_there = yield from self._found_there(job)
@@ -188,7 +185,7 @@ class Transfer:
         Only as far as `adopt` would go: nobody knows who can read what is there. It has to have the size that the row
         tells; where that is unknown, it has to have come when the file of the row did.
         """
-        if job.entry.private or job.approach is not Approach.WRITE:
+        if job.entry.private or job.approach not in (Approach.WRITE, Approach.COMPARE):
             return None
         try:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
@@ -199,25 +196,30 @@ class Transfer:
             return None
         return job.done(job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
 
-    def _hide(self, job: Job) -> Steps[Outcome | None]:
-        """Store again as private what everybody can read there, and the source cannot give any more.
+    def _stored_again(self, job: Job) -> Steps[Outcome | None]:
+        """Let what lies at the destination be stored there once more, with the access that its row asks for by now.
 
-        The outcome, if that is the very object that is wanted; None: it is hidden, and no more.
-        Raises: PrivateKeptBack; ObjectError.
+        What is private is hidden whatever it is. What is public again has to be what was confirmed once.
+        Returns: the outcome, if that is the very object that is wanted. Raises: PrivateKeptBack; ObjectError.
         """
-        arrival = job.claim.arrival
+        arrival, private = job.claim.arrival, job.entry.private
+        is_right = arrival.md5 is not None and not arrival.presence & Presence.STALE
+        if not (private or is_right):
+            return None
         within = replace(job, source=job.destination)
         try:
             fetched: FetchedObject = yield self._read(within, job.key)
         except ObjectMissing:
-            job.presence = NOTHING
+            return None
+        if not private and fetched.info.size != job.entry.size:
             return None
         job.writes = True
         stored = yield from self._deliver(within, job.key, fetched)
         job.writes = False
-        is_wanted = arrival.md5 is not None and stored.md5 == arrival.md5 and not arrival.presence & Presence.STALE
-        job.presence = hidden(job.presence)
-        return stored._replace(source_key=arrival.source_key, origin=arrival.origin) if is_wanted else None
+        job.presence = stored_again(private=private)
+        if not is_right or stored.md5 != arrival.md5:
+            return None
+        return stored._replace(source_key=arrival.source_key, origin=arrival.origin)
 
     def _copy_within(self, job: Job, source_key: str) -> Steps[Copied | Refusal | None]:
         written = partial(self._written, job, way=Storing.COPIED)
@@ -271,7 +273,7 @@ class Transfer:
 
     def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
         large = LargeObject(
-            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.claim.attempts > 0
+            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
         )
         job.writes = True
         md5, etag = yield from self._acl.written(
@@ -301,10 +303,6 @@ class Transfer:
             job.destination.abort_unfinished(job.key)
         try:
             there = job.destination.head(job.key)
-        except ObjectMissing:
-            job.presence = NOTHING
-            return None
-        try:
             if here.size != there.size:
                 return None
             if is_composite(here.etag) and here.etag == there.etag:  # parts of the same sizes, with the same bytes

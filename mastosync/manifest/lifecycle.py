@@ -112,6 +112,11 @@ def is_exposed(presence: Presence, *, private: bool) -> bool:
     return private and bool(presence & Presence.AS_PUBLIC)
 
 
+def is_misplaced(presence: Presence, *, private: bool) -> bool:
+    """Whether what lies there is readable to others than its row asks for, or may be."""
+    return bool(presence & ACCESS & ~access_of(private=private))
+
+
 def planned(flags: int) -> tuple[int, int]:
     """State and reason of an entry that a plan sees for the first time."""
     return (SKIPPED, EXCLUDED) if flags & EXCLUDED_FLAG else (PENDING, NO_REASON)
@@ -172,9 +177,9 @@ def found_wrong(presence: Presence) -> Presence:
     return presence | Presence.STALE
 
 
-def hidden(presence: Presence) -> Presence:
-    """What lies there was stored again as private by the destination itself, and is no more than that."""
-    return (presence & ~ACCESS) | Presence.AS_PRIVATE | Presence.STALE
+def stored_again(*, private: bool) -> Presence:
+    """What lies there was read there and stored once more with this access, and may not be what is wanted."""
+    return access_of(private=private) | Presence.STALE
 
 
 def flaw(state: EntryState, presence: Presence) -> str | None:
