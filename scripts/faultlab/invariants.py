@@ -195,7 +195,7 @@ def sent_though_known(exchanges: Iterable[Exchange]) -> list[str]:
 
     What a process did with its knowledge before it died is its own affair: the next one has to find out.
     A client that was told nothing, or something else than the store said, may have to send again; so has one
-    that has looked for the object, and was told that there is none.
+    that has looked for the object, and was told that there is none, or has removed it.
     """
     known: dict[str, float] = {}
     again = []
@@ -204,6 +204,8 @@ def sent_though_known(exchanges: Iterable[Exchange]) -> list[str]:
         if key in known and each.started > known[key] and each.request.operation in _SENDING:
             again.append(key)
         if each.request.operation == "HeadObject" and each.status == 404:
+            known.pop(key, None)
+        if each.request.operation == "DeleteObject":  # what nobody could prove to be private
             known.pop(key, None)
         if each.stored and each.told:
             known[key] = min(each.answered, known.get(key, each.answered))

@@ -144,6 +144,7 @@ def exchange(
         ([exchange("PutObject", 1, status=400, store_status=400)], False),
         ([exchange("PutObject", 1), exchange("HeadObject", 2, status=404)], False),
         ([exchange("PutObject", 1), exchange("HeadObject", 2, status=403)], True),
+        ([exchange("PutObject", 1), exchange("DeleteObject", 2, status=204)], False),
     ],
 )
 def test_only_who_was_told_that_an_object_is_there_must_not_send_it_again(before: list[Exchange], again: bool) -> None:
