@@ -46,6 +46,9 @@ INVARIANTS = (
 )
 """Everything that is counted, and has to be 0."""
 
+PROBES = "mastosync-probe/"
+"""What keys begin with, after their prefix, of objects that tell two stores from one. None may be left at the end."""
+
 _READING = frozenset({"GET", "HEAD"})
 _SENDING = STORING | {"UploadPart"}
 _KILLED, _TERMINATED = -int(signal.SIGKILL), -int(signal.SIGTERM)
@@ -119,7 +122,8 @@ class Inspector:
         if listed(self.world.client, self.world.instance.bucket) != self.world.listing:
             self.complain(SOURCE_TOUCHED, "the source holds other objects than before")
         to_destination = [each for each in exchanges if each.request.bucket == self.bucket]
-        for key in sent_though_known(to_destination) if self.scenario.patient else ():
+        of_instance = [each for each in to_destination if PROBES not in each.request.key]  # a probe is written anew
+        for key in sent_though_known(of_instance) if self.scenario.patient else ():
             self.complain(TWICE, key)
         for key in exposed(to_destination, {each.key for each in self.world.instance.private}):
             self.complain(EXPOSED, key)
@@ -185,8 +189,9 @@ def permitted_codes(ending: Ending, *, patient: bool = True) -> frozenset[int]:
     if blow is not None:
         codes |= _CODES_OF_DEATH[blow.death]
     befallen = [each for each in ending.exchanges if each.fault is not None or each.store_status is None]
-    if not patient or ending.act.outages or any(each.request.operation == "ListObjects" for each in befallen):
-        codes |= {7}  # the store was found unusable, or could not even be found usable
+    asks_first = any(each.request.operation == "ListObjects" or PROBES in each.request.key for each in befallen)
+    if not patient or ending.act.outages or asks_first:
+        codes |= {7}  # the store was found unusable, or could not even be found usable, or another than the source
     return codes
 
 
