@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from random import Random
@@ -122,6 +122,16 @@ class Outage:
         return cls(random.choice(_OUTAGES), random.choice((0, 1, random.randint(2, 60))))
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something befalls a command: at the nth request of an operation, or so long after the start."""
+
+    operation: str = ""  # a shell pattern; empty: `seconds` count
+    nth: int = 0
+    hold: bool = False  # the request waits for it, and reaches the store after it
+    seconds: float = 0.0
+
+
 @dataclass(slots=True)
 class Gong:
     """Strikes at the nth request of an operation, and may hold that request until the blow has fallen."""
@@ -133,6 +143,11 @@ class Gong:
     fallen: threading.Event = field(default_factory=threading.Event)
     _seen: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, moment: Moment) -> Gong | None:
+        """One for a moment; None if it is no request's."""
+        return cls(moment.operation, moment.nth, moment.hold) if moment.operation else None
 
     def hear(self, request: Request) -> None:
         """Count a request."""
@@ -153,14 +168,14 @@ class Sky:
 
     storms: Mapping[str, Storm]  # by bucket
     outages: Mapping[str, Outage] = field(default_factory=dict)  # by bucket
-    gong: Gong | None = None
+    gongs: Sequence[Gong] = ()
     _seen: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, request: Request) -> Fault | None:
         """The fault of a request, if it has one."""
-        if self.gong is not None:
-            self.gong.hear(request)
+        for gong in self.gongs:
+            gong.hear(request)
         with self._lock:
             nth = self._seen[request.bucket] = self._seen.get(request.bucket, 0) + 1
         outage = self.outages.get(request.bucket)
