@@ -56,21 +56,26 @@ class Held(NamedTuple):
 
     fingerprint: tuple[object, ...]  # of its row, as it was planned then
     since: float  # of `time.monotonic()`: when the client heard of it
+    place: int  # in the world's history: from then on other bytes can have come
 
 
 @dataclass(slots=True)
 class Deliveries:
     """Who wrote what at the destination, in the order of time: our commands, as a proxy saw them, and other tools."""
 
+    world: MovingWorld
     ours: set[str] = field(default_factory=set)  # keys of what lies there because we wrote it
     theirs: dict[str, float] = field(default_factory=dict)  # when another tool was last at a key
     held: dict[str, Held] = field(default_factory=dict)
     _begun: dict[str, str | None] = field(default_factory=dict)  # see `exposed`
     _fingerprints: dict[str, set[tuple[object, ...]]] = field(default_factory=dict)  # that rows had so far, by key
 
-    def follow(self, world: MovingWorld, exchanges: Sequence[Exchange], planned: State) -> Iterator[tuple[str, str]]:
-        """Take in what one command did, and other tools before and meanwhile. Yields: what must not be, and the key."""
-        deeds = [deed for deed in world.deeds if deed.at > self.theirs.get(deed.key, 0.0)]
+    def follow(self, exchanges: Sequence[Exchange], planned: State, place: int) -> Iterator[tuple[str, str]]:
+        """Take in what one command did, and other tools before and meanwhile. `place`: in the history, when it began.
+
+        Yields: what must not be, and the key.
+        """
+        deeds = [deed for deed in self.world.deeds if deed.at > self.theirs.get(deed.key, 0.0)]
         private = {key for key, (row, _) in planned.by_key.items() if row.private}
         yield from ((EXPOSED, key) for key in exposed(exchanges, private, self._begun))
         again: set[str] = set()
@@ -88,25 +93,25 @@ class Deliveries:
                 if each.store_status in (200, 204):
                     self.ours.discard(key)
                 self.held.pop(key, None)
-            self._take(each, fingerprint)
+            self._take(each, fingerprint, place)
         for deed in deeds:
             self._touched(deed.key)
-        self.theirs |= {deed.key: deed.at for deed in world.deeds}
+        self.theirs |= {deed.key: deed.at for deed in self.world.deeds}
 
-    def settle(self, before: ManifestCopy, ending: Ending, prefix: str, planned: State) -> None:
+    def settle(self, before: ManifestCopy, ending: Ending, planned: State, place: int) -> None:
         """Take in what the manifest says after a command: what was found there is held, what was called bad is not.
 
         Of what was written and not recorded, as the process died, nobody has to know who may read it.
         """
-        now = _states(ending.manifest, prefix)
+        now = _states(ending.manifest, self.world.key_prefix)
         verified = ending.act.arguments[0] == "verify"
-        for key, state in _states(before, prefix).items():
+        for key, state in _states(before, self.world.key_prefix).items():
             if verified and state == "done" and now.get(key) != "done":
                 self.held.pop(key, None)
         for key, (row, _) in planned.by_key.items():
             self._fingerprints.setdefault(key, set()).add(row.fingerprint)
             if now.get(key) == "done" and key not in self.held and key not in self.theirs:
-                self.held[key] = Held(row.fingerprint, time.monotonic())
+                self.held[key] = Held(row.fingerprint, time.monotonic(), place)
             elif key in self.held and now.get(key) != "done" and not self._is_plain(key, row):
                 del self.held[key]
 
@@ -115,10 +120,14 @@ class Deliveries:
         return not row.private and key not in self.theirs and self._fingerprints[key] == {row.fingerprint}
 
     def _is_held(self, key: str, fingerprint: tuple[object, ...], each: Exchange) -> bool:
+        """Whether nobody had a reason to send this: the row is as it was then, and so are the bytes at the source."""
         held = self.held.get(key)
-        return held is not None and held.fingerprint == fingerprint and each.started > held.since
+        if held is None or held.fingerprint != fingerprint or each.started <= held.since:
+            return False
+        states = (state.by_key.get(key) for state in self.world.history[held.place :])
+        return len({md5_of(found[1].source) for found in states if found is not None}) <= 1
 
-    def _take(self, each: Exchange, fingerprint: tuple[object, ...]) -> None:
+    def _take(self, each: Exchange, fingerprint: tuple[object, ...], place: int) -> None:
         key = each.request.key
         if each.request.operation == "HeadObject" and each.status == 404:
             self.held.pop(key, None)
@@ -126,7 +135,7 @@ class Deliveries:
             self.ours.add(key)
         if each.request.operation in SENDING - {"UploadPart"}:
             if each.stored and each.told:
-                self.held[key] = Held(fingerprint, each.answered)
+                self.held[key] = Held(fingerprint, each.answered, place)
             else:
                 self.held.pop(key, None)  # nobody knows what became of it
 
@@ -146,15 +155,17 @@ class MovingInspector:
     secrets: tuple[str, ...]
     tally: Tally
     wrong: State | None = None  # what the next plan is made of by mistake
-    _deliveries: Deliveries = field(default_factory=Deliveries)
+    _deliveries: Deliveries = field(init=False)
     _planned: State = field(init=False)  # what the last plan knows
     _planned_at: int = 0  # in the world's history
     _begun: tuple[int, float] = (0, 0.0)  # the running command: place in the history, and time
     _confirmed: dict[tuple[Identity, str, bool], float] = field(default_factory=dict)  # start of the command, by entry
     _looks: dict[str, Look] = field(default_factory=dict)  # at keys where nothing has happened since
+    _told: set[tuple[str, str]] = field(default_factory=set)  # invariants and keys
     _before: ManifestCopy = NOTHING
 
     def __post_init__(self) -> None:
+        self._deliveries = Deliveries(self.world)
         self._planned = State({}, self.scenario.seed, self.world.key_prefix)
 
     def begin(self, act: Act) -> None:
@@ -210,6 +221,12 @@ class MovingInspector:
         """Count something that must not be."""
         self.tally.complain(self.scenario.seed, invariant, what)
 
+    def _complain_of(self, key: str, invariant: str, what: str) -> None:
+        """The same of a key, which is told once, however many commands leave it as it is."""
+        if (invariant, key) not in self._told:
+            self._told.add((invariant, key))
+            self.complain(invariant, f"{key} {what}")
+
     def _key(self, line: Line) -> str:
         return key_of(line, self.world.key_prefix)
 
@@ -223,7 +240,7 @@ class MovingInspector:
             place, _ = self._begun
             snapshot = self.wrong or self.world.history[place]
             self._planned = snapshot.seen_by_delta(self._planned) if ending.manifest.incremental else snapshot
-            self._planned_at = place
+            self._planned_at, self.wrong = place, None
             whole = {asked: each.private for asked, each in self._planned.objects.items()}
             if now != whole:
                 odd = sorted(now.items() ^ whole.items())
@@ -241,9 +258,9 @@ class MovingInspector:
         for deed in self.world.deeds:
             if deed.at > self._deliveries.theirs.get(deed.key, 0.0):
                 self._looks.pop(deed.key, None)
-        for invariant, key in self._deliveries.follow(self.world, exchanges, self._planned):
+        for invariant, key in self._deliveries.follow(exchanges, self._planned, self._begun[0]):
             self.complain(invariant, f"{key} by `{ending.act}`")
-        self._deliveries.settle(self._before, ending, self.world.key_prefix, self._planned)
+        self._deliveries.settle(self._before, ending, self._planned, self._begun[0])
 
     def _take_confirmations(self, ending: Ending) -> None:
         """Of what has become done: since when. A plan confirms nothing, as it does not look."""
@@ -260,15 +277,15 @@ class MovingInspector:
                 continue
             wanted = self._planned.objects.get(asked)
             if wanted is None or asked.key not in there:
-                self.complain(LOST, f"{asked.key} is called done after `{ending.act}`, and is not there")
+                self._complain_of(asked.key, LOST, f"is called done after `{ending.act}`, and is not there")
                 continue
             look = self._look(asked.key)
             if look.md5 not in self._good_digests(asked):
-                self.complain(WRONG_BYTES, f"{asked.key} is called done after `{ending.act}`, and has other bytes")
+                self._complain_of(asked.key, WRONG_BYTES, f"is called done after `{ending.act}`, and has other bytes")
             if look.public and wanted.private:
-                self.complain(EXPOSED, f"{asked.key} is called done after `{ending.act}`, and everybody can read it")
+                self._complain_of(asked.key, EXPOSED, f"is called done after `{ending.act}`, and everybody can read it")
             elif not look.public and not wanted.private:
-                self.complain(HIDDEN, f"{asked.key} is called done after `{ending.act}`, and nobody can read it")
+                self._complain_of(asked.key, HIDDEN, f"is called done after `{ending.act}`, and nobody can read it")
 
     def _is_excused(self, each: Identity, line: Line) -> bool:
         touched = self._deliveries.theirs.get(self._key(line), 0.0)
@@ -291,7 +308,7 @@ class MovingInspector:
         """Whatever was written and not removed is known to have arrived, or to be in somebody's hands."""
         known = {self._key(line) for _, line in ending.manifest.lines if line.arrived or line.claimed}
         for key in sorted((self._deliveries.ours & there) - known):
-            self.complain(FORGOTTEN, f"{key} was written by us, and the manifest does not know after `{ending.act}`")
+            self._complain_of(key, FORGOTTEN, f"was written by us, and the manifest does not know after `{ending.act}`")
 
 
 def key_of(line: Line, prefix: str) -> str:

@@ -6,11 +6,11 @@ import contextlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -28,13 +28,14 @@ from scripts.lab.process import LabError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_T = TypeVar("_T")
+
 ROWS = 12  # at the beginning
 OWNERS = (1, 2)  # accounts that have media and no picture of their own: so nothing but media turns private with them
 LARGEST_BYTES = 40_000
 
 _FIRST_FILE = 1_735_689_600  # when the oldest file came: seconds since the epoch
 _OLD = datetime(2025, 1, 1)  # noqa: DTZ001 - as Mastodon's times are: UTC without a zone
-_NOW = "now() AT TIME ZONE 'utc'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class MovingWorld:
         rows[lost.id] = replace(lost, lost=frozenset({"original"}))
         self.history = [self._state(rows)]
         with self.database.connect() as connection:
-            _fill(connection, rows.values())
+            _fill(connection, rows.values(), ())
         upload(self.client, self.bucket, self.now.at_destination.values())
 
     def change(self, changes: Sequence[Change], connection: psycopg.Connection | None = None) -> None:
@@ -117,7 +118,7 @@ class MovingWorld:
         address = _copied(self.server, self.template, name)
         try:
             with address.connect() as connection:
-                _fill(connection, rows.values())
+                _fill(connection, rows.values(), self._suspended)
             yield address, self._state(rows)
         finally:
             self.server.drop_database(name)
@@ -193,9 +194,10 @@ class MovingWorld:
         account = _picked([each for each in OWNERS if (each in self._suspended) is not suspends], change.pick)
         if account is None:
             return []
+        now = _utc_now()
         connection.execute(
-            f"UPDATE accounts SET suspended_at = {_NOW if suspends else 'NULL'}, updated_at = {_NOW} WHERE id = %s",
-            (account,),
+            "UPDATE accounts SET suspended_at = %s, updated_at = %s WHERE id = %s",
+            (now if suspends else None, now, account),
         )
         self._suspended ^= {account}
         return [replace(row, private=suspends) for row in self.now.rows.values() if row.account == account]
@@ -311,11 +313,11 @@ def _copied(server: PostgresAddress, template: str, name: str) -> DatabaseAddres
     return server.database(name)
 
 
-def _fill(connection: psycopg.Connection, rows: Iterator[FileRow] | Sequence[FileRow]) -> None:
+def _fill(connection: psycopg.Connection, rows: Iterable[FileRow], suspended: Container[int]) -> None:
     for owner in OWNERS:
         connection.execute(
-            "INSERT INTO accounts (id, username, created_at, updated_at) VALUES (%s, %s, %s, %s)",
-            (owner, f"owner{owner}", _OLD, _OLD),
+            "INSERT INTO accounts (id, username, created_at, updated_at, suspended_at) VALUES (%s, %s, %s, %s, %s)",
+            (owner, f"owner{owner}", _OLD, _OLD, _OLD if owner in suspended else None),
         )
     for row in rows:
         _write(connection, row, _OLD)
@@ -323,7 +325,7 @@ def _fill(connection: psycopg.Connection, rows: Iterator[FileRow] | Sequence[Fil
 
 def _write(connection: psycopg.Connection, row: FileRow, when: datetime | None = None) -> None:
     """Insert or update a row. `when` it was changed; None: now."""
-    columns = row.columns(when or datetime.now(UTC).replace(tzinfo=None))
+    columns = row.columns(when or _utc_now())
     names = [sql.Identifier(name) for name in columns]
     connection.execute(
         sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (id) DO UPDATE SET {}").format(
@@ -336,8 +338,13 @@ def _write(connection: psycopg.Connection, row: FileRow, when: datetime | None =
     )
 
 
-def _picked(of, pick: int):
+def _picked(of: Sequence[_T], pick: int) -> _T | None:
     return of[pick % len(of)] if of else None
+
+
+def _utc_now() -> datetime:
+    """As Mastodon's times are."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def _size(random: Random) -> int:
