@@ -14,7 +14,6 @@ from scripts.faultlab.scenario import Scenario, scenario_of
 from scripts.faultlab.tally import Tally
 from scripts.lab.shared import SharedLab
 
-
 Name: TypeAlias = tuple[str, int]
 """Kind and seed of a day."""
 

@@ -13,12 +13,13 @@ from scripts.faultlab.scenario import (
     Act,
     Blow,
     Death,
+    Moment,
     Scenario,
     Turn,
     blow_of_command,
     copying_of,
 )
-from scripts.faultlab.weather import Moment, Outage, Storm
+from scripts.faultlab.weather import Outage, Storm
 
 ARCHIVE = "archive.jsonl"
 
@@ -57,7 +58,7 @@ def moving_day_of(seed: int) -> Scenario:
     """The moving day that a seed stands for."""
     random = Random(f"moving day {seed}")
     stormy = random.random() < 0.6
-    prefix_or_none = random.random()
+    prefixed = random.random() < 0.25
     copying = copying_of(random, MOVING)
     groups = [_acts(random) for _ in range(random.choice((3, 4, 5, 6)))]
     if random.random() < _WRONG_PLANS:
@@ -72,7 +73,7 @@ def moving_day_of(seed: int) -> Scenario:
         read_timeout_seconds=PATIENT_SECONDS,
         storms=storms if stormy else {},
         acts=tuple(chain(_beginning(random), *groups)),
-        prefixed=prefix_or_none < 0.25,
+        prefixed=prefixed,
     )
 
 
@@ -109,7 +110,7 @@ def _act(random: Random, arguments: tuple[str, ...]) -> Act:
         nth = random.randint(1, 12 if copies else 3)
         turn = Turn(_some(random), Moment(random.choice(operations), nth, hold=random.random() < 0.5))
     blow = blow_of_command(random, command, in_parts=True) if random.random() < (0.4 if copies else 0.12) else None
-    outages = ()
+    outages: tuple[tuple[str, Outage], ...] = ()
     if copies and blow is None and random.random() < 0.12:
         outages = ((random.choice(("source", "destination")), Outage.made_up(random)),)
     return Act(arguments, blow, outages, changes, turn)

@@ -33,7 +33,7 @@ from scripts.faultlab.invariants import (
 )
 from scripts.faultlab.manifest_copy import NOTHING, Line, ManifestCopy
 from scripts.faultlab.moving_rows import Asked, FileRow, State, md5_of
-from scripts.faultlab.moving_world import MovingWorld
+from scripts.faultlab.moving_world import Chronicle, MovingWorld
 from scripts.faultlab.scenario import Act, Scenario
 from scripts.faultlab.tally import Tally
 from scripts.faultlab.world import Identity, listed
@@ -63,7 +63,7 @@ class Held(NamedTuple):
 class Deliveries:
     """Who wrote what at the destination, in the order of time: our commands, as a proxy saw them, and other tools."""
 
-    world: MovingWorld
+    chronicle: Chronicle
     ours: set[str] = field(default_factory=set)  # keys of what lies there because we wrote it
     theirs: dict[str, float] = field(default_factory=dict)  # when another tool was last at a key
     held: dict[str, Held] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Deliveries:
 
         Yields: what must not be, and the key.
         """
-        deeds = [deed for deed in self.world.deeds if deed.at > self.theirs.get(deed.key, 0.0)]
+        deeds = [deed for deed in self.chronicle.deeds if deed.at > self.theirs.get(deed.key, 0.0)]
         private = {key for key, (row, _) in planned.by_key.items() if row.private}
         yield from ((EXPOSED, key) for key in exposed(exchanges, private, self._begun))
         again: set[str] = set()
@@ -96,16 +96,16 @@ class Deliveries:
             self._take(each, fingerprint, place)
         for deed in deeds:
             self._touched(deed.key)
-        self.theirs |= {deed.key: deed.at for deed in self.world.deeds}
+        self.theirs |= {deed.key: deed.at for deed in self.chronicle.deeds}
 
     def settle(self, before: ManifestCopy, ending: Ending, planned: State, place: int) -> None:
         """Take in what the manifest says after a command: what was found there is held, what was called bad is not.
 
         Of what was written and not recorded, as the process died, nobody has to know who may read it.
         """
-        now = _states(ending.manifest, self.world.key_prefix)
+        now = _states(ending.manifest, self.chronicle.prefix)
         verified = ending.act.arguments[0] == "verify"
-        for key, state in _states(before, self.world.key_prefix).items():
+        for key, state in _states(before, self.chronicle.prefix).items():
             if verified and state == "done" and now.get(key) != "done":
                 self.held.pop(key, None)
         for key, (row, _) in planned.by_key.items():
@@ -124,7 +124,7 @@ class Deliveries:
         held = self.held.get(key)
         if held is None or held.fingerprint != fingerprint or each.started <= held.since:
             return False
-        states = (state.by_key.get(key) for state in self.world.history[held.place :])
+        states = (state.by_key.get(key) for state in self.chronicle.history[held.place :])
         return len({md5_of(found[1].source) for found in states if found is not None}) <= 1
 
     def _take(self, each: Exchange, fingerprint: tuple[object, ...], place: int) -> None:
@@ -165,12 +165,12 @@ class MovingInspector:
     _before: ManifestCopy = NOTHING
 
     def __post_init__(self) -> None:
-        self._deliveries = Deliveries(self.world)
+        self._deliveries = Deliveries(self.world.chronicle)
         self._planned = State({}, self.scenario.seed, self.world.key_prefix)
 
     def begin(self, act: Act) -> None:
         """Hear that a command is about to start, and that what the world did before is done."""
-        self._begun = (len(self.world.history) - 1, time.monotonic())
+        self._begun = (len(self.world.chronicle.history) - 1, time.monotonic())
 
     def inspect(self, ending: Ending) -> None:
         """Hold everything against what must be after this command."""
@@ -183,7 +183,7 @@ class MovingInspector:
         self._inspect_plan(ending)
         self._inspect_traffic(ending)
         self._take_confirmations(ending)
-        there = listed(self.client, self.bucket).keys()
+        there = set(listed(self.client, self.bucket))
         self._inspect_done(ending, there)
         self._inspect_memory(ending, there)
         self._before = ending.manifest
@@ -234,11 +234,11 @@ class MovingInspector:
         return Asked(*each, self._key(line), line.remote)
 
     def _inspect_plan(self, ending: Ending) -> None:
-        """A plan knows every row of its snapshot and its privacy, or has changed nothing; so has every other command."""
+        """A plan knows every row of its snapshot and its privacy. No other command adds or drops an entry."""
         now = {self._asked(each, line): line.private for each, line in ending.manifest.lines if not line.gone}
         if ending.act.arguments[0] == "plan" and ending.manifest.plans > self._before.plans:
             place, _ = self._begun
-            snapshot = self.wrong or self.world.history[place]
+            snapshot = self.wrong or self.world.chronicle.history[place]
             self._planned = snapshot.seen_by_delta(self._planned) if ending.manifest.incremental else snapshot
             self._planned_at, self.wrong = place, None
             whole = {asked: each.private for asked, each in self._planned.objects.items()}
@@ -255,7 +255,7 @@ class MovingInspector:
         for each in exchanges:
             if each.request.method not in READING:
                 self._looks.pop(each.request.key, None)
-        for deed in self.world.deeds:
+        for deed in self.world.chronicle.deeds:
             if deed.at > self._deliveries.theirs.get(deed.key, 0.0):
                 self._looks.pop(deed.key, None)
         for invariant, key in self._deliveries.follow(exchanges, self._planned, self._begun[0]):
@@ -293,7 +293,7 @@ class MovingInspector:
 
     def _good_digests(self, asked: Asked) -> set[str]:
         """Of the bytes that the last plan knew of, and of those that came to the same key since."""
-        since = self.world.history[self._planned_at :]
+        since = self.world.chronicle.history[self._planned_at :]
         objects = (state.objects.get(asked) for state in (self._planned, *since))
         return {md5_of(each.source) for each in objects if each is not None}
 

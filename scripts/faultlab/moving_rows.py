@@ -1,4 +1,4 @@
-"""Rows of a moving world as values: what a row is at one moment, and the objects that Mastodon asks for because of it."""
+"""Rows of a moving world as values: what a row is at one moment, and the objects that Mastodon asks for with it."""
 
 from __future__ import annotations
 
@@ -119,9 +119,7 @@ class FileRow:
                 self.private,
             )
             asked = Asked(self.table, self.row_id, self.attachment, style.name, key, self.remote)
-            found[asked] = InstanceObject(
-                *asked[:5], style.optional, stored, present=style.name not in self.lost
-            )
+            found[asked] = InstanceObject(*asked[:5], style.optional, stored, present=style.name not in self.lost)
         return found
 
     def columns(self, now: datetime) -> dict[str, Any]:
@@ -164,9 +162,7 @@ class State:
     @cached_property
     def objects(self) -> dict[Asked, InstanceObject]:
         """Everything that Mastodon asks for."""
-        return {
-            asked: each for row in self.rows.values() for asked, each in row.objects(self.day, self.prefix).items()
-        }
+        return {asked: each for row in self.rows.values() for asked, each in row.objects(self.day, self.prefix).items()}
 
     @cached_property
     def by_key(self) -> dict[str, tuple[FileRow, InstanceObject]]:
@@ -179,7 +175,7 @@ class State:
         return {each.key: each.source for each in self.objects.values() if each.present}
 
     def seen_by_delta(self, earlier: State) -> State:
-        """What is known after a plan that has read what changed since an earlier one: rows that left are not noticed."""
+        """What a plan knows that has read what changed since an earlier one: rows that left are not noticed."""
         return State({**earlier.rows, **self.rows}, self.day, self.prefix)
 
 

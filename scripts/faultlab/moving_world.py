@@ -1,4 +1,4 @@
-"""A world of its own for one moving day: rows, objects at the source and other tools, which change while commands run."""
+"""A world of its own for one moving day: rows, objects at the source, and other tools at the destination."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from scripts.faultlab.world import PREFIX
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress, S3Address
 from scripts.lab.buckets import delete_bucket
 from scripts.lab.instance import create_schema, upload
-from scripts.lab.instance_objects import StoredObject
 from scripts.lab.process import LabError
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ OWNERS = (1, 2)  # accounts that have media and no picture of their own: so noth
 LARGEST_BYTES = 40_000
 
 _FIRST_FILE = 1_735_689_600  # when the oldest file came: seconds since the epoch
-_OLD = datetime(2025, 1, 1)  # noqa: DTZ001 - as Mastodon's times are: UTC without a zone
+_OLD = datetime(2025, 1, 1)  # as Mastodon's times are: UTC without a zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +47,24 @@ class Deed:
 
 
 @dataclass(slots=True)
+class Chronicle:
+    """What has happened so far."""
+
+    prefix: str  # Mastodon's S3_KEY_PREFIX
+    history: list[State] = field(default_factory=list)  # every state since the beginning; the last one is now
+    deeds: list[Deed] = field(default_factory=list)
+
+    @property
+    def now(self) -> State:
+        """All rows as they are."""
+        return self.history[-1]
+
+
+@dataclass(slots=True)
 class MovingWorld:
     """Rows in a database, their objects in a bucket, and a destination that others write to as well.
 
-    `history` has every state since the beginning, the last one is now. Only one thread changes it at a time.
+    Only one thread changes it at a time.
     """
 
     scenario: Scenario
@@ -63,22 +76,24 @@ class MovingWorld:
     bucket: str  # the source
     moves: Counter[str]  # counted here
     destination: tuple[S3Client, str] | None = None  # with its bucket
-    history: list[State] = field(default_factory=list)
-    deeds: list[Deed] = field(default_factory=list)
+    chronicle: Chronicle = field(init=False)
     _left: dict[RowId, FileRow] = field(default_factory=dict)
     _suspended: set[int] = field(default_factory=set)
     _clock: int = _FIRST_FILE
     _ids: int = 100
 
+    def __post_init__(self) -> None:
+        self.chronicle = Chronicle(PREFIX if self.scenario.prefixed else "")
+
     @property
     def key_prefix(self) -> str:
         """Mastodon's S3_KEY_PREFIX."""
-        return PREFIX if self.scenario.prefixed else ""
+        return self.chronicle.prefix
 
     @property
     def now(self) -> State:
         """All rows as they are."""
-        return self.history[-1]
+        return self.chronicle.now
 
     def restart(self) -> None:
         """Raises: LabError, as others use this server too."""
@@ -93,7 +108,7 @@ class MovingWorld:
             rows[row.id] = row
         lost = next((row for row in rows.values() if row.table == "media_attachments"), None) or self._media(random)
         rows[lost.id] = replace(lost, lost=frozenset({"original"}))
-        self.history = [self._state(rows)]
+        self.chronicle.history.append(self._state(rows))
         with self.database.connect() as connection:
             _fill(connection, rows.values(), ())
         upload(self.client, self.bucket, self.now.at_destination.values())
@@ -104,10 +119,7 @@ class MovingWorld:
             return
         with contextlib.nullcontext(connection) if connection else self.database.connect(autocommit=True) as used:
             for change in changes:
-                if change.move.at_destination:
-                    happened = self._do(change)
-                else:
-                    happened = self._move(change, used)
+                happened = self._do(change) if change.move.at_destination else self._move(change, used)
                 self.moves[change.move.value] += happened
 
     @contextlib.contextmanager
@@ -182,7 +194,9 @@ class MovingWorld:
                 new = replace(row, word=_word(random), version=row.version + 1, size=size, told_size=size)
                 return replace(new, updated=self._tick())
             case Move.RESIZED:
-                return replace(row, told_size=row.size + random.randint(1, 99) if row.told_size == row.size else row.size)
+                return replace(
+                    row, told_size=row.size + random.randint(1, 99) if row.told_size == row.size else row.size
+                )
             case Move.TOUCHED:
                 return replace(row, updated=self._tick())
             case Move.LOCALISED:
@@ -237,14 +251,14 @@ class MovingWorld:
     def _store(self, rows: dict[RowId, FileRow]) -> None:
         """Put new objects at the source, as Mastodon does before it writes the row."""
         before = self.now.at_destination
-        self.history.append(self._state(rows))
+        self.chronicle.history.append(self._state(rows))
         for key, stored in self.now.at_destination.items():
             if key not in before or before[key].seed != stored.seed or before[key].size != stored.size:
                 self.client.put_object(Bucket=self.bucket, Key=key, Body=stored.body(), **stored.put_arguments())
 
     def _clear(self) -> None:
         """Remove from the source what no row asks for any more, as Mastodon does when the row is written."""
-        for key in self.history[-2].at_destination.keys() - self.now.at_destination.keys():
+        for key in self.chronicle.history[-2].at_destination.keys() - self.now.at_destination.keys():
             self.client.delete_object(Bucket=self.bucket, Key=key)
 
     # other tools
@@ -264,7 +278,7 @@ class MovingWorld:
             in_public = change.move is Move.BYTES_IN_PUBLIC
             written = replace(stored, private=False) if in_public else replace(stored, seed=f"{stored.seed} other")
             client.put_object(Bucket=bucket, Key=stored.key, Body=written.body(), **written.put_arguments())
-        self.deeds.append(Deed(time.monotonic(), change.move, stored.key))
+        self.chronicle.deeds.append(Deed(time.monotonic(), change.move, stored.key))
         return True
 
 
@@ -285,9 +299,7 @@ def moving_worlds(
         return template
 
     @contextlib.contextmanager
-    def world(
-        scenario: Scenario, source: S3Address, client: S3Client, moves: Counter[str]
-    ) -> Iterator[MovingWorld]:
+    def world(scenario: Scenario, source: S3Address, client: S3Client, moves: Counter[str]) -> Iterator[MovingWorld]:
         name = f"moving_{scenario.seed}_{uuid.uuid4().hex[:12]}"
         bucket = name.replace("_", "-")
         database = _copied(server, require_template(), name)

@@ -24,7 +24,7 @@ from scripts.faultlab.manifest_copy import ManifestCopy, read_copy
 from scripts.faultlab.moves import Change
 from scripts.faultlab.moving_invariants import MovingInspector
 from scripts.faultlab.moving_world import MovingWorld
-from scripts.faultlab.scenario import PATIENT_SECONDS, Act, Blow, Death, Scenario
+from scripts.faultlab.scenario import PATIENT_SECONDS, Act, Blow, Death, Moment, Scenario
 from scripts.faultlab.tally import Tally
 from scripts.faultlab.weather import Gong, Sky
 from scripts.faultlab.world import World
@@ -119,8 +119,8 @@ class Day:
         Returns: the one it had.
         """
         blow, turn = act.blow, act.turn
-        struck = Gong.of(blow.moment) if blow is not None else None
-        turned = Gong.of(turn.moment) if turn is not None else None
+        struck = _gong_of(blow.moment) if blow is not None else None
+        turned = _gong_of(turn.moment) if turn is not None else None
         sky = Sky(
             {self.buckets[role]: storm for role, storm in self.scenario.storms.items()},
             {self.buckets[role]: outage for role, outage in act.outages},
@@ -291,7 +291,10 @@ class Day:
         }
         server_side = "auto" if self.scenario.server_side else "never"
         copying = {"copy": {**self.scenario.copying, "server_side": server_side}}
-        write_config(self.folder / "config.ini", {**stores, "pg.database": pg_section(database or self.world.database), **copying})
+        write_config(
+            self.folder / "config.ini",
+            {**stores, "pg.database": pg_section(database or self.world.database), **copying},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +347,11 @@ def _day(scenario: Scenario, stage: Stage, tally: Tally) -> Iterator[Day]:
             stage.say,
             tally,
         )
+
+
+def _gong_of(moment: Moment) -> Gong | None:
+    """What strikes at a moment; None: the moment is no request's."""
+    return Gong(moment.operation, moment.nth, moment.hold) if moment.operation else None
 
 
 def _await(command: Command, blow: Blow, gong: Gong | None) -> None:

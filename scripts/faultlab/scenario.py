@@ -7,7 +7,7 @@ from enum import Enum
 from random import Random
 
 from scripts.faultlab.moves import Change, Wrong
-from scripts.faultlab.weather import SHORT_READ_TIMEOUT_SECONDS, Moment, Outage, Storm
+from scripts.faultlab.weather import SHORT_READ_TIMEOUT_SECONDS, Outage, Storm
 
 PATIENT_SECONDS = 60
 MOVING = "moving"
@@ -24,6 +24,16 @@ class Death(Enum):
     DISK = "a full disk"
     SESSION = "the database ends the session"
     RESTART = "the database is restarted"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something befalls a command: at the nth request of an operation, or so long after the start."""
+
+    operation: str = ""  # a shell pattern; empty: `seconds` count
+    nth: int = 0
+    hold: bool = False  # the request waits for it, and reaches the store after it
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +179,8 @@ def _act(random: Random, *, in_parts: bool) -> Act:
         return Act((command,), Blow(random.choice((Death.KILL, Death.TERM)), table=random.choice(TABLES)))
     if command in ("verify", "adopt"):
         return Act(
-            (command, "--deep") if random.random() < 0.4 else (command,), blow_of_command(random, command, in_parts=in_parts)
+            (command, "--deep") if random.random() < 0.4 else (command,),
+            blow_of_command(random, command, in_parts=in_parts),
         )
     outages = []
     blow = blow_of_command(random, command, in_parts=in_parts) if random.random() < 0.75 else None

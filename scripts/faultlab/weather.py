@@ -122,16 +122,6 @@ class Outage:
         return cls(random.choice(_OUTAGES), random.choice((0, 1, random.randint(2, 60))))
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """When something befalls a command: at the nth request of an operation, or so long after the start."""
-
-    operation: str = ""  # a shell pattern; empty: `seconds` count
-    nth: int = 0
-    hold: bool = False  # the request waits for it, and reaches the store after it
-    seconds: float = 0.0
-
-
 @dataclass(slots=True)
 class Gong:
     """Strikes at the nth request of an operation, and may hold that request until the blow has fallen."""
@@ -143,11 +133,6 @@ class Gong:
     fallen: threading.Event = field(default_factory=threading.Event)
     _seen: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @classmethod
-    def of(cls, moment: Moment) -> Gong | None:
-        """One for a moment; None if it is no request's."""
-        return cls(moment.operation, moment.nth, moment.hold) if moment.operation else None
 
     def hear(self, request: Request) -> None:
         """Count a request."""
