@@ -23,22 +23,22 @@ from scripts.faultlab.weather import Outage, Storm
 
 ARCHIVE = "archive.jsonl"
 
-_MOVES = {
-    Move.COMES: 10,
-    Move.LEAVES: 12,
-    Move.RETURNS: 12,
-    Move.RETURNS_OTHER: 4,
-    Move.REPLACED: 12,
-    Move.RENAMED: 8,
-    Move.RESIZED: 4,
-    Move.TOUCHED: 4,
-    Move.SUSPENDS: 14,
-    Move.UNSUSPENDS: 10,
-    Move.LOCALISED: 6,
-    Move.BYTES_IN_PUBLIC: 5,
-    Move.OTHER_BYTES: 5,
-    Move.DELETES: 5,
-}
+_OF_ROWS: list[dict[Move, int]] = [
+    {Move.SUSPENDS: 3, Move.UNSUSPENDS: 2},
+    {Move.SUSPENDS: 3, Move.UNSUSPENDS: 2, Move.RENAMED: 1},
+    {Move.LEAVES: 3, Move.RETURNS: 2},
+    {Move.LEAVES: 3, Move.RETURNS: 1, Move.RETURNS_OTHER: 1},
+    {Move.LEAVES: 2, Move.COMES: 1},
+    {Move.COMES: 2},
+    {Move.REPLACED: 2},
+    {Move.RENAMED: 2},
+    {Move.RESIZED: 1, Move.TOUCHED: 1},
+    {Move.LOCALISED: 2, Move.LEAVES: 1},
+]
+"""Moves of rows that go together, and how often they are met on a day that has them."""
+
+_OF_TOOLS: list[dict[Move, int]] = [{Move.BYTES_IN_PUBLIC: 2}, {Move.OTHER_BYTES: 1}, {Move.DELETES: 1}]
+_KINDS_A_DAY = 3
 _COMMANDS = {
     ("plan",): 24,
     ("plan", "--delta"): 14,
@@ -59,10 +59,12 @@ def moving_day_of(seed: int) -> Scenario:
     random = Random(f"moving day {seed}")
     stormy = random.random() < 0.6
     prefixed = random.random() < 0.25
-    copying = copying_of(random, MOVING)
-    groups = [_acts(random) for _ in range(random.choice((3, 4, 5, 6)))]
+    copying = copying_of(random, MOVING) | {"max_attempts": str(random.choice((1, 2, 2, 4)))}
+    maker = _Maker(random)
+    beginning = [Act(("plan",)), maker.act(("copy",))]
+    groups = [maker.acts() for _ in range(random.choice((3, 4, 5, 6)))]
     if random.random() < _WRONG_PLANS:
-        groups.insert(random.randrange(len(groups) + 1), _wrong_plan(random))
+        groups.insert(random.randrange(len(groups) + 1), maker.wrong_plan())
     storms = {role: Storm.made_up(f"moving {seed} {role}", impatient=False) for role in ("source", "destination")}
     return Scenario(
         seed=seed,
@@ -72,54 +74,61 @@ def moving_day_of(seed: int) -> Scenario:
         copying=copying,
         read_timeout_seconds=PATIENT_SECONDS,
         storms=storms if stormy else {},
-        acts=tuple(chain(_beginning(random), *groups)),
+        acts=tuple(chain(beginning, *groups)),
         prefixed=prefixed,
     )
 
 
-def _beginning(random: Random) -> list[Act]:
-    """A plan, and a copy that comes to its end or does not."""
-    return [Act(("plan",)), _act(random, ("copy",))]
+class _Maker:
+    """Makes up commands, and what the world does before and meanwhile: on each day only some of what it can do.
 
+    So the same things meet again and again: a row that is private, public and private, or one that leaves and returns.
+    """
 
-def _acts(random: Random) -> list[Act]:
-    arguments = random.choices(list(_COMMANDS), list(_COMMANDS.values()))[0]
-    if arguments[0] == "manifest":  # what was exported goes on as a manifest of its own
-        return [Act(arguments, changes=_changes(random, 0.3)), Act(("manifest", "import", ARCHIVE))]
-    return [_act(random, arguments)]
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        pairs = random.sample(_OF_ROWS, _KINDS_A_DAY) + random.sample(_OF_TOOLS, random.choice((0, 0, 1, 2)))
+        self._moves = {move: weight for pair in pairs for move, weight in pair.items()}
 
+    def acts(self) -> list[Act]:
+        """A command, or a few that belong together."""
+        arguments = self._random.choices(list(_COMMANDS), list(_COMMANDS.values()))[0]
+        if arguments[0] == "manifest":  # what was exported goes on as a manifest of its own
+            return [Act(arguments, changes=self._changes(0.3)), Act(("manifest", "import", ARCHIVE))]
+        return [self.act(arguments)]
 
-def _wrong_plan(random: Random) -> list[Act]:
-    """A plan of the wrong database, and at once one of the right one: between the two nobody prunes."""
-    right = random.choice((("plan",), ("plan", "--delta")))
-    return [Act(("plan",), wrong=random.choice(list(Wrong))), Act(right, changes=_changes(random, 0.3))]
+    def wrong_plan(self) -> list[Act]:
+        """A plan of the wrong database, and at once one of the right one: between the two nobody prunes."""
+        right = self._random.choice((("plan",), ("plan", "--delta")))
+        wrong = self._random.choice(list(Wrong))
+        return [Act(("plan",), wrong=wrong), Act(right, changes=self._changes(0.3))]
 
+    def act(self, arguments: tuple[str, ...]) -> Act:
+        """One command with what befalls it."""
+        random, command, changes = self._random, arguments[0], self._changes(0.6)
+        if command == "plan":
+            table = random.choice(TABLES)
+            turn = Turn(self._some(), table=table) if random.random() < 0.2 else None
+            death = random.choice((Death.KILL, Death.TERM, Death.SESSION))
+            blow = Blow(death, table=table) if random.random() < 0.12 else None
+            return Act(arguments, blow, changes=changes, turn=turn)
+        copies = command in ("copy", "retry-failed")
+        turn = None
+        if random.random() < (0.35 if copies else 0.2):
+            operations = ("GetObject", "PutObject", "*") if copies else ("*",)
+            nth = random.randint(1, 12 if copies else 3)
+            turn = Turn(self._some(), Moment(random.choice(operations), nth, hold=random.random() < 0.5))
+        blow = blow_of_command(random, command, in_parts=True) if random.random() < (0.4 if copies else 0.12) else None
+        outages: tuple[tuple[str, Outage], ...] = ()
+        if copies and blow is None and random.random() < 0.2:
+            outages = ((random.choice(("source", "destination")), Outage.made_up(random)),)
+        return Act(arguments, blow, outages, changes, turn)
 
-def _act(random: Random, arguments: tuple[str, ...]) -> Act:
-    command, changes = arguments[0], _changes(random, 0.6)
-    if command == "plan":
-        table = random.choice(TABLES)
-        turn = Turn(_some(random), table=table) if random.random() < 0.2 else None
-        death = random.choice((Death.KILL, Death.TERM, Death.SESSION))
-        blow = Blow(death, table=table) if random.random() < 0.12 else None
-        return Act(arguments, blow, changes=changes, turn=turn)
-    copies = command in ("copy", "retry-failed")
-    turn = None
-    if random.random() < (0.35 if copies else 0.2):
-        operations = ("GetObject", "PutObject", "*") if copies else ("*",)
-        nth = random.randint(1, 12 if copies else 3)
-        turn = Turn(_some(random), Moment(random.choice(operations), nth, hold=random.random() < 0.5))
-    blow = blow_of_command(random, command, in_parts=True) if random.random() < (0.4 if copies else 0.12) else None
-    outages: tuple[tuple[str, Outage], ...] = ()
-    if copies and blow is None and random.random() < 0.12:
-        outages = ((random.choice(("source", "destination")), Outage.made_up(random)),)
-    return Act(arguments, blow, outages, changes, turn)
+    def _changes(self, chance: float) -> tuple[Change, ...]:
+        return self._some() if self._random.random() < chance else ()
 
-
-def _changes(random: Random, chance: float) -> tuple[Change, ...]:
-    return _some(random) if random.random() < chance else ()
-
-
-def _some(random: Random) -> tuple[Change, ...]:
-    moves = random.choices(list(_MOVES), list(_MOVES.values()), k=random.choice((1, 1, 2, 2, 3)))
-    return tuple(Change(move, random.randrange(1 << 30)) for move in moves)
+    def _some(self) -> tuple[Change, ...]:
+        moves = self._random.choices(
+            list(self._moves), list(self._moves.values()), k=self._random.choice((1, 1, 2, 2, 3))
+        )
+        return tuple(Change(move, self._random.randrange(1 << 30)) for move in moves)
