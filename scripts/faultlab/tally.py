@@ -11,6 +11,7 @@ class Tally:
     """Figures of one scenario, or of many."""
 
     scenarios: int = 0
+    moving: int = 0  # of these
     commands: int = 0
     requests: int = 0
     entries: int = 0
@@ -32,6 +33,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Take in another one."""
         self.scenarios += other.scenarios
+        self.moving += other.moving
         self.commands += other.commands
         self.requests += other.requests
         self.entries += other.entries
