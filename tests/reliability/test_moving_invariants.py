@@ -31,7 +31,7 @@ QUIET = Scenario(
     copying={"workers": "4"},
     read_timeout_seconds=60,
     storms={},
-    acts=(Act(("plan",)), Act(("copy",)), Act(("verify",))),
+    acts=(Act(("plan",)), Act(("copy",)), Act(("adopt",))),
 )
 
 
