@@ -40,6 +40,6 @@ class Saboteur:
         return self.keys[0]
 
     def change(self, statement: str) -> None:
-        (folder,) = Path(tempfile.gettempdir()).glob(f"day-{self._seed}-*")
+        (folder,) = Path(tempfile.gettempdir()).glob(f"{self.bucket}-*")
         with contextlib.closing(sqlite3.connect(folder / "mastosync.db", isolation_level=None)) as connection:
             connection.execute(statement)
