@@ -185,7 +185,8 @@ class Transfer:
         Only as far as `adopt` would go: nobody knows who can read what is there. It has to have the size that the row
         tells; where that is unknown, it has to have come when the file of the row did.
         """
-        if job.entry.private or job.approach not in (Approach.WRITE, Approach.COMPARE):
+        unwritten = job.approach in (Approach.WRITE, Approach.COMPARE) and not job.presence & Presence.STALE
+        if job.entry.private or not unwritten:
             return None
         try:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))

@@ -100,11 +100,11 @@ def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Appro
     """
     if not presence:
         return Approach.WRITE
-    if presence & Presence.STALE or presence & ACCESS != access_of(private=private):
+    if presence & ACCESS != access_of(private=private):
         return Approach.REWRITE
-    if has_digest and not presence & Presence.IN_DOUBT:
-        return Approach.CONFIRM
-    return Approach.REWRITE if private else Approach.COMPARE
+    if presence & Presence.IN_DOUBT or not has_digest:
+        return Approach.REWRITE if private else Approach.COMPARE
+    return Approach.REWRITE if presence & Presence.STALE else Approach.CONFIRM
 
 
 def is_exposed(presence: Presence, *, private: bool) -> bool:
@@ -173,8 +173,13 @@ def left_by_a_death(presence: Presence, access: Presence) -> Presence:
 
 
 def found_wrong(presence: Presence) -> Presence:
-    """`verify` has found that what lies there, if anything, is not what was confirmed or what everybody should get."""
+    """`verify` has found that what lies there, if anything, does not have the bytes that were confirmed."""
     return presence | Presence.STALE
+
+
+def found_unreadable(presence: Presence) -> Presence:
+    """`verify --public` has found that not everybody gets it as they should: nobody knows how it was stored."""
+    return presence | ACCESS
 
 
 def stored_again(*, private: bool) -> Presence:
