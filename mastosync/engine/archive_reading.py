@@ -203,7 +203,7 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         source_key=_perhaps(line, "source_key", str),
         detail=_perhaps(line, "detail", str),
         origin=Origin.COPIED if line["origin"] is None else Origin(_of(line, "origin", str)),
-        claimed=line["claimed"],
+        claimed_for=_claimed_for(line),
         excluded=_of(line, "excluded", bool),
         presence=_presence(line, state),
     )
@@ -211,17 +211,30 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
 
 def _presence(line: dict[str, Any], state: EntryState) -> Presence | None:
     """What lies at the destination, by the names of its bits; None: that follows from the rest."""
-    told = line["destination"]
-    if told is None:
-        return None
-    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
-        raise Wrong(f"destination is {told!r}")
-    presence = NOTHING
-    for name in told:
-        presence |= Presence[name.upper()]
-    wrong = flaw(state, presence)
+    presence = _bits(line, "destination")
+    wrong = None if presence is None else flaw(state, presence)
     if wrong is not None:
         raise Wrong(wrong)
+    return presence
+
+
+def _claimed_for(line: dict[str, Any]) -> Presence | None:
+    """With which access a worker writes it; older versions do not tell. None: nobody has it."""
+    access = _bits(line, "claimed_for")
+    if not line["claimed"]:
+        return None
+    return Presence.AS_PUBLIC | Presence.AS_PRIVATE if access is None else access
+
+
+def _bits(line: dict[str, Any], name: str) -> Presence | None:
+    told = line[name]
+    if told is None:
+        return None
+    if not isinstance(told, list) or not all(isinstance(bit, str) for bit in told):
+        raise Wrong(f"{name} is {told!r}")
+    presence = NOTHING
+    for bit in told:
+        presence |= Presence[bit.upper()]
     return presence
 
 

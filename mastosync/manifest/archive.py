@@ -37,7 +37,7 @@ RECORDS: dict[str, tuple[str, ...]] = {
 """What a manifest remembers beside its entries: tables and their columns. `details` is JSON."""
 
 _LINES = f"""
-SELECT kind, {COLUMNS}, EXISTS (SELECT 1 FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
+SELECT kind, {COLUMNS}, (SELECT access FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
 FROM entries e ORDER BY kind, id, name
 """
 _STATES = """
@@ -45,7 +45,7 @@ SELECT kind, id, name, state, reason, size, md5, etag, origin FROM entries ORDER
 """
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
 _INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 16)})"
-_INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
+_INSERT_CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
 _INSERT_KIND = """
 INSERT INTO kinds (id, "table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
@@ -73,7 +73,7 @@ class ArchivedEntry(NamedTuple):
     source_key: str | None
     detail: str | None
     origin: Origin
-    claimed: bool  # in the hands of a worker, dead or alive
+    claimed_for: Presence | None  # in the hands of a worker, dead or alive, who writes it with this access
     excluded: bool = False  # the last plan leaves it out
     presence: Presence | None = None  # what lies at the destination; None: that follows from the rest
 
@@ -129,7 +129,7 @@ class ArchiveReader:
                     source_key,
                     detail,
                     ORIGIN_OF[origin],
-                    bool(claimed),
+                    None if claimed is None else Presence(claimed),
                     bool(flags & EXCLUDED_FLAG),
                     None if arrived is None else Presence(arrived),
                 )
@@ -212,8 +212,8 @@ class ArchiveWriter:
             )
             rows.append((each.kind, *line, state, reason, *seen))
             self._manifest.count(each.kind, state, reason, 1, entry.size or 0)
-            if each.claimed:
-                claims.append((each.kind, entry.id, entry.name))
+            if each.claimed_for is not None:
+                claims.append((each.kind, entry.id, entry.name, each.claimed_for.value))
         with translated(self._manifest.path):
             self._manifest.connection.executemany(_INSERT_LINES, rows)
             self._manifest.connection.executemany(_INSERT_CLAIM, claims)

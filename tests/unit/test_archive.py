@@ -192,12 +192,19 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
     head, *entries = (json.loads(line) for line in archive[:-1])
     del head["samples"]
     for each in entries:
-        del each["updated"], each["excluded"], each["destination"]
+        del each["updated"], each["excluded"], each["destination"], each["claimed_for"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
     new = path.with_name("new.db")
     assert imported(new, sealed(lines)) == len(entries)
     assert [json.loads(line) for line in exported(new).splitlines()[1:-1]] == [
-        each | {"updated": None, "excluded": False, "destination": None} for each in entries
+        each
+        | {
+            "updated": None,
+            "excluded": False,
+            "destination": None,
+            "claimed_for": ["as_public", "as_private"] if each["claimed"] else None,
+        }
+        for each in entries
     ]
 
 
