@@ -56,14 +56,21 @@ SELECT snowflake(i), 'user' || i, CASE WHEN i % 50 > 0 THEN 'host' || i % 999 ||
     file_name(-i, 'jpeg'), 'image/jpeg', 60000 + i % 90000, CASE WHEN i % 50 > 0 THEN 1 END, days_ago(i * 7919 % 900)
 FROM generate_series(1::bigint, %s) i""",
     ),
+    "statuses": (
+        0.4,  # one of each of the media; of a few thousand one was removed by a moderator
+        """
+INSERT INTO statuses (id, account_id, created_at, updated_at, deleted_at)
+SELECT snowflake(i), snowflake(1 + i % 500), yesterday(), yesterday(), CASE WHEN i % 4000 = 0 THEN yesterday() END
+FROM generate_series(1::bigint, %s) i""",
+    ),
     "media_attachments": (
         0.4,  # two keys each
         """
 INSERT INTO media_attachments (id, account_id, remote_url, created_at, updated_at,
-    file_file_name, file_content_type, file_file_size, file_storage_schema_version, file_updated_at)
+    file_file_name, file_content_type, file_file_size, file_storage_schema_version, file_updated_at, status_id)
 SELECT snowflake(i), snowflake(1 + i % 500), CASE WHEN i % 5 > 0 THEN 'https://host.example/' || i ELSE '' END,
     yesterday(), yesterday(), file_name(i, kind[1]), kind[2], 30000 + i % 900000, CASE WHEN i % 5 > 0 THEN 1 END,
-    days_ago(900 - 900 * i / %s)
+    days_ago(900 - 900 * i / %s), snowflake(i)
 FROM generate_series(1::bigint, %s) i, LATERAL (SELECT CASE
     WHEN i % 20 = 0 THEN ARRAY['mp4', 'video/mp4']
     WHEN i % 20 = 1 THEN ARRAY['png', 'image/png']

@@ -137,17 +137,29 @@ class ObjectError(MastosyncError):
     """One operation on one object failed.
 
     `reason` is what the manifest records when no retry is left. `transient` says whether another
-    attempt can help.
+    attempt can help. `store` is the name of the store that failed or refused; empty until that is known.
     """
 
     reason = Reason.SERVER
     transient = False
 
+    def __init__(self, message: str, *, hint: str = "", store: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.store = store
+
 
 class ObjectMissing(ObjectError):
-    """The store answered a true 404 for this key. Only this leads to the next candidate."""
+    """The store answered a true 404 for this key. Only this leads to the next candidate.
+
+    `certain`: it said so in its own words. A bare 404, as every HEAD gets it, may be about the bucket, or come from
+    somebody in between.
+    """
 
     reason = Reason.MISSING
+
+    def __init__(self, message: str, *, hint: str = "", certain: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.certain = certain
 
 
 class ObjectDenied(ObjectError):

@@ -60,6 +60,13 @@ class Order(StrEnum):
     OLDEST = "oldest"
 
 
+class End(StrEnum):
+    """The two ends of a copy."""
+
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
 class Origin(StrEnum):
     """How an object that is done came to the destination."""
 
@@ -250,6 +257,7 @@ class Outcome(NamedTuple):
     detail: str | None = None  # for people: the last error
     origin: Origin = Origin.COPIED  # of what is done
     presence: Presence | None = None  # of what is not done, where the attempt has changed it; None: as it was
+    end: End | None = None  # of a failure: the store that failed or refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +294,7 @@ class ObjectInfo(NamedTuple):
     etag: str  # without quotes
     headers: ObjectHeaders = ObjectHeaders()
     etag_is_md5: bool = False  # 32 hex digits, and not of an object encrypted with a foreign key
+    private: bool = False  # the store tells that it is kept from everybody; only a disk does
     last_modified: str | None = None  # an HTTP date, as the store tells it; None: it does not
 
     @property

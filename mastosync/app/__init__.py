@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.stores import gates, identities, states, transfer_options, warn_of_little_room, writing
+from mastosync.app.apart import gates_to_write
+from mastosync.app.stores import identities, states, transfer_options, warn_of_little_room, writing
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.doctor import DatabaseWay, Finding
     from mastosync.engine.forecast import Outlook
-    from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
+    from mastosync.engine.orphans import OrphanFinder, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.engine.pruner import PruneOptions, Pruning
     from mastosync.engine.refetcher import Refetching, RefetchOptions
@@ -177,7 +178,7 @@ class App:
             return adopt(self.config, manifest, options, self.stop, self.listener)
 
     @contextmanager
-    def orphans(self, options: OrphansOptions) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
+    def orphans(self, workers: int) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
         """What the source has that no row refers to, and the other way round; lists live as long as the block.
 
         Raises: Interrupted when asked to stop; StoreUnusable.
@@ -186,7 +187,7 @@ class App:
 
         with self._read() as manifest:
             WorkQueue(manifest).require_plan(*identities(self.config))
-            with orphans(self.config, manifest, options, self.stop, self.listener) as found:
+            with orphans(self.config, manifest, workers, self.stop, self.listener) as found:
                 yield found
 
     def refetch(self, options: RefetchOptions) -> Refetching:
@@ -331,9 +332,10 @@ class App:
             return CopyProgress(total=0)
         return_large_blocks()
         with (
-            gates(self.config, options, self.stop, some_arrived=queue.any_done()) as (source, destination),
+            gates_to_write(self.config, manifest, options, self.stop, some_arrived=queue.any_done()) as opened,
             ExitStack() as stack,
         ):
+            source, destination = opened
             warn_of_little_room(destination, manifest)
             writing = replace(transfer_options(self.config), parts_at_once=options.workers)
             transfer = stack.enter_context(

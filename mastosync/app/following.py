@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import gc
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from mastosync.app.apart import gates_to_write, nothing_removed
 from mastosync.app.stores import gates, identities, writing
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, try_again
+from mastosync.manifest import Manifest, ManifestReport, count_removable, in_one_bucket, try_again
 
 if TYPE_CHECKING:
     from mastosync.app import App
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.errors import MastosyncError
+    from mastosync.manifest import StoreIdentity
     from mastosync.progress import CopyProgress
 
 _log = logging.getLogger(__name__)
@@ -52,14 +54,16 @@ class FollowResult:
 
 def prune(app: App, manifest: Manifest, options: PruneOptions) -> Pruning:
     """See `App.prune`, for whoever holds the manifest."""
-    source, destination = identities(app.config)
-    if (source.endpoint, source.bucket) == (destination.endpoint, destination.bucket):
-        raise UsageError(
-            tr("nothing is removed where source and destination are one bucket: an object may be of both"),
-            hint=tr("remove by hand what `mastosync ls --state skipped --reason gone` lists"),
-        )
+    if in_one_bucket(manifest):
+        raise nothing_removed()
     pace = CopyOptions(workers=options.workers)
-    with gates(app.config, pace, app.stop, ("destination",)) as (gate,):
+    removing = options.apply and count_removable(manifest)[0] > 0
+    opened = (
+        gates_to_write(app.config, manifest, pace, app.stop, ("destination",), some_arrived=True, removing=True)
+        if removing
+        else gates(app.config, pace, app.stop, ("destination",))
+    )
+    with opened as (gate,):
         return Pruner(manifest, gate, app.config.destination.key_prefix, options, app.stop).run()
 
 
@@ -85,10 +89,15 @@ class Following:
             gc.collect()  # clients of stores are made of cycles, megabytes each time, which would lie there for long
 
     def _go_round(self) -> FollowResult:
-        app, stores = self.app, identities(self.app.config)
+        stores = identities(self.app.config)
+        # what ends a round by an error ends its threads, and not the rounds after it
+        with self.app.stop.part() as stop:
+            return self._go_round_with(replace(self.app, stop=stop), stores)
+
+    def _go_round_with(self, app: App, stores: tuple[StoreIdentity, StoreIdentity]) -> FollowResult:
         with writing(app.config, app.manifest_path, "follow"), Manifest.create(app.manifest_path) as manifest:
             self._require_same_scope(ManifestReport(manifest))
-            with app.stop.breaking_off():
+            with self.app.stop.breaking_off():
                 planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)
             self._reads_all = False
             try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))

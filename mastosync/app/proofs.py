@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mastosync.app.stores import gates, retry_policy
@@ -14,13 +15,14 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.judge import DeepCheck
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget, return_large_blocks
-from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult
+from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
 from mastosync.engine.public_check import PublicCheck
 from mastosync.engine.retry import Gate
+from mastosync.engine.stop import leaving
 from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, Scratch, WorkQueue, record_verification
+from mastosync.manifest import Manifest, ManifestReport, Scratch, WorkQueue, in_one_bucket, record_verification
 from mastosync.store.curl import CurlMultiplexer, CurlStore
 
 if TYPE_CHECKING:
@@ -49,7 +51,9 @@ def verify(
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
     lots = Lots(max(options.sample or 0, public or 0))
-    with gates(config, _pace(config, options.workers), stop, ("destination",), some_arrived=some_arrived) as (gate,):
+    left = tr("what was found so far is in the manifest; the same command begins anew")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, ("destination",), some_arrived=some_arrived) as (gate,):
         verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, lots)
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:
@@ -57,7 +61,7 @@ def verify(
         if options.deep:
             return_large_blocks()
             check = DeepCheck(gate, MemoryBudget(config.copy.memory), prefix, config.copy.multipart_threshold)
-            with closing(Crew(check.steps, options.workers, stop, CurlMultiplexer)) as crew:
+            with Crew(check.steps, options.workers, stop, CurlMultiplexer) as crew:
                 if options.sample is None:
                     verifier.by_reading(crew, verifier.iter_done(), verifier.entries())
                 else:
@@ -76,21 +80,29 @@ def adopt(
     """Mark what lies at the destination already. See `App.adopt`."""
     prefixes = (config.source.key_prefix, config.destination.key_prefix)
     some_arrived = WorkQueue(manifest).any_done()
-    with gates(config, _pace(config, options.workers), stop, some_arrived=some_arrived) as (source, destination):
+    left = tr("what was adopted so far is in the manifest; the same command looks at the rest")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, some_arrived=some_arrived) as (source, destination):
         return Adopter(manifest, manifest.path, source, destination, prefixes, options, stop, listener).run()
 
 
 @contextmanager
 def orphans(
-    config: Config, manifest: Manifest, options: OrphansOptions, stop: StopSignal, listener: ProgressListener
+    config: Config, manifest: Manifest, workers: int, stop: StopSignal, listener: ProgressListener
 ) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
     """Hold the source against the manifest. See `App.orphans`."""
+    options = OrphansOptions(workers, timedelta(minutes=config.follow.overlap_minutes))
     report = ManifestReport(manifest)
     planned_at = report.whole_snapshot().taken_at
     entries = sum(line.objects for line in report.counts())
     prefix = config.source.key_prefix
-    with gates(config, _pace(config, options.workers), stop, ("source",)) as (gate,), Scratch() as scratch:
-        finder = OrphanFinder(manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch)
+    left = tr("nothing was changed; the same command begins anew")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, ("source",)) as (gate,), Scratch() as scratch:
+        copies = root_of_copies(prefix, config.destination.key_prefix) if in_one_bucket(manifest) else ""
+        finder = OrphanFinder(
+            manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch, copies
+        )
         yield finder, finder.run()
 
 
@@ -104,11 +116,16 @@ def _as_anybody(config: Config, gate: Gate, records: list[Record], workers: int,
     destination = config.destination
     with ExitStack() as stack:
         store = gate.store
-        url = destination.public_url or (store.bucket_url if isinstance(store, CurlStore) else store.endpoint)
-        site = stack.enter_context(closing(HttpPublicSite(url, destination, connections=workers)))
+        bucket_url = store.bucket_url if isinstance(store, CurlStore) else store.endpoint
+
+        def opened(url: str) -> HttpPublicSite:
+            return stack.enter_context(closing(HttpPublicSite(url, destination, connections=workers)))
+
+        site = opened(destination.public_url or bucket_url)
+        bucket = opened(bucket_url) if destination.public_url else None
         of_site = Gate(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
         try:
-            return PublicCheck(site, of_site, destination.key_prefix, workers, stop).run(records)
+            return PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop).run(records)
         except ObjectError as error:
             raise StoreUnusable(
                 error.message, hint=tr("check `public_url` of the destination: where does everybody read its objects?")

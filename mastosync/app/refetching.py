@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mastosync.app.stores import gates, retry_policy, transfer_options
+from mastosync.app.apart import gates_to_write
+from mastosync.app.stores import retry_policy, transfer_options
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
@@ -24,7 +25,7 @@ from mastosync.store.filesystem.landing import Landing
 from mastosync.store.media_types import is_as_named
 
 if TYPE_CHECKING:
-    from mastosync.config import Config, Role
+    from mastosync.config import Config
     from mastosync.engine.stop import StopSignal
     from mastosync.manifest import Manifest
     from mastosync.mastodon.database import MastodonDatabase
@@ -50,10 +51,9 @@ def refetch(
     with ExitStack() as stack:
         landing = stack.enter_context(Landing())
         pace = CopyOptions(workers=options.workers, rate=config.copy.rate)
-        roles: tuple[Role, ...] = ("destination",) if options.apply else ()  # a dry run asks nobody but the database
-        opened = stack.enter_context(gates(config, pace, stop, roles))
-        here = Gate(landing.store, EndpointLimiter(stop), retry_policy(config), stop)
-        there = opened[0] if opened else here
+        here = there = Gate(landing.store, EndpointLimiter(stop), retry_policy(config), stop)
+        if options.apply:  # a dry run asks nobody but the database
+            (there,) = stack.enter_context(gates_to_write(config, manifest, pace, stop, ("destination",)))
         prefix = config.destination.key_prefix
         writing = replace(
             transfer_options(config),

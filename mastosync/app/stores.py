@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import tr
-from mastosync.manifest import ManifestReport, StoreIdentity, require_local_disk, writer_lock
+from mastosync.manifest import ManifestReport, StoreIdentity, place_on_disk, require_local_disk, writer_lock
 from mastosync.model import EntryState
 from mastosync.units import human_bytes
 
@@ -41,7 +41,7 @@ def gates(
     *,
     some_arrived: bool = False,
 ) -> Iterator[tuple[Gate, ...]]:
-    """Stores, found usable, each behind its limiter; one endpoint has one limiter.
+    """Stores, found usable, each behind its limiter; one endpoint has one limiter. For whoever only reads.
 
     `some_arrived`: the destination should hold objects, so that an empty folder there is an unmounted disk.
     """
@@ -140,7 +140,7 @@ def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
     """Source and destination, as the manifest remembers them. Raises: ConfigError if they are one."""
     stores = config.require_stores()
     source, destination = map(_identity, stores)
-    if source == destination:
+    if source.same_store(destination):
         raise ConfigError(
             tr("source and destination are the same: {source}", source=source),
             hint=tr("name another bucket, key_prefix or path for one of them"),
@@ -150,7 +150,7 @@ def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
 
 
 def _identity(config: StoreConfig) -> StoreIdentity:
-    """Endpoint and bucket in one spelling, whatever case, slash or link the configuration has."""
+    """A store as its manifest remembers it, and shows it."""
     from mastosync.config import FilesystemConfig
 
     if isinstance(config, FilesystemConfig):
@@ -168,7 +168,7 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
         return
     here, there = source.folder.resolve(), destination.folder.resolve()
     mounted_twice = here.exists() and there.exists() and here.samefile(there)
-    if mounted_twice or here.is_relative_to(there) or there.is_relative_to(here):
+    if mounted_twice or _overlap(here, there) or _overlap(*map(place_on_disk, (here, there))):
         raise ConfigError(
             tr(
                 "the folders of source and destination are one, or one lies in the other: {here} and {there}",
@@ -179,12 +179,17 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
         )
 
 
+def _overlap(one: PurePath, other: PurePath) -> bool:
+    """Whether they are one, or one lies in the other."""
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
 def copies_by_itself(config: Config) -> bool:
     """Whether both are reached at one endpoint with one key, so that the store can copy, and it may."""
     if config.copy.server_side == "never" or config.source_folder.path or config.destination_folder.path:
         return False
     source, destination = config.source, config.destination
-    same_endpoint = _identity(source).endpoint == _identity(destination).endpoint
+    same_endpoint = _identity(source).place.service == _identity(destination).place.service
     return same_endpoint and source.access_key == destination.access_key
 
 

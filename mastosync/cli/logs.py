@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
 
 _ROOT = "mastosync"
-_OF_MANIFEST = "mastosync.manifest"
+_TOLD_ANYWAY = ("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart")
+"""Of these, people have to know: whether a manifest can be relied on, and whether the stores are two."""
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
             ) from error
     if verbose:
         handlers.append(_ToListener(listener))
-        handlers[-1].addFilter(lambda record: not record.name.startswith(_OF_MANIFEST))  # which is told anyway
+        handlers[-1].addFilter(lambda record: not record.name.startswith(_TOLD_ANYWAY))
     formatter = _JsonLines() if form == "json" else _TextLines("%(asctime)s %(levelname)s %(message)s")
     for handler in handlers:
         handler.setFormatter(formatter)
@@ -69,18 +70,19 @@ def _for_the_owner(path: str, flags: int) -> int:
 
 
 @contextmanager
-def telling_of_manifest() -> Iterator[None]:
-    """What has to be known of the manifest goes to standard error, whether or not there is a log."""
-    logger = logging.getLogger(_OF_MANIFEST)
+def telling_what_matters() -> Iterator[None]:
+    """What has to be known of manifest and stores goes to standard error, whether or not there is a log."""
     handler = _ToStandardError(logging.WARNING)
-    logger.addHandler(handler)
-    level_before = logger.level
-    logger.setLevel(logging.WARNING)
+    before = [(logger, logger.level) for logger in map(logging.getLogger, _TOLD_ANYWAY)]
+    for logger, _ in before:
+        logger.addHandler(handler)
+        logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(level_before)
-        logger.removeHandler(handler)
+        for logger, level in before:
+            logger.setLevel(level)
+            logger.removeHandler(handler)
 
 
 class _ToStandardError(logging.Handler):

@@ -12,7 +12,7 @@ from mastosync import __version__
 from mastosync.cli.help import in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
-from mastosync.cli.logs import telling_of_manifest
+from mastosync.cli.logs import telling_what_matters
 from mastosync.cli.output import NobodyReads, complain, give_up_output, show_origin
 from mastosync.errors import ExitCode, MastosyncError, OutputError
 from mastosync.language import lend_to_libraries, tr
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     invocation = Invocation(os.environ)
     lend_to_libraries()
     try:
-        with telling_of_manifest():
+        with telling_what_matters():
             result = in_users_language(cli).main(
                 arguments, prog_name="mastosync", standalone_mode=False, obj=invocation
             )

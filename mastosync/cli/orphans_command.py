@@ -38,18 +38,18 @@ def orphans_command(
 ) -> None:
     """Tell what lies at the source and no row refers to, and what rows refer to in vain.
 
-    Nothing is deleted. It is compared with the last whole plan: what came to the source since is counted apart.
+    Nothing is deleted. It is compared with the last whole plan: what came to the source since, or shortly before, is
+    counted apart: its row may not have been there to be seen.
     """
     from mastosync.cli.render_proofs import render_orphans
     from mastosync.engine.lister import FIELDS
-    from mastosync.engine.orphans import OrphansOptions
 
     if as_json and (form or print0):
         raise UsageError(tr("--format lists and --json counts"), hint=tr("use one of them"))
     form = form or ("text" if missing or print0 else None)
     with (
         invocation.running() as app,
-        app.orphans(OrphansOptions(workers or invocation.config.copy.workers)) as (finder, result),
+        app.orphans(workers or invocation.config.copy.workers) as (finder, result),
     ):
         if as_json:
             show_json(result.as_json())

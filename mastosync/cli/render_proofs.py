@@ -119,9 +119,20 @@ def render_orphans(result: OrphansResult) -> str:
     if newer.objects:
         lines.append(
             tr(
-                "{objects:,} more ({size}) came after the plan: plan again to tell of them",
+                "{objects:,} more ({size}) came after {newer_than:%F %T} UTC, and may have rows that the plan did not "
+                "see yet: plan again later to tell of them",
                 objects=newer.objects,
                 size=human_bytes(newer.size_bytes),
+                newer_than=result.newer_than,
+            )
+        )
+    if result.copies.objects:
+        lines.append(
+            tr(
+                "{objects:,} more ({size}) lie under the key prefix of the destination in the same bucket: they are no"
+                " orphans",
+                objects=result.copies.objects,
+                size=human_bytes(result.copies.size_bytes),
             )
         )
     if result.missing:
@@ -154,6 +165,8 @@ def _public_lines(public: PublicResult) -> list[str]:
         )
     ]
     lines += [one_line(f"  {fault.key}: {fault.detail}") for fault in public.faults[:_EXAMPLES]]
+    if public.remedy:
+        lines.append(f"  {public.remedy}")
     if public.listing:
         lines.append(
             "  " + tr("anybody can list the bucket: take that right away from everybody, or its contents are public")

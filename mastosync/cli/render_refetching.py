@@ -10,7 +10,10 @@ from mastosync.units import human_bytes, human_seconds
 
 _HOSTS = 10
 _MEANING = {
-    Fate.DERIVED: deferred("Mastodon makes these of the original: `tootctl media refresh` on its server does"),
+    Fate.DERIVED: deferred(
+        "Mastodon makes these of the original: `tootctl media refresh` and `tootctl accounts refresh` on its server do;"
+        " those of emojis, and of pictures of this server, come when the picture comes anew"
+    ),
     Fate.NO_ADDRESS: deferred("uploaded here, or of a kind whose URL Mastodon does not keep"),
     Fate.CHANGED: deferred("the row is gone, or another by now: `mastosync plan` tells"),
     Fate.GONE: deferred("the server that had it does not give it any more"),

@@ -2,7 +2,8 @@
 
 Facts come from the providers' documentation, named at each line, as it read in 2026. What is not
 known is left to the store to say: whether it takes ACLs shows at the first object, and how many
-requests it takes is found out by asking.
+requests it takes is found out by asking. That a provider keeps ACLs is not known here of any: whoever
+owns a bucket can let everybody read it, whatever its objects say.
 
 `reads` and `writes` are ceilings, so only figures are here that hold for every customer and every
 bucket, and that no single client gets past. Not here are soft limits and what grows on request:
@@ -32,7 +33,7 @@ class Provider(NamedTuple):
     addressing_style: str = "path"
     hosts: tuple[str, ...] = ()  # of its endpoints, as `s3.*.example.com`, where the `*` is the region
     domains: tuple[str, ...] = ()  # by which its endpoints are known; `*` is anything but a dot
-    takes_acl: bool | None = None  # for each object; None: ask it
+    takes_acl: bool | None = None  # for each object; None: ask it. Whether it keeps them, a run finds out
     reads_for_anybody: bool = True  # at its endpoint, what is public; False: only at addresses of another kind
     reads: int | None = None  # requests a second that it takes at most; None: ask it
     writes: int | None = None

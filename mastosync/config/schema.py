@@ -122,7 +122,9 @@ class S3Config:
         "What objects are written with. auto: public-read or private, as each row of the database demands, as far"
         " as the store takes it, which its provider tells or is found out once. public-read: the same, but a store"
         " that takes none stops the run. private: all private. none: no ACL is sent, for stores that pass over ACLs"
-        " without a word, such as MinIO. What must stay private and cannot is left out: see [copy] private_objects.",
+        " without a word, such as MinIO. What must stay private and cannot is left out: see [copy] private_objects. The"
+        " first private object of a run is asked for without credentials; if anybody can read it, it is removed, and"
+        " the run stops.",
         only="s3.destination",
     )
     cache_control: str | None = key(
@@ -164,7 +166,9 @@ class DatabaseConfig:
 
     host: str = key("localhost", HOST, "A host name, an address, or the folder of the server's socket.")
     port: int = key(5432, whole(1, 65535), "The port, also in the name of a socket.")
-    user: str = key("mastodon", TEXT, "A user who may read the tables. Nothing is written.")
+    user: str = key(
+        "mastodon", TEXT, "A user who may read the tables, and of statuses id and deleted_at. Nothing is written."
+    )
     password: Secret | None = key(
         None, SECRET, "Its password. Remove the line if the server asks for none.", sample=CHANGE_ME
     )

@@ -5,7 +5,7 @@ where the key may not write at all: then a public object is written once more wi
 succeeds it was the ACL. Nothing private is ever written on such a guess. Before the first private
 one it must be known whether the store has ACLs at all, as some without take `private` and pass over
 it. Where no public object has shown that yet, an upload in parts is begun and given up at once:
-nothing of it is ever visible.
+nothing of it is ever visible. Whether a store keeps the ACLs that it takes, `privacy_proof` finds out.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
+from mastosync.engine.privacy_proof import PrivacyProof, Storing
 from mastosync.engine.retry import PatientStore
 from mastosync.engine.steps import Step, Steps
 from mastosync.errors import (
@@ -67,12 +68,22 @@ class AclRule:
     """What every object of a run is written with. Shared by all workers: what one finds out holds for all."""
 
     def __init__(
-        self, mode: AclMode, *, copy_private_without_acl: bool, trial: Trial, taken: bool | None = None
+        self,
+        mode: AclMode,
+        *,
+        copy_private_without_acl: bool,
+        trial: Trial,
+        taken: bool | None = None,
+        proof: PrivacyProof | None = None,
     ) -> None:
-        """`taken`: whether the store takes ACLs, where that is known before; `acl = auto` goes by it."""
+        """`taken`: whether the store takes ACLs, where that is known before; `acl = auto` goes by it.
+
+        `proof`: that it keeps them; None: it is known to, or nobody wants to know.
+        """
         self._mode = mode
         self._copy_private_without_acl = copy_private_without_acl
         self._trial = trial
+        self._proof = None if copy_private_without_acl else proof
         self._known_for_none = mode is AclMode.NONE or (mode is AclMode.AUTO and taken is False)
         self._taken = set(_EVERY_ACL if taken else ())
         self._refused = set(_EVERY_ACL if self._known_for_none else ())
@@ -89,16 +100,39 @@ class AclRule:
 
         Raises: PrivateKeptBack; ObjectError if that cannot be found out now; StoreUnusable as `written`.
         """
+        if entry.private and self._proof is not None:
+            self._proof.require_hope()
         if entry.private and self._must_know_of_acls():
             yield from self._try(entry, PUBLIC_READ)
         self._require_allowed(entry)
 
-    def written(self, entry: Entry, options: PutOptions, write: Callable[[PutOptions], Step]) -> Steps[Any]:
+    def written(
+        self,
+        entry: Entry,
+        options: PutOptions,
+        write: Callable[[PutOptions], Step],
+        way: Storing,
+        complete: Callable[[Any], Step] | None = None,
+    ) -> Steps[Any]:
         """The result of `write` with the ACL that the row asks for, or without where the destination takes none.
 
-        Raises: PrivateKeptBack; StoreUnusable if the configuration insists on ACLs; what `write` raises.
+        `complete` makes an object of what `write` has only begun; then the result is its.
+        Raises: PrivateKeptBack; StoreUnusable if the configuration insists on ACLs; what `write` and `complete`
+        raise; and, for what is to be private, what `PrivacyProof.of` does.
         """
-        acl = PRIVATE if entry.private or self._mode is AclMode.PRIVATE else PUBLIC_READ
+        steps = self._written(entry, options, write)
+        if complete is not None:
+            steps = _completed(steps, complete)
+        proof = self._proof
+        if proof is None or self._acl_of(entry) is not PRIVATE or proof.given(way):
+            return steps
+        return proof.of(entry, way, steps)
+
+    def _acl_of(self, entry: Entry) -> str:
+        return PRIVATE if entry.private or self._mode is AclMode.PRIVATE else PUBLIC_READ
+
+    def _written(self, entry: Entry, options: PutOptions, write: Callable[[PutOptions], Step]) -> Steps[Any]:
+        acl = self._acl_of(entry)
         if acl not in self._refused:
             try:
                 result = yield write(PutOptions(options.headers, acl, options.storage_class))
@@ -173,6 +207,11 @@ class AclRule:
         """Raises: PrivateKeptBack if it is known that this entry would become public."""
         if PRIVATE in self._refused and not self._may_go_without(entry):
             raise PrivateKeptBack(entry.name)
+
+
+def _completed(begun: Steps[Any], complete: Callable[[Any], Step]) -> Steps[Any]:
+    upload = yield from begun
+    return (yield complete(upload))
 
 
 def begin_in_vain(store: PatientStore, key: str, options: PutOptions) -> None:

@@ -124,7 +124,7 @@ class Adopter:
                 yield from self._range(space, reader, listings, keys)
 
         try:
-            for batch in side_by_side(decided, ranges, self.options.workers):
+            for batch in side_by_side(decided, ranges, self.options.workers, self.stop):
                 self._take(batch, result)
                 progress.checked += len(batch)
                 progress.found += sum(decision.fate is Fate.ADOPTED for decision in batch)

@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
 from mastosync.engine.crew import Crew
+from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, StoreUnusable
 from mastosync.language import english, tr
 from mastosync.manifest import WorkQueue
-from mastosync.model import Claim, EntryState, Order, Outcome, Reason
+from mastosync.model import Claim, Order, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
 
 _log = logging.getLogger(__name__)
@@ -30,10 +30,6 @@ COMMIT_OUTCOMES = 1_000
 HEARTBEAT_SECONDS = 5.0  # large objects take longer; the record of the run says that it is alive
 _WINDOW_AT_MOST = 1_000  # claims beyond those in work: what a dead run leaves to look at
 _POLL_SECONDS = 0.1  # how long a signal may wait for this loop
-
-_OUTAGE_REASONS = frozenset({Reason.NETWORK, Reason.SERVER, Reason.THROTTLED, Reason.DENIED})
-_OUTAGE_AFTER = 64  # failures in a row
-_WRONG_PLACE_AFTER = 1_000  # missing objects in a row, when nothing was ever found
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,52 +44,6 @@ class CopyOptions:
 
 
 @dataclass(slots=True)
-class _Outage:
-    """Tells a store that fails from objects that fail: by failures in a row, with nothing between."""
-
-    any_success: bool  # an entry is done, in this run or before
-    in_a_row: int = 0
-    missing: int = 0
-
-    def note(self, outcome: Outcome) -> None:
-        """Raises: StoreUnusable when going on would only fail entry after entry."""
-        self.any_success = self.any_success or outcome.state is EntryState.DONE
-        self._note_missing(outcome)
-        if outcome.state is not EntryState.FAILED or outcome.reason not in _OUTAGE_REASONS:
-            self.in_a_row = 0
-            return
-        if outcome.reason is Reason.DENIED and self.any_success:
-            return  # some objects may be closed to us while others are not
-        self.in_a_row += 1
-        if self.in_a_row >= _OUTAGE_AFTER:
-            raise StoreUnusable(
-                tr(
-                    "{in_a_row} entries in a row failed, so the store itself seems to: {detail}",
-                    in_a_row=self.in_a_row,
-                    detail=outcome.detail,
-                ),
-                hint=tr(
-                    "when the store is well again, run `mastosync retry-failed`: it goes on with these and the rest"
-                ),
-            )
-
-    def _note_missing(self, outcome: Outcome) -> None:
-        self.missing += outcome.reason is Reason.MISSING
-        if not self.any_success and self.missing >= _WRONG_PLACE_AFTER:
-            raise StoreUnusable(
-                tr(
-                    "not one of {missing} objects exists, so this seems to be the wrong place: {detail}",
-                    missing=self.missing,
-                    detail=outcome.detail,
-                ),
-                hint=tr(
-                    "check endpoint_url, bucket and key_prefix of the source, or its path; then run `mastosync "
-                    "retry-failed`"
-                ),
-            )
-
-
-@dataclass(slots=True)
 class Copier:
     """One run of `copy`."""
 
@@ -105,7 +55,7 @@ class Copier:
     limits: Callable[[], tuple[EndpointState, ...]] = tuple
     _in_work: int = field(init=False, default=0)  # claims in the hands of the crew
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
-    _outage: _Outage = field(init=False)
+    _outages: Outages = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
 
     def run(self) -> CopyProgress:
@@ -113,12 +63,8 @@ class Copier:
 
         Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
         """
-        with closing(self.crew):  # however this ends: its threads would keep the process from ending
-            try:
-                progress = self._run()
-            except BaseException:
-                self.stop.request()  # as would those that wait for another attempt
-                raise
+        with self.crew:
+            progress = self._run()
         self.queue.end_run()
         if self._fatal is not None:
             raise self._fatal
@@ -127,7 +73,7 @@ class Copier:
         return progress
 
     def _run(self) -> CopyProgress:
-        self._outage = _Outage(any_success=self.queue.any_done())
+        self._outages = Outages(any_success=self.queue.any_done())
         pending = self.queue.pending()
         progress = CopyProgress(total=min(pending, self.options.limit) if self.options.limit is not None else pending)
         _log.info("copying %d entries with %d workers", progress.total, self.options.workers)
@@ -180,7 +126,7 @@ class Copier:
     def _take_in(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
         try:
-            self._outage.note(outcome)
+            self._outages.note(outcome)
         except StoreUnusable as unusable:
             self._fatal = self._fatal or unusable
 

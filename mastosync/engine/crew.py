@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from queue import Empty
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from mastosync.engine.lane import Ended, Lane, LaneSetting, LargeQuota
 from mastosync.engine.steps import Steps
@@ -24,7 +24,7 @@ _CORES_A_LANE = 2  # the copier, hashing and the system want some too: a lane mo
 
 
 class Crew(Generic[C, R]):
-    """Moves objects, `workers` of them at once. Use as a context manager."""
+    """Moves objects, `workers` of them at once. Use as a context manager: outside of it there are no threads."""
 
     def __init__(
         self,
@@ -40,9 +40,24 @@ class Crew(Generic[C, R]):
         lanes = min(workers, (os.cpu_count() or 1) // _CORES_A_LANE, _LANES_AT_MOST)
         widths = _shares(workers, max(1, lanes))
         self._pool = ThreadPoolExecutor(len(widths), thread_name_prefix="copy")
-        self._lanes = [
-            self._pool.submit(Lane(self._setting, width, multiplexer and multiplexer(width)).run) for width in widths
-        ]
+        self._to_run = [Lane(self._setting, width, multiplexer and multiplexer(width)) for width in widths]
+        self._lanes: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        """Let the lanes begin. Raises: RuntimeError if the system gives no threads."""
+        try:
+            for lane in self._to_run:
+                self._lanes.append(self._pool.submit(lane.run))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let all threads go. After an error they are asked to stop: what waits would keep the process from ending."""
+        if kind is not None:
+            self._setting.stop.request()
+        self.close()
 
     def submit(self, claims: Iterable[C]) -> None:
         """Hand claims over."""

@@ -63,8 +63,11 @@ class KeySpace(NamedTuple):
 class Listing:
     """What a store holds under its prefix, listed in the order of keys, which are told without the prefix."""
 
-    def __init__(self, store: PatientStore, prefix: str) -> None:
-        """Raises: ConfigError if the keys lie in no order that can be told beforehand."""
+    def __init__(self, store: PatientStore, prefix: str, way_round: str = "") -> None:
+        """`way_round`: what a user can do without a listing, for messages.
+
+        Raises: ConfigError if the keys lie in no order that can be told beforehand.
+        """
         root = root_of(prefix)
         if root is None:
             raise ConfigError(
@@ -73,9 +76,9 @@ class Listing:
                     "parts of each entry in where it has a colon",
                     prefix=prefix,
                 ),
-                hint=tr("`mastosync verify --deep` needs no listing"),
+                hint=way_round or tr("use a key_prefix without a colon for this store"),
             )
-        self.store, self.root = store, root
+        self.store, self.root, self._way_round = store, root, way_round
 
     def iter_range(self, keys: KeyRange) -> Iterator[ListedObject]:
         """Everything in a range. Raises: StoreUnusable, Interrupted."""
@@ -95,10 +98,13 @@ class Listing:
         self.store.gate.stop.require_going_on()
         try:
             page = self.store.list_page(self.root, f"{self.root}{after}" if after else "")
-        except ObjectError as error:
-            hint = error.hint if error.transient else tr("the key needs the right to list the bucket (s3:ListBucket)")
+        except (ObjectError, StoreUnusable) as error:
+            hint = error.hint
+            if isinstance(error, ObjectError) and not error.transient:
+                hint = tr("the key needs the right to list the bucket (s3:ListBucket)")
+            place = tr(", after {after!r}", after=f"{self.root}{after}") if after else ""
             raise StoreUnusable(
-                error.message, hint=tr("{hint}; `mastosync verify --deep` needs no listing", hint=hint)
+                f"{error.message}{place}", hint="; ".join(filter(None, (hint, self._way_round)))
             ) from error
         if self.root:
             objects = [found._replace(key=found.key.removeprefix(self.root)) for found in page.objects]

@@ -20,9 +20,9 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
-from mastosync.engine.steps import Aside, Ask, Step, Steps
+from mastosync.engine.steps import Aside, Ask, Step, Steps, Until
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, MastosyncError, ObjectError, Throttled
+from mastosync.errors import Interrupted, MastosyncError, ObjectError
 from mastosync.store.base import Multiplexer
 
 C = TypeVar("C")  # what is claimed
@@ -99,7 +99,7 @@ class Lane(Generic[C, R]):
         self._active = 0  # transfers that have begun, but for those that are parked
         self._under_way = 0  # requests at the multiplexer
         self._returned: SimpleQueue[tuple[_Transfer[C, R], Future[object]]] = SimpleQueue()  # from the threads
-        self._later: list[tuple[float, int, _Transfer[C, R]]] = []  # heap: those whose endpoint wants them to wait
+        self._later: list[tuple[float, int, _Transfer[C, R]]] = []  # heap: those who wait for an endpoint or for others
         self._order = count()
         self._ended: list[Ended[C, R]] = []
         self._reported = 0.0  # when, by the monotonic clock
@@ -196,11 +196,7 @@ class Lane(Generic[C, R]):
     def _take_result(self, transfer: _Transfer[C, R], result: object, error: MastosyncError | None) -> None:
         ask = transfer.step
         assert isinstance(ask, Ask)  # noqa: S101 - nothing else goes to the multiplexer
-        limiter = ask.store.gate.limiter
-        if isinstance(error, Throttled):
-            limiter.throttled(error.retry_after_seconds)
-        elif error is None:
-            limiter.succeeded()
+        ask.store.gate.note(error)
         if isinstance(error, ObjectError) and error.transient:
             self._set_aside(transfer, partial(ask.carry_out_after, error))
         else:
@@ -228,6 +224,12 @@ class Lane(Generic[C, R]):
         if isinstance(step, Aside):
             self._set_aside(transfer, step.carry_out)
             return
+        if isinstance(step, Until):
+            if step.reached():
+                self._go_on(transfer, None)
+            else:
+                self._put_off(transfer, _ELSEWHERE_SECONDS)
+            return
         multiplexer = self._multiplexer
         if multiplexer is None or not multiplexer.takes(step.store.gate.store, step.operation, step.arguments):
             answer = step.answer_at_hand()
@@ -238,16 +240,20 @@ class Lane(Generic[C, R]):
             return
         gate = step.store.gate
         if wait := self._delay(transfer, step):
-            heapq.heappush(self._later, (time.monotonic() + wait, next(self._order), transfer))
+            self._put_off(transfer, wait)
             return
         memory = step.store.memory
         room = memory.ask if memory is not None else _always
         try:
             multiplexer.begin(transfer, gate.store, step.operation, step.arguments, room)
         except MastosyncError as error:
+            gate.note(error)
             self._go_on(transfer, None, error)
         else:
             self._under_way += 1
+
+    def _put_off(self, transfer: _Transfer[C, R], seconds: float) -> None:
+        heapq.heappush(self._later, (time.monotonic() + seconds, next(self._order), transfer))
 
     def _delay(self, transfer: _Transfer[C, R], ask: Ask) -> float:
         """Seconds after which to try again to send a request; 0.0: now."""

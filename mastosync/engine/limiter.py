@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 
 from mastosync.engine.stop import StopSignal
+from mastosync.errors import ObjectError, Throttled
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 30.0  # of our own; a server may ask for more
@@ -95,6 +96,17 @@ class EndpointLimiter:
         with self._turn:  # one waits for the next slot and the others for their turn: nobody wakes up in vain
             while seconds := self.reserve():
                 self._stop.sleep(seconds)
+
+    def note(self, error: BaseException | None) -> None:
+        """Take note of how a request has ended; None: well.
+
+        A refusal that another attempt would meet again (404, 403, 400, 412) is an answer as good as any: the endpoint
+        took the request. What broke on the way, or failed at the endpoint, says nothing of how fast it may be asked.
+        """
+        if isinstance(error, Throttled):
+            self.throttled(error.retry_after_seconds)
+        elif error is None or (isinstance(error, ObjectError) and not error.transient):
+            self.succeeded()
 
     def throttled(self, retry_after_seconds: float | None) -> None:
         """Take note of an answer that asks to slow down.

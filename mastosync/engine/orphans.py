@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class OrphansOptions:
     """How to look."""
 
     workers: int = 8
+    overlap: timedelta = timedelta(minutes=15)  # an object lies there so long before its row is seen, at most
 
 
 @dataclass(slots=True)
@@ -82,9 +83,11 @@ class OrphansResult:
     """What was found."""
 
     planned_at: datetime
+    newer_than: datetime  # what came later may have a row that the plan could not see
     listed: Tallied = field(default_factory=Tallied)  # everything at the source
     orphans: Tallied = field(default_factory=Tallied)
-    newer: Tallied = field(default_factory=Tallied)  # no row of the plan refers to them, but they came after it
+    newer: Tallied = field(default_factory=Tallied)  # no row of the plan refers to them, but they are that new
+    copies: Tallied = field(default_factory=Tallied)  # under the destination's key prefix in the same bucket
     by_prefix: dict[str, Tallied] = field(default_factory=dict)  # orphans
     missing: dict[str, Counter[str]] = field(default_factory=dict)  # required entries by type and age
     optional_missing: int = 0  # that Mastodon can do without
@@ -99,9 +102,11 @@ class OrphansResult:
         """The contract of `orphans --json`."""
         return {
             "planned_at": self.planned_at.isoformat(),
+            "newer_than": self.newer_than.isoformat(),
             "listed": self.listed.as_json(),
             "orphans": self.orphans.as_json(),
             "newer": self.newer.as_json(),
+            "copies": self.copies.as_json(),
             "by_prefix": {prefix: tallied.as_json() for prefix, tallied in sorted(self.by_prefix.items())},
             "missing": {
                 "objects": self.missing_total,
@@ -119,6 +124,7 @@ class _Batch:
     listed: Tallied = field(default_factory=Tallied)
     orphans: list[Orphan] = field(default_factory=list)
     newer: Tallied = field(default_factory=Tallied)
+    copies: Tallied = field(default_factory=Tallied)
     absent: list[ScratchPlace] = field(default_factory=list)  # not under the canonical key
     elsewhere: list[ScratchPlace] = field(default_factory=list)  # under another one
 
@@ -144,10 +150,11 @@ class OrphanFinder:
     stop: StopSignal
     listener: ProgressListener
     scratch: Scratch
+    copies: str = ""  # what keys of the destination begin with, if they lie in the same bucket; empty: they do not
 
     def run(self) -> OrphansResult:
         """List the source, and compare. Raises: MastosyncError."""
-        result, began = OrphansResult(self.planned_at), time.monotonic()
+        result, began = OrphansResult(self.planned_at, self._newer_than), time.monotonic()
         space, listing = KeySpace(every_form=True), Listing(PatientStore(self.gate), self.prefix)
         with StrandReader.opened(self.path) as reader:
             ranges = space.cut(reader, self.entries, _RANGES_A_WORKER * self.options.workers)
@@ -159,7 +166,7 @@ class OrphanFinder:
                 yield from self._range(space, reader, listing, keys)
 
         try:
-            for batch in side_by_side(batches, ranges, self.options.workers):
+            for batch in side_by_side(batches, ranges, self.options.workers, self.stop):
                 self._take(batch, result)
                 progress.checked, progress.found = result.listed.objects, result.orphans.objects
                 self.listener.advanced(progress)
@@ -170,6 +177,11 @@ class OrphanFinder:
             self.listener.finished(progress)
             result.seconds = time.monotonic() - began
         return result
+
+    @property
+    def _newer_than(self) -> datetime:
+        """Mastodon stores a file before it commits the row; clocks differ, and standbys lag."""
+        return self.planned_at - self.options.overlap
 
     def iter_orphans(self) -> Iterator[Orphan]:
         """Objects that no row refers to, by their keys at the source."""
@@ -199,7 +211,7 @@ class OrphanFinder:
         """
         missing, in_vain = self._iter_missing(), 0
         while some := list(islice(missing, min(_ASKED_AT_ONCE, _ASKED_AT_MOST - in_vain))):
-            there = list(side_by_side(self._places_of_found, some, self.options.workers))
+            there = list(side_by_side(self._places_of_found, some, self.options.workers, self.stop))
             self.scratch.add_elsewhere(there)
             in_vain += len(some) - len(there)
 
@@ -232,8 +244,10 @@ class OrphanFinder:
         for seen, (placed, found) in enumerate(iter_matched(space.iter_placed(reader, keys), listed()), 1):
             if placed is not None:
                 batch.note(placed, found)
+            elif found is not None and self._is_copy(found.key):
+                batch.copies.add(found.size)
             elif found is not None and not is_referred_to(reader, found.key):
-                if _is_newer(found.modified, self.planned_at):
+                if _is_newer(found.modified, self._newer_than):
                     batch.newer.add(found.size)
                 else:
                     batch.orphans.append((found.key, found.size, found.modified))
@@ -243,11 +257,19 @@ class OrphanFinder:
                 batch = _Batch()
         yield batch
 
+    def _is_copy(self, key: str) -> bool:
+        """Whether an object of the destination lies there: whoever deletes orphans must not meet it."""
+        return bool(self.copies) and f"{root_of(self.prefix) or ''}{key}".startswith(self.copies)
+
     def _take(self, batch: _Batch, result: OrphansResult) -> None:
         self.scratch.add_orphans(batch.orphans)
         self.scratch.add_absent(batch.absent)
         self.scratch.add_elsewhere(batch.elsewhere)
-        for tallied, more in ((result.listed, batch.listed), (result.newer, batch.newer)):
+        for tallied, more in (
+            (result.listed, batch.listed),
+            (result.newer, batch.newer),
+            (result.copies, batch.copies),
+        ):
             tallied.objects += more.objects
             tallied.size_bytes += more.size_bytes
         for key, size, _ in batch.orphans:
@@ -263,6 +285,17 @@ class OrphanFinder:
             return
         age = age_of(entry, datetime.now(UTC))
         result.missing.setdefault(entry.kind.table, Counter())[age] += 1
+
+
+def root_of_copies(source_prefix: str, destination_prefix: str) -> str:
+    """What the keys of copies begin with that are listed with the source, where both are one bucket; empty: none are.
+
+    Where the source lies below the prefix of the destination, its listing holds no copies.
+    """
+    root = root_of(destination_prefix)
+    if root is None:  # each attachment has one of its own
+        root = destination_prefix.partition(":")[0].removeprefix("/")
+    return "" if (root_of(source_prefix) or "").startswith(root) else root
 
 
 def is_referred_to(reader: StrandReader, key: str) -> bool:
@@ -296,13 +329,13 @@ def age_of(entry: Entry, now: datetime) -> str:
     return next((name for name, limit in AGES if days < limit), AGE_NAMES[-2])
 
 
-def _is_newer(modified: str, planned_at: datetime) -> bool:
-    """Whether an object came after the plan. One that does not tell is taken for old."""
+def _is_newer(modified: str, moment: datetime) -> bool:
+    """Whether an object came after this, or at the very moment. One that does not tell is taken for old."""
     try:
         when = datetime.fromisoformat(modified)
     except ValueError:
         return False
-    return when.replace(tzinfo=when.tzinfo or UTC) >= planned_at
+    return when.replace(tzinfo=when.tzinfo or UTC) >= moment
 
 
 def _folder_of(key: str) -> str:

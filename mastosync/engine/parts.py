@@ -12,7 +12,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import CancelledError, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,7 @@ from mastosync.errors import (
     ObjectTooLarge,
     StoreUnusable,
 )
+from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, Part, PutOptions
 
@@ -56,19 +57,20 @@ class LargeObjects:
     parts_at_most: int  # that the destination takes for one object
     etags_fit: bool | None = None  # whether the destination makes its ETags of the parts' MD5s; None: not seen yet
 
-    def part_size_for(self, size_bytes: int, where: str) -> int:
+    def part_size_for(self, size_bytes: int, key: str, store: str) -> int:
         """The size of each part but the last: as wanted, or more, in whole MiB, where there would be too many.
 
-        `where` names the object. Raises: ObjectTooLarge if not even one part fits into memory.
+        `key` and `store` name the object that is to be. Raises: ObjectTooLarge if not even one part fits into memory.
         """
         needed = -(-size_bytes // self.parts_at_most)
         size = max(self.part_size, -(-needed // MIB) * MIB)
         if size > self.memory.total_bytes:
             raise ObjectTooLarge(
-                f"cannot write {where}: {size_bytes} bytes in {self.parts_at_most} parts, the most that can be, "
-                f"take {size // MIB} MiB of memory a part, and there are {self.memory.total_bytes // MIB}",
+                f"cannot write {key!r} at {store}: {size_bytes} bytes in {self.parts_at_most} parts, the most that can "
+                f"be, take {size // MIB} MiB of memory a part, and there are {self.memory.total_bytes // MIB}",
                 hint=f"set `memory` of [copy] to {size // MIB}MiB or more, "
                 "then run `mastosync retry-failed --reason too_large`",
+                store=store,
             )
         return size
 
@@ -136,7 +138,7 @@ class LargeObject:
         return self.destination.write_part(self.key, upload, number, data, digest), data
 
     def _part_size(self) -> int:
-        return self.shared.part_size_for(self.info.size, f"{self.key!r} at {self.destination.name}")
+        return self.shared.part_size_for(self.info.size, self.key, self.destination.name)
 
     def _require_whole(self, etag: str, parts: list[Part], md5: bytes) -> None:
         """Compare the ETag of what was put together with the parts, where it has that form.
@@ -154,6 +156,7 @@ class LargeObject:
                 f"cannot write {self.key!r} at {self.destination.name}: its parts make the ETag {made_of_parts}, "
                 f"the store has put together {etag}",
                 hint="the store may be damaged: ask its provider if it stays",
+                store=self.destination.name,
             )
         else:
             self.shared.etags_fit = False
@@ -190,7 +193,9 @@ class _UnderWay:
         hold = self._shared.memory.hold()
         try:
             while not hold.ask(size_bytes) and self._line:
-                if wait((self._line[0][0],), _LOOK_SECONDS).done:
+                earliest, _ = self._line[0]
+                wait((earliest,), _LOOK_SECONDS)
+                if earliest.done():
                     self._take_in_earliest()
             hold.wait(size_bytes, self._stop)
             self._line.append((self._shared.threads.submit(move), hold))
@@ -207,6 +212,8 @@ class _UnderWay:
         future, hold = self._line.popleft()
         try:
             self._take_in(*future.result())
+        except CancelledError:  # the threads have been let go: the run is over
+            raise Interrupted(tr("stopped while waiting")) from None
         finally:
             del future  # and with it the bytes
             hold.release()
@@ -215,9 +222,8 @@ class _UnderWay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for future, _hold in self._line:
-            future.cancel()
-        wait([future for future, _hold in self._line])
+        # only for those that have begun: `wait` takes others for ended when a thread comes to them, and none may come
+        wait([future for future, _hold in self._line if not future.cancel()])
         for _future, hold in self._line:
             hold.release()
         self._line.clear()

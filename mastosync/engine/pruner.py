@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -18,21 +17,22 @@ from typing import Any
 
 from mastosync.engine.crew import Crew
 from mastosync.engine.deleted import PLAN_AT_MOST_OLD
+from mastosync.engine.outage import Outages
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, ObjectError, StoreUnusable
-from mastosync.language import tr
+from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, ObjectError
+from mastosync.language import deferred, tr
 from mastosync.manifest import Manifest, ManifestReport, count_removable, forget_arrival, is_wanted, iter_removable
 from mastosync.mastodon.paperclip import canonical_key, ids_of_key
-from mastosync.model import Entry, EntryState, Record
+from mastosync.model import End, Entry, EntryState, Record
 
 _log = logging.getLogger(__name__)
 
 FEW = 100  # objects: so many may always be removed
 SHARE = 10  # and one in so many of those that are done
 _COMMIT_SECONDS = 0.5
-_OUTAGE_AFTER = 64  # failures in a row
+_HINT = deferred("check that the key may delete objects, then run the same command again: what was removed is recorded")
 
 
 class TooMuchGone(MastosyncError):
@@ -92,41 +92,35 @@ class Pruner:
             for _ in removable:
                 self.stop.require_going_on()
             return result
-        with closing(Crew(self._steps, self.options.workers, self.stop)) as crew:
+        with Crew(self._steps, self.options.workers, self.stop) as crew:
             try:
                 self._remove(crew, removable, result)
             finally:
                 self._record()
         return result
 
-    def _remove(self, crew: Crew[Entry, MastosyncError | None], entries: Iterator[Entry], result: Pruning) -> None:
-        recorded_at, in_a_row = time.monotonic(), 0
+    def _remove(self, crew: Crew[Entry, ObjectError | None], entries: Iterator[Entry], result: Pruning) -> None:
+        recorded_at, outages = time.monotonic(), Outages(hint=_HINT)
         for ended in crew.all_ended(entries):
             if ended.error is not None:
                 raise ended.error
             if ended.outcome is None:
                 self._removed.append(ended.claim)
                 result.removed += 1
-                in_a_row = 0
+                outages.answered(End.DESTINATION)
             else:
                 result.failed += 1
                 _log.warning("not removed: %s", ended.outcome.message)
-                in_a_row += 1
-                if in_a_row >= _OUTAGE_AFTER:
-                    raise StoreUnusable(
-                        f"{in_a_row} objects in a row could not be removed, so the store itself seems to refuse:"
-                        f" {ended.outcome.message}",
-                        hint="may the key delete objects? What was removed before is recorded",
-                    )
                 if len(result.examples) < 10:
                     result.examples.append(ended.outcome.message)
+                outages.failed(End.DESTINATION, ended.outcome.reason, ended.outcome.message)
             if time.monotonic() - recorded_at >= _COMMIT_SECONDS:
                 self._record()
                 recorded_at = time.monotonic()
         if self.stop.requested:
             raise Interrupted(tr("stopped on request"), hint=tr("the same command goes on where this one stopped"))
 
-    def _steps(self, entry: Entry) -> Steps[MastosyncError | None]:
+    def _steps(self, entry: Entry) -> Steps[ObjectError | None]:
         """Delete an object; what a store refused is the outcome."""
         key = canonical_key(entry, self.prefix)
         try:

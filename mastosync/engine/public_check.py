@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from mastosync.engine.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError
+from mastosync.language import say, tr
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Origin, Record
 from mastosync.store.probe import PublicAnswer, PublicSite
@@ -54,6 +56,18 @@ class PublicResult:
         return faults > 0 and faults == self.asked - self.asked_private
 
     @property
+    def exposed(self) -> int:
+        """How many private objects anybody can read."""
+        return sum(fault.exposed for fault in self.faults)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about these, for people; empty if there are none. No copy puts them right."""
+        if not self.exposed:
+            return ""
+        return tr("{remedy}; then remove them there", remedy=say(PRIVATE_IS_PUBLIC_REMEDY))
+
+    @property
     def to_be_rewritten(self) -> list[PublicFault]:
         """What a copy would put right: others brought it, with other headers or another ACL than ours.
 
@@ -70,42 +84,59 @@ class PublicResult:
             "anybody_can_list": self.listing,
             "asked": self.asked,
             "asked_private": self.asked_private,
-            "exposed": sum(fault.exposed for fault in self.faults),
+            "exposed": self.exposed,
             "faults": [{"key": fault.key, "detail": fault.detail} for fault in self.faults],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class PublicCheck:
-    """Asks without credentials. `gate` is that of the site: its requests share one limiter and patience."""
+    """Asks without credentials. `gate` is that of the site: its requests share one limiter and patience.
+
+    `bucket` is asked for private objects as well, as they must be nowhere to be had; None: that is the site.
+    """
 
     site: PublicSite
+    bucket: PublicSite | None
     gate: Gate
     prefix: str
     workers: int
     stop: StopSignal
 
     def run(self, records: Sequence[Record]) -> PublicResult:
-        """Ask for each of these. Raises: NetworkFailure and the like if the site cannot be asked at all."""
+        """Ask for each of these.
+
+        Raises: NetworkFailure and the like if the site cannot be asked at all; Interrupted when asked to stop.
+        """
         result = PublicResult(self.site.url, PatientStore(self.gate).ask(self.site.lists))
         private = sum(record.entry.private for record in records)
         result.asked, result.asked_private = len(records), private
-        for found in side_by_side(self._asked, records, self.workers):
-            self.stop.require_going_on()
-            result.faults.append(found)
+        result.faults += side_by_side(self._asked, records, self.workers, self.stop)
         result.faults.sort(key=lambda fault: fault.key)
         return result
 
     def _asked(self, record: Record) -> Iterator[PublicFault]:
+        self.stop.require_going_on()
         key = canonical_key(record.entry, self.prefix)
-        try:
-            answer = PatientStore(self.gate).ask(self.site.read, key)
-        except ObjectError as error:
-            yield PublicFault(record, key, error.message, unread=True)
-            return
-        detail = _fault(record, key, answer)
-        if detail is not None:
-            yield PublicFault(record, key, detail, exposed=record.entry.private)
+        unread = None
+        for site in self._sites(record):
+            try:
+                answer = PatientStore(self.gate).ask(site.read, key)
+            except ObjectError as error:
+                unread = unread or PublicFault(record, key, error.message, unread=True)
+                continue
+            detail = _fault(record, key, answer)
+            if detail is not None:
+                where = f" at {site.url}" if site is self.bucket else ""
+                yield PublicFault(record, key, f"{detail}{where}", exposed=record.entry.private)
+                return
+        if unread is not None:
+            yield unread
+
+    def _sites(self, record: Record) -> Iterator[PublicSite]:
+        yield self.site
+        if record.entry.private and self.bucket is not None:
+            yield self.bucket
 
 
 def _fault(record: Record, key: str, answer: PublicAnswer) -> str | None:

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.outage import Outages
 from mastosync.engine.retry import Gate, PatientStore, RetryPolicy
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
@@ -158,6 +159,7 @@ class Refetcher:
     options: RefetchOptions
     stop: StopSignal
     listener: ProgressListener
+    _outages: Outages = field(default_factory=lambda: Outages(any_success=True))  # of the destination
     _failures: Counter[str] = field(default_factory=Counter)  # in a row, of servers; of each in one thread at a time
     _begun: set[Entry] = field(default_factory=set)  # their objects may arrive
 
@@ -206,7 +208,7 @@ class Refetcher:
         # those with the most files first: each is asked for one at a time
         in_turn = sorted(by_host.items(), key=lambda each: len(each[1]), reverse=True)
         with self._claimed([each.record.entry for wanted in by_host.values() for each in wanted]):
-            yield from side_by_side(self._of_one_host, in_turn, self.options.workers)
+            yield from side_by_side(self._of_one_host, in_turn, self.options.workers, self.stop)
 
     @contextmanager
     def _claimed(self, entries: Sequence[Entry]) -> Iterator[None]:
@@ -255,6 +257,7 @@ class Refetcher:
             self._begun.add(entry)
             with self.ways.holding(canonical_key(entry, self.ways.prefix), fetched.file), waiting():
                 outcome = self.ways.transfer(wanted_anew)
+        self._outages.note(outcome)
         if outcome.state is not EntryState.DONE:
             detail = outcome.detail or "the destination cannot keep it private"
             return _Told(record, Fate.NOT_STORED, detail, presence=outcome.presence)

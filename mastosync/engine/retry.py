@@ -48,6 +48,12 @@ class Gate:
     stop: StopSignal
     bandwidth: Bandwidth | None = None  # of what is written; None: not limited
 
+    def note(self, error: BaseException | None) -> None:
+        """Take note of how a request has ended (None: well): the limiter learns by it, an error learns whose it is."""
+        self.limiter.note(error)
+        if isinstance(error, ObjectError):
+            error.store = self.store.name
+
 
 class PatientStore:
     """A store behind its gate: the same contract, repeated within the policy.
@@ -129,6 +135,12 @@ class PatientStore:
     def delete(self, key: str) -> None:  # noqa: D102
         self._patiently(self.gate.store.delete, key)
 
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        return self._patiently(self.gate.store.anybody_reads, key)
+
+    def withdraw(self, key: str) -> bool:  # noqa: D102
+        return self._patiently(self.gate.store.withdraw, key)
+
     def close(self) -> None:  # noqa: D102
         self.gate.store.close()
 
@@ -197,14 +209,13 @@ class PatientStore:
         return patience(attempt)
 
     def _once(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        limiter = self.gate.limiter
-        limiter.wait()
+        self.gate.limiter.wait()
         try:
             answer = request(*args, **kwargs)
-        except Throttled as error:
-            limiter.throttled(error.retry_after_seconds)
+        except ObjectError as error:
+            self.gate.note(error)
             raise
-        limiter.succeeded()
+        self.gate.note(None)
         return answer
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from mastosync.engine.privacy_proof import PrivacyLost
 from mastosync.engine.retry import PatientStore
 from mastosync.engine.steps import Ask, Step, Steps
 from mastosync.errors import (
@@ -88,7 +89,7 @@ class ServerSide:
         """Copy an object within the store. None: that was not tried.
 
         Raises: ObjectMissing if nothing lies under the source's key, and what else describing it
-        raises; Throttled; PrivateKeptBack.
+        raises; Throttled; PrivateKeptBack; PrivacyLost.
         """
         source_bucket = self._source_bucket  # others may find out meanwhile that it is in vain
         if source_bucket is None:
@@ -99,7 +100,7 @@ class ServerSide:
                 return None
             try:
                 return (yield from _copied(one, info, source_bucket))
-            except Throttled:
+            except (Throttled, PrivacyLost):
                 raise
             except (ObjectChanged, CorruptObject) as error:
                 refusal = Refusal(error)

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from mastosync.engine.retry import PatientStore
+from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError
 
 T = TypeVar("T")
+
+_LOOK_SECONDS = 0.005
 
 
 class Ask(NamedTuple):
@@ -48,7 +51,23 @@ class Aside:
         return self.work()
 
 
-Step: TypeAlias = Ask | Aside
+@dataclass(frozen=True, slots=True)
+class Until:
+    """Wait, in no thread, for what another transfer does that is under way.
+
+    Whoever waits keeps its place in the lane, and the memory that it has. So the other must need no more of either.
+    """
+
+    reached: Callable[[], bool]  # asked again and again; raises nothing
+    stop: StopSignal
+
+    def carry_out(self) -> None:
+        """Wait here. Raises: Interrupted; what `reached` raises."""
+        while not self.reached():
+            self.stop.sleep(_LOOK_SECONDS)
+
+
+Step: TypeAlias = Ask | Aside | Until
 Steps: TypeAlias = Generator[Step, Any, T]
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 
 from mastosync.errors import Interrupted
 from mastosync.language import tr
 
 
 class StopSignal:
-    """Set once, from any thread or a signal handler."""
+    """Set once, from any thread or a signal handler.
+
+    A handler runs in the midst of whatever the main thread does, which may be this: a lock that both take would never
+    be given back. So there is none here. `SimpleQueue.put` may be called at any moment, as Python promises.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._requested = False
+        self._wakes: SimpleQueue[None] = SimpleQueue()  # whoever is woken by it puts it back for the next
+        self._parts: list[StopSignal] = []
         self.at_once = False  # a signal handler may end what is going on wherever it is
 
     @contextmanager
@@ -30,21 +36,58 @@ class StopSignal:
         finally:
             self.at_once = False
 
+    @contextmanager
+    def part(self) -> Iterator[StopSignal]:
+        """A signal for a part of the work: it stops with the whole, and may be stopped alone."""
+        part = StopSignal()
+        self._parts.append(part)
+        if self._requested:  # before it could be reached
+            part.request()
+        try:
+            yield part
+        finally:
+            self._parts.remove(part)
+
+    @contextmanager
+    def after_errors(self) -> Iterator[None]:
+        """Ask everybody to stop if the block ends with an error: else a thread that waits keeps the process alive."""
+        try:
+            yield
+        except BaseException:
+            self.request()
+            raise
+
     def request(self) -> None:
         """Ask everybody to stop after what they are doing."""
-        self._event.set()
+        self._requested = True
+        self._wakes.put(None)
+        for part in tuple(self._parts):
+            part.request()
 
     @property
     def requested(self) -> bool:
         """Whether somebody asked."""
-        return self._event.is_set()
+        return self._requested
 
     def sleep(self, seconds: float) -> None:
         """Wait, unless asked to stop. Raises: Interrupted."""
-        if seconds > 0 and self._event.wait(seconds):
-            raise Interrupted(tr("stopped while waiting"))
+        if seconds <= 0:
+            return
+        with suppress(Empty):
+            self._wakes.get(timeout=seconds)
+            self._wakes.put(None)
+        self.require_going_on()
 
     def require_going_on(self) -> None:
         """Raises: Interrupted if somebody asked to stop."""
-        if self._event.is_set():
-            raise Interrupted(tr("stopped while waiting"))
+        if self._requested:
+            raise Interrupted(tr("stopped on request"))
+
+
+@contextmanager
+def leaving(what_is_left: str) -> Iterator[None]:
+    """For a whole piece of work. Whatever it is stopped at, Interrupted says only this: what has become of it."""
+    try:
+        yield
+    except Interrupted as error:
+        raise Interrupted(tr("stopped on request"), hint=what_is_left) from error

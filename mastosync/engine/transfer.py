@@ -10,34 +10,33 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import chain, islice
 
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
+from mastosync.engine.bucket_look import BucketLook
 from mastosync.engine.composite import is_composite
+from mastosync.engine.job import Job
 from mastosync.engine.judge import expected_etag, same_etag
-from mastosync.engine.memory import Hold, MemoryBudget
+from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
+from mastosync.engine.privacy_proof import PrivacyProof, Storing
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
 from mastosync.errors import (
-    AclUnsupported,
     ObjectChanged,
-    ObjectDenied,
     ObjectError,
     ObjectMissing,
-    ObjectRejected,
-    ObjectTooLarge,
 )
-from mastosync.manifest import Approach, approach_to, begun, hidden, is_exposed
+from mastosync.manifest import Approach, approach_to, hidden, is_exposed
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import (
     NOTHING,
     Claim,
     Entry,
-    EntryState,
     ObjectHeaders,
     ObjectInfo,
     Origin,
@@ -45,14 +44,11 @@ from mastosync.model import (
     Presence,
     Reason,
 )
-from mastosync.store.answers import moment_of
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
 
 _RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
-_STORES_NOTHING = (ObjectDenied, ObjectRejected, ObjectTooLarge, AclUnsupported)
-"""Answers to a write after which nothing of it lies there."""
 _CLOCKS_DIFFER_SECONDS = 600
 _MADE_WITHIN_SECONDS = 86_400  # Mastodon stores a file and its renditions with the row, long videos hours later
 
@@ -75,29 +71,6 @@ class TransferOptions:
     source_bucket: str | None = None  # from which the destination's store can copy by itself; None: it cannot
 
 
-@dataclass(slots=True)
-class _Job:
-    """One entry on its way, with the stores that count its retries, and the memory that it takes."""
-
-    claim: Claim
-    key: str  # canonical, at the destination
-    source_key: str  # canonical, at the source
-    source: PatientStore
-    destination: PatientStore
-    memory: Hold
-    approach: Approach
-    presence: Presence  # of what lies at the destination, as far as is known by now
-    writes: bool = False  # a write was begun, and nothing has told yet how it ended
-
-    @property
-    def entry(self) -> Entry:
-        return self.claim.entry
-
-    @property
-    def attempts(self) -> int:
-        return 1 + self.source.retries + self.destination.retries
-
-
 class Transfer:
     """Copies entries, any number of them at once. Nothing but outcomes and fatal errors gets out."""
 
@@ -111,7 +84,9 @@ class Transfer:
             copy_private_without_acl=options.copy_private_without_acl,
             trial=self._trial,
             taken=options.acl_taken,
+            proof=None if options.acl_taken else PrivacyProof(destination, self._destination_key),
         )
+        self._source_bucket = BucketLook()
         self._server_side = ServerSide(options.source_bucket)
         self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
         self._large = LargeObjects(memory, self._threads, options.part_size, options.parts_at_most)
@@ -143,7 +118,7 @@ class Transfer:
         source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
         has_digest = arrival.md5 is not None or arrival.etag is not None
         approach = approach_to(arrival.presence, private=entry.private, has_digest=has_digest)
-        job = _Job(claim, key, source_key, source, destination, memory, approach, arrival.presence)
+        job = Job(claim, key, source_key, source, destination, memory, approach, arrival.presence)
         try:
             if entry.private:
                 if arrival.presence & Presence.IN_DOUBT:  # the dead run may have been about to find out about ACLs
@@ -152,13 +127,13 @@ class Transfer:
             lies_there = yield from self._look_first(job)
             return lies_there or (yield from self._copy(job))
         except PrivateKeptBack:
-            return _kept_back(job)
+            return job.kept_back()
         except ObjectError as error:
-            return _failed(job, error)
+            return job.failed(error)
         finally:
             memory.release()
 
-    def _look_first(self, job: _Job) -> Steps[Outcome | None]:
+    def _look_first(self, job: Job) -> Steps[Outcome | None]:
         """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
         if job.approach is Approach.CONFIRM:
             return (yield from self._confirmed(job))
@@ -167,7 +142,7 @@ class Transfer:
             return found
         return None
 
-    def _confirmed(self, job: _Job) -> Steps[Outcome | None]:
+    def _confirmed(self, job: Job) -> Steps[Outcome | None]:
         """By the very size and ETag under which the destination confirmed it."""
         arrival = job.claim.arrival
         try:
@@ -177,37 +152,37 @@ class Transfer:
             return None
         if there.size != job.entry.size or not same_etag(there.etag, expected_etag(arrival.md5, arrival.etag)):
             return None
-        return _as_recorded(job, there.size)
+        return job.as_recorded(there.size)
 
-    def _copy(self, job: _Job) -> Steps[Outcome]:
-        missing, described = None, False
+    def _copy(self, job: Job) -> Steps[Outcome]:
+        missing, in_doubt = None, False
         for source_key in self._iter_candidates(job):
-            described = described or self._server_side.on
             try:
                 within = (yield from self._copy_within(job, source_key)) if self._server_side.on else None
                 if isinstance(within, Copied):
-                    return _done(job, source_key, within.size, within.md5, within.etag)
+                    return job.done(source_key, within.size, within.md5, within.etag)
                 fetched: FetchedObject = yield self._read(job, source_key)
             except ObjectMissing as error:
                 missing = missing or error
+                in_doubt = in_doubt or not error.certain
                 job.memory.release()  # the refusal took some, and who holds some must not wait for more
                 continue
             outcome = yield from self._deliver(job, source_key, fetched)
             if isinstance(within, Refusal):
                 self._server_side.did_without(within)
             return outcome
-        if described:  # a 404 without a body, as HEAD gets it, may be about the bucket: that stops the run
-            yield Aside(job.source.check)
+        if in_doubt and not self._source_bucket.holds:
+            yield Aside(partial(self._source_bucket.require, job.source))
         if is_exposed(job.presence, private=job.entry.private):
             restored = yield from self._hide(job)
             if restored is not None:
                 return restored
         if job.entry.optional:
-            return _skipped(job, Reason.OPTIONAL_MISSING)
+            return job.skipped(Reason.OPTIONAL_MISSING)
         lies_there = yield from self._found_there(job)
-        return lies_there or _failed(job, missing or ObjectMissing(f"no key to look for {job.key!r}"))
+        return lies_there or job.failed(missing or ObjectMissing(f"no key to look for {job.key!r}"))
 
-    def _found_there(self, job: _Job) -> Steps[Outcome | None]:
+    def _found_there(self, job: Job) -> Steps[Outcome | None]:
         """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
 
         Only as far as `adopt` would go: nobody knows who can read what is there. It has to have the size that the row
@@ -222,9 +197,9 @@ class Transfer:
         fits = job.entry.size == there.size if job.entry.size is not None else _came_with_its_row(job.entry, there)
         if not fits:
             return None
-        return _done(job, job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
+        return job.done(job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
 
-    def _hide(self, job: _Job) -> Steps[Outcome | None]:
+    def _hide(self, job: Job) -> Steps[Outcome | None]:
         """Store again as private what everybody can read there, and the source cannot give any more.
 
         The outcome, if that is the very object that is wanted; None: it is hidden, and no more.
@@ -244,22 +219,25 @@ class Transfer:
         job.presence = hidden(job.presence)
         return stored._replace(source_key=arrival.source_key, origin=arrival.origin) if is_wanted else None
 
-    def _copy_within(self, job: _Job, source_key: str) -> Steps[Copied | Refusal | None]:
-        one = Within(job.source, source_key, job.destination, job.key, partial(self._written, job))
-        return self._server_side.copied(one)
+    def _copy_within(self, job: Job, source_key: str) -> Steps[Copied | Refusal | None]:
+        written = partial(self._written, job, way=Storing.COPIED)
+        return self._server_side.copied(Within(job.source, source_key, job.destination, job.key, written))
 
-    def _written(self, job: _Job, info: ObjectInfo, write: Callable[[PutOptions], Step]) -> Steps[str]:
+    def _written(
+        self, job: Job, info: ObjectInfo, write: Callable[[PutOptions], Step], way: Storing = Storing.WHOLE
+    ) -> Steps[str]:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
         job.writes = True
-        return self._acl.written(job.entry, self._put_options(info), write)
+        return self._acl.written(job.entry, self._put_options(info), write, way)
 
-    def _read(self, job: _Job, source_key: str) -> Ask:
+    def _read(self, job: Job, source_key: str) -> Ask:
         return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
 
-    def _deliver(self, job: _Job, source_key: str, fetched: FetchedObject) -> Steps[Outcome]:
+    def _deliver(self, job: Job, source_key: str, fetched: FetchedObject) -> Steps[Outcome]:
         """Store what was fetched; an object that was replaced or damaged on the way is read again."""
         for restart in range(_RESTARTS_AT_MOST):
             try:
+                yield from self._heed_source(job, fetched.info)
                 if fetched.data is None or fetched.md5 is None:
                     return (yield from self._deliver_in_parts(job, source_key, fetched.info))
                 return (yield from self._deliver_whole(job, source_key, fetched.info, fetched.data, fetched.md5))
@@ -271,24 +249,41 @@ class Transfer:
             fetched = yield self._read(job, source_key)
         raise AssertionError("unreachable")
 
-    def _deliver_whole(self, job: _Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
+    def _heed_source(self, job: Job, info: ObjectInfo) -> Steps[None]:
+        """Take an entry for a private one if the source itself keeps the object from everybody.
+
+        Its row may be behind: a moderator is faster than the next plan. Raises: as `AclRule.allow`.
+        """
+        if job.entry.private or not info.private:
+            return
+        _log.warning("private, as nobody but its owner may read it at %s: %r", job.source.name, job.key)
+        job.claim = job.claim._replace(entry=job.entry._replace(private=True))
+        yield from self._acl.allow(job.entry)
+
+    def _deliver_whole(self, job: Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
         if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying
             check = SourceCheck(job.source, source_key, info)
             yield Aside(partial(check.require_whole, data))
         etag = yield from self._written(
             job, info, lambda options: Ask(job.destination, "write", (job.key, data, md5, options))
         )
-        return _done(job, source_key, len(data), md5, etag)
+        return job.done(source_key, len(data), md5, etag)
 
-    def _deliver_in_parts(self, job: _Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
+    def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
         large = LargeObject(
             job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.claim.attempts > 0
         )
-        upload = yield from self._written(job, info, lambda options: Aside(partial(large.begin, options), large=True))
-        md5, etag = yield Aside(partial(large.deliver, upload), large=True)
-        return _done(job, source_key, info.size, md5, etag)
+        job.writes = True
+        md5, etag = yield from self._acl.written(
+            job.entry,
+            self._put_options(info),
+            lambda options: Aside(partial(large.begin, options), large=True),
+            Storing.IN_PARTS,
+            lambda upload: Aside(partial(large.deliver, upload), large=True),
+        )
+        return job.done(source_key, info.size, md5, etag)
 
-    def _find_arrived(self, job: _Job) -> Outcome | None:
+    def _find_arrived(self, job: Job) -> Outcome | None:
         """Look whether a write arrived of which nobody knows how it ended: by size, and by the digests of both ends.
 
         What an ETag does not tell is read.
@@ -313,20 +308,23 @@ class Transfer:
             if here.size != there.size:
                 return None
             if is_composite(here.etag) and here.etag == there.etag:  # parts of the same sizes, with the same bytes
-                return _done(job, source_key, there.size, None, there.etag)
+                return job.done(source_key, there.size, None, there.etag)
             sent, arrived = _digest(job.source, source_key, here), _digest(job.destination, job.key, there)
         except (ObjectMissing, ObjectChanged):  # meanwhile
             return None
-        return _done(job, source_key, there.size, sent, there.etag) if sent == arrived else None
+        return job.done(source_key, there.size, sent, there.etag) if sent == arrived else None
 
-    def _iter_candidates(self, job: _Job) -> Iterator[str]:
+    def _iter_candidates(self, job: Job) -> Iterator[str]:
         """The keys to look under. Most objects lie under the first, so the others are not worked out before."""
         return chain((job.source_key,), islice(iter_candidates(job.entry, self._options.source_prefix), 1, None))
 
     def _trial(self, entry: Entry, acl: str | None) -> Aside:
         options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
-        key = canonical_key(entry, self._options.destination_prefix)
-        return Aside(partial(begin_in_vain, PatientStore(self._destination), key, options))
+        begun = partial(begin_in_vain, PatientStore(self._destination), self._destination_key(entry), options)
+        return Aside(begun)
+
+    def _destination_key(self, entry: Entry) -> str:
+        return canonical_key(entry, self._options.destination_prefix)
 
     def _put_options(self, info: ObjectInfo) -> PutOptions:
         headers = info.headers
@@ -342,59 +340,10 @@ def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:
 
 def _came_with_its_row(entry: Entry, there: ObjectInfo) -> bool:
     """Whether an object was stored when the file of its row came: by Mastodon, and not by whoever copied it later."""
-    stored = moment_of(there.last_modified)
-    if entry.updated is None or stored is None or not there.size:
+    if entry.updated is None or not there.last_modified or not there.size:
+        return False
+    try:
+        stored = parsedate_to_datetime(there.last_modified).timestamp()
+    except (ValueError, OverflowError):
         return False
     return -_CLOCKS_DIFFER_SECONDS <= stored - entry.updated <= _MADE_WITHIN_SECONDS
-
-
-def _done(job: _Job, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
-    told_by_md5 = md5 is not None and etag.lower() == md5.hex()
-    return Outcome(
-        job.entry,
-        EntryState.DONE,
-        size=size_bytes,
-        md5=md5,
-        etag=None if told_by_md5 else etag,
-        source_key=None if source_key == job.source_key else source_key,
-        attempts=job.attempts,
-    )
-
-
-def _as_recorded(job: _Job, size_bytes: int) -> Outcome:
-    """It lies there as it was confirmed before."""
-    _, md5, etag, source_key, origin = job.claim.arrival
-    seen = (size_bytes, md5, etag, source_key, job.attempts, None, origin)
-    return Outcome(job.entry, EntryState.DONE, None, *seen)
-
-
-def _kept_back(job: _Job) -> Outcome:
-    detail = None
-    if is_exposed(job.presence, private=True):
-        detail = (
-            f"{job.key!r} is private now, but still lies at {job.destination.name} as it was before: remove it there"
-        )
-        _log.warning("%s", detail, extra={"about": {"key": job.key, "reason": Reason.PRIVATE.value}})
-    return _skipped(job, Reason.PRIVATE)._replace(detail=detail)
-
-
-def _skipped(job: _Job, reason: Reason) -> Outcome:
-    presence = _presence_after(job)
-    return Outcome(job.entry, EntryState.SKIPPED, reason, attempts=job.attempts, presence=presence)
-
-
-def _failed(job: _Job, error: ObjectError) -> Outcome:
-    about = {"key": job.key, "reason": error.reason.value, "attempts": job.attempts}
-    _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
-    refused = isinstance(error, _STORES_NOTHING) and not job.destination.retries
-    presence = _presence_after(job, refused=refused)
-    return Outcome(
-        job.entry, EntryState.FAILED, error.reason, attempts=job.attempts, detail=error.message, presence=presence
-    )
-
-
-def _presence_after(job: _Job, *, refused: bool = False) -> Presence | None:
-    """What lies at the destination after an attempt that did not end well; None: as before."""
-    if job.writes and not refused:
-        return begun(job.presence, private=job.entry.private)
-    return None if job.presence == job.claim.arrival.presence else job.presence

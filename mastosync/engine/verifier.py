@@ -23,7 +23,6 @@ from mastosync.engine.public_check import PublicResult
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_wrong
 from mastosync.manifest.codes import PRIVATE_FLAG
@@ -163,7 +162,9 @@ class Verifier:
 
     def by_listing(self) -> None:
         """Look for every entry that is done in listings of the destination. Raises: MastosyncError."""
-        space, listing = KeySpace(self.options.types), Listing(PatientStore(self.gate), self.prefix)
+        space = KeySpace(self.options.types)
+        way_round = tr("`mastosync verify --deep` needs no listing")
+        listing = Listing(PatientStore(self.gate), self.prefix, way_round)
         entries = self.entries()
         with StrandReader.opened(self.path, _DONE) as reader:
             ranges = space.cut(reader, entries, _RANGES_A_WORKER * self.options.workers)
@@ -174,7 +175,7 @@ class Verifier:
                 yield from self._range(space.iter_placed(reader, keys), listing.iter_range(keys), reader)
 
         with self._telling("verify", entries):
-            for batch in side_by_side(batches, ranges, self.options.workers):
+            for batch in side_by_side(batches, ranges, self.options.workers, self.stop):
                 self._take_batch(batch)
         self.result.listed = True
 
@@ -195,8 +196,7 @@ class Verifier:
                     pending = []
                 self._advance(1, judgement.verdict is not Verdict.FINE)
             self._settle(pending)
-        if self.stop.requested:
-            raise Interrupted(tr("stopped on request"), hint=tr("what was found so far is in the manifest"))
+        self.stop.require_going_on()
 
     def take_public(self, public: PublicResult) -> None:
         """Put back to pending what only a copy puts right."""

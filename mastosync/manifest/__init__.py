@@ -7,26 +7,25 @@ from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
 from mastosync.manifest.complaints import written
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
-from mastosync.manifest.entry_writer import (
-    claim,
-    correct,
-    forget_arrival,
-    release,
-    reopen,
-    take_over,
-    try_again,
+from mastosync.manifest.entry_writer import claim, correct, forget_arrival, release, reopen, take_over, try_again
+from mastosync.manifest.file_system import (
+    is_memory,
+    is_network,
+    kind_of_disk,
+    place_on_disk,
+    require_local_disk,
+    warn_of_network,
 )
-from mastosync.manifest.file_system import is_memory, is_network, kind_of_disk, require_local_disk, warn_of_network
-from mastosync.manifest.identity import StoreIdentity
-from mastosync.manifest.lifecycle import (
-    Approach,
-    approach_to,
-    begun,
-    flaw,
-    found_wrong,
-    hidden,
-    is_exposed,
+from mastosync.manifest.identity import (
+    Relation,
+    StoreIdentity,
+    in_one_bucket,
+    note_probe,
+    probe_left_behind,
+    record_relation,
+    relation,
 )
+from mastosync.manifest.lifecycle import Approach, approach_to, begun, flaw, found_wrong, hidden, is_exposed
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
@@ -60,6 +59,7 @@ __all__ = [
     "Orphan",
     "PlanDelta",
     "PlanWriter",
+    "Relation",
     "Row",
     "RunInfo",
     "Scratch",
@@ -86,6 +86,7 @@ __all__ = [
     "found_wrong",
     "hidden",
     "holder_of",
+    "in_one_bucket",
     "is_exposed",
     "is_memory",
     "is_network",
@@ -94,8 +95,13 @@ __all__ = [
     "kind_of_disk",
     "last_verification",
     "newest_version",
+    "note_probe",
+    "place_on_disk",
+    "probe_left_behind",
     "record_of",
+    "record_relation",
     "record_verification",
+    "relation",
     "release",
     "reopen",
     "repair_counters",

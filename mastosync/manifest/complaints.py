@@ -46,9 +46,15 @@ _EXPLAINED = {
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of this file into a ManifestError."""
+    """Turn what SQLite says of this file into a ManifestError.
+
+    What it says of its callers (a connection that is closed, values of a wrong type) is no word on any file, and
+    passes through: that is a bug, and is told as one.
+    """
     try:
         yield
+    except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
+        raise
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         unknown = (str(error), deferred("see the message of SQLite; --debug shows where it happened"))

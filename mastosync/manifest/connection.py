@@ -17,6 +17,7 @@ from typing import Self
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.complaints import translated
+from mastosync.manifest.lock import keep_lock
 from mastosync.manifest.schema import APPLICATION_ID
 from mastosync.manifest.upgrade import bring_up_to_date
 from mastosync.model import Kind
@@ -114,9 +115,10 @@ class Manifest:
         """All or nothing: states, claims and counters change together.
 
         Raises: ManifestError when the file cannot be written (disk full, locked, read-only), or is
-        another one by now.
+        another one by now, or is in use by somebody else, whom no lock file kept away.
         """
         self._require_in_place()
+        keep_lock(self.path)
         with translated(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
             try:

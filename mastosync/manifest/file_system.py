@@ -1,4 +1,4 @@
-"""Where a manifest lies. SQLite's write-ahead log and locks want a disk of this machine.
+"""Which disk a folder lies on, a manifest above all. SQLite's write-ahead log and locks want a disk of this machine.
 
 On a network file system the memory that readers and writers of a write-ahead log share is not
 shared between machines, and locks may be granted twice (https://sqlite.org/wal.html, and
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
@@ -27,15 +28,57 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 def file_system(path: Path, mounts: str) -> str:
     """The kind of file system that an absolute path lies in, by the text of /proc/self/mountinfo; "" if none fits."""
-    best, kind = -1, ""
+    mount = _mount_of(path, mounts)
+    return mount.kind if mount else ""
+
+
+class _Mount(NamedTuple):
+    """A line of mountinfo."""
+
+    device: str
+    root: str  # of the file system, as far as it is mounted here
+    place: PurePosixPath
+    kind: str
+    source: str
+
+
+def _mount_of(path: Path, mounts: str) -> _Mount | None:
+    """The mount that an absolute path lies in."""
+    best = None
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
-        if len(fields := before.split()) < 5 or not after:
+        if len(fields := before.split()) < 5 or not (kind := after.split()[:2]):
             continue
-        place = PurePosixPath(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]))
-        if path.is_relative_to(place) and len(place.parts) >= best:  # the last one of a place is what is seen
-            best, kind = len(place.parts), after.split()[0]
-    return kind
+        root, place = (_ESCAPED.sub(lambda match: chr(int(match[1], 8)), field) for field in fields[3:5])
+        mount = _Mount(fields[2], root, PurePosixPath(place), kind[0], kind[-1])
+        # the last one of a place is what is seen
+        if path.is_relative_to(place) and (best is None or len(mount.place.parts) >= len(best.place.parts)):
+            best = mount
+    return best
+
+
+def on_disk(path: Path, mounts: str) -> PurePath:
+    """Where an absolute path lies on its disk, which begins the path: one folder may be mounted at several places.
+
+    `mounts`: the text of /proc/self/mountinfo. A path that lies in none of them is returned as it is.
+    """
+    mount = _mount_of(path, mounts)
+    if mount is None:
+        return path
+    disk, root = mount.device, mount.root
+    if mount.kind.startswith("nfs"):  # exports of one server, one in the other, may be mounted apart
+        disk, _, exported = mount.source.rpartition(":")
+        root = f"{exported.rstrip('/')}/{root.lstrip('/')}"
+    return PurePosixPath(disk, root.lstrip("/"), path.relative_to(mount.place))
+
+
+def place_on_disk(folder: Path) -> PurePath:
+    """Where a folder lies, to be compared with others: its path on its disk, or its path where no system tells that."""
+    path = folder.resolve()
+    try:
+        return on_disk(path, _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
+    except OSError:
+        return path
 
 
 def kind_of_disk(folder: Path) -> str:

@@ -1,18 +1,26 @@
-"""A manifest knows its source and its destination, and refuses any other."""
+"""A manifest knows its source and its destination, refuses any other, and remembers whether they were found to be two.
+
+Names of one store are compared in one spelling (`store_names`); they are remembered and shown as they were written.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from mastosync.errors import ManifestError
 from mastosync.language import say, tr
-from mastosync.manifest.connection import Manifest
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.store_names import Place, place_of
 
 _SELECT = "SELECT value FROM meta WHERE name = ?"
 _INSERT = "INSERT INTO meta (name, value) VALUES (?, ?)"
+_REPLACE = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+_DELETE = "DELETE FROM meta WHERE name = ?"
 _THIS_MACHINE = "file:"
+_RELATION, _PROBE = "relation", "probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +41,33 @@ class StoreIdentity:
         """Whether it is a folder of this machine, and no bucket."""
         return self.endpoint == _THIS_MACHINE
 
+    @property
+    def place(self) -> Place:
+        """Where its keys lie, whatever the names are that it was given."""
+        return place_of(self.endpoint, self.bucket, self.key_prefix)
+
+    def same_bucket(self, other: StoreIdentity) -> bool:
+        """Whether both name one bucket, or one folder, whatever their key prefixes are."""
+        return self.place[:2] == other.place[:2]
+
+    def same_store(self, other: StoreIdentity) -> bool:
+        """Whether both name one bucket with one key prefix: their keys are the same objects."""
+        return self.place == other.place
+
     def __str__(self) -> str:
         if self.is_folder:
             return tr("folder {bucket!r} on this machine", bucket=self.bucket)
         prefix = tr(", key prefix {key_prefix!r}", key_prefix=self.key_prefix) if self.key_prefix else ""
         return tr("bucket {bucket!r} at {endpoint}{prefix}", bucket=self.bucket, endpoint=self.endpoint, prefix=prefix)
+
+
+class Relation(StrEnum):
+    """What source and destination were found to be, whatever their names say."""
+
+    TWO = "two stores"
+    ONE_BUCKET = "one bucket"  # under two key prefixes
+    ONE = "one store"  # a key is the same object at both
+    UNKNOWN = "unknown"  # the source does not tell what it does not have
 
 
 def remembered(manifest: Manifest, role: str) -> StoreIdentity | None:
@@ -60,7 +90,7 @@ def require_same(manifest: Manifest, source: StoreIdentity, destination: StoreId
     """
     for role, configured in (("source", source), ("destination", destination)):
         known = remembered(manifest, role)
-        if known is not None and known != configured:
+        if known is not None and not known.same_store(configured):
             raise ManifestError(
                 tr(
                     "the manifest {path} belongs to another {role}: it was planned for {known}, the "
@@ -72,3 +102,47 @@ def require_same(manifest: Manifest, source: StoreIdentity, destination: StoreId
                 ),
                 hint=tr("use the configuration it was planned with, or --manifest with a new file for this migration"),
             )
+
+
+def relation(manifest: Manifest) -> Relation | None:
+    """What the stores of this manifest were found to be; None: nobody has looked. Raises: ManifestError."""
+    value = _value(manifest, _RELATION)
+    return Relation(value) if value in list(Relation) else None
+
+
+def in_one_bucket(manifest: Manifest) -> bool:
+    """Whether source and destination are one bucket under two key prefixes, by their names or as it was found."""
+    source, destination = (remembered(manifest, role) for role in ("source", "destination"))
+    named = source is not None and destination is not None and source.same_bucket(destination)
+    return named or relation(manifest) is Relation.ONE_BUCKET
+
+
+def probe_left_behind(manifest: Manifest) -> str | None:
+    """The name of a probe object that was noted, and may lie at the destination. Raises: ManifestError."""
+    return _value(manifest, _PROBE)
+
+
+def note_probe(manifest: Manifest, name: str) -> None:
+    """Note the name of a probe object before it is written. Raises: ManifestError."""
+    with manifest.transaction() as connection:
+        connection.execute(_REPLACE, (_PROBE, name))
+
+
+def record_relation(manifest: Manifest, found: Relation | None, *, probe_settled: bool) -> None:
+    """Remember what the stores were found to be (None: nothing new); `probe_settled`: forget the probe object.
+
+    That they are one is not remembered: it holds nobody back to look again. Raises: ManifestError.
+    """
+    with manifest.transaction() as connection:
+        if found is Relation.ONE:
+            connection.execute(_DELETE, (_RELATION,))
+        elif found is not None:
+            connection.execute(_REPLACE, (_RELATION, found.value))
+        if probe_settled:
+            connection.execute(_DELETE, (_PROBE,))
+
+
+def _value(manifest: Manifest, name: str) -> str | None:
+    with translated(manifest.path):
+        row = manifest.connection.execute(_SELECT, (name,)).fetchone()
+    return str(row[0]) if row else None

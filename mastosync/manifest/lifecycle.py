@@ -124,15 +124,14 @@ def seen(known: Known, wanted: Wanted) -> Known:
     """
     changed = known.flags ^ wanted.flags
     replaced = None not in (known.updated, wanted.updated) and known.updated != wanted.updated
-    measured = known.presence and not replaced
+    flags, updated, size, fallback = wanted
     presence = known.presence
-    if replaced and presence and not presence & Presence.IN_DOUBT:
+    if presence and not replaced:
+        size = known.size
+    elif presence and not presence & Presence.IN_DOUBT:
         presence |= Presence.STALE  # what is in doubt is compared with the new file anyway
-    now = known._replace(**wanted._asdict(), presence=presence)
-    if measured:
-        now = now._replace(size=known.size)
     state, reason = _state_when_seen(known, wanted, changed, replaced=replaced)
-    return now._replace(state=state, reason=reason)
+    return Known(flags, updated, size, fallback, state, reason, known.attempts, presence)
 
 
 def _state_when_seen(known: Known, wanted: Wanted, changed: int, *, replaced: bool) -> tuple[int, int]:

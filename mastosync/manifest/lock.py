@@ -1,4 +1,10 @@
-"""One writer per manifest: an advisory lock that the operating system releases with its holder."""
+"""One writer per manifest: advisory locks that the operating system releases with their holder.
+
+A file beside the manifest is locked, and says who the writer is. Somebody may take it for a left-over and remove it,
+which the lock on it does not outlive: so the database itself is locked, too. That lock is `flock`, which on Linux has
+nothing to do with the locks of SQLite (`fcntl`). On other systems and on networks it has, and there the file must do:
+a writer that misses it lays it anew, or stops if somebody else was faster.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,7 @@ import fcntl
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,6 +21,18 @@ from pathlib import Path
 
 from mastosync.errors import ManifestError, ManifestInUse
 from mastosync.language import tr
+from mastosync.manifest.file_system import is_network, kind_of_disk
+
+_Place = tuple[int, int]  # device and inode
+
+_databases: dict[_Place | None, int] = {}
+"""Descriptors of databases, which stay open for good, one for each.
+
+To close one takes the locks of SQLite away, of every connection of this process to the same file
+(https://sqlite.org/howtocorrupt.html, section 2.2).
+"""
+_writers: dict[str, _Writer] = {}
+"""Those of this process, by the real path of the manifest."""
 
 
 def lock_path(manifest: Path) -> Path:
@@ -27,55 +46,171 @@ def writer_lock(manifest: Path, command: str) -> Iterator[None]:
 
     Raises: ManifestInUse that says who holds it; ManifestError if the folder cannot be written to.
     """
-    path = lock_path(manifest)
+    writer, name = _Writer(manifest, command), os.path.realpath(manifest)
+    writer.take()
+    _writers[name] = writer
     try:
-        # whoever put a link in the way of the lock would have what it leads to overwritten
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        hint = tr("the manifest's folder must exist and be writable; --manifest names another place")
-        if error.errno == errno.ELOOP:
-            hint = tr("a symbolic link lies there, which is not followed: who put it there? Remove it")
-        raise ManifestError(
-            tr("cannot write beside the manifest: {path}: {strerror}", path=path, strerror=error.strerror), hint=hint
-        ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ManifestInUse(
-                tr("the manifest {manifest} is in use by {holder}", manifest=manifest, holder=_holder(path)),
-                hint=tr("wait until it ends, or stop it; a manifest has one writer at a time"),
-            ) from error
-        _sign(descriptor, command)
         yield
-        os.ftruncate(descriptor, 0)
     finally:
-        os.close(descriptor)
+        del _writers[name]
+        writer.let_go()
 
 
-def _sign(descriptor: int, command: str) -> None:
-    """Say who holds the lock."""
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
-    holder["since"] = datetime.now(UTC).isoformat(timespec="seconds")
-    os.ftruncate(descriptor, 0)
-    with suppress(OSError):  # on a full disk the lock holds without a name
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+def keep_lock(manifest: Path) -> None:
+    """See to it that nobody else can have come, before something is written; without the lock nothing is seen to.
+
+    Raises: ManifestInUse if somebody has; ManifestError if the folder cannot be written to.
+    """
+    if writer := _writers.get(os.path.realpath(manifest)):
+        writer.take()
 
 
 def holder_of(manifest: Path) -> str | None:
     """Who is at work on a manifest right now; None: nobody. Leaves no file behind."""
     path = lock_path(manifest)
+    if os.path.realpath(manifest) in _writers or _database_is_held(manifest):
+        return _holder(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None  # nobody ever was
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return _holder(path)
+        return None if _locked(descriptor, fcntl.LOCK_SH) else _holder(path)
     finally:
         os.close(descriptor)
-    return None
+
+
+class _Writer:
+    """The locks of one command."""
+
+    def __init__(self, manifest: Path, command: str) -> None:
+        self._manifest, self._command, self._path = manifest, command, lock_path(manifest)
+        self._database: int | None = None
+        self._file: int | None = None
+
+    def take(self) -> None:
+        """Take what is not held yet: a database that was not there, a lock file that is gone. Nothing, if it fails."""
+        had_database = self._database is not None
+        if not had_database and _holds_databases(self._manifest):
+            self._database = self._taken_database()
+        try:
+            self._take_file()
+        except ManifestError:
+            if not had_database:
+                self._let_go_of_database()
+            raise
+
+    def _taken_database(self) -> int | None:
+        descriptor = _descriptor_of(self._manifest)
+        if descriptor is None:
+            return None
+        mine = any(writer._database == descriptor for writer in _writers.values())
+        if mine or not _locked(descriptor, fcntl.LOCK_EX):
+            raise self._in_use()
+        return descriptor
+
+    def _take_file(self) -> None:
+        while self._file is None or not _is_at(self._file, self._path):
+            descriptor = self._opened()
+            if not _locked(descriptor, fcntl.LOCK_EX):
+                os.close(descriptor)
+                raise self._in_use()
+            if self._file is not None:
+                os.close(self._file)
+            self._file = descriptor  # and once more, whether it is still the one that others find
+            self._sign(descriptor)
+
+    def _opened(self) -> int:
+        try:
+            # whoever put a link in the way of the lock would have what it leads to overwritten
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            hint = tr("the manifest's folder must exist and be writable; --manifest names another place")
+            if error.errno == errno.ELOOP:
+                hint = tr("a symbolic link lies there, which is not followed: who put it there? Remove it")
+            raise ManifestError(
+                tr("cannot write beside the manifest: {path}: {strerror}", path=self._path, strerror=error.strerror),
+                hint=hint,
+            ) from error
+
+    def _sign(self, descriptor: int) -> None:
+        """Say who holds the lock."""
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": self._command}
+        holder["since"] = datetime.now(UTC).isoformat(timespec="seconds")
+        os.ftruncate(descriptor, 0)
+        with suppress(OSError):  # on a full disk the lock holds without a name
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+
+    def _in_use(self) -> ManifestInUse:
+        return ManifestInUse(
+            tr("the manifest {manifest} is in use by {holder}", manifest=self._manifest, holder=_holder(self._path)),
+            hint=tr("wait until it ends, or stop it; a manifest has one writer at a time"),
+        )
+
+    def let_go(self) -> None:
+        """Give both back."""
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+        self._let_go_of_database()
+
+    def _let_go_of_database(self) -> None:
+        if self._database is not None:
+            fcntl.flock(self._database, fcntl.LOCK_UN)
+            self._database = None
+
+
+def _holds_databases(manifest: Path) -> bool:
+    """Whether a database can be locked, and SQLite does not notice."""
+    return sys.platform == "linux" and not is_network(kind_of_disk(manifest.parent))
+
+
+def _database_is_held(manifest: Path) -> bool:
+    """By another process."""
+    descriptor = _descriptor_of(manifest) if _holds_databases(manifest) else None
+    if descriptor is None:
+        return False
+    if not _locked(descriptor, fcntl.LOCK_SH):
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
+def _descriptor_of(database: Path) -> int | None:
+    """None if there is none yet, or it cannot be read: whoever opens it to work on it says why."""
+    place = _place(database)
+    if place in _databases:
+        return _databases[place]
+    try:
+        descriptor = os.open(database, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    found = os.fstat(descriptor)
+    _databases[found.st_dev, found.st_ino] = descriptor
+    return descriptor
+
+
+def _place(file: Path) -> _Place | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    """Whether others find this very file there."""
+    found = os.fstat(descriptor)
+    return _place(file) == (found.st_dev, found.st_ino)
+
+
+def _locked(descriptor: int, how: int) -> bool:
+    """Whether it has the lock now."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _holder(path: Path) -> str:
@@ -89,4 +224,4 @@ def _holder(path: Path) -> str:
             since=holder["since"],
         )
     except (OSError, ValueError, KeyError):
-        return tr("another mastosync that has just started")
+        return tr("another mastosync that has just started, or whose lock file was removed")

@@ -114,7 +114,7 @@ class PlanWriter:
 
     def finish(self, taken_at: datetime, details: Mapping[str, Any]) -> None:
         """Record the snapshot; from here on the manifest has a plan."""
-        values = (taken_at.isoformat(timespec="seconds"), json.dumps(dict(details)))
+        values = (taken_at.isoformat(timespec="microseconds"), json.dumps(dict(details)))
         self._connection.execute(_INSERT_SNAPSHOT, values)
 
     @property

@@ -63,9 +63,11 @@ class Scratch:
     def iter_orphans(self) -> Iterator[Orphan]:
         """All of them by key."""
         with translated(self._place):
-            yield from self._connection.execute("SELECT key, size, modified FROM orphans ORDER BY key")
+            for orphan in self._connection.execute("SELECT key, size, modified FROM orphans ORDER BY key"):  # noqa: UP028 - see `StrandReader.iter_rows`
+                yield orphan
 
     def iter_missing(self) -> Iterator[Place]:
         """Entries that have no object at all, by kind and id."""
         with translated(self._place):
-            yield from self._connection.execute(_ABSENT)
+            for place in self._connection.execute(_ABSENT):  # noqa: UP028 - as above
+                yield place

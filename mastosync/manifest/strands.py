@@ -49,7 +49,9 @@ class StrandReader:
     def iter_rows(self, kind: int, lowest: int, highest: int) -> Iterator[Row]:
         """Lines of a kind with ids from `lowest` to `highest`, by id and name."""
         with translated(self._manifest.path):
-            yield from self._manifest.connection.execute(self._select, (kind, lowest, highest))
+            # no `yield from`, which closes the cursor of who stops in the middle, maybe after its connection
+            for row in self._manifest.connection.execute(self._select, (kind, lowest, highest)):  # noqa: UP028
+                yield row
 
     def iter_every(self, kind: int, step: int) -> Iterator[tuple[int, str]]:
         """Id and name of each `step`-th line of a kind; SQLite passes over those between."""

@@ -32,18 +32,48 @@ def appearing(target: Path, *, replace: bool = False) -> Iterator[Path]:
         with written(target):
             _sync(partial)
             _require_room_for(target, replace)
-            partial.replace(target)
+            _give_name(partial, target, replace)
             _sync(target.parent)
     finally:
         for companion in ("", *_COMPANIONS):
             partial.with_name(partial.name + companion).unlink(missing_ok=True)
 
 
+def _give_name(partial: Path, target: Path, replace: bool) -> None:
+    """Raises: ManifestError if somebody has just taken the name that was free; OSError."""
+    if replace:
+        partial.replace(target)
+        return
+    try:
+        _give_free_name(partial, target)
+    except FileExistsError as error:
+        raise _exists(target) from error
+
+
+def _give_free_name(partial: Path, target: Path) -> None:
+    """A rename would replace what is there, and a link does not. Raises: OSError."""
+    try:
+        os.link(partial, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: an empty file holds the name, for the moment until the rename
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            partial.replace(target)
+        except BaseException:
+            target.unlink()
+            raise
+
+
+def _exists(target: Path) -> ManifestError:
+    return ManifestError(
+        tr("{target} exists already", target=target), hint=tr("name another file; nothing was changed")
+    )
+
+
 def _require_room_for(target: Path, replace: bool) -> None:
-    if target.exists() and not replace:
-        raise ManifestError(
-            tr("{target} exists already", target=target), hint=tr("name another file; nothing was changed")
-        )
+    if os.path.lexists(target) and not replace:
+        raise _exists(target)
     if target.exists() and not target.is_file():
         raise ManifestError(tr("{target} is no ordinary file", target=target), hint=tr("name another one"))
     for log in _LOGS:  # SQLite would take it for the log of what comes to lie beside it, and damage that

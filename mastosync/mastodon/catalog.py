@@ -23,8 +23,8 @@ class _Unsupported:
 
 
 _ORIGINAL = Style("original")
-_STATIC = Style("static", format="png", optional=True)
-_STATIC_OF_GIF = Style("static", format="png", content_types=_GIF, optional=True)
+_STATIC = Style("static", format="png")  # what everybody sees who has not turned on that pictures move
+_STATIC_OF_GIF = Style("static", format="png", content_types=_GIF)
 _APP_ICON_WIDTHS = (36, 48, 57, 60, 72, 76, 96, 114, 120, 144, 152, 167, 180, 192, 256, 384, 512, 1024)
 
 
@@ -46,7 +46,7 @@ _SITE_UPLOAD_STYLES = (
     *_of_upload("favicon", "16", "32", "48"),
     *_of_upload("app_icon", *map(str, _APP_ICON_WIDTHS)),
 )
-_ICON_STYLES = (Style("original", optional=True), _STATIC)
+_ICON_STYLES = (Style("original", optional=True), Style("static", format="png", optional=True))  # nothing shows them
 
 _KIB, _MIB = 1024, 1024**2
 

@@ -2,8 +2,10 @@
 
 Rows that are new are read by their ids, all of them above the highest one that is known; so the windows between
 them are told as well. Of older rows those are read that say that they have changed (`updated_at`), each as a window
-of its own. Nobody says that a row was deleted, and Mastodon itself changes some without a new `updated_at`, as when
-it clears its cache by thousands: that is found by the next plan that reads everything.
+of its own, and those that do not because what makes them private is elsewhere, in their account or their post. Nobody
+says that a row was deleted, and Mastodon itself changes some without a new `updated_at`, as when it clears its cache by
+thousands: that is found by the next plan that reads everything. So is a removed post that comes back, which Mastodon
+has no way to do and forks of it may.
 """
 
 from __future__ import annotations
@@ -57,13 +59,14 @@ class Changes:
         if above is None or query is None:
             yield from self.database.stream(rows, select_named(rows))
             return
+        withheld = self.database.withheld(rows)
         with self.database.reading(table):
             # few rows of a large table: to read it from end to end is quicker than by its index
             self.database.connection.execute(_WHOLE_RESULT)
             with ReadAhead(self.database.connection, query, BATCH_ROWS) as batches:
                 last_id = None
                 for some in batches:
-                    for row in zip(*columns_of(some, last_id), strict=True):
+                    for row in zip(*columns_of(some, last_id, withheld), strict=True):
                         last_id = row[0]
                         columns = [(value,) for value in row]
                         media = [(spec, media_of(columns, at)) for at, spec in enumerate(rows.specs)]

@@ -5,6 +5,7 @@ A row holds id, remote, private, var; then name, type, size, schema version and 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import compress
 from typing import Any
@@ -14,16 +15,25 @@ from mastosync.model import MediaColumns
 Columns = Sequence[tuple[Any, ...]]
 
 
-def columns_of(rows: Sequence[tuple[Any, ...]], after_id: int | None) -> Columns:
+def columns_of(rows: Sequence[tuple[Any, ...]], after_id: int | None, withheld: Sequence[int] = ()) -> Columns:
     """Columns of rows whose ids ascend from `after_id` on, each id once: a view in place of a table may repeat it.
 
-    Empty if no id is new.
+    `withheld`: ids, ascending, that are private whatever their row says. Empty if no id is new.
     """
     columns = list(zip(*rows, strict=True))
     ids = columns[0]
     if ids[0] == after_id or len(set(ids)) < len(ids):
         unique = {row[0]: row for row in rows if row[0] != after_id}
         columns = list(zip(*unique.values(), strict=True))
+    return _withholding(columns, withheld) if columns else columns
+
+
+def _withholding(columns: list[tuple[Any, ...]], withheld: Sequence[int]) -> Columns:
+    """The same with these ids made private. Most batches have none of them."""
+    ids = columns[0]
+    among = frozenset(withheld[bisect_left(withheld, ids[0]) : bisect_right(withheld, ids[-1])])
+    if among:
+        columns[2] = tuple(private or row_id in among for row_id, private in zip(ids, columns[2], strict=True))
     return columns
 
 

@@ -7,6 +7,8 @@ the transaction.
 
 from __future__ import annotations
 
+import logging
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -28,12 +30,27 @@ from mastosync.mastodon.ahead import ReadAhead, settle
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.columns import columns_of, media_of
 from mastosync.mastodon.paperclip import WHITE_SPACE
-from mastosync.mastodon.queries import ALSO_READ, Scope, Selection, Table, select_named, select_remote_files
+from mastosync.mastodon.queries import (
+    ALSO_READ,
+    STATUS_COLUMNS,
+    STATUSES,
+    Scope,
+    Selection,
+    Table,
+    select_named,
+    select_of_statuses,
+    select_remote_files,
+    select_removed_statuses,
+)
 from mastosync.mastodon.remedies import database_hint
 from mastosync.model import TABLES, AttachmentSpec, MediaColumns, RemoteFile
 
+_log = logging.getLogger(__name__)
+
 BATCH_ROWS = 5_000
 """Rows fetched, and held in memory, at once."""
+
+_STATUSES_AT_ONCE = 1_000  # whose media are looked up by one query
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +89,7 @@ class MastodonDatabase:
         if via:
             self._arguments |= detour(self._arguments, via)
         self.found: dict[str, Table] = {}
+        self._of_removed: array[int] | None = None
 
     def __enter__(self) -> Self:
         with _translated(tr("cannot connect to {name}", name=self.name), self._scrubbed):
@@ -113,7 +131,7 @@ class MastodonDatabase:
             snapshot_id=snapshot_id,
             taken_at=datetime.fromtimestamp(microseconds / 1_000_000, UTC),
             in_recovery=in_recovery,
-            tables=MappingProxyType({name: table.columns for name, table in self.found.items()}),
+            tables=MappingProxyType({name: self.found[name].columns for name in TABLES if name in self.found}),
         )
 
     def estimated_rows(self, table: str) -> int:
@@ -143,15 +161,48 @@ class MastodonDatabase:
 
     def stream(self, rows: Selection, query: sql.Composed, after_id: int | None = None) -> Iterator[RowBatch]:
         """What a query for the fields of a selection gives by ascending id, in batches that leave no gap."""
+        withheld = self.withheld(rows)
         # a cursor makes the planner walk the index of the ids, where a plain query may sort on the server's disk
         with self.reading(rows.name), ReadAhead(self.connection, query, BATCH_ROWS) as batches:
             for some in batches:
-                columns = columns_of(some, after_id)
+                columns = columns_of(some, after_id, withheld)
                 if columns:
                     last_id = columns[0][-1]
                     media = [(spec, media_of(columns, at)) for at, spec in enumerate(rows.specs)]
                     yield RowBatch(after_id, last_id, media)
                     after_id = last_id
+
+    def withheld(self, rows: Selection) -> Sequence[int]:
+        """Ids of rows, ascending, whose post was removed and is kept: Mastodon makes their objects private.
+
+        Read once in a snapshot, eight bytes each.
+        """
+        if rows.name != "media_attachments":
+            return ()
+        if self._of_removed is None:
+            self._of_removed = self._media_of_removed(rows)
+        return self._of_removed
+
+    def _media_of_removed(self, rows: Selection) -> array[int]:
+        """From the few removed posts to their media: to ask it of each row would take a look at every post there is."""
+        statuses, media = array("q"), array("q")
+        if rows.knows_removed:
+            with self.reading(STATUSES):
+                with ReadAhead(self.connection, select_removed_statuses(self.found), BATCH_ROWS) as batches:
+                    for some in batches:
+                        statuses.extend(status_id for (status_id,) in some)
+                for at in range(0, len(statuses), _STATUSES_AT_ONCE):
+                    query = select_of_statuses(self.found, statuses[at : at + _STATUSES_AT_ONCE])
+                    media.extend(media_id for (media_id,) in self.connection.execute(query))
+        elif rows.table.has("status_id") and STATUSES not in self.found:
+            _log.warning(
+                "%s",
+                tr(
+                    "no table statuses in {name}: media of removed posts cannot be told from others, and are public",
+                    name=self.name,
+                ),
+            )
+        return array("q", sorted(media))
 
     def remote_files(self, spec: AttachmentSpec, ids: Sequence[int]) -> dict[int, RemoteFile]:
         """Where the files of some rows came from; a row that is gone, or has no file any more, is not there."""
@@ -159,10 +210,13 @@ class MastodonDatabase:
         if not found or not found.has("id", f"{spec.attachment}_file_name"):
             return {}
         self.require_readable(spec.table)
+        withheld = frozenset(self.withheld(Selection(self.found, (spec,), "all", self.blanks))).intersection(ids)
         query = select_remote_files(self.found, spec, ids, self.blanks)
         with self.reading(spec.table):
             rows = self.connection.execute(query).fetchall()
-        return {row_id: RemoteFile(name, address, private) for row_id, name, address, private in rows}
+        return {
+            row_id: RemoteFile(name, address, private or row_id in withheld) for row_id, name, address, private in rows
+        }
 
     def _begin(self) -> None:
         """Start the transaction, and lift the limits of roles and databases on long ones, for this one alone."""
@@ -194,7 +248,8 @@ class MastodonDatabase:
         """Refuse a table that exists but must not be read: asked politely, it would look empty."""
         for name in (table, *ALSO_READ.get(table, ())):
             found = self.found.get(name)
-            if found and not _columns_of_interest(name).intersection(found.columns) <= found.readable:
+            if found and not _columns_of_interest(name, found) <= found.readable:
+                columns = f" ({', '.join(STATUS_COLUMNS)})" if name == STATUSES else ""  # not what people wrote
                 raise DatabaseError(
                     tr(
                         "the table {name} exists, but this user may not read it: {where}",
@@ -202,7 +257,8 @@ class MastodonDatabase:
                         where=self.name,
                     ),
                     hint=tr(
-                        'as its owner: GRANT SELECT ON "{schema}"."{name}" TO "{user}";',
+                        'as its owner: GRANT SELECT{columns} ON "{schema}"."{name}" TO "{user}";',
+                        columns=columns,
                         schema=found.schema,
                         name=name,
                         user=self.connection.info.user,
@@ -234,7 +290,7 @@ SELECT c.relname::text, n.nspname::text, pg_table_is_visible(c.oid), greatest(c.
 
 def _find_tables(connection: psycopg.Connection, name: str) -> dict[str, Table]:
     """Those of Mastodon's tables that exist. Raises: NoMastodonTables if there are none."""
-    rows = connection.execute(_FIND_TABLES, (list(TABLES),)).fetchall()
+    rows = connection.execute(_FIND_TABLES, ([*TABLES, STATUSES],)).fetchall()
     found = {
         table: Table(schema, estimate, tuple(columns), frozenset(readable or ()))
         for table, schema, visible, estimate, columns, readable in rows
@@ -264,10 +320,15 @@ def _find_tables(connection: psycopg.Connection, name: str) -> dict[str, Table]:
     )
 
 
-def _columns_of_interest(table: str) -> set[str]:
+def _columns_of_interest(name: str, table: Table) -> set[str]:
+    """What is read of a table as it is here."""
+    if name == STATUSES:
+        return set(STATUS_COLUMNS) if table.has(*STATUS_COLUMNS) else set()
     parts = ("file_name", "content_type", "file_size", "storage_schema_version", "updated_at")
-    own = {f"{spec.attachment}_{part}" for spec in specs_of(table) for part in parts}
-    return own | {"id", "domain", "remote_url", "account_id", "suspended_at", "var"}
+    own = {f"{spec.attachment}_{part}" for spec in specs_of(name) for part in parts}
+    return own.union(("id", "domain", "remote_url", "account_id", "status_id", "suspended_at", "var")) & {
+        *table.columns
+    }
 
 
 class _LenientText(Loader):

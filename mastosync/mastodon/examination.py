@@ -10,7 +10,7 @@ from mastosync.errors import DatabaseError
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.paperclip import entries_of
-from mastosync.mastodon.queries import Scope
+from mastosync.mastodon.queries import ALSO_READ, Scope
 from mastosync.model import Entry
 
 _PATIENCE = "SET LOCAL statement_timeout = '3s'"
@@ -66,16 +66,21 @@ class Examination:
         return ServerFacts(database, version, in_recovery, delay, feedback, process != connection.info.backend_pid)
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
-        """Those of Mastodon's tables that exist, with their columns."""
-        return self._database.snapshot(()).tables
+        """Those of Mastodon's tables that exist, with their columns; `statuses` as well, which has no attachments."""
+        return {name: table.columns for name, table in self._database.found.items()}
 
     def refusal(self, table: str) -> DatabaseError | None:
-        """Why a table that exists cannot be read; None if it can. Its rows may be hidden by a policy."""
-        connection = self._database.connection
+        """Why a table that exists, or one that decides on its privacy, cannot be read; None if both can.
+
+        Rows may be hidden by a policy.
+        """
+        connection, found = self._database.connection, self._database.found
         try:
             self._database.snapshot((table,))
-            with self._database.reading(table), connection.transaction(), connection.cursor() as cursor:
-                cursor.execute(f'SELECT id FROM "{table}" LIMIT 1')  # noqa: S608 - a name of our own list
+            for name in (table, *ALSO_READ.get(table, ())):
+                if name in found and found[name].has("id"):
+                    with self._database.reading(name), connection.transaction(), connection.cursor() as cursor:
+                        cursor.execute(f'SELECT id FROM "{name}" LIMIT 1')  # noqa: S608 - a name of our own list
         except DatabaseError as error:
             return error
         return None

@@ -13,7 +13,13 @@ from mastosync.model import AttachmentSpec
 Scope = Literal["all", "local", "remote"]
 """Which rows: of every server, of this one, or of all others."""
 
-ALSO_READ = dict.fromkeys(("media_attachments", "imports"), ("accounts",))  # whose suspension makes them private
+STATUSES = "statuses"
+"""Posts. They have no attachments of their own; those that were removed and are kept have media that are private."""
+
+STATUS_COLUMNS = ("id", "deleted_at")
+"""All that is ever read of a post."""
+
+ALSO_READ = {"media_attachments": ("accounts", STATUSES), "imports": ("accounts",)}  # what makes their rows private
 
 
 class Table(NamedTuple):
@@ -68,8 +74,16 @@ class Selection(NamedTuple):
             return sql.SQL("NULL")
         return sql.SQL("CASE WHEN isfinite({0}) THEN extract(epoch FROM {0})::bigint END").format(self.column(name))
 
+    @property
+    def knows_removed(self) -> bool:
+        """Whether some rows may belong to posts that were removed and are kept."""
+        return self.name == "media_attachments" and self.table.has("status_id") and _has_removed(self.found)
+
     def fields(self, file_name: sql.SQL) -> sql.Composed:
-        """Id, remote, private, var; then name, type, size, schema version and time of each attachment."""
+        """Id, remote, private, var; then name, type, size, schema version and time of each attachment.
+
+        Private as far as its account tells; what its post tells is not asked row by row: see `select_removed_statuses`.
+        """
         remote = _remote(self.name, self.table, self.blanks)
         fields = [self.column("id"), remote, _private(self.found, self.specs[0]), self.column("var")]
         for spec in self.specs:
@@ -94,14 +108,14 @@ def select_named(rows: Selection, *, limit: int | None = None, above: int | None
 
 
 def select_changed(rows: Selection, since: datetime, up_to: int) -> sql.Composed | None:
-    """Rows with ids up to this one that have changed since then, or whose account has, by ascending id.
+    """Rows with ids up to this one that have changed since then, or whose account has, or whose post was removed.
 
-    Those that have no file name, or are out of scope by now, are there without a name. `since` is UTC without a
-    zone, as Mastodon's times are. None: the rows do not tell when they changed.
+    By ascending id. Those that have no file name, or are out of scope by now, are there without a name. `since` is
+    UTC without a zone, as Mastodon's times are. None: the rows do not tell when they changed.
     """
     found, name = rows.found, rows.name
-    read = [found[each] for each in (name, *ALSO_READ.get(name, ())) if each in found]
-    if not all(table.has("id") and "updated_at" in table.readable for table in read):
+    telling = [each for each in (name, *ALSO_READ.get(name, ())) if each in found and each != STATUSES]
+    if not all(found[each].has("id") and "updated_at" in found[each].readable for each in telling):
         return None
     changed = [sql.SQL("t.updated_at >= {}").format(sql.Literal(since))]
     if name in ALSO_READ and rows.table.has("account_id") and "accounts" in found:
@@ -111,10 +125,30 @@ def select_changed(rows: Selection, since: datetime, up_to: int) -> sql.Composed
                 sql.Identifier(found["accounts"].schema, "accounts"), sql.Literal(since)
             )
         )
+    if rows.knows_removed:
+        # the media's own row does not change; Mastodon has an index of the few posts that were removed
+        changed.append(
+            sql.SQL("t.status_id IN (SELECT s.id FROM {} s WHERE s.deleted_at >= {})").format(
+                sql.Identifier(found[STATUSES].schema, STATUSES), sql.Literal(since)
+            )
+        )
     named = sql.SQL("{}") if rows.only == "all" else sql.SQL("CASE WHEN in_scope THEN {} END")
     return sql.SQL(
         "SELECT {} FROM {}, LATERAL (SELECT {} AS in_scope) s WHERE t.id <= {} AND ({}) ORDER BY t.id"
     ).format(rows.fields(named), rows.source, rows.scope, sql.Literal(up_to), sql.SQL(" OR ").join(changed))
+
+
+def select_removed_statuses(found: Mapping[str, Table]) -> sql.Composed:
+    """Ids of posts that were removed and are kept: Mastodon has a partial index of these, and they are few."""
+    return sql.SQL("SELECT s.id FROM {} s WHERE s.deleted_at IS NOT NULL").format(
+        sql.Identifier(found[STATUSES].schema, STATUSES)
+    )
+
+
+def select_of_statuses(found: Mapping[str, Table], ids: Sequence[int]) -> sql.Composed:
+    """Ids of the media of some posts, by the index that Mastodon has for that."""
+    table = sql.Identifier(found["media_attachments"].schema, "media_attachments")
+    return sql.SQL("SELECT t.id FROM {} t WHERE t.status_id = ANY ({})").format(table, sql.Literal(list(ids)))
 
 
 def select_remote_files(
@@ -147,11 +181,13 @@ def _remote(name: str, table: Table, blanks: str) -> sql.Composable:
 
 
 def _private(found: Mapping[str, Table], spec: AttachmentSpec) -> sql.Composable:
-    """Whether Mastodon keeps a row's objects private: TRUE or FALSE, never NULL."""
+    """Whether a row's objects are private because of its table or its account: TRUE or FALSE, never NULL.
+
+    A suspension makes private what the account has posted. Its avatar and header stay as they are: nothing would make
+    them public again when it ends.
+    """
     if spec.private:
         return sql.SQL("TRUE")
-    if spec.table == "accounts" and found["accounts"].has("suspended_at"):
-        return sql.SQL("t.suspended_at IS NOT NULL")
     accounts = found.get("accounts")
     joined = spec.table in ALSO_READ and found[spec.table].has("account_id")
     if joined and accounts and accounts.has("id", "suspended_at"):
@@ -160,3 +196,8 @@ def _private(found: Mapping[str, Table], spec: AttachmentSpec) -> sql.Composable
             sql.Identifier(accounts.schema, "accounts")
         )
     return sql.SQL("FALSE")
+
+
+def _has_removed(found: Mapping[str, Table]) -> bool:
+    """Whether posts that were removed may be kept, and can be told from the others."""
+    return STATUSES in found and found[STATUSES].has(*STATUS_COLUMNS)

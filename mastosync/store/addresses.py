@@ -10,6 +10,7 @@ the services that tell their machines' credentials. Ranges that carry IPv4 addre
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -53,6 +54,7 @@ REFUSED: tuple[tuple[Network, str], ...] = tuple(
 """What is refused, and what it is."""
 
 _GLOBAL_IPV6 = IPv6Network("2000::/3")  # all that has been given away of the rest
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})  # before an IPv4 address, in the lower half (RFC 5214)
 
 
@@ -76,6 +78,46 @@ def refusal(address: str, allowed: Sequence[Network] = ()) -> str | None:
         if int(found) >> 32 & 0xFFFFFFFF in _ISATAP:
             return "ISATAP (RFC 5214)"
     return None
+
+
+def addresses_in(host: str) -> frozenset[IPv4Address | IPv6Address]:
+    """What the host of a URL means by itself, without a look-up; nothing if it is a name.
+
+    Numbers are read as resolvers and browsers read them: in four parts or fewer, decimal, hexadecimal or octal. With a
+    zero at its head, a number is octal to most and decimal to some, and both are told. Raises: ValueError if it ends as
+    an address does, and is none: nobody can say what somebody makes of it.
+    """
+    name = host.strip("[]").rstrip(".").lower()
+    if ":" in name:
+        return frozenset((IPv6Address(name.partition("%")[0]),))
+    if name == "localhost" or name.endswith(".localhost"):  # whatever a name server says (RFC 6761)
+        return frozenset((IPv4Address("127.0.0.1"),))
+    parts = name.split(".")
+    if name and not _NUMBER.fullmatch(parts[-1]):
+        return frozenset()
+    found = frozenset(address for base in (8, 10) if (address := _ipv4(parts, base)) is not None)
+    if not found:
+        raise ValueError(f"{host!r} is neither an address nor a name")
+    return found
+
+
+def _ipv4(parts: Sequence[str], base_after_zero: int) -> IPv4Address | None:
+    """As `inet_aton` reads it: the last part has all bytes that are left."""
+    try:
+        *firsts, last = (_number(part, base_after_zero) for part in parts)
+    except ValueError:
+        return None
+    if len(firsts) > 3 or any(number > 255 for number in firsts) or last >= 256 ** (4 - len(firsts)):
+        return None
+    return IPv4Address(sum(number << 8 * (3 - place) for place, number in enumerate(firsts)) + last)
+
+
+def _number(text: str, base_after_zero: int) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("it is no number")
+    if text.startswith("0x"):
+        return int(text[2:] or "0", 16)
+    return int(text, base_after_zero if text.startswith("0") else 10)
 
 
 def _lies_in(address: IPv4Address | IPv6Address, network: Network) -> bool:

@@ -6,8 +6,8 @@ Sources: the S3 error reference, and what other vendors document or were seen to
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -129,16 +129,24 @@ class Answer:
     """A store's refusal, in a form that every HTTP client can give."""
 
     status: int  # HTTP; 0 if the client knows none
-    code: str  # from the XML body, or what the client made of it
-    message: str  # scrubbed of secrets
-    headers: Mapping[str, str]  # names in lower case
+    # these as the store has them, secrets and all: they decide what it means
+    code: str = field(repr=False)  # from the XML body, or what the client made of it
+    message: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)  # names in lower case
     subject: Subject = Subject.OBJECT
     with_acl: bool = False  # the request carried an ACL
+    has_body: bool = False  # the answer to a HEAD never has one
+    shown: Callable[[str], str] = str  # what of a word of the store may be shown
 
     @property
     def has_code(self) -> bool:
         """Whether it speaks as an S3 store does. Answers to HEAD never do."""
         return self.code not in ("", str(self.status))
+
+    @property
+    def is_a_page(self) -> bool:
+        """Whether somebody else speaks, as a proxy does that has lost the store: in words that are none of S3."""
+        return self.has_body and not self.has_code and not any(name.startswith("x-amz-") for name in self.headers)
 
 
 def error_of(answer: Answer, where: str) -> MastosyncError:
@@ -153,7 +161,7 @@ def _error_of(answer: Answer, text: str) -> MastosyncError:
     code = answer.code if answer.code in _UNUSABLE else _UNUSABLE_STATUSES.get(answer.status, "")
     if code:
         region = answer.headers.get("x-amz-bucket-region")
-        in_region = tr(" (in the region {region})", region=region) if region else ""
+        in_region = tr(" (in the region {region})", region=answer.shown(region)) if region else ""
         return StoreUnusable(text, hint=say(_UNUSABLE[code]) + in_region)
     if answer.with_acl and _refuses_acl(answer):
         only_this = answer.code not in _NO_ACL and _NAMES_ONE_ACL.search(answer.message) is not None
@@ -176,6 +184,14 @@ def _object_error(answer: Answer, text: str) -> ObjectError:
         (code in _CHANGED or status in (412, 416), ObjectChanged, deferred("something else writes under this key")),
         (code in _TOO_LARGE or status == 413, ObjectTooLarge, deferred("the destination takes no object of this size")),
         (
+            status == 404 and answer.is_a_page and _NOT_FOUND[answer.subject] is ObjectMissing,
+            ServerFailure,
+            deferred(
+                "no S3 store says it like this: check `endpoint_url`, and the proxy in between; `mastosync "
+                "retry-failed --reason server` tries again"
+            ),
+        ),
+        (
             code == "NoSuchKey" or status == 404,
             _NOT_FOUND[answer.subject],
             deferred("check `endpoint_url` and `key_prefix`"),
@@ -187,12 +203,15 @@ def _object_error(answer: Answer, text: str) -> ObjectError:
         (True, ObjectRejected, deferred("the store will not take this request; see its message")),
     )
     kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
-    return kind(text, hint=say(_HINTS.get(code, hint)))
+    error = kind(text, hint=say(_HINTS.get(code, hint)))
+    if isinstance(error, ObjectMissing):
+        error.certain = answer.has_code
+    return error
 
 
 def _said(answer: Answer) -> str:
-    code = answer.code if answer.has_code else ""
-    return " ".join(filter(None, (str(answer.status), code, f"({answer.message})" if answer.message else "")))
+    code, message = answer.shown(answer.code) if answer.has_code else "", answer.shown(answer.message)
+    return " ".join(filter(None, (str(answer.status), code, f"({message})" if message else "")))
 
 
 def _refuses_acl(answer: Answer) -> bool:
@@ -239,19 +258,13 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
     seconds = _number(value)
     if seconds is not None or not value:
         return seconds
-    moment = moment_of(value)
-    return None if moment is None else max(0.0, moment - (now or datetime.now(UTC)).timestamp())
-
-
-def moment_of(date: str | None) -> float | None:
-    """An HTTP date in seconds since the epoch; None: there is none, or it cannot be read."""
     try:
-        moment = parsedate_to_datetime(date) if date else None
+        date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
-    if moment is None:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
 
 
 def _number(value: str | None) -> float | None:

@@ -3,14 +3,15 @@
 What every method promises:
 
 * **One attempt.** A method makes its request once (`abort_unfinished`: one, and one for each upload
-  it finds). Retrying, waiting and slowing down belong to `engine`, in one layer around this
+  it finds; `withdraw` a few). Retrying, waiting and slowing down belong to `engine`, in one layer around this
   contract; an implementation switches its client's own retries off, and follows no redirect.
 * **One vocabulary of errors.** A failure of one object is an `ObjectError`: `ObjectMissing` only
-  for a true 404 of a key that is read, `ObjectDenied` for 403, `Throttled` with the server's own
-  wait, `NetworkFailure`, `ServerFailure` (also for an answer that no S3 store gives),
-  `CorruptObject`, `ObjectChanged`, `ObjectRejected`, `ObjectTooLarge`, `AclUnsupported`. What no
-  other object would survive either (bad credentials, no such bucket, a clock that is off) is
-  `StoreUnusable`. Nothing else gets out.
+  for a true 404 of a key that is read (`certain` if the store said so in its own words, and never
+  for somebody else's page), `ObjectDenied` for 403, `Throttled` with the server's own wait,
+  `NetworkFailure`, `ServerFailure` (also for an answer that no S3 store gives), `CorruptObject`,
+  `ObjectChanged`, `ObjectRejected`, `ObjectTooLarge`, `AclUnsupported`. What no other object would
+  survive either (bad credentials, no such bucket, a clock that is off) is `StoreUnusable`. Nothing
+  else gets out.
 * **Checked bytes.** Bytes handed out have the announced length and, where the ETag is an MD5,
   that digest. Bytes handed in are sent with their Content-MD5, so that a store refuses a damaged
   upload.
@@ -188,6 +189,21 @@ class ObjectStore(Protocol):
 
         Nothing is ever deleted at a source: a store of that role refuses before any request.
         Raises: ObjectError, StoreUnusable.
+        """
+        ...
+
+    def anybody_reads(self, key: str) -> bool:
+        """Whether somebody without credentials is given this object at the store itself.
+
+        False only if they are refused (4xx). Raises: ObjectError, StoreUnusable if there is no answer that says it.
+        """
+        ...
+
+    def withdraw(self, key: str) -> bool:
+        """Remove an object of a destination that must not lie there, and with it the version that it is.
+
+        Takes three requests. Returns: False if the bucket keeps that version, hidden, because the key may not delete
+        it or is not told which it is. Raises: as `delete`.
         """
         ...
 

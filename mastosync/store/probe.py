@@ -104,6 +104,14 @@ class StoreProbe(Protocol):
         """Whether anybody can read this object. `etag` tells it from what else may be sent instead."""
         ...
 
+    def public_address(self, key: str, md5: bytes) -> str:
+        """Under which URL anybody gets an object of this MD5 where `public_url` says that everybody reads them.
+
+        Empty: nowhere, as far as can be told. The key must be new: what came before may be kept by a cache, or be
+        served from another store.
+        """
+        ...
+
     def write_damaged(self, key: str, data: bytes) -> bool:
         """Send an object with the Content-MD5 of another, and return whether the store took it.
 
@@ -128,6 +136,13 @@ class FolderProbe(Protocol):
 
     def first_key(self) -> str:
         """The first object's; empty: there is none. Raises: StoreUnusable."""
+        ...
+
+    def unfollowed_links(self) -> list[str]:
+        """Links to folders where none is followed, as far as an admin may have made them. Raises: StoreUnusable.
+
+        That is in the folders that hold those of ids: all others would take a look at every object.
+        """
         ...
 
     def free_bytes(self) -> int:

@@ -16,7 +16,7 @@ from scripts.lab.buckets import delete_bucket
 from scripts.lab.client import Lab
 from scripts.lab.instance import settle, upload
 from scripts.lab.instance_objects import MIB, Instance, InstanceObject, StoredObject
-from scripts.lab.instance_oddities import SUSPENDED_AT
+from scripts.lab.instance_oddities import REMOVED_AT, SUSPENDED_AT
 from scripts.lab.instance_rows import InstanceBuilder, Rendition
 from scripts.lab.instance_usual import add_accounts, add_emojis, add_media, add_preview_cards
 from scripts.lab.process import LabError
@@ -146,7 +146,11 @@ def _populated(kind: str, database: DatabaseAddress, client: S3Client, bucket: s
 
 def _add_private(builder: InstanceBuilder) -> None:
     account = builder.account(username="suspended", suspended_at=SUSPENDED_AT, suspension_origin=0)
-    builder.attach("accounts", account, "avatar", [Rendition("original", "a.png", "image/png")])
+    post = builder.row("statuses", account_id=account["id"], deleted_at=REMOVED_AT)
+    other = builder.account(username="warned")
+    for columns in ({"account_id": account["id"]}, {"account_id": other["id"], "status_id": post["id"]}):
+        row = builder.row("media_attachments", **columns)
+        builder.attach("media_attachments", row, "file", [Rendition("original", "a.mp3", "audio/mpeg")])
     backup = builder.row("backups", 1, user_id=1, processed=True)
     builder.attach("backups", backup, "dump", [Rendition("original", "archive.zip", "application/zip")])
 

@@ -28,6 +28,7 @@ class Kind(Enum):
     TRUNCATED_BODY = "half of the answer's body arrives, then the connection is closed in good order"
     DAMAGED_DOWNLOAD = "one byte of the answer's body is another"
     DAMAGED_UPLOAD = "one byte of the request's body is another when it reaches the store"
+    OTHER_HEADERS = "the store gets some headers with other values than the client's, and answers what it likes"
     DELAY = "nothing happens for a while, then all is well"
     STALL_IN_BODY = "half of the answer's body arrives, nothing for a while, then the rest"
     DRIP = "the answer's body arrives in small pieces, with a pause before each"
@@ -105,6 +106,11 @@ def too_many_requests(retry_after: int | str | None = None, *, amz_retry_after_m
 def http_date(timestamp: float) -> str:
     """Seconds since 1970 in the form that Retry-After takes."""
     return formatdate(timestamp, usegmt=True)
+
+
+def other_header(name: str, value: str) -> Fault:
+    """Let the store see another value of a header than was sent: it takes the one, and goes by the other."""
+    return Fault(Kind.OTHER_HEADERS, headers=((name.lower(), value),))
 
 
 def delay(seconds: float) -> Fault:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import cast
 from urllib.parse import urlsplit
@@ -210,7 +211,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and kind is Kind.DELAY:
             self.server.cut.wait(fault.seconds)
         try:
-            response = self._ask(target, _damaged(body) if kind is Kind.DAMAGED_UPLOAD else body)
+            others = dict(fault.headers) if fault is not None and kind is Kind.OTHER_HEADERS else {}
+            response = self._ask(target, _damaged(body) if kind is Kind.DAMAGED_UPLOAD else body, others)
             whole = kind in BODY_FAULTS or kind in (Kind.LOST_ANSWER, Kind.OTHER_ANSWER) or response.length is None
             data = response.read() if whole else None
         except (OSError, http.client.HTTPException):
@@ -231,7 +233,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send_body(data, fault)
 
-    def _ask(self, target: str, body: bytes) -> http.client.HTTPResponse:
+    def _ask(self, target: str, body: bytes, others: Mapping[str, str]) -> http.client.HTTPResponse:
+        """What the store answers. `others`: values of headers instead of the client's."""
         if self._upstream is not None and time.monotonic() - self._upstream_used > UPSTREAM_IDLE_SECONDS:
             self._close_upstream()
         if self._upstream is None:
@@ -242,7 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
         upstream.putrequest(self.command, target, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() not in HOP_BY_HOP:
-                upstream.putheader(name, value)
+                upstream.putheader(name, others.get(name.lower(), value))
         upstream.endheaders(body or None)
         response = upstream.getresponse()
         self._upstream_used = time.monotonic()

@@ -32,7 +32,7 @@ IN_PARTS = TransferConfig(multipart_threshold=15 * MIB, multipart_chunksize=5 * 
 
 
 def create_schema(connection: psycopg.Connection) -> None:
-    """Make the eight tables, empty, in the connection's transaction."""
+    """Make Mastodon's tables, empty, in the connection's transaction."""
     connection.execute(SCHEMA.read_bytes())
 
 

@@ -61,7 +61,7 @@ class StoredObject:
 
     @property
     def acl(self) -> str:
-        """As Mastodon sets it: by default everything may be read by everyone, but for backups and the suspended."""
+        """As Mastodon sets it: all may be read by everyone but backups, and media of the suspended and the removed."""
         return "private" if self.private else "public-read"
 
     def put_arguments(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from scripts.lab.instance_rows import LOCAL_DOMAIN, InstanceBuilder, Rendition, 
 
 INSTANCE_ACTOR_ID = -99
 SUSPENDED_AT = datetime(2023, 5, 17, 12, 30)
+REMOVED_AT = datetime(2025, 9, 3, 8, 15)
 PNG, JPEG, GIF = "image/png", "image/jpeg", "image/gif"
 
 ODD_NAMES = (
@@ -44,6 +45,7 @@ def add_oddities(builder: InstanceBuilder, large_video_bytes: int) -> None:
     if large_video_bytes:
         video = Rendition("original", "0123456789abcdef.mp4", "video/mp4", size=large_video_bytes)
         _media(builder, (video, Rendition("small", "0123456789abcdef.png", PNG, size=40_000)), type=2)
+    _add_removed_post(builder)
 
 
 def _media(builder: InstanceBuilder, renditions: tuple[Rendition, ...], **columns: Any) -> Row:  # noqa: ANN401
@@ -63,7 +65,7 @@ def _add_odd_accounts(builder: InstanceBuilder) -> None:
         domain="dance.example", avatar_storage_schema_version=1, avatar_remote_url="https://dance.example/a.gif"
     )
     # tootctl moves style by style: here it was stopped between the two
-    left_behind = Rendition("static", "dance.png", PNG, optional=True, other_cache=True)
+    left_behind = Rendition("static", "dance.png", PNG, other_cache=True)
     builder.attach("accounts", dancer, "avatar", [Rendition("original", "dance.gif", GIF), left_behind])
     late = builder.account(domain="late.example", header_storage_schema_version=None)
     # ... and here before it could mark the row
@@ -79,10 +81,19 @@ def _add_suspended_account(builder: InstanceBuilder) -> None:
         _media(builder, pair, account_id=account["id"], status_id=number + 1)
 
 
+def _add_removed_post(builder: InstanceBuilder) -> None:
+    """A moderator removed it, and the server keeps it for a while: nobody may see its media any more."""
+    account = builder.account(username="warned")
+    post = builder.row("statuses", account_id=account["id"], text="against the rules", deleted_at=REMOVED_AT)
+    pair = (Rendition("original", "removed.png", PNG), Rendition("small", "removed.png", PNG))
+    row = _media(builder, pair, account_id=account["id"], status_id=post["id"])
+    builder.attach("media_attachments", row, "thumbnail", [Rendition("original", "cover.png", PNG)])
+
+
 def _add_emoji_of_a_nameless_domain(builder: InstanceBuilder) -> None:
     """A domain of no letters is a domain: the row is remote."""
     row = builder.row("custom_emojis", 900_001, shortcode="ghost", domain="", image_storage_schema_version=1)
-    pair = [Rendition("original", "ghost.png", PNG), Rendition("static", "ghost.png", PNG, optional=True)]
+    pair = [Rendition("original", "ghost.png", PNG), Rendition("static", "ghost.png", PNG)]
     builder.attach("custom_emojis", row, "image", pair)
 
 

@@ -59,6 +59,7 @@ class InstanceBuilder:
     objects: list[InstanceObject] = field(default_factory=list)
     strays: list[StoredObject] = field(default_factory=list)
     suspended: set[int] = field(default_factory=set)  # accounts
+    removed: set[int] = field(default_factory=set)  # statuses that moderators removed and the server keeps
     random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +75,8 @@ class InstanceBuilder:
         self.rows.setdefault(table, []).append(row)
         if row.get("suspended_at") is not None:
             self.suspended.add(row_id)
+        if row.get("deleted_at") is not None:
+            self.removed.add(row_id)
         return row
 
     def account(self, row_id: int | None = None, *, domain: str | None = None, **columns: Any) -> Row:  # noqa: ANN401
@@ -97,7 +100,7 @@ class InstanceBuilder:
         row[f"{attachment}_updated_at"] = row["created_at"]
         cached = is_remote(table, row) and (row.get(f"{attachment}_storage_schema_version") or 0) >= 1
         place = Place(self.key_prefix, DIRECTORIES[table, attachment], row["id"], cached)
-        private = table == "backups" or (row["id"] if table == "accounts" else row.get("account_id")) in self.suspended
+        private = table == "backups" or row.get("account_id") in self.suspended or row.get("status_id") in self.removed
         for each in renditions:
             key = place.key(each.style, each.name)
             stored = StoredObject(

@@ -120,13 +120,10 @@ def _attach_media(builder: InstanceBuilder, row: Row, kind: MediaKind) -> None:
 
 def _rendition(builder: InstanceBuilder, style: str, name: str, content_type: str, *, remote: bool) -> Rendition:
     """Where Mastodon expects it, most of the time."""
-    optional = style == "static"
     return Rendition(
         style,
         name,
         content_type,
-        optional=optional,
-        present=not (optional and builder.chance(0.2)),
         other_cache=remote and builder.chance(0.06),
         bare=bool(builder.key_prefix) and builder.chance(0.06),
         headers=NO_HEADERS if builder.chance(0.08) else None,

@@ -1,6 +1,7 @@
 -- The eight tables with attachments, as a Mastodon of 4.3 to 4.6 has them. `imports` went away with 4.4 and
 -- media_attachments.thumbnail_storage_schema_version came with 4.6: here both are there, so that nothing goes untried.
--- Keys, defaults and indexes are Mastodon's; of foreign keys only those between these tables can be.
+-- Of `statuses`, which decides on the privacy of media, there is what that takes. Keys, defaults and indexes are
+-- Mastodon's; of foreign keys only those between these tables can be, and none leads to the few statuses.
 
 CREATE TABLE accounts (
     id bigint PRIMARY KEY,
@@ -59,6 +60,17 @@ CREATE INDEX index_accounts_on_uri ON accounts (uri);
 CREATE INDEX index_accounts_on_url ON accounts (url text_pattern_ops) WHERE url IS NOT NULL;
 CREATE INDEX index_accounts_on_moved_to_account_id
     ON accounts (moved_to_account_id) WHERE moved_to_account_id IS NOT NULL;
+
+CREATE TABLE statuses (
+    id bigint PRIMARY KEY,
+    account_id bigint NOT NULL REFERENCES accounts ON DELETE CASCADE,
+    text text NOT NULL DEFAULT '',
+    created_at timestamp NOT NULL,
+    updated_at timestamp NOT NULL,
+    visibility integer NOT NULL DEFAULT 0,
+    deleted_at timestamp
+);
+CREATE INDEX index_statuses_on_deleted_at ON statuses (deleted_at) WHERE deleted_at IS NOT NULL;
 
 CREATE TABLE media_attachments (
     id bigint PRIMARY KEY,

@@ -40,7 +40,7 @@ class Exchange:
     @property
     def told(self) -> bool:
         """Whether the store's own answer went out whole, so that a client that lives knows what the store did."""
-        return self.status is not None and (self.fault is None or self.fault.kind is Kind.DELAY)
+        return self.status is not None and (self.fault is None or self.fault.kind in (Kind.DELAY, Kind.OTHER_HEADERS))
 
 
 class Traffic:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,12 @@ class Site:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def long_after(self) -> None:
+        """Let all plans be of tomorrow: as if what a test has laid down had lain there for long when they were made."""
+        with closing(sqlite3.connect(self.manifest)) as connection, connection:
+            moment = datetime.now(UTC) + timedelta(days=1)
+            connection.execute("UPDATE snapshots SET taken_at = ?", (moment.isoformat(),))
 
     def status(self) -> dict[str, Any]:
         """`status --json`, parsed."""

@@ -96,6 +96,7 @@ def test_on_a_terminal_nothing_moves(site: Site, hostile: Hostile, buckets: Buck
     shown_so_far = [on_terminal(site, "-vv", "--log-file", "run.log", "copy")]
     for key in everything:
         buckets.client.delete_object(Bucket=buckets.destination, Key=key)
+    site.long_after()  # so that the strays are told, too
     for command in (
         ["ls"],
         ["ls", "--format", "csv"],

@@ -90,6 +90,7 @@ def test_every_key_travels_unharmed(odd: Odd) -> None:
 
     assert "all well" in site.run("verify").stdout
     assert "all well" in site.run("verify", "--deep").stdout
+    site.long_after()
     orphans = parsed(site.run("orphans", "--format", "jsonl").stdout)
     assert {orphan["key"] for orphan in orphans} == set(odd.hostile.strays)
     missing = site.run("orphans", "--missing", "--format", "jsonl")

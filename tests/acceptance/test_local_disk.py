@@ -85,6 +85,7 @@ def test_from_disk_to_s3_and_everything_proves_itself(buckets: BucketPair, new_m
     for line in site.listed("--state", "done"):
         assert line["md5"] == expected[line["key"]].md5
     assert "all well" in site.run("verify", "--deep").stdout
+    site.long_after()
     orphans = json.loads(site.run("orphans", "--json").stdout)
     assert orphans["listed"]["objects"] == len(instance.at_source())
     assert set(site.run("orphans", "--format", "text").stdout.splitlines()) == orphaned
@@ -282,13 +283,19 @@ def test_doctor_looks_at_folders(buckets: BucketPair, new_migration: MigrationFa
     site.run("plan")
     told = json.loads(site.run("doctor", "--json").stdout)
     found = {(each["subject"], each["check"]): each["status"] for each in told["checks"]}
-    for check in ("folder", "read"):
+    for check in ("folder", "links", "read"):
         assert found["source", check] == "ok", told
     for check in ("folder", "write", "read", "private", "names", "multipart", "disk"):
         assert found["destination", check] == "ok", told
     assert state_of(source) == before
     assert list(iter_files(destination)) == []
     assert list(destination.iterdir()) == []
+    (source / "accounts" / "avatars" / "999").symlink_to(site.folder)
+    told = json.loads(site.run("doctor", "--json").stdout)
+    (links,) = [each for each in told["checks"] if each["check"] == "links"]
+    assert links["status"] == "warning", told
+    assert "'accounts/avatars/999'" in links["message"]
+    assert "mount" in links["remedy"]
     site.configure(filesystem_destination={"keep_free": "1000TiB"})
     full = json.loads(site.run("doctor", "--json", code=7).stdout)
     assert {"disk"} == {each["check"] for each in full["checks"] if each["status"] == "failure"} - {"write"}

@@ -24,6 +24,7 @@ from tests.integration.acl_tastes import (
     FATES,
     FINDINGS,
     KEPT_BACK,
+    PASSES_OVER_PRIVATE,
     TAKES_NONE,
     TASTES,
     UNUSABLE,
@@ -127,6 +128,61 @@ def test_other_modes_insist(
     assert not read_by_anybody(moto_buckets, private)
 
 
+@pytest.mark.parametrize("mode", [AclMode.AUTO, AclMode.PUBLIC_READ, AclMode.PRIVATE])
+def test_a_store_that_passes_over_acls_is_found_out_before_a_second_private_object(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run, mode: AclMode
+) -> None:
+    proxy = fault_proxy(moto_buckets.address.endpoint_url, PASSES_OVER_PRIVATE)
+    site = planned_site(tmp_path, moto_buckets, proxy.endpoint_url)
+    site.configure(s3_destination={"acl": mode.value})
+    private = {canonical_key(entry, "") for entry in ENTRIES if entry.private}
+    of_all = {canonical_key(entry, "") for entry in ENTRIES}
+    for _ in range(2):  # the claim that the first run leaves is no other entry's
+        before = len(proxy.requests)
+        code, told = run(site, "copy")
+        assert code == 7, told
+        for named in ("anybody can read", "acl = none", "private_objects", "it was removed"):
+            assert named in told
+        assert not read_by_anybody(moto_buckets, private)
+        stored = [each for each in proxy.requests[before:] if each.stored and each.request.key in private]
+        assert len(stored) <= 1
+    states = {line["key"]: line["state"] for line in site.listed()}
+    assert {states[key] for key in private} == {"pending"}
+
+    site.configure(s3_destination={"acl": "none"})
+    code, again = run(site, "copy")
+    assert code == 0, again
+    assert "3 private objects stay behind" in again
+    assert {line["key"] for line in site.listed("--state", "done")} == of_all - private
+    assert not read_by_anybody(moto_buckets, private)
+
+
+@pytest.mark.parametrize("settings", [{"acl": "none"}, {"acl": "private"}])
+def test_who_wants_private_objects_copied_whatever_comes_is_not_stopped(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run, settings: dict[str, str]
+) -> None:
+    proxy = fault_proxy(moto_buckets.address.endpoint_url, PASSES_OVER_PRIVATE)
+    site = planned_site(tmp_path, moto_buckets, proxy.endpoint_url, private_objects="copy")
+    site.configure(s3_destination=settings)
+    code, told = run(site, "copy")
+    assert code == 0, told
+    assert all("authorization" in each.request.headers for each in proxy.requests)
+
+
+def test_what_became_readable_later_is_told_by_verify(tmp_path: Path, moto_buckets: BucketPair, run: Run) -> None:
+    """By a policy of the bucket, say. Where Mastodon's pages point to, it need not be seen."""
+    site = planned_site(tmp_path, moto_buckets, moto_buckets.address.endpoint_url)
+    assert run(site, "copy")[0] == 0
+    exposed = next(canonical_key(entry, "") for entry in ENTRIES if entry.private)
+    client, bucket = moto_buckets.client, moto_buckets.destination
+    client.put_object_acl(Bucket=bucket, Key=exposed, ACL="public-read")
+    code, told = run(site, "verify", "--public")
+    assert code == 3
+    assert f"{exposed}: it is private, and anybody can read it" in told
+    for named in ("acl = none", "private_objects"):
+        assert named in told
+
+
 def test_what_was_kept_back_is_tried_again_on_request(tmp_path: Path, moto_buckets: BucketPair, run: Run) -> None:
     """The bucket has got ACLs meanwhile."""
     site = planned_site(tmp_path, moto_buckets, moto_buckets.address.endpoint_url)
@@ -172,7 +228,10 @@ def test_a_migration_to_a_store_without_acls_leaves_private_objects_until_that_i
 
 
 def test_what_anybody_can_read_follows_the_rows(moto_buckets: BucketPair, new_migration: MigrationFactory) -> None:
-    """Accounts are suspended and come back: what is done is written again each time."""
+    """Accounts are suspended and posts removed, and all come back: what is done is written again each time.
+
+    Mastodon leaves avatars and headers as they are.
+    """
     migration = new_migration(moto_buckets, accounts=6, media=6, missing=0)
     site, keys = migration.site, {each.key for each in migration.instance.present}
     site.configure(copy={"multipart_threshold": "3KiB"})
@@ -180,14 +239,19 @@ def test_what_anybody_can_read_follows_the_rows(moto_buckets: BucketPair, new_mi
     site.run("copy", code=None)
     public = {each.key for each in migration.instance.present if not each.private}
     assert read_by_anybody(moto_buckets, keys) == public
-    for suspended_at in (datetime(2026, 1, 2), None):
+    pictures = {each.key for each in migration.instance.present if each.table == "accounts"}
+    assert pictures <= public
+    for since in (datetime(2026, 1, 2), None):
         with migration.database.connect() as connection:
-            connection.execute("UPDATE accounts SET suspended_at = %s", (suspended_at,))
+            connection.execute("UPDATE accounts SET suspended_at = %s", (since,))
+            connection.execute("UPDATE statuses SET deleted_at = %s", (since,))
         site.run("plan")
         assert site.status()["totals"]["pending"] > 0
         site.run("copy", code=None)
         public = {line["key"] for line in site.listed("--state", "done") if not line["private"]}
+        assert pictures <= public
         assert read_by_anybody(moto_buckets, keys) == public
+    assert public == {key for key in keys if "backups/" not in key}
 
 
 def test_what_becomes_private_and_cannot_be_made_so_is_pointed_out(

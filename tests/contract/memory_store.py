@@ -23,10 +23,11 @@ class StoredObject:
     acl: str | None = None
     etag_is_md5: bool = True
     storage_class: str | None = None
+    private: bool = False  # the store says so, as a disk does
 
     @property
     def info(self) -> ObjectInfo:
-        return ObjectInfo(len(self.data), self.etag, self.headers, etag_is_md5=self.etag_is_md5)
+        return ObjectInfo(len(self.data), self.etag, self.headers, self.etag_is_md5, private=self.private)
 
 
 @dataclass
@@ -50,7 +51,10 @@ class MemoryStore:
         self.buckets = {"memory": self}  # of the same endpoint and account, by name
         self.refused: dict[str | None, Exception] = {}  # by the ACL of what is to be stored; None: without one
         self.asked: list[tuple[str, str | None]] = []  # what was to be stored, and with which ACL
+        self.open_to_all = False  # whatever the ACL: it is passed over, or a policy of the bucket has its way
+        self.keeps_versions = self.keeps_everything = False  # of what is withdrawn
         self.page_keys = 1000  # of a listing
+        self.modified: dict[str, str] = {}  # when, by key, where it is another moment than MODIFIED
         self.damaged_reads = 0  # so many of the next reads give another byte, as a bad line does
 
     def put(self, key: str, data: bytes, headers: ObjectHeaders | None = None, etag: str | None = None) -> None:
@@ -86,14 +90,21 @@ class MemoryStore:
 
     def head(self, key: str) -> ObjectInfo:
         self._called("head", key)
-        return self._object(key).info
+        try:
+            return self._object(key).info
+        except ObjectMissing as missing:  # there is no body that would say more
+            missing.certain = False
+            raise
 
     def list_page(self, prefix: str, after: str) -> Page:
         self._called("list_page", after)
         keys = sorted(key for key in list(self.objects) if key.startswith(prefix) and key > after)
         page = keys[: self.page_keys]
         return Page(
-            [ListedObject(key, (info := self.objects[key].info).size, info.etag, MODIFIED) for key in page],
+            [
+                ListedObject(key, (info := self.objects[key].info).size, info.etag, self.modified.get(key, MODIFIED))
+                for key in page
+            ],
             len(page) == len(keys),
         )
 
@@ -195,6 +206,16 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         self._called("delete", key)
         self.objects.pop(key, None)
+
+    def anybody_reads(self, key: str) -> bool:
+        self._called("anybody_reads", key)
+        return key in self.objects and (self.open_to_all or self.objects[key].acl == "public-read")
+
+    def withdraw(self, key: str) -> bool:
+        self._called("withdraw", key)
+        if not self.keeps_everything:
+            self.objects.pop(key, None)
+        return not self.keeps_versions
 
     def close(self) -> None: ...
 

@@ -28,7 +28,7 @@ from mastosync.errors import (
     ObjectRejected,
     StoreUnusable,
 )
-from mastosync.model import ObjectHeaders
+from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import FetchedObject, ObjectStore, PutOptions
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache
 from mastosync.store.filesystem.names import ESCAPED, key_of_escaped, namesake, path_of
@@ -251,7 +251,7 @@ def as_nobody(root: Path, expression: str, role: str = "source") -> str:
 import os, sys
 from pathlib import Path
 from mastosync.config import FilesystemConfig
-from mastosync.model import ObjectHeaders
+from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import PutOptions
 from mastosync.store.filesystem import FilesystemStore
 from tests.contract.test_object_store import md5_of
@@ -300,6 +300,32 @@ class TestPermissions:
         put(store, "key", options=PRIVATE)
         assert (root / "key").stat().st_mode & 0o077 == 0
 
+    @pytest.mark.parametrize(
+        ("folder", "file", "private"),
+        [
+            (0o755, 0o644, False),
+            (0o755, 0o600, True),  # as Mastodon leaves it when it suspends an account or removes a post
+            (0o711, 0o400, True),
+            (0o750, 0o640, False),  # a server that reads by its group
+            (0o750, 0o600, True),
+            (0o700, 0o600, False),  # a umask that closes everything says nothing
+        ],
+    )
+    def test_a_file_is_private_that_is_closed_to_those_who_may_enter_its_folder(
+        self, tmp_path: Path, folder: int, file: int, private: bool
+    ) -> None:
+        path = tmp_path / "media_attachments" / "a.png"
+        path.parent.mkdir()
+        path.write_bytes(b"data")
+        path.chmod(file)
+        path.parent.chmod(folder)
+        with closing(source(tmp_path)) as store:
+            key = "media_attachments/a.png"
+            cached = store.read_cached(key, 100, lambda _: True)
+            told = [store.head(key), store.read(key, 100).info, store.read(key, 1).info]
+            assert [info.private for info in told] == [private] * 3
+            assert cached is None or cached.info.private == private
+
     def test_nobody_looks_into_what_is_not_whole(self, store: FilesystemStore, root: Path) -> None:
         store.start_multipart("key", PUBLIC)
         assert (root / ".mastosync" / "work").stat().st_mode & 0o077 == 0
@@ -333,23 +359,81 @@ class TestLinks:
             put(store, "key")
         assert list((tmp_path / "outside").iterdir()) == []
 
-    def test_links_are_followed_where_objects_are_only_read(self, tmp_path: Path) -> None:
+    def test_links_above_the_ids_are_followed_where_objects_are_only_read(self, tmp_path: Path) -> None:
         root, other = tmp_path / "root", tmp_path / "other"
         (other / "accounts").mkdir(parents=True)
         (other / "accounts" / "a.png").write_bytes(b"data")
         root.mkdir()
         (root / "cache").symlink_to(other)
-        (root / "b.png").symlink_to(other / "accounts" / "a.png")
+        (root / "b").symlink_to(other / "accounts")
         (other / "circle").symlink_to(root)
         (other / "itself").symlink_to("itself")
         (other / "nowhere").symlink_to(tmp_path / "unmounted")
         with closing(source(root)) as store:
-            assert [found.key for found in listed(store, "")] == ["b.png", "cache/accounts/a.png"]
-            assert store.read("cache/accounts/a.png", 100).data == store.read("b.png", 100).data == b"data"
+            assert [found.key for found in listed(store, "")] == ["b/a.png", "cache/accounts/a.png"]
+            assert store.read("cache/accounts/a.png", 100).data == store.read("b/a.png", 100).data == b"data"
             with pytest.raises(ObjectMissing):
                 store.read("cache/accounts/b.png", 100)
             with pytest.raises(StoreUnusable, match="'cache/nowhere' leads nowhere"):
                 store.read("cache/nowhere/a.png", 100)
+
+    @pytest.mark.parametrize("where", ["media_attachments/files", "cache/media_attachments/files"])
+    @pytest.mark.parametrize(
+        "link",
+        ["109", "109/000", "109/000/001/original", "109/000/001/original/x.png"],
+    )
+    @pytest.mark.parametrize("leads", ["out", "within", "nowhere"])
+    def test_no_other_link_is_followed_anywhere(
+        self, tmp_path: Path, where: str, link: str, leads: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Whoever can write as Mastodon could have any file of this machine copied as a public object."""
+        key = f"{where}/109/000/001/original/x.png"
+        root, outside = tmp_path / "root", tmp_path / "outside"
+        target = {"out": outside, "within": root / where / "110", "nowhere": tmp_path / "unmounted"}[leads]
+        for folder in (outside, root / where / "110"):
+            below = folder / Path(key).relative_to(f"{where}/{link}")
+            below.parent.mkdir(parents=True, exist_ok=True)
+            below.write_bytes(b"a secret")
+        place = root / where / link
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(target)
+        with closing(source(root)) as store:
+            info = ObjectInfo(8, "etag")
+            for ask in (
+                lambda: store.read(key, 100),
+                lambda: store.head(key),
+                lambda: store.read_range(key, info, 0, 4),
+                lambda: store.digest(key, info),
+            ):
+                with pytest.raises(ObjectDenied, match="symbolic link") as caught:
+                    ask()
+                assert f"{where}/{link}" in caught.value.message
+                assert "above" in caught.value.hint
+            assert store.read_cached(key, 100, lambda _: True) is None
+            assert not [found.key for found in listed(store, "") if found.key.startswith(f"{where}/109/")]
+            assert f"{where}/{link}" in caplog.text
+        with closing(FilesystemProbe(FilesystemConfig(path=root), role="source")) as probe:
+            found = probe.unfollowed_links()
+        assert found == ([f"{where}/{link}"] if link == "109" else []), "those that an admin may have made"
+
+    def test_what_lies_in_a_linked_folder_is_held_to_the_same(self, tmp_path: Path) -> None:
+        root, other = tmp_path / "root", tmp_path / "other"
+        ids = other / "files/000/000/001/original"
+        ids.mkdir(parents=True)
+        root.mkdir()
+        (root / "media_attachments").symlink_to(other)
+        (ids / "a.png").write_bytes(b"data")
+        (ids / "b.png").symlink_to("/etc/passwd")
+        (other / "files/000/000/002").symlink_to("/etc")
+        folder = "media_attachments/files/000/000"
+        with closing(source(root)) as store:
+            assert [found.key for found in listed(store, "")] == [f"{folder}/001/original/a.png"]
+            assert store.read(f"{folder}/001/original/a.png", 100).data == b"data"
+            for key in (f"{folder}/001/original/b.png", f"{folder}/002/passwd"):
+                with pytest.raises(ObjectDenied, match="symbolic link"):
+                    store.read(key, 10_000)
+            with pytest.raises(ObjectMissing):
+                store.read(f"{folder}/001/original/c.png", 100)
 
 
 @contextmanager

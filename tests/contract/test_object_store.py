@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -741,6 +741,79 @@ def test_what_is_deleted_is_not_there_and_to_delete_it_again_is_no_error(room: R
     assert room.data(other) == b"stays"
     room.put(key, b"anew")
     assert room.data(key) == b"anew"
+
+
+def test_what_is_withdrawn_is_not_there_and_to_withdraw_it_again_is_no_error(room: Room, key: str) -> None:
+    other = key.replace("file.png", "other.png")
+    room.put(key, b"data")
+    room.put(other, b"stays")
+    assert room.store.withdraw(key)
+    with pytest.raises(ObjectMissing):
+        room.store.head(key)
+    assert room.store.withdraw(key)
+    assert room.data(other) == b"stays"
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize("acl", ["public-read", "private"])
+def test_anybody_reads_what_is_public_and_nothing_else(room: Room, key: str, acl: str, in_parts: bool) -> None:
+    """SeaweedFS lets nobody in who is not known."""
+    options = PutOptions(ObjectHeaders(), acl)
+    if in_parts:
+        upload = room.store.start_multipart(key, options)
+        room.store.complete_multipart(key, upload, room.put_parts(key, upload, b"data"))
+    else:
+        room.store.write(key, b"data", md5_of(b"data"), options)
+    assert room.store.anybody_reads(key) is (acl == "public-read" and room.server != "seaweed")
+
+
+def test_nobody_reads_what_is_not_there(room: Room, key: str) -> None:
+    if room.server == "folder":
+        with pytest.raises(ObjectMissing):
+            room.store.anybody_reads(key)
+    else:
+        assert not room.store.anybody_reads(key)
+
+
+def test_anybody_is_asked_about_the_very_key(room: Room) -> None:
+    if room.server == "seaweed":
+        pytest.skip("SeaweedFS lets nobody in who is not known")
+    folder = uuid.uuid4().hex[:8]
+    for odd in ODD_KEYS:
+        if room.server != "moto" or odd not in NOT_ON_MOTO:
+            name = f"{folder}/{odd}"
+            room.store.write(name, b"data", md5_of(b"data"), PutOptions(ObjectHeaders(), "public-read"))
+            assert room.store.anybody_reads(name), odd
+
+
+class TestVersions:
+    """A bucket that keeps what is replaced and deleted, on moto."""
+
+    @pytest.fixture
+    def versioned(self, moto: S3Address) -> Iterator[Room]:
+        with ExitStack() as stack:
+            room = room_of("moto", STORES[0], moto, stack)
+            assert room.client is not None
+            room.client.put_bucket_versioning(Bucket=room.bucket, VersioningConfiguration={"Status": "Enabled"})
+            yield room
+            for each in versions_of(room):
+                room.client.delete_object(Bucket=room.bucket, Key=each["Key"], VersionId=each["VersionId"])
+
+    def test_what_is_withdrawn_leaves_no_version_of_it_and_what_it_had_replaced_stays_hidden(
+        self, versioned: Room, key: str
+    ) -> None:
+        versioned.put(key, b"before")
+        versioned.put(key, b"not to be seen")
+        assert versioned.store.withdraw(key)
+        with pytest.raises(ObjectMissing):
+            versioned.store.head(key)
+        assert [each["Size"] for each in versions_of(versioned) if "Size" in each] == [len(b"before")]
+
+
+def versions_of(room: Room) -> list[Any]:
+    assert room.client is not None
+    found: Any = room.client.list_object_versions(Bucket=room.bucket)
+    return [*found.get("Versions", []), *found.get("DeleteMarkers", [])]
 
 
 def test_a_deleted_file_leaves_no_empty_folder(tmp_path: Path) -> None:

@@ -293,6 +293,32 @@ def test_proxies_of_the_environment_are_only_taken_when_asked(
         assert len(proxy.requests) == 1
 
 
+SPELLED = (
+    *("0x7f.1", "0177.0.0.1", "2130706433", "127.1", "127.0.0.1.", "LocalHost", "a.localhost", "[::1%25lo]"),
+    *("0xa9fea9fe", "169.254.43518", "[::ffff:169.254.169.254]", "010.0.0.1", "256.256.256.256", "1.2.3.4.5"),
+    *("\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021", "\u2460\u2461\u2466.1", "127.0.0.1\u00ad"),
+    *("%31%32%37.1", "%EF%BC%91%32%37.1", "localhost%2e", "a%00b.example", "a%2fb.example", "exa mple.com"),
+)
+"""Hosts that mean this machine, a private network or nothing at all, in forms that a proxy may understand."""
+
+
+@pytest.mark.parametrize("host", SPELLED)
+def test_no_proxy_is_asked_for_an_address_in_another_form(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    location = f"http://{host}/a.gif".encode().decode("latin-1")  # as a server sends letters of any kind
+    with RawServer(lambda _: redirect(location)) as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.endpoint_url)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        with closing(CurlOriginFetcher(through_proxies=True)) as asking:
+            with pytest.raises(ObjectDenied, match="not asked"):
+                asking.fetch(f"http://{host}/a.gif", MOST)
+            assert len(proxy.requests) == 0
+            with pytest.raises(ObjectDenied, match="not asked"):
+                asking.fetch("http://media.example.com/a.gif", MOST)
+        assert len(proxy.requests) == 1, "the redirect is not followed"
+
+
 def test_no_key_in_a_url_is_shown(server: RawServer, fetcher: CurlOriginFetcher) -> None:
     server.answers = lambda _: answer(404)
     with pytest.raises(ObjectError) as caught:

@@ -61,6 +61,7 @@ from tests.contract.s3_kit import (
     DATA,
     METHODS,
     PLAIN,
+    SECRET_KEY,
     Prepared,
     StoreClass,
     Wire,
@@ -158,7 +159,8 @@ CASES = [
     *each(WITH_WORDS, answer(403, "SignatureDoesNotMatch"), ObjectDenied),
     *each(WITH_WORDS, answer(403, "InvalidObjectState"), ObjectDenied),
     *each((*READING, *COPYING), NO_SUCH_KEY, ObjectMissing),
-    *each((*READING, *COPYING), answer(404, ""), ObjectMissing),
+    *each(("head",), answer(404, ""), ObjectMissing),  # without its body nobody can tell whose answer it is
+    *each(("read", "read_range", *COPYING), answer(404, ""), ServerFailure),
     *each(WRITING, answer(404, ""), ObjectRejected),
     *each(PARTS, answer(404, ""), ObjectChanged),
     *each(PARTS, answer(404, "NoSuchUpload"), ObjectChanged),
@@ -247,6 +249,44 @@ class TestTimeOuts:
 def refusal(status: int, code: str, message: str) -> raw_server.Answers:
     body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     return lambda _: raw_server.answer(status, body, content_type="application/xml")
+
+
+class TestSecretsThatAreWords:
+    """A secret may be a word of the store's own: it is hidden where it is shown, and decides what it always does."""
+
+    @pytest.mark.parametrize(
+        ("status", "code", "message", "secret", "kind"),
+        [
+            (403, "QuotaExceeded", "full", "Quota", StoreUnusable),
+            (403, "InvalidAccessKeyId", "bad", "Invalid", StoreUnusable),
+            (400, "SlowDown", "wait", "SlowDown", Throttled),
+            (403, "AccessDenied", "not authorized to perform: s3:PutObjectAcl", "ObjectAcl", AclUnsupported),
+            (400, "BadDigest", "other bytes", "Digest", CorruptObject),
+        ],
+    )
+    def test_the_kind_is_told_by_what_the_store_said(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        secret: str,
+        kind: type[MastosyncError],
+        store_class: StoreClass,
+    ) -> None:
+        with raw_server.RawServer(refusal(status, code, message)) as server:
+            config = replace(at(server.endpoint_url), secret_key=Secret(secret))
+            with opened(config, kind=store_class) as store, pytest.raises(kind) as caught:
+                store.write("key", DATA, md5_of(DATA), PLAIN._replace(acl="public-read"))
+        assert "***" in caught.value.message
+        assert secret not in f"{caught.value!r} {caught.value.hint}"
+
+    def test_a_region_that_a_store_names_is_shown_without_a_secret(self, wire: Wire) -> None:
+        body = b"<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>"
+        header = f"x-amz-bucket-region: {SECRET_KEY}\r\n"
+        wire.server.answers = lambda _: raw_server.answer(301, body, header, content_type="application/xml")
+        with pytest.raises(StoreUnusable) as caught:
+            wire.store.write("key", DATA, md5_of(DATA), PLAIN)
+        assert SECRET_KEY not in caught.value.hint
 
 
 class TestAcls:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mastosync.engine.acl import AclMode
-from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, answer, carrying, no_faults
+from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, answer, carrying, no_faults, other_header
 
 PUBLIC_READ, PRIVATE = "public-read", "private"
 NO_ACL, KEPT_BACK, DENIED, UNUSABLE = "stored without ACL", "kept back", "denied", "the store is unusable"
@@ -40,6 +40,9 @@ TASTES: Mapping[str, FaultPlan] = {
     ),
 }
 """Stores by how they answer to an ACL. Behind each is moto, which keeps what it is sent."""
+
+PASSES_OVER_PRIVATE = carrying("x-amz-acl", other_header("x-amz-acl", PUBLIC_READ), value=PRIVATE)
+"""A store that takes every ACL and does as it likes, such as one whose bucket everybody may read by a policy."""
 
 Fate = tuple[str, str, str]
 """What becomes of a public object; of a private one; of a private one with `private_objects = copy`."""

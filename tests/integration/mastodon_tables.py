@@ -24,6 +24,13 @@ CREATE TABLE media_attachments (id bigint PRIMARY KEY, account_id bigint, remote
   file_file_name varchar, file_content_type varchar, file_file_size bigint, file_storage_schema_version integer,
   thumbnail_file_name varchar, thumbnail_content_type varchar, thumbnail_file_size integer)
 """
+STATUSES = """
+CREATE TABLE statuses (id bigint PRIMARY KEY, account_id bigint, text text, deleted_at timestamp);
+CREATE INDEX index_statuses_on_deleted_at ON statuses (deleted_at) WHERE deleted_at IS NOT NULL;
+ALTER TABLE media_attachments ADD status_id bigint;
+CREATE INDEX index_media_attachments_on_status_id ON media_attachments (status_id)
+"""
+"""After `MEDIA`: posts, and which media are theirs."""
 MANY_ACCOUNTS = "INSERT INTO accounts (id, avatar_file_name) SELECT i, 'a' FROM generate_series(1, 20000) i"
 
 

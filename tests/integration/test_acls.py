@@ -17,6 +17,7 @@ import pytest
 from mastosync.engine.acl import AclMode
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
+from mastosync.engine.privacy_proof import PrivacyLost
 from mastosync.engine.retry import Gate
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
@@ -37,6 +38,7 @@ from tests.integration.acl_tastes import (
     FINDINGS,
     KEPT_BACK,
     NO_ACL,
+    PASSES_OVER_PRIVATE,
     PRIVATE,
     PUBLIC_READ,
     TASTES,
@@ -209,3 +211,32 @@ def test_the_destination_is_asked_once_and_costs_no_request_afterwards(way: Way)
     again = [copied(way, transfer, entry).exchanges for entry in (PUBLIC_ROW, *PRIVATE_ROWS)]
     operations = [[exchange.request.operation for exchange in exchanges] for exchanges in again]
     assert operations == [["GetObject", "PutObject"], [], [], []]
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
+@pytest.mark.parametrize("mode", [AclMode.AUTO, AclMode.PUBLIC_READ, AclMode.PRIVATE])
+def test_a_store_that_takes_acls_and_passes_over_them_keeps_nothing_private(
+    way: Way, mode: AclMode, in_parts: bool
+) -> None:
+    way.proxy.plan = PASSES_OVER_PRIVATE
+    prefix = uuid.uuid4().hex
+    threshold = 1 if in_parts else MIB
+    transfer = way.transfer(TransferOptions(destination_prefix=prefix, multipart_threshold=threshold, acl=mode))
+    for entry in PRIVATE_ROWS:
+        with pytest.raises(PrivacyLost):
+            transfer(Claim(entry, attempts=0))
+        assert way.buckets.status_for_anybody(canonical_key(entry, prefix)) == 404
+    puts = way.proxy.successful_puts_by_key(way.buckets.destination)
+    assert sum(puts[canonical_key(entry, prefix)] for entry in PRIVATE_ROWS) == 1, "the others were never written"
+
+
+def test_the_proof_of_privacy_is_one_request_without_credentials(way: Way) -> None:
+    transfer = way.transfer(TransferOptions(destination_prefix=uuid.uuid4().hex))
+    exchanges = [copied(way, transfer, entry).exchanges for entry in (PUBLIC_ROW, *PRIVATE_ROWS)]
+    operations = [[exchange.request.operation for exchange in each] for each in exchanges]
+    plain = ["GetObject", "PutObject"]
+    assert operations == [plain, [*plain, "GetObject"], plain, plain]
+    proof = exchanges[1][-1]
+    assert proof.request.bucket == way.buckets.destination
+    assert "authorization" not in proof.request.headers
+    assert proof.status == 403

@@ -31,7 +31,8 @@ TABLES = """
 CREATE TABLE accounts (id bigint PRIMARY KEY, domain varchar, suspended_at timestamp, updated_at timestamp,
   avatar_file_name varchar, avatar_content_type varchar, avatar_updated_at timestamp);
 CREATE TABLE media_attachments (id bigint PRIMARY KEY, account_id bigint, remote_url varchar, updated_at timestamp,
-  file_file_name varchar, file_content_type varchar, file_updated_at timestamp);
+  file_file_name varchar, file_content_type varchar, file_updated_at timestamp, status_id bigint);
+CREATE TABLE statuses (id bigint PRIMARY KEY, deleted_at timestamp);
 CREATE TABLE site_uploads (id bigint PRIMARY KEY, var varchar, file_file_name varchar);
 """
 SURVEYOR = partial(Surveyor, multipart_threshold=1 << 24, part_size=1 << 24)
@@ -53,7 +54,7 @@ class Instance:
         self.connection.execute(statement.replace("NOW", f"'{self.now:%F %T}'").encode(), values)
 
     def begin(self) -> None:
-        self.execute("TRUNCATE accounts, media_attachments, site_uploads")
+        self.execute("TRUNCATE accounts, media_attachments, statuses, site_uploads")
         for account in ACCOUNTS:
             domain = None if account == 1 else "host.example"
             self.execute("INSERT INTO accounts VALUES (%s, %s, NULL, NOW, 'a.png', 'image/png', NOW)", account, domain)
@@ -62,11 +63,15 @@ class Instance:
     def add(self, row: int, *, late: bool) -> None:
         """A new row; `late`: its id is lower than one that was seen already."""
         row_id = next(self.ids) - (15 if late else 0)
+        status_id = 10_000 + row_id
+        self.connection.execute("INSERT INTO statuses VALUES (%s, NULL) ON CONFLICT DO NOTHING", (status_id,))
         self.execute(
-            "INSERT INTO media_attachments VALUES (%s, %s, %s, NOW, 'a.png', 'image/png', NOW) ON CONFLICT DO NOTHING",
+            "INSERT INTO media_attachments VALUES (%s, %s, %s, NOW, 'a.png', 'image/png', NOW, %s)"
+            " ON CONFLICT DO NOTHING",
             row_id,
             ACCOUNTS[row % 3],
             "https://host.example/a" if row % 2 else "",
+            status_id,
         )
 
     def change(self, row: int, what: str) -> None:
@@ -74,6 +79,11 @@ class Instance:
 
     def delete(self, row: int) -> None:
         self.execute(f"DELETE FROM media_attachments WHERE id = ({_NTH})", row)  # noqa: S608
+
+    def remove_post(self, row: int) -> None:
+        """As a moderator does: the post is kept, and the rows of its media stay as they are."""
+        nth = _NTH.replace("id FROM", "status_id FROM")
+        self.execute(f"UPDATE statuses SET deleted_at = NOW WHERE id = ({nth})", row)  # noqa: S608
 
     def change_account(self, row: int, what: str) -> None:
         self.execute(f"UPDATE accounts SET {what}, updated_at = NOW WHERE id = %s", ACCOUNTS[row % 3])  # noqa: S608
@@ -106,6 +116,7 @@ steps = st.lists(
         st.tuples(st.just("add"), nth, st.booleans()),
         st.tuples(st.just("change"), nth, st.sampled_from(CHANGES)),
         st.tuples(st.just("account"), nth, st.sampled_from(OF_ACCOUNTS)),
+        st.tuples(st.just("remove"), nth, st.none()),
         st.tuples(st.just("delete"), nth, st.none()),
         st.tuples(st.just("upload"), nth, st.none()),
         st.tuples(st.just("plan"), nth, st.none()),
@@ -174,6 +185,7 @@ def _example(*changes: tuple[str, int, object]) -> list[tuple[str, int, object]]
 
 
 @example(steps=_example(("account", 1, "suspended_at = NOW")), only="all")
+@example(steps=_example(("remove", 1, None), ("add", 0, False), ("remove", 6, None)), only="all")
 @example(
     steps=_example(("account", 1, "domain = NULL"), ("change", 0, "remote_url = 'https://host.example/b'")),
     only="local",
@@ -202,6 +214,8 @@ def test_deltas_leave_what_plans_of_everything_leave_but_for_deleted_rows(
                     instance.change(row, str(detail))
                 case "account":
                     instance.change_account(row, str(detail))
+                case "remove":
+                    instance.remove_post(row)
                 case "upload":
                     instance.execute("UPDATE site_uploads SET file_file_name = %s", f"{row}.png")
                 case "delete":

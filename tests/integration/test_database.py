@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.mastodon.catalog import CATALOG
+from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.database import BATCH_ROWS, MastodonDatabase
 from mastosync.mastodon.paperclip import WHITE_SPACE, canonical_key, entries_of
 from mastosync.mastodon.queries import Scope
@@ -20,6 +20,7 @@ from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from tests.integration.mastodon_tables import (
     ACCOUNTS,
     MEDIA,
+    STATUSES,
     batches_of,
     config_of,
     create_tables,
@@ -230,7 +231,8 @@ def test_rows_of_other_tables_are_all_alike(
     assert len(read(database, table, attachment, only="local")) == (not remote)
 
 
-def test_everything_of_a_suspended_account_is_private(database: DatabaseAddress) -> None:
+def test_media_of_a_suspended_account_are_private_and_its_pictures_are_not(database: DatabaseAddress) -> None:
+    """Mastodon leaves avatars and headers as they are: nothing would make them public when the suspension ends."""
     execute(
         database,
         ACCOUNTS,
@@ -243,10 +245,72 @@ def test_everything_of_a_suspended_account_is_private(database: DatabaseAddress)
         "INSERT INTO imports VALUES (10, 1, 'd'), (20, 2, 'd')",
     )
     for attachment in ("avatar", "header"):
-        assert [row.private for row in read(database, "accounts", attachment)] == [False, True]
+        assert [row.private for row in read(database, "accounts", attachment)] == [False, False]
     for attachment in ("file", "thumbnail"):
         assert [row.id for row in read(database, "media_attachments", attachment) if row.private] == [20]
     assert [row.id for row in read(database, "imports", "data") if row.private] == [20]
+
+
+def test_media_of_removed_posts_that_are_kept_are_private(database: DatabaseAddress) -> None:
+    """Every second of many posts was removed: more than are looked up at once, and more media than a batch has."""
+    execute(
+        database,
+        MEDIA,
+        STATUSES,
+        "INSERT INTO statuses (id, deleted_at) SELECT i, CASE WHEN i % 2 = 0 THEN now() END"
+        " FROM generate_series(1, 6000) i",
+        "INSERT INTO media_attachments (id, status_id, file_file_name, thumbnail_file_name)"
+        " SELECT i, i % 6000 + 1, 'f', 't' FROM generate_series(1, 7000) i",
+        "INSERT INTO media_attachments (id, status_id, file_file_name) VALUES (8000, NULL, 'f'), (8001, 9999, 'f')",
+    )
+    removed = set(range(1, 7001, 2))
+    for attachment in ("file", "thumbnail"):
+        rows = read(database, "media_attachments", attachment)
+        assert {row.id for row in rows if row.private} == removed
+    with MastodonDatabase(config_of(database)) as mastodon:
+        files = mastodon.remote_files(specs_of("media_attachments")[0], [1, 2, 3, 8000])
+    assert {row_id: file.private for row_id, file in files.items()} == {1: True, 2: False, 3: True, 8000: False}
+
+
+def test_removed_posts_are_found_by_their_index_and_no_other_post_is_looked_at(database: DatabaseAddress) -> None:
+    execute(
+        database,
+        MEDIA,
+        STATUSES,
+        "INSERT INTO statuses (id, deleted_at) SELECT i, CASE WHEN i % 10000 = 0 THEN now() END"
+        " FROM generate_series(1, 30000) i",
+        "INSERT INTO media_attachments (id, status_id, file_file_name)"
+        " SELECT i, i, 'f' FROM generate_series(1, 30000) i",
+        "ANALYZE",
+    )
+    with MastodonDatabase(config_of(database)) as mastodon:
+        for _ in range(2):
+            rows = rows_of(list(mastodon.iter_rows("media_attachments")), "file")
+            assert [row.id for row in rows if row.private] == [10000, 20000, 30000]
+        looked_at = mastodon.connection.execute(
+            "SELECT seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'statuses'"
+        ).fetchall()
+    assert looked_at == [(0, 3)]
+
+
+@pytest.mark.parametrize(
+    ("statements", "is_told"),
+    [
+        ((), False),
+        (("ALTER TABLE statuses DROP COLUMN deleted_at",), False),  # as in releases that kept none
+        (("DROP TABLE statuses",), True),
+        (("DROP TABLE statuses", "ALTER TABLE media_attachments DROP COLUMN status_id"), False),
+    ],
+)
+def test_without_the_table_of_posts_it_is_told_that_removed_media_count_as_public(
+    database: DatabaseAddress, caplog: pytest.LogCaptureFixture, statements: tuple[str, ...], *, is_told: bool
+) -> None:
+    execute(database, MEDIA, STATUSES, *statements)
+    insert(database, "media_attachments", {"id": 1, "file_file_name": "a"})
+    (row,) = read(database, "media_attachments", "file")
+    assert not row.private
+    assert [record.getMessage() for record in caplog.records if "statuses" in record.getMessage()][1:] == []
+    assert any("statuses" in record.getMessage() for record in caplog.records) is is_told
 
 
 # --- the snapshot ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -13,16 +13,28 @@ from mastosync.engine.doctor.access import End
 from mastosync.engine.doctor.acl import check_acl
 from mastosync.engine.doctor.findings import Chart, Finding, Grade, Subject
 from mastosync.engine.doctor.patience import Patience
-from mastosync.engine.doctor.probes import ProbeObjects
+from mastosync.engine.doctor.probes import DATA, ProbeObjects
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
 from mastosync.store.curl import CurlStore
 from mastosync.store.s3.probe import S3Probe
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
+from scripts.lab.fault_plan import no_faults
 from scripts.lab.faults import FaultProxy
+from tests.contract.raw_server import RawServer, answer
 from tests.contract.s3_kit import config_of
-from tests.integration.acl_tastes import DENIED, FATES, KEPT_BACK, NO_ACL, PRIVATE, PUBLIC_READ, TASTES, UNUSABLE
+from tests.integration.acl_tastes import (
+    DENIED,
+    FATES,
+    KEPT_BACK,
+    NO_ACL,
+    PASSES_OVER_PRIVATE,
+    PRIVATE,
+    PUBLIC_READ,
+    TASTES,
+    UNUSABLE,
+)
 from tests.integration.doctor_kit import objects_in
 
 
@@ -95,3 +107,36 @@ def test_an_acl_that_a_policy_makes_worthless_is_a_failure(way: Way, mode: AclMo
         client.delete_bucket_policy(Bucket=bucket)
     assert private.grade is Grade.FAILURE
     assert "private_objects = skip" in private.remedy
+
+
+@pytest.mark.parametrize("mode", [AclMode.AUTO, AclMode.PUBLIC_READ, AclMode.PRIVATE])
+def test_a_store_that_passes_over_acls_is_found_out_before_anything_private_is_written(way: Way, mode: AclMode) -> None:
+    way.proxy.plan = PASSES_OVER_PRIVATE
+    found = way.look(TransferOptions(acl=mode))["private"]
+    assert found.grade is Grade.FAILURE
+    assert "anybody can read" in found.message
+    for named in ("acl = none", "private_objects"):
+        assert named in found.remedy
+
+
+@pytest.mark.parametrize(("served", "grade"), [(DATA, Grade.FAILURE), (b"<html>Welcome</html>", Grade.OK)])
+def test_a_host_that_gives_private_objects_to_everybody_is_found_out(way: Way, served: bytes, grade: Grade) -> None:
+    """As nginx or a CDN does that reads the bucket with credentials of its own; one that greets everybody does not."""
+    way.proxy.plan = no_faults
+    config = config_of(S3Address(way.proxy.endpoint_url, "key", "secret", "", ""), way.buckets.destination)
+    with RawServer(lambda _: answer(200, served)) as host:
+        public_url = f"{host.endpoint_url}/media/"
+        with closing(S3Probe(replace(config, public_url=public_url), role="destination")) as probe:
+            found = replace(way, end=replace(way.end, probe=probe)).look(TransferOptions())["private"]
+    assert found.grade is grade
+    if grade is Grade.FAILURE:
+        assert public_url in found.message
+        assert "public_url" in found.message
+
+
+def test_a_host_that_does_not_answer_yet_says_nothing(way: Way) -> None:
+    way.proxy.plan = no_faults
+    config = config_of(S3Address(way.proxy.endpoint_url, "key", "secret", "", ""), way.buckets.destination)
+    with closing(S3Probe(replace(config, public_url="http://127.0.0.1:9/"), role="destination")) as probe:
+        found = replace(way, end=replace(way.end, probe=probe)).look(TransferOptions())["private"]
+    assert found.grade is Grade.OK

@@ -145,6 +145,19 @@ class TestTables:
         assert "accounts.suspended_at" in found.message
         assert "public" in found.message
 
+    def test_the_table_of_posts_without_which_nobody_knows_what_was_removed(
+        self, tmp_path: Path, mastodon: DatabaseAddress
+    ) -> None:
+        execute(mastodon, "DROP TABLE statuses")
+        found = look_at(tmp_path, mastodon)
+        assert found.bad(Subject.DATABASE) == {"columns": WARNING}
+        assert "statuses is missing" in found.database["columns"].message
+        assert "public" in found.database["columns"].message
+
+    def test_an_old_release_that_keeps_no_removed_posts(self, tmp_path: Path, mastodon: DatabaseAddress) -> None:
+        execute(mastodon, "ALTER TABLE statuses DROP COLUMN deleted_at")
+        assert look_at(tmp_path, mastodon).bad(Subject.DATABASE) == {}
+
     def test_types_that_are_not_planned_do_not_matter(self, tmp_path: Path, database: DatabaseAddress) -> None:
         execute(database, "CREATE TABLE custom_emojis (id bigint, domain varchar, image_file_name varchar)")
         site = Site(tmp_path).configure(pg_database=pg_section(database), plan={"types": "custom_emojis"})
@@ -173,11 +186,25 @@ class TestPermission:
         execute(mastodon, *re.findall(r"GRANT [^;]*;", found.database["permission"].remedy))
         assert look_at(tmp_path, reader).bad(Subject.DATABASE) == {}
 
-    def test_rows_that_a_policy_hides(self, tmp_path: Path, mastodon: DatabaseAddress, reader: DatabaseAddress) -> None:
+    def test_of_posts_it_takes_no_more_than_which_of_them_were_removed(
+        self, tmp_path: Path, mastodon: DatabaseAddress, reader: DatabaseAddress
+    ) -> None:
+        execute(mastodon, f"GRANT SELECT ON accounts TO {reader.user}", f"REVOKE ALL ON statuses FROM {reader.user}")
+        found = look_at(tmp_path, reader)
+        assert found.bad(Subject.DATABASE) == {"permission": FAILURE}
+        assert "statuses" in found.database["permission"].message
+        assert '(id, deleted_at) ON "public"."statuses"' in found.database["permission"].remedy
+        execute(mastodon, *re.findall(r"GRANT [^;]*;", found.database["permission"].remedy))
+        assert look_at(tmp_path, reader).bad(Subject.DATABASE) == {}
+
+    @pytest.mark.parametrize("table", ["custom_emojis", "statuses"])
+    def test_rows_that_a_policy_hides(
+        self, tmp_path: Path, mastodon: DatabaseAddress, reader: DatabaseAddress, table: str
+    ) -> None:
         execute(
             mastodon,
             f"GRANT SELECT ON accounts TO {reader.user}",
-            "ALTER TABLE custom_emojis ENABLE ROW LEVEL SECURITY",
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
         )
         assert "policy" in fails(look_at(tmp_path, reader), "permission")
 

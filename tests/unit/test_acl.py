@@ -23,6 +23,7 @@ NO_ACLS = AclUnsupported("AccessControlListNotSupported")
 NOT_THIS = AclUnsupported("Unsupported value for canned acl", only_this=True)
 DENIED = ObjectDenied("403 AccessDenied, the first time")
 IN_VAIN = ["start_multipart", "abort_multipart"]
+PROOF = ["anybody_reads"]  # once a run: see test_privacy_proof
 BOTH = ("public-read", "private")
 TAKES_NONE = "the destination takes no ACLs: objects are as public as the bucket"
 TAKES_NO_PUBLIC = "the destination refuses the ACL public-read: public objects are as public as the bucket"
@@ -105,13 +106,14 @@ def test_a_second_attempt_that_fails_otherwise_teaches_nothing() -> None:
 def test_usually_no_request_is_made_to_find_anything_out() -> None:
     run = Run()
     assert run.requests(1) == ["write"]
-    assert run.requests(2, private=True) == ["write"]
-    assert run.acls() == {1: "public-read", 2: "private"}
+    assert run.requests(2, private=True) == ["write", *PROOF]
+    assert run.requests(3, private=True) == ["write"]
+    assert run.acls() == {1: "public-read", 2: "private", 3: "private"}
 
 
 def test_a_private_object_that_comes_first_asks_whether_there_are_acls_once() -> None:
     run = Run()
-    assert run.requests(1, private=True) == [*IN_VAIN, "write"]
+    assert run.requests(1, private=True) == [*IN_VAIN, "write", *PROOF]
     assert run.new.asked == [("start_multipart", "public-read"), ("write", "private")]
     assert run.requests(2, private=True) == ["write"]
     assert run.requests(3) == ["write"]
@@ -270,7 +272,8 @@ def test_large_objects_find_out_the_same() -> None:
 
 @pytest.mark.parametrize("private", [False, True])
 def test_a_refusal_that_comes_when_others_have_found_it_out_is_understood(*, private: bool) -> None:
-    run = Run(dict.fromkeys(BOTH, DENIED))
+    """The others come in parts: of private objects that come whole, the first one goes alone."""
+    run = Run(dict.fromkeys(BOTH, DENIED), multipart_threshold=1, part_size=4)
     late = run.transfer.steps(claim(a(1, private=private)))
     step = next(late)
     while not isinstance(step, Ask) or step.operation != "write":
@@ -278,11 +281,11 @@ def test_a_refusal_that_comes_when_others_have_found_it_out_is_understood(*, pri
             step = late.send(step.carry_out())
         except ObjectDenied as error:
             step = late.throw(error)
-    run(2, private=private)
+    run(10, private=private)
     with pytest.raises(StopIteration) as ended:
         late.send(late.throw(DENIED).carry_out())
     assert is_kept_back(ended.value.value) if private else ended.value.value.state is EntryState.DONE
-    assert run.acls() == ({} if private else {1: None, 2: None})
+    assert run.acls() == ({} if private else {1: None, 10: None})
 
 
 def test_what_others_find_out_between_two_looks_lets_nothing_private_out(monkeypatch: pytest.MonkeyPatch) -> None:

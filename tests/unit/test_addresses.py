@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mastosync.store.addresses import REFUSED, refusal
+from mastosync.store.addresses import REFUSED, addresses_in, refusal
 
 IN_THEIR_PLACES = {
     "0.0.0.0": "this machine",  # noqa: S104 - to be refused
@@ -114,3 +114,54 @@ def test_networks_named_on_purpose_are_taken_and_no_others() -> None:
     assert refusal("10.2.0.1", allowed) is not None
     assert refusal("::ffff:10.1.2.3", allowed) is not None
     assert ip_address("10.1.2.3") in allowed[0]
+
+
+MEANT = {
+    "127.0.0.1": {"127.0.0.1"},
+    "127.0.0.1.": {"127.0.0.1"},
+    "127.1": {"127.0.0.1"},
+    "127.0.1": {"127.0.0.1"},
+    "0x7f.1": {"127.0.0.1"},
+    "0X7F.0x0.0.1": {"127.0.0.1"},
+    "0x7f000001": {"127.0.0.1"},
+    "2130706433": {"127.0.0.1"},
+    "1.1": {"1.0.0.1"},
+    "1": {"0.0.0.1"},
+    "0x.1": {"0.0.0.1"},
+    "0177.0.0.1": {"127.0.0.1", "177.0.0.1"},  # octal to most, and decimal to some
+    "010.1.1.1": {"8.1.1.1", "10.1.1.1"},
+    "1.2.3.09": {"1.2.3.9"},
+    "0300.0250.1": {"192.168.0.1"},  # no decimal reading: 300 is too much
+    "169.254.43518": {"169.254.169.254"},
+    "[::1]": {"::1"},
+    "::1": {"::1"},
+    "fe80::1%25eth0": {"fe80::1"},
+    "localhost": {"127.0.0.1"},
+    "a.LOCALHOST.": {"127.0.0.1"},
+}
+NAMES = ("example.com", "example.com.", "1.example", "0x7f.example", "127.0.0.1.nip.io", "beef", "xn--p1ai", "a-1")
+NEITHER = ("256.1.1.1", "1.2.3.4.5", "4294967296", "1.256.1", "0x7g.1", "a.1", "1..1", "::g", "0x1ffffffff", "..")
+
+
+@pytest.mark.parametrize(("host", "addresses"), MEANT.items())
+def test_a_host_that_is_an_address_in_any_form_is_known_as_one(host: str, addresses: set[str]) -> None:
+    assert {str(address) for address in addresses_in(host)} == addresses
+
+
+@pytest.mark.parametrize("host", NAMES)
+def test_a_name_is_no_address(host: str) -> None:
+    assert addresses_in(host) == frozenset()
+
+
+@pytest.mark.parametrize("host", NEITHER)
+def test_what_ends_as_a_number_and_is_no_address_is_no_name_either(host: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        addresses_in(host)
+
+
+@given(st.integers(0, 2**32 - 1).map(IPv4Address), st.integers(1, 4), st.sampled_from(["{:d}", "{:#x}", "0{:o}"]))
+def test_every_address_is_found_in_every_form(address: IPv4Address, parts: int, form: str) -> None:
+    *firsts, rest = [int(address) >> 8 * (4 - number) & 255 for number in range(1, parts)], 0
+    rest = int(address) & (256 ** (5 - parts)) - 1
+    host = ".".join(form.format(number) for number in (*firsts[0], rest))
+    assert address in addresses_in(host)

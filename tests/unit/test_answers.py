@@ -108,6 +108,36 @@ def test_status_and_code_have_one_meaning(status: int, code: str, kind: type[Mas
 
 
 @pytest.mark.parametrize(
+    ("code", "certain"), [("NoSuchKey", True), ("NoSuchVersion", True), ("404", False), ("", False)]
+)
+def test_a_store_that_says_so_in_its_own_words_is_certain(code: str, certain: bool) -> None:
+    missing = told(404, code)
+    assert isinstance(missing, ObjectMissing)
+    assert missing.certain is certain
+
+
+@pytest.mark.parametrize(
+    ("subject", "kind"),
+    [
+        (Subject.OBJECT, ServerFailure),
+        (Subject.COPY, ServerFailure),
+        (Subject.NEW_OBJECT, ObjectRejected),
+        (Subject.UPLOAD, ObjectChanged),
+        (Subject.STORE, StoreUnusable),
+    ],
+)
+def test_a_page_of_somebody_else_says_nothing_of_an_object(subject: Subject, kind: type[MastosyncError]) -> None:
+    """As of a proxy that has lost the store, and answers 404 in words of its own."""
+    page = Answer(404, "404", "Not Found", {"content-type": "text/html"}, subject, has_body=True)
+    assert type(error_of(page, "read 'a' at the store")) is kind
+
+
+def test_what_a_store_has_signed_is_no_page() -> None:
+    bare = Answer(404, "404", "Not Found", {"x-amz-request-id": "1"}, has_body=True)
+    assert type(error_of(bare, "read 'a' at the store")) is ObjectMissing
+
+
+@pytest.mark.parametrize(
     ("subject", "kind"),
     [
         (Subject.OBJECT, ObjectMissing),

@@ -6,8 +6,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +17,16 @@ from mastosync.engine.copier import HEARTBEAT_SECONDS, Copier, CopyOptions
 from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, ManifestError, StoreUnusable
+from mastosync.engine.transfer import TransferOptions
+from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
 from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, begun, reopen, take_over
-from mastosync.model import NOTHING, Claim, EntryState, Outcome, Reason
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import NOTHING, Claim, End, EntryState, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
+from mastosync.store.base import Part
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, REMOTE, approach_of, entry, planned, transfer
+from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, approach_of, claim, entry, planned, transfer
+from tests.unit.test_memory import wait_until
 
 
 def run(
@@ -142,6 +148,37 @@ def test_what_waits_for_another_attempt_keeps_no_run_from_ending(tmp_path: Path,
     assert time.monotonic() - began < 60
 
 
+def test_a_manifest_that_cannot_be_written_ends_large_objects_in_the_midst_of_their_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the disk is full. Some parts are on their way then, and others wait for a thread."""
+    monkeypatch.setattr("mastosync.engine.copier.HEARTBEAT_SECONDS", 0.1)
+    go_on, before = threading.Event(), set(threading.enumerate())
+    old, new = MemoryStore("old"), MemoryStore("new")
+    entries = [entry(number) for number in range(4)]
+    for each in entries:
+        old.put(canonical_key(each, ""), bytes(100))
+    write_part = new.write_part
+
+    def held_up(*arguments: Any) -> Part:  # noqa: ANN401 - those of the store
+        manifest.connection.execute("PRAGMA query_only = ON")
+        go_on.wait(60)
+        return write_part(*arguments)
+
+    monkeypatch.setattr("mastosync.engine.parts.MIB", 1)
+    monkeypatch.setattr(new, "write_part", held_up)
+    options = TransferOptions(multipart_threshold=10, part_size=10, parts_at_once=2)
+    with planned(tmp_path / "m.db", entries) as manifest:
+        stop = StopSignal()
+        with closing(transfer(old, new, options)) as moving:
+            made = Crew(moving.steps, 2, stop)
+            with pytest.raises(ManifestError):
+                Copier(WorkQueue(manifest), made, CopyOptions(workers=2), stop, Silence()).run()
+        go_on.set()
+        wait_until(lambda: set(threading.enumerate()) <= before, "all threads have ended")
+    assert not new.unfinished()
+
+
 def test_local_objects_come_before_remote_ones_and_new_before_old(tmp_path: Path) -> None:
     entries = [entry(1, kind=REMOTE), entry(2, kind=LOCAL), entry(9, kind=REMOTE), entry(5, kind=LOCAL)]
     order: list[int] = []
@@ -223,10 +260,11 @@ def test_an_unusable_store_stops_the_run_and_fails_nothing(tmp_path: Path) -> No
         assert states(manifest) == {EntryState.PENDING: 500}
 
 
+@pytest.mark.parametrize("end", End)
 @pytest.mark.parametrize("reason", [Reason.NETWORK, Reason.SERVER, Reason.THROTTLED, Reason.DENIED])
-def test_failures_in_a_row_are_a_failing_store_and_stop_the_run(tmp_path: Path, reason: Reason) -> None:
+def test_failures_in_a_row_are_a_failing_store_and_stop_the_run(tmp_path: Path, reason: Reason, end: End) -> None:
     def failing(claim: Claim) -> Outcome:
-        return Outcome(claim.entry, EntryState.FAILED, reason, detail="connection refused")
+        return Outcome(claim.entry, EntryState.FAILED, reason, detail="connection refused", end=end)
 
     with planned(tmp_path / "m.db", [entry(number) for number in range(1_000)]) as manifest:
         with pytest.raises(StoreUnusable, match="connection refused"):
@@ -237,7 +275,7 @@ def test_failures_in_a_row_are_a_failing_store_and_stop_the_run(tmp_path: Path, 
 @pytest.mark.parametrize("reason", [Reason.MISSING, Reason.CORRUPT, Reason.TOO_LARGE])
 def test_failures_of_objects_do_not_stop_the_run(tmp_path: Path, reason: Reason) -> None:
     def failing(claim: Claim) -> Outcome:
-        return Outcome(claim.entry, EntryState.FAILED, reason, detail="not there")
+        return Outcome(claim.entry, EntryState.FAILED, reason, detail="not there", end=End.SOURCE)
 
     with planned(tmp_path / "m.db", [entry(number) for number in range(300)]) as manifest:
         assert run(manifest, failing).failed == 300
@@ -260,6 +298,52 @@ def test_once_anything_was_found_any_number_may_be_missing(tmp_path: Path) -> No
     with planned(tmp_path / "m.db", [entry(number) for number in range(3_000)]) as manifest:
         run(manifest, done, limit=1)
         assert run(manifest, missing).failed == 2_999
+
+
+def test_a_destination_that_is_down_is_noticed_whatever_the_source_lacks(tmp_path: Path) -> None:
+    """A missing object at the source says nothing of the destination."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    entries = [entry(number) for number in range(3_000)]
+    for each in entries:
+        if each.id % 20:
+            old.put(canonical_key(each, ""), b"data")
+    for method in ("write", "head"):
+        new.fail(method, *[NetworkFailure("cannot write at the new one: refused")] * 10_000)
+    with planned(tmp_path / "m.db", entries) as manifest:
+        with pytest.raises(StoreUnusable, match=r"the destination failed .* refused") as unusable:
+            run(manifest, transfer(old, new))
+        assert "retry-failed" in unusable.value.hint
+        assert states(manifest)[EntryState.PENDING] > 2_500
+
+
+def test_a_key_that_may_not_write_any_more_stops_the_run(tmp_path: Path) -> None:
+    """On the second day: before, everything went well."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    entries = [entry(number) for number in range(3_000)]
+    for each in entries:
+        old.put(canonical_key(each, ""), b"data")
+    with planned(tmp_path / "m.db", entries) as manifest:
+        run(manifest, transfer(old, new), limit=500)
+        new.fail("write", *[ObjectDenied("cannot write at the new one: 403")] * 10_000)
+        with pytest.raises(StoreUnusable, match=r"may not write there any more.* 403") as unusable:
+            run(manifest, transfer(old, new))
+        assert unusable.value.exit_code == 7
+        assert states(manifest)[EntryState.PENDING] > 2_000
+
+
+def test_an_outcome_says_which_end_failed(tmp_path: Path) -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    old.put(canonical_key(entry(1), ""), b"data")
+    move = transfer(old, new)
+    assert move(claim(entry(2))).end is End.SOURCE  # it is missing there
+    old.fail("read", *[NetworkFailure("reset")] * 10)
+    assert move(claim(entry(1))).end is End.SOURCE
+    old = MemoryStore("old")
+    old.put(canonical_key(entry(1), ""), b"data")
+    new.fail("write", *[NetworkFailure("reset")] * IMPATIENT.max_attempts)
+    move = transfer(old, new)
+    assert move(claim(entry(1))).end is End.DESTINATION
+    assert move(claim(entry(1))).end is None  # it is done
 
 
 def test_a_bug_in_a_worker_is_not_swallowed_and_loses_no_entry(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
 from mastosync.store.base import Buffer, FetchedObject, Finished, Multiplexer, ObjectStore
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
+from tests.unit.test_memory import wait_until
 
 PATIENCE_SECONDS = 20.0
 IN_PARTS = TransferOptions(multipart_threshold=10, part_size=4)
@@ -86,11 +87,8 @@ def crew(
     stop: StopSignal | None = None,
     multiplexer: Callable[[int], Multiplexer] | None = MemoryMultiplexer,
 ) -> Iterator[Copying]:
-    made = Crew(steps, workers, stop or StopSignal(), multiplexer)
-    try:
+    with Crew(steps, workers, stop or StopSignal(), multiplexer) as made:
         yield made
-    finally:
-        made.close()
 
 
 def all_ended(of: Copying, count: int) -> list[Copied]:
@@ -280,6 +278,52 @@ class TestLargeObjects:
             assert time.monotonic() - started < PATIENCE_SECONDS / 2
         finally:
             go_on.set()
+
+
+class TestHoweverARunEnds:
+    """Python waits for every thread before it ends: one that is left keeps the command there after its last word."""
+
+    def test_there_is_no_thread_before_it_begins(self) -> None:
+        before = set(threading.enumerate())
+        Crew(transfer(objects(), MemoryStore("new")).steps, 4, StopSignal())
+        assert set(threading.enumerate()) <= before
+
+    def test_no_lane_is_left_when_one_cannot_begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before, start = set(threading.enumerate()), threading.Thread.start
+        started: list[threading.Thread] = []
+        monkeypatch.setattr("mastosync.engine.crew.os.cpu_count", lambda: 8)
+
+        def only_one(thread: threading.Thread) -> None:
+            if started:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", only_one)
+        with pytest.raises(RuntimeError), Crew(transfer(objects(), MemoryStore("new")).steps, 4, StopSignal()):
+            pytest.fail("it began")
+        monkeypatch.undo()
+        assert len(started) == 1
+        assert set(threading.enumerate()) <= before
+
+    def test_an_error_ends_what_waits_for_a_store(self) -> None:
+        stop, waiting, before = StopSignal(), threading.Event(), set(threading.enumerate())
+
+        def patient(of: Claim) -> Steps[Outcome]:
+            yield Aside(lambda: waiting.set() or stop.sleep(600))  # type: ignore[func-returns-value]
+            return Outcome(of.entry, EntryState.DONE)
+
+        with suppress(ZeroDivisionError), crew(patient, 2, stop) as made:
+            made.submit([claim(entry(1))])
+            assert waiting.wait(PATIENCE_SECONDS)
+            raise ZeroDivisionError
+        wait_until(lambda: set(threading.enumerate()) <= before, "all threads have ended")
+
+    def test_a_run_that_is_well_asks_nobody_to_stop(self) -> None:
+        stop = StopSignal()
+        with crew(transfer(objects(), MemoryStore("new")).steps, 2, stop):
+            pass
+        assert not stop.requested
 
 
 class TestAllEnded:

@@ -53,6 +53,7 @@ HOUR, DAY = 3_600.0, 86_400.0
 CARD = Kind("preview_cards", "image", "original", "preview_cards/images", remote=True, cached=True)
 BACKUP = Kind("backups", "dump", "original", "backups/dumps", remote=False, cached=False)
 ICON = Kind("preview_card_providers", "icon", "original", "preview_card_providers/icons", remote=False, cached=False)
+FAVICON = Kind("site_uploads", "file", "48", "site_uploads/files", remote=False, cached=False)
 WHOLE = {"types": list(TABLES), "only": "all", "limit": None, "added": 0}
 ARRIVED = CountLine(LOCAL, EntryState.DONE, None, 10, 1024)
 
@@ -120,16 +121,27 @@ def test_what_has_not_arrived_decides_by_whether_somebody_would_miss_it(line: Co
     assert judge(evidence(line)).verdict is verdict
 
 
+@pytest.mark.parametrize("reason", [Reason.MISSING, Reason.OPTIONAL_MISSING])  # the second as an older plan had it
+@pytest.mark.parametrize("place", [("accounts", "avatar"), ("accounts", "header"), ("custom_emojis", "image")])
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_lost_picture_that_stands_still_is_a_loss(reason: Reason, place: tuple[str, str], remote: bool) -> None:
+    """It is what everybody sees who has not turned on that pictures move."""
+    kind = Kind(*place, "static", f"{place[0]}/{place[1]}s", remote, cached=remote)
+    state = EntryState.FAILED if reason is Reason.MISSING else EntryState.SKIPPED
+    result = judge(evidence(CountLine(kind, state, reason, 1, 0)))
+    assert result.losses == {(place[0], remote, Loss.FETCHABLE if remote else Loss.FOR_GOOD): 1}
+
+
 def test_what_the_source_has_lost_is_told_by_what_becomes_of_it() -> None:
     lines = [failed(kind, Reason.MISSING, 2) for kind in (LOCAL, REMOTE, CARD, BACKUP, ICON)]
-    optional = CountLine(LOCAL, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, 3, 0)
+    optional = CountLine(FAVICON, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, 3, 0)
     result = judge(evidence(*lines, optional))
     assert result.losses == {
         ("media_attachments", True, Loss.FETCHABLE): 2,
-        ("accounts", False, Loss.DISPENSABLE): 3,
         ("accounts", False, Loss.FOR_GOOD): 2,
         ("preview_cards", True, Loss.DISPENSABLE): 2,
         ("preview_card_providers", False, Loss.DISPENSABLE): 2,
+        ("site_uploads", False, Loss.DISPENSABLE): 3,
         ("backups", False, Loss.FOR_GOOD): 2,
     }
     told = {each.check: each for each in result.findings}

@@ -91,3 +91,18 @@ def test_a_delta_is_no_whole_plan(manifest: Manifest) -> None:
     assert last.incremental
     assert reading is not None
     assert reading.taken_at == NOON
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 999_999])
+def test_the_moment_of_a_plan_is_kept_to_the_microsecond(manifest: Manifest, microsecond: int) -> None:
+    moment = NOON.replace(microsecond=microsecond)
+    plan(manifest, (moment - NOON) / timedelta(hours=1))
+    assert ManifestReport(manifest).whole_snapshot().taken_at == moment
+    assert base(manifest) == DeltaBase(moment - timedelta(minutes=15), HIGHEST)
+
+
+def test_a_moment_to_the_second_is_read_as_well(manifest: Manifest) -> None:
+    """As earlier versions wrote it."""
+    plan(manifest)
+    manifest.connection.execute("UPDATE snapshots SET taken_at = '2026-11-28T12:00:00+00:00'")
+    assert ManifestReport(manifest).whole_snapshot().taken_at == NOON

@@ -16,7 +16,19 @@ import pytest
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.retry import PatientStore, RetryPolicy
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, NetworkFailure, ObjectMissing, ServerFailure, Throttled
+from mastosync.errors import (
+    Interrupted,
+    MastosyncError,
+    NetworkFailure,
+    ObjectChanged,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    ServerFailure,
+    StoreUnusable,
+    Throttled,
+)
 from mastosync.model import ObjectInfo
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, Clock, gate
@@ -371,3 +383,55 @@ def test_waits_between_attempts_grow_and_are_jittered(clock: Clock) -> None:
     assert len({tuple(each) for each in waits}) == 50
     assert max(each[3] for each in waits) > max(each[0] for each in waits)
     assert max(seconds for each in waits for seconds in each) <= 30
+
+
+class TestARefusalIsAnAnswer:
+    """A 404, 403, 400 or 412 took the endpoint's time as any other answer, and did not ask to slow down."""
+
+    REFUSALS = (ObjectMissing("404"), ObjectDenied("403"), ObjectRejected("400"), ObjectChanged("412"))
+
+    @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: error.message)
+    def test_stray_throttles_hardly_slow_down_who_gets_nothing_else(self, clock: Clock, refusal: ObjectError) -> None:
+        """Sources that lack many objects, or deltas that look for what is gone, meet nothing but refusals."""
+
+        class Refusing(MemoryStore):
+            random = random.Random(1)
+
+            def head(self, key: str) -> ObjectInfo:
+                clock.now += 0.002
+                raise Throttled("503") if self.random.random() < 0.01 else refusal
+
+        refusing, begin, asked = gate(Refusing()), clock.now, 0
+        while clock.now < begin + 60:
+            with pytest.raises(type(refusal)):
+                PatientStore(refusing).head("k")
+            asked += 1
+        assert asked >= 0.8 * 60 * 500
+        assert refusing.limiter.state().paused_seconds < 1
+
+    def test_what_the_multiplexer_brings_counts_as_well(self, clock: Clock) -> None:
+        limiter = EndpointLimiter(StopSignal())
+        for _ in range(3):
+            limiter.throttled(None)
+            clock.now += limiter.state().paused_seconds
+        limiter.note(self.REFUSALS[0])
+        limiter.throttled(None)
+        assert limiter.state().paused_seconds <= 0.2  # the first of a new row
+
+    @pytest.mark.parametrize("failure", [NetworkFailure("reset"), ServerFailure("500"), StoreUnusable("gone")])
+    def test_a_failure_is_none(self, clock: Clock, failure: MastosyncError) -> None:
+        limiter = EndpointLimiter(StopSignal())
+        pauses = []
+        for _ in range(8):
+            limiter.throttled(None)
+            limiter.note(failure)
+            pauses.append(limiter.state().paused_seconds)
+            clock.now += pauses[-1]
+        assert pauses[-1] > 5 * pauses[0]
+
+
+def test_an_error_tells_whose_it_is() -> None:
+    store = MemoryStore("old")
+    with pytest.raises(ObjectMissing) as missing:
+        PatientStore(gate(store)).head("k")
+    assert missing.value.store == store.name

@@ -16,12 +16,11 @@ REVIEWED = {
     ("manifest/report.py", "query"): "a constant; put into it are columns, an index and counted placeholders",
     ("manifest/report.py", "_SELECT_FAILURES"): "columns of our own and numbers of codes.py",
     ("manifest/work.py", "query"): "every caller hands in a constant, put into which are numbers of codes.py",
-    ("manifest/work.py", "_COUNT_TO_TRY_AGAIN"): "put into it are numbers of codes.py",
-    ("manifest/work.py", "_TRY_AGAIN"): "the same",
+    ("manifest/entry_writer.py", "_COUNT_TO_TRY_AGAIN"): "put into it are numbers of codes.py",
+    ("manifest/entry_writer.py", "_TRY_AGAIN"): "the same",
     ("manifest/pruning.py", "_COUNT"): "put into it are numbers of codes.py",
     ("manifest/pruning.py", "_SELECT"): "the same, and columns of our own",
     ("manifest/pruning.py", "_IS_ALIVE"): "put into it are numbers of codes.py",
-    ("manifest/pruning.py", "_FORGET"): "the same",
     ("manifest/strands.py", "self._select"): "a constant; put into it are numbers of codes.py",
     ("manifest/strands.py", "self._select_after"): "the same",
     ("manifest/loading.py", "self._statement"): "a table and columns of our own, and counted placeholders",
@@ -45,7 +44,7 @@ REVIEWED = {
         "sql.SQL('DECLARE mastosync NO SCROLL CURSOR FOR {}').format(self._query)",
     ): "composed by psycopg",
     ("mastodon/ahead.py", "self._connection.pgconn"): "no statement: it goes on with one",
-    ("mastodon/examination.py", "f'SELECT id FROM \"{table}\" LIMIT 1'"): "a name of our own list of tables",
+    ("mastodon/examination.py", "f'SELECT id FROM \"{name}\" LIMIT 1'"): "a name of our own list of tables",
 }
 """Statements that are made at run time, and why no stranger has a part in them. A new one is looked at first."""
 

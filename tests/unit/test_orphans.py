@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult, age_of, is_referred_to
+from mastosync.cli.render_proofs import render_orphans
+from mastosync.engine.orphans import (
+    OrphanFinder,
+    OrphansOptions,
+    OrphansResult,
+    age_of,
+    is_referred_to,
+    root_of_copies,
+)
 from mastosync.engine.stop import StopSignal
 from mastosync.manifest import Manifest, Scratch, StrandReader
 from mastosync.mastodon.paperclip import iter_candidates
@@ -20,7 +28,8 @@ from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, gate, planned
 from tests.unit.test_key_space import ENTRIES
 
-NOW = datetime(2026, 11, 24, 1, tzinfo=UTC)
+NOW = datetime(2026, 11, 24, 1, 0, 0, 200_000, tzinfo=UTC)
+OVERLAP = timedelta(minutes=15)
 
 
 @settings(max_examples=80, deadline=None)
@@ -85,11 +94,14 @@ Find = Callable[..., tuple[OrphansResult, list[str], list[str]]]
 def find(tmp_path: Path) -> Find:
     """Compares a store with a manifest of these entries: the result, orphans, and names of what is missing."""
 
-    def made(store: MemoryStore, *entries: Entry, prefix: str = "") -> tuple[OrphansResult, list[str], list[str]]:
+    def made(
+        store: MemoryStore, *entries: Entry, prefix: str = "", copies: str = ""
+    ) -> tuple[OrphansResult, list[str], list[str]]:
         path = tmp_path / "m.db"
         with planned(path, entries) if not path.exists() else Manifest.open(path), Scratch() as scratch:
+            options = OrphansOptions(2, OVERLAP)
             finder = OrphanFinder(
-                path, gate(store), prefix, NOW, len(entries), OrphansOptions(2), StopSignal(), Silence(), scratch
+                path, gate(store), prefix, NOW, len(entries), options, StopSignal(), Silence(), scratch, copies
             )
             result = finder.run()
             orphans = [key for key, _, _ in finder.iter_orphans()]
@@ -142,3 +154,62 @@ def test_after_many_requests_in_vain_a_listing_is_believed(find: Find, monkeypat
     _, _, missing = find(store, *(entry(number, f"{number}.png") for number in range(50)))
     assert len(missing) == 50
     assert store.count("head") == 5
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "copies"),
+    [
+        ("", "new", "new/"),
+        ("", "/new", "new/"),
+        ("old", "new", "new/"),
+        ("old", "old/new", "old/new/"),
+        ("old", "", ""),  # no copy lies below `old/`
+        ("old/er", "old", ""),
+        ("", "new/:class", "new/"),
+    ],
+)
+def test_copies_in_the_same_bucket_lie_under_the_prefix_of_the_destination(
+    source: str, destination: str, copies: str
+) -> None:
+    assert root_of_copies(source, destination) == copies
+
+
+@pytest.mark.parametrize("prefix", ["", "old"])
+def test_copies_in_the_same_bucket_are_no_orphans(find: Find, prefix: str) -> None:
+    """Who deletes by the list of orphans would delete what was migrated."""
+    store, one = MemoryStore(), entry(1, "a.png")
+    root = f"{prefix}/" if prefix else ""
+    key = "accounts/avatars/000/000/001/original/a.png"
+    for each in (root + key, f"{root}new/{key}", f"{root}new/what/mastodon/wrote/since.png", f"{root}newer/stray.png"):
+        store.put(each, b"four")
+    result, orphans, missing = find(store, one, prefix=prefix, copies=f"{root}new/")
+    assert (orphans, missing) == ([f"{root}newer/stray.png"], [])
+    told = result.as_json()
+    assert (told["listed"]["objects"], told["orphans"]["objects"]) == (4, 1)
+    assert told["copies"] == {"objects": 2, "bytes": 8}
+    assert "2 more (8 Bytes) lie under the key prefix of the destination" in render_orphans(result)
+
+
+@pytest.mark.parametrize(
+    ("modified", "is_orphan"),
+    [
+        ("2026-11-24T00:59:58.500Z", False),  # stored before its row was committed, as Paperclip does
+        ("2026-11-24T01:00:00Z", False),
+        ("2026-11-24T02:00:00Z", False),
+        ("2026-11-24T00:45:00.200000+00:00", False),
+        ("2026-11-24T00:45:00.199999+00:00", True),
+        ("2026-11-24T00:45:00.199Z", True),
+        ("2026-11-24T00:44:59", True),
+        ("no moment", True),
+    ],
+)
+def test_what_came_shortly_before_the_plan_may_have_a_row_that_it_did_not_see(
+    find: Find, modified: str, is_orphan: bool
+) -> None:
+    store = MemoryStore()
+    store.put("stray", b"xyz")
+    store.modified["stray"] = modified
+    result, orphans, _ = find(store, entry(1))
+    assert orphans == (["stray"] if is_orphan else [])
+    assert result.newer.as_json() == ({"objects": 0, "bytes": 0} if is_orphan else {"objects": 1, "bytes": 3})
+    assert result.as_json()["newer_than"] == "2026-11-24T00:45:00.200000+00:00"

@@ -121,8 +121,11 @@ def test_what_mastodon_can_do_without_is_optional_and_nothing_else() -> None:
         ("media_attachments", "file", "small"),
         ("media_attachments", "thumbnail", "original"),
         ("accounts", "avatar", "original"),
+        ("accounts", "avatar", "static"),  # shown to everybody for whom pictures do not move
         ("accounts", "header", "original"),
+        ("accounts", "header", "static"),
         ("custom_emojis", "image", "original"),
+        ("custom_emojis", "image", "static"),
         ("preview_cards", "image", "original"),
         ("site_uploads", "file", "original"),
         ("backups", "dump", "original"),

@@ -358,15 +358,15 @@ class TestSizesOfParts:
     ) -> None:
         with ThreadPoolExecutor(1) as threads:
             large = LargeObjects(MemoryBudget(1024 * MIB), threads, 16 * MIB, parts_at_most)
-            assert large.part_size_for(size, "'key' at a store") == expected
+            assert large.part_size_for(size, "key", "a store") == expected
         assert -(-size // expected) <= parts_at_most
 
     def test_an_object_whose_parts_do_not_fit_into_memory_is_too_large(self) -> None:
         with ThreadPoolExecutor(1) as threads:
             large = LargeObjects(MemoryBudget(256 * MIB), threads, 16 * MIB, 1_000)
-            assert large.part_size_for(256_000 * MIB, "'key' at a store") == 256 * MIB
+            assert large.part_size_for(256_000 * MIB, "key", "a store") == 256 * MIB
             with pytest.raises(ObjectTooLarge, match=r"'key' at a store.* 257 MiB .* are 256") as raised:
-                large.part_size_for(256_001 * MIB, "'key' at a store")
+                large.part_size_for(256_001 * MIB, "key", "a store")
         assert "257MiB" in raised.value.hint
 
     def test_it_fails_before_anything_is_begun(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,3 +377,34 @@ class TestSizesOfParts:
         outcome = Transfer(gate(old), gate(new), options, MemoryBudget(10))(claim(entry()))
         assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.TOO_LARGE)
         assert not new.calls
+
+
+class TestARunThatIsOver:
+    """As after an error of the manifest: nobody waits for what is under way, and it must come to its end."""
+
+    def _broken_off(self, copying: Copying, at_part: int) -> None:
+        """Let go of the threads while this part is being written, and wait for the transfer to end."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        def held_up(number: int) -> None:
+            if number == at_part:
+                begun.set()
+                assert go_on.wait(DEADLINE_SECONDS)
+
+        copying.new.while_writing = held_up
+        with ThreadPoolExecutor(1) as thread:
+            outcome = thread.submit(copying)
+            assert begun.wait(DEADLINE_SECONDS)
+            copying.stop.request()
+            copying.transfer.close()
+            go_on.set()
+            assert isinstance(outcome.exception(DEADLINE_SECONDS), Interrupted | RuntimeError)
+        assert is_whole(copying.budget)
+
+    @pytest.mark.parametrize("at_part", [1, 2, 5])
+    def test_waits_for_no_part_that_will_never_begin(self, at_part: int) -> None:
+        self._broken_off(Copying(at_once=1), at_part)
+
+    @pytest.mark.parametrize("at_part", [1, 2, 5])
+    def test_waits_for_no_memory_that_such_a_part_holds(self, at_part: int) -> None:
+        self._broken_off(Copying(at_once=1, memory_bytes=2 * PART), at_part)

@@ -206,4 +206,4 @@ def test_only_the_pruner_and_probes_delete() -> None:
         if isinstance(node, ast.Attribute) and node.attr in ("delete", "delete_object", "delete_objects")
     }
     elsewhere = {each for each in asking if not each.startswith(("store/", "engine/doctor/"))}
-    assert elsewhere == {"engine/pruner.py", "engine/retry.py"}
+    assert elsewhere == {"engine/apart.py", "engine/pruner.py", "engine/retry.py"}

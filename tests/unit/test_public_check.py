@@ -9,7 +9,7 @@ import pytest
 
 from mastosync.engine.public_check import PublicCheck, PublicResult
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import NetworkFailure
+from mastosync.errors import Interrupted, NetworkFailure
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Origin, Record
 from mastosync.store.probe import PublicAnswer
@@ -45,9 +45,11 @@ def record(row_id: int, *, private: bool = False, name: str = "a.png", origin: O
     return Record(of, None, EntryState.DONE, None, 1, MD5, None, None, origin)
 
 
-def checked(*pairs: tuple[Record, PublicAnswer | None], lists: bool = False) -> PublicResult:
+def checked(
+    *pairs: tuple[Record, PublicAnswer | None], lists: bool = False, bucket: Site | None = None
+) -> PublicResult:
     answers = {canonical_key(one.entry, ""): answer for one, answer in pairs if answer is not None}
-    check = PublicCheck(Site(answers, lists=lists), gate(MemoryStore()), "", 2, StopSignal())
+    check = PublicCheck(Site(answers, lists=lists), bucket, gate(MemoryStore()), "", 2, StopSignal())
     return check.run([one for one, _ in pairs])
 
 
@@ -89,6 +91,27 @@ def test_private_objects_are_exposed_only_by_a_success(status: int) -> None:
     assert [(fault.record.entry.id, fault.exposed) for fault in result.faults] == [(2, True)]
 
 
+def test_what_to_do_about_exposed_objects_is_told() -> None:
+    exposed = checked((record(2, private=True), RIGHT))
+    assert all(named in exposed.remedy for named in ("acl = none", "private_objects", "remove them there"))
+    assert not checked((record(1), replace(RIGHT, status=403))).remedy
+
+
+def test_private_objects_are_asked_for_at_the_bucket_too() -> None:
+    """A host in front of it may let nobody in where the bucket itself lets everybody."""
+    hidden, pairs = (
+        replace(RIGHT, status=403),
+        ((record(1), RIGHT), (record(2, private=True), replace(RIGHT, status=404))),
+    )
+    open_bucket = Site({canonical_key(record(2).entry, ""): RIGHT})
+    open_bucket.url = "https://s3.example.com/media/"
+    (fault,) = checked(*pairs, bucket=open_bucket).faults
+    assert (fault.record.entry.id, fault.exposed) == (2, True)
+    assert "at https://s3.example.com/media/" in fault.detail
+    assert checked(*pairs, bucket=Site({canonical_key(record(2).entry, ""): hidden})).clean
+    assert [fault.unread for fault in checked(*pairs, bucket=Site({})).faults] == [True]
+
+
 def test_a_site_that_keeps_failing_tells_nothing_of_the_object() -> None:
     result = checked((record(1), RIGHT), (record(2, origin=Origin.ADOPTED), None))
     assert [fault.unread for fault in result.faults] == [True]
@@ -101,3 +124,18 @@ def test_what_others_brought_is_written_again_unless_nothing_is_right() -> None:
     some = checked((record(3), RIGHT), (ours, hidden), (adopted, hidden))
     assert [fault.record for fault in some.to_be_rewritten] == [adopted]
     assert not checked((ours, hidden), (adopted, hidden)).to_be_rewritten
+
+
+def test_a_wish_to_stop_ends_it_though_all_is_right() -> None:
+    stop, site = StopSignal(), Site({})
+
+    def read(key: str) -> PublicAnswer:
+        asked.append(key)
+        stop.request()
+        return RIGHT
+
+    asked: list[str] = []
+    site.read = read  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        PublicCheck(site, None, gate(MemoryStore(), stop), "", 1, stop).run([record(number) for number in range(1, 10)])
+    assert len(asked) == 1

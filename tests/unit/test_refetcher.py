@@ -20,7 +20,15 @@ from mastosync.engine.refetcher import Fate, Place, Refetcher, Refetching, Refet
 from mastosync.engine.retry import RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
-from mastosync.errors import Interrupted, NetworkFailure, ObjectDenied, ObjectMissing, ObjectTooLarge, Throttled
+from mastosync.errors import (
+    Interrupted,
+    NetworkFailure,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectTooLarge,
+    StoreUnusable,
+    Throttled,
+)
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
 from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
 from mastosync.progress import Silence
@@ -125,6 +133,15 @@ def test_what_comes_is_written_and_is_done(run: Run, destination: MemoryStore) -
     assert fates(result) == {Fate.REFETCHED: 3}
     assert result.complete
     assert len(destination.objects) == 3
+
+
+def test_a_destination_that_is_down_ends_it_before_every_server_was_asked(
+    run: Run, origins: Origins, destination: MemoryStore
+) -> None:
+    destination.fail("write", *[NetworkFailure("refused")] * 1000)
+    with pytest.raises(StoreUnusable, match=r"the destination failed .* refused"):
+        run(some(200))
+    assert len(origins.asked) < 100
 
 
 def test_without_apply_nobody_is_asked(run: Run, origins: Origins, destination: MemoryStore) -> None:

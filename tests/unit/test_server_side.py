@@ -98,6 +98,13 @@ def test_what_is_under_no_candidate_is_missing_and_refuses_nothing() -> None:
     assert run.requests(1) == WITHIN
 
 
+def test_the_bucket_is_asked_for_once_however_many_are_missing() -> None:
+    run = Run()
+    for number in range(900, 990):
+        assert run(number).reason is Reason.MISSING
+    assert run.old.count("check") == 1
+
+
 @pytest.mark.parametrize("optional", [False, True])
 def test_nothing_is_called_missing_before_the_bucket_is_known_to_be_there(optional: bool) -> None:
     """An answer to HEAD has no body, so it looks the same if the whole bucket is gone."""

@@ -7,8 +7,9 @@ from hashlib import md5
 import pytest
 
 from mastosync.engine.acl import AclMode
+from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.retry import RetryPolicy
+from mastosync.engine.retry import Gate, RetryPolicy
 from mastosync.engine.steps import Ask
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
@@ -24,10 +25,13 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.model import NOTHING, Claim, EntryState, ObjectHeaders, Origin, Presence, Reason
+from mastosync.model import NOTHING, Claim, End, EntryState, ObjectHeaders, Origin, Presence, Reason
 from mastosync.store.base import PutOptions
+from mastosync.store.curl import CurlStore
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import REMOTE, claim, entry, gate, transfer, written_before
+from tests.contract.raw_server import RawRequest, RawServer, answer
+from tests.contract.s3_kit import at, opened
+from tests.unit.engine_kit import IMPATIENT, REMOTE, claim, entry, gate, transfer, written_before
 
 KEY = "accounts/avatars/000/000/001/original/a.png"
 CACHED = "cache/media_attachments/files/000/000/001/small/a.png"
@@ -441,3 +445,87 @@ def test_a_wait_cut_short_raises_so_that_the_claim_stays() -> None:
     patient = RetryPolicy(first_wait_seconds=60, longest_wait_seconds=60)
     with pytest.raises(Interrupted):
         Transfer(gate(old, stop), gate(new, stop, patient), TransferOptions(), MemoryBudget(1 << 30))(claim(entry()))
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_what_the_source_keeps_from_everybody_is_private_whatever_its_row_says(in_parts: bool) -> None:
+    """A disk has modes: a moderator was faster than the next plan, or whoever closed the file knew why."""
+    old, new = stores()
+    old.put(KEY, b"0123456789ab")
+    old.objects[KEY].private = True
+    outcome = transfer(old, new, IN_PARTS if in_parts else TransferOptions())(claim(entry()))
+    assert outcome.state is EntryState.DONE
+    assert outcome.entry.private, "what was written is told"
+    assert new.objects[KEY].acl == "private"
+
+
+def test_what_the_source_keeps_from_everybody_is_kept_back_where_no_acl_can() -> None:
+    old, new = stores()
+    old.put(KEY, b"bytes")
+    old.objects[KEY].private = True
+    new.refused = {acl: AclUnsupported("no ACLs") for acl in ("public-read", "private")}
+    outcome = transfer(old, new)(claim(entry()))
+    assert (outcome.state, outcome.reason) == (EntryState.SKIPPED, Reason.PRIVATE)
+    assert not new.objects
+
+
+class TestABare404:
+    """One that does not say what is missing: it may be the bucket, or somebody in between who has lost the store."""
+
+    BARE = staticmethod(lambda: ObjectMissing("404", certain=False))
+
+    @pytest.mark.parametrize("optional", [False, True])
+    def test_is_believed_once_the_bucket_was_seen(self, optional: bool) -> None:
+        old, new = stores()
+        move = transfer(old, new)
+        for _ in range(20):
+            old.fail("read", self.BARE())
+            assert move(claim(entry(optional=optional))).reason in (Reason.MISSING, Reason.OPTIONAL_MISSING)
+        assert old.count("check") == 1
+
+    @pytest.mark.parametrize("optional", [False, True])
+    def test_of_a_bucket_that_cannot_be_seen_is_no_missing_object(self, optional: bool) -> None:
+        old, new = stores()
+        old.fail("read", self.BARE())
+        old.fail("check", *[NetworkFailure("reset")] * IMPATIENT.max_attempts)
+        outcome = transfer(old, new)(claim(entry(optional=optional)))
+        assert (outcome.state, outcome.reason, outcome.end) == (EntryState.FAILED, Reason.NETWORK, End.SOURCE)
+
+    @pytest.mark.parametrize("optional", [False, True])
+    def test_of_a_bucket_that_is_gone_stops_the_run(self, optional: bool) -> None:
+        old, new = stores()
+        old.fail("read", self.BARE())
+        old.fail("check", StoreUnusable("no such bucket"))
+        with pytest.raises(StoreUnusable):
+            transfer(old, new)(claim(entry(optional=optional)))
+
+    def test_asks_for_nothing_more_where_another_candidate_is_found(self) -> None:
+        old, new = stores()
+        old.put(PLAIN, b"old schema")
+        old.fail("read", self.BARE())
+        assert transfer(old, new)(claim(entry(kind=REMOTE))).state is EntryState.DONE
+        assert not old.count("check")
+
+    def test_in_a_stores_own_words_needs_no_look_at_the_bucket(self) -> None:
+        old, new = stores()
+        assert transfer(old, new)(claim(entry())).reason is Reason.MISSING
+        assert not old.count("check")
+
+    @pytest.mark.parametrize("optional", [False, True])
+    def test_of_a_proxy_on_the_way_to_a_store_that_is_well_may_pass(self, optional: bool) -> None:
+        """The bucket can be listed, and whatever lies in it is answered by a page: nothing is known of the object."""
+        listing = b"<ListBucketResult><Name>b</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
+
+        def answers(request: RawRequest) -> bytes:
+            if b"list-type" in request.head:
+                return answer(200, listing, content_type="application/xml")
+            return answer(404, b"<html><h1>404 Not Found</h1>nginx default backend</html>")
+
+        with RawServer(answers) as server, opened(at(server.endpoint_url), kind=CurlStore) as store:
+            stop = StopSignal()
+            here = Gate(store, EndpointLimiter(stop), IMPATIENT, stop)
+            move = Transfer(here, gate(MemoryStore("new")), TransferOptions(), MemoryBudget(1 << 30))
+            outcome = move(claim(entry(optional=optional)))
+        assert (outcome.state, outcome.reason, outcome.end) == (EntryState.FAILED, Reason.SERVER, End.SOURCE)
+        assert "404" in (outcome.detail or "")
+        assert len(server.requests) == IMPATIENT.max_attempts

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from mastosync.engine.side_by_side import side_by_side
+from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import in_turns, waiting
 
 DEADLINE_SECONDS = 10
@@ -40,7 +42,7 @@ def test_one_compares_at_a_time() -> None:
                 sum(range(200))
             yield item * 200 + number
 
-    assert sorted(side_by_side(work, range(THREADS), THREADS)) == list(range(THREADS * 200))
+    assert sorted(side_by_side(work, range(THREADS), THREADS, StopSignal())) == list(range(THREADS * 200))
     assert crowd.most == 1
 
 
@@ -52,7 +54,32 @@ def test_all_wait_at_the_same_time() -> None:
             together.wait(DEADLINE_SECONDS)  # nobody comes on alone
         yield item
 
-    assert sorted(side_by_side(work, range(THREADS), THREADS)) == list(range(THREADS))
+    assert sorted(side_by_side(work, range(THREADS), THREADS, StopSignal())) == list(range(THREADS))
+
+
+@pytest.mark.parametrize("whose", ["theirs", "ours"])
+def test_an_error_ends_all_threads_wherever_they_wait(whose: str) -> None:
+    """A store may have asked one of them to wait for an hour, and Python waits for threads before it ends."""
+    stop, before = StopSignal(), set(threading.enumerate())
+
+    def work(item: int) -> Iterator[int]:
+        yield item
+        if item == 0 and whose == "theirs":
+            raise ZeroDivisionError
+        with waiting():
+            stop.sleep(600)
+
+    began = time.monotonic()
+
+    def take() -> None:
+        for number in side_by_side(work, range(THREADS), THREADS, stop):
+            assert whose == "theirs", number
+
+    with pytest.raises((ZeroDivisionError, AssertionError)) as error:  # which keeps the frames that it came through
+        take()
+    assert error.type is (ZeroDivisionError if whose == "theirs" else AssertionError)
+    assert set(threading.enumerate()) <= before
+    assert time.monotonic() - began < DEADLINE_SECONDS
 
 
 def test_a_turn_ends_with_an_error_too() -> None:
@@ -69,3 +96,20 @@ def test_a_turn_ends_with_an_error_too() -> None:
 def test_who_has_no_turn_has_none_to_give_up() -> None:
     with waiting(), waiting():
         assert list(in_turns(iter([1]))) == [1]
+
+
+def test_an_error_of_one_ends_all_and_leaves_no_thread() -> None:
+    before = threading.active_count()
+    begun = threading.Barrier(2)
+
+    def work(item: int) -> Iterator[int]:
+        with waiting():
+            begun.wait(DEADLINE_SECONDS)
+        if item == 0:
+            raise RuntimeError("the first has failed")
+        while True:
+            yield item
+
+    with pytest.raises(RuntimeError, match="the first has failed"):
+        list(side_by_side(work, range(2), 2, StopSignal()))
+    assert threading.active_count() == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -91,7 +91,7 @@ def pending(manifest: Manifest) -> set[int]:
 
 def read(made: Verifier, records: Iterable[Record], objects: int) -> Verification:
     check = DeepCheck(made.gate, MemoryBudget(1 << 20), PREFIX, 1 << 16)
-    with closing(Crew(check.steps, 4, made.stop)) as crew:
+    with Crew(check.steps, 4, made.stop) as crew:
         made.by_reading(crew, records, objects)
     return made.result
 

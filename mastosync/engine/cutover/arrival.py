@@ -80,7 +80,10 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int]) -> Iterator[Finding]:
                 lost,
                 objects=f"{lost:,}",
             ),
-            tr("`mastosync ls --state failed --reason missing` names them: look into old backups, or let them go"),
+            tr(
+                "`mastosync ls --state failed --reason missing` names them: look into old backups, or let them go; what"
+                " is `static` comes back when its picture is uploaded again"
+            ),
         )
     if fetchable := by_loss[Loss.FETCHABLE]:
         yield Finding(
@@ -94,7 +97,8 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int]) -> Iterator[Finding]:
             ),
             tr(
                 "before or after: `mastosync refetch --apply` brings originals; `tootctl media refresh` and"
-                " `tootctl accounts refresh` bring the rest"
+                " `tootctl accounts refresh` bring the rest, but for `static` of emojis: these come when their server"
+                " sends the emoji anew"
             ),
         )
     if not lost and not fetchable:
@@ -115,7 +119,7 @@ def left_out(counts: Sequence[CountLine]) -> Iterator[Finding]:
                 objects=f"{private:,}",
             ),
             tr(
-                "backups and the media of suspended accounts will be missing. If nobody can read the bucket without"
+                "backups and media that moderators made private will be missing. If nobody can read the bucket without"
                 " credentials: `[copy] private_objects = copy`, and copy again"
             ),
         )
@@ -167,9 +171,15 @@ def losses_of(counts: Sequence[CountLine]) -> dict[tuple[str, bool, Loss], int]:
         if line.reason is Reason.MISSING:
             found[line.kind.table, line.kind.remote, loss_of(line.kind)] += line.objects
         elif line.reason is Reason.OPTIONAL_MISSING:
-            found[line.kind.table, line.kind.remote, Loss.DISPENSABLE] += line.objects
+            loss = Loss.DISPENSABLE if _may_be_optional(line.kind) else loss_of(line.kind)
+            found[line.kind.table, line.kind.remote, loss] += line.objects
     order = {table: at for at, table in enumerate(TABLES)}
     return dict(sorted(found.items(), key=lambda each: (order[each[0][0]], *each[0][1:])))
+
+
+def _may_be_optional(kind: Kind) -> bool:
+    """Whether Mastodon does without some of a kind. An older plan may have taken more for optional than there is."""
+    return any(style.optional for style in spec_of(kind.table, kind.attachment).styles if style.name == kind.style)
 
 
 def _halves(counts: Sequence[CountLine], state: EntryState) -> tuple[list[CountLine], list[CountLine]]:

@@ -10,6 +10,7 @@ from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack
 from mastosync.engine.doctor.access import STORE_ERRORS, End
 from mastosync.engine.doctor.findings import Finding, Findings
 from mastosync.engine.doctor.probes import DATA, FOLDER, MD5, ProbeObjects, put_options
+from mastosync.engine.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY, Storing
 from mastosync.engine.steps import Aside, Steps, carried_out
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
@@ -31,7 +32,7 @@ class _Fate:
     """What became of a probe object, and would become of any object like it."""
 
     acl: str | None = None  # that it was written with
-    public: bool = False  # anybody can read it
+    public_at: str = ""  # where anybody can read it
     kept_back: bool = False
     refusal: ObjectError | StoreUnusable | None = None
 
@@ -65,16 +66,24 @@ def _fate(end: End, probes: ProbeObjects, options: TransferOptions, rule: AclRul
 
     def steps() -> Steps[str]:
         yield from rule.allow(entry)
-        etag: str = yield from rule.written(entry, put_options(options), write)
+        etag: str = yield from rule.written(entry, put_options(options), write, Storing.WHOLE)
         return etag
 
     try:
         etag = carried_out(steps())
-        return _Fate(sent[-1], end.ask(end.probe.is_public, key, etag))
+        return _Fate(sent[-1], _public_at(end, entry, key, etag))
     except PrivateKeptBack:
         return _Fate(kept_back=True)
     except STORE_ERRORS as error:
         return _Fate(refusal=error)
+
+
+def _public_at(end: End, entry: Entry, key: str, etag: str) -> str:
+    """Where anybody can read an object: a public one as it was written, a private one in any form."""
+    public = end.ask(end.store.anybody_reads, key) if entry.private else end.ask(end.probe.is_public, key, etag)
+    if public:
+        return end.store.endpoint
+    return end.probe.public_address(key, MD5) if entry.private else ""
 
 
 def _trial(end: End, probes: ProbeObjects, options: TransferOptions, entry: Entry, acl: str | None) -> Aside:
@@ -144,7 +153,7 @@ def _anonymous_read(end: End, options: TransferOptions, public: _Fate) -> Findin
     chart = end.chart
     if options.acl is AclMode.PRIVATE:
         return chart.ok("anonymous-read", tr("every object will be private (acl = private)"))
-    if public.public:
+    if public.public_at:
         return chart.ok("anonymous-read", tr("anybody can read a public object"))
     return chart.warning(
         "anonymous-read",
@@ -157,25 +166,28 @@ def _anonymous_read(end: End, options: TransferOptions, public: _Fate) -> Findin
 
 
 def _private(end: End, private: _Fate) -> Finding:
-    """What becomes of private objects: backups, and media of suspended accounts."""
+    """What becomes of private objects: backups, and media of suspended accounts and removed posts."""
     chart = end.chart
     if private.kept_back:
         return chart.ok(
             "private", tr("private objects are not copied (private_objects = skip), so none becomes public")
         )
-    if not private.public:
+    if not private.public_at:
         return chart.ok("private", tr("nobody can read a private object without credentials"))
-    if private.acl is not None:
-        said = tr("anybody can read an object that was written as private")
+    if private.public_at != end.store.endpoint:
+        said = tr("anybody can read a private object at {url}, which `public_url` names", url=private.public_at)
         remedy = tr(
-            "a policy of the bucket makes everything public, whatever its ACL: take it away, as objects "
-            "become public by their own ACL; or set `acl = none` and `[copy] private_objects = skip`"
+            "what serves the media (nginx, a CDN) must read the bucket without credentials of its own, or leave "
+            "private objects out; or set `acl = none` and `[copy] private_objects = skip`"
         )
+    elif private.acl is not None:
+        said = tr("anybody can read an object that was written as private")
+        remedy = say(PRIVATE_IS_PUBLIC_REMEDY)
     else:
         said = tr(
             "anybody can read what is written without an ACL, and private objects would be (private_objects = copy)"
         )
         remedy = tr("set `[copy] private_objects = skip`, or take the right to read away from everybody")
     return chart.failure(
-        "private", tr("{said}: backups and media of suspended accounts would become public", said=said), remedy
+        "private", tr("{said}: backups and media that moderators made private would become public", said=said), remedy
     )

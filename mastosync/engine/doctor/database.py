@@ -23,11 +23,14 @@ _MAY_BE_ABSENT = {
     "preview_card_providers": deferred("older releases have none"),
 }
 _PRIVACY = deferred("what belongs to suspended accounts cannot be told from the rest, and would become public")
+_REMOVED = deferred("media of posts that moderators removed cannot be told from the rest, and would become public")
 _ORIGIN = deferred("files of other servers count as this server's own, and are not looked for under `cache/`")
 _NEEDED = {
     ("accounts", "suspended_at"): _PRIVACY,
     ("accounts", "domain"): _ORIGIN,
     ("media_attachments", "account_id"): _PRIVACY,
+    ("media_attachments", "status_id"): _REMOVED,
+    ("statuses", "id"): _REMOVED,  # an old release has no `deleted_at`, and keeps nothing of what it removes
     ("media_attachments", "remote_url"): _ORIGIN,
     ("custom_emojis", "domain"): _ORIGIN,
     ("site_uploads", "var"): deferred("icons and thumbnails made of an upload are not planned"),
@@ -199,15 +202,20 @@ def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence
 
 
 def _columns(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:
-    relevant = {*types, "accounts"} if "media_attachments" in types else {*types}
+    also_read = {"accounts", "statuses"} if "media_attachments" in types and "media_attachments" in tables else set()
+    relevant = also_read.union(table for table in types if table in tables)  # of the others `_tables` tells
     lost = {
-        f"{table}.{column}": meaning
+        f"{table}.{column}" if table in tables else table: meaning
         for (table, column), meaning in _NEEDED.items()
-        if table in relevant and table in tables and column not in tables[table]
+        if table in relevant and column not in tables.get(table, ())
     }
     if not lost:
         return chart.ok("columns", tr("every column that decides on keys and privacy is there"))
     said = "; ".join(
         tr("{name} is missing: {meaning}", name=name, meaning=say(meaning)) for name, meaning in lost.items()
     )
-    return chart.warning("columns", said, tr("upgrade Mastodon first, or look after those objects by hand"))
+    return chart.warning(
+        "columns",
+        said,
+        tr("is this Mastodon's whole database? Upgrade an old release first, or look after those objects by hand"),
+    )

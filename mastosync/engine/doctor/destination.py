@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mastosync.engine.doctor.access import ACCESS_CHECKS, STORE_ERRORS, End, check_access, check_missing_key
 from mastosync.engine.doctor.acl import ACL_CHECKS, check_acl
-from mastosync.engine.doctor.findings import Findings
+from mastosync.engine.doctor.apart import OtherStore, check_apart
+from mastosync.engine.doctor.findings import Findings, Grade
 from mastosync.engine.doctor.probes import DATA, MD5, ProbeObjects, put_options
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import ObjectDenied
@@ -12,12 +13,12 @@ from mastosync.language import tr
 from mastosync.store.base import PutOptions
 from mastosync.units import human_bytes
 
-_WRITTEN_CHECKS = ("read", "headers", "delete", "checksum", *ACL_CHECKS, "multipart")
+_WRITTEN_CHECKS = ("apart", "read", "headers", "delete", "checksum", *ACL_CHECKS, "multipart")
 DESTINATION_CHECKS = (*ACCESS_CHECKS, "missing-key", "write", *_WRITTEN_CHECKS)
 
 
-def check_destination(end: End, options: TransferOptions) -> Findings[None]:
-    """All checks of the destination."""
+def check_destination(end: End, options: TransferOptions, source: OtherStore) -> Findings[None]:
+    """All checks of the destination. `source`: which must be another store."""
     chart = end.chart
     access = yield from check_access(end)
     if access is None:
@@ -29,13 +30,13 @@ def check_destination(end: End, options: TransferOptions) -> Findings[None]:
         yield from chart.skipped(("write", *_WRITTEN_CHECKS), tr("the endpoint comes first"))
         return
     with probes:
-        yield from _check_writing(end, probes, options)
+        yield from _check_writing(end, probes, options, source)
     if probes.left_behind:
         said = tr("a probe object, or its unfinished upload, may still be there")
         yield chart.warning("left-behind", said, tr("remove {names}", names=", ".join(probes.left_behind)))
 
 
-def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:
+def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions, source: OtherStore) -> Findings[None]:
     chart, headers = end.chart, put_options(options)
     key = probes.key("object")
     try:
@@ -51,6 +52,11 @@ def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions) -> 
         else ""
     )
     yield chart.ok("write", tr("a probe object was written{storage_class}", storage_class=storage_class))
+    apart = check_apart(chart, end.ask, source, probes.name_of(key), end.prefix)
+    yield apart
+    if apart.grade is Grade.FAILURE:
+        yield from chart.skipped(_WRITTEN_CHECKS[1:], tr("no more is written where the media lie"))
+        return
     yield from _check_reading_back(end, key, headers)
     yield from _check_delete(end, probes, key)
     yield from _check_checksum(end, probes, etag_is_md5=etag.lower() == MD5.hex())

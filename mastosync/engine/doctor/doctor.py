@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mastosync.engine.doctor.access import End
+from mastosync.engine.doctor.apart import OtherStore
 from mastosync.engine.doctor.database import DatabaseFacts, DatabaseWay, check_database
 from mastosync.engine.doctor.destination import DESTINATION_CHECKS, check_destination
 from mastosync.engine.doctor.findings import Chart, Finding, Findings, Subject, drained
@@ -106,11 +107,18 @@ class Doctor:
                     stack, Subject.DESTINATION, self.destination, DESTINATION_FOLDER_CHECKS
                 )
                 if folder is not None:
-                    yield from check_destination_folder(folder, self.destination.keep_free, pending_bytes)
+                    yield from check_destination_folder(
+                        folder, self.destination.keep_free, pending_bytes, self._other_store()
+                    )
                 return
             end = yield from self._entered(stack, Subject.DESTINATION, self.destination, DESTINATION_CHECKS)
             if end is not None:
-                yield from check_destination(end, self.options)
+                yield from check_destination(end, self.options, self._other_store())
+
+    def _other_store(self) -> OtherStore:
+        """The source once more, for the destination's checks."""
+        prefix = "" if isinstance(self.source, FolderWay) else self.source.prefix
+        return OtherStore(self.source.opened, prefix, self.stop)
 
     def _entered(
         self, stack: ExitStack, subject: Subject, way: StoreWay, checks: Iterable[str]

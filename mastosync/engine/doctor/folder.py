@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from mastosync.engine.doctor.access import STORE_ERRORS
-from mastosync.engine.doctor.findings import Chart, Finding, Findings
+from mastosync.engine.doctor.apart import OtherStore, check_apart
+from mastosync.engine.doctor.findings import Chart, Finding, Findings, Grade
 from mastosync.engine.doctor.patience import Patience
 from mastosync.engine.doctor.probes import DATA, FOLDER, MD5
 from mastosync.engine.doctor.source import first_found
@@ -20,8 +21,8 @@ from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.probe import FolderProbe
 from mastosync.units import human_bytes
 
-SOURCE_FOLDER_CHECKS = ("folder", "read")
-_WRITTEN_CHECKS = ("read", "private", "names", "multipart")
+SOURCE_FOLDER_CHECKS = ("folder", "links", "read")
+_WRITTEN_CHECKS = ("apart", "read", "private", "names", "multipart")
 DESTINATION_FOLDER_CHECKS = ("folder", "write", *_WRITTEN_CHECKS, "disk")
 
 _ENOUGH = 3  # missing objects that make a wrong place of it
@@ -56,7 +57,30 @@ def check_source_folder(end: FolderEnd, entries: Callable[[], Sequence[Entry]]) 
         yield from chart.skipped(SOURCE_FOLDER_CHECKS[1:], tr("the folder comes first"))
         return
     yield chart.ok("folder", tr("it can be read, and holds objects such as {first_key!r}", first_key=first_key))
+    yield _links(end)
     yield _reading(end, entries(), first_key)
+
+
+def _links(end: FolderEnd) -> Finding:
+    chart = end.chart
+    try:
+        links = end.ask(end.probe.unfollowed_links)
+    except STORE_ERRORS as error:
+        return chart.failure("links", error)
+    if not links:
+        return chart.ok("links", tr("no link lies where links are not followed, as far as was looked"))
+    return chart.warning(
+        "links",
+        tr(
+            "{links} links are not followed, and what they lead to is not read, such as {first!r}",
+            links=len(links),
+            first=links[0],
+        ),
+        tr(
+            "links are followed above the folders of ids alone (`cache`, `media_attachments/files`): make the link "
+            "there, or mount the disk in its place"
+        ),
+    )
 
 
 def _reading(end: FolderEnd, entries: Sequence[Entry], first_key: str) -> Finding:
@@ -82,8 +106,13 @@ def _reading(end: FolderEnd, entries: Sequence[Entry], first_key: str) -> Findin
     return chart.failure("read", said, remedy) if len(entries) >= _ENOUGH else chart.warning("read", said, remedy)
 
 
-def check_destination_folder(end: FolderEnd, keep_free: int, pending_bytes: Callable[[], int | None]) -> Findings[None]:
-    """All checks of a destination. `pending_bytes`: as far as they are known; None: there is no plan."""
+def check_destination_folder(
+    end: FolderEnd, keep_free: int, pending_bytes: Callable[[], int | None], source: OtherStore
+) -> Findings[None]:
+    """All checks of a destination. `pending_bytes`: as far as they are known; None: there is no plan.
+
+    `source`: which must be another store.
+    """
     chart = end.chart
     try:
         end.ask(end.store.check)
@@ -92,11 +121,11 @@ def check_destination_folder(end: FolderEnd, keep_free: int, pending_bytes: Call
         yield chart.failure("folder", error)
         yield from chart.skipped(DESTINATION_FOLDER_CHECKS[1:], tr("the folder comes first"))
         return
-    yield from _check_writing(end)
+    yield from _check_writing(end, source)
     yield _disk(end, keep_free, pending_bytes())
 
 
-def _check_writing(end: FolderEnd) -> Findings[None]:
+def _check_writing(end: FolderEnd, source: OtherStore) -> Findings[None]:
     chart, folder = end.chart, f"{FOLDER}/{uuid4().hex}"
     public, private, in_parts = f"{folder}/public.txt", f"{folder}/private.txt", f"{folder}/parts.txt"
     with _removed(end, public, private, in_parts):
@@ -107,6 +136,11 @@ def _check_writing(end: FolderEnd) -> Findings[None]:
             yield from chart.skipped(_WRITTEN_CHECKS, tr("nothing can be written"))
             return
         yield chart.ok("write", tr("a probe object was written"))
+        apart = check_apart(chart, end.ask, source, public, "")
+        yield apart
+        if apart.grade is Grade.FAILURE:
+            yield from chart.skipped(_WRITTEN_CHECKS[1:], tr("no more is written where the media lie"))
+            return
         try:
             same = end.ask(end.store.read, public, len(DATA)).data == DATA
             yield (

@@ -73,6 +73,10 @@ class ProbeObjects:
         self._noted[key] = in_parts or self._noted.get(key, False)
         return key
 
+    def name_of(self, key: str) -> str:
+        """A key of these without the key prefix."""
+        return key[key.rindex(f"{FOLDER}/") :]
+
     def remove(self, key: str) -> bool:
         """Remove an object now. Returns and raises as the probe's `delete`."""
         try:

@@ -8,6 +8,7 @@ import select
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from io import BytesIO
 from typing import TYPE_CHECKING, TypeVar
 
 import pycurl
@@ -163,7 +164,7 @@ class Handle:
             if failure is not None:
                 return exchange.conclude(_failure(failure))
             status, received = int(self.curl.getinfo(pycurl.RESPONSE_CODE)), self._received
-            return exchange.conclude(Answered(status, _headers_of(received.head), b"".join(received.body)))
+            return exchange.conclude(Answered(status, _headers_of(received.head), received.body()))
         finally:
             self._received.clear()
             if exchange.body is not None:
@@ -191,13 +192,14 @@ def _has_ended(socket: int) -> bool:
 class _Received:
     """What libcurl hands over while a request is under way."""
 
-    __slots__ = ("body", "dead", "head", "paused", "room", "sent", "sockets")
+    __slots__ = ("_first", "_rest", "dead", "head", "paused", "room", "sent", "sockets")
 
     def __init__(self, sockets: Mapping[int, int]) -> None:
         self.sockets = sockets
         self.dead = False
         self.head: list[bytes] = []
-        self.body: list[bytes] = []
+        self._first = b""  # of the pieces of a body: most have no other
+        self._rest: BytesIO | None = None  # all of them, once there are more
         self.sent = False
         self.paused = False
         self.room: Callable[[int], bool] | None = None
@@ -220,13 +222,28 @@ class _Received:
                 self.paused = True
                 return _PAUSE
             self.room = None
-        self.body.append(data)
+        if self._rest is not None:
+            self._rest.write(data)
+        elif self._first:
+            self._rest = _room_for(_announced(self.head))
+            self._rest.write(self._first)
+            self._rest.write(data)
+            self._first = b""
+        else:
+            self._first = data
         return None
+
+    def body(self) -> bytes:
+        """What came of a body. It is held once: pieces that are put together in the end would be there twice."""
+        if self._rest is None:
+            return self._first
+        self._rest.truncate()  # where it was broken off
+        return self._rest.getvalue()
 
     def clear(self) -> None:
         """Forget a request."""
         self.head.clear()
-        self.body.clear()
+        self._first, self._rest = b"", None
         self.sent = self.paused = self.dead = False
         self.room = None
 
@@ -235,6 +252,15 @@ def _announced(lines: list[bytes]) -> int:
     """The length of a body, as its headers have it."""
     told = _LENGTH.findall(b"".join(lines))
     return int(told[-1]) if told else 0
+
+
+def _room_for(size_bytes: int) -> BytesIO:
+    """Memory for a body, all at once: what grows has to be moved, and is there twice meanwhile."""
+    room = BytesIO()
+    room.seek(max(size_bytes - 1, 0))
+    room.write(b"\0")
+    room.seek(0)
+    return room
 
 
 def _headers_of(lines: list[bytes]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile, gettempdir
 from typing import IO
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import pycurl
 
@@ -37,7 +37,7 @@ from mastosync.errors import (
     Throttled,
 )
 from mastosync.language import tr
-from mastosync.store.addresses import Network, refusal
+from mastosync.store.addresses import Network, addresses_in, refusal
 from mastosync.store.answers import retry_after_seconds
 from mastosync.store.origin import Fetched
 from mastosync.store.s3.route import public_route
@@ -52,6 +52,7 @@ _HEAD_BYTES = 16
 _LONGEST_URL = 4096
 _LONGEST_SHOWN = 200
 _PATH_SAFE = "/%:@!$&'()*+,;=~-._"
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
 _USER = re.compile(r"//[^/]*@")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSED = -1  # in place of an amount of bytes: to go no further
@@ -116,7 +117,7 @@ class CurlOriginFetcher:
     def _prepare(self, url: str, arriving: _Arriving, deadline: float) -> None:
         curl, route = self._curl, public_route(url)
         proxy = route.proxy if self._through_proxies else ""
-        if proxy and (why := _refused_as_it_stands(url, self._allowed)):
+        if why := _refused_as_it_stands(url, self._allowed):
             raise ObjectDenied(f"{shown(url)} is not asked: it leads to {why}")
         for option, value in (
             (pycurl.URL, url),
@@ -277,7 +278,7 @@ def _plain(url: str, before: str = "") -> str:
         url = urljoin(before, url.strip())
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-        name = host.encode("idna").decode() if host and not host.isascii() else host
+        name = _plain_host(host) if host else host
     except ValueError as error:
         raise ObjectDenied(f"{shown(url)} is not asked: it is no URL") from error
     if parts.scheme not in ("http", "https"):
@@ -292,9 +293,21 @@ def _plain(url: str, before: str = "") -> str:
     return f"{parts.scheme}://{where}{quote(parts.path or '/', safe=_PATH_SAFE)}{query}"
 
 
+def _plain_host(host: str) -> str:
+    """A host without what others would decode or map: `%31` and a full-width one are a 1. Raises: ValueError."""
+    if ":" in host:
+        return host
+    name = unquote(host, errors="strict")
+    name = name if name.isascii() else name.encode("idna").decode()
+    if not _HOST.fullmatch(name):
+        raise ValueError("no host is called like that")
+    return name
+
+
 def _refused_as_it_stands(url: str, allowed: Sequence[Network]) -> str | None:
     """What an address that stands in a URL leads to, if it must not be asked."""
-    host = urlsplit(url).hostname or ""
-    if ":" not in host and not host.replace(".", "").isdigit():
-        return None  # a name, which the proxy looks up
-    return refusal(host, allowed)
+    try:
+        meant = addresses_in(urlsplit(url).hostname or "")
+    except ValueError:
+        return "no address at all"
+    return next(filter(None, (refusal(str(address), allowed) for address in meant)), None)

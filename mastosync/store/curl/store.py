@@ -66,7 +66,7 @@ class CurlStore:
         self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
         self.complete_multipart = boto.complete_multipart
         self.abort_multipart, self.abort_unfinished = boto.abort_multipart, boto.abort_unfinished
-        self.delete = boto.delete
+        self.delete, self.withdraw, self.anybody_reads = boto.delete, boto.withdraw, boto.anybody_reads
 
     @property
     def bucket_url(self) -> str:

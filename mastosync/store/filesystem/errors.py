@@ -20,6 +20,7 @@ from mastosync.errors import (
 )
 from mastosync.language import deferred, say, tr
 from mastosync.store.answers import Subject
+from mastosync.store.filesystem.root import LinkInTheWay
 
 _UNUSABLE: dict[int, str] = {
     **dict.fromkeys(
@@ -40,6 +41,11 @@ _UNUSABLE: dict[int, str] = {
 _DENIED_HINT = deferred(
     "run mastosync as a user who may do this (Mastodon's own, as a rule), or correct the file's mode; "
     "`mastosync retry-failed --reason denied` tries again"
+)
+_LINK_HINT = deferred(
+    "links are followed above the folders of ids alone (`cache`, `media_attachments/files`): make the link there, "
+    "or mount the disk in its place; if nobody knows why it is there, find out. Then run "
+    "`mastosync retry-failed --reason denied`"
 )
 _IN_THE_WAY_HINT = deferred(
     "on a disk a name is a file or a folder, and links are not followed where objects are written: "
@@ -72,6 +78,8 @@ def _error_of(error: OSError, text: str, subject: Subject) -> MastosyncError:
         return StoreUnusable(text, hint=say(_UNUSABLE[code]))
     if subject is Subject.STORE:
         return StoreUnusable(text, hint=tr("check `path`, and that you may do this there"))
+    if isinstance(error, LinkInTheWay):
+        return ObjectDenied(text, hint=say(_LINK_HINT))
     return _object_error(code, text, subject)
 
 

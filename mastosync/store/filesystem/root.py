@@ -1,8 +1,10 @@
 """A folder that everything lies below. It is held open, and nothing is ever asked for by a path from outside.
 
 Whoever holds a folder open keeps its disk, so that what is not found there is truly missing.
-Where objects are only read, links are followed, as Mastodon and nginx do: admins move `cache` to another disk
-like that. Where they are written no link is, at any segment: nothing gets out of the root.
+Where objects are only read, links to folders are followed above the folders of ids: admins move `cache` to another
+disk like that. No other link is, at any segment: below lies what Mastodon's own process makes, and whoever has a hand
+in that could have any file of this machine, or a private one of Mastodon's, read as a public object. Where objects are
+written no link is followed at all: nothing gets out of the root.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -22,7 +25,15 @@ from mastosync.store.filesystem.names import RESERVED
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
+_OF_AN_ID = re.compile(rb"[0-9]{3}")
 _NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
+
+
+class LinkInTheWay(OSError):
+    """A link that is not followed where it lies."""
+
+    def __init__(self, link: bytes) -> None:
+        super().__init__(errno.ELOOP, tr("{link!r} is a symbolic link", link=os.fsdecode(link)))
 
 
 class Root:
@@ -76,12 +87,19 @@ class Root:
     def opened(self, path: bytes) -> Iterator[tuple[int, os.stat_result]]:
         """A file for reading, as it is now.
 
-        Raises: OSError, with ENOENT also for what is no file; StoreUnusable if the disk is gone.
+        Raises: OSError, with ENOENT also for what is no file; LinkInTheWay at a source; StoreUnusable if the disk is
+        gone.
         """
+        *folders, name = path.split(b"/")
         try:
-            fd = self._open(path)
+            with self.folder(folders, linked=self.linked(folders)) as folder:
+                fd = os.open(name, _FILE | os.O_NOFOLLOW, dir_fd=folder)
         except FileNotFoundError:
-            self._require_disk(path)
+            self._require_disk(folders)
+            raise
+        except OSError as error:
+            if self.follows_links and error.errno in (errno.ELOOP, errno.ENOTDIR):
+                self._require_no_link([*folders, name])
             raise
         try:
             status = os.fstat(fd)
@@ -91,24 +109,35 @@ class Root:
         finally:
             os.close(fd)
 
-    def _open(self, path: bytes) -> int:
-        if self.follows_links:
-            return os.open(path, _FILE, dir_fd=self.fd)
-        *folders, name = path.split(b"/")
-        with self.folder(folders) as folder:
-            return os.open(name, _FILE | os.O_NOFOLLOW, dir_fd=folder)
+    def folder_status(self, path: bytes) -> os.stat_result:
+        """What the system says of the folder that a file lies in. Raises: OSError."""
+        return os.stat(path.rpartition(b"/")[0] or b".", dir_fd=self.fd)
+
+    def linked(self, folders: list[bytes]) -> int:
+        """How many folders at the head of a way may be links: at a source, all above the first one of an id."""
+        if not self.follows_links or folders[:1] == [RESERVED]:
+            return 0
+        ids = (number for number, folder in enumerate(folders) if _OF_AN_ID.fullmatch(folder))
+        return next(ids, len(folders))
+
+    def may_be_link(self, path: str) -> bool:
+        """Whether a folder of this path may be a link, and is followed then."""
+        folders = os.fsencode(path).split(b"/")
+        return self.linked(folders) == len(folders)
 
     @contextmanager
-    def folder(self, segments: list[bytes], *, make: bool = False, durable: bool = False) -> Iterator[int]:
-        """A folder, reached without following a link.
+    def folder(
+        self, segments: list[bytes], *, linked: int = 0, make: bool = False, durable: bool = False
+    ) -> Iterator[int]:
+        """A folder, reached without following a link, but for the first `linked` ones.
 
         `make`: with all that is missing on the way; `durable`: what is made outlives a power cut when the block
         has ended well. Raises: OSError.
         """
-        way = [os.dup(self.fd)]
+        way = [os.open(b"/".join(segments[:linked]), _FOLDER, dir_fd=self.fd) if linked else os.dup(self.fd)]
         changed: list[int] = []
         try:
-            for segment in segments:
+            for segment in segments[linked:]:
                 try:
                     below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
                 except FileNotFoundError:
@@ -144,13 +173,21 @@ class Root:
                     except OSError:  # others lie there
                         return
 
-    def _require_disk(self, path: bytes) -> None:
+    def _require_no_link(self, way: list[bytes]) -> None:
+        """Raises: LinkInTheWay, if one is why nothing was opened."""
+        for length in range(self.linked(way[:-1]) + 1, len(way) + 1):
+            path = b"/".join(way[:length])
+            try:
+                status = os.stat(path, dir_fd=self.fd, follow_symlinks=False)
+            except OSError:
+                return
+            if stat.S_ISLNK(status.st_mode):
+                raise LinkInTheWay(path)
+
+    def _require_disk(self, folders: list[bytes]) -> None:
         """Nothing was found: is that because all of it is gone? Raises: StoreUnusable."""
         self.require_there()
-        if not self.follows_links:
-            return
-        folders = path.split(b"/")[:-1]
-        for length in range(1, len(folders) + 1):
+        for length in range(1, self.linked(folders) + 1):
             part = b"/".join(folders[:length])
             try:
                 os.stat(part, dir_fd=self.fd)

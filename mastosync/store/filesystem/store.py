@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
@@ -36,6 +37,7 @@ _PAGE = 1000
 _WALKS = 64  # that somebody may go on with: as many as ranges are listed side by side
 _PIECE = 1024 * 1024  # bytes, of what is read to be hashed
 _PUBLIC_MODE, _PRIVATE_MODE = 0o666, 0o600  # less the umask: as Mastodon has it on a disk
+_READ_BY_OTHERS, _ENTERED_BY_OTHERS = 0o044, 0o055
 
 
 class FilesystemStore:
@@ -163,6 +165,14 @@ class FilesystemStore:
         with self._writing("delete", key, Subject.STORE, 0) as path:
             self._root.remove(path, durable=self._config.fsync == "always")
 
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        with self._opened("describe", key) as (_, status):
+            return bool(status.st_mode & stat.S_IROTH)
+
+    def withdraw(self, key: str) -> bool:  # noqa: D102
+        self.delete(key)
+        return True
+
     def close(self) -> None:  # noqa: D102
         self._walks.clear()
         self._work.close()
@@ -271,9 +281,21 @@ class FilesystemStore:
 
     def _info(self, key: str, status: os.stat_result, head: bytes) -> ObjectInfo:
         headers = ObjectHeaders(content_type=content_type_of(key, head))
-        return ObjectInfo(
-            status.st_size, etag_of(status), headers, last_modified=formatdate(status.st_mtime, usegmt=True)
-        )
+        private, stored = self._is_private(key, status), formatdate(status.st_mtime, usegmt=True)
+        return ObjectInfo(status.st_size, etag_of(status), headers, private=private, last_modified=stored)
+
+    def _is_private(self, key: str, status: os.stat_result) -> bool:
+        """Whether its owner alone may read a file, in a folder that is not its owner's alone.
+
+        So Mastodon leaves what it makes private. Where the umask closes all that it makes, the folders are closed too,
+        and the modes of files say nothing.
+        """
+        if status.st_mode & _READ_BY_OTHERS:
+            return False
+        try:
+            return bool(self._root.folder_status(path_of(key)).st_mode & _ENTERED_BY_OTHERS)
+        except OSError:  # it cannot be told
+            return True
 
 
 def _mode(options: PutOptions) -> int:

@@ -6,12 +6,12 @@ sorted by their names with the slash. Only folders that may hold what is wanted 
 
 from __future__ import annotations
 
-import errno
 import heapq
 import logging
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from operator import attrgetter
 
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RESERVED = os.fsdecode(RESERVED)
 _ESCAPED = os.fsdecode(ESCAPED) + "/"
+_LOOKED_INTO_AT_MOST = 1_000  # folders, for links
 _LOST_AND_FOUND = "lost+found/"  # at the head of a disk, for root's eyes
 
 
@@ -62,8 +63,8 @@ class Walk:
 
     def _found(self, key: str, path: bytes) -> ListedObject | None:
         try:
-            status = os.stat(path, dir_fd=self._root.fd, follow_symlinks=self._root.follows_links)
-        except FileNotFoundError:  # removed meanwhile, or a link that leads nowhere
+            status = os.stat(path, dir_fd=self._root.fd, follow_symlinks=False)
+        except FileNotFoundError:  # removed meanwhile
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
@@ -113,20 +114,46 @@ class Walk:
             return ""
         if not folder and name.lower() == _RESERVED:
             return ""
-        follow = self._root.follows_links
-        try:
-            if entry.is_file(follow_symlinks=follow):
-                return name
-            is_folder = entry.is_dir(follow_symlinks=follow)
-        except OSError as error:
-            if error.errno == errno.ELOOP:  # a link to itself
-                return ""
-            raise
-        leads_back = is_folder and entry.is_symlink() and self._leads_back(folder + name)
-        return f"{name}/" if is_folder and not leads_back else ""
+        if entry.is_symlink():
+            return f"{name}/" if self._is_followed(entry, folder + name) else ""
+        if entry.is_file(follow_symlinks=False):
+            return name
+        return f"{name}/" if entry.is_dir(follow_symlinks=False) else ""
+
+    def _is_followed(self, link: os.DirEntry[str], path: str) -> bool:
+        """Whether a link is to a folder, lies where those are followed, and does not lead back."""
+        if self._root.may_be_link(path):
+            with suppress(OSError):  # a link to itself
+                if link.is_dir():
+                    return not self._leads_back(path)
+        _log.warning("passed over in the %s, as this link is not followed: %s", self._root.name, ascii(path))
+        return False
 
     def _leads_back(self, path: str) -> bool:
         """Whether a link leads to a folder that it lies in: what is below it would never end."""
         there = os.stat(path.encode(), dir_fd=self._root.fd)
         above = [".", *(path[:at] for at, letter in enumerate(path) if letter == "/")]
         return any(os.path.samestat(there, os.stat(each.encode(), dir_fd=self._root.fd)) for each in above)
+
+
+def unfollowed_links(root: Root) -> list[str]:
+    """Links that are not followed, in all folders but those of ids. Raises: OSError."""
+    found, folders, seen = list[str](), [""], set[tuple[int, int]]()
+    while folders and len(seen) < _LOOKED_INTO_AT_MOST:
+        folder = folders.pop()
+        fd = os.open(folder.encode() or b".", _FOLDER, dir_fd=root.fd)
+        try:
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) in seen:  # a link leads back
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    path = folder + entry.name
+                    if entry.is_symlink() and not (root.may_be_link(path) and entry.is_dir()):
+                        found.append(path)
+                    elif root.may_be_link(path) and entry.is_dir() and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
+                        folders.append(f"{path}/")
+        finally:
+            os.close(fd)
+    return sorted(found)

@@ -64,19 +64,21 @@ class BotoTranslator(Translator):
 
 def refused_of(error: boto_errors.ClientError) -> Refused:
     """What boto3 tells of an answer."""
-    return _refused(error.response)
+    length = error.response["ResponseMetadata"].get("HTTPHeaders", {}).get("content-length", "0")
+    return _refused(error.response, has_body=error.operation_name != "HeadObject" and length != "0")
 
 
 def parsed_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused | Unintelligible:
     """What boto3 would tell of an answer that another client was given."""
     parser: Any = create_parser("rest-xml")  # whose stubs want a shape, which errors do not need
     try:
-        return _refused(parser.parse({"status_code": status, "headers": headers, "body": body}, None))
+        parsed = parser.parse({"status_code": status, "headers": headers, "body": body}, None)
+        return _refused(parsed, has_body=bool(body))
     except ResponseParserError as error:
         return Unintelligible(str(error))
 
 
-def _refused(parsed: Mapping[str, Any]) -> Refused:
+def _refused(parsed: Mapping[str, Any], *, has_body: bool) -> Refused:
     told: dict[str, Any] = dict(parsed.get("Error", {}))
     metadata: dict[str, Any] = dict(parsed.get("ResponseMetadata", {}))
     return Refused(
@@ -85,4 +87,5 @@ def _refused(parsed: Mapping[str, Any]) -> Refused:
         # Google says `Invalid argument.`, and which one in the details
         message=" ".join(str(told[part]) for part in ("Message", "Details") if told.get(part)),
         headers={name.lower(): value for name, value in metadata.get("HTTPHeaders", {}).items()},
+        has_body=has_body,
     )

@@ -10,6 +10,7 @@ import boto3
 import botocore.exceptions as boto_errors
 import botocore.loaders
 import botocore.session
+from botocore import UNSIGNED
 from botocore.config import Config as BotoConfig
 
 from mastosync import __version__
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from mastosync.config import S3Config
 
 
-def make_client(config: S3Config, connections: int) -> S3Client:
+def make_client(config: S3Config, connections: int, *, signed: bool = True) -> S3Client:
     """A client that leaves retries, checksums and redirects to us, with a pool of `connections`.
+
+    One that is not `signed` asks without credentials, as anybody may.
 
     Raises: StoreUnusable if the configuration, or what the AWS SDK reads besides, makes no client.
     """
@@ -40,7 +43,7 @@ def make_client(config: S3Config, connections: int) -> S3Client:
         # many stores reject or break on the checksums that are otherwise sent along; Content-MD5 they all know
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        signature_version="s3v4",
+        signature_version="s3v4" if signed else UNSIGNED,
         s3={"addressing_style": cast("Literal['auto', 'path', 'virtual']", config.addressing_style)},
         # without endpoint_url it is Amazon's own, as the manifest has it, whatever AWS_ENDPOINT_URL says
         ignore_configured_endpoint_urls=True,

@@ -54,10 +54,13 @@ class Request(NamedTuple):
 class Refused(Exception):
     """An answer that says no, as S3 stores say it."""
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str], *, has_body: bool = False
+    ) -> None:
         """`headers`: names in lower case."""
         super().__init__(status, code, message)
         self.status, self.code, self.message, self.headers = status, code, message, headers
+        self.has_body = has_body
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused | Unintelligible:
@@ -107,7 +110,7 @@ class Translator:
         if isinstance(error, Refused):
             return error_of(self._answer(error, request), self._where(request))
         where, said = self._where(request), self._scrubbed(str(error))
-        if isinstance(error, self.tls) and (isinstance(error, ssl.SSLCertVerificationError) or _will_last(said)):
+        if isinstance(error, self.tls) and (isinstance(error, ssl.SSLCertVerificationError) or _will_last(str(error))):
             return StoreUnusable(
                 f"cannot {where}: no secure connection can be made: {said}",
                 hint=say(TLS_HINT).format(url="endpoint_url"),
@@ -132,11 +135,13 @@ class Translator:
     def _answer(self, refused: Refused, request: Request) -> Answer:
         return Answer(
             status=refused.status,
-            code=self._scrubbed(refused.code),
-            message=self._scrubbed(refused.message),
+            code=refused.code,
+            message=refused.message,
             headers=refused.headers,
             subject=request.subject,
             with_acl=request.with_acl,
+            has_body=refused.has_body,
+            shown=self._scrubbed,
         )
 
     def _scrubbed(self, text: str) -> str:

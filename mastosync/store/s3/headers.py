@@ -44,9 +44,8 @@ def info_of(headers: Mapping[str, str]) -> ObjectInfo:
     ]
     if metadata:
         told = told._replace(metadata=tuple(sorted(metadata)))
-    etag = etag_of(headers)
-    size, last_modified = int(headers["content-length"]), headers.get("last-modified")
-    return ObjectInfo(size, etag, told, etag_is_md5(etag, headers), last_modified)
+    etag, stored = etag_of(headers), headers.get("last-modified")
+    return ObjectInfo(int(headers["content-length"]), etag, told, etag_is_md5(etag, headers), last_modified=stored)
 
 
 @lru_cache(maxsize=1024)

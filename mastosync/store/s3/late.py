@@ -111,6 +111,12 @@ class LateS3Store:
     def delete(self, key: str) -> None:  # noqa: D102
         self.made.delete(key)
 
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        return self.made.anybody_reads(key)
+
+    def withdraw(self, key: str) -> bool:  # noqa: D102
+        return self.made.withdraw(key)
+
     def close(self) -> None:  # noqa: D102
         with self._making:
             if self._made is not None:

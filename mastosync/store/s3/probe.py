@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from hashlib import md5
@@ -31,6 +31,7 @@ from mastosync.store.s3.boto_route import route_to
 from mastosync.store.s3.checks import base64_of
 from mastosync.store.s3.errors import Refused, Request, Unintelligible
 from mastosync.store.s3.headers import unquoted
+from mastosync.store.s3.public_site import HttpPublicSite
 from mastosync.store.s3.store import S3Store
 
 if TYPE_CHECKING:
@@ -136,6 +137,17 @@ class S3Probe:
             if error.transient:
                 raise
             return False
+
+    def public_address(self, key: str, md5: bytes) -> str:  # noqa: D102
+        if not self._config.public_url:
+            return ""
+        with (
+            suppress(ObjectError, StoreUnusable),  # it need not be there before everybody is sent to it
+            closing(HttpPublicSite(self._config.public_url, self._config, connections=1)) as site,
+        ):
+            answer = site.read(key)
+            return site.url + key if (answer.status, answer.md5) == (200, md5) else ""
+        return ""
 
     def write_damaged(self, key: str, data: bytes) -> bool:  # noqa: D102
         digest = md5(data + b"damaged", usedforsecurity=False).digest()

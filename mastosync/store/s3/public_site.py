@@ -85,7 +85,7 @@ class HttpPublicSite:
                 answer.close()
         except (HTTPError, OSError) as error:
             said = " ".join(str(error).split())[:300]
-            if "CERTIFICATE_VERIFY_FAILED" in said:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise StoreUnusable(
                     f"cannot {where}: no secure connection can be made: {said}",
                     hint=say(TLS_HINT).format(url="public_url"),

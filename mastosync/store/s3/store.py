@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import botocore.exceptions as boto_errors
 
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectMissing, ObjectRejected, StoreUnusable
 from mastosync.language import tr
@@ -24,6 +27,7 @@ from mastosync.store.s3.headers import arguments_of, etag_of, headers_of, info_o
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
     from botocore.response import StreamingBody
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
     from mastosync.config import S3Config
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 _OF_A_LISTING = frozenset({"Name", "MaxKeys", "IsTruncated"})  # what is no S3 store answers with none of these
 
 _PIECE_BYTES = 256 * 1024
+_NO_REFUSALS = frozenset({408, 429})  # of 4xx: another time there may be an answer
 
 
 class S3Store:
@@ -42,6 +47,7 @@ class S3Store:
         Raises: StoreUnusable if no client can be made of the configuration.
         """
         self.client = make_client(config, connections)
+        self._config = config
         self._bucket = config.bucket or ""
         self._is_source = role == "source"
         self.endpoint = str(self.client.meta.endpoint_url)
@@ -180,10 +186,53 @@ class S3Store:
         return len(found)
 
     def delete(self, key: str) -> None:  # noqa: D102
+        self._delete(key)
+
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        with self.translated(Request("read, without credentials,", key)):
+            try:
+                answer = self._stranger.get_object(Bucket=self._bucket, Key=key)
+            except boto_errors.ClientError as error:
+                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+                if 400 <= status < 500 and status not in _NO_REFUSALS:
+                    return False
+                raise
+            answer["Body"].close()  # drops the connection, unless nothing was in it
+            return True
+
+    def withdraw(self, key: str) -> bool:  # noqa: D102
+        version, stays = self._version(key), False
+        if version:
+            try:
+                self._delete(key, VersionId=version)
+            except ObjectDenied:
+                stays = True
+        hidden = self._delete(key)  # also what may come to light below
+        return not stays and (version is None or bool(version) or not hidden)
+
+    def _version(self, key: str) -> str | None:
+        """Which version an object is; empty where the store keeps or tells none; None where there is no object."""
+        try:
+            with self.translated(Request("describe", key)):
+                return self.client.head_object(Bucket=self._bucket, Key=key).get("VersionId", "")
+        except ObjectMissing:
+            return None
+        except ObjectDenied:
+            return ""
+
+    def _delete(self, key: str, **version: str) -> bool:
+        """Whether the store has hidden an object instead of removing it."""
         if self._is_source:
             raise StoreUnusable(f"cannot delete {key!r} at {self.name}: nothing is ever deleted at a source")
+        chosen: Any = version
         with suppress(ObjectMissing), self.translated(Request("delete", key)):
-            self.client.delete_object(Bucket=self._bucket, Key=key)
+            return self.client.delete_object(Bucket=self._bucket, Key=key, **chosen).get("DeleteMarker", False)
+        return False
+
+    @cached_property
+    def _stranger(self) -> S3Client:
+        """A client of the same bucket, by the same way, without credentials."""
+        return make_client(self._config, 1, signed=False)
 
     def credentials(self, request: Request) -> ReadOnlyCredentials:
         """What to sign this request with, for a client beside boto3. Raises: StoreUnusable if there is nothing."""
@@ -192,6 +241,8 @@ class S3Store:
 
     def close(self) -> None:  # noqa: D102
         self.client.close()
+        if (stranger := self.__dict__.get("_stranger")) is not None:
+            stranger.close()
 
     def _require_same(self, key: str, info: ObjectInfo, answer: GetObjectOutputTypeDef) -> None:
         if etag_of(headers_of(answer)) != info.etag:

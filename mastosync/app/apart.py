@@ -1,0 +1,88 @@
+"""Whoever writes to the destination passes here: it is no store that the media lie in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mastosync.app.stores import gates
+from mastosync.errors import ConfigError, StoreUnusable, UsageError
+from mastosync.language import tr
+from mastosync.manifest import Relation, probe_left_behind, relation
+
+if TYPE_CHECKING:
+    from mastosync.config import Config, Role
+    from mastosync.engine.copier import CopyOptions
+    from mastosync.engine.retry import Gate
+    from mastosync.engine.stop import StopSignal
+    from mastosync.manifest import Manifest
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def gates_to_write(
+    config: Config,
+    manifest: Manifest,
+    options: CopyOptions,
+    stop: StopSignal,
+    roles: tuple[Role, ...] = ("source", "destination"),
+    *,
+    some_arrived: bool = False,
+    removing: bool = False,
+) -> Iterator[tuple[Gate, ...]]:
+    """See `gates`. For whoever writes to the destination, or removes what lies there: the two are no one store.
+
+    Once found out, that holds for what this manifest writes; before anything is removed (`removing`) it is looked at
+    anew. Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed.
+    """
+    known = None if removing or probe_left_behind(manifest) else relation(manifest)
+    if known is not None:
+        with gates(config, options, stop, roles, some_arrived=some_arrived) as opened:
+            yield opened
+        return
+    with gates(config, options, stop, some_arrived=some_arrived) as (source, destination):
+        _require_two(config, manifest, source, destination, removing=removing)
+        both: dict[Role, Gate] = {"source": source, "destination": destination}
+        yield tuple(both[role] for role in both if role in roles)
+
+
+def _require_two(config: Config, manifest: Manifest, source: Gate, destination: Gate, *, removing: bool) -> None:
+    """Look at the stores themselves. Raises: as `gates_to_write`; Interrupted."""
+    from mastosync.engine.apart import Look
+
+    prefixes = (config.source.key_prefix, config.destination.key_prefix)
+    acl = "private" if config.destination_folder.path else None  # objects of S3 are private unless told otherwise
+    found = Look(manifest, source, destination, *prefixes, acl).run()
+    if found is Relation.ONE:
+        raise ConfigError(
+            tr(
+                "source and destination are one store: what was written to the {destination} was found at the {source}",
+                destination=destination.store.name,
+                source=source.store.name,
+            ),
+            hint=tr("name another bucket, key_prefix or path for one of them"),
+        )
+    if found is Relation.ONE_BUCKET and removing:
+        raise nothing_removed()
+    if found is Relation.UNKNOWN:
+        said = tr(
+            "the {source} does not tell what it does not have, so nobody can tell whether the {destination} is another"
+            " store",
+            source=source.store.name,
+            destination=destination.store.name,
+        )
+        remedy = tr("allow the key of the source to list the bucket (s3:ListBucket)")
+        if removing:
+            raise StoreUnusable(tr("nothing is removed: {said}", said=said), hint=remedy)
+        _log.warning("%s: %s", said, remedy)
+
+
+def nothing_removed() -> UsageError:
+    """Why a prune does nothing where both stores are one bucket."""
+    return UsageError(
+        tr("nothing is removed where source and destination are one bucket: an object may be of both"),
+        hint=tr("remove by hand what `mastosync ls --state skipped --reason gone` lists"),
+    )

@@ -1,0 +1,129 @@
+"""Whether source and destination are two stores, which their names alone do not tell.
+
+Aliases, addresses, proxies, mounts and names of buckets may all lead to one store. So a probe object is written at the
+destination, and must not be found at the source. It is removed again, whatever happens: its name is in the manifest
+before it is written, and whoever looks after a run that died writes the same object, and removes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+from uuid import uuid4
+
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
+from mastosync.language import tr
+from mastosync.manifest import Manifest, Relation, note_probe, probe_left_behind, record_relation
+from mastosync.model import ObjectHeaders
+from mastosync.store.base import FetchedObject, PutOptions
+
+_log = logging.getLogger(__name__)
+
+FOLDER = "mastosync-probe"
+"""Of the key, under the key prefix. No attachment of Mastodon's has a directory of this name."""
+
+_TEXT = "mastosync asks whether source and destination are one store, and removes this again.\n{}\n"
+_WAITS = (0.0, 0.05, 0.15)  # seconds before each look: a store may show what was written a moment later
+_THROTTLED_AT_MOST = 30.0  # seconds, while a probe is removed
+
+
+class ProbeKeys(NamedTuple):
+    """Where a probe object is written, and where it is looked for."""
+
+    at_destination: str  # its key
+    at_source: str  # what its key would be under the key prefix of the source
+
+
+def probe_keys(name: str, source_prefix: str, destination_prefix: str) -> ProbeKeys:
+    """The keys of the probe of this name, under the key prefixes of both stores."""
+    at_source, at_destination = (
+        f"{prefix}/{FOLDER}/{name}".removeprefix("/") for prefix in (source_prefix, destination_prefix)
+    )
+    return ProbeKeys(at_destination, at_source)
+
+
+def relation_seen(
+    keys: ProbeKeys, data: bytes, read: Callable[[str, int], FetchedObject], sleep: Callable[[float], None]
+) -> Relation:
+    """What the source shows of a probe object with these bytes that lies at the destination.
+
+    `read`: the source's. An object with other bytes is no probe: some stores have one under every key.
+    Raises: what `read` and `sleep` raise, but for ObjectMissing and ObjectDenied.
+    """
+    denied = False
+    for wait in _WAITS:
+        sleep(wait)
+        for key in dict.fromkeys((keys.at_source, keys.at_destination)):
+            try:
+                found = read(key, len(data)).data == data
+            except ObjectMissing:
+                continue
+            except ObjectDenied:
+                denied = True
+                continue
+            if found:
+                return Relation.ONE if key == keys.at_source else Relation.ONE_BUCKET
+    return Relation.UNKNOWN if denied else Relation.TWO
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at two stores, for whoever holds the manifest."""
+
+    manifest: Manifest
+    source: Gate
+    destination: Gate
+    source_prefix: str
+    destination_prefix: str
+    acl: str | None  # that keeps the probe private; None: it is private without one
+
+    def run(self) -> Relation:
+        """Find out what the stores are. What was found is recorded, unless they are one.
+
+        Raises: StoreUnusable if it cannot be found out; Interrupted when asked to stop; ManifestError. The probe is
+        removed by then, or told.
+        """
+        name = probe_left_behind(self.manifest)
+        if name is None:
+            name = uuid4().hex
+            note_probe(self.manifest, name)
+        keys = probe_keys(name, self.source_prefix, self.destination_prefix)
+        data = (
+            f"mastosync asks whether source and destination are one store, and removes this again.\n{name}\n".encode()
+        )
+        found = None
+        try:
+            self._write(keys.at_destination, data)
+            found = relation_seen(keys, data, PatientStore(self.source).read, self.source.stop.sleep)
+        except ObjectError as error:
+            raise StoreUnusable(
+                tr("nobody can tell whether source and destination are two stores: {message}", message=error.message),
+                hint=error.hint or tr("try again later"),
+            ) from error
+        finally:
+            settled = self._remove(keys.at_destination)
+            record_relation(self.manifest, found if settled else None, probe_settled=settled)
+        return found
+
+    def _write(self, key: str, data: bytes) -> None:
+        md5 = hashlib.md5(data, usedforsecurity=False).digest()
+        PatientStore(self.destination).write(key, data, md5, PutOptions(ObjectHeaders("text/plain"), self.acl))
+
+    def _remove(self, key: str) -> bool:
+        """Returns: whether nobody has to try again, as the probe is gone or the store refuses to remove it."""
+        stop = StopSignal()  # whoever asked to stop does not mean this
+        policy = self.destination.policy
+        policy = replace(policy, throttle_budget_seconds=min(policy.throttle_budget_seconds, _THROTTLED_AT_MOST))
+        gate = replace(self.destination, stop=stop, limiter=EndpointLimiter(stop), policy=policy)
+        try:
+            PatientStore(gate).delete(key)
+        except (ObjectError, StoreUnusable) as error:
+            _log.warning("a probe object may be left, remove it: %s", error.message)
+            return isinstance(error, ObjectError) and not error.transient
+        return True

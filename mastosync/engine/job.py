@@ -1,0 +1,97 @@
+"""One entry on its way to the destination, and the outcomes that it may come to."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from mastosync.engine.memory import Hold
+from mastosync.engine.retry import PatientStore
+from mastosync.errors import AclUnsupported, ObjectDenied, ObjectError, ObjectRejected, ObjectTooLarge
+from mastosync.manifest import Approach, begun, is_exposed
+from mastosync.model import Claim, End, Entry, EntryState, Outcome, Presence, Reason
+
+_log = logging.getLogger(__name__)
+
+_STORES_NOTHING = (ObjectDenied, ObjectRejected, ObjectTooLarge, AclUnsupported)
+"""Answers to a write after which nothing of it lies there."""
+
+
+@dataclass(slots=True)
+class Job:
+    """An entry, with the stores that count its retries, and the memory that it takes."""
+
+    claim: Claim
+    key: str  # canonical, at the destination
+    source_key: str  # canonical, at the source
+    source: PatientStore
+    destination: PatientStore
+    memory: Hold
+    approach: Approach
+    presence: Presence  # of what lies at the destination, as far as is known by now
+    writes: bool = False  # a write was begun, and nothing has told yet how it ended
+
+    @property
+    def entry(self) -> Entry:
+        """What is to arrive."""
+        return self.claim.entry
+
+    @property
+    def attempts(self) -> int:
+        """In this run."""
+        return 1 + self.source.retries + self.destination.retries
+
+    def done(self, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
+        """The destination has confirmed it."""
+        told_by_md5 = md5 is not None and etag.lower() == md5.hex()
+        return Outcome(
+            self.entry,
+            EntryState.DONE,
+            size=size_bytes,
+            md5=md5,
+            etag=None if told_by_md5 else etag,
+            source_key=None if source_key == self.source_key else source_key,
+            attempts=self.attempts,
+        )
+
+    def as_recorded(self, size_bytes: int) -> Outcome:
+        """It lies there as it was confirmed before."""
+        _, md5, etag, source_key, origin = self.claim.arrival
+        seen = (size_bytes, md5, etag, source_key, self.attempts, None, origin)
+        return Outcome(self.entry, EntryState.DONE, None, *seen)
+
+    def skipped(self, reason: Reason) -> Outcome:
+        """Nothing is copied."""
+        return Outcome(self.entry, EntryState.SKIPPED, reason, attempts=self.attempts, presence=self._presence_after())
+
+    def kept_back(self) -> Outcome:
+        """It is private, and the destination cannot keep it private."""
+        outcome = self.skipped(Reason.PRIVATE)
+        if not is_exposed(self.presence, private=True):
+            return outcome
+        detail = (
+            f"{self.key!r} is private now, but still lies at {self.destination.name} as it was before: remove it there"
+        )
+        _log.warning("%s", detail, extra={"about": {"key": self.key, "reason": Reason.PRIVATE.value}})
+        return outcome._replace(detail=detail)
+
+    def failed(self, error: ObjectError) -> Outcome:
+        """No retry is left."""
+        about = {"key": self.key, "reason": error.reason.value, "attempts": self.attempts}
+        _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
+        refused = isinstance(error, _STORES_NOTHING) and not self.destination.retries
+        return Outcome(
+            self.entry,
+            EntryState.FAILED,
+            error.reason,
+            attempts=self.attempts,
+            detail=error.message,
+            presence=self._presence_after(refused=refused),
+            end=End.DESTINATION if error.store == self.destination.name else End.SOURCE,
+        )
+
+    def _presence_after(self, *, refused: bool = False) -> Presence | None:
+        """What lies at the destination after an attempt that did not end well; None: as before."""
+        if self.writes and not refused:
+            return begun(self.presence, private=self.entry.private)
+        return None if self.presence == self.claim.arrival.presence else self.presence

@@ -1,0 +1,100 @@
+"""Telling a store that fails from objects that fail: by failures in a row at one store, with no answer in between."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+from mastosync.errors import StoreUnusable
+from mastosync.language import deferred, say, tr
+from mastosync.model import End, EntryState, Outcome, Reason
+
+IN_A_ROW = 64  # failures of one store
+WRONG_PLACE_AFTER = 1_000  # missing objects in a row, when nothing was ever found
+
+_FAILURES = frozenset({Reason.NETWORK, Reason.SERVER, Reason.THROTTLED})
+_MISSING = frozenset({Reason.MISSING, Reason.OPTIONAL_MISSING})
+_SAID = {
+    (End.SOURCE, False): deferred(
+        "the source failed for {in_a_row} objects in a row, so it is not the objects: {detail}"
+    ),
+    (End.SOURCE, True): deferred(
+        "the source refused {in_a_row} objects in a row, so the key may not read there: {detail}"
+    ),
+    (End.DESTINATION, False): deferred(
+        "the destination failed for {in_a_row} objects in a row, so it is not the objects: {detail}"
+    ),
+    (End.DESTINATION, True): deferred(
+        "the destination refused {in_a_row} objects in a row, so the key may not write there any more: {detail}"
+    ),
+}
+_HINT = deferred("when the store is well again, run `mastosync retry-failed`: it goes on with these and the rest")
+
+
+class Outages:
+    """Counts for each store by itself: what one of them answers says nothing of the other. Thread-safe."""
+
+    def __init__(self, *, any_success: bool = False, hint: str = _HINT) -> None:
+        """`any_success`: an entry is done, in this run or before. `hint`: what to do when a store is well again."""
+        self._any_success = any_success
+        self._hint = hint
+        self._in_a_row: Counter[End] = Counter()
+        self._missing = 0
+        self._lock = threading.Lock()
+
+    def note(self, outcome: Outcome) -> None:
+        """Draw the conclusion from what became of an entry.
+
+        Raises: StoreUnusable when going on would only fail entry after entry.
+        """
+        if outcome.state is EntryState.DONE:
+            self._any_success = True
+            self.answered(End.SOURCE)
+            self.answered(End.DESTINATION)
+        elif outcome.reason in _MISSING and outcome.end is not End.DESTINATION:
+            self.answered(End.SOURCE)
+            self._note_missing(outcome)
+        elif outcome.state is EntryState.FAILED and outcome.end and outcome.reason:
+            self.failed(outcome.end, outcome.reason, outcome.detail or "")
+
+    def answered(self, end: End) -> None:
+        """A store has given what it was asked for, or said that it has not got it: it is there."""
+        with self._lock:
+            self._in_a_row[end] = 0
+
+    def failed(self, end: End, reason: Reason, detail: str) -> None:
+        """A store has failed at an object. `detail` names the store, and what it answers. Raises: StoreUnusable."""
+        if not self._counts(end, reason):
+            self.answered(end)
+            return
+        with self._lock:
+            self._in_a_row[end] += 1
+            in_a_row = self._in_a_row[end]
+        if in_a_row >= IN_A_ROW:
+            said = say(_SAID[end, reason is Reason.DENIED])
+            raise StoreUnusable(said.format(in_a_row=in_a_row, detail=detail), hint=say(self._hint))
+
+    def _counts(self, end: End, reason: Reason) -> bool:
+        """Whether a failure may be the store's own.
+
+        A source from which something came may keep other objects closed, and a key that may not list it is refused
+        what is missing. Nobody closes single keys of a destination.
+        """
+        if reason is Reason.DENIED:
+            return end is End.DESTINATION or not self._any_success
+        return reason in _FAILURES
+
+    def _note_missing(self, outcome: Outcome) -> None:
+        self._missing += outcome.reason is Reason.MISSING
+        if not self._any_success and self._missing >= WRONG_PLACE_AFTER:
+            raise StoreUnusable(
+                tr(
+                    "not one of {missing} objects exists, so this seems to be the wrong place: {detail}",
+                    missing=self._missing,
+                    detail=outcome.detail,
+                ),
+                hint=tr(
+                    "check endpoint_url, bucket and key_prefix of the source, or its path; then run `mastosync "
+                    "retry-failed`"
+                ),
+            )

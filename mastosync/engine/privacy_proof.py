@@ -1,0 +1,150 @@
+"""Proof that the destination keeps private what is written as private.
+
+Some stores take an ACL and pass over it, and a policy of the bucket may let everybody read whatever its
+ACL. No answer to a write tells that. So the first object of a run that is written as private is asked
+for without credentials. Until it is refused, no other one is written in the same way; if it is given,
+it is removed and the run stops.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.steps import Aside, Steps, T, Until
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import Interrupted, MastosyncError, ObjectError, StoreUnusable
+from mastosync.language import deferred, say, tr
+from mastosync.model import Entry
+
+_log = logging.getLogger(__name__)
+
+_REMOVAL_SECONDS = 60.0  # that a store which asks to slow down keeps a removal waiting at most
+
+PRIVATE_IS_PUBLIC_REMEDY = deferred(
+    "the store passes over ACLs, or a policy of the bucket lets everybody read: take that right away from everybody, "
+    "or set `acl = none` for the destination and `[copy] private_objects = skip`, which leaves private objects out"
+)
+
+
+class Storing(StrEnum):
+    """How an object gets to the destination. A store may keep ACLs in one way and pass over them in another."""
+
+    WHOLE = "whole"
+    IN_PARTS = "in parts"
+    COPIED = "copied within the store"
+
+
+class PrivacyLost(StoreUnusable):
+    """Anybody can read what was written as private."""
+
+
+class PrivacyProof:
+    """What a run knows of it. Shared by all workers."""
+
+    def __init__(self, destination: Gate, key_of: Callable[[Entry], str]) -> None:
+        """`key_of`: under which key an entry lies at the destination."""
+        self._destination = destination
+        self._key_of = key_of
+        self._given: set[Storing] = set()
+        self._turns: dict[Storing, Entry] = {}  # whose object is to be the proof
+        self._refusal: ObjectError | StoreUnusable | None = None
+        self._lock = threading.Lock()
+
+    def given(self, way: Storing) -> bool:
+        """Whether what is stored in this way is known to be private."""
+        return way in self._given
+
+    def require_hope(self) -> None:
+        """Raises: what an object of this run has ended with that should have been the proof."""
+        if self._refusal is not None:
+            raise _again(self._refusal)
+
+    def of(self, entry: Entry, way: Storing, steps: Steps[T]) -> Steps[T]:
+        """The result of steps that store an entry as private, once it is known that nobody else can read it.
+
+        Raises: PrivacyLost if anybody can; ObjectError and StoreUnusable if that cannot be told: then the object
+        has been removed, unless the error says otherwise, and no other is written. What `steps` raise.
+        """
+        if way is Storing.IN_PARTS:
+            # it must have its place among the large ones before its turn: those who wait for it keep theirs
+            yield Aside(_nothing, large=True)
+        yield Until(partial(self._may_go, entry, way), self._destination.stop)
+        try:
+            self.require_hope()
+            result = yield from steps
+            if self._turns.get(way) is entry:
+                yield Aside(partial(self._look, self._key_of(entry)))
+                self._given.add(way)
+            return result
+        finally:
+            with self._lock:
+                if self._turns.get(way) is entry:
+                    del self._turns[way]
+
+    def _may_go(self, entry: Entry, way: Storing) -> bool:
+        """Whether nothing has to be waited for. It may have become this entry's turn."""
+        with self._lock:
+            if way not in self._given and self._refusal is None:
+                return self._turns.setdefault(way, entry) is entry
+            return True
+
+    def _look(self, key: str) -> None:
+        """Ask for an object without credentials. Raises: as `of`; Interrupted."""
+        name = self._destination.store.name
+        try:
+            if not PatientStore(self._destination).anybody_reads(key):
+                return
+        except Interrupted:
+            _log.warning("%r at %s may be public: %s", key, name, self._removed(key))
+            raise
+        except (ObjectError, StoreUnusable) as error:
+            self._refusal = type(error)(
+                f"cannot tell whether {key!r} at {name} is private, so nothing private is written: "
+                f"{error.message}; {self._removed(key)}",
+                hint=error.hint,
+            )
+            raise self._refusal from error
+        self._refusal = PrivacyLost(
+            tr(
+                "anybody can read {key!r} at {name}, although it was written as private; {removed}",
+                key=key,
+                name=name,
+                removed=self._removed(key, ask_again=True),
+            ),
+            hint=tr(
+                "{remedy}; `mastosync verify --public` tells what else anybody can read",
+                remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
+            ),
+        )
+        raise self._refusal
+
+    def _removed(self, key: str, *, ask_again: bool = False) -> str:
+        """Remove an object, and say what became of it. Whoever asked to stop does not mean this."""
+        stop = StopSignal()
+        policy = replace(self._destination.policy, throttle_budget_seconds=_REMOVAL_SECONDS)
+        store = PatientStore(Gate(self._destination.store, EndpointLimiter(stop), policy, stop))
+        try:
+            wholly = store.withdraw(key)
+            stays = ask_again and store.anybody_reads(key)
+        except MastosyncError as error:
+            return tr("it could not be removed, so remove it there at once: {message}", message=error.message)
+        if stays:
+            return tr("it was to be removed, and anybody can still read it: remove it there at once")
+        if not wholly:
+            return tr("it was removed, but the bucket keeps it as an old version: remove that there")
+        return tr("it was removed")
+
+
+def _nothing() -> None: ...
+
+
+def _again(error: ObjectError | StoreUnusable) -> MastosyncError:
+    """The same error for somebody else: one that is raised twice tells two stories."""
+    return type(error)(error.message, hint=error.hint)

@@ -1,0 +1,129 @@
+"""One store under two names: the names do not tell, so somebody has to look before anything is written or removed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from mastosync.engine.apart import FOLDER
+from scripts.lab.buckets import BucketPair
+from scripts.lab.fault_plan import ACCESS_DENIED, FaultPlan, always, no_faults, stall
+from scripts.lab.faults import FaultProxy
+from scripts.lab.instance_check import iter_keys
+from tests.acceptance.conftest import Migration, MigrationFactory
+from tests.acceptance.stores import assert_holds
+from tests.acceptance.test_follow import execute, holds, listing, of_a_picture
+from tests.acceptance.test_interruptions import wait_until
+
+Start = Callable[..., tuple[Migration, FaultProxy]]
+
+
+@pytest.fixture
+def start(buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy]) -> Start:
+    """Factory: a planned migration whose destination is reached by another name, and the proxy of that name."""
+
+    def make(bucket: str, *, prefix: str = "", plan: FaultPlan = no_faults) -> tuple[Migration, FaultProxy]:
+        migration = new_migration(buckets, missing=0, accounts=3, media=4)
+        proxy = fault_proxy(buckets.address.endpoint_url, plan)
+        migration.through(destination=proxy.endpoint_url)
+        migration.site.configure(s3_destination={"bucket": bucket, "key_prefix": prefix})
+        migration.site.run("plan")
+        return migration, proxy
+
+    return make
+
+
+def probes(proxy: FaultProxy) -> list[str]:
+    """What was asked about probe objects at the destination."""
+    return [each.request.operation for each in proxy.requests if FOLDER in each.request.key]
+
+
+def remove_a_picture(migration: Migration) -> list[str]:
+    """Delete its row and plan; its keys."""
+    row, keys = of_a_picture(migration)
+    execute(migration, b"DELETE FROM media_attachments WHERE id = %s", row)
+    migration.site.run("plan")
+    return keys
+
+
+def test_nothing_is_written_or_removed_where_another_name_leads_to_the_source(
+    start: Start, buckets: BucketPair
+) -> None:
+    migration, _ = start(buckets.source)
+    site, before = migration.site, listing(migration, buckets.source)
+    site.run("adopt")  # an older version may have copied everything onto itself
+    remove_a_picture(migration)
+    execute(migration, b"UPDATE accounts SET avatar_file_name = 'another.png'")
+    for command in (("copy",), ("follow", "--once", "--prune"), ("refetch", "--apply"), ("prune", "--apply")):
+        refused = site.run(*command, code=4)
+        assert "are one store" in refused.stderr, command
+        site.run("plan")
+    told = site.run("doctor", "--json", code=None)
+    (finding,) = [each for each in json.loads(told.stdout)["checks"] if each["check"] == "apart"]
+    assert finding["status"] == "failure"
+    assert "are one store" in finding["message"]
+    assert listing(migration, buckets.source) == before
+
+
+def test_one_bucket_with_two_key_prefixes_is_copied_within_and_pruned_by_hand(
+    start: Start, buckets: BucketPair
+) -> None:
+    migration, proxy = start(buckets.source, prefix="new")
+    site, strays = migration.site, migration.site.run("orphans", "--format", "text").stdout
+    site.run("copy")
+    assert probes(proxy) == ["PutObject", "DeleteObject"]
+    copies = [key for key, _, _ in listing(migration, buckets.source) if key.startswith("new/")]
+    assert len(copies) == len(migration.instance.present)
+    assert site.run("orphans", "--format", "text").stdout == strays
+    assert json.loads(site.run("orphans", "--json").stdout)["copies"]["objects"] == len(copies)
+    remove_a_picture(migration)
+    assert "one bucket" in site.run("prune", "--apply", code=2).stderr
+
+
+def test_two_stores_are_looked_at_once_for_copies_and_anew_before_each_prune(start: Start, buckets: BucketPair) -> None:
+    migration, proxy = start(buckets.destination)
+    site = migration.site
+    site.run("copy", "--type", "accounts")
+    site.run("copy")
+    assert probes(proxy) == ["PutObject", "DeleteObject"]
+    keys = remove_a_picture(migration)
+    site.run("prune", "--apply")
+    assert not any(holds(migration, key) for key in keys)
+    site.run("prune", "--apply")  # of nothing
+    assert probes(proxy) == ["PutObject", "DeleteObject"] * 2
+    assert not [key for key in iter_keys(buckets.client, buckets.destination) if FOLDER in key]
+
+
+def test_what_a_killed_run_left_of_a_probe_is_removed_by_the_next(start: Start, buckets: BucketPair) -> None:
+    migration, proxy = start(buckets.destination, plan=always(stall(60), operation="DeleteObject"))
+    copying = migration.site.start("--no-progress", "copy")
+    try:
+        wait_until(lambda: probes(proxy) != [], "a probe is written")
+        wait_until(lambda: set(iter_keys(buckets.client, buckets.destination)) != set(), "and lies there")
+    finally:
+        copying.kill()
+        copying.communicate(timeout=60)
+    proxy.plan = no_faults
+    migration.site.run("copy")
+    assert_holds(buckets.client, buckets.destination, migration.instance.at_destination())
+
+
+def test_a_source_that_does_not_tell_what_is_missing_can_be_copied_from_and_nothing_is_pruned(
+    start: Start, buckets: BucketPair, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    migration, _ = start(buckets.destination)
+    site = migration.site
+    source = fault_proxy(buckets.address.endpoint_url, always(ACCESS_DENIED, operation="GetObject", key=f"{FOLDER}/*"))
+    migration.through(source=source.endpoint_url)
+    site.manifest.unlink()
+    site.run("plan")
+    warned = site.run("copy").stderr
+    assert "s3:ListBucket" in warned
+    assert "s3:ListBucket" not in site.run("copy").stderr
+    keys = remove_a_picture(migration)
+    refused = site.run("prune", "--apply", code=7)
+    assert "nothing is removed" in refused.stderr
+    assert "s3:ListBucket" in refused.stderr
+    assert all(holds(migration, key) for key in keys)

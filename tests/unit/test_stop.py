@@ -1,0 +1,208 @@
+"""The wish to stop reaches everybody who waits, from a signal handler too, whatever the main thread is at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from mastosync.cli.signals import heeding_signals
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import Interrupted
+from mastosync.progress import Silence
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 30.0
+
+MANY_PROCESSES = """
+import os, random, signal, sys, time
+from mastosync.engine.stop import StopSignal
+
+def napping():
+    if child := os.fork():
+        return child
+    stop = StopSignal()
+    signal.signal(signal.SIGALRM, lambda *_: stop.request())
+    signal.setitimer(signal.ITIMER_REAL, 0.002 + random.random() * 0.02)
+    try:
+        while True:
+            stop.sleep(0.00001)
+    finally:
+        os._exit(0)
+
+for _ in range(25):
+    deadline = time.monotonic() + 20
+    for child in [napping() for _ in range(8)]:
+        while os.waitpid(child, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                sys.exit("it hangs")
+            time.sleep(0.001)
+"""
+
+
+def ends_when_interrupted_anywhere(work: Callable[[], None], interruption: Callable[[], None]) -> bool:
+    """Run `work` again and again, interrupted before each of its lines in turn, as by a signal handler."""
+
+    def interrupted_at(line: int) -> bool:
+        passed = 0
+
+        def trace(_frame: FrameType, event: str, _argument: object) -> Any:  # noqa: ANN401 - itself
+            nonlocal passed
+            passed += event == "line"
+            if event == "line" and passed == line:
+                interruption()
+            return trace
+
+        sys.settrace(trace)
+        try:
+            work()
+        finally:
+            sys.settrace(None)
+        return passed >= line
+
+    errors: list[BaseException] = []
+
+    def at_every_line() -> None:
+        line = 1
+        try:
+            while interrupted_at(line):
+                line += 1
+        except BaseException as error:
+            errors.append(error)
+            raise
+
+    thread = threading.Thread(target=at_every_line, daemon=True)
+    thread.start()
+    thread.join(DEADLINE_SECONDS)
+    if thread.is_alive():
+        import traceback
+
+        print("ALIVE", "".join(traceback.format_stack(sys._current_frames()[thread.ident])))
+    print(errors)
+    return not errors and not thread.is_alive()
+
+
+class TestASignalHandler:
+    def test_may_ask_to_stop_in_the_midst_of_whatever_the_signal_does(self) -> None:
+        """The handler runs in the thread that is at it: a lock that is held there would never be given back."""
+        stop = StopSignal()
+
+        def everything() -> None:
+            stop.__init__()  # type: ignore[misc] # the same object, as it was in the beginning
+            try:
+                with stop.part() as part:
+                    part.sleep(0.0001)
+                    stop.sleep(0.0001)
+                    stop.request()
+                    stop.sleep(1)
+            except Interrupted:
+                pass
+
+        assert ends_when_interrupted_anywhere(everything, stop.request)
+
+    def test_never_hangs_a_process_that_sleeps(self) -> None:
+        """Two hundred of them, which do little else than fall asleep."""
+        subprocess.run(
+            [sys.executable, "-c", MANY_PROCESSES], cwd=ROOT, check=True, timeout=300, env=os.environ | {"LC_ALL": "C"}
+        )
+
+    def test_shows_nothing_itself(self) -> None:
+        """Whoever shows a message takes locks, of streams and bars, which the main thread may hold at that moment."""
+        told: list[tuple[str, threading.Thread]] = []
+
+        class Telling(Silence):
+            def message(self, text: str) -> None:
+                told.append((text, threading.current_thread()))
+
+        stop = StopSignal()
+        with heeding_signals(stop, Telling()):
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.requested
+        ((text, thread),) = told
+        assert "once more" in text or "again" in text
+        assert thread is not threading.main_thread()
+
+    def test_leaves_no_thread_and_no_handler_behind(self) -> None:
+        before = signal.getsignal(signal.SIGTERM), set(threading.enumerate())
+        with pytest.raises(ZeroDivisionError), heeding_signals(StopSignal(), Silence()):
+            raise ZeroDivisionError
+        assert (signal.getsignal(signal.SIGTERM), set(threading.enumerate())) == before
+
+    def test_ends_at_once_what_is_kept_whole_or_not_at_all(self) -> None:
+        with (
+            heeding_signals(StopSignal(), Silence(), at_once=True),
+            pytest.raises(Interrupted, match="before it was whole"),
+        ):
+            signal.raise_signal(signal.SIGINT)
+        stop = StopSignal()
+        with (
+            heeding_signals(stop, Silence()),
+            stop.breaking_off(),
+            pytest.raises(Interrupted, match="before it was whole"),
+        ):
+            signal.raise_signal(signal.SIGINT)
+
+
+class TestEverybodyWhoWaits:
+    def test_is_woken_at_once(self) -> None:
+        stop = StopSignal()
+        began = time.monotonic()
+
+        def wait() -> bool:
+            with pytest.raises(Interrupted):
+                stop.sleep(600)
+            return stop.requested
+
+        with ThreadPoolExecutor(20) as threads:
+            waiting = [threads.submit(wait) for _ in range(20)]
+            stop.request()
+            assert all(each.result(DEADLINE_SECONDS) for each in waiting)
+        with pytest.raises(Interrupted):
+            stop.sleep(600)  # whoever comes later does not even begin
+        assert time.monotonic() - began < DEADLINE_SECONDS
+
+    def test_is_let_go_on_when_the_time_has_come(self) -> None:
+        stop = StopSignal()
+        stop.sleep(0.001)
+        stop.sleep(-1)
+        assert not stop.requested
+
+    def test_for_a_part_stops_with_the_whole(self) -> None:
+        stop = StopSignal()
+        with stop.part() as part:
+            stop.request()
+            with pytest.raises(Interrupted):
+                part.sleep(600)
+        with stop.part() as late, pytest.raises(Interrupted):
+            late.sleep(600)
+
+    def test_for_the_whole_does_not_stop_with_a_part(self) -> None:
+        stop = StopSignal()
+        with stop.part() as part:
+            part.request()
+            with pytest.raises(Interrupted):
+                part.require_going_on()
+        stop.require_going_on()
+        stop.sleep(0.001)
+
+    def test_is_told_of_an_error_that_ended_the_work(self) -> None:
+        stop = StopSignal()
+        with pytest.raises(ZeroDivisionError), stop.after_errors():
+            raise ZeroDivisionError
+        assert stop.requested
+        well = StopSignal()
+        with well.after_errors():
+            pass
+        assert not well.requested

@@ -1,0 +1,170 @@
+"""Names of one store: which are known for one without asking anybody, and what a manifest makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mastosync.app.stores import identities
+from mastosync.config import Config, FilesystemConfig, S3Config, Secret
+from mastosync.errors import ConfigError, ManifestError
+from mastosync.manifest import StoreIdentity, WorkQueue
+from tests.unit.engine_kit import DESTINATION, entry, planned
+
+FRANKFURT = "https://s3.eu-central-1.amazonaws.com"
+
+
+def store(endpoint: str | None, bucket: str = "media", prefix: str = "") -> S3Config:
+    return S3Config(
+        endpoint_url=endpoint,
+        bucket=bucket,
+        access_key="k",
+        secret_key=Secret("s"),
+        key_prefix=prefix,
+        addressing_style="path" if endpoint else "auto",
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://s3.example.com", "https://s3.example.com/"),
+        ("https://s3.example.com", "https://s3.example.com:443"),
+        ("http://s3.example.com:80", "https://s3.example.com"),
+        ("http://s3.example.com", "https://s3.example.com"),
+        ("http://s3.example.com:9000", "https://s3.example.com:9000"),
+        ("https://s3.example.com", "https://S3.Example.COM."),
+        ("https://s3.example.com/minio", "https://s3.example.com:443/minio/"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("http://127.0.0.1:9000", "http://127.1:9000"),
+        ("http://127.0.0.1:9000", "http://0x7f.1:9000"),
+        ("http://127.0.0.1:9000", "http://[::ffff:127.0.0.1]:9000"),
+        ("http://[::1]:9000", "http://[0:0:0:0:0:0:0:1]:9000"),
+        (None, "https://s3.amazonaws.com"),
+        (None, FRANKFURT),
+        (None, "https://s3.us-east-1.amazonaws.com"),
+        (None, "https://s3-external-1.amazonaws.com"),
+        (FRANKFURT, "http://s3.eu-central-1.amazonaws.com:80"),
+        (FRANKFURT, "https://s3-eu-central-1.amazonaws.com"),
+        (FRANKFURT, "https://s3.dualstack.eu-central-1.amazonaws.com"),
+        (FRANKFURT, "https://s3-accelerate.amazonaws.com"),
+        (FRANKFURT, "https://s3-accelerate.dualstack.amazonaws.com"),
+        (FRANKFURT, "https://bucket.vpce-1a2b3c4d-5e6f.s3.eu-central-1.vpce.amazonaws.com"),
+        (FRANKFURT, "https://vpce-1a2b3c4d-5e6f-eu-central-1a.s3.eu-central-1.vpce.amazonaws.com"),
+        ("https://s3.us-east-2.amazonaws.com", "https://s3-fips.us-east-2.amazonaws.com"),
+        ("https://s3.us-east-2.amazonaws.com", "https://s3-fips.dualstack.us-east-2.amazonaws.com"),
+        ("https://s3.us-gov-west-1.amazonaws.com", "https://s3-fips-us-gov-west-1.amazonaws.com"),
+        ("https://s3.cn-north-1.amazonaws.com.cn", "https://s3.dualstack.cn-northwest-1.amazonaws.com.cn"),
+    ],
+)
+def test_names_of_one_store_are_no_two(one: str | None, other: str | None) -> None:
+    for source, destination in ((one, other), (other, one)):
+        with pytest.raises(ConfigError, match="are the same"):
+            identities(Config(source=store(source), destination=store(destination)))
+        named = [
+            identities(Config(source=store(end, prefix=prefix), destination=store(end, "elsewhere")))[0]
+            for end, prefix in ((source, "old"), (destination, "new"))
+        ]
+        assert named[0].same_bucket(named[1])
+        assert not named[0].same_store(named[1])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://s3.example.com", "https://s3.example.org"),
+        ("https://s3.example.com:9000", "https://s3.example.com"),
+        ("https://s3.example.com/one", "https://s3.example.com/other"),
+        ("https://s3.amazonaws.com", "https://s3.cn-north-1.amazonaws.com.cn"),
+        ("https://s3.amazonaws.com", "https://s3.us-gov-west-1.amazonaws.com"),
+        ("https://s3.amazonaws.com", "https://s3.amazonaws.com.example.com"),
+        ("https://s3.amazonaws.com", "https://media-123456789012.s3-accesspoint.eu-central-1.amazonaws.com"),
+        ("https://s3.eu-central-1.wasabisys.com", "https://s3.eu-west-1.wasabisys.com"),
+    ],
+)
+def test_other_names_may_be_two_stores(one: str, other: str) -> None:
+    source, destination = identities(Config(source=store(one), destination=store(other)))
+    assert not source.same_bucket(destination)
+
+
+def test_other_buckets_of_one_endpoint_are_two_stores() -> None:
+    source, destination = identities(Config(source=store(None, "old"), destination=store(FRANKFURT, "new")))
+    assert not source.same_bucket(destination)
+
+
+def test_a_bucket_in_the_name_of_an_amazon_host_is_the_bucket_and_the_other_a_folder_in_it() -> None:
+    """As Mastodon addressed it where S3_ENDPOINT held the bucket: its objects lie at BUCKET/KEY in that bucket."""
+    twice = StoreIdentity("https://media.s3.eu-central-1.amazonaws.com", "media", "")
+    assert twice.same_store(StoreIdentity(FRANKFURT, "media", "media"))
+    assert twice.same_bucket(StoreIdentity(FRANKFURT, "media", ""))
+    assert not twice.same_store(StoreIdentity(FRANKFURT, "media", ""))
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [("/p", "p", True), ("p/", "p", False), ("", "p", False)])
+def test_key_prefixes_are_one_if_they_make_the_same_keys(one: str, other: str, same: bool) -> None:
+    """Paperclip takes one slash away in front, and none behind."""
+    stores = [StoreIdentity(FRANKFURT, "media", prefix) for prefix in (one, other)]
+    assert stores[0].same_store(stores[1]) is same
+    assert stores[0].same_bucket(stores[1])
+
+
+@pytest.mark.parametrize(
+    ("bound", "configured"),
+    [
+        ("https://s3.example.com:443", "https://s3.example.com:443"),  # as older versions wrote it
+        ("https://s3.example.com:443", "https://s3.example.com"),
+        ("http://s3.example.com", "https://s3.example.com"),
+        ("https://s3.amazonaws.com", FRANKFURT),
+    ],
+)
+def test_a_manifest_knows_its_store_under_each_of_its_names(tmp_path: Path, bound: str, configured: str) -> None:
+    with planned(tmp_path / "m.db", [entry()], (StoreIdentity(bound, "media", ""), DESTINATION)) as manifest:
+        WorkQueue(manifest).require_plan(StoreIdentity(configured, "media", ""), DESTINATION)
+        with pytest.raises(ManifestError, match=bound):  # it is shown as it was written
+            WorkQueue(manifest).require_plan(StoreIdentity(configured, "other", ""), DESTINATION)
+
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 8:17 / /data rw - ext4 /dev/sdb1 rw
+31 22 8:17 /media /srv/live rw - ext4 /dev/sdb1 rw
+32 22 8:17 /media/backup /srv/backup rw - ext4 /dev/sdb1 rw
+33 22 8:33 / /srv/new\\040disk rw - ext4 /dev/sdc1 rw
+34 22 0:50 / /net/all rw - nfs4 nas:/export rw
+35 22 0:51 / /net/media rw - nfs4 nas:/export/media rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "apart"),
+    [
+        ("/data/media", "/srv/live", False),
+        ("/data/media", "/srv/live/system", False),
+        ("/data/media", "/srv/backup", False),
+        ("/data/media/cache", "/srv/live", False),
+        ("/srv/live/backup/old", "/srv/backup/old", False),
+        ("/net/all/media/system", "/net/media", False),
+        ("/data/media", "/data/media2", True),
+        ("/srv/live/accounts", "/srv/backup", True),
+        ("/data/media", "/srv/new disk/media", True),
+        ("/net/all/backup", "/net/media", True),
+    ],
+)
+def test_folders_are_told_apart_by_where_they_lie_on_their_disks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, destination: str, apart: bool
+) -> None:
+    """A folder that is mounted at a second place has two paths without a link in them."""
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS, encoding="utf-8")
+    monkeypatch.setattr("mastosync.manifest.file_system._MOUNTS", mounts)
+    for one, other in ((source, destination), (destination, source)):
+        config = Config(
+            source_folder=FilesystemConfig(path=Path(one)), destination_folder=FilesystemConfig(path=Path(other))
+        )
+        if apart:
+            identities(config)
+            continue
+        with pytest.raises(ConfigError, match="one lies in the other") as refused:
+            identities(config)
+        assert refused.value.exit_code == 4
