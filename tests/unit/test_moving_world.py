@@ -95,7 +95,7 @@ def troubles(methods: st.SearchStrategy[str], *, applied: bool) -> st.SearchStra
 at_source = st.lists(troubles(reads, applied=False), max_size=1)
 at_destination = st.lists(
     st.one_of(
-        troubles(st.sampled_from(["head", "read", "digest", "start_multipart"]), applied=False),
+        troubles(st.sampled_from(["head", "read", "digest", "start_multipart", "anybody_reads", "withdraw"]), applied=False),
         troubles(stores_something, applied=False),
         troubles(stores_something, applied=True),
     ),
@@ -264,6 +264,7 @@ class MovingWorld(RuleBasedStateMachine):
         queue = WorkQueue(self.manifest, order=Order.NEWEST)
         queue.require_plan(SOURCE, DESTINATION)
         queue.start_run(1)
+        self.world.runs()
         work = islice(queue.iter_claimable(), limit)
         options = TransferOptions(multipart_threshold=LARGE_BYTES, source_bucket="old" if self.within else None)
         memory = MemoryBudget(1 << 28)

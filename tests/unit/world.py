@@ -54,6 +54,7 @@ class MovingStore(MemoryStore):
         self.doubtful: list[str] = []  # keys under which something was stored, or may have been
         self.written: Callable[[str, StoredObject | None], None] = lambda *_: None  # told of the key, and what lay there
         self.deleted: Callable[[str], None] = lambda _: None
+        self.withdrawn: Callable[[str], None] = lambda _: None
 
     def _called(self, method: str, key: str = "") -> None:
         super()._called(method, key)
@@ -114,6 +115,11 @@ class MovingStore(MemoryStore):
         self.deleted(key)
         self._meet("delete", applied=True)
 
+    def withdraw(self, key: str) -> bool:
+        wholly = super().withdraw(key)
+        self.withdrawn(key)
+        return wholly
+
 
 @dataclass(frozen=True)
 class Row:
@@ -151,7 +157,7 @@ class World:
     lying: dict[Place, Lying] = field(default_factory=dict)
     versions: dict[Place, int] = field(default_factory=dict)  # of the newest file that ever was
     writes: list[Place] = field(default_factory=list)  # of the transfer under way
-    failures: int = 0  # of the destination, when that began
+    failures: int = 0  # of the destination, when this copy began
 
     def __post_init__(self) -> None:
         self.lying = {place: Lying() for place in self.rows}
@@ -160,7 +166,7 @@ class World:
         for acl in {PUBLIC, PRIVATE} - self.acls:
             self.new.refused[acl] = AclUnsupported(f"no ACL {acl}", only_this=only_this)
         self.new.buckets["old"] = self.old
-        self.new.written, self.new.deleted = self._written, self._deleted
+        self.new.written, self.new.deleted, self.new.withdrawn = self._written, self._deleted, self._withdrawn
         for place in self.rows:
             self.give(place)
 
@@ -226,11 +232,19 @@ class World:
         assert lying.planned is None, f"{key} was removed, and has a row"
         self.lying[self.places[key]] = Lying()
 
+    def _withdrawn(self, key: str) -> None:
+        """A private object was removed again, as nobody could tell whether it is one."""
+        lying = self.lying[self.places[key]]
+        lying.is_ours, lying.confirmed = False, None
+
+    def runs(self) -> None:
+        """A copy begins."""
+        self.failures = self.new.failures
+
     def begins(self) -> None:
         """A transfer begins."""
         self.writes.clear()
         self.new.doubtful.clear()
-        self.failures = self.new.failures
 
     def ends(self, place: Place, outcome: Outcome) -> None:
         """A transfer has ended: nothing that is private is open to everybody then."""
@@ -342,11 +356,13 @@ class OneThread:
         for claim in claims:
             yield Ended(claim, carried_out(self._steps(claim)))
 
-    def close(self) -> None:
-        """Nothing is open."""
+    def __enter__(self) -> OneThread:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
 
 
-def one_after_the_other(work: Callable[[object], Iterable[object]], items: Iterable[object], _: int) -> Iterator[object]:
+def one_after_the_other(work: Callable[[object], Iterable[object]], items: Iterable[object], *_: object) -> Iterator[object]:
     """`side_by_side`, here."""
     for item in items:
         yield from work(item)
