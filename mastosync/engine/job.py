@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from mastosync.engine.acl import PrivateKeptBack
 from mastosync.engine.memory import Hold
 from mastosync.engine.retry import PatientStore
+from mastosync.engine.steps import Steps, T
 from mastosync.errors import AclUnsupported, ObjectDenied, ObjectError, ObjectRejected, ObjectTooLarge
 from mastosync.manifest import Approach, begun, is_exposed
 from mastosync.model import Claim, End, Entry, EntryState, Outcome, Presence, Reason
@@ -79,19 +81,28 @@ class Job:
         """No retry is left."""
         about = {"key": self.key, "reason": error.reason.value, "attempts": self.attempts}
         _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
-        refused = isinstance(error, _STORES_NOTHING) and not self.destination.retries
         return Outcome(
             self.entry,
             EntryState.FAILED,
             error.reason,
             attempts=self.attempts,
             detail=error.message,
-            presence=self._presence_after(refused=refused),
+            presence=self._presence_after(),
             end=End.DESTINATION if error.store == self.destination.name else End.SOURCE,
         )
 
-    def _presence_after(self, *, refused: bool = False) -> Presence | None:
+    def storing(self, steps: Steps[T]) -> Steps[T]:
+        """The result of steps that store an object. A refusal leaves nothing, unless a request before it has."""
+        wrote, retries = self.writes, self.destination.retries
+        self.writes = True
+        try:
+            return (yield from steps)
+        except (*_STORES_NOTHING, PrivateKeptBack):
+            self.writes = wrote or self.destination.retries > retries
+            raise
+
+    def _presence_after(self) -> Presence | None:
         """What lies at the destination after an attempt that did not end well; None: as before."""
-        if self.writes and not refused:
+        if self.writes:
             return begun(self.presence, private=self.entry.private)
         return None if self.presence == self.claim.arrival.presence else self.presence

@@ -212,8 +212,10 @@ class Transfer:
         except ObjectMissing:
             job.presence = NOTHING
             return None
-        job.writes = True
-        stored = yield from self._deliver(within, job.key, fetched)
+        try:
+            stored = yield from self._deliver(within, job.key, fetched)
+        finally:
+            job.writes = within.writes
         job.writes = False
         is_wanted = arrival.md5 is not None and stored.md5 == arrival.md5 and not arrival.presence & Presence.STALE
         job.presence = hidden(job.presence)
@@ -227,8 +229,7 @@ class Transfer:
         self, job: Job, info: ObjectInfo, write: Callable[[PutOptions], Step], way: Storing = Storing.WHOLE
     ) -> Steps[str]:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
-        job.writes = True
-        return self._acl.written(job.entry, self._put_options(info), write, way)
+        return job.storing(self._acl.written(job.entry, self._put_options(info), write, way))
 
     def _read(self, job: Job, source_key: str) -> Ask:
         return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
@@ -273,14 +274,14 @@ class Transfer:
         large = LargeObject(
             job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.claim.attempts > 0
         )
-        job.writes = True
-        md5, etag = yield from self._acl.written(
+        steps = self._acl.written(
             job.entry,
             self._put_options(info),
             lambda options: Aside(partial(large.begin, options), large=True),
             Storing.IN_PARTS,
             lambda upload: Aside(partial(large.deliver, upload), large=True),
         )
+        md5, etag = yield from job.storing(steps)
         return job.done(source_key, info.size, md5, etag)
 
     def _find_arrived(self, job: Job) -> Outcome | None:
