@@ -31,6 +31,7 @@ class Job:
     memory: Hold
     approach: Approach
     presence: Presence  # of what lies at the destination, as far as is known by now
+    is_absent: bool = False  # no candidate exists at the source
     writes: bool = False  # a write was begun, and nothing has told yet how it ended
 
     @property
@@ -88,8 +89,12 @@ class Job:
             attempts=self.attempts,
             detail=error.message,
             presence=self._presence_after(),
-            end=End.DESTINATION if error.store == self.destination.name else End.SOURCE,
+            end=self.end_of(error),
         )
+
+    def end_of(self, error: ObjectError) -> End:
+        """Who has failed."""
+        return End.DESTINATION if error.store == self.destination.name else End.SOURCE
 
     def storing(self, steps: Steps[T]) -> Steps[T]:
         """The result of steps that store an object. A refusal leaves nothing, unless a request before it has."""

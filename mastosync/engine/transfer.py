@@ -36,6 +36,7 @@ from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import (
     NOTHING,
     Claim,
+    End,
     Entry,
     ObjectHeaders,
     ObjectInfo,
@@ -124,14 +125,29 @@ class Transfer:
                 if arrival.presence & Presence.IN_DOUBT:  # the dead run may have been about to find out about ACLs
                     yield Aside(partial(job.destination.abort_unfinished, job.key))
                 yield from self._acl.allow(entry)
-            lies_there = yield from self._look_first(job)
-            return lies_there or (yield from self._copy(job))
+            return (yield from self._brought(job))
         except PrivateKeptBack:
             return job.kept_back()
         except ObjectError as error:
             return job.failed(error)
         finally:
             memory.release()
+
+    def _brought(self, job: Job) -> Steps[Outcome]:
+        """The outcome. Where the source does not give the file, what is private and everybody can read is hidden.
+
+        Raises: PrivateKeptBack; ObjectError, of that.
+        """
+        try:
+            lies_there = yield from self._look_first(job)
+            return lies_there or (yield from self._copy(job))
+        except ObjectError as error:
+            at_source = job.is_absent or job.end_of(error) is End.SOURCE  # the two may be one store
+            exposed = is_exposed(job.presence, private=job.entry.private)
+            restored = (yield from self._hide(job)) if exposed and at_source else None
+            if restored is None and job.is_absent and job.entry.optional:
+                return job.skipped(Reason.OPTIONAL_MISSING)
+            return restored or job.failed(error)
 
     def _look_first(self, job: Job) -> Steps[Outcome | None]:
         """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
@@ -173,14 +189,11 @@ class Transfer:
             return outcome
         if in_doubt and not self._source_bucket.holds:
             yield Aside(partial(self._source_bucket.require, job.source))
-        if is_exposed(job.presence, private=job.entry.private):
-            restored = yield from self._hide(job)
-            if restored is not None:
-                return restored
-        if job.entry.optional:
-            return job.skipped(Reason.OPTIONAL_MISSING)
+        job.is_absent = True
         lies_there = yield from self._found_there(job)
-        return lies_there or job.failed(missing or ObjectMissing(f"no key to look for {job.key!r}"))
+        if lies_there is None:
+            raise missing or ObjectMissing(f"no key to look for {job.key!r}")
+        return lies_there
 
     def _found_there(self, job: Job) -> Steps[Outcome | None]:
         """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
@@ -188,7 +201,7 @@ class Transfer:
         Only as far as `adopt` would go: nobody knows who can read what is there. It has to have the size that the row
         tells; where that is unknown, it has to have come when the file of the row did.
         """
-        if job.entry.private or job.approach is not Approach.WRITE:
+        if job.entry.private or job.entry.optional or job.approach is not Approach.WRITE:
             return None
         try:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
@@ -200,7 +213,7 @@ class Transfer:
         return job.done(job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
 
     def _hide(self, job: Job) -> Steps[Outcome | None]:
-        """Store again as private what everybody can read there, and the source cannot give any more.
+        """Store again as private what everybody can read there, and the source cannot give.
 
         The outcome, if that is the very object that is wanted; None: it is hidden, and no more.
         Raises: PrivateKeptBack; ObjectError.
