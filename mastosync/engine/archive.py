@@ -21,7 +21,7 @@ from mastosync.model import EntryState, Kind, Origin, Presence
 
 FORMAT = "mastosync-manifest"
 VERSION = 3
-LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination")
+LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "access")
 """What is told of each entry. The names are part of the interface."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # to make one costs as much as a line
@@ -107,12 +107,13 @@ def entry_as_json(each: ArchivedEntry, destination_prefix: str) -> dict[str, Any
         "claimed": each.claimed,
         "updated": entry.updated,
         "excluded": each.excluded,
-        "destination": _destination(each.presence),
+        "destination": _bits(each.presence),
+        "access": _bits(each.access),
     }
 
 
-def _destination(presence: Presence | None) -> list[str] | None:
-    """What lies there, by the names of the bits; None: that follows from state and digest."""
+def _bits(presence: Presence | None) -> list[str] | None:
+    """The names of the bits; None: that follows from the rest."""
     return None if presence is None else [str(bit.name).lower() for bit in Presence if bit in presence]
 
 
@@ -125,7 +126,7 @@ def _origin(each: ArchivedEntry) -> str | None:
 KIND_FIELDS = ("kind", *Kind._fields)
 HEAD_FIELDS = ("format", "version", "source", "destination", "kinds", "snapshots", "runs", "verifications", "samples")
 LATER_FIELDS: dict[int, dict[str, Any]] = {
-    1: {"samples": [], "updated": None, "excluded": False, "destination": None},
-    2: {"destination": None},
+    1: {"samples": [], "updated": None, "excluded": False, "destination": None, "access": None},
+    2: {"destination": None, "access": None},
 }
 """What an older version lacks, and what takes its place."""

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LATER_FIELDS, LINE_FIELDS, VERSION, Digest
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest import ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw
+from mastosync.manifest import ACCESS, ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import NOTHING, Entry, EntryState, Kind, Origin, Presence, Reason
 
@@ -206,22 +206,37 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         claimed=line["claimed"],
         excluded=_of(line, "excluded", bool),
         presence=_presence(line, state),
+        access=_access(line),
     )
 
 
 def _presence(line: dict[str, Any], state: EntryState) -> Presence | None:
-    """What lies at the destination, by the names of its bits; None: that follows from the rest."""
-    told = line["destination"]
-    if told is None:
-        return None
-    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
-        raise Wrong(f"destination is {told!r}")
-    presence = NOTHING
-    for name in told:
-        presence |= Presence[name.upper()]
-    wrong = flaw(state, presence)
+    """What lies at the destination; None: that follows from the rest."""
+    presence = _bits(line, "destination")
+    wrong = None if presence is None else flaw(state, presence)
     if wrong is not None:
         raise Wrong(wrong)
+    return presence
+
+
+def _access(line: dict[str, Any]) -> Presence | None:
+    """With which a claimed object is being written; None: it is not claimed, or that is unknown."""
+    access = _bits(line, "access")
+    if access is not None and (not line["claimed"] or not access or access & ~ACCESS):
+        raise Wrong(f"access is {line['access']!r}")
+    return access
+
+
+def _bits(line: dict[str, Any], name: str) -> Presence | None:
+    """Of the bits, their names are told."""
+    told = line[name]
+    if told is None:
+        return None
+    if not isinstance(told, list) or not all(isinstance(bit, str) for bit in told):
+        raise Wrong(f"{name} is {told!r}")
+    presence = NOTHING
+    for bit in told:
+        presence |= Presence[bit.upper()]
     return presence
 
 

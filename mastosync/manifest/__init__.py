@@ -25,7 +25,7 @@ from mastosync.manifest.identity import (
     record_relation,
     relation,
 )
-from mastosync.manifest.lifecycle import Approach, approach_to, begun, flaw, found_wrong, hidden, is_exposed
+from mastosync.manifest.lifecycle import ACCESS, Approach, approach_to, begun, flaw, found_wrong, hidden, is_exposed
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
@@ -40,6 +40,7 @@ from mastosync.manifest.whole_files import appearing
 from mastosync.manifest.work import WorkQueue
 
 __all__ = [
+    "ACCESS",
     "ARCHIVED_RECORDS",
     "HIGHEST_ID",
     "LOWEST_ID",

@@ -24,6 +24,7 @@ from mastosync.manifest.codes import (
 )
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remember, remembered
+from mastosync.manifest.lifecycle import ACCESS
 from mastosync.manifest.records import COLUMNS
 from mastosync.manifest.whole_files import appearing
 from mastosync.model import Entry, EntryState, Kind, Origin, Presence, Reason
@@ -37,7 +38,7 @@ RECORDS: dict[str, tuple[str, ...]] = {
 """What a manifest remembers beside its entries: tables and their columns. `details` is JSON."""
 
 _LINES = f"""
-SELECT kind, {COLUMNS}, EXISTS (SELECT 1 FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
+SELECT kind, {COLUMNS}, (SELECT access FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
 FROM entries e ORDER BY kind, id, name
 """
 _STATES = """
@@ -45,7 +46,7 @@ SELECT kind, id, name, state, reason, size, md5, etag, origin FROM entries ORDER
 """
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
 _INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 16)})"
-_INSERT_CLAIM = "INSERT INTO claims (kind, id, name) VALUES (?, ?, ?)"
+_INSERT_CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
 _INSERT_KIND = """
 INSERT INTO kinds (id, "table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
@@ -76,6 +77,7 @@ class ArchivedEntry(NamedTuple):
     claimed: bool  # in the hands of a worker, dead or alive
     excluded: bool = False  # the last plan leaves it out
     presence: Presence | None = None  # what lies at the destination; None: that follows from the rest
+    access: Presence | None = None  # with which the claimed object is being written; None: not claimed, or unknown
 
 
 EntryFate: TypeAlias = tuple[Kind, int, str, str, str, int | None, bytes | None, str | None, str]
@@ -119,7 +121,7 @@ class ArchiveReader:
             for kind, row_id, name, fallback, flags, size, state, reason, *rest in self._manifest.connection.execute(
                 _LINES
             ):
-                attempts, md5, etag, source_key, detail, origin, updated, arrived, claimed = rest
+                attempts, md5, etag, source_key, detail, origin, updated, arrived, access = rest
                 optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
                 entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size, updated)
                 seen = (
@@ -129,9 +131,10 @@ class ArchiveReader:
                     source_key,
                     detail,
                     ORIGIN_OF[origin],
-                    bool(claimed),
+                    access is not None,
                     bool(flags & EXCLUDED_FLAG),
                     None if arrived is None else Presence(arrived),
+                    None if access is None else Presence(access),
                 )
                 yield ArchivedEntry(kind, entry, STATE_OF[state], REASON_OF[reason], *seen)
 
@@ -213,7 +216,8 @@ class ArchiveWriter:
             rows.append((each.kind, *line, state, reason, *seen))
             self._manifest.count(each.kind, state, reason, 1, entry.size or 0)
             if each.claimed:
-                claims.append((each.kind, entry.id, entry.name))
+                access = ACCESS if each.access is None else each.access
+                claims.append((each.kind, entry.id, entry.name, access))
         with translated(self._manifest.path):
             self._manifest.connection.executemany(_INSERT_LINES, rows)
             self._manifest.connection.executemany(_INSERT_CLAIM, claims)

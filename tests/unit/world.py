@@ -305,6 +305,7 @@ class World:
             lying = self.lying[place]
             if record.state is EntryState.DONE and after[place].state is EntryState.DONE:
                 lying.is_unseen = lying.is_unseen and record.md5 is None  # only a digest tells every change
+                lying.etag = self.new.objects[key_of(place)].etag  # the bytes are right, so another one is taken over
             elif record.state is EntryState.DONE:
                 lying.is_bad = True
                 assert lying.is_foreign, f"{key_of(place)} was called wrong, and nobody has touched it"
