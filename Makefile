@@ -3,7 +3,8 @@
 #   make PYTHON=/path/to/python3    another interpreter for .venv (3.11 or newer)
 #   make test WORKERS=8             another number of parallel tests (auto: one for each core)
 #   make test ARGUMENTS="-k copy"   further arguments for pytest, or for what is measured
-#   make faults SEED=1234           one bad day of the fault lab, step by step
+#   make faults SEED=1234           one bad day of each kind of the fault lab, step by step
+#   make faults ARGUMENTS='--kind moving'    days on which the world moves alone (or: still)
 #   make LOCK=                      newest packages instead of those of requirements-dev.lock
 
 PYTHON ?=
@@ -42,7 +43,7 @@ test: .venv/.test ## run every test, against real servers on this machine
 test-fast: .venv/.test ## run the unit tests only
 	$(PYTEST) tests/unit
 
-faults: .venv/.test ## live through RUNS bad days, into docs/reliability.md; or once more through the one of SEED
+faults: .venv/.test ## live through RUNS bad days of each kind, into docs/reliability.md; or once more through SEED's
 	@$(BIN)/python -m scripts.faultlab $(if $(SEED),--seed $(SEED),--runs $(RUNS) --jobs $(WORKERS) --write) $(ARGUMENTS)
 
 soak: .venv/.test ## copy for so many MINUTES with faults on, and look whether anything grows

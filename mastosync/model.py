@@ -81,7 +81,7 @@ class Presence(IntFlag):
     AS_PUBLIC = 1  # it was stored as the object of a public row is
     AS_PRIVATE = 2  # as that of a private row; with both bits, nobody knows which
     IN_DOUBT = 4  # a write was begun, and nobody knows how it ended
-    STALE = 8  # it has to be written anew, whatever it is
+    STALE = 8  # its bytes are not those that are wanted now
 
 
 NOTHING = Presence(0)

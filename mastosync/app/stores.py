@@ -142,7 +142,11 @@ def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
     source, destination = map(_identity, stores)
     if source.same_store(destination):
         raise ConfigError(
-            tr("source and destination are the same: {source}", source=source),
+            tr("source and destination are the same: {source}", source=source)
+            if str(source) == str(destination)
+            else tr(
+                "source and destination are the same: {source} is {destination}", source=source, destination=destination
+            ),
             hint=tr("name another bucket, key_prefix or path for one of them"),
         )
     _require_apart(*stores)

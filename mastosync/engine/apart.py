@@ -17,7 +17,7 @@ from uuid import uuid4
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
+from mastosync.errors import Interrupted, ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
 from mastosync.language import tr
 from mastosync.manifest import Manifest, Relation, note_probe, probe_left_behind, record_relation
 from mastosync.model import ObjectHeaders
@@ -30,7 +30,7 @@ FOLDER = "mastosync-probe"
 
 _TEXT = "mastosync asks whether source and destination are one store, and removes this again.\n{}\n"
 _WAITS = (0.0, 0.05, 0.15)  # seconds before each look: a store may show what was written a moment later
-_THROTTLED_AT_MOST = 30.0  # seconds, while a probe is removed
+_THROTTLED_AT_MOST = 30.0  # seconds, while a probe is removed after somebody has asked to stop
 
 
 class ProbeKeys(NamedTuple):
@@ -117,13 +117,19 @@ class Look:
 
     def _remove(self, key: str) -> bool:
         """Returns: whether nobody has to try again, as the probe is gone or the store refuses to remove it."""
-        stop = StopSignal()  # whoever asked to stop does not mean this
-        policy = self.destination.policy
-        policy = replace(policy, throttle_budget_seconds=min(policy.throttle_budget_seconds, _THROTTLED_AT_MOST))
-        gate = replace(self.destination, stop=stop, limiter=EndpointLimiter(stop), policy=policy)
         try:
-            PatientStore(gate).delete(key)
+            try:
+                PatientStore(self.destination).delete(key)
+            except Interrupted:  # whoever asked to stop does not mean this
+                PatientStore(_unstopped(self.destination)).delete(key)
         except (ObjectError, StoreUnusable) as error:
             _log.warning("a probe object may be left, remove it: %s", error.message)
             return isinstance(error, ObjectError) and not error.transient
         return True
+
+
+def _unstopped(gate: Gate) -> Gate:
+    """The same store for a few requests more, after somebody has asked to stop."""
+    stop, policy = StopSignal(), gate.policy
+    policy = replace(policy, throttle_budget_seconds=min(policy.throttle_budget_seconds, _THROTTLED_AT_MOST))
+    return replace(gate, stop=stop, limiter=EndpointLimiter(stop), policy=policy)

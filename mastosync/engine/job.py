@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from mastosync.engine.acl import PrivateKeptBack
 from mastosync.engine.memory import Hold
 from mastosync.engine.retry import PatientStore
-from mastosync.engine.steps import Steps, T
 from mastosync.errors import AclUnsupported, ObjectDenied, ObjectError, ObjectRejected, ObjectTooLarge
 from mastosync.manifest import Approach, begun, is_exposed
 from mastosync.model import Claim, End, Entry, EntryState, Outcome, Presence, Reason
@@ -31,7 +29,6 @@ class Job:
     memory: Hold
     approach: Approach
     presence: Presence  # of what lies at the destination, as far as is known by now
-    is_absent: bool = False  # no candidate exists at the source
     writes: bool = False  # a write was begun, and nothing has told yet how it ended
 
     @property
@@ -43,6 +40,11 @@ class Job:
     def attempts(self) -> int:
         """In this run."""
         return 1 + self.source.retries + self.destination.retries
+
+    @property
+    def tried_before(self) -> bool:
+        """Whether an earlier run may have left an upload unfinished."""
+        return self.claim.attempts > 0 or bool(self.claim.arrival.presence & Presence.IN_DOUBT)
 
     def done(self, source_key: str, size_bytes: int, md5: bytes | None, etag: str) -> Outcome:
         """The destination has confirmed it."""
@@ -63,13 +65,19 @@ class Job:
         seen = (size_bytes, md5, etag, source_key, self.attempts, None, origin)
         return Outcome(self.entry, EntryState.DONE, None, *seen)
 
-    def skipped(self, reason: Reason) -> Outcome:
-        """Nothing is copied."""
-        return Outcome(self.entry, EntryState.SKIPPED, reason, attempts=self.attempts, presence=self._presence_after())
+    def skipped(self, reason: Reason, *, refused: bool = False) -> Outcome:
+        """Nothing is copied. `refused`: if a write was begun, the destination has refused it."""
+        return Outcome(
+            self.entry,
+            EntryState.SKIPPED,
+            reason,
+            attempts=self.attempts,
+            presence=self._presence_after(refused=refused),
+        )
 
     def kept_back(self) -> Outcome:
         """It is private, and the destination cannot keep it private."""
-        outcome = self.skipped(Reason.PRIVATE)
+        outcome = self.skipped(Reason.PRIVATE, refused=not self.destination.retries)
         if not is_exposed(self.presence, private=True):
             return outcome
         detail = (
@@ -82,32 +90,19 @@ class Job:
         """No retry is left."""
         about = {"key": self.key, "reason": error.reason.value, "attempts": self.attempts}
         _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
+        refused = isinstance(error, _STORES_NOTHING) and not self.destination.retries
         return Outcome(
             self.entry,
             EntryState.FAILED,
             error.reason,
             attempts=self.attempts,
             detail=error.message,
-            presence=self._presence_after(),
-            end=self.end_of(error),
+            presence=self._presence_after(refused=refused),
+            end=End.DESTINATION if error.store == self.destination.name else End.SOURCE,
         )
 
-    def end_of(self, error: ObjectError) -> End:
-        """Who has failed."""
-        return End.DESTINATION if error.store == self.destination.name else End.SOURCE
-
-    def storing(self, steps: Steps[T]) -> Steps[T]:
-        """The result of steps that store an object. A refusal leaves nothing, unless a request before it has."""
-        wrote, retries = self.writes, self.destination.retries
-        self.writes = True
-        try:
-            return (yield from steps)
-        except (*_STORES_NOTHING, PrivateKeptBack):
-            self.writes = wrote or self.destination.retries > retries
-            raise
-
-    def _presence_after(self) -> Presence | None:
+    def _presence_after(self, *, refused: bool = False) -> Presence | None:
         """What lies at the destination after an attempt that did not end well; None: as before."""
-        if self.writes:
+        if self.writes and not refused:
             return begun(self.presence, private=self.entry.private)
         return None if self.presence == self.claim.arrival.presence else self.presence

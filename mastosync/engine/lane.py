@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Generic, NamedTuple, TypeVar
 
 from mastosync.engine.steps import Aside, Ask, Step, Steps, Until
@@ -82,8 +82,8 @@ class LaneSetting(Generic[C, R]):
     threads: ThreadPoolExecutor  # for steps that wait on their own
     stop: StopSignal
     large: LargeQuota
-    inbox: SimpleQueue[C | None] = field(default_factory=SimpleQueue)  # None: there will be no more
-    ended: SimpleQueue[list[Ended[C, R]]] = field(default_factory=SimpleQueue)
+    inbox: Queue[C | None] = field(default_factory=Queue)  # None: there will be no more
+    ended: Queue[list[Ended[C, R]]] = field(default_factory=Queue)
     parked: deque[_Transfer[C, R]] = field(default_factory=deque)  # large objects that give way to small ones
     abandoned: bool = False  # nobody waits for what is under way any more
 
@@ -98,7 +98,7 @@ class Lane(Generic[C, R]):
         self._open = True  # more claims may come
         self._active = 0  # transfers that have begun, but for those that are parked
         self._under_way = 0  # requests at the multiplexer
-        self._returned: SimpleQueue[tuple[_Transfer[C, R], Future[object]]] = SimpleQueue()  # from the threads
+        self._returned: Queue[tuple[_Transfer[C, R], Future[object]]] = Queue()  # from the threads
         self._later: list[tuple[float, int, _Transfer[C, R]]] = []  # heap: those who wait for an endpoint or for others
         self._order = count()
         self._ended: list[Ended[C, R]] = []

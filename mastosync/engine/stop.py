@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
 
 from mastosync.errors import Interrupted
 from mastosync.language import tr
@@ -13,13 +13,14 @@ from mastosync.language import tr
 class StopSignal:
     """Set once, from any thread or a signal handler.
 
-    A handler runs in the midst of whatever the main thread does, which may be this: a lock that both take would never
-    be given back. So there is none here. `SimpleQueue.put` may be called at any moment, as Python promises.
+    A handler runs in the midst of whatever the main thread does, which may be this: a lock that both wait for would
+    never be given back. So nothing here waits for one but who sleeps, and to ask is to open it.
     """
 
     def __init__(self) -> None:
         self._requested = False
-        self._wakes: SimpleQueue[None] = SimpleQueue()  # whoever is woken by it puts it back for the next
+        self._closed = threading.Lock()  # until somebody asks: who sleeps waits for it, and leaves it open for the next
+        self._closed.acquire()
         self._parts: list[StopSignal] = []
         self.at_once = False  # a signal handler may end what is going on wherever it is
 
@@ -60,7 +61,7 @@ class StopSignal:
     def request(self) -> None:
         """Ask everybody to stop after what they are doing."""
         self._requested = True
-        self._wakes.put(None)
+        self._open()
         for part in tuple(self._parts):
             part.request()
 
@@ -73,10 +74,13 @@ class StopSignal:
         """Wait, unless asked to stop. Raises: Interrupted."""
         if seconds <= 0:
             return
-        with suppress(Empty):
-            self._wakes.get(timeout=seconds)
-            self._wakes.put(None)
+        if self._closed.acquire(timeout=seconds):
+            self._open()
         self.require_going_on()
+
+    def _open(self) -> None:
+        with suppress(RuntimeError):  # it is open already
+            self._closed.release()
 
     def require_going_on(self) -> None:
         """Raises: Interrupted if somebody asked to stop."""

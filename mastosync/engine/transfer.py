@@ -31,20 +31,9 @@ from mastosync.errors import (
     ObjectError,
     ObjectMissing,
 )
-from mastosync.manifest import Approach, approach_to, hidden, is_exposed
+from mastosync.manifest import Approach, approach_to, is_misplaced, stored_again
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
-from mastosync.model import (
-    NOTHING,
-    Claim,
-    End,
-    Entry,
-    ObjectHeaders,
-    ObjectInfo,
-    Origin,
-    Outcome,
-    Presence,
-    Reason,
-)
+from mastosync.model import Claim, End, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Presence, Reason
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
@@ -125,29 +114,14 @@ class Transfer:
                 if arrival.presence & Presence.IN_DOUBT:  # the dead run may have been about to find out about ACLs
                     yield Aside(partial(job.destination.abort_unfinished, job.key))
                 yield from self._acl.allow(entry)
-            return (yield from self._brought(job))
+            lies_there = yield from self._look_first(job)
+            return lies_there or (yield from self._copy(job))
         except PrivateKeptBack:
             return job.kept_back()
         except ObjectError as error:
             return job.failed(error)
         finally:
             memory.release()
-
-    def _brought(self, job: Job) -> Steps[Outcome]:
-        """The outcome. Where the source does not give the file, what is private and everybody can read is hidden.
-
-        Raises: PrivateKeptBack; ObjectError, of that.
-        """
-        try:
-            lies_there = yield from self._look_first(job)
-            return lies_there or (yield from self._copy(job))
-        except ObjectError as error:
-            at_source = job.is_absent or job.end_of(error) is End.SOURCE  # the two may be one store
-            exposed = is_exposed(job.presence, private=job.entry.private)
-            restored = (yield from self._hide(job)) if exposed and at_source else None
-            if restored is None and job.is_absent and job.entry.optional:
-                return job.skipped(Reason.OPTIONAL_MISSING)
-            return restored or job.failed(error)
 
     def _look_first(self, job: Job) -> Steps[Outcome | None]:
         """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
@@ -164,13 +138,24 @@ class Transfer:
         try:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
         except ObjectMissing:
-            job.presence = NOTHING
             return None
         if there.size != job.entry.size or not same_etag(there.etag, expected_etag(arrival.md5, arrival.etag)):
             return None
         return job.as_recorded(there.size)
 
     def _copy(self, job: Job) -> Steps[Outcome]:
+        """Copy, or do what can be done without the source: what is wanted with another access is stored anew anyway."""
+        try:
+            outcome = yield from self._copied(job)
+        except ObjectError as error:
+            outcome = job.failed(error)
+        source_fails = outcome.state is not EntryState.DONE and outcome.end is not End.DESTINATION
+        if source_fails and is_misplaced(job.presence, private=job.entry.private):
+            job.memory.release()
+            return (yield from self._stored_again(job)) or outcome._replace(presence=job.presence)
+        return outcome
+
+    def _copied(self, job: Job) -> Steps[Outcome]:
         missing, in_doubt = None, False
         for source_key in self._iter_candidates(job):
             try:
@@ -189,11 +174,10 @@ class Transfer:
             return outcome
         if in_doubt and not self._source_bucket.holds:
             yield Aside(partial(self._source_bucket.require, job.source))
-        job.is_absent = True
+        if job.entry.optional:
+            return job.skipped(Reason.OPTIONAL_MISSING)
         lies_there = yield from self._found_there(job)
-        if lies_there is None:
-            raise missing or ObjectMissing(f"no key to look for {job.key!r}")
-        return lies_there
+        return lies_there or job.failed(missing or ObjectMissing(f"no key to look for {job.key!r}"))
 
     def _found_there(self, job: Job) -> Steps[Outcome | None]:
         """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
@@ -201,7 +185,8 @@ class Transfer:
         Only as far as `adopt` would go: nobody knows who can read what is there. It has to have the size that the row
         tells; where that is unknown, it has to have come when the file of the row did.
         """
-        if job.entry.private or job.entry.optional or job.approach is not Approach.WRITE:
+        unwritten = job.approach in (Approach.WRITE, Approach.COMPARE) and not job.presence & Presence.STALE
+        if job.entry.private or not unwritten:
             return None
         try:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
@@ -212,27 +197,30 @@ class Transfer:
             return None
         return job.done(job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
 
-    def _hide(self, job: Job) -> Steps[Outcome | None]:
-        """Store again as private what everybody can read there, and the source cannot give.
+    def _stored_again(self, job: Job) -> Steps[Outcome | None]:
+        """Let what lies at the destination be stored there once more, with the access that its row asks for by now.
 
-        The outcome, if that is the very object that is wanted; None: it is hidden, and no more.
-        Raises: PrivateKeptBack; ObjectError.
+        What is private is hidden whatever it is. What is public again has to be what was confirmed once.
+        Returns: the outcome, if that is the very object that is wanted. Raises: PrivateKeptBack; ObjectError.
         """
-        arrival = job.claim.arrival
+        arrival, private = job.claim.arrival, job.entry.private
+        is_right = arrival.md5 is not None and not arrival.presence & Presence.STALE
+        if not (private or is_right):
+            return None
         within = replace(job, source=job.destination)
         try:
             fetched: FetchedObject = yield self._read(within, job.key)
         except ObjectMissing:
-            job.presence = NOTHING
             return None
-        try:
-            stored = yield from self._deliver(within, job.key, fetched)
-        finally:
-            job.writes = within.writes
+        if not private and fetched.info.size != job.entry.size:
+            return None
+        job.writes = True
+        stored = yield from self._deliver(within, job.key, fetched)
         job.writes = False
-        is_wanted = arrival.md5 is not None and stored.md5 == arrival.md5 and not arrival.presence & Presence.STALE
-        job.presence = hidden(job.presence)
-        return stored._replace(source_key=arrival.source_key, origin=arrival.origin) if is_wanted else None
+        job.presence = stored_again(private=private)
+        if not is_right or stored.md5 != arrival.md5:
+            return None
+        return stored._replace(source_key=arrival.source_key, origin=arrival.origin)
 
     def _copy_within(self, job: Job, source_key: str) -> Steps[Copied | Refusal | None]:
         written = partial(self._written, job, way=Storing.COPIED)
@@ -242,7 +230,8 @@ class Transfer:
         self, job: Job, info: ObjectInfo, write: Callable[[PutOptions], Step], way: Storing = Storing.WHOLE
     ) -> Steps[str]:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
-        return job.storing(self._acl.written(job.entry, self._put_options(info), write, way))
+        job.writes = True
+        return self._acl.written(job.entry, self._put_options(info), write, way)
 
     def _read(self, job: Job, source_key: str) -> Ask:
         return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
@@ -285,16 +274,16 @@ class Transfer:
 
     def _deliver_in_parts(self, job: Job, source_key: str, info: ObjectInfo) -> Steps[Outcome]:
         large = LargeObject(
-            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.claim.attempts > 0
+            job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
         )
-        steps = self._acl.written(
+        job.writes = True
+        md5, etag = yield from self._acl.written(
             job.entry,
             self._put_options(info),
             lambda options: Aside(partial(large.begin, options), large=True),
             Storing.IN_PARTS,
             lambda upload: Aside(partial(large.deliver, upload), large=True),
         )
-        md5, etag = yield from job.storing(steps)
         return job.done(source_key, info.size, md5, etag)
 
     def _find_arrived(self, job: Job) -> Outcome | None:
@@ -315,10 +304,6 @@ class Transfer:
             job.destination.abort_unfinished(job.key)
         try:
             there = job.destination.head(job.key)
-        except ObjectMissing:
-            job.presence = NOTHING
-            return None
-        try:
             if here.size != there.size:
                 return None
             if is_composite(here.etag) and here.etag == there.etag:  # parts of the same sizes, with the same bytes

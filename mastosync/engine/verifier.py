@@ -24,11 +24,11 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_wrong
+from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_unreadable, found_wrong
 from mastosync.manifest.codes import PRIVATE_FLAG
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import EntryState, Origin, Outcome, Record
+from mastosync.model import EntryState, Origin, Outcome, Presence, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.store.base import ListedObject
 
@@ -203,7 +203,7 @@ class Verifier:
         corrections = [
             (
                 fault.record,
-                _reopened(fault.record, f"verify: {fault.detail}"),
+                _reopened(fault.record, found_unreadable(fault.record.presence), f"verify: {fault.detail}"),
             )
             for fault in public.to_be_rewritten
         ]
@@ -323,9 +323,8 @@ def _lot(key: str) -> int:
     return abs(hash(key))
 
 
-def _reopened(record: Record, detail: str) -> Outcome:
-    """What has to be written anew, whatever lies there."""
-    presence = found_wrong(record.presence)
+def _reopened(record: Record, presence: Presence, detail: str) -> Outcome:
+    """What has to be written anew."""
     return Outcome(record.entry, EntryState.PENDING, detail=detail, attempts=0, presence=presence)
 
 
@@ -333,7 +332,8 @@ def _outcome_of(judgement: Judgement) -> Outcome | None:
     """What becomes of the entry; None: nothing."""
     record = judgement.record
     if judgement.verdict in FAULTS:
-        return _reopened(record, f"verify: {judgement.verdict.value}: {judgement.detail}")
+        detail = f"verify: {judgement.verdict.value}: {judgement.detail}"
+        return _reopened(record, found_wrong(record.presence), detail)
     if judgement.verdict is Verdict.FINE and judgement.etag is not None:
         return Outcome(
             record.entry,

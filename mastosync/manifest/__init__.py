@@ -25,7 +25,18 @@ from mastosync.manifest.identity import (
     record_relation,
     relation,
 )
-from mastosync.manifest.lifecycle import ACCESS, Approach, approach_to, begun, flaw, found_wrong, hidden, is_exposed
+from mastosync.manifest.lifecycle import (
+    ACCESS,
+    Approach,
+    approach_to,
+    begun,
+    flaw,
+    found_unreadable,
+    found_wrong,
+    is_exposed,
+    is_misplaced,
+    stored_again,
+)
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
@@ -84,12 +95,13 @@ __all__ = [
     "file_version",
     "flaw",
     "forget_arrival",
+    "found_unreadable",
     "found_wrong",
-    "hidden",
     "holder_of",
     "in_one_bucket",
     "is_exposed",
     "is_memory",
+    "is_misplaced",
     "is_network",
     "is_wanted",
     "iter_removable",
@@ -107,6 +119,7 @@ __all__ = [
     "reopen",
     "repair_counters",
     "require_local_disk",
+    "stored_again",
     "take_over",
     "try_again",
     "verifications",

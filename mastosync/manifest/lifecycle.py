@@ -100,16 +100,21 @@ def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Appro
     """
     if not presence:
         return Approach.WRITE
-    if presence & Presence.STALE or presence & ACCESS != access_of(private=private):
+    if presence & ACCESS != access_of(private=private):
         return Approach.REWRITE
-    if has_digest and not presence & Presence.IN_DOUBT:
-        return Approach.CONFIRM
-    return Approach.REWRITE if private else Approach.COMPARE
+    if presence & Presence.IN_DOUBT or not has_digest:
+        return Approach.REWRITE if private else Approach.COMPARE
+    return Approach.REWRITE if presence & Presence.STALE else Approach.CONFIRM
 
 
 def is_exposed(presence: Presence, *, private: bool) -> bool:
     """Whether everybody may be able to read what is private by now."""
     return private and bool(presence & Presence.AS_PUBLIC)
+
+
+def is_misplaced(presence: Presence, *, private: bool) -> bool:
+    """Whether what lies there is readable to others than its row asks for, or may be."""
+    return bool(presence & ACCESS & ~access_of(private=private))
 
 
 def planned(flags: int) -> tuple[int, int]:
@@ -168,13 +173,18 @@ def left_by_a_death(presence: Presence, access: Presence) -> Presence:
 
 
 def found_wrong(presence: Presence) -> Presence:
-    """`verify` has found that what lies there, if anything, is not what was confirmed or what everybody should get."""
+    """`verify` has found that what lies there, if anything, does not have the bytes that were confirmed."""
     return presence | Presence.STALE
 
 
-def hidden(presence: Presence) -> Presence:
-    """What lies there was stored again as private by the destination itself, and is no more than that."""
-    return (presence & ~ACCESS) | Presence.AS_PRIVATE | Presence.STALE
+def found_unreadable(presence: Presence) -> Presence:
+    """`verify --public` has found that not everybody gets it as they should: nobody knows how it was stored."""
+    return presence | ACCESS
+
+
+def stored_again(*, private: bool) -> Presence:
+    """What lies there was read there and stored once more with this access, and may not be what is wanted."""
+    return access_of(private=private) | Presence.STALE
 
 
 def flaw(state: EntryState, presence: Presence) -> str | None:

@@ -91,6 +91,8 @@ class _Writer:
     def take(self) -> None:
         """Take what is not held yet: a database that was not there, a lock file that is gone. Nothing, if it fails."""
         had_database = self._database is not None
+        if _writers.get(os.path.realpath(self._manifest), self) is not self:
+            raise self._in_use()
         if not had_database and _holds_databases(self._manifest):
             self._database = self._taken_database()
         try:

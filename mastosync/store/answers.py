@@ -57,6 +57,8 @@ _NAMES_ACL = re.compile(r"\bacls?\b|ObjectAcl|PublicAcls|access control list", r
 # nothing by it: R2 does, and a bucket whose owner is enforced.
 _NAMES_ONE_ACL = re.compile(r"value for canned acl", re.IGNORECASE)
 
+_XML = frozenset({"application/xml", "text/xml"})
+
 _UNUSABLE: dict[str, str] = {
     "NoSuchBucket": deferred(
         "the bucket does not exist: check `bucket`, and that `endpoint_url` does not hold its name as well"
@@ -145,8 +147,13 @@ class Answer:
 
     @property
     def is_a_page(self) -> bool:
-        """Whether somebody else speaks, as a proxy does that has lost the store: in words that are none of S3."""
-        return self.has_body and not self.has_code and not any(name.startswith("x-amz-") for name in self.headers)
+        """Whether somebody else speaks, as a proxy does that has lost the store: in words that are none of S3.
+
+        XML may be a store's that nobody can read, as it repeats a key with characters that XML has not.
+        """
+        of_s3 = self.headers.get("content-type", "").partition(";")[0].strip().lower() in _XML
+        of_s3 = of_s3 or any(name.startswith("x-amz-") for name in self.headers)
+        return self.has_body and not self.has_code and not of_s3
 
 
 def error_of(answer: Answer, where: str) -> MastosyncError:

@@ -29,7 +29,8 @@ LOADED = tuple(
 """What every child has from the start: everything that some command would load."""
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(list(LOADED))
+# a child imports its parent's main module again, and with it the lab: a tenth of a second each time
+_FORKS.set_forkserver_preload([*LOADED, "scripts.faultlab.many"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,9 @@ LOST = "entries lost"
 WRONG_BYTES = "wrong bytes"
 TWICE = "uploaded twice"
 EXPOSED = "private objects made public"
+HIDDEN = "public objects made private"
+FORGOTTEN = "objects written and forgotten"
+REMOVED = "wanted objects removed"
 SOURCE_TOUCHED = "writes to the source"
 SECRETS = "secrets told"
 HALF_PLANS = "half a plan left"
@@ -37,6 +40,9 @@ INVARIANTS = (
     WRONG_BYTES,
     TWICE,
     EXPOSED,
+    HIDDEN,
+    FORGOTTEN,
+    REMOVED,
     SOURCE_TOUCHED,
     SECRETS,
     HALF_PLANS,
@@ -46,8 +52,11 @@ INVARIANTS = (
 )
 """Everything that is counted, and has to be 0."""
 
-_READING = frozenset({"GET", "HEAD"})
-_SENDING = STORING | {"UploadPart"}
+PROBES = "mastosync-probe/"
+"""What keys begin with, after their prefix, of objects that tell two stores from one. None may be left at the end."""
+
+READING = frozenset({"GET", "HEAD"})
+SENDING = STORING | {"UploadPart"}
 _KILLED, _TERMINATED = -int(signal.SIGKILL), -int(signal.SIGTERM)
 _CODES_OF_DEATH: dict[Death, frozenset[int]] = {
     Death.KILL: frozenset({_KILLED}),
@@ -84,9 +93,13 @@ class Inspector:
     _good: set[tuple[str, str]] = field(default_factory=set)  # key and version of objects whose bytes are right
     _before: ManifestCopy = NOTHING
 
+    def begin(self, act: Act) -> None:
+        """Hear that a command is about to start."""
+
     def inspect(self, ending: Ending) -> None:
         """Hold everything against what must be after this command."""
-        self._inspect_end(ending)
+        for invariant, what in wrong_endings(ending, self.secrets, patient=self.scenario.patient):
+            self.complain(invariant, what)
         self._inspect_plan(ending)
         for complaint in ending.manifest.complaints:
             self.complain(DAMAGED, complaint)
@@ -114,12 +127,13 @@ class Inspector:
         """Look at all that went over the wire."""
         to_source = [each for each in exchanges if each.request.bucket == self.world.instance.bucket]
         for each in to_source:
-            if each.request.method not in _READING:
+            if each.request.method not in READING:
                 self.complain(SOURCE_TOUCHED, f"{each.request.operation} {each.request.key}")
         if listed(self.world.client, self.world.instance.bucket) != self.world.listing:
             self.complain(SOURCE_TOUCHED, "the source holds other objects than before")
         to_destination = [each for each in exchanges if each.request.bucket == self.bucket]
-        for key in sent_though_known(to_destination) if self.scenario.patient else ():
+        of_instance = [each for each in to_destination if PROBES not in each.request.key]  # a probe is written anew
+        for key in sent_though_known(of_instance) if self.scenario.patient else ():
             self.complain(TWICE, key)
         for key in exposed(to_destination, {each.key for each in self.world.instance.private}):
             self.complain(EXPOSED, key)
@@ -144,16 +158,7 @@ class Inspector:
 
     def complain(self, invariant: str, what: str) -> None:
         """Count something that must not be."""
-        self.tally.wrong[invariant] += 1
-        self.tally.violations.append(f"seed {self.scenario.seed}: {invariant}: {what}")
-
-    def _inspect_end(self, ending: Ending) -> None:
-        if ending.code not in permitted_codes(ending, patient=self.scenario.patient):
-            self.complain(ENDED_WRONG, f"`{ending.act}` ended with {ending.code}:\n{ending.output}")
-        elif "Traceback" in ending.output:
-            self.complain(ENDED_WRONG, f"`{ending.act}` shows a traceback:\n{ending.output}")
-        if any(secret in ending.output for secret in self.secrets):
-            self.complain(SECRETS, f"`{ending.act}`")
+        self.tally.complain(self.scenario.seed, invariant, what)
 
     def _inspect_plan(self, ending: Ending) -> None:
         """A plan is whole or absent, and no other command adds or drops an entry."""
@@ -170,23 +175,39 @@ class Inspector:
 
     def _inspect_acls(self) -> None:
         for each in self.world.instance.present:
-            grants = self.client.get_object_acl(Bucket=self.bucket, Key=each.key)["Grants"]
-            public = any(grant.get("Grantee", {}).get("URI", "").endswith("/AllUsers") for grant in grants)
+            public = is_public(self.client, self.bucket, each.key)
             if public and each.private:
                 self.complain(EXPOSED, f"{each.key} can be read by everybody")
             elif not public and not each.private:
-                self.complain(LOST, f"{each.key} cannot be read by everybody")
+                self.complain(HIDDEN, f"{each.key} cannot be read by everybody")
+
+
+def is_public(client: S3Client, bucket: str, key: str) -> bool:
+    """Whether an object's ACL lets everybody read it."""
+    grants = client.get_object_acl(Bucket=bucket, Key=key)["Grants"]
+    return any(grant.get("Grantee", {}).get("URI", "").endswith("/AllUsers") for grant in grants)
+
+
+def wrong_endings(ending: Ending, secrets: tuple[str, ...], *, patient: bool) -> Iterator[tuple[str, str]]:
+    """What is wrong with the end of a command, and with what it said: an invariant, and the matter in words."""
+    if ending.code not in permitted_codes(ending, patient=patient):
+        yield ENDED_WRONG, f"`{ending.act}` ended with {ending.code}:\n{ending.output}"
+    elif "Traceback" in ending.output:
+        yield ENDED_WRONG, f"`{ending.act}` shows a traceback:\n{ending.output}"
+    if any(secret in ending.output for secret in secrets):
+        yield SECRETS, f"`{ending.act}`"
 
 
 def permitted_codes(ending: Ending, *, patient: bool = True) -> frozenset[int]:
     """What a command may end with, after what has befallen it. `patient`: it waits for every answer."""
     command, blow = ending.act.arguments[0], ending.act.blow
-    codes = frozenset({0}) if command == "plan" else frozenset({0, 3})
+    codes = frozenset({0}) if command in ("plan", "manifest") else frozenset({0, 3})
     if blow is not None:
         codes |= _CODES_OF_DEATH[blow.death]
     befallen = [each for each in ending.exchanges if each.fault is not None or each.store_status is None]
-    if not patient or ending.act.outages or any(each.request.operation == "ListObjects" for each in befallen):
-        codes |= {7}  # the store was found unusable, or could not even be found usable
+    asks_first = any(each.request.operation == "ListObjects" or PROBES in each.request.key for each in befallen)
+    if not patient or ending.act.outages or asks_first:
+        codes |= {7}  # the store was found unusable, or could not even be found usable, or another than the source
     return codes
 
 
@@ -195,33 +216,40 @@ def sent_though_known(exchanges: Iterable[Exchange]) -> list[str]:
 
     What a process did with its knowledge before it died is its own affair: the next one has to find out.
     A client that was told nothing, or something else than the store said, may have to send again; so has one
-    that has looked for the object, and was told that there is none.
+    that has looked for the object, and was told that there is none, or has removed it.
     """
     known: dict[str, float] = {}
     again = []
     for each in sorted(exchanges, key=lambda each: each.started):
         key = each.request.key
-        if key in known and each.started > known[key] and each.request.operation in _SENDING:
+        if key in known and each.started > known[key] and each.request.operation in SENDING:
             again.append(key)
         if each.request.operation == "HeadObject" and each.status == 404:
+            known.pop(key, None)
+        if each.request.operation == "DeleteObject":  # what nobody could prove to be private
             known.pop(key, None)
         if each.stored and each.told:
             known[key] = min(each.answered, known.get(key, each.answered))
     return again
 
 
-def exposed(exchanges: Iterable[Exchange], private: set[str]) -> list[str]:
-    """Private keys that were sent with any ACL but `private`."""
-    begun: dict[str, str | None] = {}
+def exposed(
+    exchanges: Iterable[Exchange], private: Container[str], begun: dict[str, str | None] | None = None
+) -> list[str]:
+    """Private keys that were sent with any ACL but `private`.
+
+    `begun`: with which ACL an upload in parts was begun last, by key; taken in and brought up to date.
+    """
+    begun = {} if begun is None else begun
     found = []
     for each in exchanges:
         request = each.request
-        if request.key not in private:
-            continue
         acl = request.headers.get("x-amz-acl")
         if request.operation == "CreateMultipartUpload":
             begun[request.key] = acl  # which may be to find out about ACLs, and comes to nothing
-        elif request.operation == "UploadPart":
+        if request.key not in private:
+            continue
+        if request.operation == "UploadPart":
             acl = begun.get(request.key)
         if request.operation in ("PutObject", "CopyObject", "UploadPart") and acl != "private":
             found.append(request.key)

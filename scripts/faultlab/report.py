@@ -27,10 +27,12 @@ def figures(tally: Tally, minutes: float) -> str:
     )
     about = [
         ("scenarios", f"{tally.scenarios:,}"),
+        ("of these on which the world moves", f"{tally.moving:,}"),
         ("commands run", f"{tally.commands:,}"),
         ("requests to stores", f"{tally.requests:,}"),
         ("objects to move", f"{tally.entries:,}"),
         ("faults injected", f"{tally.faults.total():,}"),
+        ("changes of rows and writes of other tools", f"{tally.moves.total():,}"),
         ("deaths survived", f"{tally.deaths.total():,}"),
         ("objects stored again, as the answer had been lost", f"{tally.stored_again:,}"),
     ]
@@ -39,8 +41,11 @@ def figures(tally: Tally, minutes: float) -> str:
         [
             f"{datetime.now(UTC):%Y-%m-%d}, {minutes:.1f} minutes, {made_with}.",
             _table(("", "last run"), [*about, *held]),
-            _table(("death", "times"), [(name, f"{times:,}") for name, times in tally.deaths.most_common()]),
-            _table(("fault", "times"), [(name, f"{times:,}") for name, times in tally.faults.most_common()]),
+            *(
+                _table((what, "times"), [(name, f"{times:,}") for name, times in counted.most_common() if times])
+                for what, counted in (("change", tally.moves), ("death", tally.deaths), ("fault", tally.faults))
+                if counted
+            ),
         ]
     )
 

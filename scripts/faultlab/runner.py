@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
+from scripts.faultlab.moving_world import moving_worlds
 from scripts.faultlab.run import Stage, lived_through
 from scripts.faultlab.scenario import Scenario
 from scripts.faultlab.tally import Tally
@@ -23,6 +24,8 @@ class Runner(contextlib.AbstractContextManager["Runner"]):
         self._addresses = addresses
         self._stack = contextlib.ExitStack()
         self._world = worlds(addresses, self._stack)
+        assert addresses.postgres is not None  # noqa: S101 - a lab for scenarios has one
+        self._moving_world = moving_worlds(addresses.postgres, self._stack)
         self._clients: dict[str, S3Client] = {}
 
     def __enter__(self) -> Self:
@@ -33,9 +36,14 @@ class Runner(contextlib.AbstractContextManager["Runner"]):
 
     def run(self, scenario: Scenario, say: Callable[[str], None] = lambda _: None) -> Tally:
         """Live through one scenario. `say` is told what happens."""
-        world = self.world(scenario.world, restarts=scenario.restarts)
-        destination = self._destination(scenario)
-        return lived_through(scenario, Stage(world, destination, self._client_of(destination), say))
+        destination, tally = self._destination(scenario), Tally()
+        client = self._client_of(destination)
+        if not scenario.moving:
+            world = self.world(scenario.world, restarts=scenario.restarts)
+            return lived_through(scenario, Stage(world, destination, client, say), tally)
+        source = destination if scenario.server_side else self._addresses.s3[0]
+        with self._moving_world(scenario, source, self._client_of(source), tally.moves) as moving:
+            return lived_through(scenario, Stage(moving, destination, client, say), tally)
 
     def world(self, kind: str, *, restarts: bool = False) -> World:
         """A world of this kind; one whose database can be restarted has a server of its own."""

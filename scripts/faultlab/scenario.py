@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from random import Random
 
+from scripts.faultlab.moves import Change, Wrong
 from scripts.faultlab.weather import SHORT_READ_TIMEOUT_SECONDS, Outage, Storm
 
 PATIENT_SECONDS = 60
+MOVING = "moving"
 _RESTART_EVERY = 100  # seeds: it takes seconds, and a server of its own
-_TABLES = ("accounts", "backups", "custom_emojis", "media_attachments", "preview_cards", "site_uploads")
+TABLES = ("accounts", "backups", "custom_emojis", "media_attachments", "preview_cards", "site_uploads")
 
 
 class Death(Enum):
@@ -26,11 +28,11 @@ class Death(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a blow falls: at the nth request of an operation, or so long after the start."""
+    """When something befalls a command: at the nth request of an operation, or so long after the start."""
 
     operation: str = ""  # a shell pattern; empty: `seconds` count
     nth: int = 0
-    hold: bool = False  # the request waits for the blow, and reaches the store after it
+    hold: bool = False  # the request waits for it, and reaches the store after it
     seconds: float = 0.0
 
 
@@ -45,16 +47,39 @@ class Blow:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """What the world does while a command runs: at a moment of it, or while a plan waits for a table in its middle."""
+
+    changes: tuple[Change, ...]
+    moment: Moment = Moment()
+    table: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Act:
     """One command."""
 
     arguments: tuple[str, ...]
     blow: Blow | None = None
     outages: tuple[tuple[str, Outage], ...] = ()  # of `source` or `destination`
+    changes: tuple[Change, ...] = ()  # what the world does before
+    turn: Turn | None = None
+    wrong: Wrong | None = None  # of what a plan is made instead of the database
+
+    @property
+    def table(self) -> str:
+        """For which table a plan has to wait, so that something can happen in its middle."""
+        return (self.blow.table if self.blow else "") or (self.turn.table if self.turn else "")
 
     def __str__(self) -> str:
         """As it is shown to whoever replays a scenario."""
-        parts = [" ".join(self.arguments)]
+        parts = [f"[{', '.join(map(str, self.changes))}]"] if self.changes else []
+        parts += [" ".join(self.arguments)]
+        if self.wrong is not None:
+            parts.append(f"of {self.wrong.value}")
+        if self.turn is not None:
+            place = self.turn.table or f"{self.turn.moment.operation} {self.turn.moment.nth}"
+            parts.append(f"at {place}: {', '.join(map(str, self.turn.changes))}")
         parts += [f"{role} answers {outage.fault} after {outage.after} requests" for role, outage in self.outages]
         if self.blow is not None:
             place = self.blow.table or self.blow.moment.operation or f"{self.blow.moment.seconds:.2f} s"
@@ -70,7 +95,7 @@ class Scenario:
     """Everything about a day but what comes of it."""
 
     seed: int
-    world: str  # a kind of `world.KINDS`
+    world: str  # a kind of `world.KINDS`, or MOVING
     moto: bool  # the destination is moto, which keeps ACLs
     server_side: bool  # the store may copy by itself
     copying: dict[str, str]  # keys of [copy]
@@ -78,7 +103,13 @@ class Scenario:
     storms: dict[str, Storm]  # by role
     acts: tuple[Act, ...]
     hasty: bool = True  # waits between attempts are shorter than in life
-    limited: bool = field(default=False)  # the first plan takes in a part only
+    limited: bool = False  # the first plan takes in a part only
+    prefixed: bool = False  # of a moving day: keys have a prefix
+
+    @property
+    def moving(self) -> bool:
+        """Whether it is a day of a world of its own, in which rows change and other tools write."""
+        return self.world == MOVING
 
     @property
     def restarts(self) -> bool:
@@ -100,8 +131,8 @@ def scenario_of(seed: int) -> Scenario:
     limited = random.random() < 0.3
     plans = _plans(random, limited=limited)
     if seed % _RESTART_EVERY == _RESTART_EVERY // 2:
-        plans.insert(0, Act(("plan",), Blow(Death.RESTART, table=random.choice(_TABLES))))
-    copying = _copying(random, world)
+        plans.insert(0, Act(("plan",), Blow(Death.RESTART, table=random.choice(TABLES))))
+    copying = copying_of(random, world)
     in_parts = copying["multipart_threshold"] != "16MiB"
     acts = [_act(random, in_parts=in_parts) for _ in range(random.choice((1, 2, 2, 3)))]
     return Scenario(
@@ -118,7 +149,8 @@ def scenario_of(seed: int) -> Scenario:
     )
 
 
-def _copying(random: Random, world: str) -> dict[str, str]:
+def copying_of(random: Random, world: str) -> dict[str, str]:
+    """Keys of [copy]."""
     threshold = "5MiB" if world == "large" else random.choice(("16MiB", "16MiB", "30000", "8000"))
     return {
         "workers": str(random.choice((1, 2, 4, 8, 16))),
@@ -135,7 +167,7 @@ def _plans(random: Random, *, limited: bool) -> list[Act]:
     acts = []
     if random.random() < 0.2:
         death = random.choice((Death.KILL, Death.TERM, Death.SESSION))
-        acts.append(Act(("plan",), Blow(death, table=random.choice(_TABLES))))
+        acts.append(Act(("plan",), Blow(death, table=random.choice(TABLES))))
     if random.random() < 0.08:
         acts.append(Act(("plan",), Blow(Death.DISK, file_bytes=random.randrange(8_192, 200_000))))
     return [*acts, Act(("plan", "--limit", "2") if limited else ("plan",))]
@@ -144,19 +176,21 @@ def _plans(random: Random, *, limited: bool) -> list[Act]:
 def _act(random: Random, *, in_parts: bool) -> Act:
     command = random.choices(("copy", "retry-failed", "verify", "adopt", "plan"), (60, 20, 9, 5, 6))[0]
     if command == "plan":
-        return Act((command,), Blow(random.choice((Death.KILL, Death.TERM)), table=random.choice(_TABLES)))
+        return Act((command,), Blow(random.choice((Death.KILL, Death.TERM)), table=random.choice(TABLES)))
     if command in ("verify", "adopt"):
         return Act(
-            (command, "--deep") if random.random() < 0.4 else (command,), _blow(random, command, in_parts=in_parts)
+            (command, "--deep") if random.random() < 0.4 else (command,),
+            blow_of_command(random, command, in_parts=in_parts),
         )
     outages = []
-    blow = _blow(random, command, in_parts=in_parts) if random.random() < 0.75 else None
+    blow = blow_of_command(random, command, in_parts=in_parts) if random.random() < 0.75 else None
     if random.random() < (0.15 if blow else 0.5):
         outages.append((random.choice(("source", "destination")), Outage.made_up(random)))
     return Act((command,), blow, tuple(outages))
 
 
-def _blow(random: Random, command: str, *, in_parts: bool) -> Blow:
+def blow_of_command(random: Random, command: str, *, in_parts: bool) -> Blow:
+    """The death of a command that talks to stores. `in_parts`: uploads in parts are usual."""
     death = random.choices((Death.KILL, Death.TERM, Death.TERM_TWICE, Death.DISK), (60, 18, 8, 14))[0]
     if death is Death.DISK:
         return Blow(death, file_bytes=random.randrange(8_192, 250_000))

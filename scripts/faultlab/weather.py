@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from random import Random
@@ -153,14 +153,14 @@ class Sky:
 
     storms: Mapping[str, Storm]  # by bucket
     outages: Mapping[str, Outage] = field(default_factory=dict)  # by bucket
-    gong: Gong | None = None
+    gongs: Sequence[Gong] = ()
     _seen: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, request: Request) -> Fault | None:
         """The fault of a request, if it has one."""
-        if self.gong is not None:
-            self.gong.hear(request)
+        for gong in self.gongs:
+            gong.hear(request)
         with self._lock:
             nth = self._seen[request.bucket] = self._seen.get(request.bucket, 0) + 1
         outage = self.outages.get(request.bucket)

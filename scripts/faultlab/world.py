@@ -44,6 +44,11 @@ class World:
     client: S3Client  # of the source
     restart: Callable[[], None]  # its database
 
+    @property
+    def bucket(self) -> str:
+        """The source."""
+        return self.instance.bucket
+
     @cached_property
     def expected(self) -> dict[Identity, InstanceObject]:
         """Every object that the database stands for."""

@@ -58,6 +58,7 @@ def test_a_healthy_site_is_fit_before_and_after_its_plan(migration: Migration) -
     assert bad == {("source", "anonymous-list"), ("destination", "anonymous-list"), ("destination", "checksum")}
     assert "0 pending" in checks["manifest", "manifest"]["message"]
     assert "mastodon/" in checks["source", "read"]["message"]
+    assert checks["destination", "apart"]["status"] == "ok"
     assert client.list_objects_v2(Bucket=migration.buckets.destination)["KeyCount"] == before
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,9 +16,7 @@ from scripts.faultlab.scenario import Act, Blow, Death, Scenario, scenario_of
 from scripts.lab.addresses import S3Address
 from scripts.lab.fault_plan import INTERNAL_ERROR, LOST_ANSWER, Fault, Request, delay, though_done
 from scripts.lab.traffic import Exchange
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from tests.reliability.saboteur import Saboteur
 
 SEED = 990_000
 QUIET = Scenario(
@@ -35,34 +29,6 @@ QUIET = Scenario(
     storms={},
     acts=(Act(("plan",)), Act(("copy",))),
 )
-
-
-class Saboteur:
-    """Does something to a scenario when its first copy has ended, before anybody looks."""
-
-    def __init__(self, seed: int, client: S3Client, deed: Callable[[Saboteur], object]) -> None:
-        self.client = client
-        self._seed = seed
-        self._deed = deed
-
-    def __call__(self, line: str) -> None:
-        if line.startswith("01-copy"):
-            self._deed(self)
-
-    @property
-    def bucket(self) -> str:
-        names = [each["Name"] for each in self.client.list_buckets()["Buckets"]]
-        (name,) = (name for name in names if name.startswith(f"day-{self._seed}-"))
-        return name
-
-    @property
-    def key(self) -> str:
-        return self.client.list_objects_v2(Bucket=self.bucket)["Contents"][0]["Key"]
-
-    def change(self, statement: str) -> None:
-        (folder,) = Path(tempfile.gettempdir()).glob(f"day-{self._seed}-*")
-        with contextlib.closing(sqlite3.connect(folder / "mastosync.db", isolation_level=None)) as connection:
-            connection.execute(statement)
 
 
 DEEDS: dict[str, tuple[str, Callable[[Saboteur], object]]] = {
@@ -144,6 +110,7 @@ def exchange(
         ([exchange("PutObject", 1, status=400, store_status=400)], False),
         ([exchange("PutObject", 1), exchange("HeadObject", 2, status=404)], False),
         ([exchange("PutObject", 1), exchange("HeadObject", 2, status=403)], True),
+        ([exchange("PutObject", 1), exchange("DeleteObject", 2, status=204)], False),
     ],
 )
 def test_only_who_was_told_that_an_object_is_there_must_not_send_it_again(before: list[Exchange], again: bool) -> None:

@@ -158,6 +158,7 @@ def test_who_asks_to_stop_leaves_nothing_behind(manifest: Manifest) -> None:
             stop.request()
             return super().read(key, max_bytes)
 
+    new.fail("delete", DOWN)  # which is tried again all the same
     with pytest.raises(Interrupted):
         look(manifest, Stopped("old"), new, stop=stop)
     assert not new.objects

@@ -79,6 +79,13 @@ class TestWithoutItsLockFile:
             lock_path(path).unlink()
             assert run_beside(path, LOCK).startswith("ManifestInUse")
 
+    def test_nor_within_a_process_before_there_is_a_database(self, tmp_path: Path) -> None:
+        path = tmp_path / "m.db"
+        with writer_lock(path, "plan"):
+            lock_path(path).unlink()
+            with pytest.raises(ManifestInUse), writer_lock(path, "plan"):
+                pass
+
     def test_a_question_who_holds_it_takes_nothing_away(self, tmp_path: Path) -> None:
         path = tmp_path / "m.db"
         planned(path, []).close()

@@ -25,7 +25,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.model import NOTHING, Claim, End, EntryState, ObjectHeaders, Origin, Presence, Reason
+from mastosync.model import Claim, End, EntryState, ObjectHeaders, Origin, Presence, Reason
 from mastosync.store.base import PutOptions
 from mastosync.store.curl import CurlStore
 from tests.contract.memory_store import MemoryStore
@@ -283,12 +283,12 @@ def test_what_could_not_be_looked_for_stays_in_doubt(failing: str) -> None:
     assert new.count("write") == 0
 
 
-def test_what_was_looked_for_and_fails_afterwards_is_in_no_doubt() -> None:
+def test_what_was_looked_for_and_fails_afterwards_is_in_no_more_doubt() -> None:
     old, new = stores()
     old.put(KEY, b"bytes")
     old.fail("read", ObjectDenied("no"))
     outcome = transfer(old, new)(claim(entry(), left_behind=True))
-    assert (outcome.state, outcome.presence) == (EntryState.FAILED, NOTHING)
+    assert (outcome.state, outcome.presence) == (EntryState.FAILED, None), "no more doubt than there was"
 
 
 def test_what_was_done_before_and_is_wanted_again_is_written_again() -> None:

@@ -111,9 +111,9 @@ CREATE TABLE runs (
     skipped    INTEGER NOT NULL DEFAULT 0,
     bytes      INTEGER NOT NULL DEFAULT 0
 );
-INSERT INTO "runs" VALUES(1,1795964848.34006,1.795964848417561531e+09,1.795964848417561531e+09,4,4,7,2,2006);
-INSERT INTO "runs" VALUES(2,1.79596484841897392273e+09,1.79596484841897392273e+09,NULL,8,0,0,0,0);
-INSERT INTO "runs" VALUES(3,1.79596484843145322795e+09,1.79596484843711781502e+09,NULL,8,0,0,0,0);
+INSERT INTO "runs" VALUES(1,1.79596721501707625389e+09,1.79596721504793620108e+09,1.79596721504793620108e+09,4,4,7,2,2006);
+INSERT INTO "runs" VALUES(2,1.7959672150519804955e+09,1.7959672150519804955e+09,NULL,8,0,0,0,0);
+INSERT INTO "runs" VALUES(3,1.79596721507119727132e+09,1.79596721507637476921e+09,NULL,8,0,0,0,0);
 CREATE TABLE samples (
     id      INTEGER PRIMARY KEY,
     run     INTEGER NOT NULL,
@@ -123,17 +123,17 @@ CREATE TABLE samples (
     skipped INTEGER NOT NULL,
     bytes   INTEGER NOT NULL
 );
-INSERT INTO "samples" VALUES(1,1,1795964848.34006,0,0,0,0);
-INSERT INTO "samples" VALUES(2,1,1.795964848417561531e+09,4,7,2,2006);
-INSERT INTO "samples" VALUES(3,2,1.79596484841897392273e+09,0,0,0,0);
-INSERT INTO "samples" VALUES(4,3,1.79596484843145322795e+09,0,0,0,0);
+INSERT INTO "samples" VALUES(1,1,1.79596721501707625389e+09,0,0,0,0);
+INSERT INTO "samples" VALUES(2,1,1.79596721504793620108e+09,4,7,2,2006);
+INSERT INTO "samples" VALUES(3,2,1.7959672150519804955e+09,0,0,0,0);
+INSERT INTO "samples" VALUES(4,3,1.79596721507119727132e+09,0,0,0,0);
 CREATE TABLE snapshots (
     id       INTEGER PRIMARY KEY,
     taken_at TEXT NOT NULL,  -- UTC, ISO 8601
     details  TEXT NOT NULL   -- JSON: server, options, what was added and what was gone
 );
-INSERT INTO "snapshots" VALUES(1,'2026-11-01T03:00:00+00:00','{"database": "mastodon_production", "types": ["media_attachments", "accounts", "custom_emojis", "preview_cards", "preview_card_providers", "site_uploads", "backups", "imports"], "only": "all", "limit": null}');
-INSERT INTO "snapshots" VALUES(2,'2026-11-02T03:00:00+00:00','{"database": "mastodon_production", "types": ["media_attachments", "accounts", "custom_emojis", "preview_cards", "preview_card_providers", "site_uploads", "backups", "imports"], "only": "all", "limit": null}');
+INSERT INTO "snapshots" VALUES(1,'2026-11-01T03:00:00.000000+00:00','{"database": "mastodon_production", "types": ["media_attachments", "accounts", "custom_emojis", "preview_cards", "preview_card_providers", "site_uploads", "backups", "imports"], "only": "all", "limit": null}');
+INSERT INTO "snapshots" VALUES(2,'2026-11-02T03:00:00.000000+00:00','{"database": "mastodon_production", "types": ["media_attachments", "accounts", "custom_emojis", "preview_cards", "preview_card_providers", "site_uploads", "backups", "imports"], "only": "all", "limit": null}');
 CREATE TABLE states  (code INTEGER PRIMARY KEY, name TEXT NOT NULL);
 INSERT INTO "states" VALUES(0,'pending');
 INSERT INTO "states" VALUES(1,'done');
