@@ -400,6 +400,23 @@ def test_what_became_private_is_hidden_when_the_source_fails(day: Day, refusal: 
     assert (day.fate, day.acl) == (DONE, PRIVATE)
 
 
+@pytest.mark.parametrize("optional", [False, True])
+def test_what_became_private_is_hidden_within_one_bucket_too(tmp_path: Path, optional: bool) -> None:
+    """Source and destination are two prefixes of it, so that whoever fails has one name."""
+    day = Day(tmp_path, None, TransferOptions(source_prefix="old", destination_prefix="new"))
+    day.old = day.new
+    row = AVATAR._replace(optional=optional)
+    day.new.put(canonical_key(row, "old"), b"the file")
+    day.plan(row)
+    day.copy()
+    del day.new.objects[canonical_key(row, "old")]
+    day.plan(row._replace(private=True))
+    day.copy()
+    assert day.fate == DONE
+    assert day.new.objects[canonical_key(row, "new")].acl == PRIVATE
+    day.manifest.close()
+
+
 def test_adopt_takes_no_private_object_that_somebody_else_has_stored(day: Day) -> None:
     """Its row was gone and is back, and meanwhile another tool has put the same number of bytes there."""
     day.plan(WITHHELD)

@@ -139,6 +139,7 @@ class Lying:
     is_ours: bool = False  # the object was stored by mastosync, and nobody has touched it since
     is_foreign: bool = False  # somebody else has stored or removed something there since mastosync did
     is_unseen: bool = False  # and nobody has looked since
+    is_trusted: bool = False  # by its size: it was adopted, and the source has nothing to compare it with
     is_bad: bool = False  # `verify` has said so
     confirmed: tuple[int, bool] | None = None  # version and privacy for which it was done
     etag: str | None = None  # by which it was
@@ -198,7 +199,7 @@ class World:
         if data is not None:
             self.new.put(key, data)
             self.new.objects[key].acl = acl
-        lying.is_ours, lying.is_foreign, lying.is_unseen = False, True, True
+        lying.is_ours, lying.is_foreign, lying.is_unseen, lying.is_trusted = False, True, True, False
 
     # what mastosync does
 
@@ -211,7 +212,7 @@ class World:
         if place not in self.writes:
             assert not self._is_settled(place, lying, row, before), f"{key} was written without need"
         self.writes.append(place)
-        lying.is_ours, lying.is_foreign, lying.is_unseen = True, False, False
+        lying.is_ours, lying.is_foreign, lying.is_unseen, lying.is_trusted = True, False, False, False
 
     def _is_settled(self, place: Place, lying: Lying, row: Row, there: StoredObject | None) -> bool:
         """Whether what lies there is as it is wanted, and mastosync can know it."""
@@ -281,7 +282,8 @@ class World:
         stored = self.new.objects[key]
         lying.confirmed, lying.etag, lying.is_bad, lying.stayed_open = (row.version, row.private), stored.etag, False, False
         lying.doubts.clear()
-        lying.is_unseen = lying.is_unseen and adopted and key not in self.old.objects  # then its size alone was known
+        lying.is_trusted = lying.is_foreign and adopted and key not in self.old.objects
+        lying.is_unseen = False
 
     def dies(self, claimed: Iterable[Place]) -> None:
         """The process is killed, and had claimed these."""
@@ -324,7 +326,7 @@ class World:
             if record is None:
                 continue
             assert (row is None) == (record.reason is Reason.GONE)
-            if record.state is not EntryState.DONE or lying.is_unseen:
+            if record.state is not EntryState.DONE or lying.is_unseen or lying.is_trusted:
                 continue
             assert row is not None
             assert stored is not None, f"{key} is done, and does not lie there"
