@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from mastosync.app.stores import identities
+from mastosync.cli.main import main
+from mastosync.config import load_config
 from mastosync.engine.adopter import Adopter, AdoptOptions, Fate
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
@@ -23,9 +26,9 @@ from mastosync.engine.planner import PlanOptions
 from mastosync.engine.pruner import PruneOptions, Pruner
 from mastosync.engine.steps import carried_out
 from mastosync.engine.stop import StopSignal
-from mastosync.engine.transfer import Transfer, TransferOptions
+from mastosync.engine.transfer import TransferOptions
 from mastosync.engine.verifier import Lots, Verifier, VerifyOptions
-from mastosync.errors import AclUnsupported, NetworkFailure, ObjectDenied
+from mastosync.errors import AclUnsupported, ExitCode, NetworkFailure, ObjectDenied
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
@@ -39,10 +42,10 @@ from mastosync.manifest import (
     reopen,
 )
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import NOTHING, Entry, EntryState, Origin, Outcome, Presence, Reason, Record
+from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Reason, Record
 from mastosync.progress import Silence
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, gate, grouped, transfer
+from tests.unit.engine_kit import DESTINATION, SOURCE, entry, gate, grouped, planned, transfer
 
 AVATAR = entry(1, updated=100)
 WITHHELD = AVATAR._replace(private=True)
@@ -371,6 +374,27 @@ def test_retry_failed_reopens_what_was_optional_and_missing(tmp_path: Path) -> N
     day.retry(Reason.OPTIONAL_MISSING)
     assert day.fate == DONE
     day.manifest.close()
+
+
+def test_the_command_line_reopens_what_was_optional_and_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.ini"
+    folders = {role: tmp_path / role for role in ("source", "destination")}
+    for folder in folders.values():
+        folder.mkdir()
+    config.write_text("".join(f"[filesystem.{role}]\npath = {folder}\n" for role, folder in folders.items()))
+    stores = identities(load_config(config, {}))
+    row = entry(1, optional=True)
+    with planned(tmp_path / "m.db", [row], stores) as manifest:
+        queue = WorkQueue(manifest)
+        queue.start_run(1)
+        queue.commit(outcomes=[Outcome(row, EntryState.SKIPPED, Reason.OPTIONAL_MISSING)])
+    options = ["--config", str(config), "--manifest", str(tmp_path / "m.db"), "--no-progress"]
+    assert main([*options, "retry-failed", "--reason", "optional_missing", "--no-copy"]) == ExitCode.OK
+    assert "1 entry is pending again" in capsys.readouterr().out
+    with Manifest.open(tmp_path / "m.db") as manifest:
+        assert [each.state for each in ManifestReport(manifest).iter_records()] == [EntryState.PENDING]
 
 
 # found by test_moving_world, or beside it
