@@ -28,8 +28,9 @@ failure_reasons_option = click.option(
     "--reason",
     "reasons",
     multiple=True,
-    type=click.Choice([reason.value for reason in (*FAILURE_REASONS, Reason.PRIVATE)]),
-    help="Only entries that failed for this reason; repeatable. `private`: what was kept back.",
+    type=click.Choice([reason.value for reason in (*FAILURE_REASONS, Reason.OPTIONAL_MISSING, Reason.PRIVATE)]),
+    help="Only entries that failed for this reason; repeatable. `private`: what was kept back; `optional_missing`: what "
+    "the source lacked and Mastodon does without.",
 )
 reasons_option = click.option(
     "--reason",

@@ -9,7 +9,7 @@ from mastosync.cli.options import Pace, failure_reasons_option, pace_options, ty
 from mastosync.cli.render import render_copy
 from mastosync.errors import ExitCode
 from mastosync.language import trn
-from mastosync.model import Reason
+from mastosync.model import FAILURE_REASONS, Reason
 
 
 @click.command(name="retry-failed")
@@ -26,7 +26,7 @@ def retry_failed_command(
     with invocation.running() as app:
         reopened, progress = app.retry_failed(types, tuple(map(Reason, reasons)), options)
         status = app.status()
-    if Reason.PRIVATE.value in reasons:
+    if not set(map(Reason, reasons)) <= set(FAILURE_REASONS):  # what was skipped has not failed
         invocation.say(trn("{count:,} entry is pending again", "{count:,} entries are pending again", reopened))
     else:
         invocation.say(

@@ -159,10 +159,12 @@ class Adopter:
             return _Decision(record, Fate.ABSENT)
         has_digest = record.md5 is not None or record.etag is not None
         approach = approach_to(record.presence, private=record.entry.private, has_digest=has_digest)
-        if approach is Approach.CONFIRM and there.size == record.entry.size:
-            if same_etag(there.etag, expected_etag(record.md5, record.etag)):
-                return _confirmed(record)
-        elif approach is Approach.REWRITE or record.entry.private:
+        as_confirmed = there.size == record.entry.size and same_etag(
+            there.etag, expected_etag(record.md5, record.etag)
+        )
+        if approach is Approach.CONFIRM and as_confirmed:
+            return _confirmed(record)
+        if approach is Approach.REWRITE or record.entry.private:
             return _Decision(record, Fate.LEFT)
         here = self._at_source(placed, record, follower)
         return _Decision(record, Fate.UNKNOWN) if here is None else self._compare(record, here, there)

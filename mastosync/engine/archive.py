@@ -21,7 +21,7 @@ from mastosync.model import EntryState, Kind, Origin, Presence
 
 FORMAT = "mastosync-manifest"
 VERSION = 3
-LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "claimed_for")
+LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "access")
 """What is told of each entry. The names are part of the interface."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # to make one costs as much as a line
@@ -104,16 +104,16 @@ def entry_as_json(each: ArchivedEntry, destination_prefix: str) -> dict[str, Any
         "kind": each.kind,
         "name": entry.name,
         "fallback": entry.fallback,
-        "claimed": each.claimed_for is not None,
+        "claimed": each.claimed,
         "updated": entry.updated,
         "excluded": each.excluded,
-        "destination": _named(each.presence),
-        "claimed_for": _named(each.claimed_for),
+        "destination": _bits(each.presence),
+        "access": _bits(each.access),
     }
 
 
-def _named(presence: Presence | None) -> list[str] | None:
-    """What lies at the destination, or is meant to, by the names of the bits."""
+def _bits(presence: Presence | None) -> list[str] | None:
+    """The names of the bits; None: that follows from the rest."""
     return None if presence is None else [str(bit.name).lower() for bit in Presence if bit in presence]
 
 
@@ -126,7 +126,7 @@ def _origin(each: ArchivedEntry) -> str | None:
 KIND_FIELDS = ("kind", *Kind._fields)
 HEAD_FIELDS = ("format", "version", "source", "destination", "kinds", "snapshots", "runs", "verifications", "samples")
 LATER_FIELDS: dict[int, dict[str, Any]] = {
-    1: {"samples": [], "updated": None, "excluded": False, "destination": None, "claimed_for": None},
-    2: {"destination": None, "claimed_for": None},
+    1: {"samples": [], "updated": None, "excluded": False, "destination": None, "access": None},
+    2: {"destination": None, "access": None},
 }
 """What an older version lacks, and what takes its place."""

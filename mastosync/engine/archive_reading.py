@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LATER_FIELDS, LINE_FIELDS, VERSION, Digest
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest import ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw
+from mastosync.manifest import ACCESS, ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import NOTHING, Entry, EntryState, Kind, Origin, Presence, Reason
 
@@ -203,14 +203,15 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         source_key=_perhaps(line, "source_key", str),
         detail=_perhaps(line, "detail", str),
         origin=Origin.COPIED if line["origin"] is None else Origin(_of(line, "origin", str)),
-        claimed_for=_claimed_for(line),
+        claimed=line["claimed"],
         excluded=_of(line, "excluded", bool),
         presence=_presence(line, state),
+        access=_access(line),
     )
 
 
 def _presence(line: dict[str, Any], state: EntryState) -> Presence | None:
-    """What lies at the destination, by the names of its bits; None: that follows from the rest."""
+    """What lies at the destination; None: that follows from the rest."""
     presence = _bits(line, "destination")
     wrong = None if presence is None else flaw(state, presence)
     if wrong is not None:
@@ -218,15 +219,16 @@ def _presence(line: dict[str, Any], state: EntryState) -> Presence | None:
     return presence
 
 
-def _claimed_for(line: dict[str, Any]) -> Presence | None:
-    """With which access a worker writes it; older versions do not tell. None: nobody has it."""
-    access = _bits(line, "claimed_for")
-    if not line["claimed"]:
-        return None
-    return Presence.AS_PUBLIC | Presence.AS_PRIVATE if access is None else access
+def _access(line: dict[str, Any]) -> Presence | None:
+    """With which a claimed object is being written; None: it is not claimed, or that is unknown."""
+    access = _bits(line, "access")
+    if access is not None and (not line["claimed"] or not access or access & ~ACCESS):
+        raise Wrong(f"access is {line['access']!r}")
+    return access
 
 
 def _bits(line: dict[str, Any], name: str) -> Presence | None:
+    """Of the bits, their names are told."""
     told = line[name]
     if told is None:
         return None

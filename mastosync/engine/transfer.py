@@ -149,7 +149,8 @@ class Transfer:
             outcome = yield from self._copied(job)
         except ObjectError as error:
             outcome = job.failed(error)
-        source_fails = outcome.state is not EntryState.DONE and outcome.end is not End.DESTINATION
+        failed_at_destination = outcome.end is End.DESTINATION and outcome.reason is not Reason.MISSING  # of one bucket
+        source_fails = outcome.state is not EntryState.DONE and not failed_at_destination
         if source_fails and is_misplaced(job.presence, private=job.entry.private):
             job.memory.release()
             return (yield from self._stored_again(job)) or outcome._replace(presence=job.presence)

@@ -26,6 +26,7 @@ from mastosync.manifest.identity import (
     relation,
 )
 from mastosync.manifest.lifecycle import (
+    ACCESS,
     Approach,
     approach_to,
     begun,
@@ -50,6 +51,7 @@ from mastosync.manifest.whole_files import appearing
 from mastosync.manifest.work import WorkQueue
 
 __all__ = [
+    "ACCESS",
     "ARCHIVED_RECORDS",
     "HIGHEST_ID",
     "LOWEST_ID",

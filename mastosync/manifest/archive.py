@@ -24,6 +24,7 @@ from mastosync.manifest.codes import (
 )
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remember, remembered
+from mastosync.manifest.lifecycle import ACCESS
 from mastosync.manifest.records import COLUMNS
 from mastosync.manifest.whole_files import appearing
 from mastosync.model import Entry, EntryState, Kind, Origin, Presence, Reason
@@ -73,9 +74,10 @@ class ArchivedEntry(NamedTuple):
     source_key: str | None
     detail: str | None
     origin: Origin
-    claimed_for: Presence | None  # in the hands of a worker, dead or alive, who writes it with this access
+    claimed: bool  # in the hands of a worker, dead or alive
     excluded: bool = False  # the last plan leaves it out
     presence: Presence | None = None  # what lies at the destination; None: that follows from the rest
+    access: Presence | None = None  # with which the claimed object is being written; None: not claimed, or unknown
 
 
 EntryFate: TypeAlias = tuple[Kind, int, str, str, str, int | None, bytes | None, str | None, str]
@@ -119,7 +121,7 @@ class ArchiveReader:
             for kind, row_id, name, fallback, flags, size, state, reason, *rest in self._manifest.connection.execute(
                 _LINES
             ):
-                attempts, md5, etag, source_key, detail, origin, updated, arrived, claimed = rest
+                attempts, md5, etag, source_key, detail, origin, updated, arrived, access = rest
                 optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
                 entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size, updated)
                 seen = (
@@ -129,9 +131,10 @@ class ArchiveReader:
                     source_key,
                     detail,
                     ORIGIN_OF[origin],
-                    None if claimed is None else Presence(claimed),
+                    access is not None,
                     bool(flags & EXCLUDED_FLAG),
                     None if arrived is None else Presence(arrived),
+                    None if access is None else Presence(access),
                 )
                 yield ArchivedEntry(kind, entry, STATE_OF[state], REASON_OF[reason], *seen)
 
@@ -212,8 +215,9 @@ class ArchiveWriter:
             )
             rows.append((each.kind, *line, state, reason, *seen))
             self._manifest.count(each.kind, state, reason, 1, entry.size or 0)
-            if each.claimed_for is not None:
-                claims.append((each.kind, entry.id, entry.name, each.claimed_for.value))
+            if each.claimed:
+                access = ACCESS if each.access is None else each.access
+                claims.append((each.kind, entry.id, entry.name, access))
         with translated(self._manifest.path):
             self._manifest.connection.executemany(_INSERT_LINES, rows)
             self._manifest.connection.executemany(_INSERT_CLAIM, claims)

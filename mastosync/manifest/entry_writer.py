@@ -124,10 +124,11 @@ def settle(manifest: Manifest, entries: Sequence[Settled]) -> None:
         entry = outcome.entry
         place = place_of(manifest, entry)
         becomes = STATE_CODE[outcome.state], REASON_CODE[outcome.reason]
-        size = entry.size if outcome.size is None else outcome.size
+        is_done = outcome.state is EntryState.DONE
+        size = outcome.size if is_done and outcome.size is not None else entry.size  # what has not arrived has none yet
         manifest.count(place[0], STATE_CODE[state], REASON_CODE[reason], -1, -(entry.size or 0))
         manifest.count(place[0], *becomes, 1, size or 0)
-        if outcome.state is EntryState.DONE:
+        if is_done:
             seen = (outcome.md5, outcome.etag, outcome.source_key, ORIGIN_CODE[outcome.origin])
             done.append((outcome.detail, outcome.attempts, outcome.size, *seen, *place))
         else:

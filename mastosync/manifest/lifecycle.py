@@ -150,8 +150,8 @@ def _state_when_seen(known: Known, wanted: Wanted, changed: int, *, replaced: bo
         return pending
     if replaced and (state in (DONE, FAILED) or reason == OPTIONAL_MISSING):
         return pending  # what became of the old file says nothing of the new one
-    if changed & PRIVATE_FLAG and (state == DONE or reason == KEPT_PRIVATE):
-        return pending
+    if changed & PRIVATE_FLAG and (known.presence or reason == KEPT_PRIVATE):
+        return pending  # what lies there has to follow, whatever came of an attempt meanwhile
     if changed & OPTIONAL_FLAG and reason in (MISSING, OPTIONAL_MISSING):
         return pending
     return found

@@ -192,18 +192,14 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
     head, *entries = (json.loads(line) for line in archive[:-1])
     del head["samples"]
     for each in entries:
-        del each["updated"], each["excluded"], each["destination"], each["claimed_for"]
+        del each["updated"], each["excluded"], each["destination"], each["access"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
     new = path.with_name("new.db")
     assert imported(new, sealed(lines)) == len(entries)
     assert [json.loads(line) for line in exported(new).splitlines()[1:-1]] == [
         each
-        | {
-            "updated": None,
-            "excluded": False,
-            "destination": None,
-            "claimed_for": ["as_public", "as_private"] if each["claimed"] else None,
-        }
+        | {"updated": None, "excluded": False, "destination": None}
+        | {"access": ["as_public", "as_private"] if each["claimed"] else None}  # nobody knows
         for each in entries
     ]
 
@@ -291,6 +287,7 @@ def change(**fields: object) -> Callable[[dict[str, Any]], object]:
         (change(size="big"), "size is 'big'"),
         (change(attempts=-1), "attempts"),
         (change(claimed=True), "claimed"),
+        (change(access=["as_public"]), "access is"),
         (change(origin="heaven"), "heaven"),
         (change(private=1), "private is 1"),
         (change(more=1), "more"),

@@ -154,7 +154,7 @@ class ManifestMachine(RuleBasedStateMachine):
             if replaced and presence and Presence.IN_DOUBT not in presence:
                 presence |= Presence.STALE
             kept = entry._replace(size=entry.size if replaced or not presence else known.entry.size)
-            settled = known.state is EntryState.DONE or known.reason is Reason.PRIVATE
+            settled = presence or known.reason is Reason.PRIVATE
             lost = known.reason in (Reason.MISSING, Reason.OPTIONAL_MISSING)
             other_scope = excluded != known.excluded
             newly_left_out = excluded and known.state is EntryState.PENDING and other_scope

@@ -1,0 +1,479 @@
+"""Days on which the truth about an entry, or its privacy, was once lost: each a short story with a name.
+
+Where they came from by chance, `test_moving_world` had found them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from mastosync.app.stores import identities
+from mastosync.cli.main import main
+from mastosync.config import load_config
+from mastosync.engine.adopter import Adopter, AdoptOptions, Fate
+from mastosync.engine.archive import iter_archive
+from mastosync.engine.archive_reading import ArchiveSource
+from mastosync.engine.judge import DeepCheck
+from mastosync.engine.memory import MemoryBudget
+from mastosync.engine.planner import PlanOptions
+from mastosync.engine.pruner import PruneOptions, Pruner
+from mastosync.engine.steps import carried_out
+from mastosync.engine.stop import StopSignal
+from mastosync.engine.transfer import TransferOptions
+from mastosync.engine.verifier import Lots, Verifier, VerifyOptions
+from mastosync.errors import AclUnsupported, ExitCode, NetworkFailure, ObjectDenied
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    ArchiveReader,
+    ArchiveWriter,
+    Manifest,
+    ManifestReport,
+    PlanWriter,
+    WorkQueue,
+    count_removable,
+    reopen,
+)
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Reason, Record
+from mastosync.progress import Silence
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import DESTINATION, SOURCE, entry, gate, grouped, planned, transfer
+
+AVATAR = entry(1, updated=100)
+WITHHELD = AVATAR._replace(private=True)
+KEY = canonical_key(AVATAR, "")
+PUBLIC, PRIVATE = "public-read", "private"
+FAILS_ALWAYS = [NetworkFailure("the connection broke")] * 3
+
+
+class Day:
+    """A manifest with its two stores, and the commands of a day."""
+
+    def __init__(self, folder: Path, old: bytes | None = b"the file", options: TransferOptions | None = None) -> None:
+        self.folder = folder
+        self.old, self.new = MemoryStore("old"), MemoryStore("new")
+        self.options = options or TransferOptions()
+        if old is not None:
+            self.old.put(KEY, old)
+        self.manifest = Manifest.create(folder / "m.db")
+
+    def plan(self, *entries: Entry) -> None:
+        with PlanWriter.transaction(self.manifest, SOURCE, DESTINATION) as writer:
+            writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
+            writer.finish(datetime.now(UTC), PlanOptions().as_details())
+
+    def copy(self) -> None:
+        queue = WorkQueue(self.manifest)
+        queue.start_run(1)
+        claims = list(queue.iter_claimable())
+        queue.commit(claims=claims)
+        with closing(transfer(self.old, self.new, self.options)) as one:
+            queue.commit(outcomes=[one(each) for each in claims])
+
+    def die(self, *, wrote: bool) -> None:
+        """A run claims everything, writes it or not, and is killed."""
+        queue = WorkQueue(self.manifest)
+        queue.start_run(1)
+        claims = list(queue.iter_claimable())
+        queue.commit(claims=claims)
+        if wrote:
+            with closing(transfer(self.old, self.new, self.options)) as one:
+                for each in claims:
+                    one(each)
+
+    def retry(self, *reasons: Reason) -> None:
+        reopen(self.manifest, (), reasons)
+        self.copy()
+
+    def verify_deep(self) -> None:
+        stop = StopSignal()
+        to = gate(self.new, stop)
+        made = Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(), stop, Silence(), Lots(0))
+        made.by_reading(_Alone(DeepCheck(to, MemoryBudget(1 << 20), "", 1 << 20)), list(made.iter_done()), 1)  # type: ignore[arg-type]
+
+    def adopt(self) -> dict[Fate, int]:
+        stop = StopSignal()
+        stores = gate(self.old, stop), gate(self.new, stop)
+        options = AdoptOptions(workers=1)
+        made = Adopter(self.manifest, self.manifest.path, *stores, ("", ""), options, stop, Silence())
+        return dict(made.run().total())
+
+    def prune(self) -> int:
+        stop = StopSignal()
+        return Pruner(self.manifest, gate(self.new, stop), "", PruneOptions(apply=True), stop).run().removed
+
+    def export_and_import(self) -> None:
+        with ArchiveReader.opened(self.manifest) as reader:
+            source = ArchiveSource(BytesIO(b"".join(iter_archive(reader, lambda _: None))), "archive")
+        self.manifest.close()
+        path = self.folder / "imported.db"
+        with ArchiveWriter.creating(path) as writer:
+            writer.write_head(source.head())
+            writer.write_entries(list(source.iter_entries()))
+        self.manifest = Manifest.open(path, writing=True)
+
+    @property
+    def record(self) -> Record:
+        (record,) = ManifestReport(self.manifest).iter_records()
+        return record
+
+    @property
+    def fate(self) -> tuple[EntryState, Reason | None]:
+        return self.record.state, self.record.reason
+
+    @property
+    def acl(self) -> str | None:
+        return self.new.objects[KEY].acl
+
+    @property
+    def writes(self) -> int:
+        return self.new.count("write")
+
+
+class _Alone:
+    """A crew of one, for reading back."""
+
+    def __init__(self, check: DeepCheck) -> None:
+        self._check = check
+
+    def all_ended(self, records: Sequence[Record]) -> Iterator[tuple[Record, object, None]]:
+        for each in records:
+            yield each, carried_out(self._check.steps(each)), None
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Iterator[Day]:
+    made = Day(tmp_path)
+    yield made
+    made.manifest.close()
+
+
+@pytest.fixture
+def day_without_acls(tmp_path: Path) -> Iterator[Day]:
+    made = Day(tmp_path, options=TransferOptions(acl_taken=False))
+    yield made
+    made.manifest.close()
+
+
+DONE = (EntryState.DONE, None)
+MISSING = (EntryState.FAILED, Reason.MISSING)
+
+
+def test_a_damaged_object_is_never_adopted_with_the_digest_of_the_damage(day: Day) -> None:
+    """`verify` finds the damage, and the source has lost the file: what lies there stays wrong, whatever is tried."""
+    day.plan(AVATAR)
+    day.copy()
+    day.new.put(KEY, b"the fi1e")
+    del day.old.objects[KEY]
+    day.verify_deep()
+    for _ in range(2):
+        day.retry()
+        assert day.fate == MISSING
+        assert Presence.STALE in day.record.presence
+    assert day.adopt() == {Fate.LEFT: 1}
+    day.old.put(KEY, b"the file")
+    day.retry()
+    assert day.fate == DONE
+    assert day.new.objects[KEY].data == b"the file"
+
+
+@pytest.mark.parametrize("acl", [PUBLIC, None])
+def test_what_a_dead_run_had_claimed_as_private_is_written_although_the_bytes_lie_there(
+    day: Day, acl: str | None
+) -> None:
+    """Somebody else may have stored them, for everybody to read."""
+    day.new.put(KEY, b"the file")
+    day.new.objects[KEY].acl = acl
+    day.plan(WITHHELD)
+    day.die(wrote=False)
+    day.copy()
+    assert (day.fate, day.acl, day.writes) == (DONE, PRIVATE, 1)
+
+
+def test_a_rewrite_as_private_that_failed_is_not_forgotten_by_a_death(day: Day) -> None:
+    day.plan(AVATAR)
+    day.copy()
+    day.plan(WITHHELD)
+    day.new.fail("write", *FAILS_ALWAYS)
+    day.copy()
+    assert day.fate == (EntryState.FAILED, Reason.NETWORK)
+    reopen(day.manifest)
+    day.die(wrote=False)
+    day.copy()
+    assert (day.fate, day.acl) == (DONE, PRIVATE)
+
+
+def test_what_arrived_as_public_before_a_death_is_written_anew_for_a_row_that_became_private(day: Day) -> None:
+    day.plan(AVATAR)
+    day.die(wrote=True)
+    assert day.acl == PUBLIC
+    day.plan(WITHHELD)
+    day.copy()
+    assert (day.fate, day.acl) == (DONE, PRIVATE)
+
+
+def test_what_arrived_as_private_before_a_death_is_written_anew_for_a_row_that_became_public(day: Day) -> None:
+    day.plan(WITHHELD)
+    day.die(wrote=True)
+    assert day.acl == PRIVATE
+    day.plan(AVATAR)
+    day.copy()
+    assert (day.fate, day.acl) == (DONE, PUBLIC)
+
+
+def test_what_became_public_and_failed_once_is_not_adopted_as_it_lies_there(day: Day) -> None:
+    day.plan(WITHHELD)
+    day.copy()
+    day.plan(AVATAR)
+    day.new.fail("write", *FAILS_ALWAYS)
+    day.copy()
+    assert day.adopt() == {Fate.LEFT: 1}
+    day.retry()
+    assert (day.fate, day.acl) == (DONE, PUBLIC)
+
+
+def test_what_was_kept_back_after_it_had_arrived_is_pruned_when_its_row_goes(day_without_acls: Day) -> None:
+    """The destination has no ACLs: what became private lies there as public as before, and that stays known."""
+    day = day_without_acls
+    day.plan(AVATAR)
+    day.copy()
+    day.plan(WITHHELD)
+    day.copy()
+    assert day.fate == (EntryState.SKIPPED, Reason.PRIVATE)
+    assert day.record.presence == Presence.AS_PUBLIC
+    day.export_and_import()
+    day.plan()
+    assert count_removable(day.manifest)[0] == day.prune() == 1
+    assert not day.new.objects
+
+
+def test_what_failed_after_an_older_file_had_arrived_is_pruned_when_its_row_goes(day: Day) -> None:
+    day.plan(AVATAR)
+    day.copy()
+    day.plan(AVATAR._replace(updated=200))
+    day.new.fail("write", *FAILS_ALWAYS)
+    day.copy()
+    day.plan()
+    assert day.prune() == 1
+    assert not day.new.objects
+
+
+def test_what_a_dead_run_wrote_is_pruned_when_its_row_goes(day: Day) -> None:
+    day.plan(AVATAR)
+    day.die(wrote=True)
+    day.plan()
+    assert day.prune() == 1
+    assert not day.new.objects
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_private_object_that_the_source_has_lost_is_stored_again_as_private(day: Day, optional: bool) -> None:
+    """The destination has the very bytes."""
+    day.plan(AVATAR._replace(optional=optional))
+    day.copy()
+    del day.old.objects[KEY]
+    day.plan(WITHHELD._replace(optional=optional))
+    day.copy()
+    assert (day.fate, day.acl) == (DONE, PRIVATE)
+    assert day.new.objects[KEY].data == b"the file"
+    assert day.record.md5 == hashlib.md5(b"the file").digest()
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_another_file_than_the_wanted_one_is_hidden_too_when_the_source_has_lost_that(day: Day, optional: bool) -> None:
+    """What lies there is of a row that is private now; that it is the older file makes it no less so."""
+    day.plan(AVATAR._replace(optional=optional))
+    day.copy()
+    del day.old.objects[KEY]
+    day.plan(WITHHELD._replace(optional=optional, updated=200))
+    day.copy()
+    assert day.fate == ((EntryState.SKIPPED, Reason.OPTIONAL_MISSING) if optional else MISSING)
+    assert day.acl == PRIVATE
+    assert Presence.STALE in day.record.presence
+
+
+def test_the_size_of_a_row_with_another_file_is_taken_over(tmp_path: Path) -> None:
+    """So what Mastodon itself has stored at the destination since is found by it."""
+    day = Day(tmp_path, old=None)
+    day.plan(AVATAR._replace(size=10))
+    day.copy()
+    assert day.fate == MISSING
+    day.plan(AVATAR._replace(size=99, updated=200))
+    assert day.record.entry.size == 99
+    day.new.put(KEY, b"x" * 99)
+    day.copy()
+    assert day.fate == DONE
+    assert day.record.origin is Origin.ADOPTED
+    day.manifest.close()
+
+
+def test_the_fallback_of_a_known_row_is_taken_over(tmp_path: Path) -> None:
+    day = Day(tmp_path, old=None)
+    day.plan(AVATAR)
+    day.plan(AVATAR._replace(fallback="a.jpeg"))
+    assert day.record.entry.fallback == "a.jpeg"
+    day.manifest.close()
+
+
+def test_of_a_size_alone_nobody_takes_an_object_of_parts_for_arrived(day: Day) -> None:
+    """The source's ETag is one of parts, and tells nothing of other bytes of the same size."""
+    parts = hashlib.md5(hashlib.md5(b"the file").digest()).hexdigest() + "-1"
+    day.old.put(KEY, b"the file", etag=parts)
+    day.new.put(KEY, b"another!")
+    day.plan(AVATAR)
+    day.die(wrote=False)
+    day.copy()
+    assert day.fate == DONE
+    assert day.new.objects[KEY].data == b"the file"
+
+
+@pytest.mark.parametrize("archived", [False, True])
+@pytest.mark.parametrize("row", [AVATAR, WITHHELD])
+def test_what_was_gone_and_is_back_is_confirmed_by_one_look(day: Day, row: Entry, archived: bool) -> None:
+    """A plan against the wrong database, then one against the right one: nothing is uploaded a second time."""
+    day.plan(row)
+    day.copy()
+    day.plan()
+    if archived:
+        day.export_and_import()
+    day.plan(row)
+    day.new.calls.clear()
+    day.copy()
+    assert day.fate == DONE
+    assert day.new.calls.count(("head", KEY)) == 1
+    assert day.writes == 0
+
+
+@pytest.mark.parametrize("row", [AVATAR, WITHHELD])
+def test_adopt_confirms_what_was_gone_and_is_back_from_the_listing(day: Day, row: Entry) -> None:
+    day.plan(row)
+    day.copy()
+    day.plan()
+    day.plan(row)
+    day.new.calls.clear()
+    assert day.adopt() == {Fate.ADOPTED: 1}
+    assert day.fate == DONE
+    assert day.record.origin is Origin.COPIED
+    assert {method for method, _ in day.new.calls} == {"list_page"}
+
+
+def test_retry_failed_reopens_what_was_optional_and_missing(tmp_path: Path) -> None:
+    day = Day(tmp_path, old=None)
+    day.plan(AVATAR._replace(optional=True))
+    day.copy()
+    assert day.fate == (EntryState.SKIPPED, Reason.OPTIONAL_MISSING)
+    day.old.put(KEY, b"the file")
+    day.retry(Reason.OPTIONAL_MISSING)
+    assert day.fate == DONE
+    day.manifest.close()
+
+
+def test_the_command_line_reopens_what_was_optional_and_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.ini"
+    folders = {role: tmp_path / role for role in ("source", "destination")}
+    for folder in folders.values():
+        folder.mkdir()
+    config.write_text("".join(f"[filesystem.{role}]\npath = {folder}\n" for role, folder in folders.items()))
+    stores = identities(load_config(config, {}))
+    row = entry(1, optional=True)
+    with planned(tmp_path / "m.db", [row], stores) as manifest:
+        queue = WorkQueue(manifest)
+        queue.start_run(1)
+        queue.commit(outcomes=[Outcome(row, EntryState.SKIPPED, Reason.OPTIONAL_MISSING)])
+    options = ["--config", str(config), "--manifest", str(tmp_path / "m.db"), "--no-progress"]
+    assert main([*options, "retry-failed", "--reason", "optional_missing", "--no-copy"]) == ExitCode.OK
+    assert "1 entry is pending again" in capsys.readouterr().out
+    with Manifest.open(tmp_path / "m.db") as manifest:
+        assert [each.state for each in ManifestReport(manifest).iter_records()] == [EntryState.PENDING]
+
+
+# found by test_moving_world, or beside it
+
+
+def test_what_everybody_can_read_is_written_anew_as_private_even_if_it_had_failed_before(day: Day) -> None:
+    """It failed while it was public; that it is private now is news, and calls for another attempt."""
+    day.plan(AVATAR)
+    day.copy()
+    day.plan(AVATAR._replace(updated=200))
+    day.old.fail("read", *FAILS_ALWAYS)
+    day.copy()
+    assert day.fate == (EntryState.FAILED, Reason.NETWORK)
+    day.plan(WITHHELD._replace(updated=200))
+    day.copy()
+    assert (day.fate, day.acl) == (DONE, PRIVATE)
+
+
+@pytest.mark.parametrize("refusal", [ObjectDenied("refused"), *FAILS_ALWAYS[:1]])
+def test_what_became_private_is_hidden_when_the_source_fails(day: Day, refusal: Exception) -> None:
+    """Whatever the source has to say: the destination has what is to be hidden."""
+    day.plan(AVATAR)
+    day.copy()
+    day.plan(WITHHELD)
+    day.old.fail("read", *[refusal] * 3)
+    day.copy()
+    assert (day.fate, day.acl) == (DONE, PRIVATE)
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_what_became_private_is_hidden_within_one_bucket_too(tmp_path: Path, optional: bool) -> None:
+    """Source and destination are two prefixes of it, so that whoever fails has one name."""
+    day = Day(tmp_path, None, TransferOptions(source_prefix="old", destination_prefix="new"))
+    day.old = day.new
+    row = AVATAR._replace(optional=optional)
+    day.new.put(canonical_key(row, "old"), b"the file")
+    day.plan(row)
+    day.copy()
+    del day.new.objects[canonical_key(row, "old")]
+    day.plan(row._replace(private=True))
+    day.copy()
+    assert day.fate == DONE
+    assert day.new.objects[canonical_key(row, "new")].acl == PRIVATE
+    day.manifest.close()
+
+
+def test_adopt_takes_no_private_object_that_somebody_else_has_stored(day: Day) -> None:
+    """Its row was gone and is back, and meanwhile another tool has put the same number of bytes there."""
+    day.plan(WITHHELD)
+    day.copy()
+    day.plan()
+    day.old.put(KEY, b"the FILE")
+    day.new.put(KEY, b"the FILE")
+    day.new.objects[KEY].acl = PUBLIC
+    day.plan(WITHHELD)
+    assert day.adopt() == {Fate.LEFT: 1}
+    day.copy()
+    assert (day.fate, day.acl) == (DONE, PRIVATE)
+
+
+def test_what_was_refused_before_it_was_stored_is_not_taken_for_something_that_lies_there(day: Day) -> None:
+    """The destination takes `public-read` and refuses `private`: then a public object is not uploaded a second time."""
+    day.new.refused[PRIVATE] = AclUnsupported("no ACL private", only_this=True)
+    day.plan(AVATAR, entry(2))
+    day.old.put(canonical_key(entry(2), ""), b"another")
+    day.copy()
+    day.plan(WITHHELD, entry(2))
+    day.copy()
+    day.plan(AVATAR, entry(2))
+    day.new.calls.clear()
+    day.copy()
+    assert day.writes == 0
+
+
+def test_what_a_dead_run_wrote_is_not_uploaded_again_after_an_import(day: Day) -> None:
+    day.plan(AVATAR)
+    day.die(wrote=True)
+    day.export_and_import()
+    day.new.calls.clear()
+    day.copy()
+    assert day.fate == DONE
+    assert day.writes == 0

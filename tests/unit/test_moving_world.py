@@ -1,0 +1,398 @@
+"""Truth and privacy in a world that moves: whatever happens, in whatever order.
+
+Rows come, change and go; another tool writes and deletes at the destination; the source loses files; requests fail, and
+runs are killed between any two steps. The manifest, the transfer, `verify`, `adopt`, `prune` and archives are the real
+ones, carried out in one thread. What has to hold after every step, `World` knows.
+
+`MOVING_WORLD_EXAMPLES=5000` makes a long run of it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from mastosync.engine import adopter, pruner, verifier
+from mastosync.engine.adopter import Adopter, AdoptOptions
+from mastosync.engine.archive import iter_archive
+from mastosync.engine.archive_reading import ArchiveSource
+from mastosync.engine.judge import DeepCheck
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.memory import MemoryBudget
+from mastosync.engine.planner import PlanOptions
+from mastosync.engine.pruner import PruneOptions, Pruner
+from mastosync.engine.retry import Gate, RetryPolicy
+from mastosync.engine.stop import StopSignal
+from mastosync.engine.transfer import Transfer, TransferOptions
+from mastosync.engine.verifier import Lots, Verifier, VerifyOptions
+from mastosync.errors import NetworkFailure, ObjectDenied, ServerFailure
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    ArchiveReader,
+    ArchiveWriter,
+    Manifest,
+    ManifestReport,
+    PlanWriter,
+    WorkQueue,
+    reopen,
+    take_over,
+    try_again,
+)
+from mastosync.model import TABLES, Claim, Order, Outcome, Reason, Record
+from mastosync.progress import Silence
+from tests.unit.engine_kit import DESTINATION, SOURCE, grouped
+from tests.unit.world import (
+    LARGE_BYTES,
+    PRIVATE,
+    PUBLIC,
+    WHERE,
+    Death,
+    MovingStore,
+    OneThread,
+    Place,
+    Row,
+    Trouble,
+    World,
+    bytes_of,
+    key_of,
+    one_after_the_other,
+    place_of,
+)
+
+AT_ONCE = RetryPolicy(max_attempts=3, throttle_budget_seconds=0, first_wait_seconds=0, longest_wait_seconds=0)
+ALWAYS = AT_ONCE.max_attempts
+EVERY_ROW = PlanOptions().as_details()
+
+errors = st.sampled_from([NetworkFailure, ServerFailure, ObjectDenied, Death])
+lost_answers = st.sampled_from([NetworkFailure, Death])
+reads = st.sampled_from(["head", "read", "digest"])
+stores_something = st.sampled_from(["write", "copy_from", "complete_multipart"])
+
+
+def troubles(methods: st.SearchStrategy[str], *, applied: bool) -> st.SearchStrategy[Trouble]:
+    kinds = lost_answers if applied else errors
+    return st.builds(
+        lambda method, kind, times, after: Trouble(method, kind("by script"), applied, times, after),
+        methods,
+        kinds,
+        st.sampled_from([1, ALWAYS]),
+        st.integers(0, 2),
+    )
+
+
+at_source = st.lists(troubles(reads, applied=False), max_size=1)
+at_destination = st.lists(
+    st.one_of(
+        troubles(st.sampled_from(["head", "read", "digest", "start_multipart", "anybody_reads", "withdraw"]), applied=False),
+        troubles(stores_something, applied=False),
+        troubles(stores_something, applied=True),
+    ),
+    max_size=2,
+)
+places = st.sampled_from(list(WHERE))
+
+
+class MovingWorld(RuleBasedStateMachine):
+    """A manifest on disk, two stores, and what the world knows of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="world-"))
+        self.files = 0
+        self.path = self.folder / "m.db"
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(adopter, "side_by_side", one_after_the_other)
+        self.patch.setattr(verifier, "side_by_side", one_after_the_other)
+        self.patch.setattr(pruner, "Crew", OneThread)
+        self.manifest = Manifest.create(self.path)
+
+    def teardown(self) -> None:
+        self.patch.undo()
+        self.manifest.close()
+        shutil.rmtree(self.folder)
+
+    @initialize(
+        acls=st.sampled_from([{PUBLIC, PRIVATE}, {PUBLIC, PRIVATE}, {PUBLIC, PRIVATE}, {PUBLIC}, set()]),
+        private=st.sets(places),
+        optional=st.sets(places),
+        unsized=st.sets(places),
+        within=st.sampled_from([False, False, True]),
+        is_copied=st.booleans(),
+    )
+    def begin(
+        self,
+        acls: set[str],
+        private: set[Place],
+        optional: set[Place],
+        unsized: set[Place],
+        within: bool,
+        is_copied: bool,
+    ) -> None:
+        rows = {each: Row(1, each in private, each in optional, each not in unsized) for each in WHERE}
+        self.world = World(rows, frozenset(acls))
+        self.within = within
+        self._plan()
+        if is_copied:
+            self.copy_all()
+
+    # rows, and the source
+
+    @rule(
+        place=places,
+        change=st.sampled_from(["privacy", "privacy", "file", "need", "leave", "come"]),
+        seen_by=st.sampled_from(["nobody", "plan", "delta"]),
+    )
+    def a_row_changes(self, place: Place, change: str, seen_by: str) -> None:
+        rows = self.world.rows
+        row = rows.get(place)
+        if row is None:
+            version = self.world.versions[place] + (change == "file")
+            self._set(place, Row(version, private=change == "privacy"))
+        elif change == "leave":
+            del rows[place]
+            self.world.old.objects.pop(key_of(place), None)
+        elif change == "privacy":
+            rows[place] = Row(row.version, not row.private, row.optional, row.sized)
+        elif change == "need":
+            rows[place] = Row(row.version, row.private, not row.optional, row.sized)
+        elif change == "file":
+            self._set(place, Row(row.version + 1, row.private, row.optional, row.sized))
+        if seen_by == "plan":
+            self.plan()
+        elif seen_by == "delta":
+            self.delta(place)
+
+    def _set(self, place: Place, row: Row) -> None:
+        self.world.rows[place] = row
+        self.world.give(place)
+
+    @rule(place=places)
+    def the_source_loses_a_file_or_finds_it_again(self, place: Place) -> None:
+        if key_of(place) in self.world.old.objects:
+            del self.world.old.objects[key_of(place)]
+        elif place in self.world.rows:
+            self.world.give(place)
+
+    @rule(place=places, what=st.sampled_from(["the file", "another of its size", "another", "nothing"]), acl=st.sampled_from([PUBLIC, PRIVATE, None]))
+    def somebody_else_is_at_the_destination(self, place: Place, what: str, acl: str | None) -> None:
+        version = self.world.versions[place]
+        data = {
+            "the file": bytes_of(place, version),
+            "another of its size": bytes_of(place, version).replace(b"0", b"x"),
+            "another": b"x",
+            "nothing": None,
+        }[what]
+        self.world.touch(place, data, acl)
+
+    # commands
+
+    @rule()
+    def plan(self) -> None:
+        self._plan()
+
+    @rule()
+    def plan_is_killed(self) -> None:
+        with suppress(Death), PlanWriter.transaction(self.manifest, SOURCE, DESTINATION) as writer:
+            writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(self.world.entries()[:1]))
+            raise Death
+        self._rise_again()
+
+    @rule()
+    def plan_against_a_wrong_database_and_the_right_one(self) -> None:
+        rows = dict(self.world.rows)
+        self.world.rows.clear()
+        self._plan()
+        self.world.rows.update(rows)
+        self._plan()
+
+    def _plan(self) -> None:
+        entries = self.world.entries()
+        with PlanWriter.transaction(self.manifest, SOURCE, DESTINATION) as writer:
+            for table in TABLES:
+                of_table = [each for each in entries if each.kind.table == table]
+                writer.merge(table, LOWEST_ID, HIGHEST_ID, grouped(of_table))
+            writer.finish(datetime.now(UTC), EVERY_ROW)
+        self.world.plan(WHERE)
+
+    @rule(place=places)
+    def delta(self, place: Place) -> None:
+        kind, row_id = WHERE[place]
+        entries = [each for each in self.world.entries() if (each.kind, each.id) == (kind, row_id)]
+        with PlanWriter.transaction(self.manifest, SOURCE, DESTINATION) as writer:
+            writer.merge(kind.table, row_id - 1, row_id, grouped(entries), remote=kind.remote)
+            writer.finish(datetime.now(UTC), {**EVERY_ROW, "incremental": True})
+        self.world.plan([place])
+
+    @rule()
+    def copy_all(self) -> None:
+        self._copy(None, batch=2, killed_at=None)
+        self.world.check_all_was_copied()
+
+    @rule(
+        source=at_source,
+        destination=at_destination,
+        limit=st.sampled_from([None, None, 1, 2]),
+        batch=st.integers(1, 3),
+        killed_at=st.sampled_from([None, None, "claim", "outcome"]),
+    )
+    def copy_in_bad_weather(
+        self, source: list[Trouble], destination: list[Trouble], limit: int | None, batch: int, killed_at: str | None
+    ) -> None:
+        self.world.old.troubles, self.world.new.troubles = source, destination
+        try:
+            self._copy(limit, batch, killed_at)
+        except Death:
+            self._rise_again()
+        finally:
+            for store in (self.world.old, self.world.new):
+                store.troubles, store.is_dead = [], False
+
+    def _copy(self, limit: int | None, batch: int, killed_at: str | None) -> None:
+        """As the copier does, with one worker."""
+        queue = WorkQueue(self.manifest, order=Order.NEWEST)
+        queue.require_plan(SOURCE, DESTINATION)
+        queue.start_run(1)
+        self.world.runs()
+        work = islice(queue.iter_claimable(), limit)
+        options = TransferOptions(multipart_threshold=LARGE_BYTES, source_bucket="old" if self.within else None)
+        memory = MemoryBudget(1 << 28)
+        with closing(Transfer(self._gate(self.world.old), self._gate(self.world.new), options, memory)) as transfer:
+            while claims := list(islice(work, batch)):
+                queue.commit(claims=claims)
+                if killed_at == "claim":
+                    raise Death
+                outcomes = [self._transferred(transfer, each) for each in claims]
+                if killed_at == "outcome":
+                    raise Death
+                queue.commit(outcomes=[outcome for outcome, _ in outcomes])
+                for outcome, wrote in outcomes:
+                    self.world.records(_place(outcome), outcome, wrote=wrote)
+        queue.end_run()
+
+    def _transferred(self, transfer: Transfer, claim: Claim) -> tuple[Outcome, bool]:
+        self.world.begins()
+        outcome = transfer(claim)
+        self.world.ends(_place(claim), outcome)
+        return outcome, bool(self.world.new.doubtful)
+
+    def _gate(self, store: MovingStore) -> Gate:
+        stop = StopSignal()
+        return Gate(store, EndpointLimiter(stop), AT_ONCE, stop)
+
+    def _rise_again(self) -> None:
+        """The process has died; another one opens the manifest."""
+        self.manifest.close()
+        self.manifest = Manifest.open(self.path, writing=True)
+        self.world.dies(self._claimed())
+
+    @rule(reasons=st.sampled_from([(), (Reason.MISSING,), (Reason.OPTIONAL_MISSING, Reason.PRIVATE)]))
+    def retry_failed(self, reasons: tuple[Reason, ...]) -> None:
+        reopen(self.manifest, (), reasons)
+
+    @rule(attempts=st.integers(1, 4))
+    def a_round_of_follow_tries_again(self, attempts: int) -> None:
+        try_again(self.manifest, attempts, 0)
+
+    @rule(deep=st.booleans())
+    def verify(self, deep: bool) -> None:
+        take_over(self.manifest)
+        before = self._records()
+        gate, options = self._gate(self.world.new), VerifyOptions(workers=1, deep=deep)
+        made = Verifier(self.manifest, self.path, gate, "", options, gate.stop, Silence(), Lots(0))
+        if deep:
+            check = DeepCheck(gate, MemoryBudget(1 << 28), "", LARGE_BYTES)
+            made.by_reading(OneThread(check.steps), list(made.iter_done()), made.entries())  # type: ignore[arg-type]
+        else:
+            made.by_listing()
+        self.world.verifies(before, self._records())
+
+    @rule(deep=st.booleans())
+    def adopt(self, deep: bool) -> None:
+        take_over(self.manifest)
+        before = self._records()
+        old, new = self._gate(self.world.old), self._gate(self.world.new)
+        options = AdoptOptions(workers=1, deep=deep)
+        Adopter(self.manifest, self.path, old, new, ("", ""), options, new.stop, Silence()).run()
+        self.world.adopts(before, self._records())
+
+    @rule(killed_at=st.sampled_from([None, None, "delete", "record"]))
+    def prune(self, killed_at: str | None) -> None:
+        self._plan()
+        gate = self._gate(self.world.new)
+        if killed_at:
+            gate.store.troubles = [Trouble("delete", Death(), applied=killed_at == "record")]  # type: ignore[attr-defined]
+        try:
+            MortalPruner(self.manifest, gate, "", PruneOptions(apply=True, workers=1), gate.stop).run()
+        except Death:
+            self._rise_again()
+        else:
+            self.world.check_all_was_pruned()
+        finally:
+            self.world.new.troubles, self.world.new.is_dead = [], False
+
+    @rule()
+    def export_and_import(self) -> None:
+        with ArchiveReader.opened(self.manifest) as reader:
+            archive = b"".join(iter_archive(reader, lambda _: None))
+        claimed = self._claimed()
+        take_over(self.manifest)
+        before = self._records()
+        self.manifest.close()
+        self.files += 1
+        self.path = self.folder / f"m{self.files}.db"
+        source = ArchiveSource(BytesIO(archive), "archive")
+        with ArchiveWriter.creating(self.path) as writer:
+            writer.write_head(source.head())
+            writer.write_entries(list(source.iter_entries()))
+        self.manifest = Manifest.open(self.path, writing=True)
+        assert self._claimed() == claimed
+        take_over(self.manifest)
+        assert self._records() == before
+
+    # what has to hold
+
+    @invariant()
+    def the_world_agrees(self) -> None:
+        self.world.check(self._records(), self._claimed())
+
+    def _records(self) -> dict[Place, Record]:
+        return {_place(each): each for each in ManifestReport(self.manifest).iter_records()}
+
+    def _claimed(self) -> set[Place]:
+        rows = self.manifest.connection.execute("SELECT kind, id FROM claims")
+        return {place_of(self.manifest.kind(kind), row_id) for kind, row_id in rows}
+
+
+class MortalPruner(Pruner):
+    """One that a death keeps from recording what it has removed."""
+
+    def _record(self) -> None:
+        store = self.gate.store
+        assert isinstance(store, MovingStore)
+        if not store.is_dead:
+            super()._record()
+
+
+def _place(of: Claim | Outcome | Record) -> Place:
+    return place_of(of.entry.kind, of.entry.id)
+
+
+TestMovingWorld = MovingWorld.TestCase
+TestMovingWorld.settings = settings(
+    max_examples=int(os.environ.get("MOVING_WORLD_EXAMPLES", "100")),
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
