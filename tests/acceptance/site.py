@@ -57,9 +57,7 @@ class Site:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MASTOSYNC_", "AWS_", "PG"))}
         return kept | self.environ
 
-    def run(
-        self, *arguments: str, code: int | None = 0, umask: int | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, code: int | None = 0, umask: int | None = None) -> subprocess.CompletedProcess[str]:
         """Run the command to its end; `code` is the exit code to expect (None: any), `umask` another than our own.
 
         It is a process of its own, forked from one that has loaded everything: a start of the
