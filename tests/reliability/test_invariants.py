@@ -20,6 +20,7 @@ from scripts.faultlab.scenario import Act, Blow, Death, Scenario, scenario_of
 from scripts.lab.addresses import S3Address
 from scripts.lab.fault_plan import INTERNAL_ERROR, LOST_ANSWER, Fault, Request, delay, though_done
 from scripts.lab.traffic import Exchange
+from tests.reliability.test_faultlab import RUNS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -189,6 +190,6 @@ def test_the_same_seed_is_the_same_day() -> None:
 
 
 def test_the_days_of_the_suite_hold_every_death() -> None:
-    days = [scenario_of(seed) for seed in range(1, 301)]
+    days = [scenario_of(seed) for seed in range(1, RUNS + 1)]
     deaths = {act.blow.death for day in days for act in day.acts if act.blow is not None}
     assert deaths == set(Death)
