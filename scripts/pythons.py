@@ -89,8 +89,8 @@ def environment_of(python: Python, root: Path = ROOT) -> Path:
         return inner
     print(f"Making {folder.relative_to(root)} with {python.name} ...", flush=True)
     subprocess.run([python.program, "-m", "venv", "--clear", folder], check=True)
-    pip = [inner, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, "-c", "requirements-dev.lock", "-e", ".[test]"], cwd=root, check=True)
+    install = "-m pip --disable-pip-version-check install --quiet -c requirements-dev.lock -e .[test]"
+    subprocess.run([inner, *install.split()], cwd=root, check=True)
     stamp.write_text(made_of.hexdigest())
     return inner
 

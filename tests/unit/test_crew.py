@@ -26,8 +26,8 @@ from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
 from mastosync.store.base import Buffer, FetchedObject, Finished, Multiplexer, ObjectStore
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
+from tests.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 20.0
 IN_PARTS = TransferOptions(multipart_threshold=10, part_size=4)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.turns import in_turns, waiting
+from tests.waiting import PATIENCE_SECONDS
 
-DEADLINE_SECONDS = 10
 THREADS = 4
 
 
@@ -49,7 +49,7 @@ def test_all_wait_at_the_same_time() -> None:
 
     def work(item: int) -> Iterator[int]:
         with waiting():
-            together.wait(DEADLINE_SECONDS)  # nobody comes on alone
+            together.wait(PATIENCE_SECONDS)  # nobody comes on alone
         yield item
 
     assert sorted(side_by_side(work, range(THREADS), THREADS)) == list(range(THREADS))
