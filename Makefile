@@ -24,6 +24,9 @@ REQUIREMENTS := setup.cfg pyproject.toml $(LOCK)
 # the one that is installed, else one unpacked here from the package of Debian or Ubuntu
 NGINX := $(or $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin" command -v nginx),build/nginx)
 
+# where it is set, each of the thousand processes of a test run would compile all that it imports
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
