@@ -43,6 +43,7 @@ class Order:
     file_bytes: int | None = None  # no file may grow beyond
     hasty: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)  # settings of ours and others
+    umask: int | None = None  # None: the one that the first child's parent had
 
     @property
     def out(self) -> Path:
@@ -156,6 +157,8 @@ def _settle(order: Order, environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(order.folder)
+    if order.umask is not None:
+        os.umask(order.umask)
     for path, descriptor in ((order.out, 1), (order.err, 2)):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(opened, descriptor)

@@ -23,14 +23,13 @@ from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import NOWHERE, Site, s3_section
 from tests.acceptance.stores import assert_holds
 from tests.acceptance.test_interruptions import (
-    DEADLINE_SECONDS,
     assert_intact,
     ever_more_slowly,
     slowly,
-    wait_until,
 )
 from tests.unit.engine_kit import entry, planned
 from tests.unit.manifests import restored
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def test_a_manifest_can_be_checked_copied_and_exported_while_a_copy_is_at_work(
         site.run("manifest", "export", "all.jsonl", "--force")
     assert process.poll() is None, "the copy was still at work"
     proxy.plan = slowly
-    _, told = process.communicate(timeout=DEADLINE_SECONDS)
+    _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, told
     assert_holds(migration.buckets.client, migration.buckets.destination, migration.instance.at_destination())
     assert_intact(site.manifest)
@@ -125,7 +124,7 @@ def test_a_copy_whose_manifest_is_taken_away_stops_and_says_so(
         other.replace(site.manifest)
     else:
         site.manifest.unlink()
-    _, told = process.communicate(timeout=DEADLINE_SECONDS)
+    _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 6, told
     assert "removed or replaced" in told
     assert "Traceback" not in told
@@ -145,7 +144,7 @@ def test_a_backup_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
         process = site.start("manifest", command, "copy")
         wait_until(lambda: bool(list(tmp_path.glob("copy.*.partial"))) or process.poll() is not None, "it has begun")  # noqa: B023
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=DEADLINE_SECONDS)
+        _, told = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode in (0, 130), told
         assert not list(tmp_path.glob("copy.*"))
         assert (tmp_path / "copy").exists() == (process.returncode == 0)
