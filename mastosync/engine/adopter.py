@@ -159,9 +159,7 @@ class Adopter:
             return _Decision(record, Fate.ABSENT)
         has_digest = record.md5 is not None or record.etag is not None
         approach = approach_to(record.presence, private=record.entry.private, has_digest=has_digest)
-        as_confirmed = there.size == record.entry.size and same_etag(
-            there.etag, expected_etag(record.md5, record.etag)
-        )
+        as_confirmed = there.size == record.entry.size and same_etag(there.etag, expected_etag(record.md5, record.etag))
         if approach is Approach.CONFIRM and as_confirmed:
             return _confirmed(record)
         if approach is Approach.REWRITE or record.entry.private:

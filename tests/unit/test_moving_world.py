@@ -95,7 +95,9 @@ def troubles(methods: st.SearchStrategy[str], *, applied: bool) -> st.SearchStra
 at_source = st.lists(troubles(reads, applied=False), max_size=1)
 at_destination = st.lists(
     st.one_of(
-        troubles(st.sampled_from(["head", "read", "digest", "start_multipart", "anybody_reads", "withdraw"]), applied=False),
+        troubles(
+            st.sampled_from(["head", "read", "digest", "start_multipart", "anybody_reads", "withdraw"]), applied=False
+        ),
         troubles(stores_something, applied=False),
         troubles(stores_something, applied=True),
     ),
@@ -185,7 +187,11 @@ class MovingWorld(RuleBasedStateMachine):
         elif place in self.world.rows:
             self.world.give(place)
 
-    @rule(place=places, what=st.sampled_from(["the file", "another of its size", "another", "nothing"]), acl=st.sampled_from([PUBLIC, PRIVATE, None]))
+    @rule(
+        place=places,
+        what=st.sampled_from(["the file", "another of its size", "another", "nothing"]),
+        acl=st.sampled_from([PUBLIC, PRIVATE, None]),
+    )
     def somebody_else_is_at_the_destination(self, place: Place, what: str, acl: str | None) -> None:
         version = self.world.versions[place]
         data = {

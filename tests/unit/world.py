@@ -52,7 +52,9 @@ class MovingStore(MemoryStore):
         self.is_dead = False  # whoever asks is
         self.failures = 0  # that were answered
         self.doubtful: list[str] = []  # keys under which something was stored, or may have been
-        self.written: Callable[[str, StoredObject | None], None] = lambda *_: None  # told of the key, and what lay there
+        self.written: Callable[[str, StoredObject | None], None] = lambda *_: (
+            None
+        )  # told of the key, and what lay there
         self.deleted: Callable[[str], None] = lambda _: None
         self.withdrawn: Callable[[str], None] = lambda _: None
 
@@ -255,7 +257,9 @@ class World:
             return
         if outcome.state is EntryState.DONE:
             self._require_known_access(place)
-        if outcome.reason is Reason.PRIVATE or (outcome.state is EntryState.FAILED and self.new.failures > self.failures):
+        if outcome.reason is Reason.PRIVATE or (
+            outcome.state is EntryState.FAILED and self.new.failures > self.failures
+        ):
             lying.stayed_open = True
             return
         stored = self.new.objects.get(key)
@@ -280,7 +284,12 @@ class World:
     def _settle(self, place: Place, row: Row, *, adopted: bool) -> None:
         lying, key = self.lying[place], key_of(place)
         stored = self.new.objects[key]
-        lying.confirmed, lying.etag, lying.is_bad, lying.stayed_open = (row.version, row.private), stored.etag, False, False
+        lying.confirmed, lying.etag, lying.is_bad, lying.stayed_open = (
+            (row.version, row.private),
+            stored.etag,
+            False,
+            False,
+        )
         lying.doubts.clear()
         lying.is_trusted = lying.is_foreign and adopted and key not in self.old.objects
         lying.is_unseen = False
@@ -365,7 +374,9 @@ class OneThread:
     def __exit__(self, *_: object) -> None: ...
 
 
-def one_after_the_other(work: Callable[[object], Iterable[object]], items: Iterable[object], *_: object) -> Iterator[object]:
+def one_after_the_other(
+    work: Callable[[object], Iterable[object]], items: Iterable[object], *_: object
+) -> Iterator[object]:
     """`side_by_side`, here."""
     for item in items:
         yield from work(item)
