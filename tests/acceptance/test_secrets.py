@@ -232,6 +232,13 @@ def odd_objects(request: RawRequest) -> bytes:
     return answer(200, b"data", f'ETag: "odd"\r\nx-amz-request-id: {words_for(request)}\r\n')
 
 
+def missing_objects(request: RawRequest) -> bytes:
+    """Of a store that takes what is written, as a probe is, and has nothing."""
+    if first_line(request).startswith((b"PUT ", b"DELETE ")):
+        return answer(200, b"", 'ETag: "odd"\r\n')
+    return STORES["objects are missing"](request)
+
+
 STORES: dict[str, Answers] = {
     "the key is unknown": error(403, "InvalidAccessKeyId"),
     "a redirect": error(301, "PermanentRedirect"),
@@ -288,7 +295,7 @@ def test_not_when_a_store_repeats_what_it_was_sent(tmp_path: Path, store: RawSer
 
 def test_not_when_failed_entries_are_tried_again(tmp_path: Path, store: RawServer) -> None:
     site = configured(tmp_path, store.endpoint_url)
-    store.answers = STORES["objects are missing"]
+    store.answers = missing_objects
     plan_for(site, failed=True)
     store.answers = STORES["the key is unknown"]
     assert_nothing_left(site, site.run("-vv", "--debug", "retry-failed", code=7))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
 
 import pytest
 
@@ -258,7 +257,7 @@ def workers(request: pytest.FixtureRequest) -> int:
 def moved(run: Run, numbers: range, workers: int) -> list[Outcome | BaseException | None]:
     """What became of private and public objects, of which many are under way at once."""
     claims = [claim(a(number, private=number % 3 != 0)) for number in numbers]
-    with closing(Crew(run.transfer.steps, workers, run.stop, MemoryMultiplexer)) as crew:
+    with Crew(run.transfer.steps, workers, run.stop, MemoryMultiplexer) as crew:
         crew.submit(claims)
         return [ended.outcome or ended.error for ended in all_ended(crew, len(claims))]
 
@@ -292,7 +291,7 @@ def test_who_waits_for_the_proof_of_others_is_interrupted_and_keeps_its_claim() 
         return MemoryStore.anybody_reads(run.new, key)
 
     run.new.anybody_reads = held  # type: ignore[method-assign]
-    with closing(Crew(run.transfer.steps, 4, run.stop, MemoryMultiplexer)) as crew:
+    with Crew(run.transfer.steps, 4, run.stop, MemoryMultiplexer) as crew:
         crew.submit([claim(a(2)), claim(a(3))])
         assert entered.wait(20)
         run.stop.request()
