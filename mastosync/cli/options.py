@@ -29,8 +29,8 @@ failure_reasons_option = click.option(
     "reasons",
     multiple=True,
     type=click.Choice([reason.value for reason in (*FAILURE_REASONS, Reason.OPTIONAL_MISSING, Reason.PRIVATE)]),
-    help="Only entries that failed for this reason; repeatable. `private`: what was kept back; `optional_missing`: what "
-    "the source lacked and Mastodon does without.",
+    help="Only entries that failed for this reason; repeatable. `private`: what was kept back; `optional_missing`: "
+    "what is absent and Mastodon does without.",
 )
 reasons_option = click.option(
     "--reason",

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from mastosync.engine.apart import FOLDER
 from scripts.faultlab.manifest_copy import complaints_of
 from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import Fault, FaultPlan, Kind, Request, delay
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import shown
-from tests.acceptance.stores import assert_holds
+from tests.acceptance.stores import assert_holds, stored
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
@@ -82,7 +83,7 @@ def slow_migration(
 
 
 def uploads(proxy: FaultProxy) -> int:
-    return sum(proxy.successful_puts_by_key().values())
+    return sum(stored(proxy).values())
 
 
 def finish(migration: Migration, proxy: FaultProxy) -> None:
@@ -91,7 +92,7 @@ def finish(migration: Migration, proxy: FaultProxy) -> None:
     assert done.returncode == (3 if migration.instance.missing else 0), shown(done)
     assert_holds(migration.buckets.client, migration.buckets.destination, migration.instance.at_destination())
     assert_intact(migration.site.manifest)
-    twice = {key: count for key, count in proxy.successful_puts_by_key().items() if count > 1}
+    twice = {key: count for key, count in stored(proxy).items() if count > 1}
     assert twice == {}
     totals = migration.site.status()["totals"]
     assert (totals["pending"], totals["done"]) == (0, len(migration.instance.present))
@@ -144,7 +145,8 @@ def test_two_signals_stop_at_once(
 ) -> None:
     migration = new_migration(buckets, missing=0)
     proxy = fault_proxy(
-        buckets.address.endpoint_url, lambda request: delay(600) if request.operation == "PutObject" else None
+        buckets.address.endpoint_url,
+        lambda request: delay(600) if request.operation == "PutObject" and FOLDER not in request.key else None,
     )
     migration.through(destination=proxy.endpoint_url)
     migration.site.run("plan")
@@ -159,18 +161,21 @@ def test_two_signals_stop_at_once(
     assert_intact(migration.site.manifest)
 
 
+@pytest.mark.parametrize("probes", [False, True])
 def test_a_pause_for_throttling_ends_with_the_first_signal(
-    buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy]
+    buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy], probes: bool
 ) -> None:
+    """Of objects, or of the probe that comes before them."""
     migration = new_migration(buckets, missing=0)
     slow_down = Fault(Kind.ANSWER, status=503, code="SlowDown", headers=(("Retry-After", "600"),))
     proxy = fault_proxy(
-        buckets.address.endpoint_url, lambda request: slow_down if request.operation == "PutObject" else None
+        buckets.address.endpoint_url,
+        lambda request: slow_down if request.operation == "PutObject" and (FOLDER in request.key) == probes else None,
     )
     migration.through(destination=proxy.endpoint_url)
     migration.site.run("plan")
     process = migration.site.start("copy", "--workers", "4")
-    wait_until(lambda: proxy.count("PutObject") >= 1, "the store has throttled")
+    wait_until(lambda: any(each.status == 503 for each in proxy.requests), "the store has throttled")
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, told

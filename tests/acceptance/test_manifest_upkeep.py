@@ -21,7 +21,7 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import NOWHERE, Site, s3_section
-from tests.acceptance.stores import assert_holds
+from tests.acceptance.stores import assert_holds, stored
 from tests.acceptance.test_interruptions import (
     assert_intact,
     ever_more_slowly,
@@ -48,7 +48,7 @@ def copying(
 
 
 def uploads(proxy: FaultProxy) -> int:
-    return sum(proxy.successful_puts_by_key().values())
+    return sum(stored(proxy).values())
 
 
 def journal_of(path: Path) -> str:
@@ -78,7 +78,7 @@ def test_a_manifest_can_be_checked_copied_and_exported_while_a_copy_is_at_work(
         assert copy.stat().st_mode & 0o777 == 0o600
         done = json.loads(site.run("--manifest", str(copy), "status", "--json").stdout)["totals"]
         assert 0 < done["done"] < total == done["total"]
-    assert max(proxy.successful_puts_by_key().values()) == 1
+    assert max(stored(proxy).values()) == 1
     site.run("--manifest", "again.db", "manifest", "import", "all.jsonl")
     site.run("--manifest", "again.db", "manifest", "check")
 

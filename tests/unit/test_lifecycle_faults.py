@@ -125,7 +125,6 @@ class Day:
         (record,) = ManifestReport(self.manifest).iter_records()
         return record
 
-    @property
     def fate(self) -> tuple[EntryState, Reason | None]:
         return self.record.state, self.record.reason
 
@@ -176,12 +175,12 @@ def test_a_damaged_object_is_never_adopted_with_the_digest_of_the_damage(day: Da
     day.verify_deep()
     for _ in range(2):
         day.retry()
-        assert day.fate == MISSING
+        assert day.fate() == MISSING
         assert Presence.STALE in day.record.presence
     assert day.adopt() == {Fate.LEFT: 1}
     day.old.put(KEY, b"the file")
     day.retry()
-    assert day.fate == DONE
+    assert day.fate() == DONE
     assert day.new.objects[KEY].data == b"the file"
 
 
@@ -195,7 +194,7 @@ def test_what_a_dead_run_had_claimed_as_private_is_written_although_the_bytes_li
     day.plan(WITHHELD)
     day.die(wrote=False)
     day.copy()
-    assert (day.fate, day.acl, day.writes) == (DONE, PRIVATE, 1)
+    assert (day.fate(), day.acl, day.writes) == (DONE, PRIVATE, 1)
 
 
 def test_a_rewrite_as_private_that_failed_is_not_forgotten_by_a_death(day: Day) -> None:
@@ -204,11 +203,11 @@ def test_a_rewrite_as_private_that_failed_is_not_forgotten_by_a_death(day: Day) 
     day.plan(WITHHELD)
     day.new.fail("write", *FAILS_ALWAYS)
     day.copy()
-    assert day.fate == (EntryState.FAILED, Reason.NETWORK)
+    assert day.fate() == (EntryState.FAILED, Reason.NETWORK)
     reopen(day.manifest)
     day.die(wrote=False)
     day.copy()
-    assert (day.fate, day.acl) == (DONE, PRIVATE)
+    assert (day.fate(), day.acl) == (DONE, PRIVATE)
 
 
 def test_what_arrived_as_public_before_a_death_is_written_anew_for_a_row_that_became_private(day: Day) -> None:
@@ -217,7 +216,7 @@ def test_what_arrived_as_public_before_a_death_is_written_anew_for_a_row_that_be
     assert day.acl == PUBLIC
     day.plan(WITHHELD)
     day.copy()
-    assert (day.fate, day.acl) == (DONE, PRIVATE)
+    assert (day.fate(), day.acl) == (DONE, PRIVATE)
 
 
 def test_what_arrived_as_private_before_a_death_is_written_anew_for_a_row_that_became_public(day: Day) -> None:
@@ -226,7 +225,7 @@ def test_what_arrived_as_private_before_a_death_is_written_anew_for_a_row_that_b
     assert day.acl == PRIVATE
     day.plan(AVATAR)
     day.copy()
-    assert (day.fate, day.acl) == (DONE, PUBLIC)
+    assert (day.fate(), day.acl) == (DONE, PUBLIC)
 
 
 def test_what_became_public_and_failed_once_is_not_adopted_as_it_lies_there(day: Day) -> None:
@@ -237,7 +236,7 @@ def test_what_became_public_and_failed_once_is_not_adopted_as_it_lies_there(day:
     day.copy()
     assert day.adopt() == {Fate.LEFT: 1}
     day.retry()
-    assert (day.fate, day.acl) == (DONE, PUBLIC)
+    assert (day.fate(), day.acl) == (DONE, PUBLIC)
 
 
 def test_what_was_kept_back_after_it_had_arrived_is_pruned_when_its_row_goes(day_without_acls: Day) -> None:
@@ -247,7 +246,7 @@ def test_what_was_kept_back_after_it_had_arrived_is_pruned_when_its_row_goes(day
     day.copy()
     day.plan(WITHHELD)
     day.copy()
-    assert day.fate == (EntryState.SKIPPED, Reason.PRIVATE)
+    assert day.fate() == (EntryState.SKIPPED, Reason.PRIVATE)
     assert day.record.presence == Presence.AS_PUBLIC
     day.export_and_import()
     day.plan()
@@ -282,7 +281,7 @@ def test_a_private_object_that_the_source_has_lost_is_stored_again_as_private(da
     del day.old.objects[KEY]
     day.plan(WITHHELD._replace(optional=optional))
     day.copy()
-    assert (day.fate, day.acl) == (DONE, PRIVATE)
+    assert (day.fate(), day.acl) == (DONE, PRIVATE)
     assert day.new.objects[KEY].data == b"the file"
     assert day.record.md5 == hashlib.md5(b"the file").digest()
 
@@ -295,7 +294,7 @@ def test_another_file_than_the_wanted_one_is_hidden_too_when_the_source_has_lost
     del day.old.objects[KEY]
     day.plan(WITHHELD._replace(optional=optional, updated=200))
     day.copy()
-    assert day.fate == ((EntryState.SKIPPED, Reason.OPTIONAL_MISSING) if optional else MISSING)
+    assert day.fate() == ((EntryState.SKIPPED, Reason.OPTIONAL_MISSING) if optional else MISSING)
     assert day.acl == PRIVATE
     assert Presence.STALE in day.record.presence
 
@@ -305,12 +304,12 @@ def test_the_size_of_a_row_with_another_file_is_taken_over(tmp_path: Path) -> No
     day = Day(tmp_path, old=None)
     day.plan(AVATAR._replace(size=10))
     day.copy()
-    assert day.fate == MISSING
+    assert day.fate() == MISSING
     day.plan(AVATAR._replace(size=99, updated=200))
     assert day.record.entry.size == 99
     day.new.put(KEY, b"x" * 99)
     day.copy()
-    assert day.fate == DONE
+    assert day.fate() == DONE
     assert day.record.origin is Origin.ADOPTED
     day.manifest.close()
 
@@ -331,7 +330,7 @@ def test_of_a_size_alone_nobody_takes_an_object_of_parts_for_arrived(day: Day) -
     day.plan(AVATAR)
     day.die(wrote=False)
     day.copy()
-    assert day.fate == DONE
+    assert day.fate() == DONE
     assert day.new.objects[KEY].data == b"the file"
 
 
@@ -347,7 +346,7 @@ def test_what_was_gone_and_is_back_is_confirmed_by_one_look(day: Day, row: Entry
     day.plan(row)
     day.new.calls.clear()
     day.copy()
-    assert day.fate == DONE
+    assert day.fate() == DONE
     assert day.new.calls.count(("head", KEY)) == 1
     assert day.writes == 0
 
@@ -360,7 +359,7 @@ def test_adopt_confirms_what_was_gone_and_is_back_from_the_listing(day: Day, row
     day.plan(row)
     day.new.calls.clear()
     assert day.adopt() == {Fate.ADOPTED: 1}
-    assert day.fate == DONE
+    assert day.fate() == DONE
     assert day.record.origin is Origin.COPIED
     assert {method for method, _ in day.new.calls} == {"list_page"}
 
@@ -369,10 +368,10 @@ def test_retry_failed_reopens_what_was_optional_and_missing(tmp_path: Path) -> N
     day = Day(tmp_path, old=None)
     day.plan(AVATAR._replace(optional=True))
     day.copy()
-    assert day.fate == (EntryState.SKIPPED, Reason.OPTIONAL_MISSING)
+    assert day.fate() == (EntryState.SKIPPED, Reason.OPTIONAL_MISSING)
     day.old.put(KEY, b"the file")
     day.retry(Reason.OPTIONAL_MISSING)
-    assert day.fate == DONE
+    assert day.fate() == DONE
     day.manifest.close()
 
 
@@ -407,10 +406,10 @@ def test_what_everybody_can_read_is_written_anew_as_private_even_if_it_had_faile
     day.plan(AVATAR._replace(updated=200))
     day.old.fail("read", *FAILS_ALWAYS)
     day.copy()
-    assert day.fate == (EntryState.FAILED, Reason.NETWORK)
+    assert day.fate() == (EntryState.FAILED, Reason.NETWORK)
     day.plan(WITHHELD._replace(updated=200))
     day.copy()
-    assert (day.fate, day.acl) == (DONE, PRIVATE)
+    assert (day.fate(), day.acl) == (DONE, PRIVATE)
 
 
 @pytest.mark.parametrize("refusal", [ObjectDenied("refused"), *FAILS_ALWAYS[:1]])
@@ -421,7 +420,7 @@ def test_what_became_private_is_hidden_when_the_source_fails(day: Day, refusal: 
     day.plan(WITHHELD)
     day.old.fail("read", *[refusal] * 3)
     day.copy()
-    assert (day.fate, day.acl) == (DONE, PRIVATE)
+    assert (day.fate(), day.acl) == (DONE, PRIVATE)
 
 
 @pytest.mark.parametrize("optional", [False, True])
@@ -436,7 +435,7 @@ def test_what_became_private_is_hidden_within_one_bucket_too(tmp_path: Path, opt
     del day.new.objects[canonical_key(row, "old")]
     day.plan(row._replace(private=True))
     day.copy()
-    assert day.fate == DONE
+    assert day.fate() == DONE
     assert day.new.objects[canonical_key(row, "new")].acl == PRIVATE
     day.manifest.close()
 
@@ -452,7 +451,7 @@ def test_adopt_takes_no_private_object_that_somebody_else_has_stored(day: Day) -
     day.plan(WITHHELD)
     assert day.adopt() == {Fate.LEFT: 1}
     day.copy()
-    assert (day.fate, day.acl) == (DONE, PRIVATE)
+    assert (day.fate(), day.acl) == (DONE, PRIVATE)
 
 
 def test_what_was_refused_before_it_was_stored_is_not_taken_for_something_that_lies_there(day: Day) -> None:
@@ -475,5 +474,5 @@ def test_what_a_dead_run_wrote_is_not_uploaded_again_after_an_import(day: Day) -
     day.export_and_import()
     day.new.calls.clear()
     day.copy()
-    assert day.fate == DONE
+    assert day.fate() == DONE
     assert day.writes == 0
