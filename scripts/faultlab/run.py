@@ -211,7 +211,7 @@ def _day(scenario: Scenario, stage: Stage, tally: Tally) -> Iterator[Day]:
     world, destination, client = stage.world, stage.destination, stage.client
     bucket = f"day-{scenario.seed}-{uuid.uuid4().hex[:12]}"
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"day-{scenario.seed}-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{bucket}-")))
         client.create_bucket(Bucket=bucket)
         stack.callback(delete_bucket, client, bucket)
         first = second = stack.enter_context(FaultProxy(world.source.endpoint_url, no_faults))

@@ -61,7 +61,7 @@ class Saboteur:
         return self.client.list_objects_v2(Bucket=self.bucket)["Contents"][0]["Key"]
 
     def change(self, statement: str) -> None:
-        (folder,) = Path(tempfile.gettempdir()).glob(f"day-{self._seed}-*")
+        (folder,) = Path(tempfile.gettempdir()).glob(f"{self.bucket}-*")
         with contextlib.closing(sqlite3.connect(folder / "mastosync.db", isolation_level=None)) as connection:
             connection.execute(statement)
 
