@@ -42,31 +42,32 @@ class Python:
         return f"Python {'.'.join(map(str, self.version))}"
 
 
-def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Whatever may be a Python here, by its name."""
+def candidates(environ: Mapping[str, str]) -> Iterator[tuple[Version, Path]]:
+    """Whatever may be a Python here, with the version that its name promises."""
     for major, minor in VERSIONS:
         found = shutil.which(f"python{major}.{minor}", path=environ.get("PATH"))
         if found is not None:
-            yield Path(found)
-    home = environ.get("HOME", "")
-    versions = Path(environ.get("PYENV_ROOT") or f"{home}/.pyenv") / "versions"
-    yield from sorted(versions.glob("3.*/bin/python3"))
+            yield (major, minor), Path(found)
+        kept = Path(environ.get("PYENV_ROOT") or f"{environ.get('HOME', '')}/.pyenv") / "versions"
+        for program in sorted(kept.glob(f"{major}.{minor}.*/bin/python3")):
+            yield (major, minor), program
 
 
-def usable(programs: Iterable[Path]) -> tuple[dict[Version, Python], list[str]]:
-    """The newest of each version that can make environments; and why others cannot, a line each."""
+def usable(programs: Iterable[tuple[Version, Path]]) -> tuple[dict[Version, Python], dict[Version, str]]:
+    """The newest of each version that can make environments; and why another cannot, by the version it promises."""
     found: dict[Version, Python] = {}
-    objections = []
-    for program in programs:
+    objections: dict[Version, str] = {}
+    for promised, program in programs:
         try:
             told = subprocess.run(
                 [program, "-I", "-c", _TELL], capture_output=True, text=True, timeout=_TELL_SECONDS, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            objections.append(f"{program} does not run: {error}")
+            objections[promised] = f"{program} does not run: {error}"
             continue
         if told.returncode:
-            objections.append(f"{program} makes no environments: {(told.stderr.splitlines() or ['no word why'])[-1]}")
+            why = (told.stderr.splitlines() or ["no word why"])[-1]
+            objections[promised] = f"{program} makes no environments: {why}"
             continue
         major, minor, micro = map(int, told.stdout.split())
         best = found.get((major, minor))
@@ -111,12 +112,12 @@ def main(arguments: list[str]) -> int:
     found, objections = usable(candidates(os.environ))
     results = {version: passes(python, arguments) for version, python in sorted(found.items())}
     print()
-    for line in objections:
-        print(f"skipped: {line}")
     for version in VERSIONS:
-        name = found[version].name if version in found else f"Python {version[0]}.{version[1]}"
-        result = {True: "passed", False: "FAILED", None: "skipped: there is none here"}[results.get(version)]
-        print(f"{name}: {result}")
+        if version in results:
+            print(f"{found[version].name}: {'passed' if results[version] else 'FAILED'}")
+        else:
+            why = objections.get(version, "there is none here")
+            print(f"Python {'.'.join(map(str, version))}: skipped: {why}")
     return 0 if results and all(results.values()) else 1
 
 

@@ -6,6 +6,7 @@ dies as any process does.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import pkgutil
@@ -21,16 +22,18 @@ from pathlib import Path
 import mastosync
 
 FOREIGN_SETTINGS = ("MASTOSYNC_", "AWS_", "PG")
-LOADED = tuple(
-    module.name
-    for module in pkgutil.walk_packages(mastosync.__path__, "mastosync.")
-    if not module.name.endswith(("__main__", "tunnel"))  # SSH is for nobody here
-)
-"""What every child has from the start: everything that some command would load."""
-
 _FORKS = multiprocessing.get_context("forkserver")
-# a child imports its parent's main module again, and with it the lab: a tenth of a second each time
-_FORKS.set_forkserver_preload([*LOADED, "scripts.faultlab.many"])
+
+
+@functools.cache
+def _load_all_first() -> None:
+    """Have the process that all are forked from load whatever some command would, this module, and the lab.
+
+    Not at import: a child imports this module too, and has nobody to prepare.
+    """
+    names = [module.name for module in pkgutil.walk_packages(mastosync.__path__, "mastosync.")]
+    loaded = [name for name in names if not name.endswith(("__main__", "tunnel"))]  # SSH is for nobody here
+    _FORKS.set_forkserver_preload([*loaded, __name__, "scripts.faultlab.many"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Command:
     process: ForkServerProcess = field(init=False)
 
     def __post_init__(self) -> None:
+        _load_all_first()
         self.process = _FORKS.Process(target=_obey, args=(self.order, _environment() | dict(self.order.environ)))
         self.process.start()
 
@@ -103,6 +107,7 @@ class LongLived:
     _orders: Connection = field(init=False)
 
     def __post_init__(self) -> None:
+        _load_all_first()
         self._orders, theirs = _FORKS.Pipe()
         self.process = _FORKS.Process(target=_obey_all, args=(self.order, _environment(), theirs))
         self.process.start()

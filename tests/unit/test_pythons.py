@@ -24,9 +24,9 @@ def python(path: Path, version: str) -> Path:
 
 
 def test_the_one_that_runs_this_is_usable() -> None:
-    found, objections = usable([Path(sys.executable)])
+    found, objections = usable([(sys.version_info[:2], Path(sys.executable))])
     assert found == {sys.version_info[:2]: Python(Path(sys.executable), sys.version_info[:3])}
-    assert objections == []
+    assert objections == {}
 
 
 def test_every_version_that_is_promised_is_looked_for() -> None:
@@ -41,24 +41,28 @@ def test_they_are_found_on_the_path_and_with_pyenv(tmp_path: Path) -> None:
     on_path = python(tmp_path / "a folder" / "python3.12", "3 12 9")
     python(tmp_path / "a folder" / "python3.8", "3 8 1")
     kept = python(tmp_path / "home/.pyenv/versions/3.13.0/bin/python3", "3 13 0")
-    assert list(candidates({"PATH": str(on_path.parent), "HOME": str(tmp_path / "home")})) == [on_path, kept]
+    assert list(candidates({"PATH": str(on_path.parent), "HOME": str(tmp_path / "home")})) == [
+        ((3, 12), on_path),
+        ((3, 13), kept),
+    ]
     elsewhere = {"PATH": "", "HOME": "/nowhere", "PYENV_ROOT": str(tmp_path / "home/.pyenv")}
-    assert list(candidates(elsewhere)) == [kept]
+    assert list(candidates(elsewhere)) == [((3, 13), kept)]
 
 
 def test_the_newest_of_each_version_is_taken_and_none_that_is_too_old(tmp_path: Path) -> None:
     old, new = python(tmp_path / "old", "3 12 9"), python(tmp_path / "new", "3 12 10")
-    found, objections = usable([old, new, old, python(tmp_path / "ancient", "3 10 13")])
+    programs = (old, new, old, python(tmp_path / "ancient", "3 10 13"))
+    found, objections = usable([((3, 12), each) for each in programs])
     assert found == {(3, 12): Python(new, (3, 12, 10))}
-    assert objections == []
+    assert objections == {}
 
 
 def test_one_that_makes_no_environments_is_named_with_its_reason(tmp_path: Path) -> None:
     bare = program(tmp_path / "python3.12", "echo 'ModuleNotFoundError: ensurepip' >&2; exit 1")
-    found, objections = usable([bare, tmp_path / "gone"])
+    found, objections = usable([((3, 12), bare), ((3, 13), tmp_path / "gone")])
     assert found == {}
-    assert objections[0] == f"{bare} makes no environments: ModuleNotFoundError: ensurepip"
-    assert str(tmp_path / "gone") in objections[1]
+    assert objections[3, 12] == f"{bare} makes no environments: ModuleNotFoundError: ensurepip"
+    assert objections[3, 13].startswith(f"{tmp_path / 'gone'} does not run: ")
 
 
 @pytest.mark.parametrize(("failing", "code"), [((), 0), (((3, 13),), 1), (((3, 11),), 1)])
@@ -72,16 +76,19 @@ def test_one_failure_is_enough_and_keeps_no_other_from_its_turn(
         asked.append((python.version, arguments))
         return python.version[:2] not in failing
 
-    monkeypatch.setattr(pythons, "usable", lambda _: (there, ["/other makes no environments: x"]))
+    monkeypatch.setattr(
+        pythons, "usable", lambda _: (there, {(3, 12): "/other makes no environments", (3, 13): "/shim: not found"})
+    )
     monkeypatch.setattr(pythons, "passes", passes)
     assert main(["-q"]) == code
     assert asked == [((3, 11, 1), ["-q"]), ((3, 13, 1), ["-q"])]
     told = capsys.readouterr().out
-    assert "skipped: /other makes no environments: x" in told
-    assert "Python 3.12: skipped: there is none here" in told
+    assert "Python 3.12: skipped: /other makes no environments\n" in told
+    assert "Python 3.14: skipped: there is none here\n" in told
+    assert "/shim" not in told, "there is another that does"
     assert told.count("FAILED") == len(failing)
 
 
 def test_no_python_at_all_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pythons, "usable", lambda _: ({}, []))
+    monkeypatch.setattr(pythons, "usable", lambda _: ({}, {}))
     assert main([]) == 1
