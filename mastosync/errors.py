@@ -121,6 +121,10 @@ class StoreUnusable(MastosyncError):
     exit_code = ExitCode.STORE
 
 
+class PrivacyLost(StoreUnusable):
+    """Anybody can read what was written as private. No second attempt fares better."""
+
+
 class OutputError(MastosyncError):
     """Standard output, or a file that was to be made, takes no more: what was written is not whole."""
 

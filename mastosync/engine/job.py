@@ -29,7 +29,8 @@ class Job:
     memory: Hold
     approach: Approach
     presence: Presence  # of what lies at the destination, as far as is known by now
-    writes: bool = False  # a write was begun, and nothing has told yet how it ended
+    writes: int = 0  # that were begun, and of which nothing has told yet how they ended
+    is_only_copy: bool = False  # what is read lies at the destination, and the source cannot give it any more
 
     @property
     def entry(self) -> Entry:
@@ -63,10 +64,10 @@ class Job:
         """It lies there as it was confirmed before."""
         _, md5, etag, source_key, origin = self.claim.arrival
         seen = (size_bytes, md5, etag, source_key, self.attempts, None, origin)
-        return Outcome(self.entry, EntryState.DONE, None, *seen)
+        return Outcome(self.entry, EntryState.DONE, None, *seen, end=End.DESTINATION)  # the source was not asked
 
     def skipped(self, reason: Reason, *, refused: bool = False) -> Outcome:
-        """Nothing is copied. `refused`: if a write was begun, the destination has refused it."""
+        """Nothing is copied. `refused`: the destination has refused what was begun last."""
         return Outcome(
             self.entry,
             EntryState.SKIPPED,
@@ -77,7 +78,7 @@ class Job:
 
     def kept_back(self) -> Outcome:
         """It is private, and the destination cannot keep it private."""
-        outcome = self.skipped(Reason.PRIVATE, refused=not self.destination.retries)
+        outcome = self.skipped(Reason.PRIVATE, refused=True)
         if not is_exposed(self.presence, private=True):
             return outcome
         detail = (
@@ -90,19 +91,21 @@ class Job:
         """No retry is left."""
         about = {"key": self.key, "reason": error.reason.value, "attempts": self.attempts}
         _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
-        refused = isinstance(error, _STORES_NOTHING) and not self.destination.retries
         return Outcome(
             self.entry,
             EntryState.FAILED,
             error.reason,
             attempts=self.attempts,
             detail=error.message,
-            presence=self._presence_after(refused=refused),
+            presence=self._presence_after(refused=isinstance(error, _STORES_NOTHING)),
             end=End.DESTINATION if error.store == self.destination.name else End.SOURCE,
         )
 
     def _presence_after(self, *, refused: bool = False) -> Presence | None:
         """What lies at the destination after an attempt that did not end well; None: as before."""
-        if self.writes and not refused:
+        nothing_is_there = (
+            refused and self.writes <= 1 and not self.destination.retries
+        )  # earlier ones may have arrived
+        if self.writes and not nothing_is_there:
             return begun(self.presence, private=self.entry.private)
         return None if self.presence == self.claim.arrival.presence else self.presence

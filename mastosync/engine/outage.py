@@ -49,8 +49,9 @@ class Outages:
         """
         if outcome.state is EntryState.DONE:
             self._any_success = True
-            self.answered(End.SOURCE)
             self.answered(End.DESTINATION)
+            if outcome.end is None:  # else the source was not asked
+                self.answered(End.SOURCE)
         elif outcome.reason in _MISSING and outcome.end is not End.DESTINATION:
             self.answered(End.SOURCE)
             self._note_missing(outcome)

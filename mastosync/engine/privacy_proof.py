@@ -19,7 +19,7 @@ from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.steps import Aside, Steps, T, Until
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, MastosyncError, ObjectError, StoreUnusable
+from mastosync.errors import Interrupted, MastosyncError, ObjectError, PrivacyLost, ServerFailure, StoreUnusable
 from mastosync.language import deferred, english, say, tr
 from mastosync.model import Entry
 
@@ -39,10 +39,6 @@ class Storing(StrEnum):
     WHOLE = "whole"
     IN_PARTS = "in parts"
     COPIED = "copied within the store"
-
-
-class PrivacyLost(StoreUnusable):
-    """Anybody can read what was written as private."""
 
 
 class PrivacyProof:
@@ -108,11 +104,15 @@ class PrivacyProof:
         except (ObjectError, StoreUnusable) as error:
             with english():  # as all that went wrong with one object
                 removed = self._removed(key)
-            self._refusal = type(error)(
+            # as an answer of the destination that says nothing of what was written
+            kind = type(error) if isinstance(error, StoreUnusable) or error.transient else ServerFailure
+            self._refusal = kind(
                 f"cannot tell whether {key!r} at {name} is private, so nothing private is written: "
                 f"{error.message}; {removed}",
                 hint=error.hint,
             )
+            if isinstance(self._refusal, ObjectError):
+                self._refusal.store = name
             raise self._refusal from error
         self._refusal = PrivacyLost(
             tr(
@@ -150,4 +150,7 @@ def _nothing() -> None: ...
 
 def _again(error: ObjectError | StoreUnusable) -> MastosyncError:
     """The same error for somebody else: one that is raised twice tells two stories."""
-    return type(error)(error.message, hint=error.hint)
+    again = type(error)(error.message, hint=error.hint)
+    if isinstance(error, ObjectError) and isinstance(again, ObjectError):
+        again.store = error.store
+    return again

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Generic, TypeVar
 
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import DatabaseError, ManifestInUse, MastosyncError, StoreUnusable
+from mastosync.errors import DatabaseError, ManifestInUse, MastosyncError, PrivacyLost, StoreUnusable
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ class Rounds(Generic[W]):
                 result, failures = self.work(), 0
             except _MAY_PASS as failure:
                 failures += 1
-                if number == 1 or self.once or failures >= FAILURES_AT_MOST:
+                lasting = self.once or failures >= FAILURES_AT_MOST or isinstance(failure, PrivacyLost)
+                if number == 1 or lasting:
                     raise
                 error = failure
                 _log.warning("round %d failed: %s", number, failure.message)

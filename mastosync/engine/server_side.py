@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from mastosync.engine.privacy_proof import PrivacyLost
 from mastosync.engine.retry import PatientStore
 from mastosync.engine.steps import Ask, Step, Steps
 from mastosync.errors import (
@@ -23,6 +22,7 @@ from mastosync.errors import (
     ObjectChanged,
     ObjectError,
     ObjectTooLarge,
+    PrivacyLost,
     StoreUnusable,
     Throttled,
 )

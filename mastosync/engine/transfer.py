@@ -26,11 +26,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
-from mastosync.errors import (
-    ObjectChanged,
-    ObjectError,
-    ObjectMissing,
-)
+from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
 from mastosync.manifest import Approach, approach_to, is_misplaced, stored_again
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Claim, End, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Presence, Reason
@@ -137,7 +133,7 @@ class Transfer:
         arrival = job.claim.arrival
         try:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
-        except ObjectMissing:
+        except (ObjectMissing, ObjectDenied):  # a key may write that may not read
             return None
         if there.size != job.entry.size or not same_etag(there.etag, expected_etag(arrival.md5, arrival.etag)):
             return None
@@ -153,7 +149,11 @@ class Transfer:
         source_fails = outcome.state is not EntryState.DONE and not failed_at_destination
         if source_fails and is_misplaced(job.presence, private=job.entry.private):
             job.memory.release()
-            return (yield from self._stored_again(job)) or outcome._replace(presence=job.presence)
+            before, stored = job.presence, (yield from self._stored_again(job))
+            if stored is not None:
+                return stored
+            if job.presence != before:
+                return outcome._replace(presence=job.presence)
         return outcome
 
     def _copied(self, job: Job) -> Steps[Outcome]:
@@ -208,18 +208,19 @@ class Transfer:
         is_right = arrival.md5 is not None and not arrival.presence & Presence.STALE
         if not (private or is_right):
             return None
-        within = replace(job, source=job.destination)
+        within = replace(job, source=job.destination, is_only_copy=True)
         try:
             fetched: FetchedObject = yield self._read(within, job.key)
         except ObjectMissing:
             return None
         if not private and fetched.info.size != job.entry.size:
             return None
-        job.writes = True
+        is_proven = self._acl.is_proven(Storing.WHOLE if fetched.data is not None else Storing.IN_PARTS)
+        job.writes += 1
         stored = yield from self._deliver(within, job.key, fetched)
-        job.writes = False
+        job.writes = 0
         job.presence = stored_again(private=private)
-        if not is_right or stored.md5 != arrival.md5:
+        if not is_right or stored.md5 != arrival.md5 or (private and not is_proven):
             return None
         return stored._replace(source_key=arrival.source_key, origin=arrival.origin)
 
@@ -231,8 +232,8 @@ class Transfer:
         self, job: Job, info: ObjectInfo, write: Callable[[PutOptions], Step], way: Storing = Storing.WHOLE
     ) -> Steps[str]:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
-        job.writes = True
-        return self._acl.written(job.entry, self._put_options(info), write, way)
+        proof_of = None if job.is_only_copy else way  # what is no proof is removed
+        return self._acl.written(job.entry, self._put_options(info), _counting(job, write), proof_of)
 
     def _read(self, job: Job, source_key: str) -> Ask:
         return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
@@ -258,7 +259,7 @@ class Transfer:
 
         Its row may be behind: a moderator is faster than the next plan. Raises: as `AclRule.allow`.
         """
-        if job.entry.private or not info.private:
+        if job.entry.private or not info.private or job.is_only_copy:
             return
         _log.warning("private, as nobody but its owner may read it at %s: %r", job.source.name, job.key)
         job.claim = job.claim._replace(entry=job.entry._replace(private=True))
@@ -277,12 +278,11 @@ class Transfer:
         large = LargeObject(
             job.source, source_key, info, job.destination, job.key, self._large, tried_before=job.tried_before
         )
-        job.writes = True
         md5, etag = yield from self._acl.written(
             job.entry,
             self._put_options(info),
-            lambda options: Aside(partial(large.begin, options), large=True),
-            Storing.IN_PARTS,
+            _counting(job, lambda options: Aside(partial(large.begin, options), large=True)),
+            None if job.is_only_copy else Storing.IN_PARTS,
             lambda upload: Aside(partial(large.deliver, upload), large=True),
         )
         return job.done(source_key, info.size, md5, etag)
@@ -299,7 +299,7 @@ class Transfer:
                 break
             except ObjectMissing:
                 continue
-        if here is None:
+        if here is None or (here.private and not job.entry.private):
             return None
         try:
             there = job.destination.head(job.key)
@@ -308,7 +308,7 @@ class Transfer:
             if is_composite(here.etag) and here.etag == there.etag:  # parts of the same sizes, with the same bytes
                 return job.done(source_key, there.size, None, there.etag)
             sent, arrived = _digest(job.source, source_key, here), _digest(job.destination, job.key, there)
-        except (ObjectMissing, ObjectChanged):  # meanwhile
+        except (ObjectMissing, ObjectChanged, ObjectDenied):  # meanwhile, or the key may not read
             return None
         return job.done(source_key, there.size, sent, there.etag) if sent == arrived else None
 
@@ -329,6 +329,16 @@ class Transfer:
         if self._options.cache_control and not headers.cache_control:
             headers = headers._replace(cache_control=self._options.cache_control)
         return PutOptions(headers, storage_class=self._options.storage_class)
+
+
+def _counting(job: Job, write: Callable[[PutOptions], Step]) -> Callable[[PutOptions], Step]:
+    """The same step, of which the job knows that it was begun."""
+
+    def begun(options: PutOptions) -> Step:
+        job.writes += 1
+        return write(options)
+
+    return begun
 
 
 def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:

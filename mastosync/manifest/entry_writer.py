@@ -16,6 +16,7 @@ from mastosync.manifest.codes import (
     NO_REASON,
     ORIGIN_CODE,
     PENDING,
+    PRIVATE_FLAG,
     REASON_CODE,
     SKIPPED,
     STATE_CODE,
@@ -30,11 +31,12 @@ UPDATE entries SET flags = ?, updated = ?, size = ?, fallback = ?, state = ?, re
 """
 _DONE = f"""
 UPDATE entries SET state = {DONE}, reason = {NO_REASON}, detail = ?, attempts = attempts + ?, size = coalesce(?, size),
-    md5 = ?, etag = ?, source_key = ?, origin = ?, arrived = NULL
+    md5 = ?, etag = ?, source_key = ?, origin = ?, arrived = NULL, flags = flags | ?
 {_OF_ENTRY}
 """
 _NOT_DONE = f"""
-UPDATE entries SET state = ?, reason = ?, detail = ?, attempts = attempts + ?, arrived = coalesce(?, arrived)
+UPDATE entries SET state = ?, reason = ?, detail = ?, attempts = attempts + ?, arrived = coalesce(?, arrived),
+    flags = flags | ?
 {_OF_ENTRY}
 """
 _PRUNED = f"""
@@ -128,13 +130,14 @@ def settle(manifest: Manifest, entries: Sequence[Settled]) -> None:
         size = outcome.size if is_done and outcome.size is not None else entry.size  # what has not arrived has none yet
         manifest.count(place[0], STATE_CODE[state], REASON_CODE[reason], -1, -(entry.size or 0))
         manifest.count(place[0], *becomes, 1, size or 0)
+        found_private = entry.private * PRIVATE_FLAG  # a disk may know it before the row does
         if is_done:
             seen = (outcome.md5, outcome.etag, outcome.source_key, ORIGIN_CODE[outcome.origin])
-            done.append((outcome.detail, outcome.attempts, outcome.size, *seen, *place))
+            done.append((outcome.detail, outcome.attempts, outcome.size, *seen, found_private, *place))
         else:
             now = presence if outcome.presence is None else outcome.presence
             arrived = None if now is None else stored_presence(becomes[0], now)
-            not_done.append((*becomes, outcome.detail, outcome.attempts, arrived, *place))
+            not_done.append((*becomes, outcome.detail, outcome.attempts, arrived, found_private, *place))
         places.append(place)
     connection = manifest.connection
     connection.executemany(_DONE, done)

@@ -17,11 +17,10 @@ import pytest
 from mastosync.engine.acl import AclMode
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.privacy_proof import PrivacyLost
 from mastosync.engine.retry import Gate
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
-from mastosync.errors import StoreUnusable
+from mastosync.errors import PrivacyLost, StoreUnusable
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
 from mastosync.model import Claim, Entry, MediaRow, Reason

@@ -10,7 +10,6 @@ import pytest
 from mastosync.engine.acl import AclMode
 from mastosync.engine.crew import Crew
 from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.privacy_proof import PrivacyLost
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import (
@@ -18,6 +17,7 @@ from mastosync.errors import (
     Interrupted,
     NetworkFailure,
     ObjectDenied,
+    PrivacyLost,
     ServerFailure,
     StoreUnusable,
     Throttled,
