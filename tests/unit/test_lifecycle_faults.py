@@ -441,7 +441,7 @@ def test_what_became_private_is_hidden_within_one_bucket_too(tmp_path: Path, opt
 
 
 def test_an_older_file_is_not_done_for_being_stored_again(day: Day) -> None:
-    """A death left it in doubt, and then its row had another file: the digest that is known is that of the older one."""
+    """A death left it in doubt, and then its row had another file: the digest is that of the older one."""
     day.plan(AVATAR)
     day.copy()
     day.plan(WITHHELD)

@@ -219,7 +219,9 @@ class World:
         if place not in self.writes:
             assert not self._is_settled(place, lying, row, before), f"{key} was written without need"
         self.writes.append(place)
-        lying.is_ours, lying.is_foreign, lying.is_unseen, lying.is_trusted = True, False, False, False
+        is_same = before is not None and before.data == stored.data  # it was stored again, and no better known for that
+        lying.is_ours, lying.is_foreign, lying.is_unseen = True, False, False
+        lying.is_trusted = lying.is_trusted and is_same
 
     def _is_settled(self, place: Place, lying: Lying, row: Row, there: StoredObject | None) -> bool:
         """Whether what lies there is as it is wanted, and mastosync can know it."""
@@ -296,7 +298,7 @@ class World:
             False,
         )
         lying.doubts.clear()
-        lying.is_trusted = lying.is_foreign and adopted and key not in self.old.objects
+        lying.is_trusted = key not in self.old.objects and (lying.is_trusted or (lying.is_foreign and adopted))
         lying.is_unseen = False
 
     def dies(self, claimed: Iterable[Place]) -> None:
