@@ -1,14 +1,14 @@
 # Every target is a few lines that anybody could type. `make` alone lists them.
 #
 #   make PYTHON=/path/to/python3    another interpreter for .venv (3.11 or newer)
-#   make test WORKERS=8             another number of parallel tests (auto: one for each core)
+#   make test WORKERS=4             another number of parallel tests: they wait more than they work (auto: one a core)
 #   make test ARGUMENTS="-k copy"   further arguments for pytest, or for what is measured
 #   make faults SEED=1234           one bad day of each kind of the fault lab, step by step
 #   make faults ARGUMENTS='--kind moving'    days on which the world moves alone (or: still)
 #   make LOCK=                      newest packages instead of those of requirements-dev.lock
 
 PYTHON ?=
-WORKERS ?= 4
+WORKERS ?= 8
 ARGUMENTS ?=
 RUNS ?= 400
 SEED ?=
@@ -25,13 +25,16 @@ REQUIREMENTS := setup.cfg pyproject.toml $(LOCK)
 # the one that is installed, else one unpacked here from the package of Debian or Ubuntu
 NGINX := $(or $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin" command -v nginx),build/nginx)
 
+# where it is set, each of the thousand processes of a test run would compile all that it imports
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-fast faults soak bench bench-plan audit lint format sample messages lock venv clean
+.PHONY: help demo test test-fast test-pythons faults soak bench bench-plan audit lint format sample messages lock venv clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.demo ## migrate a made-up Mastodon between two stores on this machine; leaves demo/ to look into
 	@$(BIN)/python -m scripts.demo
@@ -42,6 +45,9 @@ test: .venv/.test ## run every test, against real servers on this machine
 
 test-fast: .venv/.test ## run the unit tests only
 	$(PYTEST) tests/unit
+
+test-pythons: .venv/.test ## run the unit tests on every Python from 3.11 on that this machine has
+	@$(BIN)/python -m scripts.pythons -n auto $(ARGUMENTS)
 
 faults: .venv/.test ## live through RUNS bad days of each kind, into docs/reliability.md; or once more through SEED's
 	@$(BIN)/python -m scripts.faultlab $(if $(SEED),--seed $(SEED),--runs $(RUNS) --jobs $(WORKERS) --write) $(ARGUMENTS)

@@ -9,7 +9,7 @@ from mastosync.cli.render import table
 from mastosync.engine.adopter import Fate
 from mastosync.engine.judge import Verdict
 from mastosync.engine.orphans import AGE_NAMES
-from mastosync.language import deferred, say, tr
+from mastosync.language import deferred, say, tr, trn
 from mastosync.plain import one_line
 from mastosync.units import human_bytes, human_seconds
 
@@ -128,9 +128,12 @@ def render_orphans(result: OrphansResult) -> str:
         )
     if result.copies.objects:
         lines.append(
-            tr(
+            trn(
+                "{objects:,} more ({size}) lies under the key prefix of the destination in the same bucket: it is no"
+                " orphan",
                 "{objects:,} more ({size}) lie under the key prefix of the destination in the same bucket: they are no"
                 " orphans",
+                result.copies.objects,
                 objects=result.copies.objects,
                 size=human_bytes(result.copies.size_bytes),
             )

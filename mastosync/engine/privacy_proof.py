@@ -20,7 +20,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.steps import Aside, Steps, T, Until
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, MastosyncError, ObjectError, StoreUnusable
-from mastosync.language import deferred, say, tr
+from mastosync.language import deferred, english, say, tr
 from mastosync.model import Entry
 
 _log = logging.getLogger(__name__)
@@ -102,12 +102,15 @@ class PrivacyProof:
             if not PatientStore(self._destination).anybody_reads(key):
                 return
         except Interrupted:
-            _log.warning("%r at %s may be public: %s", key, name, self._removed(key))
+            with english():  # as the log is
+                _log.warning("%r at %s may be public: %s", key, name, self._removed(key))
             raise
         except (ObjectError, StoreUnusable) as error:
+            with english():  # as all that went wrong with one object
+                removed = self._removed(key)
             self._refusal = type(error)(
                 f"cannot tell whether {key!r} at {name} is private, so nothing private is written: "
-                f"{error.message}; {self._removed(key)}",
+                f"{error.message}; {removed}",
                 hint=error.hint,
             )
             raise self._refusal from error

@@ -25,7 +25,7 @@ from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncErro
 from mastosync.language import deferred, tr
 from mastosync.manifest import Manifest, ManifestReport, count_removable, forget_arrival, is_wanted, iter_removable
 from mastosync.mastodon.paperclip import canonical_key, ids_of_key
-from mastosync.model import End, Entry, EntryState, Record
+from mastosync.model import End, Entry, EntryState, Presence, Record
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Pruner:
         self._require_plan()
         result = Pruning(self.options.apply, *count_removable(self.manifest))
         self._require_likely(result)
-        removable = (each.entry for each in iter_removable(self.manifest) if self._may_go(each, result))
+        removable = (each for each in iter_removable(self.manifest) if self._may_go(each, result))
         if not self.options.apply:
             for _ in removable:
                 self.stop.require_going_on()
@@ -99,13 +99,13 @@ class Pruner:
                 self._record()
         return result
 
-    def _remove(self, crew: Crew[Entry, ObjectError | None], entries: Iterator[Entry], result: Pruning) -> None:
+    def _remove(self, crew: Crew[Record, ObjectError | None], records: Iterator[Record], result: Pruning) -> None:
         recorded_at, outages = time.monotonic(), Outages(hint=_HINT)
-        for ended in crew.all_ended(entries):
+        for ended in crew.all_ended(records):
             if ended.error is not None:
                 raise ended.error
             if ended.outcome is None:
-                self._removed.append(ended.claim)
+                self._removed.append(ended.claim.entry)
                 result.removed += 1
                 outages.answered(End.DESTINATION)
             else:
@@ -120,11 +120,13 @@ class Pruner:
         if self.stop.requested:
             raise Interrupted(tr("stopped on request"), hint=tr("the same command goes on where this one stopped"))
 
-    def _steps(self, entry: Entry) -> Steps[ObjectError | None]:
+    def _steps(self, record: Record) -> Steps[ObjectError | None]:
         """Delete an object; what a store refused is the outcome."""
-        key = canonical_key(entry, self.prefix)
+        key, store = canonical_key(record.entry, self.prefix), PatientStore(self.gate)
         try:
-            yield Aside(partial(PatientStore(self.gate).delete, key))
+            if Presence.IN_DOUBT in record.presence:  # maybe in parts, of which nobody knows
+                yield Aside(partial(store.abort_unfinished, key))
+            yield Aside(partial(store.delete, key))
         except ObjectError as error:
             return error
         _log.info("removed %r at %s", key, self.gate.store.name)

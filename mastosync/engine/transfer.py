@@ -110,9 +110,9 @@ class Transfer:
         approach = approach_to(arrival.presence, private=entry.private, has_digest=has_digest)
         job = Job(claim, key, source_key, source, destination, memory, approach, arrival.presence)
         try:
+            if arrival.presence & Presence.IN_DOUBT:  # it may have been on its way in parts, whatever it is now
+                yield Aside(partial(job.destination.abort_unfinished, job.key))
             if entry.private:
-                if arrival.presence & Presence.IN_DOUBT:  # the dead run may have been about to find out about ACLs
-                    yield Aside(partial(job.destination.abort_unfinished, job.key))
                 yield from self._acl.allow(entry)
             lies_there = yield from self._look_first(job)
             return lies_there or (yield from self._copy(job))
@@ -301,8 +301,6 @@ class Transfer:
                 continue
         if here is None:
             return None
-        if here.size > self._options.multipart_threshold:
-            job.destination.abort_unfinished(job.key)
         try:
             there = job.destination.head(job.key)
             if here.size != there.size:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mastosync.errors import Interrupted, ManifestError
-from mastosync.language import deferred, say, tr
+from mastosync.language import deferred, say, tr, trn
 from mastosync.manifest.codes import FAILED, PENDING, REASON_OF, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import remembered
@@ -164,8 +164,10 @@ class Checker:
     def _claims(self) -> Iterator[Fault]:
         count, example = self.manifest.connection.execute(_STRAY_CLAIMS).fetchone()
         if count:
-            said = tr(
+            said = trn(
+                "{number:,} claim is of an entry that nobody works on: {example}",
                 "{number:,} claims are of entries that nobody works on, such as {example}",
+                count,
                 number=count,
                 example=example,
             )

@@ -6,6 +6,7 @@ dies as any process does.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import pkgutil
@@ -21,16 +22,18 @@ from pathlib import Path
 import mastosync
 
 FOREIGN_SETTINGS = ("MASTOSYNC_", "AWS_", "PG")
-LOADED = tuple(
-    module.name
-    for module in pkgutil.walk_packages(mastosync.__path__, "mastosync.")
-    if not module.name.endswith(("__main__", "tunnel"))  # SSH is for nobody here
-)
-"""What every child has from the start: everything that some command would load."""
-
 _FORKS = multiprocessing.get_context("forkserver")
-# a child imports its parent's main module again, and with it the lab: a tenth of a second each time
-_FORKS.set_forkserver_preload([*LOADED, "scripts.faultlab.many"])
+
+
+@functools.cache
+def _load_all_first() -> None:
+    """Have the process that all are forked from load whatever some command would, this module, and the lab.
+
+    Not at import: a child imports this module too, and has nobody to prepare.
+    """
+    names = [module.name for module in pkgutil.walk_packages(mastosync.__path__, "mastosync.")]
+    loaded = [name for name in names if not name.endswith(("__main__", "tunnel"))]  # SSH is for nobody here
+    _FORKS.set_forkserver_preload([*loaded, __name__, "scripts.faultlab.many"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Order:
     file_bytes: int | None = None  # no file may grow beyond
     hasty: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)  # settings of ours and others
+    umask: int | None = None  # None: the one that the first child's parent had
 
     @property
     def out(self) -> Path:
@@ -67,6 +71,7 @@ class Command:
     process: ForkServerProcess = field(init=False)
 
     def __post_init__(self) -> None:
+        _load_all_first()
         self.process = _FORKS.Process(target=_obey, args=(self.order, _environment() | dict(self.order.environ)))
         self.process.start()
 
@@ -102,6 +107,7 @@ class LongLived:
     _orders: Connection = field(init=False)
 
     def __post_init__(self) -> None:
+        _load_all_first()
         self._orders, theirs = _FORKS.Pipe()
         self.process = _FORKS.Process(target=_obey_all, args=(self.order, _environment(), theirs))
         self.process.start()
@@ -156,6 +162,8 @@ def _settle(order: Order, environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(order.folder)
+    if order.umask is not None:
+        os.umask(order.umask)
     for path, descriptor in ((order.out, 1), (order.err, 2)):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(opened, descriptor)

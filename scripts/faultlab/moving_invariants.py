@@ -20,6 +20,7 @@ from scripts.faultlab.invariants import (
     HIDDEN,
     LEFT_OPEN,
     LOST,
+    PROBES,
     READING,
     REMOVED,
     SENDING,
@@ -251,7 +252,8 @@ class MovingInspector:
             self.complain(HALF_PLANS, f"`{ending.act}` ended with {ending.code}, and there are other entries")
 
     def _inspect_traffic(self, ending: Ending) -> None:
-        exchanges = [each for each in ending.exchanges if each.request.bucket == self.bucket and each.request.key]
+        to_destination = [each for each in ending.exchanges if each.request.bucket == self.bucket and each.request.key]
+        exchanges = [each for each in to_destination if PROBES not in each.request.key]  # those are no entries
         for each in exchanges:
             if each.request.method not in READING:
                 self._looks.pop(each.request.key, None)

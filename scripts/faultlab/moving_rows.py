@@ -36,7 +36,7 @@ class Style(NamedTuple):
     optional: bool = False
 
 
-_ORIGINAL, _STATIC = Style("original"), Style("static", "image/png", "png", optional=True)
+_ORIGINAL, _STATIC = Style("original"), Style("static", "image/png", "png")
 STYLES: Mapping[tuple[str, str], tuple[Style, ...]] = {
     ("accounts", "image/png"): (_ORIGINAL,),
     ("accounts", "image/gif"): (_ORIGINAL, _STATIC),

@@ -12,7 +12,7 @@ from scripts.lab.client import ROOT
 from scripts.lab.ports import accepts_connections
 from scripts.lab.process import LabError, ServerProcess
 
-START_SECONDS = 10
+START_SECONDS = 90
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", str(ROOT / "build/nginx/usr/sbin"))
 
 _MAIN = """\

@@ -1,4 +1,4 @@
-"""A folder with a configuration, and the installed command run in it as a user runs it."""
+"""A folder with a configuration, and commands run in it as a user runs them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ COMMAND = Path(sysconfig.get_path("scripts")) / "mastosync"
 
 NOWHERE = S3Address("http://127.0.0.1:9", "key", "marked-secret", "", "")
 """A store that nobody asks: for commands that fail, or succeed, before they would."""
+
+END_SECONDS = 240  # of one command: far more than any takes
 
 
 @dataclass(frozen=True)
@@ -58,35 +60,46 @@ class Site:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MASTOSYNC_", "AWS_", "PG"))}
         return kept | self.environ
 
-    def run(self, *arguments: str, code: int | None = 0, umask: int = -1) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end; `code` is the exit code to expect (None: any), a `umask` of -1 is our own."""
+    def run(self, *arguments: str, code: int | None = 0, umask: int | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end; `code` is the exit code to expect (None: any), `umask` another than our own.
+
+        It is a process of its own, forked from one that has loaded everything: a start of the
+        interpreter costs more than most commands. What depends on one: `run_installed`.
+        """
+        with tempfile.TemporaryDirectory() as folder:  # not the site's own, whose disk may be full
+            order = Order(
+                arguments,
+                self.folder,
+                f"{folder}/forked",
+                environ=self.environ,
+                umask=_umask() if umask is None else umask,
+            )
+            command = Command(order)
+            try:
+                ended_with = command.wait(END_SECONDS)
+                assert ended_with is not None, f"{arguments} does not end:\n{order.output()}"
+                done = subprocess.CompletedProcess(
+                    arguments, ended_with, order.out.read_text("utf-8"), order.err.read_text("utf-8")
+                )
+            finally:
+                command.end()
+        return expecting(done, code)
+
+    def run_installed(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """The same with the installed script, in an interpreter of its own, as a user runs it."""
         done = subprocess.run(
             [str(COMMAND), *arguments],
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=END_SECONDS,
             check=False,
-            umask=umask,
         )
-        assert code is None or done.returncode == code, f"{arguments} ended with {done.returncode}:\n{shown(done)}"
-        return done
-
-    def run_forked(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The same in a process forked from one that has loaded everything: where many runs differ in a word only."""
-        with tempfile.TemporaryDirectory() as folder:  # not the site's own, whose disk may be full
-            order = Order(arguments, self.folder, f"{folder}/forked", environ=self.environ)
-            command = Command(order)
-            try:
-                code = command.wait(240)
-                assert code is not None, f"{arguments} does not end:\n{order.output()}"
-                return subprocess.CompletedProcess(arguments, code, order.out.read_text(), order.err.read_text())
-            finally:
-                command.end()
+        return expecting(done, code)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run the command beside the test. Whoever starts it ends it."""
+        """Run the installed script beside the test. Whoever starts it ends it."""
         return subprocess.Popen(
             [str(COMMAND), *arguments],
             cwd=self.folder,
@@ -104,17 +117,18 @@ class Site:
 
     def status(self) -> dict[str, Any]:
         """`status --json`, parsed."""
-        parsed: dict[str, Any] = json.loads(self._told("status", "--json"))
+        parsed: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
         return parsed
 
     def listed(self, *arguments: str) -> list[dict[str, Any]]:
         """`ls --format jsonl`, parsed."""
-        return [json.loads(line) for line in self._told("ls", "--format", "jsonl", *arguments).splitlines()]
+        return [json.loads(line) for line in self.run("ls", "--format", "jsonl", *arguments).stdout.splitlines()]
 
-    def _told(self, *arguments: str) -> str:
-        done = self.run_forked(*arguments)
-        assert done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{shown(done)}"
-        return done.stdout
+
+def expecting(done: subprocess.CompletedProcess[str], code: int | None) -> subprocess.CompletedProcess[str]:
+    """The same, if it has ended with this exit code (None: with any)."""
+    assert code is None or done.returncode == code, f"{done.args} ended with {done.returncode}:\n{shown(done)}"
+    return done
 
 
 def shown(done: subprocess.CompletedProcess[str]) -> str:
@@ -125,3 +139,10 @@ def shown(done: subprocess.CompletedProcess[str]) -> str:
 def python_module() -> list[str]:
     """The other way to run the command."""
     return [sys.executable, "-m", "mastosync"]
+
+
+def _umask() -> int:
+    """Our own, which can be read by setting it only. No other thread of a test makes files at that moment."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask

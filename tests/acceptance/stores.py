@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from mastosync.engine.apart import FOLDER
+from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_check import differences, iter_keys
 from scripts.lab.instance_objects import StoredObject
 
@@ -21,3 +24,9 @@ def assert_holds(client: S3Client, bucket: str, expected: Mapping[str, StoredObj
 def assert_untouched(client: S3Client, bucket: str, expected: Iterable[str]) -> None:
     """The source still holds what it held."""
     assert set(iter_keys(client, bucket)) == set(expected)
+
+
+def stored(proxy: FaultProxy, bucket: str | None = None) -> Counter[str]:
+    """How often each key of an instance was stored, beside the probe that tells two stores from one."""
+    of_all = proxy.successful_puts_by_key(bucket)
+    return Counter({key: times for key, times in of_all.items() if FOLDER not in key})

@@ -90,14 +90,14 @@ def test_a_wrong_command_line_is_explained(site: Site, arguments: list[str], wor
 
 def test_python_m_is_the_same_command(site: Site) -> None:
     done = subprocess.run([*python_module(), "--version"], capture_output=True, text=True, check=True, cwd=site.folder)
-    assert done.stdout == site.run("--version").stdout
+    assert done.stdout == site.run_installed("--version").stdout
 
 
 # --- the configuration: 4 ---
 
 
 def test_no_configuration_names_the_places_looked_at_and_init(tmp_path: Path) -> None:
-    done = Site(tmp_path).run("plan", code=None)
+    done = Site(tmp_path).run_installed("plan", code=None)
     assert_clear(done, 4, "config.ini", "mastosync init", "MASTOSYNC_CONFIG")
 
 

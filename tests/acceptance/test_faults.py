@@ -158,16 +158,18 @@ def test_a_throttling_store_is_waited_for_and_nothing_fails(
 ) -> None:
     """Retry-After as a date holds the whole endpoint: no upload comes in while it lasts."""
     migration = new_migration(buckets, accounts=6, media=6, missing=0)
-    resume_at = time.time() + 4
+    resume_at = 0.0
 
     def until_then(request: Request) -> Fault | None:
-        early = request.operation == "PutObject" and time.time() < resume_at - 1
-        return slow_down(http_date(resume_at)) if early else None
+        nonlocal resume_at
+        if request.operation != "PutObject":
+            return None
+        resume_at = resume_at or time.time() + 4  # from the first upload on, whenever that comes
+        return slow_down(http_date(resume_at)) if time.time() < resume_at - 1 else None
 
     proxy = fault_proxy(buckets.address.endpoint_url, until_then)
     migration.through(destination=proxy.endpoint_url)
     migration.site.run("plan")
-    resume_at = time.time() + 4
     done = migration.site.run("copy", "--workers", "8", code=None)
     assert_everything_arrived(migration)
     throttles = [exchange for exchange in proxy.requests if exchange.fault is not None]

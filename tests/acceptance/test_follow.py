@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import shown
-from tests.acceptance.test_interruptions import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -6,29 +6,21 @@ import contextlib
 import signal
 import sqlite3
 import subprocess
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mastosync.engine.apart import FOLDER
 from scripts.faultlab.manifest_copy import complaints_of
 from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import Fault, FaultPlan, Kind, Request, delay
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import shown
-from tests.acceptance.stores import assert_holds
-
-DEADLINE_SECONDS = 60
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Poll until a condition holds, or fail the test with what was waited for."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"still waiting until {what}"
-        time.sleep(0.01)
+from tests.acceptance.stores import assert_holds, stored
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 def slowly(request: Request) -> Fault | None:
@@ -55,6 +47,29 @@ def ever_more_slowly(proxy: FaultProxy) -> FaultPlan:
     return plan
 
 
+class Middle:
+    """Lets so many uploads through, and holds the next ones until it is released: the middle lasts that long."""
+
+    def __init__(self, proxy: FaultProxy, goal: int) -> None:
+        self._proxy, self._goal = proxy, goal
+        self._released = threading.Event()
+        proxy.plan = self._plan
+
+    def wait(self) -> None:
+        """Return in the middle."""
+        wait_until(lambda: uploads(self._proxy) >= self._goal, f"{self._goal} objects have arrived")
+
+    def release(self) -> None:
+        """Let what was held and all that follows arrive."""
+        self._released.set()
+        self._proxy.plan = slowly
+
+    def _plan(self, request: Request) -> Fault | None:
+        if request.operation == "PutObject" and uploads(self._proxy) >= self._goal:
+            self._released.wait(PATIENCE_SECONDS)
+        return slowly(request)
+
+
 @pytest.fixture
 def slow_migration(
     buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy]
@@ -68,7 +83,7 @@ def slow_migration(
 
 
 def uploads(proxy: FaultProxy) -> int:
-    return sum(proxy.successful_puts_by_key().values())
+    return sum(stored(proxy).values())
 
 
 def finish(migration: Migration, proxy: FaultProxy) -> None:
@@ -77,7 +92,7 @@ def finish(migration: Migration, proxy: FaultProxy) -> None:
     assert done.returncode == (3 if migration.instance.missing else 0), shown(done)
     assert_holds(migration.buckets.client, migration.buckets.destination, migration.instance.at_destination())
     assert_intact(migration.site.manifest)
-    twice = {key: count for key, count in proxy.successful_puts_by_key().items() if count > 1}
+    twice = {key: count for key, count in stored(proxy).items() if count > 1}
     assert twice == {}
     totals = migration.site.status()["totals"]
     assert (totals["pending"], totals["done"]) == (0, len(migration.instance.present))
@@ -89,11 +104,12 @@ def test_a_copy_killed_again_and_again_loses_nothing_and_uploads_nothing_twice(
     migration, proxy = slow_migration
     total = len(migration.instance.present)
     for nth in range(1, 6):
+        middle = Middle(proxy, total * nth // 8)
         process = migration.site.start("copy", "--workers", "8")
-        goal = total * nth // 8
-        wait_until(lambda goal=goal: uploads(proxy) >= goal, f"{goal} objects have arrived")  # type: ignore[misc] # bound at once
+        middle.wait()
         process.kill()
         process.communicate()
+        middle.release()
         assert process.returncode == -signal.SIGKILL
         assert_intact(migration.site.manifest)
         # the next copy begins at once, and can only find what has arrived by then
@@ -106,10 +122,12 @@ def test_one_signal_finishes_what_is_in_flight_and_the_next_copy_goes_on(
     slow_migration: tuple[Migration, FaultProxy], number: signal.Signals
 ) -> None:
     migration, proxy = slow_migration
+    middle = Middle(proxy, 20)
     process = migration.site.start("copy", "--workers", "4")
-    wait_until(lambda: uploads(proxy) >= 20, "20 objects have arrived")
+    middle.wait()
     process.send_signal(number)
-    _, told = process.communicate(timeout=DEADLINE_SECONDS)
+    middle.release()
+    _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, told
     assert "goes on" in told
     assert "Traceback" not in told
@@ -127,7 +145,8 @@ def test_two_signals_stop_at_once(
 ) -> None:
     migration = new_migration(buckets, missing=0)
     proxy = fault_proxy(
-        buckets.address.endpoint_url, lambda request: delay(600) if request.operation == "PutObject" else None
+        buckets.address.endpoint_url,
+        lambda request: delay(600) if request.operation == "PutObject" and FOLDER not in request.key else None,
     )
     migration.through(destination=proxy.endpoint_url)
     migration.site.run("plan")
@@ -137,25 +156,28 @@ def test_two_signals_stop_at_once(
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.5)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     assert_intact(migration.site.manifest)
 
 
+@pytest.mark.parametrize("probes", [False, True])
 def test_a_pause_for_throttling_ends_with_the_first_signal(
-    buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy]
+    buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy], probes: bool
 ) -> None:
+    """Of objects, or of the probe that comes before them."""
     migration = new_migration(buckets, missing=0)
     slow_down = Fault(Kind.ANSWER, status=503, code="SlowDown", headers=(("Retry-After", "600"),))
     proxy = fault_proxy(
-        buckets.address.endpoint_url, lambda request: slow_down if request.operation == "PutObject" else None
+        buckets.address.endpoint_url,
+        lambda request: slow_down if request.operation == "PutObject" and (FOLDER in request.key) == probes else None,
     )
     migration.through(destination=proxy.endpoint_url)
     migration.site.run("plan")
     process = migration.site.start("copy", "--workers", "4")
-    wait_until(lambda: proxy.count("PutObject") >= 1, "the store has throttled")
+    wait_until(lambda: any(each.status == 503 for each in proxy.requests), "the store has throttled")
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=20)
+    _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, told
 
 
@@ -171,7 +193,7 @@ def test_a_second_copy_says_who_holds_the_manifest(slow_migration: tuple[Migrati
     running = migration.site.status()["run"]
     assert running["running"] is True
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=DEADLINE_SECONDS)
+    process.communicate(timeout=PATIENCE_SECONDS)
     proxy.plan = slowly
     finish(migration, proxy)
 
@@ -199,7 +221,7 @@ def test_a_plan_that_is_stopped_ends_at_once_and_leaves_no_half_plan(
         process = migration.site.start("plan")
         wait_until(lambda: _waiting_for_lock(migration), "the plan waits for a table in its middle")
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, told
     assert "Traceback" not in told
     assert "no plan" in migration.site.run("copy", code=6).stderr

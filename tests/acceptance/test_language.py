@@ -37,7 +37,7 @@ def test_help_is_japanese_from_its_first_word_and_fits_the_screen(site: Site, co
 
 def test_errors_are_japanese_and_keep_their_exit_codes(site: Site) -> None:
     assert site.run("copy", "--wrokers", "8", code=2).stderr.startswith("使い方: mastosync copy")
-    assert site.run("status", code=4).stderr.startswith("mastosync: 設定がありません\n")
+    assert site.run_installed("status", code=4).stderr.startswith("mastosync: 設定がありません\n")
     gone = site.run("--manifest", "m.db", "status", code=6).stderr
     assert gone == "mastosync: マニフェストが m.db にありません\n  先に `mastosync plan` を実行してください\n"
 
@@ -77,8 +77,8 @@ def test_a_migration_is_told_in_japanese_and_what_programs_read_in_english(
 )
 def test_whoever_cannot_read_japanese_is_told_in_english(site: Site, environ: dict[str, str]) -> None:
     site.environ.update(environ)
-    assert site.run("status", code=4).stderr.startswith("mastosync: there is no configuration\n")
-    assert site.run("--help").stdout.startswith("Usage: mastosync")
+    assert site.run_installed("status", code=4).stderr.startswith("mastosync: there is no configuration\n")
+    assert site.run_installed("--help").stdout.startswith("Usage: mastosync")
 
 
 def test_a_terminal_with_an_older_encoding_is_told_in_its_bytes(site: Site) -> None:

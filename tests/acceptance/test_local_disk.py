@@ -20,10 +20,11 @@ from scripts.lab.instance_objects import DEFAULT_HEADERS, StoredObject
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.disks import assert_disk_holds, iter_files, lay_down, left_behind, state_of
 from tests.acceptance.site import shown
-from tests.acceptance.test_interruptions import slowly, wait_until
+from tests.acceptance.test_interruptions import slowly
 from tests.acceptance.test_migration import expected_states, found_states
 from tests.acceptance.test_orphans import still_referred_to
 from tests.contract.test_filesystem_store import a_disk
+from tests.waiting import wait_until
 
 CACHE_CONTROL = DEFAULT_HEADERS["CacheControl"]
 MIB = 1024 * 1024

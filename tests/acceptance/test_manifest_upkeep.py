@@ -21,16 +21,15 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import NOWHERE, Site, s3_section
-from tests.acceptance.stores import assert_holds
+from tests.acceptance.stores import assert_holds, stored
 from tests.acceptance.test_interruptions import (
-    DEADLINE_SECONDS,
     assert_intact,
     ever_more_slowly,
     slowly,
-    wait_until,
 )
 from tests.unit.engine_kit import entry, planned
 from tests.unit.manifests import restored
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def copying(
 
 
 def uploads(proxy: FaultProxy) -> int:
-    return sum(proxy.successful_puts_by_key().values())
+    return sum(stored(proxy).values())
 
 
 def journal_of(path: Path) -> str:
@@ -69,7 +68,7 @@ def test_a_manifest_can_be_checked_copied_and_exported_while_a_copy_is_at_work(
         site.run("manifest", "export", "all.jsonl", "--force")
     assert process.poll() is None, "the copy was still at work"
     proxy.plan = slowly
-    _, told = process.communicate(timeout=DEADLINE_SECONDS)
+    _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, told
     assert_holds(migration.buckets.client, migration.buckets.destination, migration.instance.at_destination())
     assert_intact(site.manifest)
@@ -79,7 +78,7 @@ def test_a_manifest_can_be_checked_copied_and_exported_while_a_copy_is_at_work(
         assert copy.stat().st_mode & 0o777 == 0o600
         done = json.loads(site.run("--manifest", str(copy), "status", "--json").stdout)["totals"]
         assert 0 < done["done"] < total == done["total"]
-    assert max(proxy.successful_puts_by_key().values()) == 1
+    assert max(stored(proxy).values()) == 1
     site.run("--manifest", "again.db", "manifest", "import", "all.jsonl")
     site.run("--manifest", "again.db", "manifest", "check")
 
@@ -125,7 +124,7 @@ def test_a_copy_whose_manifest_is_taken_away_stops_and_says_so(
         other.replace(site.manifest)
     else:
         site.manifest.unlink()
-    _, told = process.communicate(timeout=DEADLINE_SECONDS)
+    _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 6, told
     assert "removed or replaced" in told
     assert "Traceback" not in told
@@ -145,7 +144,7 @@ def test_a_backup_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
         process = site.start("manifest", command, "copy")
         wait_until(lambda: bool(list(tmp_path.glob("copy.*.partial"))) or process.poll() is not None, "it has begun")  # noqa: B023
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=DEADLINE_SECONDS)
+        _, told = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode in (0, 130), told
         assert not list(tmp_path.glob("copy.*"))
         assert (tmp_path / "copy").exists() == (process.returncode == 0)

@@ -41,14 +41,14 @@ def test_plan_copy_status_and_retry_bring_over_everything_there_is(
     migration = new_migration(buckets, large_video_bytes=21 * 1024 * 1024)
     site, instance = migration.site, migration.instance
 
-    dry = site.run("plan", "--dry-run")
+    dry = site.run_installed("plan", "--dry-run")
     assert f"{len(instance.objects):,}" in dry.stdout
     assert sorted(path.name for path in site.folder.iterdir()) == ["config.ini"]
 
-    site.run("plan")
+    site.run_installed("plan")
     assert {line["key"] for line in site.listed("--state", "pending")} == {each.key for each in instance.objects}
 
-    copied = site.run("copy", "--workers", "8", code=3)
+    copied = site.run_installed("copy", "--workers", "8", code=3)
     assert f"failed {len(instance.missing)}" in copied.stdout, shown(copied)
     assert found_states(migration) == expected_states(migration)
     assert_holds(buckets.client, buckets.destination, instance.at_destination())
@@ -59,7 +59,7 @@ def test_plan_copy_status_and_retry_bring_over_everything_there_is(
     assert totals["bytes_done"] == sum(each.source.size for each in instance.present)
 
     upload(buckets.client, buckets.source, [each.source for each in instance.missing])
-    retried = site.run("retry-failed", "--reason", "missing")
+    retried = site.run_installed("retry-failed", "--reason", "missing")
     assert f"{len(instance.missing)} failed entries are pending again" in retried.stdout
     assert site.status()["totals"]["failed"] == 0
     assert_holds(buckets.client, buckets.destination, instance.at_destination(instance.missing))

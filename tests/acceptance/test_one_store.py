@@ -15,7 +15,7 @@ from scripts.lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.stores import assert_holds
 from tests.acceptance.test_follow import execute, holds, listing, of_a_picture
-from tests.acceptance.test_interruptions import wait_until
+from tests.waiting import wait_until
 
 Start = Callable[..., tuple[Migration, FaultProxy]]
 

@@ -10,7 +10,6 @@ import pytest
 
 from mastosync.cli.main import main
 from mastosync.engine.acl import AclMode
-from mastosync.engine.apart import FOLDER
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
@@ -19,7 +18,7 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import Site, s3_section
-from tests.acceptance.stores import assert_holds
+from tests.acceptance.stores import assert_holds, stored
 from tests.integration.acl_tastes import (
     DENIED,
     FATES,
@@ -105,8 +104,7 @@ def test_auto_says_what_it_has_found_out_and_how_to_decide(
     assert code == 0, again
     assert f"copied {3 if kept_back else 0} objects" in again
     assert "stay behind" not in again + run(site, "status")[1]
-    stored = {key: times for key, times in proxy.successful_puts_by_key().items() if FOLDER not in key}
-    assert stored == {canonical_key(entry, ""): 1 for entry in ENTRIES}
+    assert stored(proxy) == {canonical_key(entry, ""): 1 for entry in ENTRIES}
 
 
 @pytest.mark.parametrize("taste", TASTES)

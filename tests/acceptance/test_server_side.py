@@ -12,7 +12,7 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, always, answer, no_faults
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.stores import assert_holds, assert_untouched
+from tests.acceptance.stores import assert_holds, assert_untouched, stored
 
 DONE_WITHOUT = "the store does not copy by itself"
 Start = Callable[..., tuple[Migration, FaultProxy]]
@@ -63,8 +63,7 @@ def test_no_byte_of_any_object_travels(start: Start) -> None:
     asked = operations(proxy)
     assert asked.keys() <= {"HeadObject", "CopyObject"}
     assert asked["CopyObject"] == len(migration.instance.present)
-    stored = proxy.successful_puts_by_key(migration.buckets.destination)
-    assert {times for key, times in stored.items() if FOLDER not in key} == {1}
+    assert set(stored(proxy, migration.buckets.destination).values()) == {1}
     for line in migration.site.listed("--state", "done"):
         assert line["attempts"] == 1
     assert DONE_WITHOUT not in log

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -24,6 +23,7 @@ from mastosync.store.s3.client import credentials_of, make_client
 from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.contract.s3_kit import DATA, MADE_UP, PLAIN, STORES, StoreClass, at, md5_of, opened
 from tests.contract.test_object_store import ODD_KEYS
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
 FULL = PutOptions(
@@ -272,7 +272,7 @@ class TestConnections:
         everybody = threading.Barrier(16)
 
         def work(number: int) -> None:
-            everybody.wait(30)
+            everybody.wait(PATIENCE_SECONDS)
             for _ in range(10):
                 read(store, f"key-{number}")
                 write(store, f"key-{number}")
@@ -301,10 +301,8 @@ class TestConnections:
 
 def end_of_all_but(sockets: int) -> bool:
     """Whether no more than these are open after a while: the other ends are ours too, and go when they notice."""
-    deadline = time.monotonic() + 20
-    while open_sockets() > sockets and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return open_sockets() <= sockets
+    wait_until(lambda: open_sockets() <= sockets, "the others are closed")
+    return True
 
 
 def open_sockets() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from mastosync.store.s3.late import LateS3Store
 from tests.contract.raw_server import RawServer, answer
 from tests.contract.s3_kit import MADE_UP, at
+from tests.waiting import PATIENCE_SECONDS
 
 SHORT_OF_DESCRIPTORS = """
 import os, resource, sys
@@ -51,7 +52,7 @@ def test_it_is_made_once_for_all_threads() -> None:
         everybody = threading.Barrier(8)
 
         def ask(_: int) -> object:
-            everybody.wait(30)
+            everybody.wait(PATIENCE_SECONDS)
             return store.made
 
         with ThreadPoolExecutor(8) as pool:

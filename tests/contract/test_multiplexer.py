@@ -19,9 +19,9 @@ from scripts.lab.buckets import BucketPair
 from tests.contract.memory_store import MemoryStore
 from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.contract.s3_kit import DATA, MADE_UP, PLAIN, at, config_of, md5_of, opened
+from tests.waiting import PATIENCE_SECONDS
 
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
-PATIENCE_SECONDS = 20.0
 
 
 def always(_: int) -> bool:

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -17,6 +16,7 @@ import pytest
 
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.ports import accepts_connections
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -45,8 +45,6 @@ def pgbouncer(database: DatabaseAddress) -> Iterator[DatabaseAddress]:
         process = subprocess.Popen([program, *other_user, settings], stdout=log, stderr=subprocess.STDOUT)
         cleanup.callback(process.wait, 10)
         cleanup.callback(process.terminate)
-        deadline = time.monotonic() + 10
-        while not accepts_connections(port):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline
+        wait_until(lambda: process.poll() is not None or accepts_connections(port), "pgbouncer listens or has ended")
+        assert process.poll() is None, (folder / "log").read_text()
         yield replace(database, port=port)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from mastosync.model import TABLES
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from tests.integration.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, read, rows_of
 from tests.integration.wire import Wire, messages_in
+from tests.waiting import wait_until
 
 
 def test_limits_of_the_database_do_not_hold_and_nothing_can_be_written(
@@ -62,10 +62,9 @@ def test_a_start_that_fails_leaves_no_connection(database: DatabaseAddress, lab_
 
 
 def wait_until_nobody_is_connected(server: PostgresAddress, address: DatabaseAddress) -> None:
-    deadline = time.monotonic() + 10
+    connected = "SELECT 1 FROM pg_stat_activity WHERE datname = %s"
     with closing(server.admin_connection()) as admin:
-        while admin.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", (address.name,)).fetchall():
-            assert time.monotonic() < deadline, "a connection was left open"
+        wait_until(lambda: not admin.execute(connected, (address.name,)).fetchall(), "nobody is connected")
 
 
 # --- what goes over the wire ---

@@ -6,7 +6,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -23,6 +22,7 @@ from scripts.lab.sshd import SshServer
 from tests.acceptance.site import Site, pg_section
 from tests.integration.doctor_kit import Examined, examined
 from tests.integration.mastodon_tables import ACCOUNTS, MEDIA, execute
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 OK, WARNING, FAILURE, SKIPPED = Grade.OK, Grade.WARNING, Grade.FAILURE, Grade.SKIPPED
 
@@ -105,9 +105,7 @@ class TestTunnel:
         found = examined(site)
         assert found.bad(Subject.DATABASE) == {}
         assert f"127.0.0.1:{server.port}" in found.database["tunnel"].message
-        deadline = time.monotonic() + 10
-        while server.open_forwardings:
-            assert time.monotonic() < deadline, "the tunnel was left open"
+        wait_until(lambda: not server.open_forwardings, "the tunnel is closed")
 
     def test_a_database_that_the_host_does_not_reach(self, tmp_path: Path, tunnelled: tuple[Site, SshServer]) -> None:
         site, server = tunnelled
@@ -230,7 +228,7 @@ class TestPooler:
             thread = threading.Thread(target=_announce_another_process, args=(listener, mastodon))
             thread.start()
             found = look_at(tmp_path, mastodon, port=str(listener.getsockname()[1]), sslmode="disable")
-            thread.join(10)
+            thread.join(PATIENCE_SECONDS)
         assert found.bad(Subject.DATABASE) == {}
         assert "pgbouncer" in found.database["pooler"].message
 
@@ -252,7 +250,7 @@ def _announce_another_process(listener: socket.socket, database: DatabaseAddress
                 body = messages.read(struct.unpack("!I", head[1:])[0] - 4)
                 client.sendall(head + (struct.pack("!I", 1) + body[4:] if head[:1] == b"K" else body))
         client.shutdown(socket.SHUT_WR)
-        sender.join(10)
+        sender.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture

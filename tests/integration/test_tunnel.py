@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -30,6 +29,7 @@ from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.ports import HOST, accepts_connections
 from scripts.lab.sshd import SshServer
 from tests.integration.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, rows_of
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 PASSWORD = "s3cret pässword"
 PASSPHRASE = "s3cret päss phrase"
@@ -103,12 +103,6 @@ def presentable(error: TunnelError) -> TunnelError:
     return error
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-
-
 # --- it works ---
 
 
@@ -124,7 +118,7 @@ def test_the_database_is_read_through_the_tunnel_which_then_is_gone(
         assert host == "127.0.0.1"
         assert accepts_connections(port)
     assert not accepts_connections(port)
-    wait_until(lambda: server.open_connections == 0)
+    wait_until(lambda: server.open_connections == 0, "what was open is closed")
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("Srv-")]
 
 
@@ -139,13 +133,13 @@ def test_the_tunnel_is_gone_after_an_error_too(
             with open_tunnel(tunnel_to(server), database.host, database.port) as address:
                 left_open.enter_context(socket.create_connection(address, 10))
                 ports.append(address[1])
-                wait_until(lambda: server.open_forwardings == 1)
+                wait_until(lambda: server.open_forwardings == 1, "what was open is closed")
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             interrupted()
         assert not accepts_connections(ports[0])
-        wait_until(lambda: server.open_connections == 0)
+        wait_until(lambda: server.open_connections == 0, "what was open is closed")
 
 
 def test_other_errors_of_the_block_pass_unchanged(server: SshServer, tunnel_to: Configure) -> None:
@@ -230,13 +224,13 @@ def test_without_key_and_password_the_agent_is_asked(
     monkeypatch.setenv("SSH_AUTH_SOCK", str(agent_socket))
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", agent_socket], stdout=subprocess.DEVNULL)
     try:
-        wait_until(agent_socket.exists)
+        wait_until(agent_socket.exists, "the agent listens")
         assert "ssh-add" in failure(tunnel_to(server)).hint, "it has no keys yet"
         subprocess.run(["ssh-add", "-q", tmp_path / "key"], check=True)
         try_tunnel(tunnel_to(server))
     finally:
         agent.terminate()
-        agent.wait(10)
+        agent.wait(PATIENCE_SECONDS)
 
 
 def test_nothing_to_log_in_with(ssh_server: StartServer, tunnel_to: Configure) -> None:
@@ -249,7 +243,7 @@ def test_a_wrong_password(server: SshServer, tunnel_to: Configure) -> None:
     error = failure(replace(tunnel_to(server), ssh_password=Secret(PASSWORD + "!")))
     assert f"{server.username}@{server.host}:{server.port} refused the login" in error.message
     assert "ssh_password" in error.hint
-    wait_until(lambda: server.open_connections == 0)
+    wait_until(lambda: server.open_connections == 0, "what was open is closed")
 
 
 def test_a_key_that_the_server_does_not_know(ssh_server: StartServer, tunnel_to: Configure, tmp_path: Path) -> None:
@@ -320,7 +314,7 @@ def test_the_connection_that_logs_in_is_checked_as_well(
     other = PKey.from_type_string(*decoded(ssh_server().host_public_key))
     monkeypatch.setattr("mastosync.mastodon.tunnel._trusted_key", lambda *_: other)
     assert "Bad host key" in failure(tunnel_to(server)).message
-    wait_until(lambda: server.open_connections == 0)
+    wait_until(lambda: server.open_connections == 0, "what was open is closed")
 
 
 def decoded(public_key: str) -> tuple[str, bytes]:
@@ -454,7 +448,7 @@ def open_server(*algorithms: str) -> Iterator[tuple[int, list[str]]]:
         yield port, [key.export_public_key().decode().strip() for key in keys]
     finally:
         stop_serving()
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
 
 
 KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
@@ -498,7 +492,7 @@ def test_a_database_that_the_ssh_server_cannot_reach(
     error = presentable(caught.value)
     assert f"cannot reach the database at {HOST}:{port}" in error.message
     assert "as the SSH server sees them" in error.hint
-    wait_until(lambda: server.open_connections == 0)
+    wait_until(lambda: server.open_connections == 0, "what was open is closed")
 
 
 def test_an_ssh_server_that_does_not_forward(database: DatabaseAddress, tmp_path: Path) -> None:
@@ -567,7 +561,7 @@ def test_a_local_port_that_is_taken(server: SshServer, tunnel_to: Configure) -> 
         error = failure(replace(tunnel_to(server), local_port=port))
     assert f"cannot listen at {HOST}:{port}" in error.message
     assert "local_port = 0" in error.hint
-    wait_until(lambda: server.open_connections == 0)
+    wait_until(lambda: server.open_connections == 0, "what was open is closed")
 
 
 def test_a_tunnel_that_leads_nowhere() -> None:

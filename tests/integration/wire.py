@@ -6,6 +6,8 @@ import socket
 import threading
 from collections.abc import Iterator
 
+from tests.waiting import PATIENCE_SECONDS
+
 
 class Wire:
     """A TCP relay for one client, which keeps everything that the client sends."""
@@ -22,7 +24,7 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
         self._listener.close()
 
     def _serve(self) -> None:
@@ -31,7 +33,7 @@ class Wire:
             back = threading.Thread(target=self._relay, args=(server, client))
             back.start()
             self._relay(client, server, self.sent)
-            back.join(10)
+            back.join(PATIENCE_SECONDS)
 
     @staticmethod
     def _relay(source: socket.socket, target: socket.socket, copy: bytearray | None = None) -> None:

@@ -26,9 +26,8 @@ from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
 from mastosync.store.base import Buffer, FetchedObject, Finished, Multiplexer, ObjectStore
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
-from tests.unit.test_memory import wait_until
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
-PATIENCE_SECONDS = 20.0
 IN_PARTS = TransferOptions(multipart_threshold=10, part_size=4)
 
 

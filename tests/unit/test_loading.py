@@ -18,6 +18,7 @@ from mastosync.errors import Interrupted, ManifestError
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReport, PlanDelta, PlanWriter
 from mastosync.model import Entry
 from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, entry, grouped, with_short_statements
+from tests.waiting import PATIENCE_SECONDS
 
 # every other one is of the same kind
 ENTRIES = [entry(row_id, kind=kind, private=row_id % 3 == 0) for row_id in range(25) for kind in (LOCAL, REMOTE)]
@@ -54,7 +55,7 @@ def held_up(manifest: Manifest) -> Iterator[threading.Event]:
     go_on = threading.Event()
 
     def wait() -> int:
-        if threading.current_thread().name.startswith("manifest") and not go_on.wait(20):
+        if threading.current_thread().name.startswith("manifest") and not go_on.wait(PATIENCE_SECONDS):
             go_on.set()
         return 0
 

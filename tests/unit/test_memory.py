@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -16,8 +15,8 @@ from hypothesis import strategies as st
 from mastosync.engine.memory import Hold, MemoryBudget
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
-DEADLINE_SECONDS = 30
 TOTAL = 100
 
 
@@ -28,13 +27,6 @@ def is_whole(budget: MemoryBudget) -> bool:
         return hold.ask(budget.total_bytes)
     finally:
         hold.release()
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"still waiting until {what}"
-        time.sleep(0.001)
 
 
 @contextmanager
@@ -53,7 +45,7 @@ def waiting(hold: Hold, size: int, stop: StopSignal) -> Iterator[threading.Threa
         wait_until(lambda: hold.wanted_bytes == size, "it stands in line")
         yield thread
     finally:
-        thread.join(DEADLINE_SECONDS)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
 
 
@@ -147,7 +139,7 @@ def test_many_threads_never_hold_more_than_there_is_and_all_come_to_their_end(se
 
     with ThreadPoolExecutor(12) as pool:
         for future in [pool.submit(work, number) for number in range(12)]:
-            future.result(DEADLINE_SECONDS)
+            future.result(PATIENCE_SECONDS)
     assert most <= budget.peak_bytes <= TOTAL
     assert held == 0
     assert is_whole(budget)
@@ -173,11 +165,11 @@ def test_a_large_wish_is_not_passed_over_for_ever_by_small_ones() -> None:
     with ThreadPoolExecutor(7) as pool:
         futures = [pool.submit(small) for _ in range(6)] + [pool.submit(large)]
         try:
-            assert served.wait(DEADLINE_SECONDS)
+            assert served.wait(PATIENCE_SECONDS)
         finally:
             served.set()
         for future in futures:
-            future.result(DEADLINE_SECONDS)
+            future.result(PATIENCE_SECONDS)
     assert is_whole(budget)
 
 
@@ -199,5 +191,5 @@ def test_who_waits_is_served_as_soon_as_there_is_enough() -> None:
         assert first.ask(60)
         assert second.wanted_bytes
         assert first.ask(50)
-        thread.join(DEADLINE_SECONDS)
+        thread.join(PATIENCE_SECONDS)
     assert (first.held_bytes, second.held_bytes) == (50, 50)

@@ -48,6 +48,9 @@ REVIEWED = {
 }
 """Statements that are made at run time, and why no stranger has a part in them. A new one is looked at first."""
 
+LOOKED_AT = {(module, ast.unparse(ast.parse(statement))) for module, statement in REVIEWED}
+"""The same as this version of Python writes them: versions differ in the quotes of an f-string."""
+
 DOORS = {"cli/output.py", "progress.py"}
 """Where text leaves: what people read, each of these sends through `plain`."""
 
@@ -88,12 +91,12 @@ def statements_of(tree: ast.Module) -> Iterator[ast.expr]:
 def test_sql_is_a_constant_or_was_looked_at(module: str) -> None:
     constants = constants_of(TREES[module])
     made = {ast.unparse(each) for each in statements_of(TREES[module]) if not is_constant(each, constants)}
-    assert made <= {statement for where, statement in REVIEWED if where == module}
+    assert made <= {statement for where, statement in LOOKED_AT if where == module}
 
 
 def test_the_list_of_what_was_looked_at_names_nothing_that_is_gone() -> None:
     there = {(module, ast.unparse(each)) for module, tree in TREES.items() for each in statements_of(tree)}
-    assert set(REVIEWED) <= there
+    assert there >= LOOKED_AT
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from mastosync.model import Claim, EntryState, ObjectHeaders, ObjectInfo, Outcom
 from mastosync.store.base import Buffer, Part, PutOptions
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
-from tests.unit.test_memory import DEADLINE_SECONDS, is_whole, wait_until
+from tests.unit.test_memory import is_whole
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 SIZE = 40
 PART = 4
@@ -111,7 +112,7 @@ class Copying:
 
 def meeting(parties: int) -> Callable[[int], None]:
     """What only goes on when so many are there at the same time."""
-    barrier = threading.Barrier(parties, timeout=DEADLINE_SECONDS)
+    barrier = threading.Barrier(parties, timeout=PATIENCE_SECONDS)
 
     def meet(number: int) -> None:
         if number <= parties:
@@ -149,7 +150,7 @@ def test_many_large_objects_share_a_memory_that_is_short_and_all_arrive(memory: 
         copying.old.put(key_of(number), DATA)
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(copying, claim(entry(number))) for number in numbers]
-        outcomes = [future.result(DEADLINE_SECONDS) for future in futures]
+        outcomes = [future.result(PATIENCE_SECONDS) for future in futures]
     assert {outcome.state for outcome in outcomes} == {EntryState.DONE}
     assert all(copying.new.objects[key_of(number)].data == DATA for number in numbers)
     assert copying.budget.peak_bytes <= memory
@@ -162,7 +163,7 @@ def test_parts_may_arrive_in_any_order() -> None:
 
     def backwards(number: int) -> None:
         if number < 4:
-            assert last_first[number + 1].wait(DEADLINE_SECONDS)
+            assert last_first[number + 1].wait(PATIENCE_SECONDS)
         if number <= 4:
             last_first[number].set()
 
@@ -243,7 +244,7 @@ def test_a_wait_for_memory_ends_with_a_wish_to_stop_and_leaves_nothing() -> None
         wait_until(lambda: other.held_bytes == 10 * PART, "another has taken all there is")
         copying.stop.request()
         with pytest.raises(Interrupted):
-            future.result(DEADLINE_SECONDS)
+            future.result(PATIENCE_SECONDS)
     other.release()
     copying.assert_nothing_left()
 
@@ -389,16 +390,16 @@ class TestARunThatIsOver:
         def held_up(number: int) -> None:
             if number == at_part:
                 begun.set()
-                assert go_on.wait(DEADLINE_SECONDS)
+                assert go_on.wait(PATIENCE_SECONDS)
 
         copying.new.while_writing = held_up
         with ThreadPoolExecutor(1) as thread:
             outcome = thread.submit(copying)
-            assert begun.wait(DEADLINE_SECONDS)
+            assert begun.wait(PATIENCE_SECONDS)
             copying.stop.request()
             copying.transfer.close()
             go_on.set()
-            assert isinstance(outcome.exception(DEADLINE_SECONDS), Interrupted | RuntimeError)
+            assert isinstance(outcome.exception(PATIENCE_SECONDS), Interrupted | RuntimeError)
         assert is_whole(copying.budget)
 
     @pytest.mark.parametrize("at_part", [1, 2, 5])

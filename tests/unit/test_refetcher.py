@@ -36,6 +36,7 @@ from mastosync.store.media_types import is_as_named
 from mastosync.store.origin import Fetched
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import Clock, entry, gate, planned
+from tests.waiting import PATIENCE_SECONDS
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 ORIGINAL = Kind("media_attachments", "file", "original", "media_attachments/files", remote=True, cached=True)
@@ -218,7 +219,7 @@ def test_a_server_that_wants_to_be_asked_much_later_holds_nobody_up(run: Run, or
 def test_each_server_is_asked_for_one_file_at_a_time_and_several_servers_side_by_side(
     run: Run, origins: Origins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both, under_way, most = threading.Barrier(2, timeout=30), Counter[str](), Counter[str]()
+    both, under_way, most = threading.Barrier(2, timeout=PATIENCE_SECONDS), Counter[str](), Counter[str]()
     fetch = origins.fetch
 
     def watched(url: str, most_bytes: int) -> Fetched:

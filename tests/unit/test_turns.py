@@ -11,8 +11,8 @@ import pytest
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import in_turns, waiting
+from tests.waiting import PATIENCE_SECONDS
 
-DEADLINE_SECONDS = 10
 THREADS = 4
 
 
@@ -51,7 +51,7 @@ def test_all_wait_at_the_same_time() -> None:
 
     def work(item: int) -> Iterator[int]:
         with waiting():
-            together.wait(DEADLINE_SECONDS)  # nobody comes on alone
+            together.wait(PATIENCE_SECONDS)  # nobody comes on alone
         yield item
 
     assert sorted(side_by_side(work, range(THREADS), THREADS, StopSignal())) == list(range(THREADS))
@@ -79,7 +79,7 @@ def test_an_error_ends_all_threads_wherever_they_wait(whose: str) -> None:
         take()
     assert error.type is (ZeroDivisionError if whose == "theirs" else AssertionError)
     assert set(threading.enumerate()) <= before
-    assert time.monotonic() - began < DEADLINE_SECONDS
+    assert time.monotonic() - began < PATIENCE_SECONDS
 
 
 def test_a_turn_ends_with_an_error_too() -> None:
@@ -104,7 +104,7 @@ def test_an_error_of_one_ends_all_and_leaves_no_thread() -> None:
 
     def work(item: int) -> Iterator[int]:
         with waiting():
-            begun.wait(DEADLINE_SECONDS)
+            begun.wait(PATIENCE_SECONDS)
         if item == 0:
             raise RuntimeError("the first has failed")
         while True:

@@ -15,7 +15,7 @@ from mastosync.engine.doctor.probes import DATA, FOLDER, MD5
 from mastosync.engine.doctor.source import first_found
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectDenied
-from mastosync.language import tr
+from mastosync.language import tr, trn
 from mastosync.model import Entry, ObjectHeaders
 from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.probe import FolderProbe
@@ -71,8 +71,10 @@ def _links(end: FolderEnd) -> Finding:
         return chart.ok("links", tr("no link lies where links are not followed, as far as was looked"))
     return chart.warning(
         "links",
-        tr(
+        trn(
+            "{links} link is not followed, and what it leads to is not read: {first!r}",
             "{links} links are not followed, and what they lead to is not read, such as {first!r}",
+            len(links),
             links=len(links),
             first=links[0],
         ),
