@@ -133,8 +133,8 @@ def seen(known: Known, wanted: Wanted) -> Known:
     presence = known.presence
     if presence and not replaced:
         size = known.size
-    elif presence and not presence & Presence.IN_DOUBT:
-        presence |= Presence.STALE  # what is in doubt is compared with the new file anyway
+    elif presence:
+        presence |= Presence.STALE
     state, reason = _state_when_seen(known, wanted, changed, replaced=replaced)
     return Known(flags, updated, size, fallback, state, reason, known.attempts, presence)
 

@@ -311,12 +311,9 @@ THERE: dict[str, Callable[[Presence, bool], Presence]] = {
     "same": lambda before, _: before,
     "none": lambda _before, _private: NOTHING,
     "done": lambda _, private: access(private),
-    "+ stale": lambda before, _: before | Presence.STALE,
+    "+ stale": lambda before, _: before | Presence.STALE if before else NOTHING,
     "+ both": lambda before, _: before | ACCESS,
     "+ claim": lambda before, private: before | Presence.IN_DOUBT | access(private),
-    "+ stale, unless in doubt": lambda before, _: (
-        before | Presence.STALE if before and Presence.IN_DOUBT not in before else before
-    ),
     "again": lambda _, private: access(private) | Presence.STALE,
 }
 

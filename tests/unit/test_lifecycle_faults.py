@@ -440,6 +440,22 @@ def test_what_became_private_is_hidden_within_one_bucket_too(tmp_path: Path, opt
     day.manifest.close()
 
 
+def test_an_older_file_is_not_done_for_being_stored_again(day: Day) -> None:
+    """A death left it in doubt, and then its row had another file: the digest is that of the older one."""
+    day.plan(AVATAR)
+    day.copy()
+    day.plan(WITHHELD)
+    day.die(wrote=False)
+    day.plan(WITHHELD._replace(updated=200))
+    day.old.put(KEY, b"newer file")
+    day.old.fail("read", *FAILS_ALWAYS)
+    day.copy()
+    assert (day.fate(), day.acl) == ((EntryState.FAILED, Reason.NETWORK), PRIVATE)
+    day.retry()
+    assert day.fate() == DONE
+    assert day.new.objects[KEY].data == b"newer file"
+
+
 def test_adopt_takes_no_private_object_that_somebody_else_has_stored(day: Day) -> None:
     """Its row was gone and is back, and meanwhile another tool has put the same number of bytes there."""
     day.plan(WITHHELD)

@@ -151,7 +151,7 @@ class ManifestMachine(RuleBasedStateMachine):
             times = {known.entry.updated, entry.updated}
             replaced = len(times) > 1 and None not in times
             tried = known.state in (EntryState.DONE, EntryState.FAILED) or known.reason is Reason.OPTIONAL_MISSING
-            if replaced and presence and Presence.IN_DOUBT not in presence:
+            if replaced and presence:
                 presence |= Presence.STALE
             kept = entry._replace(size=entry.size if replaced or not presence else known.entry.size)
             settled = presence or known.reason is Reason.PRIVATE
