@@ -111,13 +111,12 @@ class AclRule:
         entry: Entry,
         options: PutOptions,
         write: Callable[[PutOptions], Step],
-        way: Storing | None,
+        way: Storing,
         complete: Callable[[Any], Step] | None = None,
     ) -> Steps[Any]:
         """The result of `write` with the ACL that the row asks for, or without where the destination takes none.
 
-        `complete` makes an object of what `write` has only begun; then the result is its. Without a `way`
-        it is not taken for the proof that the store keeps ACLs, as it would be removed where it is none.
+        `complete` makes an object of what `write` has only begun; then the result is its.
         Raises: PrivateKeptBack; StoreUnusable if the configuration insists on ACLs; what `write` and `complete`
         raise; and, for what is to be private, what `PrivacyProof.of` does.
         """
@@ -125,13 +124,14 @@ class AclRule:
         if complete is not None:
             steps = _completed(steps, complete)
         proof = self._proof
-        if proof is None or way is None or self._acl_of(entry) is not PRIVATE or proof.given(way):
+        if proof is None or self._acl_of(entry) is not PRIVATE or proof.given(way):
             return steps
         return proof.of(entry, way, steps)
 
-    def is_proven(self, way: Storing) -> bool:
-        """Whether what is stored in this way as private is known to be, or nobody has to know."""
-        return self._proof is None or self._proof.given(way)
+    def spare(self, entry: Entry) -> None:
+        """The object of this entry lies nowhere else: whoever turns out to be able to read it, it is not removed."""
+        if self._proof is not None:
+            self._proof.spare(entry)
 
     def _acl_of(self, entry: Entry) -> str:
         return PRIVATE if entry.private or self._mode is AclMode.PRIVATE else PUBLIC_READ

@@ -51,7 +51,13 @@ class PrivacyProof:
         self._given: set[Storing] = set()
         self._turns: dict[Storing, Entry] = {}  # whose object is to be the proof
         self._refusal: ObjectError | StoreUnusable | None = None
+        self._spared: set[Entry] = set()  # whose objects lie nowhere else
         self._lock = threading.Lock()
+
+    def spare(self, entry: Entry) -> None:
+        """Whatever its object proves, do not remove it: it lies nowhere else."""
+        with self._lock:
+            self._spared.add(entry)
 
     def given(self, way: Storing) -> bool:
         """Whether what is stored in this way is known to be private."""
@@ -76,7 +82,7 @@ class PrivacyProof:
             self.require_hope()
             result = yield from steps
             if self._turns.get(way) is entry:
-                yield Aside(partial(self._look, self._key_of(entry)))
+                yield Aside(partial(self._look, entry))
                 self._given.add(way)
             return result
         finally:
@@ -91,19 +97,20 @@ class PrivacyProof:
                 return self._turns.setdefault(way, entry) is entry
             return True
 
-    def _look(self, key: str) -> None:
+    def _look(self, entry: Entry) -> None:
         """Ask for an object without credentials. Raises: as `of`; Interrupted."""
+        key = self._key_of(entry)
         name = self._destination.store.name
         try:
             if not PatientStore(self._destination).anybody_reads(key):
                 return
         except Interrupted:
             with english():  # as the log is
-                _log.warning("%r at %s may be public: %s", key, name, self._removed(key))
+                _log.warning("%r at %s may be public: %s", key, name, self._removed(entry, key))
             raise
         except (ObjectError, StoreUnusable) as error:
             with english():  # as all that went wrong with one object
-                removed = self._removed(key)
+                removed = self._removed(entry, key)
             # as an answer of the destination that says nothing of what was written
             kind = type(error) if isinstance(error, StoreUnusable) or error.transient else ServerFailure
             self._refusal = kind(
@@ -119,7 +126,7 @@ class PrivacyProof:
                 "anybody can read {key!r} at {name}, although it was written as private; {removed}",
                 key=key,
                 name=name,
-                removed=self._removed(key, ask_again=True),
+                removed=self._removed(entry, key, ask_again=True),
             ),
             hint=tr(
                 "{remedy}; `mastosync verify --public` tells what else anybody can read",
@@ -128,8 +135,10 @@ class PrivacyProof:
         )
         raise self._refusal
 
-    def _removed(self, key: str, *, ask_again: bool = False) -> str:
+    def _removed(self, entry: Entry, key: str, *, ask_again: bool = False) -> str:
         """Remove an object, and say what became of it. Whoever asked to stop does not mean this."""
+        if entry in self._spared:
+            return tr("it was not removed, as the source has lost it: hide it at the store itself")
         stop = StopSignal()
         policy = replace(self._destination.policy, throttle_budget_seconds=_REMOVAL_SECONDS)
         store = PatientStore(Gate(self._destination.store, EndpointLimiter(stop), policy, stop))

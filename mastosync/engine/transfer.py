@@ -215,12 +215,12 @@ class Transfer:
             return None
         if not private and fetched.info.size != job.entry.size:
             return None
-        is_proven = self._acl.is_proven(Storing.WHOLE if fetched.data is not None else Storing.IN_PARTS)
+        self._acl.spare(job.entry)
         job.writes += 1
         stored = yield from self._deliver(within, job.key, fetched)
         job.writes = 0
         job.presence = stored_again(private=private)
-        if not is_right or stored.md5 != arrival.md5 or (private and not is_proven):
+        if not is_right or stored.md5 != arrival.md5:
             return None
         return stored._replace(source_key=arrival.source_key, origin=arrival.origin)
 
@@ -232,8 +232,7 @@ class Transfer:
         self, job: Job, info: ObjectInfo, write: Callable[[PutOptions], Step], way: Storing = Storing.WHOLE
     ) -> Steps[str]:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
-        proof_of = None if job.is_only_copy else way  # what is no proof is removed
-        return self._acl.written(job.entry, self._put_options(info), _counting(job, write), proof_of)
+        return self._acl.written(job.entry, self._put_options(info), _counting(job, write), way)
 
     def _read(self, job: Job, source_key: str) -> Ask:
         return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
@@ -282,7 +281,7 @@ class Transfer:
             job.entry,
             self._put_options(info),
             _counting(job, lambda options: Aside(partial(large.begin, options), large=True)),
-            None if job.is_only_copy else Storing.IN_PARTS,
+            Storing.IN_PARTS,
             lambda upload: Aside(partial(large.deliver, upload), large=True),
         )
         return job.done(source_key, info.size, md5, etag)

@@ -36,25 +36,26 @@ def hiding() -> Claim:
 
 @pytest.mark.parametrize("answer", ["everybody reads", "nobody can tell"])
 def test_the_only_copy_that_is_left_is_never_removed(answer: str) -> None:
-    """It is stored again as private, and is no proof that the store keeps ACLs: a proof that fails is removed."""
+    """It is stored again as private, and asked for as a stranger would: a proof that fails is removed otherwise."""
     old, new = lost()
     if answer == "everybody reads":
         new.anybody_reads = lambda key: True  # type: ignore[method-assign]
-    new.fail("anybody_reads", *[ServerFailure("503")] * 10)
-    outcome = transfer(old, new)(hiding())
-    assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.MISSING), "nobody has seen that it is private"
-    assert outcome.presence == Presence.AS_PRIVATE | Presence.STALE
-    assert (new.objects[KEY].data, new.objects[KEY].acl) == (b"bytes", "private")
+        with pytest.raises(PrivacyLost, match="it was not removed, as the source has lost it"):
+            transfer(old, new)(hiding())
+    else:
+        new.fail("anybody_reads", *[ServerFailure("503")] * 10)
+        outcome = transfer(old, new)(hiding())
+        assert outcome.state is EntryState.FAILED
+        assert Presence.AS_PUBLIC in (outcome.presence or WAS_PUBLIC.presence), "nobody has seen that it is private"
+    assert new.objects[KEY].data == b"bytes"
     assert new.count("withdraw") == new.count("delete") == 0
 
 
-def test_once_the_store_is_known_to_keep_acls_it_is_done() -> None:
+def test_it_is_the_proof_itself_where_strangers_are_refused() -> None:
     old, new = lost()
-    old.put("accounts/avatars/000/000/002/original/b.png", b"other")
-    with closing(transfer(old, new)) as moving:
-        assert moving(Claim(entry(2, "b.png", private=True), 0)).state is EntryState.DONE
-        outcome = moving(hiding())
+    outcome = transfer(old, new)(hiding())
     assert (outcome.state, outcome.md5, new.objects[KEY].acl) == (EntryState.DONE, md5(b"bytes").digest(), "private")
+    assert new.count("anybody_reads") == 1
 
 
 def test_what_lies_there_as_private_is_public_again_though_a_disk_says_that_it_is_private() -> None:
