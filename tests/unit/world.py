@@ -55,6 +55,7 @@ class MovingStore(MemoryStore):
         self.troubles: list[Trouble] = []
         self.is_dead = False  # whoever asks is
         self.failures = 0  # that were answered
+        self.denials = 0  # among them
         self.doubtful: list[str] = []  # keys under which something was stored, or may have been
         self.written: Callable[[str, StoredObject | None], None] = lambda *_: (
             None
@@ -79,6 +80,7 @@ class MovingStore(MemoryStore):
             self.troubles[number : number + 1] = [trouble._replace(times=trouble.times - 1)] * (trouble.times > 1)
             self.is_dead = isinstance(trouble.error, Death)
             self.failures += 1
+            self.denials += isinstance(trouble.error, ObjectDenied)
             raise trouble.error
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
@@ -166,6 +168,7 @@ class World:
     versions: dict[Place, int] = field(default_factory=dict)  # of the newest file that ever was
     writes: list[Place] = field(default_factory=list)  # of the transfer under way
     failures: int = 0  # of the destination, when this copy began
+    denials: int = 0  # of the destination, when this transfer began
 
     def __post_init__(self) -> None:
         self.lying = {place: Lying() for place in self.rows}
@@ -216,7 +219,8 @@ class World:
         row = lying.planned
         assert row is not None, f"{key} was written, and has no row"
         assert stored.acl == PRIVATE or not row.private, f"{key} is private, and was written with the ACL {stored.acl}"
-        if place not in self.writes:
+        may_look = self.new.denials == self.denials  # else it may write, and not see what lies there
+        if place not in self.writes and may_look:
             assert not self._is_settled(place, lying, row, before), f"{key} was written without need"
         self.writes.append(place)
         is_same = before is not None and before.data == stored.data  # it was stored again, and no better known for that
@@ -255,6 +259,7 @@ class World:
         """A transfer begins."""
         self.writes.clear()
         self.new.doubtful.clear()
+        self.denials = self.new.denials
 
     def ends(self, place: Place, outcome: Outcome) -> None:
         """A transfer has ended: nothing that is private is open to everybody then."""
