@@ -168,7 +168,7 @@ class World:
     versions: dict[Place, int] = field(default_factory=dict)  # of the newest file that ever was
     writes: list[Place] = field(default_factory=list)  # of the transfer under way
     failures: int = 0  # of the destination, when this copy began
-    denials: int = 0  # of the destination, when this transfer began
+    denials: int = 0  # of both stores, when this transfer began
 
     def __post_init__(self) -> None:
         self.lying = {place: Lying() for place in self.rows}
@@ -219,7 +219,7 @@ class World:
         row = lying.planned
         assert row is not None, f"{key} was written, and has no row"
         assert stored.acl == PRIVATE or not row.private, f"{key} is private, and was written with the ACL {stored.acl}"
-        may_look = self.new.denials == self.denials  # else it may write, and not see what lies there
+        may_look = self._denials() == self.denials  # else it may write, and cannot compare what lies there
         if place not in self.writes and may_look:
             assert not self._is_settled(place, lying, row, before), f"{key} was written without need"
         self.writes.append(place)
@@ -255,11 +255,14 @@ class World:
         """A copy begins."""
         self.failures = self.new.failures
 
+    def _denials(self) -> int:
+        return self.old.denials + self.new.denials
+
     def begins(self) -> None:
         """A transfer begins."""
         self.writes.clear()
         self.new.doubtful.clear()
-        self.denials = self.new.denials
+        self.denials = self._denials()
 
     def ends(self, place: Place, outcome: Outcome) -> None:
         """A transfer has ended: nothing that is private is open to everybody then."""
