@@ -160,10 +160,10 @@ class Adopter:
         has_digest = record.md5 is not None or record.etag is not None
         approach = approach_to(record.presence, private=record.entry.private, has_digest=has_digest)
         as_confirmed = there.size == record.entry.size and same_etag(there.etag, expected_etag(record.md5, record.etag))
+        if approach is Approach.REWRITE or record.entry.private:  # a listing does not tell who can read it
+            return _Decision(record, Fate.LEFT)
         if approach is Approach.CONFIRM and as_confirmed:
             return _confirmed(record)
-        if approach is Approach.REWRITE or record.entry.private:
-            return _Decision(record, Fate.LEFT)
         here = self._at_source(placed, record, follower)
         return _Decision(record, Fate.UNKNOWN) if here is None else self._compare(record, here, there)
 

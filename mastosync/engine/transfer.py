@@ -121,12 +121,15 @@ class Transfer:
 
     def _look_first(self, job: Job) -> Steps[Outcome | None]:
         """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
+        found: Outcome | None = None
         if job.approach is Approach.CONFIRM:
-            return (yield from self._confirmed(job))
-        if job.approach is Approach.COMPARE:
-            found: Outcome | None = yield Aside(partial(self._find_arrived, job))
-            return found
-        return None
+            found = yield from self._confirmed(job)
+        elif job.approach is Approach.COMPARE:
+            found = yield Aside(partial(self._find_arrived, job))
+        if found is not None and job.entry.private:  # the same bytes may be somebody else's, for everybody to read
+            readable: bool = yield Aside(partial(job.destination.anybody_reads, job.key))
+            return None if readable else found
+        return found
 
     def _confirmed(self, job: Job) -> Steps[Outcome | None]:
         """By the very size and ETag under which the destination confirmed it."""

@@ -95,15 +95,15 @@ def stored_presence(state: int, presence: Presence) -> int | None:
 def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Approach:
     """What a copy does first.
 
-    Bytes can be compared, access cannot. So what may lie there as for a row of the other privacy is written anew, and
-    so is what is private wherever nobody knows how a write ended: what lies there may be somebody else's, in public.
+    What may lie there as for a row of the other privacy is written anew. Of what is private, whoever looks has to look
+    as a stranger, too: the same bytes may be somebody else's, for everybody to read.
     """
     if not presence:
         return Approach.WRITE
     if presence & ACCESS != access_of(private=private):
         return Approach.REWRITE
     if presence & Presence.IN_DOUBT or not has_digest:
-        return Approach.REWRITE if private else Approach.COMPARE
+        return Approach.COMPARE
     return Approach.REWRITE if presence & Presence.STALE else Approach.CONFIRM
 
 

@@ -418,6 +418,8 @@ def test_not_in_the_list_of_processes_nor_when_it_is_stopped(tmp_path: Path, sto
     def slow(request: RawRequest) -> bytes:
         if b"list-type=2" in first_line(request):
             return LISTING
+        if b"mastosync-probe" in first_line(request):  # whether the stores are two
+            return missing_objects(request)
         asked.set()
         go_on.wait(30)
         return STORES["objects are denied"](request)
