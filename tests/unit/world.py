@@ -57,6 +57,7 @@ class MovingStore(MemoryStore):
         self.failures = 0  # that were answered
         self.denials = 0  # among them
         self.doubtful: list[str] = []  # keys under which something was stored, or may have been
+        self.refusals: list[str] = []  # keys under which something was to be stored, and was refused
         self.written: Callable[[str, StoredObject | None], None] = lambda *_: (
             None
         )  # told of the key, and what lay there
@@ -110,10 +111,12 @@ class MovingStore(MemoryStore):
 
     @contextmanager
     def _doubtful_after_failure(self, key: str) -> Iterator[None]:
-        """A refusal is an answer; after anything else nobody knows."""
+        """A refusal is an answer, but of several only the last is believed; after anything else nobody knows."""
         try:
             yield
         except (AclUnsupported, ObjectDenied):
+            self.doubtful += [key] * (key in self.refusals)
+            self.refusals.append(key)
             raise
         except BaseException:
             self.doubtful.append(key)
@@ -151,7 +154,6 @@ class Lying:
     is_trusted: bool = False  # by its size: it was adopted, and the source has nothing to compare it with
     is_bad: bool = False  # `verify` has said so
     confirmed: tuple[int, bool] | None = None  # version and privacy for which it was done
-    etag: str | None = None  # by which it was
     doubts: set[bool] = field(default_factory=set)  # privacies for which a write may have arrived
     stayed_open: bool = False  # the destination failed when it was to become private
 
@@ -205,11 +207,12 @@ class World:
     def touch(self, place: Place, data: bytes | None, acl: str | None) -> None:
         """Somebody else stores something at the destination, or removes what is there (None)."""
         key, lying = key_of(place), self.lying[place]
-        self.new.objects.pop(key, None)
+        before = self.new.objects.pop(key, None)
         if data is not None:
             self.new.put(key, data)
             self.new.objects[key].acl = acl
-        lying.is_ours, lying.is_foreign, lying.is_unseen, lying.is_trusted = False, True, True, False
+        lying.is_ours, lying.is_foreign, lying.is_unseen = False, True, True
+        lying.is_trusted = lying.is_trusted and before is not None and before.data == data  # nobody can see a change
 
     # what mastosync does
 
@@ -235,7 +238,7 @@ class World:
         if lying.is_foreign or lying.is_bad or (lying.confirmed and lying.confirmed[0] != row.version):
             return False
         accesses = lying.doubts | ({lying.confirmed[1]} if lying.confirmed else set())
-        return accesses == {row.private} and not (row.private and lying.doubts)
+        return accesses == {row.private}
 
     def _has_access(self, row: Row, acl: str | None) -> bool:
         """A public object without an ACL is as public as the bucket."""
@@ -262,6 +265,7 @@ class World:
         """A transfer begins."""
         self.writes.clear()
         self.new.doubtful.clear()
+        self.new.refusals.clear()
         self.denials = self._denials()
 
     def ends(self, place: Place, outcome: Outcome) -> None:
@@ -271,7 +275,7 @@ class World:
         if not row.private or self.acls != {PUBLIC, PRIVATE}:
             return
         if outcome.state is EntryState.DONE:
-            self._require_known_access(place)
+            self._require_hidden(place)
         if outcome.reason is Reason.PRIVATE or (
             outcome.state is EntryState.FAILED and self.new.failures > self.failures
         ):
@@ -280,11 +284,11 @@ class World:
         stored = self.new.objects.get(key)
         assert stored is None or not lying.is_ours or stored.acl == PRIVATE, f"{key} is private, and stays open"
 
-    def _require_known_access(self, place: Place) -> None:
-        """A private object is done if mastosync has stored it, or cannot know that somebody else has since."""
-        lying, stored = self.lying[place], self.new.objects[key_of(place)]
-        known = lying.is_ours or (lying.confirmed is not None and lying.etag == stored.etag)
-        assert known, f"{key_of(place)} is private and done, and nobody knows who can read it"
+    def _require_hidden(self, place: Place) -> None:
+        """What is private is not called done while everybody can read it, whoever has stored it."""
+        assert self.new.objects[key_of(place)].acl != PUBLIC, (
+            f"{key_of(place)} is private and done, and open to everybody"
+        )
 
     def records(self, place: Place, outcome: Outcome, *, wrote: bool) -> None:
         """The manifest has taken in an outcome of a transfer. `wrote`: something may have been stored."""
@@ -298,13 +302,7 @@ class World:
 
     def _settle(self, place: Place, row: Row, *, adopted: bool) -> None:
         lying, key = self.lying[place], key_of(place)
-        stored = self.new.objects[key]
-        lying.confirmed, lying.etag, lying.is_bad, lying.stayed_open = (
-            (row.version, row.private),
-            stored.etag,
-            False,
-            False,
-        )
+        lying.confirmed, lying.is_bad, lying.stayed_open = (row.version, row.private), False, False
         lying.doubts.clear()
         lying.is_trusted = key not in self.old.objects and (lying.is_trusted or (lying.is_foreign and adopted))
         lying.is_unseen = False
@@ -322,7 +320,7 @@ class World:
             row = self.lying[place].planned
             if row is not None and record.state is EntryState.DONE is not before[place].state:
                 if row.private:
-                    self._require_known_access(place)
+                    self._require_hidden(place)
                 self._settle(place, row, adopted=True)
 
     def verifies(self, before: dict[Place, Record], after: dict[Place, Record]) -> None:
@@ -331,7 +329,6 @@ class World:
             lying = self.lying[place]
             if record.state is EntryState.DONE and after[place].state is EntryState.DONE:
                 lying.is_unseen = lying.is_unseen and record.md5 is None  # only a digest tells every change
-                lying.etag = self.new.objects[key_of(place)].etag  # the bytes are right, so another one is taken over
             elif record.state is EntryState.DONE:
                 lying.is_bad = True
                 assert lying.is_foreign, f"{key_of(place)} was called wrong, and nobody has touched it"
