@@ -39,7 +39,8 @@ class Saboteur:
     def key(self) -> str:
         return self.keys[0]
 
-    def change(self, statement: str) -> None:
+    def change(self, *statements: str) -> None:
         (folder,) = Path(tempfile.gettempdir()).glob(f"{self.bucket}-*")
         with contextlib.closing(sqlite3.connect(folder / "mastosync.db", isolation_level=None)) as connection:
-            connection.execute(statement)
+            for statement in statements:
+                connection.execute(statement)

@@ -32,6 +32,13 @@ QUIET = Scenario(
 )
 
 
+FORGET_WHAT_IS_DONE = (
+    "UPDATE entries SET state = 0, md5 = NULL, etag = NULL WHERE state = 1",
+    "INSERT INTO counts SELECT kind, 0, 0, objects, bytes FROM counts WHERE state = 1 AND objects > 0"
+    " ON CONFLICT DO UPDATE SET objects = objects + excluded.objects, bytes = bytes + excluded.bytes",
+    "UPDATE counts SET objects = 0, bytes = 0 WHERE state = 1",
+)
+
 DEEDS: dict[str, tuple[str, Callable[[Saboteur], object]]] = {
     "an object goes": (invariants.LOST, lambda s: s.client.delete_object(Bucket=s.bucket, Key=s.key)),
     "an object changes": (
@@ -42,17 +49,7 @@ DEEDS: dict[str, tuple[str, Callable[[Saboteur], object]]] = {
         invariants.LOST,
         lambda s: s.client.put_object(Bucket=s.bucket, Key="stranger", Body=b"other"),
     ),
-    "done is forgotten": (
-        invariants.TWICE,
-        lambda s: (
-            s.change("UPDATE entries SET state = 0, md5 = NULL, etag = NULL WHERE state = 1"),
-            s.change(
-                "INSERT INTO counts SELECT kind, 0, 0, objects, bytes FROM counts WHERE state = 1 AND objects > 0"
-                " ON CONFLICT DO UPDATE SET objects = objects + excluded.objects, bytes = bytes + excluded.bytes"
-            ),
-            s.change("UPDATE counts SET objects = 0, bytes = 0 WHERE state = 1"),
-        ),
-    ),
+    "done is forgotten": (invariants.TWICE, lambda s: s.change(*FORGET_WHAT_IS_DONE)),
     "a counter is off": (invariants.DAMAGED, lambda s: s.change("UPDATE counts SET objects = objects + 1")),
     "an entry goes": (
         invariants.HALF_PLANS,
