@@ -93,12 +93,15 @@ class AclRule:
     @property
     def finding(self) -> str | None:
         """What this run has found out about the destination, for people; None: nothing worth telling."""
+        if self._proof is not None and (unknown := self._proof.finding) is not None:
+            return unknown
         return None if self._known_for_none else _MEANING.get(frozenset(self._refused))
 
     def allow(self, entry: Entry) -> Steps[None]:
         """Find out what becomes of an entry, before anything of it is read.
 
-        Raises: PrivateKeptBack; ObjectError if that cannot be found out now; StoreUnusable as `written`.
+        Raises: PrivateKeptBack; PrivacyUnknown; ObjectError if that cannot be found out now; StoreUnusable, as
+        `written` does.
         """
         if entry.private and self._proof is not None:
             self._proof.require_hope()
@@ -110,9 +113,9 @@ class AclRule:
         self,
         entry: Entry,
         options: PutOptions,
-        write: Callable[[PutOptions], Step],
+        write: Callable[[PutOptions], Steps[Any]],
         way: Storing,
-        complete: Callable[[Any], Step] | None = None,
+        complete: Callable[[Any], Steps[Any]] | None = None,
     ) -> Steps[Any]:
         """The result of `write` with the ACL that the row asks for, or without where the destination takes none.
 
@@ -136,11 +139,11 @@ class AclRule:
     def _acl_of(self, entry: Entry) -> str:
         return PRIVATE if entry.private or self._mode is AclMode.PRIVATE else PUBLIC_READ
 
-    def _written(self, entry: Entry, options: PutOptions, write: Callable[[PutOptions], Step]) -> Steps[Any]:
+    def _written(self, entry: Entry, options: PutOptions, write: Callable[[PutOptions], Steps[Any]]) -> Steps[Any]:
         acl = self._acl_of(entry)
         if acl not in self._refused:
             try:
-                result = yield write(PutOptions(options.headers, acl, options.storage_class))
+                result = yield from write(PutOptions(options.headers, acl, options.storage_class))
             except AclUnsupported as error:
                 self._refuse(acl, error)
             except _MAY_MEAN_THE_ACL as error:
@@ -154,12 +157,12 @@ class AclRule:
                 self._taken.add(acl)
                 return result
         self._require_allowed(entry)  # after all that was found out, also by others
-        return (yield write(options))
+        return (yield from write(options))
 
-    def _written_without(self, acl: str, refusal: ObjectError, step: Step) -> Steps[Any]:
+    def _written_without(self, acl: str, refusal: ObjectError, steps: Steps[Any]) -> Steps[Any]:
         """The result of a second attempt, without the ACL. Raises: the first refusal, unless it was the ACL."""
         try:
-            result = yield step
+            result = yield from steps
         except ObjectError:
             self._doubts[acl] += 1
             raise refusal from None
@@ -214,9 +217,9 @@ class AclRule:
             raise PrivateKeptBack(entry.name)
 
 
-def _completed(begun: Steps[Any], complete: Callable[[Any], Step]) -> Steps[Any]:
+def _completed(begun: Steps[Any], complete: Callable[[Any], Steps[Any]]) -> Steps[Any]:
     upload = yield from begun
-    return (yield complete(upload))
+    return (yield from complete(upload))
 
 
 def begin_in_vain(store: PatientStore, key: str, options: PutOptions) -> None:

@@ -160,7 +160,8 @@ class Adopter:
         has_digest = record.md5 is not None or record.etag is not None
         approach = approach_to(record.presence, private=record.entry.private, has_digest=has_digest)
         as_confirmed = there.size == record.entry.size and same_etag(there.etag, expected_etag(record.md5, record.etag))
-        if approach is Approach.REWRITE or record.entry.private:  # a listing does not tell who can read it
+        unknown = approach in (Approach.REWRITE, Approach.EXAMINE)
+        if unknown or record.entry.private:  # a listing does not tell who can read it
             return _Decision(record, Fate.LEFT)
         if approach is Approach.CONFIRM and as_confirmed:
             return _confirmed(record)

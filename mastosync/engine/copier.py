@@ -17,7 +17,7 @@ from itertools import islice
 from mastosync.engine.crew import Crew
 from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, StoreUnusable
+from mastosync.errors import Interrupted, PrivacyLost, StoreUnusable
 from mastosync.language import english, tr
 from mastosync.manifest import WorkQueue
 from mastosync.model import Claim, Order, Outcome
@@ -55,6 +55,7 @@ class Copier:
     limits: Callable[[], tuple[EndpointState, ...]] = tuple
     _in_work: int = field(init=False, default=0)  # claims in the hands of the crew
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
+    _exposed: list[Claim] = field(init=False, default_factory=list)
     _outages: Outages = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
 
@@ -122,6 +123,8 @@ class Copier:
                 self._take_in(ended.outcome)
             elif not isinstance(ended.error, Interrupted):  # that leaves its claim: the object may have arrived
                 self._fatal = self._fatal or ended.error
+                if isinstance(ended.error, PrivacyLost):
+                    self._exposed.append(ended.claim)
 
     def _take_in(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
@@ -147,10 +150,11 @@ class Copier:
         self._commit([], progress, released)
 
     def _commit(self, claims: list[Claim], progress: CopyProgress, released: list[Claim] | None = None) -> None:
-        self.queue.commit(outcomes=self._outcomes, claims=claims, released=released or ())
+        self.queue.commit(outcomes=self._outcomes, claims=claims, released=released or (), exposed=self._exposed)
         for outcome in self._outcomes:
             progress.count(outcome)
         self._outcomes.clear()
+        self._exposed.clear()
         self._tell(progress)
 
     def _tell(self, progress: CopyProgress) -> None:

@@ -7,14 +7,22 @@ from dataclasses import dataclass
 
 from mastosync.engine.memory import Hold
 from mastosync.engine.retry import PatientStore
-from mastosync.errors import AclUnsupported, ObjectDenied, ObjectError, ObjectRejected, ObjectTooLarge
-from mastosync.manifest import Approach, begun, is_exposed
+from mastosync.errors import (
+    AclUnsupported,
+    ObjectChanged,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    ObjectTooLarge,
+)
+from mastosync.manifest import Approach, is_exposed
 from mastosync.model import Claim, End, Entry, EntryState, Outcome, Presence, Reason
 
 _log = logging.getLogger(__name__)
 
-_STORES_NOTHING = (ObjectDenied, ObjectRejected, ObjectTooLarge, AclUnsupported)
-"""Answers to a write after which nothing of it lies there."""
+STORES_NOTHING = (ObjectDenied, ObjectRejected, ObjectTooLarge, ObjectChanged, ObjectMissing, AclUnsupported)
+"""Answers to a write that was sent once, after which nothing of it lies there."""
 
 
 @dataclass(slots=True)
@@ -29,7 +37,6 @@ class Job:
     memory: Hold
     approach: Approach
     presence: Presence  # of what lies at the destination, as far as is known by now
-    writes: int = 0  # that were begun, and of which nothing has told yet how they ended
     is_only_copy: bool = False  # what is read lies at the destination, and the source cannot give it any more
 
     @property
@@ -66,19 +73,15 @@ class Job:
         seen = (size_bytes, md5, etag, source_key, self.attempts, None, origin)
         return Outcome(self.entry, EntryState.DONE, None, *seen, end=End.DESTINATION)  # the source was not asked
 
-    def skipped(self, reason: Reason, *, refused: bool = False) -> Outcome:
-        """Nothing is copied. `refused`: the destination has refused what was begun last."""
+    def skipped(self, reason: Reason) -> Outcome:
+        """Nothing is copied."""
         return Outcome(
-            self.entry,
-            EntryState.SKIPPED,
-            reason,
-            attempts=self.attempts,
-            presence=self._presence_after(refused=refused),
+            self.entry, EntryState.SKIPPED, reason, attempts=self.attempts, presence=self._presence_afterwards()
         )
 
     def kept_back(self) -> Outcome:
         """It is private, and the destination cannot keep it private."""
-        outcome = self.skipped(Reason.PRIVATE, refused=True)
+        outcome = self.skipped(Reason.PRIVATE)
         if not is_exposed(self.presence, private=True):
             return outcome
         detail = (
@@ -97,15 +100,10 @@ class Job:
             error.reason,
             attempts=self.attempts,
             detail=error.message,
-            presence=self._presence_after(refused=isinstance(error, _STORES_NOTHING)),
+            presence=self._presence_afterwards(),
             end=End.DESTINATION if error.store == self.destination.name else End.SOURCE,
         )
 
-    def _presence_after(self, *, refused: bool = False) -> Presence | None:
+    def _presence_afterwards(self) -> Presence | None:
         """What lies at the destination after an attempt that did not end well; None: as before."""
-        nothing_is_there = (
-            refused and self.writes <= 1 and not self.destination.retries
-        )  # earlier ones may have arrived
-        if self.writes and not nothing_is_there:
-            return begun(self.presence, private=self.entry.private)
         return None if self.presence == self.claim.arrival.presence else self.presence

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Self
 
 from mastosync.engine.composite import composite_etag, is_composite
+from mastosync.engine.job import STORES_NOTHING
 from mastosync.engine.memory import Hold, MemoryBudget
 from mastosync.engine.retry import PatientStore
 from mastosync.engine.source_check import SourceCheck
@@ -86,6 +87,7 @@ class LargeObject:
     key: str
     shared: LargeObjects
     tried_before: bool = False  # in an earlier run, which may have left an upload behind
+    may_lie_there: bool = False  # the store was asked to make an object of the parts, and has not refused
 
     def begin(self, options: PutOptions) -> str:
         """Begin an upload and return its id. Raises: AclUnsupported; ObjectError, StoreUnusable, Interrupted."""
@@ -105,7 +107,7 @@ class LargeObject:
         """
         try:
             md5, parts = self._move_parts(upload)
-            etag = self.destination.complete_multipart(self.key, upload, parts)
+            etag = self._complete(upload, parts)
             self._require_whole(etag, parts, md5)
         except BaseException:
             self._discard(upload)
@@ -114,6 +116,14 @@ class LargeObject:
             if self.tried_before or self.destination.retries:
                 self._discard_all()  # a repeated request may have begun an upload whose answer was lost
         return md5, etag
+
+    def _complete(self, upload: str, parts: list[Part]) -> str:
+        retries, self.may_lie_there = self.destination.retries, True
+        try:
+            return self.destination.complete_multipart(self.key, upload, parts)
+        except STORES_NOTHING:
+            self.may_lie_there = self.destination.retries > retries  # an earlier attempt may have arrived
+            raise
 
     def _move_parts(self, upload: str) -> tuple[bytes, list[Part]]:
         """Bring all parts over. Returns: MD5 of the whole, once it has proved to be the source's, and the parts."""

@@ -19,7 +19,15 @@ from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.steps import Aside, Steps, T, Until
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, MastosyncError, ObjectError, PrivacyLost, ServerFailure, StoreUnusable
+from mastosync.errors import (
+    Interrupted,
+    MastosyncError,
+    ObjectError,
+    ObjectMissing,
+    PrivacyLost,
+    ServerFailure,
+    StoreUnusable,
+)
 from mastosync.language import deferred, english, say, tr
 from mastosync.model import Entry
 
@@ -31,6 +39,41 @@ PRIVATE_IS_PUBLIC_REMEDY = deferred(
     "the store passes over ACLs, or a policy of the bucket lets everybody read: take that right away from everybody, "
     "or set `acl = none` for the destination and `[copy] private_objects = skip`, which leaves private objects out"
 )
+_UNKNOWN_REMEDY = deferred(
+    "something at {name} answers strangers in place of the store: mend it (a proxy, a firewall, a gateway), or set "
+    "`acl = none` for the destination and `[copy] private_objects = skip`, which leaves private objects out; then run "
+    "`mastosync retry-failed`"
+)
+
+
+class PrivacyUnknown(Exception):
+    """Nobody can tell whether the destination keeps private what is written as private, so nothing is."""
+
+    def __init__(self, failure: ObjectError) -> None:
+        """`failure`: what the one object has ended with that was asked for; of all others it names no store."""
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def strangers_read(store: PatientStore, key: str) -> bool:
+    """Whether somebody without credentials is given an object of the destination.
+
+    Raises: ObjectError and StoreUnusable if that cannot be told, with what to do about it; Interrupted.
+    """
+    try:
+        return store.anybody_reads(key)
+    except ObjectMissing:  # a disk says so
+        return False
+    except (ObjectError, StoreUnusable) as error:
+        said = f"cannot tell whether {key!r} at {store.name} is private: {error.message}"
+        if isinstance(error, StoreUnusable):
+            raise StoreUnusable(said, hint=error.hint) from error
+        # as an answer of the destination that says nothing of the object
+        unknown = (type(error) if error.transient else ServerFailure)(
+            said, hint=say(_UNKNOWN_REMEDY).format(name=store.name)
+        )
+        unknown.store = store.name
+        raise unknown from error
 
 
 class Storing(StrEnum):
@@ -63,15 +106,24 @@ class PrivacyProof:
         """Whether what is stored in this way is known to be private."""
         return way in self._given
 
+    @property
+    def finding(self) -> str | None:
+        """Why nothing private was written, for people; None: that is not so."""
+        unknown = self._refusal
+        return f"{unknown.message}; {unknown.hint}" if isinstance(unknown, ObjectError) else None
+
     def require_hope(self) -> None:
         """Raises: what an object of this run has ended with that should have been the proof."""
         if self._refusal is not None:
-            raise _again(self._refusal)
+            again = type(self._refusal)(
+                self._refusal.message, hint=self._refusal.hint
+            )  # raised twice, it tells two stories
+            raise PrivacyUnknown(again) if isinstance(again, ObjectError) else again
 
     def of(self, entry: Entry, way: Storing, steps: Steps[T]) -> Steps[T]:
         """The result of steps that store an entry as private, once it is known that nobody else can read it.
 
-        Raises: PrivacyLost if anybody can; ObjectError and StoreUnusable if that cannot be told: then the object
+        Raises: PrivacyLost if anybody can; PrivacyUnknown and StoreUnusable if that cannot be told: then the object
         has been removed, unless the error says otherwise, and no other is written. What `steps` raise.
         """
         if way is Storing.IN_PARTS:
@@ -102,7 +154,7 @@ class PrivacyProof:
         key = self._key_of(entry)
         name = self._destination.store.name
         try:
-            if not PatientStore(self._destination).anybody_reads(key):
+            if not strangers_read(PatientStore(self._destination), key):
                 return
         except Interrupted:
             with english():  # as the log is
@@ -111,15 +163,10 @@ class PrivacyProof:
         except (ObjectError, StoreUnusable) as error:
             with english():  # as all that went wrong with one object
                 removed = self._removed(entry, key)
-            # as an answer of the destination that says nothing of what was written
-            kind = type(error) if isinstance(error, StoreUnusable) or error.transient else ServerFailure
-            self._refusal = kind(
-                f"cannot tell whether {key!r} at {name} is private, so nothing private is written: "
-                f"{error.message}; {removed}",
-                hint=error.hint,
-            )
+            self._refusal = type(error)(f"{error.message}; {removed}; so nothing private is written", hint=error.hint)
             if isinstance(self._refusal, ObjectError):
                 self._refusal.store = name
+                raise PrivacyUnknown(self._refusal) from error
             raise self._refusal from error
         self._refusal = PrivacyLost(
             tr(
@@ -155,11 +202,3 @@ class PrivacyProof:
 
 
 def _nothing() -> None: ...
-
-
-def _again(error: ObjectError | StoreUnusable) -> MastosyncError:
-    """The same error for somebody else: one that is raised twice tells two stories."""
-    again = type(error)(error.message, hint=error.hint)
-    if isinstance(error, ObjectError) and isinstance(again, ObjectError):
-        again.store = error.store
-    return again

@@ -31,10 +31,11 @@ from mastosync.errors import (
     ObjectMissing,
     ObjectRejected,
     ObjectTooLarge,
+    PrivacyLost,
     Throttled,
 )
 from mastosync.language import deferred, tr
-from mastosync.manifest import Manifest, ManifestReport, claim, correct, found_wrong, release
+from mastosync.manifest import Manifest, ManifestReport, claim, correct, doubt_access, found_wrong, release
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Arrival, Claim, Entry, EntryState, Origin, Outcome, Presence, Reason, Record, RemoteFile
@@ -217,6 +218,10 @@ class Refetcher:
             claim(connection, self.manifest, entries)
         try:
             yield
+        except PrivacyLost:
+            with self.manifest.transaction() as connection:
+                doubt_access(connection, self.manifest, self._begun)
+            raise
         finally:
             with self.manifest.transaction() as connection:
                 release(connection, self.manifest, (each for each in entries if each not in self._begun))

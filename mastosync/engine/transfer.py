@@ -13,27 +13,29 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import chain, islice
+from typing import Any
 
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
 from mastosync.engine.bucket_look import BucketLook
 from mastosync.engine.composite import is_composite
-from mastosync.engine.job import Job
+from mastosync.engine.job import STORES_NOTHING, Job
 from mastosync.engine.judge import expected_etag, same_etag
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
-from mastosync.engine.privacy_proof import PrivacyProof, Storing
+from mastosync.engine.privacy_proof import PrivacyProof, PrivacyUnknown, Storing, strangers_read
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
-from mastosync.manifest import Approach, approach_to, is_misplaced, stored_again
+from mastosync.manifest import ACCESS, Approach, approach_to, begun, is_misplaced, stored_again
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Claim, End, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Presence, Reason
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
 
+_UNCONFIRMED = frozenset({Approach.WRITE, Approach.COMPARE, Approach.EXAMINE})
 _RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
 _CLOCKS_DIFFER_SECONDS = 600
 _MADE_WITHIN_SECONDS = 86_400  # Mastodon stores a file and its renditions with the row, long videos hours later
@@ -102,34 +104,61 @@ class Transfer:
         key = source_key if here == there else canonical_key(entry, there)
         memory = self._memory.hold()
         source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
-        has_digest = arrival.md5 is not None or arrival.etag is not None
-        approach = approach_to(arrival.presence, private=entry.private, has_digest=has_digest)
-        job = Job(claim, key, source_key, source, destination, memory, approach, arrival.presence)
+        job = Job(claim, key, source_key, source, destination, memory, _approach(claim), arrival.presence)
         try:
             if arrival.presence & Presence.IN_DOUBT:  # it may have been on its way in parts, whatever it is now
                 yield Aside(partial(job.destination.abort_unfinished, job.key))
-            if entry.private:
-                yield from self._acl.allow(entry)
+            if arrival.presence:
+                yield from self._look_who_reads(job)
+            if job.entry.private:
+                yield from self._acl.allow(job.entry)
             lies_there = yield from self._look_first(job)
             return lies_there or (yield from self._copy(job))
         except PrivateKeptBack:
             return job.kept_back()
+        except PrivacyUnknown as unknown:
+            outcome = job.failed(unknown.failure)
+            return outcome if unknown.failure.store else outcome._replace(end=None)
         except ObjectError as error:
             return job.failed(error)
         finally:
             memory.release()
 
+    def _look_who_reads(self, job: Job) -> Steps[None]:
+        """Find out, as far as that decides what is to be done, who can read what lies there already, and who may.
+
+        What is private may be somebody else's by now, for everybody to read, though its bytes are the same. What is
+        public counts as private as long as the source keeps its file from everybody.
+        """
+        if job.presence == Presence.AS_PRIVATE and not job.entry.private:
+            yield from self._heed_source_first(job)
+        if not job.entry.private and job.approach is not Approach.EXAMINE:
+            return
+        if job.approach is Approach.REWRITE:
+            return
+        readable: bool = yield Aside(partial(strangers_read, job.destination, job.key))
+        if job.entry.private and readable:
+            job.presence, job.approach = job.presence | Presence.AS_PUBLIC, Approach.REWRITE
+        elif not job.entry.private and not readable:
+            job.approach = Approach.WRITE
+
+    def _heed_source_first(self, job: Job) -> Steps[None]:
+        """As `_heed_source`, before anything is read: what the source still keeps from everybody stays as it is."""
+        try:
+            info: ObjectInfo = yield Ask(job.source, "head", (job.claim.arrival.source_key or job.source_key,))
+        except ObjectError:  # what to make of that, the copy will see
+            return
+        yield from self._heed_source(job, info)
+        job.approach = _approach(job.claim)
+
     def _look_first(self, job: Job) -> Steps[Outcome | None]:
         """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
-        found: Outcome | None = None
         if job.approach is Approach.CONFIRM:
-            found = yield from self._confirmed(job)
-        elif job.approach is Approach.COMPARE:
-            found = yield Aside(partial(self._find_arrived, job))
-        if found is not None and job.entry.private:  # the same bytes may be somebody else's, for everybody to read
-            readable: bool = yield Aside(partial(job.destination.anybody_reads, job.key))
-            return None if readable else found
-        return found
+            return (yield from self._confirmed(job))
+        if job.approach in (Approach.COMPARE, Approach.EXAMINE):
+            found: Outcome | None = yield Aside(partial(self._find_arrived, job))
+            return found
+        return None
 
     def _confirmed(self, job: Job) -> Steps[Outcome | None]:
         """By the very size and ETag under which the destination confirmed it."""
@@ -189,7 +218,7 @@ class Transfer:
         Only as far as `adopt` would go: nobody knows who can read what is there. It has to have the size that the row
         tells; where that is unknown, it has to have come when the file of the row did.
         """
-        unwritten = job.approach in (Approach.WRITE, Approach.COMPARE) and not job.presence & Presence.STALE
+        unwritten = job.approach in _UNCONFIRMED and not job.presence & Presence.STALE
         if job.entry.private or not unwritten:
             return None
         try:
@@ -219,9 +248,10 @@ class Transfer:
         if not private and fetched.info.size != job.entry.size:
             return None
         self._acl.spare(job.entry)
-        job.writes += 1
-        stored = yield from self._deliver(within, job.key, fetched)
-        job.writes = 0
+        try:
+            stored = yield from self._deliver(within, job.key, fetched)
+        finally:
+            job.presence = within.presence
         job.presence = stored_again(private=private)
         if not is_right or stored.md5 != arrival.md5:
             return None
@@ -235,7 +265,11 @@ class Transfer:
         self, job: Job, info: ObjectInfo, write: Callable[[PutOptions], Step], way: Storing = Storing.WHOLE
     ) -> Steps[str]:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
-        return self._acl.written(job.entry, self._put_options(info), _counting(job, write), way)
+        before = job.presence
+        sent = partial(_sent, job, write)
+        etag: str = yield from self._acl.written(job.entry, self._put_options(info), sent, way)
+        job.presence = begun(before, private=job.entry.private)
+        return etag
 
     def _read(self, job: Job, source_key: str) -> Ask:
         return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
@@ -283,9 +317,9 @@ class Transfer:
         md5, etag = yield from self._acl.written(
             job.entry,
             self._put_options(info),
-            _counting(job, lambda options: Aside(partial(large.begin, options), large=True)),
+            partial(_upload_begun, job, large),
             Storing.IN_PARTS,
-            lambda upload: Aside(partial(large.deliver, upload), large=True),
+            partial(_upload_delivered, job, large),
         )
         return job.done(source_key, info.size, md5, etag)
 
@@ -333,14 +367,48 @@ class Transfer:
         return PutOptions(headers, storage_class=self._options.storage_class)
 
 
-def _counting(job: Job, write: Callable[[PutOptions], Step]) -> Callable[[PutOptions], Step]:
-    """The same step, of which the job knows that it was begun."""
+def _approach(claim: Claim) -> Approach:
+    """What a copy has to do about what lies at the destination."""
+    presence, md5, etag, *_ = claim.arrival
+    return approach_to(presence, private=claim.entry.private, has_digest=md5 is not None or etag is not None)
 
-    def begun(options: PutOptions) -> Step:
-        job.writes += 1
-        return write(options)
 
-    return begun
+def _sent(job: Job, write: Callable[[PutOptions], Step], options: PutOptions) -> Steps[Any]:
+    """The answer of a step that stores something. The job knows of it from before it is sent until it is refused."""
+    before, retries = job.presence, job.destination.retries
+    job.presence = begun(before, private=job.entry.private)
+    try:
+        answer = yield write(options)
+    except STORES_NOTHING:
+        if job.destination.retries == retries:  # else an earlier attempt may have arrived
+            job.presence = before
+        raise
+    if job.entry.private:
+        job.presence |= ACCESS  # until somebody has looked who can read it
+    return answer
+
+
+def _upload_begun(job: Job, large: LargeObject, options: PutOptions) -> Steps[Any]:
+    """The id of an upload in parts: nothing of it can be seen."""
+    before = job.presence
+    upload = yield from _sent(job, lambda options: Aside(partial(large.begin, options), large=True), options)
+    job.presence = before
+    return upload
+
+
+def _upload_delivered(job: Job, large: LargeObject, upload: str) -> Steps[Any]:
+    """What `LargeObject.deliver` returns."""
+    before = job.presence
+    job.presence = begun(before, private=job.entry.private)
+    try:
+        delivered = yield Aside(partial(large.deliver, upload), large=True)
+    except ObjectError:
+        if not large.may_lie_there:
+            job.presence = before
+        raise
+    if job.entry.private:
+        job.presence |= ACCESS
+    return delivered
 
 
 def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:

@@ -7,7 +7,16 @@ from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
 from mastosync.manifest.complaints import written
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
-from mastosync.manifest.entry_writer import claim, correct, forget_arrival, release, reopen, take_over, try_again
+from mastosync.manifest.entry_writer import (
+    claim,
+    correct,
+    doubt_access,
+    forget_arrival,
+    release,
+    reopen,
+    take_over,
+    try_again,
+)
 from mastosync.manifest.file_system import (
     is_memory,
     is_network,
@@ -92,6 +101,7 @@ __all__ = [
     "correct",
     "count_removable",
     "delta_base",
+    "doubt_access",
     "file_version",
     "flaw",
     "forget_arrival",

@@ -22,7 +22,7 @@ from mastosync.manifest.codes import (
     STATE_CODE,
 )
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.lifecycle import Known, access_of, left_by_a_death, presence_of, stored_presence
+from mastosync.manifest.lifecycle import ACCESS, Known, access_of, left_by_a_death, presence_of, stored_presence
 from mastosync.model import FAILURE_REASONS, PASSING_REASONS, Entry, EntryState, Outcome, Presence, Reason, Record
 
 _OF_ENTRY = "WHERE kind = ? AND id = ? AND name = ?"
@@ -45,6 +45,7 @@ UPDATE entries SET arrived = NULL, md5 = NULL, etag = NULL, source_key = NULL, o
 """
 _ARRIVED = f"UPDATE entries SET arrived = ? {_OF_ENTRY}"
 _CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
+_DOUBT_ACCESS = f"UPDATE claims SET access = {ACCESS.value} {_OF_ENTRY}"
 _DROP_CLAIM = f"DELETE FROM claims {_OF_ENTRY}"
 _DROP_CLAIMS = "DELETE FROM claims"
 _STATE = f"SELECT state, reason FROM entries {_OF_ENTRY}"
@@ -166,6 +167,11 @@ def claim(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[
     """Note within a transaction that these entries are being worked on: from then on their objects may arrive."""
     rows = [(*place_of(manifest, each), access_of(private=each.private).value) for each in entries]
     connection.executemany(_CLAIM, rows)
+
+
+def doubt_access(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:
+    """Note within a transaction that nobody knows who can read what was stored for these claims."""
+    connection.executemany(_DOUBT_ACCESS, [place_of(manifest, each) for each in entries])
 
 
 def release(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:

@@ -66,6 +66,7 @@ class Approach(StrEnum):
     WRITE = "write"  # nothing lies there that we know of
     CONFIRM = "confirm"  # the very object lies there as it is wanted, unless somebody has removed it: look, by ETag
     COMPARE = "compare"  # it may: look, and compare it with the source
+    EXAMINE = "examine"  # it may, and nobody knows who can read it: ask as a stranger, too
     REWRITE = "rewrite"  # whatever lies there must not stay
 
 
@@ -96,12 +97,14 @@ def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Appro
     """What a copy does first.
 
     What may lie there as for a row of the other privacy is written anew. Of what is private, whoever looks has to look
-    as a stranger, too: the same bytes may be somebody else's, for everybody to read.
+    as a stranger, too: the same bytes may be somebody else's, for everybody to read. What is public, and a dead run may
+    have stored in whatever way, is as it should be if strangers can read it.
     """
     if not presence:
         return Approach.WRITE
     if presence & ACCESS != access_of(private=private):
-        return Approach.REWRITE
+        is_left = presence == ACCESS | Presence.IN_DOUBT and not has_digest
+        return Approach.EXAMINE if is_left and not private else Approach.REWRITE
     if presence & Presence.IN_DOUBT or not has_digest:
         return Approach.COMPARE
     return Approach.REWRITE if presence & Presence.STALE else Approach.CONFIRM

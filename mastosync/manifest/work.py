@@ -9,7 +9,7 @@ from typing import Any
 
 from mastosync.manifest.codes import DONE, OPTIONAL_FLAG, ORIGIN_OF, PENDING, PRIVATE_FLAG
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.entry_writer import Settled, claim, release, settle, take_back_claims
+from mastosync.manifest.entry_writer import Settled, claim, doubt_access, release, settle, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.manifest.lifecycle import presence_of
 from mastosync.manifest.order import merged, stages
@@ -127,9 +127,16 @@ class WorkQueue:
             self._sample(now)
 
     def commit(
-        self, *, outcomes: Sequence[Outcome] = (), claims: Sequence[Claim] = (), released: Sequence[Claim] = ()
+        self,
+        *,
+        outcomes: Sequence[Outcome] = (),
+        claims: Sequence[Claim] = (),
+        released: Sequence[Claim] = (),
+        exposed: Sequence[Claim] = (),
     ) -> None:
         """Record outcomes of claims, claim entries and release claims nobody began, in one transaction.
+
+        What was stored for `exposed` claims may be readable by everybody, whatever it was stored as.
 
         A claim is in the file before its entry is worked on: whoever finds it later knows that the
         object may have arrived. Raises: ManifestError, and then nothing has changed.
@@ -138,6 +145,7 @@ class WorkQueue:
             self._record(outcomes)
             claim(connection, self.manifest, (each.entry for each in claims))
             release(connection, self.manifest, (each.entry for each in released))
+            doubt_access(connection, self.manifest, (each.entry for each in exposed))
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
         settle(self.manifest, [Settled(outcome) for outcome in outcomes])

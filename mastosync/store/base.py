@@ -195,7 +195,8 @@ class ObjectStore(Protocol):
     def anybody_reads(self, key: str) -> bool:
         """Whether somebody without credentials is given this object at the store itself.
 
-        False only if they are refused (4xx). Raises: ObjectError, StoreUnusable if there is no answer that says it.
+        False only if they are refused (4xx), or sent to a page somewhere else. Raises: ObjectError, StoreUnusable if
+        there is no answer that says it; a store may raise ObjectMissing for what is not there.
         """
         ...
 

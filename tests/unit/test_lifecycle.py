@@ -30,6 +30,7 @@ from mastosync.manifest import (
     begun,
     claim,
     correct,
+    doubt_access,
     flaw,
     forget_arrival,
     found_unreadable,
@@ -211,6 +212,11 @@ def released(kept: Kept) -> None:
         release(connection, kept.manifest, kept.entries.values())
 
 
+def doubted(kept: Kept) -> None:
+    with kept.manifest.transaction() as connection:
+        doubt_access(connection, kept.manifest, kept.entries.values())
+
+
 def died(kept: Kept) -> None:
     take_over(kept.manifest)
 
@@ -284,6 +290,10 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "failed, and the answer to a write is lost": came_to(
         failed(lambda record: begun(record.presence, private=record.entry.private))
     ),
+    "failed, and nobody can tell who reads what was written as private": came_to(
+        failed(lambda record: begun(record.presence, private=record.entry.private) | ACCESS)
+    ),
+    "everybody reads what was written as private": doubted,
     "stored again by the destination itself, and not the wanted file": came_to(
         failed(lambda record: stored_again(private=record.entry.private))
     ),
@@ -314,6 +324,7 @@ THERE: dict[str, Callable[[Presence, bool], Presence]] = {
     "+ stale": lambda before, _: before | Presence.STALE if before else NOTHING,
     "+ both": lambda before, _: before | ACCESS,
     "+ claim": lambda before, private: before | Presence.IN_DOUBT | access(private),
+    "+ doubt": lambda before, _: before | Presence.IN_DOUBT | ACCESS,
     "again": lambda _, private: access(private) | Presence.STALE,
 }
 
@@ -414,8 +425,9 @@ def test_what_a_copy_does_first_is_as_the_page_says() -> None:
     rows = table("What a copy does first")
     for presence, has_digest, private in product(EVERY_PRESENCE, (False, True), (False, True)):
         found = presence & ACCESS
+        as_wanted = found == access(private)
         facts = {
-            "access": "none" if not found else "as wanted" if found == access(private) else "other, or both",
+            "access": "none" if not found else "as wanted" if as_wanted else "both" if found == ACCESS else "other",
             "in doubt": "yes" if presence & Presence.IN_DOUBT else "no",
             "digest": "yes" if has_digest else "no",
             "stale": "yes" if presence & Presence.STALE else "no",

@@ -13,7 +13,7 @@ from mastosync.engine.rounds import Rounds
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import NetworkFailure, ObjectDenied, PrivacyLost, ServerFailure, StoreUnusable
-from mastosync.manifest import ManifestReport, WorkQueue
+from mastosync.manifest import ACCESS, ManifestReport, WorkQueue
 from mastosync.model import Arrival, Claim, End, EntryState, Outcome, Presence, Reason
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import entry, planned, transfer
@@ -123,7 +123,7 @@ def test_an_upload_of_which_nobody_can_tell_who_reads_it_stays_known() -> None:
     new.fail("withdraw", *[ObjectDenied("no")] * 10)
     outcome = transfer(old, new)(Claim(entry(private=True), 0))
     assert (outcome.state, outcome.end) == (EntryState.FAILED, End.DESTINATION)
-    assert outcome.presence == Presence.AS_PRIVATE | Presence.IN_DOUBT
+    assert outcome.presence == ACCESS | Presence.IN_DOUBT, "it may be for everybody to read"
 
 
 def test_what_was_only_confirmed_says_nothing_of_the_source() -> None:

@@ -64,9 +64,13 @@ def _fate(end: End, probes: ProbeObjects, options: TransferOptions, rule: AclRul
         sent.append(with_acl.acl)
         return Aside(partial(end.ask, end.store.write, key, DATA, MD5, with_acl))
 
+    def written(with_acl: PutOptions) -> Steps[str]:
+        etag: str = yield write(with_acl)
+        return etag
+
     def steps() -> Steps[str]:
         yield from rule.allow(entry)
-        etag: str = yield from rule.written(entry, put_options(options), write, Storing.WHOLE)
+        etag: str = yield from rule.written(entry, put_options(options), written, Storing.WHOLE)
         return etag
 
     try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import urllib3
@@ -17,6 +17,7 @@ from mastosync.language import say
 from mastosync.store.answers import Answer, error_of, network_failure
 from mastosync.store.probe import PublicAnswer
 from mastosync.store.s3.errors import TLS_HINT
+from mastosync.store.s3.headers import unquoted
 from mastosync.store.s3.route import Route, leave_warning_to_us, own_bundle, public_route
 
 if TYPE_CHECKING:
@@ -26,6 +27,37 @@ _PIECE_BYTES = 256 * 1024
 _REDIRECTS = 3  # a CDN may send somebody on
 _LISTING_BYTES = 4096  # enough to tell a listing
 _LISTING_QUERIES = ("", "?list-type=2&max-keys=1", "?max-keys=1")
+
+
+class Glimpse(NamedTuple):
+    """What an answer says of its body, of which nothing is read."""
+
+    status: int
+    size: int | None  # bytes; None: it does not tell
+    etag: str  # without quotes; empty: it has none
+    content_type: str
+    is_elsewhere: bool = False  # by way of a redirect
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is for people, as that which asks them to log in."""
+        return self.content_type.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
+
+
+def glimpse_of(status: int, headers: Mapping[str, str]) -> Glimpse:
+    """`headers`: names in lower case."""
+    size, etag = headers.get("content-length", ""), headers.get("etag", "")
+    known = int(size) if size.isdecimal() and "content-encoding" not in headers else None
+    return Glimpse(status, known, unquoted(etag.removeprefix("W/")), headers.get("content-type", ""))
+
+
+def glance(url: str, config: S3Config) -> Glimpse:
+    """What somebody without credentials is told of what lies under a URL that a store of this configuration names.
+
+    Raises: ObjectError if there is no answer, or one that may pass; StoreUnusable.
+    """
+    with closing(HttpPublicSite(url, config, connections=1)) as site:
+        return site.glance(url)
 
 
 class HttpPublicSite:
@@ -52,7 +84,7 @@ class HttpPublicSite:
     def read(self, key: str) -> PublicAnswer:  # noqa: D102 - see PublicSite, here and below
         where = f"read, as anybody may, {key!r} at {self.url}"
         md5, size = hashlib.md5(usedforsecurity=False), 0
-        with self._asked(quote(key, safe="/~"), where) as answer:
+        with self._asked(self.url + quote(key, safe="/~"), where) as answer:
             for piece in answer.stream(_PIECE_BYTES, decode_content=False):
                 md5.update(piece)
                 size += len(piece)
@@ -63,19 +95,24 @@ class HttpPublicSite:
 
     def lists(self) -> bool:  # noqa: D102
         for query in _LISTING_QUERIES:
-            with self._asked(query, f"list, as anybody may, {self.url}") as answer:
+            with self._asked(self.url + query, f"list, as anybody may, {self.url}") as answer:
                 if answer.status == 200 and b"<ListBucketResult" in answer.read(_LISTING_BYTES):
                     return True
         return False
+
+    def glance(self, url: str) -> Glimpse:
+        """What an answer for this URL, instead of the site's own, says of itself. Raises: as `read`."""
+        with self._asked(url, f"read, as anybody may, {url}") as answer:
+            return glimpse_of(answer.status, {name.lower(): value for name, value in answer.headers.items()})
 
     def close(self) -> None:  # noqa: D102
         self._pool.clear()
 
     @contextmanager
-    def _asked(self, target: str, where: str) -> Iterator[urllib3.BaseHTTPResponse]:
+    def _asked(self, url: str, where: str) -> Iterator[urllib3.BaseHTTPResponse]:
         """An answer whose body is still to be read, unless it is one that may pass."""
         try:
-            answer = self._pool.request("GET", self.url + target, preload_content=False)
+            answer = self._pool.request("GET", url, preload_content=False)
             try:
                 if answer.status == 429 or answer.status >= 500:
                     headers = {name.lower(): value for name, value in answer.headers.items()}
