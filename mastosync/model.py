@@ -185,6 +185,11 @@ class Kind(NamedTuple):
     remote: bool
     cached: bool  # the canonical key starts with `cache/`
 
+    @property
+    def room(self) -> tuple[str, str, bool]:
+        """Where its keys lie: in one room, the same id and name make the same key, whether the row is remote or not."""
+        return self.directory, self.style, self.cached
+
 
 class Entry(NamedTuple):
     """One object that Mastodon will ask for: one line of the manifest.

@@ -43,9 +43,14 @@ _PRUNED = f"""
 UPDATE entries SET arrived = NULL, md5 = NULL, etag = NULL, source_key = NULL, origin = NULL, detail = NULL
 {_OF_ENTRY} AND state = {SKIPPED} AND reason = {GONE}
 """
+_LINE = f"""
+SELECT flags, state, reason, size, arrived, coalesce(md5, etag) IS NOT NULL FROM entries {_OF_ENTRY}
+"""
+_MOVE = f"UPDATE entries SET kind = ? {_OF_ENTRY}"
+_REMOVE = f"DELETE FROM entries {_OF_ENTRY}"
 _ARRIVED = f"UPDATE entries SET arrived = ? {_OF_ENTRY}"
 _CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
-_DOUBT_ACCESS = f"UPDATE claims SET access = {ACCESS.value} {_OF_ENTRY}"
+_DOUBT_ACCESS = f"UPDATE claims SET access = ? {_OF_ENTRY}"
 _DROP_CLAIM = f"DELETE FROM claims {_OF_ENTRY}"
 _DROP_CLAIMS = "DELETE FROM claims"
 _STATE = f"SELECT state, reason FROM entries {_OF_ENTRY}"
@@ -115,6 +120,44 @@ def change(manifest: Manifest, changes: Sequence[Change]) -> None:
     manifest.connection.executemany(_PLAN, rows)
 
 
+def move(manifest: Manifest, kind: int, to: int, places: Sequence[tuple[int, str]]) -> None:
+    """Give lines of a kind, by id and name, to another one whose keys are the same, within the transaction of a plan.
+
+    Where both have a line, one is left, with what either knows of the destination.
+    """
+    connection = manifest.connection
+    for row_id, name in places:
+        here, there = (kind, row_id, name), (to, row_id, name)
+        line, other = _line_at(manifest, here), _line_at(manifest, there)
+        if line is None:
+            continue
+        manifest.count(kind, line.state, line.reason, -1, -line.size)
+        if other is not None and (other.presence or not line.presence):
+            connection.execute(_REMOVE, here)
+            connection.execute(_ARRIVED, (stored_presence(other.state, other.presence | line.presence), *there))
+            continue
+        if other is not None:
+            connection.execute(_REMOVE, there)
+            manifest.count(to, other.state, other.reason, -1, -other.size)
+        connection.execute(_MOVE, (to, *here))
+        manifest.count(to, line.state, line.reason, 1, line.size)
+
+
+class _Line(NamedTuple):
+    state: int
+    reason: int
+    size: int  # bytes, as the counters have them
+    presence: Presence
+
+
+def _line_at(manifest: Manifest, place: Place) -> _Line | None:
+    found = manifest.connection.execute(_LINE, place).fetchone()
+    if found is None:
+        return None
+    flags, state, reason, size, stored, has_digest = found
+    return _Line(state, reason, size or 0, presence_of(flags, state, stored, has_digest=has_digest))
+
+
 def settle(manifest: Manifest, entries: Sequence[Settled]) -> None:
     """Record what became of entries, and drop their claims, within a transaction.
 
@@ -171,7 +214,7 @@ def claim(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[
 
 def doubt_access(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:
     """Note within a transaction that nobody knows who can read what was stored for these claims."""
-    connection.executemany(_DOUBT_ACCESS, [place_of(manifest, each) for each in entries])
+    connection.executemany(_DOUBT_ACCESS, [(ACCESS.value, *place_of(manifest, each)) for each in entries])
 
 
 def release(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from mastosync.manifest.codes import EXCLUDED, EXCLUDED_FLAG, FLAGS, GONE, NO_REASON, PENDING, SKIPPED
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import Change, change, take_back_claims
+from mastosync.manifest.entry_writer import Change, change, move, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
@@ -30,6 +30,7 @@ _SELECT_PRESENT = f"""
 SELECT id, name, flags, updated, fallback FROM entries
 WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE}) ORDER BY id, name
 """
+_SELECT_PLACES = "SELECT id, name FROM entries WHERE kind = ? AND id > ? AND id <= ?"
 _SELECT_WINDOW = """
 SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL
 FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
@@ -108,6 +109,9 @@ class PlanWriter:
             in_scope = self.manifest.kinds((table,)).items()
             numbers |= {kind: number for number, kind in in_scope if remote is None or kind.remote == remote}
         delta = PlanDelta()
+        if window:
+            for kind, found in wanted.items():
+                self._take_over(kind, numbers[kind], window, found)
         for kind, number in numbers.items():
             self._merge_kind(number, window, wanted[kind], delta)
         return delta
@@ -122,6 +126,18 @@ class PlanWriter:
         """The connection, when nobody else is at it."""
         self._loader.settle()
         return self.manifest.connection
+
+    def _take_over(self, kind: Kind, number: int, window: Window, groups: list[EntryGroup]) -> None:
+        """Let rows that turned local, or remote, keep their lines: they have the keys they had."""
+        others = [each for each, other in self.manifest.kinds((kind.table,)).items() if other.room == kind.room]
+        others.remove(number)
+        if not others:
+            return
+        wanted = {place for group in groups for place in zip(group.ids, group.names, strict=True)}
+        for other in others:
+            lines = self._connection.execute(_SELECT_PLACES, (other, *window))
+            if places := [place for place in lines if place in wanted]:
+                move(self.manifest, other, number, places)
 
     def _merge_kind(self, kind: int, window: Window | None, groups: list[EntryGroup], delta: PlanDelta) -> None:
         """Merge the entries of one kind. A window without a change, usual in a second plan, costs one comparison."""

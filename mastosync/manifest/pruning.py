@@ -49,12 +49,11 @@ def iter_removable(manifest: Manifest) -> Iterator[Record]:
 def is_wanted(manifest: Manifest, entry: Entry, ids: tuple[int, int]) -> bool:
     """Whether an entry that is not gone has the same key: one of a row with an id in `ids` (both included).
 
-    Remote or not makes no difference to a key; so a file whose row became local is asked for under the same one.
+    A plan that sees both rows leaves one line to a key. This is for what another version left.
     """
-    kind = entry.kind
     with translated(manifest.path):
         return any(
             manifest.connection.execute(_IS_ALIVE, (number, *ids, entry.name)).fetchone()[0]
-            for number, other in manifest.kinds((kind.table,)).items()
-            if (other.directory, other.style, other.cached) == (kind.directory, kind.style, kind.cached)
+            for number, other in manifest.kinds((entry.kind.table,)).items()
+            if other.room == entry.kind.room
         )

@@ -54,7 +54,7 @@ from mastosync.model import (
     Reason,
     Record,
 )
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, grouped, planned
+from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, grouped, planned
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/lifecycle.md").read_text()
@@ -280,6 +280,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "left out, and nobody has begun": left_out,
     "left out, and somebody has begun": left_out,
     "taken in again": taken_in,
+    "turned local, or remote, under the same key": seen(kind=LOCAL._replace(remote=True)),
     "gone": gone,
     "back": seen(),
     "claimed": claimed,

@@ -65,9 +65,10 @@ class Day:
             self.old.put(KEY, old)
         self.manifest = Manifest.create(folder / "m.db")
 
-    def plan(self, *entries: Entry) -> None:
+    def plan(self, *entries: Entry, remote: bool | None = None) -> None:
+        """`remote`: of rows of this kind alone."""
         with PlanWriter.transaction(self.manifest, SOURCE, DESTINATION) as writer:
-            writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
+            writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries), remote=remote)
             writer.finish(datetime.now(UTC), PlanOptions().as_details())
 
     def copy(self) -> None:

@@ -96,7 +96,6 @@ def test_what_never_arrived_is_not_asked_for(manifest: Manifest, store: MemorySt
 @pytest.mark.parametrize(
     ("gone", "alive"),
     [
-        (entry(7), entry(7, kind=NOW_REMOTE)),  # the row became remote, or local
         (entry(12345678901234567), entry(12345678901234599)),  # the last digits are in no key
         (entry(-99), entry(-98)),
     ],
@@ -107,6 +106,17 @@ def test_a_key_that_another_entry_has_stays(manifest: Manifest, store: MemorySto
     copy_all(manifest, store)
     plan(manifest, [alive])
     assert counts(prune(manifest, store)) == (1, 1, 0, 0)
+    assert store.objects
+    plan(manifest, [])
+    assert prune(manifest, store).removed == 1
+
+
+def test_a_row_that_became_remote_has_the_line_it_had(manifest: Manifest, store: MemoryStore) -> None:
+    """Its key is the same, so that nothing is gone."""
+    plan(manifest, [entry(7)])
+    copy_all(manifest, store)
+    plan(manifest, [entry(7, kind=NOW_REMOTE)])
+    assert counts(prune(manifest, store)) == (0, 0, 0, 0)
     assert store.objects
     plan(manifest, [])
     assert prune(manifest, store).removed == 1
