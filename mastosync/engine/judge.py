@@ -9,6 +9,7 @@ from typing import NamedTuple
 from mastosync.engine.composite import CompositeCheck
 from mastosync.engine.memory import Hold, MemoryBudget
 from mastosync.engine.parts import MIB
+from mastosync.engine.privacy_proof import strangers_read
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.steps import Aside, Ask, Steps
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
@@ -41,6 +42,7 @@ class Judgement(NamedTuple):
     detail: str | None = None  # for people
     etag: str | None = None  # of the object, if it is fine under another ETag than the recorded one
     size_bytes: int = 0  # that were read
+    exposed: bool = False  # it is private, and everybody can read it
 
 
 def expected_etag(md5: bytes | None, etag: str | None) -> str | None:
@@ -62,10 +64,8 @@ def described(store: PatientStore, key: str, record: Record) -> Judgement:
     """
     try:
         info = store.head(key)
-        judgement = _by_description(record, info)
-        if judgement is not None:
-            return judgement
-        return _by_digest(record, store.digest(key, info), info)
+        judgement = _by_description(record, info) or _by_digest(record, store.digest(key, info), info)
+        return _by_access(store, key, info, judgement)
     except ObjectMissing:
         return Judgement(record, Verdict.LOST, f"nothing lies under {key!r}")
     except (CorruptObject, ObjectChanged) as error:
@@ -91,9 +91,12 @@ class DeepCheck:
             if fetched.info.size != record.entry.size:
                 return _of_other_size(record, fetched.info)
             if fetched.data is not None and fetched.md5 is not None and record.md5 is not None:
-                return _by_digest(record, fetched.md5, fetched.info)
-            judge = partial(_by_bytes, store, memory, key, record, fetched)
-            judgement: Judgement = yield Aside(judge, large=fetched.data is None)
+                judgement = _by_digest(record, fetched.md5, fetched.info)
+            else:
+                judge = partial(_by_bytes, store, memory, key, record, fetched)
+                judgement = yield Aside(judge, large=fetched.data is None)
+            if _may_be_exposed(fetched.info, judgement):
+                judgement = yield Aside(partial(_by_access, store, key, fetched.info, judgement))
         except ObjectMissing:
             return Judgement(record, Verdict.LOST, f"nothing lies under {key!r}")
         except (CorruptObject, ObjectChanged) as error:
@@ -103,6 +106,21 @@ class DeepCheck:
         finally:
             memory.release()
         return judgement
+
+
+def _may_be_exposed(info: ObjectInfo, judgement: Judgement) -> bool:
+    """Whether what is private was stored by somebody else since it was confirmed."""
+    record = judgement.record
+    is_ours = same_etag(info.etag, expected_etag(record.md5, record.etag))
+    return record.entry.private and not is_ours and judgement.verdict not in FAULTS
+
+
+def _by_access(store: PatientStore, key: str, info: ObjectInfo, judgement: Judgement) -> Judgement:
+    """The same judgement, unless everybody can read now what is private. Raises: ObjectError, StoreUnusable."""
+    if not _may_be_exposed(info, judgement) or not strangers_read(store, key):
+        return judgement
+    detail = "it is private, somebody else has stored it since, and anybody can read it"
+    return judgement._replace(verdict=Verdict.DIFFERENT, detail=detail, etag=None, exposed=True)
 
 
 def _by_bytes(store: PatientStore, memory: Hold, key: str, record: Record, fetched: FetchedObject) -> Judgement:

@@ -215,18 +215,17 @@ class Transfer:
     def _found_there(self, job: Job) -> Steps[Outcome | None]:
         """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
 
-        Only as far as `adopt` would go: nobody knows who can read what is there. It has to have the size that the row
-        tells; where that is unknown, it has to have come when the file of the row did.
+        What is private, only if we may have written it, as that has been asked for without credentials. Of others it is
+        not known who can read them, so this goes no further than `adopt`.
         """
         unwritten = job.approach in _UNCONFIRMED and not job.presence & Presence.STALE
-        if job.entry.private or not unwritten:
+        if not unwritten or (job.entry.private and not job.presence):
             return None
         try:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
         except ObjectError:  # it is missing at the source, whatever the destination has to say
             return None
-        fits = job.entry.size == there.size if job.entry.size is not None else _came_with_its_row(job.entry, there)
-        if not fits:
+        if not _fits(job.entry, there):
             return None
         return job.done(job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
 
@@ -234,11 +233,11 @@ class Transfer:
         """Let what lies at the destination be stored there once more, with the access that its row asks for by now.
 
         What is private is hidden whatever it is. What is public again has to be what was confirmed once.
-        Returns: the outcome, if that is the very object that is wanted. Raises: PrivateKeptBack; ObjectError.
+        Returns: the outcome, if that is the object that is wanted: the very one that was confirmed, or, where a death
+        kept it from that, one that fits its row. Raises: PrivateKeptBack; ObjectError.
         """
         arrival, private = job.claim.arrival, job.entry.private
-        is_right = arrival.md5 is not None and not arrival.presence & Presence.STALE
-        if not (private or is_right):
+        if not private and (arrival.md5 is None or arrival.presence & Presence.STALE):
             return None
         within = replace(job, source=job.destination, is_only_copy=True)
         try:
@@ -253,9 +252,13 @@ class Transfer:
         finally:
             job.presence = within.presence
         job.presence = stored_again(private=private)
-        if not is_right or stored.md5 != arrival.md5:
+        if arrival.presence & Presence.STALE:
             return None
-        return stored._replace(source_key=arrival.source_key, origin=arrival.origin)
+        if arrival.md5 is None and arrival.etag is None:
+            return stored._replace(source_key=None, origin=Origin.ADOPTED) if _fits(job.entry, fetched.info) else None
+        return (
+            None if stored.md5 != arrival.md5 else stored._replace(source_key=arrival.source_key, origin=arrival.origin)
+        )
 
     def _copy_within(self, job: Job, source_key: str) -> Steps[Copied | Refusal | None]:
         written = partial(self._written, job, way=Storing.COPIED)
@@ -414,6 +417,11 @@ def _upload_delivered(job: Job, large: LargeObject, upload: str) -> Steps[Any]:
 def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:
     """The MD5 of an object; it is read where its ETag is none."""
     return info.md5 or store.digest(key, info)
+
+
+def _fits(entry: Entry, there: ObjectInfo) -> bool:
+    """Whether what lies there may be what a row asks for: by its size; where that is unknown, it came with the row."""
+    return entry.size == there.size if entry.size is not None else _came_with_its_row(entry, there)
 
 
 def _came_with_its_row(entry: Entry, there: ObjectInfo) -> bool:

@@ -24,7 +24,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_unreadable, found_wrong
+from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_misread, found_wrong
 from mastosync.manifest.codes import PRIVATE_FLAG
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key
@@ -203,7 +203,7 @@ class Verifier:
         corrections = [
             (
                 fault.record,
-                _reopened(fault.record, found_unreadable(fault.record.presence), f"verify: {fault.detail}"),
+                _reopened(fault.record, found_misread(fault.record.presence), f"verify: {fault.detail}"),
             )
             for fault in public.to_be_rewritten
         ]
@@ -333,7 +333,8 @@ def _outcome_of(judgement: Judgement) -> Outcome | None:
     record = judgement.record
     if judgement.verdict in FAULTS:
         detail = f"verify: {judgement.verdict.value}: {judgement.detail}"
-        return _reopened(record, found_wrong(record.presence), detail)
+        found = found_misread if judgement.exposed else found_wrong
+        return _reopened(record, found(record.presence), detail)
     if judgement.verdict is Verdict.FINE and judgement.etag is not None:
         return Outcome(
             record.entry,

@@ -180,8 +180,8 @@ def found_wrong(presence: Presence) -> Presence:
     return presence | Presence.STALE
 
 
-def found_unreadable(presence: Presence) -> Presence:
-    """`verify --public` has found that not everybody gets it as they should: nobody knows how it was stored."""
+def found_misread(presence: Presence) -> Presence:
+    """`verify` has found that others read it than should: nobody knows how it was stored."""
     return presence | ACCESS
 
 

@@ -33,7 +33,7 @@ from mastosync.manifest import (
     doubt_access,
     flaw,
     forget_arrival,
-    found_unreadable,
+    found_misread,
     release,
     reopen,
     repair_counters,
@@ -253,7 +253,7 @@ def judged(verdict: Verdict, etag: str | None = None) -> Callable[[Record], Outc
 
 
 def unreadable(record: Record) -> Outcome:
-    return Outcome(record.entry, EntryState.PENDING, attempts=0, presence=found_unreadable(record.presence))
+    return Outcome(record.entry, EntryState.PENDING, attempts=0, presence=found_misread(record.presence))
 
 
 def pruned(kept: Kept) -> None:
@@ -302,6 +302,9 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "absent, and dispensable": came_to(skipped(Reason.OPTIONAL_MISSING)),
     "verified: lost, or different": corrected(judged(Verdict.LOST)),
     "verified: not readable by everybody": corrected(unreadable),
+    "verified: private, stored by others since, and readable by everybody": corrected(
+        lambda record: _outcome_of(Judgement(record, Verdict.DIFFERENT, "", exposed=True))
+    ),
     "verified: another ETag, the same bytes": corrected(judged(Verdict.FINE, "another")),
     "adopted": corrected(lambda record: done(record.entry, attempts=0, origin=Origin.ADOPTED)),
     "fetched again": corrected(lambda record: done(record.entry, origin=Origin.REFETCHED)),

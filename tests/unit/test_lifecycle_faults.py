@@ -20,6 +20,8 @@ from mastosync.config import load_config
 from mastosync.engine.adopter import Adopter, AdoptOptions, Fate
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
+from mastosync.engine.copier import Copier, CopyOptions
+from mastosync.engine.crew import Crew
 from mastosync.engine.judge import DeepCheck
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.planner import PlanOptions
@@ -28,8 +30,17 @@ from mastosync.engine.steps import carried_out
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
 from mastosync.engine.verifier import Lots, Verifier, VerifyOptions
-from mastosync.errors import AclUnsupported, ExitCode, NetworkFailure, ObjectDenied
+from mastosync.errors import (
+    AclUnsupported,
+    ExitCode,
+    MastosyncError,
+    NetworkFailure,
+    ObjectDenied,
+    ObjectRejected,
+    PrivacyLost,
+)
 from mastosync.manifest import (
+    ACCESS,
     HIGHEST_ID,
     LOWEST_ID,
     ArchiveReader,
@@ -79,6 +90,17 @@ class Day:
         with closing(transfer(self.old, self.new, self.options)) as one:
             queue.commit(outcomes=[one(each) for each in claims])
 
+    def run_copy(self) -> MastosyncError | None:
+        """The same with a copier; what ended it."""
+        stop = StopSignal()
+        with closing(transfer(self.old, self.new, self.options)) as one:
+            copier = Copier(WorkQueue(self.manifest), Crew(one.steps, 1, stop), CopyOptions(), stop, Silence())
+            try:
+                copier.run()
+            except MastosyncError as error:
+                return error
+        return None
+
     def die(self, *, wrote: bool) -> None:
         """A run claims everything, writes it or not, and is killed."""
         queue = WorkQueue(self.manifest)
@@ -93,6 +115,13 @@ class Day:
     def retry(self, *reasons: Reason) -> None:
         reopen(self.manifest, (), reasons)
         self.copy()
+
+    def verify(self) -> None:
+        stop = StopSignal()
+        to = gate(self.new, stop)
+        Verifier(
+            self.manifest, self.manifest.path, to, "", VerifyOptions(workers=1), stop, Silence(), Lots(0)
+        ).by_listing()
 
     def verify_deep(self) -> None:
         stop = StopSignal()
@@ -164,6 +193,7 @@ def day_without_acls(tmp_path: Path) -> Iterator[Day]:
 
 
 DONE = (EntryState.DONE, None)
+PENDING = (EntryState.PENDING, None)
 MISSING = (EntryState.FAILED, Reason.MISSING)
 
 
@@ -504,3 +534,128 @@ def test_what_a_dead_run_wrote_is_not_uploaded_again_after_an_import(day: Day) -
     day.copy()
     assert day.fate() == DONE
     assert day.writes == 0
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize(("acl", "fate"), [(PUBLIC, PENDING), (PRIVATE, DONE)])
+def test_verify_looks_as_a_stranger_at_what_others_have_stored_again(
+    day: Day, acl: str, fate: tuple[EntryState, None], deep: bool
+) -> None:
+    """The bytes are the same, and their ETag is another. Nothing is asked for whose ETag is the one we know."""
+    day.plan(WITHHELD)
+    day.copy()
+    day.new.calls.clear()
+    day.verify_deep() if deep else day.verify()
+    assert "anybody_reads" not in {method for method, _ in day.new.calls}
+    day.new.put(KEY, b"the file", etag="0" * 32 + "-1")
+    day.new.objects[KEY].acl = acl
+    day.verify_deep() if deep else day.verify()
+    assert day.fate() == fate
+    del day.old.objects[KEY]
+    day.copy()
+    assert (day.fate(), day.acl) == (DONE, PRIVATE)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_verify_calls_nothing_fine_of_which_it_cannot_tell_who_reads_it(day: Day, deep: bool) -> None:
+    day.plan(WITHHELD)
+    day.copy()
+    day.new.put(KEY, b"the file", etag="0" * 32 + "-1")
+    day.new.fail("anybody_reads", *FAILS_ALWAYS)
+    day.verify_deep() if deep else day.verify()
+    assert (day.fate(), day.record.etag) == (DONE, None), "the new ETag is not taken over"
+
+
+def test_what_everybody_reads_stays_known_when_it_cannot_be_removed(day: Day) -> None:
+    """The run stops with exit code 7. What its message says is not forgotten by the next one, whatever that may do."""
+    day.new.open_to_all = True
+    day.plan(WITHHELD)
+    day.new.fail("withdraw", ObjectDenied("the key may not delete"))
+    assert isinstance(day.run_copy(), PrivacyLost)
+    day.options = TransferOptions(acl_taken=False)
+    day.copy()
+    assert day.fate() == (EntryState.SKIPPED, Reason.PRIVATE)
+    assert day.record.presence & ACCESS == ACCESS
+    assert "remove it there" in (day.record.detail or "")
+    day.plan()
+    assert day.prune() == 1
+    assert not day.new.objects
+
+
+def test_what_everybody_reads_and_cannot_be_removed_is_written_anew_once_the_store_keeps_acls(day: Day) -> None:
+    day.new.open_to_all = True
+    day.plan(WITHHELD)
+    day.new.fail("withdraw", ObjectDenied("the key may not delete"))
+    day.run_copy()
+    day.new.open_to_all = False
+    day.new.objects[KEY].acl = PUBLIC
+    del day.old.objects[KEY]
+    day.copy()
+    assert day.acl == PRIVATE
+
+
+def test_what_cannot_be_looked_at_and_not_be_removed_stays_known_as_maybe_public(day: Day) -> None:
+    day.plan(WITHHELD)
+    day.new.fail("anybody_reads", ObjectRejected("501"))
+    day.new.fail("withdraw", ObjectDenied("the key may not delete"))
+    day.copy()
+    assert day.fate() == (EntryState.FAILED, Reason.SERVER)
+    assert day.record.presence == ACCESS | Presence.IN_DOUBT
+    day.new.objects[KEY].acl = PUBLIC
+    day.retry()
+    assert (day.fate(), day.acl) == (DONE, PRIVATE)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize(("row", "acl"), [(AVATAR, PUBLIC), (WITHHELD, PRIVATE)])
+def test_what_a_dead_run_of_version_3_had_claimed_is_neither_missing_nor_written_for_nothing(
+    day: Day, row: Entry, acl: str, lost: bool
+) -> None:
+    """Its claims do not tell the privacy. Strangers do: of what is public, and they can read. Private ones are few."""
+    row = row._replace(size=8)
+    day.plan(row)
+    day.die(wrote=True)
+    day.manifest.connection.execute("UPDATE claims SET access = 3")
+    if lost:
+        del day.old.objects[KEY]
+    day.copy()
+    assert day.acl == acl
+    assert day.fate() == DONE
+    assert day.writes == 1 + row.private
+
+
+def test_a_private_object_that_a_dead_run_wrote_is_not_missing_though_the_source_has_lost_it(day: Day) -> None:
+    """It has the size that its row tells, and strangers cannot read it."""
+    day.plan(WITHHELD._replace(size=8))
+    day.die(wrote=True)
+    del day.old.objects[KEY]
+    day.copy()
+    assert (day.fate(), day.record.origin, day.acl) == (DONE, Origin.ADOPTED, PRIVATE)
+
+
+def test_what_a_dead_run_of_version_3_left_and_strangers_cannot_read_is_written_anew(day: Day) -> None:
+    """It had been claimed for a private row, which is public by now."""
+    day.plan(WITHHELD)
+    day.die(wrote=True)
+    day.manifest.connection.execute("UPDATE claims SET access = 3")
+    day.plan(AVATAR)
+    day.copy()
+    assert (day.fate(), day.acl) == (DONE, PUBLIC)
+
+
+def test_a_file_that_the_source_keeps_closed_is_not_copied_again_by_each_plan(day: Day) -> None:
+    """Its row is public, and each plan says so. The source is asked again, and tells when that has changed."""
+    day.old.objects[KEY].private = True
+    day.plan(AVATAR)
+    day.copy()
+    for _ in range(3):
+        day.plan(AVATAR)
+        day.old.calls.clear()
+        day.copy()
+        assert (day.fate(), day.acl) == (DONE, PRIVATE)
+        assert day.old.calls == [("head", KEY)]
+    assert day.writes == 1
+    day.old.objects[KEY].private = False
+    day.plan(AVATAR)
+    day.copy()
+    assert (day.fate(), day.acl) == (DONE, PUBLIC)
