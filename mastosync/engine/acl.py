@@ -91,6 +91,11 @@ class AclRule:
         self._learning = threading.Lock()
 
     @property
+    def hides(self) -> bool:
+        """Whether private objects are to be private at the destination; otherwise whoever decided wants them there."""
+        return not self._copy_private_without_acl
+
+    @property
     def finding(self) -> str | None:
         """What this run has found out about the destination, for people; None: nothing worth telling."""
         if self._proof is not None and (unknown := self._proof.finding) is not None:

@@ -16,7 +16,7 @@ from mastosync.errors import (
     ObjectRejected,
     ObjectTooLarge,
 )
-from mastosync.manifest import Approach, is_exposed
+from mastosync.manifest import Approach, is_misplaced
 from mastosync.model import Claim, End, Entry, EntryState, Outcome, Presence, Reason
 
 _log = logging.getLogger(__name__)
@@ -81,17 +81,15 @@ class Job:
 
     def kept_back(self) -> Outcome:
         """It is private, and the destination cannot keep it private."""
-        outcome = self.skipped(Reason.PRIVATE)
-        if not is_exposed(self.presence, private=True):
+        outcome, still_open = self.skipped(Reason.PRIVATE), self._still_open()
+        if not still_open:
             return outcome
-        detail = (
-            f"{self.key!r} is private now, but still lies at {self.destination.name} as it was before: remove it there"
-        )
-        _log.warning("%s", detail, extra={"about": {"key": self.key, "reason": Reason.PRIVATE.value}})
-        return outcome._replace(detail=detail)
+        _log.warning("%s", still_open, extra={"about": {"key": self.key, "reason": Reason.PRIVATE.value}})
+        return outcome._replace(detail=still_open)
 
     def failed(self, error: ObjectError) -> Outcome:
         """No retry is left."""
+        still_open = self._still_open()
         about = {"key": self.key, "reason": error.reason.value, "attempts": self.attempts}
         _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
         return Outcome(
@@ -99,10 +97,17 @@ class Job:
             EntryState.FAILED,
             error.reason,
             attempts=self.attempts,
-            detail=error.message,
+            detail=f"{error.message}; {still_open}" if still_open else error.message,
             presence=self._presence_afterwards(),
             end=End.DESTINATION if error.store == self.destination.name else End.SOURCE,
         )
+
+    def _still_open(self) -> str:
+        """That others may read what is private, for people; empty if they may not."""
+        if not (self.entry.private and is_misplaced(self.presence, private=True)):
+            return ""
+        name = self.destination.name
+        return f"{self.key!r} is private now, but still lies at {name} as it was before: remove it there"
 
     def _presence_afterwards(self) -> Presence | None:
         """What lies at the destination after an attempt that did not end well; None: as before."""

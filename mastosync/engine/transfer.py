@@ -28,7 +28,7 @@ from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
-from mastosync.manifest import ACCESS, Approach, approach_to, begun, is_misplaced, stored_again
+from mastosync.manifest import ACCESS, Approach, approach_to, begun, is_misplaced, rewritten_in_place
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Claim, End, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Presence, Reason
 from mastosync.store.base import FetchedObject, PutOptions
@@ -106,9 +106,9 @@ class Transfer:
         source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
         job = Job(claim, key, source_key, source, destination, memory, _approach(claim), arrival.presence)
         try:
-            if arrival.presence & Presence.IN_DOUBT:  # it may have been on its way in parts, whatever it is now
-                yield Aside(partial(job.destination.abort_unfinished, job.key))
             if arrival.presence:
+                if arrival.presence & Presence.IN_DOUBT:  # it may have been on its way in parts, whatever it is now
+                    yield Aside(partial(job.destination.abort_unfinished, job.key))
                 yield from self._look_who_reads(job)
             if job.entry.private:
                 yield from self._acl.allow(job.entry)
@@ -117,7 +117,8 @@ class Transfer:
         except PrivateKeptBack:
             return job.kept_back()
         except PrivacyUnknown as unknown:
-            outcome = job.failed(unknown.failure)
+            told = unknown.failure.message  # also what lies there now
+            outcome = job.failed(unknown.failure)._replace(detail=told)
             return outcome if unknown.failure.store else outcome._replace(end=None)
         except ObjectError as error:
             return job.failed(error)
@@ -134,7 +135,7 @@ class Transfer:
             yield from self._heed_source_first(job)
         if not job.entry.private and job.approach is not Approach.EXAMINE:
             return
-        if job.approach is Approach.REWRITE:
+        if job.approach is Approach.REWRITE or (job.entry.private and not self._acl.hides):
             return
         readable: bool = yield Aside(partial(strangers_read, job.destination, job.key))
         if job.entry.private and readable:
@@ -172,18 +173,24 @@ class Transfer:
         return job.as_recorded(there.size)
 
     def _copy(self, job: Job) -> Steps[Outcome]:
-        """Copy, or do what can be done without the source: what is wanted with another access is stored anew anyway."""
+        """Copy, or do what can be done without the source: what is wanted with another access is stored anew anyway.
+
+        What is to be private is hidden whatever keeps the source from giving it. What is to be public has to be missing
+        there: whoever cannot look does not know whether the source keeps it from everybody.
+        """
         try:
             outcome = yield from self._copied(job)
         except ObjectError as error:
             outcome = job.failed(error)
         failed_at_destination = outcome.end is End.DESTINATION and outcome.reason is not Reason.MISSING  # of one bucket
         source_fails = outcome.state is not EntryState.DONE and not failed_at_destination
+        if not job.entry.private:
+            source_fails = outcome.reason in (Reason.MISSING, Reason.OPTIONAL_MISSING)
         if source_fails and is_misplaced(job.presence, private=job.entry.private):
             job.memory.release()
-            before, stored = job.presence, (yield from self._stored_again(job))
-            if stored is not None:
-                return stored
+            before, stored = job.presence, (yield from self._rewrite_in_place(job))
+            if stored is not None:  # the source has not answered
+                return stored._replace(attempts=job.attempts, end=End.DESTINATION)
             if job.presence != before:
                 return outcome._replace(presence=job.presence)
         return outcome
@@ -229,7 +236,7 @@ class Transfer:
             return None
         return job.done(job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
 
-    def _stored_again(self, job: Job) -> Steps[Outcome | None]:
+    def _rewrite_in_place(self, job: Job) -> Steps[Outcome | None]:
         """Let what lies at the destination be stored there once more, with the access that its row asks for by now.
 
         What is private is hidden whatever it is. What is public again has to be what was confirmed once.
@@ -244,14 +251,14 @@ class Transfer:
             fetched: FetchedObject = yield self._read(within, job.key)
         except ObjectMissing:
             return None
-        if not private and fetched.info.size != job.entry.size:
+        if not private and not (yield from _is_confirmed(within, fetched)):
             return None
         self._acl.spare(job.entry)
         try:
             stored = yield from self._deliver(within, job.key, fetched)
         finally:
             job.presence = within.presence
-        job.presence = stored_again(private=private)
+        job.presence = rewritten_in_place(private=private)
         if arrival.presence & Presence.STALE:
             return None
         if arrival.md5 is None and arrival.etag is None:
@@ -357,8 +364,7 @@ class Transfer:
 
     def _trial(self, entry: Entry, acl: str | None) -> Aside:
         options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
-        begun = partial(begin_in_vain, PatientStore(self._destination), self._destination_key(entry), options)
-        return Aside(begun)
+        return Aside(partial(begin_in_vain, PatientStore(self._destination), self._destination_key(entry), options))
 
     def _destination_key(self, entry: Entry) -> str:
         return canonical_key(entry, self._options.destination_prefix)
@@ -412,6 +418,14 @@ def _upload_delivered(job: Job, large: LargeObject, upload: str) -> Steps[Any]:
     if job.entry.private:
         job.presence |= ACCESS
     return delivered
+
+
+def _is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:
+    """Whether what was fetched from the destination has the very bytes that were confirmed once."""
+    if fetched.info.size != job.entry.size:
+        return False
+    digest = fetched.md5 or (yield Aside(partial(_digest, job.source, job.key, fetched.info)))
+    return bool(digest == job.claim.arrival.md5)
 
 
 def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:

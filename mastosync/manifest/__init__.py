@@ -42,9 +42,8 @@ from mastosync.manifest.lifecycle import (
     flaw,
     found_misread,
     found_wrong,
-    is_exposed,
     is_misplaced,
-    stored_again,
+    rewritten_in_place,
 )
 from mastosync.manifest.lock import holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
@@ -109,7 +108,6 @@ __all__ = [
     "found_wrong",
     "holder_of",
     "in_one_bucket",
-    "is_exposed",
     "is_memory",
     "is_misplaced",
     "is_network",
@@ -129,7 +127,7 @@ __all__ = [
     "reopen",
     "repair_counters",
     "require_local_disk",
-    "stored_again",
+    "rewritten_in_place",
     "take_over",
     "try_again",
     "verifications",

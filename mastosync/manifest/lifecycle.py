@@ -1,16 +1,18 @@
-"""What may become of an entry: all that is known of one, and every event that changes it, as pure functions.
+"""What may become of an entry: what is known of one, and what plans, copies and checks make of that, as pure functions.
 
-Whoever writes an entry asks here what it becomes; `entry_writer` puts that into SQL. The table of events, and what
-each keeps and forgets, stands in docs/lifecycle.md; `tests/unit/test_lifecycle.py` holds the two against each other.
+Where an event needs nothing but the state (`reopen`, say), its statement in `entry_writer` is all there is; what is
+known of the destination is decided here. docs/lifecycle.md has the table of all events, and what each keeps and
+forgets; `tests/unit/test_lifecycle.py` lets each happen to every kind of entry, and holds it against the table.
 
 Two things are known apart: what is wanted (the flags of the row, its size, when its file came), and what lies at the
-destination (`Presence`). Nothing that lies there is forgotten before `prune` has removed it. So an attempt that fails
-changes what is wanted in nothing, and what lies there only if it may have written.
+destination (`Presence`). Nothing that lies there is forgotten before `prune` has removed it. A failed attempt never
+changes what is wanted, and changes what lies there only if it may have written.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from typing import NamedTuple
 
 from mastosync.manifest.codes import (
@@ -110,19 +112,9 @@ def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Appro
     return Approach.REWRITE if presence & Presence.STALE else Approach.CONFIRM
 
 
-def is_exposed(presence: Presence, *, private: bool) -> bool:
-    """Whether everybody may be able to read what is private by now."""
-    return private and bool(presence & Presence.AS_PUBLIC)
-
-
 def is_misplaced(presence: Presence, *, private: bool) -> bool:
     """Whether what lies there is readable to others than its row asks for, or may be."""
     return bool(presence & ACCESS & ~access_of(private=private))
-
-
-def planned(flags: int) -> tuple[int, int]:
-    """State and reason of an entry that a plan sees for the first time."""
-    return (SKIPPED, EXCLUDED) if flags & EXCLUDED_FLAG else (PENDING, NO_REASON)
 
 
 def seen(known: Known, wanted: Wanted) -> Known:
@@ -165,6 +157,7 @@ def gone(known: Known) -> Known:
     return known._replace(state=SKIPPED, reason=GONE)
 
 
+@cache  # of a few dozen values, and asked twice an object
 def begun(presence: Presence, *, private: bool) -> Presence:
     """A write was begun, and nobody knows how it ended: its answer was lost."""
     return left_by_a_death(presence, access_of(private=private))
@@ -185,7 +178,7 @@ def found_misread(presence: Presence) -> Presence:
     return presence | ACCESS
 
 
-def stored_again(*, private: bool) -> Presence:
+def rewritten_in_place(*, private: bool) -> Presence:
     """What lies there was read there and stored once more with this access, and may not be what is wanted."""
     return access_of(private=private) | Presence.STALE
 

@@ -37,7 +37,7 @@ from mastosync.manifest import (
     release,
     reopen,
     repair_counters,
-    stored_again,
+    rewritten_in_place,
     take_over,
     try_again,
 )
@@ -296,7 +296,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     ),
     "everybody reads what was written as private": doubted,
     "stored again by the destination itself, and not the wanted file": came_to(
-        failed(lambda record: stored_again(private=record.entry.private))
+        failed(lambda record: rewritten_in_place(private=record.entry.private))
     ),
     "kept back": came_to(skipped(Reason.PRIVATE)),
     "absent, and dispensable": came_to(skipped(Reason.OPTIONAL_MISSING)),

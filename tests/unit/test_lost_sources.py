@@ -148,3 +148,61 @@ def test_rounds_end_at_once_when_privacy_is_lost() -> None:
 
     with pytest.raises(PrivacyLost):
         list(Rounds(work, 0.0, once=False, stop=StopSignal()))
+
+
+def test_what_is_not_what_was_confirmed_is_not_laid_open() -> None:
+    """Somebody else may have put something private there. It is compared before it is stored again."""
+    for body in (b"other", b"other" * 9):
+        old, new = lost("private")
+        new.put(KEY, body)
+        new.objects[KEY].acl = "private"
+        claim = Claim(entry()._replace(size=len(body)), 1, Arrival(Presence.AS_PRIVATE, md5(b"bytes").digest()))
+        outcome = transfer(old, new, TransferOptions(multipart_threshold=8, part_size=8))(claim)
+        assert (outcome.reason, outcome.presence, new.objects[KEY].acl) == (Reason.MISSING, None, "private")
+
+
+def test_large_objects_are_compared_and_laid_open_again() -> None:
+    old, new = lost("private")
+    body = b"bytes" * 9
+    new.put(KEY, body)
+    new.objects[KEY].acl = "private"
+    claim = Claim(entry()._replace(size=len(body)), 1, Arrival(Presence.AS_PRIVATE, md5(body).digest()))
+    outcome = transfer(old, new, TransferOptions(multipart_threshold=8, part_size=8))(claim)
+    assert (outcome.state, new.objects[KEY].acl, new.objects[KEY].data) == (EntryState.DONE, "public-read", body)
+
+
+def test_what_the_source_may_keep_private_is_not_laid_open_while_the_source_fails() -> None:
+    """A disk that gives EIO does not say whether it keeps the file from everybody."""
+    old, new = lost("private")
+    for operation in ("head", "read"):
+        old.fail(operation, *[NetworkFailure("EIO")] * 9)
+    claim = Claim(entry()._replace(size=5), 1, Arrival(Presence.AS_PRIVATE, md5(b"bytes").digest()))
+    outcome = transfer(old, new)(claim)
+    assert (outcome.reason, new.objects[KEY].acl) == (Reason.NETWORK, "private")
+
+
+def test_what_is_hidden_without_the_source_says_nothing_of_the_source() -> None:
+    """So an outage of the source is noticed though some of its objects are hidden at the destination meanwhile."""
+    old, new = lost()
+    old.fail("read", *[NetworkFailure("down")] * 3)
+    outcome = transfer(old, new)(hiding())
+    assert (outcome.state, outcome.end) == (EntryState.DONE, End.DESTINATION)
+    assert outcome.attempts == 1 + old.count("read") - 1
+
+
+def test_what_may_be_read_by_everybody_is_confirmed_as_it_is() -> None:
+    """With `private_objects = copy` nobody asks who can read a private object, and it is not sent again."""
+    old, new = lost()
+    old.put(KEY, b"bytes")
+    claim = Claim(entry(private=True)._replace(size=5), 1, Arrival(Presence.AS_PRIVATE, md5(b"bytes").digest()))
+    before = new.count("write")
+    outcome = transfer(old, new, TransferOptions(copy_private_without_acl=True))(claim)
+    assert (outcome.state, new.count("write") - before, new.count("anybody_reads")) == (EntryState.DONE, 0, 0)
+
+
+def test_who_fails_to_hide_something_says_that_it_lies_open() -> None:
+    old, new = lost()
+    new.fail("read", ObjectDenied("no"))
+    outcome = transfer(old, new)(hiding())
+    assert outcome.state is EntryState.FAILED
+    assert "still lies at" in (outcome.detail or "")
