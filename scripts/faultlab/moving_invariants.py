@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from scripts.faultlab.invariants import (
@@ -295,10 +296,10 @@ class MovingInspector:
         return touched >= self._confirmed.get((each, line.key, line.remote), float("inf"))
 
     def _good_digests(self, asked: Asked) -> set[str]:
-        """Of the bytes that the last plan knew of, and of those that came to the same key since."""
+        """Of the bytes that the last plan knew of, and of those that came since, also under the key of a local row."""
         since = self.world.chronicle.history[self._planned_at :]
-        objects = (state.objects.get(asked) for state in (self._planned, *since))
-        return {md5_of(each.source) for each in objects if each is not None}
+        objects = chain.from_iterable(state.objects.items() for state in (self._planned, *since))
+        return {md5_of(each.source) for other, each in objects if other[:4] == asked[:4]}  # whatever its key
 
     def _look(self, key: str) -> Look:
         if key not in self._looks:
