@@ -178,7 +178,7 @@ def found_wrong(presence: Presence) -> Presence:
 
 
 def found_unreadable(presence: Presence) -> Presence:
-    """`verify --public` has found that not everybody gets it as they should: nobody knows how it was stored."""
+    """`verify --public` has found that others can read it than its row asks for: nobody knows how it was stored."""
     return presence | ACCESS
 
 

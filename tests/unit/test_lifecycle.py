@@ -292,7 +292,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "kept back": came_to(skipped(Reason.PRIVATE)),
     "absent, and dispensable": came_to(skipped(Reason.OPTIONAL_MISSING)),
     "verified: lost, or different": corrected(judged(Verdict.LOST)),
-    "verified: not readable by everybody": corrected(unreadable),
+    "verified: not readable by those whom the row asks for": corrected(unreadable),
     "verified: another ETag, the same bytes": corrected(judged(Verdict.FINE, "another")),
     "adopted": corrected(lambda record: done(record.entry, attempts=0, origin=Origin.ADOPTED)),
     "fetched again": corrected(lambda record: done(record.entry, origin=Origin.REFETCHED)),
