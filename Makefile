@@ -13,6 +13,7 @@ ARGUMENTS ?=
 RUNS ?= 400
 SEED ?=
 MINUTES ?= 5
+TIMES ?= 50
 LOCK ?= $(wildcard requirements-dev.lock)
 
 BIN := .venv/bin
@@ -31,7 +32,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-fast test-pythons faults soak bench bench-plan audit lint format sample messages lock venv clean
+.PHONY: help demo test test-fast test-timing test-pythons faults soak bench bench-plan audit lint format sample messages lock venv clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
@@ -45,6 +46,9 @@ test: .venv/.test ## run every test, against real servers on this machine
 
 test-fast: .venv/.test ## run the unit tests only
 	$(PYTEST) tests/unit
+
+test-timing: .venv/.test ## run what looks at clocks, signals, deaths or memory TIMES times
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m timing --count $(TIMES)
 
 test-pythons: .venv/.test ## run the unit tests on every Python from 3.11 on that this machine has
 	@$(BIN)/python -m scripts.pythons -n auto $(ARGUMENTS)

@@ -33,7 +33,7 @@ def gates_to_write(
     some_arrived: bool = False,
     removing: bool = False,
 ) -> Iterator[tuple[Gate, ...]]:
-    """See `gates`. For whoever writes to the destination, or removes what lies there: the two are no one store.
+    """See `gates`. For whoever writes to the destination, or removes what lies there: they are two different stores.
 
     Once found out, that holds for what this manifest writes; before anything is removed (`removing`) it is looked at
     anew. Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed.

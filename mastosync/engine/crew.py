@@ -81,7 +81,7 @@ class Crew(Generic[C, R]):
         return ended
 
     def all_ended(self, claims: Iterable[C]) -> Iterator[Ended[C, R]]:
-        """What becomes of these claims, of which a few wait at a time; after a wish to stop, of those begun."""
+        """What becomes of these claims, a few of which wait at a time. After a stop, only those begun come."""
         work = iter(claims)
         in_work = 0
         while True:

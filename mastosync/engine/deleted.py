@@ -50,7 +50,7 @@ class Deleted:
         return cls(*removable, known_at, later=max(since) > known_at)
 
     def is_known(self, now: float) -> bool:
-        """Whether what was deleted by now (seconds since the epoch) is known, but for what nobody can have noticed."""
+        """Whether every deletion up to the last full plan is known, and that plan is recent. `now`: Unix time."""
         return self.known_at is not None and not self.later and now - self.known_at <= PLAN_AT_MOST_OLD.total_seconds()
 
 

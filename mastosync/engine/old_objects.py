@@ -1,4 +1,4 @@
-"""Where the old objects lie when both stores are one bucket, which must not go with them."""
+"""Which keys may be deleted in the end when source and destination are one bucket, which has to stay."""
 
 from __future__ import annotations
 

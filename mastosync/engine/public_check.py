@@ -62,20 +62,28 @@ class PublicResult:
 
     @property
     def remedy(self) -> str:
-        """What to do about these, for people; empty if there are none. No copy puts them right."""
+        """What to do about these, for people; empty if there are none."""
         if not self.exposed:
             return ""
-        return tr("{remedy}; then remove them there", remedy=say(PRIVATE_IS_PUBLIC_REMEDY))
+        return tr(
+            "{remedy}; then `mastosync copy` stores them as private again, or says which you have to remove",
+            remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
+        )
 
     @property
     def to_be_rewritten(self) -> list[PublicFault]:
-        """What a copy would put right: others brought it, with other headers or another ACL than ours.
+        """What a copy would put right: what others brought with other headers or another ACL than ours, or laid open.
 
-        What we wrote ourselves would be written the same again.
+        What is public and we wrote ourselves would be written the same again. What is private and can be read is
+        not done, whoever wrote it, and a copy proves that it hides it.
         """
         if self.nothing_is_right:
-            return []
-        return [fault for fault in self.faults if not fault.unread and fault.record.origin is Origin.ADOPTED]
+            return [fault for fault in self.faults if fault.exposed]
+        return [
+            fault
+            for fault in self.faults
+            if fault.exposed or (fault.record.origin is Origin.ADOPTED and not fault.unread)
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """Its part of `verify --json`."""

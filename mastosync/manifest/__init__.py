@@ -1,7 +1,7 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
 from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
-from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, EntryFate, Head
+from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, Head
 from mastosync.manifest.backup import back_up, backup_name
 from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
 from mastosync.manifest.complaints import written
@@ -71,7 +71,6 @@ __all__ = [
     "CountLine",
     "DeltaBase",
     "DeltaTerms",
-    "EntryFate",
     "Fault",
     "Head",
     "Manifest",

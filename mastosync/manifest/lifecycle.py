@@ -174,7 +174,7 @@ def found_wrong(presence: Presence) -> Presence:
 
 
 def found_misread(presence: Presence) -> Presence:
-    """`verify` has found that others read it than should: nobody knows how it was stored."""
+    """`verify --public` has found that others can read it than its row asks for: nobody knows how it was stored."""
     return presence | ACCESS
 
 

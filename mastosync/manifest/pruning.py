@@ -11,13 +11,13 @@ from mastosync.manifest.plan import LOWEST_ID
 from mastosync.manifest.records import COLUMNS, Row, record_of
 from mastosync.model import Entry, Record
 
-_HAS_ARRIVED = f"""
+_REMOVABLE = f"""
 kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_ARRIVED}
 """
-_COUNT = f"SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open WHERE {_HAS_ARRIVED}"
+_COUNT = f"SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open WHERE {_REMOVABLE}"
 _SELECT = f"""
 SELECT {COLUMNS} FROM entries INDEXED BY entries_open
-WHERE {_HAS_ARRIVED} AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
+WHERE {_REMOVABLE} AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
 """
 _IS_ALIVE = f"""
 SELECT EXISTS (SELECT 1 FROM entries

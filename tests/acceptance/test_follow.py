@@ -50,6 +50,7 @@ def of_a_picture(migration: Migration) -> tuple[int, list[str]]:
     )
 
 
+@pytest.mark.timing
 def test_what_changes_arrives_and_what_leaves_is_removed_until_somebody_asks_to_stop(migration: Migration) -> None:
     site, buckets = migration.site, migration.buckets
     assert "round 1: " in site.run("follow", "--once").stdout

@@ -18,6 +18,8 @@ from tests.acceptance.site import Site, pg_section, s3_section, shown
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+pytestmark = pytest.mark.timing
+
 NOT_ON_SEAWEED = {
     "dots": "a segment of dots is refused",
     "a dot": "a segment of dots is refused",

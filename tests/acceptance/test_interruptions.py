@@ -22,6 +22,8 @@ from tests.acceptance.site import shown
 from tests.acceptance.stores import assert_holds, stored
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.timing
+
 
 def slowly(request: Request) -> Fault | None:
     """Every upload takes a moment, so that there is a middle to be killed in."""

@@ -19,6 +19,8 @@ from tests.acceptance.site import shown
 from tests.acceptance.stores import assert_holds
 from tests.waiting import PATIENCE_SECONDS, noticing_stalls
 
+pytestmark = pytest.mark.timing
+
 Proxies = Callable[..., FaultProxy]
 
 KIB = 1024

@@ -174,6 +174,7 @@ def killed_in_the_middle(migration: Migration, root: Path, at_least: int) -> Non
         process.communicate()
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("fsync", ["always", "never"])
 def test_a_kill_leaves_no_half_file_under_a_key_and_the_next_run_goes_on(
     buckets: BucketPair,
@@ -254,6 +255,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("keep_free", ["0", "512KiB"])
 def test_a_full_disk_stops_the_run_at_once_and_the_next_one_goes_on(
     buckets: BucketPair, new_migration: MigrationFactory, small_disk: Path, keep_free: str

@@ -56,6 +56,7 @@ def journal_of(path: Path) -> str:
         return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
 
 
+@pytest.mark.timing
 def test_a_manifest_can_be_checked_copied_and_exported_while_a_copy_is_at_work(
     copying: tuple[Migration, FaultProxy, subprocess.Popen[str]],
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_manifest_can_be_checked_copied_and_exported_while_a_copy_is_at_work(
     site.run("--manifest", "again.db", "manifest", "check")
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("way", ["backup", "export"])
 def test_what_was_taken_of_a_copy_at_work_goes_on_and_looks_before_it_uploads(
     copying: tuple[Migration, FaultProxy, subprocess.Popen[str]], way: str
@@ -110,6 +112,7 @@ def test_what_was_taken_of_a_copy_at_work_goes_on_and_looks_before_it_uploads(
     site.run("verify")
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_copy_whose_manifest_is_taken_away_stops_and_says_so(
     copying: tuple[Migration, FaultProxy, subprocess.Popen[str]], replaced: bool
@@ -136,6 +139,7 @@ def test_a_copy_whose_manifest_is_taken_away_stops_and_says_so(
     assert_holds(migration.buckets.client, migration.buckets.destination, migration.instance.at_destination())
 
 
+@pytest.mark.timing
 def test_a_backup_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     planned(tmp_path / "mastosync.db", [entry(number, f"{number:064x}.png") for number in range(60_000)]).close()
     site = Site(tmp_path)

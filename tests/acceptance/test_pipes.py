@@ -110,6 +110,7 @@ def test_rclone_copies_what_is_listed(site: Site) -> None:
     assert copied == set(WHOLE)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -140,6 +141,7 @@ def test_a_standard_output_that_is_full(site: Site, arguments: tuple[str, ...]) 
     assert "not whole" in hint
 
 
+@pytest.mark.timing
 def test_a_standard_output_that_is_closed(site: Site) -> None:
     line = f"{shlex.quote(str(COMMAND))} ls --format jsonl >&-"
     done = subprocess.run(
@@ -149,6 +151,7 @@ def test_a_standard_output_that_is_closed(site: Site) -> None:
     assert b"standard output is closed" in done.stderr
 
 
+@pytest.mark.timing
 def test_whoever_has_seen_enough_gets_no_complaint(site: Site) -> None:
     environ = {**site.environment(), "PATH": f"{COMMAND.parent}:{os.environ['PATH']}"}
     line = "mastosync ls | head -n 1; echo ${PIPESTATUS[0]}"

@@ -181,6 +181,9 @@ def test_what_became_readable_later_is_told_by_verify(tmp_path: Path, moto_bucke
     assert f"{exposed}: it is private, and anybody can read it" in told
     for named in ("acl = none", "private_objects"):
         assert named in told
+    code, told = run(site, "copy")
+    assert code == 0, told
+    assert not read_by_anybody(moto_buckets, {exposed})
 
 
 def test_what_was_kept_back_is_tried_again_on_request(tmp_path: Path, moto_buckets: BucketPair, run: Run) -> None:

@@ -218,7 +218,9 @@ class TestPublic:
         found = found_by(copied, "--public", "--sample", "500", code=3)
         assert found["public"]["exposed"] == 1
         assert {fault["key"] for fault in found["public"]["faults"]} == {private, public} | odd_ones(copied)
-        assert found["reopened"] == 0, "what we wrote ourselves would be written the same again"
+        assert found["reopened"] == 1, "what is public and we wrote ourselves would be written the same again"
+        copied.site.run("copy")
+        assert [copied.buckets.status_for_anybody(key) for key in (public, private)] == [403, 403]
 
     def test_a_bucket_that_anybody_can_list_is_told(self, copied: Migration) -> None:
         del copied.site.sections["s3.destination"]["public_url"]  # so the bucket itself is asked

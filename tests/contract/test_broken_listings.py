@@ -23,6 +23,8 @@ from tests.acceptance.site import COMMAND, Site
 from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
 
+pytestmark = pytest.mark.timing
+
 DEADLINE_SECONDS = 60
 ENTRIES = [entry(number, f"{number}.png", kind=kind) for kind in (LOCAL, REMOTE) for number in range(1, 21)]
 PAGE = 5

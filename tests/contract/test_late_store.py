@@ -10,10 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from mastosync.store.s3.late import LateS3Store
 from tests.contract.raw_server import RawServer, answer
 from tests.contract.s3_kit import MADE_UP, at
 from tests.waiting import PATIENCE_SECONDS
+
+pytestmark = pytest.mark.timing
 
 SHORT_OF_DESCRIPTORS = """
 import os, resource, sys

@@ -10,6 +10,8 @@ import pytest
 from tests.contract.raw_server import RawServer, answer
 from tests.contract.s3_kit import STORES, StoreClass, at, md5_of, opened
 
+pytestmark = pytest.mark.timing
+
 MIB = 1 << 20
 BODY = bytes(range(256)) * (12 * MIB // 256)  # libcurl hands over half a MiB at most at once
 

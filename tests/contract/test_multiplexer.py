@@ -21,6 +21,8 @@ from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.contract.s3_kit import DATA, MADE_UP, PLAIN, at, config_of, md5_of, opened
 from tests.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.timing
+
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
 
 

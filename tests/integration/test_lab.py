@@ -71,6 +71,7 @@ def run_python(code: str, **options: object) -> subprocess.Popen[str]:
 # --- the guardian ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timing
 def test_all_servers_end_when_whoever_asked_for_them_is_killed(tmp_path: Path) -> None:
     """SIGKILL leaves no time for anything: only the pipe tells the guardian."""
     with run_python(
@@ -93,6 +94,7 @@ def test_all_servers_end_when_whoever_asked_for_them_is_killed(tmp_path: Path) -
     assert_nothing_is_left(lab)
 
 
+@pytest.mark.timing
 def test_servers_end_when_the_asker_is_killed_while_they_start(tmp_path: Path) -> None:
     with run_python(
         f"""
@@ -108,6 +110,7 @@ def test_servers_end_when_the_asker_is_killed_while_they_start(tmp_path: Path) -
     wait_until(lambda: not any(tmp_path.iterdir()), "the lab's folder is removed", seconds=90)
 
 
+@pytest.mark.timing
 def test_a_terminated_guardian_stops_its_servers(own_lab: Callable[..., Lab]) -> None:
     lab = own_lab(postgres=True).addresses
     os.kill(lab.guardian_pid, 15)
@@ -227,6 +230,7 @@ def test_a_session_has_one_lab_and_leaves_nothing(tmp_path: Path, options: tuple
     assert_nothing_is_left(one)
 
 
+@pytest.mark.timing
 def test_a_killed_session_leaves_no_server(tmp_path: Path) -> None:
     """The controller is killed; the guardian was started by a worker."""
     (tmp_path / "hold").touch()
@@ -486,6 +490,7 @@ def test_a_completion_can_fail_inside_a_200(buckets: BucketPair, through_proxy: 
     assert proxy.successful_puts_by_key() == {"k": 1}
 
 
+@pytest.mark.timing
 def test_a_reset_in_an_upload_keeps_it_from_the_store(buckets: BucketPair, through_proxy: StartClient) -> None:
     proxy, client = through_proxy(fault_plan.first(1, fault_plan.RESET_IN_UPLOAD))
     with pytest.raises(HTTPClientError):
@@ -568,6 +573,7 @@ def test_a_delay_lets_the_request_through_later(buckets: BucketPair, through_pro
     assert exchange.answered - exchange.started >= 0.2
 
 
+@pytest.mark.timing
 def test_a_stall_sends_half_and_closing_the_proxy_ends_it(buckets: BucketPair) -> None:
     body = os.urandom(100_000)
     buckets.client.put_object(Bucket=buckets.source, Key="k", Body=body)
@@ -583,6 +589,7 @@ def test_a_stall_sends_half_and_closing_the_proxy_ends_it(buckets: BucketPair) -
         stream.close()
 
 
+@pytest.mark.timing
 def test_an_upload_whose_client_has_gone_is_not_waited_for(buckets: BucketPair, fault_proxy: StartProxy) -> None:
     proxy = fault_proxy(buckets.address.endpoint_url, fault_plan.no_faults)
     with contextlib.closing(http.client.HTTPConnection(urlsplit(proxy.endpoint_url).netloc, timeout=10)) as connection:

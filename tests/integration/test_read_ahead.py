@@ -19,6 +19,8 @@ from tests.integration.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of
 from tests.integration.wire import Wire, messages_in
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.timing
+
 LATE = """
 CREATE FUNCTION late(i bigint) RETURNS varchar LANGUAGE plpgsql AS $$
 BEGIN IF i = 9000 THEN PERFORM pg_sleep(600); END IF; RETURN 'a'; END $$;

@@ -122,6 +122,7 @@ def test_the_database_is_read_through_the_tunnel_which_then_is_gone(
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("Srv-")]
 
 
+@pytest.mark.timing
 def test_the_tunnel_is_gone_after_an_error_too(
     database: DatabaseAddress, server: SshServer, tunnel_to: Configure
 ) -> None:
@@ -508,6 +509,7 @@ def test_an_ssh_server_that_does_not_forward(database: DatabaseAddress, tmp_path
     assert "AllowTcpForwarding" in caught.value.hint
 
 
+@pytest.mark.timing
 def test_an_ssh_connection_that_breaks_off(database: DatabaseAddress, tunnel_to: Configure) -> None:
     execute(database, ACCOUNTS, MANY_ACCOUNTS)
     with ExitStack() as running, pytest.raises(TunnelError) as caught:

@@ -23,6 +23,8 @@ from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import MONDAY, Clock, gate
 
+pytestmark = pytest.mark.timing
+
 KIB = 1024
 MIB = 1024**2
 

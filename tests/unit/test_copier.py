@@ -28,6 +28,8 @@ from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, approach_of, claim, entry, planned, transfer
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.timing
+
 
 def run(
     manifest: Manifest,

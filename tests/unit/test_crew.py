@@ -28,6 +28,8 @@ from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.timing
+
 IN_PARTS = TransferOptions(multipart_threshold=10, part_size=4)
 
 

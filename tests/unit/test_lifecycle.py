@@ -42,7 +42,9 @@ from mastosync.manifest import (
     try_again,
 )
 from mastosync.manifest.codes import FLAGS, REASON_CODE, STATE_CODE
-from mastosync.manifest.entry_writer import Settled, settle
+from mastosync.manifest.entry_writer import HAS_ARRIVED, Settled, settle
+from mastosync.manifest.lifecycle import presence_of
+from mastosync.manifest.recount import _IS_SANE
 from mastosync.model import (
     FAILURE_REASONS,
     NOTHING,
@@ -301,7 +303,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "kept back": came_to(skipped(Reason.PRIVATE)),
     "absent, and dispensable": came_to(skipped(Reason.OPTIONAL_MISSING)),
     "verified: lost, or different": corrected(judged(Verdict.LOST)),
-    "verified: not readable by everybody": corrected(unreadable),
+    "verified: not readable by those whom the row asks for": corrected(unreadable),
     "verified: private, stored by others since, and readable by everybody": corrected(
         lambda record: _outcome_of(Judgement(record, Verdict.DIFFERENT, "", exposed=True))
     ),
@@ -448,3 +450,23 @@ def test_no_other_module_changes_an_entry() -> None:
         if re.search(r"UPDATE entries|DELETE FROM entries", path.read_text())
     }
     assert writers == {"entry_writer.py"}
+
+
+@pytest.mark.parametrize("has_digest", [False, True])
+@pytest.mark.parametrize("stored", [None, *range(16)])
+@pytest.mark.parametrize("state", [EntryState.PENDING, EntryState.FAILED, EntryState.SKIPPED, EntryState.DONE])
+def test_sql_and_functions_agree_on_what_lies_there(
+    tmp_path: Path, state: EntryState, stored: int | None, has_digest: bool
+) -> None:
+    """Whether a line may be as it is, and whether anything lies there: queries have to say what the functions say."""
+    is_done = state is EntryState.DONE
+    reason = {EntryState.FAILED: Reason.MISSING, EntryState.SKIPPED: Reason.GONE}.get(state)
+    md5 = OLD_MD5 if has_digest else None
+    with closing(planned(tmp_path / "manifest.db", [entry(1, "a.png")])) as manifest:
+        ask = manifest.connection.execute
+        ask("UPDATE entries SET md5 = ?, arrived = ?, state = ?", (md5, stored, STATE_CODE[state]))
+        ask("UPDATE entries SET reason = ?", (REASON_CODE[reason],))
+        is_sane, has_arrived = ask(f"SELECT {_IS_SANE}, {HAS_ARRIVED} FROM entries").fetchone()  # noqa: S608 - constants
+    assert is_sane == (stored is None or (not is_done and flaw(state, Presence(stored)) is None))
+    if is_sane and not is_done:
+        assert has_arrived == bool(presence_of(0, STATE_CODE[state], stored, has_digest=has_digest))

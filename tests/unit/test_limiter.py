@@ -33,6 +33,8 @@ from mastosync.model import ObjectInfo
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, Clock, gate
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:

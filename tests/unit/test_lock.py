@@ -14,6 +14,8 @@ from mastosync.manifest import Manifest, holder_of, writer_lock
 from mastosync.manifest.lock import lock_path
 from tests.unit.engine_kit import planned
 
+pytestmark = pytest.mark.timing
+
 
 def run_beside(path: Path, code: str) -> str:
     """What another process says that tries to do something with this manifest."""

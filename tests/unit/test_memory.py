@@ -17,6 +17,8 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.timing
+
 TOTAL = 100
 
 

@@ -23,6 +23,8 @@ from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
 from tests.unit.test_memory import is_whole
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.timing
+
 SIZE = 40
 PART = 4
 DATA = bytes(range(SIZE))

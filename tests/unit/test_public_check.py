@@ -93,7 +93,7 @@ def test_private_objects_are_exposed_only_by_a_success(status: int) -> None:
 
 def test_what_to_do_about_exposed_objects_is_told() -> None:
     exposed = checked((record(2, private=True), RIGHT))
-    assert all(named in exposed.remedy for named in ("acl = none", "private_objects", "remove them there"))
+    assert all(named in exposed.remedy for named in ("acl = none", "private_objects", "mastosync copy"))
     assert not checked((record(1), replace(RIGHT, status=403))).remedy
 
 
@@ -124,6 +124,13 @@ def test_what_others_brought_is_written_again_unless_nothing_is_right() -> None:
     some = checked((record(3), RIGHT), (ours, hidden), (adopted, hidden))
     assert [fault.record for fault in some.to_be_rewritten] == [adopted]
     assert not checked((ours, hidden), (adopted, hidden)).to_be_rewritten
+
+
+def test_what_is_private_and_can_be_read_is_done_no_longer_whoever_wrote_it() -> None:
+    ours = record(1, private=True)
+    assert [fault.record for fault in checked((ours, RIGHT), (record(2), RIGHT)).to_be_rewritten] == [ours]
+    hidden = replace(RIGHT, status=403)
+    assert [fault.record for fault in checked((ours, RIGHT), (record(2), hidden)).to_be_rewritten] == [ours]
 
 
 def test_a_wish_to_stop_ends_it_though_all_is_right() -> None:

@@ -21,6 +21,8 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted
 from mastosync.progress import Silence
 
+pytestmark = pytest.mark.timing
+
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30.0
 

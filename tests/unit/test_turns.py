@@ -13,6 +13,8 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import in_turns, waiting
 from tests.waiting import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.timing
+
 THREADS = 4
 
 
