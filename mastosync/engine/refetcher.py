@@ -22,7 +22,6 @@ from mastosync.engine.outage import Outages
 from mastosync.engine.retry import Gate, PatientStore, RetryPolicy
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
-from mastosync.engine.transfer import Transfer
 from mastosync.engine.turns import waiting
 from mastosync.errors import (
     Interrupted,
@@ -134,7 +133,7 @@ class Ways:
     is_as_named: Callable[[str, bytes], bool]  # whether a file that begins like this was stored under this name
     landing: ObjectStore  # of what has come
     holding: Callable[[str, IO[bytes]], AbstractContextManager[None]]  # lay a file down there, under a key
-    transfer: Transfer  # from there to the destination
+    transfer: Callable[[Claim], Outcome]  # from there to the destination
     prefix: str  # of keys, at both
 
 

@@ -13,22 +13,22 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import chain, islice
-from typing import Any
 
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
 from mastosync.engine.bucket_look import BucketLook
 from mastosync.engine.composite import is_composite
-from mastosync.engine.job import STORES_NOTHING, Job
+from mastosync.engine.job import Job
 from mastosync.engine.judge import expected_etag, same_etag
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
 from mastosync.engine.privacy_proof import PrivacyProof, PrivacyUnknown, Storing, strangers_read
 from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.sending import sent, upload_begun, upload_delivered
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
-from mastosync.manifest import ACCESS, Approach, approach_to, begun, is_misplaced, rewritten_in_place
+from mastosync.manifest import Approach, approach_to, begun, is_misplaced, rewritten_in_place
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Claim, End, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Presence, Reason
 from mastosync.store.base import FetchedObject, PutOptions
@@ -276,8 +276,7 @@ class Transfer:
     ) -> Steps[str]:
         """The answer of a step that stores something with the headers of `info` and the ACL of the row."""
         before = job.presence
-        sent = partial(_sent, job, write)
-        etag: str = yield from self._acl.written(job.entry, self._put_options(info), sent, way)
+        etag: str = yield from self._acl.written(job.entry, self._put_options(info), partial(sent, job, write), way)
         job.presence = begun(before, private=job.entry.private)
         return etag
 
@@ -327,9 +326,9 @@ class Transfer:
         md5, etag = yield from self._acl.written(
             job.entry,
             self._put_options(info),
-            partial(_upload_begun, job, large),
+            partial(upload_begun, job, large),
             Storing.IN_PARTS,
-            partial(_upload_delivered, job, large),
+            partial(upload_delivered, job, large),
         )
         return job.done(source_key, info.size, md5, etag)
 
@@ -380,44 +379,6 @@ def _approach(claim: Claim) -> Approach:
     """What a copy has to do about what lies at the destination."""
     presence, md5, etag, *_ = claim.arrival
     return approach_to(presence, private=claim.entry.private, has_digest=md5 is not None or etag is not None)
-
-
-def _sent(job: Job, write: Callable[[PutOptions], Step], options: PutOptions) -> Steps[Any]:
-    """The answer of a step that stores something. The job knows of it from before it is sent until it is refused."""
-    before, retries = job.presence, job.destination.retries
-    job.presence = begun(before, private=job.entry.private)
-    try:
-        answer = yield write(options)
-    except STORES_NOTHING:
-        if job.destination.retries == retries:  # else an earlier attempt may have arrived
-            job.presence = before
-        raise
-    if job.entry.private:
-        job.presence |= ACCESS  # until somebody has looked who can read it
-    return answer
-
-
-def _upload_begun(job: Job, large: LargeObject, options: PutOptions) -> Steps[Any]:
-    """The id of an upload in parts: nothing of it can be seen."""
-    before = job.presence
-    upload = yield from _sent(job, lambda options: Aside(partial(large.begin, options), large=True), options)
-    job.presence = before
-    return upload
-
-
-def _upload_delivered(job: Job, large: LargeObject, upload: str) -> Steps[Any]:
-    """What `LargeObject.deliver` returns."""
-    before = job.presence
-    job.presence = begun(before, private=job.entry.private)
-    try:
-        delivered = yield Aside(partial(large.deliver, upload), large=True)
-    except ObjectError:
-        if not large.may_lie_there:
-            job.presence = before
-        raise
-    if job.entry.private:
-        job.presence |= ACCESS
-    return delivered
 
 
 def _is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:

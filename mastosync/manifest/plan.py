@@ -18,9 +18,19 @@ from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from mastosync.manifest.codes import EXCLUDED, EXCLUDED_FLAG, FLAGS, GONE, NO_REASON, PENDING, SKIPPED
+from mastosync.manifest.codes import (
+    DONE,
+    EXCLUDED,
+    EXCLUDED_FLAG,
+    FAILED,
+    FLAGS,
+    GONE,
+    NO_REASON,
+    PENDING,
+    SKIPPED,
+)
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import Change, change, move, take_back_claims
+from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, move, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
@@ -31,6 +41,11 @@ SELECT id, name, flags, updated, fallback FROM entries
 WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE}) ORDER BY id, name
 """
 _SELECT_PLACES = "SELECT id, name FROM entries WHERE kind = ? AND id > ? AND id <= ?"
+_SELECT_SIZES = f"""
+SELECT id, name, size FROM entries INDEXED BY entries_open
+WHERE state IN ({PENDING}, {FAILED}, {SKIPPED}) AND state <> {DONE} AND kind = ? AND id > ? AND id <= ?
+    AND reason <> {GONE} AND NOT {HAS_ARRIVED}
+"""
 _SELECT_WINDOW = """
 SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL
 FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
@@ -144,7 +159,7 @@ class PlanWriter:
         delta.seen += sum(len(group.ids) for group in groups)
         delta.excluded += sum(len(group.ids) for group in groups if group.excluded)
         delta.seen_bytes += sum(sum(filter(None, group.sizes)) for group in groups if group.sizes)
-        if window and self._is_present(kind, window, groups):
+        if window and self._is_present(kind, window, groups) and self._has_sizes(kind, window, groups):
             return
         lines = _in_order(map(_lines, groups))
         if window:
@@ -160,10 +175,7 @@ class PlanWriter:
             self._loader.add(kind, lines)
 
     def _is_present(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
-        """Whether the manifest has these entries in the window, as their rows want them, and no others.
-
-        Sizes are left out: those of what has arrived are measured.
-        """
+        """Whether the manifest has just these entries in the window, as their rows want them but for sizes."""
         wanted = _in_order(
             zip(
                 group.ids,
@@ -177,6 +189,14 @@ class PlanWriter:
         )
         present = self._connection.execute(_SELECT_PRESENT, (kind, *window)).fetchmany(len(wanted) + 1)
         return present == wanted
+
+    def _has_sizes(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
+        """Whether what has not arrived has the sizes that rows tell. Of what has, they are measured."""
+        open_lines = self._connection.execute(_SELECT_SIZES, (kind, *window)).fetchall()
+        if not open_lines:
+            return True
+        wanted = {line[:2]: line[5] for group in groups for line in _lines(group)}
+        return all(wanted[row_id, name] == size for row_id, name, size in open_lines)
 
     def _compare(self, kind: int, window: Window, lines: list[Line], delta: PlanDelta) -> list[Line]:
         """Change what stands differently in the manifest, and return what it lacks.

@@ -12,19 +12,23 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from hashlib import md5
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mastosync.engine import adopter, pruner, verifier
+from mastosync.engine import adopter, pruner, refetcher, verifier
 from mastosync.engine.adopter import Adopter, AdoptOptions
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
@@ -33,6 +37,8 @@ from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.planner import PlanOptions
 from mastosync.engine.pruner import PruneOptions, Pruner
+from mastosync.engine.refetcher import Place as PlaceOfRow
+from mastosync.engine.refetcher import Refetcher, RefetchOptions, Ways
 from mastosync.engine.retry import Gate, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
@@ -51,8 +57,10 @@ from mastosync.manifest import (
     take_over,
     try_again,
 )
-from mastosync.model import TABLES, Claim, Order, Outcome, Reason, Record
+from mastosync.model import TABLES, Claim, Order, Outcome, Reason, Record, RemoteFile
 from mastosync.progress import Silence
+from mastosync.store.origin import Fetched
+from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import DESTINATION, SOURCE, grouped
 from tests.unit.world import (
     EVERYTHING,
@@ -104,7 +112,7 @@ at_destination = st.lists(
     st.one_of(troubles(reads), troubles(writes), troubles(st.just(WRITES), applied=True)), max_size=2
 )
 places = st.sampled_from(list(WHERE))
-changes = st.sampled_from(["privacy", "privacy", "file", "need", "leave"])  # what has left comes back
+changes = st.sampled_from(["privacy", "privacy", "file", "need", "leave", "turn"])  # what has left comes back
 
 
 class Weather(NamedTuple):
@@ -138,6 +146,7 @@ class MovingWorld(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(adopter, "side_by_side", one_after_the_other)
         self.patch.setattr(verifier, "side_by_side", one_after_the_other)
+        self.patch.setattr(refetcher, "side_by_side", one_after_the_other)
         self.patch.setattr(pruner, "Crew", OneThread)
         self.manifest = Manifest.create(self.path)
 
@@ -178,16 +187,18 @@ class MovingWorld(RuleBasedStateMachine):
         row = rows.get(place)
         if row is None:
             version = self.world.versions[place] + (change == "file")
-            self._set(place, Row(version, private=change == "privacy"))
+            self._set(place, Row(version, private=change == "privacy", turned=change == "turn"))
         elif change == "leave":
             del rows[place]
             self.world.old.objects.pop(key_of(place), None)
         elif change == "privacy":
-            rows[place] = Row(row.version, not row.private, row.optional, row.sized)
+            rows[place] = replace(row, private=not row.private)
         elif change == "need":
-            rows[place] = Row(row.version, row.private, not row.optional, row.sized)
+            rows[place] = replace(row, optional=not row.optional)
         elif change == "file":
-            self._set(place, Row(row.version + 1, row.private, row.optional, row.sized))
+            self._set(place, replace(row, version=row.version + 1))
+        elif change == "turn":
+            rows[place] = replace(row, turned=not row.turned)
         if seen_by == "plan":
             self._plan()
         elif seen_by == "delta":
@@ -246,10 +257,12 @@ class MovingWorld(RuleBasedStateMachine):
         self.world.plan(WHERE)
 
     def _delta(self, place: Place) -> None:
+        """Of its row alone, and of rows of its kind; one that is gone may have been of either."""
         kind, row_id = WHERE[place]
-        entries = [each for each in self.world.entries() if (each.kind, each.id) == (kind, row_id)]
+        entries = [each for each in self.world.entries() if place_of(each.kind, each.id) == place]
+        remote = entries[0].kind.remote if entries else None
         with PlanWriter.transaction(self.manifest, SOURCE, DESTINATION) as writer:
-            writer.merge(kind.table, row_id - 1, row_id, grouped(entries), remote=kind.remote)
+            writer.merge(kind.table, row_id - 1, row_id, grouped(entries), remote=remote)
             writer.finish(datetime.now(UTC), {**EVERY_ROW, "incremental": True})
         self.world.plan([place])
 
@@ -328,6 +341,65 @@ class MovingWorld(RuleBasedStateMachine):
         else:
             reopen(self.manifest, (), reasons)
 
+    @rule(private=st.booleans(), weather=weathers)
+    def a_new_file_is_lost_and_fetched_again(self, private: bool, weather: Weather) -> None:
+        """Of the small object: the other is a rendition, which nobody gives away."""
+        place = "small"
+        self._set(place, Row(self.world.versions[place] + 1, private))
+        del self.world.old.objects[key_of(place)]
+        self._plan()
+        self.copy_in_bad_weather(weather)
+        self._copy(None, batch=2, killed_at=None)
+        self.refetch(weather)
+
+    @rule(weather=weathers)
+    def refetch(self, weather: Weather) -> None:
+        """What the source has lost comes from elsewhere, as its row has it now."""
+        take_over(self.manifest)
+        self.world.runs()
+        self.world.new.troubles = list(weather.destination)
+        landing, stop = MemoryStore("landing"), StopSignal()
+        gates = Gate(landing, EndpointLimiter(stop), AT_ONCE, stop), self._gate(self.world.new)
+        options = TransferOptions(multipart_threshold=LARGE_BYTES)
+        ended: list[tuple[Outcome, bool]] = []
+        with closing(Transfer(*gates, options, MemoryBudget(1 << 28))) as transfer:
+
+            def transferred(claim: Claim) -> Outcome:
+                ended.append(self._transferred(transfer, claim))
+                if weather.killed_at == "outcome":
+                    raise Death
+                return ended[-1][0]
+
+            @contextmanager
+            def holding(key: str, file: IO[bytes]) -> Iterator[None]:
+                landing.put(key, file.read())
+                yield
+                del landing.objects[key]
+
+            elsewhere = partial(Elsewhere, self.world)
+            ways = Ways(self._rows_now, elsewhere, lambda *_: True, landing, holding, transferred, "")
+            made = Refetcher(self.manifest, ways, RefetchOptions(apply=True, workers=1), stop, Silence())
+            try:
+                made.run(ManifestReport(self.manifest).iter_failures(Reason.MISSING, ()))
+            except Death:
+                self._rise_again()
+            else:
+                for outcome, wrote in ended:
+                    self.world.records(_place(outcome), outcome, wrote=wrote)
+            finally:
+                self.world.new.troubles, self.world.new.is_dead = [], False
+
+    def _rows_now(self, records: Sequence[Record]) -> Mapping[PlaceOfRow, RemoteFile]:
+        found = {}
+        for each in records:
+            entry = each.entry
+            row = self.world.rows.get(_place(each))
+            if row is not None and row == self.world.lying[_place(each)].planned:
+                found[entry.kind.table, entry.kind.attachment, entry.id] = RemoteFile(
+                    entry.name, f"https://elsewhere/{_place(each)}", row.private
+                )
+        return found
+
     @rule(deep=st.booleans())
     def verify(self, deep: bool) -> None:
         take_over(self.manifest)
@@ -391,11 +463,29 @@ class MovingWorld(RuleBasedStateMachine):
         self.world.check(self._records(), self._claimed())
 
     def _records(self) -> dict[Place, Record]:
-        return {_place(each): each for each in ManifestReport(self.manifest).iter_records()}
+        records = list(ManifestReport(self.manifest).iter_records())
+        found = {_place(each): each for each in records}
+        assert len(found) == len(records), "two lines have one key"
+        return found
 
     def _claimed(self) -> set[Place]:
         rows = self.manifest.connection.execute("SELECT kind, id FROM claims")
         return {place_of(self.manifest.kind(kind), row_id) for kind, row_id in rows}
+
+
+class Elsewhere:
+    """The servers that files of rows came from."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def fetch(self, url: str, most_bytes: int) -> Fetched:
+        place = url.rpartition("/")[2]
+        data = bytes_of(place, self._world.rows[place].version)
+        assert len(data) <= most_bytes
+        return Fetched(BytesIO(data), len(data), md5(data, usedforsecurity=False).digest(), data[:16])
+
+    def close(self) -> None: ...
 
 
 class MortalPruner(Pruner):

@@ -229,3 +229,22 @@ def test_what_is_left_out_and_gone_comes_back_left_out(tmp_path: Path) -> None:
         assert plan_without(manifest).gone == 1
         plan_without(manifest, entry())
         assert state_of(manifest) == LEFT_OUT
+
+
+@pytest.mark.parametrize(("state", "reason"), [(None, None), (EntryState.FAILED, Reason.MISSING)])
+def test_the_size_that_a_row_tells_is_followed_until_an_object_has_arrived(
+    tmp_path: Path, state: EntryState | None, reason: Reason | None
+) -> None:
+    """Though nothing else of the row has changed: what Mastodon itself stores after a switch is known by its size."""
+    row = entry(updated=5)._replace(size=10)
+    with planned(tmp_path / "m.db", [row]) as manifest:
+        if state:
+            settle(manifest, state, reason)
+        plan(manifest, row._replace(size=99))
+        (record,) = ManifestReport(manifest).iter_records()
+        assert record.entry.size == 99
+        if not state:
+            settle(manifest, EntryState.DONE)
+            plan(manifest, row._replace(size=11))
+            (record,) = ManifestReport(manifest).iter_records()
+            assert record.entry.size == 7, "as it was measured"

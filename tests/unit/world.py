@@ -26,7 +26,7 @@ PUBLIC, PRIVATE = "public-read", "private"
 LARGE_BYTES = 24  # what is larger travels in parts
 Place = str
 WHERE: dict[Place, tuple[Kind, int]] = {"small": (LOCAL, 1), "large": (REMOTE, 1)}
-"""Each place of this world: kind and id of its entry."""
+"""Each place of this world: kind and id of its entry. A row that has turned has the other kind with these keys."""
 
 
 class Death(BaseException):
@@ -57,7 +57,6 @@ class MovingStore(MemoryStore):
         self.failures = 0  # that were answered
         self.denials = 0  # among them
         self.doubtful: list[str] = []  # keys under which something was stored, or may have been
-        self.refusals: list[str] = []  # keys under which something was to be stored, and was refused
         self.written: Callable[[str, StoredObject | None], None] = lambda *_: (
             None
         )  # told of the key, and what lay there
@@ -111,12 +110,10 @@ class MovingStore(MemoryStore):
 
     @contextmanager
     def _doubtful_after_failure(self, key: str) -> Iterator[None]:
-        """A refusal is an answer, but of several only the last is believed; after anything else nobody knows."""
+        """A refusal is an answer; after anything else nobody knows."""
         try:
             yield
         except (AclUnsupported, ObjectDenied):
-            self.doubtful += [key] * (key in self.refusals)
-            self.refusals.append(key)
             raise
         except BaseException:
             self.doubtful.append(key)
@@ -141,6 +138,7 @@ class Row:
     private: bool = False
     optional: bool = False
     sized: bool = True  # the row tells how large the file is
+    turned: bool = False  # it was local before, or remote, and has the keys it had
 
 
 @dataclass
@@ -265,7 +263,6 @@ class World:
         """A transfer begins."""
         self.writes.clear()
         self.new.doubtful.clear()
-        self.new.refusals.clear()
         self.denials = self._denials()
 
     def ends(self, place: Place, outcome: Outcome) -> None:
@@ -399,7 +396,7 @@ def one_after_the_other(
 
 def place_of(kind: Kind, row_id: int) -> Place:
     """Where an entry is."""
-    return next(place for place, where in WHERE.items() if where == (kind, row_id))
+    return next(place for place, (own, number) in WHERE.items() if (own.room, number) == (kind.room, row_id))
 
 
 def key_of(place: Place) -> str:
@@ -410,6 +407,7 @@ def key_of(place: Place) -> str:
 def entry_of(place: Place, row: Row) -> Entry:
     """What a plan makes of a row."""
     kind, row_id = WHERE[place]
+    kind = kind._replace(remote=kind.remote is not row.turned)
     size = len(bytes_of(place, row.version)) if row.sized else None
     return Entry(kind, row_id, "a.png", None, row.optional, row.private, size, 1_000 * row.version)
 

@@ -1,0 +1,55 @@
+"""Requests that store something, and what a job knows of the destination while they are on their way.
+
+From before a request is sent, its object may lie there; once it was refused, and sent no more than once, it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mastosync.engine.job import STORES_NOTHING, Job
+from mastosync.engine.parts import LargeObject
+from mastosync.engine.steps import Aside, Step, Steps
+from mastosync.errors import ObjectError
+from mastosync.manifest import ACCESS, begun
+from mastosync.store.base import PutOptions
+
+
+def sent(job: Job, write: Callable[[PutOptions], Step], options: PutOptions) -> Steps[Any]:
+    """The answer of a step that stores something. The job knows of it from before it is sent until it is refused."""
+    before, retries = job.presence, job.destination.retries
+    job.presence = begun(before, private=job.entry.private)
+    try:
+        answer = yield write(options)
+    except STORES_NOTHING:
+        if job.destination.retries == retries:  # else an earlier attempt may have arrived
+            job.presence = before
+        raise
+    if job.entry.private:
+        job.presence |= ACCESS  # until somebody has looked who can read it
+    return answer
+
+
+def upload_begun(job: Job, large: LargeObject, options: PutOptions) -> Steps[Any]:
+    """The id of an upload in parts: nothing of it can be seen."""
+    before = job.presence
+    upload = yield from sent(job, lambda options: Aside(partial(large.begin, options), large=True), options)
+    job.presence = before
+    return upload
+
+
+def upload_delivered(job: Job, large: LargeObject, upload: str) -> Steps[Any]:
+    """What `LargeObject.deliver` returns."""
+    before = job.presence
+    job.presence = begun(before, private=job.entry.private)
+    try:
+        delivered = yield Aside(partial(large.deliver, upload), large=True)
+    except ObjectError:
+        if not large.may_lie_there:
+            job.presence = before
+        raise
+    if job.entry.private:
+        job.presence |= ACCESS
+    return delivered
