@@ -18,18 +18,23 @@ from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from mastosync.manifest.codes import EXCLUDED, EXCLUDED_FLAG, FLAGS, GONE, NO_REASON, PENDING, SKIPPED
+from mastosync.manifest.codes import DONE, EXCLUDED, EXCLUDED_FLAG, FLAGS, GONE, NO_REASON, PENDING, SKIPPED
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import Change, change, take_back_claims
+from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
 from mastosync.model import EntryGroup, Kind
 
-_SELECT_PRESENT = f"""
-SELECT id, name, flags, updated, fallback FROM entries
-WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE}) ORDER BY id, name
+_MEASURED = -1  # stands for the size of what has arrived, which does not follow its row
+_SIZE = f"iif(fallback IS NOT NULL, fallback, iif(state = {DONE} OR {HAS_ARRIVED}, {_MEASURED}, size))"
+_SELECT_PRESENT = """
+SELECT id, name, flags, updated, {last} FROM entries
+WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {skipped} AND reason = {gone}) ORDER BY id, name
 """
+_SELECT_FALLBACKS, _SELECT_SIZES = (
+    _SELECT_PRESENT.format(last=last, skipped=SKIPPED, gone=GONE) for last in ("fallback", _SIZE)
+)
 _SELECT_WINDOW = """
 SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL
 FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
@@ -146,21 +151,21 @@ class PlanWriter:
     def _is_present(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
         """Whether the manifest has these entries in the window, as their rows want them, and no others.
 
-        Sizes are left out: those of what has arrived are measured.
+        One column tells of sizes or of fallbacks: Mastodon knows sizes of originals, and those have no other name.
         """
-        wanted = _in_order(
-            zip(
-                group.ids,
-                group.names,
-                repeat(_flags(group)),
-                group.updated or repeat(None),
-                group.fallbacks or repeat(None),
-                strict=False,
-            )
-            for group in groups
+        have_fallbacks = any(any(group.fallbacks or ()) for group in groups)
+        if have_fallbacks and any(any(group.sizes or ()) for group in groups):
+            return False  # line by line
+        have_sizes = not have_fallbacks and any(group.sizes is not None for group in groups)
+        wanted = _columns(groups, (group.sizes if have_sizes else group.fallbacks for group in groups))
+        select = _SELECT_SIZES if have_sizes else _SELECT_FALLBACKS
+        present = self._connection.execute(select, (kind, *window)).fetchmany(len(wanted) + 1)
+        if present == wanted or not have_sizes or len(present) != len(wanted):
+            return present == wanted
+        measured = _columns(groups, repeat(repeat(_MEASURED)))
+        return present == measured or all(
+            there in either for there, *either in zip(present, measured, wanted, strict=True)
         )
-        present = self._connection.execute(_SELECT_PRESENT, (kind, *window)).fetchmany(len(wanted) + 1)
-        return present == wanted
 
     def _compare(self, kind: int, window: Window, lines: list[Line], delta: PlanDelta) -> list[Line]:
         """Change what stands differently in the manifest, and return what it lacks.
@@ -205,6 +210,14 @@ def _lines(group: EntryGroup) -> Iterable[Line]:
     updated, fallbacks, sizes = (each or repeat(None) for each in (group.updated, group.fallbacks, group.sizes))
     # what repeats has no end
     return zip(group.ids, group.names, repeat(_flags(group)), updated, fallbacks, sizes, strict=False)
+
+
+def _columns(groups: Sequence[EntryGroup], last: Iterable[Iterable[Any] | None]) -> list[tuple[Any, ...]]:
+    """Lines as they are compared; `last`: for each group a last column, if it has one."""
+    return _in_order(
+        zip(group.ids, group.names, repeat(_flags(group)), group.updated or repeat(None), values or repeat(None))
+        for group, values in zip(groups, last, strict=False)
+    )
 
 
 def _flags(group: EntryGroup) -> int:
