@@ -27,14 +27,12 @@ from mastosync.manifest.loading import EntryLoader, Line
 from mastosync.model import EntryGroup, Kind
 
 _MEASURED = -1  # stands for the size of what has arrived, which does not follow its row
-_SIZE = f"iif(fallback IS NOT NULL, fallback, iif(state = {DONE} OR {HAS_ARRIVED}, {_MEASURED}, size))"
+_FALLBACK, _SIZE = "fallback", "coalesce(fallback, size)"
+_SIZE_UNLESS_MEASURED = f"iif(fallback IS NULL AND (state = {DONE} OR {HAS_ARRIVED}), {_MEASURED}, {_SIZE})"
 _SELECT_PRESENT = """
-SELECT id, name, flags, updated, {last} FROM entries
-WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {skipped} AND reason = {gone}) ORDER BY id, name
+SELECT id, name, flags, updated, {} FROM entries
+WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {} AND reason = {}) ORDER BY id, name LIMIT ?
 """
-_SELECT_FALLBACKS, _SELECT_SIZES = (
-    _SELECT_PRESENT.format(last=last, skipped=SKIPPED, gone=GONE) for last in ("fallback", _SIZE)
-)
 _SELECT_WINDOW = """
 SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL
 FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
@@ -151,21 +149,29 @@ class PlanWriter:
     def _is_present(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
         """Whether the manifest has these entries in the window, as their rows want them, and no others.
 
-        One column tells of sizes or of fallbacks: Mastodon knows sizes of originals, and those have no other name.
+        One column tells of sizes or of fallbacks: Mastodon knows sizes of originals, and those have no other name. What
+        has arrived has the size that its row tells, as a rule; so it is seldom asked whether it was measured.
         """
         have_fallbacks = any(any(group.fallbacks or ()) for group in groups)
         if have_fallbacks and any(any(group.sizes or ()) for group in groups):
             return False  # line by line
-        have_sizes = not have_fallbacks and any(group.sizes is not None for group in groups)
-        wanted = _columns(groups, (group.sizes if have_sizes else group.fallbacks for group in groups))
-        select = _SELECT_SIZES if have_sizes else _SELECT_FALLBACKS
-        present = self._connection.execute(select, (kind, *window)).fetchmany(len(wanted) + 1)
-        if present == wanted or not have_sizes or len(present) != len(wanted):
+        if have_fallbacks or all(group.sizes is None for group in groups):
+            wanted = _columns(groups, (group.fallbacks for group in groups))
+            return self._present(_FALLBACK, kind, window, len(wanted)) == wanted
+        wanted = _columns(groups, (group.sizes for group in groups))
+        present = self._present(_SIZE, kind, window, len(wanted))
+        if present == wanted or len(present) != len(wanted):
             return present == wanted
-        measured = _columns(groups, repeat(repeat(_MEASURED)))
-        return present == measured or all(
-            there in either for there, *either in zip(present, measured, wanted, strict=True)
+        present = self._present(_SIZE_UNLESS_MEASURED, kind, window, len(wanted))
+        return all(
+            there == (row if there[-1] != _MEASURED else (*row[:-1], _MEASURED))
+            for there, row in zip(present, wanted, strict=True)
         )
+
+    def _present(self, last: str, kind: int, window: Window, count: int) -> list[tuple[Any, ...]]:
+        """So many lines of the window, and one more if there is one, as they are compared; `last`: the last column."""
+        select = _SELECT_PRESENT.format(last, SKIPPED, GONE)
+        return self._connection.execute(select, (kind, *window, count + 1)).fetchall()
 
     def _compare(self, kind: int, window: Window, lines: list[Line], delta: PlanDelta) -> list[Line]:
         """Change what stands differently in the manifest, and return what it lacks.
