@@ -121,6 +121,10 @@ class StoreUnusable(MastosyncError):
     exit_code = ExitCode.STORE
 
 
+class BucketMissing(StoreUnusable):
+    """The store itself says, in its own words, that it has no bucket of this name."""
+
+
 class PrivacyLost(StoreUnusable):
     """Anybody can read what was written as private. No second attempt fares better."""
 

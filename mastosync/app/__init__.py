@@ -118,15 +118,16 @@ class App:
         following = Following(self, options)
         return iter(Rounds(following.go_round, options.every_seconds, options.once, self.stop))
 
-    def prune(self, options: PruneOptions) -> Pruning:
+    def prune(self, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
         """Remove at the destination what is gone; unless `options.apply`, only tell what that would be.
 
+        `source_gone`: the source is another store, even if it cannot be asked any more.
         Raises: Interrupted when asked to stop; TooMuchGone; StoreUnusable.
         """
         from mastosync.app.following import prune
 
         with self._planned("prune") as manifest:
-            return prune(self, manifest, options)
+            return prune(self, manifest, options, source_gone=source_gone)
 
     def status(self) -> Status:
         """Where the migration stands."""
@@ -190,15 +191,18 @@ class App:
             with orphans(self.config, manifest, workers, self.stop, self.listener) as found:
                 yield found
 
-    def refetch(self, options: RefetchOptions) -> Refetching:
+    def refetch(self, options: RefetchOptions, *, source_gone: bool = False) -> Refetching:
         """Fetch again what the source has lost; unless `options.apply`, only tell what could be had.
 
+        `source_gone`: the source is another store than the destination, even if it cannot be asked any more.
         Raises: Interrupted when asked to stop; DatabaseError; StoreUnusable.
         """
         from mastosync.app.refetching import refetch
 
         with self._planned("refetch") as manifest:
-            return refetch(self.config, manifest, options, self._database, self.stop, self.listener)
+            return refetch(
+                *(self.config, manifest, options, self._database, self.stop, self.listener), source_gone=source_gone
+            )
 
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""

@@ -32,30 +32,41 @@ def gates_to_write(
     *,
     some_arrived: bool = False,
     removing: bool = False,
+    source_gone: bool = False,
 ) -> Iterator[tuple[Gate, ...]]:
     """See `gates`. For whoever writes to the destination, or removes what lies there: they are two different stores.
 
     Once found out, that holds for what this manifest writes; before anything is removed (`removing`) it is looked at
-    anew. Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed.
+    anew. `source_gone`: the user's word that the source is another store, where it cannot be asked any more.
+    Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed, or nobody can tell.
     """
     known = None if removing or probe_left_behind(manifest) else relation(manifest)
     if known is not None:
         with gates(config, options, stop, roles, some_arrived=some_arrived) as opened:
             yield opened
         return
-    with gates(config, options, stop, some_arrived=some_arrived) as (source, destination):
-        _require_two(config, manifest, source, destination, removing=removing)
+    needless: tuple[Role, ...] = () if "source" in roles else ("source",)
+    with gates(config, options, stop, some_arrived=some_arrived, unchecked=needless) as (source, destination):
+        _require_two(config, manifest, source, destination, removing=removing, source_gone=source_gone)
         both: dict[Role, Gate] = {"source": source, "destination": destination}
         yield tuple(both[role] for role in both if role in roles)
 
 
-def _require_two(config: Config, manifest: Manifest, source: Gate, destination: Gate, *, removing: bool) -> None:
+def _require_two(
+    config: Config, manifest: Manifest, source: Gate, destination: Gate, *, removing: bool, source_gone: bool
+) -> None:
     """Look at the stores themselves. Raises: as `gates_to_write`; Interrupted."""
-    from mastosync.engine.apart import Look
+    from mastosync.engine.apart import Look, SourceSilent
 
     prefixes = (config.source.key_prefix, config.destination.key_prefix)
     acl = "private" if config.destination_folder.path else None  # objects of S3 are private unless told otherwise
-    found = Look(manifest, source, destination, *prefixes, acl).run()
+    try:
+        found = Look(manifest, source, destination, *prefixes, acl).run()
+    except SourceSilent as error:
+        if not source_gone:
+            raise SourceSilent(error.message, hint=_or_gone(error.hint)) from error
+        _log.warning("%s; --source-gone says that they are", error.message)
+        return
     if found is Relation.ONE:
         raise ConfigError(
             tr(
@@ -75,9 +86,18 @@ def _require_two(config: Config, manifest: Manifest, source: Gate, destination: 
             destination=destination.store.name,
         )
         remedy = tr("allow the key of the source to list the bucket (s3:ListBucket)")
-        if removing:
-            raise StoreUnusable(tr("nothing is removed: {said}", said=said), hint=remedy)
-        _log.warning("%s: %s", said, remedy)
+        if removing and not source_gone:
+            raise StoreUnusable(tr("nothing is removed: {said}", said=said), hint=_or_gone(remedy))
+        _log.warning("%s: %s", said, tr("--source-gone says that it is") if source_gone else remedy)
+
+
+def _or_gone(remedy: str) -> str:
+    """What to do about a source that does not tell."""
+    return tr(
+        "{remedy}; if the source is gone for good, and the destination was never the same store, "
+        "`prune` and `refetch` take your word for it: --source-gone",
+        remedy=remedy,
+    )
 
 
 def nothing_removed() -> UsageError:

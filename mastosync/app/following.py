@@ -52,14 +52,19 @@ class FollowResult:
     refusal: MastosyncError | None = None  # why nothing was pruned
 
 
-def prune(app: App, manifest: Manifest, options: PruneOptions) -> Pruning:
+def prune(app: App, manifest: Manifest, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
     """See `App.prune`, for whoever holds the manifest."""
     if in_one_bucket(manifest):
         raise nothing_removed()
     pace = CopyOptions(workers=options.workers)
     removing = options.apply and count_removable(manifest)[0] > 0
     opened = (
-        gates_to_write(app.config, manifest, pace, app.stop, ("destination",), some_arrived=True, removing=True)
+        gates_to_write(
+            *(app.config, manifest, pace, app.stop, ("destination",)),
+            some_arrived=True,
+            removing=True,
+            source_gone=source_gone,
+        )
         if removing
         else gates(app.config, pace, app.stop, ("destination",))
     )

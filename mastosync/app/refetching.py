@@ -46,6 +46,8 @@ def refetch(
     databases: Databases,
     stop: StopSignal,
     listener: ProgressListener,
+    *,
+    source_gone: bool = False,
 ) -> Refetching:
     """Fetch again what the source has lost, or tell what could be. See `App.refetch`."""
     with ExitStack() as stack:
@@ -53,7 +55,9 @@ def refetch(
         pace = CopyOptions(workers=options.workers, rate=config.copy.rate)
         here = there = Gate(landing.store, EndpointLimiter(stop), retry_policy(config), stop)
         if options.apply:  # a dry run asks nobody but the database
-            (there,) = stack.enter_context(gates_to_write(config, manifest, pace, stop, ("destination",)))
+            (there,) = stack.enter_context(
+                gates_to_write(config, manifest, pace, stop, ("destination",), source_gone=source_gone)
+            )
         prefix = config.destination.key_prefix
         writing = replace(
             transfer_options(config),

@@ -40,9 +40,11 @@ def gates(
     roles: tuple[Role, ...] = ("source", "destination"),
     *,
     some_arrived: bool = False,
+    unchecked: tuple[Role, ...] = (),
 ) -> Iterator[tuple[Gate, ...]]:
     """Stores, found usable, each behind its limiter; one endpoint has one limiter. For whoever only reads.
 
+    `unchecked`: which of them need not be usable.
     `some_arrived`: the destination should hold objects, so that an empty folder there is an unmounted disk.
     """
     from mastosync.engine.bandwidth import Bandwidth
@@ -62,7 +64,8 @@ def gates(
             stack.callback(store.close)
             limiter = limiters.setdefault(store.endpoint, EndpointLimiter(stop, options.rate or published))
             gate = Gate(store, limiter, policy, stop, bandwidth)
-            _require_usable(gate)
+            if role not in unchecked:
+                _require_usable(gate)
             opened.append(gate)
         yield tuple(opened)
 

@@ -114,6 +114,11 @@ at_most_option = click.option(
     type=click.IntRange(min=0),
     help="Remove so many objects at most; nothing if there are more.  [default: 100, or a tenth of what is done]",
 )
+source_gone_option = click.option(
+    "--source-gone",
+    is_flag=True,
+    help="Go on where the source cannot be asked any more: it was another store than the destination.",
+)
 
 
 @dataclass(frozen=True, slots=True)

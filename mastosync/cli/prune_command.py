@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import at_most_option, json_option, workers_option
+from mastosync.cli.options import at_most_option, json_option, source_gone_option, workers_option
 from mastosync.cli.output import show_json
 from mastosync.errors import ExitCode
 
@@ -13,11 +13,12 @@ from mastosync.errors import ExitCode
 @click.command(name="prune")
 @click.option("--apply", is_flag=True, help="Remove. Without it, only tell what that would be.")
 @at_most_option
+@source_gone_option
 @workers_option
 @json_option
 @click.pass_obj
 def prune_command(
-    invocation: Invocation, apply: bool, at_most: int | None, workers: int | None, as_json: bool
+    invocation: Invocation, apply: bool, at_most: int | None, source_gone: bool, workers: int | None, as_json: bool
 ) -> ExitCode:
     """Remove objects at the destination whose rows have left the database since they were copied.
 
@@ -29,7 +30,7 @@ def prune_command(
 
     options = PruneOptions(apply, at_most, workers or invocation.config.copy.workers)
     with invocation.running() as app:
-        result = app.prune(options)
+        result = app.prune(options, source_gone=source_gone)
     if as_json:
         show_json(result.as_json())
     else:

@@ -17,9 +17,9 @@ from uuid import uuid4
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
+from mastosync.errors import BucketMissing, Interrupted, ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
 from mastosync.language import tr
-from mastosync.manifest import Manifest, Relation, note_probe, probe_left_behind, record_relation
+from mastosync.manifest import Manifest, Relation, note_probe, probe_left_behind, record_relation, relation
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import FetchedObject, PutOptions
 
@@ -28,9 +28,12 @@ _log = logging.getLogger(__name__)
 FOLDER = "mastosync-probe"
 """Of the key, under the key prefix. No attachment of Mastodon's has a directory of this name."""
 
-_TEXT = "mastosync asks whether source and destination are one store, and removes this again.\n{}\n"
 _WAITS = (0.0, 0.05, 0.15)  # seconds before each look: a store may show what was written a moment later
 _THROTTLED_AT_MOST = 30.0  # seconds, while a probe is removed after somebody has asked to stop
+
+
+class SourceSilent(StoreUnusable):
+    """The source cannot be asked for a probe object, so nobody can tell whether it is another store."""
 
 
 class ProbeKeys(NamedTuple):
@@ -86,8 +89,8 @@ class Look:
     def run(self) -> Relation:
         """Find out what the stores are. What was found is recorded, unless they are one.
 
-        Raises: StoreUnusable if it cannot be found out; Interrupted when asked to stop; ManifestError. The probe is
-        removed by then, or told.
+        Raises: SourceSilent if the source does not tell, StoreUnusable if the destination does not take the probe;
+        Interrupted when asked to stop; ManifestError. The probe is removed by then, or told.
         """
         name = probe_left_behind(self.manifest)
         if name is None:
@@ -100,12 +103,9 @@ class Look:
         found = None
         try:
             self._write(keys.at_destination, data)
-            found = relation_seen(keys, data, PatientStore(self.source).read, self.source.stop.sleep)
+            found = self._seen(keys, data)
         except ObjectError as error:
-            raise StoreUnusable(
-                tr("nobody can tell whether source and destination are two stores: {message}", message=error.message),
-                hint=error.hint or tr("try again later"),
-            ) from error
+            raise _untold(StoreUnusable, error) from error
         finally:
             settled = self._remove(keys.at_destination)
             record_relation(self.manifest, found if settled else None, probe_settled=settled)
@@ -114,6 +114,30 @@ class Look:
     def _write(self, key: str, data: bytes) -> None:
         md5 = hashlib.md5(data, usedforsecurity=False).digest()
         PatientStore(self.destination).write(key, data, md5, PutOptions(ObjectHeaders("text/plain"), self.acl))
+
+    def _seen(self, keys: ProbeKeys, data: bytes) -> Relation:
+        """See `relation_seen`. Raises: SourceSilent if the source cannot be asked.
+
+        A bucket that does not exist is no other name of one that has the probe, before and after it was asked for. No
+        other refusal proves that much: a closed or unreachable door may be another door to the same store, and a folder
+        that is not there may lie on a disk that is not mounted.
+        """
+        source = PatientStore(self.source)
+        try:
+            source.check()  # an empty folder is no answer
+            return relation_seen(keys, data, source.read, self.source.stop.sleep)
+        except BucketMissing as error:
+            if not self._lies_there(keys.at_destination, data):
+                raise _untold(SourceSilent, error) from error
+            return Relation.ONE_BUCKET if relation(self.manifest) is Relation.ONE_BUCKET else Relation.TWO
+        except (ObjectError, StoreUnusable) as error:
+            raise _untold(SourceSilent, error) from error
+
+    def _lies_there(self, key: str, data: bytes) -> bool:
+        try:
+            return PatientStore(self.destination).read(key, len(data)).data == data
+        except (ObjectError, StoreUnusable):
+            return False
 
     def _remove(self, key: str) -> bool:
         """Returns: whether nobody has to try again, as the probe is gone or the store refuses to remove it."""
@@ -126,6 +150,11 @@ class Look:
             _log.warning("a probe object may be left, remove it: %s", error.message)
             return isinstance(error, ObjectError) and not error.transient
         return True
+
+
+def _untold(kind: type[StoreUnusable], error: ObjectError | StoreUnusable) -> StoreUnusable:
+    said = tr("nobody can tell whether source and destination are two stores: {message}", message=error.message)
+    return kind(said, hint=error.hint or tr("try again later"))
 
 
 def _unstopped(gate: Gate) -> Gate:

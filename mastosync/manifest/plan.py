@@ -18,17 +18,7 @@ from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from mastosync.manifest.codes import (
-    DONE,
-    EXCLUDED,
-    EXCLUDED_FLAG,
-    FAILED,
-    FLAGS,
-    GONE,
-    NO_REASON,
-    PENDING,
-    SKIPPED,
-)
+from mastosync.manifest.codes import DONE, EXCLUDED, EXCLUDED_FLAG, FLAGS, GONE, NO_REASON, PENDING, SKIPPED
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, move, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
@@ -36,16 +26,14 @@ from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
 from mastosync.model import EntryGroup, Kind
 
-_SELECT_PRESENT = f"""
-SELECT id, name, flags, updated, fallback FROM entries
-WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE}) ORDER BY id, name
+_MEASURED = -1  # stands for the size of what has arrived, which does not follow its row
+_FALLBACK, _SIZE = "fallback", "coalesce(fallback, size)"
+_SIZE_UNLESS_MEASURED = f"iif(fallback IS NULL AND (state = {DONE} OR {HAS_ARRIVED}), {_MEASURED}, {_SIZE})"
+_SELECT_PRESENT = """
+SELECT id, name, flags, updated, {} FROM entries
+WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {} AND reason = {}) ORDER BY id, name LIMIT ?
 """
 _SELECT_PLACES = "SELECT id, name FROM entries WHERE kind = ? AND id > ? AND id <= ?"
-_SELECT_SIZES = f"""
-SELECT id, name, size FROM entries INDEXED BY entries_open
-WHERE state IN ({PENDING}, {FAILED}, {SKIPPED}) AND state <> {DONE} AND kind = ? AND id > ? AND id <= ?
-    AND reason <> {GONE} AND NOT {HAS_ARRIVED}
-"""
 _SELECT_WINDOW = """
 SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL
 FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
@@ -159,7 +147,7 @@ class PlanWriter:
         delta.seen += sum(len(group.ids) for group in groups)
         delta.excluded += sum(len(group.ids) for group in groups if group.excluded)
         delta.seen_bytes += sum(sum(filter(None, group.sizes)) for group in groups if group.sizes)
-        if window and self._is_present(kind, window, groups) and self._has_sizes(kind, window, groups):
+        if window and self._is_present(kind, window, groups):
             return
         lines = _in_order(map(_lines, groups))
         if window:
@@ -175,28 +163,31 @@ class PlanWriter:
             self._loader.add(kind, lines)
 
     def _is_present(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
-        """Whether the manifest has just these entries in the window, as their rows want them but for sizes."""
-        wanted = _in_order(
-            zip(
-                group.ids,
-                group.names,
-                repeat(_flags(group)),
-                group.updated or repeat(None),
-                group.fallbacks or repeat(None),
-                strict=False,
-            )
-            for group in groups
-        )
-        present = self._connection.execute(_SELECT_PRESENT, (kind, *window)).fetchmany(len(wanted) + 1)
-        return present == wanted
+        """Whether the manifest has these entries in the window, as their rows want them, and no others.
 
-    def _has_sizes(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
-        """Whether what has not arrived has the sizes that rows tell. Of what has, they are measured."""
-        open_lines = self._connection.execute(_SELECT_SIZES, (kind, *window)).fetchall()
-        if not open_lines:
-            return True
-        wanted = {line[:2]: line[5] for group in groups for line in _lines(group)}
-        return all(wanted[row_id, name] == size for row_id, name, size in open_lines)
+        One column tells of sizes or of fallbacks: Mastodon knows sizes of originals, and those have no other name. What
+        has arrived has the size that its row tells, as a rule; so it is seldom asked whether it was measured.
+        """
+        have_fallbacks = any(any(group.fallbacks or ()) for group in groups)
+        if have_fallbacks and any(any(group.sizes or ()) for group in groups):
+            return False  # line by line
+        if have_fallbacks or all(group.sizes is None for group in groups):
+            wanted = _columns(groups, (group.fallbacks for group in groups))
+            return self._present(_FALLBACK, kind, window, len(wanted)) == wanted
+        wanted = _columns(groups, (group.sizes for group in groups))
+        present = self._present(_SIZE, kind, window, len(wanted))
+        if present == wanted or len(present) != len(wanted):
+            return present == wanted
+        present = self._present(_SIZE_UNLESS_MEASURED, kind, window, len(wanted))
+        return all(
+            there == (row if there[-1] != _MEASURED else (*row[:-1], _MEASURED))
+            for there, row in zip(present, wanted, strict=True)
+        )
+
+    def _present(self, last: str, kind: int, window: Window, count: int) -> list[tuple[Any, ...]]:
+        """So many lines of the window, and one more if there is one, as they are compared; `last`: the last column."""
+        select = _SELECT_PRESENT.format(last, SKIPPED, GONE)
+        return self._connection.execute(select, (kind, *window, count + 1)).fetchall()
 
     def _compare(self, kind: int, window: Window, lines: list[Line], delta: PlanDelta) -> list[Line]:
         """Change what stands differently in the manifest, and return what it lacks.
@@ -241,6 +232,14 @@ def _lines(group: EntryGroup) -> Iterable[Line]:
     updated, fallbacks, sizes = (each or repeat(None) for each in (group.updated, group.fallbacks, group.sizes))
     # what repeats has no end
     return zip(group.ids, group.names, repeat(_flags(group)), updated, fallbacks, sizes, strict=False)
+
+
+def _columns(groups: Sequence[EntryGroup], last: Iterable[Iterable[Any] | None]) -> list[tuple[Any, ...]]:
+    """Lines as they are compared; `last`: for each group a last column, if it has one."""
+    return _in_order(
+        zip(group.ids, group.names, repeat(_flags(group)), group.updated or repeat(None), values or repeat(None))
+        for group, values in zip(groups, last, strict=False)
+    )
 
 
 def _flags(group: EntryGroup) -> int:

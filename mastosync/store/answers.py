@@ -14,6 +14,7 @@ from enum import Enum
 
 from mastosync.errors import (
     AclUnsupported,
+    BucketMissing,
     CorruptObject,
     MastosyncError,
     NetworkFailure,
@@ -169,7 +170,8 @@ def _error_of(answer: Answer, text: str) -> MastosyncError:
     if code:
         region = answer.headers.get("x-amz-bucket-region")
         in_region = tr(" (in the region {region})", region=answer.shown(region)) if region else ""
-        return StoreUnusable(text, hint=say(_UNUSABLE[code]) + in_region)
+        kind = BucketMissing if code == "NoSuchBucket" else StoreUnusable
+        return kind(text, hint=say(_UNUSABLE[code]) + in_region)
     if answer.with_acl and _refuses_acl(answer):
         only_this = answer.code not in _NO_ACL and _NAMES_ONE_ACL.search(answer.message) is not None
         hint = tr("set `acl = none` for the destination if it takes no ACLs")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from mastosync.engine.apart import FOLDER
-from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import ACCESS_DENIED, FaultPlan, always, no_faults, stall
+from scripts.lab.buckets import BucketPair, delete_bucket
+from scripts.lab.fault_plan import ACCESS_DENIED, RESET, Fault, FaultPlan, always, answer, no_faults, stall
 from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
@@ -127,3 +127,47 @@ def test_a_source_that_does_not_tell_what_is_missing_can_be_copied_from_and_noth
     assert "nothing is removed" in refused.stderr
     assert "s3:ListBucket" in refused.stderr
     assert all(holds(migration, key) for key in keys)
+
+
+def test_what_is_gone_is_pruned_though_the_old_bucket_was_deleted(start: Start, buckets: BucketPair) -> None:
+    migration, _ = start(buckets.destination)
+    site = migration.site
+    site.run("copy")
+    keys = remove_a_picture(migration)
+    delete_bucket(buckets.client, buckets.source)
+    site.run("prune", "--apply")
+    assert not any(holds(migration, key) for key in keys)
+    assert not [key for key in iter_keys(buckets.client, buckets.destination) if FOLDER in key]
+
+
+@pytest.mark.parametrize("said", [RESET, answer(403, "InvalidAccessKeyId"), ACCESS_DENIED])
+def test_of_a_source_that_does_not_answer_the_user_has_to_say_that_it_is_another_store(
+    start: Start, buckets: BucketPair, fault_proxy: Callable[..., FaultProxy], said: Fault
+) -> None:
+    """The server is off, its keys were revoked: it may be the same store behind another door."""
+    migration, _ = start(buckets.destination)
+    site = migration.site
+    source = fault_proxy(buckets.address.endpoint_url)
+    migration.through(source=source.endpoint_url)
+    site.configure(copy={"max_attempts": "2"})
+    site.manifest.unlink()
+    site.run("plan")
+    site.run("copy")
+    keys = remove_a_picture(migration)
+    source.plan = always(said)
+    refused = site.run("prune", "--apply", code=7)
+    assert "--source-gone" in refused.stderr
+    assert "nobody can tell" in refused.stderr
+    assert all(holds(migration, key) for key in keys)
+    assert "--source-gone" in site.run("prune", "--apply", "--source-gone").stderr
+    assert not any(holds(migration, key) for key in keys)
+
+
+def test_nobodys_word_removes_what_the_source_shows(start: Start, buckets: BucketPair) -> None:
+    migration, _ = start(buckets.source)
+    site, before = migration.site, listing(migration, buckets.source)
+    site.run("adopt")
+    remove_a_picture(migration)
+    for command in (("refetch", "--apply"), ("prune", "--apply")):
+        assert "are one store" in site.run(*command, "--source-gone", code=4).stderr
+    assert listing(migration, buckets.source) == before

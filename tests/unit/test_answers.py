@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mastosync.errors import (
     AclUnsupported,
+    BucketMissing,
     CorruptObject,
     MastosyncError,
     ObjectChanged,
@@ -46,7 +47,7 @@ def told(
         (404, "NoSuchKey", ObjectMissing),
         (404, "404", ObjectMissing),  # a HEAD
         (404, "", ObjectMissing),
-        (404, "NoSuchBucket", StoreUnusable),
+        (404, "NoSuchBucket", BucketMissing),
         (400, "InvalidBucketName", StoreUnusable),
         (403, "AccessDenied", ObjectDenied),
         (403, "403", ObjectDenied),

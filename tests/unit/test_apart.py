@@ -10,9 +10,11 @@ from typing import TypeVar
 
 import pytest
 
-from mastosync.engine.apart import FOLDER, Look, probe_keys, relation_seen
+from mastosync.config import FilesystemConfig
+from mastosync.engine.apart import FOLDER, Look, SourceSilent, probe_keys, relation_seen
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import (
+    BucketMissing,
     Interrupted,
     MastosyncError,
     NetworkFailure,
@@ -21,8 +23,17 @@ from mastosync.errors import (
     ServerFailure,
     StoreUnusable,
 )
-from mastosync.manifest import Manifest, Relation, in_one_bucket, note_probe, probe_left_behind, relation
+from mastosync.manifest import (
+    Manifest,
+    Relation,
+    in_one_bucket,
+    note_probe,
+    probe_left_behind,
+    record_relation,
+    relation,
+)
 from mastosync.store.base import FetchedObject
+from mastosync.store.filesystem import FilesystemStore
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import DESTINATION, SOURCE, entry, gate, planned
 
@@ -61,7 +72,7 @@ def test_two_stores_are_two_and_that_is_remembered(manifest: Manifest) -> None:
     assert probe_left_behind(manifest) is None
     assert not old.objects
     assert not new.objects
-    assert {method for method, _ in old.calls} == {"read"}
+    assert {method for method, *_ in old.calls} == {"check", "read"}
 
 
 @pytest.mark.parametrize("prefix", ["", "system", "/system"])
@@ -147,6 +158,63 @@ def test_where_nobody_can_tell_nothing_goes_on_and_nothing_is_left(
     assert error.message in said.message
     assert not new.objects
     assert relation(manifest) is None
+
+
+@pytest.mark.parametrize("asked", ["check", "read"])
+def test_a_bucket_that_does_not_exist_is_not_the_one_that_has_the_probe(manifest: Manifest, asked: str) -> None:
+    """It was deleted after the move: prune and refetch go on."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    old.fail(asked, BucketMissing("404 NoSuchBucket"))
+    assert look(manifest, old, new) is Relation.TWO
+    assert relation(manifest) is Relation.TWO
+    assert not new.objects
+
+
+def test_a_bucket_that_does_not_exist_proves_nothing_unless_the_destination_has_the_probe(manifest: Manifest) -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    old.fail("check", BucketMissing("404 NoSuchBucket"))
+    new.fail("read", ObjectDenied("no"))
+    assert "NoSuchBucket" in refused(SourceSilent, manifest, old, new).message
+    assert relation(manifest) is None
+    assert not new.objects
+
+
+def test_what_was_found_to_be_one_bucket_stays_one_though_a_name_of_it_is_gone(manifest: Manifest) -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    record_relation(manifest, Relation.ONE_BUCKET, probe_settled=True)
+    old.fail("check", BucketMissing("404 NoSuchBucket"))
+    assert look(manifest, old, new) is Relation.ONE_BUCKET
+    assert relation(manifest) is Relation.ONE_BUCKET
+
+
+@pytest.mark.parametrize("asked", ["check", "read"])
+@pytest.mark.parametrize(
+    "error", [StoreUnusable("the key is unknown"), NetworkFailure("no such host"), ServerFailure("down")]
+)
+def test_a_source_that_cannot_be_asked_is_told_from_a_destination_that_cannot(
+    manifest: Manifest, asked: str, error: MastosyncError
+) -> None:
+    """What is out of reach, or refuses everybody, may be another door to the same store."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    old.fail(asked, *[error] * 9)
+    assert error.message in refused(SourceSilent, manifest, old, new).message
+    assert relation(manifest) is None
+    assert not new.objects
+    new.fail("write", *[error] * 9)
+    assert not isinstance(refused(StoreUnusable, manifest, MemoryStore("old"), new), SourceSilent)
+
+
+def test_an_empty_mount_point_is_no_other_store(manifest: Manifest, tmp_path: Path) -> None:
+    """A disk that is not mounted lacks the probe, too."""
+    new = MemoryStore("new")
+    source = FilesystemStore(FilesystemConfig(path=tmp_path / "system"), role="source")
+    for _ in ("its folder is not there", "it is empty"):
+        with pytest.raises(SourceSilent):
+            Look(manifest, replace(gate(MemoryStore()), store=source), gate(new), "", "", None).run()
+        assert relation(manifest) is None
+        (tmp_path / "system").mkdir(exist_ok=True)
+    (tmp_path / "system" / "accounts").mkdir()
+    assert Look(manifest, replace(gate(MemoryStore()), store=source), gate(new), "", "", None).run() is Relation.TWO
 
 
 def test_who_asks_to_stop_leaves_nothing_behind(manifest: Manifest) -> None:

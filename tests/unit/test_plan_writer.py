@@ -132,6 +132,53 @@ def test_a_window_that_lost_or_found_more_than_a_chunk_is_brought_in_line(
         assert plan(manifest, *reversed(entries)) == PlanDelta(seen=12)
 
 
+@pytest.mark.parametrize("before", [10, None])
+@pytest.mark.parametrize("now", [99, None])
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_size_follows_its_row_though_nothing_else_has_changed(
+    tmp_path: Path, before: int | None, now: int | None, failed: bool
+) -> None:
+    with planned(tmp_path / "m.db", [entry(updated=5)._replace(size=before)]) as manifest:
+        if failed:
+            settle(manifest, EntryState.FAILED, Reason.MISSING)
+        assert plan(manifest, entry(updated=5)._replace(size=now)) == PlanDelta(seen=1, seen_bytes=now or 0)
+        (record,) = ManifestReport(manifest).iter_records()
+        assert record.entry.size == now
+        assert sum(_bytes(manifest).values()) == (now or 0)
+
+
+@pytest.mark.parametrize("before", ["b.png", None])
+@pytest.mark.parametrize("now", ["c.png", None])
+@pytest.mark.parametrize("size", [10, None])
+def test_a_fallback_follows_its_row_though_nothing_else_has_changed(
+    tmp_path: Path, before: str | None, now: str | None, size: int | None
+) -> None:
+    with planned(tmp_path / "m.db", [entry(fallback=before)._replace(size=size)]) as manifest:
+        plan(manifest, entry(fallback=now)._replace(size=size))
+        (record,) = ManifestReport(manifest).iter_records()
+        assert (record.entry.fallback, record.entry.size) == (now, size)
+        settle(manifest, EntryState.DONE)
+        plan(manifest, entry(fallback=before)._replace(size=size))
+        (record,) = ManifestReport(manifest).iter_records()
+        assert (record.entry.fallback, record.entry.size) == (before, 7)
+
+
+def test_a_window_of_what_has_arrived_and_what_has_not_is_compared_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has arrived has the size that was measured, whatever its row says."""
+    rows = [entry(number)._replace(size=number) for number in range(1, 5)]
+    with planned(tmp_path / "m.db", rows) as manifest, monkeypatch.context() as patch:
+        patch.setattr(PlanWriter, "_compare", lambda *_: pytest.fail("it was compared line by line"))
+        for _ in rows:
+            assert plan(manifest, *rows) == PlanDelta(seen=4, seen_bytes=10)
+            claim = next(iter(WorkQueue(manifest).iter_claimable()))
+            WorkQueue(manifest).commit(outcomes=[Outcome(claim.entry, EntryState.DONE, size=7, md5=b"\1" * 16)])
+        assert plan(manifest, *rows) == PlanDelta(seen=4, seen_bytes=10)
+        patch.undo()
+        assert plan(manifest, *rows[1:]) == PlanDelta(seen=3, seen_bytes=9, gone=1)
+
+
 def test_bytes_follow_entries_from_state_to_state(tmp_path: Path) -> None:
     known = entry()._replace(size=100)
     with planned(tmp_path / "m.db", [known, entry(2)]) as manifest:
