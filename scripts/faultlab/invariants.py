@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scripts.faultlab.manifest_copy import NOTHING, ManifestCopy
+from scripts.faultlab.moves import Move
 from scripts.faultlab.scenario import Act, Death, Scenario
 from scripts.faultlab.tally import Tally
 from scripts.faultlab.world import World, listed
@@ -208,6 +209,9 @@ def permitted_codes(ending: Ending, *, patient: bool = True) -> frozenset[int]:
     asks_first = any(each.request.operation == "ListObjects" or PROBES in each.request.key for each in befallen)
     if not patient or ending.act.outages or asks_first:
         codes |= {7}  # the store was found unusable, or could not even be found usable, or another than the source
+    turn = ending.act.turn
+    if turn is not None and any(change.move is Move.BYTES_IN_PUBLIC for change in turn.changes):
+        codes |= {7}  # what was written as private was seen lying open
     return codes
 
 
