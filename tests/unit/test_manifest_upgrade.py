@@ -127,7 +127,7 @@ def test_what_an_earlier_version_knew_is_read_the_same(version: int, path: Path)
         assert claimed, "a dead run has left something behind"
         if version < 4:
             assert places == claimed
-            assert {approach_of(each) for each in left} == {Approach.REWRITE}, "nobody knows for whom it was stored"
+            assert {approach_of(each) for each in left} == {Approach.EXAMINE}, "nobody knows for whom it was stored"
         assert not Checker(manifest).run().faults
     with StrandReader.opened(path, (EntryState.DONE,)) as reader:  # what `verify` reads
         found = sum(len(list(reader.iter_rows(kind, -(2**63), 2**63 - 1))) for kind in reader.kinds())
