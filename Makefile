@@ -40,7 +40,7 @@ help: ## list the targets
 demo: .venv/.demo ## migrate a made-up Mastodon between two stores on this machine; leaves demo/ to look into
 	@$(BIN)/python -m scripts.demo
 
-test: .venv/.test ## run every test, against real servers on this machine
+test: .venv/.test build/compiled ## run every test, against real servers on this machine
 	@$(if $(wildcard $(NGINX)),,$(MAKE) --no-print-directory build/nginx || echo 'So the tests that need nginx are skipped.' >&2)
 	$(PYTEST) -n $(WORKERS) --dist worksteal
 
@@ -143,6 +143,16 @@ clean: ## remove what was made here
 
 .venv/.dev: .venv/.made $(REQUIREMENTS)
 	$(INSTALL) -e '.[test,dev]'
+	@touch $@
+
+# --- tests, compiled once: in a fresh clone each of the parallel processes would compile all of them at the same time ---
+
+build/compiled: .venv/.test $(wildcard tests/*.py tests/*/*.py)
+	@mkdir -p build
+	@# one process a core; what cannot be collected is for the tests to say
+	@for folders in tests/unit 'tests/acceptance tests/contract tests/integration tests/reliability'; do \
+	    $(BIN)/python -m pytest -p no:xdist --collect-only -qq $$folders > /dev/null 2>&1 & \
+	done; wait
 	@touch $@
 
 # --- nginx, neither installed nor configured: its package would start a service on port 80 ---

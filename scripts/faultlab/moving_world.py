@@ -127,7 +127,7 @@ class MovingWorld:
         """A database that a plan may be made of by mistake, and what it holds."""
         name = f"{self.database.name}_wrong"
         rows = {} if kind is Wrong.EMPTY else dict(list(self.now.rows.items())[::2])
-        address = _copied(self.server, self.template, name)
+        address = self.server.create_database(name, self.template)
         try:
             with address.connect() as connection:
                 _fill(connection, rows.values(), self._suspended)
@@ -302,7 +302,7 @@ def moving_worlds(
     def world(scenario: Scenario, source: S3Address, client: S3Client, moves: Counter[str]) -> Iterator[MovingWorld]:
         name = f"moving_{scenario.seed}_{uuid.uuid4().hex[:12]}"
         bucket = name.replace("_", "-")
-        database = _copied(server, require_template(), name)
+        database = server.create_database(name, require_template())
         try:
             client.create_bucket(Bucket=bucket)
             made_world = MovingWorld(scenario, server, template, database, source, client, bucket, moves)
@@ -313,16 +313,6 @@ def moving_worlds(
             delete_bucket(client, bucket)
 
     return world
-
-
-def _copied(server: PostgresAddress, template: str, name: str) -> DatabaseAddress:
-    with server.admin_connection() as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
-                sql.Identifier(name), sql.Identifier(template), sql.Identifier(server.user)
-            )
-        )
-    return server.database(name)
 
 
 def _fill(connection: psycopg.Connection, rows: Iterable[FileRow], suspended: Container[int]) -> None:

@@ -26,11 +26,17 @@ FLAGS = (
     "-s3.port.lance=0",
     "-iam=false",
     "-s3.autoCreateBucket=false",  # a bucket that is not there must be NoSuchBucket, as elsewhere
-    "-volume.max=2000",  # every bucket takes a handful of volumes of its own
+    "-volume.max=2000",  # every bucket takes volumes of its own
     "-master.volumeSizeLimitMB=64",
     "-master.telemetry=false",
     "-master.electionTimeout=1s",  # alone, it waits that long for rivals when started again
 )
+
+VOLUMES = """\
+# volumes that a bucket takes at its first object; it takes seven unless told
+[master.volume_growth]
+copy_1 = 1
+"""
 
 
 class SeaweedServer:
@@ -59,6 +65,7 @@ class SeaweedServer:
         data, identities = self._folder / "data", self._folder / "s3.json"
         data.mkdir(exist_ok=True)
         identities.write_text(json.dumps(self._identities()))
+        (self._folder / "master.toml").write_text(VOLUMES)  # it looks for it where it is started
         ports = [f"-{name}={port}" for name, port in self._ports.items()]
         self._process = ServerProcess(
             "weed",
