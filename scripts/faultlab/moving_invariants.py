@@ -162,7 +162,7 @@ class MovingInspector:
     _planned: State = field(init=False)  # what the last plan knows
     _planned_at: int = 0  # in the world's history
     _begun: tuple[int, float] = (0, 0.0)  # the running command: place in the history, and time
-    _confirmed: dict[tuple[Identity, str, bool], float] = field(default_factory=dict)  # start of the command, by entry
+    _confirmed: dict[tuple[Identity, str], float] = field(default_factory=dict)  # start of the command, by entry
     _looks: dict[str, Look] = field(default_factory=dict)  # at keys where nothing has happened since
     _told: set[tuple[str, str]] = field(default_factory=set)  # invariants and keys
     _before: ManifestCopy = NOTHING
@@ -268,10 +268,10 @@ class MovingInspector:
 
     def _take_confirmations(self, ending: Ending) -> None:
         """Of what has become done: since when. A plan confirms nothing, as it does not look."""
-        before = {(each, line.key, line.remote) for each, line in self._before.in_state("done")}
+        before = {(each, line.key) for each, line in self._before.in_state("done")}
         for each, line in ending.manifest.in_state("done"):
-            if (each, line.key, line.remote) not in before and ending.act.arguments[0] not in ("plan", "manifest"):
-                self._confirmed[each, line.key, line.remote] = self._begun[1]
+            if (each, line.key) not in before and ending.act.arguments[0] not in ("plan", "manifest"):
+                self._confirmed[each, line.key] = self._begun[1]
 
     def _inspect_done(self, ending: Ending, there: set[str]) -> None:
         """What is called done lies there as its row asks for, unless another tool came after who confirmed it."""
@@ -293,7 +293,7 @@ class MovingInspector:
 
     def _is_excused(self, each: Identity, line: Line) -> bool:
         touched = self._deliveries.theirs.get(self._key(line), 0.0)
-        return touched >= self._confirmed.get((each, line.key, line.remote), float("inf"))
+        return touched >= self._confirmed.get((each, line.key), float("inf"))
 
     def _good_digests(self, asked: Asked) -> set[str]:
         """Of the bytes that the last plan knew of, and of those that came since, also under the key of a local row."""
