@@ -225,7 +225,7 @@ class Transfer:
         job.presence = stored_again(private=private)
         if not is_right or stored.md5 != arrival.md5:
             return None
-        return stored._replace(source_key=arrival.source_key, origin=arrival.origin)
+        return stored._replace(source_key=arrival.source_key, origin=arrival.origin, end=End.DESTINATION)
 
     def _copy_within(self, job: Job, source_key: str) -> Steps[Copied | Refusal | None]:
         written = partial(self._written, job, way=Storing.COPIED)
