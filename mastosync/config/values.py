@@ -300,7 +300,8 @@ TYPES = Format(
 
 def _split(url: str) -> SplitResult:
     parts = urlsplit(url)
-    _ = parts.port  # raises ValueError itself
+    if parts.port == 0:  # which raises ValueError itself for what is no port
+        raise ValueError
     return parts
 
 
