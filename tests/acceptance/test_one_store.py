@@ -149,7 +149,7 @@ def test_of_a_source_that_does_not_answer_the_user_has_to_say_that_it_is_another
     site = migration.site
     source = fault_proxy(buckets.address.endpoint_url)
     migration.through(source=source.endpoint_url)
-    site.configure(copy={"max_attempts": 2})
+    site.configure(copy={"max_attempts": "2"})
     site.manifest.unlink()
     site.run("plan")
     site.run("copy")

@@ -84,7 +84,7 @@ class HttpPublicSite:
                 yield answer
             finally:
                 answer.close()
-        except (HTTPError, OSError, ValueError) as error:  # ValueError: of a place that somebody is sent on to
+        except (HTTPError, OSError, ValueError) as error:  # ValueError: of an address
             said = self._scrubber(" ".join(str(error).split()))[:300]
             bared = without_frames(error, self._scrubber)
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -94,7 +94,7 @@ class HttpPublicSite:
                 ) from bared
             if isinstance(error, ValueError):
                 raise ServerFailure(
-                    f"cannot {where}: it is sent on to where nobody can ask: {said}",
+                    f"cannot {where}: there is no address that can be asked: {said}",
                     hint=tr("check `public_url`, and what the server there answers"),
                 ) from bared
             raise network_failure(where, said) from bared
