@@ -73,6 +73,7 @@ class PlanWriter:
         self.manifest = manifest
         self._loader = loader
         self._first = not manifest.kinds()
+        self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
 
     @classmethod
     @contextmanager
@@ -150,7 +151,8 @@ class PlanWriter:
         """Whether the manifest has these entries in the window, as their rows want them, and no others.
 
         One column tells of sizes or of fallbacks: Mastodon knows sizes of originals, and those have no other name. What
-        has arrived has the size that its row tells, as a rule; so it is seldom asked whether it was measured.
+        has arrived has the size that its row tells, as a rule; whether it was measured is only asked of kinds where
+        one was not.
         """
         have_fallbacks = any(any(group.fallbacks or ()) for group in groups)
         if have_fallbacks and any(any(group.sizes or ()) for group in groups):
@@ -159,10 +161,13 @@ class PlanWriter:
             wanted = _columns(groups, (group.fallbacks for group in groups))
             return self._present(_FALLBACK, kind, window, len(wanted)) == wanted
         wanted = _columns(groups, (group.sizes for group in groups))
-        present = self._present(_SIZE, kind, window, len(wanted))
+        asks = kind in self._have_measured
+        present = self._present(_SIZE_UNLESS_MEASURED if asks else _SIZE, kind, window, len(wanted))
         if present == wanted or len(present) != len(wanted):
             return present == wanted
-        present = self._present(_SIZE_UNLESS_MEASURED, kind, window, len(wanted))
+        if not asks:
+            self._have_measured.add(kind)
+            present = self._present(_SIZE_UNLESS_MEASURED, kind, window, len(wanted))
         return all(
             there == (row if there[-1] != _MEASURED else (*row[:-1], _MEASURED))
             for there, row in zip(present, wanted, strict=True)
