@@ -143,7 +143,7 @@ def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
     """Source and destination, as the manifest remembers them. Raises: ConfigError if they are one."""
     stores = config.require_stores()
     source, destination = map(_identity, stores)
-    if source.same_store(destination):
+    if source.same_store(destination) and source.same_port(destination):  # else a probe tells
         raise ConfigError(
             tr("source and destination are the same: {source}", source=source)
             if str(source) == str(destination)

@@ -21,6 +21,7 @@ from mastosync.manifest import (
     appearing,
     back_up,
     backup_name,
+    read_from,
     repair_counters,
     written,
 )
@@ -75,7 +76,9 @@ def import_archive(manifest: Path, archive: Path | None, listener: ProgressListe
         if archive is None:
             source = ArchiveSource(sys.stdin.buffer, tr("the standard input"))
         else:
-            source = ArchiveSource(stack.enter_context(archive.open("rb")), str(archive))
+            with read_from(str(archive)):
+                stream = stack.enter_context(archive.open("rb"))
+            source = ArchiveSource(stream, str(archive))
         writer = stack.enter_context(ArchiveWriter.creating(manifest))
         writer.write_head(source.head())
         entries = source.iter_entries()

@@ -26,6 +26,7 @@ _FATES = {
     Fate.DIFFERENT: deferred("something else lies there than at the source; a copy replaces it"),
     Fate.UNDECIDED: deferred("the sizes are equal, but the ETags cannot be compared; `adopt --deep` reads them"),
     Fate.UNKNOWN: deferred("the source lacks it, so there is nothing to compare with"),
+    Fate.UNREAD: deferred("a store failed or refused when it was asked about it: the same command asks again"),
     Fate.LEFT: deferred("private, or to be written anew: a copy writes it as it has to be"),
 }
 

@@ -300,13 +300,16 @@ TYPES = Format(
 
 def _split(url: str) -> SplitResult:
     parts = urlsplit(url)
-    _ = parts.port  # raises ValueError itself
+    if parts.port == 0:  # which raises ValueError itself for what is no port
+        raise ValueError
     return parts
 
 
 def _endpoint(text: str) -> str:
     if "@" in text:
         raise Wrong(tr("a user name or password in the URL"), tr("Put them into access_key and secret_key."))
+    if "?" in text:  # it may hold a signature, or a token
+        raise Wrong(tr("a query in the URL"), tr("Leave out the ? and what follows it."))
     if "://" not in text:
         raise Wrong(
             tr("{text!r} does not start with http:// or https://", text=text), tr("Write https://{text}", text=text)

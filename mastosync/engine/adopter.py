@@ -6,6 +6,7 @@ if size and ETag are: an MD5 of its bytes, or one of parts of the same sizes.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.store.base import ListedObject
 
+_log = logging.getLogger(__name__)
+
 _BATCH = 500
 _RANGES_A_WORKER = 2
 _OPEN = (EntryState.PENDING, EntryState.FAILED)
@@ -42,6 +45,7 @@ class Fate(StrEnum):
     DIFFERENT = "different"  # what lies there is not what the source has
     UNDECIDED = "undecided"  # the size is right, and the ETags cannot be compared
     UNKNOWN = "unknown"  # something lies there, but not at the source: nothing to compare with
+    UNREAD = "unread"  # an end failed or refused when it was asked: nothing is known of it
     LEFT = "left"  # private, or to be written anew: adopting would leave it as it is
 
 
@@ -165,11 +169,15 @@ class Adopter:
             return _Decision(record, Fate.LEFT)
         if approach is Approach.CONFIRM and as_confirmed:
             return _confirmed(record)
-        here = self._at_source(placed, record, follower)
-        return _Decision(record, Fate.UNKNOWN) if here is None else self._compare(record, here, there)
+        try:
+            here = self._at_source(placed, record, follower)
+            return _Decision(record, Fate.UNKNOWN) if here is None else self._compare(record, here, there)
+        except ObjectError as error:
+            _log.warning("not adopted: %s", error.message)
+            return _Decision(record, Fate.UNREAD)
 
     def _compare(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
-        """By what listings tell, and by bytes if asked to."""
+        """By what listings tell, and by bytes if asked to. Raises: ObjectError."""
         if here.size != there.size:
             return _Decision(record, Fate.DIFFERENT)
         told_by_bytes = looks_like_md5(there.etag) or is_composite(there.etag)  # a disk's is made of other things
@@ -182,7 +190,7 @@ class Adopter:
         return _Decision(record, Fate.DIFFERENT if comparable else Fate.UNDECIDED)
 
     def _at_source(self, placed: Placed, record: Record, follower: Follower) -> _Found | None:
-        """The object that a copy would take."""
+        """The object that a copy would take; None: the source has none. Raises: ObjectError if it does not say so."""
         listed = follower.at(placed.key)
         canonical, *others = iter_candidates(record.entry, self.prefixes[0])
         if listed is not None:
@@ -193,8 +201,6 @@ class Adopter:
                 info = store.head(key)
             except ObjectMissing:
                 continue
-            except ObjectError:
-                return None
             return _Found(key, info.size, info.etag)
         return None
 
@@ -216,15 +222,12 @@ class Adopter:
         return _Decision(record, Fate.ADOPTED, outcome, read_bytes)
 
     def _read(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
-        """Compare the bytes themselves."""
+        """Compare the bytes themselves. Raises: ObjectError."""
         source, destination = PatientStore(self.source), PatientStore(self.destination)
         key = canonical_key(record.entry, self.prefixes[1])
-        try:
-            info = destination.head(key)
-            md5 = destination.digest(key, info)
-            wanted = source.digest(here.key, source.head(here.key))
-        except ObjectError:
-            return _Decision(record, Fate.UNDECIDED)
+        info = destination.head(key)
+        md5 = destination.digest(key, info)
+        wanted = source.digest(here.key, source.head(here.key))
         read_bytes = here.size + there.size
         if md5 != wanted:
             return _Decision(record, Fate.DIFFERENT, read_bytes=read_bytes)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LATER_FIELDS, LINE_FIELDS, VERSION, Digest
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest import ACCESS, ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw
+from mastosync.manifest import ACCESS, ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw, read_from
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import NOTHING, Entry, EntryState, Kind, Origin, Presence, Reason
 
@@ -68,7 +68,8 @@ class ArchiveSource:
 
     def _next_line(self) -> bytes:
         self._number += 1
-        line = self._stream.readline(_LONGEST_LINE)
+        with read_from(self._name):
+            line = self._stream.readline(_LONGEST_LINE)
         if not line.endswith(b"\n"):
             raise self._refused("it ends there: it was cut off" if len(line) < _LONGEST_LINE else "it is too long")
         return line
@@ -92,7 +93,9 @@ class ArchiveSource:
     def _look_at_foot(self, line: dict[str, Any]) -> None:
         if line != self._digest.foot():
             raise Wrong("the lines before it are not those that were written: one is missing or was changed")
-        if self._stream.read(1):
+        with read_from(self._name):
+            more = self._stream.read(1)
+        if more:
             self._number += 1
             raise Wrong("there is something after the last line")
 
@@ -178,7 +181,7 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         fallback=_perhaps(line, "fallback", str),
         optional=_of(line, "optional", bool),
         private=_of(line, "private", bool),
-        size=None if line["size"] is None else _number(line, "size"),
+        size=_size(line),
         updated=None if line["updated"] is None else _number(line, "updated"),
     )
     if (line["table"], line["attachment"], line["style"]) != kind[:3]:
@@ -238,6 +241,13 @@ def _bits(line: dict[str, Any], name: str) -> Presence | None:
     for bit in told:
         presence |= Presence[bit.upper()]
     return presence
+
+
+def _size(line: dict[str, Any]) -> int | None:
+    size = None if line["size"] is None else _number(line, "size")
+    if size is not None and size < 0:
+        raise Wrong(f"size is {size}")
+    return size
 
 
 def _md5(text: str | None) -> bytes | None:

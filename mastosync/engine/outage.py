@@ -35,7 +35,10 @@ class Outages:
     """Counts for each store by itself: what one of them answers says nothing of the other. Thread-safe."""
 
     def __init__(self, *, any_success: bool = False, hint: str = _HINT) -> None:
-        """`any_success`: an entry is done, in this run or before. `hint`: what to do when a store is well again."""
+        """`any_success`: the source has given something, in this run or before.
+
+        `hint`: what to do when a store is well again.
+        """
         self._any_success = any_success
         self._hint = hint
         self._in_a_row: Counter[End] = Counter()
@@ -48,9 +51,9 @@ class Outages:
         Raises: StoreUnusable when going on would only fail entry after entry.
         """
         if outcome.state is EntryState.DONE:
-            self._any_success = True
             self.answered(End.DESTINATION)
-            if outcome.end is None:  # else the source was not asked
+            if outcome.end is None:  # else the source has not given it
+                self._any_success = True
                 self.answered(End.SOURCE)
         elif outcome.reason in _MISSING and outcome.end is not End.DESTINATION:
             self.answered(End.SOURCE)

@@ -4,7 +4,7 @@ from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
 from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, Head
 from mastosync.manifest.backup import back_up, backup_name
 from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
-from mastosync.manifest.complaints import written
+from mastosync.manifest.complaints import read_from, written
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
 from mastosync.manifest.entry_writer import (
@@ -118,6 +118,7 @@ __all__ = [
     "note_probe",
     "place_on_disk",
     "probe_left_behind",
+    "read_from",
     "record_of",
     "record_relation",
     "record_verification",

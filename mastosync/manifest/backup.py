@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest.complaints import translated, written
+from mastosync.manifest.complaints import copied, translated, written
 from mastosync.manifest.whole_files import appearing
 
 _PAGES_AT_ONCE = 512  # between two looks at who wants to stop
@@ -41,7 +41,7 @@ def back_up(manifest: Path, target: Path, *, replace: bool = False, note: Note |
         (pages,) = taken.execute("PRAGMA page_count").fetchone()  # which begins the moment
         (page_bytes,) = taken.execute("PRAGMA page_size").fetchone()
         _require_space(target, pages * page_bytes)
-        with appearing(target, replace=replace) as partial, translated(target):
+        with appearing(target, replace=replace) as partial, copied(manifest, target):
             with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
                 copy.execute("PRAGMA synchronous = OFF")  # it is brought to the disk as a whole
                 taken.backup(copy, pages=_PAGES_AT_ONCE, progress=_noting(note))

@@ -42,6 +42,15 @@ _EXPLAINED = {
         ),
     ),
 }
+_OF_WRITERS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN})
+_WRITING = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_DIR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+    }
+)
 
 
 @contextmanager
@@ -62,6 +71,33 @@ def translated(path: Path) -> Iterator[None]:
         raise ManifestError(
             tr("cannot use the manifest {path}: {explanation}", path=path, explanation=say(explanation)), hint=say(hint)
         ) from error
+
+
+@contextmanager
+def read_from(name: str) -> Iterator[None]:
+    """Turn what the system says of a file that a manifest is made of into a ManifestError."""
+    try:
+        yield
+    except OSError as error:
+        raise ManifestError(
+            tr("cannot read {name}: {strerror}", name=name, strerror=error.strerror),
+            hint=tr("it must be a file that you may read; nothing was changed"),
+        ) from error
+
+
+@contextmanager
+def copied(manifest: Path, copy: Path) -> Iterator[None]:
+    """`translated`, where SQLite reads the one and writes the other: it says what is wrong, and not with which.
+
+    What only a writer meets is the copy's. All else is the manifest's: nobody else has the copy, and its pages are the
+    manifest's.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        extended = getattr(error, "sqlite_errorcode", 0)
+        with translated(copy if extended & 0xFF in _OF_WRITERS or extended in _WRITING else manifest):
+            raise
 
 
 @contextmanager

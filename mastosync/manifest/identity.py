@@ -52,7 +52,11 @@ class StoreIdentity:
 
     def same_store(self, other: StoreIdentity) -> bool:
         """Whether both name one bucket with one key prefix: their keys are the same objects."""
-        return self.place == other.place
+        return self.place[:3] == other.place[:3]
+
+    def same_port(self, other: StoreIdentity) -> bool:
+        """Whether names of one store are certain: at ports 80 and 443 of a host, two servers may listen."""
+        return self.place.port == other.place.port
 
     def __str__(self) -> str:
         if self.is_folder:
@@ -113,8 +117,10 @@ def relation(manifest: Manifest) -> Relation | None:
 def in_one_bucket(manifest: Manifest) -> bool:
     """Whether source and destination are one bucket under two key prefixes, by their names or as it was found."""
     source, destination = (remembered(manifest, role) for role in ("source", "destination"))
-    named = source is not None and destination is not None and source.same_bucket(destination)
-    return named or relation(manifest) is Relation.ONE_BUCKET
+    found = relation(manifest)
+    if found is Relation.ONE_BUCKET or source is None or destination is None:
+        return found is Relation.ONE_BUCKET
+    return source.same_bucket(destination) and (found is not Relation.TWO or source.same_port(destination))
 
 
 def probe_left_behind(manifest: Manifest) -> str | None:

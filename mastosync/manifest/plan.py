@@ -26,12 +26,19 @@ from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
 from mastosync.model import EntryGroup, Kind
 
-_MEASURED = -1  # stands for the size of what has arrived, which does not follow its row
-_FALLBACK, _SIZE = "fallback", "coalesce(fallback, size)"
-_SIZE_UNLESS_MEASURED = f"iif(fallback IS NULL AND (state = {DONE} OR {HAS_ARRIVED}), {_MEASURED}, {_SIZE})"
-_SELECT_PRESENT = """
-SELECT id, name, flags, updated, {} FROM entries
-WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {} AND reason = {}) ORDER BY id, name LIMIT ?
+_MEASURED = (
+    0x7FFF_FFFF_FFFF_FFFF  # stands for the size of what has arrived, which does not follow its row; no size is that
+)
+_OF_WINDOW = f"""
+FROM entries WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE})
+ORDER BY id, name LIMIT ?
+"""
+_SELECT_FALLBACKS = f"SELECT id, name, flags, updated, fallback {_OF_WINDOW}"
+_SELECT_SIZES = f"SELECT id, name, flags, updated, coalesce(fallback, size) {_OF_WINDOW}"
+_SELECT_SIZES_UNLESS_MEASURED = f"""
+SELECT id, name, flags, updated,
+    iif(fallback IS NULL AND (state = {DONE} OR {HAS_ARRIVED}), {_MEASURED}, coalesce(fallback, size))
+{_OF_WINDOW}
 """
 _SELECT_PLACES = "SELECT id, name FROM entries WHERE kind = ? AND id > ? AND id <= ?"
 _SELECT_WINDOW = """
@@ -74,6 +81,7 @@ class PlanWriter:
         self.manifest = manifest
         self._loader = loader
         self._first = not manifest.kinds()
+        self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
 
     @classmethod
     @contextmanager
@@ -166,28 +174,27 @@ class PlanWriter:
         """Whether the manifest has these entries in the window, as their rows want them, and no others.
 
         One column tells of sizes or of fallbacks: Mastodon knows sizes of originals, and those have no other name. What
-        has arrived has the size that its row tells, as a rule; so it is seldom asked whether it was measured.
+        has arrived has the size that its row tells, as a rule; whether it was measured is only asked of kinds where
+        one was not.
         """
         have_fallbacks = any(any(group.fallbacks or ()) for group in groups)
         if have_fallbacks and any(any(group.sizes or ()) for group in groups):
             return False  # line by line
         if have_fallbacks or all(group.sizes is None for group in groups):
             wanted = _columns(groups, (group.fallbacks for group in groups))
-            return self._present(_FALLBACK, kind, window, len(wanted)) == wanted
+            return self._connection.execute(_SELECT_FALLBACKS, (kind, *window, len(wanted) + 1)).fetchall() == wanted
         wanted = _columns(groups, (group.sizes for group in groups))
-        present = self._present(_SIZE, kind, window, len(wanted))
-        if present == wanted or len(present) != len(wanted):
-            return present == wanted
-        present = self._present(_SIZE_UNLESS_MEASURED, kind, window, len(wanted))
-        return all(
+        place = (kind, *window, len(wanted) + 1)
+        if kind not in self._have_measured:
+            present = self._connection.execute(_SELECT_SIZES, place).fetchall()
+            if present == wanted or len(present) != len(wanted):
+                return present == wanted
+            self._have_measured.add(kind)
+        present = self._connection.execute(_SELECT_SIZES_UNLESS_MEASURED, place).fetchall()
+        return len(present) == len(wanted) and all(
             there == (row if there[-1] != _MEASURED else (*row[:-1], _MEASURED))
             for there, row in zip(present, wanted, strict=True)
         )
-
-    def _present(self, last: str, kind: int, window: Window, count: int) -> list[tuple[Any, ...]]:
-        """So many lines of the window, and one more if there is one, as they are compared; `last`: the last column."""
-        select = _SELECT_PRESENT.format(last, SKIPPED, GONE)
-        return self._connection.execute(select, (kind, *window, count + 1)).fetchall()
 
     def _compare(self, kind: int, window: Window, lines: list[Line], delta: PlanDelta) -> list[Line]:
         """Change what stands differently in the manifest, and return what it lacks.

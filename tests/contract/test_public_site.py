@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -47,6 +48,29 @@ def test_an_object_is_read_as_it_comes() -> None:
     assert found.md5 == hashlib.md5(b"data").digest()
     assert asked[0].head.startswith(b"GET /bucket/a%20b/%C3%BC%2B%25%3F%23.png HTTP/1.1")
     assert "authorization" not in asked[0].headers
+
+
+def test_no_word_of_a_library_tells_a_secret() -> None:
+    """A redirect that repeats one, again and again, which the library then shows."""
+    assert MADE_UP.secret_key is not None
+    secret = MADE_UP.secret_key.reveal()
+    with (
+        site(lambda _: answer(302, b"", f"Location: /{secret}\r\n")) as made,
+        pytest.raises(NetworkFailure, match="too many redirects") as raised,
+    ):
+        made.read("a")
+    assert secret.lower() not in raised.value.message.lower()
+    assert "***" in raised.value.message
+    assert secret not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize("place", ["http://[::1", "http://h:port/", "ftp://h/", "http://h:99999/", "//"])
+def test_a_place_that_nobody_can_ask_is_a_fault_of_the_server(place: str) -> None:
+    with (
+        site(lambda _: answer(302, b"", f"Location: {place}\r\n")) as made,
+        pytest.raises((ServerFailure, NetworkFailure)),
+    ):
+        made.read("a")
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404])

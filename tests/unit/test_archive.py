@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from mastosync.app import App
 from mastosync.config import Config
 from mastosync.engine.archive import LINE_FIELDS, VERSION
+from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.engine.lister import FIELDS, ListFilter, iter_listed
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ManifestError
@@ -413,3 +415,31 @@ def test_a_signal_at_the_very_moment_a_file_is_made_leaves_nothing(
         with pytest.raises(Interrupted), appearing(tmp_path / "copy"):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+class Torn(io.BytesIO):
+    """A file of a disk that does not give its data."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        return self.read(size)
+
+
+def test_an_archive_that_cannot_be_opened_is_told_and_nothing_is_made(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    with pytest.raises(ManifestError, match=r"cannot read .*archive"):
+        app(tmp_path / "new.db").import_archive(tmp_path / "archive")
+    assert not list(tmp_path.glob("new.db*partial")) + list(tmp_path.glob("new.db"))
+
+
+def test_an_archive_that_cannot_be_read_is_told() -> None:
+    with pytest.raises(ManifestError, match="cannot read it: Input/output error"):
+        ArchiveSource(Torn(), "it").head()
+
+
+def test_a_size_below_nothing_is_refused(tmp_path: Path) -> None:
+    planned(tmp_path / "m.db", [Entry(LOCAL, 1, "a.png", None, False, False, -1)]).close()
+    with pytest.raises(ManifestError, match="size is -1"):
+        imported(tmp_path / "new.db", exported(tmp_path / "m.db"))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mastosync.errors import ManifestError
-from mastosync.manifest import StrandReader
-from mastosync.manifest.complaints import translated
+from mastosync.manifest import StrandReader, back_up
+from mastosync.manifest.complaints import copied, translated
 from tests.unit.engine_kit import entry, planned
 
 
@@ -41,6 +41,41 @@ def test_what_is_wrong_with_the_file_is(tmp_path: Path) -> None:
         translated(path),
     ):
         connection.execute("SELECT count(*) FROM sqlite_schema")
+
+
+@pytest.mark.parametrize(
+    ("code", "blamed"),
+    [
+        (sqlite3.SQLITE_FULL, "copy"),
+        (sqlite3.SQLITE_CANTOPEN, "copy"),
+        (sqlite3.SQLITE_READONLY, "copy"),
+        (sqlite3.SQLITE_IOERR_WRITE, "copy"),
+        (sqlite3.SQLITE_IOERR_FSYNC, "copy"),
+        (sqlite3.SQLITE_CORRUPT, "manifest"),
+        (sqlite3.SQLITE_NOTADB, "manifest"),
+        (sqlite3.SQLITE_IOERR_READ, "manifest"),
+        (sqlite3.SQLITE_IOERR_SHORT_READ, "manifest"),
+        (sqlite3.SQLITE_BUSY, "manifest"),
+    ],
+)
+def test_of_a_copy_the_file_is_blamed_that_is_at_fault(code: int, blamed: str) -> None:
+    error = sqlite3.OperationalError("said")
+    error.sqlite_errorcode = code
+    with pytest.raises(ManifestError, match=f"{blamed}.db"), copied(Path("manifest.db"), Path("copy.db")):
+        raise error
+
+
+def test_a_damaged_manifest_is_not_laid_to_the_copy_of_it(tmp_path: Path) -> None:
+    path, target = tmp_path / "m.db", tmp_path / "copy.db"
+    planned(path, [entry()]).close()
+    with path.open("r+b") as file:
+        file.seek(110)  # in the schema, behind the file's own head
+        file.write(b"\xff" * 2_000)
+    with pytest.raises(ManifestError) as raised:
+        back_up(path, target)
+    assert str(path) in raised.value.message
+    assert "damaged" in raised.value.message
+    assert [each.name for each in tmp_path.iterdir() if "copy" in each.name] == []
 
 
 def test_who_stops_in_the_middle_may_do_so_after_the_reader_has_closed(tmp_path: Path) -> None:

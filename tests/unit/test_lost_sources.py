@@ -56,6 +56,7 @@ def test_it_is_the_proof_itself_where_strangers_are_refused() -> None:
     outcome = transfer(old, new)(hiding())
     assert (outcome.state, outcome.md5, new.objects[KEY].acl) == (EntryState.DONE, md5(b"bytes").digest(), "private")
     assert new.count("anybody_reads") == 1
+    assert outcome.end is End.DESTINATION, "no answer of the source's is counted"
 
 
 def test_what_lies_there_as_private_is_public_again_though_a_disk_says_that_it_is_private() -> None:

@@ -63,6 +63,13 @@ def test_a_source_that_answers_in_between_is_not_down(answer: Outcome) -> None:
     assert not stops(Outages(any_success=True), failed(End.SOURCE), answer)
 
 
+@pytest.mark.parametrize("reason", [*MAY_PASS, Reason.DENIED])
+def test_what_is_done_without_the_source_says_nothing_of_it(reason: Reason) -> None:
+    """It lay at the destination, or was stored there again: nothing was ever read at the source for that."""
+    done = DONE._replace(end=End.DESTINATION)
+    assert stops(Outages(), done, failed(End.SOURCE, reason))
+
+
 @pytest.mark.parametrize("answer", [DONE, *(failed(End.DESTINATION, why) for why in OF_AN_OBJECT)])
 def test_a_destination_that_answers_in_between_is_not_down(answer: Outcome) -> None:
     assert not stops(Outages(any_success=True), failed(End.DESTINATION), answer)

@@ -179,6 +179,20 @@ def test_a_window_of_what_has_arrived_and_what_has_not_is_compared_as_a_whole(
         assert plan(manifest, *rows[1:]) == PlanDelta(seen=3, seen_bytes=9, gone=1)
 
 
+def test_a_size_follows_its_row_in_a_window_after_one_that_has_measured_sizes(tmp_path: Path) -> None:
+    rows = [entry(number)._replace(size=number) for number in range(1, 4)]
+    with planned(tmp_path / "m.db", rows) as manifest:
+        queue = WorkQueue(manifest)
+        first = next(each.entry for each in queue.iter_claimable() if each.entry.id == 1)
+        queue.commit(outcomes=[Outcome(first, EntryState.DONE, size=7, md5=b"\1" * 16)])
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            for after, row in enumerate([rows[0], rows[1], rows[2]._replace(size=99)]):
+                writer.merge("accounts", after, after + 1, grouped([row]))
+            writer.finish(datetime.now(UTC), {})
+        sizes = {record.entry.id: record.entry.size for record in ManifestReport(manifest).iter_records()}
+    assert sizes == {1: 7, 2: 2, 3: 99}
+
+
 def test_bytes_follow_entries_from_state_to_state(tmp_path: Path) -> None:
     known = entry()._replace(size=100)
     with planned(tmp_path / "m.db", [known, entry(2)]) as manifest:

@@ -9,7 +9,7 @@ import pytest
 from mastosync.app.stores import identities
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret
 from mastosync.errors import ConfigError, ManifestError
-from mastosync.manifest import StoreIdentity, WorkQueue
+from mastosync.manifest import Relation, StoreIdentity, WorkQueue, in_one_bucket, record_relation
 from tests.unit.engine_kit import DESTINATION, entry, planned
 
 FRANKFURT = "https://s3.eu-central-1.amazonaws.com"
@@ -31,8 +31,6 @@ def store(endpoint: str | None, bucket: str = "media", prefix: str = "") -> S3Co
     [
         ("https://s3.example.com", "https://s3.example.com/"),
         ("https://s3.example.com", "https://s3.example.com:443"),
-        ("http://s3.example.com:80", "https://s3.example.com"),
-        ("http://s3.example.com", "https://s3.example.com"),
         ("http://s3.example.com:9000", "https://s3.example.com:9000"),
         ("https://s3.example.com", "https://S3.Example.COM."),
         ("https://s3.example.com/minio", "https://s3.example.com:443/minio/"),
@@ -86,6 +84,39 @@ def test_names_of_one_store_are_no_two(one: str | None, other: str | None) -> No
 def test_other_names_may_be_two_stores(one: str, other: str) -> None:
     source, destination = identities(Config(source=store(one), destination=store(other)))
     assert not source.same_bucket(destination)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://s3.example.com", "https://s3.example.com"),
+        ("http://s3.example.com:80", "https://S3.example.com:443"),
+        ("http://10.0.0.1:80", "https://10.0.0.1"),
+    ],
+)
+def test_http_and_https_of_one_host_may_be_two_servers_which_a_probe_tells(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    """It is one bucket until somebody has looked, so nothing is pruned for want of a look."""
+    stores = identities(Config(source=store(one), destination=store(other)))
+    with planned(tmp_path / "m.db", [entry()], stores) as manifest:
+        assert in_one_bucket(manifest)
+        record_relation(manifest, Relation.TWO, probe_settled=True)
+        assert not in_one_bucket(manifest)
+
+
+def test_what_names_tell_for_certain_no_probe_overrules(tmp_path: Path) -> None:
+    stores = StoreIdentity(FRANKFURT, "media", "old"), StoreIdentity("http://s3.amazonaws.com", "media", "new")
+    with planned(tmp_path / "m.db", [entry()], stores) as manifest:
+        record_relation(manifest, Relation.TWO, probe_settled=True)
+        assert in_one_bucket(manifest)
+
+
+@pytest.mark.parametrize("endpoint", ["https://h:99999", "https://h:abc", "https://[::1", "https://h:-1", "x", ""])
+def test_a_name_that_is_none_is_compared_as_it_is(endpoint: str) -> None:
+    """As an archive may have it."""
+    assert StoreIdentity(endpoint, "media", "").same_store(StoreIdentity(endpoint, "media", ""))
+    assert not StoreIdentity(endpoint, "media", "").same_bucket(StoreIdentity(FRANKFURT, "media", ""))
 
 
 def test_other_buckets_of_one_endpoint_are_two_stores() -> None:

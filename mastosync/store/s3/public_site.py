@@ -12,11 +12,11 @@ from urllib.parse import quote
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from mastosync.errors import StoreUnusable
-from mastosync.language import say
+from mastosync.errors import ServerFailure, StoreUnusable, without_frames
+from mastosync.language import say, tr
 from mastosync.store.answers import Answer, error_of, network_failure
 from mastosync.store.probe import PublicAnswer
-from mastosync.store.s3.errors import TLS_HINT
+from mastosync.store.s3.errors import TLS_HINT, scrubber_of
 from mastosync.store.s3.headers import unquoted
 from mastosync.store.s3.route import Route, leave_warning_to_us, own_bundle, public_route
 
@@ -79,6 +79,7 @@ class HttpPublicSite:
             "ssl_context": _trust(route, config),
             "maxsize": connections,
         }
+        self._scrubber = scrubber_of(config)
         self._pool = urllib3.ProxyManager(route.proxy, **options) if route.proxy else urllib3.PoolManager(**options)
 
     def read(self, key: str) -> PublicAnswer:  # noqa: D102 - see PublicSite, here and below
@@ -120,14 +121,20 @@ class HttpPublicSite:
                 yield answer
             finally:
                 answer.close()
-        except (HTTPError, OSError) as error:
-            said = " ".join(str(error).split())[:300]
+        except (HTTPError, OSError, ValueError) as error:  # ValueError: of an address
+            said = self._scrubber(" ".join(str(error).split()))[:300]
+            bared = without_frames(error, self._scrubber)
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise StoreUnusable(
                     f"cannot {where}: no secure connection can be made: {said}",
                     hint=say(TLS_HINT).format(url="public_url"),
-                ) from error
-            raise network_failure(where, said) from error
+                ) from bared
+            if isinstance(error, ValueError):
+                raise ServerFailure(
+                    f"cannot {where}: there is no address that can be asked: {said}",
+                    hint=tr("check `public_url`, and what the server there answers"),
+                ) from bared
+            raise network_failure(where, said) from bared
 
 
 def _trust(route: Route, config: S3Config) -> ssl.SSLContext:
