@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.apart import gates_to_write
+from mastosync.app.apart import gates_to_write, look_if_unknown
 from mastosync.app.stores import identities, states, transfer_options, warn_of_little_room, writing
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
@@ -94,7 +94,11 @@ class App:
     def copy(self, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """Work through what is pending. Raises: Interrupted when asked to stop; StoreUnusable."""
         with self._held("copy") as manifest:
-            return self.copy_from(manifest, options, types)
+            progress = self.copy_from(manifest, options, types)
+            if not progress.total:
+                some_arrived = WorkQueue(manifest).any_done()
+                look_if_unknown(self.config, manifest, options, self.stop, some_arrived=some_arrived)
+            return progress
 
     def retry_failed(
         self, types: tuple[str, ...], reasons: tuple[Reason, ...], options: CopyOptions | None

@@ -35,7 +35,7 @@ from mastosync.engine.old_objects import shared_bucket
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
-from mastosync.manifest import Manifest, ManifestReport, count_removable, verifications
+from mastosync.manifest import Manifest, ManifestReport, count_removable, relation, verifications
 from mastosync.mastodon.settings import Setting, changed, storage_settings
 from mastosync.model import Reason
 
@@ -132,6 +132,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         public=is_bucket,
         deleted=deleted,
         now=time.time(),
+        relation=relation(manifest),
         shared=shared,
         fallback=options.fallback,
     )

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from mastosync.app.apart import gates_to_write
 from mastosync.app.stores import gates, retry_policy
 from mastosync.engine.adopter import Adopter, Adoption, AdoptOptions
 from mastosync.engine.copier import CopyOptions
@@ -82,7 +83,10 @@ def adopt(
     some_arrived = WorkQueue(manifest).any_done()
     left = tr("what was adopted so far is in the manifest; the same command looks at the rest")
     pace = _pace(config, options.workers)
-    with leaving(left), gates(config, pace, stop, some_arrived=some_arrived) as (source, destination):
+    with (
+        leaving(left),
+        gates_to_write(config, manifest, pace, stop, some_arrived=some_arrived) as (source, destination),
+    ):
         return Adopter(manifest, manifest.path, source, destination, prefixes, options, stop, listener).run()
 
 

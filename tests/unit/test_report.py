@@ -27,7 +27,7 @@ from mastosync.engine.report import Evidence, Proof, Report, Run, judge
 from mastosync.engine.report.history import PACES, Sample, paces_of, runs_of
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ManifestError, UsageError
-from mastosync.manifest import CountLine, Manifest, SnapshotRecord, StoreIdentity, WorkQueue, newest_version
+from mastosync.manifest import CountLine, Manifest, Relation, SnapshotRecord, StoreIdentity, WorkQueue, newest_version
 from mastosync.model import TABLES, EntryState, Outcome, Reason
 from mastosync.page.report_page import render_page
 from mastosync.progress import Silence
@@ -326,7 +326,9 @@ def proof(at: float, **details: Any) -> Proof:  # noqa: ANN401
 LISTED = proof(NOON + 1_000)
 READ = proof(NOON + 2_000, read={"objects": 5})
 PUBLIC = proof(NOON + 3_000, public={"faults": [], "anybody_can_list": False})
-ALL_WELL = Evidence([DONE], [PLAN], [COPY], [LISTED, READ, PUBLIC], running=False, public=True, now=NOON + DAY)
+ALL_WELL = Evidence(
+    [DONE], [PLAN], [COPY], [LISTED, READ, PUBLIC], running=False, public=True, now=NOON + DAY, relation=Relation.TWO
+)
 
 
 def line(state: EntryState, reason: Reason | None) -> CountLine:
@@ -369,6 +371,9 @@ LATER = run(NOON + 5_000, 60, 1)
 @pytest.mark.parametrize(
     ("edit", "found"),
     [
+        (lambda e: replace(e, relation=None), {"apart": "not-yet"}),
+        (lambda e: replace(e, relation=Relation.UNKNOWN), {"apart": "not-yet"}),
+        (lambda e: replace(e, relation=Relation.ONE_BUCKET), {}),
         (lambda e: replace(e, running=True), {"running": "not-yet"}),
         (lambda e: replace(e, plans=[SnapshotRecord(1, PLAN.taken_at, WHOLE | {"limit": 9})]), {"plan": "not-yet"}),
         (lambda e: replace(e, plans=[SnapshotRecord(1, PLAN.taken_at, {})]), {"plan": "not-yet"}),

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal
+from mastosync.engine.relation import apart_told
 from mastosync.language import tr, trn
-from mastosync.manifest import SnapshotRecord
+from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
 from mastosync.model import TABLES, EntryState
 from mastosync.units import human_seconds
@@ -106,6 +107,12 @@ def _delta(evidence: Evidence) -> str:
     if since < 1:
         return told
     return told + tr(", so about {objects} since", objects=f"{since:,}")
+
+
+def apart(evidence: Evidence) -> Finding:
+    """Whether somebody has looked at both stores: if they are one, nothing has been moved."""
+    unsure = {None: Grade.NO_GO, Relation.UNKNOWN: Grade.WARNING}
+    return Finding("apart", unsure.get(evidence.relation, Grade.OK), *apart_told(evidence.relation))
 
 
 def verified(evidence: Evidence) -> Iterator[Finding]:
