@@ -132,6 +132,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         public=is_bucket,
         deleted=deleted,
         now=time.time(),
+        exposed=status.exposed,
         relation=relation(manifest),
         shared=shared,
         fallback=options.fallback,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
@@ -23,7 +24,15 @@ from mastosync.engine.stop import leaving
 from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, Scratch, WorkQueue, in_one_bucket, record_verification
+from mastosync.manifest import (
+    Manifest,
+    ManifestReport,
+    Scratch,
+    WorkQueue,
+    in_one_bucket,
+    iter_exposed,
+    record_verification,
+)
 from mastosync.store.curl import CurlMultiplexer, CurlStore
 
 if TYPE_CHECKING:
@@ -32,6 +41,8 @@ if TYPE_CHECKING:
     from mastosync.engine.stop import StopSignal
     from mastosync.model import Record
     from mastosync.progress import ProgressListener
+
+_EXPOSED_AT_MOST = 10_000  # private objects that one `verify --public` asks for first
 
 
 def verify(
@@ -69,8 +80,9 @@ def verify(
                     drawn = lots.records(options.sample)
                     verifier.by_reading(crew, drawn, len(drawn))
         if public is not None:
-            result.public = _as_anybody(config, gate, lots.records(), options.workers, stop)
-            verifier.take_public(result.public)
+            exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
+            result.public = _as_anybody(config, gate, [*exposed, *lots.records()], options.workers, stop)
+            verifier.take_public(result.public, exposed)
     record_verification(manifest, began, time.time(), result.as_json())
     return result
 

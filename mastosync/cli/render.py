@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.colours import PAINT_OF, Paint, paint
 from mastosync.cli.columns import padded, width_of
+from mastosync.engine.exposed import exposed_told, hiding
 from mastosync.language import say, tr
 from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line
@@ -152,10 +153,12 @@ def render_status(status: Status, manifest: Path) -> str:
 
 def _kept_back_lines(status: Status) -> list[str]:
     """How many private objects were left out, and how to decide what becomes of them."""
-    kept_back = status.reasons.get(Reason.PRIVATE.value)
-    if not kept_back:
-        return []
+    lines = [f"{exposed_told(status.exposed)}:", hiding()] if status.exposed else []
+    kept_back = status.reasons.get(Reason.PRIVATE.value, 0) - status.exposed
+    if kept_back <= 0:
+        return lines
     return [
+        *lines,
         tr(
             "{kept_back:,} private objects stay behind, because no ACL can keep them private at the destination:",
             kept_back=kept_back,

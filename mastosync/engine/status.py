@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 
 from mastosync.engine.forecast import Outlook
 from mastosync.engine.survey import Survey
-from mastosync.manifest import ManifestReport, RunInfo, SnapshotRecord, VerificationRecord, last_verification
+from mastosync.manifest import (
+    ManifestReport,
+    RunInfo,
+    SnapshotRecord,
+    VerificationRecord,
+    count_exposed,
+    last_verification,
+)
 from mastosync.model import TABLES, EntryState
 
 _ALIVE_SECONDS = 15.0  # a run that has not given a sign for so long, three times what it should take, is dead
@@ -58,6 +65,7 @@ class Status:
     stores: dict[str, str] = field(default_factory=dict)
     last_reading: SnapshotRecord | None = None  # the last plan that was not incremental
     surveyed: Surveyed | None = None
+    exposed: int = 0  # entries kept back as private, of which everybody may read what lies at the destination
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 
     def failed_of(self, types: tuple[str, ...]) -> int:
@@ -99,6 +107,7 @@ class Status:
             "totals": asdict(self.totals),
             "by_type": {table: asdict(tally) for table, tally in self.by_type.items()},
             "reasons": self.reasons,
+            "exposed": self.exposed,
             "snapshot": snapshot,
             "last_reading": self.last_reading and self.last_reading.taken_at.isoformat(),
             "run": run,
@@ -136,6 +145,7 @@ def status_of(report: ManifestReport) -> Status:
         stores,
         report.last_reading(),
         _surveyed(report.surveyed()),
+        count_exposed(report.manifest),
     )
 
 

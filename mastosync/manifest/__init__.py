@@ -17,6 +17,7 @@ from mastosync.manifest.entry_writer import (
     take_over,
     try_again,
 )
+from mastosync.manifest.exposed import count_exposed, iter_exposed
 from mastosync.manifest.file_system import (
     is_memory,
     is_network,
@@ -40,6 +41,7 @@ from mastosync.manifest.lifecycle import (
     approach_to,
     begun,
     flaw,
+    found_hidden,
     found_misread,
     found_wrong,
     is_exposed,
@@ -99,12 +101,14 @@ __all__ = [
     "begun",
     "claim",
     "correct",
+    "count_exposed",
     "count_removable",
     "delta_base",
     "doubt_access",
     "file_version",
     "flaw",
     "forget_arrival",
+    "found_hidden",
     "found_misread",
     "found_wrong",
     "holder_of",
@@ -114,6 +118,7 @@ __all__ = [
     "is_misplaced",
     "is_network",
     "is_wanted",
+    "iter_exposed",
     "iter_removable",
     "kind_of_disk",
     "last_verification",

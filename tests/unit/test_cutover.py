@@ -387,6 +387,16 @@ def test_nobody_is_switched_over_before_somebody_has_looked_at_both_stores(seen:
     assert bool(finding.remedy) is (grade is not Grade.OK)
 
 
+def test_what_was_kept_back_and_lies_there_for_everybody_is_told_apart() -> None:
+    kept_back = CountLine(LOCAL, EntryState.SKIPPED, Reason.PRIVATE, 5, 0)
+    told = found(evidence(kept_back, exposed=2))
+    assert told["exposed"].grade is Grade.NO_GO
+    assert "2 private objects lie at the destination" in told["exposed"].message
+    assert "`mastosync verify --public`" in told["exposed"].remedy
+    assert "3 private objects are kept back" in told["private"].message
+    assert "private" not in found(evidence(kept_back, exposed=5))
+
+
 def test_in_one_bucket_nobody_is_told_to_delete_it(tmp_path: Path) -> None:
     config = configured(tmp_path, bucket="old", key_prefix="new")
     with planned(tmp_path / "manifest.db", [entry()], in_one("pre fix", "new")) as manifest:

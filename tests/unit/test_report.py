@@ -365,6 +365,12 @@ def test_what_became_of_entries_decides(state: EntryState, reason: Reason | None
     assert all(each.remedy for each in judge(evidence).findings if each.grade != "ok")
 
 
+def test_what_lies_at_the_new_store_for_everybody_does_not_lie_at_the_old_one_alone() -> None:
+    counts = [DONE, line(EntryState.SKIPPED, Reason.PRIVATE)]
+    assert grades(replace(ALL_WELL, counts=counts, exposed=3)) == {"exposed": "not-yet"}
+    assert grades(replace(ALL_WELL, counts=counts, exposed=2)) == {"exposed": "not-yet", "private": "not-yet"}
+
+
 LATER = run(NOON + 5_000, 60, 1)
 
 

@@ -42,7 +42,7 @@ def judge(evidence: Evidence) -> Cutover:
         *pending(evidence.counts),
         *failed(evidence.counts),
         *missing(losses),
-        *left_out(evidence.counts),
+        *left_out(evidence.counts, evidence.exposed),
         *beyond(evidence.counts, evidence.fallback),
         apart(evidence),
         *planned(evidence),

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from mastosync.engine.cutover.findings import Fallback, Finding, Grade, Loss
+from mastosync.engine.exposed import exposed_told, hiding
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine
 from mastosync.mastodon.catalog import spec_of
@@ -105,10 +106,12 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int]) -> Iterator[Finding]:
         yield Finding("lost", Grade.OK, tr("the source has lost nothing that Mastodon would miss"))
 
 
-def left_out(counts: Sequence[CountLine]) -> Iterator[Finding]:
-    """What nobody tried to copy."""
-    private = sum(line.objects for line in counts if line.reason is Reason.PRIVATE)
-    if private:
+def left_out(counts: Sequence[CountLine], exposed: int) -> Iterator[Finding]:
+    """What nobody tried to copy. `exposed`: so much of what is private was copied when it was public."""
+    if exposed:
+        yield Finding("exposed", Grade.NO_GO, exposed_told(exposed), hiding())
+    private = sum(line.objects for line in counts if line.reason is Reason.PRIVATE) - exposed
+    if private > 0:
         yield Finding(
             "private",
             Grade.WARNING,

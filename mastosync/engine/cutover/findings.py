@@ -77,6 +77,7 @@ class Evidence:
     public: bool  # the destination is a bucket, which everybody reads
     deleted: Deleted
     now: float  # seconds since the epoch
+    exposed: int = 0  # entries that were kept back, of which everybody may read what lies at the destination
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     fallback: Fallback = Fallback.ALL

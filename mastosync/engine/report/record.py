@@ -172,7 +172,19 @@ def report_of(manifest: Manifest, failures: int, started: Callable[[int], None],
             gone=gone,
             shared=shared,
             verdict=judge(
-                Evidence(lines, plans, runs, proofs, status.running, public, now, gone, shared, relation(manifest))
+                Evidence(
+                    lines,
+                    plans,
+                    runs,
+                    proofs,
+                    status.running,
+                    public,
+                    now,
+                    gone,
+                    shared,
+                    exposed=status.exposed,
+                    relation=relation(manifest),
+                )
             ),
         )
 

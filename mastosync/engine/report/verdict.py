@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from mastosync.engine.deleted import gone_told, removal
+from mastosync.engine.exposed import exposed_told, hiding
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.engine.relation import apart_told
 from mastosync.engine.report.history import Proof, Run
@@ -55,6 +56,7 @@ class Evidence:
     now: float  # seconds since the epoch
     gone: tuple[int, int] = (0, 0)  # objects and bytes at the destination whose rows were deleted
     shared: SharedBucket | None = None  # that both stores are; None: they are two
+    exposed: int = 0  # entries that were kept back, of which everybody may read what lies at the new store
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
@@ -143,7 +145,9 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("lost", Grade.WARNING, said, remedy)
     else:
         yield Finding("lost", Grade.OK, tr("the old store has lost nothing that Mastodon would miss"))
-    if private := evidence.objects(EntryState.SKIPPED, Reason.PRIVATE):
+    if evidence.exposed:
+        yield Finding("exposed", Grade.NOT_YET, exposed_told(evidence.exposed), hiding())
+    if (private := evidence.objects(EntryState.SKIPPED, Reason.PRIVATE) - evidence.exposed) > 0:
         said = trn(
             "{objects} private object lies at the old store alone",
             "{objects} private objects lie at the old store alone",
