@@ -15,6 +15,7 @@ from mastosync.manifest import (
     SnapshotRecord,
     VerificationRecord,
     count_exposed,
+    holder_of,
     last_verification,
 )
 from mastosync.model import TABLES, EntryState
@@ -66,6 +67,7 @@ class Status:
     last_reading: SnapshotRecord | None = None  # the last plan that was not incremental
     surveyed: Surveyed | None = None
     exposed: int = 0  # entries kept back as private, of which everybody may read what lies at the destination
+    held: bool = True  # somebody is at work on the manifest
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 
     def failed_of(self, types: tuple[str, ...]) -> int:
@@ -75,7 +77,9 @@ class Status:
     @property
     def running(self) -> bool:
         """Whether a copy seems to be at work right now."""
-        return self.run is not None and self.run.ended_at is None and time.time() - self.run.updated_at < _ALIVE_SECONDS
+        if self.run is None or self.run.ended_at is not None or not self.held:
+            return False
+        return time.time() - self.run.updated_at < _ALIVE_SECONDS
 
     @property
     def rate(self) -> float | None:
@@ -146,6 +150,7 @@ def status_of(report: ManifestReport) -> Status:
         report.last_reading(),
         _surveyed(report.surveyed()),
         count_exposed(report.manifest),
+        holder_of(report.manifest.path.resolve()) is not None,
     )
 
 
