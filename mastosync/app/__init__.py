@@ -18,6 +18,7 @@ from mastosync.app.stores import identities, states, transfer_options, warn_of_l
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
+from mastosync.errors import OutputError
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
@@ -27,6 +28,7 @@ from mastosync.manifest import (
     back_up,
     backup_name,
     reopen,
+    require_room_for,
     take_over,
     warn_of_network,
 )
@@ -238,7 +240,7 @@ class App:
         """Copy the manifest as it stands, whoever is at work on it; return where the copy lies, and its size."""
         target = target or backup_name(self.manifest_path)
         self._read().close()  # which says what is wrong with it, and brings it up to date
-        return target, back_up(self.manifest_path, target, replace=replace)
+        return target, back_up(self.manifest_path, target, replace=replace, error_type=OutputError)
 
     def export(self, target: Path | None, *, replace: bool = False) -> int:
         """Write all of the manifest as JSON lines to a file, or to standard output; return how many entries."""
@@ -271,6 +273,10 @@ class App:
         """Make a new manifest of what `export` wrote, whole or not at all; return how many entries."""
         from mastosync.app.upkeep import import_archive
 
+        require_room_for(
+            self.manifest_path,
+            hint=tr("`mastosync --manifest NEW manifest import FILE` makes another one; nothing was changed"),
+        )
         with writing(self.config, self.manifest_path, "manifest import"):
             return import_archive(self.manifest_path, archive, self.listener)
 

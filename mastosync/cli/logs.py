@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.cli.output import warn
-from mastosync.errors import Interrupted, MastosyncError, UsageError
+from mastosync.errors import Interrupted, MastosyncError, OutputError
 from mastosync.language import tr
 from mastosync.plain import as_json, one_line
 
@@ -30,7 +30,7 @@ _TOLD_ANYWAY = ("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.a
 def logging_to(
     path: Path | None, form: str, verbose: int = 0, listener: ProgressListener | None = None
 ) -> Iterator[None]:
-    """Log as asked for, for as long as the block runs. Raises: UsageError if the file cannot be written.
+    """Log as asked for, for as long as the block runs. Raises: OutputError if the file cannot be written.
 
     With `verbose`, `listener` shows it as well.
     """
@@ -41,7 +41,7 @@ def logging_to(
         try:
             handlers.append(_OwnFile(path, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
-            raise UsageError(
+            raise OutputError(
                 tr("cannot write the log file {path}: {strerror}", path=path, strerror=error.strerror),
                 hint=tr("name another file"),
             ) from error

@@ -14,7 +14,7 @@ from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import log_end, telling_what_matters
 from mastosync.cli.output import NobodyReads, complain, give_up_output, show_origin
-from mastosync.errors import ExitCode, Interrupted, MastosyncError, OutputError
+from mastosync.errors import ExitCode, Interrupted, MastosyncError, StdoutError
 from mastosync.language import lend_to_libraries, tr
 
 COMMANDS: dict[str, str] = {
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         return int(result) if isinstance(result, int) else ExitCode.OK
     except MastosyncError as error:
-        if isinstance(error, OutputError):
+        if isinstance(error, StdoutError):
             give_up_output()
         return _told(invocation, error)
     except click.ClickException as error:

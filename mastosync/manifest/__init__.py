@@ -58,7 +58,7 @@ from mastosync.manifest.scratch import Orphan, Scratch
 from mastosync.manifest.scratch import Place as ScratchPlace
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
-from mastosync.manifest.whole_files import appearing
+from mastosync.manifest.whole_files import appearing, require_room_for
 from mastosync.manifest.work import WorkQueue
 
 __all__ = [
@@ -134,6 +134,7 @@ __all__ = [
     "reopen",
     "repair_counters",
     "require_local_disk",
+    "require_room_for",
     "stored_again",
     "take_over",
     "try_again",

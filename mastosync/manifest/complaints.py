@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mastosync.errors import ManifestError
+from mastosync.errors import ManifestError, MastosyncError, OutputError
 from mastosync.language import deferred, say, tr
 
 _NO_ROOM = (
@@ -45,8 +45,8 @@ _EXPLAINED = {
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of this file into a ManifestError.
+def translated(path: Path, error_type: type[MastosyncError] = ManifestError) -> Iterator[None]:
+    """Turn what SQLite says of this file into a ManifestError, or an error of another type if it is no one's manifest.
 
     What it says of its callers (a connection that is closed, values of a wrong type) is no word on any file, and
     passes through: that is a bug, and is told as one.
@@ -59,21 +59,21 @@ def translated(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         unknown = (str(error), deferred("see the message of SQLite; --debug shows where it happened"))
         explanation, hint = _EXPLAINED.get(code, unknown)
-        raise ManifestError(
+        raise error_type(
             tr("cannot use the manifest {path}: {explanation}", path=path, explanation=say(explanation)), hint=say(hint)
         ) from error
 
 
 @contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Turn what the system says of a file that is being made into a ManifestError. Pipes may break."""
+def written(path: Path, error_type: type[MastosyncError] = OutputError) -> Iterator[None]:
+    """Turn what the system says of a file that is being made into an OutputError, or another. Pipes may break."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise ManifestError(
+        raise error_type(
             tr("cannot write {path}: {strerror}", path=path, strerror=error.strerror),
             hint=tr("free some space, or name another place, and run the same command again: nothing was changed")
             if full

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -161,7 +161,7 @@ class ManifestReport:
             return None
         *run, number = row
         ended_run, exit_code = map(int, end[0].split()) if end else (None, None)
-        return RunInfo(*run, exit_code=exit_code if ended_run == number else None)
+        return replace(RunInfo(*run), exit_code=exit_code if ended_run == number else None)
 
     def done_since(self, moment: float) -> int:
         """Entries that became done in runs of `copy` that were at work after this moment (seconds since the epoch)."""

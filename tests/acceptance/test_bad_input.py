@@ -81,7 +81,6 @@ def _plan_for(site: Site, *, count: int = 1) -> None:
         (["ls", "--state", "lost"], ["lost", "pending"]),
         (["retry-failed", "--reason", "gone"], ["gone", "missing"]),
         (["cpoy"], ["cpoy"]),
-        (["--log-file", "no/such/folder/log", "plan"], ["no/such/folder/log"]),
     ],
 )
 def test_a_wrong_command_line_is_explained(site: Site, arguments: list[str], words: list[str]) -> None:

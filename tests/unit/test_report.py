@@ -193,7 +193,7 @@ def test_what_is_no_report_is_refused(path: Path, content: bytes) -> None:
 def test_a_report_replaces_a_file_only_if_told_to(path: Path) -> None:
     kept = path.with_name("kept")
     kept.write_text("mine")
-    with pytest.raises(ManifestError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already"):
         app(path).keep_report("report", kept)
     assert kept.read_text() == "mine"
     app(path).keep_report("report", kept, replace=True)
@@ -218,7 +218,7 @@ def test_the_command_needs_nothing_but_the_manifest(
     assert json.loads(told(capsys, path, "--format", "json"))["format"] == "mastosync-report"
     assert told(capsys, path, "--format", "html", "--output", "-").startswith("<!DOCTYPE html>")
     assert "mastosync-report.html" in told(capsys, path, "--format", "html")
-    assert "exists already" in told(capsys, path, "--format", "html", code=6)
+    assert "exists already" in told(capsys, path, "--format", "html", code=2)
     told(capsys, path, "--format", "html", "--force")
     assert "belongs to" in told(capsys, path, "--check", "mastosync-report.html")
     told(capsys, path, "--format", "json", "--output", "kept.json")

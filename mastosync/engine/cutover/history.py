@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
-from mastosync.engine.deleted import gone_told, removal
+from mastosync.engine.deleted import gone_told, removal, unknown_told
 from mastosync.engine.relation import apart_told
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
@@ -74,13 +74,7 @@ def deleted(evidence: Evidence) -> Iterator[Finding]:
         if not gone.objects:
             yield Finding("gone", Grade.OK, tr("of what was deleted, nothing lies at the destination"))
         return
-    if gone.known_at is None:
-        message = tr("nobody knows what was deleted since it was copied: no plan has read all of those tables")
-    else:
-        message = tr(
-            "what was deleted since the last whole plan, {age} ago, is not known, and may lie at the destination",
-            age=human_seconds(max(evidence.now - gone.known_at, 0)),
-        )
+    message = unknown_told(gone, evidence.now)
     remedy = (
         "mastosync plan; " + removal(by_hand=True)
         if by_hand
