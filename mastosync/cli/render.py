@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.colours import PAINT_OF, Paint, paint
 from mastosync.cli.columns import padded, width_of
-from mastosync.engine.exposed import exposed_told, hiding
+from mastosync.engine.shared_findings import exposed_told, hiding
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode
 from mastosync.language import say, tr
 from mastosync.model import FAILURE_REASONS, EntryState, Reason

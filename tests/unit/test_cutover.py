@@ -397,6 +397,14 @@ def test_what_was_kept_back_and_lies_there_for_everybody_is_told_apart() -> None
     assert "private" not in found(evidence(kept_back, exposed=5))
 
 
+def test_before_anything_was_copied_nobody_knows_what_the_source_has_lost() -> None:
+    pending = CountLine(LOCAL, EntryState.PENDING, None, 3, 0)
+    lost = found(replace(evidence(), counts=[pending]))["lost"]
+    assert (lost.grade, lost.remedy) == (Grade.WARNING, "mastosync copy")
+    assert "nobody knows" in lost.message
+    assert found(evidence(pending))["lost"].grade is Grade.OK
+
+
 def test_in_one_bucket_nobody_is_told_to_delete_it(tmp_path: Path) -> None:
     config = configured(tmp_path, bucket="old", key_prefix="new")
     with planned(tmp_path / "manifest.db", [entry()], in_one("pre fix", "new")) as manifest:

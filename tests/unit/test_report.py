@@ -365,6 +365,11 @@ def test_what_became_of_entries_decides(state: EntryState, reason: Reason | None
     assert all(each.remedy for each in judge(evidence).findings if each.grade != "ok")
 
 
+def test_before_anything_was_copied_nobody_knows_what_the_old_store_has_lost() -> None:
+    assert grades(replace(ALL_WELL, counts=[line(EntryState.PENDING, None)]))["lost"] == "warning"
+    assert "lost" not in grades(replace(ALL_WELL, counts=[DONE, line(EntryState.PENDING, None)]))
+
+
 def test_what_lies_at_the_new_store_for_everybody_does_not_lie_at_the_old_one_alone() -> None:
     counts = [DONE, line(EntryState.SKIPPED, Reason.PRIVATE)]
     assert grades(replace(ALL_WELL, counts=counts, exposed=3)) == {"exposed": "not-yet"}

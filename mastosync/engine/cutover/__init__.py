@@ -41,7 +41,7 @@ def judge(evidence: Evidence) -> Cutover:
     findings = [
         *pending(evidence.counts),
         *failed(evidence.counts),
-        *missing(losses),
+        *missing(losses, evidence.counts),
         *left_out(evidence.counts, evidence.exposed),
         *beyond(evidence.counts, evidence.fallback),
         apart(evidence),

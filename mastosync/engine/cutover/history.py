@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
-from mastosync.engine.relation import apart_told
+from mastosync.engine.shared_findings import apart_told
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG

@@ -8,10 +8,9 @@ from enum import StrEnum
 from typing import Any
 
 from mastosync.engine.deleted import gone_told, removal
-from mastosync.engine.exposed import exposed_told, hiding
 from mastosync.engine.old_objects import SharedBucket
-from mastosync.engine.relation import apart_told
 from mastosync.engine.report.history import Proof, Run
+from mastosync.engine.shared_findings import apart_told, exposed_told, hiding, losses_unknown_told, untried
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Relation, SnapshotRecord
 from mastosync.model import EntryState, Reason
@@ -143,6 +142,8 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
         )
         remedy = tr("`mastosync refetch` tells what other servers could give back; look into old backups for the rest")
         yield Finding("lost", Grade.WARNING, said, remedy)
+    elif untried(evidence.counts):
+        yield Finding("lost", Grade.WARNING, losses_unknown_told(), "mastosync copy")
     else:
         yield Finding("lost", Grade.OK, tr("the old store has lost nothing that Mastodon would miss"))
     if evidence.exposed:
