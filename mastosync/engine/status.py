@@ -77,9 +77,7 @@ class Status:
     @property
     def running(self) -> bool:
         """Whether a copy seems to be at work right now."""
-        if self.run is None or self.run.ended_at is not None or not self.held:
-            return False
-        return time.time() - self.run.updated_at < _ALIVE_SECONDS
+        return self.held and _gives_signs(self.run)
 
     @property
     def rate(self) -> float | None:
@@ -138,20 +136,26 @@ def status_of(report: ManifestReport) -> Status:
         by_type.setdefault(line.kind.table, Tally()).add(line.state, line.objects, line.size_bytes)
         if line.reason is not None:
             reasons[line.reason.value] = reasons.get(line.reason.value, 0) + line.objects
+    run = report.last_run()
     stores = {role: str(identity) for role in ("source", "destination") if (identity := report.store(role))}
     return Status(
         totals,
         by_type,
         reasons,
         report.snapshot(),
-        report.last_run(),
+        run,
         last_verification(report.manifest),
         stores,
         report.last_reading(),
         _surveyed(report.surveyed()),
         count_exposed(report.manifest),
-        holder_of(report.manifest.path.resolve()) is not None,
+        _gives_signs(run) and holder_of(report.manifest.path.resolve()) is not None,  # to ask is to take it for a moment
     )
+
+
+def _gives_signs(run: RunInfo | None) -> bool:
+    """Whether a run has not ended, as far as it says, and has given a sign lately."""
+    return run is not None and run.ended_at is None and time.time() - run.updated_at < _ALIVE_SECONDS
 
 
 def _surveyed(plan: SnapshotRecord | None) -> Surveyed | None:
