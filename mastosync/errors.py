@@ -135,6 +135,10 @@ class OutputError(MastosyncError):
     exit_code = ExitCode.OUTPUT
 
 
+class StdoutError(OutputError):
+    """It is standard output: whatever waits for it is lost."""
+
+
 class Interrupted(MastosyncError):
     """The user asked to stop; what was in flight is finished or given back."""
 

@@ -154,11 +154,21 @@ class Silence:
         ...
 
 
-class Lines:
-    """A line a second, for logs and pipes."""
+class Words(Silence):
+    """Shows no progress, but says what a person should read."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr  # as it is now
+
+    def message(self, text: str) -> None:  # noqa: D102
+        print(one_line(text), file=self._stream, flush=True)
+
+
+class Lines(Words):
+    """A line a second, for logs and pipes."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
         self._last = 0.0
 
     def started(self, progress: AnyProgress) -> None:  # noqa: D102
@@ -171,9 +181,6 @@ class Lines:
 
     def finished(self, progress: AnyProgress) -> None:  # noqa: D102
         self.message(described(progress))
-
-    def message(self, text: str) -> None:  # noqa: D102
-        print(one_line(text), file=self._stream, flush=True)
 
 
 class Bar:

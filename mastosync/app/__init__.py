@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.apart import gates_to_write
+from mastosync.app.apart import gates_to_write, look_if_unknown
 from mastosync.app.stores import identities, states, transfer_options, warn_of_little_room, writing
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
+from mastosync.errors import OutputError
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
@@ -27,6 +28,7 @@ from mastosync.manifest import (
     back_up,
     backup_name,
     reopen,
+    require_room_for,
     take_over,
     warn_of_network,
 )
@@ -94,7 +96,11 @@ class App:
     def copy(self, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """Work through what is pending. Raises: Interrupted when asked to stop; StoreUnusable."""
         with self._held("copy") as manifest:
-            return self.copy_from(manifest, options, types)
+            progress = self.copy_from(manifest, options, types)
+            if not progress.total:
+                some_arrived = WorkQueue(manifest).any_done()
+                look_if_unknown(self.config, manifest, options, self.stop, some_arrived=some_arrived)
+            return progress
 
     def retry_failed(
         self, types: tuple[str, ...], reasons: tuple[Reason, ...], options: CopyOptions | None
@@ -238,7 +244,7 @@ class App:
         """Copy the manifest as it stands, whoever is at work on it; return where the copy lies, and its size."""
         target = target or backup_name(self.manifest_path)
         self._read().close()  # which says what is wrong with it, and brings it up to date
-        return target, back_up(self.manifest_path, target, replace=replace)
+        return target, back_up(self.manifest_path, target, replace=replace, error_type=OutputError)
 
     def export(self, target: Path | None, *, replace: bool = False) -> int:
         """Write all of the manifest as JSON lines to a file, or to standard output; return how many entries."""
@@ -271,6 +277,10 @@ class App:
         """Make a new manifest of what `export` wrote, whole or not at all; return how many entries."""
         from mastosync.app.upkeep import import_archive
 
+        require_room_for(
+            self.manifest_path,
+            hint=tr("`mastosync --manifest NEW manifest import FILE` makes another one; nothing was changed"),
+        )
         with writing(self.config, self.manifest_path, "manifest import"):
             return import_archive(self.manifest_path, archive, self.listener)
 

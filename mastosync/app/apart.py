@@ -40,8 +40,7 @@ def gates_to_write(
     anew. `source_gone`: the user's word that the source is another store, where it cannot be asked any more.
     Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed, or nobody can tell.
     """
-    known = None if removing or probe_left_behind(manifest) else relation(manifest)
-    if known is not None:
+    if not removing and _is_settled(manifest):
         with gates(config, options, stop, roles, some_arrived=some_arrived) as opened:
             yield opened
         return
@@ -50,6 +49,24 @@ def gates_to_write(
         _require_two(config, manifest, source, destination, removing=removing, source_gone=source_gone)
         both: dict[Role, Gate] = {"source": source, "destination": destination}
         yield tuple(both[role] for role in both if role in roles)
+
+
+def look_if_unknown(
+    config: Config, manifest: Manifest, options: CopyOptions, stop: StopSignal, *, some_arrived: bool
+) -> None:
+    """For a copy that has nothing to write: `cutover` and `report` go by what was found.
+
+    What no look could tell is looked at once more: a key may have been allowed more since.
+    Raises: ConfigError if they are one; StoreUnusable; Interrupted.
+    """
+    if not _is_settled(manifest) or relation(manifest) is Relation.UNKNOWN:
+        with gates(config, options, stop, some_arrived=some_arrived) as (source, destination):
+            _require_two(config, manifest, source, destination, removing=False, source_gone=False)
+
+
+def _is_settled(manifest: Manifest) -> bool:
+    """Whether the stores were looked at, and nothing is left of a look."""
+    return relation(manifest) is not None and not probe_left_behind(manifest)
 
 
 def _require_two(

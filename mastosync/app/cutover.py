@@ -35,7 +35,7 @@ from mastosync.engine.old_objects import shared_bucket
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
-from mastosync.manifest import Manifest, ManifestReport, count_removable, verifications
+from mastosync.manifest import Manifest, ManifestReport, relation, verifications
 from mastosync.mastodon.settings import Setting, changed, storage_settings
 from mastosync.model import Reason
 
@@ -121,8 +121,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     destination = config.store("destination")
     is_bucket = isinstance(destination, S3Config)
     shared = shared_bucket(manifest)
-    counts, plans, last_run = report.counts(), list(report.iter_snapshots()), report.last_run()
-    deleted = Deleted.of(count_removable(manifest), counts, plans, last_run.updated_at if last_run else None)
+    counts, plans, deleted = report.counts(), list(report.iter_snapshots()), Deleted.in_manifest(manifest)
     evidence = Evidence(
         counts=counts,
         plans=plans,
@@ -132,6 +131,8 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         public=is_bucket,
         deleted=deleted,
         now=time.time(),
+        exposed=status.exposed,
+        relation=relation(manifest),
         shared=shared,
         fallback=options.fallback,
     )

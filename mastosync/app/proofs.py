@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from mastosync.app.apart import gates_to_write
 from mastosync.app.stores import gates, retry_policy
 from mastosync.engine.adopter import Adopter, Adoption, AdoptOptions
 from mastosync.engine.copier import CopyOptions
@@ -22,7 +24,15 @@ from mastosync.engine.stop import leaving
 from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, Scratch, WorkQueue, in_one_bucket, record_verification
+from mastosync.manifest import (
+    Manifest,
+    ManifestReport,
+    Scratch,
+    WorkQueue,
+    in_one_bucket,
+    iter_exposed,
+    record_verification,
+)
 from mastosync.store.curl import CurlMultiplexer, CurlStore
 
 if TYPE_CHECKING:
@@ -31,6 +41,8 @@ if TYPE_CHECKING:
     from mastosync.engine.stop import StopSignal
     from mastosync.model import Record
     from mastosync.progress import ProgressListener
+
+_EXPOSED_AT_MOST = 10_000  # private objects that one `verify --public` asks for first
 
 
 def verify(
@@ -68,8 +80,9 @@ def verify(
                     drawn = lots.records(options.sample)
                     verifier.by_reading(crew, drawn, len(drawn))
         if public is not None:
-            result.public = _as_anybody(config, gate, lots.records(), options.workers, stop)
-            verifier.take_public(result.public)
+            exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
+            result.public = _as_anybody(config, gate, [*exposed, *lots.records()], options.workers, stop)
+            verifier.take_public(result.public, exposed)
     record_verification(manifest, began, time.time(), result.as_json())
     return result
 
@@ -82,7 +95,10 @@ def adopt(
     some_arrived = WorkQueue(manifest).any_done()
     left = tr("what was adopted so far is in the manifest; the same command looks at the rest")
     pace = _pace(config, options.workers)
-    with leaving(left), gates(config, pace, stop, some_arrived=some_arrived) as (source, destination):
+    with (
+        leaving(left),
+        gates_to_write(config, manifest, pace, stop, some_arrived=some_arrived) as (source, destination),
+    ):
         return Adopter(manifest, manifest.path, source, destination, prefixes, options, stop, listener).run()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
+from mastosync.errors import StdoutError
 from mastosync.language import tr
 from mastosync.manifest import (
     ArchiveReader,
@@ -58,7 +59,7 @@ def export(manifest: Manifest, target: Path | None, listener: ProgressListener, 
     ):
         progress.total = reader.expected()
         if target is None:
-            stack.enter_context(written(Path(tr("the standard output"))))
+            stack.enter_context(written(Path(tr("the standard output")), StdoutError))
             stream = sys.stdout.buffer
         else:
             partial = stack.enter_context(appearing(target, replace=replace))

@@ -12,7 +12,7 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, parsed_by
 from mastosync.cli.output import show, show_json
 from mastosync.config.values import PUBLIC_URL
-from mastosync.errors import ExitCode, UsageError
+from mastosync.errors import ExitCode, OutputError, UsageError
 from mastosync.language import tr
 
 _STDOUT = Path("-")
@@ -108,7 +108,7 @@ def _write(path: Path, text: str) -> None:
     except FileExistsError as error:
         raise UsageError(tr("{path} exists already", path=path), hint=tr("--nginx names another file")) from error
     except OSError as error:
-        raise UsageError(
+        raise OutputError(
             tr("cannot write {path}: {strerror}", path=path, strerror=error.strerror),
             hint=tr("--nginx names another place"),
         ) from error

@@ -41,6 +41,7 @@ def follow_command(
     What the last plan took in is what is followed: --type, --only and --max-age have to be those that it was given.
     """
     from mastosync.app.following import FollowOptions
+    from mastosync.cli.render import failed_lines
     from mastosync.cli.render_following import render_failure, render_round
     from mastosync.engine.pruner import PruneOptions
 
@@ -57,4 +58,6 @@ def follow_command(
             if each.result.refusal is not None:
                 warn(f"{each.result.refusal.message}: {each.result.refusal.hint}")
             failed = each.result.failed
+        if failed:
+            invocation.say("\n".join(failed_lines(app.status())))
     return ExitCode.INCOMPLETE if failed else ExitCode.OK

@@ -11,7 +11,7 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.output import warn
 from mastosync.config import CHANGE_ME, SYNTAXES, Secret, render_sample
-from mastosync.errors import ConfigError, UsageError
+from mastosync.errors import OutputError, UsageError
 from mastosync.language import tr
 
 
@@ -68,14 +68,14 @@ def _write(output: Path, text: Secret) -> None:
     except FileExistsError as error:
         raise _exists(output) from error
     except OSError as error:
-        raise ConfigError(
+        raise OutputError(
             tr("cannot write {output}: {strerror}", output=output, strerror=error.strerror),
             hint=tr("--output names another place"),
         ) from error
 
 
-def _exists(output: Path) -> ConfigError:
-    return ConfigError(tr("{output} exists already", output=output), hint=tr("--output names another file"))
+def _exists(output: Path) -> UsageError:
+    return UsageError(tr("{output} exists already", output=output), hint=tr("--output names another file"))
 
 
 def _written(output: Path, *, to_fill_in: bool) -> str:

@@ -119,10 +119,12 @@ class Invocation:
         return exposed
 
     def _listener(self) -> ProgressListener:
-        from mastosync.progress import Bar, Lines, Silence
+        from mastosync.progress import Bar, Lines, Silence, Words
 
-        if self.options.quiet or self.options.no_progress:
+        if self.options.quiet:
             return Silence()
+        if self.options.no_progress:
+            return Words()
         return Bar() if sys.stderr.isatty() else Lines()
 
     @contextmanager

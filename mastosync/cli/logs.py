@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.cli.output import warn
-from mastosync.errors import UsageError
+from mastosync.errors import Interrupted, MastosyncError, OutputError
 from mastosync.language import tr
 from mastosync.plain import as_json, one_line
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
+
+_log = logging.getLogger(__name__)
 
 _ROOT = "mastosync"
 _TOLD_ANYWAY = ("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart")
@@ -25,8 +27,13 @@ _TOLD_ANYWAY = ("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.a
 
 
 @contextmanager
-def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressListener) -> Iterator[None]:
-    """Log as asked for, for as long as the block runs. Raises: UsageError if the file cannot be written."""
+def logging_to(
+    path: Path | None, form: str, verbose: int = 0, listener: ProgressListener | None = None
+) -> Iterator[None]:
+    """Log as asked for, for as long as the block runs. Raises: OutputError if the file cannot be written.
+
+    With `verbose`, `listener` shows it as well.
+    """
     logger = logging.getLogger(_ROOT)
     level = logging.DEBUG if verbose > 1 else logging.INFO
     handlers: list[logging.Handler] = []
@@ -34,11 +41,11 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
         try:
             handlers.append(_OwnFile(path, encoding="utf-8", errors="backslashreplace"))
         except OSError as error:
-            raise UsageError(
+            raise OutputError(
                 tr("cannot write the log file {path}: {strerror}", path=path, strerror=error.strerror),
                 hint=tr("name another file"),
             ) from error
-    if verbose:
+    if verbose and listener is not None:
         handlers.append(_ToListener(listener))
         handlers[-1].addFilter(lambda record: not record.name.startswith(_TOLD_ANYWAY))
     formatter = _JsonLines() if form == "json" else _TextLines("%(asctime)s %(levelname)s %(message)s")
@@ -56,6 +63,18 @@ def logging_to(path: Path | None, form: str, verbose: int, listener: ProgressLis
         for handler in handlers:
             logger.removeHandler(handler)
             handler.close()
+
+
+def log_end(path: Path | None, form: str, error: MastosyncError) -> None:
+    """Let the log, if there is one, end with what has ended the run. Nobody else writes to it any more."""
+    if path is None:
+        return
+    level = logging.WARNING if isinstance(error, Interrupted) else logging.ERROR
+    what_to_do = ", ".join(error.hint.splitlines())
+    about = {"hint": what_to_do, "exit_code": int(error.exit_code)}
+    with suppress(MastosyncError), logging_to(path, form):  # that it cannot be written has been said
+        told = error.message if form == "json" or not what_to_do else f"{error.message}: {what_to_do}"
+        _log.log(level, "%s", told, extra={"about": about})
 
 
 class _OwnFile(logging.FileHandler):

@@ -12,9 +12,9 @@ from mastosync import __version__
 from mastosync.cli.help import in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
-from mastosync.cli.logs import telling_what_matters
+from mastosync.cli.logs import log_end, telling_what_matters
 from mastosync.cli.output import NobodyReads, complain, give_up_output, show_origin
-from mastosync.errors import ExitCode, MastosyncError, OutputError
+from mastosync.errors import ExitCode, Interrupted, MastosyncError, StdoutError
 from mastosync.language import lend_to_libraries, tr
 
 COMMANDS: dict[str, str] = {
@@ -85,33 +85,52 @@ def main(arguments: list[str] | None = None) -> int:
             )
         return int(result) if isinstance(result, int) else ExitCode.OK
     except MastosyncError as error:
-        if isinstance(error, OutputError):
+        if isinstance(error, StdoutError):
             give_up_output()
-        _tell(invocation, error.message, error.hint)
-        return error.exit_code
+        return _told(invocation, error)
     except click.ClickException as error:
         error.show()
+        if isinstance(error, click.NoSuchOption) and _is_of_all_commands(error):
+            complain(*_misplaced(error))
         return ExitCode.USAGE
-    except (click.Abort, KeyboardInterrupt):
-        _tell(invocation, tr("stopped"), tr("the same command goes on where it stopped"))
-        return ExitCode.INTERRUPTED
+    except (click.Abort, KeyboardInterrupt):  # before work that heeds signals has begun, or after it has ended
+        return _told(invocation, Interrupted(tr("stopped"), hint=tr("the same command begins anew")))
     except NobodyReads:
         give_up_output()
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the last door
-        _tell(
-            invocation,
+        unknown = MastosyncError(
             invocation.scrubbed(tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)),
-            tr(
+            hint=tr(
                 "this is a bug: please report it with the output of the same command and --debug; "
                 "what was committed to the manifest is safe"
             ),
         )
-        return ExitCode.BUG
+        return _told(invocation, unknown)
 
 
-def _tell(invocation: Invocation, message: str, hint: str) -> None:
-    """Say it; with --debug also where it comes from, in the words of libraries that know no secrets as such."""
-    if invocation.options.debug:
+def _told(invocation: Invocation, error: MastosyncError) -> ExitCode:
+    """Say what has ended the run, to people and to the log; with --debug also where it comes from.
+
+    That is in the words of libraries, which know no secrets as such.
+    """
+    options = invocation.options
+    if options.debug:
         show_origin(invocation.scrubbed(traceback.format_exc()))
-    complain(message, hint)
+    complain(error.message, error.hint)
+    log_end(options.log_file, options.log_format, error)
+    return error.exit_code
+
+
+def _is_of_all_commands(error: click.NoSuchOption) -> bool:
+    """Whether a command was given an option of the whole tool."""
+    of_all = {name for option in cli.params for name in option.opts}
+    return error.ctx is not None and error.ctx.command is not cli and error.option_name in of_all
+
+
+def _misplaced(error: click.NoSuchOption) -> tuple[str, str]:
+    name = error.ctx.info_name if error.ctx else ""
+    return (
+        tr("{option} is an option of mastosync itself, for all commands", option=error.option_name),
+        tr("it comes before the command: mastosync {option} {command}", option=error.option_name, command=name),
+    )

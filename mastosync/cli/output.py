@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import click
 
 from mastosync.cli.colours import coloured
-from mastosync.errors import OutputError
+from mastosync.errors import StdoutError
 from mastosync.language import tr
 from mastosync.plain import as_json, one_line, several_lines
 
@@ -20,7 +20,7 @@ class NobodyReads(Exception):
 
 
 def show(text: str) -> None:
-    """A result, of one line or more. Raises: OutputError, NobodyReads."""
+    """A result, of one line or more. Raises: StdoutError, NobodyReads."""
     with _reaching_someone():
         click.echo(coloured(several_lines(text)), color=True)  # what `coloured` leaves is meant
 
@@ -31,21 +31,21 @@ def show_fault(text: str) -> None:
 
 
 def show_json(value: object) -> None:
-    """A result for programs. Raises: OutputError, NobodyReads."""
+    """A result for programs. Raises: StdoutError, NobodyReads."""
     with _reaching_someone():
         click.echo(as_json(value, indent=2))
 
 
 def require_output() -> None:
-    """Raises: OutputError if whoever started this has closed standard output, which Python then does not have."""
+    """Raises: StdoutError if whoever started this has closed standard output, which Python then does not have."""
     if sys.stdout is None:
-        raise OutputError(tr("standard output is closed"), hint=tr("a list is written there: leave it open"))
+        raise StdoutError(tr("standard output is closed"), hint=tr("a list is written there: leave it open"))
 
 
 def write_out(text: str) -> None:
     """A piece of a list for programs, exactly as it is; `finish_writing` follows the last one.
 
-    Raises: OutputError, NobodyReads.
+    Raises: StdoutError, NobodyReads.
     """
     try:
         sys.stdout.write(text)
@@ -54,7 +54,7 @@ def write_out(text: str) -> None:
 
 
 def finish_writing() -> None:
-    """Hand over what is still waiting to be written. Raises: OutputError, NobodyReads."""
+    """Hand over what is still waiting to be written. Raises: StdoutError, NobodyReads."""
     with _reaching_someone():
         sys.stdout.flush()
 
@@ -73,10 +73,10 @@ def _reaching_someone() -> Iterator[None]:
         raise _understood(error) from error
 
 
-def _understood(error: OSError) -> OutputError | NobodyReads:
+def _understood(error: OSError) -> StdoutError | NobodyReads:
     if isinstance(error, BrokenPipeError):
         return NobodyReads()
-    return OutputError(
+    return StdoutError(
         tr("standard output cannot be written: {why}", why=error.strerror or error),
         hint=tr("what was written so far is not whole: make room, or write elsewhere, and run the same command again"),
     )

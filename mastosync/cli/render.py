@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.colours import PAINT_OF, Paint, paint
 from mastosync.cli.columns import padded, width_of
+from mastosync.engine.shared_findings import exposed_told, hiding
+from mastosync.errors import EXIT_CODE_MEANING, ExitCode
 from mastosync.language import say, tr
-from mastosync.model import EntryState, Reason
+from mastosync.model import FAILURE_REASONS, EntryState, Reason
 from mastosync.plain import one_line
 from mastosync.units import human_ago, human_bytes, human_seconds
 
@@ -97,9 +99,18 @@ def render_copy(progress: CopyProgress, status: Status) -> str:
     if progress.finding:
         lines.append(say(progress.finding))
     lines += _kept_back_lines(status)
-    if totals.failed:
-        lines.append(tr("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again"))
-    return "\n".join(lines)
+    return "\n".join([*lines, *failed_lines(status)])
+
+
+def failed_lines(status: Status) -> list[str]:
+    """Why entries stand as failed, and what to do; nothing if none does."""
+    failed = [f"{name} {count:,}" for name, count in status.reasons.items() if Reason(name) in FAILURE_REASONS]
+    if not failed:
+        return []
+    return [
+        tr("failed: {reasons}", reasons=", ".join(failed)),
+        tr("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again"),
+    ]
 
 
 def _throttling_line(limit: EndpointState) -> str:
@@ -152,10 +163,12 @@ def render_status(status: Status, manifest: Path) -> str:
 
 def _kept_back_lines(status: Status) -> list[str]:
     """How many private objects were left out, and how to decide what becomes of them."""
-    kept_back = status.reasons.get(Reason.PRIVATE.value)
-    if not kept_back:
-        return []
+    lines = [f"{exposed_told(status.exposed)}:", hiding()] if status.exposed else []
+    kept_back = status.reasons.get(Reason.PRIVATE.value, 0) - status.exposed
+    if kept_back <= 0:
+        return lines
     return [
+        *lines,
         tr(
             "{kept_back:,} private objects stay behind, because no ACL can keep them private at the destination:",
             kept_back=kept_back,
@@ -208,6 +221,8 @@ def _run_line(status: Status) -> str:
         if status.run.ended_at
         else tr("cut off {moment}", moment=_moment(seen))
     )
+    if status.run.exit_code:
+        end += f": {say(EXIT_CODE_MEANING[ExitCode(status.run.exit_code)])}"
     return _line(tr("last copy"), f"{rate}, {end}")
 
 

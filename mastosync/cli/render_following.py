@@ -58,6 +58,8 @@ def render_pruning(result: Pruning) -> str:
         lines.append(tr("{count} were removed", count=f"{result.removed:,}"))
     else:
         lines.append(tr("nothing was removed: `mastosync prune --apply` does that"))
+    if result.unknown:
+        lines.append(tr("{unknown}: run `mastosync plan`, then prune again", unknown=result.unknown))
     return "\n".join(lines)
 
 

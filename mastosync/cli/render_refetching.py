@@ -52,7 +52,8 @@ def render_refetching(result: Refetching) -> str:
                 duration=human_seconds(result.seconds),
             )
         )
-        lines.append(tr("next: mastosync verify"))
+        if total[first]:
+            lines.append(tr("next: mastosync verify"))
     else:
         lines.append(
             tr(

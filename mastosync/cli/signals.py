@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from queue import SimpleQueue
 from threading import Thread
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NO_SIGNAL = b"\0"
 
 
 @contextmanager
@@ -28,18 +28,24 @@ def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bo
     `at_once` is for work that is kept whole or not at all: the first signal ends it, wherever it
     is, by raising Interrupted; so is what is done within `stop.breaking_off()`.
     """
-    stopping = tr("stopping in order; the same signal again stops at once")
+    stopping = tr("stopping: what is in flight is finished first; Ctrl-C once more ends at once")
     broken_off = Interrupted(tr("stopped on request, before it was whole"), hint=tr("run the same command again"))
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.requested:
-            os._exit(ExitCode.INTERRUPTED)  # as kill -9 would: the manifest is safe against both
+            _end()
         stop.request()
         if at_once or stop.at_once:
             raise broken_off
-        tell(stopping)
 
-    with _teller(listener) as tell:
+    def noticed(times: int) -> None:
+        if times > 1:
+            _end()
+        if not (at_once or stop.at_once):
+            with suppress(OSError):  # nobody reads it any more
+                listener.message(stopping)
+
+    with _noticing(noticed):
         before = {number: signal.signal(number, handle) for number in _SIGNALS}
         try:
             yield
@@ -48,23 +54,36 @@ def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bo
                 signal.signal(number, handler)
 
 
+def _end() -> None:
+    os._exit(ExitCode.INTERRUPTED)  # as kill -9 would: the manifest is safe against both
+
+
 @contextmanager
-def _teller(listener: ProgressListener) -> Iterator[Callable[[str], None]]:
-    """Tells people what a signal handler has to say, from another thread.
+def _noticing(noticed: Callable[[int], None]) -> Iterator[None]:
+    """Tell of each signal at once, and how many there were so far, in another thread.
 
-    Streams and bars have locks, which the main thread may hold when the handler runs in the midst of it.
+    The handler runs in the main thread, which may be within a library that waits for a store, or hold the lock of a
+    stream or a bar in the midst of which it is called. So it says nothing, and does not have the last word.
     """
-    messages: SimpleQueue[str | None] = SimpleQueue()  # may be put into at any moment
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
 
-    def tell() -> None:
-        while (text := messages.get()) is not None:
-            with suppress(OSError):  # nobody reads it any more
-                listener.message(text)
+    def notice() -> None:
+        times = 0
+        while (number := os.read(reading, 1)) != _NO_SIGNAL:
+            if number[0] in _SIGNALS:
+                times += 1
+                noticed(times)
 
-    thread = Thread(target=tell, name="signals", daemon=True)
+    thread = Thread(target=notice, name="signals", daemon=True)
     thread.start()
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
-        yield messages.put
+        yield
     finally:
-        messages.put(None)
+        signal.set_wakeup_fd(before)
+        os.set_blocking(writing, True)
+        os.write(writing, _NO_SIGNAL)
         thread.join()
+        os.close(reading)
+        os.close(writing)

@@ -24,4 +24,4 @@ def status_command(invocation: Invocation, as_json: bool) -> None:
         if status.surveyed is not None:
             from mastosync.cli.render_forecast import render_surveyed
 
-            show(render_surveyed(status.surveyed, status.outlook))
+            show(render_surveyed(status.surveyed, status.outlook if status.totals.pending else None))

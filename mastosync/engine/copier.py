@@ -17,7 +17,7 @@ from itertools import islice
 from mastosync.engine.crew import Crew
 from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, PrivacyLost, StoreUnusable
+from mastosync.errors import ExitCode, Interrupted, MastosyncError, PrivacyLost, StoreUnusable
 from mastosync.language import english, tr
 from mastosync.manifest import WorkQueue
 from mastosync.model import Claim, Order, Outcome
@@ -66,12 +66,18 @@ class Copier:
         """
         with self.crew:
             progress = self._run()
-        self.queue.end_run()
+        self.queue.end_run(self._exit_code())
         if self._fatal is not None:
             raise self._fatal
         if self.stop.requested:
             raise Interrupted(tr("stopped on request"), hint=tr("the same command goes on where this one stopped"))
         return progress
+
+    def _exit_code(self) -> ExitCode:
+        """How this run ends; entries that failed are counted elsewhere."""
+        if self._fatal is not None:
+            return self._fatal.exit_code if isinstance(self._fatal, MastosyncError) else ExitCode.BUG
+        return ExitCode.INTERRUPTED if self.stop.requested else ExitCode.OK
 
     def _run(self) -> CopyProgress:
         self._outages = Outages(any_success=self.queue.any_done())
@@ -137,10 +143,6 @@ class Copier:
         """Give back what nobody has begun, wait for what is in flight, and record it."""
         released = self.crew.take_back()
         self._in_work -= len(released)
-        if self._in_work and self.stop.requested:
-            self.listener.message(
-                tr("stopping: {in_work} objects are in flight; once more stops at once", in_work=self._in_work)
-            )
         if self._fatal is not None:
             self.stop.request()  # nobody waits for another attempt, maybe for hours, at what is lost
         while self._in_work:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, SnapshotRecord
+from mastosync.manifest import CountLine, Manifest, ManifestReport, SnapshotRecord, count_removable
 from mastosync.model import EntryState
-from mastosync.units import human_bytes
+from mastosync.units import human_bytes, human_seconds
 
 PLAN_AT_MOST_OLD = timedelta(hours=1)
 """Whoever removes what is gone, or says that nothing is, believes no older plan."""
@@ -49,9 +49,29 @@ class Deleted:
         since = [copied_at or known_at, *(plan.taken_at.timestamp() for plan in plans if plan.incremental)]
         return cls(*removable, known_at, later=max(since) > known_at)
 
+    @classmethod
+    def in_manifest(cls, manifest: Manifest) -> Deleted:
+        """What this manifest says. Raises: ManifestError."""
+        report = ManifestReport(manifest)
+        last_run = report.last_run()
+        copied_at = last_run.updated_at if last_run else None
+        return cls.of(count_removable(manifest), report.counts(), list(report.iter_snapshots()), copied_at)
+
     def is_known(self, now: float) -> bool:
         """Whether every deletion up to the last full plan is known, and that plan is recent. `now`: Unix time."""
         return self.known_at is not None and not self.later and now - self.known_at <= PLAN_AT_MOST_OLD.total_seconds()
+
+
+def unknown_told(deleted: Deleted, now: float) -> str:
+    """Up to when deletions are known, for people; `now` in seconds since the epoch. Empty: up to now."""
+    if deleted.is_known(now):
+        return ""
+    if deleted.known_at is None:
+        return tr("nobody knows what was deleted since it was copied: no plan has read all of those tables")
+    return tr(
+        "what was deleted since the last whole plan, {age} ago, is not known, and may lie at the destination",
+        age=human_seconds(max(now - deleted.known_at, 0)),
+    )
 
 
 def gone_told(objects: int, size_bytes: int) -> str:

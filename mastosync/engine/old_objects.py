@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, StoreIdentity
+from mastosync.manifest import Manifest, ManifestReport, StoreIdentity, in_one_bucket
 from mastosync.mastodon.catalog import CATALOG
 from mastosync.model import TABLES
 
@@ -54,7 +54,7 @@ def shared_bucket(manifest: Manifest) -> SharedBucket | None:
     source, destination = (ManifestReport(manifest).store(role) for role in ("source", "destination"))
     if source is None or destination is None or source.is_folder:
         return None
-    if (source.endpoint, source.bucket) != (destination.endpoint, destination.bucket):
+    if not in_one_bucket(manifest):
         return None
     return SharedBucket.of(source, destination)
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from mastosync.engine.crew import Crew
-from mastosync.engine.deleted import PLAN_AT_MOST_OLD
+from mastosync.engine.deleted import PLAN_AT_MOST_OLD, Deleted, unknown_told
 from mastosync.engine.outage import Outages
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.steps import Aside, Steps
@@ -61,10 +61,11 @@ class Pruning:
     removed: int = 0
     failed: int = 0
     examples: list[str] = field(default_factory=list)  # of failures
+    unknown: str = ""  # up to when deletions are known, for people; empty: all of them are
 
     def as_json(self) -> dict[str, Any]:
         """The names are part of the interface."""
-        return asdict(self)
+        return {**asdict(self), "unknown": bool(self.unknown)}
 
 
 @dataclass(slots=True)
@@ -85,7 +86,8 @@ class Pruner:
         stop. What was removed by then is recorded.
         """
         self._require_plan()
-        result = Pruning(self.options.apply, *count_removable(self.manifest))
+        unknown = unknown_told(Deleted.in_manifest(self.manifest), time.time())
+        result = Pruning(self.options.apply, *count_removable(self.manifest), unknown=unknown)
         self._require_likely(result)
         removable = (each for each in iter_removable(self.manifest) if self._may_go(each, result))
         if not self.options.apply:

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 
 from mastosync.engine.forecast import Outlook
 from mastosync.engine.survey import Survey
-from mastosync.manifest import ManifestReport, RunInfo, SnapshotRecord, VerificationRecord, last_verification
+from mastosync.manifest import (
+    ManifestReport,
+    RunInfo,
+    SnapshotRecord,
+    VerificationRecord,
+    count_exposed,
+    holder_of,
+    last_verification,
+)
 from mastosync.model import TABLES, EntryState
 
 _ALIVE_SECONDS = 15.0  # a run that has not given a sign for so long, three times what it should take, is dead
@@ -58,6 +66,8 @@ class Status:
     stores: dict[str, str] = field(default_factory=dict)
     last_reading: SnapshotRecord | None = None  # the last plan that was not incremental
     surveyed: Surveyed | None = None
+    exposed: int = 0  # entries kept back as private, of which everybody may read what lies at the destination
+    held: bool = True  # somebody is at work on the manifest
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 
     def failed_of(self, types: tuple[str, ...]) -> int:
@@ -67,7 +77,7 @@ class Status:
     @property
     def running(self) -> bool:
         """Whether a copy seems to be at work right now."""
-        return self.run is not None and self.run.ended_at is None and time.time() - self.run.updated_at < _ALIVE_SECONDS
+        return self.held and _gives_signs(self.run)
 
     @property
     def rate(self) -> float | None:
@@ -99,6 +109,7 @@ class Status:
             "totals": asdict(self.totals),
             "by_type": {table: asdict(tally) for table, tally in self.by_type.items()},
             "reasons": self.reasons,
+            "exposed": self.exposed,
             "snapshot": snapshot,
             "last_reading": self.last_reading and self.last_reading.taken_at.isoformat(),
             "run": run,
@@ -125,18 +136,26 @@ def status_of(report: ManifestReport) -> Status:
         by_type.setdefault(line.kind.table, Tally()).add(line.state, line.objects, line.size_bytes)
         if line.reason is not None:
             reasons[line.reason.value] = reasons.get(line.reason.value, 0) + line.objects
+    run = report.last_run()
     stores = {role: str(identity) for role in ("source", "destination") if (identity := report.store(role))}
     return Status(
         totals,
         by_type,
         reasons,
         report.snapshot(),
-        report.last_run(),
+        run,
         last_verification(report.manifest),
         stores,
         report.last_reading(),
         _surveyed(report.surveyed()),
+        count_exposed(report.manifest),
+        _gives_signs(run) and holder_of(report.manifest.path.resolve()) is not None,  # asking takes it for a moment
     )
+
+
+def _gives_signs(run: RunInfo | None) -> bool:
+    """Whether a run has not ended, as far as it says, and has given a sign lately."""
+    return run is not None and run.ended_at is None and time.time() - run.updated_at < _ALIVE_SECONDS
 
 
 def _surveyed(plan: SnapshotRecord | None) -> Surveyed | None:

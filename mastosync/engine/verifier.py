@@ -24,7 +24,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_misread, found_wrong
+from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_hidden, found_misread, found_wrong
 from mastosync.manifest.codes import PRIVATE_FLAG
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key
@@ -198,8 +198,11 @@ class Verifier:
             self._settle(pending)
         self.stop.require_going_on()
 
-    def take_public(self, public: PublicResult) -> None:
-        """Put back to pending what only a copy puts right."""
+    def take_public(self, public: PublicResult, exposed: Iterable[Record] = ()) -> None:
+        """Put back to pending what only a copy puts right; `exposed`: what was asked for first, see `iter_exposed`."""
+        faulty = {(fault.record.entry.kind, fault.record.entry.id, fault.record.entry.name) for fault in public.faults}
+        gone = [each for each in exposed if (each.entry.kind, each.entry.id, each.entry.name) not in faulty]
+        correct(self.manifest, [(each, hidden(each)) for each in gone])
         corrections = [
             (
                 fault.record,
@@ -326,6 +329,17 @@ def _lot(key: str) -> int:
 def _reopened(record: Record, presence: Presence, detail: str) -> Outcome:
     """What has to be written anew."""
     return Outcome(record.entry, EntryState.PENDING, detail=detail, attempts=0, presence=presence)
+
+
+def hidden(record: Record) -> Outcome:
+    """Of what was kept back, and is given to nobody who asks."""
+    return Outcome(
+        record.entry,
+        record.state,
+        record.reason,
+        attempts=0,
+        presence=found_hidden(record.presence),
+    )
 
 
 def _outcome_of(judgement: Judgement) -> Outcome | None:

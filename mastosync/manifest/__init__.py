@@ -17,6 +17,7 @@ from mastosync.manifest.entry_writer import (
     take_over,
     try_again,
 )
+from mastosync.manifest.exposed import count_exposed, iter_exposed
 from mastosync.manifest.file_system import (
     is_memory,
     is_network,
@@ -40,6 +41,7 @@ from mastosync.manifest.lifecycle import (
     approach_to,
     begun,
     flaw,
+    found_hidden,
     found_misread,
     found_wrong,
     is_misplaced,
@@ -55,7 +57,7 @@ from mastosync.manifest.scratch import Orphan, Scratch
 from mastosync.manifest.scratch import Place as ScratchPlace
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
-from mastosync.manifest.whole_files import appearing
+from mastosync.manifest.whole_files import appearing, require_room_for
 from mastosync.manifest.work import WorkQueue
 
 __all__ = [
@@ -97,12 +99,14 @@ __all__ = [
     "begun",
     "claim",
     "correct",
+    "count_exposed",
     "count_removable",
     "delta_base",
     "doubt_access",
     "file_version",
     "flaw",
     "forget_arrival",
+    "found_hidden",
     "found_misread",
     "found_wrong",
     "holder_of",
@@ -111,6 +115,7 @@ __all__ = [
     "is_misplaced",
     "is_network",
     "is_wanted",
+    "iter_exposed",
     "iter_removable",
     "kind_of_disk",
     "last_verification",
@@ -127,6 +132,7 @@ __all__ = [
     "reopen",
     "repair_counters",
     "require_local_disk",
+    "require_room_for",
     "rewritten_in_place",
     "take_over",
     "try_again",

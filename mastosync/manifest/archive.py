@@ -177,9 +177,9 @@ class ArchiveWriter:
     def creating(cls, path: Path) -> Iterator[ArchiveWriter]:
         """Make a manifest under the writer's lock of the caller; it takes its name when the block has ended well.
 
-        Raises: ManifestError if there is one already, or it cannot be written, here and below.
+        Raises: UsageError if there is one already; ManifestError if it cannot be written, here and below.
         """
-        with appearing(path) as partial, Manifest.create(partial) as manifest:
+        with appearing(path, error_type=ManifestError) as partial, Manifest.create(partial) as manifest:
             with manifest.transaction():
                 yield cls(manifest)
             manifest.log_ahead()

@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mastosync.errors import ManifestError
+from mastosync.errors import ManifestError, MastosyncError, UsageError
 from mastosync.language import tr
 from mastosync.manifest.complaints import copied, translated, written
 from mastosync.manifest.whole_files import appearing
@@ -26,22 +26,33 @@ def backup_name(manifest: Path) -> Path:
     return manifest.with_name(f"{manifest.name}.{datetime.now(UTC):%Y%m%d-%H%M%S}.backup")
 
 
-def back_up(manifest: Path, target: Path, *, replace: bool = False, note: Note | None = None) -> int:
+def back_up(
+    manifest: Path,
+    target: Path,
+    *,
+    replace: bool = False,
+    note: Note | None = None,
+    error_type: type[MastosyncError] = ManifestError,
+) -> int:
     """Copy a manifest as it stands at one moment, and return the size of the copy in bytes.
 
     The moment is a read transaction: whoever writes goes on meanwhile, and the copy need not begin
-    anew. It is looked at before it gets its name. Raises: ManifestError, and then there is no copy.
+    anew. It is looked at before it gets its name. Raises: ManifestError, UsageError if the target is there already, and
+    `error_type` if it cannot be written; then there is no copy.
     """
     if target.resolve() == manifest.resolve():
-        raise ManifestError(
+        raise UsageError(
             tr("{target} is the manifest itself", target=target), hint=tr("name another file for the copy")
         )
     with translated(manifest), closing(sqlite3.connect(manifest, timeout=_BUSY_SECONDS, isolation_level=None)) as taken:
         taken.execute("BEGIN")
         (pages,) = taken.execute("PRAGMA page_count").fetchone()  # which begins the moment
         (page_bytes,) = taken.execute("PRAGMA page_size").fetchone()
-        _require_space(target, pages * page_bytes)
-        with appearing(target, replace=replace) as partial, copied(manifest, target):
+        _require_space(target, pages * page_bytes, error_type)
+        with (
+            appearing(target, replace=replace, error_type=error_type) as partial,
+            copied(manifest, target, error_type),
+        ):
             with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
                 copy.execute("PRAGMA synchronous = OFF")  # it is brought to the disk as a whole
                 taken.backup(copy, pages=_PAGES_AT_ONCE, progress=_noting(note))
@@ -57,11 +68,11 @@ def _noting(note: Note | None) -> Callable[[int, int, int], None]:
     return progress
 
 
-def _require_space(target: Path, needed: int) -> None:
-    with written(target):
+def _require_space(target: Path, needed: int, error_type: type[MastosyncError]) -> None:
+    with written(target, error_type):
         free = shutil.disk_usage(target.resolve().parent).free
     if free < needed:
-        raise ManifestError(
+        raise error_type(
             tr(
                 "there is no room for a copy of the manifest at {target}: it needs {needed:,} bytes, {free:,} are free",
                 target=target,

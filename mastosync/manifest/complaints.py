@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mastosync.errors import ManifestError
+from mastosync.errors import ManifestError, MastosyncError, OutputError
 from mastosync.language import deferred, say, tr
 
 _NO_ROOM = (
@@ -54,8 +54,8 @@ _WRITING = frozenset(
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of this file into a ManifestError.
+def translated(path: Path, error_type: type[MastosyncError] = ManifestError) -> Iterator[None]:
+    """Turn what SQLite says of this file into a ManifestError, or an error of another type if it is no one's manifest.
 
     What it says of its callers (a connection that is closed, values of a wrong type) is no word on any file, and
     passes through: that is a bug, and is told as one.
@@ -68,7 +68,7 @@ def translated(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         unknown = (str(error), deferred("see the message of SQLite; --debug shows where it happened"))
         explanation, hint = _EXPLAINED.get(code, unknown)
-        raise ManifestError(
+        raise error_type(
             tr("cannot use the manifest {path}: {explanation}", path=path, explanation=say(explanation)), hint=say(hint)
         ) from error
 
@@ -86,7 +86,7 @@ def read_from(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def copied(manifest: Path, copy: Path) -> Iterator[None]:
+def copied(manifest: Path, copy: Path, error_type: type[MastosyncError] = ManifestError) -> Iterator[None]:
     """`translated`, where SQLite reads the one and writes the other: it says what is wrong, and not with which.
 
     What only a writer meets is the copy's. All else is the manifest's: nobody else has the copy, and its pages are the
@@ -96,20 +96,21 @@ def copied(manifest: Path, copy: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         extended = getattr(error, "sqlite_errorcode", 0)
-        with translated(copy if extended & 0xFF in _OF_WRITERS or extended in _WRITING else manifest):
+        of_the_copy = extended & 0xFF in _OF_WRITERS or extended in _WRITING
+        with translated(copy, error_type) if of_the_copy else translated(manifest):
             raise
 
 
 @contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Turn what the system says of a file that is being made into a ManifestError. Pipes may break."""
+def written(path: Path, error_type: type[MastosyncError] = OutputError) -> Iterator[None]:
+    """Turn what the system says of a file that is being made into an OutputError, or another. Pipes may break."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise ManifestError(
+        raise error_type(
             tr("cannot write {path}: {strerror}", path=path, strerror=error.strerror),
             hint=tr("free some space, or name another place, and run the same command again: nothing was changed")
             if full

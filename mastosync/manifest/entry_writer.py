@@ -80,7 +80,10 @@ UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASO
 WHERE {_TO_TRY_AGAIN}
 """
 
-HAS_ARRIVED = "coalesce(arrived, coalesce(md5, etag) IS NOT NULL) <> 0"
+ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Presence.STALE).value}))"
+"""What lies at the destination of an entry that is not done, as `lifecycle.presence_of` has it."""
+
+HAS_ARRIVED = f"{ARRIVED} <> 0"
 """As a condition: something lies at the destination, or may, of an entry that is not done."""
 
 Place = tuple[int, int, str]

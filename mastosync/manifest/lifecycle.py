@@ -178,6 +178,11 @@ def found_misread(presence: Presence) -> Presence:
     return presence | ACCESS
 
 
+def found_hidden(presence: Presence) -> Presence:
+    """`verify` has found that nobody reads what was stored as public and is private by now: somebody has seen to it."""
+    return presence & ~Presence.AS_PUBLIC | Presence.AS_PRIVATE
+
+
 def rewritten_in_place(*, private: bool) -> Presence:
     """What lies there was read there and stored once more with this access, and may not be what is wanted."""
     return access_of(private=private) | Presence.STALE

@@ -36,7 +36,7 @@ _writers: dict[str, _Writer] = {}
 
 
 def lock_path(manifest: Path) -> Path:
-    """The lock file beside a manifest. It stays; only the lock on it counts."""
+    """The lock file beside a manifest. It stays as long as that does; only the lock on it counts."""
     return manifest.with_name(manifest.name + ".lock")
 
 
@@ -153,6 +153,8 @@ class _Writer:
         """Give both back."""
         if self._file is not None:
             os.ftruncate(self._file, 0)
+            if not self._manifest.exists():  # none has come of it: nothing is left behind
+                self._path.unlink(missing_ok=True)
             os.close(self._file)
         self._let_go_of_database()
 

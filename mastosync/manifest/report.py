@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,8 +24,9 @@ SELECT id, taken_at, details FROM snapshots WHERE instr(details, '"survey":') > 
 """
 _SELECT_SNAPSHOTS = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC"
 _SELECT_RUN = """
-SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes FROM runs ORDER BY id DESC LIMIT 1
+SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes, id FROM runs ORDER BY id DESC LIMIT 1
 """
+_SELECT_END = "SELECT value FROM meta WHERE name = 'last_end'"
 _SELECT_DONE_SINCE = "SELECT COALESCE(SUM(done), 0) FROM runs WHERE updated_at > ?"
 _SELECT_ENTRIES = """
 SELECT {columns} FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name
@@ -91,6 +92,7 @@ class RunInfo:
     failed: int
     skipped: int
     size_bytes: int
+    exit_code: int | None = None  # with which it ended; None: it runs, it died, or an older version ran it
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,12 @@ class ManifestReport:
         """The last run of `copy`; None before the first."""
         with translated(self.manifest.path):
             row = self.manifest.connection.execute(_SELECT_RUN).fetchone()
-        return RunInfo(*row) if row else None
+            end = self.manifest.connection.execute(_SELECT_END).fetchone()
+        if row is None:
+            return None
+        *run, number = row
+        ended_run, exit_code = map(int, end[0].split()) if end else (None, None)
+        return replace(RunInfo(*run), exit_code=exit_code if ended_run == number else None)
 
     def done_since(self, moment: float) -> int:
         """Entries that became done in runs of `copy` that were at work after this moment (seconds since the epoch)."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from mastosync.errors import ManifestError
+from mastosync.errors import MastosyncError, OutputError, UsageError
 from mastosync.language import tr
 from mastosync.manifest.complaints import written
 
@@ -17,21 +17,23 @@ _COMPANIONS = (*_LOGS, "-shm")
 
 
 @contextmanager
-def appearing(target: Path, *, replace: bool = False) -> Iterator[Path]:
+def appearing(target: Path, *, replace: bool = False, error_type: type[MastosyncError] = OutputError) -> Iterator[Path]:
     """An empty file of its owner (0600) beside `target`, which takes that name when the block has ended well.
 
-    Raises: ManifestError if there is such a file already and it is not to be replaced, if it is no
-    ordinary file, if another database's log lies beside it, or if nothing can be written.
+    Raises: UsageError if there is such a file already and it is not to be replaced, if it is no
+    ordinary file, or if another database's log lies beside it; OutputError, or another, if nothing can be written.
     """
-    _require_room_for(target, replace)
+    require_room_for(target, replace=replace)
     partial = target.with_name(f"{target.name}.{uuid4().hex[:12]}.partial")
     try:
-        with written(target):  # whose name is known before it is made: a signal may come at that very moment
+        with written(
+            target, error_type
+        ):  # whose name is known before it is made: a signal may come at that very moment
             os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         yield partial
-        with written(target):
+        with written(target, error_type):
             _sync(partial)
-            _require_room_for(target, replace)
+            require_room_for(target, replace=replace)
             _give_name(partial, target, replace)
             _sync(target.parent)
     finally:
@@ -40,7 +42,7 @@ def appearing(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def _give_name(partial: Path, target: Path, replace: bool) -> None:
-    """Raises: ManifestError if somebody has just taken the name that was free; OSError."""
+    """Raises: UsageError if somebody has just taken the name that was free; OSError."""
     if replace:
         partial.replace(target)
         return
@@ -65,20 +67,21 @@ def _give_free_name(partial: Path, target: Path) -> None:
             raise
 
 
-def _exists(target: Path) -> ManifestError:
-    return ManifestError(
-        tr("{target} exists already", target=target), hint=tr("name another file; nothing was changed")
+def _exists(target: Path, hint: str = "") -> UsageError:
+    return UsageError(
+        tr("{target} exists already", target=target), hint=hint or tr("name another file; nothing was changed")
     )
 
 
-def _require_room_for(target: Path, replace: bool) -> None:
+def require_room_for(target: Path, *, replace: bool = False, hint: str = "") -> None:
+    """Raises: UsageError if no file can appear there, see `appearing`; `hint` says which other name it may have."""
     if os.path.lexists(target) and not replace:
-        raise _exists(target)
+        raise _exists(target, hint)
     if target.exists() and not target.is_file():
-        raise ManifestError(tr("{target} is no ordinary file", target=target), hint=tr("name another one"))
+        raise UsageError(tr("{target} is no ordinary file", target=target), hint=tr("name another one"))
     for log in _LOGS:  # SQLite would take it for the log of what comes to lie beside it, and damage that
         if (beside := target.with_name(target.name + log)).exists():
-            raise ManifestError(
+            raise UsageError(
                 tr("{beside} lies there already, the log of another database", beside=beside),
                 hint=tr("name another file; or move the log away together with the database that it belongs to"),
             )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mastosync.errors import ExitCode
 from mastosync.manifest.codes import DONE, OPTIONAL_FLAG, ORIGIN_OF, PENDING, PRIVATE_FLAG
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import Settled, claim, doubt_access, release, settle, take_back_claims
@@ -37,6 +38,8 @@ INSERT INTO samples (run, at, done, failed, skipped, bytes)
 SELECT id, updated_at, done, failed, skipped, bytes FROM runs WHERE id = ?
 """
 _END_RUN = "UPDATE runs SET updated_at = ?, ended_at = ? WHERE id = ?"
+
+_NOTE_END = "INSERT OR REPLACE INTO meta (name, value) VALUES ('last_end', ?)"
 
 _BEFORE_ALL, _AFTER_ALL = (-(2**63), ""), (2**63 - 1, "\U0010ffff")
 _CHUNK = 500  # rows: two chunks of every kind are in memory at once
@@ -119,11 +122,12 @@ class WorkQueue:
             self._run = connection.execute(_START_RUN, (now, now, workers)).lastrowid or 0
             self._sample(now)
 
-    def end_run(self) -> None:
-        """Close the record of this run."""
+    def end_run(self, exit_code: ExitCode = ExitCode.OK) -> None:
+        """Close the record of this run, which ended so: `RunInfo.exit_code`."""
         now = time.time()
         with self.manifest.transaction() as connection:
             connection.execute(_END_RUN, (now, now, self._run))
+            connection.execute(_NOTE_END, (f"{self._run} {exit_code:d}",))
             self._sample(now)
 
     def commit(

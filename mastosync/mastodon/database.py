@@ -24,7 +24,7 @@ from psycopg.conninfo import make_conninfo
 
 from mastosync.config import DatabaseConfig, Scrubber
 from mastosync.errors import DatabaseError, NoMastodonTables, without_frames
-from mastosync.language import tr
+from mastosync.language import tr, trn
 from mastosync.mastodon.address import connection_arguments, describe, detour
 from mastosync.mastodon.ahead import ReadAhead, settle
 from mastosync.mastodon.catalog import CATALOG, specs_of
@@ -117,8 +117,7 @@ class MastodonDatabase:
         A table or column that does not exist counts as empty; one that exists and cannot be read
         is an error.
         """
-        for table in tables:
-            self.require_readable(table)
+        self.require_readable(*tables)
         with self.reading(tr("the snapshot's description")):
             (row,) = self.connection.execute(
                 "SELECT current_database()::text, current_setting('server_version'), txid_current_snapshot()::text,"
@@ -244,26 +243,39 @@ class MastodonDatabase:
         """Whatever psycopg raises inside becomes a DatabaseError about `what`."""
         return _translated(tr("reading {what} failed: {name}", what=what, name=self.name), self._scrubbed)
 
-    def require_readable(self, table: str) -> None:
-        """Refuse a table that exists but must not be read: asked politely, it would look empty."""
-        for name in (table, *ALSO_READ.get(table, ())):
-            found = self.found.get(name)
-            if found and not _columns_of_interest(name, found) <= found.readable:
-                columns = f" ({', '.join(STATUS_COLUMNS)})" if name == STATUSES else ""  # not what people wrote
-                raise DatabaseError(
-                    tr(
-                        "the table {name} exists, but this user may not read it: {where}",
-                        name=name,
-                        where=self.name,
-                    ),
-                    hint=tr(
-                        'as its owner: GRANT SELECT{columns} ON "{schema}"."{name}" TO "{user}";',
-                        columns=columns,
-                        schema=found.schema,
-                        name=name,
-                        user=self.connection.info.user,
-                    ),
-                )
+    def require_readable(self, *tables: str) -> None:
+        """Refuse tables that exist but must not be read: asked politely, they would look empty.
+
+        Raises: DatabaseError that names all of them, and of those that tell their rows' privacy.
+        """
+        read = dict.fromkeys(name for table in tables for name in (table, *ALSO_READ.get(table, ())))
+        unreadable = [name for name in read if not self.is_readable(name)]
+        if unreadable:
+            raise DatabaseError(
+                trn(
+                    "the table {names} exists, but this user may not read it: {where}",
+                    "the tables {names} exist, but this user may not read them: {where}",
+                    len(unreadable),
+                    names=", ".join(unreadable),
+                    where=self.name,
+                ),
+                hint="\n".join(map(self._grant, unreadable)),
+            )
+
+    def is_readable(self, table: str) -> bool:
+        """Whether this user may read what is read of a table; there may be none."""
+        found = self.found.get(table)
+        return found is None or _columns_of_interest(table, found) <= found.readable
+
+    def _grant(self, table: str) -> str:
+        """What makes a table that exists readable."""
+        return tr(
+            'as its owner: GRANT SELECT{columns} ON "{schema}"."{name}" TO "{user}";',
+            columns=f" ({', '.join(STATUS_COLUMNS)})" if table == STATUSES else "",  # not what people wrote
+            schema=self.found[table].schema,
+            name=table,
+            user=self.connection.info.user,
+        )
 
 
 # --- reading ---

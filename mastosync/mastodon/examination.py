@@ -69,21 +69,25 @@ class Examination:
         """Those of Mastodon's tables that exist, with their columns; `statuses` as well, which has no attachments."""
         return {name: table.columns for name, table in self._database.found.items()}
 
-    def refusal(self, table: str) -> DatabaseError | None:
-        """Why a table that exists, or one that decides on its privacy, cannot be read; None if both can.
+    def refusals(self, tables: Sequence[str]) -> list[DatabaseError]:
+        """Why tables that exist, or those that decide on their privacy, cannot be read; empty if all can.
 
         Rows may be hidden by a policy.
         """
-        connection, found = self._database.connection, self._database.found
+        database, refusals = self._database, []
         try:
-            self._database.snapshot((table,))
-            for name in (table, *ALSO_READ.get(table, ())):
-                if name in found and found[name].has("id"):
-                    with self._database.reading(name), connection.transaction(), connection.cursor() as cursor:
-                        cursor.execute(f'SELECT id FROM "{name}" LIMIT 1')  # noqa: S608 - a name of our own list
+            database.snapshot(tables)
         except DatabaseError as error:
-            return error
-        return None
+            refusals.append(error)
+        for name in dict.fromkeys(each for table in tables for each in (table, *ALSO_READ.get(table, ()))):
+            if name not in database.found or not database.found[name].has("id") or not database.is_readable(name):
+                continue
+            try:
+                with database.reading(name), database.connection.transaction(), database.connection.cursor() as cursor:
+                    cursor.execute(f'SELECT id FROM "{name}" LIMIT 1')  # noqa: S608 - a name of our own list
+            except DatabaseError as error:
+                refusals.append(error)
+        return refusals
 
     def estimated_entries(self, tables: Sequence[str]) -> int:
         """About how many objects a plan of these tables holds, by the planner's statistics; 0 without any."""

@@ -91,9 +91,13 @@ def test_prune_tells_before_it_removes_and_refuses_an_empty_database(migration: 
     row, keys = of_a_picture(migration)
     execute(migration, b"DELETE FROM media_attachments WHERE id = %s", row)
     site.run("plan", "--delta")
-    assert "0 objects" in site.run("prune", "--apply").stdout  # nobody says that a row was deleted
+    told = site.run("prune", "--apply").stdout
+    assert "0 objects" in told  # nobody says that a row was deleted
+    assert "is not known" in told
+    assert "run `mastosync plan`" in told
     site.run("plan")
     dry = site.run("prune").stdout
+    assert "is not known" not in dry, dry
     assert "nothing was removed" in dry, dry
     assert all(holds(migration, key) for key in keys)
     site.run("prune", "--apply")

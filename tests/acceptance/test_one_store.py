@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -48,15 +50,66 @@ def remove_a_picture(migration: Migration) -> list[str]:
     return keys
 
 
+def adopted_by_an_older_version(migration: Migration) -> None:
+    """Have everything marked as done without a look, as before there was one."""
+
+    def remember(statement: str) -> None:
+        with closing(sqlite3.connect(migration.site.manifest)) as connection, connection:
+            connection.execute(statement)
+
+    remember("INSERT INTO meta (name, value) VALUES ('relation', 'two stores')")
+    migration.site.run("adopt")
+    remember("DELETE FROM meta WHERE name = 'relation'")
+
+
+def findings(migration: Migration) -> dict[str, dict[str, str]]:
+    """What `cutover` and `report` say of the two stores, by command."""
+    cutover = json.loads(migration.site.run("cutover", "--json", code=None).stdout)
+    report = json.loads(migration.site.run("report", "--format", "json").stdout)["verdict"]
+    told = {"cutover": cutover["findings"], "report": report["findings"]}
+    return {command: next(each for each in found if each["check"] == "apart") for command, found in told.items()}
+
+
+def test_where_nothing_is_ever_copied_nobody_gives_up_the_only_store(start: Start, buckets: BucketPair) -> None:
+    migration, proxy = start(buckets.source)
+    site, before = migration.site, listing(migration, buckets.source)
+    adopted_by_an_older_version(migration)
+    site.run("verify")
+    site.run("cutover", code=3)
+    told = findings(migration)
+    assert {command: finding["status"] for command, finding in told.items()} == {
+        "cutover": "no-go",
+        "report": "not-yet",
+    }
+    assert all("mastosync copy" in finding["remedy"] for finding in told.values())
+    assert "are one store" in site.run("copy", code=4).stderr, "it looks, though it has nothing to copy"
+    assert probes(proxy) == ["PutObject", "DeleteObject"]
+    assert findings(migration) == told
+    assert listing(migration, buckets.source) == before
+
+
+def test_who_adopts_from_two_stores_has_them_looked_at(start: Start, buckets: BucketPair) -> None:
+    migration, proxy = start(buckets.destination)
+    migration.site.run("adopt")
+    assert probes(proxy) == ["PutObject", "DeleteObject"]
+    assert {each["status"] for each in findings(migration).values()} == {"ok"}
+
+
 def test_nothing_is_written_or_removed_where_another_name_leads_to_the_source(
     start: Start, buckets: BucketPair
 ) -> None:
     migration, _ = start(buckets.source)
     site, before = migration.site, listing(migration, buckets.source)
-    site.run("adopt")  # an older version may have copied everything onto itself
+    adopted_by_an_older_version(migration)
     remove_a_picture(migration)
     execute(migration, b"UPDATE accounts SET avatar_file_name = 'another.png'")
-    for command in (("copy",), ("follow", "--once", "--prune"), ("refetch", "--apply"), ("prune", "--apply")):
+    for command in (
+        ("adopt",),
+        ("copy",),
+        ("follow", "--once", "--prune"),
+        ("refetch", "--apply"),
+        ("prune", "--apply"),
+    ):
         refused = site.run(*command, code=4)
         assert "are one store" in refused.stderr, command
         site.run("plan")
@@ -121,12 +174,21 @@ def test_a_source_that_does_not_tell_what_is_missing_can_be_copied_from_and_noth
     site.run("plan")
     warned = site.run("copy").stderr
     assert "s3:ListBucket" in warned
-    assert "s3:ListBucket" not in site.run("copy").stderr
+    told = findings(migration)
+    assert {command: finding["status"] for command, finding in told.items()} == {
+        "cutover": "warning",
+        "report": "not-yet",
+    }
+    assert all("s3:ListBucket" in finding["remedy"] for finding in told.values())
+    assert "s3:ListBucket" in site.run("copy").stderr, "who has nothing to copy looks once more"
     keys = remove_a_picture(migration)
     refused = site.run("prune", "--apply", code=7)
     assert "nothing is removed" in refused.stderr
     assert "s3:ListBucket" in refused.stderr
     assert all(holds(migration, key) for key in keys)
+    source.plan = no_faults
+    assert "s3:ListBucket" not in site.run("copy").stderr
+    assert {each["status"] for each in findings(migration).values()} == {"ok"}
 
 
 def test_what_is_gone_is_pruned_though_the_old_bucket_was_deleted(start: Start, buckets: BucketPair) -> None:
@@ -166,7 +228,7 @@ def test_of_a_source_that_does_not_answer_the_user_has_to_say_that_it_is_another
 def test_nobodys_word_removes_what_the_source_shows(start: Start, buckets: BucketPair) -> None:
     migration, _ = start(buckets.source)
     site, before = migration.site, listing(migration, buckets.source)
-    site.run("adopt")
+    adopted_by_an_older_version(migration)
     remove_a_picture(migration)
     for command in (("refetch", "--apply"), ("prune", "--apply")):
         assert "are one store" in site.run(*command, "--source-gone", code=4).stderr

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -275,3 +276,34 @@ def test_what_becomes_private_and_cannot_be_made_so_is_pointed_out(
     assert all("remove it there" in detail for detail in still_there.values())
     log = (site.folder / "run.log").read_text(encoding="utf-8")
     assert log.count("remove it there") == len(still_there)
+    _require_exposed_until_hidden(migration, still_there)
+
+
+def _require_exposed_until_hidden(migration: Migration, exposed: Collection[str]) -> None:
+    """They are counted apart from what never came over, and nobody is switched over, until nobody can read them."""
+    site, count = migration.site, len(exposed)
+    kept_back = site.status()["reasons"]["private"] - count
+    told = site.run("status").stdout
+    assert f"{count} private objects lie at the destination" in told
+    assert f"{kept_back} private objects stay behind" in told
+    assert site.status()["exposed"] == count
+
+    def graded() -> list[str]:
+        cutover = json.loads(site.run("cutover", "--json", code=3).stdout)["findings"]
+        report = json.loads(site.run("report", "--format", "json").stdout)["verdict"]["findings"]
+        found = [f"cutover: {each['status']}" for each in cutover if each["check"] == "exposed"]
+        return found + [f"report: {each['status']}" for each in report if each["check"] == "exposed"]
+
+    assert graded() == ["cutover: no-go", "report: not-yet"]
+    client, bucket = migration.buckets.client, migration.buckets.destination
+    for key in exposed:  # as in a bucket whose policy lets everybody read
+        client.put_object_acl(Bucket=bucket, Key=key, ACL="public-read")
+    public = json.loads(site.run("verify", "--public", "--sample", "1", "--json", code=3).stdout)["public"]
+    assert public["exposed"] == count
+    assert graded() == ["cutover: no-go", "report: not-yet"]
+    for key in exposed:
+        client.delete_object(Bucket=bucket, Key=key)
+    public = json.loads(site.run("verify", "--public", "--sample", "1", "--json", code=None).stdout)["public"]
+    assert (public["asked_private"], public["exposed"]) == (count, 0)
+    assert graded() == []
+    assert site.status()["exposed"] == 0

@@ -195,6 +195,15 @@ class TestPermission:
         execute(mastodon, *re.findall(r"GRANT [^;]*;", found.database["permission"].remedy))
         assert look_at(tmp_path, reader).bad(Subject.DATABASE) == {}
 
+    def test_a_role_without_any_right_is_told_all_that_it_lacks_at_once(
+        self, tmp_path: Path, mastodon: DatabaseAddress, reader: DatabaseAddress
+    ) -> None:
+        execute(mastodon, f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {reader.user}")
+        found = look_at(tmp_path, reader).database["permission"]
+        assert '(id, deleted_at) ON "public"."statuses"' in found.remedy
+        execute(mastodon, *re.findall(r"GRANT [^;]*;", found.remedy))
+        assert look_at(tmp_path, reader).bad(Subject.DATABASE) == {}
+
     @pytest.mark.parametrize("table", ["custom_emojis", "statuses"])
     def test_rows_that_a_policy_hides(
         self, tmp_path: Path, mastodon: DatabaseAddress, reader: DatabaseAddress, table: str

@@ -25,7 +25,7 @@ from mastosync.engine.archive import LINE_FIELDS, VERSION
 from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.engine.lister import FIELDS, ListFilter, iter_listed
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, ManifestError
+from mastosync.errors import Interrupted, ManifestError, UsageError
 from mastosync.manifest import (
     ARCHIVED_RECORDS,
     HIGHEST_ID,
@@ -242,7 +242,7 @@ def refused(path: Path, archive: bytes) -> str:
     new = path.with_name("new.db")
     with pytest.raises(ManifestError, match="cannot import") as error:
         imported(new, archive)
-    assert {each.name for each in new.parent.glob("new.db*")} == {"new.db.lock", "new.db.archive"}
+    assert {each.name for each in new.parent.glob("new.db*")} == {"new.db.archive"}
     return error.value.message
 
 
@@ -349,7 +349,7 @@ def test_a_changed_entry_is_found_by_the_digest(path: Path, archive: list[bytes]
 
 def test_an_import_never_touches_a_manifest_that_is_there(path: Path, archive: list[bytes]) -> None:
     before = path.read_bytes()
-    with pytest.raises(ManifestError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already"):
         imported(path, b"".join(archive))
     assert path.read_bytes() == before
 
@@ -360,9 +360,9 @@ def test_nothing_is_made_where_the_log_of_another_database_lies(path: Path, arch
     new = path.with_name("new.db")
     stranger = new.with_name(f"new.db{log}")
     stranger.write_bytes(b"of another one")
-    with pytest.raises(ManifestError, match="log of another database"):
+    with pytest.raises(UsageError, match="log of another database"):
         imported(new, b"".join(archive))
-    with pytest.raises(ManifestError, match="log of another database"):
+    with pytest.raises(UsageError, match="log of another database"):
         app(path).back_up(new)
     assert stranger.read_bytes() == b"of another one"
     assert not new.exists()
@@ -371,7 +371,7 @@ def test_nothing_is_made_where_the_log_of_another_database_lies(path: Path, arch
 def test_an_export_replaces_a_file_only_if_told_to(path: Path) -> None:
     target = path.with_name("out.jsonl")
     target.write_text("mine")
-    with pytest.raises(ManifestError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already"):
         app(path).export(target)
     assert target.read_text() == "mine"
     app(path).export(target, replace=True)

@@ -39,10 +39,12 @@ from mastosync.manifest import (
     CountLine,
     Manifest,
     PlanWriter,
+    Relation,
     SnapshotRecord,
     StoreIdentity,
     VerificationRecord,
     WorkQueue,
+    record_relation,
 )
 from mastosync.mastodon.settings import Setting, changed, storage_settings
 from mastosync.model import TABLES, EntryState, Kind, Outcome, Reason
@@ -84,6 +86,7 @@ def public(asked: int = 10, faults: int = 0, *, exposed: int = 0, listed: bool =
 def evidence(*counts: CountLine, plans: Sequence[SnapshotRecord] = (), **known: Any) -> Evidence:  # noqa: ANN401
     """All is well but for what is said."""
     known = {"verifications": [proof(public=public())], "running": False, "done_since": 0, "public": True, **known}
+    known.setdefault("relation", Relation.TWO)
     known.setdefault("deleted", Deleted(0, 0, NOW - HOUR, later=False))
     return Evidence([ARRIVED, *counts], plans or [plan()], now=NOW, **known)
 
@@ -355,6 +358,51 @@ def test_a_manifest_knows_whether_its_stores_are_one_bucket(
 ) -> None:
     with planned(tmp_path / "manifest.db", [entry()], stores) as manifest:
         assert (shared_bucket(manifest) is not None) is are_one
+
+
+def test_one_bucket_that_a_look_has_found_is_one_whatever_its_names_are(tmp_path: Path) -> None:
+    stores = (
+        StoreIdentity("https://s3.example", "media", "old"),
+        StoreIdentity("https://alias.example", "media", "new"),
+    )
+    with planned(tmp_path / "manifest.db", [entry()], stores) as manifest:
+        record_relation(manifest, Relation.TWO, probe_settled=True)
+        assert shared_bucket(manifest) is None
+        record_relation(manifest, Relation.ONE_BUCKET, probe_settled=True)
+        assert shared_bucket(manifest) is not None
+
+
+@pytest.mark.parametrize(
+    ("seen", "grade"),
+    [
+        (None, Grade.NO_GO),
+        (Relation.UNKNOWN, Grade.WARNING),
+        (Relation.ONE_BUCKET, Grade.OK),
+        (Relation.TWO, Grade.OK),
+    ],
+)
+def test_nobody_is_switched_over_before_somebody_has_looked_at_both_stores(seen: Relation | None, grade: Grade) -> None:
+    finding = found(evidence(relation=seen))["apart"]
+    assert finding.grade is grade
+    assert bool(finding.remedy) is (grade is not Grade.OK)
+
+
+def test_what_was_kept_back_and_lies_there_for_everybody_is_told_apart() -> None:
+    kept_back = CountLine(LOCAL, EntryState.SKIPPED, Reason.PRIVATE, 5, 0)
+    told = found(evidence(kept_back, exposed=2))
+    assert told["exposed"].grade is Grade.NO_GO
+    assert "2 private objects lie at the destination" in told["exposed"].message
+    assert "`mastosync verify --public`" in told["exposed"].remedy
+    assert "3 private objects are kept back" in told["private"].message
+    assert "private" not in found(evidence(kept_back, exposed=5))
+
+
+def test_before_anything_was_copied_nobody_knows_what_the_source_has_lost() -> None:
+    pending = CountLine(LOCAL, EntryState.PENDING, None, 3, 0)
+    lost = found(replace(evidence(), counts=[pending]))["lost"]
+    assert (lost.grade, lost.remedy) == (Grade.WARNING, "mastosync copy")
+    assert "nobody knows" in lost.message
+    assert found(evidence(pending))["lost"].grade is Grade.OK
 
 
 def test_in_one_bucket_nobody_is_told_to_delete_it(tmp_path: Path) -> None:

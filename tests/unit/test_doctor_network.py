@@ -48,8 +48,8 @@ class Answering:
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         return {}
 
-    def refusal(self, table: str) -> DatabaseError | None:
-        return None
+    def refusals(self, tables: Sequence[str]) -> list[DatabaseError]:
+        return []
 
     def estimated_entries(self, tables: Sequence[str]) -> int:
         return 0

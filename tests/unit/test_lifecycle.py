@@ -16,7 +16,7 @@ import pytest
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.engine.judge import Judgement, Verdict
-from mastosync.engine.verifier import _outcome_of
+from mastosync.engine.verifier import _outcome_of, hidden
 from mastosync.manifest import (
     ACCESS,
     HIGHEST_ID,
@@ -258,6 +258,11 @@ def unreadable(record: Record) -> Outcome:
     return Outcome(record.entry, EntryState.PENDING, attempts=0, presence=found_misread(record.presence))
 
 
+def hidden_by_now(record: Record) -> Outcome | None:
+    """As `verify --public` has it: it asks for what may be exposed."""
+    return hidden(record) if Presence.AS_PUBLIC in record.presence else None
+
+
 def pruned(kept: Kept) -> None:
     forget_arrival(kept.manifest, list(kept.entries.values()))
 
@@ -307,6 +312,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "verified: private, stored by others since, and readable by everybody": corrected(
         lambda record: _outcome_of(Judgement(record, Verdict.DIFFERENT, "", exposed=True))
     ),
+    "verified: kept back, and hidden from everybody by now": corrected(hidden_by_now),
     "verified: another ETag, the same bytes": corrected(judged(Verdict.FINE, "another")),
     "adopted": corrected(lambda record: done(record.entry, attempts=0, origin=Origin.ADOPTED)),
     "fetched again": corrected(lambda record: done(record.entry, origin=Origin.REFETCHED)),
@@ -322,6 +328,7 @@ UNTOUCHED = {"left out, and nobody has begun"}
 APPLIES: dict[str, Callable[[Line], bool]] = {
     "seen with another privacy, and something lies there": lambda line: bool(line.presence),
     "left out, and nobody has begun": lambda line: not line.presence,
+    "verified: kept back, and hidden from everybody by now": lambda line: Presence.AS_PUBLIC in line.presence,
 }
 THERE: dict[str, Callable[[Presence, bool], Presence]] = {
     "same": lambda before, _: before,
@@ -332,6 +339,7 @@ THERE: dict[str, Callable[[Presence, bool], Presence]] = {
     "+ claim": lambda before, private: before | Presence.IN_DOUBT | access(private),
     "+ doubt": lambda before, _: before | Presence.IN_DOUBT | ACCESS,
     "again": lambda _, private: access(private) | Presence.STALE,
+    "hidden": lambda before, _: before & ~Presence.AS_PUBLIC | Presence.AS_PRIVATE,
 }
 
 

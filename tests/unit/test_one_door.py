@@ -22,6 +22,8 @@ REVIEWED = {
     ("manifest/pruning.py", "_COUNT"): "put into it are numbers of codes.py",
     ("manifest/pruning.py", "_SELECT"): "the same, and columns of our own",
     ("manifest/pruning.py", "_IS_ALIVE"): "put into it are numbers of codes.py",
+    ("manifest/exposed.py", "_COUNT"): "put into it are numbers of codes.py",
+    ("manifest/exposed.py", "_SELECT"): "the same, and columns of our own",
     ("manifest/strands.py", "self._select"): "a constant; put into it are numbers of codes.py",
     ("manifest/strands.py", "self._select_after"): "the same",
     ("manifest/loading.py", "self._statement"): "a table and columns of our own, and counted placeholders",
@@ -55,7 +57,10 @@ LOOKED_AT = {(module, ast.unparse(ast.parse(statement))) for module, statement i
 DOORS = {"cli/output.py", "progress.py"}
 """Where text leaves: what people read, each of these sends through `plain`."""
 
-NO_TEXT = {("store/filesystem/workshop.py", "os.write(fd, view[at:])"): "an object's bytes, into its file"}
+NO_TEXT = {
+    ("store/filesystem/workshop.py", "os.write(fd, view[at:])"): "an object's bytes, into its file",
+    ("cli/signals.py", "os.write(writing, _NO_SIGNAL)"): "a byte from one thread to another",
+}
 
 
 @cache

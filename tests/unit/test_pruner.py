@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mastosync.cli.render_following import render_pruning
 from mastosync.engine.planner import PlanOptions
 from mastosync.engine.pruner import FEW, PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.engine.stop import StopSignal
@@ -217,3 +218,18 @@ def test_only_the_pruner_and_probes_delete() -> None:
     }
     elsewhere = {each for each in asking if not each.startswith(("store/", "engine/doctor/"))}
     assert elsewhere == {"engine/apart.py", "engine/pruner.py", "engine/retry.py"}
+
+
+def test_what_only_a_whole_plan_would_have_found_deleted_is_told_as_unknown(
+    manifest: Manifest, store: MemoryStore
+) -> None:
+    plan(manifest, [entry(1)])
+    copy_all(manifest, store)
+    assert not prune(manifest, store).unknown
+    plan(manifest, [entry(1)], incremental=True)
+    result = prune(manifest, store)
+    assert "is not known" in result.unknown
+    assert result.as_json()["unknown"] is True
+    assert "mastosync plan" in render_pruning(result)
+    plan(manifest, [entry(1)])
+    assert not prune(manifest, store).unknown

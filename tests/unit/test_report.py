@@ -27,7 +27,7 @@ from mastosync.engine.report import Evidence, Proof, Report, Run, judge
 from mastosync.engine.report.history import PACES, Sample, paces_of, runs_of
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ManifestError, UsageError
-from mastosync.manifest import CountLine, Manifest, SnapshotRecord, StoreIdentity, WorkQueue, newest_version
+from mastosync.manifest import CountLine, Manifest, Relation, SnapshotRecord, StoreIdentity, WorkQueue, newest_version
 from mastosync.model import TABLES, EntryState, Outcome, Reason
 from mastosync.page.report_page import render_page
 from mastosync.progress import Silence
@@ -193,7 +193,7 @@ def test_what_is_no_report_is_refused(path: Path, content: bytes) -> None:
 def test_a_report_replaces_a_file_only_if_told_to(path: Path) -> None:
     kept = path.with_name("kept")
     kept.write_text("mine")
-    with pytest.raises(ManifestError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already"):
         app(path).keep_report("report", kept)
     assert kept.read_text() == "mine"
     app(path).keep_report("report", kept, replace=True)
@@ -218,7 +218,7 @@ def test_the_command_needs_nothing_but_the_manifest(
     assert json.loads(told(capsys, path, "--format", "json"))["format"] == "mastosync-report"
     assert told(capsys, path, "--format", "html", "--output", "-").startswith("<!DOCTYPE html>")
     assert "mastosync-report.html" in told(capsys, path, "--format", "html")
-    assert "exists already" in told(capsys, path, "--format", "html", code=6)
+    assert "exists already" in told(capsys, path, "--format", "html", code=2)
     told(capsys, path, "--format", "html", "--force")
     assert "belongs to" in told(capsys, path, "--check", "mastosync-report.html")
     told(capsys, path, "--format", "json", "--output", "kept.json")
@@ -326,7 +326,9 @@ def proof(at: float, **details: Any) -> Proof:  # noqa: ANN401
 LISTED = proof(NOON + 1_000)
 READ = proof(NOON + 2_000, read={"objects": 5})
 PUBLIC = proof(NOON + 3_000, public={"faults": [], "anybody_can_list": False})
-ALL_WELL = Evidence([DONE], [PLAN], [COPY], [LISTED, READ, PUBLIC], running=False, public=True, now=NOON + DAY)
+ALL_WELL = Evidence(
+    [DONE], [PLAN], [COPY], [LISTED, READ, PUBLIC], running=False, public=True, now=NOON + DAY, relation=Relation.TWO
+)
 
 
 def line(state: EntryState, reason: Reason | None) -> CountLine:
@@ -363,12 +365,26 @@ def test_what_became_of_entries_decides(state: EntryState, reason: Reason | None
     assert all(each.remedy for each in judge(evidence).findings if each.grade != "ok")
 
 
+def test_before_anything_was_copied_nobody_knows_what_the_old_store_has_lost() -> None:
+    assert grades(replace(ALL_WELL, counts=[line(EntryState.PENDING, None)]))["lost"] == "warning"
+    assert "lost" not in grades(replace(ALL_WELL, counts=[DONE, line(EntryState.PENDING, None)]))
+
+
+def test_what_lies_at_the_new_store_for_everybody_does_not_lie_at_the_old_one_alone() -> None:
+    counts = [DONE, line(EntryState.SKIPPED, Reason.PRIVATE)]
+    assert grades(replace(ALL_WELL, counts=counts, exposed=3)) == {"exposed": "not-yet"}
+    assert grades(replace(ALL_WELL, counts=counts, exposed=2)) == {"exposed": "not-yet", "private": "not-yet"}
+
+
 LATER = run(NOON + 5_000, 60, 1)
 
 
 @pytest.mark.parametrize(
     ("edit", "found"),
     [
+        (lambda e: replace(e, relation=None), {"apart": "not-yet"}),
+        (lambda e: replace(e, relation=Relation.UNKNOWN), {"apart": "not-yet"}),
+        (lambda e: replace(e, relation=Relation.ONE_BUCKET), {}),
         (lambda e: replace(e, running=True), {"running": "not-yet"}),
         (lambda e: replace(e, plans=[SnapshotRecord(1, PLAN.taken_at, WHOLE | {"limit": 9})]), {"plan": "not-yet"}),
         (lambda e: replace(e, plans=[SnapshotRecord(1, PLAN.taken_at, {})]), {"plan": "not-yet"}),

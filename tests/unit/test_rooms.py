@@ -66,6 +66,7 @@ ROOMS: dict[str, set[str]] = {
         "units",
     },
     "engine.deleted": {"model", "manifest", "units"},
+    "engine.shared_findings": {"model", "manifest"},
     "engine.old_objects": {"model", "manifest", "mastodon.catalog"},
     "engine.cutover": {
         "model",
@@ -73,6 +74,7 @@ ROOMS: dict[str, set[str]] = {
         "engine.cutover",
         "engine.deleted",
         "engine.old_objects",
+        "engine.shared_findings",
         "manifest",
         "mastodon.catalog",
         "units",
@@ -84,6 +86,7 @@ ROOMS: dict[str, set[str]] = {
         "engine.report",
         "engine.deleted",
         "engine.old_objects",
+        "engine.shared_findings",
         "engine.lister",
         "engine.status",
         "manifest",

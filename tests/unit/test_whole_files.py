@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.errors import ManifestError
+from mastosync.errors import OutputError, UsageError
 from mastosync.manifest import appearing, whole_files
 
 
@@ -26,15 +26,15 @@ def target(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def come_after_the_last_look(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    look, looks = whole_files._require_room_for, []
+    look, looks = whole_files.require_room_for, []
 
-    def looked(path: Path, replace: bool) -> None:
-        look(path, replace)
+    def looked(path: Path, *, replace: bool) -> None:
+        look(path, replace=replace)
         looks.append(path)
         if len(looks) == 2:
             target.write_text("somebody else's")
 
-    monkeypatch.setattr(whole_files, "_require_room_for", looked)
+    monkeypatch.setattr(whole_files, "require_room_for", looked)
 
 
 def test_it_has_all_of_its_content_and_is_its_owners(target: Path) -> None:
@@ -49,7 +49,7 @@ def test_it_has_all_of_its_content_and_is_its_owners(target: Path) -> None:
 
 def test_what_comes_at_the_last_moment_is_not_replaced(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     come_after_the_last_look(target, monkeypatch)
-    with pytest.raises(ManifestError, match="exists already"), appearing(target) as partial:
+    with pytest.raises(UsageError, match="exists already"), appearing(target) as partial:
         partial.write_text("mine")
     assert target.read_text() == "somebody else's"
     assert list(target.parent.iterdir()) == [target]
@@ -65,7 +65,7 @@ def test_unless_that_is_asked_for(target: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_link_that_leads_nowhere_is_a_file_that_is_there(target: Path) -> None:
     target.symlink_to("nowhere")
-    with pytest.raises(ManifestError, match="exists already"), appearing(target):
+    with pytest.raises(UsageError, match="exists already"), appearing(target):
         pass
     assert target.is_symlink()
 
@@ -76,6 +76,6 @@ def test_a_name_that_was_taken_in_vain_is_given_back(target: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "link", no_links)
     monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(ManifestError, match="cannot write"), appearing(target) as partial:
+    with pytest.raises(OutputError, match="cannot write"), appearing(target) as partial:
         partial.write_text("mine")
     assert list(target.parent.iterdir()) == []

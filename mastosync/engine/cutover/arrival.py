@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from mastosync.engine.cutover.findings import Fallback, Finding, Grade, Loss
+from mastosync.engine.shared_findings import exposed_told, hiding, losses_unknown_told, untried
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine
 from mastosync.mastodon.catalog import spec_of
@@ -65,7 +66,7 @@ def failed(counts: Sequence[CountLine]) -> Iterator[Finding]:
         yield Finding("failed", Grade.OK, tr("nothing failed that the source has"))
 
 
-def missing(losses: Mapping[tuple[str, bool, Loss], int]) -> Iterator[Finding]:
+def missing(losses: Mapping[tuple[str, bool, Loss], int], counts: Sequence[CountLine]) -> Iterator[Finding]:
     """What the source has lost. It cannot be waited for, but somebody has to know."""
     by_loss: Counter[Loss] = Counter()
     for (_, _, loss), objects in losses.items():
@@ -101,14 +102,18 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int]) -> Iterator[Finding]:
                 " sends the emoji anew"
             ),
         )
-    if not lost and not fetchable:
+    if not lost and not fetchable and untried(counts):
+        yield Finding("lost", Grade.WARNING, losses_unknown_told(), "mastosync copy")
+    elif not lost and not fetchable:
         yield Finding("lost", Grade.OK, tr("the source has lost nothing that Mastodon would miss"))
 
 
-def left_out(counts: Sequence[CountLine]) -> Iterator[Finding]:
-    """What nobody tried to copy."""
-    private = sum(line.objects for line in counts if line.reason is Reason.PRIVATE)
-    if private:
+def left_out(counts: Sequence[CountLine], exposed: int) -> Iterator[Finding]:
+    """What nobody tried to copy. `exposed`: so much of what is private was copied when it was public."""
+    if exposed:
+        yield Finding("exposed", Grade.NO_GO, exposed_told(exposed), hiding())
+    private = sum(line.objects for line in counts if line.reason is Reason.PRIVATE) - exposed
+    if private > 0:
         yield Finding(
             "private",
             Grade.WARNING,

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
-from mastosync.engine.deleted import gone_told, removal
+from mastosync.engine.deleted import gone_told, removal, unknown_told
+from mastosync.engine.shared_findings import apart_told
 from mastosync.language import tr, trn
-from mastosync.manifest import SnapshotRecord
+from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
 from mastosync.model import TABLES, EntryState
 from mastosync.units import human_seconds
@@ -73,13 +74,7 @@ def deleted(evidence: Evidence) -> Iterator[Finding]:
         if not gone.objects:
             yield Finding("gone", Grade.OK, tr("of what was deleted, nothing lies at the destination"))
         return
-    if gone.known_at is None:
-        message = tr("nobody knows what was deleted since it was copied: no plan has read all of those tables")
-    else:
-        message = tr(
-            "what was deleted since the last whole plan, {age} ago, is not known, and may lie at the destination",
-            age=human_seconds(max(evidence.now - gone.known_at, 0)),
-        )
+    message = unknown_told(gone, evidence.now)
     remedy = (
         "mastosync plan; " + removal(by_hand=True)
         if by_hand
@@ -106,6 +101,12 @@ def _delta(evidence: Evidence) -> str:
     if since < 1:
         return told
     return told + tr(", so about {objects} since", objects=f"{since:,}")
+
+
+def apart(evidence: Evidence) -> Finding:
+    """Whether somebody has looked at both stores: if they are one, nothing has been moved."""
+    unsure = {None: Grade.NO_GO, Relation.UNKNOWN: Grade.WARNING}
+    return Finding("apart", unsure.get(evidence.relation, Grade.OK), *apart_told(evidence.relation))
 
 
 def verified(evidence: Evidence) -> Iterator[Finding]:

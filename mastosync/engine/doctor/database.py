@@ -61,8 +61,8 @@ class Examiner(Protocol):
         """Those of Mastodon's tables that exist, with their columns."""
         ...
 
-    def refusal(self, table: str) -> DatabaseError | None:
-        """Why a table cannot be read."""
+    def refusals(self, tables: Sequence[str]) -> list[DatabaseError]:
+        """Why tables that exist, or those that decide on their privacy, cannot be read."""
         ...
 
     def estimated_entries(self, tables: Sequence[str]) -> int:
@@ -126,7 +126,7 @@ def _examined(chart: Chart, examiner: Examiner, types: Sequence[str], facts: Dat
     tables = examiner.tables()
     yield _tables(chart, tables, types)
     yield _columns(chart, tables, types)
-    yield _permission(chart, [refusal for table in types if table in tables and (refusal := examiner.refusal(table))])
+    yield _permission(chart, examiner.refusals([table for table in types if table in tables]))
     facts.estimated_entries = examiner.estimated_entries(types)
     facts.sample = examiner.sample()
 
@@ -182,9 +182,8 @@ def _pooler(chart: Chart, server: ServerFacts) -> Finding:
 def _permission(chart: Chart, refusals: Sequence[DatabaseError]) -> Finding:
     if not refusals:
         return chart.ok("permission", tr("every table that is planned can be read"))
-    messages = dict.fromkeys(refusal.message for refusal in refusals)  # media need accounts as well
     remedies = dict.fromkeys(refusal.hint for refusal in refusals)
-    return chart.failure("permission", "; ".join(messages), "\n".join(remedies))
+    return chart.failure("permission", "; ".join(refusal.message for refusal in refusals), "\n".join(remedies))
 
 
 def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence[str]) -> Finding:

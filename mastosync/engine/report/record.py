@@ -27,6 +27,7 @@ from mastosync.manifest import (
     SnapshotRecord,
     StoreIdentity,
     count_removable,
+    relation,
 )
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Origin, Reason, Record
 
@@ -170,7 +171,21 @@ def report_of(manifest: Manifest, failures: int, started: Callable[[int], None],
             proofs=proofs,
             gone=gone,
             shared=shared,
-            verdict=judge(Evidence(lines, plans, runs, proofs, status.running, public, now, gone, shared)),
+            verdict=judge(
+                Evidence(
+                    lines,
+                    plans,
+                    runs,
+                    proofs,
+                    status.running,
+                    public,
+                    now,
+                    gone,
+                    shared,
+                    exposed=status.exposed,
+                    relation=relation(manifest),
+                )
+            ),
         )
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from mastosync.engine.deleted import gone_told, removal
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.engine.report.history import Proof, Run
+from mastosync.engine.shared_findings import apart_told, exposed_told, hiding, losses_unknown_told, untried
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, SnapshotRecord
+from mastosync.manifest import CountLine, Relation, SnapshotRecord
 from mastosync.model import EntryState, Reason
 from mastosync.units import human_seconds
 
@@ -54,6 +55,8 @@ class Evidence:
     now: float  # seconds since the epoch
     gone: tuple[int, int] = (0, 0)  # objects and bytes at the destination whose rows were deleted
     shared: SharedBucket | None = None  # that both stores are; None: they are two
+    exposed: int = 0  # entries that were kept back, of which everybody may read what lies at the new store
+    relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
         """How many there are: for some reasons, or for any but one."""
@@ -89,6 +92,7 @@ def judge(evidence: Evidence) -> Verdict:
         (
             *_arrived(evidence),
             *_left_behind(evidence),
+            _apart(evidence),
             _planned(evidence),
             _gone(evidence),
             _verified(evidence),
@@ -138,9 +142,13 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
         )
         remedy = tr("`mastosync refetch` tells what other servers could give back; look into old backups for the rest")
         yield Finding("lost", Grade.WARNING, said, remedy)
+    elif untried(evidence.counts):
+        yield Finding("lost", Grade.WARNING, losses_unknown_told(), "mastosync copy")
     else:
         yield Finding("lost", Grade.OK, tr("the old store has lost nothing that Mastodon would miss"))
-    if private := evidence.objects(EntryState.SKIPPED, Reason.PRIVATE):
+    if evidence.exposed:
+        yield Finding("exposed", Grade.NOT_YET, exposed_told(evidence.exposed), hiding())
+    if (private := evidence.objects(EntryState.SKIPPED, Reason.PRIVATE) - evidence.exposed) > 0:
         said = trn(
             "{objects} private object lies at the old store alone",
             "{objects} private objects lie at the old store alone",
@@ -157,6 +165,12 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
             objects=_n(excluded),
         )
         yield Finding("excluded", Grade.WARNING, said, tr("they go with it, as you have asked"))
+
+
+def _apart(evidence: Evidence) -> Finding:
+    """Whether the old store is not the new one, by another name: it would go with all that there is."""
+    unsure = evidence.relation in (None, Relation.UNKNOWN)
+    return Finding("apart", Grade.NOT_YET if unsure else Grade.OK, *apart_told(evidence.relation))
 
 
 def _planned(evidence: Evidence) -> Finding:

@@ -1,0 +1,159 @@
+"""How runs end: what the log, the screen and `status` say of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mastosync.cli.main import COMMANDS, main
+from mastosync.cli.render import failed_lines, render_status
+from mastosync.cli.render_refetching import render_refetching
+from mastosync.engine.copier import Copier, CopyOptions
+from mastosync.engine.refetcher import Fate, Refetching
+from mastosync.engine.status import Status, status_of
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import ExitCode, Interrupted, StoreUnusable
+from mastosync.manifest import Manifest, ManifestReport, WorkQueue, correct, writer_lock
+from mastosync.model import Claim, EntryState, Outcome, Reason
+from mastosync.progress import Silence
+from tests.unit.engine_kit import entry, planned
+from tests.unit.test_copier import crew
+
+ARGUMENTS = {"manifest": ["manifest", "backup"], "completion": [], "man": [], "init": []}
+"""Of commands that need more than their name, or nothing."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MASTOSYNC_CONFIG", raising=False)
+    monkeypatch.delenv("MASTOSYNC_MANIFEST", raising=False)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if ARGUMENTS.get(name, [name])])
+def test_the_log_ends_with_what_ended_the_run_also_if_it_was_refused_at_the_start(
+    capsys: pytest.CaptureFixture[str], command: str, form: str
+) -> None:
+    code = main(["--log-file", "run.log", "--log-format", form, *ARGUMENTS.get(command, [command])])
+    told = capsys.readouterr().err.splitlines()
+    assert code == 4, told
+    last = Path("run.log").read_text().splitlines()[-1]
+    message, remedy = told[0].removeprefix("mastosync: "), told[1].strip()
+    if form == "json":
+        event = json.loads(last)
+        assert (event["level"], event["message"], event["exit_code"]) == ("error", message, 4)
+        assert remedy in event["hint"]
+    else:
+        assert f"ERROR {message}: {remedy}" in last
+
+
+def test_a_log_that_cannot_be_written_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--log-file", "no/folder/run.log", "--manifest", "m.db", "manifest", "check"])
+    assert capsys.readouterr().err.count("no/folder/run.log") == 1
+
+
+def copied(manifest: Manifest, ending: Exception | None, stop: StopSignal) -> None:
+    def work(claim: Claim) -> Outcome:
+        if isinstance(ending, Interrupted):
+            stop.request()
+        if ending is not None:
+            raise ending
+        return Outcome(claim.entry, EntryState.DONE, size=1, md5=bytes(16))
+
+    Copier(WorkQueue(manifest), crew(work, 1, stop), CopyOptions(workers=1), stop, Silence()).run()
+
+
+def shown(manifest: Manifest) -> tuple[Status, str]:
+    status = status_of(ManifestReport(manifest))
+    (line,) = (line for line in render_status(status, manifest.path).splitlines() if line.startswith("last copy"))
+    return status, line
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "told"),
+    [
+        (None, ExitCode.OK, ""),
+        (StoreUnusable("gone"), ExitCode.STORE, "a store cannot be used"),
+        (Interrupted("stop"), ExitCode.INTERRUPTED, "interrupted"),
+        (ZeroDivisionError(), ExitCode.BUG, "a bug"),
+    ],
+)
+def test_status_says_how_the_last_copy_ended(
+    tmp_path: Path, ending: Exception | None, code: ExitCode, told: str
+) -> None:
+    with planned(tmp_path / "m.db", [entry(1)]) as manifest:
+        if ending is None:
+            copied(manifest, None, StopSignal())
+        else:
+            with pytest.raises(type(ending)):
+                copied(manifest, ending, StopSignal())
+        status, line = shown(manifest)
+    assert status.as_json()["run"]["exit_code"] == code
+    assert f"): {told}" in line if told else line.endswith(")")
+
+
+def test_how_an_earlier_copy_ended_says_nothing_of_one_that_died(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry(1)]) as manifest:
+        with pytest.raises(StoreUnusable):
+            copied(manifest, StoreUnusable("gone"), StopSignal())
+        WorkQueue(manifest).start_run(1)
+        status, line = shown(manifest)
+    assert status.as_json()["run"]["exit_code"] is None
+    assert "cut off" in line
+
+
+def test_a_copy_whose_process_has_died_is_not_at_work(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    with planned(path, [entry(1)]) as manifest:
+        WorkQueue(manifest).start_run(1)
+        with writer_lock(path, "copy"):
+            assert status_of(ManifestReport(manifest)).running
+        assert not status_of(ManifestReport(manifest)).running
+
+
+def test_why_entries_failed_is_told_by_reason(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry(1), entry(2), entry(3)]) as manifest:
+        assert failed_lines(status_of(ManifestReport(manifest))) == []
+        records = list(ManifestReport(manifest).iter_records())
+        outcomes = [(EntryState.FAILED, Reason.MISSING)] * 2 + [(EntryState.SKIPPED, Reason.OPTIONAL_MISSING)]
+        correct(
+            manifest, [(each, Outcome(each.entry, *became)) for each, became in zip(records, outcomes, strict=True)]
+        )
+        reasons, remedy = failed_lines(status_of(ManifestReport(manifest)))
+    assert reasons.endswith("missing 2")
+    assert "mastosync ls --state failed" in remedy
+
+
+@pytest.mark.parametrize("brought", [False, True])
+def test_who_has_fetched_nothing_need_not_verify(brought: bool) -> None:
+    fate = Fate.REFETCHED if brought else Fate.GONE
+    result = Refetching(applied=True)
+    result.by_type["accounts"] = Counter({fate: 1})
+    assert ("mastosync verify" in render_refetching(result)) is brought
+
+
+def test_who_is_stopped_before_work_begins_is_told_that_it_begins_anew(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mastosync.cli.init_command._write", stopped)
+    assert main(["init"]) == 130
+    told = capsys.readouterr().err
+    assert "begins anew" in told
+    assert "goes on" not in told
+
+
+@pytest.mark.parametrize("option", ["-q", "--log-file", "--manifest"])
+def test_an_option_of_the_whole_tool_after_the_command_is_shown_its_place(
+    capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert main(["copy", option]) == 2
+    assert f"mastosync {option} copy" in capsys.readouterr().err
+    assert main(["copy", "--wrokers"]) == 2
+    assert "before the command" not in capsys.readouterr().err
