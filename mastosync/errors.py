@@ -128,6 +128,8 @@ class BucketMissing(StoreUnusable):
 class PrivacyLost(StoreUnusable):
     """Anybody can read what was written as private. No second attempt fares better."""
 
+    lies_there = False  # the object that was being written, as it could not be removed
+
 
 class OutputError(MastosyncError):
     """Standard output, or a file that was to be made, takes no more: what was written is not whole."""

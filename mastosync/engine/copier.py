@@ -129,7 +129,7 @@ class Copier:
                 self._take_in(ended.outcome)
             elif not isinstance(ended.error, Interrupted):  # that leaves its claim: the object may have arrived
                 self._fatal = self._fatal or ended.error
-                if isinstance(ended.error, PrivacyLost):
+                if isinstance(ended.error, PrivacyLost) and ended.error.lies_there:
                     self._exposed.append(ended.claim)
 
     def _take_in(self, outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from mastosync.engine.memory import Hold
 from mastosync.engine.retry import PatientStore
@@ -16,13 +17,21 @@ from mastosync.errors import (
     ObjectRejected,
     ObjectTooLarge,
 )
-from mastosync.manifest import Approach, is_misplaced
-from mastosync.model import Claim, End, Entry, EntryState, Outcome, Presence, Reason
+from mastosync.manifest import Approach, approach_to, is_misplaced
+from mastosync.model import Claim, End, Entry, EntryState, ObjectInfo, Origin, Outcome, Presence, Reason
 
 _log = logging.getLogger(__name__)
 
 STORES_NOTHING = (ObjectDenied, ObjectRejected, ObjectTooLarge, ObjectChanged, ObjectMissing, AclUnsupported)
 """Answers to a write that was sent once, after which nothing of it lies there."""
+_CLOCKS_DIFFER_SECONDS = 600
+_MADE_WITHIN_SECONDS = 86_400  # Mastodon stores a file and its renditions with the row, long videos hours later
+
+
+def approach_of(claim: Claim) -> Approach:
+    """What a copy has to do about what lies at the destination."""
+    presence, md5, etag, *_ = claim.arrival
+    return approach_to(presence, private=claim.entry.private, has_digest=md5 is not None or etag is not None)
 
 
 @dataclass(slots=True)
@@ -73,6 +82,18 @@ class Job:
         seen = (size_bytes, md5, etag, source_key, self.attempts, None, origin)
         return Outcome(self.entry, EntryState.DONE, None, *seen, end=End.DESTINATION)  # the source was not asked
 
+    def rewritten(self, stored: Outcome, info: ObjectInfo) -> Outcome | None:
+        """What was read at the destination and stored there again, if it is the object that is wanted; None: it is not.
+
+        That is the very one that was confirmed; or, where a death kept it from that, one that fits its row.
+        """
+        presence, md5, etag, source_key, origin = self.claim.arrival
+        if presence & Presence.STALE:
+            return None
+        if md5 is None and etag is None:
+            return stored._replace(source_key=None, origin=Origin.ADOPTED) if fits_row(self.entry, info) else None
+        return stored._replace(source_key=source_key, origin=origin) if stored.md5 == md5 else None
+
     def skipped(self, reason: Reason) -> Outcome:
         """Nothing is copied."""
         return Outcome(
@@ -112,3 +133,19 @@ class Job:
     def _presence_afterwards(self) -> Presence | None:
         """What lies at the destination after an attempt that did not end well; None: as before."""
         return None if self.presence == self.claim.arrival.presence else self.presence
+
+
+def fits_row(entry: Entry, there: ObjectInfo) -> bool:
+    """Whether what lies there may be what a row asks for: by its size; where that is unknown, it came with the row."""
+    return entry.size == there.size if entry.size is not None else _came_with_its_row(entry, there)
+
+
+def _came_with_its_row(entry: Entry, there: ObjectInfo) -> bool:
+    """Whether an object was stored when the file of its row came: by Mastodon, and not by whoever copied it later."""
+    if entry.updated is None or not there.last_modified or not there.size:
+        return False
+    try:
+        stored = parsedate_to_datetime(there.last_modified).timestamp()
+    except (ValueError, OverflowError):
+        return False
+    return -_CLOCKS_DIFFER_SECONDS <= stored - entry.updated <= _MADE_WITHIN_SECONDS

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
+from typing import NamedTuple
 
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.retry import Gate, PatientStore
@@ -49,10 +50,20 @@ _UNKNOWN_REMEDY = deferred(
 class PrivacyUnknown(Exception):
     """Nobody can tell whether the destination keeps private what is written as private, so nothing is."""
 
-    def __init__(self, failure: ObjectError) -> None:
-        """`failure`: what the one object has ended with that was asked for; of all others it names no store."""
+    def __init__(self, failure: ObjectError, *, removed: bool = False) -> None:
+        """`failure`: what the one object has ended with that was asked for; of all others it names no store.
+
+        `removed`: the object that was being written lies there no longer.
+        """
         super().__init__(failure.message)
-        self.failure = failure
+        self.failure, self.removed = failure, removed
+
+
+class _Removal(NamedTuple):
+    """What became of an object that others read, or may."""
+
+    removed: bool
+    said: str  # for people
 
 
 def strangers_read(store: PatientStore, key: str) -> bool:
@@ -158,34 +169,36 @@ class PrivacyProof:
                 return
         except Interrupted:
             with english():  # as the log is
-                _log.warning("%r at %s may be public: %s", key, name, self._removed(entry, key))
+                _log.warning("%r at %s may be public: %s", key, name, self._remove(entry, key).said)
             raise
         except (ObjectError, StoreUnusable) as error:
             with english():  # as all that went wrong with one object
-                removed = self._removed(entry, key)
-            self._refusal = type(error)(f"{error.message}; {removed}; so nothing private is written", hint=error.hint)
+                removed, said = self._remove(entry, key)
+            self._refusal = type(error)(f"{error.message}; {said}; so nothing private is written", hint=error.hint)
             if isinstance(self._refusal, ObjectError):
                 self._refusal.store = name
-                raise PrivacyUnknown(self._refusal) from error
+                raise PrivacyUnknown(self._refusal, removed=removed) from error
             raise self._refusal from error
-        self._refusal = PrivacyLost(
+        removed, said = self._remove(entry, key, ask_again=True)
+        lost = self._refusal = PrivacyLost(
             tr(
                 "anybody can read {key!r} at {name}, although it was written as private; {removed}",
                 key=key,
                 name=name,
-                removed=self._removed(entry, key, ask_again=True),
+                removed=said,
             ),
             hint=tr(
                 "{remedy}; `mastosync verify --public` tells what else anybody can read",
                 remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
             ),
         )
-        raise self._refusal
+        lost.lies_there = not removed
+        raise lost
 
-    def _removed(self, entry: Entry, key: str, *, ask_again: bool = False) -> str:
-        """Remove an object, and say what became of it. Whoever asked to stop does not mean this."""
+    def _remove(self, entry: Entry, key: str, *, ask_again: bool = False) -> _Removal:
+        """Whoever asked to stop does not mean this."""
         if entry in self._spared:
-            return tr("it was not removed, as the source has lost it: hide it at the store itself")
+            return _Removal(False, tr("it was not removed, as the source has lost it: hide it at the store itself"))
         stop = StopSignal()
         policy = replace(self._destination.policy, throttle_budget_seconds=_REMOVAL_SECONDS)
         store = PatientStore(Gate(self._destination.store, EndpointLimiter(stop), policy, stop))
@@ -193,12 +206,13 @@ class PrivacyProof:
             wholly = store.withdraw(key)
             stays = ask_again and store.anybody_reads(key)
         except MastosyncError as error:
-            return tr("it could not be removed, so remove it there at once: {message}", message=error.message)
+            said = tr("it could not be removed, so remove it there at once: {message}", message=error.message)
+            return _Removal(False, said)
         if stays:
-            return tr("it was to be removed, and anybody can still read it: remove it there at once")
+            return _Removal(False, tr("it was to be removed, and anybody can still read it: remove it there at once"))
         if not wholly:
-            return tr("it was removed, but the bucket keeps it as an old version: remove that there")
-        return tr("it was removed")
+            return _Removal(True, tr("it was removed, but the bucket keeps it as an old version: remove that there"))
+        return _Removal(True, tr("it was removed"))
 
 
 def _nothing() -> None: ...

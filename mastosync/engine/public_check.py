@@ -13,7 +13,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError
 from mastosync.language import say, tr
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import Origin, Record
+from mastosync.model import EntryState, Origin, Record
 from mastosync.store.probe import PublicAnswer, PublicSite
 
 _MEDIA = {
@@ -77,13 +77,11 @@ class PublicResult:
         What is public and we wrote ourselves would be written the same again. What is private and can be read is
         not done, whoever wrote it, and a copy proves that it hides it.
         """
+        exposed = [fault for fault in self.faults if fault.exposed and fault.record.state is EntryState.DONE]
         if self.nothing_is_right:
-            return [fault for fault in self.faults if fault.exposed]
-        return [
-            fault
-            for fault in self.faults
-            if fault.exposed or (fault.record.origin is Origin.ADOPTED and not fault.unread)
-        ]
+            return exposed
+        adopted = [fault for fault in self.faults if fault.record.origin is Origin.ADOPTED and not fault.unread]
+        return exposed + [fault for fault in adopted if not fault.exposed]
 
     def as_json(self) -> dict[str, Any]:
         """Its part of `verify --json`."""

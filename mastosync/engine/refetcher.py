@@ -217,7 +217,9 @@ class Refetcher:
             claim(connection, self.manifest, entries)
         try:
             yield
-        except PrivacyLost:
+        except PrivacyLost as lost:
+            if not lost.lies_there:
+                raise
             with self.manifest.transaction() as connection:
                 doubt_access(connection, self.manifest, self._begun)
             raise

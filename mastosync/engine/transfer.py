@@ -10,14 +10,13 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from functools import partial
 from itertools import chain, islice
 
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
 from mastosync.engine.bucket_look import BucketLook
 from mastosync.engine.composite import is_composite
-from mastosync.engine.job import Job
+from mastosync.engine.job import Job, approach_of, fits_row
 from mastosync.engine.judge import expected_etag, same_etag
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
@@ -28,17 +27,27 @@ from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
-from mastosync.manifest import Approach, approach_to, begun, is_misplaced, rewritten_in_place
+from mastosync.manifest import Approach, begun, is_misplaced, rewritten_in_place
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
-from mastosync.model import Claim, End, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Presence, Reason
+from mastosync.model import (
+    NOTHING,
+    Claim,
+    End,
+    Entry,
+    EntryState,
+    ObjectHeaders,
+    ObjectInfo,
+    Origin,
+    Outcome,
+    Presence,
+    Reason,
+)
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
 
 _UNCONFIRMED = frozenset({Approach.WRITE, Approach.COMPARE, Approach.EXAMINE})
 _RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
-_CLOCKS_DIFFER_SECONDS = 600
-_MADE_WITHIN_SECONDS = 86_400  # Mastodon stores a file and its renditions with the row, long videos hours later
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,7 @@ class Transfer:
         key = source_key if here == there else canonical_key(entry, there)
         memory = self._memory.hold()
         source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
-        job = Job(claim, key, source_key, source, destination, memory, _approach(claim), arrival.presence)
+        job = Job(claim, key, source_key, source, destination, memory, approach_of(claim), arrival.presence)
         try:
             if arrival.presence:
                 if arrival.presence & Presence.IN_DOUBT:  # it may have been on its way in parts, whatever it is now
@@ -117,6 +126,8 @@ class Transfer:
         except PrivateKeptBack:
             return job.kept_back()
         except PrivacyUnknown as unknown:
+            if unknown.removed:
+                job.presence = NOTHING
             told = unknown.failure.message  # also what lies there now
             outcome = job.failed(unknown.failure)._replace(detail=told)
             return outcome if unknown.failure.store else outcome._replace(end=None)
@@ -150,7 +161,7 @@ class Transfer:
         except ObjectError:  # what to make of that, the copy will see
             return
         yield from self._heed_source(job, info)
-        job.approach = _approach(job.claim)
+        job.approach = approach_of(job.claim)
 
     def _look_first(self, job: Job) -> Steps[Outcome | None]:
         """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
@@ -232,7 +243,7 @@ class Transfer:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
         except ObjectError:  # it is missing at the source, whatever the destination has to say
             return None
-        if not _fits(job.entry, there):
+        if not fits_row(job.entry, there):
             return None
         return job.done(job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
 
@@ -259,13 +270,7 @@ class Transfer:
         finally:
             job.presence = within.presence
         job.presence = rewritten_in_place(private=private)
-        if arrival.presence & Presence.STALE:
-            return None
-        if arrival.md5 is None and arrival.etag is None:
-            return stored._replace(source_key=None, origin=Origin.ADOPTED) if _fits(job.entry, fetched.info) else None
-        return (
-            None if stored.md5 != arrival.md5 else stored._replace(source_key=arrival.source_key, origin=arrival.origin)
-        )
+        return job.rewritten(stored, fetched.info)
 
     def _copy_within(self, job: Job, source_key: str) -> Steps[Copied | Refusal | None]:
         written = partial(self._written, job, way=Storing.COPIED)
@@ -375,12 +380,6 @@ class Transfer:
         return PutOptions(headers, storage_class=self._options.storage_class)
 
 
-def _approach(claim: Claim) -> Approach:
-    """What a copy has to do about what lies at the destination."""
-    presence, md5, etag, *_ = claim.arrival
-    return approach_to(presence, private=claim.entry.private, has_digest=md5 is not None or etag is not None)
-
-
 def _is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:
     """Whether what was fetched from the destination has the very bytes that were confirmed once."""
     if fetched.info.size != job.entry.size:
@@ -392,19 +391,3 @@ def _is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:
 def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:
     """The MD5 of an object; it is read where its ETag is none."""
     return info.md5 or store.digest(key, info)
-
-
-def _fits(entry: Entry, there: ObjectInfo) -> bool:
-    """Whether what lies there may be what a row asks for: by its size; where that is unknown, it came with the row."""
-    return entry.size == there.size if entry.size is not None else _came_with_its_row(entry, there)
-
-
-def _came_with_its_row(entry: Entry, there: ObjectInfo) -> bool:
-    """Whether an object was stored when the file of its row came: by Mastodon, and not by whoever copied it later."""
-    if entry.updated is None or not there.last_modified or not there.size:
-        return False
-    try:
-        stored = parsedate_to_datetime(there.last_modified).timestamp()
-    except (ValueError, OverflowError):
-        return False
-    return -_CLOCKS_DIFFER_SECONDS <= stored - entry.updated <= _MADE_WITHIN_SECONDS

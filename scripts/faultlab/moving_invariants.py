@@ -72,7 +72,9 @@ class Deliveries:
     _begun: dict[str, str | None] = field(default_factory=dict)  # see `exposed`
     _fingerprints: dict[str, set[tuple[object, ...]]] = field(default_factory=dict)  # that rows had so far, by key
 
-    def follow(self, exchanges: Sequence[Exchange], planned: State, place: int) -> Iterator[tuple[str, str]]:
+    def follow(
+        self, exchanges: Sequence[Exchange], planned: State, place: int, *, pruning: bool = True
+    ) -> Iterator[tuple[str, str]]:
         """Take in what one command did, and other tools before and meanwhile. `place`: in the history, when it began.
 
         Yields: what must not be, and the key.
@@ -90,8 +92,7 @@ class Deliveries:
                 again.add(key)
                 yield TWICE, key
             if each.request.operation == "DeleteObject":
-                laid_open = key in private and any(deed.key == key for deed in self.chronicle.deeds)
-                if key in planned.by_key and not laid_open:  # what turns out to be, is removed with good reason
+                if key in planned.by_key and (pruning or key not in private):  # a copy removes what it cannot hide
                     yield REMOVED, key
                 if each.store_status in (200, 204):
                     self.ours.discard(key)
@@ -262,7 +263,9 @@ class MovingInspector:
         for deed in self.world.chronicle.deeds:
             if deed.at > self._deliveries.theirs.get(deed.key, 0.0):
                 self._looks.pop(deed.key, None)
-        for invariant, key in self._deliveries.follow(exchanges, self._planned, self._begun[0]):
+        for invariant, key in self._deliveries.follow(
+            exchanges, self._planned, self._begun[0], pruning=ending.act.arguments[0] == "prune"
+        ):
             self.complain(invariant, f"{key} by `{ending.act}`")
         self._deliveries.settle(self._before, ending, self._planned, self._begun[0])
 
