@@ -149,7 +149,7 @@ def status_of(report: ManifestReport) -> Status:
         report.last_reading(),
         _surveyed(report.surveyed()),
         count_exposed(report.manifest),
-        _gives_signs(run) and holder_of(report.manifest.path.resolve()) is not None,  # asking takes it for a moment
+        _gives_signs(run) and holder_of(report.manifest.path.resolve()) is not None,  # which takes it for a moment
     )
 
 
