@@ -46,7 +46,7 @@ def new_migration(tmp_path: Path, database: DatabaseAddress, lab_folder: Path) -
     with ExitStack() as sources:
 
         def make(buckets: BucketPair, *, own_source: bool = False, **arguments: Any) -> Migration:  # noqa: ANN401
-            arguments = {"accounts": 15, "media": 20, "large_video_bytes": 0, **arguments}
+            arguments = {"accounts": 8, "media": 10, "large_video_bytes": 0, **arguments}
             if own_source:
                 instance = populate(database, buckets.client, buckets.source, **arguments)
             else:
