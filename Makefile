@@ -5,6 +5,7 @@
 #   make test ARGUMENTS="-k copy"   further arguments for pytest, or for what is measured
 #   make faults SEED=1234           one bad day of each kind of the fault lab, step by step
 #   make faults ARGUMENTS='--kind moving'    days on which the world moves alone (or: still)
+#   make test-pythons OTHERS=1      leave out the Python of .venv, on which make test has run them
 #   make LOCK=                      newest packages instead of those of requirements-dev.lock
 
 PYTHON ?=
@@ -14,6 +15,7 @@ RUNS ?= 400
 SEED ?=
 MINUTES ?= 5
 TIMES ?= 50
+OTHERS ?=
 LOCK ?= $(wildcard requirements-dev.lock)
 
 BIN := .venv/bin
@@ -51,7 +53,7 @@ test-timing: .venv/.test ## run what looks at clocks, signals, deaths or memory 
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m timing --count $(TIMES)
 
 test-pythons: .venv/.test ## run the unit tests on every Python from 3.11 on that this machine has
-	@$(BIN)/python -m scripts.pythons -n auto $(ARGUMENTS)
+	@$(BIN)/python -m scripts.pythons $(if $(OTHERS),--others) -n auto $(ARGUMENTS)
 
 faults: .venv/.test ## live through RUNS bad days of each kind, into docs/reliability.md; or once more through SEED's
 	@$(BIN)/python -m scripts.faultlab $(if $(SEED),--seed $(SEED),--runs $(RUNS) --jobs $(WORKERS) --write) $(ARGUMENTS)

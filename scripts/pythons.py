@@ -1,10 +1,11 @@
 """The unit tests on every Python that this machine has, from the oldest that will do.
 
-    python -m scripts.pythons [arguments for pytest]
+    python -m scripts.pythons [--others] [arguments for pytest]
 
 Each gets an environment of its own in build/pythonX.Y, with the packages of requirements-dev.lock. Pythons are looked
 for by name on the PATH, and where pyenv keeps them. One that is not there, or from which no environment can be made, is
-skipped and named. Exit code 1 if tests fail on any, or there was none to run them on.
+skipped and named. `--others` leaves out the version that runs this, on which `make test` has run them. Exit code 1 if
+tests fail on any, or there was none to run them on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 """Those that are looked for; mastosync is said to run on all but the newest, which may not be there yet."""
 
 Version = tuple[int, int]
+
+OTHERS = "--others"
 
 _TELL = "import ensurepip, sys, venv; print(*sys.version_info[:3])"
 _REQUIREMENTS = ("setup.cfg", "pyproject.toml", "requirements-dev.lock")
@@ -110,15 +113,22 @@ def passes(python: Python, arguments: list[str]) -> bool:
 def main(arguments: list[str]) -> int:
     """Returns: the exit code."""
     found, objections = usable(candidates(os.environ))
-    results = {version: passes(python, arguments) for version, python in sorted(found.items())}
+    left_out: set[Version] = set()
+    if arguments[:1] == [OTHERS]:
+        left_out, arguments = {sys.version_info[:2]}, arguments[1:]
+    results = {
+        version: passes(python, arguments) for version, python in sorted(found.items()) if version not in left_out
+    }
     print()
     for version in VERSIONS:
-        if version in results:
+        if version in found and version in left_out:
+            print(f"{found[version].name}: left out: it is the one of .venv")
+        elif version in results:
             print(f"{found[version].name}: {'passed' if results[version] else 'FAILED'}")
         else:
             why = objections.get(version, "there is none here")
             print(f"Python {'.'.join(map(str, version))}: skipped: {why}")
-    return 0 if results and all(results.values()) else 1
+    return 0 if found and all(results.values()) else 1
 
 
 if __name__ == "__main__":

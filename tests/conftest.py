@@ -70,6 +70,12 @@ def lab(pytestconfig: pytest.Config) -> LabAddresses:
 
 
 @pytest.fixture(scope="session")
+def lab_folder(pytestconfig: pytest.Config) -> Path:
+    """Where the processes of one session leave word for each other; gone at its end."""
+    return pytestconfig.stash[SHARED_LAB].folder
+
+
+@pytest.fixture(scope="session")
 def lab_postgres(lab: LabAddresses) -> PostgresAddress:
     """The shared PostgreSQL server."""
     assert lab.postgres is not None

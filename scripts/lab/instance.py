@@ -47,8 +47,9 @@ def populate(  # noqa: PLR0913 - every one has a default, and a caller names the
     missing: int = 4,
     key_prefix: str = "",
     large_video_bytes: int = LARGE_VIDEO_BYTES,
+    stored: bool = False,
 ) -> Instance:
-    """Make the tables in an empty database, and store the objects in an empty bucket.
+    """Make the tables in an empty database, and store the objects in an empty bucket; `stored`: they lie there already.
 
     `accounts` and `media` count ordinary rows; emojis, preview cards and one of every oddity come on top.
     `missing` is how many required objects are kept back. `large_video_bytes` = 0 leaves the one large object out.
@@ -62,11 +63,17 @@ def populate(  # noqa: PLR0913 - every one has a default, and a caller names the
     usual = len(builder.objects)
     add_oddities(builder, large_video_bytes)
     kept_back = _sample_required(builder, builder.objects[:usual], missing)
-    return settle(builder, kept_back, database, client, bucket)
+    return settle(builder, kept_back, database, client, bucket, stored=stored)
 
 
-def settle(
-    builder: InstanceBuilder, kept_back: Container[str], database: DatabaseAddress, client: S3Client, bucket: str
+def settle(  # noqa: PLR0913 - as above
+    builder: InstanceBuilder,
+    kept_back: Container[str],
+    database: DatabaseAddress,
+    client: S3Client,
+    bucket: str,
+    *,
+    stored: bool = False,
 ) -> Instance:
     """Make what was built true: tables in an empty database, and objects in an empty bucket, but for some keys."""
     objects = [replace(each, present=False) if each.key in kept_back else each for each in builder.objects]
@@ -74,7 +81,8 @@ def settle(
     with database.connect() as connection:
         create_schema(connection)
         copy_rows(connection, builder.rows)
-    upload(client, bucket, instance.at_source().values())
+    if not stored:
+        upload(client, bucket, instance.at_source().values())
     return instance
 
 

@@ -72,7 +72,8 @@ class SeaweedServer:
             # -logtostderr: else it fills the folder for temporary files with logs
             [_weed(), "-logtostderr=true", "server", f"-dir={data}", f"-s3.config={identities}", *FLAGS, *ports],
             self._folder,
-            environment={"HOME": str(self._folder)},  # where it would look for a user's configuration
+            # HOME: where it would look for a user's configuration. GOGC: it may take memory for time
+            environment={"HOME": str(self._folder), "GOGC": "400"},
         )
         self._process.wait_until(self._ready, START_SECONDS)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.instance import populate
 from scripts.lab.instance_objects import Instance
 from tests.acceptance.site import Site, pg_section, s3_section
+from tests.acceptance.sources import shared_source
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,28 @@ MigrationFactory = Callable[..., Migration]
 
 
 @pytest.fixture
-def new_migration(tmp_path: Path, database: DatabaseAddress) -> MigrationFactory:
-    """Factory: `new_migration(buckets, **arguments of populate)`."""
+def new_migration(tmp_path: Path, database: DatabaseAddress, lab_folder: Path) -> Iterator[MigrationFactory]:
+    """Factory: `new_migration(buckets, **arguments of populate)`.
 
-    def make(buckets: BucketPair, *, key_prefix: str = "", **arguments: Any) -> Migration:  # noqa: ANN401
-        arguments = {"accounts": 15, "media": 20, "large_video_bytes": 0, **arguments}
-        instance = populate(database, buckets.client, buckets.source, key_prefix=key_prefix, **arguments)
-        address: S3Address = buckets.address
-        prefix = {"key_prefix": key_prefix} if key_prefix else {}
-        site = Site(tmp_path).configure(
-            s3_source=s3_section(address, buckets.source, **prefix),
-            s3_destination=s3_section(address, buckets.destination),
-            pg_database=pg_section(database),
-            copy={"server_side": "never"},  # both buckets lie in one store, which would move everything by itself
-        )
-        return Migration(site, instance, buckets, database)
+    The source is read by other tests too, unless a test that writes there asks for `own_source`.
+    """
+    with ExitStack() as sources:
 
-    return make
+        def make(buckets: BucketPair, *, own_source: bool = False, **arguments: Any) -> Migration:  # noqa: ANN401
+            arguments = {"accounts": 8, "media": 10, "large_video_bytes": 0, **arguments}
+            if own_source:
+                instance = populate(database, buckets.client, buckets.source, **arguments)
+            else:
+                instance = sources.enter_context(shared_source(lab_folder, database, buckets, arguments))
+                buckets = replace(buckets, source=instance.bucket)
+            address: S3Address = buckets.address
+            prefix = {"key_prefix": arguments["key_prefix"]} if arguments.get("key_prefix") else {}
+            site = Site(tmp_path).configure(
+                s3_source=s3_section(address, buckets.source, **prefix),
+                s3_destination=s3_section(address, buckets.destination),
+                pg_database=pg_section(database),
+                copy={"server_side": "never"},  # both buckets lie in one store, which would move everything by itself
+            )
+            return Migration(site, instance, buckets, database)
+
+        yield make

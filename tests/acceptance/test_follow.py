@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def migration(buckets: BucketPair, new_migration: MigrationFactory) -> Migration:
-    return new_migration(buckets, missing=0, accounts=4, media=6)
+    return new_migration(buckets, own_source=True, missing=0, accounts=4, media=6)
 
 
 def execute(migration: Migration, statement: bytes, *values: object) -> None:

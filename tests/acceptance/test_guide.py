@@ -90,7 +90,7 @@ def test_every_block_of_the_guide_has_commands() -> None:
 def test_the_guide_leads_from_the_first_look_to_the_report(
     tmp_path: Path, new_migration: MigrationFactory, buckets: BucketPair
 ) -> None:
-    migration = new_migration(buckets, missing=3)
+    migration = new_migration(buckets, own_source=True, missing=3)
     folder, live = migration.site.folder, tmp_path / "live"
     migration.site.config.unlink()
     live.mkdir()

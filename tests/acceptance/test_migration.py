@@ -38,7 +38,7 @@ def found_states(migration: Migration) -> dict[tuple[str, str | None], int]:
 def test_plan_copy_status_and_retry_bring_over_everything_there_is(
     buckets: BucketPair, new_migration: MigrationFactory
 ) -> None:
-    migration = new_migration(buckets, large_video_bytes=21 * 1024 * 1024)
+    migration = new_migration(buckets, own_source=True, large_video_bytes=21 * 1024 * 1024)
     site, instance = migration.site, migration.instance
 
     dry = site.run_installed("plan", "--dry-run")

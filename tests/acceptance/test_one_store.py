@@ -27,7 +27,7 @@ def start(buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Cal
     """Factory: a planned migration whose destination is reached by another name, and the proxy of that name."""
 
     def make(bucket: str, *, prefix: str = "", plan: FaultPlan = no_faults) -> tuple[Migration, FaultProxy]:
-        migration = new_migration(buckets, missing=0, accounts=3, media=4)
+        migration = new_migration(buckets, own_source=True, missing=0, accounts=3, media=4)
         proxy = fault_proxy(buckets.address.endpoint_url, plan)
         migration.through(destination=proxy.endpoint_url)
         migration.site.configure(s3_destination={"bucket": bucket, "key_prefix": prefix})

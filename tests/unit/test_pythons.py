@@ -92,3 +92,28 @@ def test_one_failure_is_enough_and_keeps_no_other_from_its_turn(
 def test_no_python_at_all_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pythons, "usable", lambda _: ({}, {}))
     assert main([]) == 1
+
+
+def test_others_than_the_one_that_runs_it_have_their_turn_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All tests have run on that one before, where everything is run."""
+    ours = sys.version_info[:2]
+    there = {version: Python(Path("/python"), (*version, 1)) for version in VERSIONS}
+    asked = []
+
+    def passes(python: Python, arguments: list[str]) -> bool:
+        asked.append((python.version[:2], arguments))
+        return True
+
+    monkeypatch.setattr(pythons, "usable", lambda _: (there, {}))
+    monkeypatch.setattr(pythons, "passes", passes)
+    assert main(["--others", "-q"]) == 0
+    assert asked == [(version, ["-q"]) for version in VERSIONS if version != ours]
+    told = capsys.readouterr().out
+    assert f"Python {ours[0]}.{ours[1]}.1: left out: it is the one of .venv\n" in told
+
+
+def test_a_machine_that_has_no_other_has_none_to_fail_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pythons, "usable", lambda _: ({sys.version_info[:2]: Python(Path("/python"), (3, 11, 1))}, {}))
+    assert main(["--others"]) == 0
