@@ -230,12 +230,20 @@ def _completed(begun: Steps[Any], complete: Callable[[Any], Steps[Any]]) -> Step
 def begin_in_vain(store: PatientStore, key: str, options: PutOptions) -> None:
     """Begin an upload in parts and give it up: nothing is written.
 
-    Raises: as `start_multipart`; Interrupted too if it could not be given up for that: then the claim has to stay, so
-    that the next run does it.
+    Raises: as `start_multipart`; Interrupted, and what may pass, if it could not be given up for that: then whoever
+    comes next has to do it.
     """
     upload = store.start_multipart(key, options)
+    given_up = False
     with suppress(ObjectError, StoreUnusable):
         store.abort_multipart(key, upload)
-    if store.retries:  # one whose answer was lost may have begun as well
-        with suppress(ObjectError, StoreUnusable):
-            store.abort_unfinished(key)
+        given_up = True
+    if given_up and not store.retries:  # else one whose answer was lost may have begun as well
+        return
+    try:
+        store.abort_unfinished(key)
+    except StoreUnusable:  # the next request will say so
+        return
+    except ObjectError as error:
+        if error.transient:  # what is refused will not fare better, and says nothing of the ACL
+            raise

@@ -32,6 +32,17 @@ def sent(job: Job, write: Callable[[PutOptions], Step], options: PutOptions) -> 
     return answer
 
 
+def allowed(job: Job, steps: Steps[None]) -> Steps[None]:
+    """Steps that find out what becomes of an entry: an upload that they begin and cannot give up may be left."""
+    try:
+        yield from steps
+    except STORES_NOTHING:
+        raise
+    except ObjectError:
+        job.presence = begun(job.presence, private=job.entry.private)
+        raise
+
+
 def upload_begun(job: Job, large: LargeObject, options: PutOptions) -> Steps[Any]:
     """The id of an upload in parts: nothing of it can be seen."""
     before = job.presence

@@ -22,7 +22,7 @@ from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
 from mastosync.engine.privacy_proof import PrivacyProof, PrivacyUnknown, Storing, strangers_read
 from mastosync.engine.retry import Gate, PatientStore
-from mastosync.engine.sending import sent, upload_begun, upload_delivered
+from mastosync.engine.sending import allowed, sent, upload_begun, upload_delivered
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
@@ -120,7 +120,7 @@ class Transfer:
                     yield Aside(partial(job.destination.abort_unfinished, job.key))
                 yield from self._look_who_reads(job)
             if job.entry.private:
-                yield from self._acl.allow(job.entry)
+                yield from allowed(job, self._acl.allow(job.entry))
             lies_there = yield from self._look_first(job)
             return lies_there or (yield from self._copy(job))
         except PrivateKeptBack:
@@ -313,7 +313,7 @@ class Transfer:
             return
         _log.warning("private, as nobody but its owner may read it at %s: %r", job.source.name, job.key)
         job.claim = job.claim._replace(entry=job.entry._replace(private=True))
-        yield from self._acl.allow(job.entry)
+        yield from allowed(job, self._acl.allow(job.entry))
 
     def _deliver_whole(self, job: Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
         if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying

@@ -15,7 +15,7 @@ from mastosync.errors import (
     ObjectTooLarge,
     ServerFailure,
 )
-from mastosync.model import NOTHING, Arrival, Claim, Entry, EntryState, ObjectInfo, Presence
+from mastosync.model import NOTHING, Arrival, Claim, Entry, EntryState, ObjectInfo, Presence, Reason
 from mastosync.store.base import Part, PutOptions
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import entry, transfer
@@ -125,3 +125,25 @@ def test_a_private_object_that_was_refused_leaves_nothing() -> None:
     new.fail("write", ObjectDenied("403"))
     options = TransferOptions(acl=AclMode.PRIVATE)
     assert left_by(new, options, entry(private=True)) == NOTHING
+
+
+def test_an_upload_that_was_begun_in_vain_and_not_given_up_is_given_up_by_the_next_attempt() -> None:
+    """Whether the store takes `private` is found out by an upload in parts that is begun for nothing."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    old.put(KEY, b"0123456789")
+    for method in ("abort_multipart", "abort_unfinished"):
+        new.fail(method, *[ServerFailure("502")] * 3)
+    copy, of = transfer(old, new), entry(private=True)
+    failed = copy(Claim(of, 0))
+    assert (failed.reason, failed.presence) == (Reason.SERVER, Presence.AS_PRIVATE | Presence.IN_DOUBT)
+    assert len(new.unfinished()) == 1
+    assert copy(Claim(of, 1, Arrival(failed.presence or NOTHING))).state is EntryState.DONE
+    assert new.unfinished() == []
+
+
+def test_who_may_not_give_up_an_upload_learns_nothing_of_acls_from_that() -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    old.put(KEY, b"0123456789")
+    new.fail("abort_multipart", *[ObjectDenied("403")] * 3)
+    assert transfer(old, new)(Claim(entry(private=True), 0)).state is EntryState.DONE
+    assert new.objects[KEY].acl == "private"
