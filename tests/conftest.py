@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from scripts.lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES"):
     os.environ.pop(name, None)
 os.environ["LANG"] = "C.UTF-8"  # tests compare what is said with English, whatever their developer speaks
+
+# how long an example takes is the machine's affair, and tells nothing when it is busy
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 SHARED_LAB = pytest.StashKey[SharedLab]()
 

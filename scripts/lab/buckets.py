@@ -69,7 +69,11 @@ def delete_bucket(client: S3Client, bucket: str) -> None:
 
 def _empty(client: S3Client, bucket: str) -> None:
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        if keys := [item["Key"] for item in page.get("Contents", [])]:
-            client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True})
+        keys = [item["Key"] for item in page.get("Contents", [])]
+        plain = [key for key in keys if key.isprintable()]
+        if plain:
+            client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in plain], "Quiet": True})
+        for key in set(keys).difference(plain):  # XML has no characters for these, or moto's reader has none
+            client.delete_object(Bucket=bucket, Key=key)
     for unfinished in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
         client.abort_multipart_upload(Bucket=bucket, Key=unfinished["Key"], UploadId=unfinished["UploadId"])
