@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from scripts.lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES"):
     os.environ.pop(name, None)
 os.environ["LANG"] = "C.UTF-8"  # tests compare what is said with English, whatever their developer speaks
+
+settings.register_profile("unhurried", deadline=None)  # eight processes share two cores: no clock tells what a test takes
+settings.load_profile("unhurried")
 
 SHARED_LAB = pytest.StashKey[SharedLab]()
 
