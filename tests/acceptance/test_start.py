@@ -27,7 +27,7 @@ def planned(buckets: BucketPair, new_migration: MigrationFactory, tmp_path: Path
 
     Something was copied: the first copy of a manifest looks whether the stores are two, which takes boto3.
     """
-    migration = new_migration(buckets)
+    migration = new_migration(buckets, accounts=15, media=20)
     migration.site.environ["HOME"] = str(tmp_path)
     migration.site.run("plan")
     migration.site.run("copy", "--type", "custom_emojis", code=None)
