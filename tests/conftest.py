@@ -32,7 +32,7 @@ for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES"):
     os.environ.pop(name, None)
 os.environ["LANG"] = "C.UTF-8"  # tests compare what is said with English, whatever their developer speaks
 
-settings.register_profile("unhurried", deadline=None)  # eight processes share two cores: no clock tells what a test takes
+settings.register_profile("unhurried", deadline=None)  # processes share cores: an example may wait for its turn
 settings.load_profile("unhurried")
 
 SHARED_LAB = pytest.StashKey[SharedLab]()
