@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.colours import PAINT_OF, Paint, paint
 from mastosync.cli.columns import padded, width_of
-from mastosync.engine.shared_findings import exposed_told, hiding
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode
 from mastosync.language import say, tr
 from mastosync.model import FAILURE_REASONS, EntryState, Reason
@@ -163,6 +162,8 @@ def render_status(status: Status, manifest: Path) -> str:
 
 def _kept_back_lines(status: Status) -> list[str]:
     """How many private objects were left out, and how to decide what becomes of them."""
+    from mastosync.engine.shared_findings import exposed_told, hiding
+
     lines = [f"{exposed_told(status.exposed)}:", hiding()] if status.exposed else []
     kept_back = status.reasons.get(Reason.PRIVATE.value, 0) - status.exposed
     if kept_back <= 0:

@@ -24,10 +24,11 @@ def lay_down(root: Path, objects: Iterable[StoredObject]) -> None:
 
 def iter_files(root: Path) -> Iterator[str]:
     """Keys of all files, but for what mastosync keeps for itself."""
-    for path in root.rglob("*"):
-        key = path.relative_to(root).as_posix()
-        if path.is_file() and not key.startswith(f"{WORK}/"):
-            yield key
+    for folder, _, names in os.walk(root):  # which passes over what goes meanwhile
+        for name in names:
+            key = (Path(folder) / name).relative_to(root).as_posix()
+            if not key.startswith(f"{WORK}/"):
+                yield key
 
 
 def assert_disk_holds(root: Path, expected: Mapping[str, StoredObject], *, some: bool = False) -> None:

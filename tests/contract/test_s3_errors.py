@@ -14,6 +14,7 @@ import pytest
 from mastosync.config import Secret
 from mastosync.errors import (
     AclUnsupported,
+    BucketMissing,
     CorruptObject,
     MastosyncError,
     NetworkFailure,
@@ -174,7 +175,7 @@ CASES = [
     *each(OBJECTS, answer(405, "MethodNotAllowed"), ObjectRejected),
     *each(OBJECTS, answer(501, "NotImplemented"), ObjectRejected),
     # the store
-    *each(WITH_WORDS, NO_SUCH_BUCKET, StoreUnusable),
+    *each(WITH_WORDS, NO_SUCH_BUCKET, BucketMissing),
     *each(("head",), NO_SUCH_BUCKET, ObjectMissing),  # without a body nobody can tell
     *each(WITH_WORDS, answer(403, "InvalidAccessKeyId"), StoreUnusable),
     *each(WITH_WORDS, answer(400, "ExpiredToken"), StoreUnusable),
