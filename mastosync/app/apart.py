@@ -46,7 +46,9 @@ def gates_to_write(
         return
     needless: tuple[Role, ...] = () if "source" in roles else ("source",)
     with gates(config, options, stop, some_arrived=some_arrived, unchecked=needless) as (source, destination):
-        _require_two(config, manifest, source, destination, removing=removing, source_gone=source_gone)
+        _require_two(
+            config, manifest, source, destination, removing=removing, source_gone=source_gone, checked=not needless
+        )
         both: dict[Role, Gate] = {"source": source, "destination": destination}
         yield tuple(both[role] for role in both if role in roles)
 
@@ -61,7 +63,7 @@ def look_if_unknown(
     """
     if not _is_settled(manifest) or relation(manifest) is Relation.UNKNOWN:
         with gates(config, options, stop, some_arrived=some_arrived) as (source, destination):
-            _require_two(config, manifest, source, destination, removing=False, source_gone=False)
+            _require_two(config, manifest, source, destination, removing=False, source_gone=False, checked=True)
 
 
 def _is_settled(manifest: Manifest) -> bool:
@@ -70,15 +72,25 @@ def _is_settled(manifest: Manifest) -> bool:
 
 
 def _require_two(
-    config: Config, manifest: Manifest, source: Gate, destination: Gate, *, removing: bool, source_gone: bool
+    config: Config,
+    manifest: Manifest,
+    source: Gate,
+    destination: Gate,
+    *,
+    removing: bool,
+    source_gone: bool,
+    checked: bool,
 ) -> None:
-    """Look at the stores themselves. Raises: as `gates_to_write`; Interrupted."""
+    """Look at the stores themselves. `checked`: the source is known to be usable.
+
+    Raises: as `gates_to_write`; Interrupted.
+    """
     from mastosync.engine.apart import Look, SourceSilent
 
     prefixes = (config.source.key_prefix, config.destination.key_prefix)
     acl = "private" if config.destination_folder.path else None  # objects of S3 are private unless told otherwise
     try:
-        found = Look(manifest, source, destination, *prefixes, acl).run()
+        found = Look(manifest, source, destination, *prefixes, acl, source_checked=checked).run()
     except SourceSilent as error:
         if not source_gone:
             raise SourceSilent(error.message, hint=_or_gone(error.hint)) from error

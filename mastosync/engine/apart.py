@@ -85,6 +85,7 @@ class Look:
     source_prefix: str
     destination_prefix: str
     acl: str | None  # that keeps the probe private; None: it is private without one
+    source_checked: bool = False  # by whoever opened it
 
     def run(self) -> Relation:
         """Find out what the stores are. What was found is recorded, unless they are one.
@@ -124,7 +125,8 @@ class Look:
         """
         source = PatientStore(self.source)
         try:
-            source.check()  # an empty folder is no answer
+            if not self.source_checked:
+                source.check()  # an empty folder is no answer
             return relation_seen(keys, data, source.read, self.source.stop.sleep)
         except BucketMissing as error:
             if not self._lies_there(keys.at_destination, data):

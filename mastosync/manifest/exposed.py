@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from mastosync.manifest.codes import DONE, KEPT_PRIVATE, SKIPPED
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import ARRIVED
-from mastosync.manifest.plan import LOWEST_ID
-from mastosync.manifest.records import COLUMNS, Row, record_of
+from mastosync.manifest.records import COLUMNS, iter_chosen
 from mastosync.model import Presence, Record
 
 _KINDS = f"SELECT DISTINCT kind FROM counts WHERE state = {SKIPPED} AND reason = {KEPT_PRIVATE} AND objects > 0"
@@ -21,7 +20,6 @@ _SELECT = f"""
 SELECT {COLUMNS} FROM entries INDEXED BY entries_open
 WHERE {_IS_EXPOSED} AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
 """
-_PAGE = 500  # entries
 
 
 def count_exposed(manifest: Manifest) -> int:
@@ -38,14 +36,8 @@ def iter_exposed(manifest: Manifest, types: tuple[str, ...] = ()) -> Iterator[Re
     with translated(manifest.path):
         some = _kinds(manifest)
     for number, kind in manifest.kinds(types).items():
-        place: tuple[int, str] = (LOWEST_ID, "")
-        while number in some:
-            with translated(manifest.path):
-                rows: list[Row] = manifest.connection.execute(_SELECT, (number, *place, _PAGE)).fetchall()
-            yield from (record_of(kind, row) for row in rows)
-            if len(rows) < _PAGE:
-                break
-            place = rows[-1][:2]
+        if number in some:
+            yield from iter_chosen(manifest, _SELECT, number, kind)
 
 
 def _kinds(manifest: Manifest) -> set[int]:

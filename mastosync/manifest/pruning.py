@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from mastosync.manifest.codes import DONE, GONE, SKIPPED
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import HAS_ARRIVED
-from mastosync.manifest.plan import LOWEST_ID
-from mastosync.manifest.records import COLUMNS, Row, record_of
+from mastosync.manifest.records import COLUMNS, iter_chosen
 from mastosync.model import Entry, Record
 
 _REMOVABLE = f"""
@@ -23,7 +22,6 @@ _IS_ALIVE = f"""
 SELECT EXISTS (SELECT 1 FROM entries
 WHERE kind = ? AND id BETWEEN ? AND ? AND name = ? AND NOT (state = {SKIPPED} AND reason = {GONE}))
 """
-_PAGE = 500  # entries
 
 
 def count_removable(manifest: Manifest) -> tuple[int, int]:
@@ -36,14 +34,7 @@ def count_removable(manifest: Manifest) -> tuple[int, int]:
 def iter_removable(manifest: Manifest) -> Iterator[Record]:
     """These entries, by kind and id. Nothing is being read while one is handed out. Raises: ManifestError."""
     for number, kind in manifest.kinds().items():
-        place: tuple[int, str] = (LOWEST_ID, "")
-        while True:
-            with translated(manifest.path):
-                rows: list[Row] = manifest.connection.execute(_SELECT, (number, *place, _PAGE)).fetchall()
-            yield from (record_of(kind, row) for row in rows)
-            if len(rows) < _PAGE:
-                break
-            place = rows[-1][:2]
+        yield from iter_chosen(manifest, _SELECT, number, kind)
 
 
 def is_wanted(manifest: Manifest, entry: Entry, ids: tuple[int, int]) -> bool:

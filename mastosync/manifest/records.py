@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from mastosync.manifest.codes import DONE, OPTIONAL_FLAG, ORIGIN_OF, PRIVATE_FLAG, REASON_OF, STATE_OF
+from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.lifecycle import presence_of
 from mastosync.model import Entry, Kind, Record
 
 COLUMNS = (
     "id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, updated, arrived"
 )
+
+_BEFORE_ALL = -(2**63)
+_PAGE = 500  # lines
 
 Row: TypeAlias = tuple[
     int,
@@ -49,3 +54,19 @@ def record_of(kind: Kind, row: Row) -> Record:
         origin=ORIGIN_OF[origin] if state == DONE else None,
         presence=presence_of(flags, state, arrived, has_digest=md5 is not None or etag is not None),
     )
+
+
+def iter_chosen(manifest: Manifest, select: str, number: int, kind: Kind) -> Iterator[Record]:
+    """What a query chooses of the lines of one kind, by id and name. Nothing is being read while one is handed out.
+
+    `select`: gives `COLUMNS`; its parameters are the kind's `number`, the id and name to go on after, and how many.
+    Raises: ManifestError.
+    """
+    place: tuple[int, str] = (_BEFORE_ALL, "")
+    while True:
+        with translated(manifest.path):
+            rows: list[Row] = manifest.connection.execute(select, (number, *place, _PAGE)).fetchall()
+        yield from (record_of(kind, row) for row in rows)
+        if len(rows) < _PAGE:
+            break
+        place = rows[-1][:2]
