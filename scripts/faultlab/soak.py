@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +40,7 @@ from scripts.lab.instance import populate
 
 MIB = 1024 * 1024
 _SAMPLE_SECONDS = 0.25
+_LEAST_ROUNDS = 6  # two while it warms up, and two in each half
 _WARM_UP = 1 / 3  # of the time: what is loaded late, pools that fill
 _CHANCES = {RESET: 0.01, INTERNAL_ERROR: 0.01, LOST_ANSWER: 0.005, slow_down(amz_retry_after_ms=5): 0.005}
 _DOWNLOADS = {DAMAGED_DOWNLOAD: 0.01, TRUNCATED_BODY: 0.01}
@@ -54,6 +55,7 @@ class Sample(NamedTuple):
     open_files: int
     threads: int
     manifest_bytes: int  # with what SQLite has beside it
+    at_rest: bool = False  # between two rounds: no command runs
 
 
 class Bound(NamedTuple):
@@ -61,12 +63,13 @@ class Bound(NamedTuple):
 
     share: float
     absolute: int
+    at_rest: bool = False  # look between two rounds alone: while a command runs, connections come and go
 
 
 BOUNDS = {
     "memory_bytes": Bound(0.05, 12 * MIB),
-    "open_files": Bound(0.0, 8),  # connections come and go
-    "threads": Bound(0.0, 2),
+    "open_files": Bound(0.0, 2, at_rest=True),
+    "threads": Bound(0.0, 1, at_rest=True),
     "manifest_bytes": Bound(0.02, MIB),
 }
 
@@ -94,7 +97,10 @@ class Soak:
         first, second = self.halves()
         found = []
         for name, bound in BOUNDS.items():
-            before, after = (max(getattr(sample, name) for sample in half) for half in (first, second))
+            before, after = (
+                max(getattr(sample, name) for sample in half if sample.at_rest or not bound.at_rest)
+                for half in (first, second)
+            )
             if after > before * (1 + bound.share) + bound.absolute:
                 found.append(name)
         return found
@@ -106,7 +112,7 @@ class Soak:
         for step in range(10):
             part = [each for each in self.samples if total * step / 10 <= each.seconds <= total * (step + 1) / 10]
             if part:
-                memory, files, threads, manifest = (max(column) for column in list(zip(*part, strict=True))[1:])
+                memory, files, threads, manifest = (max(column) for column in list(zip(*part, strict=True))[1:5])
                 lines.append(
                     f"{part[-1].seconds / 60:9.2f} {memory / MIB:9.1f} {files:11d} {threads:8d} {manifest // 1024:13d}"
                 )
@@ -130,10 +136,12 @@ def soak(minutes: float, *, accounts: int, media: int, workers: int, say: Callab
         stack.callback(process.end)
         rounds = _Rounds(process, pair, proxies, folder, say)
         rounds.run("plan", expected=(0,))
-        with _watched(process.pid, folder / "mastosync.db") as samples:
+        with _watched(process.pid, folder / "mastosync.db") as watched:
             deadline = time.monotonic() + minutes * 60
-            while time.monotonic() < deadline or rounds.count < 3:
+            while time.monotonic() < deadline or rounds.count < _LEAST_ROUNDS:
                 rounds.go_round()
+                watched.look(at_rest=True)
+            samples = sorted(watched.samples)
         return Soak(tuple(samples), rounds.count, rounds.objects, rounds.requests, rounds.faults)
 
 
@@ -178,21 +186,31 @@ class _Rounds:
             raise RuntimeError(f"{command} ended with {code}:\n{self.process.order.output()[-4_000:]}")
 
 
+@dataclass(slots=True)
+class _Watched:
+    pid: int
+    manifest: Path
+    began: float = field(default_factory=time.monotonic)
+    samples: list[Sample] = field(default_factory=list)
+
+    def look(self, *, at_rest: bool = False) -> None:
+        self.samples.append(_sample(self.pid, self.manifest, time.monotonic() - self.began)._replace(at_rest=at_rest))
+
+
 @contextlib.contextmanager
-def _watched(pid: int, manifest: Path) -> Iterator[list[Sample]]:
-    """Samples of a process, taken for as long as the block runs."""
-    samples: list[Sample] = []
+def _watched(pid: int, manifest: Path) -> Iterator[_Watched]:
+    """A process that is looked at all the time for as long as the block runs."""
+    watched = _Watched(pid, manifest)
     over = threading.Event()
-    began = time.monotonic()
 
     def watch() -> None:
         while not over.wait(_SAMPLE_SECONDS):
-            samples.append(_sample(pid, manifest, time.monotonic() - began))
+            watched.look()
 
     watcher = threading.Thread(target=watch, name="watcher")
     watcher.start()
     try:
-        yield samples
+        yield watched
     finally:
         over.set()
         watcher.join()
