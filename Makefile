@@ -2,6 +2,7 @@
 #
 #   make PYTHON=/path/to/python3    another interpreter for .venv (3.11 or newer)
 #   make test WORKERS=4             another number of parallel tests: they wait more than they work (auto: one a core)
+#   make test MEMORY=               leave the files of a run on the disk (they are in memory where it has room)
 #   make test ARGUMENTS="-k copy"   further arguments for pytest, or for what is measured
 #   make faults SEED=1234           one bad day of each kind of the fault lab, step by step
 #   make faults ARGUMENTS='--kind moving'    days on which the world moves alone (or: still)
@@ -17,6 +18,8 @@ MINUTES ?= 5
 TIMES ?= 50
 OTHERS ?=
 LOCK ?= $(wildcard requirements-dev.lock)
+# a folder in memory with 4 GB of room: the files of a run are many and soon gone, a disk would do a fifth of its work
+MEMORY ?= $(shell df -Pk /dev/shm 2>/dev/null | awk '$$1 == "tmpfs" && $$4 > 4000000 {print "/dev/shm"}')
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -44,6 +47,8 @@ demo: .venv/.demo ## migrate a made-up Mastodon between two stores on this machi
 
 test: .venv/.test build/compiled ## run every test, against real servers on this machine
 	@$(if $(wildcard $(NGINX)),,$(MAKE) --no-print-directory build/nginx || echo 'So the tests that need nginx are skipped.' >&2)
+	@$(if $(MEMORY),TMPDIR=$$(mktemp -d '$(MEMORY)/tests-XXXXXX') && export TMPDIR; \
+	trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT TERM HUP;) \
 	$(PYTEST) -n $(WORKERS) --dist worksteal
 
 test-fast: .venv/.test ## run the unit tests only

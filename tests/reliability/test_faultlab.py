@@ -7,19 +7,38 @@ import pytest
 from scripts.faultlab.invariants import INVARIANTS
 from scripts.faultlab.report import REPORT
 from scripts.faultlab.runner import Runner
-from scripts.faultlab.scenario import Act, Scenario, scenario_of
+from scripts.faultlab.scenario import Act, Death, Scenario, scenario_of
 from scripts.faultlab.weather import Outage
 from scripts.lab.fault_plan import NO_SUCH_BUCKET
 
-RUNS = 60  # and as many more as `make faults` is told
+# between them they hold whatever a day can hold; `make faults` has as many more as it is told
+DAYS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 22, 42, 56, 77, 97, 161, 177, 224, 250, 252)
 
 
-@pytest.mark.parametrize("seed", range(1, RUNS + 1))
+@pytest.mark.parametrize("seed", DAYS)
 def test_nothing_is_lost_wrong_twice_or_exposed(runner: Runner, seed: int) -> None:
     """Replay one, step by step: `make faults SEED=…`."""
     steps: list[str] = []
     tally = runner.run(scenario_of(seed), steps.append)
     assert not tally.violations, "\n".join([*steps, *tally.violations, f"replay: make faults SEED={seed}"])
+
+
+def test_the_days_of_the_suite_hold_whatever_a_day_can_hold() -> None:
+    suite, many = ([scenario_of(seed) for seed in seeds] for seeds in (DAYS, range(1, 301)))
+    assert {act.blow.death for day in suite for act in day.acts if act.blow is not None} == set(Death)
+    assert _held_by(suite) == _held_by(many)
+
+
+def _held_by(days: list[Scenario]) -> set[tuple[object, ...]]:
+    acts = [act for day in days for act in day.acts]
+    return {
+        *((act.arguments[0], act.blow is not None and act.blow.death) for act in acts),
+        *((act.arguments[0], role) for act in acts for role, _ in act.outages),
+        *((day.world, day.moto, day.server_side) for day in days),
+        *(("patient", day.patient) for day in days),
+        *(("hasty", day.hasty) for day in days),
+        *(("limited", day.limited) for day in days),
+    }
 
 
 def test_a_source_that_goes_while_the_store_copies_by_itself_stops_the_run(runner: Runner) -> None:
