@@ -12,6 +12,7 @@ import os
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,6 +67,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End the lab; in workers this does nothing."""
     if SHARED_LAB in config.stash:
         config.stash[SHARED_LAB].close()
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A folder on a disk, where `make test` keeps those of `tmp_path` in memory: a disk has a cache, and stays."""
+    with TemporaryDirectory(prefix="mastosync-", dir="/var/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

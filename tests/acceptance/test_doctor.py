@@ -32,6 +32,12 @@ def checks_of(done: subprocess.CompletedProcess[str]) -> dict[tuple[str, str], d
 
 
 @pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    """On a disk."""
+    return disk_path
+
+
+@pytest.fixture
 def migration(moto_buckets: BucketPair, new_migration: MigrationFactory) -> Migration:
     """A site where everything works; moto lets everybody list, and does not look at Content-MD5."""
     return new_migration(moto_buckets, accounts=4, media=4, missing=0, key_prefix="mastodon")

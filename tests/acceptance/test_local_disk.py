@@ -36,6 +36,12 @@ TOLD_BY_NAME = {
 """All that differs from what the same instance has in a bucket, where somebody gave these other types."""
 
 
+@pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    """On a disk."""
+    return disk_path
+
+
 @pytest.fixture(autouse=True)
 def _umask() -> Iterator[None]:
     before = os.umask(0o022)

@@ -13,6 +13,7 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.sshd import SshServer
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import COMMAND, Site, shown
+from tests.waiting import wait_until
 
 BLOCK = 1024
 
@@ -45,7 +46,7 @@ def test_an_unknown_ssh_host_is_refused_with_the_line_to_add(tunnelled: tuple[Mi
     (migration.site.folder / "known_hosts").write_text(line + "\n")
     planned = migration.site.run("plan")
     assert server.forwardings >= 1
-    assert server.open_forwardings == 0
+    wait_until(lambda: server.open_forwardings == 0, "the tunnel is closed")
     assert "marked-password" not in refused.stdout + refused.stderr + planned.stdout + planned.stderr
     assert len(migration.site.listed()) == len(migration.instance.objects)
     migration.site.run("copy", code=3)

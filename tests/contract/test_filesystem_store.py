@@ -51,6 +51,12 @@ def source(path: Path) -> FilesystemStore:
 
 
 @pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    """On a disk."""
+    return disk_path
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Iterator[FilesystemStore]:
     """A destination at `tmp_path / "root"`."""
     (tmp_path / "root").mkdir()

@@ -17,7 +17,6 @@ from scripts.lab.addresses import S3Address
 from scripts.lab.fault_plan import INTERNAL_ERROR, LOST_ANSWER, Fault, Request, delay, though_done
 from scripts.lab.traffic import Exchange
 from tests.reliability.saboteur import Saboteur
-from tests.reliability.test_faultlab import RUNS
 
 SEED = 990_000
 QUIET = Scenario(
@@ -161,9 +160,3 @@ def test_a_command_may_end_as_what_befell_it_demands_and_not_otherwise(act: Act,
 def test_the_same_seed_is_the_same_day() -> None:
     assert [scenario_of(seed) for seed in range(50)] == [scenario_of(seed) for seed in range(50)]
     assert len({str(scenario_of(seed)) for seed in range(50)}) == 50
-
-
-def test_the_days_of_the_suite_hold_every_death() -> None:
-    days = [scenario_of(seed) for seed in range(1, RUNS + 1)]
-    deaths = {act.blow.death for day in days for act in day.acts if act.blow is not None}
-    assert deaths == set(Death)
