@@ -16,7 +16,7 @@ from psycopg import sql
 
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.instance_objects import MIB, Instance, InstanceObject, StoredObject
-from scripts.lab.instance_oddities import add_oddities
+from scripts.lab.instance_oddities import add_few_oddities, add_oddities
 from scripts.lab.instance_rows import InstanceBuilder, Row
 from scripts.lab.instance_usual import add_accounts, add_emojis, add_media, add_preview_cards
 
@@ -47,11 +47,12 @@ def populate(  # noqa: PLR0913 - every one has a default, and a caller names the
     missing: int = 4,
     key_prefix: str = "",
     large_video_bytes: int = LARGE_VIDEO_BYTES,
+    all_oddities: bool = True,
     stored: bool = False,
 ) -> Instance:
     """Make the tables in an empty database, and store the objects in an empty bucket; `stored`: they lie there already.
 
-    `accounts` and `media` count ordinary rows; emojis, preview cards and one of every oddity come on top.
+    `accounts` and `media` count ordinary rows; emojis, preview cards and one of every oddity come on top, or few.
     `missing` is how many required objects are kept back. `large_video_bytes` = 0 leaves the one large object out.
     Returns: what there is, and what a migration must come to.
     """
@@ -61,7 +62,7 @@ def populate(  # noqa: PLR0913 - every one has a default, and a caller names the
     add_preview_cards(builder, media // 5)
     add_media(builder, media)
     usual = len(builder.objects)
-    add_oddities(builder, large_video_bytes)
+    (add_oddities if all_oddities else add_few_oddities)(builder, large_video_bytes)
     kept_back = _sample_required(builder, builder.objects[:usual], missing)
     return settle(builder, kept_back, database, client, bucket, stored=stored)
 

@@ -42,9 +42,19 @@ def add_oddities(builder: InstanceBuilder, large_video_bytes: int) -> None:
     _add_site_uploads(builder)
     _add_archives(builder)
     _add_strays(builder)
-    if large_video_bytes:
-        video = Rendition("original", "0123456789abcdef.mp4", "video/mp4", size=large_video_bytes)
-        _media(builder, (video, Rendition("small", "0123456789abcdef.png", PNG, size=40_000)), type=2)
+    _add_large_video(builder, large_video_bytes)
+    _add_removed_post(builder)
+
+
+def add_few_oddities(builder: InstanceBuilder, large_video_bytes: int) -> None:
+    """What every command has to do with: what is private, optional, oddly named, larger, or nobody's."""
+    _add_founder(builder)
+    _add_suspended_account(builder)
+    _add_odd_names(builder, ODD_NAMES[:3])
+    _add_providers(builder)
+    _add_archives(builder)
+    _add_strays(builder)
+    _add_large_video(builder, large_video_bytes)
     _add_removed_post(builder)
 
 
@@ -54,10 +64,16 @@ def _media(builder: InstanceBuilder, renditions: tuple[Rendition, ...], **column
     return row
 
 
+def _add_large_video(builder: InstanceBuilder, size: int) -> None:
+    if size:
+        video = Rendition("original", "0123456789abcdef.mp4", "video/mp4", size=size)
+        _media(builder, (video, Rendition("small", "0123456789abcdef.png", PNG, size=40_000)), type=2)
+
+
 def _add_odd_accounts(builder: InstanceBuilder) -> None:
     actor = builder.account(INSTANCE_ACTOR_ID, username=LOCAL_DOMAIN, actor_type="Application", locked=True)
     builder.attach("accounts", actor, "avatar", [Rendition("original", "actor.png", PNG)])
-    builder.account(1, username="founder")  # never had a picture
+    _add_founder(builder)
     builder.account(
         2, username="quiet", avatar_file_name="", avatar_content_type=PNG, header_file_name="  ", header_file_size=0
     )
@@ -70,6 +86,10 @@ def _add_odd_accounts(builder: InstanceBuilder) -> None:
     late = builder.account(domain="late.example", header_storage_schema_version=None)
     # ... and here before it could mark the row
     builder.attach("accounts", late, "header", [Rendition("original", "late.jpeg", JPEG, other_cache=True)])
+
+
+def _add_founder(builder: InstanceBuilder) -> None:
+    builder.account(1, username="founder")  # never had a picture
 
 
 def _add_suspended_account(builder: InstanceBuilder) -> None:
@@ -117,8 +137,8 @@ def _add_odd_formats(builder: InstanceBuilder) -> None:
     _media(builder, (Rendition("original", "song.ogg", "audio/ogg"),), type=4)
 
 
-def _add_odd_names(builder: InstanceBuilder) -> None:
-    for number, name in enumerate(ODD_NAMES, 1):
+def _add_odd_names(builder: InstanceBuilder, names: tuple[str, ...] = ODD_NAMES) -> None:
+    for number, name in enumerate(names, 1):
         pair = (Rendition("original", name, PNG), Rendition("small", name, PNG))
         _media(builder, pair, row_id=number, account_id=1, file_storage_schema_version=number % 2 or None)
 

@@ -17,6 +17,9 @@ from scripts.lab.instance_objects import Instance
 from tests.acceptance.site import Site, pg_section, s3_section
 from tests.acceptance.sources import shared_source
 
+SMALL: dict[str, Any] = {"accounts": 5, "media": 5, "large_video_bytes": 0, "all_oddities": False}
+"""What a test moves unless it says otherwise: enough of everything, as each object costs each test a while."""
+
 
 @dataclass(frozen=True)
 class Migration:
@@ -46,7 +49,7 @@ def new_migration(tmp_path: Path, database: DatabaseAddress, lab_folder: Path) -
     with ExitStack() as sources:
 
         def make(buckets: BucketPair, *, own_source: bool = False, **arguments: Any) -> Migration:  # noqa: ANN401
-            arguments = {"accounts": 8, "media": 10, "large_video_bytes": 0, **arguments}
+            arguments = {**SMALL, **arguments}
             if own_source:
                 instance = populate(database, buckets.client, buckets.source, **arguments)
             else:

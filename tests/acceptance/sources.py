@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,16 +30,17 @@ def shared_source(
     Fails at the end if the bucket is not as it was.
     """
     name = "shared-" + hashlib.sha256(repr((buckets.address, sorted(arguments.items()))).encode()).hexdigest()[:24]
+    as_filled = folder / f"{name}.json"
+    instance = None
     with (folder / f"{name}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        filled = (folder / f"{name}.filled").exists()
-        if not filled:
+        if not as_filled.exists():
             buckets.client.create_bucket(Bucket=name)
-        instance = populate(database, buckets.client, name, stored=filled, **arguments)
-        (folder / f"{name}.filled").touch()
-    before = listed(buckets.client, name)
+            instance = populate(database, buckets.client, name, **arguments)
+            as_filled.write_text(json.dumps(listed(buckets.client, name)), encoding="utf-8")
+    instance = instance or populate(database, buckets.client, name, stored=True, **arguments)
     yield instance
-    _require_untouched(buckets.client, name, instance, before)
+    _require_untouched(buckets.client, name, instance, json.loads(as_filled.read_text(encoding="utf-8")))
 
 
 def _require_untouched(client: S3Client, bucket: str, instance: Instance, before: dict[str, str]) -> None:

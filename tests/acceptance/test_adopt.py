@@ -47,7 +47,7 @@ def bring(migration: Migration, part: slice = slice(None)) -> list[str]:
 
 @pytest.fixture
 def planned(buckets: BucketPair, new_migration: MigrationFactory) -> Migration:
-    migration = new_migration(buckets, missing=0, key_prefix=PREFIX)
+    migration = new_migration(buckets, missing=0, key_prefix=PREFIX, all_oddities=True)
     migration.site.configure(s3_destination={"key_prefix": ""})
     migration.site.run("plan")
     return migration
@@ -119,7 +119,7 @@ def asked(proxy: FaultProxy) -> list[str]:
 def test_the_source_is_asked_only_where_the_destination_has_something(
     buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Proxies
 ) -> None:
-    migration = new_migration(buckets, missing=0)
+    migration = new_migration(buckets, missing=0, all_oddities=True)
     old, new = fault_proxy(buckets.address.endpoint_url), fault_proxy(buckets.address.endpoint_url)
     migration.through(source=old.endpoint_url, destination=new.endpoint_url)
     migration.site.run("plan")

@@ -20,7 +20,7 @@ from tests.unit.engine_kit import entry, planned
 
 @pytest.fixture
 def migration(buckets: BucketPair, new_migration: MigrationFactory) -> Migration:
-    migration = new_migration(buckets, own_source=True, accounts=6, media=8, missing=0)
+    migration = new_migration(buckets, own_source=True, accounts=6, media=8, missing=0, all_oddities=True)
     migration.site.run("plan")
     return migration
 

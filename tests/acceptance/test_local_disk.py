@@ -77,7 +77,7 @@ def as_on_disk(stored: StoredObject) -> StoredObject:
 
 
 def test_from_disk_to_s3_and_everything_proves_itself(buckets: BucketPair, new_migration: MigrationFactory) -> None:
-    migration = new_migration(buckets, large_video_bytes=21 * MIB)
+    migration = new_migration(buckets, large_video_bytes=21 * MIB, all_oddities=True)
     orphaned = {each.key for each in migration.instance.strays} - still_referred_to(migration)
     site, instance, root = migration.site, migration.instance, from_disk(migration)
     site.configure(s3_destination={"cache_control": CACHE_CONTROL})
@@ -102,7 +102,7 @@ def test_from_disk_to_s3_and_everything_proves_itself(buckets: BucketPair, new_m
 
 
 def test_from_s3_to_disk_with_modes_for_acls(buckets: BucketPair, new_migration: MigrationFactory) -> None:
-    migration = new_migration(buckets, large_video_bytes=21 * MIB, key_prefix="mastodon")
+    migration = new_migration(buckets, large_video_bytes=21 * MIB, key_prefix="mastodon", all_oddities=True)
     site, instance, root = migration.site, migration.instance, to_disk(migration)
     site.run("plan")
     site.run("copy", code=3)

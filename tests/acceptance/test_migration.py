@@ -38,7 +38,7 @@ def found_states(migration: Migration) -> dict[tuple[str, str | None], int]:
 def test_plan_copy_status_and_retry_bring_over_everything_there_is(
     buckets: BucketPair, new_migration: MigrationFactory
 ) -> None:
-    migration = new_migration(buckets, own_source=True, large_video_bytes=21 * 1024 * 1024)
+    migration = new_migration(buckets, own_source=True, large_video_bytes=21 * 1024 * 1024, all_oddities=True)
     site, instance = migration.site, migration.instance
 
     dry = site.run_installed("plan", "--dry-run")
@@ -157,7 +157,7 @@ def test_planning_again_adds_what_is_new_marks_what_is_gone_and_leaves_what_is_d
 def test_a_key_prefix_is_kept_and_bare_objects_move_under_it(
     buckets: BucketPair, new_migration: MigrationFactory, prefix: str
 ) -> None:
-    migration = new_migration(buckets, key_prefix=prefix, accounts=5, media=5)
+    migration = new_migration(buckets, key_prefix=prefix, accounts=5, media=5, all_oddities=True)
     migration.site.run("plan")
     migration.site.run("copy", code=3)
     assert found_states(migration) == expected_states(migration)
@@ -190,7 +190,7 @@ def test_types_scope_and_limit_choose_what_is_planned_and_copied(
 def test_private_objects_stay_private_on_a_store_with_acls(
     moto_buckets: BucketPair, new_migration: MigrationFactory
 ) -> None:
-    migration = new_migration(moto_buckets, accounts=6, media=6)
+    migration = new_migration(moto_buckets, accounts=6, media=6, all_oddities=True)
     migration.site.run("plan")
     migration.site.run("copy", code=3)
     assert migration.instance.private
@@ -220,7 +220,7 @@ def test_private_objects_stay_behind_where_no_acl_is_sent(
 def test_a_row_that_becomes_private_is_written_again_as_private(
     moto_buckets: BucketPair, new_migration: MigrationFactory
 ) -> None:
-    migration = new_migration(moto_buckets, accounts=6, media=6, missing=0)
+    migration = new_migration(moto_buckets, accounts=6, media=6, missing=0, all_oddities=True)
     migration.site.run("plan")
     migration.site.run("copy", code=None)
     with migration.database.connect() as connection:

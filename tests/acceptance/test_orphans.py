@@ -25,7 +25,7 @@ def found_by(migration: Migration, *arguments: str) -> dict[str, Any]:
 
 @pytest.fixture(params=["", "some/prefix"], ids=["bare", "prefixed"])
 def planned(request: pytest.FixtureRequest, buckets: BucketPair, new_migration: MigrationFactory) -> Migration:
-    migration = new_migration(buckets, own_source=True, missing=5, key_prefix=request.param)
+    migration = new_migration(buckets, own_source=True, missing=5, key_prefix=request.param, all_oddities=True)
     migration.site.run("plan")
     migration.site.long_after()
     return migration

@@ -65,7 +65,7 @@ def origins() -> Iterator[Origins]:
 @pytest.fixture
 def lossy(buckets: BucketPair, new_migration: MigrationFactory, origins: Origins) -> Migration:
     """A migration that is through, but for what the source has lost; every remote row tells where its file was."""
-    migration = new_migration(buckets, own_source=True, accounts=12, media=16, missing=4)
+    migration = new_migration(buckets, own_source=True, accounts=12, media=16, missing=4, all_oddities=True)
     for key in _some_remote_originals(migration):
         buckets.client.delete_object(Bucket=buckets.source, Key=key)
     with migration.database.connect() as connection:

@@ -25,7 +25,7 @@ def start(
     """Factory: a planned migration whose ends are one endpoint, a proxy's."""
 
     def make(plan: FaultPlan = no_faults, **arguments: object) -> tuple[Migration, FaultProxy]:
-        migration = new_migration(buckets, missing=2, **arguments)
+        migration = new_migration(buckets, missing=2, **arguments, all_oddities=True)
         proxy = fault_proxy(buckets.address.endpoint_url, plan)
         migration.through(proxy.endpoint_url, proxy.endpoint_url)
         migration.site.configure(copy={"server_side": "auto"})

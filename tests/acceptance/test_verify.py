@@ -22,7 +22,9 @@ Proxies = Callable[..., FaultProxy]
 @pytest.fixture
 def copied(buckets: BucketPair, new_migration: MigrationFactory) -> Migration:
     """A migration of which everything has arrived, one large object in parts."""
-    migration = new_migration(buckets, missing=0, large_video_bytes=21 * 1024 * 1024, key_prefix="some/prefix")
+    migration = new_migration(
+        buckets, missing=0, large_video_bytes=21 * 1024 * 1024, key_prefix="some/prefix", all_oddities=True
+    )
     migration.site.configure(copy={"multipart_threshold": "8MiB", "part_size": "5MiB", "max_attempts": "2"})
     migration.site.run("plan")
     migration.site.run("copy")
@@ -193,7 +195,7 @@ class TestPublic:
 
     @pytest.fixture
     def copied(self, moto_buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Proxies) -> Migration:
-        migration = new_migration(moto_buckets, accounts=4, media=6, missing=0)
+        migration = new_migration(moto_buckets, accounts=4, media=6, missing=0, all_oddities=True)
         host = fault_proxy(moto_buckets.address.endpoint_url, always(ACCESS_DENIED, operation="ListObjects"))
         public_url = f"{host.endpoint_url}/{moto_buckets.destination}"
         migration.site.configure(s3_destination={"public_url": public_url})
