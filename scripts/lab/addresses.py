@@ -52,9 +52,13 @@ class S3Address:
     region: str = "us-east-1"
 
     def client(self) -> S3Client:
-        """A boto3 client with the keys that may do everything, one attempt a request. Close it."""
+        """A boto3 client with the keys that may do everything, one attempt a request. Close it.
+
+        Times in its answers are left as they were sent: nobody reads them, and to parse them is half of a listing.
+        """
         session = botocore.session.get_session()
         session.register_component("data_loader", _data_loader())
+        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
         return Session(botocore_session=session).client(
             "s3",
             endpoint_url=self.endpoint_url,

@@ -14,7 +14,8 @@ from scripts.lab.process import LabError, ServerProcess
 START_SECONDS = 90
 
 PROGRAM = """\
-import functools, moto.backends, moto.server
+import functools, logging, moto.backends, moto.server
+logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
 # else it looks through its own folder, twice for each request: a third of what one costs
 moto.backends.list_of_moto_modules = functools.cache(lambda find=moto.backends.list_of_moto_modules: {*find()})
 moto.server.main()
