@@ -10,8 +10,12 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+import urllib3
 
 from scripts.faultlab.invariants import (
     DAMAGED,
@@ -30,7 +34,6 @@ from scripts.faultlab.invariants import (
     WRONG_BYTES,
     Ending,
     exposed,
-    is_public,
     wrong_endings,
 )
 from scripts.faultlab.manifest_copy import NOTHING, Line, ManifestCopy
@@ -40,6 +43,7 @@ from scripts.faultlab.scenario import Act, Scenario
 from scripts.faultlab.tally import Tally
 from scripts.faultlab.world import Identity, listed
 from scripts.lab.instance_check import differences
+from scripts.lab.process import LabError
 from scripts.lab.traffic import Exchange
 
 if TYPE_CHECKING:
@@ -167,6 +171,7 @@ class MovingInspector:
     _looks: dict[str, Look] = field(default_factory=dict)  # at keys where nothing has happened since
     _told: set[tuple[str, str]] = field(default_factory=set)  # invariants and keys
     _before: ManifestCopy = NOTHING
+    _anybody: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
 
     def __post_init__(self) -> None:
         self._deliveries = Deliveries(self.world.chronicle)
@@ -305,10 +310,14 @@ class MovingInspector:
         return {md5_of(each.source) for other, each in objects if other[:4] == asked[:4]}  # whatever its key
 
     def _look(self, key: str) -> Look:
+        """What anybody is given; what nobody is given, those with credentials are."""
         if key not in self._looks:
-            body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-            md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
-            self._looks[key] = Look(md5, is_public(self.client, self.bucket, key))
+            answer = self._anybody.request("GET", f"{self.client.meta.endpoint_url}/{self.bucket}/{quote(key)}")
+            public = answer.status == HTTPStatus.OK
+            if not public and answer.status != HTTPStatus.FORBIDDEN:
+                raise LabError(f"a stranger who asks for {key} gets {answer.status}")
+            body = answer.data if public else self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            self._looks[key] = Look(hashlib.md5(body, usedforsecurity=False).hexdigest(), public)
         return self._looks[key]
 
     def _inspect_memory(self, ending: Ending, there: set[str]) -> None:
