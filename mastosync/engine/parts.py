@@ -13,7 +13,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, wait
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -30,6 +29,7 @@ from mastosync.errors import (
     Interrupted,
     MastosyncError,
     ObjectError,
+    ObjectMissing,
     ObjectTooLarge,
     StoreUnusable,
 )
@@ -88,6 +88,7 @@ class LargeObject:
     shared: LargeObjects
     tried_before: bool = False  # in an earlier run, which may have left an upload behind
     may_lie_there: bool = False  # the store was asked to make an object of the parts, and has not refused
+    left_open: bool = False  # parts may lie there that could not be thrown away
 
     def begin(self, options: PutOptions) -> str:
         """Begin an upload and return its id. Raises: AclUnsupported; ObjectError, StoreUnusable, Interrupted."""
@@ -174,16 +175,24 @@ class LargeObject:
 
     def _discard(self, upload: str) -> None:
         """Throw parts away, which cost money until then. Whatever led here counts more than a failure to."""
-        with suppress(MastosyncError):
+        try:
             try:
                 self.destination.abort_multipart(self.key, upload)
             except Interrupted:  # while it waited for its turn, which this one request does not
                 self.destination.gate.store.abort_multipart(self.key, upload)
+        except ObjectMissing:  # of an upload that is none any more
+            pass
+        except MastosyncError:
+            self.left_open = True
 
     def _discard_all(self) -> None:
         """Throw away what may have begun unknown to us. Raises: Interrupted, and then the next run does it."""
-        with suppress(ObjectError, StoreUnusable):
+        try:
             self.destination.abort_unfinished(self.key)
+        except (ObjectError, StoreUnusable):
+            self.left_open = True
+        else:
+            self.left_open = False
 
 
 class _UnderWay:

@@ -58,7 +58,7 @@ def upload_delivered(job: Job, large: LargeObject, upload: str) -> Steps[Any]:
     try:
         delivered = yield Aside(partial(large.deliver, upload), large=True)
     except ObjectError:
-        if not large.may_lie_there:
+        if not (large.may_lie_there or large.left_open):
             job.presence = before
         raise
     if job.entry.private:

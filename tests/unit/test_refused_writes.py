@@ -12,6 +12,7 @@ from mastosync.errors import (
     NetworkFailure,
     ObjectChanged,
     ObjectDenied,
+    ObjectMissing,
     ObjectTooLarge,
     ServerFailure,
 )
@@ -139,6 +140,30 @@ def test_an_upload_that_was_begun_in_vain_and_not_given_up_is_given_up_by_the_ne
     assert len(new.unfinished()) == 1
     assert copy(Claim(of, 1, Arrival(failed.presence or NOTHING))).state is EntryState.DONE
     assert new.unfinished() == []
+
+
+@pytest.mark.parametrize("method", ["write_part", "complete_multipart"])
+def test_an_upload_that_failed_and_could_not_be_given_up_is_given_up_by_the_next_attempt(method: str) -> None:
+    """Where its row leaves meanwhile, `prune` does: it asks for what is in doubt."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    old.put(KEY, b"0123456789")
+    new.fail(method, ObjectDenied("403"))
+    for give_up in ("abort_multipart", "abort_unfinished"):
+        new.fail(give_up, *[ServerFailure("502")] * 3)
+    copy = transfer(old, new, IN_PARTS)
+    failed = copy(Claim(entry(), 0))
+    assert (failed.reason, failed.presence) == (Reason.DENIED, DOUBT)
+    assert len(new.unfinished()) == 1
+    assert copy(Claim(entry(), 1, Arrival(DOUBT))).state is EntryState.DONE
+    assert new.unfinished() == []
+
+
+def test_an_upload_that_is_none_any_more_needs_not_be_given_up() -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    old.put(KEY, b"0123456789")
+    new.fail("write_part", ObjectDenied("403"))
+    new.fail("abort_multipart", ObjectMissing("no such upload"))
+    assert transfer(old, new, IN_PARTS)(Claim(entry(), 0)).presence is None
 
 
 def test_who_may_not_give_up_an_upload_learns_nothing_of_acls_from_that() -> None:
