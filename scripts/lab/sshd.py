@@ -40,6 +40,7 @@ class SshServer:
         self.forwardings = 0  # so far
         self.open_forwardings = 0
         self.port = 0
+        self.outgoing: list[asyncio.BaseTransport] = []  # to where is forwarded, so far
         self._host_key = (
             asyncssh.generate_private_key("ssh-ed25519") if host_key is None else asyncssh.import_private_key(host_key)
         )
@@ -96,6 +97,10 @@ class SshServer:
         acceptor.close()
         for session in list(sessions):
             await session.end()
+        # a client that was gone before it was connected has left nobody who closes its end
+        for transport in self.outgoing:
+            transport.close()
+        await asyncio.sleep(0)  # in which they do
         await acceptor.wait_closed()
 
 
@@ -150,9 +155,10 @@ class _Session(asyncssh.SSHServer):
     async def _forward(self, host: str, port: int) -> _CountedForwarder:
         loop = asyncio.get_running_loop()
         try:
-            _, peer = await loop.create_connection(asyncssh.SSHForwarder, host, port)
+            transport, peer = await loop.create_connection(asyncssh.SSHForwarder, host, port)
         except OSError as error:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error)) from None
+        self._server.outgoing.append(transport)
         return _CountedForwarder(self._server, peer)
 
 
