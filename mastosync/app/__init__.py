@@ -27,6 +27,7 @@ from mastosync.manifest import (
     WorkQueue,
     back_up,
     backup_name,
+    in_one_bucket,
     reopen,
     require_room_for,
     take_over,
@@ -351,7 +352,9 @@ class App:
         ):
             source, destination = opened
             warn_of_little_room(destination, manifest)
-            writing = replace(transfer_options(self.config), parts_at_once=options.workers)
+            writing = replace(
+                transfer_options(self.config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers
+            )
             transfer = stack.enter_context(
                 closing(Transfer(source, destination, writing, MemoryBudget(self.config.copy.memory)))
             )

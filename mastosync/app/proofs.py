@@ -99,7 +99,8 @@ def adopt(
         leaving(left),
         gates_to_write(config, manifest, pace, stop, some_arrived=some_arrived) as (source, destination),
     ):
-        return Adopter(manifest, manifest.path, source, destination, prefixes, options, stop, listener).run()
+        one = in_one_bucket(manifest)
+        return Adopter(manifest, manifest.path, source, destination, prefixes, options, stop, listener, one).run()
 
 
 @contextmanager
@@ -115,9 +116,10 @@ def orphans(
     left = tr("nothing was changed; the same command begins anew")
     pace = _pace(config, options.workers)
     with leaving(left), gates(config, pace, stop, ("source",)) as (gate,), Scratch() as scratch:
-        copies = root_of_copies(prefix, config.destination.key_prefix) if in_one_bucket(manifest) else ""
+        there = config.destination.key_prefix if in_one_bucket(manifest) else None
+        copies = "" if there is None else root_of_copies(prefix, there)
         finder = OrphanFinder(
-            manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch, copies
+            manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch, copies, there
         )
         yield finder, finder.run()
 

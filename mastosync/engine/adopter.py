@@ -111,6 +111,7 @@ class Adopter:
     options: AdoptOptions
     stop: StopSignal
     listener: ProgressListener
+    one_bucket: bool = False  # of source and destination, under two prefixes
 
     def run(self) -> Adoption:
         """Look at everything that is not done. Raises: MastosyncError."""
@@ -192,7 +193,8 @@ class Adopter:
     def _at_source(self, placed: Placed, record: Record, follower: Follower) -> _Found | None:
         """The object that a copy would take; None: the source has none. Raises: ObjectError if it does not say so."""
         listed = follower.at(placed.key)
-        canonical, *others = iter_candidates(record.entry, self.prefixes[0])
+        copies = self.prefixes[1] if self.one_bucket else None
+        canonical, *others = iter_candidates(record.entry, self.prefixes[0], copies)
         if listed is not None:
             return _Found(canonical, listed.size, listed.etag)
         store = PatientStore(self.source)

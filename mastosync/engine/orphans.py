@@ -150,7 +150,8 @@ class OrphanFinder:
     stop: StopSignal
     listener: ProgressListener
     scratch: Scratch
-    copies: str = ""  # what keys of the destination begin with, if they lie in the same bucket; empty: they do not
+    copies: str = ""  # what keys of the destination begin with, if they are listed with the source's; empty: none are
+    destination_prefix: str | None = None  # if it lies in the same bucket; None: it does not
 
     def run(self) -> OrphansResult:
         """List the source, and compare. Raises: MastosyncError."""
@@ -222,7 +223,7 @@ class OrphanFinder:
 
     def _lies_somewhere(self, entry: Entry) -> bool:
         store = PatientStore(self.gate)
-        for key in iter_candidates(entry, self.prefix):
+        for key in iter_candidates(entry, self.prefix, self.destination_prefix):
             try:
                 store.head(key)
             except ObjectMissing:

@@ -56,6 +56,7 @@ class TransferOptions:
 
     source_prefix: str = ""
     destination_prefix: str = ""
+    one_bucket: bool = False  # of source and destination: what lies under the destination's prefix is no source
     multipart_threshold: int = 16 * MIB  # bytes; larger objects travel in parts
     part_size: int = 16 * MIB  # bytes; grows where there would be too many parts
     parts_at_most: int = 10_000  # that the destination takes for one object
@@ -83,6 +84,7 @@ class Transfer:
             taken=options.acl_taken,
             proof=None if options.acl_taken else PrivacyProof(destination, self._destination_key),
         )
+        self._copies = options.destination_prefix if options.one_bucket else None
         self._source_bucket = BucketLook()
         self._server_side = ServerSide(options.source_bucket)
         self._threads = ThreadPoolExecutor(options.parts_at_once, thread_name_prefix="part")
@@ -364,7 +366,8 @@ class Transfer:
 
     def _iter_candidates(self, job: Job) -> Iterator[str]:
         """The keys to look under. Most objects lie under the first, so the others are not worked out before."""
-        return chain((job.source_key,), islice(iter_candidates(job.entry, self._options.source_prefix), 1, None))
+        candidates = iter_candidates(job.entry, self._options.source_prefix, self._copies)
+        return chain((job.source_key,), islice(candidates, 1, None))
 
     def _trial(self, entry: Entry, acl: str | None) -> Aside:
         options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)

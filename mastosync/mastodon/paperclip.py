@@ -105,12 +105,15 @@ def canonical_key(entry: Entry, prefix: str) -> str:
     return _key(prefix, entry, entry.name, cached=entry.kind.cached)
 
 
-def iter_candidates(entry: Entry, prefix: str) -> Iterator[str]:
+def iter_candidates(entry: Entry, prefix: str, copies: str | None = None) -> Iterator[str]:
     """Every key under which the object may lie, the most likely first and each once.
 
-    The first is the canonical key. Only a true 404 may lead from one to the next.
+    The first is the canonical key. Only a true 404 may lead from one to the next. `copies`: the prefix under which the
+    destination lies in the same bucket; what lies there is no candidate. None: it lies elsewhere.
     """
     for form in key_forms(entry.kind, prefix, every_form=True):
+        if form.prefix == copies:
+            continue
         name = entry.fallback if form.other_name else entry.name
         if name is not None and (form.width is None or entry.id in _AMBIGUOUS_IDS):
             yield _key(form.prefix, entry, name, cached=form.cached, width=form.width)

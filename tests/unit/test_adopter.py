@@ -39,6 +39,21 @@ def test_what_the_source_says_that_it_has_not_is_unknown(tmp_path: Path) -> None
     assert adopted(tmp_path, old, new) == {Fate.UNKNOWN: 1}
 
 
+def test_what_lies_at_the_destination_is_not_compared_with_itself(tmp_path: Path) -> None:
+    """Both stores are one bucket, and the destination's prefix is one under which the source may lie as well."""
+    store, stop = MemoryStore(), StopSignal()
+    store.put(KEY, b"bytes")
+    fates = {}
+    for one_bucket in (False, True):
+        path = tmp_path / f"{one_bucket}.db"
+        with planned(path, [entry()]) as manifest:
+            ends = gate(store, stop), gate(store, stop)
+            options = AdoptOptions(workers=1)
+            finder = Adopter(manifest, path, *ends, ("old", ""), options, stop, Silence(), one_bucket)
+            fates[one_bucket] = dict(finder.run().total())
+    assert fates == {False: {Fate.ADOPTED: 1}, True: {Fate.UNKNOWN: 1}}
+
+
 @pytest.mark.parametrize("error", NO_ANSWERS, ids=lambda error: type(error).__name__)
 def test_a_source_that_does_not_answer_lacks_nothing(tmp_path: Path, error: Exception) -> None:
     old, new = MemoryStore("old"), MemoryStore("new")

@@ -21,7 +21,7 @@ from mastosync.engine.orphans import (
 )
 from mastosync.engine.stop import StopSignal
 from mastosync.manifest import Manifest, Scratch, StrandReader
-from mastosync.mastodon.paperclip import iter_candidates
+from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Entry
 from mastosync.progress import Silence
 from tests.contract.memory_store import MemoryStore
@@ -95,13 +95,14 @@ def find(tmp_path: Path) -> Find:
     """Compares a store with a manifest of these entries: the result, orphans, and names of what is missing."""
 
     def made(
-        store: MemoryStore, *entries: Entry, prefix: str = "", copies: str = ""
+        store: MemoryStore, *entries: Entry, prefix: str = "", copies: str = "", there: str | None = None
     ) -> tuple[OrphansResult, list[str], list[str]]:
         path = tmp_path / "m.db"
         with planned(path, entries) if not path.exists() else Manifest.open(path), Scratch() as scratch:
             options = OrphansOptions(2, OVERLAP)
+            stop, listener = StopSignal(), Silence()
             finder = OrphanFinder(
-                path, gate(store), prefix, NOW, len(entries), options, StopSignal(), Silence(), scratch, copies
+                path, gate(store), prefix, NOW, len(entries), options, stop, listener, scratch, copies, there
             )
             result = finder.run()
             orphans = [key for key, _, _ in finder.iter_orphans()]
@@ -120,6 +121,14 @@ def test_an_object_under_another_key_of_its_entry_is_neither_orphan_nor_missing(
     assert missing == ["lost.png"]
     assert result.by_prefix["media_attachments/files/"].as_json() == {"objects": 1, "bytes": 2}
     assert result.listed.as_json() == {"objects": 2, "bytes": 3}
+
+
+def test_a_copy_in_the_same_bucket_is_no_object_of_the_source(find: Find) -> None:
+    """From a prefix to none: without one, a key is what the source may have, unless the destination has it there."""
+    store, lost = MemoryStore(), entry(1, "lost.png")
+    store.put(canonical_key(lost, ""), b"copied")
+    assert find(store, lost, prefix="old")[2] == []
+    assert find(store, lost, prefix="old", there="")[2] == ["lost.png"]
 
 
 def test_under_a_prefix_only_what_is_there_counts(find: Find) -> None:

@@ -205,6 +205,20 @@ def test_the_first_candidate_is_the_canonical_key_and_none_comes_twice(
         assert all(key.split("/")[-1] in (entry.name, entry.fallback) for key in candidates)
 
 
+@given(st.sampled_from(CATALOG), rows, st.sampled_from([("p", ""), ("", "p"), ("p", "q")]))
+def test_what_the_destination_has_in_the_same_bucket_is_no_candidate(
+    spec: object, row: MediaRow, prefixes: tuple[str, str]
+) -> None:
+    """Neither its key nor any other that the entry may have had there."""
+    here, there = prefixes
+    for entry in entries_of(spec, row):  # type: ignore[arg-type] # hypothesis draws from the catalog
+        candidates = list(iter_candidates(entry, here, there))
+        assert candidates[0] == canonical_key(entry, here)
+        assert canonical_key(entry, there) not in candidates
+        elsewhere = list(iter_candidates(entry, here))
+        assert candidates == (elsewhere if there else [key for key in elsewhere if key.startswith("p/")])
+
+
 @given(st.sampled_from(CATALOG), rows)
 def test_originals_keep_their_name_and_blank_names_have_no_entry(spec: object, row: MediaRow) -> None:
     found = entries_of(spec, row)  # type: ignore[arg-type] # hypothesis draws from the catalog
