@@ -102,15 +102,15 @@ class Job:
 
     def kept_back(self) -> Outcome:
         """It is private, and the destination cannot keep it private."""
-        outcome, still_open = self.skipped(Reason.PRIVATE), self._still_open()
-        if not still_open:
+        outcome, misplaced = self.skipped(Reason.PRIVATE), self._misplaced()
+        if not misplaced:
             return outcome
-        _log.warning("%s", still_open, extra={"about": {"key": self.key, "reason": Reason.PRIVATE.value}})
-        return outcome._replace(detail=still_open)
+        _log.warning("%s", misplaced, extra={"about": {"key": self.key, "reason": Reason.PRIVATE.value}})
+        return outcome._replace(detail=misplaced)
 
     def failed(self, error: ObjectError) -> Outcome:
         """No retry is left."""
-        still_open = self._still_open()
+        misplaced = self._misplaced()
         about = {"key": self.key, "reason": error.reason.value, "attempts": self.attempts}
         _log.warning("failed (%s): %s", error.reason.value, error.message, extra={"about": about})
         return Outcome(
@@ -118,17 +118,21 @@ class Job:
             EntryState.FAILED,
             error.reason,
             attempts=self.attempts,
-            detail=f"{error.message}; {still_open}" if still_open else error.message,
+            detail=f"{error.message}; {misplaced}" if misplaced else error.message,
             presence=self._presence_afterwards(),
             end=End.DESTINATION if error.store == self.destination.name else End.SOURCE,
         )
 
-    def _still_open(self) -> str:
-        """That others may read what is private, for people; empty if they may not."""
-        if not (self.entry.private and is_misplaced(self.presence, private=True)):
+    def _misplaced(self) -> str:
+        """That others may read what is private, or cannot read what is public, for people; empty if neither is so."""
+        name, private = self.destination.name, self.entry.private
+        if not is_misplaced(self.presence, private=private):
             return ""
-        name = self.destination.name
-        return f"{self.key!r} is private now, but still lies at {name} as it was before: remove it there"
+        if private:
+            return f"{self.key!r} is private now, but still lies at {name} as it was before: remove it there"
+        if self.approach is not Approach.REWRITE:  # strangers have read it
+            return ""
+        return f"{self.key!r} may still lie at {name} as a private object, which others cannot read"
 
     def _presence_afterwards(self) -> Presence | None:
         """What lies at the destination after an attempt that did not end well; None: as before."""

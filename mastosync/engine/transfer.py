@@ -154,7 +154,7 @@ class Transfer:
         if job.entry.private and readable:
             job.presence, job.approach = job.presence | Presence.AS_PUBLIC, Approach.REWRITE
         elif not job.entry.private and not readable:
-            job.approach = Approach.WRITE
+            job.approach = Approach.REWRITE
 
     def _heed_source_first(self, job: Job) -> Steps[None]:
         """As `_heed_source`, before anything is read: what the source still keeps from everybody stays as it is."""

@@ -643,6 +643,23 @@ def test_what_a_dead_run_of_version_3_left_and_strangers_cannot_read_is_written_
     assert (day.fate(), day.acl) == (DONE, PUBLIC)
 
 
+def test_what_strangers_cannot_read_is_not_adopted_because_the_source_has_lost_it(day: Day) -> None:
+    """It lies there as a private object, its row is public by now, and nobody is told that nobody can read it."""
+    day.plan(WITHHELD._replace(size=8))
+    day.die(wrote=True)
+    day.manifest.connection.execute("UPDATE claims SET access = 3")
+    del day.old.objects[KEY]
+    day.plan(AVATAR._replace(size=8))
+    day.copy()
+    assert (day.fate(), day.acl) == (MISSING, PRIVATE)
+    detail = day.record.detail or ""
+    assert f"cannot find {KEY!r} at old" in detail
+    assert f"{KEY!r} may still lie at {day.new.name} as a private object, which others cannot read" in detail
+    day.old.put(KEY, b"the file")
+    day.retry()
+    assert (day.fate(), day.acl) == (DONE, PUBLIC)
+
+
 def test_a_file_that_the_source_keeps_closed_is_not_copied_again_by_each_plan(day: Day) -> None:
     """Its row is public, and each plan says so. The source is asked again, and tells when that has changed."""
     day.old.objects[KEY].private = True
