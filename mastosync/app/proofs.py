@@ -99,8 +99,18 @@ def adopt(
         leaving(left),
         gates_to_write(config, manifest, pace, stop, some_arrived=some_arrived) as (source, destination),
     ):
-        one = in_one_bucket(manifest)
-        return Adopter(manifest, manifest.path, source, destination, prefixes, options, stop, listener, one).run()
+        return Adopter(
+            manifest,
+            manifest.path,
+            source,
+            destination,
+            prefixes,
+            options,
+            stop,
+            listener,
+            one_bucket=in_one_bucket(manifest),
+            source_tells_access=bool(config.source_folder.path),
+        ).run()
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def refetch(
         writing = replace(
             transfer_options(config),
             source_prefix=prefix,
+            source_tells_access=False,  # modes of what is on its way say nothing
             parts_at_once=options.workers,
             cache_control=config.destination.cache_control or CACHE_CONTROL,
             source_bucket=None,

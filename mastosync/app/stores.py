@@ -127,6 +127,7 @@ def transfer_options(config: Config) -> TransferOptions:
     return TransferOptions(
         source_prefix=source.key_prefix,
         destination_prefix=destination.key_prefix,
+        source_tells_access=bool(config.source_folder.path),
         multipart_threshold=copy.multipart_threshold,
         part_size=max(copy.part_size, destination.known.least_part_size),
         parts_at_most=destination.known.parts_at_most,

@@ -46,7 +46,7 @@ class Fate(StrEnum):
     UNDECIDED = "undecided"  # the size is right, and the ETags cannot be compared
     UNKNOWN = "unknown"  # something lies there, but not at the source: nothing to compare with
     UNREAD = "unread"  # an end failed or refused when it was asked: nothing is known of it
-    LEFT = "left"  # private, or to be written anew: adopting would leave it as it is
+    LEFT = "left"  # private, also at the source alone, or to be written anew: adopting would leave it as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ class Adopter:
     stop: StopSignal
     listener: ProgressListener
     one_bucket: bool = False  # of source and destination, under two prefixes
+    source_tells_access: bool = False  # what it keeps from everybody, as a disk does by modes
 
     def run(self) -> Adoption:
         """Look at everything that is not done. Raises: MastosyncError."""
@@ -168,14 +169,27 @@ class Adopter:
         unknown = approach in (Approach.REWRITE, Approach.EXAMINE)
         if unknown or record.entry.private:  # a listing does not tell who can read it
             return _Decision(record, Fate.LEFT)
-        if approach is Approach.CONFIRM and as_confirmed:
-            return _confirmed(record)
         try:
+            if approach is Approach.CONFIRM and as_confirmed:
+                return self._heeding_source(_confirmed(record))
             here = self._at_source(placed, record, follower)
-            return _Decision(record, Fate.UNKNOWN) if here is None else self._compare(record, here, there)
+            if here is None:
+                return _Decision(record, Fate.UNKNOWN)
+            return self._heeding_source(self._compare(record, here, there))
         except ObjectError as error:
             _log.warning("not adopted: %s", error.message)
             return _Decision(record, Fate.UNREAD)
+
+    def _heeding_source(self, decision: _Decision) -> _Decision:
+        """The same, unless the source itself keeps the object from everybody. Raises: ObjectError."""
+        if decision.outcome is None or not self.source_tells_access:
+            return decision
+        key = decision.outcome.source_key or canonical_key(decision.record.entry, self.prefixes[0])
+        try:
+            closed = PatientStore(self.source).head(key).private
+        except ObjectMissing:  # it has been removed since, or the source has lost it
+            closed = False
+        return _Decision(decision.record, Fate.LEFT, read_bytes=decision.read_bytes) if closed else decision
 
     def _compare(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
         """By what listings tell, and by bytes if asked to. Raises: ObjectError."""

@@ -57,6 +57,7 @@ class TransferOptions:
     source_prefix: str = ""
     destination_prefix: str = ""
     one_bucket: bool = False  # of source and destination: what lies under the destination's prefix is no source
+    source_tells_access: bool = False  # what it keeps from everybody, as a disk does by modes
     multipart_threshold: int = 16 * MIB  # bytes; larger objects travel in parts
     part_size: int = 16 * MIB  # bytes; grows where there would be too many parts
     parts_at_most: int = 10_000  # that the destination takes for one object
@@ -144,7 +145,7 @@ class Transfer:
         What is private may be somebody else's by now, for everybody to read, though its bytes are the same. What is
         public counts as private as long as the source keeps its file from everybody.
         """
-        if job.presence == Presence.AS_PRIVATE and not job.entry.private:
+        if self._options.source_tells_access and not job.entry.private:
             yield from self._heed_source_first(job)
         if not job.entry.private and job.approach is not Approach.EXAMINE:
             return
@@ -157,7 +158,7 @@ class Transfer:
             job.approach = Approach.REWRITE
 
     def _heed_source_first(self, job: Job) -> Steps[None]:
-        """As `_heed_source`, before anything is read: what the source still keeps from everybody stays as it is."""
+        """As `_heed_source`, before anything is read: what the source keeps from everybody is hidden, or stays so."""
         try:
             info: ObjectInfo = yield Ask(job.source, "head", (job.claim.arrival.source_key or job.source_key,))
         except ObjectError:  # what to make of that, the copy will see

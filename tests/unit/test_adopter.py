@@ -39,6 +39,30 @@ def test_what_the_source_says_that_it_has_not_is_unknown(tmp_path: Path) -> None
     assert adopted(tmp_path, old, new) == {Fate.UNKNOWN: 1}
 
 
+@pytest.mark.parametrize(
+    ("closed", "failure", "fate"),
+    [
+        (False, None, Fate.ADOPTED),
+        (True, None, Fate.LEFT),
+        (False, ObjectMissing("404"), Fate.ADOPTED),  # meanwhile
+        (False, ObjectDenied("403"), Fate.UNREAD),
+    ],
+)
+def test_a_source_that_tells_who_may_read_is_asked_before_anything_is_adopted(
+    tmp_path: Path, closed: bool, failure: Exception | None, fate: Fate
+) -> None:
+    old, new, stop = MemoryStore("old"), MemoryStore("new"), StopSignal()
+    for store in (old, new):
+        store.put(KEY, b"bytes")
+    old.objects[KEY].private = closed
+    if failure is not None:
+        old.fail("head", failure)
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        ends, options = (gate(old, stop), gate(new, stop)), AdoptOptions(workers=1)
+        finder = Adopter(manifest, manifest.path, *ends, ("", ""), options, stop, Silence(), source_tells_access=True)
+        assert dict(finder.run().total()) == {fate: 1}
+
+
 def test_what_lies_at_the_destination_is_not_compared_with_itself(tmp_path: Path) -> None:
     """Both stores are one bucket, and the destination's prefix is one under which the source may lie as well."""
     store, stop = MemoryStore(), StopSignal()

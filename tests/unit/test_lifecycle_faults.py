@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -62,6 +63,7 @@ AVATAR = entry(1, updated=100)
 WITHHELD = AVATAR._replace(private=True)
 KEY = canonical_key(AVATAR, "")
 PUBLIC, PRIVATE = "public-read", "private"
+OF_A_DISK = TransferOptions(source_tells_access=True)
 FAILS_ALWAYS = [NetworkFailure("the connection broke")] * 3
 
 
@@ -394,6 +396,33 @@ def test_what_was_gone_and_is_back_is_confirmed_by_one_look(day: Day, row: Entry
     assert day.writes == 0
 
 
+def test_what_is_back_is_asked_for_at_the_source_only_where_that_tells_who_may_read_it(day: Day) -> None:
+    """A bucket does not."""
+    for options, asked in ((TransferOptions(), []), (OF_A_DISK, [("head", KEY)])):
+        day.options = options
+        day.plan(AVATAR)
+        day.copy()
+        day.plan()
+        day.plan(AVATAR)
+        day.old.calls.clear()
+        day.copy()
+        assert (day.fate(), day.old.calls) == (DONE, asked)
+    assert day.writes == 1
+
+
+def test_what_was_closed_while_its_row_was_gone_is_kept_back_where_nothing_hides_it(day_without_acls: Day) -> None:
+    day = day_without_acls
+    day.options = replace(day.options, source_tells_access=True)
+    day.plan(AVATAR)
+    day.copy()
+    day.plan()
+    day.old.objects[KEY].private = True
+    day.plan(AVATAR)
+    day.copy()
+    assert day.fate() == (EntryState.SKIPPED, Reason.PRIVATE)
+    assert "remove it there" in (day.record.detail or "")
+
+
 def test_adopt_confirms_what_was_gone_and_is_back_from_the_listing(day: Day) -> None:
     day.plan(AVATAR)
     day.copy()
@@ -662,6 +691,7 @@ def test_what_strangers_cannot_read_is_not_adopted_because_the_source_has_lost_i
 
 def test_a_file_that_the_source_keeps_closed_is_not_copied_again_by_each_plan(day: Day) -> None:
     """Its row is public, and each plan says so. The source is asked again, and tells when that has changed."""
+    day.options = OF_A_DISK
     day.old.objects[KEY].private = True
     day.plan(AVATAR)
     day.copy()
