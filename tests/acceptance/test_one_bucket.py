@@ -42,17 +42,17 @@ def plan(site: Site, buckets: BucketPair, entries: Sequence[Entry]) -> None:
 def test_an_older_copy_is_never_taken_for_the_new_file(site: Site, moto_buckets: BucketPair, server_side: str) -> None:
     """The file was replaced under its name, and the source has lost the new one: it is missing, and not done."""
     site.configure(copy={"server_side": server_side})
-    put = {"Bucket": moto_buckets.destination, "Key": f"old/{KEY}"}
-    moto_buckets.client.put_object(**put, Body=b"one")
+    client, bucket, old_key = moto_buckets.client, moto_buckets.destination, f"old/{KEY}"
+    client.put_object(Bucket=bucket, Key=old_key, Body=b"one")
     plan(site, moto_buckets, [FIRST])
     site.run("copy")
-    moto_buckets.client.delete_object(**put)
+    client.delete_object(Bucket=bucket, Key=old_key)
     plan(site, moto_buckets, [SECOND])
     site.run("adopt")
     site.run("copy", code=3)
     (line,) = site.listed()
     assert (line["state"], line["reason"]) == ("failed", "missing")
-    moto_buckets.client.put_object(**put, Body=b"newer")
+    client.put_object(Bucket=bucket, Key=old_key, Body=b"newer")
     site.run("retry-failed")
     (line,) = site.listed()
     assert (line["state"], line["size"]) == ("done", 5)
