@@ -332,6 +332,7 @@ class App:
 
     def copy_from(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """See `copy`, for whoever holds the manifest."""
+        from mastosync.engine.access_notes import AccessNotes
         from mastosync.engine.copier import Copier
         from mastosync.engine.crew import Crew
         from mastosync.engine.memory import MemoryBudget, return_large_blocks
@@ -355,9 +356,8 @@ class App:
             writing = replace(
                 transfer_options(self.config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers
             )
-            transfer = stack.enter_context(
-                closing(Transfer(source, destination, writing, MemoryBudget(self.config.copy.memory)))
-            )
+            memory, notes = MemoryBudget(self.config.copy.memory), AccessNotes()
+            transfer = stack.enter_context(closing(Transfer(source, destination, writing, memory, notes.tell)))
             copier = Copier(
                 queue,
                 Crew(transfer.steps, options.workers, self.stop, CurlMultiplexer),
@@ -365,6 +365,7 @@ class App:
                 self.stop,
                 self.listener,
                 limits=lambda: states(source, destination),
+                notes=notes,
             )
             stack.callback(gc.unfreeze)  # another run may follow in this process
             gc.freeze()  # what is here now stays to the end: the collector need not look through it again and again

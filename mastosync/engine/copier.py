@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
+from mastosync.engine.access_notes import AccessNotes
 from mastosync.engine.crew import Crew
 from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ExitCode, Interrupted, MastosyncError, PrivacyLost, StoreUnusable
 from mastosync.language import english, tr
-from mastosync.manifest import WorkQueue
+from mastosync.manifest import ACCESS, WorkQueue
 from mastosync.model import Claim, Order, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
 
@@ -53,9 +54,9 @@ class Copier:
     stop: StopSignal
     listener: ProgressListener
     limits: Callable[[], tuple[EndpointState, ...]] = tuple
+    notes: AccessNotes = field(default_factory=AccessNotes)  # of the crew
     _in_work: int = field(init=False, default=0)  # claims in the hands of the crew
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
-    _exposed: list[Claim] = field(init=False, default_factory=list)
     _outages: Outages = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
 
@@ -110,7 +111,7 @@ class Copier:
                     window = min(2 * window, _WINDOW_AT_MOST + self.options.workers)
             waited = time.monotonic() - last_commit
             due = waited >= COMMIT_SECONDS or len(self._outcomes) >= COMMIT_OUTCOMES
-            if new or (due and self._outcomes) or waited >= HEARTBEAT_SECONDS:
+            if new or (due and self._outcomes) or self.notes.any_open or waited >= HEARTBEAT_SECONDS:
                 self._commit(new, progress)
                 last_commit = time.monotonic()
             self._in_work += len(new)
@@ -130,7 +131,7 @@ class Copier:
             elif not isinstance(ended.error, Interrupted):  # that leaves its claim: the object may have arrived
                 self._fatal = self._fatal or ended.error
                 if isinstance(ended.error, PrivacyLost) and ended.error.lies_there:
-                    self._exposed.append(ended.claim)
+                    self.notes.tell(ended.claim.entry, ACCESS)
 
     def _take_in(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
@@ -152,11 +153,11 @@ class Copier:
         self._commit([], progress, released)
 
     def _commit(self, claims: list[Claim], progress: CopyProgress, released: list[Claim] | None = None) -> None:
-        self.queue.commit(outcomes=self._outcomes, claims=claims, released=released or (), exposed=self._exposed)
+        with self.notes.taken() as access:
+            self.queue.commit(outcomes=self._outcomes, claims=claims, released=released or (), access=access)
         for outcome in self._outcomes:
             progress.count(outcome)
         self._outcomes.clear()
-        self._exposed.clear()
         self._tell(progress)
 
     def _tell(self, progress: CopyProgress) -> None:

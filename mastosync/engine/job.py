@@ -46,6 +46,7 @@ class Job:
     memory: Hold
     approach: Approach
     presence: Presence  # of what lies at the destination, as far as is known by now
+    is_heeded: bool = False  # the source keeps it from everybody, and the manifest has not been told
     is_only_copy: bool = False  # what is read lies at the destination, and the source cannot give it any more
 
     @property

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 
+from mastosync.engine.access_notes import Note
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
+from mastosync.engine.arrived import confirmed, find_arrived, is_confirmed
 from mastosync.engine.bucket_look import BucketLook
 from mastosync.engine.composite import is_composite
 from mastosync.engine.job import Job, approach_of, fits_row
-from mastosync.engine.judge import expected_etag, same_etag
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
 from mastosync.engine.privacy_proof import PrivacyProof, PrivacyUnknown, Storing, strangers_read
@@ -25,9 +26,9 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.sending import allowed, sent, upload_begun, upload_delivered
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
-from mastosync.engine.steps import Aside, Ask, Step, Steps, carried_out
-from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
-from mastosync.manifest import Approach, begun, is_misplaced, rewritten_in_place
+from mastosync.engine.steps import Aside, Ask, Step, Steps, Until, carried_out
+from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing
+from mastosync.manifest import ACCESS, Approach, begun, is_misplaced, rewritten_in_place
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import (
     NOTHING,
@@ -73,11 +74,20 @@ class TransferOptions:
 class Transfer:
     """Copies entries, any number of them at once. Nothing but outcomes and fatal errors gets out."""
 
-    def __init__(self, source: Gate, destination: Gate, options: TransferOptions, memory: MemoryBudget) -> None:
+    def __init__(
+        self,
+        source: Gate,
+        destination: Gate,
+        options: TransferOptions,
+        memory: MemoryBudget,
+        note: Note | None = None,
+    ) -> None:
+        """`note` is told with which access an entry is written that was claimed for another; None: nobody is."""
         self._source = source
         self._destination = destination
         self._options = options
         self._memory = memory
+        self._note = note
         self._acl = AclRule(
             options.acl,
             copy_private_without_acl=options.copy_private_without_acl,
@@ -169,22 +179,11 @@ class Transfer:
     def _look_first(self, job: Job) -> Steps[Outcome | None]:
         """The outcome, if what is wanted lies at the destination already; what lies there is written anew otherwise."""
         if job.approach is Approach.CONFIRM:
-            return (yield from self._confirmed(job))
+            return (yield from confirmed(job))
         if job.approach in (Approach.COMPARE, Approach.EXAMINE):
-            found: Outcome | None = yield Aside(partial(self._find_arrived, job))
+            found: Outcome | None = yield Aside(partial(find_arrived, job, self._iter_candidates(job)))
             return found
         return None
-
-    def _confirmed(self, job: Job) -> Steps[Outcome | None]:
-        """By the very size and ETag under which the destination confirmed it."""
-        arrival = job.claim.arrival
-        try:
-            there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
-        except (ObjectMissing, ObjectDenied):  # a key may write that may not read
-            return None
-        if there.size != job.entry.size or not same_etag(there.etag, expected_etag(arrival.md5, arrival.etag)):
-            return None
-        return job.as_recorded(there.size)
 
     def _copy(self, job: Job) -> Steps[Outcome]:
         """Copy, or do what can be done without the source: what is wanted with another access is stored anew anyway.
@@ -265,7 +264,7 @@ class Transfer:
             fetched: FetchedObject = yield self._read(within, job.key)
         except ObjectMissing:
             return None
-        if not private and not (yield from _is_confirmed(within, fetched)):
+        if not private and not (yield from is_confirmed(within, fetched)):
             return None
         self._acl.spare(job.entry)
         try:
@@ -296,6 +295,7 @@ class Transfer:
         for restart in range(_RESTARTS_AT_MOST):
             try:
                 yield from self._heed_source(job, fetched.info)
+                yield from self._have_noted(job)
                 if fetched.data is None or fetched.md5 is None:
                     return (yield from self._deliver_in_parts(job, source_key, fetched.info))
                 return (yield from self._deliver_whole(job, source_key, fetched.info, fetched.data, fetched.md5))
@@ -315,8 +315,16 @@ class Transfer:
         if job.entry.private or not info.private or job.is_only_copy:
             return
         _log.warning("private, as nobody but its owner may read it at %s: %r", job.source.name, job.key)
-        job.claim = job.claim._replace(entry=job.entry._replace(private=True))
+        job.claim, job.is_heeded = job.claim._replace(entry=job.entry._replace(private=True)), True
         yield from allowed(job, self._acl.allow(job.entry))
+
+    def _have_noted(self, job: Job) -> Steps[None]:
+        """Wait until the manifest knows of an access that its claim does not tell. Raises: Interrupted."""
+        if not job.is_heeded or self._note is None:
+            return
+        access = begun(job.presence, private=job.entry.private) & ACCESS  # also of what this job has tried before
+        yield Until(self._note(job.entry, access), job.source.gate.stop)
+        job.is_heeded = False
 
     def _deliver_whole(self, job: Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
         if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying
@@ -340,31 +348,6 @@ class Transfer:
         )
         return job.done(source_key, info.size, md5, etag)
 
-    def _find_arrived(self, job: Job) -> Outcome | None:
-        """Look whether a write arrived of which nobody knows how it ended: by size, and by the digests of both ends.
-
-        What an ETag does not tell is read.
-        """
-        source_key, here = job.source_key, None
-        for source_key in self._iter_candidates(job):
-            try:
-                here = job.source.head(source_key)
-                break
-            except ObjectMissing:
-                continue
-        if here is None or (here.private and not job.entry.private):
-            return None
-        try:
-            there = job.destination.head(job.key)
-            if here.size != there.size:
-                return None
-            if is_composite(here.etag) and here.etag == there.etag:  # parts of the same sizes, with the same bytes
-                return job.done(source_key, there.size, None, there.etag)
-            sent, arrived = _digest(job.source, source_key, here), _digest(job.destination, job.key, there)
-        except (ObjectMissing, ObjectChanged, ObjectDenied):  # meanwhile, or the key may not read
-            return None
-        return job.done(source_key, there.size, sent, there.etag) if sent == arrived else None
-
     def _iter_candidates(self, job: Job) -> Iterator[str]:
         """The keys to look under. Most objects lie under the first, so the others are not worked out before."""
         candidates = iter_candidates(job.entry, self._options.source_prefix, self._copies)
@@ -382,16 +365,3 @@ class Transfer:
         if self._options.cache_control and not headers.cache_control:
             headers = headers._replace(cache_control=self._options.cache_control)
         return PutOptions(headers, storage_class=self._options.storage_class)
-
-
-def _is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:
-    """Whether what was fetched from the destination has the very bytes that were confirmed once."""
-    if fetched.info.size != job.entry.size:
-        return False
-    digest = fetched.md5 or (yield Aside(partial(_digest, job.source, job.key, fetched.info)))
-    return bool(digest == job.claim.arrival.md5)
-
-
-def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:
-    """The MD5 of an object; it is read where its ETag is none."""
-    return info.md5 or store.digest(key, info)

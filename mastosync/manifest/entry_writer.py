@@ -50,7 +50,7 @@ _MOVE = f"UPDATE entries SET kind = ? {_OF_ENTRY}"
 _REMOVE = f"DELETE FROM entries {_OF_ENTRY}"
 _ARRIVED = f"UPDATE entries SET arrived = ? {_OF_ENTRY}"
 _CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
-_DOUBT_ACCESS = f"UPDATE claims SET access = ? {_OF_ENTRY}"
+_NOTE_ACCESS = f"UPDATE claims SET access = ? {_OF_ENTRY}"
 _DROP_CLAIM = f"DELETE FROM claims {_OF_ENTRY}"
 _DROP_CLAIMS = "DELETE FROM claims"
 _STATE = f"SELECT state, reason FROM entries {_OF_ENTRY}"
@@ -217,7 +217,12 @@ def claim(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[
 
 def doubt_access(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:
     """Note within a transaction that nobody knows who can read what was stored for these claims."""
-    connection.executemany(_DOUBT_ACCESS, [(ACCESS.value, *place_of(manifest, each)) for each in entries])
+    note_access(connection, manifest, ((each, ACCESS) for each in entries))
+
+
+def note_access(connection: sqlite3.Connection, manifest: Manifest, notes: Iterable[tuple[Entry, Presence]]) -> None:
+    """Note within a transaction with which access objects of claims are written, whatever their rows ask for."""
+    connection.executemany(_NOTE_ACCESS, [(access.value, *place_of(manifest, each)) for each, access in notes])
 
 
 def release(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:

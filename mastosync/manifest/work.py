@@ -10,11 +10,11 @@ from typing import Any
 from mastosync.errors import ExitCode
 from mastosync.manifest.codes import DONE, OPTIONAL_FLAG, ORIGIN_OF, PENDING, PRIVATE_FLAG
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.entry_writer import Settled, claim, doubt_access, release, settle, take_back_claims
+from mastosync.manifest.entry_writer import Settled, claim, note_access, release, settle, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.manifest.lifecycle import presence_of
 from mastosync.manifest.order import merged, stages
-from mastosync.model import Arrival, Claim, Entry, EntryState, Order, Outcome
+from mastosync.model import Arrival, Claim, Entry, EntryState, Order, Outcome, Presence
 
 _NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
 _COLUMNS = (
@@ -136,11 +136,11 @@ class WorkQueue:
         outcomes: Sequence[Outcome] = (),
         claims: Sequence[Claim] = (),
         released: Sequence[Claim] = (),
-        exposed: Sequence[Claim] = (),
+        access: Sequence[tuple[Entry, Presence]] = (),
     ) -> None:
         """Record outcomes of claims, claim entries and release claims nobody began, in one transaction.
 
-        What was stored for `exposed` claims may be readable by everybody, whatever it was stored as.
+        `access`: claimed entries that are written with another one than their rows ask for, or were, or may have been.
 
         A claim is in the file before its entry is worked on: whoever finds it later knows that the
         object may have arrived. Raises: ManifestError, and then nothing has changed.
@@ -149,7 +149,7 @@ class WorkQueue:
             self._record(outcomes)
             claim(connection, self.manifest, (each.entry for each in claims))
             release(connection, self.manifest, (each.entry for each in released))
-            doubt_access(connection, self.manifest, (each.entry for each in exposed))
+            note_access(connection, self.manifest, access)
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
         settle(self.manifest, [Settled(outcome) for outcome in outcomes])

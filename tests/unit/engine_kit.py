@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mastosync.engine.access_notes import Note
 from mastosync.engine.bandwidth import Bandwidth
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
@@ -90,8 +91,10 @@ def gate(
     return Gate(store, EndpointLimiter(stop), policy, stop, bandwidth)
 
 
-def transfer(old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None) -> Transfer:
-    return Transfer(gate(old), gate(new), options or TransferOptions(), MemoryBudget(1 << 30))
+def transfer(
+    old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None, note: Note | None = None
+) -> Transfer:
+    return Transfer(gate(old), gate(new), options or TransferOptions(), MemoryBudget(1 << 30), note)
 
 
 def grouped(entries: Iterable[Entry]) -> list[EntryGroup]:

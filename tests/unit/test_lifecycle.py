@@ -34,6 +34,7 @@ from mastosync.manifest import (
     flaw,
     forget_arrival,
     found_misread,
+    note_access,
     release,
     reopen,
     repair_counters,
@@ -219,6 +220,16 @@ def doubted(kept: Kept) -> None:
         doubt_access(connection, kept.manifest, kept.entries.values())
 
 
+def heeded(kept: Kept) -> None:
+    with kept.manifest.transaction() as connection:
+        note_access(connection, kept.manifest, ((each, Presence.AS_PRIVATE) for each in kept.entries.values()))
+
+
+def heeded_and_died(kept: Kept) -> None:
+    heeded(kept)
+    take_over(kept.manifest)
+
+
 def died(kept: Kept) -> None:
     take_over(kept.manifest)
 
@@ -302,6 +313,8 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
         failed(lambda record: begun(record.presence, private=record.entry.private) | ACCESS)
     ),
     "everybody reads what was written as private": doubted,
+    "about to be written as private, as the source keeps its file from everybody": heeded,
+    "found claimed, and written as private for the source's sake": heeded_and_died,
     "stored again by the destination itself, and not the wanted file": came_to(
         failed(lambda record: rewritten_in_place(private=record.entry.private))
     ),
@@ -337,6 +350,7 @@ THERE: dict[str, Callable[[Presence, bool], Presence]] = {
     "+ stale": lambda before, _: before | Presence.STALE if before else NOTHING,
     "+ both": lambda before, _: before | ACCESS,
     "+ claim": lambda before, private: before | Presence.IN_DOUBT | access(private),
+    "+ private": lambda before, _: before | Presence.IN_DOUBT | Presence.AS_PRIVATE,
     "+ doubt": lambda before, _: before | Presence.IN_DOUBT | ACCESS,
     "again": lambda _, private: access(private) | Presence.STALE,
     "hidden": lambda before, _: before & ~Presence.AS_PUBLIC | Presence.AS_PRIVATE,

@@ -12,12 +12,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mastosync.app.stores import identities
 from mastosync.cli.main import main
 from mastosync.config import load_config
+from mastosync.engine.access_notes import AccessNotes
 from mastosync.engine.adopter import Adopter, AdoptOptions, Fate
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
@@ -34,6 +36,7 @@ from mastosync.engine.verifier import Lots, Verifier, VerifyOptions
 from mastosync.errors import (
     AclUnsupported,
     ExitCode,
+    ManifestError,
     MastosyncError,
     NetworkFailure,
     ObjectDenied,
@@ -94,14 +97,22 @@ class Day:
 
     def run_copy(self) -> MastosyncError | None:
         """The same with a copier; what ended it."""
-        stop = StopSignal()
-        with closing(transfer(self.old, self.new, self.options)) as one:
-            copier = Copier(WorkQueue(self.manifest), Crew(one.steps, 1, stop), CopyOptions(), stop, Silence())
+        stop, notes = StopSignal(), AccessNotes()
+        with closing(transfer(self.old, self.new, self.options, notes.tell)) as one:
+            crew = Crew(one.steps, 1, stop)
+            copier = Copier(WorkQueue(self.manifest), crew, CopyOptions(), stop, Silence(), notes=notes)
             try:
                 copier.run()
             except MastosyncError as error:
                 return error
         return None
+
+    def die_in_copier(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A run is killed when its first object has arrived, before the manifest is told."""
+        with monkeypatch.context() as patch:
+            patch.setattr(Copier, "_take_in", _dies)
+            with pytest.raises(_Killed):
+                self.run_copy()
 
     def die(self, *, wrote: bool) -> None:
         """A run claims everything, writes it or not, and is killed."""
@@ -167,6 +178,14 @@ class Day:
     @property
     def writes(self) -> int:
         return self.new.count("write")
+
+
+class _Killed(BaseException):
+    """What nothing can catch."""
+
+
+def _dies(*_: object) -> None:
+    raise _Killed
 
 
 class _Alone:
@@ -706,3 +725,56 @@ def test_a_file_that_the_source_keeps_closed_is_not_copied_again_by_each_plan(da
     day.plan(AVATAR)
     day.copy()
     assert (day.fate(), day.acl) == (DONE, PUBLIC)
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize(
+    ("row", "closed", "acl", "writes"),
+    [
+        (AVATAR, False, PUBLIC, 2),  # opened meanwhile: it has to be written anew
+        (AVATAR, True, PRIVATE, 1),
+        (WITHHELD, True, PRIVATE, 1),
+        (WITHHELD, False, PRIVATE, 1),
+    ],
+)
+def test_what_a_dead_run_wrote_of_a_closed_file_is_known_to_be_private(
+    day: Day, monkeypatch: pytest.MonkeyPatch, row: Entry, closed: bool, acl: str, writes: int, in_parts: bool
+) -> None:
+    """It had been claimed for a public row. It is neither done with 403 for everybody, nor written for nothing."""
+    day.options = replace(OF_A_DISK, multipart_threshold=4 if in_parts else 1 << 20, part_size=1 << 20)
+    day.old.objects[KEY].private = True
+    day.plan(AVATAR)
+    day.die_in_copier(monkeypatch)
+    assert day.acl == PRIVATE
+    day.old.objects[KEY].private = closed
+    day.plan(row)
+    day.run_copy()
+    assert (day.fate(), day.acl) == (DONE, acl)
+    assert day.new.count("complete_multipart" if in_parts else "write") == writes
+
+
+def test_what_a_disk_does_not_close_costs_no_second_upload_after_a_death(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day.options = OF_A_DISK
+    day.plan(AVATAR)
+    day.die_in_copier(monkeypatch)
+    day.run_copy()
+    assert (day.fate(), day.acl, day.writes) == (DONE, PUBLIC, 1)
+
+
+def test_nobody_waits_for_a_note_that_a_full_disk_keeps_from_the_manifest(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day.old.objects[KEY].private = True
+    day.plan(AVATAR)
+    commit = WorkQueue.commit
+
+    def refuses(queue: WorkQueue, **what: Any) -> None:  # noqa: ANN401 - as `commit` takes them
+        if what.get("access"):
+            raise ManifestError("the disk is full")
+        commit(queue, **what)
+
+    monkeypatch.setattr(WorkQueue, "commit", refuses)
+    assert isinstance(day.run_copy(), ManifestError)
+    assert day.writes == 0, "what is not known to be private is not written as such"

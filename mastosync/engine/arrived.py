@@ -1,0 +1,66 @@
+"""Whether what lies at the destination already is what is wanted there: so that nothing is uploaded twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from mastosync.engine.composite import is_composite
+from mastosync.engine.job import Job
+from mastosync.engine.judge import expected_etag, same_etag
+from mastosync.engine.retry import PatientStore
+from mastosync.engine.steps import Aside, Ask, Steps
+from mastosync.errors import ObjectChanged, ObjectDenied, ObjectMissing
+from mastosync.model import ObjectInfo, Outcome
+from mastosync.store.base import FetchedObject
+
+
+def confirmed(job: Job) -> Steps[Outcome | None]:
+    """By the very size and ETag under which the destination confirmed it."""
+    arrival = job.claim.arrival
+    try:
+        there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
+    except (ObjectMissing, ObjectDenied):  # a key may write that may not read
+        return None
+    if there.size != job.entry.size or not same_etag(there.etag, expected_etag(arrival.md5, arrival.etag)):
+        return None
+    return job.as_recorded(there.size)
+
+
+def find_arrived(job: Job, candidates: Iterator[str]) -> Outcome | None:
+    """Look whether a write arrived of which nobody knows how it ended: by size, and by the digests of both ends.
+
+    What an ETag does not tell is read.
+    """
+    source_key, here = job.source_key, None
+    for source_key in candidates:
+        try:
+            here = job.source.head(source_key)
+            break
+        except ObjectMissing:
+            continue
+    if here is None or (here.private and not job.entry.private):
+        return None
+    try:
+        there = job.destination.head(job.key)
+        if here.size != there.size:
+            return None
+        if is_composite(here.etag) and here.etag == there.etag:  # parts of the same sizes, with the same bytes
+            return job.done(source_key, there.size, None, there.etag)
+        sent, arrived = _digest(job.source, source_key, here), _digest(job.destination, job.key, there)
+    except (ObjectMissing, ObjectChanged, ObjectDenied):  # meanwhile, or the key may not read
+        return None
+    return job.done(source_key, there.size, sent, there.etag) if sent == arrived else None
+
+
+def is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:
+    """Whether what was fetched from the destination has the very bytes that were confirmed once."""
+    if fetched.info.size != job.entry.size:
+        return False
+    digest = fetched.md5 or (yield Aside(partial(_digest, job.source, job.key, fetched.info)))
+    return bool(digest == job.claim.arrival.md5)
+
+
+def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:
+    """The MD5 of an object; it is read where its ETag is none."""
+    return info.md5 or store.digest(key, info)
