@@ -67,7 +67,7 @@ class Status:
     stores: dict[str, str] = field(default_factory=dict)
     last_reading: SnapshotRecord | None = None  # the last plan that was not incremental
     surveyed: Surveyed | None = None
-    exposed: Exposed = Exposed()  # private, and everybody may read what lies at the destination
+    exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the destination
     held: bool = True  # somebody is at work on the manifest
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 

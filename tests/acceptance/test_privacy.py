@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
 from mastosync.model import TABLES, Entry, MediaRow
 from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import ACCESS_DENIED, always, no_faults
+from scripts.lab.fault_plan import ACCESS_DENIED, FaultPlan, always, answer, no_faults
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import Site, s3_section
@@ -323,8 +322,8 @@ def _require_exposed_until_hidden(migration: Migration, exposed: Collection[str]
     assert site.status()["exposed"] == 0
 
 
-def picture(row_id: int = 4, name: str = "dog.png", **row: Any) -> Entry:
-    return entries_of(specs_of("media_attachments")[0], MediaRow(row_id, name, "image/png", **row))[0]
+def picture(row_id: int = 4, name: str = "dog.png", *, remote: bool = False) -> Entry:
+    return entries_of(specs_of("media_attachments")[0], MediaRow(row_id, name, "image/png", remote=remote))[0]
 
 
 @pytest.mark.parametrize("remote", [False, True])
@@ -358,3 +357,45 @@ def test_what_became_private_and_could_not_be_written_anew_is_told_until_it_is_h
     proxy.plan = no_faults
     assert run(site, "retry-failed")[0] == 0
     assert not read_by_anybody(moto_buckets, [key])
+
+
+@pytest.mark.parametrize("status", [206, 303, 407, 425])
+def test_what_no_answer_tells_to_be_hidden_stays_known_as_exposed(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run, status: int
+) -> None:
+    proxy = fault_proxy(moto_buckets.address.endpoint_url)
+    entries = [picture(), picture(5, "cat.png")]
+    key = canonical_key(entries[0], "")
+    site = planned_site(tmp_path, moto_buckets, proxy.endpoint_url, entries)
+    assert run(site, "copy")[0] == 0
+    site.configure(s3_destination={"acl": "none"})
+    replan(site, moto_buckets, proxy.endpoint_url, [entries[0]._replace(private=True), entries[1]])
+    run(site, "copy")
+    assert site.status()["exposed"] == 1
+
+    def strangers_are_told(number: int) -> FaultPlan:
+        odd = answer(number, "Odd")
+        return lambda asked: odd if asked.key == key and "authorization" not in asked.headers else None
+
+    proxy.plan = strangers_are_told(status)
+    code, said = run(site, "verify", "--public")
+    assert (code, f"{key}: " in said) == (3, True)
+    assert site.status()["exposed"] == 1
+    proxy.plan = strangers_are_told(403)
+    run(site, "verify", "--public")
+    assert site.status()["exposed"] == 0
+
+
+def test_a_site_that_has_a_page_for_everything_does_not_make_private_objects_public(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run
+) -> None:
+    """Nor has anything to be written again for it: nobody can tell who reads it, and that is told."""
+    site_of_all = fault_proxy(moto_buckets.address.endpoint_url, always(answer(200, "<html>nothing here</html>")))
+    endpoint = moto_buckets.address.endpoint_url
+    entries = [picture()._replace(private=True), picture(5, "cat.png")]
+    site = planned_site(tmp_path, moto_buckets, endpoint, entries)
+    site.configure(s3_destination={"public_url": f"{site_of_all.endpoint_url}/{moto_buckets.destination}"})
+    assert run(site, "copy")[0] == 0
+    code, said = run(site, "verify", "--public")
+    assert (code, "anybody can read it" in said, "nobody can tell who reads it" in said) == (3, False, True)
+    assert site.status()["totals"]["done"] == 2

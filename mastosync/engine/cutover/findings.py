@@ -77,7 +77,7 @@ class Evidence:
     public: bool  # the destination is a bucket, which everybody reads
     deleted: Deleted
     now: float  # seconds since the epoch
-    exposed: Exposed = Exposed()  # private, and everybody may read what lies at the destination
+    exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the destination
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     fallback: Fallback = Fallback.ALL

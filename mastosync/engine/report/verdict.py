@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -55,7 +55,7 @@ class Evidence:
     now: float  # seconds since the epoch
     gone: tuple[int, int] = (0, 0)  # objects and bytes at the destination whose rows were deleted
     shared: SharedBucket | None = None  # that both stores are; None: they are two
-    exposed: Exposed = Exposed()  # private, and everybody may read what lies at the new store
+    exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the new store
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
