@@ -16,7 +16,7 @@ from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
 from mastosync.model import TABLES, Entry, MediaRow
 from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import ACCESS_DENIED, FaultPlan, always, answer, no_faults
+from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, Request, always, answer, no_faults
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import Site, s3_section
@@ -399,3 +399,26 @@ def test_a_site_that_has_a_page_for_everything_does_not_make_private_objects_pub
     code, said = run(site, "verify", "--public")
     assert (code, "anybody can read it" in said, "nobody can tell who reads it" in said) == (3, False, True)
     assert site.status()["totals"]["done"] == 2
+
+
+@pytest.mark.parametrize("acl", ["private", "public-read"])
+def test_a_provider_whose_endpoint_gives_strangers_nothing_proves_nothing_by_refusing_them(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run, acl: str
+) -> None:
+    """Its bucket is public elsewhere, at the address that everybody uses, and there an ACL means nothing."""
+
+    def refuses(asked: Request) -> Fault | None:
+        return ACCESS_DENIED if "authorization" not in asked.headers else PASSES_OVER_PRIVATE(asked)
+
+    proxy = fault_proxy(moto_buckets.address.endpoint_url, refuses)
+    elsewhere = f"{moto_buckets.address.endpoint_url}/{moto_buckets.destination}"
+    private = picture()._replace(private=True)
+    site = planned_site(tmp_path, moto_buckets, proxy.endpoint_url, [private])
+    site.configure(s3_destination={"acl": acl, "provider": "cloudflare", "public_url": elsewhere})
+    code, said = run(site, "copy")
+    assert (code, "nobody can tell" in said, "private_objects" in said) == (7, True, True)
+    assert not read_by_anybody(moto_buckets, [canonical_key(private, "")])
+    assert not proxy.successful_puts_by_key().keys() & {canonical_key(private, "")}
+    site.configure(s3_destination={"acl": "auto"})
+    assert run(site, "copy")[0] == 0
+    assert site.status()["reasons"] == {"private": 1}
