@@ -133,6 +133,7 @@ def transfer_options(config: Config) -> TransferOptions:
         parts_at_most=destination.known.parts_at_most,
         acl=AclMode(destination.acl),
         acl_taken=True if config.destination_folder.path else destination.known.takes_acl,
+        serves_strangers=destination.known.reads_for_anybody,
         copy_private_without_acl=copy.private_objects == "copy",
         cache_control=destination.cache_control,
         storage_class=destination.storage_class,

@@ -164,8 +164,9 @@ def _kept_back_lines(status: Status) -> list[str]:
     """How many private objects were left out, and how to decide what becomes of them."""
     from mastosync.engine.shared_findings import exposed_told, hiding
 
-    lines = [f"{exposed_told(status.exposed)}:", hiding()] if status.exposed else []
-    kept_back = status.reasons.get(Reason.PRIVATE.value, 0) - status.exposed
+    exposed = status.exposed.objects
+    lines = [f"{exposed_told(exposed)}:", hiding()] if exposed else []
+    kept_back = status.reasons.get(Reason.PRIVATE.value, 0) - status.exposed.kept_back
     if kept_back <= 0:
         return lines
     return [

@@ -83,8 +83,8 @@ class AclRule:
         self._mode = mode
         self._copy_private_without_acl = copy_private_without_acl
         self._trial = trial
-        self._proof = None if copy_private_without_acl else proof
         self._known_for_none = mode is AclMode.NONE or (mode is AclMode.AUTO and taken is False)
+        self._proof = None if copy_private_without_acl or self._known_for_none else proof
         self._taken = set(_EVERY_ACL if taken else ())
         self._refused = set(_EVERY_ACL if self._known_for_none else ())
         self._doubts: Counter[str] = Counter()

@@ -3,7 +3,8 @@
 Some stores take an ACL and pass over it, and a policy of the bucket may let everybody read whatever its
 ACL. No answer to a write tells that. So the first object of a run that is written as private is asked
 for without credentials. Until it is refused, no other one is written in the same way; if it is given,
-it is removed and the run stops.
+it is removed and the run stops. Where strangers are given nothing anyway, a refusal is no proof, and nothing is
+written as private at all.
 """
 
 from __future__ import annotations
@@ -87,6 +88,21 @@ def strangers_read(store: PatientStore, key: str) -> bool:
         raise unknown from error
 
 
+def untold(name: str) -> StoreUnusable:
+    """Why nothing is written as private to a destination whose endpoint refuses all strangers. `name`: the store's."""
+    return StoreUnusable(
+        tr(
+            "nobody can tell whether {name} keeps private what is written as private: its endpoint gives nothing to"
+            " anybody without credentials, whatever the ACL, and everybody reads elsewhere",
+            name=name,
+        ),
+        hint=tr(
+            "set `acl = auto` for the destination: its provider takes no ACLs. Private objects are left out then; or,"
+            " if nobody can read the bucket without credentials: `[copy] private_objects = copy`"
+        ),
+    )
+
+
 class Storing(StrEnum):
     """How an object gets to the destination. A store may keep ACLs in one way and pass over them in another."""
 
@@ -98,13 +114,16 @@ class Storing(StrEnum):
 class PrivacyProof:
     """What a run knows of it. Shared by all workers."""
 
-    def __init__(self, destination: Gate, key_of: Callable[[Entry], str]) -> None:
-        """`key_of`: under which key an entry lies at the destination."""
+    def __init__(self, destination: Gate, key_of: Callable[[Entry], str], *, refusals_tell: bool = True) -> None:
+        """`key_of`: under which key an entry lies at the destination.
+
+        `refusals_tell`: its endpoint gives strangers what is public.
+        """
         self._destination = destination
         self._key_of = key_of
         self._given: set[Storing] = set()
         self._turns: dict[Storing, Entry] = {}  # whose object is to be the proof
-        self._refusal: ObjectError | StoreUnusable | None = None
+        self._refusal: ObjectError | StoreUnusable | None = None if refusals_tell else untold(destination.store.name)
         self._spared: set[Entry] = set()  # whose objects lie nowhere else
         self._lock = threading.Lock()
 

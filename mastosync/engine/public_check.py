@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
+from mastosync.engine.judge import expected_etag
 from mastosync.engine.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
@@ -15,6 +18,7 @@ from mastosync.language import say, tr
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Origin, Record
 from mastosync.store.probe import PublicAnswer, PublicSite
+from mastosync.store.strangers import Known, Meaning, meaning_of, meaning_of_status
 
 _MEDIA = {
     **dict.fromkeys(("jpg", "jpeg", "png", "gif", "webp", "avif", "heic", "heif", "ico", "svg"), ("image",)),
@@ -127,15 +131,16 @@ class PublicCheck:
         unread = None
         for site in self._sites(record):
             try:
-                answer = PatientStore(self.gate).ask(site.read, key)
+                fault = self._fault(record, key, PatientStore(self.gate).ask(site.read, key))
             except ObjectError as error:
-                unread = unread or PublicFault(record, key, error.message, unread=True)
-                continue
-            detail = _fault(record, key, answer)
-            if detail is not None:
-                where = f" at {site.url}" if site is self.bucket else ""
-                yield PublicFault(record, key, f"{detail}{where}", exposed=record.entry.private)
+                fault = PublicFault(record, key, error.message, unread=True)
+            else:
+                if fault is not None and site is self.bucket:
+                    fault = fault._replace(detail=f"{fault.detail} at {site.url}")
+            if fault is not None and not fault.unread:
+                yield fault
                 return
+            unread = unread or fault
         if unread is not None:
             yield unread
 
@@ -144,11 +149,34 @@ class PublicCheck:
         if record.entry.private and self.bucket is not None:
             yield self.bucket
 
+    def _fault(self, record: Record, key: str, answer: PublicAnswer) -> PublicFault | None:
+        """What is wrong with an answer; None: nothing."""
+        if not record.entry.private:
+            detail = _wrong(record, key, answer)
+            is_unread = meaning_of_status(answer.status) is Meaning.NOTHING
+            return PublicFault(record, key, detail, unread=is_unread) if detail else None
+        meaning = meaning_of(answer.glimpse, partial(self._known, record, key))
+        if meaning is Meaning.GIVEN:
+            return PublicFault(record, key, "it is private, and anybody can read it", exposed=True)
+        if meaning is Meaning.REFUSED:
+            return None
+        told = f"{answer.status}, {answer.size} bytes of {answer.content_type!r}"
+        detail = f"it is private, and nobody can tell who reads it: what answers ({told}) is not the object"
+        return PublicFault(record, key, detail, unread=True)
 
-def _fault(record: Record, key: str, answer: PublicAnswer) -> str | None:
-    """What is wrong with an answer; None: nothing."""
-    if record.entry.private:
-        return "it is private, and anybody can read it" if answer.status == 200 else None
+    def _known(self, record: Record, key: str) -> list[Known]:
+        """By what the store describes, and by what was recorded, as a cache may still have what the store has not."""
+        known = []
+        with suppress(ObjectError):
+            there = PatientStore(self.gate).head(key)
+            known.append(Known(there.size, there.etag))
+        if record.entry.size is not None:
+            known.append(Known(record.entry.size, expected_etag(record.md5, record.etag) or ""))
+        return known
+
+
+def _wrong(record: Record, key: str, answer: PublicAnswer) -> str | None:
+    """What is wrong with an answer for a public object; None: nothing."""
     if answer.status != 200:
         return f"anybody who asks for it is answered {answer.status}"
     if answer.size != record.entry.size or (record.md5 is not None and answer.md5 != record.md5):

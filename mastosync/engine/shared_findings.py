@@ -38,7 +38,7 @@ def apart_told(found: Relation | None) -> Apart:
 
 
 def exposed_told(objects: int) -> str:
-    """How much of what was kept back lies at the destination as it was stored when it was public."""
+    """How much of what is private lies at the destination as it was stored when it was public."""
     return trn(
         "{objects} private object lies at the destination, where everybody may be able to read it",
         "{objects} private objects lie at the destination, where everybody may be able to read them",
@@ -50,8 +50,9 @@ def exposed_told(objects: int) -> str:
 def hiding() -> str:
     """What hides them."""
     return tr(
-        "`mastosync verify --public` asks for them first: remove there what it can read, and run it once more; or, if"
-        " nobody can read the bucket without credentials: `[copy] private_objects = copy`, and copy again"
+        "`mastosync copy` stores anew what is pending, `mastosync retry-failed` what failed. For the rest, `mastosync"
+        " verify --public` asks first: remove there what it can read, and run it once more; or, if nobody can read the"
+        " bucket without credentials: `[copy] private_objects = copy`, and copy again"
     )
 
 

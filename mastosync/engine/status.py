@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mastosync.engine.forecast import Outlook
 from mastosync.engine.survey import Survey
 from mastosync.manifest import (
+    Exposed,
     ManifestReport,
     RunInfo,
     SnapshotRecord,
@@ -66,7 +67,7 @@ class Status:
     stores: dict[str, str] = field(default_factory=dict)
     last_reading: SnapshotRecord | None = None  # the last plan that was not incremental
     surveyed: Surveyed | None = None
-    exposed: int = 0  # entries kept back as private, of which everybody may read what lies at the destination
+    exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the destination
     held: bool = True  # somebody is at work on the manifest
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 
@@ -109,7 +110,7 @@ class Status:
             "totals": asdict(self.totals),
             "by_type": {table: asdict(tally) for table, tally in self.by_type.items()},
             "reasons": self.reasons,
-            "exposed": self.exposed,
+            "exposed": self.exposed.objects,
             "snapshot": snapshot,
             "last_reading": self.last_reading and self.last_reading.taken_at.isoformat(),
             "run": run,

@@ -65,6 +65,7 @@ class TransferOptions:
     parts_at_once: int = 8  # of all large objects together
     acl: AclMode = AclMode.AUTO
     acl_taken: bool | None = None  # whether the destination takes ACLs; None: to be found out
+    serves_strangers: bool = True  # whether its endpoint gives what is public to everybody, so that a refusal tells
     copy_private_without_acl: bool = False
     cache_control: str | None = None  # for objects that have none
     storage_class: str | None = None
@@ -93,7 +94,9 @@ class Transfer:
             copy_private_without_acl=options.copy_private_without_acl,
             trial=self._trial,
             taken=options.acl_taken,
-            proof=None if options.acl_taken else PrivacyProof(destination, self._destination_key),
+            proof=None
+            if options.acl_taken
+            else PrivacyProof(destination, self._destination_key, refusals_tell=options.serves_strangers),
         )
         self._copies = options.destination_prefix if options.one_bucket else None
         self._source_bucket = BucketLook()

@@ -28,7 +28,7 @@ from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, 
 from mastosync.manifest.codes import PRIVATE_FLAG
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import EntryState, Origin, Outcome, Presence, Record
+from mastosync.model import EntryState, Origin, Outcome, Presence, Reason, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.store.base import ListedObject
 
@@ -332,12 +332,13 @@ def _reopened(record: Record, presence: Presence, detail: str) -> Outcome:
 
 
 def hidden(record: Record) -> Outcome:
-    """Of what was kept back, and is given to nobody who asks."""
+    """Of what is private, lay there as public, and is given to nobody who asks."""
     return Outcome(
         record.entry,
         record.state,
         record.reason,
         attempts=0,
+        detail=None if record.reason is Reason.PRIVATE else record.detail,  # that of what was kept back: remove it
         presence=found_hidden(record.presence),
     )
 

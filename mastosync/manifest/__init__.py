@@ -18,7 +18,7 @@ from mastosync.manifest.entry_writer import (
     take_over,
     try_again,
 )
-from mastosync.manifest.exposed import count_exposed, iter_exposed
+from mastosync.manifest.exposed import Exposed, count_exposed, iter_exposed
 from mastosync.manifest.file_system import (
     is_memory,
     is_network,
@@ -74,6 +74,7 @@ __all__ = [
     "CountLine",
     "DeltaBase",
     "DeltaTerms",
+    "Exposed",
     "Fault",
     "Head",
     "Manifest",

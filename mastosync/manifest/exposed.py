@@ -1,45 +1,43 @@
-"""What is private by now, was kept back, and lies at the destination as it was stored when it was public."""
+"""What is private, and lies at the destination as it was stored when it was public, or may."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from mastosync.manifest.codes import DONE, KEPT_PRIVATE, SKIPPED
+from mastosync.manifest.codes import DONE, GONE, KEPT_PRIVATE, PRIVATE_FLAG
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import ARRIVED
 from mastosync.manifest.records import COLUMNS, iter_chosen
 from mastosync.model import Presence, Record
 
-_KINDS = f"SELECT DISTINCT kind FROM counts WHERE state = {SKIPPED} AND reason = {KEPT_PRIVATE} AND objects > 0"
 _IS_EXPOSED = f"""
-kind = ? AND state = {SKIPPED} AND reason = {KEPT_PRIVATE} AND state <> {DONE}
-AND {ARRIVED} & {Presence.AS_PUBLIC.value}
+flags & {PRIVATE_FLAG} AND state <> {DONE} AND reason <> {GONE} AND {ARRIVED} & {Presence.AS_PUBLIC.value}
+"""  # as the index has it, to the letter: SQLite proves no more
+_COUNT = f"""
+SELECT count(*), count(*) FILTER (WHERE reason = {KEPT_PRIVATE})
+FROM entries INDEXED BY entries_exposed WHERE {_IS_EXPOSED}
 """
-_COUNT = f"SELECT count(*) FROM entries INDEXED BY entries_open WHERE {_IS_EXPOSED}"
 _SELECT = f"""
-SELECT {COLUMNS} FROM entries INDEXED BY entries_open
-WHERE {_IS_EXPOSED} AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
+SELECT {COLUMNS} FROM entries INDEXED BY entries_exposed
+WHERE kind = ? AND {_IS_EXPOSED} AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
 """
 
 
-def count_exposed(manifest: Manifest) -> int:
-    """How many private objects everybody may be able to read at the destination, and no copy will hide.
+class Exposed(NamedTuple):
+    """How many private objects everybody may be able to read at the destination."""
 
-    Where nothing was kept back, only counters are read. Raises: ManifestError.
-    """
+    objects: int = 0
+    kept_back: int = 0  # so many of them were skipped as private, and no copy will hide them
+
+
+def count_exposed(manifest: Manifest) -> Exposed:
+    """Count them, whatever became of their entries; what is gone is for `prune`. Raises: ManifestError."""
     with translated(manifest.path):
-        return sum(manifest.connection.execute(_COUNT, (kind,)).fetchone()[0] for kind in _kinds(manifest))
+        return Exposed(*manifest.connection.execute(_COUNT).fetchone())
 
 
 def iter_exposed(manifest: Manifest, types: tuple[str, ...] = ()) -> Iterator[Record]:
     """Their entries, by kind and id. Nothing is being read while one is handed out. Raises: ManifestError."""
-    with translated(manifest.path):
-        some = _kinds(manifest)
     for number, kind in manifest.kinds(types).items():
-        if number in some:
-            yield from iter_chosen(manifest, _SELECT, number, kind)
-
-
-def _kinds(manifest: Manifest) -> set[int]:
-    """Of which anything was kept back."""
-    return {kind for (kind,) in manifest.connection.execute(_KINDS)}
+        yield from iter_chosen(manifest, _SELECT, number, kind)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from mastosync.errors import MastosyncError
+from mastosync.store.strangers import Glimpse
 
 
 class Culprit(StrEnum):
@@ -50,6 +51,15 @@ class PublicAnswer:
     md5: bytes  # of the body
     content_type: str
     cache_control: str
+    etag: str = ""  # without quotes
+    is_elsewhere: bool = False  # by way of a redirect
+    is_encoded: bool = False  # in another form than it is kept in, so that its size tells nothing
+
+    @property
+    def glimpse(self) -> Glimpse:
+        """What it means to a stranger goes by that."""
+        size = None if self.is_encoded else self.size
+        return Glimpse(self.status, size, self.etag, self.content_type, self.is_elsewhere)
 
 
 class PublicSite(Protocol):
@@ -61,11 +71,14 @@ class PublicSite(Protocol):
         ...
 
     def read(self, key: str) -> PublicAnswer:
-        """Fetch an object as anybody may. Raises: NetworkFailure, ServerFailure, Throttled."""
+        """Fetch an object as anybody may.
+
+        Raises: NetworkFailure, ServerFailure, Throttled; ObjectRejected for what somebody on the way answers.
+        """
         ...
 
     def lists(self) -> bool:
-        """Whether it tells anybody what is in the bucket. Raises: NetworkFailure, ServerFailure, Throttled."""
+        """Whether it tells anybody what is in the bucket. Raises: as `read`."""
         ...
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from mastosync.engine.acl import AclMode
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
-from mastosync.model import EntryGroup, MediaRow
+from mastosync.model import TABLES, Entry, MediaRow
 from scripts.lab.buckets import BucketPair
+from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, Request, always, answer, no_faults
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import Site, s3_section
@@ -30,6 +31,7 @@ from tests.integration.acl_tastes import (
     TASTES,
     UNUSABLE,
 )
+from tests.unit.engine_kit import grouped
 
 Proxies = Callable[..., FaultProxy]
 
@@ -47,24 +49,35 @@ def read_by_anybody(buckets: BucketPair, keys: Iterable[str]) -> set[str]:
     return {key for key in keys if buckets.status_for_anybody(key) == 200}
 
 
-def planned_site(folder: Path, buckets: BucketPair, endpoint: str, **copy: str) -> Site:
-    """A site whose plan is four entries, one of them public; the destination is reached through `endpoint`."""
-    for entry in ENTRIES:
+def planned_site(
+    folder: Path, buckets: BucketPair, endpoint: str, entries: Sequence[Entry] = ENTRIES, **copy: str
+) -> Site:
+    """A site with a plan, of four entries and one of them public; the destination is reached through `endpoint`."""
+    for entry in entries:
         buckets.client.put_object(Bucket=buckets.source, Key=canonical_key(entry, ""), Body=b"x")
     site = Site(folder).configure(
         s3_source=s3_section(buckets.address, buckets.source),
         s3_destination=s3_section(buckets.address, buckets.destination, endpoint_url=endpoint),
         copy={"workers": "1", **copy},
     )
+    replan(site, buckets, endpoint, entries)
+    return site
+
+
+def replan(site: Site, buckets: BucketPair, endpoint: str, entries: Sequence[Entry]) -> None:
+    """A plan of everything, which is this."""
     stores = (
         StoreIdentity(buckets.address.endpoint_url, buckets.source, ""),
         StoreIdentity(endpoint, buckets.destination, ""),
     )
-    with Manifest.create(site.manifest) as manifest, PlanWriter.transaction(manifest, *stores) as writer:
-        for entry in ENTRIES:
-            writer.merge(entry.kind.table, LOWEST_ID, HIGHEST_ID, [EntryGroup.of(entry)])
-        writer.finish(datetime.now(UTC), {})
-    return site
+    opened = Manifest.open(site.manifest, writing=True) if site.manifest.exists() else Manifest.create(site.manifest)
+    with opened as manifest, PlanWriter.transaction(manifest, *stores) as writer:
+        by_table: dict[str, list[Entry]] = {}
+        for entry in entries:
+            by_table.setdefault(entry.kind.table, []).append(entry)
+        for table, of_table in by_table.items():
+            writer.merge(table, LOWEST_ID, HIGHEST_ID, grouped(of_table))
+        writer.finish(datetime.now(UTC), {"types": list(TABLES), "only": "all", "limit": None})
 
 
 Run = Callable[..., tuple[int, str]]
@@ -307,3 +320,105 @@ def _require_exposed_until_hidden(migration: Migration, exposed: Collection[str]
     assert (public["asked_private"], public["exposed"]) == (count, 0)
     assert graded() == []
     assert site.status()["exposed"] == 0
+
+
+def picture(row_id: int = 4, name: str = "dog.png", *, remote: bool = False) -> Entry:
+    return entries_of(specs_of("media_attachments")[0], MediaRow(row_id, name, "image/png", remote=remote))[0]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_what_became_private_and_could_not_be_written_anew_is_told_until_it_is_hidden(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run, remote: bool
+) -> None:
+    """Whatever the reason: users of the old store are not moved to where everybody reads what is private."""
+    proxy = fault_proxy(moto_buckets.address.endpoint_url)
+    entries = [picture(remote=remote), picture(5, "cat.png")]
+    key = canonical_key(entries[0], "")
+    site = planned_site(tmp_path, moto_buckets, proxy.endpoint_url, entries, max_attempts="1")
+    assert run(site, "copy")[0] == 0
+    assert run(site, "status")[1].count("everybody may be able to read") == 0
+    replan(site, moto_buckets, proxy.endpoint_url, [entries[0]._replace(private=True), entries[1]])
+    told = "1 private object lies at the destination, where everybody may be able to read it"
+    assert told in run(site, "status")[1]
+    proxy.plan = always(ACCESS_DENIED, operation="PutObject", key=key)
+    code, said = run(site, "copy")
+    assert (code, said.count(told), said.count("denied 1")) == (3, 1, 1)
+    assert read_by_anybody(moto_buckets, [key])
+    code, said = run(site, "verify", "--public", "--sample", "1")
+    assert (code, said.count("it is private, and anybody can read it")) == (3, 1)
+    code, said = run(site, "cutover")
+    assert (code, said.count(f"NO-GO    exposed    {told}")) == (3, 1)
+    assert told in run(site, "report")[1]
+    moto_buckets.client.put_object_acl(Bucket=moto_buckets.destination, Key=key, ACL="private")
+    assert "it is private" not in run(site, "verify", "--public", "--sample", "1")[1]
+    assert told not in run(site, "status")[1]
+    (failed,) = site.listed("--state", "failed")
+    assert failed["detail"], "why it failed is still to be told"
+    proxy.plan = no_faults
+    assert run(site, "retry-failed")[0] == 0
+    assert not read_by_anybody(moto_buckets, [key])
+
+
+@pytest.mark.parametrize("status", [206, 303, 407, 425])
+def test_what_no_answer_tells_to_be_hidden_stays_known_as_exposed(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run, status: int
+) -> None:
+    proxy = fault_proxy(moto_buckets.address.endpoint_url)
+    entries = [picture(), picture(5, "cat.png")]
+    key = canonical_key(entries[0], "")
+    site = planned_site(tmp_path, moto_buckets, proxy.endpoint_url, entries)
+    assert run(site, "copy")[0] == 0
+    site.configure(s3_destination={"acl": "none"})
+    replan(site, moto_buckets, proxy.endpoint_url, [entries[0]._replace(private=True), entries[1]])
+    run(site, "copy")
+    assert site.status()["exposed"] == 1
+
+    def strangers_are_told(number: int) -> FaultPlan:
+        odd = answer(number, "Odd")
+        return lambda asked: odd if asked.key == key and "authorization" not in asked.headers else None
+
+    proxy.plan = strangers_are_told(status)
+    code, said = run(site, "verify", "--public")
+    assert (code, f"{key}: " in said) == (3, True)
+    assert site.status()["exposed"] == 1
+    proxy.plan = strangers_are_told(403)
+    run(site, "verify", "--public")
+    assert site.status()["exposed"] == 0
+
+
+def test_a_site_that_has_a_page_for_everything_does_not_make_private_objects_public(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run
+) -> None:
+    """Nor has anything to be written again for it: nobody can tell who reads it, and that is told."""
+    site_of_all = fault_proxy(moto_buckets.address.endpoint_url, always(answer(200, "<html>nothing here</html>")))
+    endpoint = moto_buckets.address.endpoint_url
+    entries = [picture()._replace(private=True), picture(5, "cat.png")]
+    site = planned_site(tmp_path, moto_buckets, endpoint, entries)
+    site.configure(s3_destination={"public_url": f"{site_of_all.endpoint_url}/{moto_buckets.destination}"})
+    assert run(site, "copy")[0] == 0
+    code, said = run(site, "verify", "--public")
+    assert (code, "anybody can read it" in said, "nobody can tell who reads it" in said) == (3, False, True)
+    assert site.status()["totals"]["done"] == 2
+
+
+@pytest.mark.parametrize("acl", ["private", "public-read"])
+def test_a_provider_whose_endpoint_gives_strangers_nothing_proves_nothing_by_refusing_them(
+    tmp_path: Path, moto_buckets: BucketPair, fault_proxy: Proxies, run: Run, acl: str
+) -> None:
+    """Its bucket is public elsewhere, at the address that everybody uses, and there an ACL means nothing."""
+
+    def refuses(asked: Request) -> Fault | None:
+        return ACCESS_DENIED if "authorization" not in asked.headers else PASSES_OVER_PRIVATE(asked)
+
+    proxy = fault_proxy(moto_buckets.address.endpoint_url, refuses)
+    elsewhere = f"{moto_buckets.address.endpoint_url}/{moto_buckets.destination}"
+    private = picture()._replace(private=True)
+    site = planned_site(tmp_path, moto_buckets, proxy.endpoint_url, [private])
+    site.configure(s3_destination={"acl": acl, "provider": "cloudflare", "public_url": elsewhere})
+    code, said = run(site, "copy")
+    assert (code, "nobody can tell" in said, "private_objects" in said) == (7, True, True)
+    assert not read_by_anybody(moto_buckets, [canonical_key(private, "")])
+    assert not proxy.successful_puts_by_key().keys() & {canonical_key(private, "")}
+    site.configure(s3_destination={"acl": "auto"})
+    assert run(site, "copy")[0] == 0
+    assert site.status()["reasons"] == {"private": 1}

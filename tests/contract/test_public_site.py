@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.errors import NetworkFailure, ServerFailure, StoreUnusable, Throttled
+from mastosync.errors import NetworkFailure, ObjectRejected, ServerFailure, StoreUnusable, Throttled
 from mastosync.store.s3.public_site import HttpPublicSite
 from tests.contract.raw_server import Answers, RawRequest, RawServer, answer
 from tests.contract.s3_kit import MADE_UP
@@ -46,6 +46,8 @@ def test_an_object_is_read_as_it_comes() -> None:
         "public, max-age=1",
     )
     assert found.md5 == hashlib.md5(b"data").digest()
+    assert not found.is_elsewhere
+    assert not found.is_encoded
     assert asked[0].head.startswith(b"GET /bucket/a%20b/%C3%BC%2B%25%3F%23.png HTTP/1.1")
     assert "authorization" not in asked[0].headers
 
@@ -84,13 +86,17 @@ def test_a_refusal_is_an_answer(status: int) -> None:
     [
         (answer(503, b"", "Retry-After: 7\r\n"), Throttled),
         (answer(429), Throttled),
+        (answer(408), ServerFailure),
+        (answer(407), ObjectRejected),
+        (answer(421), ObjectRejected),
+        (answer(425), ObjectRejected),
         (answer(500), ServerFailure),
         (answer(200, b"data")[:-2], NetworkFailure),
         (b"", NetworkFailure),
         (b"nonsense\r\n\r\n", NetworkFailure),
     ],
 )
-def test_what_may_pass_is_an_error(told: bytes, error: type[Exception]) -> None:
+def test_what_may_pass_or_says_nothing_is_an_error(told: bytes, error: type[Exception]) -> None:
     with site(lambda _: told) as made, pytest.raises(error):
         made.read("a")
 
@@ -106,7 +112,8 @@ def test_somebody_is_sent_on_by_a_cdn_but_not_for_ever() -> None:
         return answer(200, b"data") if sent_on else answer(302, headers="Location: /elsewhere\r\n")
 
     with site(once) as made:
-        assert (made.read("a").status, made.read("a").size) == (200, 4)
+        found = made.read("a")
+        assert (found.status, found.size, found.is_elsewhere) == (200, 4, True)
     with site(lambda _: answer(302, headers="Location: /again\r\n")) as made, pytest.raises(NetworkFailure):
         made.read("a")
 

@@ -80,11 +80,14 @@ def test_a_redirect_is_followed_as_everybody_does(wire: Wire, status: int) -> No
         (PAGE, ObjectRejected),  # a proxy's, which others may pass
         (answer(200, b"{}", content_type="application/json"), ObjectRejected),
         (answer(204), ObjectRejected),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", ObjectRejected),
         (answer(300), ServerFailure),
         (answer(304), ServerFailure),
         (answer(302), ServerFailure),  # to nowhere
         (answer(407), ObjectRejected),  # a proxy of ours
         (answer(408), ServerFailure),
+        (answer(421), ObjectRejected),
+        (answer(425), ObjectRejected),
         (answer(429), Throttled),
         (answer(500), ServerFailure),
         (answer(501), ObjectRejected),
@@ -101,7 +104,16 @@ def test_any_other_answer_says_nothing(wire: Wire, told: bytes, kind: type[Masto
     assert wire.server.endpoint_url in caught.value.message
 
 
-@pytest.mark.parametrize("elsewhere", [answer(500), answer(200, b"{}", content_type="application/json"), b""])
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        answer(500),
+        answer(304),
+        *map(answer, (407, 408, 421, 425)),
+        answer(200, b"{}", content_type="application/json"),
+        b"",
+    ],
+)
 def test_a_redirect_to_somewhere_that_says_nothing_says_nothing(wire: Wire, elsewhere: bytes) -> None:
     with pytest.raises((ServerFailure, ObjectRejected, NetworkFailure)):
         reads(wire, redirect(302), elsewhere=elsewhere)

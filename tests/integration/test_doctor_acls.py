@@ -119,6 +119,19 @@ def test_a_store_that_passes_over_acls_is_found_out_before_anything_private_is_w
         assert named in found.remedy
 
 
+@pytest.mark.parametrize("mode", [AclMode.PUBLIC_READ, AclMode.PRIVATE])
+def test_where_strangers_are_given_nothing_anyway_a_refusal_tells_nothing(way: Way, mode: AclMode) -> None:
+    """As a copy, which stops there; what is left out, or copied whatever comes, needs no proof."""
+    way.proxy.plan = no_faults
+    insists = TransferOptions(acl=mode, acl_taken=False, serves_strangers=False)
+    found = way.look(insists)["private"]
+    assert found.grade is Grade.FAILURE
+    assert "nobody can tell" in found.message
+    assert "acl = auto" in found.remedy
+    for decided in (replace(insists, acl=AclMode.AUTO), replace(insists, copy_private_without_acl=True)):
+        assert way.look(decided)["private"].grade is Grade.OK
+
+
 @pytest.mark.parametrize(("served", "grade"), [(DATA, Grade.FAILURE), (b"<html>Welcome</html>", Grade.OK)])
 def test_a_host_that_gives_private_objects_to_everybody_is_found_out(way: Way, served: bytes, grade: Grade) -> None:
     """As nginx or a CDN does that reads the bucket with credentials of its own; one that greets everybody does not."""

@@ -37,6 +37,7 @@ from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
     CountLine,
+    Exposed,
     Manifest,
     PlanWriter,
     Relation,
@@ -389,12 +390,19 @@ def test_nobody_is_switched_over_before_somebody_has_looked_at_both_stores(seen:
 
 def test_what_was_kept_back_and_lies_there_for_everybody_is_told_apart() -> None:
     kept_back = CountLine(LOCAL, EntryState.SKIPPED, Reason.PRIVATE, 5, 0)
-    told = found(evidence(kept_back, exposed=2))
+    told = found(evidence(kept_back, exposed=Exposed(2, 2)))
     assert told["exposed"].grade is Grade.NO_GO
     assert "2 private objects lie at the destination" in told["exposed"].message
     assert "`mastosync verify --public`" in told["exposed"].remedy
     assert "3 private objects are kept back" in told["private"].message
-    assert "private" not in found(evidence(kept_back, exposed=5))
+    assert "private" not in found(evidence(kept_back, exposed=Exposed(5, 5)))
+
+
+def test_what_is_private_and_lies_there_for_everybody_is_a_no_go_whatever_became_of_it() -> None:
+    denied = CountLine(LOCAL._replace(remote=True, cached=True), EntryState.FAILED, Reason.DENIED, 1, 0)
+    told = found(evidence(denied, exposed=Exposed(1)))
+    assert told["exposed"].grade is Grade.NO_GO
+    assert "`mastosync retry-failed`" in told["exposed"].remedy
 
 
 def test_before_anything_was_copied_nobody_knows_what_the_source_has_lost() -> None:

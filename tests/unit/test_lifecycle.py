@@ -325,7 +325,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "verified: private, stored by others since, and readable by everybody": corrected(
         lambda record: _outcome_of(Judgement(record, Verdict.DIFFERENT, "", exposed=True))
     ),
-    "verified: kept back, and hidden from everybody by now": corrected(hidden_by_now),
+    "verified: private, public when it was stored, and hidden by now": corrected(hidden_by_now),
     "verified: another ETag, the same bytes": corrected(judged(Verdict.FINE, "another")),
     "adopted": corrected(lambda record: done(record.entry, attempts=0, origin=Origin.ADOPTED)),
     "fetched again": corrected(lambda record: done(record.entry, origin=Origin.REFETCHED)),
@@ -341,7 +341,7 @@ UNTOUCHED = {"left out, and nobody has begun"}
 APPLIES: dict[str, Callable[[Line], bool]] = {
     "seen with another privacy, and something lies there": lambda line: bool(line.presence),
     "left out, and nobody has begun": lambda line: not line.presence,
-    "verified: kept back, and hidden from everybody by now": lambda line: Presence.AS_PUBLIC in line.presence,
+    "verified: private, public when it was stored, and hidden by now": lambda line: Presence.AS_PUBLIC in line.presence,
 }
 THERE: dict[str, Callable[[Presence, bool], Presence]] = {
     "same": lambda before, _: before,

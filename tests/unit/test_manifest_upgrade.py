@@ -42,6 +42,7 @@ RELEASED = {
     "0002_proof.sql": "ba65770e63b744491e18b8b9cf160b29d74a16d4aa4937d0e88daae3f1807967",
     "0003_time.sql": "b397f5bed493c448440e89f83f4ec3dbaf0ea16f30a8fe67897c4f62a0444506",
     "0004_lifecycle.sql": "cb8e035563482707c0d2ac48282314b1c6c203a30ac7b590b52cc830e5d7cca6",
+    "0005_exposed.sql": "e8199c2fcb630c773a6444012843893247831c53e3b1f3a5d018ea25e25e2067",
 }
 """SHA-256 of every migration. One that manifests have gone through is never changed: a new one is added."""
 

@@ -231,6 +231,33 @@ def test_where_everything_is_to_be_private_a_public_row_is_the_proof() -> None:
     assert [key for method, key in run.new.calls if method == "anybody_reads"] == [key_of(1)]
 
 
+@pytest.mark.parametrize("mode", [AclMode.PRIVATE, AclMode.PUBLIC_READ])
+def test_where_strangers_are_given_nothing_anyway_their_refusal_is_no_proof(mode: AclMode) -> None:
+    """What is private is not even read, as nobody could tell who reads it at the address that everybody uses."""
+    run = Run(TransferOptions())
+    run.transfer = Transfer(
+        gate(run.old, run.stop),
+        gate(run.new, run.stop),
+        TransferOptions(acl=mode, serves_strangers=False),
+        MemoryBudget(MIB),
+    )
+    for _ in range(2):
+        with pytest.raises(StoreUnusable, match="nobody can tell") as unusable:
+            run(2)
+    assert "acl = auto" in unusable.value.hint
+    assert "private_objects" in unusable.value.hint
+    assert run.old.count("read") == 1, "that of the public object before"
+    assert not run.lies_there(2)
+
+
+def test_where_no_acl_is_sent_it_does_not_matter_whether_a_refusal_would_tell() -> None:
+    kept_back = Run(TransferOptions(acl_taken=False, serves_strangers=False))(2)
+    assert (kept_back.state, kept_back.reason) == (EntryState.SKIPPED, Reason.PRIVATE)
+    for mode in (AclMode.AUTO, AclMode.NONE, AclMode.PRIVATE):
+        options = TransferOptions(acl=mode, acl_taken=False, serves_strangers=False, copy_private_without_acl=True)
+        assert Run(options)(2).state is EntryState.DONE
+
+
 class Watched(MemoryStore):
     """Counts private objects that lie there before anything is proved, and takes its time to answer."""
 

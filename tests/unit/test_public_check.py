@@ -11,7 +11,7 @@ from mastosync.engine.public_check import PublicCheck, PublicResult
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, NetworkFailure
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import EntryState, Origin, Record
+from mastosync.model import EntryState, Origin, Presence, Record
 from mastosync.store.probe import PublicAnswer
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import entry, gate
@@ -89,6 +89,55 @@ def test_each_file_has_a_type_that_browsers_show(name: str, content_type: str) -
 def test_private_objects_are_exposed_only_by_a_success(status: int) -> None:
     result = checked((record(1, private=True), replace(RIGHT, status=status)), (record(2, private=True), RIGHT))
     assert [(fault.record.entry.id, fault.exposed) for fault in result.faults] == [(2, True)]
+
+
+@pytest.mark.parametrize("status", [204, 206, 303, 304, 407, 408, 421, 425])
+@pytest.mark.parametrize("private", [False, True])
+def test_an_answer_that_says_nothing_of_who_reads_it_is_told_as_unknown(status: int, private: bool) -> None:
+    """It is no refusal, and no reason to write anything again. Who gets too little of what is public cannot read it."""
+    of = record(1, private=private, origin=Origin.ADOPTED)
+    result = checked((of, replace(RIGHT, status=status, size=0)), (record(2), RIGHT))
+    (fault,) = result.faults
+    is_known = status < 300 and not private
+    assert str(status) in fault.detail
+    assert (fault.exposed, fault.unread, len(result.to_be_rewritten)) == (False, not is_known, is_known)
+
+
+PAGE = replace(RIGHT, size=40, md5=b"1" * 16, content_type="text/html")
+
+
+def test_a_page_in_the_place_of_what_is_private_says_nothing_and_the_object_is_told_from_it() -> None:
+    """Some sites answer everything with 200. Whoever is sent to a page, as one to log in, was refused."""
+    (fault,) = checked((record(1, private=True), PAGE), (record(2), RIGHT)).faults
+    assert (fault.unread, fault.exposed) == (True, False)
+    assert "text/html" in fault.detail
+    assert checked((record(1, private=True), replace(PAGE, is_elsewhere=True))).clean
+    for given in (
+        replace(RIGHT, is_elsewhere=True),
+        replace(RIGHT, status=206),
+        replace(PAGE, size=len(DATA)),
+        replace(PAGE, etag=MD5.hex()),
+        replace(PAGE, is_encoded=True),
+    ):
+        assert checked((record(1, private=True), given)).exposed == 1
+
+
+def test_what_lies_at_the_store_by_now_is_told_from_a_page_too() -> None:
+    """What was recorded may not be what lies there: then the store describes that."""
+    of = record(1, private=True)
+    presence = Presence.AS_PUBLIC | Presence.STALE
+    stale = replace(of, entry=of.entry._replace(size=None), md5=None, presence=presence)
+    store = MemoryStore()
+    site = Site({canonical_key(of.entry, ""): RIGHT})
+
+    def found() -> PublicResult:
+        return PublicCheck(site, None, gate(store), "", 1, StopSignal()).run([stale])
+
+    assert found().exposed == 1, "nobody can tell"
+    store.put(canonical_key(of.entry, ""), b"something else")
+    assert [fault.unread for fault in found().faults] == [True]
+    store.put(canonical_key(of.entry, ""), DATA)
+    assert found().exposed == 1
 
 
 def test_what_to_do_about_exposed_objects_is_told() -> None:

@@ -27,7 +27,16 @@ from mastosync.engine.report import Evidence, Proof, Report, Run, judge
 from mastosync.engine.report.history import PACES, Sample, paces_of, runs_of
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ManifestError, UsageError
-from mastosync.manifest import CountLine, Manifest, Relation, SnapshotRecord, StoreIdentity, WorkQueue, newest_version
+from mastosync.manifest import (
+    CountLine,
+    Exposed,
+    Manifest,
+    Relation,
+    SnapshotRecord,
+    StoreIdentity,
+    WorkQueue,
+    newest_version,
+)
 from mastosync.model import TABLES, EntryState, Outcome, Reason
 from mastosync.page.report_page import render_page
 from mastosync.progress import Silence
@@ -372,8 +381,12 @@ def test_before_anything_was_copied_nobody_knows_what_the_old_store_has_lost() -
 
 def test_what_lies_at_the_new_store_for_everybody_does_not_lie_at_the_old_one_alone() -> None:
     counts = [DONE, line(EntryState.SKIPPED, Reason.PRIVATE)]
-    assert grades(replace(ALL_WELL, counts=counts, exposed=3)) == {"exposed": "not-yet"}
-    assert grades(replace(ALL_WELL, counts=counts, exposed=2)) == {"exposed": "not-yet", "private": "not-yet"}
+    assert grades(replace(ALL_WELL, counts=counts, exposed=Exposed(3, 3))) == {"exposed": "not-yet"}
+    assert grades(replace(ALL_WELL, counts=counts, exposed=Exposed(1))) == {"exposed": "not-yet", "private": "not-yet"}
+    assert grades(replace(ALL_WELL, counts=counts, exposed=Exposed(2, 2))) == {
+        "exposed": "not-yet",
+        "private": "not-yet",
+    }
 
 
 LATER = run(NOON + 5_000, 60, 1)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mastosync.engine.cutover.findings import Fallback, Finding, Grade, Loss
 from mastosync.engine.shared_findings import exposed_told, hiding, losses_unknown_told, untried
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine
+from mastosync.manifest import CountLine, Exposed
 from mastosync.mastodon.catalog import spec_of
 from mastosync.model import TABLES, EntryState, Kind, Reason
 from mastosync.units import human_bytes
@@ -108,11 +108,11 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int], counts: Sequence[Count
         yield Finding("lost", Grade.OK, tr("the source has lost nothing that Mastodon would miss"))
 
 
-def left_out(counts: Sequence[CountLine], exposed: int) -> Iterator[Finding]:
-    """What nobody tried to copy. `exposed`: so much of what is private was copied when it was public."""
-    if exposed:
-        yield Finding("exposed", Grade.NO_GO, exposed_told(exposed), hiding())
-    private = sum(line.objects for line in counts if line.reason is Reason.PRIVATE) - exposed
+def left_out(counts: Sequence[CountLine], exposed: Exposed) -> Iterator[Finding]:
+    """What nobody tried to copy, and what lies there for everybody though it is private by now."""
+    if exposed.objects:
+        yield Finding("exposed", Grade.NO_GO, exposed_told(exposed.objects), hiding())
+    private = sum(line.objects for line in counts if line.reason is Reason.PRIVATE) - exposed.kept_back
     if private > 0:
         yield Finding(
             "private",

@@ -9,7 +9,7 @@ from typing import Any
 
 from mastosync.engine.deleted import Deleted
 from mastosync.engine.old_objects import SharedBucket
-from mastosync.manifest import CountLine, Relation, SnapshotRecord, VerificationRecord
+from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord, VerificationRecord
 
 
 class Grade(StrEnum):
@@ -77,7 +77,7 @@ class Evidence:
     public: bool  # the destination is a bucket, which everybody reads
     deleted: Deleted
     now: float  # seconds since the epoch
-    exposed: int = 0  # entries that were kept back, of which everybody may read what lies at the destination
+    exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the destination
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     fallback: Fallback = Fallback.ALL

@@ -10,7 +10,7 @@ from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack
 from mastosync.engine.doctor.access import STORE_ERRORS, End
 from mastosync.engine.doctor.findings import Finding, Findings
 from mastosync.engine.doctor.probes import DATA, FOLDER, MD5, ProbeObjects, put_options
-from mastosync.engine.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY, Storing
+from mastosync.engine.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY, Storing, untold
 from mastosync.engine.steps import Aside, Steps, carried_out
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
@@ -53,7 +53,7 @@ def check_acl(end: End, probes: ProbeObjects, options: TransferOptions) -> Findi
         return
     yield _verdict(end, options, rule.finding, public, private)
     yield _anonymous_read(end, options, public)
-    yield _private(end, private)
+    yield _private(end, options, private)
 
 
 def _fate(end: End, probes: ProbeObjects, options: TransferOptions, rule: AclRule, entry: Entry) -> _Fate:
@@ -169,13 +169,15 @@ def _anonymous_read(end: End, options: TransferOptions, public: _Fate) -> Findin
     )
 
 
-def _private(end: End, private: _Fate) -> Finding:
+def _private(end: End, options: TransferOptions, private: _Fate) -> Finding:
     """What becomes of private objects: backups, and media of suspended accounts and removed posts."""
     chart = end.chart
     if private.kept_back:
         return chart.ok(
             "private", tr("private objects are not copied (private_objects = skip), so none becomes public")
         )
+    if not (private.public_at or options.serves_strangers or options.copy_private_without_acl):
+        return chart.failure("private", untold(end.store.name))
     if not private.public_at:
         return chart.ok("private", tr("nobody can read a private object without credentials"))
     if private.public_at != end.store.endpoint:

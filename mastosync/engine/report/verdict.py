@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -12,7 +12,7 @@ from mastosync.engine.old_objects import SharedBucket
 from mastosync.engine.report.history import Proof, Run
 from mastosync.engine.shared_findings import apart_told, exposed_told, hiding, losses_unknown_told, untried
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, Relation, SnapshotRecord
+from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord
 from mastosync.model import EntryState, Reason
 from mastosync.units import human_seconds
 
@@ -55,7 +55,7 @@ class Evidence:
     now: float  # seconds since the epoch
     gone: tuple[int, int] = (0, 0)  # objects and bytes at the destination whose rows were deleted
     shared: SharedBucket | None = None  # that both stores are; None: they are two
-    exposed: int = 0  # entries that were kept back, of which everybody may read what lies at the new store
+    exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the new store
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
@@ -146,9 +146,9 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("lost", Grade.WARNING, losses_unknown_told(), "mastosync copy")
     else:
         yield Finding("lost", Grade.OK, tr("the old store has lost nothing that Mastodon would miss"))
-    if evidence.exposed:
-        yield Finding("exposed", Grade.NOT_YET, exposed_told(evidence.exposed), hiding())
-    if (private := evidence.objects(EntryState.SKIPPED, Reason.PRIVATE) - evidence.exposed) > 0:
+    if exposed := evidence.exposed.objects:
+        yield Finding("exposed", Grade.NOT_YET, exposed_told(exposed), hiding())
+    if (private := evidence.objects(EntryState.SKIPPED, Reason.PRIVATE) - evidence.exposed.kept_back) > 0:
         said = trn(
             "{objects} private object lies at the old store alone",
             "{objects} private objects lie at the old store alone",

@@ -6,7 +6,7 @@ import hashlib
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import urllib3
@@ -19,6 +19,7 @@ from mastosync.store.probe import PublicAnswer
 from mastosync.store.s3.errors import TLS_HINT, scrubber_of
 from mastosync.store.s3.headers import unquoted
 from mastosync.store.s3.route import Route, leave_warning_to_us, own_bundle, public_route
+from mastosync.store.strangers import NO_REFUSALS, Glimpse
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -29,25 +30,12 @@ _LISTING_BYTES = 4096  # enough to tell a listing
 _LISTING_QUERIES = ("", "?list-type=2&max-keys=1", "?max-keys=1")
 
 
-class Glimpse(NamedTuple):
-    """What an answer says of its body, of which nothing is read."""
-
-    status: int
-    size: int | None  # bytes; None: it does not tell
-    etag: str  # without quotes; empty: it has none
-    content_type: str
-    is_elsewhere: bool = False  # by way of a redirect
-
-    @property
-    def is_page(self) -> bool:
-        """Whether it is for people, as that which asks them to log in."""
-        return self.content_type.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
-
-
 def glimpse_of(status: int, headers: Mapping[str, str]) -> Glimpse:
     """`headers`: names in lower case."""
     size, etag = headers.get("content-length", ""), headers.get("etag", "")
     known = int(size) if size.isdecimal() and "content-encoding" not in headers else None
+    if status == 204:  # which has no body, and so no header that tells its length
+        known = 0
     return Glimpse(status, known, unquoted(etag.removeprefix("W/")), headers.get("content-type", ""))
 
 
@@ -89,9 +77,16 @@ class HttpPublicSite:
             for piece in answer.stream(_PIECE_BYTES, decode_content=False):
                 md5.update(piece)
                 size += len(piece)
-            headers = answer.headers
+            found = glimpse_of(answer.status, _lowered(answer.headers))
             return PublicAnswer(
-                answer.status, size, md5.digest(), headers.get("content-type", ""), headers.get("cache-control", "")
+                answer.status,
+                size,
+                md5.digest(),
+                found.content_type,
+                answer.headers.get("cache-control", ""),
+                found.etag,
+                is_elsewhere=answer.retries is not None and bool(answer.retries.history),
+                is_encoded="content-encoding" in answer.headers,
             )
 
     def lists(self) -> bool:  # noqa: D102
@@ -104,20 +99,19 @@ class HttpPublicSite:
     def glance(self, url: str) -> Glimpse:
         """What an answer for this URL, instead of the site's own, says of itself. Raises: as `read`."""
         with self._asked(url, f"read, as anybody may, {url}") as answer:
-            return glimpse_of(answer.status, {name.lower(): value for name, value in answer.headers.items()})
+            return glimpse_of(answer.status, _lowered(answer.headers))
 
     def close(self) -> None:  # noqa: D102
         self._pool.clear()
 
     @contextmanager
     def _asked(self, url: str, where: str) -> Iterator[urllib3.BaseHTTPResponse]:
-        """An answer whose body is still to be read, unless it is one that may pass."""
+        """An answer whose body is still to be read, unless it is one that says nothing, or may pass."""
         try:
             answer = self._pool.request("GET", url, preload_content=False)
             try:
-                if answer.status == 429 or answer.status >= 500:
-                    headers = {name.lower(): value for name, value in answer.headers.items()}
-                    raise error_of(Answer(answer.status, "", "", headers), where)
+                if answer.status in NO_REFUSALS or answer.status >= 500:
+                    raise error_of(Answer(answer.status, "", "", _lowered(answer.headers)), where)
                 yield answer
             finally:
                 answer.close()
@@ -135,6 +129,10 @@ class HttpPublicSite:
                     hint=tr("check `public_url`, and what the server there answers"),
                 ) from bared
             raise network_failure(where, said) from bared
+
+
+def _lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _trust(route: Route, config: S3Config) -> ssl.SSLContext:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin
 
@@ -24,7 +24,8 @@ from mastosync.store.s3.checks import base64_of, checked_object, checked_page, c
 from mastosync.store.s3.client import credentials_of, make_client
 from mastosync.store.s3.errors import Request, Unintelligible, name_of, scrubber_of
 from mastosync.store.s3.headers import arguments_of, etag_of, headers_of, info_of, unquoted
-from mastosync.store.s3.public_site import Glimpse, glance, glimpse_of
+from mastosync.store.s3.public_site import glance, glimpse_of
+from mastosync.store.strangers import NO_REFUSALS, Glimpse, Known, Meaning, meaning_of
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 _OF_A_LISTING = frozenset({"Name", "MaxKeys", "IsTruncated"})  # what is no S3 store answers with none of these
 
 _PIECE_BYTES = 256 * 1024
-_NO_REFUSALS = frozenset({407, 408, 421, 425, 429})  # of 4xx: of somebody on the way, or there may be another answer
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -193,41 +193,40 @@ class S3Store:
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
         with self.translated(Request("read, without credentials,", key)):
-            try:
-                answer = self._stranger.get_object(Bucket=self._bucket, Key=key)
-                answer["Body"].close()  # drops the connection, unless nothing was in it
-                found = glimpse_of(200, headers_of(answer))
-            except boto_errors.ClientError as error:
-                metadata = error.response["ResponseMetadata"]
-                status, location = metadata["HTTPStatusCode"], metadata.get("HTTPHeaders", {}).get("location")
-                if status in _REDIRECTS and location:  # nothing secret goes along, and others follow it
-                    found = glance(urljoin(f"{self.endpoint}/", location), self._config)._replace(is_elsewhere=True)
-                elif 400 <= status < 500 and status not in _NO_REFUSALS:
-                    return False
-                elif status < 400:
-                    raise Unintelligible(f"its status is {status}, and it names no other place") from error
-                else:
-                    raise
-        return found.status < 300 and self._is_object(key, found)
+            found = self._told_to_strangers(key)
+            if 300 <= found.status < 400:
+                raise Unintelligible(f"its status is {found.status}, and it names no other place")
+        meaning = meaning_of(found, partial(self._known, key))
+        if meaning is Meaning.NOTHING:
+            raise ObjectRejected(
+                f"cannot read, without credentials, {key!r} at {self.name}: the answer is another object, or none "
+                f"({found.size} bytes of {found.content_type!r})",
+                hint=tr("something answers in place of the store: look at what lies between here and there"),
+            )
+        return meaning is Meaning.GIVEN
 
-    def _is_object(self, key: str, found: Glimpse) -> bool:
-        """Whether what a stranger was given is the object.
+    def _told_to_strangers(self, key: str) -> Glimpse:
+        """What somebody without credentials is told. Raises: ClientError for what may pass, or says nothing."""
+        try:
+            answer = self._stranger.get_object(Bucket=self._bucket, Key=key)
+        except boto_errors.ClientError as error:
+            metadata = error.response["ResponseMetadata"]
+            status, headers = metadata["HTTPStatusCode"], metadata.get("HTTPHeaders", {})
+            if status in _REDIRECTS and (location := headers.get("location")):
+                # nothing secret goes along, and others follow it
+                return glance(urljoin(f"{self.endpoint}/", location), self._config)._replace(is_elsewhere=True)
+            if status in NO_REFUSALS or status >= 500:
+                raise
+            return glimpse_of(status, headers)
+        answer["Body"].close()  # drops the connection, unless nothing was in it
+        return glimpse_of(answer["ResponseMetadata"]["HTTPStatusCode"], headers_of(answer))
 
-        Raises: ObjectRejected if it is something else: a page that anybody may pass by, as far as is known.
-        """
-        if found.is_elsewhere and found.is_page:
-            return False
+    def _known(self, key: str) -> tuple[Known, ...]:
         try:
             there = self.head(key)
-        except ObjectError:  # nobody can tell, so it may be
-            return True
-        if found.size in (None, there.size) or found.etag == there.etag:
-            return True
-        raise ObjectRejected(
-            f"cannot read, without credentials, {key!r} at {self.name}: the answer is another object, or none "
-            f"({found.size} bytes of {found.content_type!r}, instead of {there.size})",
-            hint=tr("something answers in place of the store: look at what lies between here and there"),
-        )
+        except ObjectError:
+            return ()
+        return (Known(there.size, there.etag),)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
         version, stays = self._version(key), False
