@@ -22,8 +22,9 @@ from tests.acceptance.disks import assert_disk_holds, iter_files, lay_down, left
 from tests.acceptance.site import shown
 from tests.acceptance.test_interruptions import slowly
 from tests.acceptance.test_migration import expected_states, found_states
+from tests.acceptance.test_one_store import remove_a_picture
 from tests.acceptance.test_orphans import still_referred_to
-from tests.contract.test_filesystem_store import a_disk
+from tests.contract.test_filesystem_store import a_disk, mounted
 from tests.waiting import wait_until
 
 CACHE_CONTROL = DEFAULT_HEADERS["CacheControl"]
@@ -250,6 +251,23 @@ def test_a_moved_folder_of_remote_media_is_followed_at_the_source(
     assert_disk_holds(destination, migration.instance.at_destination())
     orphans = json.loads(migration.site.run("orphans", "--json").stdout)
     assert orphans["listed"]["objects"] == len(migration.instance.at_source())
+
+
+def test_what_is_mounted_below_the_destination_may_be_the_source_and_is_never_pruned(
+    buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    migration = new_migration(buckets, missing=0)
+    source, destination = from_disk(migration), to_disk(migration)
+    site, name = migration.site, "media_attachments"
+    site.run("plan")
+    site.run("copy", code=None)
+    remove_a_picture(migration)
+    before = state_of(source)
+    with mounted(destination / name, "--bind", str(source / name)):
+        for command in (("prune", "--apply"), ("verify",)):
+            assert f"is mounted at '{name}'" in site.run(*command, code=7).stderr
+    site.run("prune", "--apply")
+    assert state_of(source) == before
 
 
 @pytest.fixture

@@ -40,7 +40,11 @@ class Walk:
         self._root, self._prefix, self._after = root, prefix, after
 
     def __iter__(self) -> Iterator[ListedObject]:
-        """In the order of their keys. Raises: OSError if a folder cannot be read, which may hold some of them."""
+        """In the order of their keys.
+
+        Raises: OSError if a folder cannot be read, which may hold some of them; StoreUnusable if something is mounted
+        there, where objects are written.
+        """
         return heapq.merge(self._iter_plain(), self._iter_escaped(), key=attrgetter("key"))
 
     def _iter_plain(self) -> Iterator[ListedObject]:
@@ -62,6 +66,7 @@ class Walk:
                 yield found
 
     def _found(self, key: str, path: bytes) -> ListedObject | None:
+        self._root.require_one_disk(path)
         try:
             status = os.stat(path, dir_fd=self._root.fd, follow_symlinks=False)
         except FileNotFoundError:  # removed meanwhile
@@ -98,6 +103,7 @@ class Walk:
                 return []
             raise
         try:
+            self._root.require_one_disk(folder.encode().rstrip(b"/"), fd)
             with os.scandir(fd) as entries:
                 return sorted(name for entry in entries if (name := self._name_of(entry, folder)))
         finally:
