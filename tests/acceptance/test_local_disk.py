@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,6 +269,28 @@ def test_what_is_mounted_below_the_destination_may_be_the_source_and_is_never_pr
             assert f"is mounted at '{name}'" in site.run(*command, code=7).stderr
     site.run("prune", "--apply")
     assert state_of(source) == before
+
+
+@pytest.mark.parametrize("by", ["link", "mount"])
+def test_a_folder_of_the_source_that_leads_to_the_destination_is_refused(
+    buckets: BucketPair, new_migration: MigrationFactory, by: str
+) -> None:
+    """A copy would find each object where it wrote it, and a prune remove the only one there is."""
+    migration = new_migration(buckets, accounts=2, media=2)
+    source, destination = from_disk(migration), to_disk(migration)
+    migration.site.run("plan")
+    there = (source / "cache").rename(destination / "cache")
+    with ExitStack() as stack:
+        if by == "link":
+            (source / "cache").symlink_to(there)
+        else:
+            (source / "cache").mkdir()
+            stack.enter_context(mounted(source / "cache", "--bind", str(there)))
+        before = state_of(destination)
+        for command in (("plan",), ("copy",), ("prune", "--apply"), ("doctor",)):
+            refused = migration.site.run(*command, code=4)
+            assert f"{source / 'cache'} leads from the folder of the source" in refused.stdout + refused.stderr
+        assert state_of(destination) == before
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ class Mount(NamedTuple):
 
 
 def mounts_below(folder: int) -> tuple[Mount, ...]:
-    """The mounts below an open folder; those that lie in one of them are left out. None where no system tells.
+    """The mounts below an open folder, also those within one another; none where no system tells.
 
     What a mount hides is no part of what is below: so it counts on which mount another one lies, not its path alone.
     """
@@ -34,13 +34,14 @@ def mounts_below(folder: int) -> tuple[Mount, ...]:
         lines = (_SELF / "mountinfo").read_bytes().splitlines()
     except OSError:
         return ()
-    found = list[Mount]()
+    found, within = list[Mount](), {own[1]} if own else set[bytes]()
     for line in lines:
         before, _, after = line.partition(b" - ")
         if len(fields := before.split()) < 5 or len(device := after.split()) < 2:
             continue
         root, place = map(_unescaped, fields[3:5])
-        if own and fields[1] == own[1] and place.startswith(above):
+        if fields[1] in within and place.startswith(above):
+            within.add(fields[0])
             part = b"" if root == b"/" else b"[%s]" % root
             found.append(Mount(place.removeprefix(above), os.fsdecode(_unescaped(device[1]) + part)))
     return tuple(found)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 
 from mastosync.store.base import ListedObject
+from mastosync.store.filesystem.mounts import mounts_below
 from mastosync.store.filesystem.names import ESCAPED, RESERVED, key_of_escaped
 from mastosync.store.filesystem.root import Root
 
@@ -142,9 +143,20 @@ class Walk:
         return any(os.path.samestat(there, os.stat(each.encode(), dir_fd=self._root.fd)) for each in above)
 
 
+def ways_out(root: Root) -> list[str]:
+    """Where a source leads out of its folder: links that are followed, and mounts. Raises: StoreUnusable; OSError."""
+    mounts = [os.fsdecode(mount.place) for mount in mounts_below(root.fd)]
+    return sorted({*mounts, *(path for path, followed in _iter_links(root) if followed)})
+
+
 def unfollowed_links(root: Root) -> list[str]:
     """Links that are not followed, in all folders but those of ids. Raises: OSError."""
-    found, folders, seen = list[str](), [""], set[tuple[int, int]]()
+    return sorted(path for path, followed in _iter_links(root) if not followed)
+
+
+def _iter_links(root: Root) -> Iterator[tuple[str, bool]]:
+    """Links in all folders but those of ids, and whether each is followed."""
+    folders, seen = [""], set[tuple[int, int]]()
     while folders and len(seen) < _LOOKED_INTO_AT_MOST:
         folder = folders.pop()
         fd = os.open(folder.encode() or b".", _FOLDER, dir_fd=root.fd)
@@ -156,10 +168,10 @@ def unfollowed_links(root: Root) -> list[str]:
             with os.scandir(fd) as entries:
                 for entry in entries:
                     path = folder + entry.name
-                    if entry.is_symlink() and not (root.may_be_link(path) and entry.is_dir()):
-                        found.append(path)
-                    elif root.may_be_link(path) and entry.is_dir() and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
+                    looked_into = root.may_be_link(path) and entry.is_dir()
+                    if entry.is_symlink():
+                        yield path, looked_into
+                    if looked_into and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
                         folders.append(f"{path}/")
         finally:
             os.close(fd)
-    return sorted(found)
