@@ -706,6 +706,15 @@ class TestChanges:
         put(store, "key", data)
         assert store.digest("key", store.head("key")) == md5_of(data)
 
+    def test_the_etag_tells_who_may_read_a_file(self, store: FilesystemStore, root: Path) -> None:
+        """So a private file that somebody has opened is looked at, as one that somebody has changed."""
+        told = put(store, "key", options=PRIVATE)
+        assert told == store.head("key").etag == listed(store, "")[0].etag
+        for mode, same in ((0o640, True), (0o644, False), (0o600, True)):
+            (root / "key").chmod(mode)
+            assert (store.head("key").etag == told) is same
+            assert (listed(store, "")[0].etag == told) is same
+
     def test_completing_again_after_an_error_gives_the_same_object(self, store: FilesystemStore, root: Path) -> None:
         upload = store.start_multipart("a/b", PUBLIC)
         pieces = [bytes_of(100_000), bytes_of(70_001)]

@@ -30,8 +30,12 @@ _LOST_AND_FOUND = "lost+found/"  # at the head of a disk, for root's eyes
 
 
 def etag_of(status: os.stat_result) -> str:
-    """What changes with a file's content, told without reading it; no MD5, and none of parts."""
-    return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+    """What changes with a file's content, and when everybody may read it; told without reading it.
+
+    It is no MD5, and none of parts.
+    """
+    closed = "" if status.st_mode & stat.S_IROTH else "-p"
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}{closed}"
 
 
 class Walk:
