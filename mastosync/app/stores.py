@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
-from mastosync.language import tr
+from mastosync.language import deferred, say, tr
 from mastosync.manifest import ManifestReport, StoreIdentity, place_on_disk, require_local_disk, writer_lock
 from mastosync.model import EntryState
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
-    from mastosync.config import Config, Role, StoreConfig
+    from mastosync.config import Config, FilesystemConfig, Role, StoreConfig
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.retry import Gate, RetryPolicy
     from mastosync.engine.stop import StopSignal
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 _ROLES: tuple[Role, ...] = ("source", "destination")
 
+_APART = deferred("name a folder apart for the destination: nothing is ever written where the media lie")
 _AWS = "https://s3.amazonaws.com"
 
 
@@ -170,7 +171,10 @@ def _identity(config: StoreConfig) -> StoreIdentity:
 
 
 def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
-    """Nothing is written below the source. Raises: ConfigError if one folder lies in the other, or is it."""
+    """Nothing is written below the source, or where it leads.
+
+    Raises: ConfigError if one folder lies in the other, or is it.
+    """
     from mastosync.config import FilesystemConfig
 
     if not (isinstance(source, FilesystemConfig) and isinstance(destination, FilesystemConfig)):
@@ -184,8 +188,27 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
                 here=here,
                 there=there,
             ),
-            hint=tr("name a folder apart for the destination: nothing is ever written where the media lie"),
+            hint=say(_APART),
         )
+    for way in _ways_out(source):
+        if _overlap(*map(place_on_disk, (way, there))):
+            raise ConfigError(
+                tr(
+                    "{way} leads from the folder of the source to the destination: {there}",
+                    way=way,
+                    there=there,
+                ),
+                hint=say(_APART),
+            )
+
+
+def _ways_out(source: FilesystemConfig) -> list[Path]:
+    """Links and mounts below the source: what is behind them lies elsewhere."""
+    from mastosync.store.filesystem import FilesystemProbe
+
+    with closing(FilesystemProbe(source, role="source")) as probe, suppress(StoreUnusable):
+        return [source.folder / way for way in probe.ways_out()]
+    return []  # whoever reads it will tell
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:

@@ -29,7 +29,7 @@ FOLDER = "mastosync-probe"
 """Of the key, under the key prefix. No attachment of Mastodon's has a directory of this name."""
 
 _WAITS = (0.0, 0.05, 0.15)  # seconds before each look: a store may show what was written a moment later
-_THROTTLED_AT_MOST = 30.0  # seconds, while a probe is removed after somebody has asked to stop
+_AFTER_STOP_SECONDS = 30.0  # for the removal of a probe after somebody has asked to stop
 
 
 class SourceSilent(StoreUnusable):
@@ -161,6 +161,5 @@ def _untold(kind: type[StoreUnusable], error: ObjectError | StoreUnusable) -> St
 
 def _unstopped(gate: Gate) -> Gate:
     """The same store for a few requests more, after somebody has asked to stop."""
-    stop, policy = StopSignal(), gate.policy
-    policy = replace(policy, throttle_budget_seconds=min(policy.throttle_budget_seconds, _THROTTLED_AT_MOST))
-    return replace(gate, stop=stop, limiter=EndpointLimiter(stop), policy=policy)
+    stop = StopSignal()
+    return replace(gate, stop=stop, limiter=EndpointLimiter(stop), policy=gate.policy.within(_AFTER_STOP_SECONDS))

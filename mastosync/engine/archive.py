@@ -1,9 +1,9 @@
 """The form of an archive: a manifest as JSON lines, to keep, to look into, and to make a manifest of again.
 
-The first line is the head (stores, kinds, plans, runs and their pace, verifications), the last one the foot (how many
-entries, and the SHA-256 of all lines before it), and each one between is an entry. An entry has the
-fields of `ls` and those that `ls` does not show; but `source_key` only says where the object lay,
-if not under its first candidate.
+The first line is the head (stores, what a probe of them may have left, kinds, plans, runs and their pace,
+verifications), the last one the foot (how many entries, and the SHA-256 of all lines before it), and each one between
+is an entry. An entry has the fields of `ls` and those that `ls` does not show; but `source_key` only says where the
+object lay, if not under its first candidate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Kind, Origin, Presence
 
 FORMAT = "mastosync-manifest"
-VERSION = 3
+VERSION = 4
 LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "access")
 """What is told of each entry. The names are part of the interface."""
 
@@ -76,6 +76,7 @@ def head_as_json(head: Head) -> dict[str, Any]:
         "version": VERSION,
         "source": asdict(head.source),
         "destination": asdict(head.destination),
+        "probe": head.probe,
         "kinds": [{"kind": number, **kind._asdict()} for number, kind in sorted(head.kinds.items())],
         **head.records,
     }
@@ -124,9 +125,21 @@ def _origin(each: ArchivedEntry) -> str | None:
 
 
 KIND_FIELDS = ("kind", *Kind._fields)
-HEAD_FIELDS = ("format", "version", "source", "destination", "kinds", "snapshots", "runs", "verifications", "samples")
+HEAD_FIELDS = (
+    "format",
+    "version",
+    "source",
+    "destination",
+    "probe",
+    "kinds",
+    "snapshots",
+    "runs",
+    "verifications",
+    "samples",
+)
 LATER_FIELDS: dict[int, dict[str, Any]] = {
-    1: {"samples": [], "updated": None, "excluded": False, "destination": None, "access": None},
-    2: {"destination": None, "access": None},
+    1: {"samples": [], "updated": None, "excluded": False, "destination": None, "access": None, "probe": None},
+    2: {"destination": None, "access": None, "probe": None},
+    3: {"probe": None},
 }
 """What an older version lacks, and what takes its place."""

@@ -145,7 +145,8 @@ def _head(line: dict[str, Any]) -> Head:
     records = {table: [_record(each, columns) for each in line[table]] for table, columns in ARCHIVED_RECORDS.items()}
     if not records["snapshots"]:
         raise Wrong("it has no plan")
-    return Head(_store(line["source"]), _store(line["destination"]), kinds, records)
+    source, destination = _store(line["source"]), _store(line["destination"])
+    return Head(source, destination, kinds, _perhaps(line, "probe", str), records)
 
 
 def _store(line: dict[str, Any]) -> StoreIdentity:

@@ -1,7 +1,8 @@
 """How fast an endpoint may be asked: one limiter an endpoint, shared by every worker.
 
 Nothing is limited until the endpoint throttles. Then everybody pauses, for as long as it asked for,
-or, at the first sign and while it takes nothing, for a growing time of our own. The rate follows
+or, at the first sign and while it takes nothing, for a growing time of our own, but no longer than
+whoever was throttled is ready to wait. The rate follows
 what was seen: the larger the share of throttled requests, the larger the cut (a half at most), but
 never below what the endpoint did take by the clock; each second of work without throttles adds a
 tenth, and at twice the rate of the last cut the limit falls away. A ceiling, where one is set,
@@ -97,25 +98,26 @@ class EndpointLimiter:
             while seconds := self.reserve():
                 self._stop.sleep(seconds)
 
-    def note(self, error: BaseException | None) -> None:
-        """Take note of how a request has ended; None: well.
+    def note(self, error: BaseException | None, longest_pause: float = _LONGEST_ASKED_SECONDS) -> None:
+        """Take note of how a request has ended; None: well. `longest_pause`: see `throttled`.
 
         A refusal that another attempt would meet again (404, 403, 400, 412) is an answer as good as any: the endpoint
         took the request. What broke on the way, or failed at the endpoint, says nothing of how fast it may be asked.
         """
         if isinstance(error, Throttled):
-            self.throttled(error.retry_after_seconds)
+            self.throttled(error.retry_after_seconds, longest_pause)
         elif error is None or (isinstance(error, ObjectError) and not error.transient):
             self.succeeded()
 
-    def throttled(self, retry_after_seconds: float | None) -> None:
+    def throttled(self, retry_after_seconds: float | None, longest_pause: float = _LONGEST_ASKED_SECONDS) -> None:
         """Take note of an answer that asks to slow down.
 
         Everybody waits for as long as the server asked for. When it does not say how long, everybody
         waits a little at the first sign and whenever all answers are throttles; what is throttled
         now and then only lowers the rate. Answers to requests that were under way when a pause
-        began do not begin another.
+        began do not begin another. `longest_pause`: seconds for which whoever was told so is ready to wait.
         """
+        longest_pause = min(longest_pause, _LONGEST_ASKED_SECONDS)
         now = time.monotonic()
         with self._lock:
             self._throttles += 1
@@ -123,12 +125,12 @@ class EndpointLimiter:
             self._streak += 1
             end = max(now, self._paused_until)
             if retry_after_seconds is not None:  # the longest that anybody was asked to wait
-                end = max(end, now + min(retry_after_seconds, _LONGEST_ASKED_SECONDS))
+                end = max(end, now + min(retry_after_seconds, longest_pause))
             elif now >= self._paused_until and (
                 (self._window_throttles == 1 and not self._warned) or self._streak >= _STREAK
             ):
                 self._pauses_in_a_row += 1
-                end = now + self._own_pause()
+                end = now + min(self._own_pause(), longest_pause)
             pause = end - max(now, self._paused_until)
             self._window_start += pause
             self._long_pause = self._long_pause or pause >= _WINDOW_SECONDS

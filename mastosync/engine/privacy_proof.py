@@ -35,7 +35,7 @@ from mastosync.model import Entry
 
 _log = logging.getLogger(__name__)
 
-_REMOVAL_SECONDS = 60.0  # that a store which asks to slow down keeps a removal waiting at most
+_REMOVAL_SECONDS = 60.0  # after which a removal is not tried again
 
 PRIVATE_IS_PUBLIC_REMEDY = deferred(
     "the store passes over ACLs, or a policy of the bucket lets everybody read: take that right away from everybody, "
@@ -218,8 +218,10 @@ class PrivacyProof:
         """Whoever asked to stop does not mean this."""
         if entry in self._spared:
             return _Removal(False, tr("it was not removed, as the source has lost it: hide it at the store itself"))
-        stop = StopSignal()
-        policy = replace(self._destination.policy, throttle_budget_seconds=_REMOVAL_SECONDS)
+        # told before: it may take a while, or end with this process
+        _log.warning("%r at %s may be public: it is being removed", key, self._destination.store.name)
+        stop, policy = StopSignal(), self._destination.policy
+        policy = replace(policy, throttle_budget_seconds=_REMOVAL_SECONDS).within(_REMOVAL_SECONDS)
         store = PatientStore(Gate(self._destination.store, EndpointLimiter(stop), policy, stop))
         try:
             wholly = store.withdraw(key)

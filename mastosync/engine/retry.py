@@ -2,15 +2,17 @@
 
 A request that fails in a way that may pass is repeated after a growing, jittered wait, a bounded
 number of times. A throttled one costs no attempt: it is repeated, through the endpoint's limiter,
-until its budget of time is used up. Every wait ends when somebody asks to stop.
+until its budget of time is used up, and no store is given more than what is left of it, whatever it
+asks for. Every wait ends when somebody asks to stop.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
@@ -36,6 +38,17 @@ class RetryPolicy:
     throttle_budget_seconds: float = 900.0
     first_wait_seconds: float = 0.5
     longest_wait_seconds: float = 30.0
+    deadline: float = math.inf  # by time.monotonic(): after it nothing is repeated
+
+    def within(self, seconds: float) -> RetryPolicy:
+        """The same for requests that have so much time from now on, all together: then nothing is repeated."""
+        return replace(self, deadline=time.monotonic() + seconds)
+
+    def left(self, throttled_since: float | None) -> float:
+        """Seconds that a request may still be kept waiting. `throttled_since`: by time.monotonic(); None: only now."""
+        now = time.monotonic()
+        since = now if throttled_since is None else throttled_since
+        return max(0.0, min(since + self.throttle_budget_seconds, self.deadline) - now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +61,12 @@ class Gate:
     stop: StopSignal
     bandwidth: Bandwidth | None = None  # of what is written; None: not limited
 
-    def note(self, error: BaseException | None) -> None:
-        """Take note of how a request has ended (None: well): the limiter learns by it, an error learns whose it is."""
-        self.limiter.note(error)
+    def note(self, error: BaseException | None, throttled_since: float | None = None) -> None:
+        """Take note of how a request has ended (None: well): the limiter learns by it, an error learns whose it is.
+
+        `throttled_since`: see `RetryPolicy.left`.
+        """
+        self.limiter.note(error, self.policy.left(throttled_since))
         if isinstance(error, ObjectError):
             error.store = self.store.name
 
@@ -178,7 +194,7 @@ class PatientStore:
         """Most requests succeed at once and never meet the policy: that keeps them cheap."""
         with waiting():
             try:
-                return self._once(request, *args, **kwargs)
+                return self._once(None, request, *args, **kwargs)
             except ObjectError as error:
                 if not error.transient:
                     raise
@@ -188,6 +204,8 @@ class PatientStore:
     def _after(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a request whose first attempt failed in a way that may pass."""
         first_failure: ObjectError | None = failure
+        policy = self.gate.policy
+        budget = _Budget(policy)
 
         def attempt() -> T:
             nonlocal first_failure
@@ -196,24 +214,23 @@ class PatientStore:
                 raise failure
             with self._counting:
                 self.retries += 1
-            return self._once(request, *args, **kwargs)
+            return self._once(budget.throttled_since, request, *args, **kwargs)
 
-        policy = self.gate.policy
         patience = Retrying(
             retry=retry_if_exception(_may_pass),
-            stop=_Budget(policy),
+            stop=budget,
             wait=_WaitUnlessAsked(policy),
             sleep=self.gate.stop.sleep,
             reraise=True,
         )
         return patience(attempt)
 
-    def _once(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _once(self, throttled_since: float | None, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         self.gate.limiter.wait()
         try:
             answer = request(*args, **kwargs)
         except ObjectError as error:
-            self.gate.note(error)
+            self.gate.note(error, throttled_since)
             raise
         self.gate.note(None)
         return answer
@@ -229,16 +246,16 @@ class _Budget:
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
         self._failures = 0
-        self._throttled_since: float | None = None
+        self.throttled_since: float | None = None
 
     def __call__(self, state: RetryCallState) -> bool:
+        now = time.monotonic()
         if isinstance(_failure_of(state), Throttled):
-            now = time.monotonic()
-            if self._throttled_since is None:
-                self._throttled_since = now
-            return now - self._throttled_since >= self._policy.throttle_budget_seconds
+            if self.throttled_since is None:
+                self.throttled_since = now
+            return not self._policy.left(self.throttled_since)
         self._failures += 1
-        return self._failures >= self._policy.max_attempts
+        return self._failures >= self._policy.max_attempts or now >= self._policy.deadline
 
 
 class _WaitUnlessAsked:
@@ -249,12 +266,13 @@ class _WaitUnlessAsked:
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
         self._growing = wait_random_exponential(multiplier=policy.first_wait_seconds, max=policy.longest_wait_seconds)
 
     def __call__(self, state: RetryCallState) -> float:
         failure = _failure_of(state)
         asked = isinstance(failure, Throttled) and failure.retry_after_seconds is not None
-        return 0.0 if asked else self._growing(state)
+        return 0.0 if asked else min(self._growing(state), max(0.0, self._policy.deadline - time.monotonic()))
 
 
 def _failure_of(state: RetryCallState) -> BaseException | None:

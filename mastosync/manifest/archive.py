@@ -23,7 +23,7 @@ from mastosync.manifest.codes import (
     STATE_OF,
 )
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.identity import StoreIdentity, remember, remembered
+from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.lifecycle import ACCESS
 from mastosync.manifest.records import COLUMNS
 from mastosync.manifest.whole_files import appearing
@@ -58,6 +58,7 @@ class Head(NamedTuple):
     source: StoreIdentity
     destination: StoreIdentity
     kinds: dict[int, Kind]
+    probe: str | None  # see `probe_left_behind`
     records: dict[str, list[dict[str, Any]]]  # by table, each with its columns; details are read
 
 
@@ -113,7 +114,8 @@ class ArchiveReader:
             source, destination = (remembered(self._manifest, role) for role in ("source", "destination"))
             if source is None or destination is None:
                 raise ValueError("it does not say what its stores are")
-            return Head(source, destination, self._manifest.kinds(), {name: self._records(name) for name in RECORDS})
+            records = {name: self._records(name) for name in RECORDS}
+            return Head(source, destination, self._manifest.kinds(), probe_left_behind(self._manifest), records)
 
     def iter_entries(self) -> Iterator[ArchivedEntry]:
         """All of them by kind, id and name."""
@@ -188,7 +190,7 @@ class ArchiveWriter:
         """Bring in what comes before the entries."""
         connection = self._manifest.connection
         with translated(self._manifest.path):
-            remember(self._manifest, head.source, head.destination)
+            remember(self._manifest, head.source, head.destination, head.probe)
             connection.executemany(_INSERT_KIND, [(number, *kind) for number, kind in head.kinds.items()])
             for table, records in head.records.items():
                 columns = RECORDS[table]

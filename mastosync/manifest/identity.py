@@ -80,11 +80,13 @@ def remembered(manifest: Manifest, role: str) -> StoreIdentity | None:
     return StoreIdentity(**json.loads(row[0])) if row else None
 
 
-def remember(manifest: Manifest, source: StoreIdentity, destination: StoreIdentity) -> None:
-    """Bind a new manifest to its stores, within the plan's transaction."""
+def remember(manifest: Manifest, source: StoreIdentity, destination: StoreIdentity, probe: str | None = None) -> None:
+    """Bind a new manifest to its stores, within the caller's transaction. `probe`: see `probe_left_behind`."""
     for role, identity in (("source", source), ("destination", destination)):
         if remembered(manifest, role) is None:
             manifest.connection.execute(_INSERT, (role, json.dumps(asdict(identity))))
+    if probe is not None:
+        manifest.connection.execute(_REPLACE, (_PROBE, probe))
 
 
 def require_same(manifest: Manifest, source: StoreIdentity, destination: StoreIdentity) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from tests.acceptance.disks import assert_disk_holds, iter_files, lay_down, left
 from tests.acceptance.site import shown
 from tests.acceptance.test_interruptions import slowly
 from tests.acceptance.test_migration import expected_states, found_states
+from tests.acceptance.test_one_store import remove_a_picture
 from tests.acceptance.test_orphans import still_referred_to
-from tests.contract.test_filesystem_store import a_disk
+from tests.contract.test_filesystem_store import a_disk, mounted
 from tests.waiting import wait_until
 
 CACHE_CONTROL = DEFAULT_HEADERS["CacheControl"]
@@ -142,9 +144,12 @@ def test_what_is_damaged_or_lost_on_a_disk_is_found_and_brought_again(
     damaged[-1] ^= 1
     (root / second).write_bytes(damaged)
     os.utime(root / third, (1, 1))  # another ETag, and the same bytes
+    expected = migration.instance.at_destination()
+    opened = next(key for key in iter_files(root) if expected[key].private and key not in (first, second, third))
+    (root / opened).chmod(0o644)
     told = json.loads(site.run("verify", "--json", code=3).stdout)
-    assert (told["lost"], told["different"], told["reopened"]) == (1, 1, 2)
-    assert {line["key"] for line in site.listed("--state", "pending")} == {first, second}
+    assert (told["lost"], told["different"], told["reopened"]) == (1, 2, 3)
+    assert {line["key"] for line in site.listed("--state", "pending")} == {first, second, opened}
     site.run("copy", code=None)
     assert_disk_holds(root, migration.instance.at_destination())
     assert "all well" in site.run("verify").stdout
@@ -250,6 +255,45 @@ def test_a_moved_folder_of_remote_media_is_followed_at_the_source(
     assert_disk_holds(destination, migration.instance.at_destination())
     orphans = json.loads(migration.site.run("orphans", "--json").stdout)
     assert orphans["listed"]["objects"] == len(migration.instance.at_source())
+
+
+def test_what_is_mounted_below_the_destination_may_be_the_source_and_is_never_pruned(
+    buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    migration = new_migration(buckets, missing=0)
+    source, destination = from_disk(migration), to_disk(migration)
+    site, name = migration.site, "media_attachments"
+    site.run("plan")
+    site.run("copy", code=None)
+    remove_a_picture(migration)
+    before = state_of(source)
+    with mounted(destination / name, "--bind", str(source / name)):
+        for command in (("prune", "--apply"), ("verify",)):
+            assert f"is mounted at '{name}'" in site.run(*command, code=7).stderr
+    site.run("prune", "--apply")
+    assert state_of(source) == before
+
+
+@pytest.mark.parametrize("by", ["link", "mount"])
+def test_a_folder_of_the_source_that_leads_to_the_destination_is_refused(
+    buckets: BucketPair, new_migration: MigrationFactory, by: str
+) -> None:
+    """A copy would find each object where it wrote it, and a prune remove the only one there is."""
+    migration = new_migration(buckets, accounts=2, media=2)
+    source, destination = from_disk(migration), to_disk(migration)
+    migration.site.run("plan")
+    there = (source / "cache").rename(destination / "cache")
+    with ExitStack() as stack:
+        if by == "link":
+            (source / "cache").symlink_to(there)
+        else:
+            (source / "cache").mkdir()
+            stack.enter_context(mounted(source / "cache", "--bind", str(there)))
+        before = state_of(destination)
+        for command in (("plan",), ("copy",), ("prune", "--apply"), ("doctor",)):
+            refused = migration.site.run(*command, code=4)
+            assert f"{source / 'cache'} leads from the folder of the source" in refused.stdout + refused.stderr
+        assert state_of(destination) == before
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import FetchedObject, ObjectStore, PutOptions
+from mastosync.store.base import FetchedObject, ListedObject, ObjectStore, PutOptions
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache
 from mastosync.store.filesystem.names import ESCAPED, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.root import Root
@@ -71,6 +71,10 @@ def root(tmp_path: Path, store: FilesystemStore) -> Path:
 
 def put(store: ObjectStore, key: str, data: bytes = b"data", options: PutOptions = PUBLIC) -> str:
     return store.write(key, data, md5_of(data), options)
+
+
+def keys_of(objects: list[ListedObject]) -> list[str]:
+    return [each.key for each in objects]
 
 
 def golden_keys() -> list[str]:
@@ -442,17 +446,34 @@ class TestLinks:
                 store.read(f"{folder}/001/original/c.png", 100)
 
 
-@contextmanager
-def a_disk(path: Path, options: str) -> Iterator[None]:
+def a_disk(path: Path, options: str) -> AbstractContextManager[None]:
     """A small one, mounted there for as long as the block."""
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    return mounted(path, "-t", "tmpfs", "-o", options, "tmpfs")
+
+
+@contextmanager
+def mounted(path: Path, *what: str) -> Iterator[None]:
+    """What these arguments of `mount` name, mounted there for as long as the block."""
+    done = subprocess.run(["mount", *what, str(path)], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
     try:
         yield
     finally:
         subprocess.run(["umount", path], check=True)
+
+
+Act = Callable[[FilesystemStore, str], object]
+ACTS: dict[str, Act] = {
+    "head": lambda store, key: store.head(key),
+    "read": lambda store, key: store.read(key, 10),
+    "list": lambda store, key: listed(store, ""),
+    "list from there": listed,
+    "write": lambda store, key: put(store, f"{key}.another"),
+    "delete": lambda store, key: store.delete(key),
+    "withdraw": lambda store, key: store.withdraw(key),
+    "anybody reads": lambda store, key: store.anybody_reads(key),
+}
 
 
 class TestDisk:
@@ -590,11 +611,56 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert next(others, None) is None, "all of them ended"
         store.complete_multipart("key", upload, [store.write_part("key", upload, 1, b"x", md5_of(b"x"))])
 
-    def test_another_disk_mounted_below_is_refused(self, root: Path, store: FilesystemStore) -> None:
+    @pytest.mark.parametrize(("kind", "begun"), [("disk", False), ("disk", True), ("folder", False)])
+    @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+    def test_nothing_below_a_mount_is_touched_at_a_destination(
+        self, tmp_path: Path, root: Path, store: FilesystemStore, kind: str, begun: bool, act: Act
+    ) -> None:
+        """The folder that is mounted there may be the source's. `begun`: it is mounted in the midst of a run."""
+        elsewhere, place = tmp_path / "media", root / "cache" / "accounts"
+        (elsewhere / "1").mkdir(parents=True)
+        place.mkdir(parents=True)
+        if begun:
+            put(store, "first")
+        with a_disk(place, "size=1m") if kind == "disk" else mounted(place, "--bind", str(elsewhere)):
+            (place / "1").mkdir(exist_ok=True)
+            (place / "1" / "a").write_bytes(b"media")
+            with pytest.raises(StoreUnusable) as caught:
+                act(store, "cache/accounts/1/a")
+            assert (place / "1" / "a").read_bytes() == b"media"
+            assert sorted(path.name for path in place.rglob("*")) == ["1", "a"], "nothing was made there"
+        assert "'cache/accounts" in caught.value.message
+        assert "unmount" in caught.value.hint
+
+    def test_it_is_told_what_is_mounted_where(self, tmp_path: Path, root: Path, store: FilesystemStore) -> None:
+        (tmp_path / "the media").mkdir()
+        (root / "my cache").mkdir()
+        with mounted(root / "my cache", "--bind", str(tmp_path / "the media")), pytest.raises(StoreUnusable) as caught:
+            listed(store, "")
+        assert "at 'my cache' in the destination folder" in caught.value.message
+        assert "/the media]" in caught.value.message
+
+    def test_a_mount_beside_is_nobodys_business(self, root: Path, store: FilesystemStore) -> None:
         (root / "cache").mkdir()
-        with a_disk(root / "cache", "size=1m"), pytest.raises(StoreUnusable) as caught:
-            put(store, "cache/a")
-        assert "another disk is mounted" in caught.value.hint
+        with a_disk(root / "cache", "size=1m"):
+            put(store, "cached/a")
+            assert store.read("cached/a", 10).data == b"data"
+            assert keys_of(listed(store, "cached/")) == ["cached/a"]
+
+    def test_a_destination_may_be_a_mount_and_lie_on_others(self, tmp_path: Path) -> None:
+        """Also where another mount, which nobody sees any more, was hidden by its own."""
+        root = tmp_path / "root"
+        (root / "sub").mkdir(parents=True)
+        with a_disk(root / "sub", "size=1m"), a_disk(root, "size=1m"), closing(destination(root)) as store:
+            put(store, "sub/a")
+            assert keys_of(listed(store, "")) == ["sub/a"]
+
+    def test_a_source_may_have_mounts_below_it(self, tmp_path: Path) -> None:
+        (tmp_path / "cache").mkdir()
+        with a_disk(tmp_path / "cache", "size=1m"), closing(source(tmp_path)) as store:
+            (tmp_path / "cache" / "a").write_bytes(b"data")
+            assert store.read("cache/a", 10).data == b"data"
+            assert keys_of(listed(store, "")) == ["cache/a"]
 
     def test_a_refused_write_leaves_nothing(self, root: Path, store: FilesystemStore) -> None:
         with pytest.raises(CorruptObject):
@@ -639,6 +705,15 @@ class TestChanges:
         data = bytes_of(3 * MIB + 1)
         put(store, "key", data)
         assert store.digest("key", store.head("key")) == md5_of(data)
+
+    def test_the_etag_tells_who_may_read_a_file(self, store: FilesystemStore, root: Path) -> None:
+        """So a private file that somebody has opened is looked at, as one that somebody has changed."""
+        told = put(store, "key", options=PRIVATE)
+        assert told == store.head("key").etag == listed(store, "")[0].etag
+        for mode, same in ((0o640, True), (0o644, False), (0o600, True)):
+            (root / "key").chmod(mode)
+            assert (store.head("key").etag == told) is same
+            assert (listed(store, "")[0].etag == told) is same
 
     def test_completing_again_after_an_error_gives_the_same_object(self, store: FilesystemStore, root: Path) -> None:
         upload = store.start_multipart("a/b", PUBLIC)

@@ -37,6 +37,8 @@ from mastosync.manifest import (
     WorkQueue,
     appearing,
     newest_version,
+    note_probe,
+    probe_left_behind,
     take_over,
 )
 from mastosync.manifest.records import COLUMNS
@@ -192,7 +194,7 @@ def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_
 def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes]) -> None:
     """It knows neither times of files nor the pace of runs."""
     head, *entries = (json.loads(line) for line in archive[:-1])
-    del head["samples"]
+    del head["samples"], head["probe"]
     for each in entries:
         del each["updated"], each["excluded"], each["destination"], each["access"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
@@ -204,6 +206,30 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
         | {"access": ["as_public", "as_private"] if each["claimed"] else None}  # nobody knows
         for each in entries
     ]
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_archive_of_a_later_version_is_read(path: Path, archive: list[bytes], version: int) -> None:
+    """Neither knows of a probe object, and the second one not what lies at the destination."""
+    head, *entries = (json.loads(line) for line in archive[:-1])
+    del head["probe"]
+    for each in entries:
+        if version == 2:
+            del each["destination"], each["access"]
+    lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": version}, *entries)]
+    assert imported(path.with_name("new.db"), sealed(lines)) == len(entries)
+
+
+def test_a_probe_object_that_may_lie_at_the_destination_is_not_forgotten(path: Path) -> None:
+    new = path.with_name("new.db")
+    with Manifest.open(path) as manifest:
+        note_probe(manifest, "0123")
+    archive = exported(path)
+    imported(new, archive)
+    with Manifest.open(new) as manifest:
+        assert probe_left_behind(manifest) == "0123"
+    assert exported(new) == archive
+    assert contents(new) == contents(path)
 
 
 def test_a_line_has_what_ls_has_under_the_same_names(path: Path, archive: list[bytes]) -> None:

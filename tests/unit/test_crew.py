@@ -17,7 +17,7 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.lane import Ended
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.retry import Gate
+from mastosync.engine.retry import Gate, RetryPolicy
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
@@ -31,6 +31,7 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 pytestmark = pytest.mark.timing
 
 IN_PARTS = TransferOptions(multipart_threshold=10, part_size=4)
+PATIENT = RetryPolicy()
 
 
 class MemoryMultiplexer:
@@ -141,7 +142,7 @@ def test_a_throttled_endpoint_is_asked_less_and_nothing_fails() -> None:
     old, new = objects(*range(1, 40)), MemoryStore("new")
     old.fail("read", Throttled("slow down", retry_after_seconds=0.3))
     limiter = EndpointLimiter(stop)
-    moving = Transfer(Gate(old, limiter, IMPATIENT, stop), gate(new), TransferOptions(), MemoryBudget(1 << 20))
+    moving = Transfer(Gate(old, limiter, PATIENT, stop), gate(new), TransferOptions(), MemoryBudget(1 << 20))
     started = time.monotonic()
     assert states(copied(moving, *range(1, 40), stop=stop)) == {EntryState.DONE}
     assert time.monotonic() - started >= 0.3
@@ -174,9 +175,7 @@ def test_who_waits_for_an_endpoint_is_interrupted_and_keeps_its_claim() -> None:
     old = objects(1, 2, 3)
     old.fail("read", Throttled("slow down", retry_after_seconds=600.0))
     limiter = EndpointLimiter(stop)
-    moving = Transfer(
-        Gate(old, limiter, IMPATIENT, stop), gate(MemoryStore()), TransferOptions(), MemoryBudget(1 << 20)
-    )
+    moving = Transfer(Gate(old, limiter, PATIENT, stop), gate(MemoryStore()), TransferOptions(), MemoryBudget(1 << 20))
     with crew(moving.steps, 1, stop) as made:
         made.submit([claim(entry(1)), claim(entry(2))])
         deadline = time.monotonic() + PATIENCE_SECONDS

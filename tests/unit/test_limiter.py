@@ -352,6 +352,49 @@ def test_throttles_cost_no_attempt_until_the_budget_is_used_up(clock: Clock) -> 
         PatientStore(gate(store, policy=policy)).head("k")
 
 
+@pytest.mark.parametrize("asked", [86_400.0, 100.0, None], ids=["a day", "less than an hour", "no time"])
+def test_no_pause_lasts_longer_than_the_budget_of_who_was_told_to_wait(clock: Clock, asked: float | None) -> None:
+    store, begin = MemoryStore(), clock.now
+    store.fail("head", *[Throttled("503", retry_after_seconds=asked)] * 1000)
+    waiting = gate(store, policy=RetryPolicy(throttle_budget_seconds=5, longest_wait_seconds=1))
+    with pytest.raises(Throttled):
+        PatientStore(waiting).head("k")
+    assert clock.now - begin == pytest.approx(5, abs=1.1)
+    assert store.count("head") > 1, "it is asked once more when the budget is used up"
+    assert waiting.limiter.state().paused_seconds == 0
+
+
+def test_a_store_that_asks_for_more_than_the_budget_may_change_its_mind(clock: Clock) -> None:
+    store, begin = MemoryStore(), clock.now
+    store.put("k", b"1")
+    store.fail("head", Throttled("503", retry_after_seconds=86_400))
+    assert PatientStore(gate(store, policy=RetryPolicy(throttle_budget_seconds=5))).head("k").size == 1
+    assert clock.now - begin == pytest.approx(5, abs=0.1)
+
+
+def test_what_the_multiplexer_brings_pauses_for_no_longer_than_the_budget(clock: Clock) -> None:
+    waiting = gate(MemoryStore(), policy=RetryPolicy(throttle_budget_seconds=5))
+    waiting.note(Throttled("503", retry_after_seconds=86_400))
+    assert waiting.limiter.state().paused_seconds == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [Throttled("503", retry_after_seconds=86_400), Throttled("503"), NetworkFailure("reset"), ServerFailure("500")],
+    ids=["throttled for a day", "throttled", "network", "server"],
+)
+def test_nothing_is_repeated_or_waited_for_after_a_deadline(clock: Clock, failure: ObjectError) -> None:
+    """However many requests share it."""
+    store, begin = MemoryStore(), clock.now
+    store.fail("head", *[failure] * 1000)
+    policy = RetryPolicy(max_attempts=100, throttle_budget_seconds=900).within(60)
+    for _ in range(3):
+        with pytest.raises(type(failure)):
+            PatientStore(gate(store, policy=policy)).head("k")
+        assert clock.now - begin <= 60.001
+    assert clock.now - begin > 30
+
+
 def test_a_key_that_is_throttled_for_good_is_asked_less_and_less_often(clock: Clock) -> None:
     """The others go well, so the endpoint is not closed: only this request has to wait."""
     refusing = gate(MemoryStore(), policy=RetryPolicy(throttle_budget_seconds=600))

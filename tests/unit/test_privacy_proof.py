@@ -10,6 +10,7 @@ import pytest
 from mastosync.engine.acl import AclMode
 from mastosync.engine.crew import Crew
 from mastosync.engine.memory import MemoryBudget
+from mastosync.engine.retry import RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import (
@@ -17,6 +18,7 @@ from mastosync.errors import (
     Interrupted,
     NetworkFailure,
     ObjectDenied,
+    ObjectError,
     PrivacyLost,
     ServerFailure,
     StoreUnusable,
@@ -24,7 +26,7 @@ from mastosync.errors import (
 )
 from mastosync.model import Claim, Entry, EntryState, Outcome, Presence, Reason
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, claim, entry, gate, written_before
+from tests.unit.engine_kit import IMPATIENT, LOCAL, Clock, claim, entry, gate, written_before
 from tests.unit.test_crew import MemoryMultiplexer, all_ended
 
 MIB = 1024 * 1024
@@ -54,6 +56,7 @@ class Run:
         open_to_all: bool = False,
         memory_bytes: int = MIB,
         new: MemoryStore | None = None,
+        policy: RetryPolicy = IMPATIENT,
     ) -> None:
         self.stop = StopSignal()
         self.old, self.new = MemoryStore("old"), new or MemoryStore("new")
@@ -64,7 +67,7 @@ class Run:
             self.old.put(key_of(number), b"%d" % number * 5)
         # that there are ACLs is known from a public object, so that only what is of privacy is asked
         self.transfer = Transfer(
-            gate(self.old, self.stop), gate(self.new, self.stop), options, MemoryBudget(memory_bytes)
+            gate(self.old, self.stop), gate(self.new, self.stop, policy), options, MemoryBudget(memory_bytes)
         )
         assert self(1, private=False).state is EntryState.DONE
 
@@ -150,6 +153,31 @@ def test_what_could_not_be_removed_is_told_with_its_key(prepare: Callable[[Memor
         run(2)
     assert told in lost.value.message
     assert repr(key_of(2)) in lost.value.message
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [Throttled("503: in a day", retry_after_seconds=86_400), ServerFailure("500: down")],
+    ids=["asks to wait for a day", "fails"],
+)
+def test_a_removal_ends_in_time_and_what_lies_open_is_told_before(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: ObjectError
+) -> None:
+    """Whoever asks to stop does not mean it, and need not wait for long."""
+    run, clock = Run(WAYS["whole"], open_to_all=True, policy=RetryPolicy(1000, 900)), Clock(monkeypatch)
+    begin, told = clock.now, list[str]()
+
+    def fails(key: str) -> bool:
+        told.extend(caplog.messages)
+        run.stop.request()
+        raise failure
+
+    run.new.withdraw = fails  # type: ignore[method-assign]
+    with pytest.raises(PrivacyLost, match="could not be removed, so remove it there at once: 50") as lost:
+        run(2)
+    assert clock.now - begin <= 61
+    assert told[0] == f"{key_of(2)!r} at {run.new.name} may be public: it is being removed"
+    assert lost.value.lies_there
 
 
 @pytest.mark.parametrize(

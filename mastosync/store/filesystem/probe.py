@@ -8,7 +8,7 @@ from mastosync.store.answers import Subject
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import path_of
 from mastosync.store.filesystem.root import Root
-from mastosync.store.filesystem.walk import Walk, unfollowed_links
+from mastosync.store.filesystem.walk import Walk, unfollowed_links, ways_out
 from mastosync.store.filesystem.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ class FilesystemProbe:
     def unfollowed_links(self) -> list[str]:  # noqa: D102
         with translated(f"look for links in the {self._name}", Subject.STORE):
             return unfollowed_links(self._root)
+
+    def ways_out(self) -> list[str]:
+        """Where a source leads out of its folder: links that are followed, and mounts. Raises: StoreUnusable."""
+        with translated(f"look for links in the {self._name}", Subject.STORE):
+            return ways_out(self._root)
 
     def free_bytes(self) -> int:  # noqa: D102
         with translated(f"use the {self._name}", Subject.STORE):

@@ -4,7 +4,8 @@ Whoever holds a folder open keeps its disk, so that what is not found there is t
 Where objects are only read, links to folders are followed above the folders of ids: admins move `cache` to another
 disk like that. No other link is, at any segment: below lies what Mastodon's own process makes, and whoever has a hand
 in that could have any file of this machine, or a private one of Mastodon's, read as a public object. Where objects are
-written no link is followed at all: nothing gets out of the root.
+written no link is followed at all, and nothing below a mount is touched, which may be the source: nothing gets out of
+the root, or off its file system.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mastosync.errors import StoreUnusable
-from mastosync.language import tr
+from mastosync.language import deferred, say, tr
+from mastosync.store.filesystem.mounts import Mount, mounts_below
 from mastosync.store.filesystem.names import RESERVED
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
 _OF_AN_ID = re.compile(rb"[0-9]{3}")
+_MOUNT_HINT = deferred(
+    "it may be the source, so nothing is read, written or removed there: unmount it, or name a folder for `path` that "
+    "has no mounts below it"
+)
 _NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
 
 
@@ -43,6 +49,8 @@ class Root:
         """`name`: for messages."""
         self.path, self.name, self.follows_links = path, name, follows_links
         self._fd: int | None = None
+        self._device = 0  # of its file system
+        self._mounts: tuple[Mount, ...] = ()  # below it, where objects are written
         self._opening = threading.Lock()
 
     @property
@@ -56,7 +64,7 @@ class Root:
 
     def _opened(self) -> int:
         try:
-            return os.open(self.path, _FOLDER)
+            fd = os.open(self.path, _FOLDER)
         except OSError as error:
             hint = tr("check `path`: it must be a folder that you may read")
             if isinstance(error, FileNotFoundError):
@@ -64,6 +72,31 @@ class Root:
             raise StoreUnusable(
                 tr("cannot open the {name}: {strerror}", name=self.name, strerror=error.strerror), hint=hint
             ) from error
+        if not self.follows_links:
+            self._device, self._mounts = os.fstat(fd).st_dev, mounts_below(fd)
+        return fd
+
+    def require_one_disk(self, path: bytes, folder: int | None = None) -> None:
+        """For whoever touches what lies at a path. `folder`: its descriptor, if a folder is open there already.
+
+        Raises: StoreUnusable if that is below a mount where objects are written; OSError.
+        """
+        if self.follows_links:
+            return
+        self._require_no_mount(path)
+        if folder is not None and os.fstat(folder).st_dev != self._device:
+            self._mounts = mounts_below(self.fd)  # it was mounted meanwhile
+            self._require_no_mount(path)
+            said = tr("{path!r} in the {name} is another file system", path=os.fsdecode(path), name=self.name)
+            raise StoreUnusable(said, hint=say(_MOUNT_HINT))
+
+    def _require_no_mount(self, path: bytes) -> None:
+        for place, what in self._mounts:
+            if path == place or path.startswith(place + b"/"):
+                said = tr(
+                    "{what} is mounted at {place!r} in the {name}", what=what, place=os.fsdecode(place), name=self.name
+                )
+                raise StoreUnusable(said, hint=say(_MOUNT_HINT))
 
     def is_empty(self) -> bool:
         """Whether nothing but what every disk has lies there: an unmounted one looks like that. Raises: OSError."""
@@ -93,6 +126,7 @@ class Root:
         *folders, name = path.split(b"/")
         try:
             with self.folder(folders, linked=self.linked(folders)) as folder:
+                self.require_one_disk(path)
                 fd = os.open(name, _FILE | os.O_NOFOLLOW, dir_fd=folder)
         except FileNotFoundError:
             self._require_disk(folders)
@@ -132,12 +166,12 @@ class Root:
         """A folder, reached without following a link, but for the first `linked` ones.
 
         `make`: with all that is missing on the way; `durable`: what is made outlives a power cut when the block
-        has ended well. Raises: OSError.
+        has ended well. Raises: OSError; StoreUnusable if it lies below a mount where objects are written.
         """
         way = [os.open(b"/".join(segments[:linked]), _FOLDER, dir_fd=self.fd) if linked else os.dup(self.fd)]
         changed: list[int] = []
         try:
-            for segment in segments[linked:]:
+            for depth, segment in enumerate(segments[linked:], linked + 1):
                 try:
                     below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
                 except FileNotFoundError:
@@ -150,6 +184,7 @@ class Root:
                 if way[-1] not in changed:
                     os.close(way.pop())
                 way.append(below)
+                self.require_one_disk(b"/".join(segments[:depth]), below)
             yield way[-1]
             if durable:
                 for fd in reversed(changed):
@@ -159,10 +194,11 @@ class Root:
                 os.close(fd)
 
     def remove(self, path: bytes, *, durable: bool = False) -> None:
-        """Remove a file, if there is one, and the folders that it leaves empty. Raises: OSError."""
+        """Remove a file, if there is one, and the folders that it leaves empty. Raises: OSError; StoreUnusable."""
         *segments, name = path.split(b"/")
         with suppress(FileNotFoundError):
             with self.folder(segments) as folder:
+                self.require_one_disk(path)
                 os.unlink(name, dir_fd=folder)
                 if durable:
                     sync_folder(folder)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 
 from mastosync.store.base import ListedObject
+from mastosync.store.filesystem.mounts import mounts_below
 from mastosync.store.filesystem.names import ESCAPED, RESERVED, key_of_escaped
 from mastosync.store.filesystem.root import Root
 
@@ -29,8 +30,12 @@ _LOST_AND_FOUND = "lost+found/"  # at the head of a disk, for root's eyes
 
 
 def etag_of(status: os.stat_result) -> str:
-    """What changes with a file's content, told without reading it; no MD5, and none of parts."""
-    return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+    """What changes with a file's content, and when everybody may read it; told without reading it.
+
+    It is no MD5, and none of parts.
+    """
+    closed = "" if status.st_mode & stat.S_IROTH else "-p"
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}{closed}"
 
 
 class Walk:
@@ -40,7 +45,11 @@ class Walk:
         self._root, self._prefix, self._after = root, prefix, after
 
     def __iter__(self) -> Iterator[ListedObject]:
-        """In the order of their keys. Raises: OSError if a folder cannot be read, which may hold some of them."""
+        """In the order of their keys.
+
+        Raises: OSError if a folder cannot be read, which may hold some of them; StoreUnusable if something is mounted
+        there, where objects are written.
+        """
         return heapq.merge(self._iter_plain(), self._iter_escaped(), key=attrgetter("key"))
 
     def _iter_plain(self) -> Iterator[ListedObject]:
@@ -62,6 +71,7 @@ class Walk:
                 yield found
 
     def _found(self, key: str, path: bytes) -> ListedObject | None:
+        self._root.require_one_disk(path)
         try:
             status = os.stat(path, dir_fd=self._root.fd, follow_symlinks=False)
         except FileNotFoundError:  # removed meanwhile
@@ -98,6 +108,7 @@ class Walk:
                 return []
             raise
         try:
+            self._root.require_one_disk(folder.encode().rstrip(b"/"), fd)
             with os.scandir(fd) as entries:
                 return sorted(name for entry in entries if (name := self._name_of(entry, folder)))
         finally:
@@ -136,9 +147,20 @@ class Walk:
         return any(os.path.samestat(there, os.stat(each.encode(), dir_fd=self._root.fd)) for each in above)
 
 
+def ways_out(root: Root) -> list[str]:
+    """Where a source leads out of its folder: links that are followed, and mounts. Raises: StoreUnusable; OSError."""
+    mounts = [os.fsdecode(mount.place) for mount in mounts_below(root.fd)]
+    return sorted({*mounts, *(path for path, followed in _iter_links(root) if followed)})
+
+
 def unfollowed_links(root: Root) -> list[str]:
     """Links that are not followed, in all folders but those of ids. Raises: OSError."""
-    found, folders, seen = list[str](), [""], set[tuple[int, int]]()
+    return sorted(path for path, followed in _iter_links(root) if not followed)
+
+
+def _iter_links(root: Root) -> Iterator[tuple[str, bool]]:
+    """Links in all folders but those of ids, and whether each is followed."""
+    folders, seen = [""], set[tuple[int, int]]()
     while folders and len(seen) < _LOOKED_INTO_AT_MOST:
         folder = folders.pop()
         fd = os.open(folder.encode() or b".", _FOLDER, dir_fd=root.fd)
@@ -150,10 +172,10 @@ def unfollowed_links(root: Root) -> list[str]:
             with os.scandir(fd) as entries:
                 for entry in entries:
                     path = folder + entry.name
-                    if entry.is_symlink() and not (root.may_be_link(path) and entry.is_dir()):
-                        found.append(path)
-                    elif root.may_be_link(path) and entry.is_dir() and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
+                    looked_into = root.may_be_link(path) and entry.is_dir()
+                    if entry.is_symlink():
+                        yield path, looked_into
+                    if looked_into and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
                         folders.append(f"{path}/")
         finally:
             os.close(fd)
-    return sorted(found)

@@ -122,7 +122,7 @@ class Workshop:
         with self._opening:
             if self._fd is None:
                 return
-            with suppress(OSError), self._root.folder([RESERVED]) as reserved:
+            with suppress(OSError, StoreUnusable), self._root.folder([RESERVED]) as reserved:
                 with self._root.folder(WORK.split(b"/")) as all_of_them:
                     _remove_tree(self._name, all_of_them)
                 os.rmdir(_LAST_OF_WORK, dir_fd=reserved)  # unless there are others
