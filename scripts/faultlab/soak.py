@@ -68,8 +68,8 @@ class Bound(NamedTuple):
 
 BOUNDS = {
     "memory_bytes": Bound(0.05, 12 * MIB),
-    "open_files": Bound(0.0, 2, at_rest=True),
-    "threads": Bound(0.0, 1, at_rest=True),
+    "open_files": Bound(0.0, 8, at_rest=True),
+    "threads": Bound(0.0, 2, at_rest=True),
     "manifest_bytes": Bound(0.02, MIB),
 }
 
