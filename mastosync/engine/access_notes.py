@@ -40,9 +40,10 @@ class AccessNotes:
 
     @contextmanager
     def taken(self) -> Iterator[list[tuple[Entry, Presence]]]:
-        """What is to be recorded in this block. Nobody who waits for it goes on before it has ended well."""
+        """What is to be recorded in this block. It stays open, and who waits for it waits, unless that ends well."""
         with self._lock:
-            taken, self._open = self._open, []
-            number = self._told
+            taken, number = list(self._open), self._told
         yield taken
-        self._recorded = number
+        with self._lock:
+            del self._open[: len(taken)]
+            self._recorded = number
