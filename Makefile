@@ -18,7 +18,7 @@ MINUTES ?= 5
 TIMES ?= 50
 OTHERS ?=
 LOCK ?= $(wildcard requirements-dev.lock)
-# a folder in memory with 4 GB of room: the files of a run are many and soon gone, a disk would do a fifth of its work
+# a folder in memory with 4 GB of room: the files of a run are many, and soon gone
 MEMORY ?= $(shell df -Pk /dev/shm 2>/dev/null | awk '$$1 == "tmpfs" && $$4 > 4000000 {print "/dev/shm"}')
 
 BIN := .venv/bin
@@ -115,7 +115,7 @@ clean: ## remove what was made here
 # --- .venv, with a stamp for each set of packages it holds ---
 
 .venv/.made:
-	@# the system's own first: distributions optimise theirs, and what was built here as it comes is a sixth slower
+	@# the system's own first: distributions optimise theirs, and what was built here as it comes is slower
 	@found=; \
 	for python in $(if $(PYTHON),"$(PYTHON)",/usr/bin/python3 python3 python3.13 python3.12 python3.11 python3.14); do \
 	    if "$$python" -c '$(IS_GOOD_PYTHON)' 2>/dev/null; then found="$$python"; break; fi; \

@@ -54,7 +54,7 @@ class S3Address:
     def client(self) -> S3Client:
         """A boto3 client with the keys that may do everything, one attempt a request. Close it.
 
-        Times in its answers are left as they were sent: nobody reads them, and to parse them is half of a listing.
+        Times in its answers are left as they were sent: nobody reads them, and to parse them takes much of a listing.
         """
         session = botocore.session.get_session()
         session.register_component("data_loader", _data_loader())
