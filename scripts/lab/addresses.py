@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
-import botocore.loaders
 import botocore.session
 import psycopg
 from boto3.session import Session
@@ -34,10 +34,18 @@ CLIENT_CONFIG = Config(
 )
 
 
+_MAKING = Lock()  # a session may be asked for one client at a time
+
+
 @cache
-def _data_loader() -> botocore.loaders.Loader:
-    """What botocore has on disk, read once for all clients: it takes longer than all else that makes one."""
-    return botocore.loaders.create_loader()
+def _session() -> Session:
+    """The session of all clients: it takes longer than all else that makes one.
+
+    Times in answers are left as they were sent: nobody reads them, and to parse them takes much of a listing.
+    """
+    session = botocore.session.get_session()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
+    return Session(botocore_session=session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +62,17 @@ class S3Address:
     def client(self) -> S3Client:
         """A boto3 client with the keys that may do everything, one attempt a request. Close it.
 
-        Times in its answers are left as they were sent: nobody reads them, and to parse them takes much of a listing.
+        Times in its answers are text.
         """
-        session = botocore.session.get_session()
-        session.register_component("data_loader", _data_loader())
-        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
-        return Session(botocore_session=session).client(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            region_name=self.region,
-            config=CLIENT_CONFIG,
-        )
+        with _MAKING:
+            return _session().client(
+                "s3",
+                endpoint_url=self.endpoint_url,
+                aws_access_key_id=self.access_key,
+                aws_secret_access_key=self.secret_key,
+                region_name=self.region,
+                config=CLIENT_CONFIG,
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,15 @@ from scripts.lab.process import LabError, ServerProcess
 START_SECONDS = 90
 
 PROGRAM = """\
-import functools, logging, moto.backends, moto.server
+import concurrent.futures, functools, logging, moto.backends, moto.server, socketserver
 logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
 # else it looks through its own folder, twice for each request: a third of what one costs
 moto.backends.list_of_moto_modules = functools.cache(lambda find=moto.backends.list_of_moto_modules: {*find()})
+# else it starts a thread for each request
+threads = concurrent.futures.ThreadPoolExecutor(64)
+socketserver.ThreadingMixIn.process_request = lambda server, *of_request: threads.submit(
+    server.process_request_thread, *of_request
+)
 moto.server.main()
 """
 

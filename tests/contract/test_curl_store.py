@@ -218,6 +218,21 @@ class TestCredentials:
         assert len(set(tokens)) == 2
         assert [key.replace("KEY", "T") for key in keys] == tokens
 
+    def test_those_of_a_file_are_read_again_as_soon_as_it_is_another(
+        self, server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_class: StoreClass
+    ) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+        config = replace(at(server.endpoint_url), access_key=None, secret_key=None, session_token=None)
+        for name in ("FIRST", "OTHER"):
+            (tmp_path / "new").write_text(f"[default]\naws_access_key_id = {name}\naws_secret_access_key = S\n")
+            (tmp_path / "new").replace(tmp_path / "credentials")
+            with opened(config, kind=store_class) as store:
+                read(store)
+            assert f"Credential={name}/" in server.requests[-1].headers["authorization"]
+
     def test_keys_may_hold_any_character(self, server: RawServer) -> None:
         config = replace(at(server.endpoint_url), access_key="with:colon")
         with opened(config, kind=CurlStore) as store:

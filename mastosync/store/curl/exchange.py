@@ -42,7 +42,7 @@ class Credentials(NamedTuple):
 class Exchange(NamedTuple, Generic[T_co]):
     """One request, and what becomes of its answer."""
 
-    method: str  # GET, PUT or HEAD
+    method: str  # GET, PUT, HEAD or DELETE
     url: str
     credentials: Credentials
     conclude: Callable[[Answered | OSError], T_co]  # raises errors of the contract

@@ -32,6 +32,7 @@ _OF_METHOD: dict[str, dict[int, object]] = {
     "GET": {},
     "PUT": {pycurl.CUSTOMREQUEST: "PUT", pycurl.POSTFIELDS: b""},
     "HEAD": {pycurl.NOBODY: 1},
+    "DELETE": {pycurl.CUSTOMREQUEST: "DELETE"},
 }
 _GO_ON, _ABORT = int(pycurl.PREREQFUNC_OK), int(pycurl.PREREQFUNC_ABORT)
 _PAUSE = int(pycurl.WRITEFUNC_PAUSE)
@@ -45,7 +46,7 @@ class Handle:
     """One request after the other, for one thread. Alone, it keeps its connection with the TLS session."""
 
     def __init__(self, route: Route, config: S3Config, method: str, sockets: Mapping[int, int] | None = None) -> None:
-        """`method`: GET, PUT or HEAD, what all its requests are.
+        """`method`: GET, PUT, HEAD or DELETE, what all its requests are.
 
         `sockets`: those of connections shared with other handles, by their local port.
         Raises: StoreUnusable if libcurl lacks something.

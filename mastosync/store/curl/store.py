@@ -10,11 +10,12 @@ import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from contextlib import suppress
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from mastosync.errors import ObjectDenied, ObjectRejected
+from mastosync.errors import ObjectDenied, ObjectMissing, ObjectRejected
 from mastosync.language import tr
 from mastosync.store.answers import Subject
 from mastosync.store.base import FetchedObject, Page, PutOptions
@@ -50,6 +51,7 @@ class CurlStore:
         self.name = name_of(config, role, self.endpoint)
         self._translated = Translator(self.name, scrubber_of(config))
         self._config = config
+        self._is_source = role == "source"
         # libcurl encodes other characters of an access key, which then is another key to the store
         self._signs_as_asked = config.access_key is None or _UNRESERVED.fullmatch(config.access_key) is not None
         self._configured = _configured(config)
@@ -66,7 +68,7 @@ class CurlStore:
         self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
         self.complete_multipart = boto.complete_multipart
         self.abort_multipart, self.abort_unfinished = boto.abort_multipart, boto.abort_unfinished
-        self.delete, self.withdraw, self.anybody_reads = boto.delete, boto.withdraw, boto.anybody_reads
+        self.withdraw, self.anybody_reads = boto.withdraw, boto.anybody_reads
 
     @property
     def bucket_url(self) -> str:
@@ -110,6 +112,11 @@ class CurlStore:
         if not self._is_for_libcurl(key):
             return self._boto.copy_from(source_bucket, source_key, info, key, options)
         return self._handles.writing.made(self._copying(source_bucket, source_key, info, key, options))
+
+    def delete(self, key: str) -> None:  # noqa: D102
+        if self._is_source or not self._is_for_libcurl(key):
+            return self._boto.delete(key)  # which refuses it at a source
+        return self._handles.removing.made(self._removing(key))
 
     def takes(self, operation: str, arguments: tuple[Any, ...]) -> bool:
         """Whether libcurl makes the request of an operation, so that there is an `exchange`."""
@@ -172,6 +179,16 @@ class CurlStore:
 
         credentials = self._credentials(request)
         return Exchange("HEAD", self._url(key), credentials, conclude, credentials.lines, None, _ANY_SIZE)
+
+    def _removing(self, key: str) -> Exchange[None]:
+        request = Request("delete", key)
+
+        def conclude(answered: Answered | OSError) -> None:
+            with suppress(ObjectMissing), self._translated(request):
+                _successful(answered)
+
+        credentials = self._credentials(request)
+        return Exchange("DELETE", self._url(key), credentials, conclude, credentials.lines)
 
     def _writing(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> Exchange[str]:
         lines = self._lines("write", key, options)
@@ -246,6 +263,12 @@ class _Handles(threading.local):
 
     def __init__(self, opened: Callable[[str], Handle]) -> None:  # runs in each thread
         self.reading, self.writing, self.describing = opened("GET"), opened("PUT"), opened("HEAD")
+        self._opened = opened
+
+    @cached_property
+    def removing(self) -> Handle:
+        """For what few threads do."""
+        return self._opened("DELETE")
 
 
 def _configured(config: S3Config) -> Credentials | None:
