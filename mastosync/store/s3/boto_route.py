@@ -36,5 +36,5 @@ def route_to(client: S3Client, bucket: str) -> Route:
         url,
         region=str(signing.get("region") or client.meta.region_name),
         proxy=get_environ_proxies(url).get(urlsplit(url).scheme, ""),
-        ca_bundle=told_bundle() or get_cert_path(True),  # what boto3 trusts
+        ca_bundle=told_bundle() or str(get_cert_path(True)),  # what boto3 trusts
     )
