@@ -10,7 +10,7 @@
 #   make LOCK=                      newest packages instead of those of requirements-dev.lock
 
 PYTHON ?=
-WORKERS ?= 8
+WORKERS ?= 6
 ARGUMENTS ?=
 RUNS ?= 400
 SEED ?=

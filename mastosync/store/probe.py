@@ -22,6 +22,14 @@ class Culprit(StrEnum):
     BUCKET = "bucket"
 
 
+class Removal(StrEnum):
+    """What is left of an object that was deleted."""
+
+    NOTHING = "nothing"
+    NOTHING_AS_ASKED = "nothing, as asked"  # the bucket keeps versions, and each was removed by its name
+    VERSIONS = "versions"  # the bucket keeps them, and the key may not delete them: they stay, hidden
+
+
 @dataclass(frozen=True, slots=True)
 class Greeting:
     """How a store answers somebody without credentials who asks what is in the bucket."""
@@ -132,11 +140,8 @@ class StoreProbe(Protocol):
         """
         ...
 
-    def delete(self, key: str) -> bool:
-        """Delete an object with all its versions; one that is not there is no error.
-
-        Returns: False if the bucket keeps versions that this key may not delete, so that they stay, hidden.
-        """
+    def delete(self, key: str) -> Removal:
+        """Delete an object with all its versions, and tell what is left. One that is not there is no error."""
         ...
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ def _load_all_first() -> None:
     """
     names = [module.name for module in pkgutil.walk_packages(mastosync.__path__, "mastosync.")]
     loaded = [name for name in names if not name.endswith(("__main__", "tunnel"))]  # SSH is for nobody here
-    _FORKS.set_forkserver_preload([*loaded, __name__, "scripts.faultlab.many", "scripts.faultlab.ready"])
+    _FORKS.set_forkserver_preload([*loaded, "humanize", __name__, "scripts.faultlab.many", "scripts.faultlab.ready"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,7 @@ import gc
 
 from mastosync.config import S3Config
 from mastosync.store.s3.client import make_client
-from mastosync.units import human_bytes
 
-human_bytes(0)  # which loads what it needs when it is asked
 make_client(S3Config(endpoint_url="http://127.0.0.1:9", bucket="nobody", region="us-east-1"), 1).close()
 gc.collect()
 gc.freeze()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from mastosync.errors import MastosyncError, NetworkFailure, ObjectDenied, ServerFailure
-from mastosync.store.probe import Culprit
+from mastosync.store.probe import Culprit, Removal
 from mastosync.store.s3.probe import S3Probe
 from mastosync.store.s3.store import S3Store
 from tests.contract.raw_server import RawServer, answer
@@ -158,24 +158,33 @@ class TestDelete:
         server.answers = lambda request: answer(
             204 if request.head.startswith(b"DELETE") else 200, b"", 'ETag: "e"\r\n'
         )
-        assert probe.delete("key")
+        assert probe.delete("key") is Removal.NOTHING
         assert [request.head.partition(b" ")[0] for request in server.requests] == [b"HEAD", b"DELETE"]
         assert b"versionId" not in server.requests[1].head
 
     def test_what_is_not_there_is_left_alone(self, server: RawServer, probe: S3Probe) -> None:
         server.answers = lambda _: answer(404)
-        assert probe.delete("key")
+        assert probe.delete("key") is Removal.NOTHING
         assert [request.head.partition(b" ")[0] for request in server.requests] == [b"HEAD"]
 
     def test_a_key_that_may_not_look_deletes_all_the_same(self, server: RawServer, probe: S3Probe) -> None:
         server.answers = lambda request: answer(204 if request.head.startswith(b"DELETE") else 403)
-        assert probe.delete("key")
+        assert probe.delete("key") is Removal.NOTHING
         assert server.requests[-1].head.startswith(b"DELETE")
+
+    @pytest.mark.parametrize(("version", "left"), [("v1", Removal.NOTHING_AS_ASKED), ("null", Removal.NOTHING)])
+    def test_what_came_while_the_bucket_kept_versions_tells_so(
+        self, server: RawServer, probe: S3Probe, version: str, left: Removal
+    ) -> None:
+        answers = iter([answer(200, b"", f'ETag: "e"\r\nx-amz-version-id: {version}\r\n'), answer(204), answer(404)])
+        server.answers = lambda _: next(answers)
+        assert probe.delete("key") is left
+        assert f"versionId={version}".encode() in server.requests[1].head
 
     def test_versions_without_end_are_given_up(self, server: RawServer, probe: S3Probe) -> None:
         version = 'ETag: "e"\r\nx-amz-version-id: v1\r\n'
         server.answers = lambda request: answer(204 if request.head.startswith(b"DELETE") else 200, b"", version)
-        assert not probe.delete("key")
+        assert probe.delete("key") is Removal.VERSIONS
         assert len(server.requests) < 100
 
 

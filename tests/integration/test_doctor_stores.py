@@ -113,7 +113,9 @@ class TestHealthy:
         moto_buckets.client.put_bucket_versioning(
             Bucket=moto_buckets.destination, VersioningConfiguration={"Status": "Enabled"}
         )
-        assert examined(site_of(tmp_path, moto_buckets)).destination["delete"].grade is OK
+        found = examined(site_of(tmp_path, moto_buckets)).destination["delete"]
+        assert found.grade is WARNING
+        assert "the old one stays, with the ACL it had" in found.message
         nothing_is_left(moto_buckets)
 
     def test_an_empty_source_leaves_nothing_to_read(self, tmp_path: Path, buckets: BucketPair) -> None:

@@ -11,6 +11,7 @@ from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import ObjectDenied
 from mastosync.language import tr
 from mastosync.store.base import PutOptions
+from mastosync.store.probe import Removal
 from mastosync.units import human_bytes
 
 _WRITTEN_CHECKS = ("apart", "read", "headers", "delete", "checksum", *ACL_CHECKS, "multipart")
@@ -100,19 +101,25 @@ def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
 def _check_delete(end: End, probes: ProbeObjects, key: str) -> Findings[None]:
     chart = end.chart
     try:
-        whole = probes.remove(key)
+        left = probes.remove(key)
     except STORE_ERRORS as error:
         said = tr("the key may not delete") if isinstance(error, ObjectDenied) else error.message
         remedy = tr("copying does not need it; remove the probe object by hand, or allow s3:DeleteObject")
         yield chart.warning("delete", said, remedy)
         return
-    if whole:
+    if left is Removal.NOTHING:
         yield chart.ok("delete", tr("it was deleted"))
-    else:
+    elif left is Removal.VERSIONS:
         said = tr("the bucket keeps versions that the key may not delete: the probe object stays, hidden")
         yield chart.warning(
             "delete", said, tr("let a lifecycle rule expire old versions, or allow s3:DeleteObjectVersion")
         )
+    else:
+        said = tr(
+            "the bucket keeps versions: of what is replaced, made private or removed, the old one stays, with the ACL "
+            "it had, for whoever knows its version ID"
+        )
+        yield chart.warning("delete", said, tr("let a lifecycle rule expire old versions, or suspend versioning"))
 
 
 def _check_checksum(end: End, probes: ProbeObjects, *, etag_is_md5: bool) -> Findings[None]:

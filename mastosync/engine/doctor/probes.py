@@ -16,6 +16,7 @@ from mastosync.errors import Interrupted, NetworkFailure
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import PutOptions
+from mastosync.store.probe import Removal
 
 FOLDER = "mastosync-doctor"
 """Of their keys, under the key prefix. No attachment of Mastodon's has a directory of this name."""
@@ -77,15 +78,15 @@ class ProbeObjects:
         """A key of these without the key prefix."""
         return key[key.rindex(f"{FOLDER}/") :]
 
-    def remove(self, key: str) -> bool:
+    def remove(self, key: str) -> Removal:
         """Remove an object now. Returns and raises as the probe's `delete`."""
         try:
-            whole = self._end.ask(self._end.probe.delete, key)
+            left = self._end.ask(self._end.probe.delete, key)
         except STORE_ERRORS:
             self._may_delete = False
             raise
         del self._noted[key]
-        return whole
+        return left
 
     def _succeeds(self, removal: Callable[[str], object], key: str) -> bool:
         if self._lost:

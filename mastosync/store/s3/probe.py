@@ -25,7 +25,7 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.store.answers import Subject
-from mastosync.store.probe import Address, Culprit, Greeting
+from mastosync.store.probe import Address, Culprit, Greeting, Removal
 from mastosync.store.s3.boto_errors import NO_CREDENTIALS, refused_of
 from mastosync.store.s3.boto_route import route_to
 from mastosync.store.s3.checks import base64_of
@@ -61,6 +61,7 @@ _OF_CREDENTIALS = frozenset(
         "NotSignedUp",
     }
 )
+_UNVERSIONED = "null"  # what a bucket calls an object that came while it kept no versions
 _VERSIONS_AT_MOST = 20  # of a probe object, which is written a few times
 
 
@@ -158,21 +159,24 @@ class S3Probe:
             return False
         return True
 
-    def delete(self, key: str) -> bool:  # noqa: D102
+    def delete(self, key: str) -> Removal:  # noqa: D102
+        left = Removal.NOTHING
         for _ in range(_VERSIONS_AT_MOST):
             version = self._newest_version(key)
             if version is None:
-                return True
+                return left
             try:
                 self._delete(key, version)
             except ObjectDenied:
                 if not version:
                     raise
                 self._delete(key, "")
-                return False
+                return Removal.VERSIONS
             if not version:
-                return True
-        return False
+                return left
+            if version != _UNVERSIONED:
+                left = Removal.NOTHING_AS_ASKED
+        return Removal.VERSIONS
 
     def close(self) -> None:  # noqa: D102
         self._store.close()
