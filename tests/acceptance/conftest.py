@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.lab.addresses import DatabaseAddress, S3Address
+from scripts.lab.addresses import DatabaseAddress, LabAddresses, S3Address
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance import populate
 from scripts.lab.instance_objects import Instance
 from tests.acceptance.site import Site, pg_section, s3_section
-from tests.acceptance.sources import shared_source
+from tests.acceptance.sources import SharedSources
 
 SMALL: dict[str, Any] = {"accounts": 5, "media": 5, "large_video_bytes": 0, "all_oddities": False}
 """What a test moves unless it says otherwise: enough of everything, as each object costs each test a while."""
@@ -40,29 +39,38 @@ class Migration:
 MigrationFactory = Callable[..., Migration]
 
 
+@pytest.fixture(scope="session")
+def shared_sources(lab: LabAddresses, lab_folder: Path) -> Iterator[SharedSources]:
+    """Sources that many tests read, and none changes."""
+    sources = SharedSources(lab_folder)
+    yield sources
+    sources.require_untouched()
+
+
 @pytest.fixture
-def new_migration(tmp_path: Path, database: DatabaseAddress, lab_folder: Path) -> Iterator[MigrationFactory]:
+def new_migration(
+    tmp_path: Path, database: DatabaseAddress, shared_sources: SharedSources, request: pytest.FixtureRequest
+) -> MigrationFactory:
     """Factory: `new_migration(buckets, **arguments of populate)`.
 
     The source is read by other tests too, unless a test that writes there asks for `own_source`.
     """
-    with ExitStack() as sources:
 
-        def make(buckets: BucketPair, *, own_source: bool = False, **arguments: Any) -> Migration:  # noqa: ANN401
-            arguments = {**SMALL, **arguments}
-            if own_source:
-                instance = populate(database, buckets.client, buckets.source, **arguments)
-            else:
-                instance = sources.enter_context(shared_source(lab_folder, database, buckets, arguments))
-                buckets = replace(buckets, source=instance.bucket)
-            address: S3Address = buckets.address
-            prefix = {"key_prefix": arguments["key_prefix"]} if arguments.get("key_prefix") else {}
-            site = Site(tmp_path).configure(
-                s3_source=s3_section(address, buckets.source, **prefix),
-                s3_destination=s3_section(address, buckets.destination),
-                pg_database=pg_section(database),
-                copy={"server_side": "never"},  # both buckets lie in one store, which would move everything by itself
-            )
-            return Migration(site, instance, buckets, database)
+    def make(buckets: BucketPair, *, own_source: bool = False, **arguments: Any) -> Migration:  # noqa: ANN401
+        arguments = {**SMALL, **arguments}
+        if own_source:
+            instance = populate(database, buckets.client, buckets.source, **arguments)
+        else:
+            instance = shared_sources.instance(request.node.nodeid, database, buckets, arguments)
+            buckets = replace(buckets, source=instance.bucket)
+        address: S3Address = buckets.address
+        prefix = {"key_prefix": arguments["key_prefix"]} if arguments.get("key_prefix") else {}
+        site = Site(tmp_path).configure(
+            s3_source=s3_section(address, buckets.source, **prefix),
+            s3_destination=s3_section(address, buckets.destination),
+            pg_database=pg_section(database),
+            copy={"server_side": "never"},  # both buckets lie in one store, which would move everything by itself
+        )
+        return Migration(site, instance, buckets, database)
 
-        yield make
+    return make
