@@ -48,9 +48,8 @@ def populate(  # noqa: PLR0913 - every one has a default, and a caller names the
     key_prefix: str = "",
     large_video_bytes: int = LARGE_VIDEO_BYTES,
     all_oddities: bool = True,
-    stored: bool = False,
 ) -> Instance:
-    """Make the tables in an empty database, and store the objects in an empty bucket; `stored`: they lie there already.
+    """Make the tables in an empty database, and store the objects in an empty bucket.
 
     `accounts` and `media` count ordinary rows; emojis, preview cards and one of every oddity come on top, or few.
     `missing` is how many required objects are kept back. `large_video_bytes` = 0 leaves the one large object out.
@@ -64,17 +63,15 @@ def populate(  # noqa: PLR0913 - every one has a default, and a caller names the
     usual = len(builder.objects)
     (add_oddities if all_oddities else add_few_oddities)(builder, large_video_bytes)
     kept_back = _sample_required(builder, builder.objects[:usual], missing)
-    return settle(builder, kept_back, database, client, bucket, stored=stored)
+    return settle(builder, kept_back, database, client, bucket)
 
 
-def settle(  # noqa: PLR0913 - as above
+def settle(
     builder: InstanceBuilder,
     kept_back: Container[str],
     database: DatabaseAddress,
     client: S3Client,
     bucket: str,
-    *,
-    stored: bool = False,
 ) -> Instance:
     """Make what was built true: tables in an empty database, and objects in an empty bucket, but for some keys."""
     objects = [replace(each, present=False) if each.key in kept_back else each for each in builder.objects]
@@ -82,8 +79,7 @@ def settle(  # noqa: PLR0913 - as above
     with database.connect() as connection:
         create_schema(connection)
         copy_rows(connection, builder.rows)
-    if not stored:
-        upload(client, bucket, instance.at_source().values())
+    upload(client, bucket, instance.at_source().values())
     return instance
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.lab.addresses import DatabaseAddress, LabAddresses, S3Address
+from scripts.lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance import populate
 from scripts.lab.instance_objects import Instance
@@ -49,28 +51,36 @@ def shared_sources(lab: LabAddresses, lab_folder: Path) -> Iterator[SharedSource
 
 @pytest.fixture
 def new_migration(
-    tmp_path: Path, database: DatabaseAddress, shared_sources: SharedSources, request: pytest.FixtureRequest
-) -> MigrationFactory:
+    tmp_path: Path, lab_postgres: PostgresAddress, shared_sources: SharedSources, request: pytest.FixtureRequest
+) -> Iterator[MigrationFactory]:
     """Factory: `new_migration(buckets, **arguments of populate)`.
 
     The source is read by other tests too, unless a test that writes there asks for `own_source`.
     """
+    with ExitStack() as databases:
 
-    def make(buckets: BucketPair, *, own_source: bool = False, **arguments: Any) -> Migration:  # noqa: ANN401
-        arguments = {**SMALL, **arguments}
-        if own_source:
-            instance = populate(database, buckets.client, buckets.source, **arguments)
-        else:
-            instance = shared_sources.instance(request.node.nodeid, database, buckets, arguments)
-            buckets = replace(buckets, source=instance.bucket)
-        address: S3Address = buckets.address
-        prefix = {"key_prefix": arguments["key_prefix"]} if arguments.get("key_prefix") else {}
-        site = Site(tmp_path).configure(
-            s3_source=s3_section(address, buckets.source, **prefix),
-            s3_destination=s3_section(address, buckets.destination),
-            pg_database=pg_section(database),
-            copy={"server_side": "never"},  # both buckets lie in one store, which would move everything by itself
-        )
-        return Migration(site, instance, buckets, database)
+        def database_like(template: str) -> DatabaseAddress:
+            name = f"t_{uuid.uuid4().hex[:16]}"
+            databases.callback(lab_postgres.drop_database, name)
+            return lab_postgres.create_database(name, template)
 
-    return make
+        def make(buckets: BucketPair, *, own_source: bool = False, **arguments: Any) -> Migration:  # noqa: ANN401
+            arguments = {**SMALL, **arguments}
+            if own_source:
+                database = database_like("template1")
+                instance = populate(database, buckets.client, buckets.source, **arguments)
+            else:
+                instance, filled = shared_sources.instance(request.node.nodeid, lab_postgres, buckets, arguments)
+                database = database_like(filled)
+                buckets = replace(buckets, source=instance.bucket)
+            address: S3Address = buckets.address
+            prefix = {"key_prefix": arguments["key_prefix"]} if arguments.get("key_prefix") else {}
+            site = Site(tmp_path).configure(
+                s3_source=s3_section(address, buckets.source, **prefix),
+                s3_destination=s3_section(address, buckets.destination),
+                pg_database=pg_section(database),
+                copy={"server_side": "never"},  # both buckets lie in one store, which would move everything by itself
+            )
+            return Migration(site, instance, buckets, database)
+
+        yield make

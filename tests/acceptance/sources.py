@@ -1,17 +1,21 @@
-"""Buckets that hold a made-up instance and are read by many tests: filled once a session, when one is needed first."""
+"""Buckets that hold a made-up instance and are read by many tests, and databases that those of the tests are copies of.
+
+They are filled once a session, when one is needed first.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import json
+import pickle
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scripts.faultlab.world import listed
-from scripts.lab.addresses import DatabaseAddress, S3Address
+from scripts.lab.addresses import PostgresAddress, S3Address
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance import populate
 from scripts.lab.instance_objects import Instance
@@ -36,25 +40,26 @@ class SharedSources:
         self._sources: dict[str, _Source] = {}
 
     def instance(
-        self, reader: str, database: DatabaseAddress, buckets: BucketPair, arguments: dict[str, Any]
-    ) -> Instance:
-        """An instance whose tables are in a database of the test's own, and whose objects are everybody's.
+        self, reader: str, server: PostgresAddress, buckets: BucketPair, arguments: dict[str, Any]
+    ) -> tuple[Instance, str]:
+        """An instance whose objects are everybody's, and the database to copy for tables of the test's own.
 
         `reader`: the test. `arguments` are those of `populate`.
         """
-        name = "shared-" + hashlib.sha256(repr((buckets.address, sorted(arguments.items()))).encode()).hexdigest()[:24]
-        as_filled = self._folder / f"{name}.json"
-        instance = None
-        with (self._folder / f"{name}.lock").open("wb") as lock:
+        digest = hashlib.sha256(repr((buckets.address, sorted(arguments.items()))).encode()).hexdigest()[:24]
+        bucket, database = f"shared-{digest}", f"shared_{digest}"
+        as_filled, pickled = self._folder / f"{bucket}.json", self._folder / f"{bucket}.pickle"
+        with (self._folder / f"{bucket}.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not as_filled.exists():
-                buckets.client.create_bucket(Bucket=name)
-                instance = populate(database, buckets.client, name, **arguments)
-                as_filled.write_text(json.dumps(listed(buckets.client, name)), encoding="utf-8")
-        instance = instance or populate(database, buckets.client, name, stored=True, **arguments)
-        source = self._sources.setdefault(name, _Source(buckets.address, set(instance.at_source()), as_filled))
+                buckets.client.create_bucket(Bucket=bucket)
+                made = populate(server.create_database(database), buckets.client, bucket, **arguments)
+                pickled.write_bytes(pickle.dumps(made))
+                as_filled.write_text(json.dumps(listed(buckets.client, bucket)), encoding="utf-8")
+        instance: Instance = pickle.loads(pickled.read_bytes())  # noqa: S301 - of this very session
+        source = self._sources.setdefault(bucket, _Source(buckets.address, set(instance.at_source()), as_filled))
         source.readers.append(reader)
-        return instance
+        return instance, database
 
     def require_untouched(self) -> None:
         """Fail if any is not as it was. Looked at once, in the end: to list one takes as long as many a test."""
