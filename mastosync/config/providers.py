@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -124,6 +125,7 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
 )
 
 
+@lru_cache
 def implied(provider: str | None, endpoint_url: str | None) -> Provider:
     """What is known of a store, by its provider's name or else by its endpoint's host."""
     host = (urlsplit(endpoint_url).hostname or "") if endpoint_url else ""

@@ -44,15 +44,17 @@ class _Mount(NamedTuple):
 
 def _mount_of(path: Path, mounts: str) -> _Mount | None:
     """The mount that an absolute path lies in."""
-    best = None
+    best, inside = None, f"{path}/"
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         if len(fields := before.split()) < 5 or not (kind := after.split()[:2]):
             continue
         root, place = (_ESCAPED.sub(lambda match: chr(int(match[1], 8)), field) for field in fields[3:5])
+        if not inside.startswith(f"{place.rstrip('/')}/"):
+            continue
         mount = _Mount(fields[2], root, PurePosixPath(place), kind[0], kind[-1])
         # the last one of a place is what is seen
-        if path.is_relative_to(place) and (best is None or len(mount.place.parts) >= len(best.place.parts)):
+        if best is None or len(mount.place.parts) >= len(best.place.parts):
             best = mount
     return best
 
