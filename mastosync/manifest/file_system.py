@@ -45,9 +45,9 @@ class _Mount(NamedTuple):
 def _mount_of(path: Path, mounts: str) -> _Mount | None:
     """The mount that an absolute path lies in."""
     best, inside = None, f"{path}/"
-    for line in mounts.splitlines():
+    for line in mounts.split("\n"):  # other ends of lines may be part of a name
         before, _, after = line.partition(" - ")
-        if len(fields := before.split()) < 5 or not (kind := after.split()[:2]):
+        if len(fields := before.split(" ")) < 5 or not (kind := after.split(" ")[:2])[0]:
             continue
         root, place = (_ESCAPED.sub(lambda match: chr(int(match[1], 8)), field) for field in fields[3:5])
         if not inside.startswith(f"{place.rstrip('/')}/"):

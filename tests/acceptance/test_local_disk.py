@@ -274,25 +274,36 @@ def test_what_is_mounted_below_the_destination_may_be_the_source_and_is_never_pr
     assert state_of(source) == before
 
 
-@pytest.mark.parametrize("by", ["link", "mount"])
+@pytest.mark.parametrize("by", ["link", "mount", "mount behind a link"])
 def test_a_folder_of_the_source_that_leads_to_the_destination_is_refused(
     buckets: BucketPair, new_migration: MigrationFactory, by: str
 ) -> None:
-    """A copy would find each object where it wrote it, and a prune remove the only one there is."""
+    """A copy would find each object where it wrote it, and a prune remove the only one there is.
+
+    That another one leads nowhere is no reason to look no further.
+    """
     migration = new_migration(buckets, accounts=2, media=2)
     source, destination = from_disk(migration), to_disk(migration)
     migration.site.run("plan")
     there = (source / "cache").rename(destination / "cache")
     with ExitStack() as stack:
+        way = source / "cache"
         if by == "link":
-            (source / "cache").symlink_to(there)
+            way.symlink_to(there)
         else:
-            (source / "cache").mkdir()
-            stack.enter_context(mounted(source / "cache", "--bind", str(there)))
+            place = source.with_name("elsewhere") if by == "mount behind a link" else way
+            place.mkdir()
+            if place != way:
+                way.symlink_to(place)
+                way, place = way / "accounts", place / "accounts"
+                place.mkdir()
+                there /= "accounts"
+            stack.enter_context(mounted(place, "--bind", str(there)))
+        (source / "around").symlink_to(source / "around")
         before = state_of(destination)
         for command in (("plan",), ("copy",), ("prune", "--apply"), ("doctor",)):
             refused = migration.site.run(*command, code=4)
-            assert f"{source / 'cache'} leads from the folder of the source" in refused.stdout + refused.stderr
+            assert f"{way} leads from the folder of the source" in refused.stdout + refused.stderr
         assert state_of(destination) == before
 
 

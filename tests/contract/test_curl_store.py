@@ -14,8 +14,17 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from mastosync.errors import NetworkFailure, ObjectMissing, ObjectRejected, StoreUnusable
-from mastosync.model import ObjectHeaders
+from mastosync.errors import (
+    MastosyncError,
+    NetworkFailure,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectRejected,
+    ServerFailure,
+    StoreUnusable,
+    Throttled,
+)
+from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.curl import CurlStore
 from mastosync.store.s3.boto_route import route_to
@@ -246,6 +255,75 @@ class TestCredentials:
         assert (found.access_key, found.token) == (MADE_UP.access_key, MADE_UP.session_token.reveal())  # type: ignore[union-attr]
 
 
+def refusing(status: int, code: str) -> bytes:
+    return answer(status, f"<Error><Code>{code}</Code></Error>".encode(), content_type="application/xml")
+
+
+PAGE = b"<html><body>Who are you?<br></body></html>"
+
+
+class TestRemovals:
+    """A removal that is taken for one that it is not leaves an object that nobody knows of."""
+
+    @pytest.mark.parametrize(
+        ("told", "error"),
+        [
+            (answer(204), None),
+            (answer(200), None),
+            (answer(200, b"\n"), None),
+            (answer(200, b"<DeleteResult/>"), None),
+            (refusing(404, "NoSuchKey"), None),
+            (answer(404), None),
+            (refusing(404, "NoSuchBucket"), StoreUnusable),
+            (answer(404, PAGE), ServerFailure),
+            (answer(404, PAGE + b" " * 400_000), ServerFailure),
+            (refusing(200, "InternalError"), ServerFailure),
+            (refusing(200, "SlowDown"), Throttled),
+            (answer(200, PAGE), ServerFailure),
+            (answer(200, PAGE + b" " * 400_000), ServerFailure),
+            (answer(200, b'{"error": "login"}', content_type="application/json"), ServerFailure),
+            (answer(301, b"", "Location: http://127.0.0.1:9/\r\n"), StoreUnusable),
+            (refusing(403, "AccessDenied"), ObjectDenied),
+            (refusing(405, "MethodNotAllowed"), ObjectRejected),
+            (refusing(409, "OperationAborted"), ServerFailure),
+            (refusing(429, "TooManyRequests"), Throttled),
+            (refusing(503, "SlowDown"), Throttled),
+            (b"", NetworkFailure),
+        ],
+    )
+    def test_each_is_what_the_store_says(
+        self, server: RawServer, store_class: StoreClass, told: bytes, error: type[MastosyncError] | None
+    ) -> None:
+        server.answers = partial(cut_off, told)
+        with closing(store_class(at(server.endpoint_url), role="destination", connections=1)) as store:
+            if error is None:
+                store.delete("a/b.png")
+            else:
+                with pytest.raises(error):
+                    store.delete("a/b.png")
+        assert [request.head.split(b" ")[0] for request in server.requests] == [b"DELETE"]
+
+
+@pytest.mark.parametrize("size", [10, 400_000])
+@pytest.mark.parametrize("length", ["told", "chunked", "until the end"])
+def test_a_page_with_404_does_not_say_that_an_object_is_missing(
+    store_class: StoreClass, size: int, length: str
+) -> None:
+    """Whatever its size, and whether it is told: it is of somebody in between, who knows of no objects."""
+    page = PAGE + b" " * size
+    head = b"HTTP/1.1 404 No\r\nContent-Type: text/html\r\n"
+    told = {
+        "told": answer(404, page),
+        "chunked": head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(page), page),
+        "until the end": head + b"Connection: close\r\n\r\n" + page,
+    }[length]
+    with RawServer(partial(cut_off, told)) as server, opened(at(server.endpoint_url), kind=store_class) as store:
+        with pytest.raises(ServerFailure):
+            store.read("key", 1_000_000)
+        with pytest.raises(ServerFailure):
+            store.digest("key", ObjectInfo(1, "e"))
+
+
 class TestConnections:
     @pytest.mark.parametrize("use", [read, write])
     def test_a_request_whose_connection_ends_is_not_sent_again(
@@ -276,7 +354,7 @@ class TestConnections:
     def test_an_endless_error_is_not_read_to_its_end(self, server: RawServer, store: ObjectStore) -> None:
         head = f"HTTP/1.1 404 Not Found\r\nContent-Length: {10**12}\r\n\r\n"
         server.answers = lambda _: head.encode() + bytes(100_000)
-        with pytest.raises(ObjectMissing):
+        with pytest.raises(ServerFailure):
             store.read("key", 10)
         with pytest.raises(ObjectRejected):
             write(store)

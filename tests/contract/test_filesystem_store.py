@@ -31,7 +31,7 @@ from mastosync.errors import (
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import FetchedObject, ListedObject, ObjectStore, PutOptions
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache
-from mastosync.store.filesystem.names import ESCAPED, key_of_escaped, namesake, path_of
+from mastosync.store.filesystem.names import ESCAPED, WORK, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.root import Root
 from mastosync.store.media_types import content_type_of
 from tests.contract.test_object_store import ODD_KEYS, bytes_of, listed, md5_of
@@ -631,6 +631,35 @@ os.kill(os.getpid(), signal.SIGKILL)
             assert sorted(path.name for path in place.rglob("*")) == ["1", "a"], "nothing was made there"
         assert "'cache/accounts" in caught.value.message
         assert "unmount" in caught.value.hint
+
+    @pytest.mark.parametrize(
+        "name", ["ca\rche", "ca\x0bche", "ca\x0cche", "ca\x1cche", "ca\u2028che", "ca - che", "ca\nche"]
+    )
+    def test_a_mount_may_have_any_name(self, tmp_path: Path, root: Path, store: FilesystemStore, name: str) -> None:
+        """Those of mounts are told in lines and fields, whose ends are a line feed and a blank, and no others."""
+        (tmp_path / "media").mkdir()
+        (tmp_path / "media" / "a").write_bytes(b"media")
+        (root / name).mkdir()
+        with mounted(root / name, "--bind", str(tmp_path / "media")):
+            with pytest.raises(StoreUnusable, match="is mounted"):
+                store.delete(f"{name}/a")
+            assert (tmp_path / "media" / "a").read_bytes() == b"media"
+
+    @pytest.mark.parametrize("depth", [(), ("folder",)])
+    def test_a_mount_is_no_folder_that_a_dead_process_has_left(
+        self, tmp_path: Path, root: Path, store: FilesystemStore, depth: tuple[str, ...]
+    ) -> None:
+        (tmp_path / "media").mkdir()
+        (tmp_path / "media" / "a").write_bytes(b"media")
+        left = root.joinpath(os.fsdecode(WORK), "left", *depth)
+        left.mkdir(parents=True)
+        with mounted(left, "--bind", str(tmp_path / "media")):
+            with pytest.raises(StoreUnusable, match="mounted"):
+                put(store, "key")
+            assert (tmp_path / "media" / "a").read_bytes() == b"media"
+        with closing(FilesystemStore(FilesystemConfig(path=root, keep_free=0), role="destination")) as another:
+            put(another, "key")
+        assert not left.exists()
 
     def test_it_is_told_what_is_mounted_where(self, tmp_path: Path, root: Path, store: FilesystemStore) -> None:
         (tmp_path / "the media").mkdir()

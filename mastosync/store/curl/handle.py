@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LONGEST_ERROR_PAGE = 256 * 1024  # bytes of an answer that are read whatever the caller wants
+_UNREAD = b"(a longer body)"  # in place of one of which nothing was read, as none at all would tell something else
 _LENGTH = re.compile(rb"^content-length:\s*([0-9]{1,18})\s*$", re.IGNORECASE | re.MULTILINE)
 _USER_AGENT = f"mastosync/{__version__} libcurl/{pycurl.version_info()[1]}"
 _BUFFER_BYTES = 512 * 1024
@@ -161,6 +162,7 @@ class Handle:
         """What a request gave that has come to its end. Raises: what `exchange` makes of failures."""
         if failure is not None and failure.args[0] == pycurl.E_FILESIZE_EXCEEDED:
             failure = None  # what came until then was asked for
+            self._received.note_unread()
         try:
             if failure is not None:
                 return exchange.conclude(_failure(failure))
@@ -233,6 +235,10 @@ class _Received:
         else:
             self._first = data
         return None
+
+    def note_unread(self) -> None:
+        """There is a body that was not read to its end."""
+        self._first = self._first or _UNREAD
 
     def body(self) -> bytes:
         """What came of a body. It is held once: pieces that are put together in the end would be there twice."""

@@ -22,7 +22,14 @@ from mastosync.store.base import FetchedObject, Page, PutOptions
 from mastosync.store.curl.exchange import Answered, Credentials, Exchange, Lines
 from mastosync.store.curl.handle import Handle
 from mastosync.store.s3.checks import checked_object, checked_page, confirmed_etag
-from mastosync.store.s3.documents import LONGEST_LISTING, etag_of_copy, listing_query, page_of, require_listing
+from mastosync.store.s3.documents import (
+    LONGEST_LISTING,
+    etag_of_copy,
+    listing_query,
+    page_of,
+    require_listing,
+    require_no_error,
+)
 from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, refusal, scrubber_of
 from mastosync.store.s3.headers import http_headers_of, info_of
 from mastosync.store.s3.late import LateS3Store
@@ -185,7 +192,7 @@ class CurlStore:
 
         def conclude(answered: Answered | OSError) -> None:
             with suppress(ObjectMissing), self._translated(request):
-                _successful(answered)
+                require_no_error(*_successful(answered))
 
         credentials = self._credentials(request)
         return Exchange("DELETE", self._url(key), credentials, conclude, credentials.lines)

@@ -31,13 +31,13 @@ def mounts_below(folder: int) -> tuple[Mount, ...]:
     try:
         above = os.fsencode((_SELF / f"fd/{folder}").readlink()).rstrip(b"/") + b"/"
         own = _ID.search((_SELF / f"fdinfo/{folder}").read_bytes())
-        lines = (_SELF / "mountinfo").read_bytes().splitlines()
+        lines = (_SELF / "mountinfo").read_bytes().split(b"\n")  # other ends of lines may be part of a name
     except OSError:
         return ()
     found, within = list[Mount](), {own[1]} if own else set[bytes]()
     for line in lines:
         before, _, after = line.partition(b" - ")
-        if len(fields := before.split()) < 5 or len(device := after.split()) < 2:
+        if len(fields := before.split(b" ")) < 5 or len(device := after.split(b" ")) < 2:
             continue
         root, place = map(_unescaped, fields[3:5])
         if fields[1] in within and place.startswith(above):

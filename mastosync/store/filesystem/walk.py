@@ -148,9 +148,28 @@ class Walk:
 
 
 def ways_out(root: Root) -> list[str]:
-    """Where a source leads out of its folder: links that are followed, and mounts. Raises: StoreUnusable; OSError."""
-    mounts = [os.fsdecode(mount.place) for mount in mounts_below(root.fd)]
-    return sorted({*mounts, *(path for path, followed in _iter_links(root) if followed)})
+    """Where a source leads out of its folder: links that are followed, and mounts, also behind links.
+
+    Raises: StoreUnusable; OSError.
+    """
+    links = [path for path, followed in _iter_links(root) if followed]
+    ways = set(links)
+    for folder in ["", *links]:
+        with suppress(FileNotFoundError, PermissionError):  # what cannot be opened leads nowhere
+            fd = os.open(os.fsencode(folder) or b".", _FOLDER, dir_fd=root.fd)
+            try:
+                ways.update(f"{folder}/{os.fsdecode(mount.place)}".lstrip("/") for mount in mounts_below(fd))
+            finally:
+                os.close(fd)
+    return sorted(ways)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or leads to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # it leads in circles, or through what may not be read
+        return False
 
 
 def unfollowed_links(root: Root) -> list[str]:
@@ -163,7 +182,12 @@ def _iter_links(root: Root) -> Iterator[tuple[str, bool]]:
     folders, seen = [""], set[tuple[int, int]]()
     while folders and len(seen) < _LOOKED_INTO_AT_MOST:
         folder = folders.pop()
-        fd = os.open(folder.encode() or b".", _FOLDER, dir_fd=root.fd)
+        try:
+            fd = os.open(os.fsencode(folder) or b".", _FOLDER, dir_fd=root.fd)
+        except (FileNotFoundError, PermissionError):
+            if not folder:
+                raise
+            continue  # nobody reads through what cannot be read, and the others lead where they lead
         try:
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) in seen:  # a link leads back
@@ -172,7 +196,7 @@ def _iter_links(root: Root) -> Iterator[tuple[str, bool]]:
             with os.scandir(fd) as entries:
                 for entry in entries:
                     path = folder + entry.name
-                    looked_into = root.may_be_link(path) and entry.is_dir()
+                    looked_into = root.may_be_link(path) and _is_folder(entry)
                     if entry.is_symlink():
                         yield path, looked_into
                     if looked_into and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):

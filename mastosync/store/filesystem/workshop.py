@@ -82,7 +82,7 @@ class Workshop:
 
     def remove(self, name: str) -> None:
         """Remove a folder in it; one that is not there is no error. Raises: OSError."""
-        _remove_tree(os.fsencode(name), self.fd)
+        self._remove_tree(os.fsencode(name), self.fd, b"/".join((WORK, self._name)))
 
     def _opened(self) -> int:
         try:
@@ -102,7 +102,7 @@ class Workshop:
         with self._root.folder([RESERVED], make=True) as reserved, suppress(FileExistsError):
             os.mkdir(_LAST_OF_WORK, _PRIVATE_MODE, dir_fd=reserved)
         with self._root.folder(WORK.split(b"/")) as all_of_them:
-            _remove_dead(all_of_them)
+            self._remove_dead(all_of_them)
             return self._locked(all_of_them)
 
     def _locked(self, all_of_them: int) -> int:
@@ -117,6 +117,40 @@ class Workshop:
                     return fd
                 os.close(fd)
 
+    def _remove_dead(self, all_of_them: int) -> None:
+        """Remove the folders of processes that died. Raises: StoreUnusable for a mount among them."""
+        for name in map(os.fsencode, names_in(all_of_them)):
+            with suppress(OSError):
+                fd = os.open(name, _FOLDER, dir_fd=all_of_them)
+                try:
+                    if _lock(fd):
+                        self._remove_tree(name, all_of_them, WORK)
+                finally:
+                    os.close(fd)
+
+    def _remove_tree(self, name: bytes, above: int, way: bytes) -> None:
+        """Remove a folder of the open one `above`, whose path is `way`, and what is in it, if it is there.
+
+        Raises: StoreUnusable for a mount, which is left as it is; OSError.
+        """
+        path = b"/".join((way, name))
+        try:
+            fd = os.open(name, _FOLDER, dir_fd=above)
+        except FileNotFoundError:
+            return
+        try:
+            self._root.require_one_disk(path, fd)
+            for entry in map(os.fsencode, names_in(fd)):
+                try:
+                    with suppress(FileNotFoundError):
+                        os.unlink(entry, dir_fd=fd)
+                except OSError:  # a folder, which some systems call forbidden
+                    self._remove_tree(entry, fd, path)
+        finally:
+            os.close(fd)
+        with suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=above)
+
     def close(self) -> None:
         """Remove it, and what it lay in if nothing else is there. Calling it twice is no error."""
         with self._opening:
@@ -124,7 +158,7 @@ class Workshop:
                 return
             with suppress(OSError, StoreUnusable), self._root.folder([RESERVED]) as reserved:
                 with self._root.folder(WORK.split(b"/")) as all_of_them:
-                    _remove_tree(self._name, all_of_them)
+                    self._remove_tree(self._name, all_of_them, WORK)
                 os.rmdir(_LAST_OF_WORK, dir_fd=reserved)  # unless there are others
                 os.rmdir(RESERVED, dir_fd=self._root.fd)
             os.close(self._fd)
@@ -154,37 +188,6 @@ def _lock(fd: int) -> bool | None:
     except OSError:
         return None
     return True
-
-
-def _remove_dead(all_of_them: int) -> None:
-    """Remove the folders of processes that died."""
-    for name in map(os.fsencode, names_in(all_of_them)):
-        with suppress(OSError):
-            fd = os.open(name, _FOLDER, dir_fd=all_of_them)
-            try:
-                if _lock(fd):
-                    _remove_tree(name, all_of_them)
-            finally:
-                os.close(fd)
-
-
-def _remove_tree(name: bytes, above: int) -> None:
-    """Remove a folder and what is in it. One that is not there is no error. Raises: OSError."""
-    try:
-        fd = os.open(name, _FOLDER, dir_fd=above)
-    except FileNotFoundError:
-        return
-    try:
-        for entry in map(os.fsencode, names_in(fd)):
-            try:
-                with suppress(FileNotFoundError):
-                    os.unlink(entry, dir_fd=fd)
-            except OSError:  # a folder, which some systems call forbidden
-                _remove_tree(entry, fd)
-    finally:
-        os.close(fd)
-    with suppress(FileNotFoundError):
-        os.rmdir(name, dir_fd=above)
 
 
 def _exists(name: bytes, folder: int) -> bool:

@@ -64,7 +64,8 @@ class BotoTranslator(Translator):
 
 def refused_of(error: boto_errors.ClientError) -> Refused:
     """What boto3 tells of an answer."""
-    length = error.response["ResponseMetadata"].get("HTTPHeaders", {}).get("content-length", "0")
+    # without a length there may be one: applications send their pages in chunks
+    length = error.response["ResponseMetadata"].get("HTTPHeaders", {}).get("content-length", "")
     return _refused(error.response, has_body=error.operation_name != "HeadObject" and length != "0")
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import botocore.session
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
-from mastosync.store.s3.client import told_bundle
 from mastosync.store.s3.route import Route
 
 if TYPE_CHECKING:
@@ -36,5 +37,11 @@ def route_to(client: S3Client, bucket: str) -> Route:
         url,
         region=str(signing.get("region") or client.meta.region_name),
         proxy=get_environ_proxies(url).get(urlsplit(url).scheme, ""),
-        ca_bundle=told_bundle() or str(get_cert_path(True)),  # what boto3 trusts
+        ca_bundle=_ca_bundle(),
     )
+
+
+def _ca_bundle() -> str:
+    """The certificates that boto3 trusts."""
+    configured = botocore.session.get_session().get_config_variable("ca_bundle")
+    return str(configured or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import cache, lru_cache
-from pathlib import Path
-from threading import Lock
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import boto3
@@ -22,15 +20,12 @@ from mastosync.store.s3.errors import Unintelligible
 from mastosync.store.s3.route import leave_warning_to_us, own_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Mapping
 
     from botocore.credentials import ReadOnlyCredentials
     from mypy_boto3_s3 import S3Client
 
     from mastosync.config import S3Config
-
-_MAKING = Lock()
-_FILES = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
 
 
 def make_client(config: S3Config, connections: int, *, signed: bool = True) -> S3Client:
@@ -56,17 +51,17 @@ def make_client(config: S3Config, connections: int, *, signed: bool = True) -> S
         user_agent_extra=f"mastosync/{__version__}",
     )
     try:
-        with _MAKING:  # a session may be asked for one client at a time
-            client = _session(_read_once()).client(
-                "s3",
-                verify=_verification(config),
-                endpoint_url=config.endpoint_url,
-                region_name=config.region,
-                aws_access_key_id=config.access_key,
-                aws_secret_access_key=config.secret_key.reveal() if config.secret_key else None,
-                aws_session_token=config.session_token.reveal() if config.session_token else None,
-                config=options,
-            )
+        session = _new_session()
+        client = boto3.session.Session(botocore_session=session).client(
+            "s3",
+            verify=_verification(session, config),
+            endpoint_url=config.endpoint_url,
+            region_name=config.region,
+            aws_access_key_id=config.access_key,
+            aws_secret_access_key=config.secret_key.reveal() if config.secret_key else None,
+            aws_session_token=config.session_token.reveal() if config.session_token else None,
+            config=options,
+        )
     except (boto_errors.BotoCoreError, ValueError) as error:
         said = " ".join(str(error).split())
         raise StoreUnusable(
@@ -83,13 +78,7 @@ def make_client(config: S3Config, connections: int, *, signed: bool = True) -> S
     return client
 
 
-def told_bundle() -> str:
-    """The file of certificates that whatever the AWS SDK reads names, or nothing."""
-    named = _session(_read_once())._session.get_config_variable("ca_bundle")
-    return str(named or os.environ.get("REQUESTS_CA_BUNDLE") or "")
-
-
-def _verification(config: S3Config) -> str | bool:
+def _verification(session: botocore.session.Session, config: S3Config) -> str | bool:
     """What certificates to trust: a file, or True for the public ones; False only if the configuration says so.
 
     An empty AWS_CA_BUNDLE, or `ca_bundle` in ~/.aws/config, counts as none: to the part of botocore that connects it
@@ -98,35 +87,15 @@ def _verification(config: S3Config) -> str | bool:
     if not config.verify_tls:
         leave_warning_to_us()
         return False
-    return own_bundle(config) or told_bundle() or True
+    told = session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return own_bundle(config) or str(told or "") or True
 
 
-def _read_once() -> Hashable:
-    """What a session reads once and then keeps, as far as it may change: its variables, and the user's two files."""
-    variables = [each for each in os.environ.items() if each[0].startswith("AWS_") or each[0] == "HOME"]
-    files = [os.environ.get(name, usual) for name, usual in _FILES.items()]
-    return (*variables, *map(_stamp, files))
-
-
-def _stamp(path: str) -> Hashable:
-    """What differs as soon as a file is another; None: there is none."""
-    try:
-        status = Path(path).expanduser().stat()
-    except (OSError, RuntimeError):  # a user without a home
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-@lru_cache(maxsize=1)
-def _session(_read: Hashable) -> boto3.session.Session:
-    """The session of all clients, as long as nothing that it has read changes: one takes longer to make than a client.
-
-    Whoever has the keys of the user's files renewed while `follow` runs finds them used in the next round.
-    """
+def _new_session() -> botocore.session.Session:
+    """A session that reads what botocore has on disk but once: every store needs the same, and it takes a while."""
     session = botocore.session.get_session()
-    # what botocore has on disk is read but once, whatever the environment
     session.register_component("data_loader", _data_loader(session.get_config_variable("data_path")))
-    return boto3.session.Session(botocore_session=session)
+    return session
 
 
 @cache

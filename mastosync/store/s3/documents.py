@@ -133,6 +133,15 @@ def require_listing(status: int, headers: Mapping[str, str], body: bytes) -> Non
         raise Unintelligible("it is no listing")
 
 
+def require_no_error(status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Take a success that need not say anything for one, or find out what it is, as boto3 would.
+
+    Raises: as `require_listing`.
+    """
+    if body.strip():
+        _parsed(status, headers, body)
+
+
 def etag_of_copy(status: int, headers: Mapping[str, str], body: bytes) -> str:
     """The ETag of a copy, without quotes.
 

@@ -166,14 +166,14 @@ class S3Probe:
             if version is None:
                 return left
             try:
-                self._delete(key, version)
+                hidden = self._delete(key, version)
             except ObjectDenied:
                 if not version:
                     raise
                 self._delete(key, "")
                 return Removal.VERSIONS
             if not version:
-                return left
+                return Removal.VERSIONS if hidden else left
             if version != _UNVERSIONED:
                 left = Removal.NOTHING_AS_ASKED
         return Removal.VERSIONS
@@ -192,19 +192,21 @@ class S3Probe:
             events.unregister("choose-signer.s3", disable_signing)
 
     def _newest_version(self, key: str) -> str | None:
-        """Its id; empty where the store keeps or tells none; None where there is no object."""
+        """Its id; empty where the store tells none; None where there is no object."""
         try:
             with self._store.translated(Request("describe", key)):
                 return self._store.client.head_object(Bucket=self._bucket, Key=key).get("VersionId", "")
         except ObjectMissing:
             return None
-        except ObjectError:
+        except ObjectDenied:
             return ""
 
-    def _delete(self, key: str, version: str) -> None:
+    def _delete(self, key: str, version: str) -> bool:
+        """Whether the store has hidden the object instead of removing it."""
         chosen: Any = {"VersionId": version} if version else {}
         with self._store.translated(Request("delete", key, subject=Subject.NEW_OBJECT)):
-            self._store.client.delete_object(Bucket=self._bucket, Key=key, **chosen)
+            answer = self._store.client.delete_object(Bucket=self._bucket, Key=key, **chosen)
+            return bool(answer.get("DeleteMarker", False))
 
     def _address(self) -> Address:
         route = route_to(self._store.client, self._bucket)
