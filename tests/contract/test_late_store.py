@@ -50,6 +50,28 @@ with closing(CurlStore(config, role="source", connections=1)) as store:
         print("asked in the end")
 """
 
+DUMPED = """
+import os, resource, sys, traceback
+from contextlib import suppress
+from mastosync.config import S3Config, Secret
+from mastosync.errors import NetworkFailure
+from mastosync.store.s3 import store
+from mastosync.store.s3.late import LateS3Store
+
+config = S3Config("key", Secret("hidden words"), endpoint_url="http://127.0.0.1:9", bucket="my-bucket")
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = []
+with suppress(OSError):
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+try:
+    LateS3Store(config, role="source", connections=1).made
+except NetworkFailure as failure:
+    for descriptor in taken:
+        os.close(descriptor)
+    print(*traceback.TracebackException.from_exception(failure.__cause__, capture_locals=True).format())
+"""
+
 
 def test_it_is_made_once_for_all_threads() -> None:
     with closing(LateS3Store(at("http://127.0.0.1:9", MADE_UP), role="source", connections=8)) as store:
@@ -65,14 +87,24 @@ def test_it_is_made_once_for_all_threads() -> None:
 
 
 def test_what_keeps_it_from_being_made_for_now_may_pass(tmp_path: Path) -> None:
-    silent = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BOTO"))}
     with RawServer(lambda _: answer(404)) as server:
-        done = subprocess.run(
-            [sys.executable, "-c", SHORT_OF_DESCRIPTORS, server.endpoint_url],
-            env={**silent, "HOME": str(tmp_path)},  # which tell the AWS SDK nothing
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run(SHORT_OF_DESCRIPTORS, tmp_path, server.endpoint_url)
     assert (done.stdout, done.returncode) == ("asked in the end\n", 0), done.stderr
+
+
+def test_what_keeps_it_from_being_made_holds_no_secret(tmp_path: Path) -> None:
+    done = run(DUMPED, tmp_path)
+    assert "Too many open files" in done.stdout, done.stderr
+    assert "hidden words" not in done.stdout
+
+
+def run(program: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    silent = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BOTO"))}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**silent, "HOME": str(home)},  # which tell the AWS SDK nothing
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

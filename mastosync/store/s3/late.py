@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from mastosync.errors import NetworkFailure
+from mastosync.errors import NetworkFailure, without_frames
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
@@ -50,7 +50,7 @@ class LateS3Store:
             raise NetworkFailure(
                 f"cannot load boto3 for the {self._role} bucket {self._config.bucket!r}: {error}",
                 hint=tr("if too many files are open, use fewer `workers` or raise `ulimit -n`"),
-            ) from error
+            ) from without_frames(error)
 
     def way(self) -> tuple[str, Route]:
         """The endpoint and the way to the bucket. boto3 is asked where only it can tell. Raises: StoreUnusable."""
