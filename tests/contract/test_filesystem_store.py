@@ -611,7 +611,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert next(others, None) is None, "all of them ended"
         store.complete_multipart("key", upload, [store.write_part("key", upload, 1, b"x", md5_of(b"x"))])
 
-    @pytest.mark.parametrize(("kind", "begun"), [("disk", False), ("disk", True), ("folder", False)])
+    @pytest.mark.parametrize(("kind", "begun"), [("disk", False), ("disk", True), ("folder", False), ("folder", True)])
     @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
     def test_nothing_below_a_mount_is_touched_at_a_destination(
         self, tmp_path: Path, root: Path, store: FilesystemStore, kind: str, begun: bool, act: Act

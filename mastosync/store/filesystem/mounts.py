@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +24,34 @@ class Mount(NamedTuple):
 
     place: bytes  # path below the folder
     what: str  # for people, as findmnt has it: a device, and which of its folders if it is not the whole
+
+
+class Mounts:
+    """The mounts below an open folder, as they are whenever they are asked for. From any thread."""
+
+    def __init__(self, folder: int) -> None:
+        """`folder`: its descriptor, which stays open for as long as this is used."""
+        self._folder = folder
+        self._asking = threading.Lock()
+        self._changes = select.poll()
+        self._table: int | None = None
+        with suppress(OSError):
+            self._table = os.open(_SELF / "mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+            self._changes.register(self._table, select.POLLPRI)  # see proc_pid_mountinfo(5)
+        self._below = mounts_below(folder)  # after that, so that nothing is missed
+
+    def now(self) -> tuple[Mount, ...]:
+        """Those that there are. Where nothing has been mounted since, that is one question to the system."""
+        with self._asking:
+            if self._changes.poll(0):
+                self._below = mounts_below(self._folder)
+            return self._below
+
+    def close(self) -> None:
+        """Let go of the table."""
+        if self._table is not None:
+            os.close(self._table)
+            self._table = None
 
 
 def mounts_below(folder: int) -> tuple[Mount, ...]:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from mastosync.errors import StoreUnusable
 from mastosync.language import deferred, say, tr
-from mastosync.store.filesystem.mounts import Mount, mounts_below
+from mastosync.store.filesystem.mounts import Mounts
 from mastosync.store.filesystem.names import RESERVED
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -50,7 +50,7 @@ class Root:
         self.path, self.name, self.follows_links = path, name, follows_links
         self._fd: int | None = None
         self._device = 0  # of its file system
-        self._mounts: tuple[Mount, ...] = ()  # below it, where objects are written
+        self._mounts: Mounts | None = None  # below it, where objects are written
         self._opening = threading.Lock()
 
     @property
@@ -73,7 +73,7 @@ class Root:
                 tr("cannot open the {name}: {strerror}", name=self.name, strerror=error.strerror), hint=hint
             ) from error
         if not self.follows_links:
-            self._device, self._mounts = os.fstat(fd).st_dev, mounts_below(fd)
+            self._device, self._mounts = os.fstat(fd).st_dev, Mounts(fd)
         return fd
 
     def require_one_disk(self, path: bytes, folder: int | None = None) -> None:
@@ -83,20 +83,16 @@ class Root:
         """
         if self.follows_links:
             return
-        self._require_no_mount(path)
-        if folder is not None and os.fstat(folder).st_dev != self._device:
-            self._mounts = mounts_below(self.fd)  # it was mounted meanwhile
-            self._require_no_mount(path)
-            said = tr("{path!r} in the {name} is another file system", path=os.fsdecode(path), name=self.name)
-            raise StoreUnusable(said, hint=say(_MOUNT_HINT))
-
-    def _require_no_mount(self, path: bytes) -> None:
-        for place, what in self._mounts:
+        _ = self.fd  # the mounts are known once it is open
+        for place, what in self._mounts.now() if self._mounts else ():
             if path == place or path.startswith(place + b"/"):
                 said = tr(
                     "{what} is mounted at {place!r} in the {name}", what=what, place=os.fsdecode(place), name=self.name
                 )
                 raise StoreUnusable(said, hint=say(_MOUNT_HINT))
+        if folder is not None and os.fstat(folder).st_dev != self._device:
+            said = tr("{path!r} in the {name} is another file system", path=os.fsdecode(path), name=self.name)
+            raise StoreUnusable(said, hint=say(_MOUNT_HINT))
 
     def is_empty(self) -> bool:
         """Whether nothing but what every disk has lies there: an unmounted one looks like that. Raises: OSError."""
@@ -245,6 +241,9 @@ class Root:
     def close(self) -> None:
         """Let go of it. Calling it twice is no error."""
         with self._opening:
+            if self._mounts is not None:
+                self._mounts.close()
+                self._mounts = None
             if self._fd is not None:
                 os.close(self._fd)
                 self._fd = None
