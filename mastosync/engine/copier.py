@@ -18,7 +18,7 @@ from mastosync.engine.access_notes import AccessNotes
 from mastosync.engine.crew import Crew
 from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ExitCode, Interrupted, MastosyncError, PrivacyLost, StoreUnusable
+from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, PrivacyLost, StoreUnusable
 from mastosync.language import english, tr
 from mastosync.manifest import ACCESS, WorkQueue
 from mastosync.model import Claim, Order, Outcome
@@ -66,7 +66,13 @@ class Copier:
         Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
         """
         with self.crew:
-            progress = self._run()
+            try:
+                progress = self._run()
+            except ManifestError as error:
+                if not isinstance(self._fatal, PrivacyLost):
+                    raise
+                _log.error("%s", error.message)
+                raise self._fatal from error  # which names an object that everybody reads
         self.queue.end_run(self._exit_code())
         if self._fatal is not None:
             raise self._fatal

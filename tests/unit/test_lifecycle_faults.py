@@ -630,6 +630,24 @@ def test_what_everybody_reads_stays_known_when_it_cannot_be_removed(day: Day) ->
     assert not day.new.objects
 
 
+def test_what_everybody_reads_is_told_when_the_manifest_cannot_note_it(
+    day: Day, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    day.new.open_to_all = True
+    day.plan(WITHHELD)
+    day.new.fail("withdraw", ObjectDenied("the key may not delete"))
+    commit = WorkQueue.commit
+
+    def commit_but_notes(queue: WorkQueue, *, access: Sequence[tuple[Entry, Presence]] = (), **what: Any) -> None:  # noqa: ANN401
+        if access:
+            raise ManifestError("the disk is full")
+        commit(queue, access=access, **what)
+
+    monkeypatch.setattr(WorkQueue, "commit", commit_but_notes)
+    assert isinstance(day.run_copy(), PrivacyLost)
+    assert "the disk is full" in caplog.text
+
+
 def test_what_everybody_reads_and_cannot_be_removed_is_written_anew_once_the_store_keeps_acls(day: Day) -> None:
     day.new.open_to_all = True
     day.plan(WITHHELD)
