@@ -57,9 +57,16 @@ class Strand(NamedTuple):
         """The lowest and highest id that may have keys in this range; None: there are none."""
         if self.lowest < 0:  # these do not lie in their order, and there is hardly ever more than one
             return self.lowest, self.highest
-        ids = range(self.lowest, self.highest + 1)
-        first = bisect_left(ids, keys.after, key=lambda row_id: self.folder(row_id) + LAST)
-        last = len(ids) if keys.up_to is None else bisect_right(ids, keys.up_to, key=self.folder)
+        ids, head = range(self.lowest, self.highest + 1), self.head
+        after, up_to = keys
+        if after.startswith(head):
+            first = bisect_left(ids, after, key=lambda row_id: self.folder(row_id) + LAST)
+        else:
+            first = 0 if after < head else len(ids)  # as most bounds lie before or after all of these
+        if up_to is not None and up_to.startswith(head):
+            last = bisect_right(ids, up_to, key=self.folder)
+        else:
+            last = len(ids) if up_to is None or up_to > head else 0
         return (ids[first], ids[last - 1]) if first < last else None
 
 
