@@ -238,10 +238,11 @@ class Transfer:
     def _found_there(self, job: Job) -> Steps[Outcome | None]:
         """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
 
-        What is private, only if we may have written it, as that has been asked for without credentials. Of others it is
-        not known who can read them, so this goes no further than `adopt`.
+        What is private, only if we have written it, as that has been asked for without credentials. Of others it is not
+        known who can read them, so this goes no further than `adopt`. What a write of ours has left of which nobody
+        knows how it ended may be damaged, and nothing is left to compare it with.
         """
-        unwritten = job.approach in _UNCONFIRMED and not job.presence & Presence.STALE
+        unwritten = job.approach in _UNCONFIRMED and not job.presence & (Presence.STALE | Presence.IN_DOUBT)
         if not unwritten or (job.entry.private and not job.presence):
             return None
         try:

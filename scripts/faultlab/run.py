@@ -219,6 +219,7 @@ class Day:
 
     def _meddle_with_plan(self, command: Command, act: Act) -> None:
         """Strike, or let the world change, while the plan waits for a table that somebody else holds."""
+        waiting = None  # who waits; nobody, if the command has ended before
         with self._holding(act.table) as (watcher, blocker):
             while command.running and not (waiting := watcher.execute(_WAITING).fetchone()):
                 command.process.join(_POLL_SECONDS)
