@@ -270,7 +270,6 @@ class TestRemovals:
         [
             (answer(204), None),
             (answer(200), None),
-            (answer(200, b"\n"), None),
             (answer(200, b"<DeleteResult/>"), None),
             (refusing(404, "NoSuchKey"), None),
             (answer(404), None),

@@ -198,8 +198,8 @@ class S3Probe:
                 return self._store.client.head_object(Bucket=self._bucket, Key=key).get("VersionId", "")
         except ObjectMissing:
             return None
-        except ObjectDenied:
-            return ""
+        except ObjectError:
+            return ""  # it is removed whatever fails, and the answer to that tells whether versions are kept
 
     def _delete(self, key: str, version: str) -> bool:
         """Whether the store has hidden the object instead of removing it."""
