@@ -8,12 +8,11 @@ https://sqlite.org/lockingv3.html about NFS).
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path, PurePath, PurePosixPath
-from typing import NamedTuple
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
+from mastosync.mountinfo import MountPoint, iter_mounts
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +22,6 @@ _NETWORK = frozenset(
 )
 _LOCAL_FUSE = frozenset({"fuse.ext2", "fuse.ntfs", "fuse.ntfs-3g", "fuse.mergerfs", "fuse.fuse-overlayfs", "fuseblk"})
 _MEMORY = frozenset({"tmpfs", "ramfs"})
-_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def file_system(path: Path, mounts: str) -> str:
@@ -32,29 +30,12 @@ def file_system(path: Path, mounts: str) -> str:
     return mount.kind if mount else ""
 
 
-class _Mount(NamedTuple):
-    """A line of mountinfo."""
-
-    device: str
-    root: str  # of the file system, as far as it is mounted here
-    place: PurePosixPath
-    kind: str
-    source: str
-
-
-def _mount_of(path: Path, mounts: str) -> _Mount | None:
+def _mount_of(path: Path, mounts: str) -> MountPoint | None:
     """The mount that an absolute path lies in."""
     best, inside = None, f"{path}/"
-    for line in mounts.split("\n"):  # other ends of lines may be part of a name
-        before, _, after = line.partition(" - ")
-        if len(fields := before.split(" ")) < 5 or not (kind := after.split(" ")[:2])[0]:
-            continue
-        root, place = (_ESCAPED.sub(lambda match: chr(int(match[1], 8)), field) for field in fields[3:5])
-        if not inside.startswith(f"{place.rstrip('/')}/"):
-            continue
-        mount = _Mount(fields[2], root, PurePosixPath(place), kind[0], kind[-1])
+    for mount in iter_mounts(mounts):
         # the last one of a place is what is seen
-        if best is None or len(mount.place.parts) >= len(best.place.parts):
+        if inside.startswith(f"{mount.place.rstrip('/')}/") and (best is None or len(mount.place) >= len(best.place)):
             best = mount
     return best
 

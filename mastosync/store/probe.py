@@ -23,11 +23,11 @@ class Culprit(StrEnum):
 
 
 class Removal(StrEnum):
-    """What is left of an object that was deleted."""
+    """What has become of an object that was deleted."""
 
-    NOTHING = "nothing"
-    NOTHING_AS_ASKED = "nothing, as asked"  # the bucket keeps versions, and each was removed by its name
-    VERSIONS = "versions"  # the bucket keeps them, and the key may not delete them: they stay, hidden
+    GONE = "gone"
+    VERSIONS_GONE = "versions gone"  # the bucket keeps versions, and each was deleted by its ID
+    HIDDEN = "hidden"  # the bucket keeps versions, and not all could be deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class StoreProbe(Protocol):
         ...
 
     def delete(self, key: str) -> Removal:
-        """Delete an object with all its versions, and tell what is left. One that is not there is no error."""
+        """Delete an object with all its versions, and tell what has become of it. One that is not there is no error."""
         ...
 
     def close(self) -> None:

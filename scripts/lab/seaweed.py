@@ -73,7 +73,7 @@ class SeaweedServer:
             [_weed(), "-logtostderr=true", "server", f"-dir={data}", f"-s3.config={identities}", *FLAGS, *ports],
             self._folder,
             # HOME: where it would look for a user's configuration. GOGC: it may take memory for time.
-            # GOMAXPROCS: on more cores, its threads take nearly twice the time, which they spend looking for work
+            # GOMAXPROCS: on more cores its threads spend much of their time looking for work
             environment={"HOME": str(self._folder), "GOGC": "400", "GOMAXPROCS": "1"},
         )
         self._process.wait_until(self._ready, START_SECONDS)

@@ -158,18 +158,18 @@ class TestDelete:
         server.answers = lambda request: answer(
             204 if request.head.startswith(b"DELETE") else 200, b"", 'ETag: "e"\r\n'
         )
-        assert probe.delete("key") is Removal.NOTHING
+        assert probe.delete("key") is Removal.GONE
         assert [request.head.partition(b" ")[0] for request in server.requests] == [b"HEAD", b"DELETE"]
         assert b"versionId" not in server.requests[1].head
 
     def test_what_is_not_there_is_left_alone(self, server: RawServer, probe: S3Probe) -> None:
         server.answers = lambda _: answer(404)
-        assert probe.delete("key") is Removal.NOTHING
+        assert probe.delete("key") is Removal.GONE
         assert [request.head.partition(b" ")[0] for request in server.requests] == [b"HEAD"]
 
     def test_a_key_that_may_not_look_deletes_all_the_same(self, server: RawServer, probe: S3Probe) -> None:
         server.answers = lambda request: answer(204 if request.head.startswith(b"DELETE") else 403)
-        assert probe.delete("key") is Removal.NOTHING
+        assert probe.delete("key") is Removal.GONE
         assert server.requests[-1].head.startswith(b"DELETE")
 
     @pytest.mark.parametrize("status", [403, 500, 503])
@@ -179,21 +179,21 @@ class TestDelete:
         server.answers = lambda request: (
             answer(204, b"", "x-amz-delete-marker: true\r\n") if request.head.startswith(b"DELETE") else answer(status)
         )
-        assert probe.delete("key") is Removal.VERSIONS
+        assert probe.delete("key") is Removal.HIDDEN
 
-    @pytest.mark.parametrize(("version", "left"), [("v1", Removal.NOTHING_AS_ASKED), ("null", Removal.NOTHING)])
+    @pytest.mark.parametrize(("version", "became"), [("v1", Removal.VERSIONS_GONE), ("null", Removal.GONE)])
     def test_what_came_while_the_bucket_kept_versions_tells_so(
-        self, server: RawServer, probe: S3Probe, version: str, left: Removal
+        self, server: RawServer, probe: S3Probe, version: str, became: Removal
     ) -> None:
         answers = iter([answer(200, b"", f'ETag: "e"\r\nx-amz-version-id: {version}\r\n'), answer(204), answer(404)])
         server.answers = lambda _: next(answers)
-        assert probe.delete("key") is left
+        assert probe.delete("key") is became
         assert f"versionId={version}".encode() in server.requests[1].head
 
     def test_versions_without_end_are_given_up(self, server: RawServer, probe: S3Probe) -> None:
         version = 'ETag: "e"\r\nx-amz-version-id: v1\r\n'
         server.answers = lambda request: answer(204 if request.head.startswith(b"DELETE") else 200, b"", version)
-        assert probe.delete("key") is Removal.VERSIONS
+        assert probe.delete("key") is Removal.HIDDEN
         assert len(server.requests) < 100
 
 

@@ -101,16 +101,16 @@ def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
 def _check_delete(end: End, probes: ProbeObjects, key: str) -> Findings[None]:
     chart = end.chart
     try:
-        left = probes.remove(key)
+        became = probes.remove(key)
     except STORE_ERRORS as error:
         said = tr("the key may not delete") if isinstance(error, ObjectDenied) else error.message
         remedy = tr("copying does not need it; remove the probe object by hand, or allow s3:DeleteObject")
         yield chart.warning("delete", said, remedy)
         return
-    if left is Removal.NOTHING:
+    if became is Removal.GONE:
         yield chart.ok("delete", tr("it was deleted"))
-    elif left is Removal.VERSIONS:
-        said = tr("the bucket keeps versions that the key may not delete: the probe object stays, hidden")
+    elif became is Removal.HIDDEN:
+        said = tr("the bucket keeps versions, and not all of the probe object could be deleted: it stays, hidden")
         yield chart.warning(
             "delete", said, tr("let a lifecycle rule expire old versions, or allow s3:DeleteObjectVersion")
         )

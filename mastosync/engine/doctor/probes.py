@@ -81,12 +81,12 @@ class ProbeObjects:
     def remove(self, key: str) -> Removal:
         """Remove an object now. Returns and raises as the probe's `delete`."""
         try:
-            left = self._end.ask(self._end.probe.delete, key)
+            became = self._end.ask(self._end.probe.delete, key)
         except STORE_ERRORS:
             self._may_delete = False
             raise
         del self._noted[key]
-        return left
+        return became
 
     def _succeeds(self, removal: Callable[[str], object], key: str) -> bool:
         if self._lost:

@@ -14,9 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from mastosync.mountinfo import iter_mounts
+
 _SELF = Path("/proc/self")
-_ID = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
-_ESCAPED = re.compile(rb"\\([0-7]{3})")
+_ID = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
 class Mount(NamedTuple):
@@ -60,23 +61,15 @@ def mounts_below(folder: int) -> tuple[Mount, ...]:
     What a mount hides is no part of what is below: so it counts on which mount another one lies, not its path alone.
     """
     try:
-        above = os.fsencode((_SELF / f"fd/{folder}").readlink()).rstrip(b"/") + b"/"
-        own = _ID.search((_SELF / f"fdinfo/{folder}").read_bytes())
-        lines = (_SELF / "mountinfo").read_bytes().split(b"\n")  # other ends of lines may be part of a name
+        above = (_SELF / f"fd/{folder}").readlink().as_posix().rstrip("/") + "/"
+        own = _ID.search((_SELF / f"fdinfo/{folder}").read_text("utf-8"))
+        table = os.fsdecode((_SELF / "mountinfo").read_bytes())
     except OSError:
         return ()
-    found, within = list[Mount](), {own[1]} if own else set[bytes]()
-    for line in lines:
-        before, _, after = line.partition(b" - ")
-        if len(fields := before.split(b" ")) < 5 or len(device := after.split(b" ")) < 2:
-            continue
-        root, place = map(_unescaped, fields[3:5])
-        if fields[1] in within and place.startswith(above):
-            within.add(fields[0])
-            part = b"" if root == b"/" else b"[%s]" % root
-            found.append(Mount(place.removeprefix(above), os.fsdecode(_unescaped(device[1]) + part)))
+    found, within = list[Mount](), {own[1]} if own else set[str]()
+    for mount in iter_mounts(table):
+        if mount.parent in within and mount.place.startswith(above):
+            within.add(mount.number)
+            part = "" if mount.root == "/" else f"[{mount.root}]"
+            found.append(Mount(os.fsencode(mount.place.removeprefix(above)), mount.source + part))
     return tuple(found)
-
-
-def _unescaped(field: bytes) -> bytes:
-    return _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field)

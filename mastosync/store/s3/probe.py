@@ -160,23 +160,23 @@ class S3Probe:
         return True
 
     def delete(self, key: str) -> Removal:  # noqa: D102
-        left = Removal.NOTHING
+        became = Removal.GONE
         for _ in range(_VERSIONS_AT_MOST):
             version = self._newest_version(key)
             if version is None:
-                return left
+                return became
             try:
                 hidden = self._delete(key, version)
             except ObjectDenied:
                 if not version:
                     raise
                 self._delete(key, "")
-                return Removal.VERSIONS
+                return Removal.HIDDEN
             if not version:
-                return Removal.VERSIONS if hidden else left
+                return Removal.HIDDEN if hidden else became
             if version != _UNVERSIONED:
-                left = Removal.NOTHING_AS_ASKED
-        return Removal.VERSIONS
+                became = Removal.VERSIONS_GONE
+        return Removal.HIDDEN
 
     def close(self) -> None:  # noqa: D102
         self._store.close()
