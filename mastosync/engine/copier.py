@@ -65,15 +65,15 @@ class Copier:
 
         Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
         """
-        with self.crew:
-            try:
+        try:
+            with self.crew:
                 progress = self._run()
-            except ManifestError as error:
-                if not isinstance(self._fatal, PrivacyLost):
-                    raise
-                _log.error("%s", error.message)
-                raise self._fatal from error  # which names an object that everybody reads
-        self.queue.end_run(self._exit_code())
+            self.queue.end_run(self._exit_code())
+        except ManifestError as error:
+            if not isinstance(self._fatal, PrivacyLost):
+                raise
+            _log.error("%s", error.message)
+            raise self._fatal from error  # which names an object that everybody reads
         if self._fatal is not None:
             raise self._fatal
         if self.stop.requested:
@@ -135,7 +135,9 @@ class Copier:
             if ended.outcome is not None:
                 self._take_in(ended.outcome)
             elif not isinstance(ended.error, Interrupted):  # that leaves its claim: the object may have arrived
-                self._fatal = self._fatal or ended.error
+                lost = isinstance(ended.error, PrivacyLost)
+                if self._fatal is None or (lost and not isinstance(self._fatal, PrivacyLost)):
+                    self._fatal = ended.error  # nothing else that ends a run is worth as much as what everybody reads
                 if isinstance(ended.error, PrivacyLost) and ended.error.lies_there:
                     self.notes.tell(ended.claim.entry, ACCESS)
 

@@ -86,13 +86,15 @@ class Job:
     def rewritten(self, stored: Outcome, info: ObjectInfo) -> Outcome | None:
         """What was read at the destination and stored there again, if it is the object that is wanted; None: it is not.
 
-        That is the very one that was confirmed, or one that nobody knows the digest of and that fits its row. What a
-        write has left of which nobody knows how it ended is neither: its bytes may be others.
+        That is the very one that was confirmed. Where none was, one that fits its row, unless a write has left it of
+        which nobody knows how it ended: its bytes may be others.
         """
         presence, md5, etag, source_key, origin = self.claim.arrival
-        if presence & (Presence.STALE | Presence.IN_DOUBT):
+        if presence & Presence.STALE:
             return None
         if md5 is None and etag is None:
+            if presence & Presence.IN_DOUBT:
+                return None
             return stored._replace(source_key=None, origin=Origin.ADOPTED) if fits_row(self.entry, info) else None
         return stored._replace(source_key=source_key, origin=origin) if stored.md5 == md5 else None
 

@@ -240,11 +240,13 @@ class Transfer:
 
         What is private, only if we have written it, as that has been asked for without credentials. Of others it is not
         known who can read them, so this goes no further than `adopt`. What a write of ours has left of which nobody
-        knows how it ended may be damaged, and nothing is left to compare it with.
+        knows how it ended may be damaged: it has to be what was confirmed once.
         """
-        unwritten = job.approach in _UNCONFIRMED and not job.presence & (Presence.STALE | Presence.IN_DOUBT)
+        unwritten = job.approach in _UNCONFIRMED and not job.presence & Presence.STALE
         if not unwritten or (job.entry.private and not job.presence):
             return None
+        if job.presence & Presence.IN_DOUBT:
+            return (yield from confirmed(job))
         try:
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
         except ObjectError:  # it is missing at the source, whatever the destination has to say

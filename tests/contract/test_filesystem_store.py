@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import example, given, settings
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from mastosync.config import FilesystemConfig
 from mastosync.errors import (
     CorruptObject,
+    MastosyncError,
     ObjectChanged,
     ObjectDenied,
     ObjectError,
@@ -29,8 +31,9 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.model import ObjectHeaders, ObjectInfo
+from mastosync.mountinfo import iter_mounts
 from mastosync.store.base import FetchedObject, ListedObject, ObjectStore, PutOptions
-from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache
+from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache, mounts
 from mastosync.store.filesystem.names import ESCAPED, WORK, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.root import Root
 from mastosync.store.media_types import content_type_of
@@ -451,6 +454,14 @@ def a_disk(path: Path, options: str) -> AbstractContextManager[None]:
     return mounted(path, "-t", "tmpfs", "-o", options, "tmpfs")
 
 
+def below(folder: Path) -> tuple[mounts.Mount, ...]:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        return mounts.mounts_below(fd)
+    finally:
+        os.close(fd)
+
+
 @contextmanager
 def mounted(path: Path, *what: str) -> Iterator[None]:
     """What these arguments of `mount` name, mounted there for as long as the block."""
@@ -660,6 +671,39 @@ os.kill(os.getpid(), signal.SIGKILL)
         with closing(FilesystemStore(FilesystemConfig(path=root, keep_free=0), role="destination")) as another:
             put(another, "key")
         assert not left.exists()
+
+    def test_a_mount_is_noticed_though_it_could_not_be_looked_for_at_once(
+        self, tmp_path: Path, root: Path, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As where other connections have taken all the descriptors: the system tells of a change but once."""
+        (tmp_path / "media").mkdir()
+        (tmp_path / "media" / "a").write_bytes(b"media")
+        put(store, "cache/first")
+
+        def fails(_: int) -> NoReturn:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        with mounted(root / "cache", "--bind", str(tmp_path / "media")):
+            with monkeypatch.context() as patched:
+                patched.setattr(mounts, "mounts_below", fails)
+                with pytest.raises(MastosyncError):
+                    store.delete("other")
+            with pytest.raises(StoreUnusable, match="is mounted"):
+                store.delete("cache/a")
+            assert (tmp_path / "media" / "a").read_bytes() == b"media"
+
+    def test_mounts_are_found_in_whatever_order_the_system_tells_them(
+        self, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One that was moved may come before the one that it lies on."""
+        (tmp_path / "media").mkdir()
+        (root / "cache").mkdir()
+        with a_disk(root / "cache", "size=1m"):
+            (root / "cache" / "accounts").mkdir()
+            with mounted(root / "cache" / "accounts", "--bind", str(tmp_path / "media")):
+                in_order = {each.place for each in below(root)}
+                monkeypatch.setattr(mounts, "iter_mounts", lambda table: reversed([*iter_mounts(table)]))
+                assert {each.place for each in below(root)} == in_order == {b"cache", b"cache/accounts"}
 
     def test_it_is_told_what_is_mounted_where(self, tmp_path: Path, root: Path, store: FilesystemStore) -> None:
         (tmp_path / "the media").mkdir()

@@ -18,7 +18,7 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
-from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
+from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, PrivacyLost, StoreUnusable
 from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, begun, reopen, take_over
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import NOTHING, Claim, End, EntryState, Outcome, Reason
@@ -49,6 +49,22 @@ def crew(work: Callable[[Claim], Outcome], workers: int, stop: StopSignal) -> Cr
         return outcome
 
     return Crew(steps, workers, stop)
+
+
+def test_what_everybody_reads_is_told_whatever_else_ends_the_run(tmp_path: Path) -> None:
+    """Another entry finds out sooner that the source is closed."""
+    closed = threading.Event()
+
+    def work(each: Claim) -> Outcome:
+        if each.entry.id == 1:
+            closed.set()
+            raise StoreUnusable("the source is closed")
+        assert closed.wait(PATIENCE_SECONDS)
+        time.sleep(0.05)  # the other one is taken in first, or this proves less
+        raise PrivacyLost("everybody can read it")
+
+    with planned(tmp_path / "m.db", [entry(1), entry(2)]) as manifest, pytest.raises(PrivacyLost):
+        run(manifest, work)
 
 
 def states(manifest: Manifest) -> Counter[EntryState]:

@@ -188,6 +188,10 @@ def _dies(*_: object) -> None:
     raise _Killed
 
 
+def _fails(*_: object) -> None:
+    raise ManifestError("the disk is full")
+
+
 class _Alone:
     """A crew of one, for reading back."""
 
@@ -628,6 +632,48 @@ def test_what_everybody_reads_stays_known_when_it_cannot_be_removed(day: Day) ->
     day.plan()
     assert day.prune() == 1
     assert not day.new.objects
+
+
+@pytest.mark.parametrize("wrote", [False, True])
+@pytest.mark.parametrize(
+    ("before", "row"), [(AVATAR, WITHHELD), (WITHHELD, AVATAR), (AVATAR, AVATAR), (WITHHELD, WITHHELD)]
+)
+def test_what_was_confirmed_once_is_done_though_a_run_died_and_the_source_has_lost_it(
+    day: Day, before: Entry, row: Entry, wrote: bool
+) -> None:
+    day.plan(before)
+    day.copy()
+    if before == row:
+        day.plan()  # gone, and back
+    day.plan(row)
+    day.die(wrote=wrote)
+    del day.old.objects[KEY]
+    day.copy()
+    assert (day.fate(), day.acl) == (DONE, PRIVATE if row.private else PUBLIC)
+    assert day.new.objects[KEY].data == b"the file"
+
+
+@pytest.mark.parametrize("before", [AVATAR, WITHHELD])
+def test_what_was_confirmed_once_is_not_done_if_a_dead_run_has_left_something_else(day: Day, before: Entry) -> None:
+    day.plan(before)
+    day.copy()
+    day.plan()
+    day.plan(before)
+    day.die(wrote=False)
+    day.new.objects[KEY] = replace(day.new.objects[KEY], data=b"damaged!", etag=hashlib.md5(b"damaged!").hexdigest())
+    del day.old.objects[KEY]
+    day.copy()
+    assert day.fate() == (EntryState.FAILED, Reason.MISSING)
+
+
+def test_what_everybody_reads_is_told_though_the_manifest_cannot_end_the_run(
+    day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day.new.open_to_all = True
+    day.plan(WITHHELD)
+    day.new.fail("withdraw", ObjectDenied("the key may not delete"))
+    monkeypatch.setattr(WorkQueue, "end_run", _fails)
+    assert isinstance(day.run_copy(), PrivacyLost)
 
 
 def test_what_everybody_reads_is_told_when_the_manifest_cannot_note_it(

@@ -10,11 +10,12 @@ import os
 import re
 import select
 import threading
+from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from mastosync.mountinfo import iter_mounts
+from mastosync.mountinfo import MountPoint, iter_mounts
 
 _SELF = Path("/proc/self")
 _ID = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
@@ -31,20 +32,25 @@ class Mounts:
     """The mounts below an open folder, as they are whenever they are asked for. From any thread."""
 
     def __init__(self, folder: int) -> None:
-        """`folder`: its descriptor, which stays open for as long as this is used."""
+        """`folder`: its descriptor, which stays open for as long as this is used. Raises: OSError."""
         self._folder = folder
         self._asking = threading.Lock()
         self._changes = select.poll()
         self._table: int | None = None
-        with suppress(OSError):
+        self._below: tuple[Mount, ...] | None = None  # None: they have to be read
+        with suppress(FileNotFoundError):  # no system that tells
             self._table = os.open(_SELF / "mountinfo", os.O_RDONLY | os.O_CLOEXEC)
             self._changes.register(self._table, select.POLLPRI)  # see proc_pid_mountinfo(5)
-        self._below = mounts_below(folder)  # after that, so that nothing is missed
 
     def now(self) -> tuple[Mount, ...]:
-        """Those that there are. Where nothing has been mounted since, that is one question to the system."""
+        """Those that there are. Where nothing has been mounted since, that is one question to the system.
+
+        Raises: OSError if they cannot be read; then they are read the next time.
+        """
         with self._asking:
             if self._changes.poll(0):
+                self._below = None
+            if self._below is None:
                 self._below = mounts_below(self._folder)
             return self._below
 
@@ -59,17 +65,22 @@ def mounts_below(folder: int) -> tuple[Mount, ...]:
     """The mounts below an open folder, also those within one another; none where no system tells.
 
     What a mount hides is no part of what is below: so it counts on which mount another one lies, not its path alone.
+    Raises: OSError if they cannot be read.
     """
     try:
         above = (_SELF / f"fd/{folder}").readlink().as_posix().rstrip("/") + "/"
         own = _ID.search((_SELF / f"fdinfo/{folder}").read_text("utf-8"))
         table = os.fsdecode((_SELF / "mountinfo").read_bytes())
-    except OSError:
+    except FileNotFoundError:
         return ()
-    found, within = list[Mount](), {own[1]} if own else set[str]()
+    lying_on = defaultdict[str, list[MountPoint]](list)  # in whatever order the system tells them
     for mount in iter_mounts(table):
-        if mount.parent in within and mount.place.startswith(above):
-            within.add(mount.number)
+        if mount.place.startswith(above):
+            lying_on[mount.parent].append(mount)
+    found, within = list[Mount](), [own[1]] if own else []
+    while within:
+        for mount in lying_on.pop(within.pop(), ()):
+            within.append(mount.number)
             part = "" if mount.root == "/" else f"[{mount.root}]"
             found.append(Mount(os.fsencode(mount.place.removeprefix(above)), mount.source + part))
     return tuple(found)

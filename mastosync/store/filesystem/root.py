@@ -65,6 +65,12 @@ class Root:
     def _opened(self) -> int:
         try:
             fd = os.open(self.path, _FOLDER)
+            if not self.follows_links:
+                try:
+                    self._device, self._mounts = os.fstat(fd).st_dev, Mounts(fd)
+                except OSError:
+                    os.close(fd)
+                    raise
         except OSError as error:
             hint = tr("check `path`: it must be a folder that you may read")
             if isinstance(error, FileNotFoundError):
@@ -72,8 +78,6 @@ class Root:
             raise StoreUnusable(
                 tr("cannot open the {name}: {strerror}", name=self.name, strerror=error.strerror), hint=hint
             ) from error
-        if not self.follows_links:
-            self._device, self._mounts = os.fstat(fd).st_dev, Mounts(fd)
         return fd
 
     def require_one_disk(self, path: bytes, folder: int | None = None) -> None:

@@ -187,7 +187,7 @@ def _iter_links(root: Root) -> Iterator[tuple[str, bool]]:
         except (FileNotFoundError, PermissionError):
             if not folder:
                 raise
-            continue  # nobody reads through what cannot be read, and the others lead where they lead
+            continue  # the others lead where they lead
         try:
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) in seen:  # a link leads back
