@@ -14,6 +14,7 @@ one that throttles a few requests by chance hardly slows the others down.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -90,13 +91,25 @@ class EndpointLimiter:
             self._window_requests += 1
             return 0.0
 
-    def wait(self) -> None:
-        """Return when a request may go out. Raises: Interrupted if asked to stop while waiting."""
+    def wait(self, deadline: float = math.inf) -> bool:
+        """Return when a request may go out, or at a deadline by time.monotonic(); whether it may.
+
+        Raises: Interrupted if asked to stop while waiting.
+        """
         if not self.reserve():
-            return
-        with self._turn:  # one waits for the next slot and the others for their turn: nobody wakes up in vain
+            return True
+        # one waits for the next slot and the others for their turn: nobody wakes up in vain
+        if not self._turn.acquire(timeout=_timeout(deadline)):
+            return False
+        try:
             while seconds := self.reserve():
-                self._stop.sleep(seconds)
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._stop.sleep(min(seconds, left))
+        finally:
+            self._turn.release()
+        return True
 
     def note(self, error: BaseException | None, longest_pause: float = _LONGEST_ASKED_SECONDS) -> None:
         """Take note of how a request has ended; None: well. `longest_pause`: see `throttled`.
@@ -174,6 +187,11 @@ class EndpointLimiter:
         doublings = min(self._pauses_in_a_row - 1, 16)
         longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * (1 << doublings))
         return longest * self._random.uniform(0.5, 1.0)
+
+
+def _timeout(deadline: float) -> float:
+    """As a lock takes it."""
+    return -1 if deadline == math.inf else min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
 
 
 @dataclass(slots=True)

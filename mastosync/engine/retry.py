@@ -194,7 +194,8 @@ class PatientStore:
         """Most requests succeed at once and never meet the policy: that keeps them cheap."""
         with waiting():
             try:
-                return self._once(None, request, *args, **kwargs)
+                self.gate.limiter.wait()
+                return self._answered(None, request, *args, **kwargs)
             except ObjectError as error:
                 if not error.transient:
                     raise
@@ -203,18 +204,22 @@ class PatientStore:
 
     def _after(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a request whose first attempt failed in a way that may pass."""
-        first_failure: ObjectError | None = failure
+        last, is_first = failure, True
         policy = self.gate.policy
         budget = _Budget(policy)
 
         def attempt() -> T:
-            nonlocal first_failure
-            if first_failure is not None:
-                failure, first_failure = first_failure, None
-                raise failure
+            nonlocal last, is_first
+            if is_first or not self.gate.limiter.wait(policy.deadline):
+                is_first = False
+                raise last
             with self._counting:
                 self.retries += 1
-            return self._once(budget.throttled_since, request, *args, **kwargs)
+            try:
+                return self._answered(budget.throttled_since, request, *args, **kwargs)
+            except ObjectError as error:
+                last = error
+                raise
 
         patience = Retrying(
             retry=retry_if_exception(_may_pass),
@@ -225,8 +230,8 @@ class PatientStore:
         )
         return patience(attempt)
 
-    def _once(self, throttled_since: float | None, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        self.gate.limiter.wait()
+    def _answered(self, throttled_since: float | None, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Send a request that the limiter has let through, and take note of how it ends."""
         try:
             answer = request(*args, **kwargs)
         except ObjectError as error:

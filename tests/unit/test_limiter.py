@@ -395,6 +395,27 @@ def test_nothing_is_repeated_or_waited_for_after_a_deadline(clock: Clock, failur
     assert clock.now - begin > 30
 
 
+@pytest.mark.parametrize("failure", [Throttled("503"), ServerFailure("500")], ids=["throttled", "server"])
+def test_nobody_waits_for_a_slot_that_comes_after_the_deadline(clock: Clock, failure: ObjectError) -> None:
+    store, begin = MemoryStore(), clock.now
+    store.fail("head", *[failure] * 1000)
+    slow = replace(
+        gate(store, policy=RetryPolicy(max_attempts=100).within(25)), limiter=EndpointLimiter(StopSignal(), ceiling=0.1)
+    )
+    with pytest.raises(type(failure)):
+        PatientStore(slow).head("k")
+    assert store.count("head") == 3
+    assert clock.now - begin == pytest.approx(25)
+
+
+def test_nor_for_a_turn(clock: Clock) -> None:
+    limiter = EndpointLimiter(StopSignal(), ceiling=0.1)
+    assert limiter.wait()
+    with limiter._turn:
+        assert not limiter.wait(clock.now + 0.01)
+    assert limiter.wait(clock.now + 11)
+
+
 def test_a_key_that_is_throttled_for_good_is_asked_less_and_less_often(clock: Clock) -> None:
     """The others go well, so the endpoint is not closed: only this request has to wait."""
     refusing = gate(MemoryStore(), policy=RetryPolicy(throttle_budget_seconds=600))

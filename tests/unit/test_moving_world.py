@@ -1,8 +1,8 @@
 """Truth and privacy in a world that moves: whatever happens, in whatever order.
 
-Rows come, change and go; another tool writes and deletes at the destination; the source loses files; requests fail, and
-runs are killed between any two steps. The manifest, the transfer, `verify`, `adopt`, `prune` and archives are the real
-ones, carried out in one thread. What has to hold after every step, `World` knows.
+Rows come, change and go; another tool writes and deletes at the destination; the source loses files; requests fail,
+uploads arrive damaged, and runs are killed between any two steps. The manifest, the transfer, `verify`, `adopt`,
+`prune` and archives are the real ones, carried out in one thread. What has to hold after every step, `World` knows.
 
 `MOVING_WORLD_EXAMPLES=5000` makes a long run of it.
 """
@@ -123,6 +123,7 @@ class Weather(NamedTuple):
     limit: int | None
     batch: int
     killed_at: str | None
+    damaged_uploads: int
 
 
 weathers = st.builds(
@@ -132,6 +133,7 @@ weathers = st.builds(
     limit=st.sampled_from([None, None, 1]),
     batch=st.integers(1, 2),
     killed_at=st.sampled_from([None, None, None, "claim", "outcome"]),
+    damaged_uploads=st.sampled_from([0, 0, 1, ALWAYS]),
 )
 
 
@@ -274,13 +276,17 @@ class MovingWorld(RuleBasedStateMachine):
     @rule(weather=weathers)
     def copy_in_bad_weather(self, weather: Weather) -> None:
         self.world.old.troubles, self.world.new.troubles = list(weather.source), list(weather.destination)
+        self.world.new.damaged_uploads = weather.damaged_uploads
         try:
             self._copy(weather.limit, weather.batch, weather.killed_at)
         except Death:
             self._rise_again()
         finally:
-            for store in (self.world.old, self.world.new):
-                store.troubles, store.is_dead = [], False
+            self._calm_down()
+
+    def _calm_down(self) -> None:
+        for store in (self.world.old, self.world.new):
+            store.troubles, store.is_dead, store.damaged_uploads = [], False, 0
 
     @rule(place=places, change=changes, seen_by=st.sampled_from(["plan", "delta"]), weather=weathers)
     def a_row_changes_and_is_copied_in_bad_weather(
@@ -357,7 +363,7 @@ class MovingWorld(RuleBasedStateMachine):
         """What the source has lost comes from elsewhere, as its row has it now."""
         take_over(self.manifest)
         self.world.runs()
-        self.world.new.troubles = list(weather.destination)
+        self.world.new.troubles, self.world.new.damaged_uploads = list(weather.destination), weather.damaged_uploads
         landing, stop = MemoryStore("landing"), StopSignal()
         gates = Gate(landing, EndpointLimiter(stop), AT_ONCE, stop), self._gate(self.world.new)
         options = TransferOptions(multipart_threshold=LARGE_BYTES)
@@ -387,7 +393,7 @@ class MovingWorld(RuleBasedStateMachine):
                 for outcome, wrote in ended:
                     self.world.records(_place(outcome), outcome, wrote=wrote)
             finally:
-                self.world.new.troubles, self.world.new.is_dead = [], False
+                self._calm_down()
 
     def _rows_now(self, records: Sequence[Record]) -> Mapping[PlaceOfRow, RemoteFile]:
         found = {}
@@ -435,7 +441,7 @@ class MovingWorld(RuleBasedStateMachine):
         else:
             self.world.check_all_was_pruned()
         finally:
-            self.world.new.troubles, self.world.new.is_dead = [], False
+            self._calm_down()
 
     @rule()
     def export_and_import(self) -> None:

@@ -15,10 +15,10 @@ from typing import NamedTuple
 from mastosync.engine.composite import composite_etag
 from mastosync.engine.lane import Ended
 from mastosync.engine.steps import Steps, carried_out
-from mastosync.errors import AclUnsupported, ObjectDenied
+from mastosync.errors import AclUnsupported, CorruptObject, ObjectDenied
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Kind, ObjectInfo, Origin, Outcome, Reason, Record
-from mastosync.store.base import Part, PutOptions
+from mastosync.store.base import Buffer, Part, PutOptions
 from tests.contract.memory_store import MemoryStore, StoredObject
 from tests.unit.engine_kit import LOCAL, REMOTE
 
@@ -54,8 +54,9 @@ class MovingStore(MemoryStore):
         super().__init__(name)
         self.troubles: list[Trouble] = []
         self.is_dead = False  # whoever asks is
-        self.failures = 0  # that were answered
+        self.failures = 0  # that were answered, and uploads that were damaged
         self.denials = 0  # among them
+        self.damaged_uploads = 0  # so many of the next uploads are taken with another byte: their ETag alone tells
         self.doubtful: list[str] = []  # keys under which something was stored, or may have been
         self.written: Callable[[str, StoredObject | None], None] = lambda *_: (
             None
@@ -85,7 +86,29 @@ class MovingStore(MemoryStore):
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
         with self._storing("write", key):
-            return super().write(key, data, md5, options)
+            etag = super().write(key, data, md5, options)
+            stored = self.objects[key]
+            stored.data, is_damaged = self._taken(data)
+            stored.etag = hashlib.md5(stored.data, usedforsecurity=False).hexdigest()
+        if is_damaged:  # a client compares what the store has taken with what it has sent
+            raise CorruptObject(f"cannot write {key!r} at {self.name}: it has arrived with other bytes")
+        return etag
+
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:
+        taken, is_damaged = self._taken(data)
+        digest = hashlib.md5(taken, usedforsecurity=False).digest()
+        part = super().write_part(key, upload_id, number, taken, digest if is_damaged else md5)
+        if is_damaged:
+            raise CorruptObject(f"cannot write {key!r} at {self.name}: a part has arrived with other bytes")
+        return part
+
+    def _taken(self, data: Buffer) -> tuple[bytes, bool]:
+        """What the store keeps of an upload, and whether that is something else."""
+        if not self.damaged_uploads:
+            return bytes(data), False
+        self.damaged_uploads -= 1
+        self.failures += 1
+        return b"x" + bytes(data)[1:], True
 
     def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
         with self._storing("copy_from", key):
