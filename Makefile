@@ -25,6 +25,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL = $(PIP) install --quiet $(if $(LOCK),-c $(LOCK))
 PYTEST = $(BIN)/python -m pytest $(ARGUMENTS)
+PARALLEL = $(PYTEST) -n $(WORKERS) --dist worksteal
+IN_MEMORY = $(if $(MEMORY),TMPDIR=$$(mktemp -d '$(MEMORY)/tests-XXXXXX') && export TMPDIR; \
+	trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT TERM HUP;)
 # of which the lowest that will do is 3.11, and without ensurepip no .venv can be made
 IS_GOOD_PYTHON = import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 REQUIREMENTS := setup.cfg pyproject.toml $(LOCK)
@@ -37,7 +40,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-fast test-timing test-pythons faults soak bench bench-plan audit lint format sample messages lock venv clean
+.PHONY: help demo test test-lab test-fast test-timing test-pythons faults soak bench bench-plan audit lint format sample messages lock venv clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
@@ -45,23 +48,24 @@ help: ## list the targets
 demo: .venv/.demo ## migrate a made-up Mastodon between two stores on this machine; leaves demo/ to look into
 	@$(BIN)/python -m scripts.demo
 
-test: .venv/.test build/compiled ## run every test, against real servers on this machine
+test: .venv/.test build/compiled ## run the tests of mastosync, against real servers on this machine
 	@$(if $(wildcard $(NGINX)),,$(MAKE) --no-print-directory build/nginx || echo 'So the tests that need nginx are skipped.' >&2)
-	@$(if $(MEMORY),TMPDIR=$$(mktemp -d '$(MEMORY)/tests-XXXXXX') && export TMPDIR; \
-	trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT TERM HUP;) \
-	$(PYTEST) -n $(WORKERS) --dist worksteal
+	@$(IN_MEMORY) $(PARALLEL) --ignore tests/lab
+
+test-lab: .venv/.test build/compiled ## run the tests of those servers, and of the fault lab
+	@$(IN_MEMORY) $(PARALLEL) tests/lab
 
 test-fast: .venv/.test ## run the unit tests only
 	$(PYTEST) tests/unit
 
 test-timing: .venv/.test ## run what looks at clocks, signals, deaths or memory TIMES times
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m timing --count $(TIMES)
+	@$(IN_MEMORY) $(PARALLEL) -m timing --count $(TIMES)
 
 test-pythons: .venv/.test ## run the unit tests on every Python from 3.11 on that this machine has
 	@$(BIN)/python -m scripts.pythons $(if $(OTHERS),--others) -n auto $(ARGUMENTS)
 
 faults: .venv/.test ## live through RUNS bad days of each kind, into docs/reliability.md; or once more through SEED's
-	@$(BIN)/python -m scripts.faultlab $(if $(SEED),--seed $(SEED),--runs $(RUNS) --jobs $(WORKERS) --write) $(ARGUMENTS)
+	@$(IN_MEMORY) $(BIN)/python -m scripts.faultlab $(if $(SEED),--seed $(SEED),--runs $(RUNS) --jobs $(WORKERS) --write) $(ARGUMENTS)
 
 soak: .venv/.test ## copy for so many MINUTES with faults on, and look whether anything grows
 	@$(BIN)/python -m scripts.faultlab.soak --minutes $(MINUTES) $(ARGUMENTS)
@@ -158,7 +162,7 @@ clean: ## remove what was made here
 build/compiled: .venv/.test $(wildcard tests/*.py tests/*/*.py)
 	@mkdir -p build
 	@# one process a core; what cannot be collected is for the tests to say
-	@for folders in tests/unit 'tests/acceptance tests/contract tests/integration tests/reliability'; do \
+	@for folders in tests/unit 'tests/acceptance tests/contract tests/integration tests/lab tests/reliability'; do \
 	    $(BIN)/python -m pytest -p no:xdist --collect-only -qq $$folders > /dev/null 2>&1 & \
 	done; wait
 	@touch $@

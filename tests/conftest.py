@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from scripts.faultlab.runner import Runner
 from scripts.lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
 from scripts.lab.client import Lab
@@ -93,6 +94,13 @@ def lab_postgres(lab: LabAddresses) -> PostgresAddress:
     """The shared PostgreSQL server."""
     assert lab.postgres is not None
     return lab.postgres
+
+
+@pytest.fixture(scope="session")
+def runner(lab: LabAddresses) -> Iterator[Runner]:
+    """Lives through days of the fault lab. Its worlds are populated when the first day needs them."""
+    with Runner(lab) as runner:
+        yield runner
 
 
 @pytest.fixture

@@ -6,12 +6,17 @@ import base64
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
+import botocore.handlers
+import botocore.session
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from mastosync.errors import CorruptObject, MastosyncError, ObjectChanged, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import ObjectStore, PutOptions
+from mastosync.store.s3.client import make_client, new_session
 from mastosync.store.s3.store import S3Store
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
@@ -36,6 +41,7 @@ from tests.contract.s3_kit import (
 
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
 INFO = ObjectInfo(len(DATA), md5_of(DATA).hex(), etag_is_md5=True)
+NOWHERE = at("http://127.0.0.1:9")
 MADE_UP_OBJECT = Prepared.made_up()
 ELSEWHERE = {"x-amz-bucket-region": "eu-north-7"}
 TEMPTATIONS = {
@@ -89,6 +95,42 @@ class TestOneRequest:
         assert made == {**dict.fromkeys(METHODS, 1), "abort_unfinished": 1 + thrown_away}
         # what the listing of uploads cannot do is done without
         assert failed | {"abort_unfinished"} == (set(METHODS) if temptation != "none" else {"abort_unfinished"})
+
+
+class TestSessions:
+    """What is the same for all sessions is put together once: no client may be the worse for it."""
+
+    def test_they_have_the_handlers_of_botocore(self) -> None:
+        ours, theirs = new_session(), botocore.session.get_session()
+        assert handlers_of(ours) == handlers_of(theirs)
+
+    def test_what_one_of_them_registers_is_for_no_other(self) -> None:
+        first, second = new_session(), new_session()
+        before = handlers_of(second)
+        first.register("before-call.s3", lambda **_: None)
+        assert handlers_of(first) != before == handlers_of(second) == handlers_of(new_session())
+
+    def test_nor_is_what_a_client_registers(self) -> None:
+        before = handlers_of(new_session())
+        seen: list[str] = []
+        with closing(make_client(NOWHERE, 1)) as one, closing(make_client(NOWHERE, 1)) as other:
+            events: Any = one.meta.events
+            events.register("before-send.s3", lambda event_name, **_: seen.append(event_name))
+            for client in (one, other):
+                with pytest.raises(EndpointConnectionError):
+                    client.head_bucket(Bucket="mine")
+        assert seen == ["before-send.s3.HeadBucket"]
+        assert handlers_of(new_session()) == before
+
+
+def handlers_of(session: botocore.session.Session) -> list[list[str]]:
+    """Those of whatever botocore handles, and of a request to S3, in their order."""
+    emitter: Any = session.get_component("event_emitter")
+    events = [event for event, *_ in botocore.handlers.BUILTIN_HANDLERS]
+    return [
+        [repr(handler) for handler in emitter._emitter._handlers.prefix_search(event)]
+        for event in (*events, "before-call.s3.HeadObject", "before-send.s3.HeadObject", "creating-client-class.s3")
+    ]
 
 
 class TestRedirects:

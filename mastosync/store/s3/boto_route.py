@@ -7,10 +7,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import botocore.session
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
+from mastosync.store.s3.client import new_session
 from mastosync.store.s3.route import Route
 
 if TYPE_CHECKING:
@@ -43,5 +43,5 @@ def route_to(client: S3Client, bucket: str) -> Route:
 
 def _ca_bundle() -> str:
     """The certificates that boto3 trusts."""
-    configured = botocore.session.get_session().get_config_variable("ca_bundle")
+    configured = new_session().get_config_variable("ca_bundle")
     return str(configured or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True))

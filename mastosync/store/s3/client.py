@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from copy import copy
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -12,6 +13,7 @@ import botocore.loaders
 import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config as BotoConfig
+from botocore.hooks import HierarchicalEmitter
 
 from mastosync import __version__
 from mastosync.errors import StoreUnusable, without_frames
@@ -51,7 +53,7 @@ def make_client(config: S3Config, connections: int, *, signed: bool = True) -> S
         user_agent_extra=f"mastosync/{__version__}",
     )
     try:
-        session = _new_session()
+        session = new_session()
         client = boto3.session.Session(botocore_session=session).client(
             "s3",
             verify=_verification(session, config),
@@ -91,11 +93,20 @@ def _verification(session: botocore.session.Session, config: S3Config) -> str | 
     return own_bundle(config) or str(told or "") or True
 
 
-def _new_session() -> botocore.session.Session:
-    """A session that reads what botocore has on disk but once: every store needs the same, and it takes a while."""
-    session = botocore.session.get_session()
+def new_session() -> botocore.session.Session:
+    """A session that takes from the others what is the same for all, and takes a while: to read what botocore has on
+    disk, and to look at each of its handlers.
+    """
+    session = botocore.session.Session(event_hooks=copy(_builtin_handlers()), include_builtin_handlers=False)
     session.register_component("data_loader", _data_loader(session.get_config_variable("data_path")))
     return session
+
+
+@cache
+def _builtin_handlers() -> HierarchicalEmitter:
+    handlers = HierarchicalEmitter()
+    botocore.session.Session(event_hooks=handlers)
+    return handlers
 
 
 @cache
