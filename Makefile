@@ -52,7 +52,7 @@ test: .venv/.test build/compiled ## run the tests of mastosync, against real ser
 	@$(if $(wildcard $(NGINX)),,$(MAKE) --no-print-directory build/nginx || echo 'So the tests that need nginx are skipped.' >&2)
 	@$(IN_MEMORY) $(PARALLEL) --ignore tests/lab
 
-test-lab: .venv/.test build/compiled ## run the tests of those servers, and of the fault lab
+test-lab: .venv/.test build/compiled ## run the tests of those servers and of the fault lab, some of its days, and a short soak
 	@$(IN_MEMORY) $(PARALLEL) tests/lab
 
 test-fast: .venv/.test ## run the unit tests only
