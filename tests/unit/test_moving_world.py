@@ -508,9 +508,12 @@ def _place(of: Claim | Outcome | Record) -> Place:
     return place_of(of.entry.kind, of.entry.id)
 
 
+EXAMPLES = int(os.environ.get("MOVING_WORLD_EXAMPLES", "100"))
+pytestmark = pytest.mark.timeout(max(1200, 5 * EXAMPLES))  # much work for one test, where others have the processor too
+
 TestMovingWorld = MovingWorld.TestCase
 TestMovingWorld.settings = settings(
-    max_examples=int(os.environ.get("MOVING_WORLD_EXAMPLES", "100")),
+    max_examples=EXAMPLES,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
