@@ -220,7 +220,7 @@ def sent_though_known(exchanges: Iterable[Exchange]) -> list[str]:
 
     What a process did with its knowledge before it died is its own affair: the next one has to find out.
     A client that was told nothing, or something else than the store said, may have to send again; so has one
-    that has looked for the object, and was told that there is none, or has removed it.
+    that has looked for the object, and was told that there is none or was given other bytes, or has removed it.
     """
     known: dict[str, float] = {}
     again = []
@@ -228,13 +228,19 @@ def sent_though_known(exchanges: Iterable[Exchange]) -> list[str]:
         key = each.request.key
         if key in known and each.started > known[key] and each.request.operation in SENDING:
             again.append(key)
-        if each.request.operation == "HeadObject" and each.status == 404:
+        if (each.request.operation == "HeadObject" and each.status == 404) or gave_other_bytes(each):
             known.pop(key, None)
         if each.request.operation == "DeleteObject":  # what nobody could prove to be private
             known.pop(key, None)
         if each.stored and each.told:
             known[key] = min(each.answered, known.get(key, each.answered))
     return again
+
+
+def gave_other_bytes(each: Exchange) -> bool:
+    """Whether somebody who has read an object cannot know it again."""
+    damaged = each.fault is not None and each.fault.kind is Kind.DAMAGED_DOWNLOAD
+    return damaged and each.request.operation == "GetObject"
 
 
 def exposed(

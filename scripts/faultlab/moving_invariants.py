@@ -34,6 +34,7 @@ from scripts.faultlab.invariants import (
     WRONG_BYTES,
     Ending,
     exposed,
+    gave_other_bytes,
     wrong_endings,
 )
 from scripts.faultlab.manifest_copy import NOTHING, Line, ManifestCopy
@@ -137,7 +138,8 @@ class Deliveries:
 
     def _take(self, each: Exchange, fingerprint: tuple[object, ...], place: int) -> None:
         key = each.request.key
-        if each.request.operation == "HeadObject" and each.status in (403, 404):  # who may not look, writes
+        in_vain = each.request.operation == "HeadObject" and each.status in (403, 404)  # who may not look, writes
+        if in_vain or gave_other_bytes(each):
             self.held.pop(key, None)
         if each.stored:
             self.ours.add(key)

@@ -18,7 +18,7 @@ from scripts.faultlab.moving_world import Chronicle, Deed
 from scripts.faultlab.runner import Runner
 from scripts.faultlab.scenario import MOVING, Act, Moment, Scenario, Turn
 from scripts.lab.addresses import S3Address
-from scripts.lab.fault_plan import LOST_ANSWER, Fault, Request
+from scripts.lab.fault_plan import DAMAGED_DOWNLOAD, LOST_ANSWER, Fault, Request
 from scripts.lab.traffic import Exchange
 from tests.lab.saboteur import Saboteur
 
@@ -168,10 +168,18 @@ def test_it_is_not_to_be_sent_again_either_after_the_row_was_gone_and_is_back() 
         (exchange("PutObject", 2, fault=LOST_ANSWER), PLAN),
         (exchange("HeadObject", 2, status=404), PLAN),
         (exchange("DeleteObject", 2, status=204), PLAN),
+        (exchange("GetObject", 2, fault=DAMAGED_DOWNLOAD), PLAN),
         (None, state_of(replace(ROW, updated=2))),
         (None, state_of(replace(ROW, remote=True))),
     ],
-    ids=["the answer was lost", "it was not found", "it was removed", "the file is another", "the row is another's"],
+    ids=[
+        "the answer was lost",
+        "it was not found",
+        "it was removed",
+        "it was read with another byte",
+        "the file is another",
+        "the row is another's",
+    ],
 )
 def test_it_may_be_sent_again_when_there_is_a_need(before: Exchange | None, again: State) -> None:
     book = deliveries(PLAN)

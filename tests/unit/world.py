@@ -173,6 +173,7 @@ class Lying:
     is_foreign: bool = False  # somebody else has stored or removed something there since mastosync did
     is_unseen: bool = False  # and nobody has looked since
     is_trusted: bool = False  # by its size: it was adopted, and the source has nothing to compare it with
+    is_compared: bool = True  # the source was asked in the last transfer; without, what is known is confirmed again
     is_bad: bool = False  # `verify` has said so
     confirmed: tuple[int, bool] | None = None  # version and privacy for which it was done
     doubts: set[bool] = field(default_factory=set)  # privacies for which a write may have arrived
@@ -190,6 +191,7 @@ class World:
     lying: dict[Place, Lying] = field(default_factory=dict)
     versions: dict[Place, int] = field(default_factory=dict)  # of the newest file that ever was
     writes: list[Place] = field(default_factory=list)  # of the transfer under way
+    asked: int = 0  # how often the source had been, when this transfer began
     failures: int = 0  # of the destination, when this copy began
     denials: int = 0  # of both stores, when this transfer began
 
@@ -286,12 +288,14 @@ class World:
         """A transfer begins."""
         self.writes.clear()
         self.new.doubtful.clear()
+        self.asked = len(self.old.calls)
         self.denials = self._denials()
 
     def ends(self, place: Place, outcome: Outcome) -> None:
         """A transfer has ended: nothing that is private is open to everybody then."""
         lying, row, key = self.lying[place], self.lying[place].planned, key_of(place)
         assert row is not None
+        lying.is_compared = len(self.old.calls) > self.asked
         if not row.private or self.acls != {PUBLIC, PRIVATE}:
             return
         if outcome.state is EntryState.DONE:
@@ -318,13 +322,14 @@ class World:
             if wrote:
                 lying.doubts.add(row.private)
             return
-        self._settle(place, row, adopted=outcome.origin is Origin.ADOPTED)
+        self._settle(place, row, adopted=outcome.origin is Origin.ADOPTED, compared=lying.is_compared)
 
-    def _settle(self, place: Place, row: Row, *, adopted: bool) -> None:
+    def _settle(self, place: Place, row: Row, *, adopted: bool, compared: bool = True) -> None:
         lying, key = self.lying[place], key_of(place)
         lying.confirmed, lying.is_bad, lying.stayed_open = (row.version, row.private), False, False
         lying.doubts.clear()
-        lying.is_trusted = key not in self.old.objects and (lying.is_trusted or (lying.is_foreign and adopted))
+        if compared:
+            lying.is_trusted = key not in self.old.objects and (lying.is_trusted or (lying.is_foreign and adopted))
         lying.is_unseen = False
 
     def dies(self, claimed: Iterable[Place]) -> None:
