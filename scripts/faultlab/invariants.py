@@ -17,6 +17,7 @@ from scripts.faultlab.moves import Move
 from scripts.faultlab.scenario import Act, Death, Scenario
 from scripts.faultlab.tally import Tally
 from scripts.faultlab.world import World, listed
+from scripts.lab.fault_plan import Kind
 from scripts.lab.instance_check import differences
 from scripts.lab.traffic import STORING, Exchange
 

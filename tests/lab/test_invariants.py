@@ -14,7 +14,7 @@ from scripts.faultlab.manifest_copy import NOTHING
 from scripts.faultlab.runner import Runner
 from scripts.faultlab.scenario import Act, Blow, Death, Scenario, scenario_of
 from scripts.lab.addresses import S3Address
-from scripts.lab.fault_plan import INTERNAL_ERROR, LOST_ANSWER, Fault, Request, delay, though_done
+from scripts.lab.fault_plan import DAMAGED_DOWNLOAD, INTERNAL_ERROR, LOST_ANSWER, Fault, Request, delay, though_done
 from scripts.lab.traffic import Exchange
 from tests.lab.saboteur import Saboteur
 
@@ -118,6 +118,8 @@ def exchange(
         ([exchange("PutObject", 1), exchange("HeadObject", 2, status=404)], False),
         ([exchange("PutObject", 1), exchange("HeadObject", 2, status=403)], True),
         ([exchange("PutObject", 1), exchange("DeleteObject", 2, status=204)], False),
+        ([exchange("PutObject", 1), exchange("GetObject", 2, fault=DAMAGED_DOWNLOAD)], False),
+        ([exchange("PutObject", 1), exchange("GetObject", 2)], True),
     ],
 )
 def test_only_who_was_told_that_an_object_is_there_must_not_send_it_again(before: list[Exchange], again: bool) -> None:
