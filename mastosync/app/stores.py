@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -143,7 +144,10 @@ def transfer_options(config: Config) -> TransferOptions:
 
 
 def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
-    """Source and destination, as the manifest remembers them. Raises: ConfigError if they are one."""
+    """Source and destination, as the manifest remembers them.
+
+    Raises: ConfigError if they are one; StoreUnusable if nobody can tell where a folder leads.
+    """
     stores = config.require_stores()
     source, destination = map(_identity, stores)
     if source.same_store(destination) and source.same_port(destination):  # else a probe tells
@@ -173,7 +177,7 @@ def _identity(config: StoreConfig) -> StoreIdentity:
 def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
     """Nothing is written below the source, or where it leads.
 
-    Raises: ConfigError if one folder lies in the other, or is it.
+    Raises: ConfigError if one folder lies in the other, or is it; StoreUnusable if nobody can tell where it leads.
     """
     from mastosync.config import FilesystemConfig
 
@@ -203,12 +207,13 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
 
 
 def _ways_out(source: FilesystemConfig) -> list[Path]:
-    """Links and mounts below the source: what is behind them lies elsewhere."""
+    """Links and mounts below the source: what is behind them lies elsewhere. Raises: StoreUnusable."""
     from mastosync.store.filesystem import FilesystemProbe
 
-    with closing(FilesystemProbe(source, role="source")) as probe, suppress(StoreUnusable):
+    if not os.access(source.folder, os.R_OK | os.X_OK):  # it is gone, or closed: whoever reads it will tell
+        return []
+    with closing(FilesystemProbe(source, role="source")) as probe:
         return [source.folder / way for way in probe.ways_out()]
-    return []  # whoever reads it will tell
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:

@@ -18,7 +18,7 @@ from mastosync.engine.access_notes import AccessNotes
 from mastosync.engine.crew import Crew
 from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, PrivacyLost, StoreUnusable
+from mastosync.errors import ExitCode, Interrupted, MastosyncError, PrivacyLost, StoreUnusable
 from mastosync.language import english, tr
 from mastosync.manifest import ACCESS, WorkQueue
 from mastosync.model import Claim, Order, Outcome
@@ -69,10 +69,10 @@ class Copier:
             with self.crew:
                 progress = self._run()
             self.queue.end_run(self._exit_code())
-        except ManifestError as error:
+        except Exception as error:
             if not isinstance(self._fatal, PrivacyLost):
                 raise
-            _log.error("%s", error.message)
+            _log.error("%s", error)
             raise self._fatal from error  # which names an object that everybody reads
         if self._fatal is not None:
             raise self._fatal
@@ -135,11 +135,18 @@ class Copier:
             if ended.outcome is not None:
                 self._take_in(ended.outcome)
             elif not isinstance(ended.error, Interrupted):  # that leaves its claim: the object may have arrived
-                lost = isinstance(ended.error, PrivacyLost)
-                if self._fatal is None or (lost and not isinstance(self._fatal, PrivacyLost)):
-                    self._fatal = ended.error  # nothing else that ends a run is worth as much as what everybody reads
+                self._end_with(ended.error)
                 if isinstance(ended.error, PrivacyLost) and ended.error.lies_there:
                     self.notes.tell(ended.claim.entry, ACCESS)
+
+    def _end_with(self, error: BaseException | None) -> None:
+        """The first error ends the run, but nothing is worth as much as what everybody reads: the other is logged."""
+        before = self._fatal
+        if before is None:
+            self._fatal = error
+        elif isinstance(error, PrivacyLost) and not isinstance(before, PrivacyLost):
+            _log.error("%s", before)
+            self._fatal, error.__context__ = error, before
 
     def _take_in(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)

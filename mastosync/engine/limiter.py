@@ -96,20 +96,20 @@ class EndpointLimiter:
 
         Raises: Interrupted if asked to stop while waiting.
         """
-        if not self.reserve():
+        if time.monotonic() < deadline and not self.reserve():
             return True
         # one waits for the next slot and the others for their turn: nobody wakes up in vain
         if not self._turn.acquire(timeout=_timeout(deadline)):
             return False
         try:
-            while seconds := self.reserve():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
+            while (left := deadline - time.monotonic()) > 0:
+                seconds = self.reserve()
+                if not seconds:
+                    return True
                 self._stop.sleep(min(seconds, left))
         finally:
             self._turn.release()
-        return True
+        return False
 
     def note(self, error: BaseException | None, longest_pause: float = _LONGEST_ASKED_SECONDS) -> None:
         """Take note of how a request has ended; None: well. `longest_pause`: see `throttled`.

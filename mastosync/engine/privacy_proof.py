@@ -212,6 +212,8 @@ class PrivacyProof:
             ),
         )
         lost.lies_there = not removed
+        if lost.lies_there:
+            _log.error("%s", lost.message)  # now: the run may have ended for something else, and nobody hears of this
         raise lost
 
     def _remove(self, entry: Entry, key: str, *, ask_again: bool = False) -> _Removal:

@@ -245,9 +245,10 @@ class Transfer:
         unwritten = job.approach in _UNCONFIRMED and not job.presence & Presence.STALE
         if not unwritten or (job.entry.private and not job.presence):
             return None
-        if job.presence & Presence.IN_DOUBT:
-            return (yield from confirmed(job))
         try:
+            if job.presence & Presence.IN_DOUBT:
+                found = yield from confirmed(job)
+                return found and found._replace(end=None)  # the source has answered
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
         except ObjectError:  # it is missing at the source, whatever the destination has to say
             return None

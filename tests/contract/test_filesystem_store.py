@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import select
 import signal
 import subprocess
 import sys
@@ -454,6 +456,17 @@ def a_disk(path: Path, options: str) -> AbstractContextManager[None]:
     return mounted(path, "-t", "tmpfs", "-o", options, "tmpfs")
 
 
+def raising(error: OSError) -> Callable[..., NoReturn]:
+    def fails(*_: object) -> NoReturn:
+        raise error
+
+    return fails
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def below(folder: Path) -> tuple[mounts.Mount, ...]:
     fd = os.open(folder, os.O_RDONLY)
     try:
@@ -704,6 +717,45 @@ os.kill(os.getpid(), signal.SIGKILL)
                 in_order = {each.place for each in below(root)}
                 monkeypatch.setattr(mounts, "iter_mounts", lambda table: reversed([*iter_mounts(table)]))
                 assert {each.place for each in below(root)} == in_order == {b"cache", b"cache/accounts"}
+
+    def test_they_are_found_where_the_system_does_not_tell_on_which_one_a_folder_lies(
+        self, tmp_path: Path, root: Path, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As in gVisor, whose fdinfo has no mnt_id."""
+        (tmp_path / "media").mkdir()
+        (tmp_path / "media" / "a").write_bytes(b"media")
+        (root / "cache").mkdir()
+        monkeypatch.setattr(mounts, "_ID", re.compile("never^"))
+        with mounted(root / "cache", "--bind", str(tmp_path / "media")):
+            with pytest.raises(StoreUnusable, match="is mounted"):
+                store.delete("cache/a")
+            assert (tmp_path / "media" / "a").read_bytes() == b"media"
+        put(store, "cache/a")
+
+    @pytest.mark.parametrize("error", [FileNotFoundError, PermissionError, OSError])
+    def test_where_they_cannot_be_read_any_more_nothing_is_touched(
+        self, root: Path, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+    ) -> None:
+        """It is not taken for an answer about a file: not for one that is missing, nor for one that is closed."""
+        put(store, "cache/a")
+        monkeypatch.setattr(mounts, "mounts_below", raising(error(errno.EIO, "it is gone")))
+        with closing(FilesystemStore(FilesystemConfig(path=root, keep_free=0), role="destination")) as another:
+            for act in (another.head, another.delete, lambda key: another.read(key, 10), lambda key: put(another, key)):
+                with pytest.raises(StoreUnusable, match="cannot tell what is mounted below the destination folder"):
+                    act("cache/a")
+        assert (root / "cache" / "a").exists()
+
+    def test_a_table_that_cannot_be_watched_is_let_go(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Poll:
+            register = staticmethod(raising(OSError(errno.ENOMEM, "no memory")))
+
+        monkeypatch.setattr(select, "poll", Poll)
+        with closing(FilesystemStore(FilesystemConfig(path=root, keep_free=0), role="destination")) as store:
+            before = open_descriptors()
+            for _ in range(3):
+                with pytest.raises(StoreUnusable, match=r"cannot tell what is mounted.*no memory"):
+                    store.head("key")
+            assert open_descriptors() == before
 
     def test_it_is_told_what_is_mounted_where(self, tmp_path: Path, root: Path, store: FilesystemStore) -> None:
         (tmp_path / "the media").mkdir()

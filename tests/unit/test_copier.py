@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -51,20 +51,41 @@ def crew(work: Callable[[Claim], Outcome], workers: int, stop: StopSignal) -> Cr
     return Crew(steps, workers, stop)
 
 
-def test_what_everybody_reads_is_told_whatever_else_ends_the_run(tmp_path: Path) -> None:
-    """Another entry finds out sooner that the source is closed."""
-    closed = threading.Event()
+@pytest.mark.parametrize("first", [StoreUnusable("the source is closed"), RuntimeError("the source is closed")])
+def test_what_everybody_reads_is_told_whatever_else_ends_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, first: Exception
+) -> None:
+    """Another entry finds out sooner that the source is closed; that is told too."""
+    stop = StopSignal()
 
     def work(each: Claim) -> Outcome:
         if each.entry.id == 1:
-            closed.set()
-            raise StoreUnusable("the source is closed")
-        assert closed.wait(PATIENCE_SECONDS)
-        time.sleep(0.05)  # the other one is taken in first, or this proves less
+            raise first
+        wait_until(lambda: copier._fatal is first, "the first error was taken in")
         raise PrivacyLost("everybody can read it")
 
-    with planned(tmp_path / "m.db", [entry(1), entry(2)]) as manifest, pytest.raises(PrivacyLost):
+    with planned(tmp_path / "m.db", [entry(1), entry(2)]) as manifest:
+        copier = Copier(WorkQueue(manifest), crew(work, 4, stop), CopyOptions(workers=4), stop, Silence())
+        with pytest.raises(PrivacyLost) as lost:
+            copier.run()
+    assert lost.value.__context__ is first
+    assert "the source is closed" in caplog.messages
+
+
+@pytest.mark.parametrize("ending", ["the screen", "the manifest"])
+def test_nor_does_what_fails_at_the_end_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ending: str
+) -> None:
+    def work(_: Claim) -> Outcome:
+        raise PrivacyLost("everybody can read it")
+
+    def fails(*_: object) -> NoReturn:
+        raise OSError("nobody is there")
+
+    monkeypatch.setattr(*{"the screen": (Silence, "finished"), "the manifest": (WorkQueue, "end_run")}[ending], fails)
+    with planned(tmp_path / "m.db", [entry(1)]) as manifest, pytest.raises(PrivacyLost):
         run(manifest, work)
+    assert "nobody is there" in caplog.messages
 
 
 def states(manifest: Manifest) -> Counter[EntryState]:

@@ -408,6 +408,27 @@ def test_nobody_waits_for_a_slot_that_comes_after_the_deadline(clock: Clock, fai
     assert clock.now - begin == pytest.approx(25)
 
 
+@pytest.mark.parametrize("failure", [Throttled("503"), ServerFailure("500"), Throttled("503", retry_after_seconds=100)])
+def test_nothing_goes_out_at_the_deadline(clock: Clock, failure: ObjectError) -> None:
+    """The last wait is cut to it: then it is too late."""
+    begin, asked = clock.now, list[float]()
+
+    class Failing(MemoryStore):
+        def head(self, key: str) -> ObjectInfo:
+            asked.append(clock.now - begin)
+            raise failure
+
+    with pytest.raises(type(failure)):
+        PatientStore(gate(Failing(), policy=RetryPolicy(max_attempts=100, throttle_budget_seconds=900).within(5))).head(
+            "k"
+        )
+    assert max(asked) < 5
+
+
+def test_a_deadline_that_has_passed_lets_nothing_out(clock: Clock) -> None:
+    assert not EndpointLimiter(StopSignal()).wait(clock.now)
+
+
 def test_nor_for_a_turn(clock: Clock) -> None:
     limiter = EndpointLimiter(StopSignal(), ceiling=0.1)
     assert limiter.wait()

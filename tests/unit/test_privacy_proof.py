@@ -178,6 +178,7 @@ def test_a_removal_ends_in_time_and_what_lies_open_is_told_before(
     assert clock.now - begin <= 61
     assert told[0] == f"{key_of(2)!r} at {run.new.name} may be public: it is being removed"
     assert lost.value.lies_there
+    assert lost.value.message in caplog.messages, "the run may end for something else"
 
 
 @pytest.mark.parametrize(

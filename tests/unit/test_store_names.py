@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from mastosync.app.stores import identities
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret
-from mastosync.errors import ConfigError, ManifestError
+from mastosync.errors import ConfigError, ManifestError, StoreUnusable
 from mastosync.manifest import Relation, StoreIdentity, WorkQueue, in_one_bucket, record_relation
+from mastosync.store.filesystem import walk
 from tests.unit.engine_kit import DESTINATION, entry, planned
 
 FRANKFURT = "https://s3.eu-central-1.amazonaws.com"
@@ -199,3 +202,34 @@ def test_folders_are_told_apart_by_where_they_lie_on_their_disks(
         with pytest.raises(ConfigError, match="one lies in the other") as refused:
             identities(config)
         assert refused.value.exit_code == 4
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Config:
+    """A source folder with a link that leads to the destination."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "old" / "cache").symlink_to(tmp_path / "new")
+    folders = (FilesystemConfig(path=tmp_path / name) for name in ("old", "new"))
+    return Config(source_folder=next(folders), destination_folder=next(folders))
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("what", ["mounts_below", "_iter_links"])
+def test_where_nobody_can_tell_what_a_folder_leads_to_nothing_goes_on(
+    linked: Config, monkeypatch: pytest.MonkeyPatch, what: str, code: int
+) -> None:
+    def fails(_: object) -> NoReturn:
+        raise OSError(code, "it cannot be read")
+
+    with pytest.raises(ConfigError, match="leads from the folder of the source"):
+        identities(linked)
+    monkeypatch.setattr(walk, what, fails)
+    with pytest.raises(StoreUnusable, match="cannot look for links and mounts in the source folder"):
+        identities(linked)
+
+
+def test_a_source_that_is_gone_leads_nowhere(linked: Config) -> None:
+    """As after a migration, when what has no row is still pruned."""
+    linked.source_folder.folder.rename(linked.source_folder.folder.with_name("elsewhere"))
+    assert identities(linked)

@@ -143,6 +143,27 @@ def test_what_is_missing_stays_so_if_the_destination_does_not_answer() -> None:
     assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.MISSING)
 
 
+IN_DOUBT = Presence.AS_PUBLIC | Presence.IN_DOUBT
+
+
+@pytest.mark.parametrize("failure", [NetworkFailure("reset"), ObjectDenied("403")])
+def test_nor_does_a_failure_there_hide_that_it_is_missing_where_a_dead_run_has_left_a_doubt(failure: Exception) -> None:
+    old, new = stores()
+    new.put(KEY, b"data")
+    new.fail("head", *[failure] * 100)
+    outcome = transfer(old, new)(written_before(entry()._replace(size=4), IN_DOUBT))
+    assert (outcome.reason, outcome.end) == (Reason.MISSING, End.SOURCE)
+
+
+def test_what_is_confirmed_as_the_source_lacks_it_tells_that_the_source_has_answered() -> None:
+    """Else failures before and after it would count as one outage."""
+    old, new = stores()
+    new.put(KEY, b"data", etag="00" * 16)
+    outcome = transfer(old, new)(written_before(entry()._replace(size=4), IN_DOUBT))
+    assert (outcome.state, outcome.end) == (EntryState.DONE, None)
+    assert old.count("read")
+
+
 def test_failures_that_pass_are_retried_and_counted() -> None:
     old, new = stores()
     old.put(KEY, b"bytes")

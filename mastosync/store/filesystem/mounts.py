@@ -40,13 +40,20 @@ class Mounts:
         self._below: tuple[Mount, ...] | None = None  # None: they have to be read
         with suppress(FileNotFoundError):  # no system that tells
             self._table = os.open(_SELF / "mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-            self._changes.register(self._table, select.POLLPRI)  # see proc_pid_mountinfo(5)
+        if self._table is not None:
+            try:
+                self._changes.register(self._table, select.POLLPRI)  # see proc_pid_mountinfo(5)
+            except BaseException:
+                self.close()
+                raise
 
     def now(self) -> tuple[Mount, ...]:
-        """Those that there are. Where nothing has been mounted since, that is one question to the system.
+        """Those that there are; none where no system tells. If nothing was mounted since, it is asked one question.
 
         Raises: OSError if they cannot be read; then they are read the next time.
         """
+        if self._table is None:
+            return ()
         with self._asking:
             if self._changes.poll(0):
                 self._below = None
@@ -62,22 +69,20 @@ class Mounts:
 
 
 def mounts_below(folder: int) -> tuple[Mount, ...]:
-    """The mounts below an open folder, also those within one another; none where no system tells.
+    """The mounts below an open folder, also those within one another.
 
     What a mount hides is no part of what is below: so it counts on which mount another one lies, not its path alone.
-    Raises: OSError if they cannot be read.
+    Raises: OSError if they cannot be read, FileNotFoundError where no system tells.
     """
-    try:
-        above = (_SELF / f"fd/{folder}").readlink().as_posix().rstrip("/") + "/"
-        own = _ID.search((_SELF / f"fdinfo/{folder}").read_text("utf-8"))
-        table = os.fsdecode((_SELF / "mountinfo").read_bytes())
-    except FileNotFoundError:
-        return ()
+    above = (_SELF / f"fd/{folder}").readlink().as_posix().rstrip("/") + "/"
+    own = _ID.search((_SELF / f"fdinfo/{folder}").read_text("utf-8"))
+    table = os.fsdecode((_SELF / "mountinfo").read_bytes())
     lying_on = defaultdict[str, list[MountPoint]](list)  # in whatever order the system tells them
     for mount in iter_mounts(table):
         if mount.place.startswith(above):
             lying_on[mount.parent].append(mount)
-    found, within = list[Mount](), [own[1]] if own else []
+    # some systems (gVisor) do not tell on which mount a folder lies: rather a hidden one too many than one too few
+    found, within = list[Mount](), [own[1]] if own else [*lying_on]
     while within:
         for mount in lying_on.pop(within.pop(), ()):
             within.append(mount.number)

@@ -33,7 +33,7 @@ class FilesystemProbe:
 
     def ways_out(self) -> list[str]:
         """Where a source leads out of its folder: links that are followed, and mounts. Raises: StoreUnusable."""
-        with translated(f"look for links in the {self._name}", Subject.STORE):
+        with translated(f"look for links and mounts in the {self._name}", Subject.STORE):
             return ways_out(self._root)
 
     def free_bytes(self) -> int:  # noqa: D102

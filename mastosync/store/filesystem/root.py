@@ -65,12 +65,6 @@ class Root:
     def _opened(self) -> int:
         try:
             fd = os.open(self.path, _FOLDER)
-            if not self.follows_links:
-                try:
-                    self._device, self._mounts = os.fstat(fd).st_dev, Mounts(fd)
-                except OSError:
-                    os.close(fd)
-                    raise
         except OSError as error:
             hint = tr("check `path`: it must be a folder that you may read")
             if isinstance(error, FileNotFoundError):
@@ -78,17 +72,33 @@ class Root:
             raise StoreUnusable(
                 tr("cannot open the {name}: {strerror}", name=self.name, strerror=error.strerror), hint=hint
             ) from error
+        if not self.follows_links:
+            try:
+                self._device, self._mounts = os.fstat(fd).st_dev, Mounts(fd)
+            except OSError as error:
+                os.close(fd)
+                raise self._mounts_untold(error) from error
         return fd
+
+    def _mounts_untold(self, error: OSError) -> StoreUnusable:
+        return StoreUnusable(
+            tr("cannot tell what is mounted below the {name}: {strerror}", name=self.name, strerror=error.strerror),
+            hint=tr("let this user read /proc/self/mountinfo; if too much is open at once, raise `ulimit -n`"),
+        )
 
     def require_one_disk(self, path: bytes, folder: int | None = None) -> None:
         """For whoever touches what lies at a path. `folder`: its descriptor, if a folder is open there already.
 
-        Raises: StoreUnusable if that is below a mount where objects are written; OSError.
+        Raises: StoreUnusable if that is below a mount where objects are written, or nobody can tell; OSError.
         """
         if self.follows_links:
             return
         _ = self.fd  # the mounts are known once it is open
-        for place, what in self._mounts.now() if self._mounts else ():
+        try:
+            mounts = self._mounts.now() if self._mounts else ()
+        except OSError as error:  # which says nothing of what lies at the path
+            raise self._mounts_untold(error) from error
+        for place, what in mounts:
             if path == place or path.startswith(place + b"/"):
                 said = tr(
                     "{what} is mounted at {place!r} in the {name}", what=what, place=os.fsdecode(place), name=self.name

@@ -155,12 +155,15 @@ def ways_out(root: Root) -> list[str]:
     links = [path for path, followed in _iter_links(root) if followed]
     ways = set(links)
     for folder in ["", *links]:
-        with suppress(FileNotFoundError, PermissionError):  # what cannot be opened leads nowhere
+        try:
             fd = os.open(os.fsencode(folder) or b".", _FOLDER, dir_fd=root.fd)
-            try:
+        except (FileNotFoundError, PermissionError):  # what cannot be opened leads nowhere
+            continue
+        try:
+            with suppress(FileNotFoundError):  # no system that tells
                 ways.update(f"{folder}/{os.fsdecode(mount.place)}".lstrip("/") for mount in mounts_below(fd))
-            finally:
-                os.close(fd)
+        finally:
+            os.close(fd)
     return sorted(ways)
 
 
