@@ -262,7 +262,9 @@ class Outcome(NamedTuple):
     detail: str | None = None  # for people: the last error
     origin: Origin = Origin.COPIED  # of what is done
     presence: Presence | None = None  # of what is not done, where the attempt has changed it; None: as it was
-    end: End | None = None  # of a failure: the store that failed or refused; also the one that did without the source
+    # of a failure: the store that failed or refused; of what lay at the destination: SOURCE if that says it lacks
+    # it, DESTINATION if nothing was learned of the source
+    end: End | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path, PurePath
@@ -146,7 +145,7 @@ def transfer_options(config: Config) -> TransferOptions:
 def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
     """Source and destination, as the manifest remembers them.
 
-    Raises: ConfigError if they are one; StoreUnusable if nobody can tell where a folder leads.
+    Raises: ConfigError if they are one; StoreUnusable if this machine is too short of descriptors or memory to tell.
     """
     stores = config.require_stores()
     source, destination = map(_identity, stores)
@@ -177,7 +176,8 @@ def _identity(config: StoreConfig) -> StoreIdentity:
 def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
     """Nothing is written below the source, or where it leads.
 
-    Raises: ConfigError if one folder lies in the other, or is it; StoreUnusable if nobody can tell where it leads.
+    Raises: ConfigError if one folder lies in the other, or is it; StoreUnusable if this machine is too short of
+    descriptors or memory to tell.
     """
     from mastosync.config import FilesystemConfig
 
@@ -210,8 +210,6 @@ def _ways_out(source: FilesystemConfig) -> list[Path]:
     """Links and mounts below the source: what is behind them lies elsewhere. Raises: StoreUnusable."""
     from mastosync.store.filesystem import FilesystemProbe
 
-    if not os.access(source.folder, os.R_OK | os.X_OK):  # it is gone, or closed: whoever reads it will tell
-        return []
     with closing(FilesystemProbe(source, role="source")) as probe:
         return [source.folder / way for way in probe.ways_out()]
 

@@ -72,7 +72,7 @@ class Copier:
         except Exception as error:
             if not isinstance(self._fatal, PrivacyLost):
                 raise
-            _log.error("%s", error)
+            _log.error("%s", error if isinstance(error, MastosyncError) else repr(error))
             raise self._fatal from error  # which names an object that everybody reads
         if self._fatal is not None:
             raise self._fatal
@@ -140,12 +140,12 @@ class Copier:
                     self.notes.tell(ended.claim.entry, ACCESS)
 
     def _end_with(self, error: BaseException | None) -> None:
-        """The first error ends the run, but nothing is worth as much as what everybody reads: the other is logged."""
+        """The first error ends the run. What everybody reads is worth more: it takes its place, and that is logged."""
         before = self._fatal
         if before is None:
             self._fatal = error
         elif isinstance(error, PrivacyLost) and not isinstance(before, PrivacyLost):
-            _log.error("%s", before)
+            _log.error("%s", before if isinstance(before, MastosyncError) else repr(before))
             self._fatal, error.__context__ = error, before
 
     def _take_in(self, outcome: Outcome) -> None:

@@ -94,22 +94,23 @@ class EndpointLimiter:
     def wait(self, deadline: float = math.inf) -> bool:
         """Return when a request may go out, or at a deadline by time.monotonic(); whether it may.
 
+        One that has waited for a pause which ends at the deadline may go out then: else it would have waited in vain.
         Raises: Interrupted if asked to stop while waiting.
         """
-        if time.monotonic() < deadline and not self.reserve():
+        if not self.reserve():
             return True
         # one waits for the next slot and the others for their turn: nobody wakes up in vain
         if not self._turn.acquire(timeout=_timeout(deadline)):
             return False
         try:
-            while (left := deadline - time.monotonic()) > 0:
-                seconds = self.reserve()
-                if not seconds:
-                    return True
+            while seconds := self.reserve():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
                 self._stop.sleep(min(seconds, left))
         finally:
             self._turn.release()
-        return False
+        return True
 
     def note(self, error: BaseException | None, longest_pause: float = _LONGEST_ASKED_SECONDS) -> None:
         """Take note of how a request has ended; None: well. `longest_pause`: see `throttled`.

@@ -52,8 +52,9 @@ class Outages:
         """
         if outcome.state is EntryState.DONE:
             self.answered(End.DESTINATION)
-            if outcome.end is None:  # else the source has not given it
+            if outcome.end is None:
                 self._any_success = True
+            if outcome.end is not End.DESTINATION:
                 self.answered(End.SOURCE)
         elif outcome.reason in _MISSING and outcome.end is not End.DESTINATION:
             self.answered(End.SOURCE)

@@ -213,7 +213,8 @@ class PrivacyProof:
         )
         lost.lies_there = not removed
         if lost.lies_there:
-            _log.error("%s", lost.message)  # now: the run may have ended for something else, and nobody hears of this
+            # now: the run may have ended for something else, and then nobody hears of the error
+            _log.error("anybody can read %r at %s, which could not be removed: remove it there at once", key, name)
         raise lost
 
     def _remove(self, entry: Entry, key: str, *, ask_again: bool = False) -> _Removal:

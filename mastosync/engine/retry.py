@@ -38,7 +38,7 @@ class RetryPolicy:
     throttle_budget_seconds: float = 900.0
     first_wait_seconds: float = 0.5
     longest_wait_seconds: float = 30.0
-    deadline: float = math.inf  # by time.monotonic(): after it nothing is repeated
+    deadline: float = math.inf  # by time.monotonic(): what fails then is not repeated, and nobody waits beyond it
 
     def within(self, seconds: float) -> RetryPolicy:
         """The same for requests that have so much time from now on, all together: then nothing is repeated."""

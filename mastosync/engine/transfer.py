@@ -245,16 +245,17 @@ class Transfer:
         unwritten = job.approach in _UNCONFIRMED and not job.presence & Presence.STALE
         if not unwritten or (job.entry.private and not job.presence):
             return None
+        if job.presence & Presence.IN_DOUBT:
+            found = yield from confirmed(job)
+            return found and found._replace(end=End.SOURCE)
         try:
-            if job.presence & Presence.IN_DOUBT:
-                found = yield from confirmed(job)
-                return found and found._replace(end=None)  # the source has answered
             there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
         except ObjectError:  # it is missing at the source, whatever the destination has to say
             return None
         if not fits_row(job.entry, there):
             return None
-        return job.done(job.source_key, there.size, there.md5, there.etag)._replace(origin=Origin.ADOPTED)
+        found = job.done(job.source_key, there.size, there.md5, there.etag)
+        return found._replace(origin=Origin.ADOPTED, end=End.SOURCE)
 
     def _rewrite_in_place(self, job: Job) -> Steps[Outcome | None]:
         """Let what lies at the destination be stored there once more, with the access that its row asks for by now.

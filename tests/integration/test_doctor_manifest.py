@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -13,6 +15,7 @@ from mastosync.engine.doctor import Grade, Subject
 from mastosync.errors import ExitCode
 from mastosync.manifest import Manifest, file_version, newest_version, writer_lock
 from mastosync.manifest.file_system import file_system
+from mastosync.store.filesystem import walk
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from scripts.lab.instance import SCHEMA
 from tests.acceptance.site import NOWHERE, Site, pg_section, s3_section
@@ -102,6 +105,26 @@ class TestFile:
         assert found.grade is OK
         assert "2 pending, 0 done" in found.message
         assert files_in(site.folder) == before
+
+    def test_a_plan_of_stores_of_which_nobody_can_tell_whether_they_are_apart(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """That is told of the stores; all other findings are there."""
+
+        def short(*_: object) -> NoReturn:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        old, new = (tmp_path / name for name in ("old", "new"))
+        old.mkdir()
+        new.mkdir()
+        site = Site(tmp_path).configure(
+            filesystem_source={"path": str(old)}, filesystem_destination={"path": str(new), "keep_free": "0"}
+        )
+        planned(site.manifest, [entry(1), entry(2)]).close()
+        monkeypatch.setattr(walk, "mounts_below", short)
+        found = examined(site)
+        assert "2 pending, 0 done" in found.manifest["manifest"].message
+        assert FAILURE in found.bad(Subject.SOURCE).values()
 
     def test_a_plan_of_other_stores(self, site: Site) -> None:
         site.configure(s3_source=s3_section(NOWHERE, "old"), s3_destination=s3_section(NOWHERE, "new"))

@@ -408,25 +408,14 @@ def test_nobody_waits_for_a_slot_that_comes_after_the_deadline(clock: Clock, fai
     assert clock.now - begin == pytest.approx(25)
 
 
-@pytest.mark.parametrize("failure", [Throttled("503"), ServerFailure("500"), Throttled("503", retry_after_seconds=100)])
-def test_nothing_goes_out_at_the_deadline(clock: Clock, failure: ObjectError) -> None:
-    """The last wait is cut to it: then it is too late."""
-    begin, asked = clock.now, list[float]()
-
-    class Failing(MemoryStore):
-        def head(self, key: str) -> ObjectInfo:
-            asked.append(clock.now - begin)
-            raise failure
-
-    with pytest.raises(type(failure)):
-        PatientStore(gate(Failing(), policy=RetryPolicy(max_attempts=100, throttle_budget_seconds=900).within(5))).head(
-            "k"
-        )
-    assert max(asked) < 5
-
-
-def test_a_deadline_that_has_passed_lets_nothing_out(clock: Clock) -> None:
-    assert not EndpointLimiter(StopSignal()).wait(clock.now)
+@pytest.mark.parametrize("asked_for", [60, 120, 86_400])
+def test_who_has_waited_until_the_deadline_may_ask_once_more(clock: Clock, asked_for: int) -> None:
+    """What a pause was cut to is the moment at which the store may be well again."""
+    store, begin = MemoryStore(), clock.now
+    store.put("k", b"data")
+    store.fail("head", Throttled("503", retry_after_seconds=asked_for))
+    assert PatientStore(gate(store, policy=RetryPolicy(100, 900).within(60))).head("k").size == 4
+    assert clock.now - begin == pytest.approx(60)
 
 
 def test_nor_for_a_turn(clock: Clock) -> None:

@@ -70,6 +70,17 @@ def test_what_is_done_without_the_source_says_nothing_of_it(reason: Reason) -> N
     assert stops(Outages(), done, failed(End.SOURCE, reason))
 
 
+def test_a_source_that_lacks_what_is_done_has_answered_and_given_nothing() -> None:
+    done = DONE._replace(end=End.SOURCE)
+    assert not stops(Outages(any_success=True), failed(End.SOURCE), done)
+    outages = Outages()
+    outages.note(done)
+    assert stops(outages, failed(End.SOURCE, Reason.DENIED), times=IN_A_ROW)
+    outages = Outages()
+    outages.note(done)
+    assert stops(outages, MISSING, times=WRONG_PLACE_AFTER)
+
+
 @pytest.mark.parametrize("answer", [DONE, *(failed(End.DESTINATION, why) for why in OF_AN_OBJECT)])
 def test_a_destination_that_answers_in_between_is_not_down(answer: Outcome) -> None:
     assert not stops(Outages(any_success=True), failed(End.DESTINATION), answer)

@@ -178,7 +178,28 @@ def test_a_removal_ends_in_time_and_what_lies_open_is_told_before(
     assert clock.now - begin <= 61
     assert told[0] == f"{key_of(2)!r} at {run.new.name} may be public: it is being removed"
     assert lost.value.lies_there
-    assert lost.value.message in caplog.messages, "the run may end for something else"
+    said = f"anybody can read {key_of(2)!r} at {run.new.name}, which could not be removed: remove it there at once"
+    assert said in caplog.messages, "the run may end for something else"
+
+
+@pytest.mark.parametrize("asked_for", [30, 60, 300])
+def test_a_removal_is_tried_again_when_the_store_has_had_its_pause(
+    monkeypatch: pytest.MonkeyPatch, asked_for: int
+) -> None:
+    run, clock = Run(WAYS["whole"], open_to_all=True), Clock(monkeypatch)
+    begin, withdraw = clock.now, run.new.withdraw
+
+    def throttled(key: str) -> bool:
+        if clock.now - begin < 55:
+            raise Throttled("503", retry_after_seconds=asked_for)
+        run.new.open_to_all = False
+        return withdraw(key)
+
+    run.new.withdraw = throttled  # type: ignore[method-assign]
+    with pytest.raises(PrivacyLost, match="it was removed") as lost:
+        run(2)
+    assert not lost.value.lies_there
+    assert key_of(2) not in run.new.objects
 
 
 @pytest.mark.parametrize(

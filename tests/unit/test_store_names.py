@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +15,7 @@ from mastosync.config import Config, FilesystemConfig, S3Config, Secret
 from mastosync.errors import ConfigError, ManifestError, StoreUnusable
 from mastosync.manifest import Relation, StoreIdentity, WorkQueue, in_one_bucket, record_relation
 from mastosync.store.filesystem import walk
+from mastosync.store.filesystem.root import Root
 from tests.unit.engine_kit import DESTINATION, entry, planned
 
 FRANKFURT = "https://s3.eu-central-1.amazonaws.com"
@@ -214,22 +217,63 @@ def linked(tmp_path: Path) -> Config:
     return Config(source_folder=next(folders), destination_folder=next(folders))
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES])
-@pytest.mark.parametrize("what", ["mounts_below", "_iter_links"])
-def test_where_nobody_can_tell_what_a_folder_leads_to_nothing_goes_on(
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.parametrize("what", ["mounts_below", "_opened"])
+def test_who_is_short_of_something_for_the_moment_does_not_know_where_a_folder_leads(
     linked: Config, monkeypatch: pytest.MonkeyPatch, what: str, code: int
 ) -> None:
-    def fails(_: object) -> NoReturn:
-        raise OSError(code, "it cannot be read")
-
     with pytest.raises(ConfigError, match="leads from the folder of the source"):
         identities(linked)
-    monkeypatch.setattr(walk, what, fails)
+    monkeypatch.setattr(walk, what, failing(code))
     with pytest.raises(StoreUnusable, match="cannot look for links and mounts in the source folder"):
         identities(linked)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ENOENT])
+def test_links_count_though_nobody_can_tell_of_mounts(
+    linked: Config, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(walk, "mounts_below", failing(code))
+    with pytest.raises(ConfigError, match="leads from the folder of the source"):
+        identities(linked)
+
+
+@pytest.mark.parametrize("damaged", ["", "damaged/"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.ELOOP, errno.EACCES])
+def test_a_damaged_folder_of_the_source_keeps_nobody_from_the_others(
+    linked: Config, monkeypatch: pytest.MonkeyPatch, damaged: str, code: int
+) -> None:
+    """Nor from what needs no source at all; and where the others lead is known."""
+    opened = walk._opened
+
+    def dying(root: Root, folder: str) -> AbstractContextManager[int]:
+        return failing(code)() if folder == damaged else opened(root, folder)
+
+    source = linked.source_folder.folder
+    (source / "damaged").mkdir()
+    monkeypatch.setattr(walk, "_opened", dying)
+    if damaged:
+        with pytest.raises(ConfigError, match="leads from the folder of the source"):
+            identities(linked)
+    (source / "cache").unlink()
+    assert identities(linked)
+
+
+def test_a_file_in_the_place_of_the_source_is_for_whoever_reads_it(linked: Config) -> None:
+    source = linked.source_folder.folder
+    source.rename(source.with_name("elsewhere"))
+    source.write_bytes(b"")
+    assert identities(linked)
 
 
 def test_a_source_that_is_gone_leads_nowhere(linked: Config) -> None:
     """As after a migration, when what has no row is still pruned."""
     linked.source_folder.folder.rename(linked.source_folder.folder.with_name("elsewhere"))
     assert identities(linked)
+
+
+def failing(code: int) -> Callable[..., NoReturn]:
+    def fails(*_: object) -> NoReturn:
+        raise OSError(code, "it cannot be read")
+
+    return fails

@@ -144,23 +144,35 @@ def test_what_is_missing_stays_so_if_the_destination_does_not_answer() -> None:
 
 
 IN_DOUBT = Presence.AS_PUBLIC | Presence.IN_DOUBT
+SIZED = entry()._replace(size=4)
 
 
-@pytest.mark.parametrize("failure", [NetworkFailure("reset"), ObjectDenied("403")])
-def test_nor_does_a_failure_there_hide_that_it_is_missing_where_a_dead_run_has_left_a_doubt(failure: Exception) -> None:
-    old, new = stores()
-    new.put(KEY, b"data")
-    new.fail("head", *[failure] * 100)
-    outcome = transfer(old, new)(written_before(entry()._replace(size=4), IN_DOUBT))
-    assert (outcome.reason, outcome.end) == (Reason.MISSING, End.SOURCE)
-
-
-def test_what_is_confirmed_as_the_source_lacks_it_tells_that_the_source_has_answered() -> None:
-    """Else failures before and after it would count as one outage."""
+@pytest.mark.parametrize(
+    ("failure", "reason", "end"),
+    [
+        (NetworkFailure("reset"), Reason.NETWORK, End.DESTINATION),
+        (ServerFailure("500"), Reason.SERVER, End.DESTINATION),
+        (ObjectDenied("403"), Reason.MISSING, End.SOURCE),
+    ],
+)
+def test_where_a_dead_run_has_left_a_doubt_a_failure_that_passes_stays_one(
+    failure: Exception, reason: Reason, end: End
+) -> None:
+    """What may be confirmed by the next attempt is not told as lost."""
     old, new = stores()
     new.put(KEY, b"data", etag="00" * 16)
-    outcome = transfer(old, new)(written_before(entry()._replace(size=4), IN_DOUBT))
-    assert (outcome.state, outcome.end) == (EntryState.DONE, None)
+    new.fail("head", *[failure] * 100)
+    outcome = transfer(old, new)(written_before(SIZED, IN_DOUBT))
+    assert (outcome.reason, outcome.end) == (reason, end)
+
+
+@pytest.mark.parametrize("before", [written_before(SIZED, IN_DOUBT), claim(SIZED)], ids=["in doubt", "never written"])
+def test_what_is_done_though_the_source_lacks_it_tells_that_the_source_has_answered(before: Claim) -> None:
+    """Else failures before and after it would count as one outage; and it has given nothing."""
+    old, new = stores()
+    new.put(KEY, b"data", etag="00" * 16)
+    outcome = transfer(old, new)(before)
+    assert (outcome.state, outcome.end) == (EntryState.DONE, End.SOURCE)
     assert old.count("read")
 
 

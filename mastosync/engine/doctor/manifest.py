@@ -12,7 +12,7 @@ from pathlib import Path
 from mastosync.engine.doctor.disk import check_disk, check_file_system
 from mastosync.engine.doctor.findings import Chart, Findings
 from mastosync.engine.status import status_of
-from mastosync.errors import ConfigError, ManifestError
+from mastosync.errors import ConfigError, ManifestError, StoreUnusable
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
@@ -36,7 +36,7 @@ class ManifestPlace:
     """Where the manifest lies, and whose it should be."""
 
     path: Path
-    stores: Callable[[], tuple[StoreIdentity, StoreIdentity]]  # raises ConfigError
+    stores: Callable[[], tuple[StoreIdentity, StoreIdentity]]  # raises ConfigError, StoreUnusable
     network_allowed: bool = False  # whether it may lie on a network file system
 
 
@@ -119,7 +119,7 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
         with Manifest.open(path) as manifest:
             try:
                 stores = place.stores()
-            except ConfigError:
+            except (ConfigError, StoreUnusable):
                 stores = None  # which has been told of the stores
             report = ManifestReport(manifest)
             if report.snapshot() is None:

@@ -75,7 +75,9 @@ def mounts_below(folder: int) -> tuple[Mount, ...]:
     Raises: OSError if they cannot be read, FileNotFoundError where no system tells.
     """
     above = (_SELF / f"fd/{folder}").readlink().as_posix().rstrip("/") + "/"
-    own = _ID.search((_SELF / f"fdinfo/{folder}").read_text("utf-8"))
+    own = None
+    with suppress(FileNotFoundError):
+        own = _ID.search((_SELF / f"fdinfo/{folder}").read_text("utf-8"))
     table = os.fsdecode((_SELF / "mountinfo").read_bytes())
     lying_on = defaultdict[str, list[MountPoint]](list)  # in whatever order the system tells them
     for mount in iter_mounts(table):

@@ -6,15 +6,17 @@ sorted by their names with the slash. Only folders that may hold what is wanted 
 
 from __future__ import annotations
 
+import errno
 import heapq
 import logging
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from operator import attrgetter
 
+from mastosync.errors import StoreUnusable
 from mastosync.store.base import ListedObject
 from mastosync.store.filesystem.mounts import mounts_below
 from mastosync.store.filesystem.names import ESCAPED, RESERVED, key_of_escaped
@@ -150,21 +152,38 @@ class Walk:
 def ways_out(root: Root) -> list[str]:
     """Where a source leads out of its folder: links that are followed, and mounts, also behind links.
 
-    Raises: StoreUnusable; OSError.
+    What cannot be read leads nowhere, as nobody reads through it, and a damaged folder is no reason not to copy the
+    others. Raises: StoreUnusable and OSError if it may be read a moment later.
     """
-    links = [path for path, followed in _iter_links(root) if followed]
+    try:
+        links = [path for path, followed in _iter_links(root, (OSError,)) if followed]
+    except (StoreUnusable, OSError) as error:  # of the folder itself
+        if _may_pass(error) or _may_pass(error.__cause__):
+            raise
+        return []
     ways = set(links)
     for folder in ["", *links]:
         try:
-            fd = os.open(os.fsencode(folder) or b".", _FOLDER, dir_fd=root.fd)
-        except (FileNotFoundError, PermissionError):  # what cannot be opened leads nowhere
-            continue
-        try:
-            with suppress(FileNotFoundError):  # no system that tells
+            with _opened(root, folder) as fd:
                 ways.update(f"{folder}/{os.fsdecode(mount.place)}".lstrip("/") for mount in mounts_below(fd))
-        finally:
-            os.close(fd)
+        except OSError as error:
+            if _may_pass(error):
+                raise
     return sorted(ways)
+
+
+@contextmanager
+def _opened(root: Root, folder: str) -> Iterator[int]:
+    fd = os.open(os.fsencode(folder) or b".", _FOLDER, dir_fd=root.fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether this machine is short of something for the moment."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -180,29 +199,30 @@ def unfollowed_links(root: Root) -> list[str]:
     return sorted(path for path, followed in _iter_links(root) if not followed)
 
 
-def _iter_links(root: Root) -> Iterator[tuple[str, bool]]:
-    """Links in all folders but those of ids, and whether each is followed."""
+def _iter_links(
+    root: Root, passed_over: tuple[type[OSError], ...] = (FileNotFoundError, PermissionError)
+) -> Iterator[tuple[str, bool]]:
+    """Links in all folders but those of ids, and whether each is followed.
+
+    `passed_over`: what a folder below may fail with, as the others lead where they lead. Raises: OSError.
+    """
     folders, seen = [""], set[tuple[int, int]]()
     while folders and len(seen) < _LOOKED_INTO_AT_MOST:
         folder = folders.pop()
         try:
-            fd = os.open(os.fsencode(folder) or b".", _FOLDER, dir_fd=root.fd)
-        except (FileNotFoundError, PermissionError):
-            if not folder:
+            with _opened(root, folder) as fd:
+                status = os.fstat(fd)
+                if (status.st_dev, status.st_ino) in seen:  # a link leads back
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                with os.scandir(fd) as entries:
+                    for entry in entries:
+                        path = folder + entry.name
+                        looked_into = root.may_be_link(path) and _is_folder(entry)
+                        if entry.is_symlink():
+                            yield path, looked_into
+                        if looked_into and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
+                            folders.append(f"{path}/")
+        except passed_over as error:
+            if not folder or _may_pass(error):
                 raise
-            continue  # the others lead where they lead
-        try:
-            status = os.fstat(fd)
-            if (status.st_dev, status.st_ino) in seen:  # a link leads back
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(fd) as entries:
-                for entry in entries:
-                    path = folder + entry.name
-                    looked_into = root.may_be_link(path) and _is_folder(entry)
-                    if entry.is_symlink():
-                        yield path, looked_into
-                    if looked_into and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
-                        folders.append(f"{path}/")
-        finally:
-            os.close(fd)
