@@ -35,7 +35,7 @@ from mastosync.engine.old_objects import shared_bucket
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
-from mastosync.manifest import Manifest, ManifestReport, relation, verifications
+from mastosync.manifest import Manifest, ManifestReport, real_path, relation, verifications
 from mastosync.mastodon.settings import Setting, changed, storage_settings
 from mastosync.model import Reason
 
@@ -196,7 +196,7 @@ def _fallback(config: Config, host: str, options: CutoverOptions) -> MediaHost:
 def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> PublicStore:
     """A store as everybody reads it. Raises: UsageError if nobody can say where."""
     if isinstance(store, FilesystemConfig):
-        return PublicFolder(store.folder.resolve())
+        return PublicFolder(real_path(store.folder))
     if url is None and not store.known.reads_for_anybody:
         raise UsageError(
             tr(
@@ -221,7 +221,7 @@ def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> 
             tr("the media host {host} would ask itself for the objects of the {role}", host=host, role=say(role)),
             hint=tr("name the address of the bucket behind it: --{role}-url https://…", role=role),
         )
-    bundle = store.ca_bundle and store.ca_bundle.resolve()
+    bundle = store.ca_bundle and real_path(store.ca_bundle)
     return PublicBucket(base + _in_address(store.key_prefix), bundle, store.verify_tls)
 
 

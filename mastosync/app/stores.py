@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import deferred, say, tr
-from mastosync.manifest import ManifestReport, StoreIdentity, place_on_disk, require_local_disk, writer_lock
+from mastosync.manifest import ManifestReport, StoreIdentity, place_on_disk, real_path, require_local_disk, writer_lock
 from mastosync.model import EntryState
 from mastosync.units import human_bytes
 
@@ -108,7 +108,7 @@ def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
 def writing(config: Config, manifest_path: Path, command: str) -> Iterator[None]:
     """The writer's lock of a manifest. Raises: ManifestError if somebody else has it, or it is on a network."""
     require_local_disk(manifest_path, allow_network=config.manifest.network_filesystem == "allow")
-    with writer_lock(manifest_path.resolve(), command):
+    with writer_lock(real_path(manifest_path), command):
         yield
 
 
@@ -167,7 +167,7 @@ def _identity(config: StoreConfig) -> StoreIdentity:
     from mastosync.config import FilesystemConfig
 
     if isinstance(config, FilesystemConfig):
-        return StoreIdentity.of_folder(config.folder.resolve())
+        return StoreIdentity.of_folder(real_path(config.folder))
     url = urlsplit(config.endpoint_url or _AWS)
     endpoint = f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}"
     return StoreIdentity(endpoint, config.bucket or "", config.key_prefix)
@@ -183,7 +183,7 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
 
     if not (isinstance(source, FilesystemConfig) and isinstance(destination, FilesystemConfig)):
         return
-    here, there = source.folder.resolve(), destination.folder.resolve()
+    here, there = real_path(source.folder), real_path(destination.folder)
     mounted_twice = here.exists() and there.exists() and here.samefile(there)
     if mounted_twice or _overlap(here, there) or _overlap(*map(place_on_disk, (here, there))):
         raise ConfigError(

@@ -23,6 +23,7 @@ from mastosync.manifest import (
     back_up,
     backup_name,
     read_from,
+    real_path,
     repair_counters,
     written,
 )
@@ -42,7 +43,7 @@ def check(manifest: Manifest, stop: StopSignal, listener: ProgressListener, *, q
         progress.total = checker.expected()
         result = checker.run()
     if repair and result.only_counters:
-        copy = backup_name(manifest.path.resolve())
+        copy = backup_name(real_path(manifest.path))
         back_up(manifest.path, copy)
         repair_counters(manifest)
         result.faults.clear()

@@ -18,6 +18,7 @@ from mastosync.manifest import (
     count_exposed,
     holder_of,
     last_verification,
+    real_path,
 )
 from mastosync.model import TABLES, EntryState
 
@@ -150,7 +151,7 @@ def status_of(report: ManifestReport) -> Status:
         report.last_reading(),
         _surveyed(report.surveyed()),
         count_exposed(report.manifest),
-        _gives_signs(run) and holder_of(report.manifest.path.resolve()) is not None,  # which takes it for a moment
+        _gives_signs(run) and holder_of(real_path(report.manifest.path)) is not None,  # which takes it for a moment
     )
 
 

@@ -24,6 +24,7 @@ from mastosync.manifest.file_system import (
     is_network,
     kind_of_disk,
     place_on_disk,
+    real_path,
     require_local_disk,
     warn_of_network,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "place_on_disk",
     "probe_left_behind",
     "read_from",
+    "real_path",
     "record_of",
     "record_relation",
     "record_verification",

@@ -12,6 +12,7 @@ from pathlib import Path
 from mastosync.errors import ManifestError, MastosyncError, UsageError
 from mastosync.language import tr
 from mastosync.manifest.complaints import copied, translated, written
+from mastosync.manifest.file_system import real_path
 from mastosync.manifest.whole_files import appearing
 
 _PAGES_AT_ONCE = 512  # between two looks at who wants to stop
@@ -40,7 +41,7 @@ def back_up(
     anew. It is looked at before it gets its name. Raises: ManifestError, UsageError if the target is there already, and
     `error_type` if it cannot be written; then there is no copy.
     """
-    if target.resolve() == manifest.resolve():
+    if real_path(target) == real_path(manifest):
         raise UsageError(
             tr("{target} is the manifest itself", target=target), hint=tr("name another file for the copy")
         )
@@ -70,7 +71,7 @@ def _noting(note: Note | None) -> Callable[[int, int, int], None]:
 
 def _require_space(target: Path, needed: int, error_type: type[MastosyncError]) -> None:
     with written(target, error_type):
-        free = shutil.disk_usage(target.resolve().parent).free
+        free = shutil.disk_usage(real_path(target).parent).free
     if free < needed:
         raise error_type(
             tr(

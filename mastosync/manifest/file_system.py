@@ -8,6 +8,7 @@ https://sqlite.org/lockingv3.html about NFS).
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path, PurePath, PurePosixPath
 
 from mastosync.errors import ManifestError
@@ -55,9 +56,14 @@ def on_disk(path: Path, mounts: str) -> PurePath:
     return PurePosixPath(disk, root.lstrip("/"), path.relative_to(mount.place))
 
 
+def real_path(path: Path) -> Path:
+    """A path without links and `..`. One that leads in circles stays as it is: whoever opens it says so."""
+    return Path(os.path.realpath(path))  # of Python's versions, some raise RuntimeError in Path.resolve()
+
+
 def place_on_disk(folder: Path) -> PurePath:
     """Where a folder lies, to be compared with others: its path on its disk, or its path where no system tells that."""
-    path = folder.resolve()
+    path = real_path(folder)
     try:
         return on_disk(path, _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError:
@@ -67,7 +73,7 @@ def place_on_disk(folder: Path) -> PurePath:
 def kind_of_disk(folder: Path) -> str:
     """The kind of file system that a folder lies in; "" where the system does not tell (others than Linux)."""
     try:
-        return file_system(folder.resolve(), _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
+        return file_system(real_path(folder), _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError:
         return ""
 
@@ -106,7 +112,7 @@ def warn_of_network(manifest: Path) -> None:
 
 
 def _on_network(manifest: Path) -> str:
-    kind = kind_of_disk(manifest.resolve().parent)
+    kind = kind_of_disk(real_path(manifest).parent)
     if not is_network(kind):
         return ""
     return tr(

@@ -11,6 +11,7 @@ from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.backup import back_up
 from mastosync.manifest.complaints import translated
+from mastosync.manifest.file_system import real_path
 from mastosync.manifest.lock import writer_lock
 from mastosync.manifest.schema import migrate, newest_version, schema_version
 
@@ -43,7 +44,7 @@ def bring_up_to_date(path: Path, connection: sqlite3.Connection, *, locked: bool
     if not version:
         migrate(connection)  # an empty file
         return
-    real = path.resolve()
+    real = real_path(path)
     try:
         with nullcontext() if locked else writer_lock(real, "upgrade"):
             _upgrade(real, connection, version)

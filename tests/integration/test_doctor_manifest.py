@@ -57,6 +57,10 @@ class TestFolder:
         assert "does not exist" in fails(found)
         assert found.manifest["disk"].grade is SKIPPED
 
+    def test_a_link_that_leads_to_itself(self, site: Site) -> None:
+        site.manifest.symlink_to(site.manifest)
+        assert "cannot be written to" in fails(examined(site))
+
     @pytest.mark.skipif(not Path("/proc").is_dir(), reason="only Linux has a folder that nobody may write to")
     def test_a_folder_that_nobody_may_write_to(self, site: Site) -> None:
         assert "nothing can be written" in fails(examined(site, Path("/proc/m.db")))

@@ -266,6 +266,13 @@ def test_a_file_in_the_place_of_the_source_is_for_whoever_reads_it(linked: Confi
     assert identities(linked)
 
 
+def test_a_source_that_is_a_link_to_itself_is_for_whoever_reads_it(linked: Config) -> None:
+    source = linked.source_folder.folder
+    source.rename(source.with_name("elsewhere"))
+    source.symlink_to(source)
+    assert identities(linked)
+
+
 def test_a_source_that_is_gone_leads_nowhere(linked: Config) -> None:
     """As after a migration, when what has no row is still pruned."""
     linked.source_folder.folder.rename(linked.source_folder.folder.with_name("elsewhere"))

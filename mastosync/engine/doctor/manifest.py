@@ -22,6 +22,7 @@ from mastosync.manifest import (
     file_version,
     holder_of,
     newest_version,
+    real_path,
 )
 from mastosync.model import Entry, EntryState
 
@@ -52,7 +53,7 @@ class ManifestFacts:
 def check_manifest(chart: Chart, place: ManifestPlace, estimated_entries: Callable[[], int]) -> Findings[ManifestFacts]:
     """All checks of the manifest. Nothing is left in its folder. `estimated_entries`: of the next plan; 0: unknown."""
     facts = ManifestFacts()
-    path = place.path.resolve()
+    path = real_path(place.path)
     refusal = _refusal(path)
     if refusal is not None:
         yield chart.failure("folder", refusal)
@@ -93,7 +94,7 @@ def _refusal(path: Path) -> ManifestError | None:
             strerror=error.strerror,
         )
         return ManifestError(said, hint=tr("it must be writable by you; {hint}", hint=hint))
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+    if os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK):
         return ManifestError(
             tr("the manifest {path} cannot be written to", path=path),
             hint=tr("it must be writable by you; {hint}", hint=hint),
