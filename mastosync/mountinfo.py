@@ -6,6 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from mastosync.language import deferred
+
+UNREADABLE_HINT = deferred(
+    "let this user read mountinfo and fdinfo in /proc/self; if too much is open at once, raise `ulimit -n`"
+)
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 

@@ -184,8 +184,7 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
     if not (isinstance(source, FilesystemConfig) and isinstance(destination, FilesystemConfig)):
         return
     here, there = real_path(source.folder), real_path(destination.folder)
-    mounted_twice = here.exists() and there.exists() and here.samefile(there)
-    if mounted_twice or _overlap(here, there) or _overlap(*map(place_on_disk, (here, there))):
+    if _is_one(here, there) or _overlap(here, there) or _overlap(*map(place_on_disk, (here, there))):
         raise ConfigError(
             tr(
                 "the folders of source and destination are one, or one lies in the other: {here} and {there}",
@@ -212,6 +211,14 @@ def _ways_out(source: FilesystemConfig) -> list[Path]:
 
     with closing(FilesystemProbe(source, role="source")) as probe:
         return [source.folder / way for way in probe.ways_out()]
+
+
+def _is_one(one: Path, other: Path) -> bool:
+    """Whether two paths are to one folder, which may be mounted twice."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there, or closed: whoever reads it will tell
+        return False
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:

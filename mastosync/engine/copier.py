@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -69,11 +70,13 @@ class Copier:
             with self.crew:
                 progress = self._run()
             self.queue.end_run(self._exit_code())
-        except Exception as error:
+        except BaseException as error:
+            with suppress(Exception):  # a bug of a worker, which is this error or tells less than it
+                self._collect(0)  # somebody may have found out meanwhile what everybody reads
             if not isinstance(self._fatal, PrivacyLost):
                 raise
-            _log.error("%s", error if isinstance(error, MastosyncError) else repr(error))
-            raise self._fatal from error  # which names an object that everybody reads
+            _log.error("%s", _named(error))
+            raise self._fatal from error
         if self._fatal is not None:
             raise self._fatal
         if self.stop.requested:
@@ -145,7 +148,7 @@ class Copier:
         if before is None:
             self._fatal = error
         elif isinstance(error, PrivacyLost) and not isinstance(before, PrivacyLost):
-            _log.error("%s", before if isinstance(before, MastosyncError) else repr(before))
+            _log.error("%s", _named(before))
             self._fatal, error.__context__ = error, before
 
     def _take_in(self, outcome: Outcome) -> None:
@@ -178,3 +181,8 @@ class Copier:
     def _tell(self, progress: CopyProgress) -> None:
         progress.limits = self.limits()
         self.listener.advanced(progress)
+
+
+def _named(error: BaseException) -> str:
+    """An error for the log. What is none of ours may hold a secret: --debug has its words, without those."""
+    return str(error) if isinstance(error, MastosyncError) else type(error).__name__

@@ -112,26 +112,25 @@ class EndpointLimiter:
             self._turn.release()
         return True
 
-    def note(self, error: BaseException | None, longest_pause: float = _LONGEST_ASKED_SECONDS) -> None:
-        """Take note of how a request has ended; None: well. `longest_pause`: see `throttled`.
+    def note(self, error: BaseException | None, deadline: float = math.inf) -> None:
+        """Take note of how a request has ended; None: well. `deadline`: see `throttled`.
 
         A refusal that another attempt would meet again (404, 403, 400, 412) is an answer as good as any: the endpoint
         took the request. What broke on the way, or failed at the endpoint, says nothing of how fast it may be asked.
         """
         if isinstance(error, Throttled):
-            self.throttled(error.retry_after_seconds, longest_pause)
+            self.throttled(error.retry_after_seconds, deadline)
         elif error is None or (isinstance(error, ObjectError) and not error.transient):
             self.succeeded()
 
-    def throttled(self, retry_after_seconds: float | None, longest_pause: float = _LONGEST_ASKED_SECONDS) -> None:
+    def throttled(self, retry_after_seconds: float | None, deadline: float = math.inf) -> None:
         """Take note of an answer that asks to slow down.
 
         Everybody waits for as long as the server asked for. When it does not say how long, everybody
         waits a little at the first sign and whenever all answers are throttles; what is throttled
         now and then only lowers the rate. Answers to requests that were under way when a pause
-        began do not begin another. `longest_pause`: seconds for which whoever was told so is ready to wait.
+        began do not begin another. `deadline`: until when, by time.monotonic(), whoever was told so is ready to wait.
         """
-        longest_pause = min(longest_pause, _LONGEST_ASKED_SECONDS)
         now = time.monotonic()
         with self._lock:
             self._throttles += 1
@@ -139,12 +138,13 @@ class EndpointLimiter:
             self._streak += 1
             end = max(now, self._paused_until)
             if retry_after_seconds is not None:  # the longest that anybody was asked to wait
-                end = max(end, now + min(retry_after_seconds, longest_pause))
+                asked = now + min(retry_after_seconds, _LONGEST_ASKED_SECONDS)
+                end = max(end, min(asked, deadline))
             elif now >= self._paused_until and (
                 (self._window_throttles == 1 and not self._warned) or self._streak >= _STREAK
             ):
                 self._pauses_in_a_row += 1
-                end = now + min(self._own_pause(), longest_pause)
+                end = max(now, min(now + self._own_pause(), deadline))
             pause = end - max(now, self._paused_until)
             self._window_start += pause
             self._long_pause = self._long_pause or pause >= _WINDOW_SECONDS

@@ -10,7 +10,7 @@ from mastosync.language import deferred, say, tr
 from mastosync.model import End, EntryState, Outcome, Reason
 
 IN_A_ROW = 64  # failures of one store
-WRONG_PLACE_AFTER = 1_000  # missing objects in a row, when nothing was ever found
+WRONG_PLACE_AFTER = 1_000  # missing objects, when the source has never given one
 
 _FAILURES = frozenset({Reason.NETWORK, Reason.SERVER, Reason.THROTTLED})
 _MISSING = frozenset({Reason.MISSING, Reason.OPTIONAL_MISSING})
@@ -94,7 +94,7 @@ class Outages:
         if not self._any_success and self._missing >= WRONG_PLACE_AFTER:
             raise StoreUnusable(
                 tr(
-                    "not one of {missing} objects exists, so this seems to be the wrong place: {detail}",
+                    "the source has not one of {missing} objects, so this seems to be the wrong place: {detail}",
                     missing=self._missing,
                     detail=outcome.detail,
                 ),

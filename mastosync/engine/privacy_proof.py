@@ -64,7 +64,21 @@ class _Removal(NamedTuple):
     """What became of an object that others read, or may."""
 
     removed: bool
-    said: str  # for people
+    words: str  # deferred
+    message: str = ""  # of what kept it from being removed, or looked at
+
+    @property
+    def said(self) -> str:
+        """For people."""
+        return say(self.words).format(message=self.message)
+
+
+_SPARED = _Removal(False, deferred("it was not removed, as the source has lost it: hide it at the store itself"))
+_STILL_READ = _Removal(False, deferred("it was to be removed, and anybody can still read it: remove it there at once"))
+_KEPT_AS_OLD = _Removal(True, deferred("it was removed, but the bucket keeps it as an old version: remove that there"))
+_REMOVED = _Removal(True, deferred("it was removed"))
+_FAILED = deferred("it could not be removed, so remove it there at once: {message}")
+_UNASKED = deferred("it was removed, but nobody can tell whether anybody still reads it: {message}")
 
 
 def strangers_read(store: PatientStore, key: str) -> bool:
@@ -187,40 +201,48 @@ class PrivacyProof:
             if not strangers_read(PatientStore(self._destination), key):
                 return
         except Interrupted:
+            removal = self._remove(entry, key)
             with english():  # as the log is
-                _log.warning("%r at %s may be public: %s", key, name, self._remove(entry, key).said)
+                _log.warning("%r at %s may be public: %s", key, name, removal.said)
+            if not removal.removed:
+                raise StoreUnusable(
+                    tr("{key!r} at {name} may be public; {removed}", key=key, name=name, removed=removal.said),
+                    hint=tr("the same command goes on where this one stopped, and looks at it first"),
+                ) from None
             raise
         except (ObjectError, StoreUnusable) as error:
             with english():  # as all that went wrong with one object
-                removed, said = self._remove(entry, key)
-            self._refusal = type(error)(f"{error.message}; {said}; so nothing private is written", hint=error.hint)
+                removal = self._remove(entry, key)
+                said = f"{error.message}; {removal.said}; so nothing private is written"
+            self._refusal = type(error)(said, hint=error.hint)
             if isinstance(self._refusal, ObjectError):
                 self._refusal.store = name
-                raise PrivacyUnknown(self._refusal, removed=removed) from error
+                raise PrivacyUnknown(self._refusal, removed=removal.removed) from error
             raise self._refusal from error
-        removed, said = self._remove(entry, key, ask_again=True)
+        removal = self._remove(entry, key, ask_again=True)
         lost = self._refusal = PrivacyLost(
             tr(
                 "anybody can read {key!r} at {name}, although it was written as private; {removed}",
                 key=key,
                 name=name,
-                removed=said,
+                removed=removal.said,
             ),
             hint=tr(
                 "{remedy}; `mastosync verify --public` tells what else anybody can read",
                 remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
             ),
         )
-        lost.lies_there = not removed
+        lost.lies_there = not removal.removed
         if lost.lies_there:
             # now: the run may have ended for something else, and then nobody hears of the error
-            _log.error("anybody can read %r at %s, which could not be removed: remove it there at once", key, name)
+            with english():
+                _log.error("anybody can read %r at %s, although it was written as private; %s", key, name, removal.said)
         raise lost
 
     def _remove(self, entry: Entry, key: str, *, ask_again: bool = False) -> _Removal:
         """Whoever asked to stop does not mean this."""
         if entry in self._spared:
-            return _Removal(False, tr("it was not removed, as the source has lost it: hide it at the store itself"))
+            return _SPARED
         # told before: it may take a while, or end with this process
         _log.warning("%r at %s may be public: it is being removed", key, self._destination.store.name)
         stop, policy = StopSignal(), self._destination.policy
@@ -228,15 +250,15 @@ class PrivacyProof:
         store = PatientStore(Gate(self._destination.store, EndpointLimiter(stop), policy, stop))
         try:
             wholly = store.withdraw(key)
+        except MastosyncError as error:
+            return _Removal(False, _FAILED, error.message)
+        try:
             stays = ask_again and store.anybody_reads(key)
         except MastosyncError as error:
-            said = tr("it could not be removed, so remove it there at once: {message}", message=error.message)
-            return _Removal(False, said)
+            return _Removal(False, _UNASKED, error.message)
         if stays:
-            return _Removal(False, tr("it was to be removed, and anybody can still read it: remove it there at once"))
-        if not wholly:
-            return _Removal(True, tr("it was removed, but the bucket keeps it as an old version: remove that there"))
-        return _Removal(True, tr("it was removed"))
+            return _STILL_READ
+        return _REMOVED if wholly else _KEPT_AS_OLD
 
 
 def _nothing() -> None: ...

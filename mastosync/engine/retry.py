@@ -44,11 +44,10 @@ class RetryPolicy:
         """The same for requests that have so much time from now on, all together: then nothing is repeated."""
         return replace(self, deadline=time.monotonic() + seconds)
 
-    def left(self, throttled_since: float | None) -> float:
-        """Seconds that a request may still be kept waiting. `throttled_since`: by time.monotonic(); None: only now."""
-        now = time.monotonic()
-        since = now if throttled_since is None else throttled_since
-        return max(0.0, min(since + self.throttle_budget_seconds, self.deadline) - now)
+    def patience_ends(self, throttled_since: float | None) -> float:
+        """Until when, by time.monotonic(), a request may be kept waiting. `throttled_since`: likewise; None: now."""
+        since = time.monotonic() if throttled_since is None else throttled_since
+        return min(since + self.throttle_budget_seconds, self.deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +63,9 @@ class Gate:
     def note(self, error: BaseException | None, throttled_since: float | None = None) -> None:
         """Take note of how a request has ended (None: well): the limiter learns by it, an error learns whose it is.
 
-        `throttled_since`: see `RetryPolicy.left`.
+        `throttled_since`: see `RetryPolicy.patience_ends`.
         """
-        self.limiter.note(error, self.policy.left(throttled_since))
+        self.limiter.note(error, self.policy.patience_ends(throttled_since))
         if isinstance(error, ObjectError):
             error.store = self.store.name
 
@@ -258,7 +257,7 @@ class _Budget:
         if isinstance(_failure_of(state), Throttled):
             if self.throttled_since is None:
                 self.throttled_since = now
-            return not self._policy.left(self.throttled_since)
+            return now >= self._policy.patience_ends(self.throttled_since)
         self._failures += 1
         return self._failures >= self._policy.max_attempts or now >= self._policy.deadline
 

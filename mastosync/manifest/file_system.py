@@ -11,9 +11,9 @@ import logging
 import os
 from pathlib import Path, PurePath, PurePosixPath
 
-from mastosync.errors import ManifestError
-from mastosync.language import tr
-from mastosync.mountinfo import MountPoint, iter_mounts
+from mastosync.errors import ManifestError, StoreUnusable
+from mastosync.language import say, tr
+from mastosync.mountinfo import UNREADABLE_HINT, MountPoint, iter_mounts
 
 _log = logging.getLogger(__name__)
 
@@ -62,12 +62,20 @@ def real_path(path: Path) -> Path:
 
 
 def place_on_disk(folder: Path) -> PurePath:
-    """Where a folder lies, to be compared with others: its path on its disk, or its path where no system tells that."""
+    """Where a folder lies, to be compared with others: its path on its disk, or its path where no system tells that.
+
+    Raises: StoreUnusable if what the system tells cannot be read.
+    """
     path = real_path(folder)
     try:
         return on_disk(path, _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"))
-    except OSError:
+    except FileNotFoundError:
         return path
+    except OSError as error:
+        raise StoreUnusable(
+            tr("cannot tell on which disk {folder} lies: {strerror}", folder=folder, strerror=error.strerror),
+            hint=say(UNREADABLE_HINT),
+        ) from error
 
 
 def kind_of_disk(folder: Path) -> str:

@@ -36,6 +36,7 @@ from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.mountinfo import iter_mounts
 from mastosync.store.base import FetchedObject, ListedObject, ObjectStore, PutOptions
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache, mounts
+from mastosync.store.filesystem import root as filesystem_root
 from mastosync.store.filesystem.names import ESCAPED, WORK, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.root import Root
 from mastosync.store.media_types import content_type_of
@@ -705,6 +706,39 @@ os.kill(os.getpid(), signal.SIGKILL)
                 store.delete("cache/a")
             assert (tmp_path / "media" / "a").read_bytes() == b"media"
 
+    def test_a_mount_stays_one_when_a_folder_above_it_is_renamed(
+        self, tmp_path: Path, root: Path, store: FilesystemStore
+    ) -> None:
+        """Of that the system tells nobody who waits for changes."""
+        (tmp_path / "media").mkdir()
+        (tmp_path / "media" / "a").write_bytes(b"media")
+        put(store, "cache/accounts/first")
+        with mounted(root / "cache" / "accounts", "--bind", str(tmp_path / "media")):
+            with pytest.raises(StoreUnusable, match="is mounted"):
+                store.delete("cache/accounts/a")
+            (root / "cache").rename(root / "renamed")
+            refused = dict[str, str]()
+            for name, act in ACTS.items():
+                try:
+                    act(store, "renamed/accounts/a")
+                except StoreUnusable as error:
+                    refused[name] = error.message
+            (root / "renamed").rename(root / "cache")
+            assert refused.keys() == ACTS.keys()
+            assert all("mounted" in message for message in refused.values())
+            assert (tmp_path / "media" / "a").read_bytes() == b"media"
+            assert len(list((tmp_path / "media").iterdir())) == 1
+
+    @pytest.mark.parametrize("error", [PermissionError, OSError])
+    def test_a_folder_of_which_nobody_can_tell_on_which_mount_it_lies_is_not_touched(
+        self, root: Path, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+    ) -> None:
+        put(store, "cache/a")
+        monkeypatch.setattr(filesystem_root, "mount_number", raising(error(errno.EMFILE, "not now")))
+        with pytest.raises(StoreUnusable, match="cannot tell what is mounted below the destination folder"):
+            store.delete("cache/a")
+        assert (root / "cache" / "a").exists()
+
     def test_mounts_are_found_in_whatever_order_the_system_tells_them(
         self, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -725,7 +759,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         (tmp_path / "media").mkdir()
         (tmp_path / "media" / "a").write_bytes(b"media")
         (root / "cache").mkdir()
-        monkeypatch.setattr(mounts, "_ID", re.compile("never^"))
+        monkeypatch.setattr(mounts, "_ID", re.compile(b"never^"))
         with mounted(root / "cache", "--bind", str(tmp_path / "media")):
             with pytest.raises(StoreUnusable, match="is mounted"):
                 store.delete("cache/a")

@@ -107,7 +107,7 @@ class TestFile:
         before = files_in(site.folder)
         found = examined(site).manifest["manifest"]
         assert found.grade is OK
-        assert "2 pending, 0 done" in found.message
+        assert "for these stores: 2 pending, 0 done" in found.message
         assert files_in(site.folder) == before
 
     def test_a_plan_of_stores_of_which_nobody_can_tell_whether_they_are_apart(
@@ -128,6 +128,7 @@ class TestFile:
         monkeypatch.setattr(walk, "mounts_below", short)
         found = examined(site)
         assert "2 pending, 0 done" in found.manifest["manifest"].message
+        assert "for these stores" not in found.manifest["manifest"].message, "nobody has compared them"
         assert FAILURE in found.bad(Subject.SOURCE).values()
 
     def test_a_plan_of_other_stores(self, site: Site) -> None:

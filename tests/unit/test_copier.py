@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, NoReturn
 
 import pytest
@@ -51,7 +52,9 @@ def crew(work: Callable[[Claim], Outcome], workers: int, stop: StopSignal) -> Cr
     return Crew(steps, workers, stop)
 
 
-@pytest.mark.parametrize("first", [StoreUnusable("the source is closed"), RuntimeError("the source is closed")])
+@pytest.mark.parametrize(
+    "first", [StoreUnusable("the source is closed"), RuntimeError("a secret, as libraries tell it")]
+)
 def test_what_everybody_reads_is_told_whatever_else_ends_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, first: Exception
 ) -> None:
@@ -69,7 +72,8 @@ def test_what_everybody_reads_is_told_whatever_else_ends_the_run(
         with pytest.raises(PrivacyLost) as lost:
             copier.run()
     assert lost.value.__context__ is first
-    assert (str(first) if isinstance(first, StoreUnusable) else repr(first)) in caplog.messages
+    assert ("the source is closed" if isinstance(first, StoreUnusable) else "RuntimeError") in caplog.messages
+    assert not any("secret" in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize("ending", ["the screen", "the manifest"])
@@ -80,12 +84,43 @@ def test_nor_does_what_fails_at_the_end_hide_it(
         raise PrivacyLost("everybody can read it")
 
     def fails(*_: object) -> NoReturn:
-        raise OSError("nobody is there")
+        raise KeyboardInterrupt("a secret, as libraries tell it")
 
     monkeypatch.setattr(*{"the screen": (Silence, "finished"), "the manifest": (WorkQueue, "end_run")}[ending], fails)
     with planned(tmp_path / "m.db", [entry(1)]) as manifest, pytest.raises(PrivacyLost):
         run(manifest, work)
-    assert "OSError('nobody is there')" in caplog.messages
+    assert "KeyboardInterrupt" in caplog.messages
+    assert not any("secret" in message for message in caplog.messages)
+
+
+def test_nor_does_a_manifest_that_cannot_be_written_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What everybody reads is found out, and not taken in yet, when an outcome cannot be written down."""
+    commit, found_out = WorkQueue.commit, Event()
+
+    def work(each: Claim) -> Outcome:
+        if each.entry.id == 1:
+            return Outcome(each.entry, EntryState.DONE)
+        wait_until(full.is_set, "the manifest could not be written")
+        found_out.set()
+        raise PrivacyLost("everybody can read it")
+
+    full = Event()
+
+    def fails(queue: WorkQueue, *, outcomes: Sequence[Outcome], **others: Any) -> None:  # noqa: ANN401
+        if outcomes:
+            full.set()
+            assert found_out.wait(PATIENCE_SECONDS)
+            wait_until(lambda: not copier.crew._setting.ended.empty(), "it was told")
+            raise ManifestError("the disk is full")
+        commit(queue, outcomes=outcomes, **others)
+
+    monkeypatch.setattr(WorkQueue, "commit", fails)
+    stop = StopSignal()
+    with planned(tmp_path / "m.db", [entry(1), entry(2)]) as manifest:
+        copier = Copier(WorkQueue(manifest), crew(work, 4, stop), CopyOptions(workers=4), stop, Silence())
+        with pytest.raises(PrivacyLost) as lost:
+            copier.run()
+    assert isinstance(lost.value.__cause__, ManifestError)
 
 
 def states(manifest: Manifest) -> Counter[EntryState]:

@@ -418,6 +418,22 @@ def test_who_has_waited_until_the_deadline_may_ask_once_more(clock: Clock, asked
     assert clock.now - begin == pytest.approx(60)
 
 
+def test_nor_does_it_count_when_the_pause_is_noted(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine time passes between the answer and that: the pause ends at the deadline all the same."""
+    note = EndpointLimiter.note
+
+    def late(limiter: EndpointLimiter, error: BaseException | None, deadline: float) -> None:
+        clock.now += 0.5
+        note(limiter, error, deadline)
+
+    monkeypatch.setattr(EndpointLimiter, "note", late)
+    store, begin = MemoryStore(), clock.now
+    store.put("k", b"data")
+    store.fail("head", Throttled("503", retry_after_seconds=86_400))
+    assert PatientStore(gate(store, policy=RetryPolicy(100, 900).within(60))).head("k").size == 4
+    assert clock.now - begin == pytest.approx(60.5)  # with the second answer
+
+
 def test_nor_for_a_turn(clock: Clock) -> None:
     limiter = EndpointLimiter(StopSignal(), ceiling=0.1)
     assert limiter.wait()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +14,7 @@ import pytest
 from mastosync.app.stores import identities
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret
 from mastosync.errors import ConfigError, ManifestError, StoreUnusable
-from mastosync.manifest import Relation, StoreIdentity, WorkQueue, in_one_bucket, record_relation
+from mastosync.manifest import Relation, StoreIdentity, WorkQueue, file_system, in_one_bucket, record_relation
 from mastosync.store.filesystem import walk
 from mastosync.store.filesystem.root import Root
 from tests.unit.engine_kit import DESTINATION, entry, planned
@@ -207,14 +208,42 @@ def test_folders_are_told_apart_by_where_they_lie_on_their_disks(
         assert refused.value.exit_code == 4
 
 
-@pytest.fixture
-def linked(tmp_path: Path) -> Config:
-    """A source folder with a link that leads to the destination."""
+class Scanning:
+    """The module `os`, but that a list of one folder ends with an error after so many names, so many times."""
+
+    def __init__(self, folder: Path, *, damaged_after: int, times: int) -> None:
+        self.folder, self.damaged_after, self.times = folder, damaged_after, times
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+    @contextmanager
+    def scandir(self, fd: int) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with os.scandir(fd) as entries:
+            damaged = self.times > 0 and os.path.samestat(os.fstat(fd), self.folder.stat())
+            self.times -= damaged
+            yield self.broken_off(sorted(entries, key=lambda entry: entry.name)) if damaged else entries
+
+    def broken_off(self, entries: list[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+        yield from entries[: self.damaged_after]
+        raise OSError(errno.EIO, "it cannot be read")
+
+
+def led(tmp_path: Path, link: str) -> Config:
+    """A source folder with such a link, which leads to the destination, and much else after it."""
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
-    (tmp_path / "old" / "cache").symlink_to(tmp_path / "new")
+    place = tmp_path / "old" / link
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(tmp_path / "new")
+    (place.parent / "others").mkdir()
     folders = (FilesystemConfig(path=tmp_path / name) for name in ("old", "new"))
     return Config(source_folder=next(folders), destination_folder=next(folders))
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Config:
+    return led(tmp_path, "cache")
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
@@ -257,6 +286,47 @@ def test_a_damaged_folder_of_the_source_keeps_nobody_from_the_others(
             identities(linked)
     (source / "cache").unlink()
     assert identities(linked)
+
+
+@pytest.mark.parametrize("broken_off", ["", "cache/"])
+def test_links_that_were_seen_count_though_the_rest_of_a_folder_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken_off: str
+) -> None:
+    config = led(tmp_path, f"{broken_off}link")
+    monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old" / broken_off, damaged_after=1, times=99))
+    with pytest.raises(ConfigError, match="leads from the folder of the source"):
+        identities(config)
+    assert any("not looked for ways out of the source folder" in message for message in caplog.messages)
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_is_read_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that lies on the network: a moment later, a copy would read through it."""
+    config = led(tmp_path, "cache/link")
+    monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old" / "cache", damaged_after=0, times=1))
+    with pytest.raises(ConfigError, match="leads from the folder of the source"):
+        identities(config)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ENOTCONN, errno.EIO])
+def test_a_source_that_cannot_be_looked_at_is_for_whoever_reads_it(
+    linked: Config, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As below a home that is closed to others, or on a disk of the network that has died."""
+    (linked.source_folder.folder / "cache").unlink()
+    monkeypatch.setattr(Path, "samefile", failing(code))
+    monkeypatch.setattr(Root, "fd", property(failing(code)))
+    assert identities(linked)
+
+
+def test_a_table_of_mounts_that_cannot_be_read_tells_nothing(
+    linked: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (linked.source_folder.folder / "cache").unlink()
+    monkeypatch.setattr(file_system, "_MOUNTS", tmp_path)
+    with pytest.raises(StoreUnusable, match="cannot tell on which disk"):
+        identities(linked)
 
 
 def test_a_file_in_the_place_of_the_source_is_for_whoever_reads_it(linked: Config) -> None:

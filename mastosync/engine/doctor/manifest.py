@@ -128,12 +128,13 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
                 return
             if stores is not None:
                 WorkQueue(manifest).require_plan(*stores)
-            yield chart.ok("manifest", _described(report, path, facts))
+            yield chart.ok("manifest", _described(report, path, facts, compared=stores is not None))
     except ManifestError as error:
         yield chart.failure("manifest", error)
 
 
-def _described(report: ManifestReport, path: Path, facts: ManifestFacts) -> str:
+def _described(report: ManifestReport, path: Path, facts: ManifestFacts, *, compared: bool) -> str:
+    """`compared`: its stores are those of the configuration."""
     status = status_of(report)
     totals = status.totals
     facts.entries, facts.pending_bytes = totals.total, totals.bytes_pending
@@ -141,11 +142,13 @@ def _described(report: ManifestReport, path: Path, facts: ManifestFacts) -> str:
     seen = (record.entry for record in islice(report.iter_records((likely,)), _SEEN))
     facts.sample = list(islice((entry for entry in seen if not entry.optional), _SAMPLED))
     taken_at = tr(" of {taken_at:%F %T} UTC", taken_at=status.snapshot.taken_at) if status.snapshot else ""
+    of_these = tr(" for these stores") if compared else ""
     return tr(
-        "{path} has a plan{taken_at} for these stores: {pending:,} pending, {done:,} done, "
+        "{path} has a plan{taken_at}{of_these}: {pending:,} pending, {done:,} done, "
         "{failed:,} failed, {skipped:,} skipped",
         path=path,
         taken_at=taken_at,
+        of_these=of_these,
         pending=totals.pending,
         done=totals.done,
         failed=totals.failed,

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from mastosync.errors import StoreUnusable
 from mastosync.language import deferred, say, tr
-from mastosync.store.filesystem.mounts import Mounts
+from mastosync.mountinfo import UNREADABLE_HINT
+from mastosync.store.filesystem.mounts import Mounts, mount_number
 from mastosync.store.filesystem.names import RESERVED
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -50,6 +51,7 @@ class Root:
         self.path, self.name, self.follows_links = path, name, follows_links
         self._fd: int | None = None
         self._device = 0  # of its file system
+        self._mount: str | None = None  # on which it lies
         self._mounts: Mounts | None = None  # below it, where objects are written
         self._opening = threading.Lock()
 
@@ -74,7 +76,7 @@ class Root:
             ) from error
         if not self.follows_links:
             try:
-                self._device, self._mounts = os.fstat(fd).st_dev, Mounts(fd)
+                self._device, self._mount, self._mounts = os.fstat(fd).st_dev, mount_number(fd), Mounts(fd)
             except OSError as error:
                 os.close(fd)
                 raise self._mounts_untold(error) from error
@@ -83,7 +85,7 @@ class Root:
     def _mounts_untold(self, error: OSError) -> StoreUnusable:
         return StoreUnusable(
             tr("cannot tell what is mounted below the {name}: {strerror}", name=self.name, strerror=error.strerror),
-            hint=tr("let this user read /proc/self/mountinfo; if too much is open at once, raise `ulimit -n`"),
+            hint=say(UNREADABLE_HINT),
         )
 
     def require_one_disk(self, path: bytes, folder: int | None = None) -> None:
@@ -96,6 +98,8 @@ class Root:
         _ = self.fd  # the mounts are known once it is open
         try:
             mounts = self._mounts.now() if self._mounts else ()
+            # paths alone do not do: of a folder above a mount that is renamed nobody hears
+            strays = folder is not None and mount_number(folder) != self._mount
         except OSError as error:  # which says nothing of what lies at the path
             raise self._mounts_untold(error) from error
         for place, what in mounts:
@@ -104,8 +108,12 @@ class Root:
                     "{what} is mounted at {place!r} in the {name}", what=what, place=os.fsdecode(place), name=self.name
                 )
                 raise StoreUnusable(said, hint=say(_MOUNT_HINT))
-        if folder is not None and os.fstat(folder).st_dev != self._device:
-            said = tr("{path!r} in the {name} is another file system", path=os.fsdecode(path), name=self.name)
+        if strays or (folder is not None and os.fstat(folder).st_dev != self._device):
+            said = tr(
+                "{path!r} in the {name} lies on another file system, or on what is mounted there",
+                path=os.fsdecode(path),
+                name=self.name,
+            )
             raise StoreUnusable(said, hint=say(_MOUNT_HINT))
 
     def is_empty(self) -> bool:
@@ -181,12 +189,13 @@ class Root:
         way = [os.open(b"/".join(segments[:linked]), _FOLDER, dir_fd=self.fd) if linked else os.dup(self.fd)]
         changed: list[int] = []
         try:
-            for depth, segment in enumerate(segments[linked:], linked + 1):
+            for depth, segment in enumerate(segments[linked:], linked):
                 try:
                     below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
                 except FileNotFoundError:
                     if not make:
                         raise
+                    self.require_one_disk(b"/".join(segments[:depth]), way[-1])
                     with suppress(FileExistsError):  # somebody was faster
                         os.mkdir(segment, dir_fd=way[-1])
                     changed.append(way[-1])
@@ -194,7 +203,7 @@ class Root:
                 if way[-1] not in changed:
                     os.close(way.pop())
                 way.append(below)
-                self.require_one_disk(b"/".join(segments[:depth]), below)
+            self.require_one_disk(b"/".join(segments), way[-1])  # no way leads back from what is mounted
             yield way[-1]
             if durable:
                 for fd in reversed(changed):

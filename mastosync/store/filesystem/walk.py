@@ -64,8 +64,10 @@ class Walk:
         try:
             with self._root.folder(ESCAPED.split(b"/")):
                 pass
-        except OSError:  # it is not there, or a link, which nobody but us has any business to put there
-            return
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            return  # it is not there, or a link, which nobody but us has any business to put there
         for path in self._iter_names(_ESCAPED, _ESCAPED, ""):
             key = key_of_escaped(path.removeprefix(_ESCAPED).encode())
             wanted = key is not None and key > self._after and key.startswith(self._prefix)
@@ -152,24 +154,27 @@ class Walk:
 def ways_out(root: Root) -> list[str]:
     """Where a source leads out of its folder: links that are followed, and mounts, also behind links.
 
-    What cannot be read leads nowhere, as nobody reads through it, and a damaged folder is no reason not to copy the
-    others. Raises: StoreUnusable and OSError if it may be read a moment later.
+    What cannot be read is passed over: a damaged folder is no reason not to copy the others, and a source that is gone
+    none not to prune. Raises: StoreUnusable and OSError if this machine is short of something for the moment.
     """
+    ways = set[str]()
+    with _passing_over(root, ""):
+        ways.update(path for path, followed in _iter_links(root, past_damage=True) if followed)
+    for folder in ["", *ways]:
+        with _passing_over(root, folder), _opened(root, folder) as fd:
+            ways.update(f"{folder}/{os.fsdecode(mount.place)}".lstrip("/") for mount in mounts_below(fd))
+    return sorted(ways)
+
+
+@contextmanager
+def _passing_over(root: Root, folder: str) -> Iterator[None]:
     try:
-        links = [path for path, followed in _iter_links(root, (OSError,)) if followed]
-    except (StoreUnusable, OSError) as error:  # of the folder itself
+        yield
+    except (StoreUnusable, OSError) as error:
         if _may_pass(error) or _may_pass(error.__cause__):
             raise
-        return []
-    ways = set(links)
-    for folder in ["", *links]:
-        try:
-            with _opened(root, folder) as fd:
-                ways.update(f"{folder}/{os.fsdecode(mount.place)}".lstrip("/") for mount in mounts_below(fd))
-        except OSError as error:
-            if _may_pass(error):
-                raise
-    return sorted(ways)
+        if isinstance(error, OSError):  # else it is the source itself: whoever reads it will tell
+            _log.warning("not looked for ways out of the %s at %s: %s", root.name, ascii(folder), error.strerror)
 
 
 @contextmanager
@@ -190,31 +195,31 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether it is a folder, or leads to one."""
     try:
         return entry.is_dir()
-    except OSError:  # it leads in circles, or through what may not be read
+    except OSError as error:  # it leads in circles, or through what may not be read
+        if _may_pass(error):
+            raise
         return False
 
 
 def unfollowed_links(root: Root) -> list[str]:
     """Links that are not followed, in all folders but those of ids. Raises: OSError."""
-    return sorted(path for path, followed in _iter_links(root) if not followed)
+    return sorted({path for path, followed in _iter_links(root) if not followed})
 
 
-def _iter_links(
-    root: Root, passed_over: tuple[type[OSError], ...] = (FileNotFoundError, PermissionError)
-) -> Iterator[tuple[str, bool]]:
-    """Links in all folders but those of ids, and whether each is followed.
+def _iter_links(root: Root, *, past_damage: bool = False) -> Iterator[tuple[str, bool]]:
+    """Links in all folders but those of ids, and whether each is followed; some come twice.
 
-    `passed_over`: what a folder below may fail with, as the others lead where they lead. Raises: OSError.
+    Folders that are gone or closed are passed over; `past_damage`: those that cannot be read for anything else, too.
+    Raises: OSError, also if it is the root.
     """
-    folders, seen = [""], set[tuple[int, int]]()
+    folders, seen, damaged = [""], dict[tuple[int, int], str](), set[str]()
     while folders and len(seen) < _LOOKED_INTO_AT_MOST:
         folder = folders.pop()
         try:
             with _opened(root, folder) as fd:
                 status = os.fstat(fd)
-                if (status.st_dev, status.st_ino) in seen:  # a link leads back
+                if seen.setdefault((status.st_dev, status.st_ino), folder) != folder:  # a link leads back
                     continue
-                seen.add((status.st_dev, status.st_ino))
                 with os.scandir(fd) as entries:
                     for entry in entries:
                         path = folder + entry.name
@@ -223,6 +228,15 @@ def _iter_links(
                             yield path, looked_into
                         if looked_into and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
                             folders.append(f"{path}/")
-        except passed_over as error:
-            if not folder or _may_pass(error):
+        except (FileNotFoundError, PermissionError):
+            if not folder:
+                raise
+        except OSError:
+            if folder not in damaged:  # once more: a disk on the network may have been away for a moment
+                damaged.add(folder)
+                folders.append(folder)
+            elif past_damage and folder:
+                with _passing_over(root, folder):
+                    raise
+            else:
                 raise
