@@ -147,6 +147,10 @@ class Interrupted(MastosyncError):
     exit_code = ExitCode.INTERRUPTED
 
 
+class MayBePublic(Interrupted):
+    """The user asked to stop before anybody could tell who reads a private object, and it could not be removed."""
+
+
 class ObjectError(MastosyncError):
     """One operation on one object failed.
 

@@ -19,7 +19,7 @@ from mastosync.engine.access_notes import AccessNotes
 from mastosync.engine.crew import Crew
 from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ExitCode, Interrupted, MastosyncError, PrivacyLost, StoreUnusable
+from mastosync.errors import ExitCode, Interrupted, MastosyncError, MayBePublic, PrivacyLost, StoreUnusable
 from mastosync.language import english, tr
 from mastosync.manifest import ACCESS, WorkQueue
 from mastosync.model import Claim, Order, Outcome
@@ -60,6 +60,7 @@ class Copier:
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
     _outages: Outages = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
+    _interrupted: MayBePublic | None = field(init=False, default=None)
 
     def run(self) -> CopyProgress:
         """Copy until nothing is pending, somebody asks to stop, or a store turns out unusable.
@@ -80,7 +81,9 @@ class Copier:
         if self._fatal is not None:
             raise self._fatal
         if self.stop.requested:
-            raise Interrupted(tr("stopped on request"), hint=tr("the same command goes on where this one stopped"))
+            raise self._interrupted or Interrupted(
+                tr("stopped on request"), hint=tr("the same command goes on where this one stopped")
+            )
         return progress
 
     def _exit_code(self) -> ExitCode:
@@ -137,6 +140,8 @@ class Copier:
             self._in_work -= 1
             if ended.outcome is not None:
                 self._take_in(ended.outcome)
+            elif isinstance(ended.error, MayBePublic):
+                self._interrupted = ended.error
             elif not isinstance(ended.error, Interrupted):  # that leaves its claim: the object may have arrived
                 self._end_with(ended.error)
                 if isinstance(ended.error, PrivacyLost) and ended.error.lies_there:

@@ -24,6 +24,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import (
     Interrupted,
     MastosyncError,
+    MayBePublic,
     ObjectError,
     ObjectMissing,
     PrivacyLost,
@@ -204,15 +205,20 @@ class PrivacyProof:
             removal = self._remove(entry, key)
             with english():  # as the log is
                 _log.warning("%r at %s may be public: %s", key, name, removal.said)
-            if not removal.removed:
-                raise StoreUnusable(
-                    tr("{key!r} at {name} may be public; {removed}", key=key, name=name, removed=removal.said),
-                    hint=tr("the same command goes on where this one stopped, and looks at it first"),
-                ) from None
-            raise
+            if removal.removed or removal is _SPARED:
+                raise
+            raise MayBePublic(
+                tr(
+                    "stopped on request, and {key!r} at {name} may be public: {removed}",
+                    key=key,
+                    name=name,
+                    removed=removal.said,
+                ),
+                hint=tr("`mastosync verify --public` tells whether anybody can read it"),
+            ) from None
         except (ObjectError, StoreUnusable) as error:
+            removal = self._remove(entry, key)
             with english():  # as all that went wrong with one object
-                removal = self._remove(entry, key)
                 said = f"{error.message}; {removal.said}; so nothing private is written"
             self._refusal = type(error)(said, hint=error.hint)
             if isinstance(self._refusal, ObjectError):
@@ -248,14 +254,15 @@ class PrivacyProof:
         stop, policy = StopSignal(), self._destination.policy
         policy = replace(policy, throttle_budget_seconds=_REMOVAL_SECONDS).within(_REMOVAL_SECONDS)
         store = PatientStore(Gate(self._destination.store, EndpointLimiter(stop), policy, stop))
-        try:
-            wholly = store.withdraw(key)
-        except MastosyncError as error:
-            return _Removal(False, _FAILED, error.message)
-        try:
-            stays = ask_again and store.anybody_reads(key)
-        except MastosyncError as error:
-            return _Removal(False, _UNASKED, error.message)
+        with english():  # as all that went wrong with one object
+            try:
+                wholly = store.withdraw(key)
+            except MastosyncError as error:
+                return _Removal(False, _FAILED, error.message)
+            try:
+                stays = ask_again and store.anybody_reads(key)
+            except MastosyncError as error:
+                return _Removal(False, _UNASKED, error.message)
         if stays:
             return _STILL_READ
         return _REMOVED if wholly else _KEPT_AS_OLD

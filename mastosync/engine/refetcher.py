@@ -25,6 +25,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import waiting
 from mastosync.errors import (
     Interrupted,
+    MayBePublic,
     ObjectDenied,
     ObjectError,
     ObjectMissing,
@@ -241,6 +242,8 @@ class Refetcher:
                 try:
                     self.stop.require_going_on()
                     told = self._one(each, host, gate, fetcher)
+                except MayBePublic:
+                    raise
                 except Interrupted:
                     return
                 if told.fate is not Fate.UNREACHED:

@@ -30,6 +30,7 @@ from mastosync.errors import (
     ObjectError,
     ObjectMissing,
     ObjectRejected,
+    ServerFailure,
     StoreUnusable,
 )
 from mastosync.model import ObjectHeaders, ObjectInfo
@@ -729,13 +730,35 @@ os.kill(os.getpid(), signal.SIGKILL)
             assert (tmp_path / "media" / "a").read_bytes() == b"media"
             assert len(list((tmp_path / "media").iterdir())) == 1
 
-    @pytest.mark.parametrize("error", [PermissionError, OSError])
-    def test_a_folder_of_which_nobody_can_tell_on_which_mount_it_lies_is_not_touched(
-        self, root: Path, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+    @pytest.mark.parametrize("kind", ["disk", "folder"])
+    @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+    @pytest.mark.parametrize("key", ["cache/accounts/1/a", "a//b"])
+    def test_what_a_mount_hides_is_neither_missing_nor_removed(
+        self, tmp_path: Path, root: Path, store: FilesystemStore, key: str, kind: str, act: Act
     ) -> None:
+        put(store, key)
+        store.close()
+        place, empty = root / path_of(key).decode().partition("/")[0], tmp_path / "empty"
+        empty.mkdir()
+        with a_disk(place, "size=1m") if kind == "disk" else mounted(place, "--bind", str(empty)):
+            with pytest.raises(StoreUnusable, match="mounted"):
+                act(store, key)
+            store.close()
+            assert not list(place.iterdir()), "nothing was made there"
+        assert keys_of(listed(store, "")) == [key]
+
+    @pytest.mark.parametrize(
+        ("code", "expected"), [(errno.EMFILE, ServerFailure), (errno.EACCES, StoreUnusable), (errno.EIO, StoreUnusable)]
+    )
+    def test_a_folder_of_which_nobody_can_tell_on_which_mount_it_lies_is_not_touched(
+        self, root: Path, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, code: int, expected: type[Exception]
+    ) -> None:
+        """Whether it is tried again: not if that cannot pass."""
         put(store, "cache/a")
-        monkeypatch.setattr(filesystem_root, "mount_number", raising(error(errno.EMFILE, "not now")))
-        with pytest.raises(StoreUnusable, match="cannot tell what is mounted below the destination folder"):
+        monkeypatch.setattr(filesystem_root, "mount_number", raising(OSError(code, "not now")))
+        with pytest.raises(expected):
+            store.head("cache/a")
+        with pytest.raises(StoreUnusable):
             store.delete("cache/a")
         assert (root / "cache" / "a").exists()
 

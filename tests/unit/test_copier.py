@@ -19,7 +19,15 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
-from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, PrivacyLost, StoreUnusable
+from mastosync.errors import (
+    Interrupted,
+    ManifestError,
+    MayBePublic,
+    NetworkFailure,
+    ObjectDenied,
+    PrivacyLost,
+    StoreUnusable,
+)
 from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, begun, reopen, take_over
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import NOTHING, Claim, End, EntryState, Outcome, Reason
@@ -285,6 +293,20 @@ def test_stopping_finishes_what_is_in_flight_and_gives_the_rest_back(tmp_path: P
         found = states(manifest)
         assert found == {EntryState.DONE: 4, EntryState.PENDING: 96}
         assert claims(manifest) == 0
+
+
+def test_who_asks_to_stop_is_told_of_what_may_be_public(tmp_path: Path) -> None:
+    stop, said = StopSignal(), MayBePublic("stopped on request, and an object may be public")
+
+    def interrupted(_: Claim) -> Outcome:
+        stop.request()
+        raise said
+
+    with planned(tmp_path / "m.db", [entry(1)]) as manifest:
+        with pytest.raises(MayBePublic) as stopped:
+            run(manifest, interrupted, stop=stop)
+        assert stopped.value is said
+        assert claims(manifest) == 1
 
 
 def test_an_entry_interrupted_in_a_wait_keeps_its_claim(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import (
     ExitCode,
     Interrupted,
+    MayBePublic,
     NetworkFailure,
     ObjectDenied,
     ObjectError,
@@ -271,13 +272,24 @@ def test_who_is_stopped_before_there_is_an_answer_leaves_nothing_that_may_be_pub
     assert not run.lies_there(2)
 
 
-def test_who_is_stopped_then_is_told_what_may_be_public_and_could_not_be_removed() -> None:
-    run = Run(WAYS["whole"])
+def test_who_is_stopped_then_is_told_what_may_be_public_and_could_not_be_removed(way: str) -> None:
+    run = Run(WAYS[way])
     run.new.fail("anybody_reads", Interrupted("stopped while waiting"))
     run.new.fail("withdraw", ObjectDenied("cannot delete: 403"))
-    with pytest.raises(StoreUnusable, match=r"002.*may be public.*remove it there at once: cannot delete: 403"):
+    with pytest.raises(MayBePublic, match=r"002.*may be public: .*remove it there at once: cannot delete: 403"):
         run(2)
     assert run.lies_there(2)
+    assert run.new.count("anybody_reads") == 1, "it is not written in another way"
+
+
+def test_who_is_stopped_then_is_told_nothing_of_what_lay_there_before() -> None:
+    run = Run(WAYS["whole"])
+    assert run(2, private=False).state is EntryState.DONE
+    del run.old.objects[key_of(2)]
+    run.new.fail("anybody_reads", Interrupted("stopped while waiting"))
+    with pytest.raises(Interrupted) as stopped:
+        run(2, rewrite=True)
+    assert not isinstance(stopped.value, MayBePublic)
 
 
 def test_an_object_that_could_not_be_written_leaves_the_proof_to_the_next(way: str) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,6 +22,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import (
     Interrupted,
+    MayBePublic,
     NetworkFailure,
     ObjectDenied,
     ObjectMissing,
@@ -143,6 +144,20 @@ def test_a_destination_that_is_down_ends_it_before_every_server_was_asked(
     with pytest.raises(StoreUnusable, match=r"the destination failed .* refused"):
         run(some(200))
     assert len(origins.asked) < 100
+
+
+def test_who_asks_to_stop_is_told_of_what_may_be_public(run: Run, destination: MemoryStore) -> None:
+    stop = StopSignal()
+
+    def asked(_: str) -> NoReturn:
+        stop.request()
+        raise Interrupted("stopped while waiting")
+
+    destination.anybody_reads = asked  # type: ignore[method-assign, assignment]
+    destination.fail("withdraw", ObjectDenied("cannot delete: 403"))
+    private = {entry(1, "1.png", kind=ORIGINAL, private=True): remote(1, private=True)}
+    with pytest.raises(MayBePublic, match=r"may be public: .*cannot delete: 403"):
+        run(private, stop=stop)
 
 
 def test_without_apply_nobody_is_asked(run: Run, origins: Origins, destination: MemoryStore) -> None:

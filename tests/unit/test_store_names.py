@@ -296,7 +296,24 @@ def test_links_that_were_seen_count_though_the_rest_of_a_folder_is_damaged(
     monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old" / broken_off, damaged_after=1, times=99))
     with pytest.raises(ConfigError, match="leads from the folder of the source"):
         identities(config)
-    assert any("not looked for ways out of the source folder" in message for message in caplog.messages)
+    assert sum("in vain for ways out of the source folder" in message for message in caplog.messages) == 1
+
+
+def test_what_lies_below_a_damaged_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = led(tmp_path, "cache/link")
+    monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old", damaged_after=1, times=99))
+    with pytest.raises(ConfigError, match="leads from the folder of the source"):
+        identities(config)
+
+
+def test_where_no_system_tells_of_mounts_nothing_is_said_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = led(tmp_path, "link")
+    (tmp_path / "old" / "link").unlink()
+    monkeypatch.setattr(walk, "mounts_below", failing(errno.ENOENT))
+    assert identities(config)
+    assert not caplog.messages
 
 
 def test_a_folder_that_cannot_be_read_for_a_moment_is_read_once_more(
@@ -351,6 +368,6 @@ def test_a_source_that_is_gone_leads_nowhere(linked: Config) -> None:
 
 def failing(code: int) -> Callable[..., NoReturn]:
     def fails(*_: object) -> NoReturn:
-        raise OSError(code, "it cannot be read")
+        raise OSError(code, "it cannot be read")  # of the kind that fits
 
     return fails

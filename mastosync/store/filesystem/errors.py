@@ -20,7 +20,7 @@ from mastosync.errors import (
 )
 from mastosync.language import deferred, say, tr
 from mastosync.store.answers import Subject
-from mastosync.store.filesystem.root import LinkInTheWay
+from mastosync.store.filesystem.root import EXHAUSTED, LinkInTheWay
 
 _UNUSABLE: dict[int, str] = {
     **dict.fromkeys(
@@ -59,7 +59,6 @@ _TOO_MANY_HINT = deferred("too much is open at once: use fewer `workers`, or rai
 _NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY})
 _NO_NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 @contextmanager
@@ -92,7 +91,7 @@ def _object_error(code: int, text: str, subject: Subject) -> ObjectError:
         (code in (errno.EACCES, errno.EPERM), ObjectDenied, _DENIED_HINT),
         (code in _NO_NAME, ObjectRejected, deferred("no file of this disk can have this name")),
         (code == errno.EFBIG, ObjectTooLarge, deferred("this file system takes no file as large as this")),
-        (code in _EXHAUSTED, ServerFailure, _TOO_MANY_HINT),
+        (code in EXHAUSTED, ServerFailure, _TOO_MANY_HINT),
         (True, ServerFailure, _SERVER_HINT),
     )
     kind, hint = next((kind, hint) for fits, kind, hint in table if fits)

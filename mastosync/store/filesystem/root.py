@@ -33,6 +33,7 @@ _MOUNT_HINT = deferred(
     "it may be the source, so nothing is read, written or removed there: unmount it, or name a folder for `path` that "
     "has no mounts below it"
 )
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # what this machine may be short of for a moment
 _NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
 
 
@@ -101,6 +102,8 @@ class Root:
             # paths alone do not do: of a folder above a mount that is renamed nobody hears
             strays = folder is not None and mount_number(folder) != self._mount
         except OSError as error:  # which says nothing of what lies at the path
+            if error.errno in EXHAUSTED:  # for the moment
+                raise
             raise self._mounts_untold(error) from error
         for place, what in mounts:
             if path == place or path.startswith(place + b"/"):
@@ -192,10 +195,11 @@ class Root:
             for depth, segment in enumerate(segments[linked:], linked):
                 try:
                     below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
-                except FileNotFoundError:
-                    if not make:
-                        raise
+                except OSError as error:
+                    # what a mount hides is neither missing nor in the way, and nothing is made there
                     self.require_one_disk(b"/".join(segments[:depth]), way[-1])
+                    if not (make and isinstance(error, FileNotFoundError)):
+                        raise
                     with suppress(FileExistsError):  # somebody was faster
                         os.mkdir(segment, dir_fd=way[-1])
                     changed.append(way[-1])

@@ -20,7 +20,7 @@ from mastosync.errors import StoreUnusable
 from mastosync.store.base import ListedObject
 from mastosync.store.filesystem.mounts import mounts_below
 from mastosync.store.filesystem.names import ESCAPED, RESERVED, key_of_escaped
-from mastosync.store.filesystem.root import Root
+from mastosync.store.filesystem.root import EXHAUSTED, Root
 
 _log = logging.getLogger(__name__)
 
@@ -64,10 +64,11 @@ class Walk:
         try:
             with self._root.folder(ESCAPED.split(b"/")):
                 pass
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                raise
-            return  # it is not there, or a link, which nobody but us has any business to put there
+        except OSError as error:  # not there, or a link, which nobody but us has any business to put there
+            closed = error.errno == errno.EACCES and self._root.follows_links  # was another user's destination
+            if closed or error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return
+            raise
         for path in self._iter_names(_ESCAPED, _ESCAPED, ""):
             key = key_of_escaped(path.removeprefix(_ESCAPED).encode())
             wanted = key is not None and key > self._after and key.startswith(self._prefix)
@@ -161,7 +162,8 @@ def ways_out(root: Root) -> list[str]:
     with _passing_over(root, ""):
         ways.update(path for path, followed in _iter_links(root, past_damage=True) if followed)
     for folder in ["", *ways]:
-        with _passing_over(root, folder), _opened(root, folder) as fd:
+        # a table that is not there: no system that tells
+        with _passing_over(root, folder), _opened(root, folder) as fd, suppress(FileNotFoundError):
             ways.update(f"{folder}/{os.fsdecode(mount.place)}".lstrip("/") for mount in mounts_below(fd))
     return sorted(ways)
 
@@ -174,7 +176,8 @@ def _passing_over(root: Root, folder: str) -> Iterator[None]:
         if _may_pass(error) or _may_pass(error.__cause__):
             raise
         if isinstance(error, OSError):  # else it is the source itself: whoever reads it will tell
-            _log.warning("not looked for ways out of the %s at %s: %s", root.name, ascii(folder), error.strerror)
+            where = ascii(folder or ".")
+            _log.warning("looked in vain for ways out of the %s at %s: %s", root.name, where, error.strerror)
 
 
 @contextmanager
@@ -188,7 +191,7 @@ def _opened(root: Root, folder: str) -> Iterator[int]:
 
 def _may_pass(error: BaseException | None) -> bool:
     """Whether this machine is short of something for the moment."""
-    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return isinstance(error, OSError) and error.errno in EXHAUSTED
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -210,11 +213,11 @@ def _iter_links(root: Root, *, past_damage: bool = False) -> Iterator[tuple[str,
     """Links in all folders but those of ids, and whether each is followed; some come twice.
 
     Folders that are gone or closed are passed over; `past_damage`: those that cannot be read for anything else, too.
-    Raises: OSError, also if it is the root.
+    Raises: OSError.
     """
     folders, seen, damaged = [""], dict[tuple[int, int], str](), set[str]()
     while folders and len(seen) < _LOOKED_INTO_AT_MOST:
-        folder = folders.pop()
+        folder, below = folders.pop(), list[str]()
         try:
             with _opened(root, folder) as fd:
                 status = os.fstat(fd)
@@ -227,7 +230,7 @@ def _iter_links(root: Root, *, past_damage: bool = False) -> Iterator[tuple[str,
                         if entry.is_symlink():
                             yield path, looked_into
                         if looked_into and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
-                            folders.append(f"{path}/")
+                            below.append(f"{path}/")
         except (FileNotFoundError, PermissionError):
             if not folder:
                 raise
@@ -235,8 +238,9 @@ def _iter_links(root: Root, *, past_damage: bool = False) -> Iterator[tuple[str,
             if folder not in damaged:  # once more: a disk on the network may have been away for a moment
                 damaged.add(folder)
                 folders.append(folder)
-            elif past_damage and folder:
-                with _passing_over(root, folder):
-                    raise
-            else:
+                continue
+            if not past_damage:
                 raise
+            with _passing_over(root, folder):
+                raise
+        folders += below
