@@ -10,7 +10,7 @@ Two families share one root:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TypeVar
 
@@ -148,7 +148,19 @@ class Interrupted(MastosyncError):
 
 
 class MayBePublic(Interrupted):
-    """The user asked to stop before anybody could tell who reads a private object, and it could not be removed."""
+    """The user asked to stop before anybody could tell who reads a private object, and it could not be removed.
+
+    The message names the object. Several are told with the error that ends the run: see `telling_of`.
+    """
+
+
+def telling_of(doubts: Sequence[MayBePublic], error: E) -> E:
+    """An error that ends a run, which now tells of these objects too."""
+    if doubts and isinstance(error, MastosyncError):
+        error.message = "; ".join([error.message, *(each.message for each in doubts)])
+        error.args = (error.message,)
+        error.hint = "; ".join(hint for hint in (error.hint, doubts[0].hint) if hint)
+    return error
 
 
 class ObjectError(MastosyncError):

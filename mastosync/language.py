@@ -15,14 +15,15 @@ from functools import cache
 from gettext import GNUTranslations, NullTranslations, bindtextdomain, textdomain, translation
 from itertools import takewhile
 from pathlib import Path
-from threading import Event
+from threading import Event, local
 
 DOMAIN = "mastosync"
 LOCALES = Path(__file__).with_name("locale")
 
 _NO_LANGUAGE = {"C", "POSIX"}
 _ENGLISH = NullTranslations()
-_in_english = Event()  # for all threads
+_for_programs = Event()  # in all threads
+_here = local()  # in this one
 
 
 def tr(message: str, /, **values: object) -> str:
@@ -54,14 +55,25 @@ def say(message: str) -> str:
 
 @contextmanager
 def english() -> Iterator[None]:
-    """For as long as the block runs everybody is told in English, since a program will read it."""
-    already = _in_english.is_set()
-    _in_english.set()
+    """For as long as the block runs, what this thread says is in English, as the log is."""
+    before = getattr(_here, "in_english", False)
+    _here.in_english = True
+    try:
+        yield
+    finally:
+        _here.in_english = before
+
+
+@contextmanager
+def english_everywhere() -> Iterator[None]:
+    """The same for all threads, since a program will read what comes of them."""
+    already = _for_programs.is_set()
+    _for_programs.set()
     try:
         yield
     finally:
         if not already:
-            _in_english.clear()
+            _for_programs.clear()
 
 
 def spoken() -> str | None:
@@ -77,7 +89,8 @@ def lend_to_libraries() -> None:
 
 
 def _catalog() -> NullTranslations:
-    return _ENGLISH if _in_english.is_set() else _users_catalog()
+    in_english = _for_programs.is_set() or getattr(_here, "in_english", False)
+    return _ENGLISH if in_english else _users_catalog()
 
 
 @cache

@@ -210,7 +210,10 @@ def _ways_out(source: FilesystemConfig) -> list[Path]:
     from mastosync.store.filesystem import FilesystemProbe
 
     with closing(FilesystemProbe(source, role="source")) as probe:
-        return [source.folder / way for way in probe.ways_out()]
+        try:
+            return [source.folder / way for way in probe.ways_out()]
+        except ObjectError as error:
+            raise StoreUnusable(error.message, hint=error.hint) from error
 
 
 def _is_one(one: Path, other: Path) -> bool:

@@ -11,7 +11,7 @@ import click
 
 from mastosync.config import BANDWIDTH, DURATION, Config, Timetable
 from mastosync.config.values import Format
-from mastosync.language import english, say, tr
+from mastosync.language import english_everywhere, say, tr
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Order, Reason
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def scope_options(command: Callable[..., R]) -> Callable[..., R]:
 
 def _for_programs(context: click.Context, _: click.Parameter, chosen: bool) -> bool:
     if chosen:
-        context.with_resource(english())
+        context.with_resource(english_everywhere())
     return chosen
 
 

@@ -11,7 +11,7 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.output import show, show_fault
 from mastosync.errors import ExitCode, UsageError
-from mastosync.language import english, tr
+from mastosync.language import english_everywhere, tr
 
 if TYPE_CHECKING:
     from mastosync.engine.report import Report
@@ -55,7 +55,7 @@ def report_command(
         return _check(invocation, kept)
     form = form or "text"
     target = output or (_PAGE if form == "html" else _STANDARD_OUTPUT)
-    speaking = english() if form == "json" else nullcontext()  # what programs read
+    speaking = english_everywhere() if form == "json" else nullcontext()  # what programs read
     with speaking, invocation.running(stop_at_once=True, manifest_alone=True) as app:
         text = _rendered(app.report(failures), form)
     if target == _STANDARD_OUTPUT:

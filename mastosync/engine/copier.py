@@ -19,7 +19,7 @@ from mastosync.engine.access_notes import AccessNotes
 from mastosync.engine.crew import Crew
 from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ExitCode, Interrupted, MastosyncError, MayBePublic, PrivacyLost, StoreUnusable
+from mastosync.errors import ExitCode, Interrupted, MastosyncError, MayBePublic, PrivacyLost, StoreUnusable, telling_of
 from mastosync.language import english, tr
 from mastosync.manifest import ACCESS, WorkQueue
 from mastosync.model import Claim, Order, Outcome
@@ -60,7 +60,7 @@ class Copier:
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
     _outages: Outages = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
-    _interrupted: MayBePublic | None = field(init=False, default=None)
+    _in_doubt: list[MayBePublic] = field(init=False, default_factory=list)
 
     def run(self) -> CopyProgress:
         """Copy until nothing is pending, somebody asks to stop, or a store turns out unusable.
@@ -75,14 +75,16 @@ class Copier:
             with suppress(Exception):  # a bug of a worker, which is this error or tells less than it
                 self._collect(0)  # somebody may have found out meanwhile what everybody reads
             if not isinstance(self._fatal, PrivacyLost):
+                telling_of(self._in_doubt, error)
                 raise
             _log.error("%s", _named(error))
-            raise self._fatal from error
+            raise telling_of(self._in_doubt, self._fatal) from error
         if self._fatal is not None:
-            raise self._fatal
+            raise telling_of(self._in_doubt, self._fatal)
         if self.stop.requested:
-            raise self._interrupted or Interrupted(
-                tr("stopped on request"), hint=tr("the same command goes on where this one stopped")
+            raise telling_of(
+                self._in_doubt,
+                Interrupted(tr("stopped on request"), hint=tr("the same command goes on where this one stopped")),
             )
         return progress
 
@@ -141,7 +143,7 @@ class Copier:
             if ended.outcome is not None:
                 self._take_in(ended.outcome)
             elif isinstance(ended.error, MayBePublic):
-                self._interrupted = ended.error
+                self._in_doubt.append(ended.error)
             elif not isinstance(ended.error, Interrupted):  # that leaves its claim: the object may have arrived
                 self._end_with(ended.error)
                 if isinstance(ended.error, PrivacyLost) and ended.error.lies_there:

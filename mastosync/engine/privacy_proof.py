@@ -208,12 +208,7 @@ class PrivacyProof:
             if removal.removed or removal is _SPARED:
                 raise
             raise MayBePublic(
-                tr(
-                    "stopped on request, and {key!r} at {name} may be public: {removed}",
-                    key=key,
-                    name=name,
-                    removed=removal.said,
-                ),
+                tr("{key!r} at {name} may be public: {removed}", key=key, name=name, removed=removal.said),
                 hint=tr("`mastosync verify --public` tells whether anybody can read it"),
             ) from None
         except (ObjectError, StoreUnusable) as error:

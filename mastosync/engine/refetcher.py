@@ -25,6 +25,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import waiting
 from mastosync.errors import (
     Interrupted,
+    MastosyncError,
     MayBePublic,
     ObjectDenied,
     ObjectError,
@@ -33,6 +34,7 @@ from mastosync.errors import (
     ObjectTooLarge,
     PrivacyLost,
     Throttled,
+    telling_of,
 )
 from mastosync.language import deferred, tr
 from mastosync.manifest import Manifest, ManifestReport, claim, correct, doubt_access, found_wrong, release
@@ -162,6 +164,7 @@ class Refetcher:
     listener: ProgressListener
     _outages: Outages = field(default_factory=lambda: Outages(any_success=True))  # of the destination
     _failures: Counter[str] = field(default_factory=Counter)  # in a row, of servers; of each in one thread at a time
+    _in_doubt: list[MayBePublic] = field(default_factory=list)
     _begun: set[Entry] = field(default_factory=set)  # their objects may arrive
 
     def run(self, missing: Iterator[Record]) -> Refetching:
@@ -186,6 +189,9 @@ class Refetcher:
                     )
                 if result.by_host.total() == self.options.limit:
                     break
+        except MastosyncError as error:
+            telling_of(self._in_doubt, error)
+            raise
         finally:
             self.listener.finished(progress)
             result.seconds = time.monotonic() - began
@@ -242,9 +248,9 @@ class Refetcher:
                 try:
                     self.stop.require_going_on()
                     told = self._one(each, host, gate, fetcher)
-                except MayBePublic:
-                    raise
-                except Interrupted:
+                except Interrupted as error:
+                    if isinstance(error, MayBePublic):
+                        self._in_doubt.append(error)
                     return
                 if told.fate is not Fate.UNREACHED:
                     del self._failures[host]

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,6 +40,7 @@ from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache, 
 from mastosync.store.filesystem import root as filesystem_root
 from mastosync.store.filesystem.names import ESCAPED, WORK, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.root import Root
+from mastosync.store.filesystem.walk import Walk
 from mastosync.store.media_types import content_type_of
 from tests.contract.test_object_store import ODD_KEYS, bytes_of, listed, md5_of
 
@@ -459,7 +460,7 @@ def a_disk(path: Path, options: str) -> AbstractContextManager[None]:
 
 
 def raising(error: OSError) -> Callable[..., NoReturn]:
-    def fails(*_: object) -> NoReturn:
+    def fails(*_: object, **__: object) -> NoReturn:
         raise error
 
     return fails
@@ -747,6 +748,39 @@ os.kill(os.getpid(), signal.SIGKILL)
             assert not list(place.iterdir()), "nothing was made there"
         assert keys_of(listed(store, "")) == [key]
 
+    def test_a_listing_does_not_end_where_a_mount_hides_the_rest_of_it(
+        self, root: Path, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is mounted when the names of a folder are known, and those below are not opened yet."""
+        put(store, "cache/a/1.png")
+        put(store, "cache/b/2.png")
+        names_in = Walk._names_in
+
+        with ExitStack() as disks:
+
+            def names(walk: Walk, folder: str) -> list[str]:
+                found = names_in(walk, folder)
+                if folder == "cache/":
+                    disks.enter_context(a_disk(root / "cache", "size=1m"))
+                return found
+
+            monkeypatch.setattr(Walk, "_names_in", names)
+            with pytest.raises(StoreUnusable, match="is mounted"):
+                listed(store, "")
+
+    @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+    def test_what_this_machine_is_short_of_for_a_moment_is_tried_again(
+        self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        """Also where an object has to be removed, as everybody can read it."""
+        put(store, "cache/a")
+        with monkeypatch.context() as patched:
+            patched.setattr(Root, "folder", raising(OSError(code, os.strerror(code))))
+            for act in (store.delete, store.withdraw, store.head):
+                with pytest.raises(ServerFailure, match=os.strerror(code)) as caught:
+                    act("cache/a")
+                assert caught.value.transient
+
     @pytest.mark.parametrize(
         ("code", "expected"), [(errno.EMFILE, ServerFailure), (errno.EACCES, StoreUnusable), (errno.EIO, StoreUnusable)]
     )
@@ -758,7 +792,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         monkeypatch.setattr(filesystem_root, "mount_number", raising(OSError(code, "not now")))
         with pytest.raises(expected):
             store.head("cache/a")
-        with pytest.raises(StoreUnusable):
+        with pytest.raises(expected):
             store.delete("cache/a")
         assert (root / "cache" / "a").exists()
 

@@ -22,6 +22,7 @@ from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import (
     Interrupted,
     ManifestError,
+    MastosyncError,
     MayBePublic,
     NetworkFailure,
     ObjectDenied,
@@ -295,18 +296,45 @@ def test_stopping_finishes_what_is_in_flight_and_gives_the_rest_back(tmp_path: P
         assert claims(manifest) == 0
 
 
-def test_who_asks_to_stop_is_told_of_what_may_be_public(tmp_path: Path) -> None:
-    stop, said = StopSignal(), MayBePublic("stopped on request, and an object may be public")
+@pytest.mark.parametrize("ends", [Interrupted, StoreUnusable, PrivacyLost])
+def test_what_may_be_public_is_told_whatever_ends_the_run(tmp_path: Path, ends: type[MastosyncError]) -> None:
+    """All of it: each way of storing has an object of its own that is asked for."""
+    stop, begun = StopSignal(), threading.Barrier(3)
+
+    def interrupted(each: Claim) -> Outcome:
+        begun.wait(PATIENCE_SECONDS)
+        if each.entry.id == 3:
+            stop.request()
+            raise ends("stopped on request")
+        raise MayBePublic(f"{each.entry.id} may be public", hint="verify --public tells")
+
+    with planned(tmp_path / "m.db", [entry(1), entry(2), entry(3)]) as manifest:
+        with pytest.raises(ends, match="1 may be public") as stopped:
+            run(manifest, interrupted, stop=stop, workers=4)
+        assert stopped.value.message.startswith("stopped on request; ")
+        assert "2 may be public" in stopped.value.message
+        assert stopped.value.hint.endswith("verify --public tells")
+        assert claims(manifest) == 3
+
+
+def test_nor_is_it_forgotten_when_the_manifest_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = StopSignal()
 
     def interrupted(_: Claim) -> Outcome:
         stop.request()
-        raise said
+        raise MayBePublic("1 may be public", hint="verify --public tells")
 
-    with planned(tmp_path / "m.db", [entry(1)]) as manifest:
-        with pytest.raises(MayBePublic) as stopped:
-            run(manifest, interrupted, stop=stop)
-        assert stopped.value is said
-        assert claims(manifest) == 1
+    def fails(*_: object) -> NoReturn:
+        raise ManifestError("the disk is full")
+
+    monkeypatch.setattr(WorkQueue, "end_run", fails)
+    with (
+        planned(tmp_path / "m.db", [entry(1)]) as manifest,
+        pytest.raises(ManifestError, match="full; 1 may be"),
+    ):
+        run(manifest, interrupted, stop=stop)
 
 
 def test_an_entry_interrupted_in_a_wait_keeps_its_claim(tmp_path: Path) -> None:

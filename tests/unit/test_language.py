@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from gettext import GNUTranslations
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from mastosync import language
-from mastosync.language import LOCALES, english, say, tr, trn, wanted_languages
+from mastosync.language import LOCALES, english, english_everywhere, say, tr, trn, wanted_languages
 from scripts.messages import TEMPLATE, literals, template
 
 PO_FILES = sorted(LOCALES.glob("*/LC_MESSAGES/mastosync.po"))
@@ -62,6 +63,11 @@ class TestWhichLanguage:
         assert say("all well") == "すべて正常"
         with english():
             assert say("all well") == "all well"
+            with ThreadPoolExecutor(1) as others:
+                assert others.submit(say, "all well").result() == "すべて正常"
+                with english_everywhere():
+                    assert others.submit(say, "all well").result() == "all well"
+        assert say("all well") == "すべて正常"
 
     def test_what_has_no_translation_is_said_in_english(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("LANG", "ja_JP.UTF-8")

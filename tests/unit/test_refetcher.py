@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NoReturn
+from threading import Event
+from typing import IO, Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,7 +23,6 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import (
     Interrupted,
-    MayBePublic,
     NetworkFailure,
     ObjectDenied,
     ObjectMissing,
@@ -146,18 +146,38 @@ def test_a_destination_that_is_down_ends_it_before_every_server_was_asked(
     assert len(origins.asked) < 100
 
 
-def test_who_asks_to_stop_is_told_of_what_may_be_public(run: Run, destination: MemoryStore) -> None:
-    stop = StopSignal()
+def test_who_asks_to_stop_is_told_of_what_may_be_public_and_nothing_that_came_is_forgotten(
+    run: Run, destination: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what was being written for another server at that moment: that may have vanished by the next run."""
+    stop, removing, came = StopSignal(), Event(), Event()
+    write, withdraw = destination.write, destination.withdraw
 
     def asked(_: str) -> NoReturn:
+        assert came.wait(PATIENCE_SECONDS)
         stop.request()
         raise Interrupted("stopped while waiting")
 
-    destination.anybody_reads = asked  # type: ignore[method-assign, assignment]
+    def failing(key: str) -> bool:
+        removing.set()
+        return withdraw(key)
+
+    def slow(key: str, *arguments: Any) -> str:  # noqa: ANN401
+        if "002" in key:
+            came.set()
+            assert removing.wait(PATIENCE_SECONDS)
+        return write(key, *arguments)
+
+    monkeypatch.setattr(destination, "anybody_reads", asked)
+    monkeypatch.setattr(destination, "withdraw", failing)
+    monkeypatch.setattr(destination, "write", slow)
     destination.fail("withdraw", ObjectDenied("cannot delete: 403"))
-    private = {entry(1, "1.png", kind=ORIGINAL, private=True): remote(1, private=True)}
-    with pytest.raises(MayBePublic, match=r"may be public: .*cannot delete: 403"):
-        run(private, stop=stop)
+    private = entry(1, "1.png", kind=ORIGINAL, private=True)
+    rows = {private: remote(1, private=True), **some(1, "b.example", first=2)}
+    with pytest.raises(Interrupted, match=r"^stopped on request; .*may be public: .*cannot delete: 403"):
+        run(rows, stop=stop)
+    (manifest,) = run.manifests  # type: ignore[attr-defined]
+    assert [each.entry.id for each in ManifestReport(manifest).iter_records((EntryState.DONE,))] == [2]
 
 
 def test_without_apply_nobody_is_asked(run: Run, origins: Origins, destination: MemoryStore) -> None:

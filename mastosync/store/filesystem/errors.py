@@ -75,6 +75,8 @@ def _error_of(error: OSError, text: str, subject: Subject) -> MastosyncError:
     code = error.errno or 0
     if code in _UNUSABLE:
         return StoreUnusable(text, hint=say(_UNUSABLE[code]))
+    if code in EXHAUSTED:
+        return ServerFailure(text, hint=say(_TOO_MANY_HINT))
     if subject is Subject.STORE:
         return StoreUnusable(text, hint=tr("check `path`, and that you may do this there"))
     if isinstance(error, LinkInTheWay):
@@ -91,7 +93,6 @@ def _object_error(code: int, text: str, subject: Subject) -> ObjectError:
         (code in (errno.EACCES, errno.EPERM), ObjectDenied, _DENIED_HINT),
         (code in _NO_NAME, ObjectRejected, deferred("no file of this disk can have this name")),
         (code == errno.EFBIG, ObjectTooLarge, deferred("this file system takes no file as large as this")),
-        (code in EXHAUSTED, ServerFailure, _TOO_MANY_HINT),
         (True, ServerFailure, _SERVER_HINT),
     )
     kind, hint = next((kind, hint) for fits, kind, hint in table if fits)

@@ -103,7 +103,7 @@ class Root:
             strays = folder is not None and mount_number(folder) != self._mount
         except OSError as error:  # which says nothing of what lies at the path
             if error.errno in EXHAUSTED:  # for the moment
-                raise
+                raise OSError(error.errno, error.strerror) from error
             raise self._mounts_untold(error) from error
         for place, what in mounts:
             if path == place or path.startswith(place + b"/"):

@@ -107,6 +107,7 @@ class Walk:
         try:
             fd = os.open(folder.encode() or b".", _FOLDER, dir_fd=self._root.fd)
         except FileNotFoundError:
+            self._root.require_one_disk(folder.encode().rstrip(b"/"))  # else a mount hides it
             return []
         except PermissionError:
             if folder == _LOST_AND_FOUND:
