@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import chain
@@ -78,11 +78,17 @@ class Deliveries:
     _fingerprints: dict[str, set[tuple[object, ...]]] = field(default_factory=dict)  # that rows had so far, by key
 
     def follow(
-        self, exchanges: Sequence[Exchange], planned: State, place: int, *, pruning: bool = True
+        self,
+        exchanges: Sequence[Exchange],
+        planned: State,
+        place: int,
+        *,
+        pruning: bool = True,
+        came_back: Container[str] = (),
     ) -> Iterator[tuple[str, str]]:
         """Take in what one command did, and other tools before and meanwhile. `place`: in the history, when it began.
 
-        Yields: what must not be, and the key.
+        `came_back`: see there. Yields: what must not be, and the key.
         """
         deeds = [deed for deed in self.chronicle.deeds if deed.at > self.theirs.get(deed.key, 0.0)]
         private = {key for key, (row, _) in planned.by_key.items() if row.private}
@@ -93,7 +99,8 @@ class Deliveries:
                 self._touched(deeds.pop(0).key)
             key = each.request.key
             fingerprint = planned.by_key[key][0].fingerprint if key in planned.by_key else ()
-            if each.request.operation in SENDING and key not in again and self._is_held(key, fingerprint, each):
+            excused = key in again or key in came_back
+            if each.request.operation in SENDING and not excused and self._is_held(key, fingerprint, each):
                 again.add(key)
                 yield TWICE, key
             if each.request.operation == "DeleteObject":
@@ -152,6 +159,18 @@ class Deliveries:
     def _touched(self, key: str) -> None:
         self.ours.discard(key)
         self.held.pop(key, None)
+
+
+def came_back(at_source: Iterable[Exchange]) -> set[str]:
+    """Keys that the source lacked when it was asked, and gave later in the same command: nothing could be compared."""
+    lacked, given = set[str](), set[str]()
+    for each in sorted(at_source, key=lambda each: each.started):
+        key = each.request.key
+        if each.status == HTTPStatus.NOT_FOUND:
+            lacked.add(key)
+        elif key in lacked and each.status == HTTPStatus.OK:
+            given.add(key)
+    return given
 
 
 @dataclass(slots=True)
@@ -271,7 +290,11 @@ class MovingInspector:
             if deed.at > self._deliveries.theirs.get(deed.key, 0.0):
                 self._looks.pop(deed.key, None)
         for invariant, key in self._deliveries.follow(
-            exchanges, self._planned, self._begun[0], pruning=ending.act.arguments[0] == "prune"
+            exchanges,
+            self._planned,
+            self._begun[0],
+            pruning=ending.act.arguments[0] == "prune",
+            came_back=came_back(each for each in ending.exchanges if each.request.bucket == self.world.bucket),
         ):
             self.complain(invariant, f"{key} by `{ending.act}`")
         self._deliveries.settle(self._before, ending, self._planned, self._begun[0])

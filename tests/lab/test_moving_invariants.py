@@ -12,7 +12,7 @@ import pytest
 from scripts.faultlab import invariants
 from scripts.faultlab.manifest_copy import NOTHING
 from scripts.faultlab.moves import Change, Move, Wrong
-from scripts.faultlab.moving_invariants import Deliveries
+from scripts.faultlab.moving_invariants import Deliveries, came_back
 from scripts.faultlab.moving_rows import FileRow, State
 from scripts.faultlab.moving_world import Chronicle, Deed
 from scripts.faultlab.runner import Runner
@@ -185,6 +185,18 @@ def test_it_may_be_sent_again_when_there_is_a_need(before: Exchange | None, agai
     book = deliveries(PLAN)
     list(book.follow([each for each in (PUT, before) if each is not None], PLAN, 0))
     assert (invariants.TWICE, KEY) not in list(book.follow([exchange("PutObject", 9)], again, 0))
+
+
+def test_it_may_be_sent_again_when_the_source_lacked_it_and_has_it_back() -> None:
+    """What is in doubt is compared with the source: for a moment there was nothing to compare it with."""
+    lacks, gives = exchange("HeadObject", 7, status=404), exchange("GetObject", 8)
+    assert came_back([gives, lacks]) == {KEY}
+    assert not came_back([exchange("GetObject", 6), lacks])
+    assert not came_back([exchange("HeadObject", 7), gives])
+    book = deliveries(PLAN)
+    list(book.follow([PUT], PLAN, 0))
+    assert not list(book.follow([exchange("PutObject", 9)], PLAN, 0, came_back=came_back([lacks, gives])))
+    assert list(book.follow([exchange("PutObject", 12)], PLAN, 0)) == [(invariants.TWICE, KEY)]
 
 
 def test_it_may_be_sent_again_when_another_tool_was_there_or_the_source_has_other_bytes() -> None:
