@@ -160,6 +160,9 @@ def telling_of(doubts: Sequence[MayBePublic], error: E) -> E:
         error.message = "; ".join([error.message, *(each.message for each in doubts)])
         error.args = (error.message,)
         error.hint = "; ".join(hint for hint in (error.hint, doubts[0].hint) if hint)
+    else:
+        for each in doubts:
+            error.add_note(each.message)  # which is told with it
     return error
 
 
@@ -170,6 +173,7 @@ class ObjectError(MastosyncError):
     attempt can help. `store` is the name of the store that failed or refused; empty until that is known.
     """
 
+    exit_code = ExitCode.STORE
     reason = Reason.SERVER
     transient = False
 

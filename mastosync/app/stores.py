@@ -93,7 +93,11 @@ def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
 
     if not isinstance(destination.store, FilesystemStore):
         return
-    room = destination.store.room_bytes()
+    try:
+        room = destination.store.room_bytes()
+    except ObjectError as error:  # which passes: what does not fit will be told when it is full
+        _log.warning("%s", error.message)
+        return
     pending = sum(line.size_bytes for line in ManifestReport(manifest).counts() if line.state is EntryState.PENDING)
     if pending > room:
         _log.warning(

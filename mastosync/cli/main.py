@@ -99,8 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
         give_up_output()
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the last door
+        told = "; ".join([str(error), *getattr(error, "__notes__", ())])
         unknown = MastosyncError(
-            invocation.scrubbed(tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)),
+            invocation.scrubbed(tr("unexpected {kind}: {error}", kind=type(error).__name__, error=told)),
             hint=tr(
                 "this is a bug: please report it with the output of the same command and --debug; "
                 "what was committed to the manifest is safe"

@@ -25,7 +25,6 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import waiting
 from mastosync.errors import (
     Interrupted,
-    MastosyncError,
     MayBePublic,
     ObjectDenied,
     ObjectError,
@@ -189,7 +188,7 @@ class Refetcher:
                     )
                 if result.by_host.total() == self.options.limit:
                     break
-        except MastosyncError as error:
+        except BaseException as error:
             telling_of(self._in_doubt, error)
             raise
         finally:

@@ -21,7 +21,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mastosync.app.stores import warn_of_little_room
 from mastosync.config import FilesystemConfig
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.retry import Gate, RetryPolicy
+from mastosync.engine.stop import StopSignal
 from mastosync.errors import (
     CorruptObject,
     MastosyncError,
@@ -43,6 +47,7 @@ from mastosync.store.filesystem.root import Root
 from mastosync.store.filesystem.walk import Walk
 from mastosync.store.media_types import content_type_of
 from tests.contract.test_object_store import ODD_KEYS, bytes_of, listed, md5_of
+from tests.unit.engine_kit import entry, planned
 
 GOLDEN = [Path(__file__).parents[1] / "golden" / name for name in ("keys.jsonl", "prefix.jsonl")]
 PUBLIC, PRIVATE = (PutOptions(ObjectHeaders("image/png"), acl) for acl in ("public-read", "private"))
@@ -557,6 +562,16 @@ class TestDisk:
             with pytest.raises(StoreUnusable, match="keep_free"):
                 put(store, "a")
             assert store.room_bytes() == 0
+
+    def test_who_cannot_tell_for_a_moment_how_much_is_free_warns_of_nothing(
+        self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A copy is not ended by that, nor are the rounds of `follow`."""
+        monkeypatch.setattr(Root, "free_bytes", raising(OSError(errno.ENOMEM, "no memory")))
+        stop = StopSignal()
+        with planned(tmp_path / "m.db", [entry(1)]) as manifest:
+            warn_of_little_room(Gate(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
+        assert any("no memory" in message for message in caplog.messages)
 
     def test_a_disk_without_room_for_another_name_is_full(self, tmp_path: Path) -> None:
         """Here it is the system that says so: bytes there would be."""

@@ -12,10 +12,10 @@ from typing import NoReturn
 import pytest
 
 from mastosync.engine.doctor import Grade, Subject
-from mastosync.errors import ExitCode
+from mastosync.errors import ExitCode, ServerFailure, StoreUnusable
 from mastosync.manifest import Manifest, file_version, newest_version, writer_lock
 from mastosync.manifest.file_system import file_system
-from mastosync.store.filesystem import walk
+from mastosync.store.filesystem import FilesystemProbe, walk
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from scripts.lab.instance import SCHEMA
 from tests.acceptance.site import NOWHERE, Site, pg_section, s3_section
@@ -130,6 +130,29 @@ class TestFile:
         assert "2 pending, 0 done" in found.manifest["manifest"].message
         assert "for these stores" not in found.manifest["manifest"].message, "nobody has compared them"
         assert FAILURE in found.bad(Subject.SOURCE).values()
+
+    def test_a_probe_object_that_cannot_be_removed_keeps_nobody_from_removing_the_others(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("old", "new"):
+            (tmp_path / name).mkdir()
+        delete = FilesystemProbe.delete
+
+        def failing(probe: FilesystemProbe, key: str) -> None:
+            if "public" in key:
+                raise ServerFailure(f"cannot delete {key}: Too many open files")
+            delete(probe, key)
+
+        monkeypatch.setattr(FilesystemProbe, "delete", failing)
+        site = Site(tmp_path).configure(
+            filesystem_source={"path": str(tmp_path / "old")},
+            filesystem_destination={"path": str(tmp_path / "new"), "keep_free": "0"},
+        )
+        with pytest.raises(StoreUnusable, match=r"cannot delete .*public"):
+            examined(site)
+        left = [path.name for path in (tmp_path / "new").rglob("*") if path.is_file()]
+        assert len(left) == 1
+        assert "public" in left[0]
 
     def test_a_plan_of_other_stores(self, site: Site) -> None:
         site.configure(s3_source=s3_section(NOWHERE, "old"), s3_destination=s3_section(NOWHERE, "new"))

@@ -296,6 +296,19 @@ def test_stopping_finishes_what_is_in_flight_and_gives_the_rest_back(tmp_path: P
         assert claims(manifest) == 0
 
 
+def test_what_may_be_public_is_told_with_a_bug(tmp_path: Path) -> None:
+    begun = threading.Barrier(2)
+
+    def interrupted(each: Claim) -> Outcome:
+        begun.wait(PATIENCE_SECONDS)
+        raise RuntimeError("a bug") if each.entry.id == 1 else MayBePublic("2 may be public")
+
+    with planned(tmp_path / "m.db", [entry(1), entry(2)]) as manifest:
+        with pytest.raises(RuntimeError) as bug:
+            run(manifest, interrupted, workers=4)
+        assert bug.value.__notes__ == ["2 may be public"]
+
+
 @pytest.mark.parametrize("ends", [Interrupted, StoreUnusable, PrivacyLost])
 def test_what_may_be_public_is_told_whatever_ends_the_run(tmp_path: Path, ends: type[MastosyncError]) -> None:
     """All of it: each way of storing has an object of its own that is asked for."""

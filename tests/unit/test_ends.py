@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from mastosync.cli import main as main_module
 from mastosync.cli.main import COMMANDS, main
 from mastosync.cli.render import failed_lines, render_status
 from mastosync.cli.render_refetching import render_refetching
@@ -49,6 +51,19 @@ def test_the_log_ends_with_what_ended_the_run_also_if_it_was_refused_at_the_star
         assert remedy in event["hint"]
     else:
         assert f"ERROR {message}: {remedy}" in last
+
+
+def test_what_was_noted_of_a_bug_is_told_with_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> NoReturn:
+        bug = RuntimeError("no such thing")
+        bug.add_note("an object may be public")
+        raise bug
+
+    monkeypatch.setattr(main_module.cli, "main", broken)
+    assert main([]) == ExitCode.BUG
+    assert "unexpected RuntimeError: no such thing; an object may be public" in capsys.readouterr().err
 
 
 def test_a_log_that_cannot_be_written_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from mastosync.engine.doctor.patience import Patience
 from mastosync.engine.doctor.probes import DATA, FOLDER, MD5
 from mastosync.engine.doctor.source import first_found
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ObjectDenied
+from mastosync.errors import ObjectDenied, StoreUnusable
 from mastosync.language import tr, trn
 from mastosync.model import Entry, ObjectHeaders
 from mastosync.store.base import ObjectStore, PutOptions
@@ -220,13 +220,18 @@ def _disk(end: FolderEnd, keep_free: int, pending_bytes: int | None) -> Finding:
 
 @contextmanager
 def _removed(end: FolderEnd, *keys: str) -> Iterator[None]:
-    """Whatever happens, nothing of these is left."""
+    """Whatever happens, nothing of these is left. Raises: StoreUnusable if something is."""
     try:
         yield
     finally:
-        clean_up = Patience(StopSignal())  # whoever asked to stop does not mean this
+        clean_up, failure = Patience(StopSignal()), None  # whoever asked to stop does not mean this
         for key in keys:
-            clean_up(end.probe.delete, key)
+            try:
+                clean_up(end.probe.delete, key)
+            except STORE_ERRORS as error:
+                failure = failure or error
+        if failure is not None:
+            raise StoreUnusable(failure.message, hint=failure.hint) from failure
 
 
 def _options(acl: str) -> PutOptions:

@@ -32,7 +32,10 @@ class FilesystemProbe:
             return unfollowed_links(self._root)
 
     def ways_out(self) -> list[str]:
-        """Where a source leads out of its folder: links that are followed, and mounts. Raises: StoreUnusable."""
+        """Where a source leads out of its folder: links that are followed, and mounts.
+
+        Raises: StoreUnusable; ServerFailure if it may be told a moment later.
+        """
         with translated(f"look for links and mounts in the {self._name}", Subject.STORE):
             return ways_out(self._root)
 

@@ -220,7 +220,7 @@ class FilesystemStore:
             yield path
 
     def room_bytes(self) -> int:
-        """How much may still be written. Raises: StoreUnusable."""
+        """How much may still be written. Raises: StoreUnusable; ServerFailure if it may be told a moment later."""
         with translated(f"use the {self.name}", Subject.STORE):
             return max(0, self._root.free_bytes() - self._config.keep_free)
 
