@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import select
 import socket
 import socketserver
 import struct
@@ -18,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from scripts.lab.fault_plan import Fault, FaultPlan, Kind, Request, answer, no_faults
@@ -123,9 +124,11 @@ class _Server(socketserver.ThreadingTCPServer):
             self._sockets.discard(connection)
 
     def has_clients(self) -> bool:
-        """Whether the handler of any client is still at work."""
+        """Whether the handler of any client is still at work, or a client has connected and none has begun."""
         with self._lock:
-            return self._clients > 0
+            connecting = select.poll()
+            connecting.register(self.socket, select.POLLIN)
+            return bool(connecting.poll(0)) or self._clients > 0
 
     def cut_connections(self) -> None:
         """End whatever a handler waits for."""
@@ -135,10 +138,14 @@ class _Server(socketserver.ThreadingTCPServer):
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        with self._lock:  # at no moment does anybody miss it
+            request = super().get_request()
+            self._clients += 1
+        return request
+
     def process_request(self, request: object, client_address: object) -> None:
         self.watch(cast("socket.socket", request))
-        with self._lock:
-            self._clients += 1
         super().process_request(cast("socket.socket", request), client_address)
 
     def shutdown_request(self, request: object) -> None:

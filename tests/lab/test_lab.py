@@ -601,6 +601,18 @@ def test_an_upload_whose_client_has_gone_is_not_waited_for(buckets: BucketPair, 
     assert proxy.requests == []
 
 
+def test_a_client_counts_before_anybody_has_heeded_it() -> None:
+    """It may have sent something and died: that reaches the store all the same."""
+    proxy = FaultProxy("http://127.0.0.1:9")  # nobody takes connections before it is entered
+    try:
+        assert proxy.is_idle
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(proxy.endpoint_url).netloc, timeout=10)) as client:
+            client.connect()
+            assert not proxy.is_idle
+    finally:
+        proxy._server.server_close()
+
+
 def test_a_store_that_is_down_is_a_reset(fault_proxy: StartProxy) -> None:
     with contextlib.closing(PortBlock()) as ports:
         proxy = fault_proxy(f"http://127.0.0.1:{ports.take()}", fault_plan.no_faults)
