@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.server import ServerClock
+from mastosync.manifest import Manifest, Relation, record_relation
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.client import ROOT, Lab
 
@@ -275,6 +276,8 @@ def finish(manifest: Path) -> None:
                 (kind,),
             )
             connection.execute("COMMIT")
+    with Manifest.open(manifest) as finished:  # a copy has looked at both stores by then
+        record_relation(finished, Relation.TWO, probe_settled=True)
 
 
 def fill(address: DatabaseAddress, keys: int) -> None:

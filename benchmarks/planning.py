@@ -12,7 +12,7 @@ from benchmarks.listing_store import PAGE, ListingStore
 from benchmarks.measure import Contestant, nothing, run
 from benchmarks.plan import CONFIG, DESTINATION_URL, Cost, fill
 from benchmarks.report import Bar, Section
-from mastosync.manifest import Manifest, WorkQueue
+from mastosync.manifest import Manifest, Relation, WorkQueue, record_relation
 from mastosync.model import EntryState, Outcome
 from scripts.lab.client import ROOT, Lab
 
@@ -119,6 +119,7 @@ def finish(path: Path) -> None:
         claims = queue.iter_claimable()
         while chunk := list(islice(claims, _CHUNK)):
             queue.commit(outcomes=[Outcome(each.entry, EntryState.DONE, size=_SIZE, md5=_MD5) for each in chunk])
+        record_relation(manifest, Relation.TWO, probe_settled=True)  # as a copy has found out by then
 
 
 def _plan_bars(keys: int, bytes_a_key: float, first: Cost, second: Cost) -> list[Bar]:
