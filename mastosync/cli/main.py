@@ -93,21 +93,27 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(error, click.NoSuchOption) and _is_of_all_commands(error):
             complain(*_misplaced(error))
         return ExitCode.USAGE
-    except (click.Abort, KeyboardInterrupt):  # before work that heeds signals has begun, or after it has ended
-        return _told(invocation, Interrupted(tr("stopped"), hint=tr("the same command begins anew")))
+    except (click.Abort, KeyboardInterrupt) as error:  # before work that heeds signals has begun, or after it has ended
+        said = _with_notes(tr("stopped"), error)
+        return _told(invocation, Interrupted(said, hint=tr("the same command begins anew")))
     except NobodyReads:
         give_up_output()
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the last door
-        told = "; ".join([str(error), *getattr(error, "__notes__", ())])
+        said = tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)
         unknown = MastosyncError(
-            invocation.scrubbed(tr("unexpected {kind}: {error}", kind=type(error).__name__, error=told)),
+            invocation.scrubbed(_with_notes(said, error)),
             hint=tr(
                 "this is a bug: please report it with the output of the same command and --debug; "
                 "what was committed to the manifest is safe"
             ),
         )
         return _told(invocation, unknown)
+
+
+def _with_notes(said: str, error: BaseException) -> str:
+    """What is said of an error, and what was noted of the run that it ended: see `telling_of`."""
+    return "; ".join([said, *getattr(error, "__notes__", ())])
 
 
 def _told(invocation: Invocation, error: MastosyncError) -> ExitCode:

@@ -53,17 +53,28 @@ def test_the_log_ends_with_what_ended_the_run_also_if_it_was_refused_at_the_star
         assert f"ERROR {message}: {remedy}" in last
 
 
-def test_what_was_noted_of_a_bug_is_told_with_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (RuntimeError, ExitCode.BUG, "unexpected RuntimeError: no such thing; an object may be public"),
+        (KeyboardInterrupt, ExitCode.INTERRUPTED, "stopped; an object may be public"),
+    ],
+)
+def test_what_was_noted_of_the_run_is_told_with_a_bug_too(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: type[BaseException],
+    code: ExitCode,
+    told: str,
 ) -> None:
     def broken(*_: object, **__: object) -> NoReturn:
-        bug = RuntimeError("no such thing")
-        bug.add_note("an object may be public")
-        raise bug
+        ending = error("no such thing")
+        ending.add_note("an object may be public")
+        raise ending
 
     monkeypatch.setattr(main_module.cli, "main", broken)
-    assert main([]) == ExitCode.BUG
-    assert "unexpected RuntimeError: no such thing; an object may be public" in capsys.readouterr().err
+    assert main([]) == code
+    assert told in capsys.readouterr().err
 
 
 def test_a_log_that_cannot_be_written_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:

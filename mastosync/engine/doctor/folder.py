@@ -14,7 +14,7 @@ from mastosync.engine.doctor.patience import Patience
 from mastosync.engine.doctor.probes import DATA, FOLDER, MD5
 from mastosync.engine.doctor.source import first_found
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ObjectDenied, StoreUnusable
+from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
 from mastosync.language import tr, trn
 from mastosync.model import Entry, ObjectHeaders
 from mastosync.store.base import ObjectStore, PutOptions
@@ -224,14 +224,16 @@ def _removed(end: FolderEnd, *keys: str) -> Iterator[None]:
     try:
         yield
     finally:
-        clean_up, failure = Patience(StopSignal()), None  # whoever asked to stop does not mean this
+        clean_up = Patience(StopSignal())  # whoever asked to stop does not mean this
+        failures = list[ObjectError | StoreUnusable]()
         for key in keys:
             try:
                 clean_up(end.probe.delete, key)
             except STORE_ERRORS as error:
-                failure = failure or error
-        if failure is not None:
-            raise StoreUnusable(failure.message, hint=failure.hint) from failure
+                failures.append(error)
+        if failures:
+            said = "; ".join(each.message for each in failures)  # of each that is left
+            raise StoreUnusable(said, hint=failures[0].hint) from failures[0]
 
 
 def _options(acl: str) -> PutOptions:
