@@ -259,7 +259,7 @@ class App:
         from mastosync.app.reporting import report
 
         with self._read() as manifest:
-            return report(manifest, failures, self.listener)
+            return report(self.config, manifest, failures, self.listener)
 
     def keep_report(self, text: str, target: Path, *, replace: bool = False) -> None:
         """Write a report to a file, whole or not at all."""

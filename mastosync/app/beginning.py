@@ -1,4 +1,4 @@
-"""A first configuration, begun with what Mastodon's own settings say."""
+"""New configurations: begun with what Mastodon's own settings say, or for the way back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.config import CHANGE_ME, Secret, render_sample
+from mastosync.config import CHANGE_ME, Config, Secret, render_sample
 from mastosync.config.schema import sections
+from mastosync.config.sources import Place, Said, read_file
+from mastosync.errors import ConfigError
+from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.mastodon.dotenv import Settings
@@ -35,3 +38,49 @@ def first_config(settings: Settings, destination: Mapping[str, Mapping[str, str]
 def _to_fill_in(section: str) -> dict[str, str]:
     keys = sections()[section].keys.values()
     return {key.name: CHANGE_ME for key in keys if key.info.sample == CHANGE_ME}
+
+
+def reversed_config(config: Config, manifest: Path, environ: Mapping[str, str]) -> Secret:
+    """The text of a configuration with source and destination exchanged, and a manifest of its own.
+
+    What only a destination has (ACL, headers, public address) is left at its default. It may hold secrets.
+    Raises: ConfigError if no file says what the stores are.
+    """
+    said = read_file(_file_alone(config, environ))
+    values = {name: _lines(said.get(name, {})) for name in sections()}
+    values["prices"] = {}  # they are of source and destination
+    for kind in ("s3", "filesystem"):
+        source, destination = values[f"{kind}.source"], values[f"{kind}.destination"]
+        of_both = sections()[f"{kind}.source"].keys
+        values[f"{kind}.source"] = {
+            name: text for name, text in destination.items() if name.removesuffix("_file") in of_both
+        }
+        values[f"{kind}.destination"] = source
+    prefixes = {"s3.source": config.destination.key_prefix, "s3.destination": config.source.key_prefix}
+    for name, prefix in prefixes.items():
+        if any(prefixes.values()) and values[name]:
+            values[name]["key_prefix"] = prefix
+    values["manifest"]["path"] = str(manifest)
+    return Secret(render_sample(values))
+
+
+def _lines(said: Mapping[str, Said]) -> dict[str, str]:
+    """Keys as they stand in a file, each on one line."""
+    return {
+        f"{name}_file" if each.place is Place.FILE else name: " ".join(each.text.reveal().split("\n"))
+        for name, each in said.items()
+    }
+
+
+def _file_alone(config: Config, environ: Mapping[str, str]) -> Path:
+    """The file that says where both stores are. Raises: ConfigError if the environment has a part in it."""
+    stores = [section for name, section in sections().items() if name.endswith((".source", ".destination"))]
+    names = sorted(name for name in environ if name.startswith(tuple(f"{section.variable}_" for section in stores)))
+    if config.path is not None and not names:
+        return config.path
+    raise ConfigError(
+        tr("the way back needs a configuration file that says where both stores are"),
+        hint=tr("Write it, and unset {names}, which would override it.", names=", ".join(names))
+        if names
+        else tr("Write it: `mastosync init` makes one to fill in."),
+    )

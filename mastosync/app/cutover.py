@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from mastosync.config import FilesystemConfig, S3Config, Secret
-from mastosync.config.env_file import read_env_file
-from mastosync.config.schema import sections
+from mastosync.app.pinning import is_pinned
+from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
+from mastosync.config.env_file import edited
+from mastosync.config.sources import read_text
 from mastosync.engine.cutover import (
     Cutover,
     Evidence,
     Fallback,
     MediaHost,
+    NewFiles,
     PublicBucket,
     PublicFolder,
     PublicStore,
+    Secrets,
     Step,
     WayBack,
     WayOver,
@@ -31,12 +36,19 @@ from mastosync.engine.cutover import (
 )
 from mastosync.engine.cutover.nginx import resolver_address
 from mastosync.engine.deleted import Deleted, gone_as_json
-from mastosync.engine.old_objects import shared_bucket
+from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
 from mastosync.manifest import Manifest, ManifestReport, real_path, relation, verifications
-from mastosync.mastodon.settings import Setting, changed, storage_settings
+from mastosync.mastodon.settings import (
+    Setting,
+    changed,
+    is_of_mastodon,
+    names_store,
+    read_current,
+    storage_settings,
+)
 from mastosync.model import Reason
 
 if TYPE_CHECKING:
@@ -44,10 +56,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-EXAMPLE_HOST = "files.example.com"
-"""The media host of who has named none."""
-
-_EXAMPLE_DOMAIN = "example.com"
+_ROLES: tuple[Role, Role] = ("source", "destination")
 _LOCAL_RESOLVER = "127.0.0.53"  # systemd's
 _RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -64,14 +73,14 @@ class CutoverOptions:
     nginx_file: Path | None = None  # where the configuration of nginx is written
     fallback: Fallback = Fallback.ALL
 
-    @property
-    def again(self) -> str:
-        """The same once more, without the file and the fallback."""
+    def again(self, *, back: bool = False) -> str:
+        """The same once more, without the files and the fallback; `back`: with source and destination exchanged."""
+        source, destination = "--source-url", "--destination-url"
         named = {
             "--env": self.env,
             "--media-host": self.media_host,
-            "--source-url": self.source_url,
-            "--destination-url": self.destination_url,
+            destination if back else source: self.source_url,
+            source if back else destination: self.destination_url,
         }
         return shlex.join(["cutover", *(word for name, value in named.items() if value for word in (name, str(value)))])
 
@@ -83,13 +92,29 @@ class CutoverReport:
     cutover: Cutover
     env: Path | None  # Mastodon's file, if it was read
     settings: list[Setting]  # lines that have to change
-    media_host: str
-    cors: dict[str, Any] | None  # the rules of the new bucket; None: it is a folder
+    media_host: str | None  # None: nobody has said what browsers will ask
+    cors: dict[str, Any] | None  # the rules of the new bucket; None: it is a folder, or nobody knows Mastodon's domain
     fallback: MediaHost | None  # None: see `refusal`
     refusal: UsageError | None  # why nginx cannot ask both stores
     deleted: Deleted
     over: list[Step]
     back: list[Step]
+    env_syntax: str
+
+    def new_env(self) -> Secret:
+        """Mastodon's settings as they have to be, all lines of its file. It holds secrets.
+
+        Raises: ConfigError; UsageError if nobody knows where the file is, or what the media host is.
+        """
+        if self.env is None:
+            raise UsageError(
+                tr("it is not known where Mastodon's own settings are"),
+                hint=tr("name them: --env /home/mastodon/live/.env.production"),
+            )
+        if self.media_host is None:
+            raise _no_media_host()
+        text = read_text(self.env, str(self.env))
+        return edited(text, self.env_syntax, {each.name: each.secret for each in self.settings})
 
     def require_fallback(self) -> MediaHost:
         """The media host. Raises: UsageError if nginx cannot ask both stores."""
@@ -122,6 +147,12 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     is_bucket = isinstance(destination, S3Config)
     shared = shared_bucket(manifest)
     counts, plans, deleted = report.counts(), list(report.iter_snapshots()), Deleted.in_manifest(manifest)
+    mastodon = _mastodon(config, options)
+    host, scheme = _media_host(config, mastodon.current, options)
+    acls = config.destination.known.takes_acl is not False and not status.reasons.get(Reason.PRIVATE)
+    wanted = storage_settings(destination, host or CHANGE_ME, acls=acls, scheme=scheme)
+    settings = changed(wanted, mastodon.current) if mastodon.file else wanted
+    secrets = _secrets(config, mastodon, settings)
     evidence = Evidence(
         counts=counts,
         plans=plans,
@@ -135,36 +166,104 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         relation=relation(manifest),
         shared=shared,
         fallback=options.fallback,
+        secrets=secrets,
+        media_host=host is not None,
     )
-    env = options.env or config.env.file
-    current = _current(env, config.env.syntax) if env else {}
-    host, scheme = _media_host(config, current, options)
-    acls = config.destination.known.takes_acl is not False and not status.reasons.get(Reason.PRIVATE)
-    settings = storage_settings(destination, host, acls=acls, scheme=scheme)
     fallback, refusal = None, None
     try:
         fallback = _fallback(config, host, options)
         fallback.render()
     except UsageError as error:
         fallback, refusal = None, error
+    over, back = _ways(config, options, mastodon, shared, pins=secrets is Secrets.UNPINNED)
     return CutoverReport(
         cutover=judge(evidence),
-        env=env,
-        settings=changed(settings, current) if env else settings,
+        env=mastodon.file,
+        settings=settings,
         media_host=host,
-        cors=_cors(current) if is_bucket else None,
+        cors=_cors(mastodon.current) if is_bucket else None,
         fallback=fallback,
         refusal=refusal,
         deleted=deleted,
-        over=steps_over(
-            WayOver(options.command, options.again, options.nginx_file, is_bucket, options.fallback, shared)
-        ),
-        back=steps_back(_way_back(config)),
+        over=[] if secrets is Secrets.LOST else steps_over(over),
+        back=[] if secrets is Secrets.LOST else steps_back(back),
+        env_syntax=config.env.syntax,
     )
 
 
-def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverOptions) -> tuple[str, str]:
-    """The host that browsers ask, and the scheme of its addresses: as named, as configured, or as it is today."""
+class _Mastodon(NamedTuple):
+    """Mastodon's own settings, as far as anybody knows where they are."""
+
+    file: Path | None
+    current: dict[str, Secret]
+
+
+def _mastodon(config: Config, options: CutoverOptions) -> _Mastodon:
+    """Raises: ConfigError if a file that was named cannot be read."""
+    file = options.env or config.env.settings
+    if file is None:
+        return _Mastodon(None, {})
+    current = read_current(file, config.env.syntax)
+    told = options.env or config.env.mastodon_file
+    return _Mastodon(file, current) if told or is_of_mastodon(current) else _Mastodon(None, {})
+
+
+def _secrets(config: Config, mastodon: _Mastodon, settings: Sequence[Setting]) -> Secrets:
+    """What the switch does to the secrets of the source."""
+    if mastodon.file is None or is_pinned(config):
+        return Secrets.SAFE
+    of_source = {each.variable for each in config.referred if each.section == "s3.source"}
+    if of_source & {setting.name for setting in settings}:
+        return Secrets.UNPINNED
+    source, destination = config.source, config.destination
+    switched = names_store(mastodon.current, config.store("destination"), mastodon.file)
+    overwritten = source.access_key == destination.access_key and source.endpoint_url != destination.endpoint_url
+    return Secrets.LOST if of_source and switched and overwritten else Secrets.SAFE
+
+
+def _ways(
+    config: Config, options: CutoverOptions, mastodon: _Mastodon, shared: SharedBucket | None, *, pins: bool
+) -> tuple[WayOver, WayBack]:
+    """What the steps are made of."""
+    folders = {role: isinstance(config.store(role), FilesystemConfig) for role in _ROLES}
+    files = _new_files()
+    kept = mastodon.file and _free(mastodon.file.with_name(f"{mastodon.file.name}.before"))
+    over = WayOver(
+        options.command,
+        options.again(),
+        options.nginx_file,
+        not folders["destination"],
+        options.fallback,
+        shared,
+        *(mastodon.file, kept, pins, folders["source"], files),
+    )
+    again = options.again(back=True)
+    return over, WayBack(options.command, again, config.path, any(folders.values()), not folders["source"], files)
+
+
+def _new_files() -> NewFiles:
+    """Names that are free in this folder, so that nothing is refused, and nothing overwritten."""
+    return NewFiles(**{each.name: str(_free(Path(str(each.default)))) for each in fields(NewFiles)})
+
+
+def _free(path: Path) -> Path:
+    """This name, or one with a number that nobody has taken."""
+    named = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
+    return next(each for each in chain((path,), named) if not os.path.lexists(each))
+
+
+def _no_media_host() -> UsageError:
+    return UsageError(
+        tr("it is not known which host browsers will ask for media"),
+        hint=tr("name it: --media-host HOST, or public_url under [s3.destination]"),
+    )
+
+
+def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverOptions) -> tuple[str | None, str]:
+    """The host that browsers ask, and the scheme of its addresses: as named, as configured, or as it is today.
+
+    None: nobody has said it.
+    """
     if options.media_host:
         return options.media_host, "https"
     configured = urlsplit(config.destination.public_url or "")
@@ -174,10 +273,13 @@ def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverO
         told = current[name].reveal() if name in current else ""
         if told and "/" not in told:
             return told, "https"
-    return EXAMPLE_HOST, "https"
+    return None, "https"
 
 
-def _fallback(config: Config, host: str, options: CutoverOptions) -> MediaHost:
+def _fallback(config: Config, host: str | None, options: CutoverOptions) -> MediaHost:
+    """Raises: UsageError if nobody can say what nginx is to ask, or be."""
+    if host is None:
+        raise _no_media_host()
     source, destination = config.require_stores()
     stores: dict[str, PublicStore] = {}
     own_url = config.destination.public_url if urlsplit(config.destination.public_url or "").netloc != host else None
@@ -242,10 +344,15 @@ def _in_address(prefix: str) -> str:
     return quote(f"{prefix}/".removeprefix("/"), safe="/~") if prefix else ""
 
 
-def _cors(current: Mapping[str, Secret]) -> dict[str, Any]:
-    """What lets Mastodon's pages read from the bucket itself, where nginx is not in between."""
+def _cors(current: Mapping[str, Secret]) -> dict[str, Any] | None:
+    """What lets Mastodon's pages read from the bucket itself, where nginx is not in between.
+
+    None: nobody knows their domain.
+    """
     named = (current[name].reveal() for name in ("WEB_DOMAIN", "LOCAL_DOMAIN") if name in current)
-    domain = next(filter(None, named), _EXAMPLE_DOMAIN)
+    domain = next(filter(None, named), None)
+    if domain is None:
+        return None
     rule = {
         "AllowedOrigins": [f"https://{domain}"],
         "AllowedMethods": ["GET", "HEAD"],
@@ -253,28 +360,6 @@ def _cors(current: Mapping[str, Secret]) -> dict[str, Any]:
         "MaxAgeSeconds": 86_400,
     }
     return {"CORSRules": [rule]}
-
-
-def _way_back(config: Config) -> WayBack:
-    roles: tuple[Role, Role] = ("source", "destination")
-    only = [
-        name
-        for kind in ("s3", "filesystem")
-        for name in sections()[f"{kind}.destination"].keys
-        if name not in sections()[f"{kind}.source"].keys
-    ]
-    there = {"source": config.destination.key_prefix, "destination": config.source.key_prefix}
-    prefixes = {role: prefix for role, prefix in there.items() if isinstance(config.store(_other(role)), S3Config)}
-    return WayBack(
-        config.path,
-        only,
-        prefixes if any(prefixes.values()) else {},
-        any(isinstance(config.store(role), FilesystemConfig) for role in roles),
-    )
-
-
-def _other(role: str) -> Role:
-    return "destination" if role == "source" else "source"
 
 
 def _resolvers() -> tuple[str, ...]:
@@ -290,9 +375,3 @@ def _resolvers() -> tuple[str, ...]:
         else:
             _log.warning("%s: %r is no address that nginx takes as a name server: left out", _RESOLV_CONF, word)
     return tuple(found) or (_LOCAL_RESOLVER,)
-
-
-def _current(path: Path, syntax: str) -> dict[str, Secret]:
-    """What Mastodon's file says, by name; anything may be a secret. Raises: ConfigError if it cannot be read."""
-    found = read_env_file(path, syntax, {})
-    return {name: variable.value for name, variable in found.variables.items() if variable.value is not None}

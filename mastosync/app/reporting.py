@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.app.upkeep import told
-from mastosync.engine.report import DIGEST_NAME, FORMAT, report_of, sound_contents_of
-from mastosync.errors import UsageError
+from mastosync.engine.report import DIGEST_NAME, FORMAT, Switch, report_of, sound_contents_of
+from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
 from mastosync.manifest import ArchiveReader, Manifest, appearing, written
 
 if TYPE_CHECKING:
+    from mastosync.config import Config
     from mastosync.engine.report import Report
     from mastosync.progress import ProgressListener
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,28 @@ class Comparison:
         return self.kept == self.found
 
 
-def report(manifest: Manifest, failures: int, listener: ProgressListener) -> Report:
+def report(config: Config, manifest: Manifest, failures: int, listener: ProgressListener) -> Report:
     """Read all of the manifest. See `App.report`."""
+    switch = _switch(config)
     with told("report", listener) as (progress, went_on):
-        return report_of(manifest, failures, lambda entries: setattr(progress, "total", entries), went_on)
+        return report_of(manifest, failures, lambda entries: setattr(progress, "total", entries), went_on, switch)
+
+
+def _switch(config: Config) -> Switch:
+    """What Mastodon's settings say, if the configuration names them and they can be read."""
+    from mastosync.mastodon.settings import is_of_mastodon, names_store, read_current
+
+    file = config.env.settings
+    if file is None:
+        return Switch()
+    try:
+        current = read_current(file, config.env.syntax)
+    except ConfigError as error:
+        _log.warning("%s", error.message)
+        return Switch()
+    if not (config.env.mastodon_file or is_of_mastodon(current)):
+        return Switch()
+    return Switch(file, names_store(current, config.store("destination"), file))
 
 
 def keep(text: str, target: Path, *, replace: bool) -> None:

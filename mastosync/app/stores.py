@@ -66,7 +66,7 @@ def gates(
             limiter = limiters.setdefault(store.endpoint, EndpointLimiter(stop, options.rate or published))
             gate = Gate(store, limiter, policy, stop, bandwidth)
             if role not in unchecked:
-                _require_usable(gate)
+                _require_usable(gate, config, role)
             opened.append(gate)
         yield tuple(opened)
 
@@ -255,7 +255,7 @@ def states(source: Gate, destination: Gate) -> tuple[EndpointState, ...]:
     )
 
 
-def _require_usable(gate: Gate) -> None:
+def _require_usable(gate: Gate, config: Config, role: Role) -> None:
     """Raises: StoreUnusable, also for what kept failing in a way that may pass."""
     from mastosync.engine.retry import PatientStore
 
@@ -263,3 +263,28 @@ def _require_usable(gate: Gate) -> None:
         PatientStore(gate).check()
     except ObjectError as error:
         raise StoreUnusable(error.message, hint=error.hint or tr("try again later")) from error
+    except StoreUnusable as error:
+        if told := _of_changed_file(config, role):
+            raise StoreUnusable(error.message, hint=f"{error.hint}; {told}" if error.hint else told) from error
+        raise
+
+
+def _of_changed_file(config: Config, role: Role) -> str:
+    """What may have happened to the keys of a store that refuses them; empty: they stand where nobody else writes."""
+    names = [each.variable for each in config.referred if each.section == f"s3.{role}"]
+    if not names:
+        return ""
+    if role == "source" and config.source.access_key == config.destination.access_key:
+        return tr(
+            "{names} in {file} are the keys of the destination now. Write those of the old store under [s3.source] in"
+            " the configuration",
+            names=", ".join(names),
+            file=config.env.file,
+        )
+    return tr(
+        "the keys are {names} in {file}. If that file was changed for the switch, write the old ones under [s3.{role}]"
+        " in the configuration",
+        names=", ".join(names),
+        file=config.env.file,
+        role=role,
+    )

@@ -36,6 +36,13 @@ _url = parsed_by(PUBLIC_URL)
     help="Write a configuration of nginx for the media host, with the fallback to the old store; `-` prints it alone.",
 )
 @click.option(
+    "--new-env",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write Mastodon's settings as they have to be after the switch, all lines, to this new file. It holds secrets:"
+    " only its owner may read it.",
+)
+@click.option(
     "--media-host",
     metavar="HOST",
     help="What browsers ask for media.  [default: public_url of the destination, or S3_ALIAS_HOST of --env]",
@@ -61,6 +68,7 @@ def cutover_command(
     as_json: bool,
     env: Path | None,
     nginx: Path | None,
+    new_env: Path | None,
     media_host: str | None,
     source_url: str | None,
     destination_url: str | None,
@@ -83,8 +91,11 @@ def cutover_command(
     )
     report = invocation.reading().cutover(options)
     if file is not None:
-        _write(file, report.require_fallback().render())
-    if nginx == _STDOUT:
+        _write(file, report.require_fallback().render(), "--nginx", mode=0o644)
+    if new_env is not None:
+        _write(new_env, report.new_env().reveal(), "--new-env", mode=0o600)
+        invocation.say(tr("wrote {file}; nothing uses it yet", file=new_env))
+    elif nginx == _STDOUT:
         show(report.require_fallback().render())
     elif as_json:
         show_json(report.as_json())
@@ -100,15 +111,17 @@ def _command(invocation: Invocation) -> str:
     return shlex.join(["mastosync", *(word for name, path in named if path for word in (name, str(path)))])
 
 
-def _write(path: Path, text: str) -> None:
-    """A new file: what stands there may have been changed by hand. It holds no secret."""
+def _write(path: Path, text: str, option: str, *, mode: int) -> None:
+    """A new file: what stands there may have been changed by hand."""
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise UsageError(tr("{path} exists already", path=path), hint=tr("--nginx names another file")) from error
+        raise UsageError(
+            tr("{path} exists already", path=path), hint=tr("name another file: {option}", option=option)
+        ) from error
     except OSError as error:
         raise OutputError(
             tr("cannot write {path}: {strerror}", path=path, strerror=error.strerror),
-            hint=tr("--nginx names another place"),
+            hint=tr("name another place: {option}", option=option),
         ) from error

@@ -29,15 +29,25 @@ from mastosync.language import tr
     help="Who reads that file to Mastodon: dotenv or Docker Compose, or `docker run --env-file`.  [default: dotenv]",
 )
 @click.option("--copy-secrets", is_flag=True, help="Copy the secrets of that file, instead of referring to them.")
+@click.option(
+    "--reverse", is_flag=True, help="Exchange source and destination of the configuration (-c): the way back."
+)
 @click.pass_obj
 def init_command(
-    invocation: Invocation, output: Path, from_env: Path | None, env_syntax: str | None, copy_secrets: bool
+    invocation: Invocation,
+    output: Path,
+    from_env: Path | None,
+    env_syntax: str | None,
+    copy_secrets: bool,
+    reverse: bool,
 ) -> None:
     """Write a configuration file to fill in. An existing file is never touched.
 
     With --from-env, source and database are filled in, and on a terminal the destination is asked for. Secrets stay in
     the file they are in: the configuration refers to it.
     """
+    if reverse:
+        return _write_reversed(invocation, output, others=bool(from_env or env_syntax or copy_secrets))
     if from_env is None:
         if env_syntax or copy_secrets:
             raise UsageError(tr("--env-syntax and --copy-secrets are about the file of --from-env"))
@@ -58,6 +68,17 @@ def init_command(
     for warning in settings.warnings:
         warn(warning)
     return None
+
+
+def _write_reversed(invocation: Invocation, output: Path, *, others: bool) -> None:
+    if others:
+        raise UsageError(tr("--reverse goes with --output alone: it takes everything from the configuration"))
+    from mastosync.app.beginning import reversed_config
+
+    _write(output, reversed_config(invocation.config, output.with_suffix(".db"), invocation.environ))
+    invocation.say(
+        tr("wrote {file}: source and destination are exchanged, and its manifest is another one", file=output)
+    )
 
 
 def _write(output: Path, text: Secret) -> None:

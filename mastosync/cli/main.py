@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "refetch": "Fetch what the source has lost from where it came from.",
     "ls": "List entries of the manifest.",
     "verify": "Hold the destination against the manifest.",
+    "pin-secrets": "Keep the secrets of today, before .env.production is changed.",
     "cutover": "Tell whether Mastodon can be switched over, and how.",
     "orphans": "Tell what lies at the source and no row refers to.",
     "report": "Tell all that was done, to keep when the old store goes.",

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.app.cutover import EXAMPLE_HOST
 from mastosync.cli.columns import padded
 from mastosync.cli.render import table
 from mastosync.engine.cutover import Fallback, Finding, Grade, Loss, Step, Verdict
@@ -26,8 +25,8 @@ def render_cutover(report: CutoverReport, nginx: Path | None) -> str:
         [_verdict(report.cutover.verdict)],
         list(_settings(report.settings, report.env)),
         list(_media_host(report, nginx)),
-        [tr("Then, in this order:"), *_steps(report.over)],
-        [tr("And back, if need be:"), *_steps(report.back)],
+        [tr("The steps, in this order:"), *_steps(report.over)] if report.over else [],
+        [tr("The way back, if you need it:"), *_steps(report.back)] if report.back else [],
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
@@ -53,21 +52,24 @@ def _losses(report: CutoverReport) -> str:
 
 def _verdict(verdict: Verdict) -> str:
     return {
-        Verdict.GO: tr("GO: Mastodon can be switched over"),
+        Verdict.GO: tr("GO: you can switch Mastodon over now, by the steps below."),
         Verdict.GO_WITH_FALLBACK: tr(
-            "GO, with the fallback: Mastodon can be switched over as long as nginx asks the old store for the rest"
+            "GO, with the fallback: you can switch Mastodon over now, by the steps below. Until the rest has arrived,"
+            " nginx has to ask the old store for it."
         ),
-        Verdict.NO_GO: tr("NO-GO: users would miss something; put right what says so, from above"),
+        Verdict.NO_GO: tr(
+            "NO-GO: do not switch yet. Do what is told at each line with NO-GO above, and run this again."
+        ),
     }[verdict]
 
 
 def _settings(settings: Sequence[Setting], env: Path | None) -> Iterator[str]:
     if env is None:
-        yield tr(".env.production, once it is time:")
+        yield tr("The lines that .env.production needs after the switch:")
     elif settings:
-        yield tr("What has to change in {file}, once it is time:", file=env)
+        yield tr("What the switch changes in {file}:", file=env)
     else:
-        yield tr("{file} is as it has to be.", file=env)
+        yield tr("{file} names the new store already: nothing has to change in it.", file=env)
     for setting in settings:
         if setting.value is not None:
             yield f"  {one_line(setting.line)}" + (f"   # {setting.remark}" if setting.remark else "")
@@ -76,18 +78,17 @@ def _settings(settings: Sequence[Setting], env: Path | None) -> Iterator[str]:
 
 
 def _media_host(report: CutoverReport, nginx: Path | None) -> Iterator[str]:
-    if report.media_host == EXAMPLE_HOST:
-        yield tr("The media host is made up ({host}): --media-host names yours.", host=EXAMPLE_HOST)
     if report.refusal is not None:
         yield tr("No fallback: {problem}", problem=one_line(report.refusal.message))
         yield f"  -> {one_line(report.refusal.hint)}"
     elif nginx is not None:
         yield _written(report, nginx)
-    yield tr(
-        "Pages may show what comes from {host}: Mastodon puts it into its Content-Security-Policy when it starts."
-        " Where that sends browsers on to another host, EXTRA_MEDIA_HOSTS names that one (from Mastodon 4.4).",
-        host=one_line(report.media_host),
-    )
+    if report.media_host is not None:
+        yield tr(
+            "When it starts, Mastodon allows its pages to show what comes from {host} (Content-Security-Policy). If"
+            " that host redirects browsers to another one, name the other in EXTRA_MEDIA_HOSTS (from Mastodon 4.4).",
+            host=one_line(report.media_host),
+        )
     if report.cors is not None:
         yield tr("Where browsers ask the bucket itself, it needs this CORS rule:")
         yield f"  {as_json(report.cors)}"

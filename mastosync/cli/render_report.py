@@ -52,10 +52,10 @@ def _head(report: Report) -> Iterator[str]:
 
 def _verdict(report: Report) -> Iterator[str]:
     if report.shared:
-        may_go = tr("THE OLD OBJECTS MAY GO, BUT NOT THE BUCKET")
-        yield may_go if report.verdict.may_go else tr("KEEP THE OLD OBJECTS FOR NOW")
+        may_go = tr("THE OLD OBJECTS MAY BE DELETED, BUT NOT THE BUCKET")
+        yield may_go if report.verdict.may_go else tr("KEEP THE OLD OBJECTS: SEE not-yet")
     else:
-        yield tr("THE OLD STORE MAY GO") if report.verdict.may_go else tr("KEEP THE OLD STORE FOR NOW")
+        yield tr("THE OLD STORE MAY BE DELETED") if report.verdict.may_go else tr("KEEP THE OLD STORE: SEE not-yet")
     for found in report.verdict.findings:
         yield f"  {found.grade.value:<8} {found.check:<10} {one_line(found.message)}"
         if found.remedy:

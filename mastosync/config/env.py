@@ -26,6 +26,18 @@ class EnvConfig:
     syntax: str = key(
         "dotenv",
         choice(*SYNTAXES),
-        "Who else reads that file. dotenv: Mastodon itself, or Docker Compose; quotes around a value are no part of it."
-        " docker: `docker run --env-file`, or Compose before version 2; every character of a value is a part of it.",
+        "Who else reads these files. dotenv: Mastodon itself, or Docker Compose; quotes around a value are no part of"
+        " it. docker: `docker run --env-file`, or Compose before version 2; every character of a value is a part of"
+        " it.",
     )
+    mastodon_file: Path | None = key(
+        None,
+        PATH,
+        "Mastodon's own .env.production, if file is another one since `mastosync pin-secrets`. `cutover` says what to"
+        " change in it, and `report` looks whether it names the destination. Default: file.",
+    )
+
+    @property
+    def settings(self) -> Path | None:
+        """Where Mastodon's own settings may be, as far as is known."""
+        return self.mastodon_file or self.file

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from mastosync.config.sources import read_text
 from mastosync.config.values import Secret
+from mastosync.errors import ConfigError
+from mastosync.language import tr
 
 
 class Variable(NamedTuple):
@@ -42,6 +44,70 @@ def read_env_file(path: Path, syntax: str, environ: Mapping[str, str], what: str
     """
     text = read_text(path, what or str(path))
     return parse_docker(text) if syntax == "docker" else parse_dotenv(text, environ)
+
+
+def edited(text: Secret, syntax: str, wanted: Mapping[str, Secret | None]) -> Secret:
+    """The text of a file with these variables as wanted (None: without them). All other lines stay as they are.
+
+    A variable that is new comes last. Raises: ConfigError if the syntax has no way to write it so.
+    """
+    lines = Secret(re.sub(r"\r\n?", "\n", text.reveal()) if syntax == "dotenv" else text.reveal())
+    found = _rewritten(lines, syntax, wanted)
+    _require_meant(lines, found, syntax, wanted)
+    return found
+
+
+def _rewritten(lines: Secret, syntax: str, wanted: Mapping[str, Secret | None]) -> Secret:
+    """Of a variable that stands there several times, the last counts: it stays, and the others go."""
+    spans = list(_spans(lines, syntax, wanted))
+    last = {name: start for name, start, _ in spans}
+    parts, at = [], 0
+    for name, start, end in spans:
+        value = wanted[name] if last[name] == start else None
+        parts += [lines.reveal()[at:start], "" if value is None else assignment(name, value, syntax)]
+        at = end + (value is None and lines.reveal().startswith("\n", end))
+    parts.append(lines.reveal()[at:])
+    new = [assignment(name, value, syntax) for name, value in wanted.items() if value is not None and name not in last]
+    text = "".join(parts)
+    return Secret(text + ("\n" if new and text and not text.endswith("\n") else "") + "".join(f"{x}\n" for x in new))
+
+
+def assignment(name: str, value: Secret, syntax: str) -> str:
+    """The line that gives a variable this value. It may hold a secret."""
+    text = value.reveal()
+    if syntax == "docker" or re.fullmatch(r"[A-Za-z0-9_./:@%+,=~-]*", text):
+        return f"{name}={text}"
+    if "'" not in text:
+        return f"{name}='{text}'"
+    return f'{name}="' + "".join(f"\\{each}" if each in '\\"$' else each for each in text) + '"'
+
+
+def _spans(text: Secret, syntax: str, names: Mapping[str, object]) -> Iterator[tuple[str, int, int]]:
+    """Where the assignments of some variables stand: from the beginning of a line to the end of one."""
+    if syntax == "dotenv":
+        for match in _LINE.finditer(text.reveal()):
+            if match["name"] in names and match["sign"]:
+                start = match.start("export" if match["export"] else "name")
+                yield match["name"], text.reveal().rfind("\n", 0, start) + 1, match.end()
+        return
+    start = 0
+    for line in text.reveal().split("\n"):
+        name, equals, _ = line.removesuffix("\r").lstrip().partition("=")
+        if equals and name in names:
+            yield name, start, start + len(line)
+        start += len(line) + 1
+
+
+def _require_meant(before: Secret, after: Secret, syntax: str, wanted: Mapping[str, Secret | None]) -> None:
+    """Read what was written, as Mastodon will. Raises: ConfigError if it means something else."""
+    old, new = (parse_docker(text) if syntax == "docker" else parse_dotenv(text, {}) for text in (before, after))
+    names = {name for name, value in wanted.items() if value is not None} | (old.variables.keys() - wanted.keys())
+    wrong = names ^ new.variables.keys() or {name for name in wanted if new.value(name) != wanted[name]}
+    if wrong:
+        raise ConfigError(
+            tr("this kind of file cannot hold the value of {name}", name=", ".join(sorted(wrong))),
+            hint=tr("Change the file by hand."),
+        )
 
 
 # --- as the gem does, in its version 3 ---

@@ -13,7 +13,7 @@ from mastosync.config.env import EnvConfig
 from mastosync.config.keys import CHANGE_ME, Key, Section
 from mastosync.config.missing import no_configuration
 from mastosync.config.references import References, is_held
-from mastosync.config.schema import Config, S3Config, sections
+from mastosync.config.schema import Config, Referred, S3Config, sections
 from mastosync.config.sources import Said, read_environment, read_file
 from mastosync.config.values import Format, Wrong, show_size, to_path
 from mastosync.errors import ConfigError
@@ -36,30 +36,35 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         raise no_configuration()
     absent = frozenset(sections()) - said.keys()
     said |= {name: {} for name in absent}
-    said = _looked_up(said, environ)
+    said, referred = _looked_up(said, environ)
     if "key_prefix" in said["s3.source"] and "path" not in said["filesystem.destination"]:
         said["s3.destination"].setdefault("key_prefix", said["s3.source"]["key_prefix"])
     built: dict[str, Any] = {
         section.attribute: section.kind(**_values(section, said[name])) for name, section in sections().items()
     }
     warnings += _unguarded("source", built["source"]) + _unguarded("destination", built["destination"])
-    config = Config(**built, path=path, absent=absent, warnings=tuple(warnings))
+    config = Config(**built, path=path, absent=absent, warnings=tuple(warnings), referred=referred)
     for problem, hint in _contradictions(config, said):
         raise ConfigError(f"{path or tr('the environment')}: {problem}", hint=hint)
     return config
 
 
-def _looked_up(said: Mapping[str, Mapping[str, Said]], environ: Mapping[str, str]) -> dict[str, dict[str, Said]]:
-    """What is meant by it: references in the place of secrets are followed."""
+def _looked_up(
+    said: Mapping[str, Mapping[str, Said]], environ: Mapping[str, str]
+) -> tuple[dict[str, dict[str, Said]], tuple[Referred, ...]]:
+    """What is meant by it: references in the place of secrets are followed. Also: which of them the file answers."""
     env: EnvConfig = sections()["env"].kind(**_values(sections()["env"], said["env"]))
     references = References(env, environ)
-    return {
-        section: {
-            name: references.resolve(each) if sections()[section].keys[name].info.form.hidden else each
-            for name, each in keys.items()
-        }
-        for section, keys in said.items()
-    }
+    meant: dict[str, dict[str, Said]] = {}
+    referred = []
+    for section, keys in said.items():
+        meant[section] = dict(keys)
+        for name, each in keys.items():
+            if sections()[section].keys[name].info.form.hidden:
+                meant[section][name] = references.resolve(each)
+                if variable := references.name_in_file(each):
+                    referred.append(Referred(section, name, variable))
+    return meant, tuple(referred)
 
 
 def _values(section: Section, said: Mapping[str, Said]) -> dict[str, object]:

@@ -41,6 +41,11 @@ class References:
         self._env = env
         self._environ = environ
 
+    def name_in_file(self, said: Said) -> str | None:
+        """The variable of the file of `[env]` that this refers to; None if it does not. Raises: ConfigError."""
+        match = _REFERENCE.fullmatch(said.text.reveal()) if said.place is Place.LINE else None
+        return match[1] if match and self._file and match[1] in self._file.variables else None
+
     def resolve(self, said: Said) -> Said:
         """What is meant by what was said of a secret. Raises: ConfigError if nothing is there."""
         if said.place is Place.FILE:
@@ -66,7 +71,10 @@ class References:
             return Secret(value)
         elif held:
             problem = tr("is neither in {file} nor in the environment", file=self._env.file)
-            hint = tr("Correct the name, or what [env] file names.")
+            hint = tr(
+                "Correct the name, or what [env] file names. If the line was removed when Mastodon was switched over:"
+                " write the old value into the configuration."
+            )
         else:
             problem = tr("is not in the environment")
             hint = tr("Set it, or let [env] file name the file that has it.")

@@ -42,7 +42,7 @@ def render_sample(
     """
     values, remarks = values or {}, remarks or {}
     for name, texts in values.items():
-        if name not in sections() or texts.keys() - sections()[name].keys.keys():
+        if name not in sections() or texts.keys() - _names_in(sections()[name]):
             raise ValueError(f"an unknown section {name}, or an unknown key among {', '.join(texts)}")
     lines = [line for text in _HEAD for line in _comment(text)]
     first_of_kind: dict[type[object], str] = {}
@@ -53,6 +53,11 @@ def render_sample(
             lines += ["", *(line for text in remark.split("\n") for line in _comment(text))]
         lines += _keys(section, values.get(name), explained_in)
     return "\n".join(lines) + "\n"
+
+
+def _names_in(section: Section) -> set[str]:
+    """What may stand there: keys, and for a secret the file that holds it."""
+    return {*section.keys, *(f"{name}_file" for name, key in section.keys.items() if key.info.form.hidden)}
 
 
 def _keys(section: Section, texts: Mapping[str, str] | None, explained_in: str) -> Iterator[str]:
@@ -74,18 +79,18 @@ def _explanation(key: Key) -> str:
 
 
 def _line(key: Key, texts: Mapping[str, str] | None) -> str:
-    if texts and key.name in texts:
-        text = texts[key.name]
+    if texts and (name := next((each for each in (key.name, f"{key.name}_file") if each in texts), "")):
+        text = texts[name]
         if text != text.strip() or "\n" in text or "\r" in text:
             raise ConfigError(
                 tr(
                     "[{section}] {name} does not fit on a line of a file (spaces around it, or a line break)",
                     section=key.section,
-                    name=key.name,
+                    name=name,
                 ),
                 hint=tr("Leave it out of the file and give it by {variable}.", variable=key.variable),
             )
-        return f"{key.name} = {text}".rstrip()
+        return f"{name} = {text}".rstrip()
     if key.info.sample == CHANGE_ME:
         return f"{key.name} = {CHANGE_ME}" if texts is None else f"# {key.name} ="
     default = "" if key.default is None else key.info.form.show(key.default)

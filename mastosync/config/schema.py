@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from mastosync.config.celery import CeleryConfig
 from mastosync.config.env import EnvConfig
@@ -272,6 +272,14 @@ class CopyConfig:
     )
 
 
+class Referred(NamedTuple):
+    """A secret that the configuration takes from a variable of the file of `[env]`."""
+
+    section: str
+    key: str
+    variable: str
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration. What a command needs of it is asked for by the `require_…` methods."""
@@ -321,6 +329,7 @@ class Config:
     path: Path | None = None  # the file it came from; None: the environment alone
     absent: frozenset[str] = frozenset()  # sections about which neither file nor environment said anything
     warnings: tuple[str, ...] = ()  # for the user, one sentence each
+    referred: tuple[Referred, ...] = ()  # secrets that stand in the file of [env]
 
     def require_database(self) -> DatabaseConfig:
         """The database, for a command that reads it.

@@ -22,6 +22,7 @@ from mastosync.config.values import Format
 from mastosync.errors import ConfigError
 from mastosync.language import say, tr, trn
 from mastosync.mastodon.doubts import iter_doubts
+from mastosync.mastodon.settings import media_folder
 
 Sections = dict[str, dict[str, str]]
 
@@ -66,8 +67,8 @@ def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_s
         )
     other = read_env_file(path, "docker", environ) if syntax == "dotenv" else file
     found.warnings += iter_doubts(path, file, other)
-    if translation.referred:
-        found.values["env"] = {"file": str(path), **({} if syntax == "dotenv" else {"syntax": syntax})}
+    key = "file" if translation.referred else "mastodon_file"
+    found.values["env"] = {key: str(path), **({} if syntax == "dotenv" else {"syntax": syntax})}
     return found
 
 
@@ -167,9 +168,7 @@ class _Translation:
                     where=self._where("S3_ENABLED"),
                 )
             )
-        live = self._path.parent
-        named = self._text("PAPERCLIP_ROOT_PATH") or "public/system"
-        folder = live / named.replace(":rails_root", str(live))
+        folder = media_folder(self._text("PAPERCLIP_ROOT_PATH"), self._path)
         self._found.values["s3.source"] = {}
         self._section("filesystem.source")["path"] = str(folder)
         if not folder.is_dir():

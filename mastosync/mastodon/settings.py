@@ -5,12 +5,15 @@ As `config/initializers/paperclip.rb` and `app/lib/content_security_policy.rb` o
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from mastosync.config import FilesystemConfig, S3Config, Secret, StoreConfig
+from mastosync.config.env_file import read_env_file
 from mastosync.language import tr
 
 _NEEDS_QUOTES = re.compile(r"[\s#$\"\\]")
@@ -32,6 +35,7 @@ _OF_S3 = (
 )
 
 
+_ONLY_MASTODON = frozenset({"LOCAL_DOMAIN", "WEB_DOMAIN", "SECRET_KEY_BASE", "S3_ENABLED", "PAPERCLIP_ROOT_PATH"})
 _KEPT_IN = {"AWS_ACCESS_KEY_ID": "access_key", "AWS_SECRET_ACCESS_KEY": "secret_key"}
 
 
@@ -42,6 +46,11 @@ class Setting:
     name: str
     value: str | Secret | None  # None: the line has to go
     remark: str = ""
+
+    @property
+    def secret(self) -> Secret | None:
+        """What to write, secret or not."""
+        return Secret(self.value) if isinstance(self.value, str) else self.value
 
     @property
     def line(self) -> str:
@@ -101,6 +110,34 @@ def _permission(store: S3Config, *, acls: bool) -> Setting:
     asked = store.acl == "auto" and store.known.takes_acl is None
     remark = tr("empty, if `mastosync copy` has told that the destination takes no ACLs") if asked else ""
     return Setting("S3_PERMISSION", "public-read", remark)
+
+
+def read_current(file: Path, syntax: str) -> dict[str, Secret]:
+    """What Mastodon's file says, by name; anything may be a secret. Raises: ConfigError if it cannot be read."""
+    found = read_env_file(file, syntax, {})
+    return {name: variable.value for name, variable in found.variables.items() if variable.value is not None}
+
+
+def is_of_mastodon(current: Mapping[str, Secret]) -> bool:
+    """Whether these are Mastodon's own settings, and not just some variables."""
+    return not _ONLY_MASTODON.isdisjoint(current)
+
+
+def media_folder(named: str, file: Path) -> Path:
+    """Where a Mastodon without S3 keeps its media. `named`: PAPERCLIP_ROOT_PATH, may be empty; `file`: its settings."""
+    live = file.parent
+    return live / (named or "public/system").replace(":rails_root", str(live))
+
+
+def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -> bool:
+    """Whether a Mastodon with these settings, which stand in a file, writes its media to this store."""
+    told = {name: value.reveal() for name, value in current.items()}
+    in_bucket = told.get("S3_ENABLED") == "true"
+    if isinstance(store, FilesystemConfig):
+        folder = media_folder(told.get("PAPERCLIP_ROOT_PATH", ""), file)
+        return not in_bucket and os.path.realpath(folder) == os.path.realpath(store.folder)
+    there = (told.get("S3_BUCKET"), told.get("S3_ENDPOINT", "").rstrip("/"), told.get("S3_KEY_PREFIX", ""))
+    return in_bucket and there == (store.bucket, (store.endpoint_url or "").rstrip("/"), store.key_prefix)
 
 
 def changed(settings: list[Setting], current: Mapping[str, Secret]) -> list[Setting]:

@@ -94,9 +94,13 @@ def _title(report: Report) -> Markup:
 def _verdict(report: Report) -> Markup:
     may_go = report.verdict.may_go
     if report.shared:
-        headline = tr("The old objects may go, but not the bucket") if may_go else tr("Keep the old objects for now")
+        headline = (
+            tr("The old objects may be deleted, but not the bucket")
+            if may_go
+            else tr("Keep the old objects: see “not yet”")
+        )
     else:
-        headline = tr("The old store may go") if may_go else tr("Keep the old store for now")
+        headline = tr("The old store may be deleted") if may_go else tr("Keep the old store: see “not yet”")
     return tag(
         "section",
         tag("h2", headline, id="verdict"),

@@ -30,7 +30,7 @@ def test_a_migration_is_told_kept_and_found_to_belong_to_its_manifest(
     assert {name for name, grade in grades.items() if grade != "ok"} == {"lost", "public"}
 
     text = site.run("report").stdout
-    assert "THE OLD STORE MAY GO" in text
+    assert "THE OLD STORE MAY BE DELETED" in text
     assert told["digest"]["sha256"] in text
     site.run("manifest", "export", "all.jsonl")
     assert told["digest"]["sha256"] == digest_by_hand((site.folder / "all.jsonl").read_bytes())

@@ -13,7 +13,9 @@ from urllib.parse import quote
 import pytest
 
 from mastosync.app.cutover import CutoverOptions, cutover
-from mastosync.config import Config, FilesystemConfig, S3Config, Secret
+from mastosync.app.pinning import pin
+from mastosync.config import Config, FilesystemConfig, S3Config, Secret, load_config
+from mastosync.config.env_file import assignment
 from mastosync.engine.cutover import (
     Evidence,
     Fallback,
@@ -21,8 +23,10 @@ from mastosync.engine.cutover import (
     Grade,
     Loss,
     MediaHost,
+    NewFiles,
     PublicBucket,
     PublicFolder,
+    Secrets,
     Verdict,
     WayBack,
     WayOver,
@@ -47,10 +51,11 @@ from mastosync.manifest import (
     WorkQueue,
     record_relation,
 )
-from mastosync.mastodon.settings import Setting, changed, storage_settings
+from mastosync.mastodon.settings import Setting, changed, names_store, read_current, storage_settings
 from mastosync.model import TABLES, EntryState, Kind, Outcome, Reason
 from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, entry, grouped, planned
 
+NAMED = CutoverOptions(media_host="files.example.com")
 NOW = 1_800_000_000.0
 HOUR, DAY = 3_600.0, 86_400.0
 CARD = Kind("preview_cards", "image", "original", "preview_cards/images", remote=True, cached=True)
@@ -202,7 +207,7 @@ def test_how_much_was_new_tells_how_much_has_come_since() -> None:
 @pytest.mark.parametrize(
     ("known", "grade"),
     [
-        ({"verifications": []}, Grade.WARNING),
+        ({"verifications": []}, Grade.NO_GO),
         ({"verifications": [proof()]}, Grade.OK),
         ({"verifications": [proof()], "done_since": 3}, Grade.WARNING),
         ({"verifications": [proof(9, 10)]}, Grade.WARNING),
@@ -211,15 +216,15 @@ def test_how_much_was_new_tells_how_much_has_come_since() -> None:
     ],
 )
 def test_what_arrived_should_be_verified(known: dict[str, Any], grade: Grade) -> None:
-    told = judge(evidence(**known))
+    told = judge(evidence(public=False, **known))
     assert next(each.grade for each in told.findings if each.check == "verify") is grade
-    assert told.verdict is Verdict.GO
+    assert told.verdict is (Verdict.NO_GO if grade is Grade.NO_GO else Verdict.GO)
 
 
 @pytest.mark.parametrize(
     ("asked", "grade"),
     [
-        (None, Grade.WARNING),
+        (None, Grade.NO_GO),
         (public(), Grade.OK),
         (public(10, 1), Grade.WARNING),
         (public(10, 10), Grade.NO_GO),  # nobody would see anything
@@ -581,7 +586,7 @@ def test_of_resolv_conf_only_addresses_are_taken_and_the_rest_is_said(
     path.write_text(text)
     monkeypatch.setattr("mastosync.app.cutover._RESOLV_CONF", path)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(configured(tmp_path), manifest, CutoverOptions())
+        report = cutover(configured(tmp_path), manifest, NAMED)
     host = report.require_fallback()
     assert host.resolvers == taken
     assert f"resolver {' '.join(taken)} valid=60s;" in host.render()
@@ -630,10 +635,11 @@ def test_what_users_delete_stays_readable_no_longer_than_the_switch_takes(tmp_pa
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(configured(tmp_path), manifest, CutoverOptions(media_host="files.example.com"))
     commands = [command for step in report.over for command in step.commands]
+    proof = "mastosync verify --deep --sample 1000"
     narrow = "mastosync cutover --media-host files.example.com --fallback cache --nginx mastodon-media-cache.conf"
     assert commands.index("mastosync copy") < commands.index(narrow)
     assert "cp mastodon-media-cache.conf /etc/nginx/conf.d/mastodon-media.conf" in commands
-    assert commands.index(narrow) < commands.index("mastosync prune --apply") < commands.index("mastosync verify")
+    assert commands.index(narrow) < commands.index("mastosync prune --apply") < commands.index(proof)
     plans = [at for at, command in enumerate(commands) if command == "mastosync plan"]
     assert commands.index("mastosync copy") < plans[-1] < commands.index("mastosync prune --apply")
 
@@ -641,17 +647,19 @@ def test_what_users_delete_stays_readable_no_longer_than_the_switch_takes(tmp_pa
 @pytest.mark.parametrize("fallback", [Fallback.CACHE, Fallback.NONE])
 def test_who_has_chosen_a_narrower_fallback_is_not_told_to_narrow_it(tmp_path: Path, fallback: Fallback) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(configured(tmp_path), manifest, CutoverOptions(fallback=fallback))
+        report = cutover(configured(tmp_path), manifest, replace(NAMED, fallback=fallback))
     commands = [command for step in report.over for command in step.commands]
     named = [command for command in commands if "--fallback" in command]
-    assert named == [f"mastosync cutover --fallback {fallback} --nginx mastodon-media.conf"]
-    assert "uploaded" in report.over[0].what, "it is said that new uploads are not shown for a while"
+    assert named == [
+        f"mastosync cutover --media-host files.example.com --fallback {fallback} --nginx mastodon-media.conf"
+    ]
+    assert "upload" in report.over[0].what, "it is said that new uploads are not shown for a while"
 
 
 def test_without_a_fallback_the_old_store_is_no_part_of_the_media_host(tmp_path: Path) -> None:
     config = replace(configured(tmp_path), source=replace(BUCKET, endpoint_url="https://abc.r2.cloudflarestorage.com"))
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(config, manifest, CutoverOptions(fallback=Fallback.NONE))
+        report = cutover(config, manifest, replace(NAMED, fallback=Fallback.NONE))
     text = report.require_fallback().render()
     assert "r2.cloudflarestorage.com" not in text
     assert "@old" not in text
@@ -674,13 +682,18 @@ def configured(tmp_path: Path, **destination: Any) -> Config:  # noqa: ANN401
         ({"public_url": "https://cdn.example.com"}, {}, "https://s3.example.com/media/"),
         ({"public_url": "https://cdn.example.com"}, {"media_host": "files.example.com"}, "https://cdn.example.com/"),
         ({}, {"destination_url": "https://pub.r2.dev"}, "https://pub.r2.dev/"),
+        ({"public_url": "https://cdn.example.com/media"}, {}, "https://cdn.example.com/media/"),
     ],
 )
 def test_nginx_asks_where_everybody_reads(
     tmp_path: Path, changes: dict[str, Any], options: dict[str, str], asked: str
 ) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(configured(tmp_path, **changes), manifest, CutoverOptions(**options))  # type: ignore[arg-type]
+        named = options or (
+            {} if changes.get("public_url") == "https://cdn.example.com" else {"media_host": "m.example"}
+        )
+        named = {"media_host": "m.example", **named} if "destination_url" in named else named
+        report = cutover(configured(tmp_path, **changes), manifest, CutoverOptions(**named))  # type: ignore[arg-type]
     text = report.require_fallback().render()
     assert f"proxy_pass {asked}$mastodon_media;" in text
     assert "proxy_pass https://s3.example.com/old/pre%20fix/$mastodon_media;" in text
@@ -689,7 +702,7 @@ def test_nginx_asks_where_everybody_reads(
 def test_where_nobody_can_tell_it_is_asked_for(tmp_path: Path) -> None:
     there = {"endpoint_url": "https://abc.r2.cloudflarestorage.com"}
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(configured(tmp_path, **there), manifest, CutoverOptions())
+        report = cutover(configured(tmp_path, **there), manifest, NAMED)
     with pytest.raises(UsageError) as caught:
         report.require_fallback()
     assert "--destination-url" in caught.value.hint
@@ -719,10 +732,121 @@ def test_the_steps_name_configuration_and_manifest_again() -> None:
     assert written[0] == "cp 'my conf' /etc/nginx/conf.d/mastodon-media.conf"
 
 
-def test_the_way_back_keeps_each_key_prefix() -> None:
-    way = WayBack(Path("my.ini"), ("acl",), {"source": "new", "destination": "old"}, folders=True)
-    exchange, bring, _ = steps_back(way)
-    assert "[s3.source] key_prefix = new, [s3.destination] key_prefix = old" in exchange.what
-    assert "/^(acl|key_prefix)" in exchange.commands[0]
-    assert "mastosync -c back.ini --manifest back.db adopt --deep" in bring.commands
+def test_the_way_back_is_told_with_names_that_are_free() -> None:
+    files = NewFiles(back="back-2.ini", back_manifest="back-2.db", back_media="back media.conf")
+    way = WayBack("mastosync -c my.ini", "cutover --media-host m", Path("my.ini"), folders=True, files=files)
+    exchange, bring, over = steps_back(way)
+    assert exchange.commands == ("mastosync -c my.ini init --reverse --output back-2.ini",)
+    assert "mastosync -c back-2.ini --manifest back-2.db adopt --deep" in bring.commands
+    assert over.commands == (
+        "mastosync -c back-2.ini --manifest back-2.db cutover --media-host m --nginx 'back media.conf'",
+    )
     assert not steps_back(replace(way, config=None))[0].commands
+
+
+# --- secrets and hosts ---
+
+
+@pytest.mark.parametrize("secrets", [Secrets.UNPINNED, Secrets.LOST])
+def test_who_would_lose_the_keys_of_the_old_store_may_not_switch(secrets: Secrets) -> None:
+    result = judge(evidence(secrets=secrets))
+    assert result.verdict is Verdict.NO_GO
+    assert {each.check for each in result.findings if each.grade is not Grade.OK} == {"secrets"}
+
+
+def test_without_a_media_host_nobody_may_switch() -> None:
+    assert judge(evidence(media_host=False)).verdict is Verdict.NO_GO
+
+
+def env_of(folder: Path, *lines: str) -> Path:
+    path = folder / ".env.production"
+    path.write_text("LOCAL_DOMAIN=social.example\n" + "".join(f"{line}\n" for line in lines))
+    return path
+
+
+def with_env(tmp_path: Path, *lines: str, **destination: Any) -> Config:  # noqa: ANN401
+    """A configuration whose source takes its keys from Mastodon's file."""
+    env = env_of(tmp_path, "AWS_ACCESS_KEY_ID=old", "AWS_SECRET_ACCESS_KEY=old", *lines)
+    (tmp_path / "config.ini").write_text(
+        "[s3.source]\nendpoint_url = https://old.example.com\nbucket = was\naccess_key = env:AWS_ACCESS_KEY_ID\n"
+        "secret_key = env:AWS_SECRET_ACCESS_KEY\n[s3.destination]\nendpoint_url = https://s3.example.com\n"
+        f"bucket = media\naccess_key = {destination.get('access_key', 'new')}\nsecret_key = s3cret\n"
+        f"public_url = https://files.example.com\n[env]\nfile = {env}\n"
+    )
+    return load_config(tmp_path / "config.ini", {})
+
+
+def test_the_steps_begin_with_what_keeps_the_keys(tmp_path: Path) -> None:
+    config = with_env(tmp_path)
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, CutoverOptions(command="mastosync -c config.ini"))
+        assert report.over[0].commands == ("mastosync -c config.ini pin-secrets",)
+        assert "secrets" in {each.check for each in report.cutover.findings}
+        pin(config, {})
+        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+    assert report.env == tmp_path / ".env.production"
+    assert "secrets" not in {each.check for each in report.cutover.findings}
+    assert "pin-secrets" not in str(report.over)
+
+
+def test_keys_that_stay_as_they_are_need_not_be_kept(tmp_path: Path) -> None:
+    """From one bucket to another of one account: the switch does not change the key."""
+    config = replace(with_env(tmp_path, access_key="old"), destination=replace(BUCKET, access_key="old"))
+    config = replace(config, destination=replace(config.destination, secret_key=config.source.secret_key))
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, CutoverOptions())
+    assert "secrets" not in {each.check for each in report.cutover.findings}
+
+
+def test_no_steps_are_told_that_cannot_work(tmp_path: Path) -> None:
+    """Mastodon was switched over already, and nobody kept the keys of the old store."""
+    config = with_env(tmp_path, access_key="old")
+    lines = [
+        assignment(each.name, each.secret, "dotenv")
+        for each in storage_settings(config.destination, "files.example.com", acls=True)
+        if each.secret is not None
+    ]
+    env_of(tmp_path, *(line.replace("s3cret", "old") for line in lines))
+    config = replace(load_config(tmp_path / "config.ini", {}), destination=config.destination)
+    config = replace(config, destination=replace(config.destination, secret_key=config.source.secret_key))
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, CutoverOptions())
+    (told,) = (each for each in report.cutover.findings if each.check == "secrets")
+    assert told.grade is Grade.NO_GO
+    assert "[s3.source]" in told.remedy
+    assert (report.over, report.back) == ([], [])
+
+
+def test_the_new_settings_are_the_old_ones_with_other_lines(tmp_path: Path) -> None:
+    config = with_env(tmp_path, "S3_ENABLED=true", "S3_CLOUDFRONT_HOST=cdn.example.net", "OTHER='a b' # stays")
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        text = cutover(config, manifest, CutoverOptions()).new_env().reveal()
+    assert "OTHER='a b' # stays\n" in text
+    assert "S3_CLOUDFRONT_HOST" not in text
+    assert "AWS_SECRET_ACCESS_KEY=s3cret\n" in text
+    (tmp_path / ".env.production").write_text(text)
+    current = read_current(tmp_path / ".env.production", "dotenv")
+    assert names_store(current, config.destination, tmp_path / ".env.production")
+    assert not names_store(current, config.source, tmp_path / ".env.production")
+
+
+def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(configured(tmp_path), manifest, CutoverOptions())
+    assert report.cutover.verdict is Verdict.NO_GO
+    assert "S3_ALIAS_HOST=CHANGE-ME" in [each.line for each in report.settings]
+    assert report.as_json()["nginx"] is None
+    assert report.cors is None
+    assert "example" not in str([report.over, report.back])
+    for ask in (report.require_fallback, report.new_env):
+        with pytest.raises(UsageError):
+            ask()
+
+
+def test_a_folder_is_named_by_its_path_or_by_none(tmp_path: Path) -> None:
+    folder = tmp_path / "public" / "system"
+    env, store = tmp_path / ".env.production", FilesystemConfig(path=folder)
+    assert names_store({}, store, env)
+    assert names_store({"PAPERCLIP_ROOT_PATH": Secret(":rails_root/public/system/")}, store, env)
+    assert not names_store({"S3_ENABLED": Secret("true")}, store, env)
+    assert not names_store({"PAPERCLIP_ROOT_PATH": Secret("/srv/media")}, store, env)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mastosync.config import Secret
-from mastosync.config.env_file import EnvFile, parse_docker, parse_dotenv, read_env_file
+from mastosync.config.env_file import EnvFile, assignment, edited, parse_docker, parse_dotenv, read_env_file
 from mastosync.errors import ConfigError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "dotenv.jsonl"
@@ -129,3 +129,40 @@ class TestReading:
 
     def test_nothing_that_was_read_is_shown(self) -> None:
         assert "hunter2" not in repr(dotenv("A=hunter2"))
+
+
+class TestEdited:
+    """A file with other values: what is not named stays as it is, to the byte."""
+
+    FILE = (
+        "# Mastodon\nLOCAL_DOMAIN=social.example\n\n  export S3_BUCKET='old'   # of 2019\nS3_ALIAS_HOST=files.example\n"
+        'S3_BUCKET=older\nKEY="two\nlines"\nLAST=1'
+    )
+
+    def test_lines_are_changed_removed_and_added(self) -> None:
+        wanted = {"S3_BUCKET": Secret("it's new"), "KEY": None, "S3_REGION": Secret("eu"), "NEVER": None}
+        assert edited(Secret(self.FILE), "dotenv", wanted).reveal() == (
+            "# Mastodon\nLOCAL_DOMAIN=social.example\n\nS3_ALIAS_HOST=files.example\n"
+            'S3_BUCKET="it\'s new"\nLAST=1\nS3_REGION=eu\n'
+        )
+
+    def test_a_file_of_docker_keeps_its_quotes(self) -> None:
+        wanted = {"S3_BUCKET": Secret("new"), "S3_REGION": Secret("'eu'")}
+        found = edited(Secret("A='b'\r\nS3_BUCKET=old\r\n#S3_BUCKET=x\n"), "docker", wanted)
+        assert found.reveal() == "A='b'\r\nS3_BUCKET=new\n#S3_BUCKET=x\nS3_REGION='eu'\n"
+
+    @pytest.mark.parametrize("syntax", ["dotenv", "docker"])
+    @given(text=st.text(string.printable), value=VALUES.filter(lambda value: "\n" not in value), old=st.booleans())
+    def test_any_value_is_read_as_it_was_meant_or_refused(self, syntax: str, text: str, value: str, old: bool) -> None:
+        lines = f"A=1\n{assignment('B', Secret('before'), syntax) if old else '#'}\n{text}\nC=3\n"
+        read = dotenv if syntax == "dotenv" else docker
+        try:
+            found = edited(Secret(lines), syntax, {"B": Secret(value)})
+        except ConfigError:
+            return
+        assert values(read(found.reveal()))["B"] == value
+
+    @given(VALUES)
+    def test_no_value_is_refused_in_a_file_of_our_own(self, value: str) -> None:
+        found = edited(Secret(""), "dotenv", {"A": Secret(value), "B": Secret("x")})
+        assert values(dotenv(found.reveal())) == {"A": value, "B": "x"}

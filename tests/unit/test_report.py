@@ -23,7 +23,7 @@ from mastosync.cli.main import main
 from mastosync.cli.render_report import render_report
 from mastosync.config import Config
 from mastosync.engine.old_objects import SharedBucket
-from mastosync.engine.report import Evidence, Proof, Report, Run, judge
+from mastosync.engine.report import Evidence, Proof, Report, Run, Switch, judge
 from mastosync.engine.report.history import PACES, Sample, paces_of, runs_of
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ManifestError, UsageError
@@ -223,7 +223,7 @@ def test_the_command_needs_nothing_but_the_manifest(
     path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(path.parent)
-    assert "KEEP THE OLD STORE FOR NOW" in told(capsys, path)
+    assert "KEEP THE OLD STORE: SEE not-yet" in told(capsys, path)
     assert json.loads(told(capsys, path, "--format", "json"))["format"] == "mastosync-report"
     assert told(capsys, path, "--format", "html", "--output", "-").startswith("<!DOCTYPE html>")
     assert "mastosync-report.html" in told(capsys, path, "--format", "html")
@@ -335,8 +335,17 @@ def proof(at: float, **details: Any) -> Proof:  # noqa: ANN401
 LISTED = proof(NOON + 1_000)
 READ = proof(NOON + 2_000, read={"objects": 5})
 PUBLIC = proof(NOON + 3_000, public={"faults": [], "anybody_can_list": False})
+ENV = Path("/home/mastodon/live/.env.production")
 ALL_WELL = Evidence(
-    [DONE], [PLAN], [COPY], [LISTED, READ, PUBLIC], running=False, public=True, now=NOON + DAY, relation=Relation.TWO
+    [DONE],
+    [PLAN],
+    [COPY],
+    [LISTED, READ, PUBLIC],
+    running=False,
+    public=True,
+    now=NOON + DAY,
+    relation=Relation.TWO,
+    switch=Switch(ENV, done=True),
 )
 
 
@@ -404,8 +413,10 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, now=NOON + 30 * DAY), {"plan": "warning"}),
         (lambda e: replace(e, runs=[COPY, LATER]), {"verify": "not-yet", "read-back": "not-yet"}),
         (lambda e: replace(e, runs=[COPY, run(NOON + 5_000, 60, 0)]), {}),
-        (lambda e: replace(e, proofs=[]), {"verify": "not-yet", "read-back": "not-yet", "public": "warning"}),
-        (lambda e: replace(e, proofs=[READ]), {"public": "warning"}),
+        (lambda e: replace(e, proofs=[]), {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"}),
+        (lambda e: replace(e, proofs=[READ]), {"public": "not-yet"}),
+        (lambda e: replace(e, switch=Switch()), {"switch": "warning"}),
+        (lambda e: replace(e, switch=Switch(ENV)), {"switch": "not-yet"}),
         (lambda e: replace(e, proofs=[LISTED, PUBLIC]), {"read-back": "not-yet"}),
         (lambda e: replace(e, proofs=[READ], public=False), {}),
         (lambda e: replace(e, counts=[replace(DONE, objects=11)]), {"verify": "not-yet"}),
@@ -458,9 +469,9 @@ def test_no_form_of_a_report_says_that_a_bucket_may_go_in_which_the_media_lie(pa
     verdict = judge(replace(ALL_WELL, shared=report.shared)) if may_go else report.verdict
     report = replace(report, verdict=verdict)
     for text in (render_report(report), render_page(report)):
-        assert "old store may go" not in text.lower()
+        assert "old store may be deleted" not in text.lower()
         assert "the bucket has to stay" in text
-        assert ("the old objects may go" in text.lower()) is may_go
+        assert ("the old objects may be deleted" in text.lower()) is may_go
     assert report.shared is not None
     assert report.shared.prefixes == ("source/",)
 

@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.columns": {"model"},
     "mastodon.ahead": {"psycopg"},
     "mastodon.address": {"errors", "config", "psycopg"},
-    "mastodon.dotenv": {"errors", "config", "mastodon.doubts"},
+    "mastodon.dotenv": {"errors", "config", "mastodon.doubts", "mastodon.settings"},
     "mastodon.doubts": {"config"},
     "mastodon.remedies": set(),
     "mastodon.settings": {"config"},

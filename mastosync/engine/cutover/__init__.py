@@ -8,10 +8,11 @@ deleted and can still be read.
 from __future__ import annotations
 
 from mastosync.engine.cutover.arrival import beyond, failed, left_out, losses_of, missing, pending
-from mastosync.engine.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Verdict
+from mastosync.engine.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Secrets, Verdict
 from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, verified
+from mastosync.engine.cutover.mastodon import media_host, secrets
 from mastosync.engine.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
-from mastosync.engine.cutover.steps import Step, WayBack, WayOver, steps_back, steps_over
+from mastosync.engine.cutover.steps import NewFiles, Step, WayBack, WayOver, steps_back, steps_over
 from mastosync.language import tr
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     "Grade",
     "Loss",
     "MediaHost",
+    "NewFiles",
     "PublicBucket",
     "PublicFolder",
     "PublicStore",
+    "Secrets",
     "Step",
     "Verdict",
     "WayBack",
@@ -39,6 +42,8 @@ def judge(evidence: Evidence) -> Cutover:
     """Look at everything."""
     losses = losses_of(evidence.counts)
     findings = [
+        *secrets(evidence),
+        *media_host(evidence),
         *pending(evidence.counts),
         *failed(evidence.counts),
         *missing(losses, evidence.counts),

@@ -36,6 +36,14 @@ class Fallback(StrEnum):
     NONE = "none"
 
 
+class Secrets(StrEnum):
+    """What the change of `.env.production` does to the secrets that the configuration takes from it."""
+
+    SAFE = "safe"  # nothing: they stand elsewhere, or do not change
+    UNPINNED = "unpinned"  # they will be overwritten
+    LOST = "lost"  # they are overwritten already, by those of the destination
+
+
 class Loss(StrEnum):
     """What becomes of a file that the source has lost."""
 
@@ -81,6 +89,8 @@ class Evidence:
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     fallback: Fallback = Fallback.ALL
+    secrets: Secrets = Secrets.SAFE
+    media_host: bool = True  # somebody has said which host browsers will ask for media
 
 
 @dataclass(slots=True)

@@ -112,8 +112,8 @@ def apart(evidence: Evidence) -> Finding:
 def verified(evidence: Evidence) -> Iterator[Finding]:
     """Whether what arrived was looked for at the destination."""
     if not evidence.verifications:
-        message = tr("nobody has verified what has arrived")
-        yield Finding("verify", Grade.WARNING, message, tr("mastosync verify, before the old store goes"))
+        message = tr("nothing was verified yet: no command has looked whether the objects are at the new store")
+        yield Finding("verify", Grade.NO_GO, message, "mastosync verify")
         return
     last = evidence.verifications[0]
     done = sum(line.objects for line in evidence.counts if line.state is EntryState.DONE)
@@ -131,7 +131,9 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
     elif fine < done:
         message += tr("; {objects} are done", objects=f"{done:,}")
     if evidence.done_since or fine < checked or fine < done:
-        yield Finding("verify", Grade.WARNING, message, tr("mastosync verify once more, before the old store goes"))
+        yield Finding(
+            "verify", Grade.WARNING, message, tr("mastosync verify, once more before the old store is deleted")
+        )
     else:
         yield Finding("verify", Grade.OK, message)
 
@@ -140,8 +142,8 @@ def read_by_everybody(evidence: Evidence) -> Finding:
     """Whether anybody looked at the destination as browsers do."""
     asked = [each for each in evidence.verifications if "public" in each.details]
     if not asked:
-        message = tr("nobody has tried to read as everybody will")
-        return Finding("public", Grade.WARNING, message, "mastosync verify --public")
+        message = tr("nobody has tried yet to read objects at the new store as browsers will, without credentials")
+        return Finding("public", Grade.NO_GO, message, "mastosync verify --public")
     told = asked[0].details["public"]
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
     age = human_seconds(max(evidence.now - asked[0].ended_at, 0))

@@ -1,18 +1,23 @@
-"""The order of a cut-over without an hour in which media are missing, and the way back."""
+"""The order of a cut-over without an hour in which media are missing, and the way back.
+
+Every command works as it is printed, one after the other, in the folder where it was printed. docs/guide.md has the
+same steps in the same words, and a test holds the one against the other.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mastosync.engine.cutover.findings import Fallback
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
 
-_MEDIA_HOST = Path("/etc/nginx/conf.d/mastodon-media.conf")
+MEDIA_HOST = Path("/etc/nginx/conf.d/mastodon-media.conf")
 _RELOAD = "nginx -t && nginx -s reload"
+_SAMPLE = 1_000  # objects that are read back
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,75 +33,121 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class NewFiles:
+    """Names for what the commands write into the folder where they run. None of them is taken."""
+
+    media: str = "mastodon-media.conf"
+    media_cache: str = "mastodon-media-cache.conf"
+    env: str = "env.production.new"
+    back: str = "back.ini"
+    back_manifest: str = "back.db"
+    back_media: str = "back-media.conf"
+
+
+@dataclass(frozen=True, slots=True)
 class WayOver:
     """What the steps from the old store to the new one are made of."""
 
     mastosync: str  # the command with the options that name configuration and manifest
     cutover: str  # the rest of the one that told this, without files and fallback
     written: Path | None = None  # the configuration of nginx, if there is one yet
-    public: bool = True  # the new store is a bucket, which everybody reads
+    public: bool = True  # the new store is a bucket, which everybody reads; else it is a folder
     fallback: Fallback = Fallback.ALL
     shared: SharedBucket | None = None  # that both stores are; None: they are two
+    env: Path | None = None  # Mastodon's own settings; None: nobody knows where they are
+    env_kept: Path | None = None  # a name that is free, for these settings as they were
+    pins: bool = False  # the secrets of the old store stand in these settings
+    from_folder: bool = False  # the old store is a folder
+    files: NewFiles = field(default_factory=NewFiles)
 
     def nginx(self, fallback: Fallback, name: str) -> str:
         """The command that writes a media host."""
         option = "" if fallback is Fallback.ALL else f" --fallback {fallback}"
-        return f"{self.mastosync} {self.cutover}{option} --nginx {name}"
+        return f"{self.mastosync} {self.cutover}{option} --nginx {shlex.quote(name)}"
 
 
 def steps_over(way: WayOver) -> list[Step]:
     """From the old store to the new one."""
-    mastosync = way.mastosync
-    proofs = [f"{mastosync} verify", *([f"{mastosync} verify --public"] if way.public else [])]
     return [
+        *_pin(way),
         _media_host(way),
-        Step(tr("write the lines into .env.production, on every machine that runs web or Sidekiq")),
+        _settings(way),
         Step(
-            tr("restart both, one machine after the other (streaming only passes on what they say)"),
+            tr("Restart Mastodon, one machine after the other. (Streaming need not be restarted.)"),
             ("systemctl restart mastodon-sidekiq mastodon-web",),
         ),
         Step(
             tr(
-                "bring what went to the old store until then; what Mastodon has written to the new one since is found"
-                " there (but for what is private, which is told as missing at the source)"
+                "Copy what was uploaded to the old store until then. What Mastodon has uploaded to the new store since"
+                " is found there. (Private files among it are reported as missing at the source. They are at the new"
+                " store.)"
             ),
-            (f"{mastosync} plan", f"{mastosync} copy"),
+            (f"{way.mastosync} plan", f"{way.mastosync} copy"),
         ),
         *_narrowing(way),
         _removal(way),
-        Step(tr("prove it"), tuple(proofs)),
+        _proof(way),
         *_end(way),
     ]
+
+
+def _pin(way: WayOver) -> Iterator[Step]:
+    if way.pins:
+        yield Step(
+            tr(
+                "Keep the keys of the old store: mastosync reads them from .env.production, and the next steps change"
+                " that file."
+            ),
+            (f"{way.mastosync} pin-secrets",),
+        )
 
 
 def _media_host(way: WayOver) -> Step:
     what = {
         Fallback.ALL: tr(
-            "let nginx answer for the media host, with the fallback to the old store, and look at some pages"
+            "Let nginx serve the media host, with the fallback to the old store. From now on both stores answer. Look"
+            " at some pages."
         ),
         Fallback.CACHE: tr(
-            "let nginx answer for the media host, with the fallback to the old store for `cache/` alone: what is"
-            " uploaded from the last copy to the restart is not shown until the copy after it; look at some pages"
+            "Let nginx serve the media host, with the fallback to the old store for `cache/` alone. What users upload"
+            " between the last copy and the restart is not shown until the next copy. Look at some pages."
         ),
         Fallback.NONE: tr(
-            "let nginx answer for the media host, without a fallback: what is uploaded from the last copy to the"
-            " restart is not shown until the copy after it; look at some pages"
+            "Let nginx serve the media host, without a fallback. What users upload between the last copy and the"
+            " restart is not shown until the next copy. Look at some pages."
         ),
     }
-    write = () if way.written else (way.nginx(way.fallback, _MEDIA_HOST.name),)
-    return Step(what[way.fallback], (*write, *_installed(str(way.written or _MEDIA_HOST.name))))
+    write = () if way.written else (way.nginx(way.fallback, way.files.media),)
+    return Step(what[way.fallback], (*write, *_installed(str(way.written or way.files.media))))
+
+
+def _settings(way: WayOver) -> Step:
+    if way.env is None:
+        return Step(tr("Write the lines above into .env.production, on every machine that runs web or Sidekiq."))
+    env, kept, new = (shlex.quote(str(each)) for each in (way.env, way.env_kept, way.files.env))
+    return Step(
+        tr(
+            "Put the new settings into .env.production, and keep the old ones beside it. Do the same on every other"
+            " machine that runs web or Sidekiq."
+        ),
+        (
+            f"{way.mastosync} {way.cutover} --new-env {new}",
+            f"cp -p {env} {kept}",
+            f"cat {new} > {env}",
+        ),
+    )
 
 
 def _narrowing(way: WayOver) -> Iterator[Step]:
     """From here on Mastodon deletes at the new store alone: what the old one still has must not be shown."""
     if way.fallback is Fallback.ALL:
-        name = f"{_MEDIA_HOST.stem}-{Fallback.CACHE}{_MEDIA_HOST.suffix}"
         yield Step(
             tr(
-                "all that is of this server has arrived now: let the fallback answer for `cache/` alone, or whoever"
-                " knows its address can go on reading at the old store what users delete from now on"
+                "All files of this server have arrived, and from now on Mastodon deletes at the new store alone. Let"
+                " the fallback answer for `cache/` alone. Otherwise everybody could go on reading at the old store what"
+                " users delete."
             ),
-            (way.nginx(Fallback.CACHE, name), *_installed(name)),
+            (way.nginx(Fallback.CACHE, way.files.media_cache), *_installed(way.files.media_cache)),
         )
 
 
@@ -106,91 +157,118 @@ def _removal(way: WayOver) -> Step:
         listed = f"{way.mastosync} ls --state skipped --reason gone"
         return Step(
             tr(
-                "plan once more, and remove by hand what was deleted since it was copied: `{command}` lists it",
+                "Plan once more, and remove by hand what was deleted since it was copied: `{command}` lists it.",
                 command=listed,
             ),
             (plan, listed),
         )
     return Step(
-        tr("remove at the new store what was deleted since it was copied; Mastodon itself deletes there now"),
+        tr("Remove at the new store what was deleted at the old one since it was copied."),
         (plan, f"{way.mastosync} prune", f"{way.mastosync} prune --apply"),
     )
 
 
+def _proof(way: WayOver) -> Step:
+    """Of everything, and some of it to the last byte: what the report asks for."""
+    everybody = (f"{way.mastosync} verify --public",) if way.public else ()
+    return Step(
+        tr("Prove that everything is there, and read some of it back."),
+        (f"{way.mastosync} verify --deep --sample {_SAMPLE}", *everybody),
+    )
+
+
 def _end(way: WayOver) -> Iterator[Step]:
-    down = (f"sed -i 's/@old;$/@absent;/' {_MEDIA_HOST}", _RELOAD)
+    down = (f"sed -i 's/@old;$/@absent;/' {MEDIA_HOST}", _RELOAD)
     if way.fallback is not Fallback.NONE:
         yield Step(
             tr(
-                "when nothing is pending and the log of the fallback grows no more, take the fallback down: what it"
-                " answers for can be read at the old store even if it was deleted since"
+                "Days later, when nothing is pending and the log of the fallback grows no more, take the fallback down."
+                " (Until then, what it answers for can be read at the old store even after it was deleted.)"
             ),
             down,
         )
+    report = f"{way.mastosync} report"
     if way.shared:
         told = {"message": way.shared.message, "remedy": way.shared.remedy}
-        yield Step(tr("later, the old objects may go: {message}; {remedy}", **told))
+        yield Step(tr("At the very end, old objects may be deleted: {message}; {remedy}.", **told), (report,))
+    elif way.from_folder:
+        yield Step(
+            tr(
+                "At the very end, when the report says THE OLD STORE MAY BE DELETED, keep a backup of the old folder,"
+                " and delete it yourself. mastosync deletes nothing there."
+            ),
+            (report,),
+        )
     else:
-        yield Step(tr("later, when `{command}` says so, the old store may go", command=f"{way.mastosync} report"))
+        yield Step(
+            tr(
+                "At the very end, when the report says THE OLD STORE MAY BE DELETED, delete the old bucket with its"
+                " provider's own tools. mastosync deletes nothing there."
+            ),
+            (report,),
+        )
+    if not way.public:
+        yield Step(
+            tr(
+                "Add the new folder to your backups. A provider guards a bucket against the death of a disk, and nobody"
+                " guards yours."
+            )
+        )
 
 
 def _installed(file: str) -> tuple[str, ...]:
-    return (f"cp {shlex.quote(file)} {_MEDIA_HOST}", _RELOAD)
+    return (f"cp {shlex.quote(file)} {MEDIA_HOST}", _RELOAD)
 
 
 @dataclass(frozen=True, slots=True)
 class WayBack:
-    """What the configuration of the way back is made of."""
+    """What the way back is made of."""
 
+    mastosync: str  # the command with the options that name configuration and manifest
+    cutover: str  # the rest of the one that tells the steps of the way back
     config: Path | None  # of the way over; None: the environment alone
-    destination_only: Sequence[str]  # keys that a source does not have
-    prefixes: Mapping[str, str]  # role on the way back → its key prefix; empty if nobody has one
     folders: bool  # a disk is at one end, whose files only reading tells
+    public: bool = True  # the old store is a bucket
+    files: NewFiles = field(default_factory=NewFiles)
 
 
 def steps_back(way: WayBack) -> list[Step]:
     """From the new store to the old one: what was written since goes back, and nothing is uploaded twice."""
-    back = "mastosync -c back.ini --manifest back.db"
+    config, manifest = shlex.quote(way.files.back), shlex.quote(way.files.back_manifest)
+    back = f"mastosync -c {config} --manifest {manifest}"
     return [
-        _exchange(way),
+        _exchange(way, config),
         Step(
             tr(
-                "copy back what is new; the key of the old store has to be allowed to write now. What had never come"
-                " over is told as missing, and lies there still"
+                "Copy back what is new. The key of the old store has to be allowed to write now. Objects that had never"
+                " come to the new store are reported as missing: they are still at the old one."
             ),
             (
                 f"{back} doctor",
                 f"{back} plan",
                 f"{back} adopt --deep" if way.folders else f"{back} adopt",
                 f"{back} copy",
+                f"{back} verify",
+                *((f"{back} verify --public",) if way.public else ()),
             ),
         ),
         Step(
-            tr("then the same steps as above, in the other direction: these are its lines and its fallback"),
-            (f"{back} cutover --nginx back.conf",),
+            tr("Then follow the steps of the way over, in the other direction. This command prints them:"),
+            (f"{back} {way.cutover} --nginx {shlex.quote(way.files.back_media)}",),
         ),
     ]
 
 
-def _exchange(way: WayBack) -> Step:
+def _exchange(way: WayBack, config: str) -> Step:
     if way.config is None:
         return Step(
             tr(
-                "write back.ini (`mastosync init --output back.ini`), with the destination of now as its source, and"
-                " unset MASTOSYNC_S3_SOURCE_… and MASTOSYNC_S3_DESTINATION_…, which would override it"
+                "Write {file} (`mastosync init --output {file}`), with the destination of now as its source, and"
+                " unset MASTOSYNC_S3_SOURCE_… and MASTOSYNC_S3_DESTINATION_…, which would override it.",
+                file=config,
             )
         )
-    what = tr("exchange source and destination in a second configuration; the manifest of it is another one, too")
-    dropped = list(way.destination_only)
-    if way.prefixes:
-        dropped.append("key_prefix")
-        lines = ", ".join(f"[s3.{role}] key_prefix = {prefix}" for role, prefix in way.prefixes.items())
-        what += tr("; then write into it: {lines}", lines=lines)
-    script = (
-        f"/^({'|'.join(dropped)})[[:space:]]*[=:]/d",
-        r"s/^\[(s3|filesystem)\.source\]/[\1.old]/",
-        r"s/^\[(s3|filesystem)\.destination\]/[\1.source]/",
-        r"s/^\[(s3|filesystem)\.old\]/[\1.destination]/",
+    return Step(
+        tr("Write a second configuration, in which source and destination are exchanged. It has its own manifest."),
+        (f"{way.mastosync} init --reverse --output {config}",),
     )
-    command = f"(umask 077 && sed -E '{'; '.join(script)}' {shlex.quote(str(way.config))} > back.ini)"
-    return Step(what, (command,))

@@ -3,7 +3,7 @@
 from mastosync.engine.report.digest import DIGEST_NAME, Amount
 from mastosync.engine.report.history import Pace, Proof, Run, iso, moment
 from mastosync.engine.report.record import FORMAT, Count, Report, report_of, sound_contents_of
-from mastosync.engine.report.verdict import Evidence, Finding, Grade, Verdict, judge
+from mastosync.engine.report.verdict import Evidence, Finding, Grade, Switch, Verdict, judge
 
 __all__ = [
     "DIGEST_NAME",
@@ -17,6 +17,7 @@ __all__ = [
     "Proof",
     "Report",
     "Run",
+    "Switch",
     "Verdict",
     "iso",
     "judge",

@@ -16,7 +16,7 @@ from mastosync.engine.lister import described
 from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.engine.report.digest import Amount, Contents, contents_of
 from mastosync.engine.report.history import Pace, Proof, Run, iso, paces_of, runs_of
-from mastosync.engine.report.verdict import Evidence, Verdict, judge
+from mastosync.engine.report.verdict import Evidence, Switch, Verdict, judge
 from mastosync.engine.status import Tally, status_of
 from mastosync.errors import ManifestError
 from mastosync.manifest import (
@@ -135,7 +135,13 @@ class Report:
         return self.contents.by_origin[origin]
 
 
-def report_of(manifest: Manifest, failures: int, started: Callable[[int], None], note: Callable[[int], None]) -> Report:
+def report_of(
+    manifest: Manifest,
+    failures: int,
+    started: Callable[[int], None],
+    note: Callable[[int], None],
+    switch: Switch | None = None,
+) -> Report:
     """Read all of a manifest at one moment; of what failed, so many entries are listed.
 
     `started` is told how many entries there are, and `note` how many went by. Raises: ManifestError.
@@ -184,6 +190,7 @@ def report_of(manifest: Manifest, failures: int, started: Callable[[int], None],
                     shared,
                     exposed=status.exposed,
                     relation=relation(manifest),
+                    switch=switch or Switch(),
                 )
             ),
         )

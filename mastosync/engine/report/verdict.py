@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from mastosync.engine.deleted import gone_told, removal
 from mastosync.engine.old_objects import SharedBucket
@@ -42,6 +43,13 @@ class Finding:
         return {"check": self.check, "status": self.grade.value, "message": self.message, "remedy": self.remedy}
 
 
+class Switch(NamedTuple):
+    """What Mastodon's own settings say of where it writes."""
+
+    file: Path | None = None  # None: it is not known where they are, or they cannot be read
+    done: bool = False  # they name the destination
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What the manifest remembers."""
@@ -57,6 +65,7 @@ class Evidence:
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the new store
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
+    switch: Switch = field(default_factory=Switch)
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
         """How many there are: for some reasons, or for any but one."""
@@ -93,6 +102,7 @@ def judge(evidence: Evidence) -> Verdict:
             *_arrived(evidence),
             *_left_behind(evidence),
             _apart(evidence),
+            _switched(evidence),
             _planned(evidence),
             _gone(evidence),
             _verified(evidence),
@@ -173,6 +183,22 @@ def _apart(evidence: Evidence) -> Finding:
     return Finding("apart", Grade.NOT_YET if unsure else Grade.OK, *apart_told(evidence.relation))
 
 
+def _switched(evidence: Evidence) -> Finding:
+    """Whether Mastodon still writes to what may be deleted."""
+    file, done = evidence.switch
+    if file is None:
+        said = tr("it is not known here whether Mastodon uses the new store already")
+        remedy = tr(
+            "look into .env.production on every machine that runs web or Sidekiq; this command looks itself if"
+            " mastodon_file under [env] names that file"
+        )
+        return Finding("switch", Grade.WARNING, said, remedy)
+    if done:
+        return Finding("switch", Grade.OK, tr("{file} names the new store", file=file))
+    said = tr("{file} does not name the new store: Mastodon still uses the old one", file=file)
+    return Finding("switch", Grade.NOT_YET, said, tr("mastosync cutover tells the steps"))
+
+
 def _planned(evidence: Evidence) -> Finding:
     whole = [plan for plan in evidence.plans if plan.whole]
     if not whole:
@@ -236,11 +262,11 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
     if evidence.public:
         asked = [proof for proof in evidence.proofs if proof.is_public]
         if not asked:
-            said = tr("nobody has asked for objects as everybody will")
-            yield Finding("public", Grade.WARNING, said, "mastosync verify --public")
+            said = tr("nobody has tried to read objects at the new store as browsers do, without credentials")
+            yield Finding("public", Grade.NOT_YET, said, "mastosync verify --public")
         elif asked[-1].faults.get("public"):
-            said = tr("not everybody was given what everybody may have, or somebody more")
-            yield Finding("public", Grade.NOT_YET, said, tr("mastosync verify --public tells what is wrong"))
+            said = tr("without credentials, some public objects could not be read, or some private ones could")
+            yield Finding("public", Grade.NOT_YET, said, tr("mastosync verify --public lists them"))
         else:
             yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
 

@@ -1,0 +1,36 @@
+"""What has to be known of Mastodon's own settings before they are changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mastosync.engine.cutover.findings import Evidence, Finding, Grade, Secrets
+from mastosync.language import tr
+
+
+def secrets(evidence: Evidence) -> Iterator[Finding]:
+    """Whether mastosync can still read the old store when `.env.production` has the keys of the new one."""
+    if evidence.secrets is Secrets.UNPINNED:
+        message = tr("mastosync reads the keys of the old store from .env.production, and the switch overwrites them")
+        yield Finding("secrets", Grade.NO_GO, message, "mastosync pin-secrets")
+    elif evidence.secrets is Secrets.LOST:
+        yield Finding(
+            "secrets",
+            Grade.NO_GO,
+            tr(".env.production has the keys of the new store, and mastosync takes those of the old store from there"),
+            tr(
+                "write access_key and secret_key of the old store under [s3.source] in the configuration (your copy of"
+                " the old .env.production has them), and run this again: the steps are told then"
+            ),
+        )
+
+
+def media_host(evidence: Evidence) -> Iterator[Finding]:
+    """Whether anybody has said what browsers will ask."""
+    if not evidence.media_host:
+        yield Finding(
+            "media-host",
+            Grade.NO_GO,
+            tr("it is not known which host browsers will ask for media: it is CHANGE-ME below"),
+            tr("name it: --media-host HOST, or public_url under [s3.destination]"),
+        )
