@@ -73,12 +73,15 @@ class CutoverOptions:
     nginx_file: Path | None = None  # where the configuration of nginx is written
     fallback: Fallback = Fallback.ALL
 
-    def again(self, *, back: bool = False) -> str:
-        """The same once more, without the files and the fallback; `back`: with source and destination exchanged."""
+    def again(self, host: str | None, *, back: bool = False) -> str:
+        """The same once more, without the files and the fallback; `back`: with source and destination exchanged.
+
+        `host`: what browsers ask for media. It is named, as the switch changes the settings that may have told it.
+        """
         source, destination = "--source-url", "--destination-url"
         named = {
             "--env": self.env,
-            "--media-host": self.media_host,
+            "--media-host": host,
             destination if back else source: self.source_url,
             source if back else destination: self.destination_url,
         }
@@ -175,7 +178,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         fallback.render()
     except UsageError as error:
         fallback, refusal = None, error
-    over, back = _ways(config, options, mastodon, shared, pins=secrets is Secrets.UNPINNED)
+    over, back = _ways(config, options, mastodon, shared, host, pins=secrets is Secrets.UNPINNED)
     return CutoverReport(
         cutover=judge(evidence),
         env=mastodon.file,
@@ -222,7 +225,13 @@ def _secrets(config: Config, mastodon: _Mastodon, settings: Sequence[Setting]) -
 
 
 def _ways(
-    config: Config, options: CutoverOptions, mastodon: _Mastodon, shared: SharedBucket | None, *, pins: bool
+    config: Config,
+    options: CutoverOptions,
+    mastodon: _Mastodon,
+    shared: SharedBucket | None,
+    host: str | None,
+    *,
+    pins: bool,
 ) -> tuple[WayOver, WayBack]:
     """What the steps are made of."""
     folders = {role: isinstance(config.store(role), FilesystemConfig) for role in _ROLES}
@@ -230,14 +239,14 @@ def _ways(
     kept = mastodon.file and _free(mastodon.file.with_name(f"{mastodon.file.name}.before"))
     over = WayOver(
         options.command,
-        options.again(),
+        options.again(options.media_host if config.destination.public_url else host),
         options.nginx_file,
         not folders["destination"],
         options.fallback,
         shared,
         *(mastodon.file, kept, pins, folders["source"], files),
     )
-    again = options.again(back=True)
+    again = options.again(host, back=True)
     return over, WayBack(options.command, again, config.path, any(folders.values()), not folders["source"], files)
 
 
@@ -269,8 +278,8 @@ def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverO
     configured = urlsplit(config.destination.public_url or "")
     if configured.netloc and not configured.path.strip("/"):  # with a path, it is the address of the bucket itself
         return configured.netloc, configured.scheme
-    for name in ("S3_ALIAS_HOST", "S3_CLOUDFRONT_HOST"):
-        told = current[name].reveal() if name in current else ""
+    for name in ("S3_ALIAS_HOST", "S3_CLOUDFRONT_HOST", "PAPERCLIP_ROOT_URL"):
+        told = current[name].reveal().removeprefix("https://").rstrip("/") if name in current else ""
         if told and "/" not in told:
             return told, "https"
     return None, "https"

@@ -1,0 +1,293 @@
+"""There and back again: what the screen prints is done word for word, in the folder where it was printed.
+
+Between the commands the world lives on: Mastodon uploads to the store that its settings name, and it reads them when it
+is restarted. Each store takes its own key only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mastosync.config.env_file import read_env_file
+from scripts.lab.addresses import DatabaseAddress
+from scripts.lab.buckets import BucketPair
+from scripts.lab.fault_plan import Fault, FaultPlan, Request, answer
+from scripts.lab.faults import FaultProxy
+from scripts.lab.instance_check import iter_keys
+from scripts.lab.instance_objects import Instance
+from tests.acceptance.conftest import MigrationFactory
+from tests.acceptance.disks import iter_files, lay_down
+from tests.acceptance.site import COMMAND, Site
+from tests.acceptance.test_guide import _NEW_EMOJI, ENV, key_of
+
+HOST = "files.social.example"
+STUB = '#!/bin/sh\necho "$(basename "$0") $*" >> {log}\n'
+STEP = re.compile(r"^  \d+\. (.*)$")
+COMMAND_LINE = re.compile(r"^       (.*)$")
+
+
+def takes_only(key: str) -> FaultPlan:
+    """A store that knows one access key. Strangers may not list; what they may read is for the store to say."""
+
+    def plan(request: Request) -> Fault | None:
+        told = request.headers.get("authorization", "")
+        if told:
+            return None if f"Credential={key}/" in told else answer(403, "InvalidAccessKeyId")
+        return answer(403, "AccessDenied") if request.operation.startswith("List") else None
+
+    return plan
+
+
+def steps_of(text: str, head: str) -> list[tuple[str, list[str]]]:
+    """The steps below a line of the screen, each with its commands."""
+    found: list[tuple[str, list[str]]] = []
+    for line in text.split(f"\n{head}\n")[1].splitlines():
+        if step := STEP.match(line):
+            found.append((step[1], []))
+        elif command := COMMAND_LINE.match(line):
+            found[-1][1].append(command[1])
+        else:
+            break
+    return found
+
+
+CACHE_CONTROL = "public, max-age=315576000, immutable"  # as Mastodon sends it
+OVER, BACK = "The steps, in this order:", "The way back, if you need it:"
+
+
+@dataclass
+class World:
+    """A Mastodon with its settings, and an admin in a folder with a shell."""
+
+    site: Site
+    database: DatabaseAddress
+    buckets: BucketPair
+    stores: dict[str, FaultProxy]  # by bucket
+    instance: Instance
+    tmp_path: Path
+    settings: dict[str, str] = field(default_factory=dict)  # as Mastodon has read them when it was started
+    uploaded: set[str] = field(default_factory=set)
+    screen: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("nginx", "systemctl"):
+            stub = self.folder("bin") / name
+            stub.write_text(STUB.format(log=shlex.quote(str(self.tmp_path / "done.log"))))
+            stub.chmod(0o755)
+        self.folder("etc-nginx")
+        self.restart()
+
+    def folder(self, name: str) -> Path:
+        path = self.tmp_path / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    @property
+    def env(self) -> Path:
+        return self.tmp_path / "live" / ".env.production"
+
+    def restart(self) -> None:
+        """Mastodon reads its settings."""
+        found = read_env_file(self.env, "dotenv", {})
+        self.settings = {name: each.value.reveal() for name, each in found.variables.items() if each.value is not None}
+
+    def upload(self, row_id: int) -> None:
+        """Somebody adds an emoji, and Mastodon stores it where its settings say."""
+        with closing(self.database.connect(autocommit=True)) as connection:
+            connection.execute(_NEW_EMOJI, (row_id, f"emoji{row_id}"))
+        self.uploaded.add(key_of(row_id))
+        for key in (key_of(row_id), key_of(row_id).replace("/original/", "/static/")):
+            self.store(key)
+
+    def store(self, key: str) -> None:
+        if self.settings.get("S3_ENABLED") != "true":
+            live = str(self.env.parent)
+            path = Path(self.settings["PAPERCLIP_ROOT_PATH"].replace(":rails_root", live)) / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"new")
+            return
+        bucket = self.settings["S3_BUCKET"]
+        assert self.settings["S3_ENDPOINT"] == self.stores[bucket].endpoint_url
+        assert self.settings["AWS_ACCESS_KEY_ID"] == f"key-of-{bucket}"
+        headers = {"ContentType": "image/png", "CacheControl": CACHE_CONTROL}
+        self.buckets.client.put_object(Bucket=bucket, Key=key, Body=b"new", ACL="public-read", **headers)
+
+    def run(self, line: str, code: int = 0) -> str:
+        """A command as it stands there."""
+        path = f"{self.folder('bin')}:{COMMAND.parent}:{os.environ['PATH']}"
+        line = line.replace("/etc/nginx/conf.d", shlex.quote(str(self.folder("etc-nginx"))))
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.site.folder,
+            env={**self.site.environment(), "PATH": path, "MASTOSYNC_COPY_SERVER_SIDE": "never"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == code, f"{line}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "secret-of-" not in done.stdout + done.stderr, line
+        if line.startswith("systemctl restart"):
+            self.restart()
+        self.screen = done.stdout
+        return done.stdout
+
+    def follow(self, steps: list[tuple[str, list[str]]], life: dict[str, Callable[[], object]]) -> None:
+        """Do what was printed. `life`: what happens before the first command that begins so."""
+        for _, commands in steps:
+            for command in commands:
+                for start in [start for start in life if command.startswith(start)]:
+                    life.pop(start)()
+                self.run(command)
+        assert not life, "everything has happened"
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path,
+    moto_buckets: BucketPair,
+    new_migration: MigrationFactory,
+    fault_proxy: Callable[..., FaultProxy],
+) -> Iterator[World]:
+    migration = new_migration(moto_buckets, own_source=True, accounts=2, media=2, missing=0)
+    migration.site.config.unlink()
+    stores = {
+        bucket: fault_proxy(moto_buckets.address.endpoint_url, takes_only(f"key-of-{bucket}"))
+        for bucket in (moto_buckets.source, moto_buckets.destination)
+    }
+    folder = tmp_path / "the admin's folder"
+    folder.mkdir()
+    (tmp_path / "live").mkdir()
+    old = moto_buckets.source
+    lines = ENV.format(database=migration.database, store=moto_buckets.address, bucket=old).splitlines()
+    values = {
+        "S3_ENDPOINT": stores[old].endpoint_url,
+        "AWS_ACCESS_KEY_ID": f"key-of-{old}",
+        "AWS_SECRET_ACCESS_KEY": f"secret-of-{old}",
+        "S3_ALIAS_HOST": HOST,
+    }
+    kept = [line for line in lines if line.split("=")[0] not in values]
+    text = "\n".join([*kept, *(f"{name}={value}" for name, value in values.items())]) + "\n"
+    (tmp_path / "live" / ".env.production").write_text(text)
+    yield World(Site(folder), migration.database, moto_buckets, stores, migration.instance, tmp_path)
+    expected = migration.instance.at_destination().keys()
+    assert set(iter_keys(moto_buckets.client, moto_buckets.destination)) >= expected
+
+
+def begin(world: World, new: str) -> None:
+    """From the first look to the day of the switch, as the guide has it; the destination is filled in."""
+    world.run(f"mastosync init --from-env {shlex.quote(str(world.env))}")
+    config = world.site.config
+    section = {
+        "endpoint_url": world.stores[new].endpoint_url,
+        "bucket": new,
+        "access_key": f"key-of-{new}",
+        "secret_key": f"secret-of-{new}",
+    }
+    head, name, rest = config.read_text().partition("[s3.destination]")
+    for key, value in section.items():
+        rest = re.sub(rf"^{key} = CHANGE-ME$", f"{key} = {value}", rest, count=1, flags=re.MULTILINE)
+    config.write_text(f"{head}{name}\ncache_control = {CACHE_CONTROL}{rest}")
+    for command in ("plan", "copy", "verify", "verify --public"):
+        world.run(f"mastosync {command}")
+
+
+@pytest.mark.timeout(600)
+def test_from_a_bucket_to_another_and_back(world: World) -> None:
+    old, new = world.buckets.source, world.buckets.destination
+    before = world.env.read_text()
+    begin(world, new)
+    told = world.run("mastosync cutover", 3)
+    assert "mastosync pin-secrets" in told, "not before the keys of the old store are kept"
+    world.run("mastosync pin-secrets")
+    told = world.run("mastosync cutover")
+    life = {
+        "systemctl restart": lambda: world.upload(700_001),  # to the old store, in the last moment
+        "mastosync plan": lambda: world.upload(700_002),  # to the new one
+    }
+    world.follow(steps_of(told, OVER), life)
+    assert "THE OLD STORE MAY BE DELETED" in world.screen
+    assert world.settings["S3_BUCKET"] == new
+    assert uploads(world, new) == world.uploaded
+
+    world.upload(700_003)
+    again = world.run("mastosync cutover")
+    world.follow(steps_of(again, BACK)[:-1], {})
+    (last,) = steps_of(again, BACK)[-1][1]
+    life = {
+        "systemctl restart": lambda: world.upload(700_004),
+        "mastosync -c back.ini --manifest back.db plan": lambda: world.upload(700_005),
+    }
+    world.follow(steps_of(world.run(last), OVER), life)
+    assert world.settings["S3_BUCKET"] == old
+    assert uploads(world, old) == world.uploaded
+    lost = {"S3_HOSTNAME", "S3_PROTOCOL"}  # they are said in another way now, or said at all
+    assert {line for line in before.splitlines() if line.split("=")[0] not in lost} - {
+        "# This is a file as Mastodon's own setup writes it."
+    } <= set(world.env.read_text().splitlines())
+
+
+@pytest.mark.timeout(600)
+def test_from_a_disk_to_a_bucket_and_back(world: World) -> None:
+    new, media = world.buckets.destination, world.tmp_path / "live" / "public" / "system"
+    media.mkdir(parents=True)
+    lay_down(media, world.instance.at_source().values())
+    lines = world.env.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(("S3_", "AWS_"))]
+    world.env.write_text("\n".join([*kept, "PAPERCLIP_ROOT_PATH=:rails_root/public/system"]) + "\n")
+    world.restart()
+    begin(world, new)
+    assert "CHANGE-ME" in world.run("mastosync cutover", 3), "nobody knows what browsers will ask"
+    told = world.run(f"mastosync cutover --media-host {HOST}")
+    assert "pin-secrets" not in told, "the database's password stays as it is"
+    life = {
+        "systemctl restart": lambda: world.upload(700_001),
+        "mastosync plan": lambda: world.upload(700_002),
+    }
+    world.follow(steps_of(told, OVER), life)
+    assert "THE OLD STORE MAY BE DELETED" in world.screen
+    assert uploads(world, new) == world.uploaded
+
+    world.upload(700_003)
+    again = world.run("mastosync cutover")
+    world.follow(steps_of(again, BACK)[:-1], {})
+    (last,) = steps_of(again, BACK)[-1][1]
+    life = {
+        "systemctl restart": lambda: world.upload(700_004),
+        "mastosync -c back.ini --manifest back.db plan": lambda: world.upload(700_005),
+    }
+    told = world.run(last)
+    assert "Add the new folder to your backups" in told
+    world.follow(steps_of(told, OVER), life)
+    assert world.settings["S3_ENABLED"] == "false"
+    assert set(iter_files(media)) >= world.uploaded | world.instance.at_source().keys()
+
+
+def uploads(world: World, bucket: str) -> set[str]:
+    listed = world.buckets.client.list_objects_v2(Bucket=bucket, Prefix="custom_emojis/images/000/700/")
+    return {each["Key"] for each in listed.get("Contents", ()) if "/original/" in each["Key"]}
+
+
+def test_who_has_not_kept_the_keys_is_told_so(world: World) -> None:
+    """The settings were changed by hand, and the keys of the old store are gone from them."""
+    new = world.buckets.destination
+    begin(world, new)
+    text = world.env.read_text().replace(f"-of-{world.buckets.source}", f"-of-{new}")
+    world.env.write_text(text)
+    refused = world.site.run("plan", code=0) and world.site.run("copy", code=None)
+    world.upload(700_001)
+    world.site.run("plan")
+    refused = world.site.run("copy", code=7)
+    assert "are the keys of the destination now" in refused.stderr
+    assert "[s3.source]" in refused.stderr
+    assert json.loads(world.site.run("status", "--json").stdout)["totals"]["failed"] == 0
