@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mastosync.engine.apart import FOLDER
+from scripts.lab.fault_plan import Fault, FaultPlan, Request, answer
 from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_check import differences, iter_keys
 from scripts.lab.instance_objects import StoredObject
@@ -30,3 +31,15 @@ def stored(proxy: FaultProxy, bucket: str | None = None) -> Counter[str]:
     """How often each key of an instance was stored, beside the probe that tells two stores from one."""
     of_all = proxy.successful_puts_by_key(bucket)
     return Counter({key: times for key, times in of_all.items() if FOLDER not in key})
+
+
+def takes_only(key: str) -> FaultPlan:
+    """A store that knows one access key. Strangers may not list; what they may read is for the store to say."""
+
+    def plan(request: Request) -> Fault | None:
+        told = request.headers.get("authorization", "")
+        if told:
+            return None if f"Credential={key}/" in told else answer(403, "InvalidAccessKeyId")
+        return answer(403, "AccessDenied") if request.operation.startswith("List") else None
+
+    return plan

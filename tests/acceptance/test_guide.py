@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
+from mastosync.engine.cutover import Step, WayOver, steps_over
+from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
+from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import COMMAND
-from tests.acceptance.stores import assert_holds
+from tests.acceptance.shell import Shell
+from tests.acceptance.stores import assert_holds, takes_only
 
 DOCS = Path(__file__).parents[2] / "docs"
 MASTODON = "/home/mastodon/live"
@@ -33,7 +36,7 @@ S3_ENABLED=true
 S3_BUCKET={bucket}
 S3_REGION=us-east-1
 S3_ENDPOINT={store.endpoint_url}
-S3_HOSTNAME=files.social.example
+S3_ALIAS_HOST=files.social.example
 AWS_ACCESS_KEY_ID={store.access_key}
 AWS_SECRET_ACCESS_KEY={store.secret_key}
 """
@@ -56,16 +59,39 @@ _NEW_EMOJI = (
 def upload(migration: Migration, bucket: str, *row_ids: int) -> None:
     """Somebody adds some emojis, and Mastodon stores them in its bucket of today."""
     for row_id in row_ids:
-        with closing(migration.database.connect(autocommit=True)) as connection:
-            connection.execute(_NEW_EMOJI, (row_id, f"emoji{row_id}"))
-        migration.buckets.client.put_object(Bucket=bucket, Key=key_of(row_id), Body=b"new", ContentType="image/png")
+        add_emoji(migration.database, row_id)
+        for key in keys_of(row_id):
+            store_picture(migration.buckets, bucket, key)
+
+
+def add_emoji(database: DatabaseAddress, row_id: int) -> None:
+    with closing(database.connect(autocommit=True)) as connection:
+        connection.execute(_NEW_EMOJI, (row_id, f"emoji{row_id}"))
+
+
+def store_picture(buckets: BucketPair, bucket: str, key: str) -> None:
+    """As Mastodon does."""
+    buckets.client.put_object(
+        Bucket=bucket,
+        Key=key,
+        Body=b"new",
+        ACL="public-read",
+        ContentType="image/png",
+        CacheControl="public, max-age=315576000, immutable",
+    )
 
 
 def delete(migration: Migration, row_id: int) -> None:
     """Somebody deletes an emoji while Mastodon still stores in the old bucket."""
     with closing(migration.database.connect(autocommit=True)) as connection:
         connection.execute("DELETE FROM custom_emojis WHERE id = %s", (row_id,))
-    migration.buckets.client.delete_object(Bucket=migration.buckets.source, Key=key_of(row_id))
+    for key in keys_of(row_id):
+        migration.buckets.client.delete_object(Bucket=migration.buckets.source, Key=key)
+
+
+def keys_of(row_id: int) -> tuple[str, str]:
+    """The picture of an emoji, and one that stands still."""
+    return key_of(row_id), key_of(row_id).replace("/original/", "/static/")
 
 
 def key_of(row_id: int) -> str:
@@ -86,62 +112,96 @@ def test_every_block_of_the_guide_has_commands() -> None:
     assert all(commands for _, commands in blocks())
 
 
+def told(steps: list[Step]) -> list[str]:
+    """What is to be done and the commands that do it, in their order."""
+    return list(chain.from_iterable((step.what, *step.commands) for step in steps))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [{}, {"from_folder": True}, {"public": False}],
+    ids=["bucket to bucket", "from a disk", "to a disk"],
+)
+def test_the_guide_and_the_screen_tell_the_same_steps(way: dict[str, bool]) -> None:
+    env = Path(MASTODON) / ".env.production"
+    steps = WayOver(
+        "mastosync",
+        "cutover --media-host files.social.example",
+        env=env,
+        env_kept=env.with_name(".env.production.before"),
+        **way,  # type: ignore[arg-type]
+    )
+    text = " ".join((DOCS / "guide.md").read_text(encoding="utf-8").split("## Day 13")[1].split())
+    at = 0
+    for words in told(steps_over(steps)):
+        found = text.find(words, at)
+        assert found >= 0 or (words in text and way), words
+        at = max(at, found) if not way else at
+
+
 @pytest.mark.timeout(600)
 def test_the_guide_leads_from_the_first_look_to_the_report(
-    tmp_path: Path, new_migration: MigrationFactory, buckets: BucketPair
+    tmp_path: Path,
+    new_migration: MigrationFactory,
+    moto_buckets: BucketPair,
+    fault_proxy: Callable[..., FaultProxy],
 ) -> None:
+    buckets = moto_buckets
     migration = new_migration(buckets, own_source=True, missing=3)
-    folder, live = migration.site.folder, tmp_path / "live"
+    live = tmp_path / "live"
     migration.site.config.unlink()
     live.mkdir()
-    env = ENV.format(database=migration.database, store=buckets.address, bucket=buckets.source)
+    store = replace(
+        buckets.address, endpoint_url=fault_proxy(buckets.address.endpoint_url, takes_only("old")).endpoint_url
+    )
+    address = replace(store, access_key="old", secret_key="secret-of-old")
+    env = ENV.format(database=migration.database, store=address, bucket=buckets.source)
     (live / ".env.production").write_text(env)
-    address = buckets.address
     values = {
-        "access_key": address.access_key,
-        "secret_key": address.secret_key,
-        "endpoint_url": address.endpoint_url,
+        "access_key": "new",
+        "secret_key": "secret-of-new",
+        "endpoint_url": fault_proxy(buckets.address.endpoint_url, takes_only("new")).endpoint_url,
         "bucket": buckets.destination,
     }
     (tmp_path / "editor.py").write_text(EDITOR.format(values=values))
     editor = tmp_path / "editor"
     editor.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$0.py" "$@"\n')
     editor.chmod(0o700)
-    environ = migration.site.environment() | {
-        "EDITOR": str(editor),
-        "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
-        "MASTOSYNC_COPY_SERVER_SIDE": "never",
-    }
+    secrets = ("secret-of-old", "secret-of-new", migration.database.password)
+    shell = Shell(migration.site, tmp_path, secrets, {"EDITOR": str(editor)}, {MASTODON: str(live)})
     deleted = 700_003, 700_004  # before the last plan, and between it and the switch
+
+    def switched() -> None:
+        """Somebody uploads in the last moment, and somebody as soon as Mastodon is back."""
+        upload(migration, buckets.source, 700_005)
+        upload(migration, buckets.destination, 700_002)
+
     life: dict[str, Callable[[], object]] = {
         "mastosync follow --once": lambda: upload(migration, buckets.source, 700_001, *deleted),
         "mastosync verify": lambda: delete(migration, deleted[0]),
         "mastosync cutover": lambda: delete(migration, deleted[1]),
-        "mastosync follow --once --full": lambda: upload(migration, buckets.destination, 700_002),  # after the switch
+        "systemctl restart mastodon-sidekiq mastodon-web": switched,
     }
     for code, commands in blocks():
         for command in commands:
             if command in life:
                 life.pop(command)()
-            expected = code if command == commands[-1] else 0
-            line = command.replace(MASTODON, shlex.quote(str(live)))
-            done = subprocess.run(
-                ["bash", "-c", line], cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=240
-            )
-            told = f"{command}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-            assert done.returncode == expected, told
-            assert address.secret_key not in done.stdout + done.stderr, command
+            shell.run(command, code if command == commands[-1] else 0)
+    folder = migration.site.folder
     reports = ("report.txt", "report.json", "report.html")
-    for name in (*reports, "media.conf", "media-cache.conf", "before-cutover.db", "failed.jsonl"):
+    written = ("mastodon-media.conf", "mastodon-media-cache.conf", "before-cutover.db", "failed.jsonl")
+    for name in (*reports, *written):
         assert (folder / name).stat().st_size, name
     assert len((folder / "failed.jsonl").read_text().splitlines()) == 3
     assert not life
+    assert f"S3_BUCKET={buckets.destination}\n" in (live / ".env.production").read_text()
     for row in deleted:
         listed = buckets.client.list_objects_v2(Bucket=buckets.destination, Prefix=key_of(row))
         assert not listed["KeyCount"], "what was deleted is nowhere to be read"
-    emojis = [line for line in migration.site.listed("--type", "custom_emojis") if line["id"] in (700_001, 700_002)]
+    emojis = [line for line in migration.site.listed("--type", "custom_emojis") if line["id"] // 1000 == 700]
     states = {line["id"]: (line["state"], line["origin"]) for line in emojis if line["style"] == "original"}
-    assert states == {700_001: ("done", "copied"), 700_002: ("done", "adopted")}
+    assert states.pop(700_003)[0] == states.pop(700_004)[0] == "skipped"
+    assert states == {700_001: ("done", "copied"), 700_002: ("done", "adopted"), 700_005: ("done", "copied")}
     for each in emojis:
         buckets.client.delete_object(Bucket=buckets.destination, Key=each["key"])
     assert_holds(buckets.client, buckets.destination, migration.instance.at_destination())

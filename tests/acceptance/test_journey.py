@@ -7,12 +7,9 @@ is restarted. Each store takes its own key only.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,31 +18,19 @@ import pytest
 from mastosync.config.env_file import read_env_file
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import Fault, FaultPlan, Request, answer
 from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_check import iter_keys
 from scripts.lab.instance_objects import Instance
 from tests.acceptance.conftest import MigrationFactory
 from tests.acceptance.disks import iter_files, lay_down
-from tests.acceptance.site import COMMAND, Site
-from tests.acceptance.test_guide import _NEW_EMOJI, ENV, key_of
+from tests.acceptance.shell import Shell
+from tests.acceptance.site import Site
+from tests.acceptance.stores import takes_only
+from tests.acceptance.test_guide import ENV, add_emoji, key_of, keys_of, store_picture
 
 HOST = "files.social.example"
-STUB = '#!/bin/sh\necho "$(basename "$0") $*" >> {log}\n'
 STEP = re.compile(r"^  \d+\. (.*)$")
 COMMAND_LINE = re.compile(r"^       (.*)$")
-
-
-def takes_only(key: str) -> FaultPlan:
-    """A store that knows one access key. Strangers may not list; what they may read is for the store to say."""
-
-    def plan(request: Request) -> Fault | None:
-        told = request.headers.get("authorization", "")
-        if told:
-            return None if f"Credential={key}/" in told else answer(403, "InvalidAccessKeyId")
-        return answer(403, "AccessDenied") if request.operation.startswith("List") else None
-
-    return plan
 
 
 def steps_of(text: str, head: str) -> list[tuple[str, list[str]]]:
@@ -60,6 +45,8 @@ def steps_of(text: str, head: str) -> list[tuple[str, list[str]]]:
             break
     return found
 
+
+Life = dict[str, Callable[[], object]]
 
 CACHE_CONTROL = "public, max-age=315576000, immutable"  # as Mastodon sends it
 OVER, BACK = "The steps, in this order:", "The way back, if you need it:"
@@ -80,17 +67,8 @@ class World:
     screen: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("nginx", "systemctl"):
-            stub = self.folder("bin") / name
-            stub.write_text(STUB.format(log=shlex.quote(str(self.tmp_path / "done.log"))))
-            stub.chmod(0o755)
-        self.folder("etc-nginx")
+        self.shell = Shell(self.site, self.tmp_path, tuple(f"secret-of-{bucket}" for bucket in self.stores))
         self.restart()
-
-    def folder(self, name: str) -> Path:
-        path = self.tmp_path / name
-        path.mkdir(exist_ok=True)
-        return path
 
     @property
     def env(self) -> Path:
@@ -103,10 +81,9 @@ class World:
 
     def upload(self, row_id: int) -> None:
         """Somebody adds an emoji, and Mastodon stores it where its settings say."""
-        with closing(self.database.connect(autocommit=True)) as connection:
-            connection.execute(_NEW_EMOJI, (row_id, f"emoji{row_id}"))
+        add_emoji(self.database, row_id)
         self.uploaded.add(key_of(row_id))
-        for key in (key_of(row_id), key_of(row_id).replace("/original/", "/static/")):
+        for key in keys_of(row_id):
             self.store(key)
 
     def store(self, key: str) -> None:
@@ -119,30 +96,16 @@ class World:
         bucket = self.settings["S3_BUCKET"]
         assert self.settings["S3_ENDPOINT"] == self.stores[bucket].endpoint_url
         assert self.settings["AWS_ACCESS_KEY_ID"] == f"key-of-{bucket}"
-        headers = {"ContentType": "image/png", "CacheControl": CACHE_CONTROL}
-        self.buckets.client.put_object(Bucket=bucket, Key=key, Body=b"new", ACL="public-read", **headers)
+        store_picture(self.buckets, bucket, key)
 
     def run(self, line: str, code: int = 0) -> str:
         """A command as it stands there."""
-        path = f"{self.folder('bin')}:{COMMAND.parent}:{os.environ['PATH']}"
-        line = line.replace("/etc/nginx/conf.d", shlex.quote(str(self.folder("etc-nginx"))))
-        done = subprocess.run(
-            ["bash", "-c", line],
-            cwd=self.site.folder,
-            env={**self.site.environment(), "PATH": path, "MASTOSYNC_COPY_SERVER_SIDE": "never"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
-        assert done.returncode == code, f"{line}\nended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "secret-of-" not in done.stdout + done.stderr, line
+        self.screen = self.shell.run(line, code)
         if line.startswith("systemctl restart"):
             self.restart()
-        self.screen = done.stdout
-        return done.stdout
+        return self.screen
 
-    def follow(self, steps: list[tuple[str, list[str]]], life: dict[str, Callable[[], object]]) -> None:
+    def follow(self, steps: list[tuple[str, list[str]]], life: Life) -> None:
         """Do what was printed. `life`: what happens before the first command that begins so."""
         for _, commands in steps:
             for command in commands:
@@ -211,7 +174,7 @@ def test_from_a_bucket_to_another_and_back(world: World) -> None:
     assert "mastosync pin-secrets" in told, "not before the keys of the old store are kept"
     world.run("mastosync pin-secrets")
     told = world.run("mastosync cutover")
-    life = {
+    life: Life = {
         "systemctl restart": lambda: world.upload(700_001),  # to the old store, in the last moment
         "mastosync plan": lambda: world.upload(700_002),  # to the new one
     }
@@ -250,7 +213,7 @@ def test_from_a_disk_to_a_bucket_and_back(world: World) -> None:
     assert "CHANGE-ME" in world.run("mastosync cutover", 3), "nobody knows what browsers will ask"
     told = world.run(f"mastosync cutover --media-host {HOST}")
     assert "pin-secrets" not in told, "the database's password stays as it is"
-    life = {
+    life: Life = {
         "systemctl restart": lambda: world.upload(700_001),
         "mastosync plan": lambda: world.upload(700_002),
     }
