@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 from scripts.lab.buckets import BucketPair
+from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import MigrationFactory
+from tests.acceptance.stores import takes_only
 from tests.unit.test_report import digest_by_hand
 
 
 def test_a_migration_is_told_kept_and_found_to_belong_to_its_manifest(
-    buckets: BucketPair, new_migration: MigrationFactory
+    moto_buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy]
 ) -> None:
-    migration = new_migration(buckets, missing=1)
+    migration, address = new_migration(moto_buckets, own_source=True, missing=1), moto_buckets.address
+    migration.through(destination=fault_proxy(address.endpoint_url, takes_only(address.access_key)).endpoint_url)
     site = migration.site
     site.run("plan")
     site.run("copy", code=3)
     site.run("verify", "--deep", "--sample", "5")
+    grades = grades_of(json.loads(site.run("report", "--format", "json").stdout))
+    assert grades["public"] == "not-yet", "nobody has tried"
+    site.run("verify", "--public")
 
     told = json.loads(site.run("report", "--format", "json").stdout)
     totals = site.status()["totals"]
     assert told["totals"] == totals
     assert told["runs"][0]["done"] == totals["done"]
     assert told["runs"][0]["bytes"] == totals["bytes_done"]
-    assert told["verifications"][0]["read_back"] == 5
+    assert [each["read_back"] for each in told["verifications"]] == [5, 0]
     assert [each["reason"] for each in told["failures"]["listed"]] == ["missing"]
-    grades = {each["check"]: each["status"] for each in told["verdict"]["findings"]}
+    grades = grades_of(told)
     assert told["verdict"]["may_go"] is True
-    assert {name for name, grade in grades.items() if grade != "ok"} == {"lost", "public"}
+    assert {name for name, grade in grades.items() if grade != "ok"} == {"lost", "switch"}
 
     text = site.run("report").stdout
     assert "THE OLD STORE MAY BE DELETED" in text
@@ -39,3 +47,7 @@ def test_a_migration_is_told_kept_and_found_to_belong_to_its_manifest(
     site.run("report", "--check", "mastosync-report.html")
     site.run("retry-failed", "--no-copy")
     assert "does not belong" in site.run("report", "--check", "mastosync-report.html", code=3).stderr
+
+
+def grades_of(report: dict[str, Any]) -> dict[str, str]:
+    return {each["check"]: each["status"] for each in report["verdict"]["findings"]}
