@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import time
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ from mastosync.engine.cutover import (
     steps_back,
     steps_over,
 )
-from mastosync.engine.cutover.nginx import resolver_address
+from mastosync.engine.cutover.nginx import resolver_address, system_location
 from mastosync.engine.deleted import Deleted, gone_as_json
 from mastosync.engine.old_objects import shared_bucket
 from mastosync.engine.status import status_of
@@ -48,6 +49,7 @@ EXAMPLE_HOST = "files.example.com"
 """The media host of who has named none."""
 
 _EXAMPLE_DOMAIN = "example.com"
+_PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _LOCAL_RESOLVER = "127.0.0.53"  # systemd's
 _RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -143,10 +145,19 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     settings = storage_settings(destination, host, acls=acls, scheme=scheme)
     fallback, refusal = None, None
     try:
-        fallback = _fallback(config, host, options)
+        fallback = _fallback(config, host, scheme, options)
         fallback.render()
     except UsageError as error:
         fallback, refusal = None, error
+    way = WayOver(
+        options.command,
+        options.again,
+        options.nginx_file,
+        is_bucket,
+        options.fallback,
+        shared,
+        _system(config, current, f"{scheme}://{host}"),
+    )
     return CutoverReport(
         cutover=judge(evidence),
         env=env,
@@ -156,18 +167,16 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         fallback=fallback,
         refusal=refusal,
         deleted=deleted,
-        over=steps_over(
-            WayOver(options.command, options.again, options.nginx_file, is_bucket, options.fallback, shared)
-        ),
+        over=steps_over(way),
         back=steps_back(_way_back(config)),
     )
 
 
 def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverOptions) -> tuple[str, str]:
     """The host that browsers ask, and the scheme of its addresses: as named, as configured, or as it is today."""
-    if options.media_host:
-        return options.media_host, "https"
     configured = urlsplit(config.destination.public_url or "")
+    if options.media_host:
+        return options.media_host, configured.scheme if options.media_host == configured.netloc else "https"
     if configured.netloc and not configured.path.strip("/"):  # with a path, it is the address of the bucket itself
         return configured.netloc, configured.scheme
     for name in ("S3_ALIAS_HOST", "S3_CLOUDFRONT_HOST"):
@@ -177,7 +186,7 @@ def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverO
     return EXAMPLE_HOST, "https"
 
 
-def _fallback(config: Config, host: str, options: CutoverOptions) -> MediaHost:
+def _fallback(config: Config, host: str, scheme: str, options: CutoverOptions) -> MediaHost:
     source, destination = config.require_stores()
     stores: dict[str, PublicStore] = {}
     own_url = config.destination.public_url if urlsplit(config.destination.public_url or "").netloc != host else None
@@ -190,7 +199,16 @@ def _fallback(config: Config, host: str, options: CutoverOptions) -> MediaHost:
             prefixes.append(_in_address(store.key_prefix))
     resolvers = _resolvers() if any(isinstance(store, PublicBucket) for store in stores.values()) else ()
     new, old = stores["destination"], stores.get("source")
-    return MediaHost(host, new, old, resolvers, tuple(prefixes), options.fallback)
+    return MediaHost(host, new, old, resolvers, tuple(prefixes), options.fallback, scheme)
+
+
+def _system(config: Config, current: Mapping[str, Secret], media_url: str) -> str | None:
+    """What nginx is to answer where Mastodon served media of its disk, on its own host; None: it did not."""
+    root = current["PAPERCLIP_ROOT_URL"].reveal() if "PAPERCLIP_ROOT_URL" in current else "/system"
+    prefix = config.destination.key_prefix
+    if not config.source_folder.path or not _PLAIN_PATH.fullmatch(root.rstrip("/")) or ":" in prefix:
+        return None
+    return system_location(root.rstrip("/"), f"{media_url}/{_in_address(prefix)}")
 
 
 def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> PublicStore:

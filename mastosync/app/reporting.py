@@ -12,7 +12,7 @@ from mastosync.app.upkeep import told
 from mastosync.engine.report import DIGEST_NAME, FORMAT, report_of, sound_contents_of
 from mastosync.errors import UsageError
 from mastosync.language import tr
-from mastosync.manifest import ArchiveReader, Manifest, appearing, written
+from mastosync.manifest import ArchiveReader, Manifest, appearing, require_room_for, written
 
 if TYPE_CHECKING:
     from mastosync.engine.report import Report
@@ -38,10 +38,12 @@ def report(manifest: Manifest, failures: int, listener: ProgressListener) -> Rep
         return report_of(manifest, failures, lambda entries: setattr(progress, "total", entries), went_on)
 
 
-def keep(text: str, target: Path, *, replace: bool) -> None:
-    """Write a file that is read on its own. See `App.keep_report`."""
+def keep(text: str, target: Path, *, replace: bool, mode: int = 0o600, hint: str = "") -> None:
+    """Write a file that is read on its own, whole or not at all. `hint`: what to do if there is one already."""
+    require_room_for(target, replace=replace, hint=hint)
     with appearing(target, replace=replace) as partial, written(target):
         partial.write_text(text, encoding="utf-8")
+        partial.chmod(mode)
 
 
 def compare(manifest: Manifest, file: Path, listener: ProgressListener) -> Comparison:

@@ -62,6 +62,7 @@ class PublicAnswer:
     etag: str = ""  # without quotes
     is_elsewhere: bool = False  # by way of a redirect
     is_encoded: bool = False  # in another form than it is kept in, so that its size tells nothing
+    from_old: bool = False  # the media host of `cutover --nginx` says that the new store did not give it
 
     @property
     def glimpse(self) -> Glimpse:

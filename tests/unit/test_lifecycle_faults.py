@@ -133,13 +133,13 @@ class Day:
         stop = StopSignal()
         to = gate(self.new, stop)
         Verifier(
-            self.manifest, self.manifest.path, to, "", VerifyOptions(workers=1), stop, Silence(), Lots(0)
+            self.manifest, self.manifest.path, to, "", VerifyOptions(workers=1), stop, Silence()
         ).by_listing()
 
     def verify_deep(self) -> None:
         stop = StopSignal()
         to = gate(self.new, stop)
-        made = Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(), stop, Silence(), Lots(0))
+        made = Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(), stop, Silence())
         made.by_reading(_Alone(DeepCheck(to, MemoryBudget(1 << 20), "", 1 << 20)), list(made.iter_done()), 1)  # type: ignore[arg-type]
 
     def adopt(self) -> dict[Fate, int]:

@@ -12,6 +12,7 @@ from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
 
 _MEDIA_HOST = Path("/etc/nginx/conf.d/mastodon-media.conf")
+_SYSTEM = Path("/etc/nginx/snippets/mastodon-system.conf")
 _RELOAD = "nginx -t && nginx -s reload"
 
 
@@ -37,6 +38,7 @@ class WayOver:
     public: bool = True  # the new store is a bucket, which everybody reads
     fallback: Fallback = Fallback.ALL
     shared: SharedBucket | None = None  # that both stores are; None: they are two
+    system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
 
     def nginx(self, fallback: Fallback, name: str) -> str:
         """The command that writes a media host."""
@@ -62,6 +64,7 @@ def steps_over(way: WayOver) -> list[Step]:
             ),
             (f"{mastosync} plan", f"{mastosync} copy"),
         ),
+        *_from_the_disk(way),
         *_narrowing(way),
         _removal(way),
         Step(tr("prove it"), tuple(proofs)),
@@ -85,6 +88,20 @@ def _media_host(way: WayOver) -> Step:
     }
     write = () if way.written else (way.nginx(way.fallback, _MEDIA_HOST.name),)
     return Step(what[way.fallback], (*write, *_installed(str(way.written or _MEDIA_HOST.name))))
+
+
+def _from_the_disk(way: WayOver) -> Iterator[Step]:
+    """Other servers remember media by their addresses on Mastodon's own host, where deleted files lie on, too."""
+    if way.system:
+        yield Step(
+            tr(
+                "browsers and other servers remember media under Mastodon's own host: let it send them to the media"
+                " host. Write the file, and put `include {file};` into the `server` of that host, in place of a"
+                " `location ^~ /system/` if there is one; then reload",
+                file=_SYSTEM,
+            ),
+            (f"mkdir -p {_SYSTEM.parent}", f"echo {shlex.quote(way.system)} > {_SYSTEM}", _RELOAD),
+        )
 
 
 def _narrowing(way: WayOver) -> Iterator[Step]:

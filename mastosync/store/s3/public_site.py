@@ -63,7 +63,8 @@ class HttpPublicSite:
             "retries": urllib3.Retry(  # of redirects only
                 total=_REDIRECTS, connect=0, read=0, status=0, other=0, respect_retry_after_header=False
             ),
-            "headers": {"user-agent": "mastosync", "accept-encoding": "identity"},
+            # the last one is for the media host of `cutover --nginx`, which may keep what the store refuses by now
+            "headers": {"user-agent": "mastosync", "accept-encoding": "identity", "x-media-fresh": "1"},
             "ssl_context": _trust(route, config),
             "maxsize": connections,
         }
@@ -87,6 +88,7 @@ class HttpPublicSite:
                 found.etag,
                 is_elsewhere=answer.retries is not None and bool(answer.retries.history),
                 is_encoded="content-encoding" in answer.headers,
+                from_old=answer.headers.get("x-media-store") == "old",
             )
 
     def lists(self) -> bool:  # noqa: D102
