@@ -187,15 +187,15 @@ def _public_lines(public: PublicResult) -> list[str]:
 
 
 def _by_kind(public: PublicResult) -> str:
-    """Of which kinds something is not right."""
+    """Of which kinds something is not right. Those that differ only in `cache/` are told as one."""
+    found: dict[tuple[str, bool], list[int]] = {}
+    for kind, asked in sorted(public.by_kind.items()):
+        counts = found.setdefault((f"{kind.table} {kind.attachment} {kind.style}", kind.remote), [0, 0, 0])
+        for column, count in enumerate((asked.faults, asked.objects, public.of[kind])):
+            counts[column] += count
     rows = [
-        (
-            tr("{table}, of other servers", table=name) if kind.remote else name,
-            f"{asked.faults:,}",
-            f"{asked.objects:,}",
-            f"{public.of[kind]:,}",
-        )
-        for kind, asked in sorted(public.by_kind.items())
-        if asked.faults and (name := f"{kind.table} {kind.attachment} {kind.style}")
+        (tr("{table}, of other servers", table=name) if remote else name, *(f"{count:,}" for count in counts))
+        for (name, remote), counts in found.items()
+        if counts[0]
     ]
     return table((tr("kind"), tr("not right"), tr("asked for"), tr("of")), rows)

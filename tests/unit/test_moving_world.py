@@ -42,7 +42,7 @@ from mastosync.engine.refetcher import Refetcher, RefetchOptions, Ways
 from mastosync.engine.retry import Gate, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
-from mastosync.engine.verifier import Lots, Verifier, VerifyOptions
+from mastosync.engine.verifier import Verifier, VerifyOptions
 from mastosync.errors import NetworkFailure, ObjectDenied, ServerFailure
 from mastosync.manifest import (
     HIGHEST_ID,

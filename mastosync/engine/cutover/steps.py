@@ -100,7 +100,7 @@ def _from_the_disk(way: WayOver) -> Iterator[Step]:
                 " `location ^~ /system/` if there is one; then reload",
                 file=_SYSTEM,
             ),
-            (f"mkdir -p {_SYSTEM.parent}", f"echo {shlex.quote(way.system)} > {_SYSTEM}", _RELOAD),
+            (f"mkdir -p {_SYSTEM.parent}", f"printf '%s\\n' {shlex.quote(way.system)} > {_SYSTEM}", _RELOAD),
         )
 
 
