@@ -198,4 +198,4 @@ def _by_kind(public: PublicResult) -> str:
         for (name, remote), counts in found.items()
         if counts[0]
     ]
-    return table((tr("kind"), tr("not right"), tr("asked for"), tr("of")), rows)
+    return table((tr("kind"), tr("not right"), tr("asked for"), tr("objects")), rows)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,6 +33,13 @@ _MEDIA = {
 """Extension → what a browser has to be told for it to show the file."""
 
 
+class Keeper(Enum):
+    """Who gives what the new store itself refuses."""
+
+    OLD_STORE = auto()  # by the fallback of the media host
+    CACHE = auto()  # of the media host
+
+
 class PublicFault(NamedTuple):
     """An object that anybody gets otherwise than is right."""
 
@@ -40,7 +48,14 @@ class PublicFault(NamedTuple):
     detail: str
     exposed: bool = False  # it is private, and anybody can read it
     unread: bool = False  # nothing can be said: the site kept failing
-    from_old: bool = False  # the new store gives it to nobody, and the fallback of the media host does
+    keeper: Keeper | None = None  # None: the new store itself is at fault, or nobody knows who
+
+
+_FROM = {
+    None: "",
+    Keeper.OLD_STORE: " from the old store, which the media host asks",
+    Keeper.CACHE: " from the cache of the media host",
+}
 
 
 @dataclass(slots=True)
@@ -92,21 +107,29 @@ class PublicResult:
     def remedies(self) -> list[str]:
         """What to do about these, for people."""
         told = []
-        if any(fault.exposed and not fault.from_old for fault in self.faults):
+        exposing = {fault.keeper for fault in self.faults if fault.exposed}
+        if None in exposing:
             told.append(
                 tr(
                     "{remedy}; then `mastosync copy` stores them as private again, or says which you have to remove",
                     remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
                 )
             )
-        if any(fault.exposed and fault.from_old for fault in self.faults):
+        if Keeper.OLD_STORE in exposing:
             told.append(
                 tr(
                     "the new store keeps them private, and the fallback brings them from the old one: make them private"
                     " there, or let it answer for less (`mastosync cutover --fallback cache --nginx FILE`, or none)"
                 )
             )
-        if any(fault.from_old and not fault.exposed for fault in self.faults):
+        if Keeper.CACHE in exposing:
+            told.append(
+                tr(
+                    "the new store keeps them private, and nginx gives them from its cache for a day at most: empty the"
+                    " folder that `proxy_cache_path` names, or wait"
+                )
+            )
+        if any(fault.keeper is Keeper.OLD_STORE and not fault.exposed for fault in self.faults):
             told.append(
                 tr(
                     "what only the old store gives is gone when the fallback is: make these objects public at the new"
@@ -122,7 +145,7 @@ class PublicResult:
         What is public and we wrote ourselves would be written the same again. What is private and can be read at the
         store is not done, whoever wrote it, and a copy proves that it hides it.
         """
-        given = [fault for fault in self.faults if fault.exposed and not fault.from_old]
+        given = [fault for fault in self.faults if fault.exposed and fault.keeper is None]
         exposed = [fault for fault in given if fault.record.state is EntryState.DONE]
         if self.nothing_is_right:
             return exposed
@@ -202,42 +225,57 @@ class PublicCheck:
         unread = None
         for site in self._sites(record):
             try:
-                fault = self._fault(record, key, PatientStore(self.gate).ask(site.read, key))
+                fault = self._fault(site, record, key)
             except ObjectError as error:
                 fault = PublicFault(record, key, error.message, unread=True)
-            else:
-                if fault is not None and site is self.bucket:
-                    fault = fault._replace(detail=f"{fault.detail} at {site.url}")
             if fault is not None and not fault.unread:
-                yield fault if unread is None else fault._replace(from_old=False)  # who knows what the bucket gives
+                yield fault if unread is None else fault._replace(keeper=None)  # who knows what the bucket gives
                 return
             unread = unread or fault
         if unread is not None:
             yield unread
 
     def _sites(self, record: Record) -> Iterator[PublicSite]:
-        """The bucket comes first: what it refuses, and the site gives, may be the old store's."""
+        """The bucket comes first: what it refuses, and the site gives, is another's."""
         if record.entry.private and self.bucket is not None:
             yield self.bucket
         yield self.site
 
-    def _fault(self, record: Record, key: str, answer: PublicAnswer) -> PublicFault | None:
-        """What is wrong with an answer; None: nothing."""
-        if not record.entry.private:
-            detail = _wrong(record, key, answer)
-            is_unread = meaning_of_status(answer.status) is Meaning.NOTHING
-            return PublicFault(record, key, detail, unread=is_unread, from_old=answer.from_old) if detail else None
+    def _fault(self, site: PublicSite, record: Record, key: str) -> PublicFault | None:
+        """What is wrong with an answer; None: nothing. Raises: ObjectError.
+
+        What is public has to lie at the store, and what is private has to be nowhere, not even in a cache.
+        """
+        read = PatientStore(self.gate).ask
+        if record.entry.private:
+            return self._told_of_private(read(site.read, key), site, record, key)
+        answer = read(partial(site.read, fresh=True), key)
+        is_unread = meaning_of_status(answer.status) is Meaning.NOTHING
+        keeper = Keeper.OLD_STORE if answer.from_old else None
+        detail = _wrong(record, key, answer)
+        return PublicFault(record, key, detail, unread=is_unread, keeper=keeper) if detail else None
+
+    def _told_of_private(self, answer: PublicAnswer, site: PublicSite, record: Record, key: str) -> PublicFault | None:
+        at = f" at {site.url}" if site is self.bucket else ""
         meaning = meaning_of(answer.glimpse, partial(self._known, record, key))
-        if meaning is Meaning.GIVEN:
-            detail = "it is private, and anybody can read it"
-            if answer.from_old:
-                detail += " from the old store, which the media host asks"
-            return PublicFault(record, key, detail, exposed=True, from_old=answer.from_old)
         if meaning is Meaning.REFUSED:
             return None
-        told = f"{answer.status}, {answer.size} bytes of {answer.content_type!r}"
-        detail = f"it is private, and nobody can tell who reads it: what answers ({told}) is not the object"
-        return PublicFault(record, key, detail, unread=True)
+        if meaning is Meaning.NOTHING:
+            told = f"{answer.status}, {answer.size} bytes of {answer.content_type!r}"
+            detail = f"it is private, and nobody can tell who reads it: what answers ({told}) is not the object{at}"
+            return PublicFault(record, key, detail, unread=True)
+        keeper = self._keeper(answer, site, key)
+        detail = f"it is private, and anybody can read it{_FROM[keeper]}{at}"
+        return PublicFault(record, key, detail, exposed=True, keeper=keeper)
+
+    def _keeper(self, answer: PublicAnswer, site: PublicSite, key: str) -> Keeper | None:
+        """Who has given what is private. Raises: ObjectError."""
+        if answer.from_old or site is self.bucket:
+            return Keeper.OLD_STORE if answer.from_old else None
+        again = PatientStore(self.gate).ask(partial(site.read, fresh=True), key)
+        if again.from_old:
+            return Keeper.OLD_STORE
+        return Keeper.CACHE if meaning_of_status(again.status) is Meaning.REFUSED else None
 
     def _known(self, record: Record, key: str) -> list[Known]:
         """By what the store describes, and by what was recorded, as a cache may still have what the store has not."""

@@ -79,8 +79,8 @@ class PublicSite(Protocol):
         """What keys follow."""
         ...
 
-    def read(self, key: str) -> PublicAnswer:
-        """Fetch an object as anybody may.
+    def read(self, key: str, *, fresh: bool = False) -> PublicAnswer:
+        """Fetch an object as anybody may. `fresh`: not what a cache has, where the media host knows that wish.
 
         Raises: NetworkFailure, ServerFailure, Throttled; ObjectRejected for what somebody on the way answers.
         """

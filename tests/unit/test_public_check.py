@@ -29,11 +29,12 @@ class Site:
 
     def __init__(self, answers: dict[str, PublicAnswer], *, lists: bool = False) -> None:
         self._answers, self._lists = answers, lists
+        self.fresh: dict[str, PublicAnswer] = {}  # what a cache would not give
 
-    def read(self, key: str) -> PublicAnswer:
+    def read(self, key: str, *, fresh: bool = False) -> PublicAnswer:
         if key not in self._answers:
             raise NetworkFailure(f"cannot read {key!r}")
-        return self._answers[key]
+        return self.fresh.get(key, self._answers[key]) if fresh else self._answers[key]
 
     def lists(self) -> bool:
         return self._lists
@@ -166,6 +167,25 @@ def test_what_is_private_and_given_by_the_old_store_alone_is_not_written_again()
     assert len(checked((of, given), bucket=Site({})).to_be_rewritten) == 1, "who knows what the bucket gives"
 
 
+def test_what_is_private_and_lies_in_a_cache_is_exposed_and_not_written_again() -> None:
+    of = record(1, private=True)
+    key = canonical_key(of.entry, "")
+    site, bucket = Site({key: RIGHT}), Site({key: replace(RIGHT, status=403)})
+    site.fresh[key] = replace(RIGHT, status=404)
+    result = PublicCheck(site, bucket, gate(MemoryStore()), "", 1, StopSignal()).run([of])
+    assert (result.exposed, result.to_be_rewritten) == (1, [])
+    assert "cache" in result.faults[0].detail
+    assert "proxy_cache_path" in result.remedies[0]
+
+
+def test_what_is_public_has_to_lie_at_the_store_whatever_a_cache_has() -> None:
+    key = canonical_key(record(1).entry, "")
+    site = Site({key: RIGHT})
+    site.fresh[key] = replace(RIGHT, status=404)
+    (fault,) = PublicCheck(site, None, gate(MemoryStore()), "", 1, StopSignal()).run([record(1)]).faults
+    assert "404" in fault.detail
+
+
 def test_the_bucket_behind_the_site_must_not_be_listed_either() -> None:
     assert checked((record(1), RIGHT), bucket=Site({}, lists=True)).listing
     assert checked((record(1), RIGHT), bucket=Site({})).clean
@@ -183,7 +203,7 @@ def test_a_bucket_that_does_not_say_whether_it_is_listed_ends_nothing() -> None:
 def test_it_is_told_how_many_of_how_many_were_asked_for_and_of_which_kind_something_is_wrong() -> None:
     site = Site({canonical_key(record(number).entry, ""): RIGHT for number in (1, 2)})
     hidden = record(3, private=True)
-    site.read = lambda key: RIGHT  # type: ignore[method-assign]
+    site.read = lambda key, *, fresh=False: RIGHT  # type: ignore[method-assign]
     check = PublicCheck(site, None, gate(MemoryStore()), "", 2, StopSignal())
     kind = hidden.entry.kind
     result = check.run([record(1), record(2), hidden], {kind: 70, kind._replace(style="static"): 30})
@@ -236,7 +256,7 @@ def test_what_is_private_and_can_be_read_is_done_no_longer_whoever_wrote_it() ->
 def test_a_wish_to_stop_ends_it_though_all_is_right() -> None:
     stop, site = StopSignal(), Site({})
 
-    def read(key: str) -> PublicAnswer:
+    def read(key: str, *, fresh: bool = False) -> PublicAnswer:
         asked.append(key)
         stop.request()
         return RIGHT
