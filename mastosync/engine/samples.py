@@ -28,14 +28,8 @@ _ODDITIES = (
 )
 
 _Drawn: TypeAlias = tuple[int, int, Record]  # what loses first is the least: minus its lot, its order
-
-
-class _Group(NamedTuple):
-    """Of which one at least is drawn."""
-
-    private: bool
-    what: str  # kind, name; again: all of it
-    which: int  # the number of the kind, or the oddity of the name
+_Group: TypeAlias = tuple[bool, str, int]
+"""Of which one at least is drawn: private; `kind` with its number, or `name` with its oddity (`again`: all of it)."""
 
 
 class Ticket(NamedTuple):
@@ -120,18 +114,18 @@ class PublicSample:
         if not private and placed.kind in self._unshown:
             return None  # nobody need get it, and nobody need be refused
         lot = int.from_bytes(blake2b(placed.key.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-        groups = [_Group(private, "kind", placed.kind)]
+        groups: list[_Group] = [(private, "kind", placed.kind)]
         if not _USUAL_NAME.fullmatch(placed.row[1]):
-            groups.append(_Group(private, "name", _oddity(placed.row[1])))
+            groups.append((private, "name", _oddity(placed.row[1])))
         wins = [group for group in groups if group not in self._firsts or lot < self._firsts[group].highest]
         if placed.key in self._again:
-            wins.append(_Group(private, "again", 0))
+            wins.append((private, "again", 0))
         return Ticket(lot, tuple(wins)) if wins or lot < self._all[private].highest else None
 
     def take(self, ticket: Ticket, record: Record) -> None:  # noqa: D102
         self._all[record.entry.private].take(ticket.lot, record)
         for group in ticket.groups:
-            if group.what == "again":
+            if group[1] == "again":
                 self._repeated[ticket.lot] = record
             else:
                 self._firsts.setdefault(group, _Lowest(1)).take(ticket.lot, record)
@@ -139,7 +133,7 @@ class PublicSample:
     def records(self) -> list[Record]:  # noqa: D102
         won: dict[int, Record] = {}
         for private, lowest in self._all.items():
-            firsts = [each.ranked()[0] for group, each in self._firsts.items() if group.private is private]
+            firsts = [each.ranked()[0] for group, each in self._firsts.items() if group[0] is private]
             of_these = dict(chain(sorted(firsts, key=itemgetter(0)), lowest.ranked()))
             won.update(islice(of_these.items(), self._size))
         return list((won | self._repeated).values())
