@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,7 +35,7 @@ from mastosync.engine.cutover import (
     steps_back,
     steps_over,
 )
-from mastosync.engine.cutover.nginx import resolver_address
+from mastosync.engine.cutover.nginx import resolver_address, system_location
 from mastosync.engine.deleted import Deleted, gone_as_json
 from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.engine.status import status_of
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ROLES: tuple[Role, Role] = ("source", "destination")
+_PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _LOCAL_RESOLVER = "127.0.0.53"  # systemd's
 _RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -174,11 +176,13 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     )
     fallback, refusal = None, None
     try:
-        fallback = _fallback(config, host, options)
+        fallback = _fallback(config, host, scheme, options)
         fallback.render()
     except UsageError as error:
         fallback, refusal = None, error
+    system = _system(config, mastodon.current, f"{scheme}://{host}") if host else None
     over, back = _ways(config, options, mastodon, shared, host, pins=secrets is Secrets.UNPINNED)
+    over = replace(over, system=system)
     return CutoverReport(
         cutover=judge(evidence),
         env=mastodon.file,
@@ -273,9 +277,9 @@ def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverO
 
     None: nobody has said it.
     """
-    if options.media_host:
-        return options.media_host, "https"
     configured = urlsplit(config.destination.public_url or "")
+    if options.media_host:
+        return options.media_host, configured.scheme if options.media_host == configured.netloc else "https"
     if configured.netloc and not configured.path.strip("/"):  # with a path, it is the address of the bucket itself
         return configured.netloc, configured.scheme
     for name in ("S3_ALIAS_HOST", "S3_CLOUDFRONT_HOST", "PAPERCLIP_ROOT_URL"):
@@ -285,7 +289,7 @@ def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverO
     return None, "https"
 
 
-def _fallback(config: Config, host: str | None, options: CutoverOptions) -> MediaHost:
+def _fallback(config: Config, host: str | None, scheme: str, options: CutoverOptions) -> MediaHost:
     """Raises: UsageError if nobody can say what nginx is to ask, or be."""
     if host is None:
         raise _no_media_host()
@@ -301,7 +305,16 @@ def _fallback(config: Config, host: str | None, options: CutoverOptions) -> Medi
             prefixes.append(_in_address(store.key_prefix))
     resolvers = _resolvers() if any(isinstance(store, PublicBucket) for store in stores.values()) else ()
     new, old = stores["destination"], stores.get("source")
-    return MediaHost(host, new, old, resolvers, tuple(prefixes), options.fallback)
+    return MediaHost(host, new, old, resolvers, tuple(prefixes), options.fallback, scheme)
+
+
+def _system(config: Config, current: Mapping[str, Secret], media_url: str) -> str | None:
+    """What nginx is to answer where Mastodon served media of its disk, on its own host; None: it did not."""
+    root = current["PAPERCLIP_ROOT_URL"].reveal() if "PAPERCLIP_ROOT_URL" in current else "/system"
+    prefix = config.destination.key_prefix
+    if not config.source_folder.path or not _PLAIN_PATH.fullmatch(root.rstrip("/")) or ":" in prefix:
+        return None
+    return system_location(root.rstrip("/"), f"{media_url}/{_in_address(prefix)}")
 
 
 def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> PublicStore:

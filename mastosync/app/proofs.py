@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
@@ -20,8 +21,9 @@ from mastosync.engine.memory import MemoryBudget, return_large_blocks
 from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
 from mastosync.engine.public_check import PublicCheck
 from mastosync.engine.retry import Gate
+from mastosync.engine.samples import Lots, PublicSample, Sample
 from mastosync.engine.stop import leaving
-from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
+from mastosync.engine.verifier import Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
 from mastosync.manifest import (
@@ -32,14 +34,18 @@ from mastosync.manifest import (
     in_one_bucket,
     iter_exposed,
     record_verification,
+    verifications,
 )
+from mastosync.mastodon.catalog import UNSHOWN
+from mastosync.mastodon.key_order import root_of
+from mastosync.model import TABLES, EntryState
 from mastosync.store.curl import CurlMultiplexer, CurlStore
 
 if TYPE_CHECKING:
     from mastosync.config import Config
     from mastosync.engine.public_check import PublicResult
     from mastosync.engine.stop import StopSignal
-    from mastosync.model import Record
+    from mastosync.model import Kind, Record
     from mastosync.progress import ProgressListener
 
 _EXPOSED_AT_MOST = 10_000  # private objects that one `verify --public` asks for first
@@ -62,11 +68,12 @@ def verify(
         )
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
-    lots = Lots(max(options.sample or 0, public or 0))
+    lots, sample = Lots(options.sample or 0), PublicSample(public or 0, manifest.kinds(), _wrong_last(manifest, prefix))
+    samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
     left = tr("what was found so far is in the manifest; the same command begins anew")
     pace = _pace(config, options.workers)
     with leaving(left), gates(config, pace, stop, ("destination",), some_arrived=some_arrived) as (gate,):
-        verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, lots)
+        verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, samples)
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:
             verifier.by_listing()
@@ -77,11 +84,12 @@ def verify(
                 if options.sample is None:
                     verifier.by_reading(crew, verifier.iter_done(), verifier.entries())
                 else:
-                    drawn = lots.records(options.sample)
+                    drawn = lots.records()
                     verifier.by_reading(crew, drawn, len(drawn))
         if public is not None:
             exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
-            result.public = _as_anybody(config, gate, [*exposed, *lots.records()], options.workers, stop)
+            records = [*exposed, *sample.records()]
+            result.public = _as_anybody(config, gate, records, options.workers, stop, _done(manifest, options.types))
             verifier.take_public(result.public, exposed)
     record_verification(manifest, began, time.time(), result.as_json())
     return result
@@ -138,7 +146,26 @@ def _pace(config: Config, workers: int) -> CopyOptions:
     return CopyOptions(workers=workers, rate=config.copy.rate)
 
 
-def _as_anybody(config: Config, gate: Gate, records: list[Record], workers: int, stop: StopSignal) -> PublicResult:
+def _wrong_last(manifest: Manifest, prefix: str) -> set[str]:
+    """Keys, without the prefix, that anybody got otherwise than is right when somebody last looked."""
+    for each in verifications(manifest):
+        if public := each.details.get("public"):
+            return {fault["key"].removeprefix(root_of(prefix) or "") for fault in public["faults"]}
+    return set()
+
+
+def _done(manifest: Manifest, types: tuple[str, ...]) -> Counter[Kind]:
+    """How many entries are done of each kind that anybody may be asked for."""
+    found: Counter[Kind] = Counter()
+    for line in ManifestReport(manifest).counts():
+        if line.state is EntryState.DONE and line.kind.table in (types or TABLES) and line.kind.table not in UNSHOWN:
+            found[line.kind] += line.objects
+    return found
+
+
+def _as_anybody(
+    config: Config, gate: Gate, records: list[Record], workers: int, stop: StopSignal, of: Counter[Kind]
+) -> PublicResult:
     from mastosync.store.s3.public_site import HttpPublicSite
 
     destination = config.destination
@@ -153,7 +180,7 @@ def _as_anybody(config: Config, gate: Gate, records: list[Record], workers: int,
         bucket = opened(bucket_url) if destination.public_url else None
         of_site = Gate(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
         try:
-            return PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop).run(records)
+            return PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop).run(records, of)
         except ObjectError as error:
             raise StoreUnusable(
                 error.message, hint=tr("check `public_url` of the destination: where does everybody read its objects?")

@@ -13,7 +13,7 @@ from mastosync.app.upkeep import told
 from mastosync.engine.report import DIGEST_NAME, FORMAT, Switch, report_of, sound_contents_of
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
-from mastosync.manifest import ArchiveReader, Manifest, appearing, written
+from mastosync.manifest import ArchiveReader, Manifest, appearing, require_room_for, written
 
 if TYPE_CHECKING:
     from mastosync.config import Config
@@ -60,10 +60,12 @@ def _switch(config: Config) -> Switch:
     return Switch(file, names_store(current, config.store("destination"), file))
 
 
-def keep(text: str, target: Path, *, replace: bool) -> None:
-    """Write a file that is read on its own. See `App.keep_report`."""
+def keep(text: str, target: Path, *, replace: bool, mode: int = 0o600, hint: str = "") -> None:
+    """Write a file that is read on its own, whole or not at all. `hint`: what to do if there is one already."""
+    require_room_for(target, replace=replace, hint=hint)
     with appearing(target, replace=replace) as partial, written(target):
         partial.write_text(text, encoding="utf-8")
+        partial.chmod(mode)
 
 
 def compare(manifest: Manifest, file: Path, listener: ProgressListener) -> Comparison:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
@@ -12,10 +11,11 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, parsed_by
 from mastosync.cli.output import show, show_json
 from mastosync.config.values import PUBLIC_URL
-from mastosync.errors import ExitCode, OutputError, UsageError
+from mastosync.errors import ExitCode, UsageError
 from mastosync.language import tr
 
 _STDOUT = Path("-")
+_MODE = 0o644  # it holds no secret, and nginx need not run as who has made it
 
 _url = parsed_by(PUBLIC_URL)
 
@@ -35,6 +35,7 @@ _url = parsed_by(PUBLIC_URL)
     metavar="FILE",
     help="Write a configuration of nginx for the media host, with the fallback to the old store; `-` prints it alone.",
 )
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
 @click.option(
     "--new-env",
     type=click.Path(path_type=Path),
@@ -44,8 +45,9 @@ _url = parsed_by(PUBLIC_URL)
 )
 @click.option(
     "--media-host",
-    metavar="HOST",
-    help="What browsers ask for media.  [default: public_url of the destination, or S3_ALIAS_HOST of --env]",
+    metavar="HOST[:PORT]",
+    help="What browsers ask for media, with its port if it has one of its own."
+    "  [default: public_url of the destination, or S3_ALIAS_HOST of --env]",
 )
 @click.option(
     "--source-url",
@@ -69,6 +71,7 @@ def cutover_command(
     env: Path | None,
     nginx: Path | None,
     new_env: Path | None,
+    force: bool,
     media_host: str | None,
     source_url: str | None,
     destination_url: str | None,
@@ -80,6 +83,7 @@ def cutover_command(
     until it has, nginx can ask the old store for it.
     """
     from mastosync.app.cutover import CutoverOptions
+    from mastosync.app.reporting import keep
     from mastosync.cli.render_cutover import render_cutover
     from mastosync.engine.cutover import Fallback, Verdict
 
@@ -91,9 +95,11 @@ def cutover_command(
     )
     report = invocation.reading().cutover(options)
     if file is not None:
-        _write(file, report.require_fallback().render(), "--nginx", mode=0o644)
+        hint = tr("--nginx names another file, and --force replaces this one")
+        keep(report.require_fallback().render(), file, replace=force, mode=0o644, hint=hint)
     if new_env is not None:
-        _write(new_env, report.new_env().reveal(), "--new-env", mode=0o600)
+        hint = tr("--new-env names another file, and --force replaces this one")
+        keep(report.new_env().reveal(), new_env, replace=force, mode=0o600, hint=hint)
         invocation.say(tr("wrote {file}; nothing uses it yet", file=new_env))
     elif nginx == _STDOUT:
         show(report.require_fallback().render())
@@ -109,19 +115,3 @@ def _command(invocation: Invocation) -> str:
     options = invocation.options
     named = (("-c", options.config), ("--manifest", options.manifest))
     return shlex.join(["mastosync", *(word for name, path in named if path for word in (name, str(path)))])
-
-
-def _write(path: Path, text: str, option: str, *, mode: int) -> None:
-    """A new file: what stands there may have been changed by hand."""
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise UsageError(
-            tr("{path} exists already", path=path), hint=tr("name another file: {option}", option=option)
-        ) from error
-    except OSError as error:
-        raise OutputError(
-            tr("cannot write {path}: {strerror}", path=path, strerror=error.strerror),
-            hint=tr("name another place: {option}", option=option),
-        ) from error

@@ -159,18 +159,23 @@ def render_orphans(result: OrphansResult) -> str:
 
 def _public_lines(public: PublicResult) -> list[str]:
     lines = [
-        tr(
-            "asked as anybody may for {asked:,} public and {asked_private:,} private objects at {url}: "
-            "{faults:,} are not right",
+        trn(
+            "asked as anybody may for {asked:,} public and {asked_private:,} private objects, of {of:,}, at {url}:"
+            " {faults:,} is not right",
+            "asked as anybody may for {asked:,} public and {asked_private:,} private objects, of {of:,}, at {url}:"
+            " {faults:,} are not right",
+            len(public.faults),
             asked=public.asked - public.asked_private,
             asked_private=public.asked_private,
+            of=sum(public.of.values()),
             url=public.url,
             faults=len(public.faults),
         )
     ]
     lines += [one_line(f"  {fault.key}: {fault.detail}") for fault in public.faults[:_EXAMPLES]]
-    if public.remedy:
-        lines.append(f"  {public.remedy}")
+    if public.faults:
+        lines.append(_by_kind(public))
+    lines += [f"  {remedy}" for remedy in public.remedies]
     if public.listing:
         lines.append(
             "  " + tr("anybody can list the bucket: take that right away from everybody, or its contents are public")
@@ -179,3 +184,18 @@ def _public_lines(public: PublicResult) -> list[str]:
         told = tr("not one was right: check `public_url` of the destination and the policy of its bucket")
         lines.append(f"  {told}")
     return lines
+
+
+def _by_kind(public: PublicResult) -> str:
+    """Of which kinds something is not right. Those that differ only in `cache/` are told as one."""
+    found: dict[tuple[str, bool], list[int]] = {}
+    for kind, asked in sorted(public.by_kind.items()):
+        counts = found.setdefault((f"{kind.table} {kind.attachment} {kind.style}", kind.remote), [0, 0, 0])
+        for column, count in enumerate((asked.faults, asked.objects, public.of[kind])):
+            counts[column] += count
+    rows = [
+        (tr("{table}, of other servers", table=name) if remote else name, *(f"{count:,}" for count in counts))
+        for (name, remote), counts in found.items()
+        if counts[0]
+    ]
+    return table((tr("kind"), tr("not right"), tr("asked for"), tr("objects")), rows)

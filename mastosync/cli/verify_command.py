@@ -19,8 +19,8 @@ _PUBLIC_SAMPLE = 100
 @click.option(
     "--public",
     is_flag=True,
-    help=f"Ask for a sample ({_PUBLIC_SAMPLE}, or --sample) as anybody may, where `public_url` says: are they public,"
-    " with their headers, and can nobody read private ones or list the bucket?",
+    help=f"Ask for a sample ({_PUBLIC_SAMPLE}, or --sample; of each kind) as anybody may, where `public_url` says: are"
+    " they public, with their headers, and can nobody read private ones or list the bucket?",
 )
 @workers_option
 @types_option

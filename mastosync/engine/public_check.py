@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,9 +19,11 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError
 from mastosync.language import say, tr
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import EntryState, Origin, Record
+from mastosync.model import EntryState, Kind, Origin, Record
 from mastosync.store.probe import PublicAnswer, PublicSite
 from mastosync.store.strangers import Known, Meaning, meaning_of, meaning_of_status
+
+_log = logging.getLogger(__name__)
 
 _MEDIA = {
     **dict.fromkeys(("jpg", "jpeg", "png", "gif", "webp", "avif", "heic", "heif", "ico", "svg"), ("image",)),
@@ -26,6 +31,13 @@ _MEDIA = {
     **dict.fromkeys(("mp3", "wav", "flac", "opus", "oga", "aac", "wma"), ("audio",)),
 }
 """Extension → what a browser has to be told for it to show the file."""
+
+
+class Keeper(Enum):
+    """Who gives what the new store itself refuses."""
+
+    OLD_STORE = auto()  # by the fallback of the media host
+    CACHE = auto()  # of the media host
 
 
 class PublicFault(NamedTuple):
@@ -36,6 +48,23 @@ class PublicFault(NamedTuple):
     detail: str
     exposed: bool = False  # it is private, and anybody can read it
     unread: bool = False  # nothing can be said: the site kept failing
+    keeper: Keeper | None = None  # None: the new store itself is at fault, or nobody knows who
+
+
+_FROM = {
+    None: "",
+    Keeper.OLD_STORE: " from the old store, which the media host asks",
+    Keeper.CACHE: " from the cache of the media host",
+}
+
+
+@dataclass(slots=True)
+class Asked:
+    """What was asked for of one kind."""
+
+    objects: int = 0
+    private: int = 0  # of these
+    faults: int = 0
 
 
 @dataclass(slots=True)
@@ -44,9 +73,19 @@ class PublicResult:
 
     url: str
     listing: bool  # anybody can list the bucket
-    asked: int = 0
-    asked_private: int = 0
+    by_kind: dict[Kind, Asked] = field(default_factory=dict)
+    of: Mapping[Kind, int] = field(default_factory=dict)  # so many there are that could have been asked for
     faults: list[PublicFault] = field(default_factory=list)
+
+    @property
+    def asked(self) -> int:
+        """Objects that were asked for."""
+        return sum(asked.objects for asked in self.by_kind.values())
+
+    @property
+    def asked_private(self) -> int:
+        """Private ones among them."""
+        return sum(asked.private for asked in self.by_kind.values())
 
     @property
     def clean(self) -> bool:
@@ -65,23 +104,49 @@ class PublicResult:
         return sum(fault.exposed for fault in self.faults)
 
     @property
-    def remedy(self) -> str:
-        """What to do about these, for people; empty if there are none."""
-        if not self.exposed:
-            return ""
-        return tr(
-            "{remedy}; then `mastosync copy` stores them as private again, or says which you have to remove",
-            remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
-        )
+    def remedies(self) -> list[str]:
+        """What to do about these, for people."""
+        told = []
+        exposing = {fault.keeper for fault in self.faults if fault.exposed}
+        if None in exposing:
+            told.append(
+                tr(
+                    "{remedy}; then `mastosync copy` stores them as private again, or says which you have to remove",
+                    remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
+                )
+            )
+        if Keeper.OLD_STORE in exposing:
+            told.append(
+                tr(
+                    "the new store keeps them private, and the fallback brings them from the old one: make them private"
+                    " there, or let it answer for less (`mastosync cutover --fallback cache --nginx FILE`, or none)"
+                )
+            )
+        if Keeper.CACHE in exposing:
+            told.append(
+                tr(
+                    "the new store keeps them private, and nginx gives them from its cache for a day at most: empty the"
+                    " folder that `proxy_cache_path` names, or wait"
+                )
+            )
+        if any(fault.keeper is Keeper.OLD_STORE and not fault.exposed for fault in self.faults):
+            told.append(
+                tr(
+                    "what only the old store gives is gone when the fallback is: make these objects public at the new"
+                    " store, by their ACL or the policy of the bucket"
+                )
+            )
+        return told
 
     @property
     def to_be_rewritten(self) -> list[PublicFault]:
         """What a copy would put right: what others brought with other headers or another ACL than ours, or laid open.
 
-        What is public and we wrote ourselves would be written the same again. What is private and can be read is
-        not done, whoever wrote it, and a copy proves that it hides it.
+        What is public and we wrote ourselves would be written the same again. What is private and can be read at the
+        store is not done, whoever wrote it, and a copy proves that it hides it.
         """
-        exposed = [fault for fault in self.faults if fault.exposed and fault.record.state is EntryState.DONE]
+        given = [fault for fault in self.faults if fault.exposed and fault.keeper is None]
+        exposed = [fault for fault in given if fault.record.state is EntryState.DONE]
         if self.nothing_is_right:
             return exposed
         adopted = [fault for fault in self.faults if fault.record.origin is Origin.ADOPTED and not fault.unread]
@@ -94,7 +159,21 @@ class PublicResult:
             "anybody_can_list": self.listing,
             "asked": self.asked,
             "asked_private": self.asked_private,
+            "of": sum(self.of.values()),
             "exposed": self.exposed,
+            "by_kind": [
+                {
+                    "type": kind.table,
+                    "attachment": kind.attachment,
+                    "style": kind.style,
+                    "remote": kind.remote,
+                    "cached": kind.cached,
+                    "asked": asked.objects,
+                    "of": self.of.get(kind, 0),
+                    "faults": asked.faults,
+                }
+                for kind, asked in sorted(self.by_kind.items())
+            ],
             "faults": [{"key": fault.key, "detail": fault.detail} for fault in self.faults],
         }
 
@@ -113,17 +192,32 @@ class PublicCheck:
     workers: int
     stop: StopSignal
 
-    def run(self, records: Sequence[Record]) -> PublicResult:
-        """Ask for each of these.
+    def run(self, records: Sequence[Record], of: Mapping[Kind, int] | None = None) -> PublicResult:
+        """Ask for each of these. `of`: how many there are of each kind.
 
         Raises: NetworkFailure and the like if the site cannot be asked at all; Interrupted when asked to stop.
         """
-        result = PublicResult(self.site.url, PatientStore(self.gate).ask(self.site.lists))
-        private = sum(record.entry.private for record in records)
-        result.asked, result.asked_private = len(records), private
+        result = PublicResult(self.site.url, PatientStore(self.gate).ask(self.site.lists) or self._bucket_lists())
+        result.of = Counter(record.entry.kind for record in records) | Counter(of or {})
+        for record in records:
+            asked = result.by_kind.setdefault(record.entry.kind, Asked())
+            asked.objects += 1
+            asked.private += record.entry.private
         result.faults += side_by_side(self._asked, records, self.workers, self.stop)
         result.faults.sort(key=lambda fault: fault.key)
+        for fault in result.faults:
+            result.by_kind[fault.record.entry.kind].faults += 1
         return result
+
+    def _bucket_lists(self) -> bool:
+        """Whether anybody can list the bucket behind the site. If nobody can tell, the site is what counts."""
+        if self.bucket is None:
+            return False
+        try:
+            return PatientStore(self.gate).ask(self.bucket.lists)
+        except ObjectError as error:
+            _log.warning("public: nobody can tell whether anybody may list the bucket: %s", error.message)
+            return False
 
     def _asked(self, record: Record) -> Iterator[PublicFault]:
         self.stop.require_going_on()
@@ -131,38 +225,57 @@ class PublicCheck:
         unread = None
         for site in self._sites(record):
             try:
-                fault = self._fault(record, key, PatientStore(self.gate).ask(site.read, key))
+                fault = self._fault(site, record, key)
             except ObjectError as error:
                 fault = PublicFault(record, key, error.message, unread=True)
-            else:
-                if fault is not None and site is self.bucket:
-                    fault = fault._replace(detail=f"{fault.detail} at {site.url}")
             if fault is not None and not fault.unread:
-                yield fault
+                yield fault if unread is None else fault._replace(keeper=None)  # who knows what the bucket gives
                 return
             unread = unread or fault
         if unread is not None:
             yield unread
 
     def _sites(self, record: Record) -> Iterator[PublicSite]:
-        yield self.site
+        """The bucket comes first: what it refuses, and the site gives, is another's."""
         if record.entry.private and self.bucket is not None:
             yield self.bucket
+        yield self.site
 
-    def _fault(self, record: Record, key: str, answer: PublicAnswer) -> PublicFault | None:
-        """What is wrong with an answer; None: nothing."""
-        if not record.entry.private:
-            detail = _wrong(record, key, answer)
-            is_unread = meaning_of_status(answer.status) is Meaning.NOTHING
-            return PublicFault(record, key, detail, unread=is_unread) if detail else None
+    def _fault(self, site: PublicSite, record: Record, key: str) -> PublicFault | None:
+        """What is wrong with an answer; None: nothing. Raises: ObjectError.
+
+        What is public has to lie at the store, and what is private has to be nowhere, not even in a cache.
+        """
+        read = PatientStore(self.gate).ask
+        if record.entry.private:
+            return self._told_of_private(read(site.read, key), site, record, key)
+        answer = read(partial(site.read, fresh=True), key)
+        is_unread = meaning_of_status(answer.status) is Meaning.NOTHING
+        keeper = Keeper.OLD_STORE if answer.from_old else None
+        detail = _wrong(record, key, answer)
+        return PublicFault(record, key, detail, unread=is_unread, keeper=keeper) if detail else None
+
+    def _told_of_private(self, answer: PublicAnswer, site: PublicSite, record: Record, key: str) -> PublicFault | None:
+        at = f" at {site.url}" if site is self.bucket else ""
         meaning = meaning_of(answer.glimpse, partial(self._known, record, key))
-        if meaning is Meaning.GIVEN:
-            return PublicFault(record, key, "it is private, and anybody can read it", exposed=True)
         if meaning is Meaning.REFUSED:
             return None
-        told = f"{answer.status}, {answer.size} bytes of {answer.content_type!r}"
-        detail = f"it is private, and nobody can tell who reads it: what answers ({told}) is not the object"
-        return PublicFault(record, key, detail, unread=True)
+        if meaning is Meaning.NOTHING:
+            told = f"{answer.status}, {answer.size} bytes of {answer.content_type!r}"
+            detail = f"it is private, and nobody can tell who reads it: what answers ({told}) is not the object{at}"
+            return PublicFault(record, key, detail, unread=True)
+        keeper = self._keeper(answer, site, key)
+        detail = f"it is private, and anybody can read it{_FROM[keeper]}{at}"
+        return PublicFault(record, key, detail, exposed=True, keeper=keeper)
+
+    def _keeper(self, answer: PublicAnswer, site: PublicSite, key: str) -> Keeper | None:
+        """Who has given what is private. Raises: ObjectError."""
+        if answer.from_old or site is self.bucket:
+            return Keeper.OLD_STORE if answer.from_old else None
+        again = PatientStore(self.gate).ask(partial(site.read, fresh=True), key)
+        if again.from_old:
+            return Keeper.OLD_STORE
+        return Keeper.CACHE if meaning_of_status(again.status) is Meaning.REFUSED else None
 
     def _known(self, record: Record, key: str) -> list[Known]:
         """By what the store describes, and by what was recorded, as a cache may still have what the store has not."""
@@ -179,6 +292,8 @@ def _wrong(record: Record, key: str, answer: PublicAnswer) -> str | None:
     """What is wrong with an answer for a public object; None: nothing."""
     if answer.status != 200:
         return f"anybody who asks for it is answered {answer.status}"
+    if answer.from_old:
+        return "anybody who asks for it gets it from the old store, as the new one refuses it or fails"
     if answer.size != record.entry.size or (record.md5 is not None and answer.md5 != record.md5):
         return f"anybody who asks for it gets other bytes: {answer.size}, recorded were {record.entry.size}"
     wanted = _MEDIA.get(key.rpartition(".")[2].lower())

@@ -6,13 +6,11 @@ for by itself. Then by reading back, all or a sample. What is lost or different 
 
 from __future__ import annotations
 
-import heapq
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,11 @@ from mastosync.engine.judge import FAULTS, Judgement, Verdict, described, expect
 from mastosync.engine.key_space import KeySpace, Listing, Placed, iter_matched, record_at
 from mastosync.engine.public_check import PublicResult
 from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.samples import Sample, Ticket
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_hidden, found_misread, found_wrong
-from mastosync.manifest.codes import PRIVATE_FLAG
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Origin, Outcome, Presence, Reason, Record
@@ -39,9 +37,6 @@ _JUDGEMENTS = 100  # or of so many that are not as recorded
 _RANGES_A_WORKER = 4  # some take longer than others
 _ASKED_AT_MOST = 1_000  # objects that no listing had and no HEAD found: then the listing is believed
 _DONE = (EntryState.DONE,)
-_NO_LOT = 1 << 64
-
-_Drawn = tuple[int, int, Record]  # what loses first is the least: minus its lot, its order
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,36 +106,7 @@ class _Batch:
     fine: Counter[int] = field(default_factory=Counter)  # entries by the number of their kind
     fine_bytes: int = 0
     judgements: list[Judgement] = field(default_factory=list)  # of all others
-    drawn: list[tuple[int, Record]] = field(default_factory=list)  # for the sample, with their lots
-
-
-class Lots:
-    """Draws a sample: each entry has a lot, and the lowest win. Memory is that of the sample.
-
-    Public and private entries are drawn apart, so many of each: there are few private ones.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self.highest = [_NO_LOT if size else 0] * 2  # by privacy: lots from here on have lost
-        self._drawn: tuple[list[_Drawn], list[_Drawn]] = ([], [])  # heaps: the highest lot first
-        self._order = count()
-
-    def take(self, drawn: Iterable[tuple[int, Record]]) -> None:
-        """Draw these, too."""
-        for lot, record in drawn:
-            which = record.entry.private
-            if lot >= self.highest[which]:
-                continue
-            heap = self._drawn[which]
-            add = heapq.heapreplace if len(heap) == self._size else heapq.heappush
-            add(heap, (-lot, next(self._order), record))
-            if len(heap) == self._size:
-                self.highest[which] = -heap[0][0]
-
-    def records(self, at_most: int | None = None) -> list[Record]:
-        """Who won: so many of each privacy, or of both together."""
-        return [record for _, _, record in sorted((*self._drawn[0], *self._drawn[1]), reverse=True)[:at_most]]
+    drawn: list[tuple[Sample, Ticket, Record]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -154,7 +120,7 @@ class Verifier:
     options: VerifyOptions
     stop: StopSignal
     listener: ProgressListener
-    lots: Lots
+    samples: Sequence[Sample] = ()  # that are drawn while listings pass by
     result: Verification = field(init=False, default_factory=Verification)
     _progress: CheckProgress = field(init=False)
     _not_found: int = field(init=False, default=0)
@@ -232,13 +198,13 @@ class Verifier:
         batch = _Batch()
         pairs = ((placed, found) for placed, found in iter_matched(entries, listed) if placed is not None)
         for seen, (placed, found) in enumerate(pairs, 1):
-            _, _, _, flags, size, _, _, _, md5, etag, *_ = placed.row
+            _, _, _, _, size, _, _, _, md5, etag, *_ = placed.row
             if found is not None and found.size == size and same_etag(found.etag, expected_etag(md5, etag)):
                 batch.fine[placed.kind] += 1
                 batch.fine_bytes += found.size
-                highest = self.lots.highest[flags & PRIVATE_FLAG != 0]
-                if highest and (lot := _lot(placed.key)) < highest:
-                    batch.drawn.append((lot, record_at(reader, placed)))
+                for sample in self.samples:
+                    if (ticket := sample.ticket(placed)) is not None:
+                        batch.drawn.append((sample, ticket, record_at(reader, placed)))
             else:
                 batch.judgements.append(self._judged(record_at(reader, placed), found))
             if seen % _BATCH == 0 or len(batch.judgements) >= _JUDGEMENTS:
@@ -265,7 +231,8 @@ class Verifier:
         for judgement in batch.judgements:
             self._count(judgement)
         self._settle(batch.judgements)
-        self.lots.take(batch.drawn)
+        for sample, ticket, record in batch.drawn:
+            sample.take(ticket, record)
         faults = sum(judgement.verdict is not Verdict.FINE for judgement in batch.judgements)
         self._advance(batch.fine.total() + len(batch.judgements), faults)
 
@@ -319,11 +286,6 @@ class _Telling:
     def __exit__(self, *_: object) -> None:
         self._listener.finished(self._progress)
         self._result.seconds += time.monotonic() - self._began
-
-
-def _lot(key: str) -> int:
-    """Python's hash of a text is another one in each process."""
-    return abs(hash(key))
 
 
 def _reopened(record: Record, presence: Presence, detail: str) -> Outcome:

@@ -103,6 +103,9 @@ CATALOG: tuple[AttachmentSpec, ...] = (
     AttachmentSpec("imports", "data", "imports/data", (_ORIGINAL,)),
 )
 
+UNSHOWN = frozenset({"imports"})
+"""Tables whose files Mastodon reads by itself, and no page names: what users follow and block."""
+
 
 def specs_of(table: str) -> tuple[AttachmentSpec, ...]:
     """The attachments of one table, in the order of the catalog."""

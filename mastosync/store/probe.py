@@ -62,6 +62,7 @@ class PublicAnswer:
     etag: str = ""  # without quotes
     is_elsewhere: bool = False  # by way of a redirect
     is_encoded: bool = False  # in another form than it is kept in, so that its size tells nothing
+    from_old: bool = False  # the media host of `cutover --nginx` says that the new store did not give it
 
     @property
     def glimpse(self) -> Glimpse:
@@ -78,8 +79,8 @@ class PublicSite(Protocol):
         """What keys follow."""
         ...
 
-    def read(self, key: str) -> PublicAnswer:
-        """Fetch an object as anybody may.
+    def read(self, key: str, *, fresh: bool = False) -> PublicAnswer:
+        """Fetch an object as anybody may. `fresh`: not what a cache has, where the media host knows that wish.
 
         Raises: NetworkFailure, ServerFailure, Throttled; ObjectRejected for what somebody on the way answers.
         """

@@ -12,7 +12,6 @@ from pathlib import Path
 from tests.acceptance.site import COMMAND, Site
 
 _STUB = '#!/bin/sh\necho "$(basename "$0") $*" >> {log}\n'
-_NGINX = "/etc/nginx/conf.d"
 
 
 @dataclass
@@ -31,8 +30,8 @@ class Shell:
         for name in ("nginx", "systemctl"):
             (programs / name).write_text(_STUB.format(log=shlex.quote(str(self.tmp_path / "done.log"))))
             (programs / name).chmod(0o755)
-        self.nginx.mkdir(exist_ok=True)
-        self.paths[_NGINX] = str(self.nginx)
+        (self.nginx / "conf.d").mkdir(parents=True, exist_ok=True)
+        self.paths["/etc/nginx"] = str(self.nginx)
 
     @property
     def nginx(self) -> Path:

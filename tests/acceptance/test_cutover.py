@@ -130,7 +130,19 @@ def test_the_media_host_is_one_that_nginx_takes(offline: Site, tmp_path: Path) -
     assert site.run(*asked, "--nginx", "-", code=3).stdout.strip() == text.strip()
     assert "https://old.example/media/$mastodon_media;" in text
     assert "http://127.0.0.1:9/destination-media/$mastodon_media;" in text
-    assert "exists already" in site.run(*asked, "--nginx", "media.conf", code=2).stderr
+    refused = site.run(*asked, "--nginx", "media.conf", code=2)
+    assert "exists already" in refused.stderr
+    assert "--force replaces this one" in refused.stderr
+    again = ("cutover", "--media-host", "other.social.example:8443", *asked[3:], "--nginx", "media.conf", "--force")
+    site.run(*again, code=3)
+    replaced = (site.folder / "media.conf").read_text()
+    assert replaced == text.replace("files.social", "other.social").replace(":443 ssl", ":8443 ssl").replace(
+        " 443 ssl", " 8443 ssl"
+    )
+    assert (site.folder / "media.conf").stat().st_mode & 0o777 == 0o644
+    refused = site.run(*again, "--source-url", "https://old.example/$x", code=2)
+    assert "nginx cannot be told of the address" in refused.stderr
+    assert (site.folder / "media.conf").read_text() == replaced, "whole, or not at all"
     refused = site.run("cutover", "--media-host", "old.example", *asked[3:], "--nginx", "other.conf", code=2)
     assert "would ask itself" in refused.stderr
     assert not (site.folder / "other.conf").exists()

@@ -113,16 +113,17 @@ def test_every_block_of_the_guide_has_commands() -> None:
 
 
 def told(steps: list[Step]) -> list[str]:
-    """What is to be done and the commands that do it, in their order."""
-    return list(chain.from_iterable((step.what, *step.commands) for step in steps))
+    """What is to be done and the commands that do it, in their order; but for one that has the lines of a file."""
+    words = chain.from_iterable((step.what, *step.commands) for step in steps)
+    return [each for each in words if "/etc/nginx/snippets" not in each or "include" in each]
 
 
 @pytest.mark.parametrize(
     "way",
-    [{}, {"from_folder": True}, {"public": False}],
+    [{}, {"from_folder": True, "system": "location …"}, {"public": False}],
     ids=["bucket to bucket", "from a disk", "to a disk"],
 )
-def test_the_guide_and_the_screen_tell_the_same_steps(way: dict[str, bool]) -> None:
+def test_the_guide_and_the_screen_tell_the_same_steps(way: dict[str, object]) -> None:
     env = Path(MASTODON) / ".env.production"
     steps = WayOver(
         "mastosync",

@@ -50,6 +50,26 @@ def test_an_object_is_read_as_it_comes() -> None:
     assert not found.is_encoded
     assert asked[0].head.startswith(b"GET /bucket/a%20b/%C3%BC%2B%25%3F%23.png HTTP/1.1")
     assert "authorization" not in asked[0].headers
+    assert not found.from_old
+
+
+def test_a_media_host_is_told_whether_its_cache_will_do() -> None:
+    asked: list[bool] = []
+
+    def told(request: RawRequest) -> bytes:
+        asked.append("x-media-fresh" in request.headers)
+        return answer(200, b"data")
+
+    with site(told) as made:
+        for fresh in (True, False):
+            made.read("a", fresh=fresh)
+    assert asked == [True, False]
+
+
+@pytest.mark.parametrize(("store", "from_old"), [("old", True), ("new", False), ("none", False)])
+def test_a_media_host_says_whose_the_object_is(store: str, from_old: bool) -> None:
+    with site(lambda _: answer(200, b"data", f"X-Media-Store: {store}\r\n")) as made:
+        assert made.read("a").from_old is from_old
 
 
 def test_no_word_of_a_library_tells_a_secret() -> None:

@@ -209,6 +209,18 @@ def test_an_object_comes_from_the_cache_the_second_time(stores: Stores, new_host
     assert [host.read(KEY).headers["x-cache-status"] for _ in range(2)] == ["MISS", "HIT"]
 
 
+def test_who_checks_is_told_what_the_store_says_now(stores: Stores, new_host: HostFactory) -> None:
+    stores.put_new(KEY)
+    host = new_host(stores.new_bucket, stores.old_bucket)
+    assert host.read(KEY).body == NEW
+    stores.put_new(KEY, acl="private")
+    assert host.read(KEY).body == NEW, "from the cache"
+    assert host.ask(f"/{KEY}", X_Media_Fresh="1").status == 404
+    stores.put_old(KEY)
+    told = host.ask(f"/{KEY}", X_Media_Fresh="1")
+    assert (told.body, told.headers["x-media-store"]) == (OLD, "old")
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -527,7 +527,12 @@ def test_only_what_differs_has_to_change() -> None:
     ("name", "new", "old"),
     [
         ("files.example.com; }", "https://new.example/b/", "/old"),
-        ("files.example.com:443", "https://new.example/b/", "/old"),
+        ("files.example.com:0", "https://new.example/b/", "/old"),
+        ("files.example.com:65536", "https://new.example/b/", "/old"),
+        ("files.example.com:443;", "https://new.example/b/", "/old"),
+        ("files.example.com.", "https://new.example/b/", "/old"),
+        ("https://files.example.com", "https://new.example/b/", "/old"),
+        ("2001:db8::1", "https://new.example/b/", "/old"),
         ("files.example.com", "https://new.example/b/;", "/old"),
         ("files.example.com", "https://new.example/$b/", "/old"),
         ("files.example.com", "https://new.example/b/", "/ol$d"),
@@ -537,6 +542,60 @@ def test_only_what_differs_has_to_change() -> None:
 def test_nginx_is_told_nothing_that_it_would_read_otherwise(name: str, new: str, old: str) -> None:
     with pytest.raises(UsageError):
         MediaHost(name, PublicBucket(new), PublicFolder(Path(old)), ("127.0.0.1",)).render()
+
+
+@pytest.mark.parametrize(
+    ("public_url", "media_host", "listen", "server_name", "alias", "protocol"),
+    [
+        ("https://files.example", None, "443 ssl", "files.example", "files.example", "https"),
+        ("https://files.example:8443", None, "8443 ssl", "files.example", "files.example:8443", "https"),
+        ("http://files.example", None, "80", "files.example", "files.example", "http"),
+        ("http://127.0.0.1:8080", None, "8080", "127.0.0.1", "127.0.0.1:8080", "http"),
+        ("http://[::1]:8080", None, "8080", "[::1]", "[::1]:8080", "http"),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080", "8080", "127.0.0.1", "127.0.0.1:8080", "http"),
+        (None, "files.example:8443", "8443 ssl", "files.example", "files.example:8443", "https"),
+        ("https://cdn.example:1", "files.example:8443", "8443 ssl", "files.example", "files.example:8443", "https"),
+    ],
+)
+def test_the_media_host_answers_at_its_own_port(
+    tmp_path: Path,
+    public_url: str | None,
+    media_host: str | None,
+    listen: str,
+    server_name: str,
+    alias: str,
+    protocol: str,
+) -> None:
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(configured(tmp_path, public_url=public_url), manifest, CutoverOptions(media_host=media_host))
+    text = report.require_fallback().render()
+    assert re.findall(r"^ *listen (.*);$", text, re.MULTILINE) == [listen, f"[::]:{listen}"]
+    assert f" server_name {server_name};" in text
+    assert ("ssl_certificate" in text) is (protocol == "https")
+    if protocol == "https":
+        assert f'"/etc/letsencrypt/live/{server_name}/fullchain.pem"' in text
+    told = {each.name: each.value for each in report.settings}
+    assert (told["S3_ALIAS_HOST"], told["S3_PROTOCOL"]) == (alias, protocol)
+
+
+@pytest.mark.parametrize(
+    ("root", "told"),
+    [(None, "^~ /system/ "), ("/media-files", "^~ /media-files/ "), ("https://files.example", None), ("/a b", None)],
+)
+def test_only_who_leaves_a_disk_is_told_to_send_browsers_on(tmp_path: Path, root: str | None, told: str | None) -> None:
+    env = tmp_path / ".env"
+    env.write_text(f"PAPERCLIP_ROOT_URL='{root}'\n" if root else "")
+    options = CutoverOptions(media_host="files.example:8443", env=env)
+    folder = Config(source_folder=FilesystemConfig(path=tmp_path), destination=replace(BUCKET, key_prefix="a b"))
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        over = cutover(folder, manifest, options).over
+        assert not any("snippets" in step.what for step in cutover(configured(tmp_path), manifest, options).over)
+    (*found,) = [step for step in over if "snippets" in step.what]
+    assert len(found) == (told is not None)
+    if told:
+        (command,) = [command for command in found[0].commands if "printf" in command]
+        assert told in command
+        assert "301 https://files.example:8443/a%20b/$mastodon_medium;" in command
 
 
 @pytest.mark.parametrize(

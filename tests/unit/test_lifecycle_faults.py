@@ -32,7 +32,7 @@ from mastosync.engine.pruner import PruneOptions, Pruner
 from mastosync.engine.steps import carried_out
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
-from mastosync.engine.verifier import Lots, Verifier, VerifyOptions
+from mastosync.engine.verifier import Verifier, VerifyOptions
 from mastosync.errors import (
     AclUnsupported,
     ExitCode,
@@ -132,14 +132,12 @@ class Day:
     def verify(self) -> None:
         stop = StopSignal()
         to = gate(self.new, stop)
-        Verifier(
-            self.manifest, self.manifest.path, to, "", VerifyOptions(workers=1), stop, Silence(), Lots(0)
-        ).by_listing()
+        Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(workers=1), stop, Silence()).by_listing()
 
     def verify_deep(self) -> None:
         stop = StopSignal()
         to = gate(self.new, stop)
-        made = Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(), stop, Silence(), Lots(0))
+        made = Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(), stop, Silence())
         made.by_reading(_Alone(DeepCheck(to, MemoryBudget(1 << 20), "", 1 << 20)), list(made.iter_done()), 1)  # type: ignore[arg-type]
 
     def adopt(self) -> dict[Fate, int]:

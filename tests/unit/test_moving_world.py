@@ -42,7 +42,7 @@ from mastosync.engine.refetcher import Refetcher, RefetchOptions, Ways
 from mastosync.engine.retry import Gate, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
-from mastosync.engine.verifier import Lots, Verifier, VerifyOptions
+from mastosync.engine.verifier import Verifier, VerifyOptions
 from mastosync.errors import NetworkFailure, ObjectDenied, ServerFailure
 from mastosync.manifest import (
     HIGHEST_ID,
@@ -411,7 +411,7 @@ class MovingWorld(RuleBasedStateMachine):
         take_over(self.manifest)
         before = self._records()
         gate, options = self._gate(self.world.new), VerifyOptions(workers=1, deep=deep)
-        made = Verifier(self.manifest, self.path, gate, "", options, gate.stop, Silence(), Lots(0))
+        made = Verifier(self.manifest, self.path, gate, "", options, gate.stop, Silence())
         if deep:
             check = DeepCheck(gate, MemoryBudget(1 << 28), "", LARGE_BYTES)
             made.by_reading(OneThread(check.steps), list(made.iter_done()), made.entries())  # type: ignore[arg-type]

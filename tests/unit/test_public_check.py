@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from mastosync.cli.render_proofs import _public_lines
 from mastosync.engine.public_check import PublicCheck, PublicResult
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, NetworkFailure
@@ -28,11 +29,12 @@ class Site:
 
     def __init__(self, answers: dict[str, PublicAnswer], *, lists: bool = False) -> None:
         self._answers, self._lists = answers, lists
+        self.fresh: dict[str, PublicAnswer] = {}  # what a cache would not give
 
-    def read(self, key: str) -> PublicAnswer:
+    def read(self, key: str, *, fresh: bool = False) -> PublicAnswer:
         if key not in self._answers:
             raise NetworkFailure(f"cannot read {key!r}")
-        return self._answers[key]
+        return self.fresh.get(key, self._answers[key]) if fresh else self._answers[key]
 
     def lists(self) -> bool:
         return self._lists
@@ -142,8 +144,77 @@ def test_what_lies_at_the_store_by_now_is_told_from_a_page_too() -> None:
 
 def test_what_to_do_about_exposed_objects_is_told() -> None:
     exposed = checked((record(2, private=True), RIGHT))
-    assert all(named in exposed.remedy for named in ("acl = none", "private_objects", "mastosync copy"))
-    assert not checked((record(1), replace(RIGHT, status=403))).remedy
+    assert all(named in exposed.remedies[0] for named in ("acl = none", "private_objects", "mastosync copy"))
+    assert not checked((record(1), replace(RIGHT, status=403))).remedies
+
+
+def test_what_only_the_old_store_gives_is_told() -> None:
+    """The media host falls back to it, so nobody misses anything yet."""
+    result = checked((record(1), RIGHT), (record(2), replace(RIGHT, from_old=True)))
+    (fault,) = result.faults
+    assert "from the old store" in fault.detail
+    assert not fault.exposed
+    assert "gone when the fallback is" in result.remedies[0]
+
+
+def test_what_is_private_and_given_by_the_old_store_alone_is_not_written_again() -> None:
+    """A copy would write the same again: the new store keeps it from everybody."""
+    of, given = record(1, private=True), replace(RIGHT, from_old=True)
+    bucket = Site({canonical_key(of.entry, ""): replace(RIGHT, status=403)})
+    result = checked((of, given), bucket=bucket)
+    assert (result.exposed, result.to_be_rewritten) == (1, [])
+    assert "--fallback cache" in result.remedies[0]
+    assert len(checked((of, given), bucket=Site({})).to_be_rewritten) == 1, "who knows what the bucket gives"
+
+
+def test_what_is_private_and_lies_in_a_cache_is_exposed_and_not_written_again() -> None:
+    of = record(1, private=True)
+    key = canonical_key(of.entry, "")
+    site, bucket = Site({key: RIGHT}), Site({key: replace(RIGHT, status=403)})
+    site.fresh[key] = replace(RIGHT, status=404)
+    result = PublicCheck(site, bucket, gate(MemoryStore()), "", 1, StopSignal()).run([of])
+    assert (result.exposed, result.to_be_rewritten) == (1, [])
+    assert "cache" in result.faults[0].detail
+    assert "proxy_cache_path" in result.remedies[0]
+
+
+def test_what_is_public_has_to_lie_at_the_store_whatever_a_cache_has() -> None:
+    key = canonical_key(record(1).entry, "")
+    site = Site({key: RIGHT})
+    site.fresh[key] = replace(RIGHT, status=404)
+    (fault,) = PublicCheck(site, None, gate(MemoryStore()), "", 1, StopSignal()).run([record(1)]).faults
+    assert "404" in fault.detail
+
+
+def test_the_bucket_behind_the_site_must_not_be_listed_either() -> None:
+    assert checked((record(1), RIGHT), bucket=Site({}, lists=True)).listing
+    assert checked((record(1), RIGHT), bucket=Site({})).clean
+
+
+def test_a_bucket_that_does_not_say_whether_it_is_listed_ends_nothing() -> None:
+    def fails() -> bool:
+        raise NetworkFailure("cannot list")
+
+    bucket = Site({})
+    bucket.lists = fails  # type: ignore[method-assign]
+    assert checked((record(1), RIGHT), bucket=bucket).clean
+
+
+def test_it_is_told_how_many_of_how_many_were_asked_for_and_of_which_kind_something_is_wrong() -> None:
+    site = Site({canonical_key(record(number).entry, ""): RIGHT for number in (1, 2)})
+    hidden = record(3, private=True)
+    site.read = lambda key, *, fresh=False: RIGHT  # type: ignore[method-assign]
+    check = PublicCheck(site, None, gate(MemoryStore()), "", 2, StopSignal())
+    kind = hidden.entry.kind
+    result = check.run([record(1), record(2), hidden], {kind: 70, kind._replace(style="static"): 30})
+    told = result.as_json()
+    assert (told["asked"], told["asked_private"], told["of"]) == (3, 1, 100)
+    (asked,) = told["by_kind"]
+    assert (asked["type"], asked["asked"], asked["of"], asked["faults"]) == (kind.table, 3, 70, 1)
+    text = "\n".join(_public_lines(result))
+    assert "2 public and 1 private objects, of 100, at https://files.example.social/: 1 is not right" in text
+    assert f"{kind.table} {kind.attachment} {kind.style}" in text
+    assert "static" not in text
 
 
 def test_private_objects_are_asked_for_at_the_bucket_too() -> None:
@@ -185,7 +256,7 @@ def test_what_is_private_and_can_be_read_is_done_no_longer_whoever_wrote_it() ->
 def test_a_wish_to_stop_ends_it_though_all_is_right() -> None:
     stop, site = StopSignal(), Site({})
 
-    def read(key: str) -> PublicAnswer:
+    def read(key: str, *, fresh: bool = False) -> PublicAnswer:
         asked.append(key)
         stop.request()
         return RIGHT

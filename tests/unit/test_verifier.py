@@ -14,7 +14,7 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.judge import DeepCheck, Verdict
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.stop import StopSignal
-from mastosync.engine.verifier import Lots, Verification, Verifier, VerifyOptions
+from mastosync.engine.verifier import Verification, Verifier, VerifyOptions
 from mastosync.errors import Interrupted, ObjectDenied, ServerFailure, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, correct
 from mastosync.mastodon.paperclip import canonical_key
@@ -68,15 +68,12 @@ def verifier(
     store: MemoryStore,
     *,
     workers: int = 4,
-    lots: int = 0,
     stop: StopSignal | None = None,
     listener: Telling | None = None,
 ) -> Verifier:
     stop = stop or StopSignal()
     options = VerifyOptions(workers=workers)
-    return Verifier(
-        manifest, manifest.path, gate(store, stop), PREFIX, options, stop, listener or Telling(), Lots(lots)
-    )
+    return Verifier(manifest, manifest.path, gate(store, stop), PREFIX, options, stop, listener or Telling())
 
 
 def listed(manifest: Manifest, store: MemoryStore, workers: int = 4) -> Verification:
@@ -207,28 +204,3 @@ def test_reading_back_compares_bytes(tmp_path: Path) -> None:
         assert (result.total()[Verdict.DIFFERENT], result.total()[Verdict.LOST]) == (1, 1)
         assert result.read_objects == 300
         assert pending(manifest) == {rotten.id, gone.id}
-
-
-def test_a_sample_is_drawn_from_everywhere(tmp_path: Path) -> None:
-    entries = many(8_000)
-    with copied(tmp_path / "m.db", entries) as (manifest, store):
-        made = verifier(manifest, store, lots=400)
-        made.by_listing()
-        drawn = made.lots.records()
-        assert len({record.entry for record in drawn}) == 400
-        local = sum(record.entry.kind == LOCAL for record in drawn)
-        assert 120 < local < 280, "half of the entries are"
-
-
-def test_lots_draw_public_and_private_entries_apart() -> None:
-    def record(row_id: int, *, private: bool) -> Record:
-        return Record(entry(row_id, private=private), None, EntryState.DONE, None, 1, None, None, None, None)
-
-    lots = Lots(3)
-    lots.take((number * 7 % 101, record(number, private=False)) for number in range(100))
-    lots.take((number, record(number, private=True)) for number in (1000, 2000))
-    drawn = lots.records()
-    assert sorted(each.entry.id for each in drawn if not each.entry.private) == [0, 29, 58]
-    assert [each.entry.id for each in drawn if each.entry.private] == [1000, 2000]
-    assert [each.entry.id for each in lots.records(2)] == [0, 29], "the lowest lots of both"
-    assert Lots(0).highest == [0, 0], "nobody is drawn"

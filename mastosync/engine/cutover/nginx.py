@@ -17,11 +17,11 @@ from urllib.parse import unquote, urlsplit
 from mastosync.engine.cutover.findings import Fallback
 from mastosync.errors import UsageError
 from mastosync.language import tr
+from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.model import TABLES
 
-_NEVER_SHOWN = "imports"  # what users follow and block: Mastodon reads it by itself, and no page names it
 _RESOLVER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?")
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_NAME = re.compile(r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9._~:/%+@-]*")  # nothing that ends a word or names a variable
 _SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -84,13 +84,14 @@ PublicStore: TypeAlias = PublicBucket | PublicFolder
 class MediaHost:
     """What browsers ask for media. Files and addresses of its machine are as Debian has them."""
 
-    name: str
+    name: str  # a host, with its port if that is another one than the scheme's
     new: PublicStore
     old: PublicStore | None  # None: nobody is asked for what the new one lacks
     resolvers: tuple[str, ...]  # of name servers, as `resolver_address` writes them
     prefixes: tuple[str, ...] = ()  # that addresses of media begin with, as they stand in them: `foo/`
     fallback: Fallback = Fallback.ALL
-    listen: tuple[str, ...] = ("443 ssl", "[::]:443 ssl")
+    scheme: str = "https"  # of its addresses; http: without TLS
+    listen: tuple[str, ...] = ()  # none: the port of its name, at every address
     certificate: Path | None = None  # None: where certbot puts it
     certificate_key: Path | None = None
     cache: Path = Path("/var/cache/mastodon-media")
@@ -98,33 +99,59 @@ class MediaHost:
 
     def render(self) -> str:
         """The configuration, to be included in `http { }`. Raises: UsageError for what nginx cannot have."""
-        if not _NAME.fullmatch(self.name):
-            raise UsageError(
-                tr("{name!r} is no name of a media host", name=self.name),
-                hint=tr("--media-host takes a host alone, such as files.example.com"),
-            )
-        certbot = Path("/etc/letsencrypt/live") / self.name
+        host, port = self._host_and_port()
         old = None if self.fallback is Fallback.NONE else self.old
         stores = (self.new, old)
         buckets = any(isinstance(store, PublicBucket) for store in stores)
         folders = any(isinstance(store, PublicFolder) for store in stores)
         return _HOST.format(
             about=_ABOUT[self.fallback if old else Fallback.NONE],
-            name=self.name,
+            name=host,
             cache=_quoted(self.cache),
             prefixes=_alternatives(self.prefixes),
             fallback=_SCOPES[self.fallback if old else Fallback.NONE],
             files=_FILES.format(prefixes=_alternatives(map(unquote, self.prefixes))) if folders else "",
-            tables="|".join(table for table in TABLES if table != _NEVER_SHOWN),
-            listen="\n    ".join(f"listen {address};" for address in self.listen),
-            certificate=_quoted(self.certificate or certbot / "fullchain.pem"),
-            certificate_key=_quoted(self.certificate_key or certbot / "privkey.pem"),
+            tables="|".join(table for table in TABLES if table not in UNSHOWN),
+            listen=self._listening(port),
+            tls=self._tls(host) if self.scheme == "https" else "",
             resolver=_NAME_SERVERS.format(addresses=_addresses(self.resolvers)) if buckets else "",
             hidden="\n".join(f"    proxy_hide_header {header};" for header in _HIDDEN),
             new=_place(self.new, "new", absent="$mastodon_fallback"),
             old=_OLD.format(log=_quoted(self.log), old=_place(old, "old", absent="@absent")) if old else "",
-            system=_SYSTEM.format(name=self.name) if isinstance(self.old, PublicFolder) else "",
         )
+
+    def _host_and_port(self) -> tuple[str, int]:
+        found = _NAME.fullmatch(self.name)
+        port = int((found and found["port"]) or (443 if self.scheme == "https" else 80))
+        if not found or not 0 < port < 1 << 16:
+            raise UsageError(
+                tr("{name!r} is no name of a media host", name=self.name),
+                hint=tr("--media-host takes a host, with a port if need be: files.example.com, files.example.com:8443"),
+            )
+        return found["host"], port
+
+    def _listening(self, port: int) -> str:
+        tls = " ssl" if self.scheme == "https" else ""
+        addresses = self.listen or (f"{port}{tls}", f"[::]:{port}{tls}")
+        return "\n    ".join(f"listen {address};" for address in addresses)
+
+    def _tls(self, host: str) -> str:
+        certbot = Path("/etc/letsencrypt/live") / host
+        return _TLS.format(
+            certificate=_quoted(self.certificate or certbot / "fullchain.pem"),
+            certificate_key=_quoted(self.certificate_key or certbot / "privkey.pem"),
+        )
+
+
+def system_location(root: str, media_url: str) -> str:
+    """What sends browsers on from where Mastodon served media of its disk (`/system`), on one line.
+
+    `media_url`: what keys follow. Keys go on as they were sent: nginx would decode them.
+    """
+    return (
+        f'location ^~ {root}/ {{ if ($request_uri ~ "^{re.escape(root)}/(?<mastodon_medium>[^?]*)")'
+        f" {{ return 301 {media_url}$mastodon_medium; }} return 404; }}"
+    )
 
 
 def resolver_address(text: str) -> str | None:
@@ -251,11 +278,8 @@ map $mastodon_media $mastodon_fallback {{
 {files}
 server {{
     {listen}
-    # http2 on;  # from nginx 1.25.1
     server_name {name};
-    ssl_certificate {certificate};
-    ssl_certificate_key {certificate_key};
-
+{tls}
     access_log off;
     server_tokens off;
     set $mastodon_store none;
@@ -289,6 +313,7 @@ server {{
     proxy_cache_valid 200 1d;
     proxy_cache_valid 403 404 1m;
     proxy_cache_lock on;
+    proxy_cache_bypass $http_x_media_fresh;  # so that `mastosync verify --public` learns what the store says now
     proxy_cache_use_stale error timeout updating http_500 http_502 http_503 http_504;
 
     location / {{
@@ -300,7 +325,13 @@ server {{
         return 404;
     }}
 }}
-{system}"""
+"""
+
+_TLS = """\
+    ssl_certificate {certificate};
+    ssl_certificate_key {certificate_key};
+    # http2 on;  # from nginx 1.25.1
+"""
 
 _OLD = """\
 
@@ -350,12 +381,4 @@ _FOLDER = """\
         set $mastodon_store {role};
         root {path};
         try_files $mastodon_file {absent};
-"""
-
-_SYSTEM = """
-# Other servers remember media by their addresses on Mastodon's own host. There, in place of what serves /system/:
-#
-#     location ^~ /system/ {{
-#         if ($request_uri ~ "^/system/(?<medium>[^?]*)") {{ return 301 https://{name}/$medium; }}
-#     }}
 """

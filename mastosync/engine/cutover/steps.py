@@ -16,6 +16,7 @@ from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
 
 MEDIA_HOST = Path("/etc/nginx/conf.d/mastodon-media.conf")
+_SYSTEM = Path("/etc/nginx/snippets/mastodon-system.conf")
 _RELOAD = "nginx -t && nginx -s reload"
 _SAMPLE = 1_000  # objects that are read back
 
@@ -59,6 +60,7 @@ class WayOver:
     pins: bool = False  # the secrets of the old store stand in these settings
     from_folder: bool = False  # the old store is a folder
     files: NewFiles = field(default_factory=NewFiles)
+    system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
 
     def nginx(self, fallback: Fallback, name: str) -> str:
         """The command that writes a media host."""
@@ -84,6 +86,7 @@ def steps_over(way: WayOver) -> list[Step]:
             ),
             (f"{way.mastosync} plan", f"{way.mastosync} copy"),
         ),
+        *_from_the_disk(way),
         *_narrowing(way),
         _removal(way),
         _proof(way),
@@ -136,6 +139,20 @@ def _settings(way: WayOver) -> Step:
             f"cat {new} > {env}",
         ),
     )
+
+
+def _from_the_disk(way: WayOver) -> Iterator[Step]:
+    """Other servers remember media by their addresses on Mastodon's own host, where deleted files lie on, too."""
+    if way.system:
+        yield Step(
+            tr(
+                "Browsers and other servers remember media under Mastodon's own host. Let that host redirect them to"
+                " the media host: write the file, and add `include {file};` to the `server` of that host, in place of its"
+                " `location ^~ /system/` if there is one. Then reload.",
+                file=_SYSTEM,
+            ),
+            (f"mkdir -p {_SYSTEM.parent}", f"printf '%s\\n' {shlex.quote(way.system)} > {_SYSTEM}", _RELOAD),
+        )
 
 
 def _narrowing(way: WayOver) -> Iterator[Step]:

@@ -24,6 +24,8 @@ from mastosync.store.strangers import NO_REFUSALS, Glimpse
 if TYPE_CHECKING:
     from mastosync.config import S3Config
 
+_HEADERS = {"user-agent": "mastosync", "accept-encoding": "identity"}
+_FRESH = {**_HEADERS, "x-media-fresh": "1"}  # the media host of `cutover --nginx` knows it
 _PIECE_BYTES = 256 * 1024
 _REDIRECTS = 3  # a CDN may send somebody on
 _LISTING_BYTES = 4096  # enough to tell a listing
@@ -63,17 +65,16 @@ class HttpPublicSite:
             "retries": urllib3.Retry(  # of redirects only
                 total=_REDIRECTS, connect=0, read=0, status=0, other=0, respect_retry_after_header=False
             ),
-            "headers": {"user-agent": "mastosync", "accept-encoding": "identity"},
             "ssl_context": _trust(route, config),
             "maxsize": connections,
         }
         self._scrubber = scrubber_of(config)
         self._pool = urllib3.ProxyManager(route.proxy, **options) if route.proxy else urllib3.PoolManager(**options)
 
-    def read(self, key: str) -> PublicAnswer:  # noqa: D102 - see PublicSite, here and below
+    def read(self, key: str, *, fresh: bool = False) -> PublicAnswer:  # noqa: D102 - see PublicSite, here and below
         where = f"read, as anybody may, {key!r} at {self.url}"
         md5, size = hashlib.md5(usedforsecurity=False), 0
-        with self._asked(self.url + quote(key, safe="/~"), where) as answer:
+        with self._asked(self.url + quote(key, safe="/~"), where, _FRESH if fresh else _HEADERS) as answer:
             for piece in answer.stream(_PIECE_BYTES, decode_content=False):
                 md5.update(piece)
                 size += len(piece)
@@ -87,6 +88,7 @@ class HttpPublicSite:
                 found.etag,
                 is_elsewhere=answer.retries is not None and bool(answer.retries.history),
                 is_encoded="content-encoding" in answer.headers,
+                from_old=answer.headers.get("x-media-store") == "old",
             )
 
     def lists(self) -> bool:  # noqa: D102
@@ -105,10 +107,10 @@ class HttpPublicSite:
         self._pool.clear()
 
     @contextmanager
-    def _asked(self, url: str, where: str) -> Iterator[urllib3.BaseHTTPResponse]:
+    def _asked(self, url: str, where: str, headers: Mapping[str, str] = _HEADERS) -> Iterator[urllib3.BaseHTTPResponse]:
         """An answer whose body is still to be read, unless it is one that says nothing, or may pass."""
         try:
-            answer = self._pool.request("GET", url, preload_content=False)
+            answer = self._pool.request("GET", url, headers=headers, preload_content=False)
             try:
                 if answer.status in NO_REFUSALS or answer.status >= 500:
                     raise error_of(Answer(answer.status, "", "", _lowered(answer.headers)), where)
