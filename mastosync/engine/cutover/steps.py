@@ -147,8 +147,8 @@ def _from_the_disk(way: WayOver) -> Iterator[Step]:
         yield Step(
             tr(
                 "Browsers and other servers remember media under Mastodon's own host. Let that host redirect them to"
-                " the media host: write the file, and add `include {file};` to the `server` of that host, in place of its"
-                " `location ^~ /system/` if there is one. Then reload.",
+                " the media host: write the file, and add `include {file};` to the `server` of that host, in place of"
+                " its `location ^~ /system/` if there is one. Then reload.",
                 file=_SYSTEM,
             ),
             (f"mkdir -p {_SYSTEM.parent}", f"printf '%s\\n' {shlex.quote(way.system)} > {_SYSTEM}", _RELOAD),
