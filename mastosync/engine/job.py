@@ -148,12 +148,23 @@ def fits_row(entry: Entry, there: ObjectInfo) -> bool:
     return entry.size == there.size if entry.size is not None else _came_with_its_row(entry, there)
 
 
+def is_older_than_row(entry: Entry, info: ObjectInfo) -> bool:
+    """Whether an object was stored before the file of its row came, as far as is known."""
+    after = _seconds_after_row(entry, info)
+    return after is not None and after < -_CLOCKS_DIFFER_SECONDS
+
+
 def _came_with_its_row(entry: Entry, there: ObjectInfo) -> bool:
     """Whether an object was stored when the file of its row came: by Mastodon, and not by whoever copied it later."""
-    if entry.updated is None or not there.last_modified or not there.size:
-        return False
+    after = _seconds_after_row(entry, there)
+    return after is not None and bool(there.size) and -_CLOCKS_DIFFER_SECONDS <= after <= _MADE_WITHIN_SECONDS
+
+
+def _seconds_after_row(entry: Entry, info: ObjectInfo) -> float | None:
+    """How long after the file of its row an object was stored; None: nobody knows."""
+    if entry.updated is None or not info.last_modified:
+        return None
     try:
-        stored = parsedate_to_datetime(there.last_modified).timestamp()
+        return parsedate_to_datetime(info.last_modified).timestamp() - entry.updated
     except (ValueError, OverflowError):
-        return False
-    return -_CLOCKS_DIFFER_SECONDS <= stored - entry.updated <= _MADE_WITHIN_SECONDS
+        return None

@@ -24,10 +24,12 @@ class StoredObject:
     etag_is_md5: bool = True
     storage_class: str | None = None
     private: bool = False  # the store says so, as a disk does
+    last_modified: str | None = None  # an HTTP date
 
     @property
     def info(self) -> ObjectInfo:
-        return ObjectInfo(len(self.data), self.etag, self.headers, self.etag_is_md5, private=self.private)
+        of_store = {"private": self.private, "last_modified": self.last_modified}
+        return ObjectInfo(len(self.data), self.etag, self.headers, self.etag_is_md5, **of_store)  # type: ignore[arg-type]
 
 
 @dataclass

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.utils import formatdate
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,9 @@ from mastosync.manifest import (
     reopen,
 )
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Reason, Record
+from mastosync.model import Entry, EntryState, ObjectHeaders, Origin, Outcome, Presence, Reason, Record
 from mastosync.progress import Silence
-from tests.contract.memory_store import MemoryStore
+from tests.contract.memory_store import MemoryStore, StoredObject
 from tests.unit.engine_kit import DESTINATION, SOURCE, entry, gate, grouped, planned, transfer
 
 AVATAR = entry(1, updated=100)
@@ -846,3 +847,63 @@ def test_nobody_waits_for_a_note_that_a_full_disk_keeps_from_the_manifest(
     monkeypatch.setattr(WorkQueue, "commit", refuses)
     assert isinstance(day.run_copy(), ManifestError)
     assert day.writes == 0, "what is not known to be private is not written as such"
+
+
+class TestAfterTheSwitch:
+    """Mastodon stores at the new store now, and the old one has what was under the same key before."""
+
+    THEN = 1_700_000_000
+    NOW = THEN + 86_400
+
+    def day(self, folder: Path, *, private: bool = False, options: TransferOptions | None = None) -> Day:
+        """An avatar was copied, and then it was replaced under its name."""
+        day = Day(folder, b"the older", options)
+        day.new.buckets["memory"] = day.old
+        day.old.objects[KEY].last_modified = formatdate(self.THEN, usegmt=True)
+        day.plan(AVATAR._replace(updated=self.THEN, private=private))
+        day.copy()
+        day.plan(AVATAR._replace(updated=self.NOW, private=private, size=9))
+        return day
+
+    def replaced(self, store: MemoryStore) -> None:
+        store.objects[KEY] = replace(
+            store.objects.get(KEY) or StoredObject(b"", ObjectHeaders(), ""),
+            data=b"the newer",
+            etag=hashlib.md5(b"the newer", usedforsecurity=False).hexdigest(),
+            last_modified=formatdate(self.NOW + 1, usegmt=True),
+        )
+
+    @pytest.mark.parametrize("bucket", [None, "memory"], ids=["through here", "by the store itself"])
+    def test_a_newer_file_at_the_new_store_is_not_overwritten_by_the_older_one(
+        self, tmp_path: Path, bucket: str | None
+    ) -> None:
+        day = self.day(tmp_path, options=TransferOptions(source_bucket=bucket))
+        self.replaced(day.new)
+        day.copy()
+        assert day.new.objects[KEY].data == b"the newer"
+        record = day.record
+        assert (record.entry.size, record.state, record.origin) == (9, EntryState.DONE, Origin.ADOPTED)
+
+    def test_nor_if_it_is_private_and_it_is_told(self, tmp_path: Path) -> None:
+        day = self.day(tmp_path, private=True)
+        self.replaced(day.new)
+        day.copy()
+        assert day.new.objects[KEY].data == b"the newer"
+        record = day.record
+        assert (record.state, record.reason) == (EntryState.FAILED, Reason.MISSING)
+        assert "an older file" in (record.detail or "")
+
+    def test_before_the_switch_it_is_copied(self, tmp_path: Path) -> None:
+        day = self.day(tmp_path)
+        self.replaced(day.old)
+        day.copy()
+        assert day.new.objects[KEY].data == b"the newer"
+        assert day.record.origin is Origin.COPIED
+
+    def test_what_we_have_copied_is_no_newer_file(self, tmp_path: Path) -> None:
+        """However late that was: nobody has stored the newer one anywhere, and what there is is what there was."""
+        day = self.day(tmp_path)
+        day.new.objects[KEY].last_modified = formatdate(self.NOW - 1, usegmt=True)
+        day.copy()
+        assert day.record.origin is Origin.COPIED
+        assert day.new.count("write") == 2
