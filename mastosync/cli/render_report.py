@@ -54,6 +54,8 @@ def _verdict(report: Report) -> Iterator[str]:
     if report.shared:
         may_go = tr("THE OLD OBJECTS MAY BE DELETED, BUT NOT THE BUCKET")
         yield may_go if report.verdict.may_go else tr("KEEP THE OLD OBJECTS: SEE not-yet")
+    elif report.source.is_folder:
+        yield tr("THE OLD FOLDER MAY BE DELETED") if report.verdict.may_go else tr("KEEP THE OLD FOLDER: SEE not-yet")
     else:
         yield tr("THE OLD STORE MAY BE DELETED") if report.verdict.may_go else tr("KEEP THE OLD STORE: SEE not-yet")
     for found in report.verdict.findings:

@@ -99,6 +99,8 @@ def _verdict(report: Report) -> Markup:
             if may_go
             else tr("Keep the old objects: see “not yet”")
         )
+    elif report.source.is_folder:
+        headline = tr("The old folder may be deleted") if may_go else tr("Keep the old folder: see “not yet”")
     else:
         headline = tr("The old store may be deleted") if may_go else tr("Keep the old store: see “not yet”")
     return tag(

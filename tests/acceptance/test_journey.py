@@ -212,13 +212,14 @@ def test_from_a_disk_to_a_bucket_and_back(world: World) -> None:
     begin(world, new)
     assert "CHANGE-ME" in world.run("mastosync cutover", 3), "nobody knows what browsers will ask"
     told = world.run(f"mastosync cutover --media-host {HOST}")
+    assert "THE OLD FOLDER" in told
     assert "pin-secrets" not in told, "the database's password stays as it is"
     life: Life = {
         "systemctl restart": lambda: world.upload(700_001),
         "mastosync plan": lambda: world.upload(700_002),
     }
     world.follow(steps_of(told, OVER), life)
-    assert "THE OLD STORE MAY BE DELETED" in world.screen
+    assert "THE OLD FOLDER MAY BE DELETED" in world.screen
     assert uploads(world, new) == world.uploaded
 
     world.upload(700_003)

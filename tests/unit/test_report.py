@@ -418,7 +418,7 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, switch=Switch()), {"switch": "warning"}),
         (lambda e: replace(e, switch=Switch(ENV)), {"switch": "not-yet"}),
         (lambda e: replace(e, proofs=[LISTED, PUBLIC]), {"read-back": "not-yet"}),
-        (lambda e: replace(e, proofs=[READ], public=False), {}),
+        (lambda e: replace(e, proofs=[READ], public=False), {"backup": "warning"}),
         (lambda e: replace(e, counts=[replace(DONE, objects=11)]), {"verify": "not-yet"}),
         (lambda e: replace(e, proofs=[*e.proofs, proof(NOON + 4_000, lost=1)]), {"verify": "not-yet"}),
         (lambda e: replace(e, proofs=[*e.proofs, proof(NOON + 4_000, unread=1)]), {"verify": "not-yet"}),

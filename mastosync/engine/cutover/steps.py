@@ -211,7 +211,7 @@ def _end(way: WayOver) -> Iterator[Step]:
     elif way.from_folder:
         yield Step(
             tr(
-                "At the very end, when the report says THE OLD STORE MAY BE DELETED, keep a backup of the old folder,"
+                "At the very end, when the report says THE OLD FOLDER MAY BE DELETED, keep a backup of the old folder,"
                 " and delete it yourself. mastosync deletes nothing there."
             ),
             (report,),

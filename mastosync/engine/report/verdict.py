@@ -107,6 +107,7 @@ def judge(evidence: Evidence) -> Verdict:
             _gone(evidence),
             _verified(evidence),
             *_tried(evidence),
+            *_kept_safe(evidence),
             *_shared(evidence),
         )
     )
@@ -269,6 +270,13 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("public", Grade.NOT_YET, said, tr("mastosync verify --public lists them"))
         else:
             yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
+
+
+def _kept_safe(evidence: Evidence) -> Iterator[Finding]:
+    """A provider guards a bucket against the death of a disk. A folder is what the machine has."""
+    if not evidence.public:
+        said = tr("when the old store is deleted, the media are on this machine's disk alone")
+        yield Finding("backup", Grade.WARNING, said, tr("add the new folder to your backups first"))
 
 
 def _n(count: int) -> str:
