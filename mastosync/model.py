@@ -232,7 +232,7 @@ class EntryGroup(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseIdentity:
-    """By what a database is known. Its name and address may change; its oldest accounts outlive a dump and a restore."""
+    """By what a database is known. Name and address may change; its oldest accounts outlive a dump and a restore."""
 
     name: str
     address: str  # host and port

@@ -105,6 +105,10 @@ class Following:
             planned, refusal = self._plan(app, manifest, stores)
             try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))
             copied = app.copy_from(manifest, self.options.copy)
+            if planned is not None:
+                change = planned.total()
+                new = change.added + change.revived
+                _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
             failed = status_of(ManifestReport(manifest)).totals.failed
             if self.options.prune is None or planned is None:
                 return FollowResult(planned, copied, failed, refusal=refusal)
@@ -116,7 +120,7 @@ class Following:
     def _plan(
         self, app: App, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity]
     ) -> tuple[PlanResult | None, PlanRefused | None]:
-        """Plan, or tell why not: what is pending by an earlier plan is copied all the same, and the next round tries."""
+        """Plan, or tell why not: what is pending by an earlier plan is copied, and the next round plans again."""
         try:
             with self.app.stop.breaking_off():
                 planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)
@@ -125,9 +129,6 @@ class Following:
             take_over(manifest)  # as a plan would have
             return None, refusal
         self._reads_all = False
-        change = planned.total()
-        new = change.added + change.revived
-        _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
         return planned, None
 
     def _require_same_scope(self, report: ManifestReport) -> None:

@@ -38,8 +38,8 @@ def follow_command(
 
     Each round reads what has come or changed since the last one, and once a day everything. Between rounds the
     manifest is free for other commands. A round that finds database or stores out of reach is told, and tried again.
-    A round whose plan is refused, as the database may be a wrong one, copies what is pending by the last plan, and tells
-    so; with --once it ends with 6. `mastosync plan --accept-gone` goes on.
+    A round that finds another instance's database, or that much of what is done is gone, says so, plans nothing, and
+    copies what is pending (exit code 6 with --once); `mastosync plan --accept-gone` goes on.
     What the last plan took in is what is followed: --type, --only and --max-age have to be those that it was given.
     """
     from mastosync.app.following import FollowOptions

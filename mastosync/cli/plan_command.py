@@ -57,8 +57,8 @@ def plan_command(
     if result.refusal is not None:
         warn(tr("a plan would be refused: {why}", why=f"{result.refusal.message}. {result.refusal.hint}"))
     if as_json:
-        forecast, refusal = outlook and outlook.as_json(), result.refusal and result.refusal.message
-        show_json({**result.as_json(), "dry_run": dry_run, "forecast": forecast, "refusal": refusal})
+        forecast = outlook and outlook.as_json()
+        show_json({**result.as_json(), "dry_run": dry_run, "forecast": forecast})
     elif outlook is not None:
         from mastosync.cli.render_forecast import render_dry_run
 

@@ -108,6 +108,7 @@ class PlanResult:
             "by_type": {table: asdict(delta) for table, delta in self.by_table.items()},
             "total": asdict(self.total()),
             "survey": self.survey.as_json(),
+            "refusal": self.refusal and self.refusal.message,
         }
 
     def total(self) -> PlanDelta:

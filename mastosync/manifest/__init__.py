@@ -51,7 +51,7 @@ from mastosync.manifest.lifecycle import (
     rewritten_in_place,
 )
 from mastosync.manifest.lock import holder_of, writer_lock
-from mastosync.manifest.losses import Losses, least_losses, require_likely
+from mastosync.manifest.losses import ALWAYS, Losses, least_losses, require_likely
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
 from mastosync.manifest.records import Row, record_of
@@ -66,10 +66,10 @@ from mastosync.manifest.work import WorkQueue
 
 __all__ = [
     "ACCESS",
+    "ALWAYS",
     "ARCHIVED_RECORDS",
     "HIGHEST_ID",
     "LOWEST_ID",
-    "Losses",
     "Approach",
     "ArchiveReader",
     "ArchiveWriter",
@@ -81,6 +81,7 @@ __all__ = [
     "Exposed",
     "Fault",
     "Head",
+    "Losses",
     "Manifest",
     "ManifestReport",
     "Orphan",

@@ -80,7 +80,7 @@ def done_by_kind(manifest: Manifest) -> dict[int, int]:
 
 
 def least_losses(manifest: Manifest, seen: Mapping[Kind, int], kinds: Iterable[int]) -> Losses:
-    """What a plan that has seen so many entries would lose of these kinds at least: it cannot have seen what is done."""
+    """What a plan that has seen so many entries of each kind would lose at least, of these kinds."""
     done = done_by_kind(manifest)
     counted = ((manifest.kind(number), done.get(number, 0)) for number in kinds)
     return Losses.of((kind, max(0, objects - seen.get(kind, 0)), objects) for kind, objects in counted)

@@ -137,7 +137,7 @@ class PlanWriter:
         self._connection.execute(_INSERT_SNAPSHOT, values)
 
     def losses(self, *, incremental: bool) -> Losses:
-        """What was done and is gone by this plan, of the kinds it has looked at; an incremental one counts as of all."""
+        """What was done and is gone by this plan, of the kinds it has looked at; an incremental one: of all kinds."""
         kinds = self._done_before.keys() | self._lost.keys() if incremental else self._lost.keys()
         return Losses.of((self.manifest.kind(n), self._lost[n], self._done_before.get(n, 0)) for n in kinds)
 

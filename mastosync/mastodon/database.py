@@ -79,7 +79,8 @@ class MastodonDatabase:
 
     `via` is the near end of a tunnel: the connection goes there, while TLS still checks the
     certificate of the configured host. `name` says to people which database this is, without the
-    password; `address` is its host and port; `connection` is in the snapshot's transaction. Every method raises DatabaseError.
+    password; `address` is its host and port; `connection` is in the snapshot's transaction. Every
+    method raises DatabaseError.
     """
 
     def __init__(self, config: DatabaseConfig, via: tuple[str, int] | None = None) -> None:

@@ -153,7 +153,7 @@ def _check_database(chart: Chart, path: Path, found: DatabaseIdentity | None) ->
     except ManifestError:
         pass  # which has been told of the manifest
     if found is None:
-        yield from chart.skipped(("database",), tr("what is said of the database comes first"))
+        yield from chart.skipped(("database",), tr("the database comes first"))
     elif known is None:
         yield chart.ok("database", tr("the next plan remembers which database it has read"))
     elif found.has_moved(known):
