@@ -101,7 +101,7 @@ class _Maker:
         """A plan of the wrong database, and at once one of the right one: between the two nobody prunes."""
         right = self._random.choice((("plan",), ("plan", "--delta")))
         wrong = self._random.choice(list(Wrong))
-        return [Act(("plan",), wrong=wrong), Act(right, changes=self._changes(0.3))]
+        return [Act(("plan", "--accept-gone"), wrong=wrong), Act(right, changes=self._changes(0.3))]
 
     def act(self, arguments: tuple[str, ...]) -> Act:
         """One command with what befalls it."""
