@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mastosync.app.stores import transfer_options
 from mastosync.engine.planner import DryRun, Planner
@@ -81,7 +81,13 @@ def plan(
     if not options.accept_gone:
         require_likely(writer.losses(incremental=base is not None), found)
     remember_database(writer.manifest, found)
-    snapshot, total = result.snapshot, result.total()
+    writer.finish(result.snapshot.taken_at, _details(result, options))
+    return result
+
+
+def _details(result: PlanResult, options: PlanOptions) -> dict[str, Any]:
+    """For the record of the snapshot."""
+    snapshot, base, total = result.snapshot, result.base, result.total()
     details = {
         "database": snapshot.database,
         "server_version": snapshot.server_version,
@@ -97,8 +103,7 @@ def plan(
     }
     if base is None and options.limit is None:  # else it has seen a part
         details["survey"] = result.survey.as_json()
-    writer.finish(snapshot.taken_at, details)
-    return result
+    return details
 
 
 def _surveyor(config: Config) -> Callable[[float], Surveyor]:

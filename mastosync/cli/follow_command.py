@@ -38,9 +38,10 @@ def follow_command(
 
     Each round reads what has come or changed since the last one, and once a day everything. Between rounds the
     manifest is free for other commands. A round that finds database or stores out of reach is told, and tried again.
+    What the last plan took in is what is followed: --type, --only and --max-age have to be those that it was given.
+
     A round that finds another instance's database, or that much of what is done is gone, says so, plans nothing, and
     copies what is pending (exit code 6 with --once); `mastosync plan --accept-gone` goes on.
-    What the last plan took in is what is followed: --type, --only and --max-age have to be those that it was given.
     """
     from mastosync.app.following import FollowOptions
     from mastosync.cli.render import failed_lines

@@ -44,9 +44,11 @@ def plan_command(
 
     Planning again adds what is new, marks what is gone, and leaves what is done alone. A plan that is cut off leaves
     nothing behind. With --delta only rows are read that came or changed since the last plan, which takes seconds;
-    rows that were deleted are found by the next plan without it. A plan that finds another instance's database, or
-    that much of what is done is gone, changes nothing and ends with 6; --accept-gone goes on. A dry run tells requests,
-    time and money before anything is moved; --rate and --bwlimit are those that `copy` would be given.
+    rows that were deleted are found by the next plan without it. A dry run tells requests, time and money before
+    anything is moved; --rate and --bwlimit are those that `copy` would be given.
+
+    A plan that finds another instance's database, or that much of what is done is gone, changes nothing and ends with
+    6; --accept-gone goes on.
     """
     if delta and dry_run:
         raise UsageError(tr("--delta and --dry-run do not go together: a dry run knows nothing of the last plan"))

@@ -22,6 +22,7 @@ from scripts.faultlab.scenario import (
 from scripts.faultlab.weather import Outage, Storm
 
 ARCHIVE = "archive.jsonl"
+PRUNE = ("prune", "--apply", "--at-most", "100")  # of so small a world, more leaves than stays
 
 _OF_ROWS: list[dict[Move, int]] = [
     {Move.SUSPENDS: 3, Move.UNSUSPENDS: 2},
@@ -48,7 +49,7 @@ _COMMANDS = {
     ("verify", "--deep"): 4,
     ("adopt",): 4,
     ("adopt", "--deep"): 2,
-    ("prune", "--apply"): 8,
+    PRUNE: 8,
     ("manifest", "export", ARCHIVE, "--force"): 5,
 }
 _WRONG_PLANS = 0.15  # of the days have one
