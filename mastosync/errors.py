@@ -42,7 +42,9 @@ EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ExitCode.INCOMPLETE: deferred("finished, but some entries failed or differ"),
     ExitCode.CONFIG: deferred("the configuration is wrong"),
     ExitCode.DATABASE: deferred("the database or its tunnel cannot be used"),
-    ExitCode.MANIFEST: deferred("the manifest cannot be used (locked, wrong version or store, no plan, not writable)"),
+    ExitCode.MANIFEST: deferred(
+        "the manifest cannot be used (locked, wrong version, store or database, no plan, not writable)"
+    ),
     ExitCode.STORE: deferred("a store cannot be used (credentials, bucket, unreachable)"),
     ExitCode.OUTPUT: deferred("the output cannot be written (a full disk, no permission)"),
     ExitCode.INTERRUPTED: deferred("interrupted; the same command goes on where it stopped"),
@@ -113,6 +115,10 @@ class ManifestError(MastosyncError):
 
 class ManifestInUse(ManifestError):
     """Somebody else is at work on the manifest."""
+
+
+class PlanRefused(ManifestError):
+    """A plan of another database, or of one that lacks much of what is done. The manifest is as it was."""
 
 
 class StoreUnusable(MastosyncError):

@@ -99,6 +99,9 @@ FAILURE_REASONS: tuple[Reason, ...] = (
 PASSING_REASONS: tuple[Reason, ...] = (Reason.THROTTLED, Reason.NETWORK, Reason.SERVER)
 """Of failures that another run may not meet."""
 
+CACHE_TABLES = ("media_attachments", "preview_cards")
+"""Whose rows of other servers Mastodon itself calls a cache: it removes their files, and fetches them again."""
+
 OWN_EXTENSION = ""
 """As a style's format: the style keeps the extension of the stored file name."""
 
@@ -225,6 +228,24 @@ class EntryGroup(NamedTuple):
         """A group of one."""
         kind, row_id, name, fallback, optional, private, size, updated = entry
         return cls(kind, optional, private, (row_id,), (name,), (fallback,), (size,), (updated,))
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseIdentity:
+    """By what a database is known. Name and address may change; its oldest accounts outlive a dump and a restore."""
+
+    name: str
+    address: str  # host and port
+    cluster: str | None = None  # stands for the server's data and its database in it; None: the server does not tell
+    accounts: tuple[str, ...] = ()  # each stands for one of the oldest; empty: there are none, or nobody may read them
+
+    def is_other(self, known: DatabaseIdentity) -> bool:
+        """Whether it is of another instance: no account is in both, and each has some."""
+        return bool(self.accounts and known.accounts) and not set(self.accounts) & set(known.accounts)
+
+    def has_moved(self, known: DatabaseIdentity) -> bool:
+        """Whether it certainly is not the very database that was read before, nor a standby of it."""
+        return None not in (self.cluster, known.cluster) and self.cluster != known.cluster
 
 
 class Arrival(NamedTuple):

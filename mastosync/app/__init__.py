@@ -69,13 +69,13 @@ class App:
     def plan(self, options: PlanOptions, *, dry_run: bool = False, delta: bool = False) -> PlanResult:
         """Snapshot the database into the manifest, whole or not at all; a dry run only counts.
 
-        `delta`: read only what has changed since the last plan, where that will do.
+        `delta`: read only what has changed since the last plan, where that will do. Raises: PlanRefused.
         """
         from mastosync.app.planning import count
 
         if dry_run:
             with self._database() as database:
-                return count(self.config, database, options, self.listener)
+                return count(self.config, database, self.manifest_path, options, self.listener)
         stores = identities(self.config)
         with writing(self.config, self.manifest_path, "plan"), Manifest.create(self.manifest_path) as manifest:
             return self.plan_into(manifest, stores, options, delta=delta)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,8 @@ from dataclasses import dataclass, fields, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote, urlsplit
 
+from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect
 from mastosync.app.pinning import is_pinned
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
 from mastosync.config.env_file import edited
@@ -24,9 +23,6 @@ from mastosync.engine.cutover import (
     Fallback,
     MediaHost,
     NewFiles,
-    PublicBucket,
-    PublicFolder,
-    PublicStore,
     Secrets,
     Step,
     WayBack,
@@ -35,13 +31,12 @@ from mastosync.engine.cutover import (
     steps_back,
     steps_over,
 )
-from mastosync.engine.cutover.nginx import resolver_address, system_location
 from mastosync.engine.deleted import Deleted, gone_as_json
 from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
-from mastosync.language import say, tr
-from mastosync.manifest import Manifest, ManifestReport, real_path, relation, verifications
+from mastosync.language import tr
+from mastosync.manifest import Manifest, ManifestReport, relation, verifications
 from mastosync.mastodon.settings import (
     Setting,
     changed,
@@ -53,14 +48,11 @@ from mastosync.mastodon.settings import (
 from mastosync.model import Reason
 
 if TYPE_CHECKING:
-    from mastosync.config import Config, Role, Secret, StoreConfig
+    from mastosync.config import Config, Role, Secret
 
 _log = logging.getLogger(__name__)
 
 _ROLES: tuple[Role, Role] = ("source", "destination")
-_PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
-_LOCAL_RESOLVER = "127.0.0.53"  # systemd's
-_RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +109,7 @@ class CutoverReport:
                 hint=tr("name them: --env /home/mastodon/live/.env.production"),
             )
         if self.media_host is None:
-            raise _no_media_host()
+            raise no_media_host()
         text = read_text(self.env, str(self.env))
         return edited(text, self.env_syntax, {each.name: each.secret for each in self.settings})
 
@@ -153,7 +145,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     shared = shared_bucket(manifest)
     counts, plans, deleted = report.counts(), list(report.iter_snapshots()), Deleted.in_manifest(manifest)
     mastodon = _mastodon(config, options)
-    host, scheme = _media_host(config, mastodon.current, options)
+    host, scheme = host_of(config, mastodon.current, options.media_host)
     acls = config.destination.known.takes_acl is not False and not status.reasons.get(Reason.PRIVATE)
     wanted = storage_settings(destination, host or CHANGE_ME, acls=acls, scheme=scheme)
     settings = changed(wanted, mastodon.current) if mastodon.file else wanted
@@ -175,12 +167,13 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         media_host=host is not None,
     )
     fallback, refusal = None, None
+    urls = {"source": options.source_url, "destination": options.destination_url}
     try:
-        fallback = _fallback(config, host, scheme, options)
+        fallback = media_host_of(config, host, scheme, urls, options.fallback)
         fallback.render()
     except UsageError as error:
         fallback, refusal = None, error
-    system = _system(config, mastodon.current, f"{scheme}://{host}") if host else None
+    system = system_redirect(config, mastodon.current, f"{scheme}://{host}") if host else None
     over, back = _ways(config, options, mastodon, shared, host, pins=secrets is Secrets.UNPINNED)
     over = replace(over, system=system)
     return CutoverReport(
@@ -265,107 +258,6 @@ def _free(path: Path) -> Path:
     return next(each for each in chain((path,), named) if not os.path.lexists(each))
 
 
-def _no_media_host() -> UsageError:
-    return UsageError(
-        tr("it is not known which host browsers will ask for media"),
-        hint=tr("name it: --media-host HOST, or public_url under [s3.destination]"),
-    )
-
-
-def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverOptions) -> tuple[str | None, str]:
-    """The host that browsers ask, and the scheme of its addresses: as named, as configured, or as it is today.
-
-    None: nobody has said it.
-    """
-    configured = urlsplit(config.destination.public_url or "")
-    if options.media_host:
-        return options.media_host, configured.scheme if options.media_host == configured.netloc else "https"
-    if configured.netloc and not configured.path.strip("/"):  # with a path, it is the address of the bucket itself
-        return configured.netloc, configured.scheme
-    for name in ("S3_ALIAS_HOST", "S3_CLOUDFRONT_HOST", "PAPERCLIP_ROOT_URL"):
-        told = current[name].reveal().removeprefix("https://").rstrip("/") if name in current else ""
-        if told and "/" not in told:
-            return told, "https"
-    return None, "https"
-
-
-def _fallback(config: Config, host: str | None, scheme: str, options: CutoverOptions) -> MediaHost:
-    """Raises: UsageError if nobody can say what nginx is to ask, or be."""
-    if host is None:
-        raise _no_media_host()
-    source, destination = config.require_stores()
-    stores: dict[str, PublicStore] = {}
-    own_url = config.destination.public_url if urlsplit(config.destination.public_url or "").netloc != host else None
-    urls = {"source": options.source_url, "destination": options.destination_url or own_url}
-    prefixes = []
-    for role, store in (("destination", destination), ("source", source)):
-        if role == "destination" or options.fallback is not Fallback.NONE:
-            stores[role] = _public_store(store, role, urls[role], host)
-        if isinstance(store, S3Config):
-            prefixes.append(_in_address(store.key_prefix))
-    resolvers = _resolvers() if any(isinstance(store, PublicBucket) for store in stores.values()) else ()
-    new, old = stores["destination"], stores.get("source")
-    return MediaHost(host, new, old, resolvers, tuple(prefixes), options.fallback, scheme)
-
-
-def _system(config: Config, current: Mapping[str, Secret], media_url: str) -> str | None:
-    """What nginx is to answer where Mastodon served media of its disk, on its own host; None: it did not."""
-    root = current["PAPERCLIP_ROOT_URL"].reveal() if "PAPERCLIP_ROOT_URL" in current else "/system"
-    prefix = config.destination.key_prefix
-    if not config.source_folder.path or not _PLAIN_PATH.fullmatch(root.rstrip("/")) or ":" in prefix:
-        return None
-    return system_location(root.rstrip("/"), f"{media_url}/{_in_address(prefix)}")
-
-
-def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> PublicStore:
-    """A store as everybody reads it. Raises: UsageError if nobody can say where."""
-    if isinstance(store, FilesystemConfig):
-        return PublicFolder(real_path(store.folder))
-    if url is None and not store.known.reads_for_anybody:
-        raise UsageError(
-            tr(
-                "the {role} is read by nobody without credentials at {endpoint}",
-                role=say(role),
-                endpoint=store.endpoint_url or tr("its endpoint"),
-            ),
-            hint=tr("name the public address of its bucket: --{role}-url https://…", role=role),
-        )
-    if ":" in store.key_prefix:
-        raise UsageError(
-            tr(
-                "the key prefix of the {role}, {key_prefix!r}, is another one for each attachment",
-                role=say(role),
-                key_prefix=store.key_prefix,
-            ),
-            hint=tr("nginx cannot be told of it: write the fallback by hand"),
-        )
-    base = f"{url.rstrip('/')}/" if url else _bucket_url(store)
-    if urlsplit(base).netloc == host:
-        raise UsageError(
-            tr("the media host {host} would ask itself for the objects of the {role}", host=host, role=say(role)),
-            hint=tr("name the address of the bucket behind it: --{role}-url https://…", role=role),
-        )
-    bundle = store.ca_bundle and real_path(store.ca_bundle)
-    return PublicBucket(base + _in_address(store.key_prefix), bundle, store.verify_tls)
-
-
-def _bucket_url(store: S3Config) -> str:
-    """Where objects of a bucket are read, up to the slash before the key."""
-    bucket = store.bucket or ""
-    if store.endpoint_url is None:
-        host = f"s3.{store.region}.amazonaws.com"
-        return f"https://{host}/{bucket}/" if "." in bucket else f"https://{bucket}.{host}/"
-    parts = urlsplit(store.endpoint_url)
-    if store.addressing_style == "virtual":
-        return f"{parts.scheme}://{bucket}.{parts.netloc}{parts.path.rstrip('/')}/"
-    return f"{store.endpoint_url}/{bucket}/"
-
-
-def _in_address(prefix: str) -> str:
-    """What a key prefix makes of an address before `cache/` or the table."""
-    return quote(f"{prefix}/".removeprefix("/"), safe="/~") if prefix else ""
-
-
 def _cors(current: Mapping[str, Secret]) -> dict[str, Any] | None:
     """What lets Mastodon's pages read from the bucket itself, where nginx is not in between.
 
@@ -382,18 +274,3 @@ def _cors(current: Mapping[str, Secret]) -> dict[str, Any] | None:
         "MaxAgeSeconds": 86_400,
     }
     return {"CORSRules": [rule]}
-
-
-def _resolvers() -> tuple[str, ...]:
-    """The name servers of this machine, as nginx writes them. What is no address is left out, and said."""
-    try:
-        lines = _RESOLV_CONF.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    found: list[str] = []
-    for word in (words[1] for words in map(str.split, lines) if len(words) > 1 and words[0] == "nameserver"):
-        if address := resolver_address(word):
-            found.append(address)
-        else:
-            _log.warning("%s: %r is no address that nginx takes as a name server: left out", _RESOLV_CONF, word)
-    return tuple(found) or (_LOCAL_RESOLVER,)

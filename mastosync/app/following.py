@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write, nothing_removed
@@ -13,9 +13,9 @@ from mastosync.app.stores import gates, identities, writing
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.engine.status import status_of
-from mastosync.errors import UsageError
+from mastosync.errors import PlanRefused, UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, count_removable, in_one_bucket, try_again
+from mastosync.manifest import Manifest, ManifestReport, count_removable, in_one_bucket, take_over, try_again
 
 if TYPE_CHECKING:
     from mastosync.app import App
@@ -45,11 +45,11 @@ class FollowOptions:
 class FollowResult:
     """What a round has come to."""
 
-    plan: PlanResult
+    plan: PlanResult | None  # None: it was refused
     copy: CopyProgress
     failed: int  # entries that stand as failed now
     pruning: Pruning | None = None
-    refusal: MastosyncError | None = None  # why nothing was pruned
+    refusal: MastosyncError | None = None  # why nothing was planned, or nothing was pruned
 
 
 def prune(app: App, manifest: Manifest, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
@@ -102,21 +102,34 @@ class Following:
     def _go_round_with(self, app: App, stores: tuple[StoreIdentity, StoreIdentity]) -> FollowResult:
         with writing(app.config, app.manifest_path, "follow"), Manifest.create(app.manifest_path) as manifest:
             self._require_same_scope(ManifestReport(manifest))
-            with self.app.stop.breaking_off():
-                planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)
-            self._reads_all = False
+            planned, refusal = self._plan(app, manifest, stores)
             try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))
             copied = app.copy_from(manifest, self.options.copy)
-            change = planned.total()
-            new = change.added + change.revived
-            _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
+            if planned is not None:
+                change = planned.total()
+                new = change.added + change.revived
+                _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
             failed = status_of(ManifestReport(manifest)).totals.failed
-            if self.options.prune is None:
-                return FollowResult(planned, copied, failed)
+            if self.options.prune is None or planned is None:
+                return FollowResult(planned, copied, failed, refusal=refusal)
             try:
                 return FollowResult(planned, copied, failed, prune(app, manifest, self.options.prune))
-            except TooMuchGone as refusal:
-                return FollowResult(planned, copied, failed, refusal=refusal)
+            except TooMuchGone as too_much:
+                return FollowResult(planned, copied, failed, refusal=too_much)
+
+    def _plan(
+        self, app: App, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity]
+    ) -> tuple[PlanResult | None, PlanRefused | None]:
+        """Plan, or tell why not: what is pending by an earlier plan is copied, and the next round plans again."""
+        try:
+            with self.app.stop.breaking_off():
+                planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)
+        except PlanRefused as refusal:
+            _log.warning("not planned: %s", refusal.message)
+            take_over(manifest)  # as a plan would have
+            return None, refusal
+        self._reads_all = False
+        return planned, None
 
     def _require_same_scope(self, report: ManifestReport) -> None:
         """Refuse to widen or narrow by oversight what is migrated: an option of `plan` would be forgotten here."""
@@ -136,8 +149,10 @@ class Following:
                 ),
             )
 
-    def _since(self, planned: PlanResult) -> int:
+    def _since(self, planned: PlanResult | None) -> int:
         """From when on a file may be so new that its object was not there yet, in seconds since the epoch."""
         overlap = timedelta(minutes=self.app.config.follow.overlap_minutes)
+        if planned is None:
+            return int((datetime.now(UTC) - overlap).timestamp())
         since = planned.base.since if planned.base else planned.snapshot.taken_at - overlap
         return int(since.timestamp())

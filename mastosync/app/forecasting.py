@@ -11,7 +11,7 @@ from mastosync.engine.forecast import Bound, Outlook, Tariff, Terms, outlook
 from mastosync.engine.survey import Survey
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, file_version, newest_version
+from mastosync.manifest import Manifest, ManifestReport
 
 _ASSUMED_RATE = 100  # objects a second, where nothing is known at all
 _WEEK_MINUTES = 7 * 24 * 60
@@ -44,10 +44,8 @@ def measured_rate(manifest: Path) -> float | None:
     from mastosync.engine.status import status_of
 
     try:
-        if not manifest.exists() or file_version(manifest) != newest_version():
-            return None
-        with Manifest.open(manifest) as opened:
-            return status_of(ManifestReport(opened)).rate
+        with Manifest.glance(manifest) as opened:
+            return None if opened is None else status_of(ManifestReport(opened)).rate
     except ManifestError:
         return None  # whoever needs the manifest says what is wrong with it
 

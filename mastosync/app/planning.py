@@ -5,26 +5,57 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mastosync.app.stores import transfer_options
 from mastosync.engine.planner import DryRun, Planner
 from mastosync.engine.survey import Surveyor
+from mastosync.errors import ManifestError, PlanRefused
 from mastosync.language import tr
-from mastosync.manifest import DeltaTerms, ManifestReport, SnapshotMark, delta_base
+from mastosync.manifest import (
+    DeltaTerms,
+    Manifest,
+    ManifestReport,
+    SnapshotMark,
+    delta_base,
+    least_losses,
+    remember_database,
+    remembered_database,
+    require_likely,
+    require_same_database,
+)
 from mastosync.mastodon.changes import Changes
+from mastosync.mastodon.identity import identity_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mastosync.config import Config
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.manifest import DeltaBase, PlanWriter
     from mastosync.mastodon.database import MastodonDatabase
+    from mastosync.model import DatabaseIdentity
     from mastosync.progress import ProgressListener
 
 
-def count(config: Config, database: MastodonDatabase, options: PlanOptions, listener: ProgressListener) -> PlanResult:
+def count(
+    config: Config, database: MastodonDatabase, manifest_path: Path, options: PlanOptions, listener: ProgressListener
+) -> PlanResult:
     """What a plan would hold. Raises: DatabaseError, here and below."""
-    return Planner(database, options, listener, _surveyor(config)).run(DryRun())
+    counter, found = DryRun(), identity_of(database)
+    result = Planner(database, options, listener, _surveyor(config)).run(counter)
+    try:
+        with Manifest.glance(manifest_path) as manifest:
+            if manifest is not None and not options.accept_gone:
+                require_same_database(manifest, found)
+                kinds = manifest.kinds(options.types).items() if options.limit is None else ()
+                scope = [number for number, kind in kinds if options.takes_in(kind)]
+                require_likely(least_losses(manifest, counter.seen, scope), found)
+    except PlanRefused as refusal:
+        result.refusal = refusal
+    except ManifestError:
+        pass  # whoever needs the manifest says what is wrong with it
+    return result
 
 
 def plan(
@@ -39,12 +70,24 @@ def plan(
     """Bring the manifest in line with the database, in the writer's transaction.
 
     `delta`: read only what has changed since the last plan, where that will do; the listener hears why it does not.
-    Raises: ManifestError.
+    Raises: PlanRefused if the database cannot be the right one, and that is not accepted; ManifestError.
     """
-    base = _delta_base(config, database, writer, options, listener) if delta else None
+    found = identity_of(database)
+    if not options.accept_gone:
+        require_same_database(writer.manifest, found)
+    base = _delta_base(config, database, found, writer, options, listener) if delta else None
     reader = Changes(database, base.since, base.highest) if base else database
     result = Planner(reader, options, listener, _surveyor(config), base).run(writer)
-    snapshot, total = result.snapshot, result.total()
+    if not options.accept_gone:
+        require_likely(writer.losses(incremental=base is not None), found)
+    remember_database(writer.manifest, found)
+    writer.finish(result.snapshot.taken_at, _details(result, options))
+    return result
+
+
+def _details(result: PlanResult, options: PlanOptions) -> dict[str, Any]:
+    """For the record of the snapshot."""
+    snapshot, base, total = result.snapshot, result.base, result.total()
     details = {
         "database": snapshot.database,
         "server_version": snapshot.server_version,
@@ -60,8 +103,7 @@ def plan(
     }
     if base is None and options.limit is None:  # else it has seen a part
         details["survey"] = result.survey.as_json()
-    writer.finish(snapshot.taken_at, details)
-    return result
+    return details
 
 
 def _surveyor(config: Config) -> Callable[[float], Surveyor]:
@@ -71,12 +113,18 @@ def _surveyor(config: Config) -> Callable[[float], Surveyor]:
 
 
 def _delta_base(
-    config: Config, database: MastodonDatabase, writer: PlanWriter, options: PlanOptions, listener: ProgressListener
+    config: Config,
+    database: MastodonDatabase,
+    found: DatabaseIdentity,
+    writer: PlanWriter,
+    options: PlanOptions,
+    listener: ProgressListener,
 ) -> DeltaBase | None:
     """Where to go on from; None, and the listener knows why: everything has to be read."""
     follow, snapshot = config.follow, database.snapshot(options.types)
     terms = DeltaTerms(timedelta(minutes=follow.overlap_minutes), timedelta(hours=follow.full_every_hours))
-    mark = SnapshotMark(snapshot.database, snapshot.snapshot_id)
+    known = remembered_database(writer.manifest)
+    mark = SnapshotMark(snapshot.database, snapshot.snapshot_id, known is not None and found.has_moved(known))
     report = ManifestReport(writer.manifest)
     base, why = delta_base(report, options.as_details(), mark, snapshot.taken_at, terms)
     if why:

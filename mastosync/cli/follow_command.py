@@ -39,13 +39,16 @@ def follow_command(
     Each round reads what has come or changed since the last one, and once a day everything. Between rounds the
     manifest is free for other commands. A round that finds database or stores out of reach is told, and tried again.
     What the last plan took in is what is followed: --type, --only and --max-age have to be those that it was given.
+
+    A round that finds another instance's database, or that much of what is done is gone, says so, plans nothing, and
+    copies what is pending (exit code 6 with --once); `mastosync plan --accept-gone` goes on.
     """
     from mastosync.app.following import FollowOptions
     from mastosync.cli.render import failed_lines
     from mastosync.cli.render_following import render_failure, render_round
     from mastosync.engine.pruner import PruneOptions
 
-    config, failed = invocation.config, 0
+    config, failed, refused = invocation.config, 0, False
     copy = pace.options(config)
     pruning = PruneOptions(apply=True, at_most=at_most, workers=copy.workers) if prune else None
     options = FollowOptions(scope.options(config), copy, every or config.follow.every, once, full, pruning)
@@ -57,7 +60,9 @@ def follow_command(
             invocation.say(render_round(each, each.result))
             if each.result.refusal is not None:
                 warn(f"{each.result.refusal.message}: {each.result.refusal.hint}")
-            failed = each.result.failed
+            failed, refused = each.result.failed, each.result.plan is None
         if failed:
             invocation.say("\n".join(failed_lines(app.status())))
+    if refused:
+        return ExitCode.MANIFEST
     return ExitCode.INCOMPLETE if failed else ExitCode.OK

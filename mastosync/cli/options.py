@@ -112,7 +112,8 @@ json_option = click.option("--json", "as_json", is_flag=True, callback=_for_prog
 at_most_option = click.option(
     "--at-most",
     type=click.IntRange(min=0),
-    help="Remove so many objects at most; nothing if there are more.  [default: 100, or a tenth of what is done]",
+    help="Remove so many objects at most; nothing if there are more.  [default: as many as are done, up to 100,"
+    " or a tenth of them]",
 )
 source_gone_option = click.option(
     "--source-gone",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import Scope, bwlimit_option, json_option, rate_option, scope_options
-from mastosync.cli.output import show_json
+from mastosync.cli.output import show_json, warn
 from mastosync.cli.render import absent_types, render_plan, snapshot_line
 from mastosync.config import Timetable
 from mastosync.errors import UsageError
@@ -17,6 +19,11 @@ from mastosync.language import tr
 @scope_options
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many rows of each type.")
 @click.option("--dry-run", is_flag=True, help="Count, tell what a copy will take, and write nothing.")
+@click.option(
+    "--accept-gone",
+    is_flag=True,
+    help="Go on though much of what is done is gone, or the database is another than that of the last plan.",
+)
 @click.option("--delta", is_flag=True, help="Read only what has changed since the last plan, where that will do.")
 @rate_option
 @bwlimit_option
@@ -27,6 +34,7 @@ def plan_command(
     scope: Scope,
     limit: int | None,
     dry_run: bool,
+    accept_gone: bool,
     delta: bool,
     rate: int | None,
     bwlimit: Timetable | None,
@@ -38,12 +46,18 @@ def plan_command(
     nothing behind. With --delta only rows are read that came or changed since the last plan, which takes seconds;
     rows that were deleted are found by the next plan without it. A dry run tells requests, time and money before
     anything is moved; --rate and --bwlimit are those that `copy` would be given.
+
+    A plan that finds another instance's database, or that much of what is done is gone, changes nothing and ends with
+    6; --accept-gone goes on.
     """
     if delta and dry_run:
         raise UsageError(tr("--delta and --dry-run do not go together: a dry run knows nothing of the last plan"))
     with invocation.running(stop_at_once=True) as app:
-        result = app.plan(scope.options(invocation.config, limit), dry_run=dry_run, delta=delta)
+        options = replace(scope.options(invocation.config, limit), accept_gone=accept_gone)
+        result = app.plan(options, dry_run=dry_run, delta=delta)
         outlook = app.outlook(result.survey, rate, bwlimit) if dry_run or as_json else None
+    if result.refusal is not None:
+        warn(tr("a plan would be refused: {why}", why=f"{result.refusal.message}. {result.refusal.hint}"))
     if as_json:
         forecast = outlook and outlook.as_json()
         show_json({**result.as_json(), "dry_run": dry_run, "forecast": forecast})

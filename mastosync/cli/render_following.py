@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 def render_round(done: Round[FollowResult], result: FollowResult) -> str:
     """What a round has done, and when the next one is."""
-    change, copied = result.plan.total(), result.copy
-    said = [
-        tr("{count} new", count=f"{change.added + change.revived:,}"),
-        tr("{count} replaced", count=f"{change.reopened:,}"),
-        tr("{count} gone", count=f"{change.gone:,}"),
-        tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)),
-    ]
+    copied, said = result.copy, []
+    if result.plan is None:
+        said.append(tr("not planned"))
+    else:
+        change = result.plan.total()
+        said += [
+            tr("{count} new", count=f"{change.added + change.revived:,}"),
+            tr("{count} replaced", count=f"{change.reopened:,}"),
+            tr("{count} gone", count=f"{change.gone:,}"),
+        ]
+    said.append(tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)))
     if copied.failed:
         said.append(tr("{count} failed", count=f"{copied.failed:,}"))
     if result.pruning is not None:

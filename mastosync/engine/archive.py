@@ -1,6 +1,6 @@
 """The form of an archive: a manifest as JSON lines, to keep, to look into, and to make a manifest of again.
 
-The first line is the head (stores, what a probe of them may have left, kinds, plans, runs and their pace,
+The first line is the head (stores, what a probe of them may have left, the database, kinds, plans, runs and their pace,
 verifications), the last one the foot (how many entries, and the SHA-256 of all lines before it), and each one between
 is an entry. An entry has the fields of `ls` and those that `ls` does not show; but `source_key` only says where the
 object lay, if not under its first candidate.
@@ -20,7 +20,7 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Kind, Origin, Presence
 
 FORMAT = "mastosync-manifest"
-VERSION = 4
+VERSION = 5
 LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "access")
 """What is told of each entry. The names are part of the interface."""
 
@@ -77,6 +77,7 @@ def head_as_json(head: Head) -> dict[str, Any]:
         "source": asdict(head.source),
         "destination": asdict(head.destination),
         "probe": head.probe,
+        "database": head.database and asdict(head.database),
         "kinds": [{"kind": number, **kind._asdict()} for number, kind in sorted(head.kinds.items())],
         **head.records,
     }
@@ -131,15 +132,21 @@ HEAD_FIELDS = (
     "source",
     "destination",
     "probe",
+    "database",
     "kinds",
     "snapshots",
     "runs",
     "verifications",
     "samples",
 )
+_SINCE: dict[int, dict[str, Any]] = {
+    2: {"samples": [], "updated": None, "excluded": False},
+    3: {"destination": None, "access": None},
+    4: {"probe": None},
+    5: {"database": None},
+}
 LATER_FIELDS: dict[int, dict[str, Any]] = {
-    1: {"samples": [], "updated": None, "excluded": False, "destination": None, "access": None, "probe": None},
-    2: {"destination": None, "access": None, "probe": None},
-    3: {"probe": None},
+    version: {name: value for since in _SINCE if since > version for name, value in _SINCE[since].items()}
+    for version in range(1, VERSION)
 }
 """What an older version lacks, and what takes its place."""

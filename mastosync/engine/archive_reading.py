@@ -13,7 +13,7 @@ from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest import ACCESS, ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw, read_from
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import NOTHING, Entry, EntryState, Kind, Origin, Presence, Reason
+from mastosync.model import NOTHING, DatabaseIdentity, Entry, EntryState, Kind, Origin, Presence, Reason
 
 _LONGEST_LINE = 64 * 1024 * 1024  # bytes: what is longer is no archive, and not worth the memory
 _LARGEST = 2**63 - 1  # what SQLite takes
@@ -146,7 +146,17 @@ def _head(line: dict[str, Any]) -> Head:
     if not records["snapshots"]:
         raise Wrong("it has no plan")
     source, destination = _store(line["source"]), _store(line["destination"])
-    return Head(source, destination, kinds, _perhaps(line, "probe", str), records)
+    return Head(source, destination, kinds, _perhaps(line, "probe", str), _database(line["database"]), records)
+
+
+def _database(line: dict[str, Any] | None) -> DatabaseIdentity | None:
+    if line is None:
+        return None
+    _require_fields(line, tuple(each.name for each in fields(DatabaseIdentity)))
+    accounts = tuple(_of(line, "accounts", list))
+    if not all(isinstance(each, str) for each in accounts):
+        raise Wrong(f"accounts are {accounts!r:.60}")
+    return DatabaseIdentity(_of(line, "name", str), _of(line, "address", str), _perhaps(line, "cluster", str), accounts)
 
 
 def _store(line: dict[str, Any]) -> StoreIdentity:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from functools import partial
 
 from mastosync.engine.composite import is_composite
-from mastosync.engine.job import Job
+from mastosync.engine.job import Job, fits_row, is_older_than_row
 from mastosync.engine.judge import expected_etag, same_etag
 from mastosync.engine.retry import PatientStore
 from mastosync.engine.steps import Aside, Ask, Steps
-from mastosync.errors import ObjectChanged, ObjectDenied, ObjectMissing
-from mastosync.model import ObjectInfo, Outcome
+from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
+from mastosync.model import ObjectInfo, Origin, Outcome, Presence
 from mastosync.store.base import FetchedObject
 
 
@@ -64,3 +64,27 @@ def is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:
 def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:
     """The MD5 of an object; it is read where its ETag is none."""
     return info.md5 or store.digest(key, info)
+
+
+def newer_there(job: Job, info: ObjectInfo) -> Steps[Outcome | None]:
+    """What is wanted may lie at the destination, and what the source gives be the file that was there before.
+
+    After a switch Mastodon stores at the destination, and may use a name once more. Then the source has an object
+    that is older than the file of the row, and the destination one that is not, and is not what we have stored.
+    What is private is left alone, too: it is not known who can read it. Raises: ObjectMissing, then.
+    """
+    arrival, entry = job.claim.arrival, job.entry
+    if not arrival.presence & Presence.STALE or not is_older_than_row(entry, info):
+        return None
+    try:
+        there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
+    except ObjectError:  # what is to be written there will tell
+        return None
+    is_ours = same_etag(there.etag, expected_etag(arrival.md5, arrival.etag))
+    if is_ours or there.last_modified is None or is_older_than_row(entry, there):
+        return None
+    if entry.private or not fits_row(entry, there):
+        name = job.source.name
+        raise ObjectMissing(f"{name} has an older file under {job.key!r}, and Mastodon has stored a newer one since")
+    found = job.done(job.source_key, there.size, there.md5, there.etag)
+    return found._replace(origin=Origin.ADOPTED)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import compress
 
-from mastosync.engine.survey import CACHE_TABLES
-from mastosync.model import EntryGroup
+from mastosync.model import CACHE_TABLES, EntryGroup
 
 
 def marked(group: EntryGroup, since: float) -> Iterator[EntryGroup]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,10 +13,11 @@ from mastosync.engine.exclusion import marked
 from mastosync.engine.survey import DAY_SECONDS, Survey, Surveyor
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, DeltaBase, PlanDelta
 from mastosync.mastodon.paperclip import groups_of
-from mastosync.model import TABLES, EntryGroup
+from mastosync.model import TABLES, EntryGroup, Kind
 from mastosync.progress import PlanProgress, ProgressListener
 
 if TYPE_CHECKING:
+    from mastosync.errors import PlanRefused
     from mastosync.mastodon.database import RowBatch, SnapshotInfo
 
 Scope = Literal["all", "local", "remote"]
@@ -50,11 +52,16 @@ class EntrySink(Protocol):
 class DryRun:
     """Counts what a plan would hold, and writes nothing."""
 
+    def __init__(self) -> None:
+        self.seen: Counter[Kind] = Counter()
+
     def merge(  # noqa: D102 - see EntrySink
         self, table: str, after: int, up_to: int, groups: list[EntryGroup], *, remote: bool | None = None
     ) -> PlanDelta:
         seen_bytes = sum(size or 0 for group in groups for size in group.sizes or ())
         excluded = sum(len(group.ids) for group in groups if group.excluded)
+        for group in groups:
+            self.seen[group.kind] += len(group.ids)
         return PlanDelta(seen=sum(len(group.ids) for group in groups), seen_bytes=seen_bytes, excluded=excluded)
 
 
@@ -66,6 +73,11 @@ class PlanOptions:
     only: Scope = "all"
     limit: int | None = None  # rows of each table; None: all
     max_age: int | None = None  # days: what is older of the files that are a cache is left out; None: nothing is
+    accept_gone: bool = False  # however much of what is done is gone, and whatever database it is
+
+    def takes_in(self, kind: Kind) -> bool:
+        """Whether it looks at entries of a kind."""
+        return kind.table in self.types and self.only in ("all", "remote" if kind.remote else "local")
 
     def as_details(self) -> dict[str, Any]:
         """For the record of the snapshot."""
@@ -81,6 +93,7 @@ class PlanResult:
     base: DeltaBase | None = None  # where it began, if it is incremental
     highest: dict[str, int] = field(default_factory=dict)  # id that was seen, by table
     survey: Survey = field(default_factory=lambda: Survey((), ()))
+    refusal: PlanRefused | None = None  # of a dry run: with which a plan would certainly end
 
     def as_json(self) -> dict[str, Any]:
         """The names are part of the interface."""
@@ -95,6 +108,7 @@ class PlanResult:
             "by_type": {table: asdict(delta) for table, delta in self.by_table.items()},
             "total": asdict(self.total()),
             "survey": self.survey.as_json(),
+            "refusal": self.refusal and self.refusal.message,
         }
 
     def total(self) -> PlanDelta:

@@ -23,13 +23,21 @@ from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, ObjectError
 from mastosync.language import deferred, tr
-from mastosync.manifest import Manifest, ManifestReport, count_removable, forget_arrival, is_wanted, iter_removable
+from mastosync.manifest import (
+    ALWAYS,
+    Manifest,
+    ManifestReport,
+    count_removable,
+    forget_arrival,
+    is_wanted,
+    iter_removable,
+)
 from mastosync.mastodon.paperclip import canonical_key, ids_of_key
 from mastosync.model import End, Entry, EntryState, Presence, Record
 
 _log = logging.getLogger(__name__)
 
-FEW = 100  # objects: so many may always be removed
+FEW = 100  # objects: so many may be removed, if as many are done
 SHARE = 10  # and one in so many of those that are done
 _COMMIT_SECONDS = 0.5
 _HINT = deferred("check that the key may delete objects, then run the same command again: what was removed is recorded")
@@ -167,7 +175,8 @@ class Pruner:
     def _require_likely(self, result: Pruning) -> None:
         """Refuse to remove a large part of everything: a plan of a wrong or empty database looks just like that."""
         done = sum(line.objects for line in ManifestReport(self.manifest).counts() if line.state is EntryState.DONE)
-        most = max(FEW, done // SHARE) if self.options.at_most is None else self.options.at_most
+        likely = max(ALWAYS, min(FEW, done), done // SHARE)
+        most = likely if self.options.at_most is None else self.options.at_most
         if self.options.apply and result.found > most:
             raise TooMuchGone(
                 f"nothing was removed: {result.found:,} objects are gone, {done:,} are done, and at most {most:,} would"

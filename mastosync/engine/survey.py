@@ -13,15 +13,12 @@ from itertools import repeat
 from typing import Any, NamedTuple, cast
 
 from mastosync.engine.directories import DirectoryCount
-from mastosync.model import EntryGroup
+from mastosync.model import CACHE_TABLES, EntryGroup
 
 DAY_SECONDS = 24 * 60 * 60
 AGE_DAYS = (7, 30, 90, 365)
 AGES = (*(f"under_{days}_days" for days in AGE_DAYS), "older", "unknown")
 """How old files are when the plan is made, youngest first."""
-
-CACHE_TABLES = ("media_attachments", "preview_cards")
-"""Whose rows of other servers Mastodon itself calls a cache: it removes their files, and fetches them again."""
 
 _SHARE_OF_ORIGINAL = {"original": 1.0, "small": 1 / 8, "static": 1 / 2}
 _SHARE_OF_OTHERS = 1 / 4  # icons and the like

@@ -15,10 +15,10 @@ from itertools import chain, islice
 
 from mastosync.engine.access_notes import Note
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
-from mastosync.engine.arrived import confirmed, find_arrived, is_confirmed
+from mastosync.engine.arrived import confirmed, find_arrived, is_confirmed, newer_there
 from mastosync.engine.bucket_look import BucketLook
 from mastosync.engine.composite import is_composite
-from mastosync.engine.job import Job, approach_of, fits_row, is_older_than_row
+from mastosync.engine.job import Job, approach_of, fits_row
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
 from mastosync.engine.privacy_proof import PrivacyProof, PrivacyUnknown, Storing, strangers_read
@@ -217,7 +217,7 @@ class Transfer:
             try:
                 if self._server_side.on and job.claim.arrival.presence & Presence.STALE:
                     info: ObjectInfo = yield Ask(job.source, "head", (source_key,))
-                    if newer := (yield from self._newer_there(job, info)):
+                    if newer := (yield from newer_there(job, info)):
                         return newer
                 within = (yield from self._copy_within(job, source_key)) if self._server_side.on else None
                 if isinstance(within, Copied):
@@ -228,7 +228,7 @@ class Transfer:
                 in_doubt = in_doubt or not error.certain
                 job.memory.release()  # the refusal took some, and who holds some must not wait for more
                 continue
-            outcome = (yield from self._newer_there(job, fetched.info)) or (
+            outcome = (yield from newer_there(job, fetched.info)) or (
                 yield from self._deliver(job, source_key, fetched)
             )
             if isinstance(within, Refusal):
@@ -262,31 +262,6 @@ class Transfer:
             return None
         found = job.done(job.source_key, there.size, there.md5, there.etag)
         return found._replace(origin=Origin.ADOPTED, end=End.SOURCE)
-
-    def _newer_there(self, job: Job, info: ObjectInfo) -> Steps[Outcome | None]:
-        """What is wanted may lie at the destination, and what the source gives be the file that was there before.
-
-        After a switch Mastodon stores at the destination, and may use a name once more. Then the source has an object
-        that is older than the file of the row, and the destination one that is not, and is not what we have stored.
-        What is private is left alone, too: it is not known who can read it. Raises: ObjectMissing, then.
-        """
-        arrival, entry = job.claim.arrival, job.entry
-        if not arrival.presence & Presence.STALE or not is_older_than_row(entry, info):
-            return None
-        try:
-            there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
-        except ObjectError:  # what is to be written there will tell
-            return None
-        is_ours = there.md5 == arrival.md5 if arrival.etag is None else there.etag == arrival.etag
-        if is_ours or there.last_modified is None or is_older_than_row(entry, there):
-            return None
-        if entry.private or not fits_row(entry, there):
-            name = job.source.name
-            raise ObjectMissing(
-                f"{name} has an older file under {job.key!r}, and Mastodon has stored a newer one since"
-            )
-        found = job.done(job.source_key, there.size, there.md5, there.etag)
-        return found._replace(origin=Origin.ADOPTED)
 
     def _rewrite_in_place(self, job: Job) -> Steps[Outcome | None]:
         """Let what lies at the destination be stored there once more, with the access that its row asks for by now.

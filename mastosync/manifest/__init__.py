@@ -6,6 +6,7 @@ from mastosync.manifest.backup import back_up, backup_name
 from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
 from mastosync.manifest.complaints import read_from, written
 from mastosync.manifest.connection import Manifest
+from mastosync.manifest.databases import remember_database, remembered_database, require_same_database
 from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
 from mastosync.manifest.entry_writer import (
     claim,
@@ -50,6 +51,7 @@ from mastosync.manifest.lifecycle import (
     rewritten_in_place,
 )
 from mastosync.manifest.lock import holder_of, writer_lock
+from mastosync.manifest.losses import ALWAYS, Losses, least_losses, require_likely
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
 from mastosync.manifest.records import Row, record_of
@@ -64,6 +66,7 @@ from mastosync.manifest.work import WorkQueue
 
 __all__ = [
     "ACCESS",
+    "ALWAYS",
     "ARCHIVED_RECORDS",
     "HIGHEST_ID",
     "LOWEST_ID",
@@ -78,6 +81,7 @@ __all__ = [
     "Exposed",
     "Fault",
     "Head",
+    "Losses",
     "Manifest",
     "ManifestReport",
     "Orphan",
@@ -122,6 +126,7 @@ __all__ = [
     "iter_removable",
     "kind_of_disk",
     "last_verification",
+    "least_losses",
     "newest_version",
     "note_access",
     "note_probe",
@@ -134,10 +139,14 @@ __all__ = [
     "record_verification",
     "relation",
     "release",
+    "remember_database",
+    "remembered_database",
     "reopen",
     "repair_counters",
+    "require_likely",
     "require_local_disk",
     "require_room_for",
+    "require_same_database",
     "rewritten_in_place",
     "take_over",
     "try_again",

@@ -23,11 +23,12 @@ from mastosync.manifest.codes import (
     STATE_OF,
 )
 from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.databases import remember_database, remembered_database
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.lifecycle import ACCESS
 from mastosync.manifest.records import COLUMNS
 from mastosync.manifest.whole_files import appearing
-from mastosync.model import Entry, EntryState, Kind, Origin, Presence, Reason
+from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Origin, Presence, Reason
 
 RECORDS: dict[str, tuple[str, ...]] = {
     "snapshots": ("id", "taken_at", "details"),
@@ -59,6 +60,7 @@ class Head(NamedTuple):
     destination: StoreIdentity
     kinds: dict[int, Kind]
     probe: str | None  # see `probe_left_behind`
+    database: DatabaseIdentity | None  # see `remembered_database`
     records: dict[str, list[dict[str, Any]]]  # by table, each with its columns; details are read
 
 
@@ -115,7 +117,8 @@ class ArchiveReader:
             if source is None or destination is None:
                 raise ValueError("it does not say what its stores are")
             records = {name: self._records(name) for name in RECORDS}
-            return Head(source, destination, self._manifest.kinds(), probe_left_behind(self._manifest), records)
+            probe, database = probe_left_behind(self._manifest), remembered_database(self._manifest)
+            return Head(source, destination, self._manifest.kinds(), probe, database, records)
 
     def iter_entries(self) -> Iterator[ArchivedEntry]:
         """All of them by kind, id and name."""
@@ -191,6 +194,8 @@ class ArchiveWriter:
         connection = self._manifest.connection
         with translated(self._manifest.path):
             remember(self._manifest, head.source, head.destination, head.probe)
+            if head.database is not None:
+                remember_database(self._manifest, head.database)
             connection.executemany(_INSERT_KIND, [(number, *kind) for number, kind in head.kinds.items()])
             for table, records in head.records.items():
                 columns = RECORDS[table]

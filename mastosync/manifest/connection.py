@@ -18,7 +18,7 @@ from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.complaints import translated
 from mastosync.manifest.lock import keep_lock
-from mastosync.manifest.schema import APPLICATION_ID
+from mastosync.manifest.schema import APPLICATION_ID, file_version, newest_version
 from mastosync.manifest.upgrade import bring_up_to_date
 from mastosync.model import Kind
 
@@ -57,6 +57,19 @@ class Manifest:
         """
         cls.require_file(path)
         return cls._connect(path, writing=writing)
+
+    @classmethod
+    @contextmanager
+    def glance(cls, path: Path) -> Iterator[Self | None]:
+        """Look into one as it is, which changes nothing; None if there is none, or it has to be brought up to date.
+
+        Raises: ManifestError if it cannot be read.
+        """
+        if not path.exists() or file_version(path) != newest_version():
+            yield None
+            return
+        with cls.open(path) as manifest:
+            yield manifest
 
     @staticmethod
     def require_file(path: Path) -> None:

@@ -32,6 +32,7 @@ class SnapshotMark(NamedTuple):
 
     database: str
     snapshot_id: str  # in PostgreSQL's notation
+    moved: bool = False  # of the same name, on another server than the last plan's
 
 
 def delta_base(
@@ -67,7 +68,7 @@ def _has(details: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
 
 def _follows(snapshot: SnapshotMark, earlier: Mapping[str, Any]) -> bool:
     """Whether a snapshot is of the same database, and not from before."""
-    same = snapshot.database == earlier.get("database")
+    same = snapshot.database == earlier.get("database") and not snapshot.moved
     return same and _last_transaction(snapshot.snapshot_id) >= _last_transaction(str(earlier.get("snapshot_id")))
 
 

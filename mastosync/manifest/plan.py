@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, move, t
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
+from mastosync.manifest.losses import Losses, done_by_kind
 from mastosync.model import EntryGroup, Kind
 
 _MEASURED = (
@@ -82,6 +83,8 @@ class PlanWriter:
         self._loader = loader
         self._first = not manifest.kinds()
         self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
+        self._done_before = done_by_kind(manifest)
+        self._lost: Counter[int] = Counter()  # of these, by kind; of every kind that was looked at
 
     @classmethod
     @contextmanager
@@ -124,6 +127,7 @@ class PlanWriter:
             for kind, found in wanted.items():
                 self._take_over(kind, numbers[kind], window, found)
         for kind, number in numbers.items():
+            self._lost[number] += 0
             self._merge_kind(number, window, wanted[kind], delta)
         return delta
 
@@ -131,6 +135,11 @@ class PlanWriter:
         """Record the snapshot; from here on the manifest has a plan."""
         values = (taken_at.isoformat(timespec="microseconds"), json.dumps(dict(details)))
         self._connection.execute(_INSERT_SNAPSHOT, values)
+
+    def losses(self, *, incremental: bool) -> Losses:
+        """What was done and is gone by this plan, of the kinds it has looked at; an incremental one: of all kinds."""
+        kinds = self._done_before.keys() | self._lost.keys() if incremental else self._lost.keys()
+        return Losses.of((self.manifest.kind(n), self._lost[n], self._done_before.get(n, 0)) for n in kinds)
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -219,6 +228,7 @@ class PlanWriter:
             after = gone(before) if line is None else seen(before, Wanted(*line[2:4], line[5], line[4]))
             if after != before:
                 changes.append(Change((kind, row_id, name), before, after))
+                self._lost[kind] += after.is_gone and before.state == DONE
                 _note(before, after, delta)
         change(self.manifest, changes)
 

@@ -79,8 +79,13 @@ def _understood(url: str) -> dict[str, Any] | None:
 def describe(arguments: Mapping[str, str]) -> str:
     """Which database it is, for people."""
     database, user = arguments.get("dbname", "(default)"), arguments.get("user", "(default)")
-    where = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}"
+    where = place_of(arguments)
     return tr('database "{database}" at {where} as user "{user}"', database=database, where=where, user=user)
+
+
+def place_of(arguments: Mapping[str, str]) -> str:
+    """Its host and port."""
+    return f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}"
 
 
 def detour(arguments: Mapping[str, str], via: tuple[str, int]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from psycopg.conninfo import make_conninfo
 from mastosync.config import DatabaseConfig, Scrubber
 from mastosync.errors import DatabaseError, NoMastodonTables, without_frames
 from mastosync.language import tr, trn
-from mastosync.mastodon.address import connection_arguments, describe, detour
+from mastosync.mastodon.address import connection_arguments, describe, detour, place_of
 from mastosync.mastodon.ahead import ReadAhead, settle
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.columns import columns_of, media_of
@@ -79,13 +79,15 @@ class MastodonDatabase:
 
     `via` is the near end of a tunnel: the connection goes there, while TLS still checks the
     certificate of the configured host. `name` says to people which database this is, without the
-    password; `connection` is in the snapshot's transaction. Every method raises DatabaseError.
+    password; `address` is its host and port; `connection` is in the snapshot's transaction. Every
+    method raises DatabaseError.
     """
 
     def __init__(self, config: DatabaseConfig, via: tuple[str, int] | None = None) -> None:
         self._arguments = connection_arguments(config)
         self._scrubbed = Scrubber((self._arguments.get("password", ""),))
         self.name = describe(self._arguments) + (tr(", through the tunnel") if via else "")
+        self.address = place_of(self._arguments)
         if via:
             self._arguments |= detour(self._arguments, via)
         self.found: dict[str, Table] = {}

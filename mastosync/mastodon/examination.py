@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from mastosync.errors import DatabaseError
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.database import MastodonDatabase
+from mastosync.mastodon.identity import identity_of
 from mastosync.mastodon.paperclip import entries_of
 from mastosync.mastodon.queries import ALSO_READ, Scope
-from mastosync.model import Entry
+from mastosync.model import DatabaseIdentity, Entry
 
 _PATIENCE = "SET LOCAL statement_timeout = '3s'"
 _SERVER = """
@@ -88,6 +89,10 @@ class Examination:
             except DatabaseError as error:
                 refusals.append(error)
         return refusals
+
+    def identity(self) -> DatabaseIdentity:
+        """By what a manifest knows it again."""
+        return identity_of(self._database)
 
     def estimated_entries(self, tables: Sequence[str]) -> int:
         """About how many objects a plan of these tables holds, by the planner's statistics; 0 without any."""

@@ -167,6 +167,20 @@ def select_remote_files(
     )
 
 
+def select_oldest_accounts(found: Mapping[str, Table]) -> sql.Composed | None:
+    """Ids of the first accounts, and when each was made, in microseconds since the epoch; None: nobody may read that.
+
+    A few, as one may be deleted. By the index of the ids, and at no cost.
+    """
+    accounts = found.get("accounts")
+    if accounts is None or not {"id", "created_at"} <= accounts.readable:
+        return None
+    return sql.SQL(
+        "SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint FROM {}"
+        " WHERE isfinite(created_at) ORDER BY id LIMIT 20"
+    ).format(sql.Identifier(accounts.schema, "accounts"))
+
+
 def _remote(name: str, table: Table, blanks: str) -> sql.Composable:
     """Whether a row is of another server: TRUE or FALSE, never NULL."""
     if name == "preview_cards":

@@ -22,6 +22,7 @@ from scripts.faultlab.scenario import (
 from scripts.faultlab.weather import Outage, Storm
 
 ARCHIVE = "archive.jsonl"
+PRUNE = ("prune", "--apply", "--at-most", "100")  # of so small a world, more leaves than stays
 
 _OF_ROWS: list[dict[Move, int]] = [
     {Move.SUSPENDS: 3, Move.UNSUSPENDS: 2},
@@ -48,7 +49,7 @@ _COMMANDS = {
     ("verify", "--deep"): 4,
     ("adopt",): 4,
     ("adopt", "--deep"): 2,
-    ("prune", "--apply"): 8,
+    PRUNE: 8,
     ("manifest", "export", ARCHIVE, "--force"): 5,
 }
 _WRONG_PLANS = 0.15  # of the days have one
@@ -101,7 +102,7 @@ class _Maker:
         """A plan of the wrong database, and at once one of the right one: between the two nobody prunes."""
         right = self._random.choice((("plan",), ("plan", "--delta")))
         wrong = self._random.choice(list(Wrong))
-        return [Act(("plan",), wrong=wrong), Act(right, changes=self._changes(0.3))]
+        return [Act(("plan", "--accept-gone"), wrong=wrong), Act(right, changes=self._changes(0.3))]
 
     def act(self, arguments: tuple[str, ...]) -> Act:
         """One command with what befalls it."""

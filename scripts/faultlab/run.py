@@ -22,6 +22,7 @@ from scripts.faultlab.command import Command, Order
 from scripts.faultlab.invariants import ENDED_WRONG, TWICE, Ending, Inspector
 from scripts.faultlab.manifest_copy import ManifestCopy, read_copy
 from scripts.faultlab.moves import Change
+from scripts.faultlab.moving_days import PRUNE
 from scripts.faultlab.moving_invariants import MovingInspector
 from scripts.faultlab.moving_world import MovingWorld
 from scripts.faultlab.scenario import PATIENT_SECONDS, Act, Blow, Death, Moment, Scenario
@@ -95,7 +96,7 @@ class Day:
         if self._carry_out(Act(("verify",))) == 3:
             self._copy_until_nothing_moves()
             self._carry_out(Act(("verify",)), 0)
-        self._carry_out(Act(("prune", "--apply")), 0)
+        self._carry_out(Act(PRUNE), 0)
 
     def _copy_until_nothing_moves(self) -> None:
         for _ in range(_ROUNDS):

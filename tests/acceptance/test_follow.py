@@ -103,7 +103,7 @@ def test_prune_tells_before_it_removes_and_refuses_an_empty_database(migration: 
     site.run("prune", "--apply")
     assert not any(holds(migration, key) for key in keys)
     execute(migration, b"TRUNCATE media_attachments, accounts, custom_emojis, preview_cards CASCADE")
-    site.run("plan")
+    site.run("plan", "--accept-gone")
     refused = site.run("prune", "--apply", "--at-most", "3", code=3)
     assert "--at-most" in refused.stderr, shown(refused)
     site.run("plan", "--type", "accounts")

@@ -39,10 +39,12 @@ from mastosync.manifest import (
     newest_version,
     note_probe,
     probe_left_behind,
+    remember_database,
+    remembered_database,
     take_over,
 )
 from mastosync.manifest.records import COLUMNS
-from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Reason, Record
+from mastosync.model import DatabaseIdentity, Entry, EntryState, Origin, Outcome, Presence, Reason, Record
 from mastosync.progress import Silence
 from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, grouped, planned
 from tests.unit.manifests import restored
@@ -195,7 +197,7 @@ def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_
 def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes]) -> None:
     """It knows neither times of files nor the pace of runs."""
     head, *entries = (json.loads(line) for line in archive[:-1])
-    del head["samples"], head["probe"]
+    del head["samples"], head["probe"], head["database"]
     for each in entries:
         del each["updated"], each["excluded"], each["destination"], each["access"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
@@ -209,16 +211,28 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
     ]
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_an_archive_of_a_later_version_is_read(path: Path, archive: list[bytes], version: int) -> None:
-    """Neither knows of a probe object, and the second one not what lies at the destination."""
+    """None knows its database, the first two no probe object, and the first one not what lies at the destination."""
     head, *entries = (json.loads(line) for line in archive[:-1])
-    del head["probe"]
+    del head["database"]
+    if version < 4:
+        del head["probe"]
     for each in entries:
         if version == 2:
             del each["destination"], each["access"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": version}, *entries)]
     assert imported(path.with_name("new.db"), sealed(lines)) == len(entries)
+
+
+def test_the_database_it_was_planned_from_is_not_forgotten(path: Path) -> None:
+    new, database = path.with_name("new.db"), DatabaseIdentity("mastodon", "db:5432", "c0", ("a1", "a2"))
+    with Manifest.open(path) as manifest, manifest.transaction():
+        remember_database(manifest, database)
+    imported(new, exported(path))
+    with Manifest.open(new) as manifest:
+        assert remembered_database(manifest) == database
+    assert exported(new) == exported(path)
 
 
 def test_a_probe_object_that_may_lie_at_the_destination_is_not_forgotten(path: Path) -> None:

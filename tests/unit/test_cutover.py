@@ -643,7 +643,7 @@ def test_of_resolv_conf_only_addresses_are_taken_and_the_rest_is_said(
 ) -> None:
     path = tmp_path / "resolv.conf"
     path.write_text(text)
-    monkeypatch.setattr("mastosync.app.cutover._RESOLV_CONF", path)
+    monkeypatch.setattr("mastosync.app.media_host._RESOLV_CONF", path)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(configured(tmp_path), manifest, NAMED)
     host = report.require_fallback()

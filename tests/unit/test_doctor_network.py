@@ -13,7 +13,7 @@ from mastosync.engine.doctor.findings import Chart, Finding, Grade, Subject, dra
 from mastosync.engine.doctor.network import is_this_machine
 from mastosync.errors import DatabaseError
 from mastosync.mastodon.examination import ServerFacts
-from mastosync.model import Entry
+from mastosync.model import DatabaseIdentity, Entry
 from tests.contract.raw_server import RawServer, answer
 from tests.integration.doctor_kit import examined, site_without_stores
 
@@ -50,6 +50,9 @@ class Answering:
 
     def refusals(self, tables: Sequence[str]) -> list[DatabaseError]:
         return []
+
+    def identity(self) -> DatabaseIdentity:
+        return DatabaseIdentity("", "")
 
     def estimated_entries(self, tables: Sequence[str]) -> int:
         return 0

@@ -12,9 +12,11 @@ from mastosync.app.following import Following, FollowOptions
 from mastosync.config import Environment, load_config
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.planner import PlanOptions
+from mastosync.engine.pruner import PruneOptions
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import StoreUnusable
-from mastosync.progress import Silence
+from mastosync.errors import PlanRefused, StoreUnusable
+from mastosync.progress import CopyProgress, Silence
+from tests.unit.engine_kit import entry, planned
 
 CONFIG = """
 [filesystem.source]
@@ -35,17 +37,43 @@ class Failing(App):
         raise StoreUnusable("out of reach")
 
 
+class Refusing(App):
+    """Plans of a database that cannot be the right one."""
+
+    def plan_into(self, *_: Any, delta: bool) -> Any:  # noqa: ANN401
+        raise PlanRefused("incremental" if delta else "whole")
+
+    def copy_from(self, *_: Any) -> Any:  # noqa: ANN401
+        return CopyProgress(total=0, done=3)
+
+
+def following(folder: Path, kind: type[App], **options: Any) -> tuple[Following, StopSignal]:  # noqa: ANN401
+    for name in ("old", "new"):
+        (folder / name).mkdir()
+    (folder / "config.ini").write_text(CONFIG.format(folder=folder), encoding="utf-8")
+    config, stop = load_config(folder / "config.ini", Environment({})), StopSignal()
+    app = kind(config, folder / "m.db", Silence(), stop)
+    return Following(app, FollowOptions(PlanOptions(), CopyOptions(), every_seconds=600, **options)), stop
+
+
+def test_a_plan_that_is_refused_keeps_no_round_from_copying_and_is_tried_again_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Following, "_require_same_scope", lambda *_: None)
+    planned(tmp_path / "m.db", [entry()]).close()
+    rounds, _ = following(tmp_path, Refusing, full=True, prune=PruneOptions(apply=True))
+    for _ in range(2):
+        result = rounds.go_round()
+        assert (result.plan, result.copy.done, result.pruning) == (None, 3, None)
+        assert str(result.refusal) == "whole", "what was to read everything still is to"
+
+
 def test_a_store_that_fails_in_the_midst_of_a_round_does_not_end_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Following, "_since", lambda *_: 0)
-    for name in ("old", "new"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "config.ini").write_text(CONFIG.format(folder=tmp_path), encoding="utf-8")
-    config, stop = load_config(tmp_path / "config.ini", Environment({})), StopSignal()
-    app = Failing(config, tmp_path / "m.db", Silence(), stop)
-    following = Following(app, FollowOptions(PlanOptions(), CopyOptions(), every_seconds=600))
+    rounds, stop = following(tmp_path, Failing)
     for _ in range(2):
         with pytest.raises(StoreUnusable, match="out of reach"):
-            following.go_round()
+            rounds.go_round()
     assert not stop.requested

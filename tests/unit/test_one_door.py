@@ -41,6 +41,7 @@ REVIEWED = {
     ("manifest/recount.py", "_ODD_LINES"): "the same",
     ("mastodon/database.py", "f'SET LOCAL {setting}'"): "of _SETTINGS",
     ("mastodon/database.py", "query"): "composed by psycopg",
+    ("mastodon/identity.py", "query"): "composed by psycopg",
     (
         "mastodon/ahead.py",
         "sql.SQL('DECLARE mastosync NO SCROLL CURSOR FOR {}').format(self._query)",

@@ -169,6 +169,20 @@ def test_a_large_part_of_everything_is_refused_until_somebody_says_how_much_it_i
     assert prune(manifest, store, PruneOptions(apply=True, at_most=FEW + 1)).removed == FEW + 1
 
 
+@pytest.mark.parametrize(("gone", "done", "refused"), [(10, 0, False), (11, 10, True), (11, 11, False)])
+def test_of_few_objects_no_more_go_than_stay(
+    manifest: Manifest, store: MemoryStore, gone: int, done: int, refused: bool
+) -> None:
+    plan(manifest, [entry(row) for row in range(gone + done)])
+    copy_all(manifest, store)
+    plan(manifest, [entry(row) for row in range(done)])
+    if refused:
+        with pytest.raises(TooMuchGone):
+            prune(manifest, store)
+    else:
+        assert prune(manifest, store).removed == gone
+
+
 def test_what_a_store_refuses_is_told_and_tried_again_by_the_next_one(manifest: Manifest, store: MemoryStore) -> None:
     plan(manifest, [entry(1), entry(2)])
     copy_all(manifest, store)
@@ -186,7 +200,7 @@ def test_a_key_that_may_not_delete_is_no_thousand_failures(manifest: Manifest, s
     plan(manifest, [])
     store.fail("delete", *[ObjectDenied("no")] * 90)
     with pytest.raises(StoreUnusable, match="in a row"):
-        prune(manifest, store)
+        prune(manifest, store, PruneOptions(apply=True, at_most=90))
 
 
 @pytest.mark.parametrize("error", [StoreUnusable("gone"), Interrupted("stopped")])
@@ -197,14 +211,15 @@ def test_what_ends_a_prune_leaves_recorded_what_was_removed(
     copy_all(manifest, store)
     plan(manifest, [])
     store.fail("delete", error)
+    all_of_them = PruneOptions(apply=True, at_most=30)
     with pytest.raises(type(error)):
-        prune(manifest, store)
+        prune(manifest, store, all_of_them)
     left = sum(
         record.md5 is not None
         for record in ManifestReport(manifest).iter_records((EntryState.SKIPPED,), (), (Reason.GONE,))
     )
     assert left >= len(store.objects)  # nothing is recorded as removed that is there
-    assert prune(manifest, store).removed == left
+    assert prune(manifest, store, all_of_them).removed == left
     assert not store.objects
 
 

@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},
     "mastodon.queries": {"model", "psycopg"},
     "mastodon.changes": {"model", "mastodon"},
+    "mastodon.identity": {"model", "errors", "mastodon"},
     "mastodon.examination": {"model", "errors", "mastodon"},
     "mastodon.tunnel": {"errors", "config", "mastodon.known_hosts", "sshtunnel", "paramiko"},
     "manifest": {"model", "errors", "manifest", "mountinfo"},

@@ -15,6 +15,7 @@ from mastosync.model import Entry
 
 if TYPE_CHECKING:
     from mastosync.mastodon.examination import ServerFacts
+    from mastosync.model import DatabaseIdentity
 
 DATABASE_CHECKS = ("tunnel", "connection", "server", "pooler", "tables", "columns", "permission")
 
@@ -65,6 +66,10 @@ class Examiner(Protocol):
         """Why tables that exist, or those that decide on their privacy, cannot be read."""
         ...
 
+    def identity(self) -> DatabaseIdentity:
+        """By what it is known."""
+        ...
+
     def estimated_entries(self, tables: Sequence[str]) -> int:
         """About how many objects a plan would hold; 0 if nobody knows."""
         ...
@@ -87,6 +92,7 @@ class DatabaseWay:
 class DatabaseFacts:
     """What other checks want to know."""
 
+    identity: DatabaseIdentity | None = None  # None: unknown
     estimated_entries: int = 0  # 0: unknown
     sample: list[Entry] = field(default_factory=list)
 
@@ -127,6 +133,7 @@ def _examined(chart: Chart, examiner: Examiner, types: Sequence[str], facts: Dat
     yield _tables(chart, tables, types)
     yield _columns(chart, tables, types)
     yield _permission(chart, examiner.refusals([table for table in types if table in tables]))
+    facts.identity = examiner.identity()
     facts.estimated_entries = examiner.estimated_entries(types)
     facts.sample = examiner.sample()
 

@@ -149,7 +149,4 @@ class Doctor:
         return check_database(Chart(Subject.DATABASE), self.database, self.types)
 
     def _manifest(self, database: Future[tuple[list[Finding], DatabaseFacts]]) -> Findings[ManifestFacts]:
-        def estimated_entries() -> int:
-            return database.result()[1].estimated_entries
-
-        return check_manifest(Chart(Subject.MANIFEST), self.manifest, estimated_entries)
+        return check_manifest(Chart(Subject.MANIFEST), self.manifest, lambda: database.result()[1])

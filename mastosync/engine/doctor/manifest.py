@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from mastosync.engine.doctor.database import DatabaseFacts
 from mastosync.engine.doctor.disk import check_disk, check_file_system
 from mastosync.engine.doctor.findings import Chart, Findings
 from mastosync.engine.status import status_of
-from mastosync.errors import ConfigError, ManifestError, StoreUnusable
+from mastosync.errors import ConfigError, ManifestError, PlanRefused, StoreUnusable
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
@@ -23,10 +24,12 @@ from mastosync.manifest import (
     holder_of,
     newest_version,
     real_path,
+    remembered_database,
+    require_same_database,
 )
-from mastosync.model import Entry, EntryState
+from mastosync.model import DatabaseIdentity, Entry, EntryState
 
-MANIFEST_CHECKS = ("folder", "file-system", "in-use", "manifest", "disk")
+MANIFEST_CHECKS = ("folder", "file-system", "in-use", "manifest", "database", "disk")
 
 _SAMPLED = 4  # entries
 _SEEN = 100  # to find them
@@ -50,8 +53,10 @@ class ManifestFacts:
     sample: list[Entry] = field(default_factory=list)  # whose objects should exist
 
 
-def check_manifest(chart: Chart, place: ManifestPlace, estimated_entries: Callable[[], int]) -> Findings[ManifestFacts]:
-    """All checks of the manifest. Nothing is left in its folder. `estimated_entries`: of the next plan; 0: unknown."""
+def check_manifest(
+    chart: Chart, place: ManifestPlace, database: Callable[[], DatabaseFacts]
+) -> Findings[ManifestFacts]:
+    """All checks of the manifest. Nothing is left in its folder. `database`: what is known of it, when it is."""
     facts = ManifestFacts()
     path = real_path(place.path)
     refusal = _refusal(path)
@@ -68,11 +73,12 @@ def check_manifest(chart: Chart, place: ManifestPlace, estimated_entries: Callab
             tr("the manifest is in use by {holder}", holder=holder),
             tr("plan and copy have to wait until it ends"),
         )
-        yield from chart.skipped(("manifest",), tr("it is in use"))
+        yield from chart.skipped(("manifest", "database"), tr("it is in use"))
     else:
         yield chart.ok("in-use", tr("nobody else is at work on it"))
         yield from _check_file(chart, place, path, facts)
-    yield check_disk(chart, path, max(facts.entries, estimated_entries()))
+        yield from _check_database(chart, path, database().identity)
+    yield check_disk(chart, path, max(facts.entries, database().estimated_entries))
     return facts
 
 
@@ -131,6 +137,29 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
             yield chart.ok("manifest", _described(report, path, facts, compared=stores is not None))
     except ManifestError as error:
         yield chart.failure("manifest", error)
+
+
+def _check_database(chart: Chart, path: Path, found: DatabaseIdentity | None) -> Findings[None]:
+    """Whether it is the one that the manifest was planned from."""
+    known = None
+    try:
+        with Manifest.glance(path) as manifest:
+            known = None if manifest is None else remembered_database(manifest)
+            if manifest is not None and found is not None:
+                require_same_database(manifest, found)
+    except PlanRefused as error:
+        yield chart.failure("database", error)
+        return
+    except ManifestError:
+        pass  # which has been told of the manifest
+    if found is None:
+        yield from chart.skipped(("database",), tr("the database comes first"))
+    elif known is None:
+        yield chart.ok("database", tr("the next plan remembers which database it has read"))
+    elif found.has_moved(known):
+        yield chart.ok("database", tr("another copy of the same instance's database than the last plan has read"))
+    else:
+        yield chart.ok("database", tr("nothing says that it is another one than the last plan has read"))
 
 
 def _described(report: ManifestReport, path: Path, facts: ManifestFacts, *, compared: bool) -> str:

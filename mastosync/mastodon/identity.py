@@ -1,0 +1,53 @@
+"""By what Mastodon's database is known: more than its name, and nothing that tells of anybody.
+
+The moments at which the oldest accounts were made, to the microsecond, are of one instance alone. They stay the same
+in a dump that is restored elsewhere, and on a standby. The first one is of the instance itself, the account -99.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from hashlib import sha256
+
+from mastosync.errors import DatabaseError
+from mastosync.language import tr
+from mastosync.mastodon.database import MastodonDatabase
+from mastosync.mastodon.queries import select_oldest_accounts
+from mastosync.model import DatabaseIdentity
+
+_MAY_ASK = "SELECT coalesce(has_function_privilege(to_regprocedure('pg_control_system()')::oid, 'EXECUTE'), FALSE)"
+_CLUSTER = """
+SELECT (SELECT system_identifier FROM pg_control_system()), oid::bigint FROM pg_database
+WHERE datname = current_database()
+"""
+_NAME = "SELECT current_database()::text"
+_DIGITS = 32  # of a hash
+
+
+def identity_of(database: MastodonDatabase) -> DatabaseIdentity:
+    """Of an open database, as far as its user may know it. Raises: DatabaseError."""
+    with database.reading(tr("the snapshot's description")):
+        ((name,),) = database.connection.execute(_NAME).fetchall()
+    return DatabaseIdentity(name, database.address, _cluster(database), _oldest_accounts(database))
+
+
+def _oldest_accounts(database: MastodonDatabase) -> tuple[str, ...]:
+    query = select_oldest_accounts(database.found)
+    if query is None:
+        return ()
+    with database.reading("accounts"):
+        return tuple(_hash(row_id, made) for row_id, made in database.connection.execute(query))
+
+
+def _cluster(database: MastodonDatabase) -> str | None:
+    """The same on every standby of a server; another one where a dump was restored. Some providers tell nobody."""
+    with suppress(DatabaseError), database.reading("settings"), database.connection.transaction():
+        ((may_ask,),) = database.connection.execute(_MAY_ASK).fetchall()
+        if may_ask:
+            ((system, oid),) = database.connection.execute(_CLUSTER).fetchall()
+            return _hash(system, oid)
+    return None
+
+
+def _hash(*values: int) -> str:
+    return sha256(" ".join(map(str, values)).encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,161 @@
+"""A plan of a database that cannot be the right one: it changes nothing, and what it would have lost is never lost."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from mastosync.model import TABLES
+from scripts.lab.addresses import DatabaseAddress, PostgresAddress
+from scripts.lab.buckets import BucketPair
+from scripts.lab.faults import FaultProxy
+from tests.acceptance.conftest import Migration, MigrationFactory
+from tests.acceptance.site import pg_section, shown
+
+EMPTIED = f"TRUNCATE {', '.join(TABLES)} CASCADE"
+HALF = "TRUNCATE media_attachments"
+ANOTHER = "UPDATE accounts SET created_at = created_at + interval '1 second'"
+MakeOther = Callable[..., DatabaseAddress]
+
+
+@pytest.fixture
+def proxies(buckets: BucketPair, fault_proxy: Callable[..., FaultProxy]) -> tuple[FaultProxy, FaultProxy]:
+    """What source and destination are asked goes through these."""
+    return fault_proxy(buckets.address.endpoint_url), fault_proxy(buckets.address.endpoint_url)
+
+
+@pytest.fixture
+def migration(
+    buckets: BucketPair, new_migration: MigrationFactory, proxies: tuple[FaultProxy, FaultProxy]
+) -> Migration:
+    """Planned and copied."""
+    migration = new_migration(buckets, missing=1, accounts=6, media=15)
+    migration.through(*(proxy.endpoint_url for proxy in proxies))
+    migration.site.configure(copy={"private_objects": "copy"})
+    migration.site.run("plan")
+    migration.site.run("copy", code=3)
+    return migration
+
+
+@pytest.fixture
+def make_other(migration: Migration, lab_postgres: PostgresAddress) -> Iterator[MakeOther]:
+    """Factory: a copy of the database, as a dump and a restore make it, in which statements were run."""
+    with ExitStack() as databases:
+
+        def make(*statements: str) -> DatabaseAddress:
+            name = f"t_{uuid.uuid4().hex[:16]}"
+            databases.callback(lab_postgres.drop_database, name)
+            address = lab_postgres.create_database(name, migration.database.name)
+            with address.connect() as connection:
+                for statement in statements:
+                    connection.execute(statement.encode())
+            return address
+
+        yield make
+
+
+def contents(migration: Migration) -> list[dict[str, object]]:
+    """All of the manifest that a plan could change."""
+    lines = migration.site.run("manifest", "export").stdout.splitlines()
+    return [json.loads(line) for line in lines if not line.startswith('{"entries"')]
+
+
+def use(migration: Migration, database: DatabaseAddress) -> None:
+    migration.site.configure(pg_database=pg_section(database))
+
+
+def test_a_plan_that_would_lose_much_of_what_is_done_is_refused_and_changes_nothing(
+    migration: Migration, make_other: MakeOther
+) -> None:
+    site, before = migration.site, contents(migration)
+    for statement, command in (
+        (EMPTIED, ("plan",)),
+        (HALF, ("plan",)),
+        (HALF, ("plan", "--type", "media_attachments")),
+    ):
+        other = make_other(statement)
+        use(migration, other)
+        refused = site.run(*command, code=6)
+        assert "entries that are done are not in" in refused.stderr, shown(refused)
+        assert f'"{other.name}" at {other.host}:{other.port}' in refused.stderr
+        assert "is this the right database" in refused.stderr
+        assert "mastosync plan --accept-gone" in refused.stderr
+        assert other.password not in refused.stderr
+    dry = site.run("plan", "--dry-run")
+    assert "a plan would be refused: " in dry.stderr, shown(dry)
+    assert "--accept-gone" in dry.stderr
+    assert "would be gone" in json.loads(site.run("plan", "--dry-run", "--json").stdout)["refusal"]
+    assert contents(migration) == before
+
+
+def test_what_was_gone_by_mistake_is_looked_at_once_and_nothing_is_uploaded(
+    migration: Migration, make_other: MakeOther, proxies: tuple[FaultProxy, FaultProxy]
+) -> None:
+    site, done = migration.site, migration.site.status()["totals"]["done"]
+    (missing,) = site.listed("--state", "failed")
+    use(migration, make_other(EMPTIED))
+    site.run("plan", "--accept-gone")
+    assert site.status()["totals"]["done"] == 0
+    use(migration, migration.database)
+    site.run("plan", "--delta")  # which does not go on from another database
+    pending = {line["key"]: line for line in site.listed("--state", "pending")}
+    assert len(pending) >= done
+    assert pending[missing["key"]]["attempts"] == missing["attempts"] > 0
+    earlier = [len(proxy.requests) for proxy in proxies]
+    assert "copied" in site.run("copy", code=3).stdout
+    source, destination = (
+        Counter((each.request.operation, each.request.key) for each in proxy.requests[number:])
+        for proxy, number in zip(proxies, earlier, strict=True)
+    )
+    looks = {("HeadObject", line["key"]): 1 for line in pending.values() if line["md5"] and not line["private"]}
+    assert {what: count for what, count in destination.items() if what in looks} == looks
+    assert not [what for what in destination if what[0] not in ("HeadObject", "GetObject") and what[1] in pending]
+    assert not [key for _, key in source if key in pending and pending[key]["md5"]]
+    assert site.status()["totals"]["done"] == done
+    assert [line["key"] for line in site.listed("--state", "failed")] == [missing["key"]]
+
+
+def test_another_instance_is_refused_and_one_that_was_moved_is_not(migration: Migration, make_other: MakeOther) -> None:
+    site = migration.site
+    moved, another = make_other("DELETE FROM custom_emojis"), make_other(ANOTHER)
+    use(migration, moved)
+    site.run("plan")
+    assert checks(migration)["database"]["status"] == "ok"
+    before = contents(migration)
+    use(migration, another)
+    for command in (("plan",), ("plan", "--delta"), ("plan", "--type", "custom_emojis")):
+        refused = site.run(*command, code=6)
+        assert "belongs to another database" in refused.stderr
+        assert all(each.name in refused.stderr for each in (moved, another)), shown(refused)
+        assert "--accept-gone" in refused.stderr
+    assert "belongs to another database" in site.run("plan", "--dry-run").stderr
+    found = checks(migration)["database"]
+    assert found["status"] == "failure"
+    assert "belongs to another database" in found["message"]
+    assert contents(migration) == before
+    site.run("plan", "--accept-gone")
+    site.run("plan")  # by now it is the manifest's
+
+
+def checks(migration: Migration) -> dict[str, dict[str, str]]:
+    """What `doctor` says of the manifest."""
+    found = json.loads(migration.site.run("doctor", "--json", code=None).stdout)["checks"]
+    return {each["check"]: each for each in found if each["subject"] == "manifest"}
+
+
+def test_follow_goes_on_copying_and_tells_what_it_refuses(migration: Migration, make_other: MakeOther) -> None:
+    site = migration.site
+    site.run("retry-failed", "--no-copy")
+    use(migration, make_other(EMPTIED))
+    refused = site.run("follow", "--once", "--full", "--prune", code=6)
+    assert "round 1: not planned, 0 copied" in refused.stdout, shown(refused)
+    assert "1 failed" in refused.stdout
+    assert "is this the right database" in refused.stderr
+    assert not site.listed("--reason", "gone")
+    use(migration, migration.database)
+    site.run("follow", "--once", "--full", code=3)

@@ -1,0 +1,138 @@
+"""How much of what is done a plan may lose, and by what a database is known again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mastosync.errors import PlanRefused
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    Losses,
+    Manifest,
+    ManifestReport,
+    PlanWriter,
+    WorkQueue,
+    least_losses,
+    remember_database,
+    remembered_database,
+    require_likely,
+    require_same_database,
+)
+from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Outcome
+from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, grouped, planned
+
+CACHE = Kind("media_attachments", "file", "small", "media_attachments/files", remote=True, cached=True)
+PROFILE = Kind("accounts", "avatar", "original", "accounts/avatars", remote=True, cached=True)
+HERE = DatabaseIdentity("mastodon_production", "db:5432", "c1", ("a1", "a2", "a3"))
+
+
+@pytest.mark.parametrize(
+    ("lost", "likely"),
+    [
+        ([(LOCAL, 0, 0)], True),
+        ([(LOCAL, 10, 10)], True),  # so few say nothing
+        ([(LOCAL, 11, 11)], False),
+        ([(LOCAL, 25, 100)], True),
+        ([(LOCAL, 26, 100)], False),
+        ([(LOCAL, 100, 400)], True),
+        ([(LOCAL, 101, 400)], False),
+        ([(LOCAL, 500, 10_000)], True),
+        ([(LOCAL, 501, 10_000)], False),
+        ([(LOCAL, 0, 100), (PROFILE, 0, 1_000), (CACHE, 9_000, 9_000)], True),  # as `tootctl media remove` does
+        ([(LOCAL, 0, 100), (PROFILE, 500, 1_000), (CACHE, 9_000, 9_000)], True),
+        ([(LOCAL, 0, 100), (PROFILE, 501, 1_000), (CACHE, 9_000, 9_000)], False),
+        ([(CACHE, 95, 100)], True),
+        ([(CACHE, 96, 100)], False),
+        ([(LOCAL, 95, 100), (CACHE, 0, 1_000_000)], False),
+    ],
+)
+def test_what_an_instance_loses(lost: Sequence[tuple[Kind, int, int]], likely: bool) -> None:
+    losses = Losses.of(lost)
+    assert losses.are_likely is likely
+    if not likely:
+        with pytest.raises(PlanRefused) as refused:
+            require_likely(losses, HERE)
+        gone, done = (sum(numbers) for numbers in list(zip(*lost, strict=True))[1:])
+        assert f"{gone:,} of {done:,} entries" in refused.value.message
+        assert 'database "mastodon_production" at db:5432' in refused.value.message
+        assert "--accept-gone" in refused.value.hint
+
+
+def done_manifest(path: Path, entries: Sequence[Entry]) -> Manifest:
+    manifest = planned(path, entries)
+    queue = WorkQueue(manifest)
+    queue.commit(outcomes=[Outcome(claim.entry, EntryState.DONE, size=1) for claim in queue.iter_claimable()])
+    return manifest
+
+
+def test_a_plan_counts_what_was_done_and_is_gone_of_what_it_looks_at(tmp_path: Path) -> None:
+    entries = [entry(row, kind=kind) for kind in (LOCAL, PROFILE, CACHE) for row in range(4)]
+    with done_manifest(tmp_path / "m.db", entries) as manifest:
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped([entries[0], entry(9)]), remote=False)
+            whole, delta = writer.losses(incremental=False), writer.losses(incremental=True)
+            writer.finish(datetime.now(UTC), {})
+        assert (whole.all.gone, whole.all.done) == (3, 4)
+        assert (delta.own.gone, delta.own.done, delta.all.gone, delta.all.done) == (3, 4, 3, 12)
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:  # what is pending, and what was gone
+            writer.merge("accounts", LOWEST_ID, HIGHEST_ID, [], remote=False)
+            again = writer.losses(incremental=False)
+        assert (again.all.gone, again.all.done) == (1, 1)
+
+
+def test_a_dry_run_tells_what_a_plan_would_lose_at_least(tmp_path: Path) -> None:
+    entries = [entry(row, kind=kind) for kind in (LOCAL, CACHE) for row in range(4)]
+    with done_manifest(tmp_path / "m.db", entries) as manifest:
+        losses = least_losses(manifest, {LOCAL: 1, CACHE: 7}, manifest.kinds())
+        assert (losses.own.gone, losses.own.done, losses.cache.gone) == (3, 4, 0)
+        assert least_losses(manifest, {}, manifest.kinds(("accounts",))).all.done == 4
+
+
+@pytest.mark.parametrize(
+    ("found", "other", "moved"),
+    [
+        (HERE, False, False),
+        (DatabaseIdentity("renamed", "elsewhere:5432", "c1", ("a1", "a2", "a3")), False, False),  # a standby
+        (DatabaseIdentity("mastodon_production", "elsewhere:5432", "c2", ("a3", "a4")), False, True),  # a restored dump
+        (DatabaseIdentity("mastodon_production", "db:5432", "c1", ("b1", "b2")), True, False),
+        (DatabaseIdentity("mastodon_production", "db:5432", None, ()), False, False),  # nobody can tell
+    ],
+)
+def test_a_database_is_known_by_its_oldest_accounts(
+    tmp_path: Path, found: DatabaseIdentity, other: bool, moved: bool
+) -> None:
+    assert found.has_moved(HERE) is moved
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        require_same_database(manifest, found)  # of an older version's, nobody knows
+        with manifest.transaction():
+            remember_database(manifest, HERE)
+        if other:
+            with pytest.raises(PlanRefused, match="none of its 3 oldest accounts"):
+                require_same_database(manifest, found)
+        else:
+            require_same_database(manifest, found)
+        with manifest.transaction():
+            remember_database(manifest, found)
+        known = remembered_database(manifest)
+        assert known is not None
+        assert known.name == found.name
+        assert known.accounts == (found.accounts or HERE.accounts), "an empty database makes nobody forget"
+
+
+def refused_plan(manifest: Manifest) -> None:
+    with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+        writer.merge("accounts", LOWEST_ID, HIGHEST_ID, [])
+        require_likely(writer.losses(incremental=False), HERE)
+
+
+def test_a_plan_that_is_refused_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    with done_manifest(tmp_path / "m.db", [entry(row) for row in range(20)]) as manifest:
+        before = list(ManifestReport(manifest).iter_records()), ManifestReport(manifest).counts()
+        with pytest.raises(PlanRefused, match=r"20 of 20 entries .* 20 of 20 of this server"):
+            refused_plan(manifest)
+        assert (list(ManifestReport(manifest).iter_records()), ManifestReport(manifest).counts()) == before
