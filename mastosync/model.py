@@ -99,6 +99,9 @@ FAILURE_REASONS: tuple[Reason, ...] = (
 PASSING_REASONS: tuple[Reason, ...] = (Reason.THROTTLED, Reason.NETWORK, Reason.SERVER)
 """Of failures that another run may not meet."""
 
+ACCEPTABLE_REASONS: tuple[Reason, ...] = tuple(reason for reason in FAILURE_REASONS if reason not in PASSING_REASONS)
+"""Of failures that somebody may accept as a loss: another run meets them again."""
+
 OWN_EXTENSION = ""
 """As a style's format: the style keeps the extension of the stored file name."""
 
@@ -281,6 +284,7 @@ class Record:
     detail: str | None
     origin: Origin | None  # None: not done
     presence: Presence = NOTHING  # what lies at the destination
+    accepted: bool = False  # it failed, and somebody has accepted that for this reason
 
 
 class ObjectHeaders(NamedTuple):

@@ -3,7 +3,8 @@
 The first line is the head (stores, what a probe of them may have left, kinds, plans, runs and their pace,
 verifications), the last one the foot (how many entries, and the SHA-256 of all lines before it), and each one between
 is an entry. An entry has the fields of `ls` and those that `ls` does not show; but `source_key` only says where the
-object lay, if not under its first candidate.
+object lay, if not under its first candidate, and `accepted` which reason was accepted. Moments are seconds since the
+epoch, as the manifest has them: an import makes the very same one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Kind, Origin, Presence
 
 FORMAT = "mastosync-manifest"
-VERSION = 4
+VERSION = 5
 LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "access")
 """What is told of each entry. The names are part of the interface."""
 
@@ -102,6 +103,7 @@ def entry_as_json(each: ArchivedEntry, destination_prefix: str) -> dict[str, Any
         "private": entry.private,
         "detail": each.detail,
         "origin": _origin(each),
+        "accepted": each.accepted and each.accepted.value,
         "kind": each.kind,
         "name": entry.name,
         "fallback": entry.fallback,
@@ -138,8 +140,17 @@ HEAD_FIELDS = (
     "samples",
 )
 LATER_FIELDS: dict[int, dict[str, Any]] = {
-    1: {"samples": [], "updated": None, "excluded": False, "destination": None, "access": None, "probe": None},
-    2: {"destination": None, "access": None, "probe": None},
-    3: {"probe": None},
+    1: {
+        "samples": [],
+        "updated": None,
+        "excluded": False,
+        "destination": None,
+        "access": None,
+        "probe": None,
+        "accepted": None,
+    },
+    2: {"destination": None, "access": None, "probe": None, "accepted": None},
+    3: {"probe": None, "accepted": None},
+    4: {"accepted": None},
 }
 """What an older version lacks, and what takes its place."""

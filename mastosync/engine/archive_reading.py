@@ -13,7 +13,7 @@ from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest import ACCESS, ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw, read_from
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import NOTHING, Entry, EntryState, Kind, Origin, Presence, Reason
+from mastosync.model import ACCEPTABLE_REASONS, NOTHING, Entry, EntryState, Kind, Origin, Presence, Reason
 
 _LONGEST_LINE = 64 * 1024 * 1024  # bytes: what is longer is no archive, and not worth the memory
 _LARGEST = 2**63 - 1  # what SQLite takes
@@ -211,6 +211,7 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         excluded=_of(line, "excluded", bool),
         presence=_presence(line, state),
         access=_access(line),
+        accepted=_accepted(line, state),
     )
 
 
@@ -229,6 +230,14 @@ def _access(line: dict[str, Any]) -> Presence | None:
     if access is not None and (not line["claimed"] or not access or access & ~ACCESS):
         raise Wrong(f"access is {line['access']!r}")
     return access
+
+
+def _accepted(line: dict[str, Any], state: EntryState) -> Reason | None:
+    """The reason that somebody has accepted as a loss."""
+    reason = _perhaps(line, "accepted", str)
+    if reason is not None and (state is EntryState.DONE or reason not in ACCEPTABLE_REASONS):
+        raise Wrong(f"an entry that is {state} cannot be accepted as {reason!r}")
+    return None if reason is None else Reason(reason)
 
 
 def _bits(line: dict[str, Any], name: str) -> Presence | None:

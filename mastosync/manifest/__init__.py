@@ -8,13 +8,16 @@ from mastosync.manifest.complaints import read_from, written
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
 from mastosync.manifest.entry_writer import (
+    accept,
     claim,
     correct,
+    count_losses,
     doubt_access,
     forget_arrival,
     note_access,
     release,
     reopen,
+    take_back_acceptance,
     take_over,
     try_again,
 )
@@ -49,7 +52,7 @@ from mastosync.manifest.lifecycle import (
     is_misplaced,
     rewritten_in_place,
 )
-from mastosync.manifest.lock import holder_of, writer_lock
+from mastosync.manifest.lock import Holder, holder_of, writer_lock
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
 from mastosync.manifest.records import Row, record_of
@@ -78,6 +81,7 @@ __all__ = [
     "Exposed",
     "Fault",
     "Head",
+    "Holder",
     "Manifest",
     "ManifestReport",
     "Orphan",
@@ -95,6 +99,7 @@ __all__ = [
     "StrandReader",
     "VerificationRecord",
     "WorkQueue",
+    "accept",
     "appearing",
     "approach_to",
     "back_up",
@@ -103,6 +108,7 @@ __all__ = [
     "claim",
     "correct",
     "count_exposed",
+    "count_losses",
     "count_removable",
     "delta_base",
     "doubt_access",
@@ -139,6 +145,7 @@ __all__ = [
     "require_local_disk",
     "require_room_for",
     "rewritten_in_place",
+    "take_back_acceptance",
     "take_over",
     "try_again",
     "verifications",

@@ -6,7 +6,9 @@ What an entry becomes is told by `lifecycle`; only a plan inserts entries (`load
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 from mastosync.manifest.codes import (
@@ -27,11 +29,11 @@ from mastosync.model import FAILURE_REASONS, PASSING_REASONS, Entry, EntryState,
 
 _OF_ENTRY = "WHERE kind = ? AND id = ? AND name = ?"
 _PLAN = f"""
-UPDATE entries SET flags = ?, updated = ?, size = ?, fallback = ?, state = ?, reason = ?, arrived = ? {_OF_ENTRY}
+UPDATE entries SET flags = ?, updated = ?, size = ?, fallback = ?, state = ?, reason = ?, arrived = ?, accepted = ? {_OF_ENTRY}
 """
 _DONE = f"""
 UPDATE entries SET state = {DONE}, reason = {NO_REASON}, detail = ?, attempts = attempts + ?, size = coalesce(?, size),
-    md5 = ?, etag = ?, source_key = ?, origin = ?, arrived = NULL, flags = flags | ?
+    md5 = ?, etag = ?, source_key = ?, origin = ?, arrived = NULL, accepted = NULL, flags = flags | ?
 {_OF_ENTRY}
 """
 _NOT_DONE = f"""
@@ -62,10 +64,20 @@ FROM claims c JOIN entries e USING (kind, id, name)
 _STOPPED_COUNTS = f"""
 SELECT kind, state, reason, objects, bytes FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0
 """
-_REOPEN = f"""
-UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
-WHERE state = ? AND state <> {DONE} AND kind = ? AND reason = ?
-"""  # the second condition shows SQLite that the partial index serves
+_OF_REASON = f"state = ? AND state <> {DONE} AND kind = ? AND reason = ?"
+# the second condition shows SQLite that the partial index serves
+_REOPEN = f"UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL WHERE {_OF_REASON}"
+_NOT_ACCEPTED = f"{_OF_REASON} AND accepted IS NOT reason"
+_COUNT_NOT_ACCEPTED = f"""
+SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open WHERE {_NOT_ACCEPTED}
+"""
+_REOPEN_NOT_ACCEPTED = f"""
+UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASON}, detail = NULL WHERE {_NOT_ACCEPTED}
+"""
+_ACCEPT = f"UPDATE entries INDEXED BY entries_open SET accepted = reason WHERE {_NOT_ACCEPTED}"
+_IS_ACCEPTED = "accepted IS NOT NULL AND kind = ? AND accepted = ?"
+_COUNT_ACCEPTED = f"SELECT count(*) FROM entries INDEXED BY entries_accepted WHERE {_IS_ACCEPTED}"
+_FORGET_ACCEPTED = f"UPDATE entries INDEXED BY entries_accepted SET accepted = NULL WHERE {_IS_ACCEPTED}"
 _TO_TRY_AGAIN = f"""
 state = {FAILED} AND state <> {DONE} AND kind = ? AND attempts < ?
 AND (reason IN ({", ".join(str(REASON_CODE[reason]) for reason in PASSING_REASONS)})
@@ -115,7 +127,7 @@ def change(manifest: Manifest, changes: Sequence[Change]) -> None:
     rows = [
         (
             *(after.flags, after.updated, after.size, after.fallback),
-            *(after.state, after.reason, stored_presence(after.state, after.presence)),
+            *(after.state, after.reason, stored_presence(after.state, after.presence), after.accepted),
             *place,
         )
         for place, _, after in changes
@@ -253,10 +265,12 @@ def take_over(manifest: Manifest) -> None:
             take_back_claims(manifest)
 
 
-def reopen(manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reason, ...] = ()) -> int:
+def reopen(
+    manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reason, ...] = (), *, accepted: bool = True
+) -> int:
     """Put entries that failed or were skipped for these reasons back to pending, and return how many.
 
-    No types: of every type. No reasons: whatever failed.
+    No types: of every type. No reasons: whatever failed. Unless `accepted`, what was accepted as a loss stays.
     """
     chosen = manifest.kinds(types)
     codes = {REASON_CODE[reason] for reason in reasons or FAILURE_REASONS}
@@ -264,7 +278,10 @@ def reopen(manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reaso
     with manifest.transaction() as connection:
         for kind, state, reason, objects, size_bytes in connection.execute(_STOPPED_COUNTS).fetchall():
             if kind in chosen and reason in codes:
-                connection.execute(_REOPEN, (state, kind, reason))
+                place = state, kind, reason
+                if not accepted:
+                    objects, size_bytes = connection.execute(_COUNT_NOT_ACCEPTED, place).fetchone()
+                connection.execute(_REOPEN if accepted else _REOPEN_NOT_ACCEPTED, place)
                 manifest.count(kind, state, reason, -objects, -size_bytes)
                 manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
                 reopened += objects
@@ -287,6 +304,36 @@ def try_again(manifest: Manifest, attempts: int, since: int) -> int:
                 reopened += objects
             connection.execute(_TRY_AGAIN, values)
     return reopened
+
+
+def count_losses(
+    manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason], *, accepted: bool
+) -> Counter[tuple[str, Reason]]:
+    """How many entries `accept` would accept, or `take_back_acceptance` take back (`accepted`), by type and reason."""
+    found: Counter[tuple[str, Reason]] = Counter()
+    with translated(manifest.path):
+        for (number, kind), reason in product(manifest.kinds(types).items(), reasons):
+            place = (number, REASON_CODE[reason])
+            query, values = (_COUNT_ACCEPTED, place) if accepted else (_COUNT_NOT_ACCEPTED, (FAILED, *place))
+            found[kind.table, reason] += manifest.connection.execute(query, values).fetchone()[0]
+    return +found
+
+
+def accept(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]) -> None:
+    """Record that somebody knows of these losses: what failed for these reasons. No types: of every type.
+
+    That is kept while the entry is tried again, until it is done or has another file.
+    """
+    with manifest.transaction() as connection:
+        for kind, reason in product(manifest.kinds(types), reasons):
+            connection.execute(_ACCEPT, (FAILED, kind, REASON_CODE[reason]))
+
+
+def take_back_acceptance(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]) -> None:
+    """Forget that these losses were accepted, also of what is tried again by now."""
+    with manifest.transaction() as connection:
+        for kind, reason in product(manifest.kinds(types), reasons):
+            connection.execute(_FORGET_ACCEPTED, (kind, REASON_CODE[reason]))
 
 
 def forget_arrival(manifest: Manifest, entries: Sequence[Entry]) -> None:

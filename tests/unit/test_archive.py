@@ -177,7 +177,7 @@ def test_what_a_plan_leaves_out_is_left_out_after_an_import(tmp_path: Path) -> N
         assert not Checker(manifest).run().faults
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, newest_version()])
 def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_path: Path) -> None:
     old, new = restored(version, tmp_path / "old.db"), tmp_path / "new.db"
     archive = exported(old)
@@ -197,24 +197,26 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
     head, *entries = (json.loads(line) for line in archive[:-1])
     del head["samples"], head["probe"]
     for each in entries:
-        del each["updated"], each["excluded"], each["destination"], each["access"]
+        del each["updated"], each["excluded"], each["destination"], each["access"], each["accepted"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
     new = path.with_name("new.db")
     assert imported(new, sealed(lines)) == len(entries)
     assert [json.loads(line) for line in exported(new).splitlines()[1:-1]] == [
         each
-        | {"updated": None, "excluded": False, "destination": None}
+        | {"updated": None, "excluded": False, "destination": None, "accepted": None}
         | {"access": ["as_public", "as_private"] if each["claimed"] else None}  # nobody knows
         for each in entries
     ]
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_an_archive_of_a_later_version_is_read(path: Path, archive: list[bytes], version: int) -> None:
-    """Neither knows of a probe object, and the second one not what lies at the destination."""
+    """None knows what was accepted, the first two know of no probe object, and 2 not what lies at the destination."""
     head, *entries = (json.loads(line) for line in archive[:-1])
-    del head["probe"]
+    if version < 4:
+        del head["probe"]
     for each in entries:
+        del each["accepted"]
         if version == 2:
             del each["destination"], each["access"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": version}, *entries)]
@@ -239,7 +241,7 @@ def test_a_line_has_what_ls_has_under_the_same_names(path: Path, archive: list[b
     assert set(FIELDS) < set(LINE_FIELDS)
     with Manifest.open(path) as manifest:
         listed = list(iter_listed(ManifestReport(manifest), ListFilter()))
-    alike = set(FIELDS) - {"source_key", "origin"}
+    alike = set(FIELDS) - {"source_key", "origin", "accepted"}
     assert [{name: line[name] for name in alike} for line in lines] == [
         {name: line[name] for name in alike} for line in listed
     ]
@@ -320,6 +322,9 @@ def change(**fields: object) -> Callable[[dict[str, Any]], object]:
         (change(access=["as_public"]), "access is"),
         (change(origin="heaven"), "heaven"),
         (change(private=1), "private is 1"),
+        (change(accepted="missing"), "cannot be accepted"),
+        (change(accepted=True), "accepted is True"),
+        (change(state="failed", reason="network", accepted="network"), "cannot be accepted"),
         (change(more=1), "more"),
         (lambda line: line.pop("detail"), "detail"),
     ],
