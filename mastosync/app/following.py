@@ -47,7 +47,7 @@ class FollowResult:
 
     plan: PlanResult
     copy: CopyProgress
-    failed: int  # entries that stand as failed now
+    news: dict[str, int]  # entries that stand as failed now, and that nobody has accepted, by reason
     pruning: Pruning | None = None
     refusal: MastosyncError | None = None  # why nothing was pruned
 
@@ -110,13 +110,13 @@ class Following:
             change = planned.total()
             new = change.added + change.revived
             _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
-            failed = status_of(ManifestReport(manifest)).totals.failed
+            news = status_of(ManifestReport(manifest)).news_of()
             if self.options.prune is None:
-                return FollowResult(planned, copied, failed)
+                return FollowResult(planned, copied, news)
             try:
-                return FollowResult(planned, copied, failed, prune(app, manifest, self.options.prune))
+                return FollowResult(planned, copied, news, prune(app, manifest, self.options.prune))
             except TooMuchGone as refusal:
-                return FollowResult(planned, copied, failed, refusal=refusal)
+                return FollowResult(planned, copied, news, refusal=refusal)
 
     def _require_same_scope(self, report: ManifestReport) -> None:
         """Refuse to widen or narrow by oversight what is migrated: an option of `plan` would be forgotten here."""

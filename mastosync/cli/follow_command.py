@@ -45,7 +45,8 @@ def follow_command(
     from mastosync.cli.render_following import render_failure, render_round
     from mastosync.engine.pruner import PruneOptions
 
-    config, failed = invocation.config, 0
+    config = invocation.config
+    news: dict[str, int] = {}
     copy = pace.options(config)
     pruning = PruneOptions(apply=True, at_most=at_most, workers=copy.workers) if prune else None
     options = FollowOptions(scope.options(config), copy, every or config.follow.every, once, full, pruning)
@@ -57,7 +58,9 @@ def follow_command(
             invocation.say(render_round(each, each.result))
             if each.result.refusal is not None:
                 warn(f"{each.result.refusal.message}: {each.result.refusal.hint}")
-            failed = each.result.failed
-        if failed:
+            if each.result.news != news:
+                invocation.tell_news(each.result.news)
+            news = each.result.news
+        if news:
             invocation.say("\n".join(failed_lines(app.status())))
-    return ExitCode.INCOMPLETE if failed else ExitCode.OK
+    return ExitCode.INCOMPLETE if news else ExitCode.OK

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "follow": "Plan and copy again and again.",
     "prune": "Remove at the destination what has left the database.",
     "status": "Show counts and bytes by state, type and reason.",
+    "accept": "Take note of losses that are known.",
     "retry-failed": "Put failed entries back to pending, and copy them.",
     "refetch": "Fetch what the source has lost from where it came from.",
     "ls": "List entries of the manifest.",

@@ -23,7 +23,7 @@ from mastosync.manifest import (
     last_verification,
     real_path,
 )
-from mastosync.model import FAILURE_REASONS, TABLES, EntryState
+from mastosync.model import TABLES, EntryState
 from mastosync.units import iso
 
 _ALIVE_SECONDS = 15.0  # where the lock does not say since when: three times what it should take until the next sign
@@ -92,18 +92,20 @@ class Status:
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the destination
     running: bool = False  # the last copy is at work right now
     accepted: dict[str, int] = field(default_factory=dict)  # of `reasons`: what failed and was accepted as lost
+    news: dict[tuple[str, str], int] = field(default_factory=dict)  # what failed and was not: by type and reason
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 
-    def news_of(self, types: tuple[str, ...]) -> int:
-        """Entries of some types that failed and were not accepted, which is news; of all types if none are named."""
-        return sum(self.by_type[table].news for table in types) if types else self.totals.news
+    def news_of(self, types: tuple[str, ...] = ()) -> dict[str, int]:
+        """Entries that failed and were not accepted, by reason: of some types, or of all if none are named."""
+        found: Counter[str] = Counter()
+        for (table, reason), objects in self.news.items():
+            found[reason] += objects if not types or table in types else 0
+        return dict(+found)
 
     @property
-    def news(self) -> dict[str, int]:
-        """The same by reason."""
-        failed = (reason.value for reason in FAILURE_REASONS if reason.value in self.reasons)
-        found = {name: self.reasons[name] - self.accepted.get(name, 0) for name in failed}
-        return {name: count for name, count in found.items() if count}
+    def at_rest(self) -> bool:
+        """Whether nothing changes until somebody plans or tries again."""
+        return not self.running and not self.totals.pending
 
     @property
     def rate(self) -> float | None:
@@ -139,7 +141,7 @@ class Status:
             "by_type": {table: asdict(tally) for table, tally in self.by_type.items()},
             "reasons": self.reasons,
             "accepted": self.accepted,
-            "news": self.news,
+            "news": self.news_of(),
             "exposed": self.exposed.objects,
             "snapshot": snapshot,
             "last_reading": self.last_reading and self.last_reading.taken_at.isoformat(),
@@ -163,12 +165,15 @@ def status_of(report: ManifestReport) -> Status:
     by_type = {table: Tally() for table in TABLES}
     reasons: dict[str, int] = {}
     accepted: Counter[str] = Counter()
+    news: Counter[tuple[str, str]] = Counter()
     for line in report.counts():
         totals.add(line)
         by_type.setdefault(line.kind.table, Tally()).add(line)
         if line.reason is not None:
             reasons[line.reason.value] = reasons.get(line.reason.value, 0) + line.objects
             accepted[line.reason.value] += line.accepted
+            if line.state is EntryState.FAILED:
+                news[line.kind.table, line.reason.value] += line.objects - line.accepted
     run = report.last_run()
     stores = {role: str(identity) for role in ("source", "destination") if (identity := report.store(role))}
     return Status(
@@ -184,6 +189,7 @@ def status_of(report: ManifestReport) -> Status:
         count_exposed(report.manifest),
         _is_at_work(run, report),
         dict(+accepted),
+        dict(+news),
     )
 
 

@@ -29,7 +29,8 @@ from mastosync.model import FAILURE_REASONS, PASSING_REASONS, Entry, EntryState,
 
 _OF_ENTRY = "WHERE kind = ? AND id = ? AND name = ?"
 _PLAN = f"""
-UPDATE entries SET flags = ?, updated = ?, size = ?, fallback = ?, state = ?, reason = ?, arrived = ?, accepted = ? {_OF_ENTRY}
+UPDATE entries SET flags = ?, updated = ?, size = ?, fallback = ?, state = ?, reason = ?, arrived = ?, accepted = ?
+{_OF_ENTRY}
 """
 _DONE = f"""
 UPDATE entries SET state = {DONE}, reason = {NO_REASON}, detail = ?, attempts = attempts + ?, size = coalesce(?, size),
@@ -276,11 +277,11 @@ def reopen(
     codes = {REASON_CODE[reason] for reason in reasons or FAILURE_REASONS}
     reopened = 0
     with manifest.transaction() as connection:
-        for kind, state, reason, objects, size_bytes in connection.execute(_STOPPED_COUNTS).fetchall():
+        for kind, state, reason, *counted in connection.execute(_STOPPED_COUNTS).fetchall():
             if kind in chosen and reason in codes:
                 place = state, kind, reason
-                if not accepted:
-                    objects, size_bytes = connection.execute(_COUNT_NOT_ACCEPTED, place).fetchone()
+                found = counted if accepted else connection.execute(_COUNT_NOT_ACCEPTED, place).fetchone()
+                objects, size_bytes = found
                 connection.execute(_REOPEN if accepted else _REOPEN_NOT_ACCEPTED, place)
                 manifest.count(kind, state, reason, -objects, -size_bytes)
                 manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)

@@ -72,7 +72,7 @@ def outcomes(claims: dict[tuple[Kind, int], Claim]) -> Iterable[Outcome]:
 
 
 def fill(path: Path) -> None:
-    """Every state and reason, work in the hands of two dead runs, two plans, what was adopted, verified and accepted."""
+    """Every state and reason, work in the hands of two dead runs, two plans, what was adopted, verified, accepted."""
     with Manifest.create(path) as manifest:
         plan(manifest, ENTRIES, 1)
         queue = WorkQueue(manifest)
