@@ -62,20 +62,14 @@ _LEFT_CLAIMS = """
 SELECT e.kind, e.id, e.name, e.flags, e.state, e.arrived, coalesce(e.md5, e.etag) IS NOT NULL, c.access
 FROM claims c JOIN entries e USING (kind, id, name)
 """
-_STOPPED_COUNTS = f"""
-SELECT kind, state, reason, objects, bytes FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0
+_STOPPED = f"SELECT kind, state, reason FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0"
+_OF_REASON = f"kind = ? AND state = ? AND state <> {DONE} AND reason = ? AND (accepted IS NOT reason OR ?)"
+"""The last value: whether also what was accepted. The second `state` shows SQLite that the partial index serves."""
+_COUNT = f"SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open WHERE {_OF_REASON}"
+_REOPEN = f"""
+UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASON}, detail = NULL WHERE {_OF_REASON}
 """
-_OF_REASON = f"state = ? AND state <> {DONE} AND kind = ? AND reason = ?"
-# the second condition shows SQLite that the partial index serves
-_REOPEN = f"UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL WHERE {_OF_REASON}"
-_NOT_ACCEPTED = f"{_OF_REASON} AND accepted IS NOT reason"
-_COUNT_NOT_ACCEPTED = f"""
-SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open WHERE {_NOT_ACCEPTED}
-"""
-_REOPEN_NOT_ACCEPTED = f"""
-UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASON}, detail = NULL WHERE {_NOT_ACCEPTED}
-"""
-_ACCEPT = f"UPDATE entries INDEXED BY entries_open SET accepted = reason WHERE {_NOT_ACCEPTED}"
+_ACCEPT = f"UPDATE entries INDEXED BY entries_open SET accepted = reason WHERE {_OF_REASON}"
 _IS_ACCEPTED = "accepted IS NOT NULL AND kind = ? AND accepted = ?"
 _COUNT_ACCEPTED = f"SELECT count(*) FROM entries INDEXED BY entries_accepted WHERE {_IS_ACCEPTED}"
 _FORGET_ACCEPTED = f"UPDATE entries INDEXED BY entries_accepted SET accepted = NULL WHERE {_IS_ACCEPTED}"
@@ -277,12 +271,11 @@ def reopen(
     codes = {REASON_CODE[reason] for reason in reasons or FAILURE_REASONS}
     reopened = 0
     with manifest.transaction() as connection:
-        for kind, state, reason, *counted in connection.execute(_STOPPED_COUNTS).fetchall():
+        for kind, state, reason in connection.execute(_STOPPED).fetchall():
             if kind in chosen and reason in codes:
-                place = state, kind, reason
-                found = counted if accepted else connection.execute(_COUNT_NOT_ACCEPTED, place).fetchone()
-                objects, size_bytes = found
-                connection.execute(_REOPEN if accepted else _REOPEN_NOT_ACCEPTED, place)
+                values = kind, state, reason, accepted
+                objects, size_bytes = connection.execute(_COUNT, values).fetchone()
+                connection.execute(_REOPEN, values)
                 manifest.count(kind, state, reason, -objects, -size_bytes)
                 manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
                 reopened += objects
@@ -314,9 +307,13 @@ def count_losses(
     found: Counter[tuple[str, Reason]] = Counter()
     with translated(manifest.path):
         for (number, kind), reason in product(manifest.kinds(types).items(), reasons):
-            place = (number, REASON_CODE[reason])
-            query, values = (_COUNT_ACCEPTED, place) if accepted else (_COUNT_NOT_ACCEPTED, (FAILED, *place))
-            found[kind.table, reason] += manifest.connection.execute(query, values).fetchone()[0]
+            code = REASON_CODE[reason]
+            counted = (
+                manifest.connection.execute(_COUNT_ACCEPTED, (number, code))
+                if accepted
+                else manifest.connection.execute(_COUNT, (number, FAILED, code, False))
+            )
+            found[kind.table, reason] += counted.fetchone()[0]
     return +found
 
 
@@ -327,7 +324,7 @@ def accept(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]
     """
     with manifest.transaction() as connection:
         for kind, reason in product(manifest.kinds(types), reasons):
-            connection.execute(_ACCEPT, (FAILED, kind, REASON_CODE[reason]))
+            connection.execute(_ACCEPT, (kind, FAILED, REASON_CODE[reason], False))
 
 
 def take_back_acceptance(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]) -> None:

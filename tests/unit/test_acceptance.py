@@ -157,6 +157,7 @@ def test_retry_failed_leaves_alone_what_was_accepted_unless_asked(run: Run) -> N
     assert run("-q", "retry-failed", "--accepted") == QUIET
     assert attempts_at(LOST) > tried
     assert status(run)["accepted"] == {"missing": 1}, "the same loss need not be accepted again"
+    run("manifest", "check")
     lay_down(LOST)
     run("retry-failed", "--accepted")
     assert status(run)["totals"] | {"done": 2, "failed": 0, "accepted": 0} == status(run)["totals"]
@@ -168,10 +169,8 @@ def test_retry_failed_leaves_alone_what_was_accepted_unless_asked(run: Run) -> N
 
 def test_another_file_of_the_row_or_another_reason_is_news(tmp_path: Path) -> None:
     def became(reason: Reason) -> dict[str, int]:
-        correct(
-            manifest,
-            [(each, Outcome(each.entry, EntryState.FAILED, reason)) for each in ManifestReport(manifest).iter_records()],
-        )
+        records = list(ManifestReport(manifest).iter_records())
+        correct(manifest, [(each, Outcome(each.entry, EntryState.FAILED, reason)) for each in records])
         return status_of(ManifestReport(manifest)).news_of()
 
     row = entry(1, updated=100)
@@ -182,11 +181,10 @@ def test_another_file_of_the_row_or_another_reason_is_news(tmp_path: Path) -> No
         assert became(Reason.MISSING) == {}
         assert became(Reason.CORRUPT) == {"corrupt": 1}
         assert status_of(ManifestReport(manifest)).news_of(("backups",)) == {}
-        for updated, news in ((100, {}), (200, {"missing": 1})):
-            manifest.close()
-            manifest = planned(tmp_path / "m.db", [row._replace(updated=updated)])
+    expected: list[tuple[int, dict[str, int]]] = [(100, {}), (200, {"missing": 1})]
+    for updated, news in expected:
+        with planned(tmp_path / "m.db", [row._replace(updated=updated)]) as manifest:
             assert became(Reason.MISSING) == news
-        manifest.close()
 
 
 def test_what_is_accepted_is_counted_in_its_own_index(tmp_path: Path) -> None:

@@ -25,7 +25,13 @@ from mastosync.progress import Silence
 from tests.unit.engine_kit import entry, planned
 from tests.unit.test_copier import crew
 
-ARGUMENTS = {"manifest": ["manifest", "backup"], "completion": [], "man": [], "init": []}
+ARGUMENTS = {
+    "accept": ["accept", "--undo"],
+    "manifest": ["manifest", "backup"],
+    "completion": [],
+    "man": [],
+    "init": [],
+}
 """Of commands that need more than their name, or nothing."""
 
 
@@ -165,9 +171,10 @@ def test_why_entries_failed_is_told_by_reason(tmp_path: Path) -> None:
         correct(
             manifest, [(each, Outcome(each.entry, *became)) for each, became in zip(records, outcomes, strict=True)]
         )
-        reasons, remedy = failed_lines(status_of(ManifestReport(manifest)))
+        reasons, remedy, acceptance = failed_lines(status_of(ManifestReport(manifest)))
     assert reasons.endswith("missing 2")
     assert "mastosync ls --state failed" in remedy
+    assert "mastosync accept" in acceptance
 
 
 @pytest.mark.parametrize("brought", [False, True])

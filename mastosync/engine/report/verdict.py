@@ -10,7 +10,14 @@ from typing import Any
 from mastosync.engine.deleted import gone_told, removal
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.engine.report.history import Proof, Run
-from mastosync.engine.shared_findings import apart_told, exposed_told, hiding, losses_unknown_told, untried, with_accepted
+from mastosync.engine.shared_findings import (
+    apart_told,
+    exposed_told,
+    hiding,
+    losses_unknown_told,
+    untried,
+    with_accepted,
+)
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord
 from mastosync.model import EntryState, Reason
