@@ -29,8 +29,8 @@ def accept_command(
 ) -> None:
     """Take note of losses that are known, so that exit code 3 means something new.
 
-    They stay failed, with their reasons, and count as lost; `copy`, `follow` and `retry-failed` pass over them. That
-    lasts until an entry is done, or its row has another file.
+    They stay failed, with their reasons, and count as lost, but do not let `copy`, `follow` and `retry-failed` end with
+    exit code 3. That lasts until an entry is done, or its row has another file.
     """
     chosen = _chosen(reasons, all_if_none=undo or dry_run)
     with invocation.running() as app:
@@ -45,10 +45,10 @@ def _chosen(reasons: tuple[str, ...], *, all_if_none: bool) -> tuple[Reason, ...
     """Raises: UsageError if nothing is named that can be accepted."""
     if not reasons and not all_if_none:
         raise UsageError(
-            tr("which losses are known? --reason says it"),
+            tr("nothing says which losses are known"),
             hint=tr(
-                "`mastosync accept --reason missing` accepts what the source has lost; `mastosync accept --dry-run`"
-                " counts what could be accepted"
+                "give --reason: `mastosync accept --reason missing` accepts what the source has lost; `mastosync accept"
+                " --dry-run` counts what could be accepted"
             ),
         )
     for reason in map(Reason, reasons):

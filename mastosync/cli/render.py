@@ -113,7 +113,9 @@ def failed_lines(status: Status) -> list[str]:
             tr("see `mastosync ls --state failed --new --format jsonl`; `mastosync retry-failed` tries them again"),
         ]
     if Reason.MISSING.value in news:
-        lines.append(tr("`mastosync accept --reason missing` takes note of what is lost: exit code 3 is then for news"))
+        lines.append(
+            tr("`mastosync accept --reason missing` takes note of what is lost; then exit code 3 means new failures")
+        )
     if status.accepted:
         lines.append(tr("accepted as lost: {reasons}", reasons=listed(status.accepted)))
     return lines

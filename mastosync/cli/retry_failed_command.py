@@ -24,7 +24,7 @@ def retry_failed_command(
 ) -> ExitCode:
     """Put failed entries back to pending, and copy what is pending.
 
-    What was accepted as lost stays, as nobody expects it to fare better: to look for it costs requests.
+    What was accepted as lost is left alone: to look for it again costs requests, and nobody expects to find it.
     """
     options = None if no_copy else pace.options(invocation.config)
     with invocation.running() as app:

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from mastosync.cli import status_command
 from mastosync.cli.main import main
 from mastosync.cli.render import render_status
 from mastosync.engine.status import Status, Tally, status_of
@@ -125,7 +124,7 @@ def finishing(path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         with Manifest.open(path, writing=True) as manifest:
             become_done(manifest, 1)
 
-    monkeypatch.setattr(status_command.time, "sleep", wait)
+    monkeypatch.setattr(time, "sleep", wait)
     return lambda: len(waits)
 
 
