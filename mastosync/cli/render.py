@@ -202,22 +202,26 @@ def render_status(status: Status, manifest: Path) -> str:
 
 
 def progress_of(status: Status) -> str:
-    """How much has arrived of what is to arrive, and what is left."""
+    """How much has arrived of what is to arrive, what is left, and what is lost."""
     totals = status.totals
     if totals.percent_done is None:
-        return tr("nothing is to be copied")
-    pending = trn("{count:,} entry pending", "{count:,} entries pending", totals.pending)
-    if totals.bytes_pending:
-        pending += tr(" ({size} known)", size=human_bytes(totals.bytes_pending))
-    return tr("{percent:.2f} % done, {pending}", percent=totals.percent_done, pending=pending)
+        said = [tr("nothing is to be copied")]
+    else:
+        said = [tr("{percent:.2f} % done", percent=totals.percent_done)]
+    if totals.pending:
+        size = tr(" ({size} known)", size=human_bytes(totals.bytes_pending)) if totals.bytes_pending else ""
+        said.append(tr("pending {count:,}{size}", count=totals.pending, size=size))
+    if totals.news:
+        said.append(tr("failed {count:,}", count=totals.news))
+    if totals.accepted:
+        said.append(tr("accepted as lost {count:,}", count=totals.accepted))
+    return ", ".join(said)
 
 
 def render_watched(status: Status) -> str:
     """All that moves, in one line with its time."""
-    said = [iso(time.time()), progress_of(status), tr("failed {count:,}", count=status.totals.news)]
-    if status.totals.accepted:
-        said.append(tr("accepted {count:,}", count=status.totals.accepted))
-    return "  ".join([*said, _pace(status) if status.running else tr("no copy is at work")])
+    pace = _pace(status) if status.running else tr("no copy is at work")
+    return "  ".join([iso(time.time()), progress_of(status), pace])
 
 
 def _reasons_table(status: Status) -> str:

@@ -83,7 +83,7 @@ def test_what_is_left_is_told_at_a_glance(path: Path) -> None:
     with Manifest.open(path) as manifest:
         status = status_of(ManifestReport(manifest))
     text = render_status(status, path)
-    assert "33.33 % done, 2 entries pending (1.0 KiB known)" in text
+    assert "33.33 % done, pending 2 (1.0 KiB known)" in text
     assert status.as_json()["percent_done"] == 33.33
     assert status.as_json()["totals"]["bytes_pending"] == 1024
 
