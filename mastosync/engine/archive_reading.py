@@ -8,7 +8,17 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar
 
-from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LATER_FIELDS, LINE_FIELDS, VERSION, Digest
+from mastosync.engine.archive import (
+    FORMAT,
+    HEAD_FIELDS,
+    KIND_FIELDS,
+    LATER_FIELDS,
+    LINE_FIELDS,
+    MOMENTS,
+    VERSION,
+    Digest,
+    seconds_of,
+)
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest import ACCESS, ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw, read_from
@@ -157,6 +167,7 @@ def _store(line: dict[str, Any]) -> StoreIdentity:
 
 def _record(line: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
     _require_fields(line, columns)
+    line |= {name: seconds_of(line[name]) for name in columns if name in MOMENTS}
     for name in columns:
         if name in _NUMBERS:
             _number(line, name)
@@ -171,6 +182,7 @@ def _record(line: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
 
 def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
     _require_fields(line, LINE_FIELDS)
+    line["updated"] = seconds_of(line["updated"])
     number = _number(line, "kind")
     if number not in head.kinds:
         raise Wrong(f"the head has no kind {number}")

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from mastosync.app import App
 from mastosync.config import Config
-from mastosync.engine.archive import LINE_FIELDS, VERSION
+from mastosync.engine.archive import LINE_FIELDS, VERSION, as_iso, seconds_of
 from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.engine.lister import FIELDS, ListFilter, iter_listed
 from mastosync.engine.stop import StopSignal
@@ -247,6 +247,24 @@ def test_a_line_has_what_ls_has_under_the_same_names(path: Path, archive: list[b
     ]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (None, None),
+        (0, "1970-01-01T00:00:00+00:00"),
+        (1793502100, "2026-11-01T03:01:40+00:00"),
+        (1793502100.5, "2026-11-01T03:01:40.5+00:00"),
+        (1793502100.1234567, "2026-11-01T03:01:40.1234567+00:00"),
+        (253402300799, "9999-12-31T23:59:59+00:00"),
+        (253402300800, 253402300800),
+        (-1, -1),
+    ],
+)
+def test_a_moment_is_told_as_everywhere_and_to_the_last_digit(seconds: float | None, told: object) -> None:
+    assert as_iso(seconds) == told
+    assert repr(seconds_of(told)) == repr(seconds)
+
+
 def test_every_column_is_exported(path: Path) -> None:
     """Whoever adds one has to say what becomes of it in an archive."""
     with closing(sqlite3.connect(path)) as connection:
@@ -322,6 +340,9 @@ def change(**fields: object) -> Callable[[dict[str, Any]], object]:
         (change(access=["as_public"]), "access is"),
         (change(origin="heaven"), "heaven"),
         (change(private=1), "private is 1"),
+        (change(updated="yesterday"), "no moment"),
+        (change(updated="2026-11-30T03:00:00+09:00"), "no moment in UTC"),
+        (change(updated="2026-11-30T03:00:00.5+00:00"), "updated is"),
         (change(accepted="missing"), "cannot be accepted"),
         (change(accepted=True), "accepted is True"),
         (change(state="failed", reason="network", accepted="network"), "cannot be accepted"),
