@@ -138,21 +138,20 @@ def listed(counts: Mapping[str, int]) -> str:
 
 def render_acceptance(found: Counter[tuple[str, Reason]], *, undo: bool, dry_run: bool) -> str:
     """How many losses were accepted or taken back, or would be."""
-    count = found.total()
-    if undo:
-        said = trn("{count:,} accepted entry", "{count:,} accepted entries", count)
-        done = tr("nothing was changed") if dry_run else tr("from now on they count as new again")
-    else:
-        said = trn("{count:,} entry that failed", "{count:,} entries that failed", count)
-        done = (
-            tr("nothing was changed")
-            if dry_run
-            else tr("accepted as lost: they stay failed, and are no news; `mastosync accept --undo` takes it back")
-        )
+    count, note = found.total(), tr("nothing was changed")
     if not count:
-        return said
+        return tr("nothing was accepted before") if undo else tr("nothing has failed that can be accepted and is not")
+    if undo and dry_run:
+        said = trn("{count:,} entry would count as new again", "{count:,} entries would count as new again", count)
+    elif undo:
+        said, note = trn("{count:,} entry counts as new again", "{count:,} entries count as new again", count), ""
+    elif dry_run:
+        said = trn("{count:,} entry can be accepted as lost", "{count:,} entries can be accepted as lost", count)
+    else:
+        said = trn("{count:,} entry is accepted as lost", "{count:,} entries are accepted as lost", count)
+        note = tr("what is accepted stays failed, and is no news; `mastosync accept --undo` takes it back")
     rows = [(name, reason.value, f"{objects:,}") for (name, reason), objects in found.items()]
-    return "\n".join([said, "", table((tr("type"), tr("reason"), tr("entries")), rows), "", done])
+    return "\n".join([said, "", table((tr("type"), tr("reason"), tr("entries")), rows), *(["", note] if note else [])])
 
 
 def _throttling_line(limit: EndpointState) -> str:

@@ -111,19 +111,20 @@ def test_exit_code_3_is_news_and_quiet_tells_it_in_one_line(run: Run) -> None:
 def test_what_is_accepted_is_counted_stays_failed_and_can_be_taken_back(run: Run) -> None:
     assert "accept --reason missing" in run("copy", code=3)[0]
     would = run("accept", "--dry-run")[0]
-    assert "1 entry that failed" in would
+    assert "1 entry can be accepted as lost" in would
     assert "nothing was changed" in would
     assert status(run)["accepted"] == {}
     said = run("accept", "--reason", "missing", "--type", "accounts")[0]
-    assert "1 entry that failed" in said
+    assert "1 entry is accepted as lost" in said
     assert "accept --undo" in said
     found = status(run)
     assert (found["totals"]["failed"], found["totals"]["accepted"]) == (1, 1)
     assert (found["reasons"], found["accepted"], found["news"]) == ({"missing": 1}, {"missing": 1}, {})
     assert "accepted as lost: missing 1" in run("copy")[0]
-    assert "0 entries that failed" in run("accept", "--reason", "missing")[0]
-    assert "1 accepted entry" in run("accept", "--undo", "--dry-run")[0]
-    assert "1 accepted entry" in run("accept", "--undo", "--reason", "missing")[0]
+    assert "nothing has failed" in run("accept", "--reason", "missing")[0]
+    assert "1 entry would count as new again" in run("accept", "--undo", "--dry-run")[0]
+    assert "1 entry counts as new again" in run("accept", "--undo", "--reason", "missing")[0]
+    assert "nothing was accepted" in run("accept", "--undo")[0]
     assert status(run)["news"] == {"missing": 1}
     run("copy", code=3)
 
