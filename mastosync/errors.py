@@ -39,7 +39,7 @@ EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ExitCode.OK: deferred("all well"),
     ExitCode.BUG: deferred("a bug, or something unknown"),
     ExitCode.USAGE: deferred("the command line is wrong"),
-    ExitCode.INCOMPLETE: deferred("finished, but some entries failed or differ"),
+    ExitCode.INCOMPLETE: deferred("finished, but some entries differ, or failed and are not accepted as lost"),
     ExitCode.CONFIG: deferred("the configuration is wrong"),
     ExitCode.DATABASE: deferred("the database or its tunnel cannot be used"),
     ExitCode.MANIFEST: deferred(

@@ -102,6 +102,9 @@ PASSING_REASONS: tuple[Reason, ...] = (Reason.THROTTLED, Reason.NETWORK, Reason.
 CACHE_TABLES = ("media_attachments", "preview_cards")
 """Whose rows of other servers Mastodon itself calls a cache: it removes their files, and fetches them again."""
 
+ACCEPTABLE_REASONS: tuple[Reason, ...] = tuple(reason for reason in FAILURE_REASONS if reason not in PASSING_REASONS)
+"""Of failures that somebody may accept as a loss: another run meets them again."""
+
 OWN_EXTENSION = ""
 """As a style's format: the style keeps the extension of the stored file name."""
 
@@ -302,6 +305,7 @@ class Record:
     detail: str | None
     origin: Origin | None  # None: not done
     presence: Presence = NOTHING  # what lies at the destination
+    accepted: bool = False  # it failed, and somebody has accepted that for this reason
 
 
 class ObjectHeaders(NamedTuple):

@@ -1,8 +1,11 @@
-"""Numbers and times as people read them, in their language. The door of humanize, which is loaded when it is needed."""
+"""Numbers and times as people read them, in their language, and moments as JSON has them.
+
+The door of humanize, which is loaded when it is needed.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +14,11 @@ from mastosync.language import spoken
 
 _STEPS = {"seconds": 60, "minutes": 3_600, "hours": 86_400}
 """Units of time, and the seconds from which on the next one is used."""
+
+
+def iso(seconds: float) -> str:
+    """A moment, given in seconds since the epoch, as all JSON has it: ISO 8601, in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def human_bytes(count: float) -> str:

@@ -6,6 +6,7 @@ What a command does not need is not imported: `status` knows nothing of S3 or Po
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -25,11 +26,14 @@ from mastosync.manifest import (
     ManifestReport,
     PlanWriter,
     WorkQueue,
+    accept,
     back_up,
     backup_name,
+    count_losses,
     in_one_bucket,
     reopen,
     require_room_for,
+    take_back_acceptance,
     take_over,
     warn_of_network,
 )
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from mastosync.config import Config, Timetable
     from mastosync.engine.adopter import Adoption, AdoptOptions
     from mastosync.engine.copier import CopyOptions
-    from mastosync.engine.doctor import DatabaseWay, Finding
+    from mastosync.engine.doctor import Finding
     from mastosync.engine.forecast import Outlook
     from mastosync.engine.orphans import OrphanFinder, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
@@ -104,7 +108,7 @@ class App:
             return progress
 
     def retry_failed(
-        self, types: tuple[str, ...], reasons: tuple[Reason, ...], options: CopyOptions | None
+        self, types: tuple[str, ...], reasons: tuple[Reason, ...], options: CopyOptions | None, *, accepted: bool
     ) -> tuple[int, CopyProgress | None]:
         """Put entries back to pending, as `reopen` does; with options, copy what is pending of those types.
 
@@ -112,10 +116,21 @@ class App:
         """
         with self._held("retry-failed") as manifest:
             WorkQueue(manifest).require_plan(*identities(self.config))
-            reopened = reopen(manifest, types, reasons)
+            reopened = reopen(manifest, types, reasons, accepted=accepted)
             if options is None or not reopened:
                 return reopened, None
             return reopened, self.copy_from(manifest, options, types)
+
+    def accept(
+        self, types: tuple[str, ...], reasons: tuple[Reason, ...], *, undo: bool, dry_run: bool
+    ) -> Counter[tuple[str, Reason]]:
+        """Take note that losses are known, or take that back; return of how many, by type and reason."""
+        with self._read() if dry_run else self._planned("accept") as manifest:
+            manifest.require_plan()
+            found = count_losses(manifest, types, reasons, accepted=undo)
+            if not dry_run:
+                (take_back_acceptance if undo else accept)(manifest, types, reasons)
+        return found
 
     def follow(self, options: FollowOptions) -> Iterator[Round[FollowResult]]:
         """Plan and copy in rounds, of which each is told when it has ended. Raises: Interrupted when asked to stop."""
@@ -213,13 +228,13 @@ class App:
 
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""
-        from mastosync.app.ways import way_to
+        from mastosync.app.ways import way_to, way_to_database
         from mastosync.engine.doctor import Doctor, ManifestPlace
 
         return Doctor(
             source=way_to(self.config, "source"),
             destination=way_to(self.config, "destination"),
-            database=self._database_way(),
+            database=way_to_database(self.config, self._tunnel),
             manifest=ManifestPlace(
                 self.manifest_path,
                 partial(identities, self.config),
@@ -307,28 +322,6 @@ class App:
         """The manifest, for a command that only reads it."""
         warn_of_network(self.manifest_path)
         return Manifest.open(self.manifest_path)
-
-    def _database_way(self) -> DatabaseWay:
-        from mastosync.app.ways import CONNECT_SECONDS
-        from mastosync.engine.doctor import DatabaseWay
-        from mastosync.mastodon.database import MastodonDatabase
-        from mastosync.mastodon.examination import Examination
-
-        tunnel = self.config.tunnel
-
-        @contextmanager
-        def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
-            config = self.config.require_database()
-            seconds = min(config.connect_timeout_seconds, CONNECT_SECONDS)
-            with MastodonDatabase(replace(config, connect_timeout_seconds=seconds), via) as database:
-                yield Examination(database)
-
-        gateway = (
-            tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=tunnel.ssh_host, ssh_port=tunnel.ssh_port)
-            if tunnel.enabled
-            else ""
-        )
-        return DatabaseWay(gateway, self._tunnel, connect)
 
     def copy_from(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """See `copy`, for whoever holds the manifest."""

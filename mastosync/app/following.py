@@ -47,7 +47,7 @@ class FollowResult:
 
     plan: PlanResult | None  # None: it was refused
     copy: CopyProgress
-    failed: int  # entries that stand as failed now
+    news: dict[str, int]  # entries that stand as failed now, and that nobody has accepted, by reason
     pruning: Pruning | None = None
     refusal: MastosyncError | None = None  # why nothing was planned, or nothing was pruned
 
@@ -109,13 +109,13 @@ class Following:
                 change = planned.total()
                 new = change.added + change.revived
                 _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
-            failed = status_of(ManifestReport(manifest)).totals.failed
+            news = status_of(ManifestReport(manifest)).news_of()
             if self.options.prune is None or planned is None:
-                return FollowResult(planned, copied, failed, refusal=refusal)
+                return FollowResult(planned, copied, news, refusal=refusal)
             try:
-                return FollowResult(planned, copied, failed, prune(app, manifest, self.options.prune))
+                return FollowResult(planned, copied, news, prune(app, manifest, self.options.prune))
             except TooMuchGone as too_much:
-                return FollowResult(planned, copied, failed, refusal=too_much)
+                return FollowResult(planned, copied, news, refusal=too_much)
 
     def _plan(
         self, app: App, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity]

@@ -1,27 +1,48 @@
-"""How `doctor` gets to each of the stores: with less patience than a copy, and never to write where media lie."""
+"""How `doctor` gets to stores and database: with less patience than a copy, and never to write where media lie."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mastosync.app.stores import identities
-from mastosync.engine.doctor import FolderWay, StoreWay
+from mastosync.engine.doctor import DatabaseWay, FolderWay, StoreWay
+from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.config import Config, FilesystemConfig, Role
+    from mastosync.mastodon.examination import Examination
     from mastosync.store.base import ObjectStore
     from mastosync.store.probe import FolderProbe, StoreProbe
 
-CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
+_CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
 _READ_SECONDS = 10.0
 
 
 def way_to(config: Config, role: Role) -> StoreWay | FolderWay:
     """The way to one of the stores."""
     return _folder_way(config, role) if _folder_of(config, role).path else _bucket_way(config, role)
+
+
+def way_to_database(
+    config: Config, open_tunnel: Callable[[], AbstractContextManager[tuple[str, int] | None]]
+) -> DatabaseWay:
+    """The way to the database, through its tunnel if there is one."""
+    from mastosync.mastodon.database import MastodonDatabase
+    from mastosync.mastodon.examination import Examination
+
+    @contextmanager
+    def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
+        database = config.require_database()
+        seconds = min(database.connect_timeout_seconds, _CONNECT_SECONDS)
+        with MastodonDatabase(replace(database, connect_timeout_seconds=seconds), via) as opened:
+            yield Examination(opened)
+
+    host, port = config.tunnel.ssh_host, config.tunnel.ssh_port
+    gateway = tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=host, ssh_port=port) if config.tunnel.enabled else ""
+    return DatabaseWay(gateway, open_tunnel, connect)
 
 
 def _folder_way(config: Config, role: Role) -> FolderWay:
@@ -53,7 +74,7 @@ def _bucket_way(config: Config, role: Role) -> StoreWay:
         _require_apart(config, role)
         quick = replace(
             bucket,
-            connect_timeout_seconds=min(bucket.connect_timeout_seconds, CONNECT_SECONDS),
+            connect_timeout_seconds=min(bucket.connect_timeout_seconds, _CONNECT_SECONDS),
             read_timeout_seconds=min(bucket.read_timeout_seconds, _READ_SECONDS),
         )
         with closing(CurlStore(quick, role=role, connections=1)) as store, closing(S3Probe(quick, role=role)) as probe:

@@ -25,4 +25,6 @@ def copy_command(invocation: Invocation, pace: Pace, types: tuple[str, ...], lim
         progress = app.copy(options, types)
         status = app.status()
     invocation.say(render_copy(progress, status))
-    return ExitCode.INCOMPLETE if status.failed_of(types) else ExitCode.OK
+    news = status.news_of(types)
+    invocation.tell_news(news)
+    return ExitCode.INCOMPLETE if news else ExitCode.OK

@@ -48,7 +48,8 @@ def follow_command(
     from mastosync.cli.render_following import render_failure, render_round
     from mastosync.engine.pruner import PruneOptions
 
-    config, failed, refused = invocation.config, 0, False
+    config, refused = invocation.config, False
+    news: dict[str, int] = {}
     copy = pace.options(config)
     pruning = PruneOptions(apply=True, at_most=at_most, workers=copy.workers) if prune else None
     options = FollowOptions(scope.options(config), copy, every or config.follow.every, once, full, pruning)
@@ -60,9 +61,11 @@ def follow_command(
             invocation.say(render_round(each, each.result))
             if each.result.refusal is not None:
                 warn(f"{each.result.refusal.message}: {each.result.refusal.hint}")
-            failed, refused = each.result.failed, each.result.plan is None
-        if failed:
+            if each.result.news != news:
+                invocation.tell_news(each.result.news)
+            news, refused = each.result.news, each.result.plan is None
+        if news:
             invocation.say("\n".join(failed_lines(app.status())))
     if refused:
         return ExitCode.MANIFEST
-    return ExitCode.INCOMPLETE if failed else ExitCode.OK
+    return ExitCode.INCOMPLETE if news else ExitCode.OK

@@ -112,6 +112,13 @@ class Invocation:
         if not self.options.quiet:
             show(text)
 
+    def tell_news(self, news: Mapping[str, int]) -> None:
+        """What failed and nobody has accepted, by reason: who wants quiet wants to know at least that."""
+        if news and self.options.quiet:
+            from mastosync.cli.render import news_line
+
+            warn(news_line(news))
+
     def _warn_of_files(self) -> tuple[str, ...]:
         exposed = tuple(open_to_all(self.manifest_path, self.options.log_file))
         for warning in exposed:

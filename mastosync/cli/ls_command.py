@@ -16,6 +16,8 @@ from mastosync.model import EntryState, Reason
 @states_option
 @types_option
 @reasons_option
+@click.option("--accepted", "losses", flag_value="accepted", help="Only what failed and was accepted as lost.")
+@click.option("--new", "losses", flag_value="new", help="Only what failed and was not accepted.")
 @click.option("--format", "form", type=click.Choice(FORMS), default="text", help="text: keys only.")
 @print0_option
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
@@ -25,6 +27,7 @@ def ls_command(
     states: tuple[str, ...],
     types: tuple[str, ...],
     reasons: tuple[str, ...],
+    losses: str | None,
     form: str,
     print0: bool,
     limit: int | None,
@@ -32,6 +35,7 @@ def ls_command(
     """List entries of the manifest, by type and id."""
     from mastosync.engine.lister import FIELDS, ListFilter
 
-    chosen = ListFilter(tuple(map(EntryState, states)), types, tuple(map(Reason, reasons)))
+    accepted = None if losses is None else losses == "accepted"
+    chosen = ListFilter(tuple(map(EntryState, states)), types, tuple(map(Reason, reasons)), accepted)
     listed = islice(invocation.reading().iter_listed(chosen), limit)
     print_rows(listed, FIELDS, form, nul=print0)

@@ -25,7 +25,8 @@ COMMANDS: dict[str, str] = {
     "copy": "Work through what is pending.",
     "follow": "Plan and copy again and again.",
     "prune": "Remove at the destination what has left the database.",
-    "status": "Show counts and bytes by state, type and reason.",
+    "status": "Show counts and bytes by state, type and reason, and what is left.",
+    "accept": "Take note of losses that are known.",
     "retry-failed": "Put failed entries back to pending, and copy them.",
     "refetch": "Fetch what the source has lost from where it came from.",
     "ls": "List entries of the manifest.",
@@ -59,7 +60,7 @@ class _Commands(LazyGroup):
 @click.option("-c", "--config", type=click.Path(path_type=Path), help="Configuration file.  [default: ./config.ini]")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Manifest file.  [default: ./mastosync.db]")
 @click.option("-v", "--verbose", count=True, help="Say more; twice: everything.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors, warnings and new failures.")
 @click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False), help="Append a log to this file.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Form of the log.")
 @click.option("--no-progress", is_flag=True, help="Show no progress.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +31,17 @@ def show_fault(text: str) -> None:
     click.echo(several_lines(text), err=True)
 
 
-def show_json(value: object) -> None:
+def redraw(text: str) -> None:
+    """A result in the place of the one before it, on a terminal: as much as fits. Raises: StdoutError, NobodyReads."""
+    lines = coloured(several_lines(text)).splitlines()[: shutil.get_terminal_size().lines - 1]
+    with _reaching_someone():
+        click.echo("".join(["\x1b[H", *(f"{line}\x1b[K\n" for line in lines), "\x1b[J"]), nl=False, color=True)
+
+
+def show_json(value: object, *, on_one_line: bool = False) -> None:
     """A result for programs. Raises: StdoutError, NobodyReads."""
     with _reaching_someone():
-        click.echo(as_json(value, indent=2))
+        click.echo(as_json(value, indent=None if on_one_line else 2))
 
 
 def require_output() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby, repeat, zip_longest
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 from mastosync.cli.colours import PAINT_OF, Paint, paint
 from mastosync.cli.columns import padded, width_of
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode
-from mastosync.language import say, tr
-from mastosync.model import FAILURE_REASONS, EntryState, Reason
+from mastosync.language import say, tr, trn
+from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line
-from mastosync.units import human_ago, human_bytes, human_seconds
+from mastosync.units import human_ago, human_bytes, human_seconds, iso
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from mastosync.engine.doctor import Diagnosis, Finding
     from mastosync.engine.planner import PlanResult
     from mastosync.engine.status import Status, Tally
@@ -103,13 +106,52 @@ def render_copy(progress: CopyProgress, status: Status) -> str:
 
 def failed_lines(status: Status) -> list[str]:
     """Why entries stand as failed, and what to do; nothing if none does."""
-    failed = [f"{name} {count:,}" for name, count in status.reasons.items() if Reason(name) in FAILURE_REASONS]
-    if not failed:
-        return []
-    return [
-        tr("failed: {reasons}", reasons=", ".join(failed)),
-        tr("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again"),
-    ]
+    news, lines = status.news_of(), []
+    if news:
+        lines += [
+            tr("failed: {reasons}", reasons=listed(news)),
+            tr("see `mastosync ls --state failed --new --format jsonl`; `mastosync retry-failed` tries them again"),
+        ]
+    if Reason.MISSING.value in news:
+        lines.append(
+            tr("`mastosync accept --reason missing` takes note of what is lost; then exit code 3 means new failures")
+        )
+    if status.accepted:
+        lines.append(tr("accepted as lost: {reasons}", reasons=listed(status.accepted)))
+    return lines
+
+
+def news_line(news: Mapping[str, int]) -> str:
+    """The same in one line, for whoever wants quiet."""
+    return trn(
+        "{count:,} entry failed and is not accepted as lost ({reasons}): `mastosync ls --new` lists it",
+        "{count:,} entries failed and are not accepted as lost ({reasons}): `mastosync ls --new` lists them",
+        sum(news.values()),
+        reasons=listed(news),
+    )
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Names with their counts."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def render_acceptance(found: Counter[tuple[str, Reason]], *, undo: bool, dry_run: bool) -> str:
+    """How many losses were accepted or taken back, or would be."""
+    count, note = found.total(), tr("nothing was changed")
+    if not count:
+        return tr("nothing was accepted before") if undo else tr("nothing has failed that can be accepted and is not")
+    if undo and dry_run:
+        said = trn("{count:,} entry would count as new again", "{count:,} entries would count as new again", count)
+    elif undo:
+        said, note = trn("{count:,} entry counts as new again", "{count:,} entries count as new again", count), ""
+    elif dry_run:
+        said = trn("{count:,} entry can be accepted as lost", "{count:,} entries can be accepted as lost", count)
+    else:
+        said = trn("{count:,} entry is accepted as lost", "{count:,} entries are accepted as lost", count)
+        note = tr("what is accepted stays failed, and is no news; `mastosync accept --undo` takes it back")
+    rows = [(name, reason.value, f"{objects:,}") for (name, reason), objects in found.items()]
+    return "\n".join([said, "", table((tr("type"), tr("reason"), tr("entries")), rows), *(["", note] if note else [])])
 
 
 def _throttling_line(limit: EndpointState) -> str:
@@ -136,6 +178,7 @@ def render_status(status: Status, manifest: Path) -> str:
             planned += tr(", incremental; all was read {age} before", age=age)
         lines.append(_line(tr("planned"), planned))
     lines.append(_run_line(status))
+    lines.append(_line(tr("progress"), progress_of(status)))
     if status.verification is not None:
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
         lines.append(
@@ -151,13 +194,40 @@ def render_status(status: Status, manifest: Path) -> str:
         )
     lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]
     if status.reasons:
-        lines += [
-            "",
-            table((tr("reason"), tr("entries")), [(name, f"{count:,}") for name, count in status.reasons.items()]),
-        ]
+        lines += ["", _reasons_table(status)]
     if kept_back := _kept_back_lines(status):
         lines += ["", *kept_back]
     return "\n".join(lines)
+
+
+def progress_of(status: Status) -> str:
+    """How much has arrived of what is to arrive, what is left, and what is lost."""
+    totals = status.totals
+    if totals.percent_done is None:
+        said = [tr("nothing is to be copied")]
+    else:
+        said = [tr("{percent:.2f} % done", percent=totals.percent_done)]
+    if totals.pending:
+        size = tr(" ({size} known)", size=human_bytes(totals.bytes_pending)) if totals.bytes_pending else ""
+        said.append(tr("pending {count:,}{size}", count=totals.pending, size=size))
+    if totals.news:
+        said.append(tr("failed {count:,}", count=totals.news))
+    if totals.accepted:
+        said.append(tr("accepted as lost {count:,}", count=totals.accepted))
+    return ", ".join(said)
+
+
+def render_watched(status: Status) -> str:
+    """All that moves, in one line with its time."""
+    pace = _pace(status) if status.running else tr("no copy is at work")
+    return "  ".join([iso(time.time()), progress_of(status), pace])
+
+
+def _reasons_table(status: Status) -> str:
+    """Known losses stand apart."""
+    head = tr("reason"), tr("entries"), *([tr("accepted")] if status.accepted else [])
+    rows = [(name, f"{count:,}", f"{status.accepted.get(name, 0):,}") for name, count in status.reasons.items()]
+    return table(head, [row[: len(head)] for row in rows])
 
 
 def _kept_back_lines(status: Status) -> list[str]:
@@ -209,14 +279,8 @@ def render_summary(diagnosis: Diagnosis) -> str:
 def _run_line(status: Status) -> str:
     if status.run is None:
         return _line(tr("last copy"), tr("none yet"))
-    rate = tr("{rate:,.0f} objects/s", rate=status.rate) if status.rate else tr("no rate yet")
     if status.running:
-        eta = (
-            tr(", {duration} to go", duration=human_seconds(status.eta_seconds))
-            if status.eta_seconds is not None
-            else ""
-        )
-        return _line(tr("copying"), f"{rate}{eta}")
+        return _line(tr("copying"), _pace(status))
     seen = datetime.fromtimestamp(status.run.updated_at, UTC)
     end = (
         tr("ended {moment}", moment=_moment(seen))
@@ -225,7 +289,15 @@ def _run_line(status: Status) -> str:
     )
     if status.run.exit_code:
         end += f": {say(EXIT_CODE_MEANING[ExitCode(status.run.exit_code)])}"
-    return _line(tr("last copy"), f"{rate}, {end}")
+    return _line(tr("last copy"), f"{_pace(status)}, {end}")
+
+
+def _pace(status: Status) -> str:
+    """How fast the last copy is or was, and how long it will take."""
+    rate = tr("{rate:,.0f} objects/s", rate=status.rate) if status.rate else tr("no rate yet")
+    if status.eta_seconds is None:
+        return rate
+    return rate + tr(", {duration} to go", duration=human_seconds(status.eta_seconds))
 
 
 def _line(label: str, text: str) -> str:

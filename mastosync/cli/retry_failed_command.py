@@ -8,23 +8,27 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import Pace, failure_reasons_option, pace_options, types_option
 from mastosync.cli.render import render_copy
 from mastosync.errors import ExitCode
-from mastosync.language import trn
+from mastosync.language import tr, trn
 from mastosync.model import FAILURE_REASONS, Reason
 
 
 @click.command(name="retry-failed")
 @types_option
 @failure_reasons_option
+@click.option("--accepted", is_flag=True, help="Also those that were accepted as lost.")
 @click.option("--no-copy", is_flag=True, help="Put them back to pending, and copy nothing.")
 @pace_options
 @click.pass_obj
 def retry_failed_command(
-    invocation: Invocation, types: tuple[str, ...], reasons: tuple[str, ...], no_copy: bool, pace: Pace
+    invocation: Invocation, types: tuple[str, ...], reasons: tuple[str, ...], accepted: bool, no_copy: bool, pace: Pace
 ) -> ExitCode:
-    """Put failed entries back to pending, and copy what is pending."""
+    """Put failed entries back to pending, and copy what is pending.
+
+    What was accepted as lost is left alone: to look for it again costs requests, and nobody expects to find it.
+    """
     options = None if no_copy else pace.options(invocation.config)
     with invocation.running() as app:
-        reopened, progress = app.retry_failed(types, tuple(map(Reason, reasons)), options)
+        reopened, progress = app.retry_failed(types, tuple(map(Reason, reasons)), options, accepted=accepted)
         status = app.status()
     if not set(map(Reason, reasons)) <= set(FAILURE_REASONS):  # what was skipped has not failed
         invocation.say(trn("{count:,} entry is pending again", "{count:,} entries are pending again", reopened))
@@ -32,6 +36,10 @@ def retry_failed_command(
         invocation.say(
             trn("{count:,} failed entry is pending again", "{count:,} failed entries are pending again", reopened)
         )
+    if not accepted and any(name in (reasons or status.accepted) for name in status.accepted):
+        invocation.say(tr("what was accepted as lost was left alone: --accepted tries it too"))
     if progress is not None:
         invocation.say(render_copy(progress, status))
-    return ExitCode.INCOMPLETE if status.failed_of(types) and not no_copy else ExitCode.OK
+    news = {} if no_copy else status.news_of(types)
+    invocation.tell_news(news)
+    return ExitCode.INCOMPLETE if news else ExitCode.OK

@@ -3,15 +3,18 @@
 The first line is the head (stores, what a probe of them may have left, the database, kinds, plans, runs and their pace,
 verifications), the last one the foot (how many entries, and the SHA-256 of all lines before it), and each one between
 is an entry. An entry has the fields of `ls` and those that `ls` does not show; but `source_key` only says where the
-object lay, if not under its first candidate.
+object lay, if not under its first candidate, and `accepted` which reason was accepted. Moments are in UTC and
+ISO 8601, with as many digits as an import needs to make the very same manifest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from mastosync.engine.lister import FIELDS
@@ -24,7 +27,12 @@ VERSION = 5
 LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "access")
 """What is told of each entry. The names are part of the interface."""
 
+MOMENTS = ("started_at", "updated_at", "ended_at", "at")
+"""What records have as seconds since the epoch."""
+
+_ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # to make one costs as much as a line
+_LAST_SECOND = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 _NOTED_AT_ONCE = 1_000  # entries: whoever shows progress needs no more
 
 
@@ -69,6 +77,26 @@ def encoded(line: dict[str, Any]) -> bytes:
     return _encode(line).encode() + b"\n"
 
 
+def as_iso(seconds: float | None) -> str | float | None:
+    """A moment to the last digit. What no calendar of Python's has stays a number of seconds since the epoch."""
+    whole, _, fraction = f"{seconds}".partition(".")
+    if seconds is None or not whole.isdecimal() or int(whole) > _LAST_SECOND:
+        return seconds
+    told = datetime.fromtimestamp(int(whole), UTC).isoformat()
+    return told if not fraction else told.replace("+", f".{fraction}+")
+
+
+def seconds_of(moment: object) -> object:
+    """What `as_iso` was given; what is not text stays as it is. Raises: ValueError if it is another text."""
+    if not isinstance(moment, str):
+        return moment
+    found = _ISO.fullmatch(moment)
+    if found is None:
+        raise ValueError(f"{moment!r} is no moment in UTC")
+    whole = int(datetime.fromisoformat(f"{found[1]}+00:00").timestamp())
+    return float(f"{whole}{found[2]}") if found[2] else whole
+
+
 def head_as_json(head: Head) -> dict[str, Any]:
     """The first line."""
     return {
@@ -79,7 +107,10 @@ def head_as_json(head: Head) -> dict[str, Any]:
         "probe": head.probe,
         "database": head.database and asdict(head.database),
         "kinds": [{"kind": number, **kind._asdict()} for number, kind in sorted(head.kinds.items())],
-        **head.records,
+        **{
+            table: [{name: as_iso(of) if name in MOMENTS else of for name, of in each.items()} for each in records]
+            for table, records in head.records.items()
+        },
     }
 
 
@@ -103,11 +134,12 @@ def entry_as_json(each: ArchivedEntry, destination_prefix: str) -> dict[str, Any
         "private": entry.private,
         "detail": each.detail,
         "origin": _origin(each),
+        "accepted": each.accepted and each.accepted.value,
         "kind": each.kind,
         "name": entry.name,
         "fallback": entry.fallback,
         "claimed": each.claimed,
-        "updated": entry.updated,
+        "updated": as_iso(entry.updated),
         "excluded": each.excluded,
         "destination": _bits(each.presence),
         "access": _bits(each.access),
@@ -143,7 +175,7 @@ _SINCE: dict[int, dict[str, Any]] = {
     2: {"samples": [], "updated": None, "excluded": False},
     3: {"destination": None, "access": None},
     4: {"probe": None},
-    5: {"database": None},
+    5: {"database": None, "accepted": None},
 }
 LATER_FIELDS: dict[int, dict[str, Any]] = {
     version: {name: value for since in _SINCE if since > version for name, value in _SINCE[since].items()}

@@ -8,12 +8,32 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar
 
-from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LATER_FIELDS, LINE_FIELDS, VERSION, Digest
+from mastosync.engine.archive import (
+    FORMAT,
+    HEAD_FIELDS,
+    KIND_FIELDS,
+    LATER_FIELDS,
+    LINE_FIELDS,
+    MOMENTS,
+    VERSION,
+    Digest,
+    seconds_of,
+)
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest import ACCESS, ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw, read_from
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import NOTHING, DatabaseIdentity, Entry, EntryState, Kind, Origin, Presence, Reason
+from mastosync.model import (
+    ACCEPTABLE_REASONS,
+    NOTHING,
+    DatabaseIdentity,
+    Entry,
+    EntryState,
+    Kind,
+    Origin,
+    Presence,
+    Reason,
+)
 
 _LONGEST_LINE = 64 * 1024 * 1024  # bytes: what is longer is no archive, and not worth the memory
 _LARGEST = 2**63 - 1  # what SQLite takes
@@ -167,6 +187,7 @@ def _store(line: dict[str, Any]) -> StoreIdentity:
 
 def _record(line: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
     _require_fields(line, columns)
+    line |= {name: seconds_of(line[name]) for name in columns if name in MOMENTS}
     for name in columns:
         if name in _NUMBERS:
             _number(line, name)
@@ -181,6 +202,7 @@ def _record(line: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
 
 def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
     _require_fields(line, LINE_FIELDS)
+    line["updated"] = seconds_of(line["updated"])
     number = _number(line, "kind")
     if number not in head.kinds:
         raise Wrong(f"the head has no kind {number}")
@@ -221,6 +243,7 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         excluded=_of(line, "excluded", bool),
         presence=_presence(line, state),
         access=_access(line),
+        accepted=_accepted(line, state),
     )
 
 
@@ -239,6 +262,14 @@ def _access(line: dict[str, Any]) -> Presence | None:
     if access is not None and (not line["claimed"] or not access or access & ~ACCESS):
         raise Wrong(f"access is {line['access']!r}")
     return access
+
+
+def _accepted(line: dict[str, Any], state: EntryState) -> Reason | None:
+    """The reason that somebody has accepted as a loss."""
+    reason = _perhaps(line, "accepted", str)
+    if reason is not None and (state is EntryState.DONE or reason not in ACCEPTABLE_REASONS):
+        raise Wrong(f"an entry that is {state} cannot be accepted as {reason!r}")
+    return None if reason is None else Reason(reason)
 
 
 def _bits(line: dict[str, Any], name: str) -> Presence | None:

@@ -27,6 +27,7 @@ FIELDS = (
     "private",
     "detail",
     "origin",
+    "accepted",
 )
 """What is told of each entry. The names are part of the interface."""
 
@@ -38,6 +39,7 @@ class ListFilter:
     states: tuple[EntryState, ...] = ()
     types: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    accepted: bool | None = None  # failures: only those that somebody has accepted, or only those that nobody has
 
 
 def iter_listed(report: ManifestReport, chosen: ListFilter) -> Iterator[dict[str, Any]]:
@@ -49,7 +51,7 @@ def iter_listed(report: ManifestReport, chosen: ListFilter) -> Iterator[dict[str
     source, destination = report.store("source"), report.store("destination")
     source_prefix = source.key_prefix if source else ""
     destination_prefix = destination.key_prefix if destination else ""
-    for record in report.iter_records(chosen.states, chosen.types, chosen.reasons):
+    for record in report.iter_records(chosen.states, chosen.types, chosen.reasons, accepted=chosen.accepted):
         yield described(record, source_prefix, destination_prefix)
 
 
@@ -73,4 +75,5 @@ def described(record: Record, source_prefix: str, destination_prefix: str) -> di
         "private": entry.private,
         "detail": record.detail,
         "origin": record.origin.value if record.origin else None,
+        "accepted": record.accepted,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mastosync.language import tr, trn
@@ -53,6 +53,20 @@ def hiding() -> str:
         "`mastosync copy` stores anew what is pending, `mastosync retry-failed` what failed. For the rest, `mastosync"
         " verify --public` asks first: remove there what it can read, and run it once more; or, if nobody can read the"
         " bucket without credentials: `[copy] private_objects = copy`, and copy again"
+    )
+
+
+def with_accepted(said: str, lines: Iterable[CountLine]) -> str:
+    """What is said of losses, and how many of them somebody has accepted. They are lost all the same."""
+    accepted = sum(line.accepted for line in lines)
+    if not accepted:
+        return said
+    return trn(
+        "{said} ({accepted} of them is accepted as lost)",
+        "{said} ({accepted} of them are accepted as lost)",
+        accepted,
+        said=said,
+        accepted=f"{accepted:,}",
     )
 
 

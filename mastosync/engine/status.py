@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from math import floor
 from typing import Any, NamedTuple
 
 from mastosync.engine.forecast import Outlook
 from mastosync.engine.survey import Survey
 from mastosync.manifest import (
+    CountLine,
     Exposed,
     ManifestReport,
     RunInfo,
@@ -21,8 +24,10 @@ from mastosync.manifest import (
     real_path,
 )
 from mastosync.model import TABLES, EntryState
+from mastosync.units import iso
 
-_ALIVE_SECONDS = 15.0  # a run that has not given a sign for so long, three times what it should take, is dead
+_ALIVE_SECONDS = 15.0  # where the lock does not say since when: three times what it should take until the next sign
+_TIMES = ("started_at", "updated_at", "ended_at")
 
 
 @dataclass(slots=True)
@@ -36,15 +41,31 @@ class Tally:
     total: int = 0
     bytes_done: int = 0
     bytes_pending: int = 0
+    accepted: int = 0  # of what failed: known losses
 
-    def add(self, state: EntryState, objects: int, size_bytes: int) -> None:
+    def add(self, line: CountLine) -> None:
         """Count entries of one state."""
-        setattr(self, state.value, getattr(self, state.value) + objects)
-        self.total += objects
-        if state is EntryState.DONE:
-            self.bytes_done += size_bytes
-        elif state is EntryState.PENDING:
-            self.bytes_pending += size_bytes
+        setattr(self, line.state.value, getattr(self, line.state.value) + line.objects)
+        self.total += line.objects
+        self.accepted += line.accepted
+        if line.state is EntryState.DONE:
+            self.bytes_done += line.size_bytes
+        elif line.state is EntryState.PENDING:
+            self.bytes_pending += line.size_bytes
+
+    @property
+    def news(self) -> int:
+        """Entries that failed, and that nobody has accepted as lost."""
+        return self.failed - self.accepted
+
+    @property
+    def percent_done(self) -> float | None:
+        """How much is done of what is to arrive: all but what is skipped, and what is accepted as lost.
+
+        In entries, as not all sizes are known, and never rounded up: 100 only if nothing is left. None: nothing is.
+        """
+        wanted = self.done + self.pending + self.news
+        return floor(10_000 * self.done / wanted) / 100 if wanted else None
 
 
 class Surveyed(NamedTuple):
@@ -69,17 +90,22 @@ class Status:
     last_reading: SnapshotRecord | None = None  # the last plan that was not incremental
     surveyed: Surveyed | None = None
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the destination
-    held: bool = True  # somebody is at work on the manifest
+    running: bool = False  # the last copy is at work right now
+    accepted: dict[str, int] = field(default_factory=dict)  # of `reasons`: what failed and was accepted as lost
+    news: dict[tuple[str, str], int] = field(default_factory=dict)  # what failed and was not: by type and reason
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 
-    def failed_of(self, types: tuple[str, ...]) -> int:
-        """Failed entries of some types; of all if none are named."""
-        return sum(self.by_type[table].failed for table in types) if types else self.totals.failed
+    def news_of(self, types: tuple[str, ...] = ()) -> dict[str, int]:
+        """Entries that failed and were not accepted, by reason: of some types, or of all if none are named."""
+        found: Counter[str] = Counter()
+        for (table, reason), objects in self.news.items():
+            found[reason] += objects if not types or table in types else 0
+        return dict(+found)
 
     @property
-    def running(self) -> bool:
-        """Whether a copy seems to be at work right now."""
-        return self.held and _gives_signs(self.run)
+    def at_rest(self) -> bool:
+        """Whether nothing changes until somebody plans or tries again."""
+        return not self.running and not self.totals.pending
 
     @property
     def rate(self) -> float | None:
@@ -92,8 +118,8 @@ class Status:
 
     @property
     def eta_seconds(self) -> float | None:
-        """How long the pending entries will take at that rate, while a copy is running."""
-        return self.totals.pending / self.rate if self.running and self.rate else None
+        """How long the pending entries will take at that rate, while a copy is running; None if none is left."""
+        return self.totals.pending / self.rate if self.running and self.rate and self.totals.pending else None
 
     def as_json(self) -> dict[str, Any]:
         """The names are part of the interface."""
@@ -104,18 +130,23 @@ class Status:
             snapshot = {"number": self.snapshot.number, "taken_at": taken_at, **details}
         run = None
         if self.run is not None:
-            run = {**asdict(self.run), "running": self.running, "rate": self.rate, "eta_seconds": self.eta_seconds}
+            times = {name: iso(at) for name, at in asdict(self.run).items() if name in _TIMES and at is not None}
+            pace = {"running": self.running, "rate": self.rate, "eta_seconds": self.eta_seconds}
+            run = {**asdict(self.run), **times, **pace}
         verified = self.verification
-        times = verified and {"started_at": verified.started_at, "ended_at": verified.ended_at}
+        moments = verified and {"started_at": iso(verified.started_at), "ended_at": iso(verified.ended_at)}
         return {
             "totals": asdict(self.totals),
+            "percent_done": self.totals.percent_done,
             "by_type": {table: asdict(tally) for table, tally in self.by_type.items()},
             "reasons": self.reasons,
+            "accepted": self.accepted,
+            "news": self.news_of(),
             "exposed": self.exposed.objects,
             "snapshot": snapshot,
             "last_reading": self.last_reading and self.last_reading.taken_at.isoformat(),
             "run": run,
-            "verification": {**times, **verified.details} if verified and times else None,
+            "verification": {**moments, **verified.details} if verified and moments else None,
             "stores": self.stores,
             "survey": self._survey_as_json(),
             "forecast": self.outlook and self.outlook.as_json(),
@@ -133,11 +164,16 @@ def status_of(report: ManifestReport) -> Status:
     totals = Tally()
     by_type = {table: Tally() for table in TABLES}
     reasons: dict[str, int] = {}
+    accepted: Counter[str] = Counter()
+    news: Counter[tuple[str, str]] = Counter()
     for line in report.counts():
-        totals.add(line.state, line.objects, line.size_bytes)
-        by_type.setdefault(line.kind.table, Tally()).add(line.state, line.objects, line.size_bytes)
+        totals.add(line)
+        by_type.setdefault(line.kind.table, Tally()).add(line)
         if line.reason is not None:
             reasons[line.reason.value] = reasons.get(line.reason.value, 0) + line.objects
+            accepted[line.reason.value] += line.accepted
+            if line.state is EntryState.FAILED:
+                news[line.kind.table, line.reason.value] += line.objects - line.accepted
     run = report.last_run()
     stores = {role: str(identity) for role in ("source", "destination") if (identity := report.store(role))}
     return Status(
@@ -151,13 +187,23 @@ def status_of(report: ManifestReport) -> Status:
         report.last_reading(),
         _surveyed(report.surveyed()),
         count_exposed(report.manifest),
-        _gives_signs(run) and holder_of(real_path(report.manifest.path)) is not None,  # which takes it for a moment
+        _is_at_work(run, report),
+        dict(+accepted),
+        dict(+news),
     )
 
 
-def _gives_signs(run: RunInfo | None) -> bool:
-    """Whether a run has not ended, as far as it says, and has given a sign lately."""
-    return run is not None and run.ended_at is None and time.time() - run.updated_at < _ALIVE_SECONDS
+def _is_at_work(run: RunInfo | None, report: ManifestReport) -> bool:
+    """Whether the process of a run is alive: then it has held the manifest since before the run began.
+
+    Somebody else may hold it after a run has died, so where its holder does not say since when, a late sign decides.
+    """
+    if run is None or run.ended_at is not None:
+        return False
+    holder = holder_of(real_path(report.manifest.path))
+    if holder is None or holder.taken_at is None:
+        return holder is not None and time.time() - run.updated_at < _ALIVE_SECONDS
+    return holder.taken_at <= run.started_at
 
 
 def _surveyed(plan: SnapshotRecord | None) -> Surveyed | None:

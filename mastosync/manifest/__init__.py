@@ -9,13 +9,16 @@ from mastosync.manifest.connection import Manifest
 from mastosync.manifest.databases import remember_database, remembered_database, require_same_database
 from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
 from mastosync.manifest.entry_writer import (
+    accept,
     claim,
     correct,
+    count_losses,
     doubt_access,
     forget_arrival,
     note_access,
     release,
     reopen,
+    take_back_acceptance,
     take_over,
     try_again,
 )
@@ -50,7 +53,7 @@ from mastosync.manifest.lifecycle import (
     is_misplaced,
     rewritten_in_place,
 )
-from mastosync.manifest.lock import holder_of, writer_lock
+from mastosync.manifest.lock import Holder, holder_of, writer_lock
 from mastosync.manifest.losses import ALWAYS, Losses, least_losses, require_likely
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
 from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
@@ -81,6 +84,7 @@ __all__ = [
     "Exposed",
     "Fault",
     "Head",
+    "Holder",
     "Losses",
     "Manifest",
     "ManifestReport",
@@ -99,6 +103,7 @@ __all__ = [
     "StrandReader",
     "VerificationRecord",
     "WorkQueue",
+    "accept",
     "appearing",
     "approach_to",
     "back_up",
@@ -107,6 +112,7 @@ __all__ = [
     "claim",
     "correct",
     "count_exposed",
+    "count_losses",
     "count_removable",
     "delta_base",
     "doubt_access",
@@ -148,6 +154,7 @@ __all__ = [
     "require_room_for",
     "require_same_database",
     "rewritten_in_place",
+    "take_back_acceptance",
     "take_over",
     "try_again",
     "verifications",

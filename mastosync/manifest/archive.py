@@ -46,7 +46,7 @@ _STATES = """
 SELECT kind, id, name, state, reason, size, md5, etag, origin FROM entries ORDER BY kind, id, name
 """
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
-_INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 16)})"
+_INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 17)})"
 _INSERT_CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
 _INSERT_KIND = """
 INSERT INTO kinds (id, "table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -81,6 +81,7 @@ class ArchivedEntry(NamedTuple):
     excluded: bool = False  # the last plan leaves it out
     presence: Presence | None = None  # what lies at the destination; None: that follows from the rest
     access: Presence | None = None  # with which the claimed object is being written; None: not claimed, or unknown
+    accepted: Reason | None = None  # that somebody has accepted as a loss; it may be tried again by now
 
 
 EntryFate: TypeAlias = tuple[Kind, int, str, str, str, int | None, bytes | None, str | None, str]
@@ -126,7 +127,7 @@ class ArchiveReader:
             for kind, row_id, name, fallback, flags, size, state, reason, *rest in self._manifest.connection.execute(
                 _LINES
             ):
-                attempts, md5, etag, source_key, detail, origin, updated, arrived, access = rest
+                attempts, md5, etag, source_key, detail, origin, updated, arrived, accepted, access = rest
                 optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
                 entry = Entry(self._manifest.kind(kind), row_id, name, fallback, optional, private, size, updated)
                 seen = (
@@ -140,6 +141,7 @@ class ArchiveReader:
                     bool(flags & EXCLUDED_FLAG),
                     None if arrived is None else Presence(arrived),
                     None if access is None else Presence(access),
+                    None if accepted is None else REASON_OF[accepted],
                 )
                 yield ArchivedEntry(kind, entry, STATE_OF[state], REASON_OF[reason], *seen)
 
@@ -219,6 +221,7 @@ class ArchiveWriter:
                 ORIGIN_CODE[each.origin],
                 entry.updated,
                 each.presence,
+                None if each.accepted is None else REASON_CODE[each.accepted],
             )
             rows.append((each.kind, *line, state, reason, *seen))
             self._manifest.count(each.kind, state, reason, 1, entry.size or 0)

@@ -6,7 +6,9 @@ What an entry becomes is told by `lifecycle`; only a plan inserts entries (`load
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 from mastosync.manifest.codes import (
@@ -27,11 +29,12 @@ from mastosync.model import FAILURE_REASONS, PASSING_REASONS, Entry, EntryState,
 
 _OF_ENTRY = "WHERE kind = ? AND id = ? AND name = ?"
 _PLAN = f"""
-UPDATE entries SET flags = ?, updated = ?, size = ?, fallback = ?, state = ?, reason = ?, arrived = ? {_OF_ENTRY}
+UPDATE entries SET flags = ?, updated = ?, size = ?, fallback = ?, state = ?, reason = ?, arrived = ?, accepted = ?
+{_OF_ENTRY}
 """
 _DONE = f"""
 UPDATE entries SET state = {DONE}, reason = {NO_REASON}, detail = ?, attempts = attempts + ?, size = coalesce(?, size),
-    md5 = ?, etag = ?, source_key = ?, origin = ?, arrived = NULL, flags = flags | ?
+    md5 = ?, etag = ?, source_key = ?, origin = ?, arrived = NULL, accepted = NULL, flags = flags | ?
 {_OF_ENTRY}
 """
 _NOT_DONE = f"""
@@ -59,13 +62,17 @@ _LEFT_CLAIMS = """
 SELECT e.kind, e.id, e.name, e.flags, e.state, e.arrived, coalesce(e.md5, e.etag) IS NOT NULL, c.access
 FROM claims c JOIN entries e USING (kind, id, name)
 """
-_STOPPED_COUNTS = f"""
-SELECT kind, state, reason, objects, bytes FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0
-"""
+_STOPPED = f"SELECT kind, state, reason FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0"
+_OF_REASON = f"kind = ? AND state = ? AND state <> {DONE} AND reason = ? AND (accepted IS NOT reason OR ?)"
+"""The last value: whether also what was accepted. The second `state` shows SQLite that the partial index serves."""
+_COUNT = f"SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open WHERE {_OF_REASON}"
 _REOPEN = f"""
-UPDATE entries SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
-WHERE state = ? AND state <> {DONE} AND kind = ? AND reason = ?
-"""  # the second condition shows SQLite that the partial index serves
+UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASON}, detail = NULL WHERE {_OF_REASON}
+"""
+_ACCEPT = f"UPDATE entries INDEXED BY entries_open SET accepted = reason WHERE {_OF_REASON}"
+_IS_ACCEPTED = "accepted IS NOT NULL AND kind = ? AND accepted = ?"
+_COUNT_ACCEPTED = f"SELECT count(*) FROM entries INDEXED BY entries_accepted WHERE {_IS_ACCEPTED}"
+_FORGET_ACCEPTED = f"UPDATE entries INDEXED BY entries_accepted SET accepted = NULL WHERE {_IS_ACCEPTED}"
 _TO_TRY_AGAIN = f"""
 state = {FAILED} AND state <> {DONE} AND kind = ? AND attempts < ?
 AND (reason IN ({", ".join(str(REASON_CODE[reason]) for reason in PASSING_REASONS)})
@@ -115,7 +122,7 @@ def change(manifest: Manifest, changes: Sequence[Change]) -> None:
     rows = [
         (
             *(after.flags, after.updated, after.size, after.fallback),
-            *(after.state, after.reason, stored_presence(after.state, after.presence)),
+            *(after.state, after.reason, stored_presence(after.state, after.presence), after.accepted),
             *place,
         )
         for place, _, after in changes
@@ -253,18 +260,22 @@ def take_over(manifest: Manifest) -> None:
             take_back_claims(manifest)
 
 
-def reopen(manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reason, ...] = ()) -> int:
+def reopen(
+    manifest: Manifest, types: tuple[str, ...] = (), reasons: tuple[Reason, ...] = (), *, accepted: bool = True
+) -> int:
     """Put entries that failed or were skipped for these reasons back to pending, and return how many.
 
-    No types: of every type. No reasons: whatever failed.
+    No types: of every type. No reasons: whatever failed. Unless `accepted`, what was accepted as a loss stays.
     """
     chosen = manifest.kinds(types)
     codes = {REASON_CODE[reason] for reason in reasons or FAILURE_REASONS}
     reopened = 0
     with manifest.transaction() as connection:
-        for kind, state, reason, objects, size_bytes in connection.execute(_STOPPED_COUNTS).fetchall():
+        for kind, state, reason in connection.execute(_STOPPED).fetchall():
             if kind in chosen and reason in codes:
-                connection.execute(_REOPEN, (state, kind, reason))
+                values = kind, state, reason, accepted
+                objects, size_bytes = connection.execute(_COUNT, values).fetchone()
+                connection.execute(_REOPEN, values)
                 manifest.count(kind, state, reason, -objects, -size_bytes)
                 manifest.count(kind, PENDING, NO_REASON, objects, size_bytes)
                 reopened += objects
@@ -287,6 +298,40 @@ def try_again(manifest: Manifest, attempts: int, since: int) -> int:
                 reopened += objects
             connection.execute(_TRY_AGAIN, values)
     return reopened
+
+
+def count_losses(
+    manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason], *, accepted: bool
+) -> Counter[tuple[str, Reason]]:
+    """How many entries `accept` would accept, or `take_back_acceptance` take back (`accepted`), by type and reason."""
+    found: Counter[tuple[str, Reason]] = Counter()
+    with translated(manifest.path):
+        for (number, kind), reason in product(manifest.kinds(types).items(), reasons):
+            code = REASON_CODE[reason]
+            counted = (
+                manifest.connection.execute(_COUNT_ACCEPTED, (number, code))
+                if accepted
+                else manifest.connection.execute(_COUNT, (number, FAILED, code, False))
+            )
+            found[kind.table, reason] += counted.fetchone()[0]
+    return +found
+
+
+def accept(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]) -> None:
+    """Record that somebody knows of these losses: what failed for these reasons. No types: of every type.
+
+    That is kept while the entry is tried again, until it is done or has another file.
+    """
+    with manifest.transaction() as connection:
+        for kind, reason in product(manifest.kinds(types), reasons):
+            connection.execute(_ACCEPT, (kind, FAILED, REASON_CODE[reason], False))
+
+
+def take_back_acceptance(manifest: Manifest, types: tuple[str, ...], reasons: Sequence[Reason]) -> None:
+    """Forget that these losses were accepted, also of what is tried again by now."""
+    with manifest.transaction() as connection:
+        for kind, reason in product(manifest.kinds(types), reasons):
+            connection.execute(_FORGET_ACCEPTED, (kind, REASON_CODE[reason]))
 
 
 def forget_arrival(manifest: Manifest, entries: Sequence[Entry]) -> None:

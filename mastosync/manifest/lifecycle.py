@@ -55,6 +55,7 @@ class Known(NamedTuple):
     reason: int
     attempts: int
     presence: Presence
+    accepted: int | None = None  # the reason that somebody accepted as a loss of this file; None: nobody did
 
     @property
     def is_gone(self) -> bool:
@@ -131,7 +132,8 @@ def seen(known: Known, wanted: Wanted) -> Known:
     elif presence:
         presence |= Presence.STALE
     state, reason = _state_when_seen(known, wanted, changed, replaced=replaced)
-    return Known(flags, updated, size, fallback, state, reason, known.attempts, presence)
+    accepted = None if replaced else known.accepted  # of the file that was lost, and not of another one
+    return Known(flags, updated, size, fallback, state, reason, known.attempts, presence, accepted)
 
 
 def _state_when_seen(known: Known, wanted: Wanted, changed: int, *, replaced: bool) -> tuple[int, int]:

@@ -14,14 +14,18 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mastosync.errors import ManifestError, ManifestInUse
 from mastosync.language import tr
 from mastosync.manifest.file_system import is_network, kind_of_disk
+
+_LOOKS, _LOOK_SECONDS = 3, 0.01
 
 _Place = tuple[int, int]  # device and inode
 
@@ -65,7 +69,19 @@ def keep_lock(manifest: Path) -> None:
         writer.take()
 
 
-def holder_of(manifest: Path) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who is at work on a manifest."""
+
+    taken_at: float | None = None  # seconds since the epoch; None: it does not say
+    described: str = ""
+
+    def __str__(self) -> str:
+        """For people."""
+        return self.described or tr("another mastosync that has just started, or whose lock file was removed")
+
+
+def holder_of(manifest: Path) -> Holder | None:
     """Who is at work on a manifest right now; None: nobody. Leaves no file behind."""
     path = lock_path(manifest)
     if os.path.realpath(manifest) in _writers or _database_is_held(manifest):
@@ -85,6 +101,7 @@ class _Writer:
 
     def __init__(self, manifest: Path, command: str) -> None:
         self._manifest, self._command, self._path = manifest, command, lock_path(manifest)
+        self._since = datetime.now(UTC)
         self._database: int | None = None
         self._file: int | None = None
 
@@ -107,14 +124,14 @@ class _Writer:
         if descriptor is None:
             return None
         mine = any(writer._database == descriptor for writer in _writers.values())
-        if mine or not _locked(descriptor, fcntl.LOCK_EX):
+        if mine or not _locked_for_good(descriptor):
             raise self._in_use()
         return descriptor
 
     def _take_file(self) -> None:
         while self._file is None or not _is_at(self._file, self._path):
             descriptor = self._opened()
-            if not _locked(descriptor, fcntl.LOCK_EX):
+            if not _locked_for_good(descriptor):
                 os.close(descriptor)
                 raise self._in_use()
             if self._file is not None:
@@ -138,7 +155,7 @@ class _Writer:
     def _sign(self, descriptor: int) -> None:
         """Say who holds the lock."""
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": self._command}
-        holder["since"] = datetime.now(UTC).isoformat(timespec="seconds")
+        holder |= {"since": self._since.isoformat(timespec="seconds"), "taken_at": self._since.timestamp()}
         os.ftruncate(descriptor, 0)
         with suppress(OSError):  # on a full disk the lock holds without a name
             os.pwrite(descriptor, json.dumps(holder).encode(), 0)
@@ -208,6 +225,15 @@ def _is_at(descriptor: int, file: Path) -> bool:
     return _place(file) == (found.st_dev, found.st_ino)
 
 
+def _locked_for_good(descriptor: int) -> bool:
+    """Whether a writer has the lock now. Whoever only asks who holds it has it for a moment, which is waited for."""
+    for _ in range(_LOOKS):
+        if _locked(descriptor, fcntl.LOCK_EX):
+            return True
+        time.sleep(_LOOK_SECONDS)
+    return False
+
+
 def _locked(descriptor: int, how: int) -> bool:
     """Whether it has the lock now."""
     try:
@@ -217,15 +243,16 @@ def _locked(descriptor: int, how: int) -> bool:
     return True
 
 
-def _holder(path: Path) -> str:
+def _holder(path: Path) -> Holder:
     try:
         holder = json.loads(path.read_text())
-        return tr(
+        described = tr(
             "`mastosync {command}`, process {pid} on {host} since {since}",
             command=holder["command"],
             pid=holder["pid"],
             host=holder["host"],
             since=holder["since"],
         )
+        return Holder(holder.get("taken_at"), described)
     except (OSError, ValueError, KeyError):
-        return tr("another mastosync that has just started, or whose lock file was removed")
+        return Holder()

@@ -43,7 +43,8 @@ SELECT id, name, flags, updated,
 """
 _SELECT_PLACES = "SELECT id, name FROM entries WHERE kind = ? AND id > ? AND id <= ?"
 _SELECT_WINDOW = """
-SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL
+SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL,
+    accepted
 FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
 """
 _INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
@@ -221,9 +222,10 @@ class PlanWriter:
     def _bring_in_line(self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], delta: PlanDelta) -> None:
         """Take these lines out of `wanted`, and change those that stand differently there."""
         changes = []
-        for row_id, name, flags, updated, size, fallback, state, reason, attempts, arrived, has_digest in rows:
+        for row_id, name, *known, arrived, has_digest, accepted in rows:
+            flags, updated, size, fallback, state, reason, attempts = known
             presence = presence_of(flags, state, arrived, has_digest=has_digest)
-            before = Known(flags, updated, size, fallback, state, reason, attempts, presence)
+            before = Known(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
             line = wanted.pop((row_id, name), None)
             after = gone(before) if line is None else seen(before, Wanted(*line[2:4], line[5], line[4]))
             if after != before:

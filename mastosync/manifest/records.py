@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from mastosync.manifest.codes import DONE, OPTIONAL_FLAG, ORIGIN_OF, PRIVATE_FLAG, REASON_OF, STATE_OF
+from mastosync.manifest.codes import DONE, FAILED, OPTIONAL_FLAG, ORIGIN_OF, PRIVATE_FLAG, REASON_OF, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.lifecycle import presence_of
 from mastosync.model import Entry, Kind, Record
 
 COLUMNS = (
-    "id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, updated, arrived"
+    "id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, updated, "
+    "arrived, accepted"
 )
 
 _BEFORE_ALL = -(2**63)
@@ -33,6 +34,7 @@ Row: TypeAlias = tuple[
     int | None,
     int | None,
     int | None,
+    int | None,
 ]
 """What `COLUMNS` give."""
 
@@ -40,7 +42,7 @@ Row: TypeAlias = tuple[
 def record_of(kind: Kind, row: Row) -> Record:
     """What a line says."""
     row_id, name, fallback, flags, size, state, reason, attempts, md5, etag, source_key, detail, origin, *rest = row
-    updated, arrived = rest
+    updated, arrived, accepted = rest
     optional, private = bool(flags & OPTIONAL_FLAG), bool(flags & PRIVATE_FLAG)
     return Record(
         entry=Entry(kind, row_id, name, fallback, optional, private, size, updated),
@@ -53,6 +55,7 @@ def record_of(kind: Kind, row: Row) -> Record:
         detail=detail,
         origin=ORIGIN_OF[origin] if state == DONE else None,
         presence=presence_of(flags, state, arrived, has_digest=md5 is not None or etag is not None),
+        accepted=state == FAILED and accepted == reason,
     )
 
 

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from mastosync.manifest.codes import DONE, NO_REASON, ORIGIN_CODE, PENDING, REASON_OF, STATE_OF
+from mastosync.manifest.codes import DONE, NO_REASON, ORIGIN_CODE, PENDING, REASON_CODE, REASON_OF, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
+from mastosync.model import ACCEPTABLE_REASONS
 
 _WINDOW = 50_000  # lines
 
@@ -16,11 +17,13 @@ _LAST_OF_WINDOW = """
 SELECT id, name FROM entries WHERE kind = ? AND (id, name) > (?, ?) ORDER BY id, name LIMIT 1 OFFSET ?
 """
 _ORIGINS = ", ".join(str(code) for code in ORIGIN_CODE.values() if code is not None)
+_ACCEPTABLE = ", ".join(str(REASON_CODE[reason]) for reason in ACCEPTABLE_REASONS)
 _IS_SANE = f"""
 typeof(id) = 'integer' AND typeof(name) = 'text' AND name <> '' AND typeof(fallback) IN ('null', 'text')
 AND typeof(flags) = 'integer' AND flags BETWEEN 0 AND 7 AND typeof(attempts) = 'integer' AND attempts >= 0
 AND typeof(size) IN ('null', 'integer') AND (md5 IS NULL OR (typeof(md5) = 'blob' AND length(md5) = 16))
 AND (arrived IS NULL OR (state <> {DONE} AND arrived BETWEEN 0 AND 15 AND (arrived = 0 OR arrived & 3)))
+AND (accepted IS NULL OR (state <> {DONE} AND accepted IN ({_ACCEPTABLE})))
 AND (origin IS NULL OR origin IN ({_ORIGINS})) AND state IN ({", ".join(map(str, STATE_OF))})
 AND reason IN ({", ".join(map(str, REASON_OF))}) AND (reason = {NO_REASON}) = (state IN ({PENDING}, {DONE}))
 """

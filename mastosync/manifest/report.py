@@ -10,7 +10,7 @@ from typing import Any
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest.codes import REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
+from mastosync.manifest.codes import FAILED, REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remembered
 from mastosync.manifest.plan import LOWEST_ID
@@ -18,6 +18,10 @@ from mastosync.manifest.records import COLUMNS, Row, record_of
 from mastosync.model import TABLES, EntryState, Kind, Reason, Record
 
 _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects > 0"
+_SELECT_ACCEPTED = f"""
+SELECT kind, reason, count(*) FROM entries INDEXED BY entries_accepted
+WHERE accepted IS NOT NULL AND state = {FAILED} AND reason = accepted GROUP BY kind, accepted
+"""
 _SELECT_SNAPSHOT = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC LIMIT 1"
 _SELECT_SURVEYED = """
 SELECT id, taken_at, details FROM snapshots WHERE instr(details, '"survey":') > 0 ORDER BY id DESC LIMIT 1
@@ -48,6 +52,7 @@ class CountLine:
     reason: Reason | None
     objects: int
     size_bytes: int
+    accepted: int = 0  # so many of them failed, and somebody has accepted that
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +107,19 @@ class ManifestReport:
     manifest: Manifest
 
     def counts(self) -> list[CountLine]:
-        """Every counter that is not zero: as many lines as kinds and states, never as entries."""
+        """Every counter that is not zero: as many lines as kinds and states, never as entries.
+
+        Only what was accepted is counted, in its own index.
+        """
         with translated(self.manifest.path):
             rows = self.manifest.connection.execute(_SELECT_COUNTS).fetchall()
+            found = self.manifest.connection.execute(_SELECT_ACCEPTED).fetchall()
+        accepted = {(kind, FAILED, reason): objects for kind, reason, objects in found}
         return [
-            CountLine(self.manifest.kind(kind), STATE_OF[state], REASON_OF[reason], objects, size_bytes)
+            CountLine(
+                *(self.manifest.kind(kind), STATE_OF[state], REASON_OF[reason], objects, size_bytes),
+                accepted=min(accepted.get((kind, state, reason), 0), objects),  # somebody may write between two looks
+            )
             for kind, state, reason, objects, size_bytes in rows
         ]
 
@@ -179,8 +192,13 @@ class ManifestReport:
         states: tuple[EntryState, ...] = (),
         types: tuple[str, ...] = (),
         reasons: tuple[Reason, ...] = (),
+        *,
+        accepted: bool | None = None,
     ) -> Iterator[Record]:
-        """Entries by type and id; an empty filter lets everything through."""
+        """Entries by type and id; an empty filter lets everything through.
+
+        `accepted`: only failures that somebody has accepted, or only those that nobody has.
+        """
         conditions, values = "", []
         if states:
             conditions += f" AND state IN ({', '.join('?' * len(states))})"
@@ -188,7 +206,9 @@ class ManifestReport:
         if reasons:
             conditions += f" AND reason IN ({', '.join('?' * len(reasons))})"
             values += [REASON_CODE[reason] for reason in reasons]
-        few = bool(states) and EntryState.DONE not in states
+        if accepted is not None:
+            conditions += f" AND state = {FAILED} AND accepted IS {'' if accepted else 'NOT'} reason"
+        few = accepted is not None or (bool(states) and EntryState.DONE not in states)
         index = "INDEXED BY entries_open" if few else ""
         if few:
             conditions += f" AND state <> {STATE_CODE[EntryState.DONE]}"

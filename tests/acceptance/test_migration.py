@@ -234,7 +234,7 @@ def test_a_row_that_becomes_private_is_written_again_as_private(
         assert not any("AllUsers" in grant["Grantee"].get("URI", "") for grant in grants), key
 
 
-def test_the_log_tells_in_json_what_failed_and_quiet_is_quiet(
+def test_the_log_tells_in_json_what_failed_and_quiet_tells_only_news(
     buckets: BucketPair, new_migration: MigrationFactory
 ) -> None:
     migration = new_migration(buckets)
@@ -242,11 +242,16 @@ def test_the_log_tells_in_json_what_failed_and_quiet_is_quiet(
     done = site.run("-q", "plan")
     assert (done.stdout, done.stderr) == ("", "")
     done = site.run("-q", "--log-file", "run.log", "--log-format", "json", "copy", code=3)
-    assert (done.stdout, done.stderr) == ("", "")
+    assert done.stdout == ""
+    assert f"(missing {len(migration.instance.missing)})" in done.stderr
+    assert done.stderr.count("\n") == 1
     events = [json.loads(line) for line in (site.folder / "run.log").read_text().splitlines()]
     failed = [event for event in events if event.get("reason") == "missing"]
     assert {event["key"] for event in failed} == {each.key for each in migration.instance.missing}
     assert (site.folder / "run.log").stat().st_mode & 0o777 == 0o600
+    for command in (["accept", "--reason", "missing"], ["follow", "--once"], ["copy"]):
+        done = site.run("-q", *command)
+        assert (done.stdout, done.stderr) == ("", ""), command
 
 
 @pytest.mark.parametrize("columns", [0, 120])

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from mastosync.app import App
 from mastosync.config import Config
-from mastosync.engine.archive import LINE_FIELDS, VERSION
+from mastosync.engine.archive import LINE_FIELDS, VERSION, as_iso, seconds_of
 from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.engine.lister import FIELDS, ListFilter, iter_listed
 from mastosync.engine.stop import StopSignal
@@ -179,7 +179,7 @@ def test_what_a_plan_leaves_out_is_left_out_after_an_import(tmp_path: Path) -> N
         assert not Checker(manifest).run().faults
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, newest_version()])
 def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_path: Path) -> None:
     old, new = restored(version, tmp_path / "old.db"), tmp_path / "new.db"
     archive = exported(old)
@@ -199,13 +199,13 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
     head, *entries = (json.loads(line) for line in archive[:-1])
     del head["samples"], head["probe"], head["database"]
     for each in entries:
-        del each["updated"], each["excluded"], each["destination"], each["access"]
+        del each["updated"], each["excluded"], each["destination"], each["access"], each["accepted"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
     new = path.with_name("new.db")
     assert imported(new, sealed(lines)) == len(entries)
     assert [json.loads(line) for line in exported(new).splitlines()[1:-1]] == [
         each
-        | {"updated": None, "excluded": False, "destination": None}
+        | {"updated": None, "excluded": False, "destination": None, "accepted": None}
         | {"access": ["as_public", "as_private"] if each["claimed"] else None}  # nobody knows
         for each in entries
     ]
@@ -213,12 +213,13 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
 
 @pytest.mark.parametrize("version", [2, 3, 4])
 def test_an_archive_of_a_later_version_is_read(path: Path, archive: list[bytes], version: int) -> None:
-    """None knows its database, the first two no probe object, and the first one not what lies at the destination."""
+    """None knows its database and what was accepted, the first two no probe object, and 2 not what lies there."""
     head, *entries = (json.loads(line) for line in archive[:-1])
     del head["database"]
     if version < 4:
         del head["probe"]
     for each in entries:
+        del each["accepted"]
         if version == 2:
             del each["destination"], each["access"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": version}, *entries)]
@@ -253,10 +254,28 @@ def test_a_line_has_what_ls_has_under_the_same_names(path: Path, archive: list[b
     assert set(FIELDS) < set(LINE_FIELDS)
     with Manifest.open(path) as manifest:
         listed = list(iter_listed(ManifestReport(manifest), ListFilter()))
-    alike = set(FIELDS) - {"source_key", "origin"}
+    alike = set(FIELDS) - {"source_key", "origin", "accepted"}
     assert [{name: line[name] for name in alike} for line in lines] == [
         {name: line[name] for name in alike} for line in listed
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (None, None),
+        (0, "1970-01-01T00:00:00+00:00"),
+        (1793502100, "2026-11-01T03:01:40+00:00"),
+        (1793502100.5, "2026-11-01T03:01:40.5+00:00"),
+        (1793502100.1234567, "2026-11-01T03:01:40.1234567+00:00"),
+        (253402300799, "9999-12-31T23:59:59+00:00"),
+        (253402300800, 253402300800),
+        (-1, -1),
+    ],
+)
+def test_a_moment_is_told_as_everywhere_and_to_the_last_digit(seconds: float | None, told: object) -> None:
+    assert as_iso(seconds) == told
+    assert repr(seconds_of(told)) == repr(seconds)
 
 
 def test_every_column_is_exported(path: Path) -> None:
@@ -334,6 +353,12 @@ def change(**fields: object) -> Callable[[dict[str, Any]], object]:
         (change(access=["as_public"]), "access is"),
         (change(origin="heaven"), "heaven"),
         (change(private=1), "private is 1"),
+        (change(updated="yesterday"), "no moment"),
+        (change(updated="2026-11-30T03:00:00+09:00"), "no moment in UTC"),
+        (change(updated="2026-11-30T03:00:00.5+00:00"), "updated is"),
+        (change(accepted="missing"), "cannot be accepted"),
+        (change(accepted=True), "accepted is True"),
+        (change(state="failed", reason="network", accepted="network"), "cannot be accepted"),
         (change(more=1), "more"),
         (lambda line: line.pop("detail"), "detail"),
     ],

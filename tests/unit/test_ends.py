@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import NoReturn
@@ -24,7 +25,13 @@ from mastosync.progress import Silence
 from tests.unit.engine_kit import entry, planned
 from tests.unit.test_copier import crew
 
-ARGUMENTS = {"manifest": ["manifest", "backup"], "completion": [], "man": [], "init": []}
+ARGUMENTS = {
+    "accept": ["accept", "--undo"],
+    "manifest": ["manifest", "backup"],
+    "completion": [],
+    "man": [],
+    "init": [],
+}
 """Of commands that need more than their name, or nothing."""
 
 
@@ -135,10 +142,25 @@ def test_how_an_earlier_copy_ended_says_nothing_of_one_that_died(tmp_path: Path)
 def test_a_copy_whose_process_has_died_is_not_at_work(tmp_path: Path) -> None:
     path = tmp_path / "m.db"
     with planned(path, [entry(1)]) as manifest:
-        WorkQueue(manifest).start_run(1)
         with writer_lock(path, "copy"):
+            WorkQueue(manifest).start_run(1)
             assert status_of(ManifestReport(manifest)).running
         assert not status_of(ManifestReport(manifest)).running
+        with writer_lock(path, "verify"):
+            status = status_of(ManifestReport(manifest))
+        assert not status.running, "somebody else is at work"
+        assert status.eta_seconds is None
+
+
+def test_a_copy_that_gives_no_sign_for_long_is_at_work_as_long_as_it_holds_the_manifest(tmp_path: Path) -> None:
+    """One large object may take minutes."""
+    path = tmp_path / "m.db"
+    with planned(path, [entry(1)]) as manifest, writer_lock(path, "copy"):
+        WorkQueue(manifest).start_run(1)
+        later = time.time() + 3_600
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time", lambda: later)
+            assert status_of(ManifestReport(manifest)).running
 
 
 def test_why_entries_failed_is_told_by_reason(tmp_path: Path) -> None:
@@ -149,9 +171,10 @@ def test_why_entries_failed_is_told_by_reason(tmp_path: Path) -> None:
         correct(
             manifest, [(each, Outcome(each.entry, *became)) for each, became in zip(records, outcomes, strict=True)]
         )
-        reasons, remedy = failed_lines(status_of(ManifestReport(manifest)))
+        reasons, remedy, acceptance = failed_lines(status_of(ManifestReport(manifest)))
     assert reasons.endswith("missing 2")
     assert "mastosync ls --state failed" in remedy
+    assert "mastosync accept" in acceptance
 
 
 @pytest.mark.parametrize("brought", [False, True])

@@ -26,6 +26,7 @@ from mastosync.manifest import (
     Manifest,
     ManifestReport,
     PlanWriter,
+    accept,
     approach_to,
     begun,
     claim,
@@ -39,6 +40,7 @@ from mastosync.manifest import (
     reopen,
     repair_counters,
     rewritten_in_place,
+    take_back_acceptance,
     take_over,
     try_again,
 )
@@ -47,6 +49,7 @@ from mastosync.manifest.entry_writer import HAS_ARRIVED, Settled, settle
 from mastosync.manifest.lifecycle import presence_of
 from mastosync.manifest.recount import _IS_SANE
 from mastosync.model import (
+    ACCEPTABLE_REASONS,
     FAILURE_REASONS,
     NOTHING,
     Entry,
@@ -107,6 +110,7 @@ class Line(NamedTuple):
     size: int | None
     attempts: int
     is_claimed: bool
+    accepted: int | None  # the code of a reason
 
 
 class Kept(NamedTuple):
@@ -136,6 +140,7 @@ def kinds(found: Iterable[State]) -> Iterator[tuple[State, Presence, bool, bool]
 def lines_of(manifest: Manifest) -> dict[int, Line]:
     claimed = {row_id for (row_id,) in manifest.connection.execute("SELECT id FROM claims")}
     origins = dict(manifest.connection.execute("SELECT id, origin FROM entries"))
+    accepted = dict(manifest.connection.execute("SELECT id, accepted FROM entries"))
     return {
         each.entry.id: Line(
             (each.state, each.reason),
@@ -144,6 +149,7 @@ def lines_of(manifest: Manifest) -> dict[int, Line]:
             each.entry.size,
             each.attempts,
             each.entry.id in claimed,
+            accepted[each.entry.id],
         )
         for each in ManifestReport(manifest).iter_records()
     }
@@ -159,11 +165,12 @@ def made(path: Path, found: Iterable[State], *, is_begun: bool = True) -> Kept:
         digest = (OLD_MD5, "etag", "where/it/lay", 2) if has_digest else (None,) * 4
         manifest.connection.execute(
             "UPDATE entries SET state = ?, reason = ?, arrived = ?, md5 = ?, etag = ?, source_key = ?, origin = ?,"
-            " size = ?, attempts = ?, flags = ? WHERE id = ?",
+            " size = ?, attempts = ?, flags = ?, accepted = ? WHERE id = ?",
             (
                 *(STATE_CODE[state], REASON_CODE[reason]),
                 None if state is EntryState.DONE else presence.value,
-                *(*digest, MEASURED, 0 if excluded or not is_begun else 2, FLAGS[False, private, excluded], row_id),
+                *(*digest, MEASURED, 0 if excluded or not is_begun else 2, FLAGS[False, private, excluded]),
+                *(None if state is EntryState.DONE else REASON_CODE[Reason.MISSING], row_id),
             ),
         )
     repair_counters(manifest)
@@ -333,6 +340,8 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
         reopen(kept.manifest, (), (*FAILURE_REASONS, Reason.PRIVATE, Reason.OPTIONAL_MISSING))
     ),
     "tried again": lambda kept: _nothing(try_again(kept.manifest, 10, 0)),
+    "accepted": lambda kept: accept(kept.manifest, (), ACCEPTABLE_REASONS),
+    "acceptance taken back": lambda kept: take_back_acceptance(kept.manifest, (), ACCEPTABLE_REASONS),
     "pruned": pruned,
     "exported and imported": archived,
 }
@@ -394,7 +403,9 @@ def _require_kept(row: dict[str, str], old: Line, new: Line) -> None:
     kept, forgotten = cells(row["kept"]), cells(row["forgotten"])
     was = {"digest": old.digest, "attempts": old.attempts, "size": old.size, "claim": old.is_claimed}
     now = {"digest": new.digest, "attempts": new.attempts, "size": new.size, "claim": new.is_claimed}
-    assert kept | forgotten <= was.keys()
+    assert kept | forgotten <= {*was, "acceptance"}
+    if old.state[0] is not EntryState.DONE and row["event"] != "accepted":
+        assert (new.accepted is None) if "acceptance" in forgotten else (new.accepted == old.accepted), (old, new)
     for what, value in was.items():
         if what == "size" and not old.presence:
             continue  # nothing was measured
@@ -439,6 +450,18 @@ def test_what_a_plan_sees_first_is_as_the_page_says(tmp_path: Path) -> None:
     assert [lines[2].state] == states(EVENTS["planned, left out"]["to"])
     assert not lines[1].presence
     assert not lines[2].presence
+
+
+def test_what_is_accepted_is_so_for_the_reason_for_which_it_failed(tmp_path: Path) -> None:
+    kept = made(tmp_path / "m.db", EVERY)
+    with closing(kept.manifest):
+        before = lines_of(kept.manifest)
+        accept(kept.manifest, (), [Reason.CORRUPT])
+        for row_id, line in lines_of(kept.manifest).items():
+            is_corrupt = line.state[1] is Reason.CORRUPT
+            assert line.accepted == (REASON_CODE[Reason.CORRUPT] if is_corrupt else before[row_id].accepted)
+        standing = {each.reason for each in ManifestReport(kept.manifest).iter_records() if each.accepted}
+    assert standing == {Reason.CORRUPT, Reason.MISSING}
 
 
 def test_every_event_of_the_page_happens_here() -> None:

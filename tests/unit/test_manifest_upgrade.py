@@ -43,6 +43,7 @@ RELEASED = {
     "0003_time.sql": "b397f5bed493c448440e89f83f4ec3dbaf0ea16f30a8fe67897c4f62a0444506",
     "0004_lifecycle.sql": "cb8e035563482707c0d2ac48282314b1c6c203a30ac7b590b52cc830e5d7cca6",
     "0005_exposed.sql": "e8199c2fcb630c773a6444012843893247831c53e3b1f3a5d018ea25e25e2067",
+    "0006_accepted.sql": "6e00c7a28805c2f6675e84f02ada1bce6e2614690b9836e62d02de2c75ec5921",
 }
 """SHA-256 of every migration. One that manifests have gone through is never changed: a new one is added."""
 

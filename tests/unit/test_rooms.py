@@ -109,6 +109,7 @@ ROOMS: dict[str, set[str]] = {
         "mastodon.paperclip",
         "mastodon.key_order",
         "progress",
+        "units",
     },
     "language": set(),
     "units": {"humanize"},

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from mastosync.engine.cutover.findings import Fallback, Finding, Grade, Loss
-from mastosync.engine.shared_findings import exposed_told, hiding, losses_unknown_told, untried
+from mastosync.engine.shared_findings import exposed_told, hiding, losses_unknown_told, untried, with_accepted
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Exposed
 from mastosync.mastodon.catalog import spec_of
@@ -75,11 +75,14 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int], counts: Sequence[Count
         yield Finding(
             "lost",
             Grade.WARNING,
-            trn(
-                "the source has lost {objects} object of this server: the new store will not have it either",
-                "the source has lost {objects} objects of this server: the new store will not have them either",
-                lost,
-                objects=f"{lost:,}",
+            with_accepted(
+                trn(
+                    "the source has lost {objects} object of this server: the new store will not have it either",
+                    "the source has lost {objects} objects of this server: the new store will not have them either",
+                    lost,
+                    objects=f"{lost:,}",
+                ),
+                (line for line in counts if line.reason is Reason.MISSING and loss_of(line.kind) is Loss.FOR_GOOD),
             ),
             tr(
                 "`mastosync ls --state failed --reason missing` names them: look into old backups, or let them go; what"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+from mastosync.units import iso
 
 PACES = 300
 """So many figures of the pace, at most."""
@@ -196,11 +197,6 @@ def paces_of(runs: Sequence[Run]) -> list[Pace]:
         for part, seconds in enumerate(worked)
         if seconds > width / 1e6  # rounding leaves less than nothing at an edge
     ]
-
-
-def iso(seconds: float) -> str:
-    """A moment in UTC, to the second."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def moment(seconds: float) -> str:

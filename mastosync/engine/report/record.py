@@ -15,7 +15,7 @@ from mastosync.engine.deleted import gone_as_json
 from mastosync.engine.lister import described
 from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.engine.report.digest import Amount, Contents, contents_of
-from mastosync.engine.report.history import Pace, Proof, Run, iso, paces_of, runs_of
+from mastosync.engine.report.history import Pace, Proof, Run, paces_of, runs_of
 from mastosync.engine.report.verdict import Evidence, Switch, Verdict, judge
 from mastosync.engine.status import Tally, status_of
 from mastosync.errors import ManifestError
@@ -30,6 +30,7 @@ from mastosync.manifest import (
     relation,
 )
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Origin, Reason, Record
+from mastosync.units import iso
 
 FORMAT = "mastosync-report"
 VERSION = 1

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 from mastosync.engine.deleted import gone_told, removal
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.engine.report.history import Proof, Run
-from mastosync.engine.shared_findings import apart_told, exposed_told, hiding, losses_unknown_told, untried
+from mastosync.engine.shared_findings import (
+    apart_told,
+    exposed_told,
+    hiding,
+    losses_unknown_told,
+    untried,
+    with_accepted,
+)
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord
 from mastosync.model import EntryState, Reason
@@ -152,7 +159,8 @@ def _left_behind(evidence: Evidence) -> Iterator[Finding]:
             objects=_n(lost),
         )
         remedy = tr("`mastosync refetch` tells what other servers could give back; look into old backups for the rest")
-        yield Finding("lost", Grade.WARNING, said, remedy)
+        missing = (line for line in evidence.counts if line.reason is Reason.MISSING)
+        yield Finding("lost", Grade.WARNING, with_accepted(said, missing), remedy)
     elif untried(evidence.counts):
         yield Finding("lost", Grade.WARNING, losses_unknown_told(), "mastosync copy")
     else:

@@ -21,6 +21,7 @@ from mastosync.manifest import (
     PlanWriter,
     StoreIdentity,
     WorkQueue,
+    accept,
     correct,
     found_wrong,
     record_verification,
@@ -71,7 +72,7 @@ def outcomes(claims: dict[tuple[Kind, int], Claim]) -> Iterable[Outcome]:
 
 
 def fill(path: Path) -> None:
-    """Every state and reason, work in the hands of two dead runs, two plans, what was adopted and what was verified."""
+    """Every state and reason, work in the hands of two dead runs, two plans, what was adopted, verified, accepted."""
     with Manifest.create(path) as manifest:
         plan(manifest, ENTRIES, 1)
         queue = WorkQueue(manifest)
@@ -96,6 +97,7 @@ def fill(path: Path) -> None:
         queue.start_run(8)
         left = {(AVATAR, 11), (SMALL, FIRST + 4)}
         queue.commit(claims=[each for each in queue.iter_claimable() if (each.entry.kind, each.entry.id) in left])
+        accept(manifest, (), [Reason.MISSING, Reason.CORRUPT])
         record_verification(manifest, 1793502100.5, 1793502101.25, {"fine": 5, "checked": 6, "clean": False})
 
 
