@@ -6,6 +6,7 @@ import logging
 import shlex
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,11 +34,11 @@ from mastosync.engine.cutover.nginx import resolver_address
 from mastosync.engine.deleted import Deleted, gone_as_json
 from mastosync.engine.old_objects import shared_bucket
 from mastosync.engine.status import status_of
-from mastosync.errors import UsageError
+from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import say, tr
 from mastosync.manifest import Manifest, ManifestReport, real_path, relation, verifications
 from mastosync.mastodon.settings import Setting, changed, storage_settings
-from mastosync.model import Reason
+from mastosync.model import Ownership, Reason
 
 if TYPE_CHECKING:
     from mastosync.config import Config, Role, Secret, StoreConfig
@@ -135,6 +136,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         relation=relation(manifest),
         shared=shared,
         fallback=options.fallback,
+        ownership=_ownership(destination),
     )
     env = options.env or config.env.file
     current = _current(env, config.env.syntax) if env else {}
@@ -161,6 +163,20 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         ),
         back=steps_back(_way_back(config)),
     )
+
+
+def _ownership(destination: StoreConfig) -> Ownership | None:
+    """Whose the files of a folder are; None: it is no folder, or nobody can tell."""
+    if not isinstance(destination, FilesystemConfig):
+        return None
+    from mastosync.store.filesystem import FilesystemProbe
+
+    with closing(FilesystemProbe(destination, role="destination")) as probe:
+        try:
+            return probe.ownership()
+        except (ObjectError, StoreUnusable) as error:
+            _log.warning("%s", error.message)
+            return None
 
 
 def _media_host(config: Config, current: Mapping[str, Secret], options: CutoverOptions) -> tuple[str, str]:

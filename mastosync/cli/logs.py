@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ROOT = "mastosync"
-_TOLD_ANYWAY = ("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart")
-"""Of these, people have to know: whether a manifest can be relied on, and whether the stores are two."""
+_TOLD_ANYWAY = (
+    *("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart"),
+    "mastosync.store.filesystem.owners",
+)
+"""Of these, people have to know: is the manifest sound, are the stores two, can Mastodon use what is written?"""
 
 
 @contextmanager

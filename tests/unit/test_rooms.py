@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.tunnel": {"errors", "config", "mastodon.known_hosts", "sshtunnel", "paramiko"},
     "manifest": {"model", "errors", "manifest", "mountinfo"},
     "store.base": {"model", "errors"},
-    "store.probe": {"store.strangers", "errors"},
+    "store.probe": {"model", "store.strangers", "errors"},
     "store.strangers": set(),
     "store.answers": {"errors"},
     "store.addresses": set(),

@@ -10,6 +10,7 @@ from typing import Any
 from mastosync.engine.deleted import Deleted
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord, VerificationRecord
+from mastosync.model import Ownership
 
 
 class Grade(StrEnum):
@@ -81,6 +82,7 @@ class Evidence:
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     fallback: Fallback = Fallback.ALL
+    ownership: Ownership | None = None  # of the folder that the destination is, if that can be looked at
 
 
 @dataclass(slots=True)
