@@ -8,11 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mastosync.app.files import new_file
 from mastosync.app.upkeep import told
 from mastosync.engine.report import DIGEST_NAME, FORMAT, report_of, sound_contents_of
 from mastosync.errors import UsageError
 from mastosync.language import tr
-from mastosync.manifest import ArchiveReader, Manifest, appearing, written
+from mastosync.manifest import ArchiveReader, Manifest
 
 if TYPE_CHECKING:
     from mastosync.engine.report import Report
@@ -40,8 +41,8 @@ def report(manifest: Manifest, failures: int, listener: ProgressListener) -> Rep
 
 def keep(text: str, target: Path, *, replace: bool) -> None:
     """Write a file that is read on its own. See `App.keep_report`."""
-    with appearing(target, replace=replace) as partial, written(target):
-        partial.write_text(text, encoding="utf-8")
+    with new_file(target, replace=replace) as file:
+        file.write(text)
 
 
 def compare(manifest: Manifest, file: Path, listener: ProgressListener) -> Comparison:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, parsed_by
 from mastosync.cli.output import show, show_json
 from mastosync.config.values import PUBLIC_URL
-from mastosync.errors import ExitCode, OutputError, UsageError
+from mastosync.errors import ExitCode, UsageError
 from mastosync.language import tr
 
 _STDOUT = Path("-")
@@ -102,13 +101,7 @@ def _command(invocation: Invocation) -> str:
 
 def _write(path: Path, text: str) -> None:
     """A new file: what stands there may have been changed by hand. It holds no secret."""
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise UsageError(tr("{path} exists already", path=path), hint=tr("--nginx names another file")) from error
-    except OSError as error:
-        raise OutputError(
-            tr("cannot write {path}: {strerror}", path=path, strerror=error.strerror),
-            hint=tr("--nginx names another place"),
-        ) from error
+    from mastosync.app.files import new_file
+
+    with new_file(path, mode=0o644, hint=tr("--nginx names another file")) as file:
+        file.write(text)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
@@ -15,14 +12,9 @@ from mastosync.language import tr
 from mastosync.plain import as_json, one_line, several_lines
 
 
-class NobodyReads(Exception):
-    """Whoever read standard output has seen enough: no failure."""
-
-
 def show(text: str) -> None:
     """A result, of one line or more. Raises: StdoutError, NobodyReads."""
-    with _reaching_someone():
-        click.echo(coloured(several_lines(text)), color=True)  # what `coloured` leaves is meant
+    click.echo(coloured(several_lines(text)), color=True)  # what `coloured` leaves is meant
 
 
 def show_fault(text: str) -> None:
@@ -32,8 +24,7 @@ def show_fault(text: str) -> None:
 
 def show_json(value: object) -> None:
     """A result for programs. Raises: StdoutError, NobodyReads."""
-    with _reaching_someone():
-        click.echo(as_json(value, indent=2))
+    click.echo(as_json(value, indent=2))
 
 
 def require_output() -> None:
@@ -47,39 +38,12 @@ def write_out(text: str) -> None:
 
     Raises: StdoutError, NobodyReads.
     """
-    try:
-        sys.stdout.write(text)
-    except OSError as error:
-        raise _understood(error) from error
+    sys.stdout.write(text)
 
 
 def finish_writing() -> None:
     """Hand over what is still waiting to be written. Raises: StdoutError, NobodyReads."""
-    with _reaching_someone():
-        sys.stdout.flush()
-
-
-def give_up_output() -> None:
-    """Throw away what waits for standard output: Python would try once more at the end, and complain in its own way."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def _reaching_someone() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _understood(error) from error
-
-
-def _understood(error: OSError) -> StdoutError | NobodyReads:
-    if isinstance(error, BrokenPipeError):
-        return NobodyReads()
-    return StdoutError(
-        tr("standard output cannot be written: {why}", why=error.strerror or error),
-        hint=tr("what was written so far is not whole: make room, or write elsewhere, and run the same command again"),
-    )
+    sys.stdout.flush()
 
 
 def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
