@@ -37,6 +37,7 @@ from mastosync.engine.status import status_of
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import say, tr
 from mastosync.manifest import Manifest, ManifestReport, real_path, relation, verifications
+from mastosync.mastodon.own_file import read_own_file
 from mastosync.mastodon.settings import Setting, changed, storage_settings
 from mastosync.model import Ownership, Reason
 
@@ -139,7 +140,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         ownership=_ownership(destination),
     )
     env = options.env or config.env.file
-    current = _current(env, config.env.syntax) if env else {}
+    current = _current(env, config.env.syntax, named=options.env is not None) if env else {}
     host, scheme = _media_host(config, current, options)
     acls = config.destination.known.takes_acl is not False and not status.reasons.get(Reason.PRIVATE)
     settings = storage_settings(destination, host, acls=acls, scheme=scheme)
@@ -308,7 +309,10 @@ def _resolvers() -> tuple[str, ...]:
     return tuple(found) or (_LOCAL_RESOLVER,)
 
 
-def _current(path: Path, syntax: str) -> dict[str, Secret]:
-    """What Mastodon's file says, by name; anything may be a secret. Raises: ConfigError if it cannot be read."""
-    found = read_env_file(path, syntax, {})
+def _current(path: Path, syntax: str, *, named: bool) -> dict[str, Secret]:
+    """What Mastodon's file says, by name; anything may be a secret. `named`: on the command line, as Mastodon's.
+
+    Raises: ConfigError if it cannot be read, or is not what it was named as.
+    """
+    found = read_own_file(path, syntax, {}, "--env") if named else read_env_file(path, syntax, {})
     return {name: variable.value for name, variable in found.variables.items() if variable.value is not None}

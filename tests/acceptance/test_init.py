@@ -148,7 +148,7 @@ def test_its_answers_stand_in_the_file(live: Site, answers: list[str], lines: li
 
 
 def test_who_leaves_leaves_no_file(live: Site) -> None:
-    write_settings(live, "")
+    write_settings(live, "LOCAL_DOMAIN=example.social\n")
     code, screen = converse(live, ["\x04"], "init", "--from-env", "live/.env.production")
     assert code == 130, screen
     assert not live.config.exists()
