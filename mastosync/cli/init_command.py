@@ -10,7 +10,7 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.output import warn
 from mastosync.config import CHANGE_ME, SYNTAXES, Secret, render_sample
-from mastosync.errors import UsageError
+from mastosync.errors import Interrupted, UsageError
 from mastosync.language import tr
 
 
@@ -49,7 +49,11 @@ def init_command(
     require_new(output, _hint())  # before anybody answers questions in vain
     settings = settings_of(from_env, env_syntax or SYNTAXES[0], invocation.environ, copy_secrets=copy_secrets)
     asking = sys.stdin.isatty() and sys.stdout.isatty() and not invocation.options.quiet
-    text = first_config(settings, ask_destination() if asking else None)
+    try:
+        destination = ask_destination() if asking else None
+    except (click.Abort, KeyboardInterrupt) as error:
+        raise Interrupted(tr("stopped: nothing was written"), hint=tr("the same command begins anew")) from error
+    text = first_config(settings, destination)
     _write(output, text)
     invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal()))
     for note in settings.notes:

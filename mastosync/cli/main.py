@@ -15,6 +15,7 @@ from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import log_end, telling_what_matters
 from mastosync.cli.output import complain, show_origin
+from mastosync.cli.signals import sigterm_as_ctrl_c
 from mastosync.cli.streams import NobodyReads, give_up, guarded_streams
 from mastosync.errors import ExitCode, Interrupted, MastosyncError, StdoutError
 from mastosync.language import lend_to_libraries, tr
@@ -78,7 +79,7 @@ def cli(invocation: Invocation, /, **options: object) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit code. Every error of ours ends here, as text."""
-    with guarded_streams() as spoken:
+    with guarded_streams() as spoken, sigterm_as_ctrl_c():
         code = _run(arguments)
     return ExitCode.OUTPUT if spoken.lost and code == ExitCode.OK else code
 
@@ -104,7 +105,7 @@ def _run(arguments: list[str] | None) -> int:
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt) as error:  # before work that heeds signals has begun, or after it has ended
         said = _with_notes(tr("stopped"), error)
-        return _told(invocation, Interrupted(said, hint=tr("the same command begins anew")))
+        return _told(invocation, Interrupted(said, hint=tr("run the same command again")))
     except NobodyReads:
         give_up(sys.stdout)
         return _told_of_log(invocation)

@@ -48,7 +48,12 @@ def finish_writing() -> None:
 
 def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
     """What somebody types: one line, which is not shown if it is `hidden`. Raises: click.Abort if nobody answers."""
-    answer: str = click.prompt(one_line(question), default=default, show_default=bool(default), hide_input=hidden)
+    try:
+        answer: str = click.prompt(one_line(question), default=default, show_default=bool(default), hide_input=hidden)
+    except click.Abort:
+        if not hidden:
+            click.echo(err=True)  # what is said of it has a line of its own
+        raise
     return answer
 
 
