@@ -42,7 +42,7 @@ def others_told(found: Ownership) -> str:
     """That some of what lies in a folder is not Mastodon's; empty: nothing of what was looked at."""
     first = "." if found.folder.user != found.wanted.user else next(iter(found.others), "")
     return first and tr(
-        "not all that lies in {path} is {owner}'s, such as {first!r}: Mastodon may not be able to read or delete it",
+        "some of {path} does not belong to {owner}, such as {first!r}: Mastodon may not be able to read or delete it",
         path=found.path,
         owner=found.wanted,
         first=first,
@@ -54,7 +54,7 @@ def of_root_told(found: Ownership) -> str:
     if found.wanted.user:
         return ""
     return tr(
-        "{path} is root's: Mastodon cannot delete what is written there, nor read what is private", path=found.path
+        "{path} belongs to root: Mastodon can neither read what is private there nor delete anything", path=found.path
     )
 
 

@@ -187,7 +187,7 @@ def test_who_only_reads_is_told_so_by_either_signal(
     before = signal.getsignal(number)
     monkeypatch.setattr(Invocation, "reading", lambda _: os.kill(os.getpid(), number))
     assert main(["--manifest", "m.db", command]) == 130
-    assert capsys.readouterr().err.splitlines() == ["mastosync: stopped", "  run the same command again"]
+    assert capsys.readouterr().err.split("\n") == ["", "mastosync: stopped", "  run the same command again", ""]
     assert signal.getsignal(number) is before
 
 

@@ -37,7 +37,7 @@ def doctored(found: Ownership, made: Owner, *, mode: int = 0o644, folder: int = 
         (BY_BACKUP, BACKUP, Grade.WARNING, "nor delete anything", "run mastosync as that user"),
         (STRAY, MASTODON, Grade.WARNING, "such as 'cache'", CHOWN),
         (ELSEWHOSE, MASTODON, Grade.WARNING, "such as '.'", CHOWN),
-        (OF_ROOT, ROOT, Grade.WARNING, "is root's", "chown -R mastodon: '/new disk'"),
+        (OF_ROOT, ROOT, Grade.WARNING, "belongs to root", "chown -R mastodon: '/new disk'"),
     ],
 )
 def test_the_doctor_tells_what_mastodon_can_do(
@@ -71,9 +71,9 @@ def test_modes_and_groups_tell_what_it_can_do_with_files_of_others(
     [
         (None, "", ""),
         (OWN, "", ""),
-        (BY_ROOT, "runs as root, and /new disk is 12345:12345's", "find '/new disk' ! -user 12345"),
+        (BY_ROOT, "runs as root, and /new disk belongs to 12345:12345", "find '/new disk' ! -user 12345"),
         (STRAY, "such as 'cache'", CHOWN),
-        (OF_ROOT, "/new disk is root's", "chown -R mastodon: '/new disk'"),
+        (OF_ROOT, "/new disk belongs to root", "chown -R mastodon: '/new disk'"),
     ],
 )
 def test_a_cutover_warns_once_at_most(found: Ownership | None, said: str, remedy: str) -> None:

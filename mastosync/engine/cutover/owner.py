@@ -23,9 +23,9 @@ def owned(evidence: Evidence) -> Iterator[Finding]:
             "owner",
             Grade.WARNING,
             tr(
-                "mastosync runs as root, and {path} is {owner}'s: so is all that was looked at, which is some of it",
+                "mastosync runs as root, and {path} belongs to {owner}. So does what was looked at there: a sample",
                 path=found.path,
                 owner=found.wanted,
             ),
-            tr("`{command}` must name nothing. If it does, {giving}", command=command, giving=giving(found)),
+            tr("`{command}` should list nothing. If it does: {giving}", command=command, giving=giving(found)),
         )

@@ -20,7 +20,7 @@ def check_owner(chart: Chart, found: Ownership, probe: Access) -> Finding:
         said = tr("what is written belongs to {owner}, as it should", owner=probe.owner)
     else:
         said = tr(
-            "what is written belongs to {owner}, where the folder is {wanted}'s: Mastodon can read and delete it",
+            "what is written belongs to {owner}, and the folder to {wanted}: Mastodon can read and delete it",
             owner=probe.owner,
             wanted=found.wanted,
         )
@@ -29,14 +29,14 @@ def check_owner(chart: Chart, found: Ownership, probe: Access) -> Finding:
 
 def _of_somebody_else(chart: Chart, found: Ownership, probe: Access) -> Finding:
     said = tr(
-        "what is written belongs to {owner}, where the folder is {wanted}'s: {abilities}",
+        "what is written belongs to {owner}, and the folder to {wanted}: {abilities}",
         owner=probe.owner,
         wanted=found.wanted,
         abilities=abilities(found, probe),
     )
     if found.runs_as.user:
         remedy = tr(
-            "run mastosync as that user, or as root, which gives away what it writes; for a backup this is fine"
+            "run mastosync as that user, or as root, who gives what is written to them; for a backup this is fine"
         )
         return chart.warning("owner", said, remedy)
     remedy = tr(
