@@ -262,6 +262,19 @@ def test_one_cause_has_one_code_and_leaves_nothing_half_written(
         assert "run the same command again" in done.stderr, shown(done)
 
 
+def test_what_is_installed_stays_as_it_was(crowded: tuple[Site, SmallDisk]) -> None:
+    site, disk = crowded
+    site.run("man", "--install")
+    (page,) = (path for path in disk.folder.rglob("*") if path.is_file())
+    page.write_text("an older one")
+    with disk.filled():
+        site.run("man", "--install", code=8)
+    assert page.read_text() == "an older one"
+    site.run("man", "--install")
+    assert page.read_text().startswith(".TH")
+    page.unlink()
+
+
 def test_a_log_that_cannot_be_begun_ends_a_run_at_once(crowded: tuple[Site, SmallDisk]) -> None:
     site, disk = crowded
     with disk.read_only():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from mastosync.config import FilesystemConfig, OwnerKey, load_config
 from mastosync.errors import ConfigError, ObjectChanged, StoreUnusable
 from mastosync.model import Owner
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, owners
-from mastosync.store.filesystem.owners import gives_away, me, wanted_owner
+from mastosync.store.filesystem.owners import gives_away, may_give, me, wanted_owner
 from tests.contract.test_filesystem_store import NOBODY, PRIVATE, PUBLIC, as_nobody, put
 from tests.contract.test_object_store import listed, md5_of
 
@@ -212,6 +213,40 @@ class TestRefusal:
 )
 def test_who_gives_files_away(wanted: Owner, asked: bool, privileged: bool, gives: bool) -> None:
     assert gives_away(wanted, ROOT, asked=asked, privileged=privileged) is gives
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "user", "may"),
+    [
+        (0b11, 0, True),
+        (0b11, 1_000, True),
+        (0b01, 1_000, False),  # it could not write in the folders that it gave away
+        (0b01, 0, False),
+        (0b10, 0, True),  # it tries, is refused, and tells of it
+        (0b00, 1_000, False),
+        (None, 0, True),  # the system does not tell
+        (None, 1_000, False),
+    ],
+)
+def test_who_may_give_files_away(capabilities: int | None, user: int, may: bool) -> None:
+    told = b"" if capabilities is None else b"Name:\tpython\nCapEff:\t%016x\nCapBnd:\t%016x\n" % (capabilities, 0)
+    assert may_give(told, user) is may
+
+
+@as_root
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="there is no setpriv here (util-linux)")
+def test_root_without_the_right_to_give_files_away_tells_of_it(folder: Path) -> None:
+    code = f"""
+import logging
+from pathlib import Path
+from tests.contract.test_filesystem_store import destination, put
+logging.basicConfig()
+put(destination(Path({str(folder)!r})), "a/b")
+"""
+    without = ["setpriv", "--bounding-set", "-chown", "--inh-caps", "-chown", sys.executable, "-c", code]
+    done = subprocess.run(without, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    assert f"chown -R {MASTODON} {folder}" in done.stderr
+    assert owners_below(folder) == {me()}
 
 
 def test_whose_files_are_to_be() -> None:

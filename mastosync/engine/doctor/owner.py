@@ -40,7 +40,9 @@ def _of_somebody_else(chart: Chart, found: Ownership, probe: Access) -> Finding:
         )
         return chart.warning("owner", said, remedy)
     remedy = tr(
-        "this disk does not let root give files away: run mastosync as that user; {giving}", giving=giving(found)
+        "root may not give files away here: the disk refuses it, or this process lacks CAP_CHOWN or CAP_DAC_OVERRIDE;"
+        " run mastosync as that user; {giving}",
+        giving=giving(found),
     )
     return chart.warning("owner", said, remedy)
 

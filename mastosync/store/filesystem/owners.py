@@ -116,10 +116,16 @@ def gives_away(wanted: Owner, runs_as: Owner, *, asked: bool, privileged: bool) 
 def is_privileged() -> bool:
     """Whether this process may give files away, and go on writing in folders that it gave away."""
     try:
-        held = _HELD.search(Path("/proc/self/status").read_bytes())
+        told = Path("/proc/self/status").read_bytes()
     except OSError:  # no system that tells
-        held = None
-    return os.geteuid() == 0 if held is None else (_CHOWN | _DAC_OVERRIDE) & ~int(held[1], 16) == 0
+        told = b""
+    return may_give(told, os.geteuid())
+
+
+def may_give(told: bytes, user: int) -> bool:
+    """The same by what the system tells of a process. Root who may not is refused, and tells of that: so it tries."""
+    held = int(found[1], 16) if (found := _HELD.search(told)) else 0
+    return bool(held & _DAC_OVERRIDE) if held & _CHOWN else user == 0
 
 
 def iter_others(root: int, wanted: Owner) -> Iterator[str]:
