@@ -19,7 +19,7 @@ from mastosync.config.values import Secret, nearest, suggest, to_path
 from mastosync.errors import ConfigError
 from mastosync.language import tr
 
-_SECTION = re.compile(r"^\[.+\]", re.MULTILINE)
+_SECTION = re.compile(r"^\[([^\]\n]+)\]", re.MULTILINE)
 _VARIABLE = re.compile(r"^\s*(?:export\s+)?[A-Z][A-Z0-9_]+=", re.MULTILINE)
 _PREFIX = "MASTOSYNC_"
 _ALIASES = {"MASTOSYNC_MANIFEST": ("manifest", "path")}  # shorter names that are part of the command line
@@ -85,6 +85,8 @@ def read_text(path: Path, what: str) -> Secret:
         return Secret(path.read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
         problem, hint = tr("is not UTF-8 (byte {start})", start=error.start), tr("Save it as UTF-8.")
+        if b"\0" in error.object:
+            problem, hint = tr("is no text"), tr("Name another file.")
     except IsADirectoryError:
         problem, hint = tr("is a folder"), tr("Name a file. (Docker makes a folder where a mounted file is missing.)")
     except OSError as error:
@@ -175,7 +177,7 @@ def _parse(text: Secret, path: Path) -> dict[str, dict[str, Secret]]:
         hint = tr("A comment starts with #. A value stands on one line.")
     else:
         return {section: {key: Secret(value) for key, value in parser.items(section)} for section in parser.sections()}
-    if not _SECTION.search(text.reveal()) and not _has_known_key(text):
+    if sections().keys().isdisjoint(_SECTION.findall(text.reveal())) and not _has_known_key(text):
         raise no_section(path, text)
     # outside of `except`, and not with the parser's own words: they quote the line, which may be a secret
     raise ConfigError(tr("{path}, line {line}: {problem}", path=path, line=line, problem=problem), hint=hint)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mastosync.config.env_file import EnvFile, read_env_file
+from mastosync.config.schema import sections
 from mastosync.errors import ConfigError
 from mastosync.language import tr
 
@@ -17,7 +18,6 @@ _KNOWN = re.compile(
     r"|SECRET_KEY_BASE|OTP_SECRET|PREPARED_STATEMENTS|CDN_HOST|DEFAULT_LOCALE|WEB_CONCURRENCY|MAX_THREADS"
 )
 """Names of variables that Mastodon reads; one of them is enough."""
-_OURS = frozenset({"bucket", "endpoint_url", "access_key", "secret_key"})
 
 
 def read_own_file(path: Path, syntax: str, environ: Mapping[str, str], option: str) -> EnvFile:
@@ -33,6 +33,7 @@ def read_own_file(path: Path, syntax: str, environ: Mapping[str, str], option: s
     else:
         said = tr("{file} is not Mastodon's: none of its lines is a setting that Mastodon knows", file=path)
     hint = tr("{option} names Mastodon's own file, such as /home/mastodon/live/.env.production", option=option)
-    if _OURS & file.variables.keys():
+    ours = {key for section in sections().values() for key in section.keys}
+    if len(ours & file.variables.keys()) > 1:
         hint = tr("it looks like a configuration of mastosync, which -c names; {hint}", hint=hint)
     raise ConfigError(said, hint=hint)

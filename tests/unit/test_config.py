@@ -406,6 +406,7 @@ REFUSED = [
     ("", "is no configuration: it has no section", "mastosync init"),
     ("# nothing but a remark", "is no configuration: it has no section", "mastosync init"),
     ("# Title\n\nSome words: of a page.", "is no configuration: it has no section", "mastosync init"),
+    ("# Title\n\n[A link](of/a/page)\n\nSome words", "is no configuration: it has no section", "mastosync init"),
     ("LOCAL_DOMAIN=example.social\nDB_PASS=x", "is no configuration: it has no section", "init --from-env"),
     ("export S3_BUCKET=media", "is no configuration: it has no section", "init --from-env"),
     ("[copy]\nworkers", "line 2: neither a [section] nor key = value", "#"),
@@ -514,6 +515,11 @@ class TestRefusals:
         with pytest.raises(ConfigError, match="is not UTF-8") as caught:
             load_config(path, {})
         assert "hunter2" not in everything_said(caught.value)
+
+    def test_a_program_is_no_configuration(self) -> None:
+        with pytest.raises(ConfigError, match="is no text") as caught:
+            load_config(Path(sys.executable), {})
+        assert caught.value.hint == "Name another file."
 
     @pytest.mark.parametrize(
         ("name", "problem"), [(".", "is a folder"), ("missing.ini", "cannot be read: No such file")]
