@@ -47,7 +47,7 @@ EXIT_CODE_MEANING: dict[ExitCode, str] = {
     ),
     ExitCode.STORE: deferred("a store cannot be used (credentials, bucket, unreachable)"),
     ExitCode.OUTPUT: deferred("the output cannot be written (a full disk, no permission)"),
-    ExitCode.INTERRUPTED: deferred("interrupted; the same command goes on where it stopped"),
+    ExitCode.INTERRUPTED: deferred("interrupted; run the same command again"),
 }
 """The one table of exit codes: `--help` prints it and the docs are tested against it."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
 from typing import NamedTuple
@@ -333,6 +334,45 @@ class ObjectInfo(NamedTuple):
     def md5(self) -> bytes | None:
         """The MD5 of the content (16 bytes), if the store told it."""
         return bytes.fromhex(self.etag) if self.etag_is_md5 else None
+
+
+class Owner(NamedTuple):
+    """Whose a file is on a disk, by numbers."""
+
+    user: int
+    group: int
+
+    def __str__(self) -> str:
+        """As chown takes it: names, where this machine knows them."""
+        import grp  # noqa: PLC0415 - hardly anybody asks
+        import pwd  # noqa: PLC0415
+
+        user, group = str(self.user), str(self.group)
+        with suppress(KeyError):
+            user = pwd.getpwuid(self.user).pw_name
+        with suppress(KeyError):
+            group = grp.getgrgid(self.group).gr_name
+        return f"{user}:{group}"
+
+
+class Access(NamedTuple):
+    """Whose a file is, and who may do what with it."""
+
+    owner: Owner
+    mode: int  # the nine bits
+    folder_mode: int  # of the folder that it lies in
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Whose what lies in a folder of this machine is, and should be."""
+
+    path: str
+    folder: Owner  # whose it is itself
+    wanted: Owner  # whose what is written there should be
+    runs_as: Owner  # who runs mastosync
+    gives: bool  # what is written is given to `wanted`
+    others: tuple[str, ...]  # some of what lies there and is another user's than `wanted`
 
 
 _HEX_MD5 = re.compile(r"[0-9a-f]{32}\Z", re.IGNORECASE)

@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from itertools import chain, count
 from pathlib import Path
@@ -34,7 +35,7 @@ from mastosync.engine.cutover import (
 from mastosync.engine.deleted import Deleted, gone_as_json
 from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.engine.status import status_of
-from mastosync.errors import UsageError
+from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, relation, verifications
 from mastosync.mastodon.settings import (
@@ -45,10 +46,10 @@ from mastosync.mastodon.settings import (
     read_current,
     storage_settings,
 )
-from mastosync.model import Reason
+from mastosync.model import Ownership, Reason
 
 if TYPE_CHECKING:
-    from mastosync.config import Config, Role, Secret
+    from mastosync.config import Config, Role, Secret, StoreConfig
 
 _log = logging.getLogger(__name__)
 
@@ -165,6 +166,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         fallback=options.fallback,
         secrets=secrets,
         media_host=host is not None,
+        ownership=_ownership(destination),
     )
     fallback, refusal = None, None
     urls = {"source": options.source_url, "destination": options.destination_url}
@@ -191,6 +193,20 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     )
 
 
+def _ownership(destination: StoreConfig) -> Ownership | None:
+    """Whose the files of a folder are; None: it is no folder, or nobody can tell."""
+    if not isinstance(destination, FilesystemConfig):
+        return None
+    from mastosync.store.filesystem import FilesystemProbe
+
+    with closing(FilesystemProbe(destination, role="destination")) as probe:
+        try:
+            return probe.ownership()
+        except (ObjectError, StoreUnusable) as error:
+            _log.warning("%s", error.message)
+            return None
+
+
 class _Mastodon(NamedTuple):
     """Mastodon's own settings, as far as anybody knows where they are."""
 
@@ -199,11 +215,11 @@ class _Mastodon(NamedTuple):
 
 
 def _mastodon(config: Config, options: CutoverOptions) -> _Mastodon:
-    """Raises: ConfigError if a file that was named cannot be read."""
+    """Raises: ConfigError if the file cannot be read, or was named (--env) and is not Mastodon's."""
     file = options.env or config.env.settings
     if file is None:
         return _Mastodon(None, {})
-    current = read_current(file, config.env.syntax)
+    current = read_current(file, config.env.syntax, "--env" if options.env else "")
     told = options.env or config.env.mastodon_file
     return _Mastodon(file, current) if told or is_of_mastodon(current) else _Mastodon(None, {})
 

@@ -9,11 +9,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mastosync.app.files import new_file
 from mastosync.app.upkeep import told
 from mastosync.engine.report import DIGEST_NAME, FORMAT, Switch, report_of, sound_contents_of
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
-from mastosync.manifest import ArchiveReader, Manifest, appearing, require_room_for, written
+from mastosync.manifest import ArchiveReader, Manifest
 
 if TYPE_CHECKING:
     from mastosync.config import Config
@@ -60,12 +61,10 @@ def _switch(config: Config) -> Switch:
     return Switch(file, names_store(current, config.store("destination"), file))
 
 
-def keep(text: str, target: Path, *, replace: bool, mode: int = 0o600, hint: str = "") -> None:
-    """Write a file that is read on its own, whole or not at all. `hint`: what to do if there is one already."""
-    require_room_for(target, replace=replace, hint=hint)
-    with appearing(target, replace=replace) as partial, written(target):
-        partial.write_text(text, encoding="utf-8")
-        partial.chmod(mode)
+def keep(text: str, target: Path, *, replace: bool) -> None:
+    """Write a file that is read on its own. See `App.keep_report`."""
+    with new_file(target, replace=replace) as file:
+        file.write(text)
 
 
 def compare(manifest: Manifest, file: Path, listener: ProgressListener) -> Comparison:

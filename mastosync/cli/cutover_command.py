@@ -83,7 +83,6 @@ def cutover_command(
     until it has, nginx can ask the old store for it.
     """
     from mastosync.app.cutover import CutoverOptions
-    from mastosync.app.reporting import keep
     from mastosync.cli.render_cutover import render_cutover
     from mastosync.engine.cutover import Fallback, Verdict
 
@@ -95,11 +94,9 @@ def cutover_command(
     )
     report = invocation.reading().cutover(options)
     if file is not None:
-        hint = tr("--nginx names another file, and --force replaces this one")
-        keep(report.require_fallback().render(), file, replace=force, mode=0o644, hint=hint)
+        _write(file, report.require_fallback().render(), "--nginx", replace=force, mode=0o644)
     if new_env is not None:
-        hint = tr("--new-env names another file, and --force replaces this one")
-        keep(report.new_env().reveal(), new_env, replace=force, mode=0o600, hint=hint)
+        _write(new_env, report.new_env().reveal(), "--new-env", replace=force, mode=0o600)
         invocation.say(tr("wrote {file}; nothing uses it yet", file=new_env))
     elif nginx == _STDOUT:
         show(report.require_fallback().render())
@@ -115,3 +112,12 @@ def _command(invocation: Invocation) -> str:
     options = invocation.options
     named = (("-c", options.config), ("--manifest", options.manifest))
     return shlex.join(["mastosync", *(word for name, path in named if path for word in (name, str(path)))])
+
+
+def _write(path: Path, text: str, option: str, *, replace: bool, mode: int) -> None:
+    """What stands there may have been changed by hand: only `replace` overwrites it."""
+    from mastosync.app.files import new_file
+
+    hint = tr("{option} names another file, and --force replaces this one", option=option)
+    with new_file(path, replace=replace, mode=mode, hint=hint) as file:
+        file.write(text)

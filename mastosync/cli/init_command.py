@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.output import warn
 from mastosync.config import CHANGE_ME, SYNTAXES, Secret, render_sample
-from mastosync.errors import OutputError, UsageError
+from mastosync.errors import Interrupted, UsageError
 from mastosync.language import tr
 
 
@@ -53,14 +52,18 @@ def init_command(
             raise UsageError(tr("--env-syntax and --copy-secrets are about the file of --from-env"))
         _write(output, Secret(render_sample()))
         return invocation.say(_written(output, to_fill_in=True))
-    if os.path.lexists(output):
-        raise _exists(output)  # before anybody answers questions in vain
     from mastosync.app.beginning import first_config, settings_of
+    from mastosync.app.files import require_new
     from mastosync.cli.destination import ask_destination
 
+    require_new(output, _hint())  # before anybody answers questions in vain
     settings = settings_of(from_env, env_syntax or SYNTAXES[0], invocation.environ, copy_secrets=copy_secrets)
     asking = sys.stdin.isatty() and sys.stdout.isatty() and not invocation.options.quiet
-    text = first_config(settings, ask_destination() if asking else None)
+    try:
+        destination = ask_destination() if asking else None
+    except (click.Abort, KeyboardInterrupt) as error:
+        raise Interrupted(tr("stopped: nothing was written"), hint=tr("the same command begins anew")) from error
+    text = first_config(settings, destination)
     _write(output, text)
     invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal()))
     for note in settings.notes:
@@ -82,21 +85,14 @@ def _write_reversed(invocation: Invocation, output: Path, *, others: bool) -> No
 
 
 def _write(output: Path, text: Secret) -> None:
-    try:
-        # made and written in one go: nobody can put a link to another file in between
-        with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text.reveal())
-    except FileExistsError as error:
-        raise _exists(output) from error
-    except OSError as error:
-        raise OutputError(
-            tr("cannot write {output}: {strerror}", output=output, strerror=error.strerror),
-            hint=tr("--output names another place"),
-        ) from error
+    from mastosync.app.files import new_file
+
+    with new_file(output, hint=_hint()) as file:
+        file.write(text.reveal())
 
 
-def _exists(output: Path) -> UsageError:
-    return UsageError(tr("{output} exists already", output=output), hint=tr("--output names another file"))
+def _hint() -> str:
+    return tr("--output names another file")
 
 
 def _written(output: Path, *, to_fill_in: bool) -> str:

@@ -17,7 +17,8 @@ from mastosync.cli.output import show, warn
 from mastosync.cli.signals import heeding_signals
 from mastosync.config import Config, Environment, Scrubber, ambient_secrets, find_config, load_config
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import MastosyncError
+from mastosync.errors import MastosyncError, OutputError
+from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.app import App
@@ -46,6 +47,7 @@ class Invocation:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.options = GlobalOptions()
         self.environ = Environment(environ)
+        self.log_error: OutputError | None = None  # the log is not whole, as has been told
 
     @cached_property
     def config(self) -> Config:
@@ -136,5 +138,11 @@ class Invocation:
 
     @contextmanager
     def _logging(self, listener: ProgressListener) -> Iterator[None]:
-        with logging_to(self.options.log_file, self.options.log_format, self.options.verbose, listener):
+        options = self.options
+        with logging_to(options.log_file, options.log_format, options.verbose, listener, self._log_lost):
             yield
+
+    def _log_lost(self, error: OutputError) -> None:
+        """Tell at once that the log takes no more: the run goes on."""
+        self.log_error = error
+        warn(tr("{problem}; the run goes on", problem=error.message))

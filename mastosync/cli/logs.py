@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,24 +21,31 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ROOT = "mastosync"
-_TOLD_ANYWAY = ("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart")
-"""Of these, people have to know: whether a manifest can be relied on, and whether the stores are two."""
+_TOLD_ANYWAY = (
+    *("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart"),
+    "mastosync.store.filesystem.owners",
+)
+"""Of these, people have to know: is the manifest sound, are the stores two, can Mastodon use what is written?"""
 
 
 @contextmanager
 def logging_to(
-    path: Path | None, form: str, verbose: int = 0, listener: ProgressListener | None = None
+    path: Path | None,
+    form: str,
+    verbose: int = 0,
+    listener: ProgressListener | None = None,
+    lost: Callable[[OutputError], None] = lambda _: None,
 ) -> Iterator[None]:
-    """Log as asked for, for as long as the block runs. Raises: OutputError if the file cannot be written.
+    """Log as asked for, for as long as the block runs. Raises: OutputError if the file cannot be opened.
 
-    With `verbose`, `listener` shows it as well.
+    With `verbose`, `listener` shows it as well. `lost` is called once if the file takes no more; who works goes on.
     """
     logger = logging.getLogger(_ROOT)
     level = logging.DEBUG if verbose > 1 else logging.INFO
     handlers: list[logging.Handler] = []
     if path is not None:
         try:
-            handlers.append(_OwnFile(path, encoding="utf-8", errors="backslashreplace"))
+            handlers.append(_OwnFile(path, lost))
         except OSError as error:
             raise OutputError(
                 tr("cannot write the log file {path}: {strerror}", path=path, strerror=error.strerror),
@@ -77,15 +83,61 @@ def log_end(path: Path | None, form: str, error: MastosyncError) -> None:
         _log.log(level, "%s", told, extra={"about": about})
 
 
-class _OwnFile(logging.FileHandler):
-    """Appends to a file that, if it is made here, is its owner's alone from the first moment."""
+def _gap(missing: int) -> logging.LogRecord:
+    """What a log that is not whole says of that."""
+    said = "what is missing before this line could not be written: %s records"
+    return _log.makeRecord(_log.name, logging.WARNING, "", 0, said, (f"{missing:,}",), None)
 
-    def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_for_the_owner)
 
+class _OwnFile(logging.Handler):
+    """Appends to a file that, if it is made here, is its owner's alone from the first moment. Raises: OSError.
 
-def _for_the_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    If it takes no more, that is told once, and each record is tried anew: there may be room again.
+    """
+
+    def __init__(self, path: Path, lost: Callable[[OutputError], None]) -> None:
+        super().__init__()
+        self._path, self._lost = path, lost
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._missing = 0  # records since the last one that was written
+        self._half = False  # one of them was begun
+        self._told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self._missing:
+                self._write(b"\n" if self._half else b"")
+                self._write(self._line_of(_gap(self._missing)))
+            self._write(self._line_of(record))
+            self._missing = 0
+        except OSError as error:
+            self._missing += 1
+            if not self._told:
+                self._told = True
+                self._lost(self._error(error))
+        except Exception:  # noqa: BLE001 - what every handler does about a record that has no words
+            self.handleError(record)
+
+    def _line_of(self, record: logging.LogRecord) -> bytes:
+        return f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+
+    def _write(self, data: bytes) -> None:
+        written = 0
+        while written < len(data):
+            written += os.write(self._fd, data[written:])
+            self._half = written < len(data)
+
+    def _error(self, error: OSError) -> OutputError:
+        return OutputError(
+            tr("the log file {path} is not whole: {strerror}", path=self._path, strerror=error.strerror),
+            hint=tr("make room there, or name another file by --log-file; nothing need be done again for it"),
+        )
+
+    def close(self) -> None:
+        super().close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from mastosync.cli.help import in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import log_end, telling_what_matters
-from mastosync.cli.output import NobodyReads, complain, give_up_output, show_origin
+from mastosync.cli.output import complain, show_origin
+from mastosync.cli.signals import sigterm_as_ctrl_c
+from mastosync.cli.streams import NobodyReads, give_up, guarded_streams
 from mastosync.errors import ExitCode, Interrupted, MastosyncError, StdoutError
 from mastosync.language import lend_to_libraries, tr
 
@@ -78,6 +81,12 @@ def cli(invocation: Invocation, /, **options: object) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit code. Every error of ours ends here, as text."""
+    with guarded_streams() as spoken, sigterm_as_ctrl_c():
+        code = _run(arguments)
+    return ExitCode.OUTPUT if spoken.lost and code == ExitCode.OK else code
+
+
+def _run(arguments: list[str] | None) -> int:
     invocation = Invocation(os.environ)
     lend_to_libraries()
     try:
@@ -85,10 +94,11 @@ def main(arguments: list[str] | None = None) -> int:
             result = in_users_language(cli).main(
                 arguments, prog_name="mastosync", standalone_mode=False, obj=invocation
             )
-        return int(result) if isinstance(result, int) else ExitCode.OK
+        code = int(result) if isinstance(result, int) else ExitCode.OK
+        return code or _told_of_log(invocation)
     except MastosyncError as error:
         if isinstance(error, StdoutError):
-            give_up_output()
+            give_up(sys.stdout)
         return _told(invocation, error)
     except click.ClickException as error:
         error.show()
@@ -97,10 +107,10 @@ def main(arguments: list[str] | None = None) -> int:
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt) as error:  # before work that heeds signals has begun, or after it has ended
         said = _with_notes(tr("stopped"), error)
-        return _told(invocation, Interrupted(said, hint=tr("the same command begins anew")))
+        return _told(invocation, Interrupted(said, hint=tr("run the same command again")))
     except NobodyReads:
-        give_up_output()
-        return ExitCode.OK
+        give_up(sys.stdout)
+        return _told_of_log(invocation)
     except Exception as error:  # noqa: BLE001 - the last door
         said = tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)
         unknown = MastosyncError(
@@ -111,6 +121,14 @@ def main(arguments: list[str] | None = None) -> int:
             ),
         )
         return _told(invocation, unknown)
+
+
+def _told_of_log(invocation: Invocation) -> ExitCode:
+    """How a run ends that went well: worse, if its log is not whole."""
+    if (error := invocation.log_error) is None:
+        return ExitCode.OK
+    complain(error.message, error.hint)
+    return error.exit_code
 
 
 def _with_notes(said: str, error: BaseException) -> str:
@@ -127,7 +145,8 @@ def _told(invocation: Invocation, error: MastosyncError) -> ExitCode:
     if options.debug:
         show_origin(invocation.scrubbed(traceback.format_exc()))
     complain(error.message, error.hint)
-    log_end(options.log_file, options.log_format, error)
+    if invocation.log_error is None:
+        log_end(options.log_file, options.log_format, error)
     return error.exit_code
 
 

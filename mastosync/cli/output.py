@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
@@ -16,14 +13,9 @@ from mastosync.language import tr
 from mastosync.plain import as_json, one_line, several_lines
 
 
-class NobodyReads(Exception):
-    """Whoever read standard output has seen enough: no failure."""
-
-
 def show(text: str) -> None:
     """A result, of one line or more. Raises: StdoutError, NobodyReads."""
-    with _reaching_someone():
-        click.echo(coloured(several_lines(text)), color=True)  # what `coloured` leaves is meant
+    click.echo(coloured(several_lines(text)), color=True)  # what `coloured` leaves is meant
 
 
 def show_fault(text: str) -> None:
@@ -34,14 +26,12 @@ def show_fault(text: str) -> None:
 def redraw(text: str) -> None:
     """A result in the place of the one before it, on a terminal: as much as fits. Raises: StdoutError, NobodyReads."""
     lines = coloured(several_lines(text)).splitlines()[: shutil.get_terminal_size().lines - 1]
-    with _reaching_someone():
-        click.echo("".join(["\x1b[H", *(f"{line}\x1b[K\n" for line in lines), "\x1b[J"]), nl=False, color=True)
+    click.echo("".join(["\x1b[H", *(f"{line}\x1b[K\n" for line in lines), "\x1b[J"]), nl=False, color=True)
 
 
 def show_json(value: object, *, on_one_line: bool = False) -> None:
     """A result for programs. Raises: StdoutError, NobodyReads."""
-    with _reaching_someone():
-        click.echo(as_json(value, indent=None if on_one_line else 2))
+    click.echo(as_json(value, indent=None if on_one_line else 2))
 
 
 def require_output() -> None:
@@ -55,44 +45,22 @@ def write_out(text: str) -> None:
 
     Raises: StdoutError, NobodyReads.
     """
-    try:
-        sys.stdout.write(text)
-    except OSError as error:
-        raise _understood(error) from error
+    sys.stdout.write(text)
 
 
 def finish_writing() -> None:
     """Hand over what is still waiting to be written. Raises: StdoutError, NobodyReads."""
-    with _reaching_someone():
-        sys.stdout.flush()
-
-
-def give_up_output() -> None:
-    """Throw away what waits for standard output: Python would try once more at the end, and complain in its own way."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def _reaching_someone() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _understood(error) from error
-
-
-def _understood(error: OSError) -> StdoutError | NobodyReads:
-    if isinstance(error, BrokenPipeError):
-        return NobodyReads()
-    return StdoutError(
-        tr("standard output cannot be written: {why}", why=error.strerror or error),
-        hint=tr("what was written so far is not whole: make room, or write elsewhere, and run the same command again"),
-    )
+    sys.stdout.flush()
 
 
 def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
     """What somebody types: one line, which is not shown if it is `hidden`. Raises: click.Abort if nobody answers."""
-    answer: str = click.prompt(one_line(question), default=default, show_default=bool(default), hide_input=hidden)
+    try:
+        answer: str = click.prompt(one_line(question), default=default, show_default=bool(default), hide_input=hidden)
+    except click.Abort:
+        if not hidden:
+            click.echo(err=True)  # what is said of it has a line of its own
+        raise
     return answer
 
 

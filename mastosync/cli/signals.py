@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,19 @@ def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bo
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Where no work heeds signals, SIGTERM ends a run as Ctrl-C does. In another thread than the main one, nothing."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end() -> None:

@@ -27,14 +27,20 @@ def _named(variable: str) -> Path | None:
 
 def put(path: Path, text: str) -> str:
     """See to it that a file has this text, and tell what was done. Raises: OutputError."""
+    from mastosync.app.files import new_file
+
     try:
         if path.is_file() and path.read_bytes() == text.encode():
             return tr("{path} is there already, as it has to be", path=path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with new_file(path.resolve(), replace=True, mode=0o644) as file:  # what a link leads to, if it is one
+            file.write(text)
+    except OutputError as error:
+        raise OutputError(error.message, hint=_elsewhere()) from error
     except OSError as error:
-        raise OutputError(
-            tr("cannot write {path}: {why}", path=path, why=error.strerror or error),
-            hint=tr("without --install it is printed, and can be put elsewhere"),
-        ) from error
+        raise OutputError(tr("cannot write {path}: {why}", path=path, why=error.strerror), hint=_elsewhere()) from error
     return tr("wrote {path}", path=path)
+
+
+def _elsewhere() -> str:
+    return tr("without --install it is printed, and can be put elsewhere")

@@ -2,7 +2,7 @@
 
 from mastosync.config.celery import CeleryConfig
 from mastosync.config.env import SYNTAXES, EnvConfig
-from mastosync.config.folder import FilesystemConfig
+from mastosync.config.folder import FilesystemConfig, OwnerKey
 from mastosync.config.keys import CHANGE_ME
 from mastosync.config.loader import load_config
 from mastosync.config.plan import PlanConfig
@@ -39,6 +39,7 @@ __all__ = [
     "Environment",
     "FilesystemConfig",
     "ManifestConfig",
+    "OwnerKey",
     "PlanConfig",
     "Preset",
     "PricesConfig",

@@ -4,13 +4,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mastosync.config.keys import key
-from mastosync.config.values import PATH, choice, size
+from mastosync.config.values import PATH, Format, Wrong, choice, size
+from mastosync.language import deferred, say, tr
 
 _GIB = 1024**3
+_HIGHEST_ID = 2**32 - 2  # the one above means nobody
+
+
+class OwnerKey(NamedTuple):
+    """Whose files are to be, by numbers."""
+
+    user: int
+    group: int | None  # None: as the folder's
+
+
+def _owner(text: str) -> OwnerKey:
+    import grp  # noqa: PLC0415 - only who names somebody needs them
+    import pwd  # noqa: PLC0415
+
+    user, colon, group = text.strip().partition(":")
+    if not user or (colon and not group):
+        raise ValueError
+    return OwnerKey(
+        _number_of(user, lambda name: pwd.getpwnam(name).pw_uid, deferred("this machine knows no user {name!r}")),
+        _number_of(group, lambda name: grp.getgrnam(name).gr_gid, deferred("this machine knows no group {name!r}"))
+        if colon
+        else None,
+    )
+
+
+def _number_of(name: str, known: Callable[[str], int], unknown: str) -> int:
+    try:
+        number = int(name) if name.isascii() and name.isdigit() else known(name)
+    except KeyError:
+        raise Wrong(say(unknown).format(name=name), tr("Correct the name, or write its number.")) from None
+    if number > _HIGHEST_ID:
+        raise ValueError
+    return number
+
+
+OWNER = Format(deferred("a user, such as mastodon, or user:group, or their numbers"), _owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +73,13 @@ class FilesystemConfig:
         _GIB,
         size(0, 1024 * 1024 * _GIB),
         "Copying stops before less than this is free on the disk.",
+        only="filesystem.destination",
+    )
+    owner: OwnerKey | None = key(
+        None,
+        OWNER,
+        "Whose the files and folders are that are written. Unless set, those of the folder itself: Mastodon has to read"
+        " and delete them. Only root may give files to others.",
         only="filesystem.destination",
     )
 

@@ -14,7 +14,7 @@ from mastosync.config.keys import CHANGE_ME, Key, Section
 from mastosync.config.missing import no_configuration
 from mastosync.config.references import References, is_held
 from mastosync.config.schema import Config, Referred, S3Config, sections
-from mastosync.config.sources import Said, read_environment, read_file
+from mastosync.config.sources import Said, no_section, read_environment, read_file
 from mastosync.config.values import Format, Wrong, show_size, to_path
 from mastosync.errors import ConfigError
 from mastosync.language import say, tr
@@ -34,6 +34,8 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         said.setdefault(key.section, {})[key.name] = text
     if path is None and said.keys().isdisjoint(_ALONE_WORTH_A_START):
         raise no_configuration()
+    if path is not None and not said:
+        raise no_section(path)
     absent = frozenset(sections()) - said.keys()
     said |= {name: {} for name in absent}
     said, referred = _looked_up(said, environ)

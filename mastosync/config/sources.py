@@ -7,6 +7,7 @@ content of a line, which may be a secret.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -18,6 +19,8 @@ from mastosync.config.values import Secret, nearest, suggest, to_path
 from mastosync.errors import ConfigError
 from mastosync.language import tr
 
+_SECTION = re.compile(r"^\[([^\]\n]+)\]", re.MULTILINE)
+_VARIABLE = re.compile(r"^\s*(?:export\s+)?[A-Z][A-Z0-9_]+=", re.MULTILINE)
 _PREFIX = "MASTOSYNC_"
 _ALIASES = {"MASTOSYNC_MANIFEST": ("manifest", "path")}  # shorter names that are part of the command line
 
@@ -82,6 +85,8 @@ def read_text(path: Path, what: str) -> Secret:
         return Secret(path.read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
         problem, hint = tr("is not UTF-8 (byte {start})", start=error.start), tr("Save it as UTF-8.")
+        if b"\0" in error.object:
+            problem, hint = tr("is no text"), tr("Name another file.")
     except IsADirectoryError:
         problem, hint = tr("is a folder"), tr("Name a file. (Docker makes a folder where a mounted file is missing.)")
     except OSError as error:
@@ -126,6 +131,25 @@ def read_file(path: Path) -> dict[str, dict[str, Said]]:
     return found
 
 
+def _has_known_key(text: Secret) -> bool:
+    """Whether a line begins with the name of a key of ours."""
+    starts = {re.split("[=:]", line, maxsplit=1)[0].strip().lower() for line in text.reveal().splitlines()}
+    return any(not starts.isdisjoint(section.keys) for section in sections().values())
+
+
+def no_section(path: Path, text: Secret | None = None) -> ConfigError:
+    """A file without a section says nothing, or was not meant. `text`: None if there is nothing to look at."""
+    said = tr("{path} is no configuration: it has no section, such as [s3.source]", path=path)
+    hint = tr("`mastosync init --output FILE` writes a configuration, and -c names it.")
+    if text and _VARIABLE.search(text.reveal()):
+        shown = shlex.quote(str(path))
+        hint = tr(
+            "It looks like Mastodon's own settings: `mastosync init --from-env {path}` makes a configuration of them.",
+            path=shown,
+        )
+    return ConfigError(said, hint=hint)
+
+
 def _is_secret(section: str, name: str) -> bool:
     key = sections()[section].keys.get(name)
     return key is not None and key.info.form.hidden
@@ -153,6 +177,8 @@ def _parse(text: Secret, path: Path) -> dict[str, dict[str, Secret]]:
         hint = tr("A comment starts with #. A value stands on one line.")
     else:
         return {section: {key: Secret(value) for key, value in parser.items(section)} for section in parser.sections()}
+    if sections().keys().isdisjoint(_SECTION.findall(text.reveal())) and not _has_known_key(text):
+        raise no_section(path, text)
     # outside of `except`, and not with the parser's own words: they quote the line, which may be a secret
     raise ConfigError(tr("{path}, line {line}: {problem}", path=path, line=line, problem=problem), hint=hint)
 

@@ -183,9 +183,7 @@ class Refetcher:
                     progress.found += told.fate is Fate.REFETCHED
                     self.listener.advanced(progress)
                 if self.stop.requested:
-                    raise Interrupted(
-                        tr("stopped on request"), hint=tr("what was fetched is in the manifest; the same goes on")
-                    )
+                    raise Interrupted(tr("stopped on request"), hint=self._left())
                 if result.by_host.total() == self.options.limit:
                     break
         except BaseException as error:
@@ -195,6 +193,12 @@ class Refetcher:
             self.listener.finished(progress)
             result.seconds = time.monotonic() - began
         return result
+
+    def _left(self) -> str:
+        """What has become of it when it is stopped."""
+        if self.options.apply:
+            return tr("what was fetched is in the manifest; the same command goes on")
+        return tr("nothing was fetched; the same command begins anew")
 
     def _all_of(self, chunk: list[Record], result: Refetching) -> Iterator[_Told]:
         files = self.ways.look_up([record for record in chunk if record.entry.kind.style == _ORIGINAL])

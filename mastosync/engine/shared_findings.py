@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Relation
-from mastosync.model import EntryState
+from mastosync.model import EntryState, Ownership
 
 
 class Apart(NamedTuple):
@@ -35,6 +36,37 @@ def apart_told(found: Relation | None) -> Apart:
     if found is Relation.ONE_BUCKET:
         return Apart(tr("source and destination are one bucket with two key prefixes"))
     return Apart(tr("source and destination are two stores: what was written to one was not found at the other"))
+
+
+def others_told(found: Ownership) -> str:
+    """That some of what lies in a folder is not Mastodon's; empty: nothing of what was looked at."""
+    first = "." if found.folder.user != found.wanted.user else next(iter(found.others), "")
+    return first and tr(
+        "some of {path} does not belong to {owner}, such as {first!r}: Mastodon may not be able to read or delete it",
+        path=found.path,
+        owner=found.wanted,
+        first=first,
+    )
+
+
+def of_root_told(found: Ownership) -> str:
+    """That a folder is root's; empty: it is not."""
+    if found.wanted.user:
+        return ""
+    return tr(
+        "{path} belongs to root: Mastodon can neither read what is private there nor delete anything", path=found.path
+    )
+
+
+def giving(found: Ownership) -> str:
+    """What makes all of it Mastodon's."""
+    if found.wanted.user:
+        return tr("as root: `{command}`", command=f"chown -R {found.wanted} {shlex.quote(found.path)}")
+    command = f"chown -R mastodon: {shlex.quote(found.path)}"
+    return tr(
+        "for a backup this is fine. For Mastodon, name its user: `{command}`, or `owner` in [filesystem.destination]",
+        command=command,
+    )
 
 
 def exposed_told(objects: int) -> str:

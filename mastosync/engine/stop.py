@@ -85,7 +85,7 @@ class StopSignal:
     def require_going_on(self) -> None:
         """Raises: Interrupted if somebody asked to stop."""
         if self._requested:
-            raise Interrupted(tr("stopped on request"))
+            raise Interrupted(tr("stopped on request"), hint=tr("run the same command again"))
 
 
 @contextmanager

@@ -145,6 +145,8 @@ class _Writer:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             hint = tr("the manifest's folder must exist and be writable; --manifest names another place")
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                hint = tr("free some space and run the same command again: what was committed is safe")
             if error.errno == errno.ELOOP:
                 hint = tr("a symbolic link lies there, which is not followed: who put it there? Remove it")
             raise ManifestError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -38,7 +38,8 @@ def appearing(target: Path, *, replace: bool = False, error_type: type[Mastosync
             _sync(target.parent)
     finally:
         for companion in ("", *_COMPANIONS):
-            partial.with_name(partial.name + companion).unlink(missing_ok=True)
+            with suppress(OSError):  # none is there; or the disk is read-only by now, which has been told
+                partial.with_name(partial.name + companion).unlink()
 
 
 def _give_name(partial: Path, target: Path, replace: bool) -> None:

@@ -22,6 +22,7 @@ from mastosync.config.values import Format
 from mastosync.errors import ConfigError
 from mastosync.language import say, tr, trn
 from mastosync.mastodon.doubts import iter_doubts
+from mastosync.mastodon.own_file import read_own_file
 from mastosync.mastodon.settings import media_folder
 
 Sections = dict[str, dict[str, str]]
@@ -48,10 +49,11 @@ def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_s
     """The settings in a file; secrets stay there and are referred to, unless they are to be copied.
 
     `values` fills in the source and the database, and of the destination what goes along.
-    Raises: ConfigError for a file that cannot be read, and for media that lie in no bucket and on no disk.
+    Raises: ConfigError for a file that cannot be read or is not Mastodon's, and for media that lie in no bucket and on
+    no disk.
     """
     path = Path.cwd() / path
-    file = read_env_file(path, syntax, environ)
+    file = read_own_file(path, syntax, environ, "--from-env")
     translation = _Translation(path, file, copy_secrets)
     found = translation.run()
     if file.broken:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from mastosync.config import FilesystemConfig, S3Config, Secret, StoreConfig
 from mastosync.config.env_file import read_env_file
 from mastosync.language import tr
+from mastosync.mastodon.own_file import read_own_file
 
 _NEEDS_QUOTES = re.compile(r"[\s#$\"\\]")
 
@@ -112,9 +113,12 @@ def _permission(store: S3Config, *, acls: bool) -> Setting:
     return Setting("S3_PERMISSION", "public-read", remark)
 
 
-def read_current(file: Path, syntax: str) -> dict[str, Secret]:
-    """What Mastodon's file says, by name; anything may be a secret. Raises: ConfigError if it cannot be read."""
-    found = read_env_file(file, syntax, {})
+def read_current(file: Path, syntax: str, option: str = "") -> dict[str, Secret]:
+    """What Mastodon's file says, by name; anything may be a secret. `option`: which named it as Mastodon's.
+
+    Raises: ConfigError if it cannot be read, or is not what it was named as.
+    """
+    found = read_own_file(file, syntax, {}, option) if option else read_env_file(file, syntax, {})
     return {name: variable.value for name, variable in found.variables.items() if variable.value is not None}
 
 

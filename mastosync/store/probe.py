@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from mastosync.errors import MastosyncError
+from mastosync.model import Access, Ownership
 from mastosync.store.strangers import Glimpse
 
 
@@ -170,6 +171,14 @@ class FolderProbe(Protocol):
 
     def mode(self, key: str) -> int:
         """Who may do what with an object's file: the nine bits. Raises: ObjectMissing."""
+        ...
+
+    def ownership(self) -> Ownership:
+        """Whose what is written should be, and whether what lies there is. Raises: StoreUnusable."""
+        ...
+
+    def access(self, key: str) -> Access:
+        """Whose an object's file is, and who may do what with it. Raises: ObjectMissing."""
         ...
 
     def folds_names(self) -> bool:

@@ -35,6 +35,18 @@ class SmallDisk:
         finally:
             ballast.unlink()
 
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Nothing can be written for as long as the block runs: so the system leaves a disk that is damaged."""
+        self._remount("ro")
+        try:
+            yield
+        finally:
+            self._remount("rw")
+
+    def _remount(self, how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(self.folder)], check=True)
+
 
 @contextmanager
 def small_disk(folder: Path, size: str = "8m") -> Iterator[SmallDisk]:

@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.manifest import Manifest, file_version, newest_version
+from mastosync.manifest import Manifest, StoreIdentity, file_version, newest_version
 from mastosync.model import EntryState
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import COMMAND, Site, shown
+from tests.acceptance.site import COMMAND, NOWHERE, Site, s3_section, shown
 from tests.acceptance.small_disk import SmallDisk, small_disk
 from tests.acceptance.test_interruptions import assert_intact
 from tests.unit.engine_kit import entry, planned
 from tests.unit.manifests import restored
 
 KIB = 1024
+STORES = StoreIdentity(NOWHERE.endpoint_url, "old", ""), StoreIdentity(NOWHERE.endpoint_url, "new", "")
 LEFT = [0, 8 * KIB, 40 * KIB, 72 * KIB]
 """Room for nothing; for the lock alone; for the shared memory of the log (32 KiB); for a page or two of the log."""
 
@@ -207,6 +208,95 @@ def test_a_repair_of_counters(alone: Site, disk: SmallDisk, path: Path) -> None:
     alone.run("manifest", "check", "--repair")
     alone.run("manifest", "check")
     assert_intact(path)
+
+
+NGINX = ["--source-url", "https://old.example/media", "--destination-url", "https://new.example/media"]
+WRITERS: dict[str, tuple[list[str], int]] = {
+    "init": (["init", "--output", "DISK/config.ini"], 8),
+    "cutover": (["cutover", *NGINX, "--nginx", "DISK/media.conf"], 8),
+    "report": (["report", "--output", "DISK/report.txt"], 8),
+    "report as JSON": (["report", "--format", "json", "--output", "DISK/report.json"], 8),
+    "report as a page": (["report", "--format", "html", "--output", "DISK/report.html"], 8),
+    "backup": (["manifest", "backup", "DISK/copy.db"], 8),
+    "export": (["manifest", "export", "DISK/all.jsonl"], 8),
+    "completion": (["completion", "--install", "bash"], 8),
+    "manual page": (["man", "--install"], 8),
+    "import": (["--manifest", "DISK/new.db", "manifest", "import", "all.jsonl"], 6),
+    "plan": (["--manifest", "DISK/new.db", "plan"], 6),
+}
+"""Command, and its exit code if there is no room in the folder DISK."""
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, SmallDisk]]:
+    """A site whose own files lie on a disk with room, and a full one."""
+    folder = tmp_path_factory.mktemp("crowded")
+    planned(folder / "mastosync.db", [entry(1)], STORES).close()
+    with small_disk(folder / "disk") as disk:
+        site = Site(folder).configure(
+            s3_source=s3_section(NOWHERE, "old"),
+            s3_destination=s3_section(NOWHERE, "new"),
+            pg_database={"host": "127.0.0.1", "port": "9", "user": "mastodon", "database": "mastodon"},
+        )
+        site.run("manifest", "export", "all.jsonl")
+        site.environ.update(dict.fromkeys(("XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(disk.folder)))
+        yield site, disk
+
+
+@pytest.mark.parametrize("state", ["filled", "read_only"])
+@pytest.mark.parametrize("name", WRITERS)
+def test_one_cause_has_one_code_and_leaves_nothing_half_written(
+    crowded: tuple[Site, SmallDisk], name: str, state: str
+) -> None:
+    site, disk = crowded
+    command, code = WRITERS[name]
+    with getattr(disk, state)():
+        done = site.run(*(word.replace("DISK", str(disk.folder)) for word in command), code=code)
+    left = {path for path in disk.folder.rglob("*") if path.is_file()}
+    for path in left:
+        path.unlink()
+    assert {path.name for path in left} <= ({"new.db", "new.db.lock"} if "plan" in command else set())
+    assert "cannot" in done.stderr or "no room" in done.stderr, shown(done)
+    assert "this is a bug" not in done.stderr, shown(done)
+    if state == "filled" and "--install" not in command:
+        assert "run the same command again" in done.stderr, shown(done)
+
+
+def test_what_is_installed_stays_as_it_was(crowded: tuple[Site, SmallDisk]) -> None:
+    site, disk = crowded
+    site.run("man", "--install")
+    (page,) = (path for path in disk.folder.rglob("*") if path.is_file())
+    page.write_text("an older one")
+    with disk.filled():
+        site.run("man", "--install", code=8)
+    assert page.read_text() == "an older one"
+    site.run("man", "--install")
+    assert page.read_text().startswith(".TH")
+    page.unlink()
+
+
+def test_a_log_that_cannot_be_begun_ends_a_run_at_once(crowded: tuple[Site, SmallDisk]) -> None:
+    site, disk = crowded
+    with disk.read_only():
+        done = site.run("--log-file", str(disk.folder / "run.log"), "copy", code=8)
+    assert "cannot write the log file" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_full_log_does_not_end_a_copy(migration: Migration, tmp_path: Path) -> None:
+    """It is told when it happens, and is the reason of the exit code if nothing worse is."""
+    site = migration.site
+    site.configure(manifest={"path": str(tmp_path / "elsewhere.db")})
+    site.run("plan")
+    with small_disk(tmp_path / "other") as disk, disk.filled():
+        log = str(disk.folder / "run.log")
+        told = site.run("--log-file", log, "-c", "nowhere.ini", "copy", code=4).stderr
+        assert "Traceback" not in told
+        done = site.run("--log-file", log, "copy", code=8)
+    assert done.stderr.count(f"warning: the log file {log} is not whole: No space left on device; the run goes on") == 1
+    assert done.stderr.splitlines()[-2].startswith(f"mastosync: the log file {log} is not whole")
+    assert "Traceback" not in done.stderr
+    assert done_of(site) == len(migration.instance.present)
 
 
 def test_what_only_reads_goes_on(alone: Site, disk: SmallDisk) -> None:

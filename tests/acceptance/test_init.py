@@ -7,7 +7,9 @@ import pty
 import select
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from signal import Signals
 
 import pytest
 
@@ -16,6 +18,7 @@ from scripts.lab.addresses import DatabaseAddress, S3Address
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance import populate
 from tests.acceptance.site import COMMAND, Site, shown
+from tests.waiting import wait_until
 
 SECRET = "m4rked secret"
 
@@ -44,8 +47,11 @@ def settings_for(database: DatabaseAddress, address: S3Address, bucket: str) -> 
     )
 
 
-def converse(site: Site, answers: list[str], *arguments: str) -> tuple[int, str]:
-    """Run the command on a terminal and type an answer whenever it waits for one; the screen is what it shows."""
+def converse(site: Site, answers: Sequence[str | Signals], *arguments: str) -> tuple[int, str]:
+    """Run the command on a terminal and type an answer whenever it waits for one; the screen is what it shows.
+
+    A signal is an answer, too.
+    """
     terminal, end = pty.openpty()
     process = subprocess.Popen(
         [COMMAND, *arguments],
@@ -71,9 +77,18 @@ def converse(site: Site, answers: list[str], *arguments: str) -> tuple[int, str]
                 break
             screen += part
             if screen.endswith(b": ") and answered < len(answers):
-                keyboard.write(answers[answered].encode() + b"\n")
+                if isinstance(answer := answers[answered], Signals):
+                    # or it comes before the system waits for a key, and is heeded when there is one
+                    wait_until(lambda: is_asleep(process.pid), "it waits for a key")
+                    process.send_signal(answer)
+                else:
+                    keyboard.write(answer.encode() + b"\n")
                 answered += 1
     return process.wait(60), screen.decode()
+
+
+def is_asleep(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def test_a_plan_is_one_command_and_a_destination_away(
@@ -148,10 +163,15 @@ def test_its_answers_stand_in_the_file(live: Site, answers: list[str], lines: li
 
 
 def test_who_leaves_leaves_no_file(live: Site) -> None:
-    write_settings(live, "")
-    code, screen = converse(live, ["\x04"], "init", "--from-env", "live/.env.production")
-    assert code == 130, screen
-    assert not live.config.exists()
+    write_settings(live, "LOCAL_DOMAIN=example.social\n")
+    answers: list[list[str | Signals]] = [["\x04"], [Signals.SIGINT], ["folder", Signals.SIGTERM]]
+    for given in answers:
+        code, screen = converse(live, given, "init", "--from-env", "live/.env.production")
+        assert code == 130, screen
+        *_, said, remedy = screen.splitlines()
+        assert said == "mastosync: stopped: nothing was written", screen
+        assert remedy == "  the same command begins anew"
+        assert not live.config.exists()
 
 
 def test_a_file_that_is_there_stays_and_nobody_is_asked(live: Site) -> None:

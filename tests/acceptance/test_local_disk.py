@@ -351,6 +351,7 @@ def test_doctor_looks_at_folders(buckets: BucketPair, new_migration: MigrationFa
         assert found["source", check] == "ok", told
     for check in ("folder", "write", "read", "private", "names", "multipart", "disk"):
         assert found["destination", check] == "ok", told
+    assert found["destination", "owner"] == ("ok" if os.geteuid() else "warning"), "root's folder is not Mastodon's"
     assert state_of(source) == before
     assert list(iter_files(destination)) == []
     assert list(destination.iterdir()) == []
@@ -366,6 +367,27 @@ def test_doctor_looks_at_folders(buckets: BucketPair, new_migration: MigrationFa
     site.configure(filesystem_destination={"path": str(site.folder / "nowhere"), "keep_free": "0"})
     missing = site.run("doctor", code=7).stdout
     assert "is that mounted?" in missing
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_what_root_copies_to_mastodons_folder_is_mastodons(
+    buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    migration = new_migration(buckets)
+    site, destination, mastodon = migration.site, to_disk(migration), (12_345, 12_346)
+    os.chown(destination, *mastodon)
+    site.run("plan")
+    site.run("copy", code=3)
+    assert_disk_holds(destination, migration.instance.at_destination())
+    assert {(each.lstat().st_uid, each.lstat().st_gid) for each in destination.rglob("*")} == {mastodon}
+    site.run("verify")
+    (told,) = (each for each in json.loads(site.run("doctor", "--json").stdout)["checks"] if each["check"] == "owner")
+    assert (told["status"], "runs as root" in told["message"]) == ("ok", True), told
+    os.chown(destination / "accounts", 0, 0)
+    (told,) = (each for each in json.loads(site.run("doctor", "--json").stdout)["checks"] if each["check"] == "owner")
+    assert (told["status"], told["remedy"]) == ("warning", f"as root: `chown -R 12345:12346 {destination}`"), told
+    told = json.loads(site.run("cutover", "--json", code=None).stdout)
+    assert [each["status"] for each in told["findings"] if each["check"] == "owner"] == ["warning"], told
 
 
 @pytest.mark.parametrize("place", [".", "system/backup", ".."])

@@ -403,6 +403,12 @@ REFUSED = [
     ("[copy]\nworkers = 4\n[copy]\nworkers = 5", "line 3: the section [copy] is there already", "one"),
     ("[copy]\nworkers = 4\n\nWorkers = 5", "line 4: [copy] has the key workers already", "one"),
     ("bucket = media", "line 1: a key before the first section", "[section]"),
+    ("", "is no configuration: it has no section", "mastosync init"),
+    ("# nothing but a remark", "is no configuration: it has no section", "mastosync init"),
+    ("# Title\n\nSome words: of a page.", "is no configuration: it has no section", "mastosync init"),
+    ("# Title\n\n[A link](of/a/page)\n\nSome words", "is no configuration: it has no section", "mastosync init"),
+    ("LOCAL_DOMAIN=example.social\nDB_PASS=x", "is no configuration: it has no section", "init --from-env"),
+    ("export S3_BUCKET=media", "is no configuration: it has no section", "init --from-env"),
     ("[copy]\nworkers", "line 2: neither a [section] nor key = value", "#"),
     ("[copy]\nworkers = 4\n  max_attempts = 2", "[copy] workers spans several lines", "indented"),
     ("[copy]\nworkers = many", "[copy] workers: 'many' is not a whole number of at least 1", "default is 8"),
@@ -509,6 +515,11 @@ class TestRefusals:
         with pytest.raises(ConfigError, match="is not UTF-8") as caught:
             load_config(path, {})
         assert "hunter2" not in everything_said(caught.value)
+
+    def test_a_program_is_no_configuration(self) -> None:
+        with pytest.raises(ConfigError, match="is no text") as caught:
+            load_config(Path(sys.executable), {})
+        assert caught.value.hint == "Name another file."
 
     @pytest.mark.parametrize(
         ("name", "problem"), [(".", "is a folder"), ("missing.ini", "cannot be read: No such file")]
@@ -687,11 +698,10 @@ class TestEnvironment:
         assert "hunter2" not in everything_said(caught.value)
 
     def test_other_variables_are_left_alone(self, load: Load) -> None:
-        config = load(
-            "", MASTOSYNC_CONFIG="x.ini", MASTOSYNC_LOG="json", MASTOSYNC_S3="x", S3_BUCKET="y", PLAN_LIMIT="z"
-        )
+        others = {"MASTOSYNC_CONFIG": "x.ini", "MASTOSYNC_LOG": "json", "MASTOSYNC_S3": "x", "S3_BUCKET": "y"}
+        text = "[copy]\nworkers = 4"
 
-        assert config == load("")
+        assert load(text, **others, PLAN_LIMIT="z") == load(text)
 
     def test_the_short_variable_of_the_manifest_names_its_path(self, load: Load) -> None:
         assert load("[manifest]\npath = a.db", MASTOSYNC_MANIFEST="b.db").manifest.path == Path("b.db")

@@ -584,7 +584,7 @@ def test_the_media_host_answers_at_its_own_port(
 )
 def test_only_who_leaves_a_disk_is_told_to_send_browsers_on(tmp_path: Path, root: str | None, told: str | None) -> None:
     env = tmp_path / ".env"
-    env.write_text(f"PAPERCLIP_ROOT_URL='{root}'\n" if root else "")
+    env.write_text("LOCAL_DOMAIN=a.example\n" + (f"PAPERCLIP_ROOT_URL='{root}'\n" if root else ""))
     options = CutoverOptions(media_host="files.example:8443", env=env)
     folder = Config(source_folder=FilesystemConfig(path=tmp_path), destination=replace(BUCKET, key_prefix="a b"))
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:

@@ -14,6 +14,7 @@ from mastosync.errors import ConfigError
 from mastosync.mastodon.dotenv import Settings, read_settings
 
 HUNTER = "hunter2"
+ROOT = Path(__file__).parents[2]
 
 Begin = Callable[..., Settings]
 
@@ -125,9 +126,40 @@ class TestShapes:
     def test_an_empty_host_is_the_socket(self, begin: Begin, tmp_path: Path) -> None:
         assert loaded(tmp_path, begin("DB_HOST=\nDB_PORT=\n")).database.host == "/var/run/postgresql"
 
-    def test_nothing_at_all_is_what_mastodon_has_by_default(self, begin: Begin, tmp_path: Path) -> None:
-        database = loaded(tmp_path, begin("")).database
+    def test_what_is_not_said_is_what_mastodon_has_by_default(self, begin: Begin, tmp_path: Path) -> None:
+        database = loaded(tmp_path, begin("LOCAL_DOMAIN=example.social\n")).database
         assert (database.host, database.port, database.database) == ("localhost", 5432, "mastodon_production")
+
+
+class TestOtherFiles:
+    """What is not Mastodon's is refused, before anybody is asked anything or a file is written."""
+
+    @pytest.mark.parametrize("syntax", ["dotenv", "docker"])
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("", "sets nothing"),
+            ("\n  \n", "sets nothing"),
+            ("# nothing but a remark\n", "sets nothing"),
+            ((ROOT / "README.md").read_text("utf-8"), "is not Mastodon's"),
+            ((ROOT / "CONTRIBUTING.md").read_text("utf-8"), "is not Mastodon's"),
+            ((ROOT / "config.sample.ini").read_text("utf-8"), "is not Mastodon's"),
+            ("[s3.source]\nbucket = media\nsecret_key = m4rked\n", "is not Mastodon's"),
+            ("POSTGRES_PASSWORD=m4rked\nPATH=/bin\n", "is not Mastodon's"),
+            ("\0\1\2m4rked\0", "is not Mastodon's"),
+            ('{"S3_BUCKET": "m4rked"}', "is not Mastodon's"),
+        ],
+    )
+    def test_what_is_not_mastodons_is_refused(self, begin: Begin, text: str, said: str, syntax: str) -> None:
+        with pytest.raises(ConfigError, match=said) as told:
+            begin(text, syntax=syntax)
+        assert "/home/mastodon/live/.env.production" in told.value.hint
+        assert "m4rked" not in told.value.message + told.value.hint
+        if syntax == "dotenv":
+            assert ("-c names" in told.value.hint) is ("[s3.source]\n" in text)
+
+    def test_one_setting_that_mastodon_knows_is_enough(self, begin: Begin) -> None:
+        assert begin("SMTP_FROM_ADDRESS=a@example.social\n").values["filesystem.source"]
 
 
 class TestReplica:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import NoReturn
 import pytest
 
 from mastosync.cli import main as main_module
+from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, main
 from mastosync.cli.render import failed_lines, render_status
 from mastosync.cli.render_refetching import render_refetching
@@ -185,7 +188,7 @@ def test_who_has_fetched_nothing_need_not_verify(brought: bool) -> None:
     assert ("mastosync verify" in render_refetching(result)) is brought
 
 
-def test_who_is_stopped_before_work_begins_is_told_that_it_begins_anew(
+def test_who_is_stopped_before_work_begins_is_told_of_nothing_that_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(*_: object) -> None:
@@ -194,8 +197,29 @@ def test_who_is_stopped_before_work_begins_is_told_that_it_begins_anew(
     monkeypatch.setattr("mastosync.cli.init_command._write", stopped)
     assert main(["init"]) == 130
     told = capsys.readouterr().err
-    assert "begins anew" in told
+    assert "run the same command again" in told
     assert "goes on" not in told
+    assert not Path("config.ini").exists()
+
+
+@pytest.mark.parametrize("command", ["ls", "status", "cutover"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_only_reads_is_told_so_by_either_signal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr(Invocation, "reading", lambda _: os.kill(os.getpid(), number))
+    assert main(["--manifest", "m.db", command]) == 130
+    assert capsys.readouterr().err.split("\n") == ["", "mastosync: stopped", "  run the same command again", ""]
+    assert signal.getsignal(number) is before
+
+
+def test_whoever_is_stopped_while_waiting_is_told_what_to_do() -> None:
+    stop = StopSignal()
+    stop.request()
+    with pytest.raises(Interrupted) as told:
+        stop.require_going_on()
+    assert told.value.hint == "run the same command again"
 
 
 @pytest.mark.parametrize("option", ["-q", "--log-file", "--manifest"])

@@ -20,6 +20,7 @@ from mastosync.engine.orphans import (
     root_of_copies,
 )
 from mastosync.engine.stop import StopSignal
+from mastosync.errors import ManifestError
 from mastosync.manifest import Manifest, Scratch, StrandReader
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Entry
@@ -222,3 +223,11 @@ def test_what_came_shortly_before_the_plan_may_have_a_row_that_it_did_not_see(
     assert orphans == (["stray"] if is_orphan else [])
     assert result.newer.as_json() == ({"objects": 0, "bytes": 0} if is_orphan else {"objects": 1, "bytes": 3})
     assert result.as_json()["newer_than"] == "2026-11-24T00:45:00.200000+00:00"
+
+
+def test_a_disk_without_room_for_findings_is_told_as_one() -> None:
+    with Scratch() as scratch:
+        scratch._connection.execute("PRAGMA max_page_count = 5")
+        with pytest.raises(ManifestError, match=r"temporary database: .* full") as told:
+            scratch.add_orphans((f"{number:0100}", 1, "") for number in range(1_000))
+    assert "TMPDIR" in told.value.hint

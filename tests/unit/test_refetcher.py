@@ -180,6 +180,21 @@ def test_who_asks_to_stop_is_told_of_what_may_be_public_and_nothing_that_came_is
     assert [each.entry.id for each in ManifestReport(manifest).iter_records((EntryState.DONE,))] == [2]
 
 
+@pytest.mark.parametrize(
+    ("apply", "left"),
+    [
+        (False, "nothing was fetched; the same command begins anew"),
+        (True, "what was fetched is in the manifest; the same command goes on"),
+    ],
+)
+def test_who_asks_to_stop_is_told_what_has_come_of_it(run: Run, apply: bool, left: str) -> None:
+    stop = StopSignal()
+    stop.request()
+    with pytest.raises(Interrupted) as told:
+        run(some(1, "a.example"), stop=stop, apply=apply)
+    assert told.value.hint == left
+
+
 def test_without_apply_nobody_is_asked(run: Run, origins: Origins, destination: MemoryStore) -> None:
     result = run(some(3), apply=False)
     assert fates(result) == {Fate.FETCHABLE: 3}

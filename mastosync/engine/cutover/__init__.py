@@ -12,6 +12,7 @@ from mastosync.engine.cutover.findings import Cutover, Evidence, Fallback, Findi
 from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, verified
 from mastosync.engine.cutover.mastodon import media_host, secrets
 from mastosync.engine.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
+from mastosync.engine.cutover.owner import owned
 from mastosync.engine.cutover.steps import NewFiles, Step, WayBack, WayOver, steps_back, steps_over
 from mastosync.language import tr
 
@@ -58,6 +59,7 @@ def judge(evidence: Evidence) -> Cutover:
         findings.append(read_by_everybody(evidence))
     if evidence.shared:
         findings.append(Finding("one-bucket", Grade.WARNING, evidence.shared.message, evidence.shared.remedy))
+    findings += owned(evidence)
     if evidence.running:
         remedy = tr("wait for it, or ask again: what is told here was so a moment ago")
         findings.append(Finding("running", Grade.WARNING, tr("a copy is at work"), remedy))

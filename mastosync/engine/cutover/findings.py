@@ -10,6 +10,7 @@ from typing import Any
 from mastosync.engine.deleted import Deleted
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord, VerificationRecord
+from mastosync.model import Ownership
 
 
 class Grade(StrEnum):
@@ -91,6 +92,7 @@ class Evidence:
     fallback: Fallback = Fallback.ALL
     secrets: Secrets = Secrets.SAFE
     media_host: bool = True  # somebody has said which host browsers will ask for media
+    ownership: Ownership | None = None  # of the folder that the destination is, if that can be looked at
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from uuid import uuid4
 from mastosync.engine.doctor.access import STORE_ERRORS
 from mastosync.engine.doctor.apart import OtherStore, check_apart
 from mastosync.engine.doctor.findings import Chart, Finding, Findings, Grade
+from mastosync.engine.doctor.owner import check_owner
 from mastosync.engine.doctor.patience import Patience
 from mastosync.engine.doctor.probes import DATA, FOLDER, MD5
 from mastosync.engine.doctor.source import first_found
@@ -22,7 +23,7 @@ from mastosync.store.probe import FolderProbe
 from mastosync.units import human_bytes
 
 SOURCE_FOLDER_CHECKS = ("folder", "links", "read")
-_WRITTEN_CHECKS = ("apart", "read", "private", "names", "multipart")
+_WRITTEN_CHECKS = ("apart", "read", "private", "owner", "names", "multipart")
 DESTINATION_FOLDER_CHECKS = ("folder", "write", *_WRITTEN_CHECKS, "disk")
 
 _ENOUGH = 3  # missing objects that make a wrong place of it
@@ -154,6 +155,7 @@ def _check_writing(end: FolderEnd, source: OtherStore) -> Findings[None]:
             )
             end.ask(end.store.write, private, DATA, MD5, _options("private"))
             yield _private(chart, end.ask(end.probe.mode, public), end.ask(end.probe.mode, private))
+            yield check_owner(chart, end.ask(end.probe.ownership), end.ask(end.probe.access, public))
             yield _names(chart, folds=end.ask(end.probe.folds_names))
             upload = end.ask(end.store.start_multipart, in_parts, _options("private"))
             part = end.ask(end.store.write_part, in_parts, upload, 1, DATA, MD5)

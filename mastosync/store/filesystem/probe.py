@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
+from mastosync.model import Access, Owner, Ownership
 from mastosync.store.answers import Subject
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import path_of
+from mastosync.store.filesystem.owners import iter_others, me
 from mastosync.store.filesystem.root import Root
 from mastosync.store.filesystem.walk import Walk, unfollowed_links, ways_out
 from mastosync.store.filesystem.workshop import Workshop
@@ -14,13 +18,16 @@ from mastosync.store.filesystem.workshop import Workshop
 if TYPE_CHECKING:
     from mastosync.config import FilesystemConfig
 
+_OTHERS_AT_MOST = 100
+
 
 class FilesystemProbe:
     """A folder. See `FolderProbe` for what each method promises."""
 
     def __init__(self, config: FilesystemConfig, *, role: Literal["source", "destination"]) -> None:
         self._name = f"{role} folder '{config.folder}'"
-        self._root = Root(config.folder, self._name, follows_links=role == "source")
+        self._folder = config.folder
+        self._root = Root(config.folder, self._name, follows_links=role == "source", owner=config.owner)
 
     def first_key(self) -> str:  # noqa: D102 - see FolderProbe, here and below
         with translated(f"list the {self._name}", Subject.STORE):
@@ -49,6 +56,24 @@ class FilesystemProbe:
             self._root.opened(path_of(key)) as (_, status),
         ):
             return status.st_mode & 0o777
+
+    def ownership(self) -> Ownership:  # noqa: D102
+        with translated(f"use the {self._name}", Subject.STORE):
+            status, owners = os.fstat(self._root.fd), self._root.owners
+            others = tuple(islice(iter_others(self._root.fd, owners.wanted), _OTHERS_AT_MOST))
+            folder = Owner(status.st_uid, status.st_gid)
+            return Ownership(
+                str(self._folder.absolute()), folder, owners.wanted, me(), gives=owners.gives, others=others
+            )
+
+    def access(self, key: str) -> Access:  # noqa: D102
+        path = path_of(key)
+        with (
+            translated(f"describe {key!r} at the {self._name}", Subject.OBJECT),
+            self._root.opened(path) as (_, status),
+        ):
+            above = self._root.folder_status(path)
+            return Access(Owner(status.st_uid, status.st_gid), status.st_mode & 0o777, above.st_mode & 0o777)
 
     def folds_names(self) -> bool:  # noqa: D102
         with translated(f"use the {self._name}", Subject.STORE):

@@ -19,12 +19,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mastosync.errors import StoreUnusable
 from mastosync.language import deferred, say, tr
 from mastosync.mountinfo import UNREADABLE_HINT
 from mastosync.store.filesystem.mounts import Mounts, mount_number
 from mastosync.store.filesystem.names import RESERVED
+from mastosync.store.filesystem.owners import Owners
+
+if TYPE_CHECKING:
+    from mastosync.config import OwnerKey
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
@@ -47,13 +52,14 @@ class LinkInTheWay(OSError):
 class Root:
     """A folder below which files are found, and folders made."""
 
-    def __init__(self, path: Path, name: str, *, follows_links: bool) -> None:
-        """`name`: for messages."""
+    def __init__(self, path: Path, name: str, *, follows_links: bool, owner: OwnerKey | None = None) -> None:
+        """`name`: for messages; `owner`: of what is made below it, if not the folder's own."""
         self.path, self.name, self.follows_links = path, name, follows_links
         self._fd: int | None = None
         self._device = 0  # of its file system
         self._mount: str | None = None  # on which it lies
         self._mounts: Mounts | None = None  # below it, where objects are written
+        self.owners = Owners(path, name, owner)
         self._opening = threading.Lock()
 
     @property
@@ -77,10 +83,12 @@ class Root:
             ) from error
         if not self.follows_links:
             try:
-                self._device, self._mount, self._mounts = os.fstat(fd).st_dev, mount_number(fd), Mounts(fd)
+                status = os.fstat(fd)
+                self._device, self._mount, self._mounts = status.st_dev, mount_number(fd), Mounts(fd)
             except OSError as error:
                 os.close(fd)
                 raise self._mounts_untold(error) from error
+            self.owners.settle(status)
         return fd
 
     def _mounts_untold(self, error: OSError) -> StoreUnusable:
@@ -193,6 +201,7 @@ class Root:
         changed: list[int] = []
         try:
             for depth, segment in enumerate(segments[linked:], linked):
+                new = False
                 try:
                     below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
                 except OSError as error:
@@ -202,11 +211,14 @@ class Root:
                         raise
                     with suppress(FileExistsError):  # somebody was faster
                         os.mkdir(segment, dir_fd=way[-1])
+                        new = True
                     changed.append(way[-1])
                     below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
                 if way[-1] not in changed:
                     os.close(way.pop())
                 way.append(below)
+                if make:
+                    self.owners.give_folder(below, new=new)
             self.require_one_disk(b"/".join(segments), way[-1])  # no way leads back from what is mounted
             yield way[-1]
             if durable:

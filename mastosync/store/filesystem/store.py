@@ -54,7 +54,7 @@ class FilesystemStore:
         self._config = config
         self._writes = role == "destination"
         self._holds_objects = holds_objects or not self._writes
-        self._root = Root(path, self.name, follows_links=not self._writes)
+        self._root = Root(path, self.name, follows_links=not self._writes, owner=config.owner)
         self._cache = Cache(self._root)
         self._work = Workshop(self._root)
         self._uploads = Uploads(self._work)

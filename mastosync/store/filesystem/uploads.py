@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from uuid import uuid4
@@ -89,9 +90,13 @@ def _name_of(number: int, md5: bytes) -> bytes:
 
 def _append(whole: int, name: bytes, folder: int) -> None:
     """Put a part's bytes after those that are there. Raises: OSError."""
-    part = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    part = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
-        left = os.fstat(part).st_size
+        status = os.fstat(part)
+        # the folder may be somebody's who is not root, and may not read what root may
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise FileNotFoundError(errno.ENOENT, "this is not the part that was written")
+        left = status.st_size
         while left:
             came = _moved(part, whole, left)
             left -= came

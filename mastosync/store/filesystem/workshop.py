@@ -57,6 +57,7 @@ class Workshop:
         name = uuid4().hex.encode()
         fd = os.open(name, _NEW, mode, dir_fd=place)
         try:
+            self._root.owners.give(fd)
             yield name, fd
         finally:
             os.close(fd)
@@ -66,6 +67,8 @@ class Workshop:
     def new_folder(self, name: str) -> None:
         """Make a folder in it. Raises: OSError."""
         os.mkdir(name, _PRIVATE_MODE, dir_fd=self.fd)
+        with self.folder(name) as made:
+            self._root.owners.give(made)
 
     @contextmanager
     def folder(self, name: str) -> Iterator[int]:
@@ -99,9 +102,12 @@ class Workshop:
             ) from error
 
     def _begun(self) -> int:
+        new = False
         with self._root.folder([RESERVED], make=True) as reserved, suppress(FileExistsError):
             os.mkdir(_LAST_OF_WORK, _PRIVATE_MODE, dir_fd=reserved)
+            new = True
         with self._root.folder(WORK.split(b"/")) as all_of_them:
+            self._root.owners.give_folder(all_of_them, new=new)
             self._remove_dead(all_of_them)
             return self._locked(all_of_them)
 
@@ -112,6 +118,11 @@ class Workshop:
             os.mkdir(self._name, _PRIVATE_MODE, dir_fd=all_of_them)
             with suppress(FileNotFoundError):  # somebody who cleans up took it for a dead one
                 fd = os.open(self._name, _FOLDER, dir_fd=all_of_them)
+                try:
+                    self._root.owners.give(fd)
+                except BaseException:
+                    os.close(fd)
+                    raise
                 if _lock(fd) is not False and os.fstat(fd).st_nlink > 0:
                     self.folds_names = _exists(self._name.upper(), all_of_them)
                     return fd

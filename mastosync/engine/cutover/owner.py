@@ -1,0 +1,31 @@
+"""Whether what lies in a folder will be Mastodon's to read and delete."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from mastosync.engine.cutover.findings import Evidence, Finding, Grade
+from mastosync.engine.shared_findings import giving, of_root_told, others_told
+from mastosync.language import tr
+
+
+def owned(evidence: Evidence) -> Iterator[Finding]:
+    """Nothing is said of a bucket, nor where all is well."""
+    found = evidence.ownership
+    if found is None:
+        return
+    if told := of_root_told(found) or others_told(found):
+        yield Finding("owner", Grade.WARNING, told, giving(found))
+    elif not found.runs_as.user:
+        command = f"find {shlex.quote(found.path)} ! -user {str(found.wanted).partition(':')[0]}"
+        yield Finding(
+            "owner",
+            Grade.WARNING,
+            tr(
+                "mastosync runs as root, and {path} belongs to {owner}. So does what was looked at there: a sample",
+                path=found.path,
+                owner=found.wanted,
+            ),
+            tr("`{command}` should list nothing. If it does: {giving}", command=command, giving=giving(found)),
+        )

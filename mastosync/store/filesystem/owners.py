@@ -1,0 +1,156 @@
+"""Whose the files are that are written: those of the folder that they lie below, not of whoever runs mastosync.
+
+Mastodon has to read what is private, and to delete all of it. So root, who could leave files behind that are closed to
+everybody else, gives away each of them before it has its name, and each folder when it is made.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import shlex
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mastosync.errors import StoreUnusable
+from mastosync.language import tr
+from mastosync.model import Owner
+
+if TYPE_CHECKING:
+    from mastosync.config import OwnerKey
+
+_log = logging.getLogger(__name__)
+
+_CHOWN, _DAC_OVERRIDE = 1 << 0, 1 << 1  # see capabilities(7); who gives a folder away must still write in it
+_REFUSED = frozenset({errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What file systems without owners say, servers that take root for nobody, and containers that lack the user."""
+_HELD = re.compile(rb"^CapEff:\s*([0-9a-f]+)$", re.MULTILINE)
+_LOOKED_AT_MOST = 3_000  # files and folders, of somebody else's
+
+
+class Owners:
+    """Gives what is made below one folder to whose it is to be. From any thread."""
+
+    def __init__(self, path: Path, name: str, asked: OwnerKey | None) -> None:
+        """`name`: for messages; `asked`: None for the owner and group of the folder itself."""
+        self._path, self._name, self._asked = path, name, asked
+        self.wanted = Owner(-1, -1)  # known once the folder is open
+        self.gives = False
+        self._telling = threading.Lock()
+
+    def settle(self, folder: os.stat_result) -> None:
+        """Look at the folder, once it is open."""
+        self.wanted = wanted_owner(Owner(folder.st_uid, folder.st_gid), self._asked)
+        self.gives = gives_away(self.wanted, me(), asked=self._asked is not None, privileged=is_privileged())
+
+    def give(self, fd: int) -> None:
+        """Give away what was just made. Raises: StoreUnusable if `owner` asks for it, and it cannot be; OSError."""
+        if not self.gives:
+            return
+        status = os.fstat(fd)
+        if (status.st_uid, status.st_gid) == self.wanted:
+            return
+        try:
+            os.fchown(fd, *self.wanted)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            self._refused(error)
+
+    def give_folder(self, fd: int, *, new: bool) -> None:
+        """The same of a folder; one that was there before is left alone, unless it is root's.
+
+        That is one of a run that has died before it gave it away, or of an older version. Raises: as `give`.
+        """
+        if self.gives and (new or (self.wanted.user != 0 and os.fstat(fd).st_uid == 0)):
+            self.give(fd)
+
+    def _refused(self, error: OSError) -> None:
+        """Raises: StoreUnusable if `owner` asks for it; else it is told once, and not tried again."""
+        said = tr(
+            "what is written to the {name} cannot be given to {owner}: {strerror}",
+            name=self._name,
+            owner=self.wanted,
+            strerror=error.strerror,
+        )
+        if self._asked:
+            hint = tr("run mastosync as root, or as that user and without `owner`")
+            raise StoreUnusable(said, hint=hint) from error
+        with self._telling:
+            if self.gives:
+                self.gives = False
+                _log.warning(
+                    "%s",
+                    tr(
+                        "{said}. Mastodon will not be able to read what is private, or to delete: run mastosync as"
+                        " that user; or afterwards, where the disk is: {command}",
+                        said=said,
+                        command=f"chown -R {self.wanted} {shlex.quote(str(self._path.absolute()))}",
+                    ),
+                )
+
+
+def me() -> Owner:
+    """Whose is what this process makes, as a rule."""
+    return Owner(os.geteuid(), os.getegid())
+
+
+def wanted_owner(folder: Owner, asked: OwnerKey | None) -> Owner:
+    """Whose what is written should be."""
+    if asked is None:
+        return folder
+    return Owner(asked.user, folder.group if asked.group is None else asked.group)
+
+
+def gives_away(wanted: Owner, runs_as: Owner, *, asked: bool, privileged: bool) -> bool:
+    """Whether files are to be given to `wanted`: who may not do that for all of them tries it only where asked to."""
+    return asked or (privileged and wanted != runs_as)
+
+
+def is_privileged() -> bool:
+    """Whether this process may give files away, and go on writing in folders that it gave away."""
+    try:
+        told = Path("/proc/self/status").read_bytes()
+    except OSError:  # no system that tells
+        told = b""
+    return may_give(told, os.geteuid())
+
+
+def may_give(told: bytes, user: int) -> bool:
+    """The same by what the system tells of a process. Root who may not is refused, and tells of that: so it tries."""
+    held = int(found[1], 16) if (found := _HELD.search(told)) else 0
+    return bool(held & _DAC_OVERRIDE) if held & _CHOWN else user == 0
+
+
+def iter_others(root: int, wanted: Owner) -> Iterator[str]:
+    """What lies below an open folder and is somebody else's; of the folders of ids, the last one alone is entered.
+
+    That is a sample, of all tables and of what came last. What is closed or gone is passed over. Raises: OSError.
+    """
+    folders, looked = [""], 0
+    while folders and looked < _LOOKED_AT_MOST:
+        folder = folders.pop()
+        below = list[str]()
+        with suppress(FileNotFoundError, PermissionError, NotADirectoryError):
+            fd = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+            try:
+                with os.scandir(fd) as entries:
+                    names = sorted(entry.name for entry in entries)
+                for name in names[: _LOOKED_AT_MOST - looked]:
+                    looked += 1
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    path = f"{folder}/{name}".lstrip("/")
+                    if status.st_uid != wanted.user and name != "lost+found":
+                        yield path
+                    if stat.S_ISDIR(status.st_mode):
+                        below.append(path)
+            finally:
+                os.close(fd)
+        of_ids = [path for path in below if path.rpartition("/")[2].isdecimal()]
+        folders += [path for path in below if path not in of_ids] + of_ids[-1:]
