@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-CACHE_CONTROL = "public, max-age=315576000, immutable"
-"""What Mastodon itself stores its objects with; servers of others say what suits them."""
-
 Databases = Callable[[], AbstractContextManager["MastodonDatabase"]]
 
 
@@ -64,7 +61,6 @@ def refetch(
             source_prefix=prefix,
             source_tells_access=False,  # modes of what is on its way say nothing
             parts_at_once=options.workers,
-            cache_control=config.destination.cache_control or CACHE_CONTROL,
             source_bucket=None,
         )
         transfer = stack.enter_context(closing(Transfer(here, there, writing, MemoryBudget(config.copy.memory))))

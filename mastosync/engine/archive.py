@@ -1,6 +1,6 @@
 """The form of an archive: a manifest as JSON lines, to keep, to look into, and to make a manifest of again.
 
-The first line is the head (stores, what a probe of them may have left, kinds, plans, runs and their pace,
+The first line is the head (stores, what a probe of them may have left, settings of the destination, kinds, plans, runs and their pace,
 verifications), the last one the foot (how many entries, and the SHA-256 of all lines before it), and each one between
 is an entry. An entry has the fields of `ls` and those that `ls` does not show; but `source_key` only says where the
 object lay, if not under its first candidate.
@@ -15,12 +15,12 @@ from dataclasses import asdict
 from typing import Any
 
 from mastosync.engine.lister import FIELDS
-from mastosync.manifest import ArchivedEntry, ArchiveReader, Head
+from mastosync.manifest import ArchivedEntry, ArchiveReader, Head, noted_as_json
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Kind, Origin, Presence
 
 FORMAT = "mastosync-manifest"
-VERSION = 4
+VERSION = 5
 LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "access")
 """What is told of each entry. The names are part of the interface."""
 
@@ -77,6 +77,7 @@ def head_as_json(head: Head) -> dict[str, Any]:
         "source": asdict(head.source),
         "destination": asdict(head.destination),
         "probe": head.probe,
+        "settings": None if head.settings is None else noted_as_json(head.settings),
         "kinds": [{"kind": number, **kind._asdict()} for number, kind in sorted(head.kinds.items())],
         **head.records,
     }
@@ -131,15 +132,21 @@ HEAD_FIELDS = (
     "source",
     "destination",
     "probe",
+    "settings",
     "kinds",
     "snapshots",
     "runs",
     "verifications",
     "samples",
 )
+_SINCE_2: dict[str, Any] = {"samples": [], "updated": None, "excluded": False}
+_SINCE_3: dict[str, Any] = {"destination": None, "access": None}
+_SINCE_4: dict[str, Any] = {"probe": None}
+_SINCE_5: dict[str, Any] = {"settings": None}
 LATER_FIELDS: dict[int, dict[str, Any]] = {
-    1: {"samples": [], "updated": None, "excluded": False, "destination": None, "access": None, "probe": None},
-    2: {"destination": None, "access": None, "probe": None},
-    3: {"probe": None},
+    1: _SINCE_2 | _SINCE_3 | _SINCE_4 | _SINCE_5,
+    2: _SINCE_3 | _SINCE_4 | _SINCE_5,
+    3: _SINCE_4 | _SINCE_5,
+    4: _SINCE_5,
 }
 """What an older version lacks, and what takes its place."""

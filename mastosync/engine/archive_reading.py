@@ -11,7 +11,18 @@ from typing import Any, BinaryIO, TypeVar
 from mastosync.engine.archive import FORMAT, HEAD_FIELDS, KIND_FIELDS, LATER_FIELDS, LINE_FIELDS, VERSION, Digest
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest import ACCESS, ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw, read_from
+from mastosync.manifest import (
+    ACCESS,
+    ARCHIVED_RECORDS,
+    ArchivedEntry,
+    Head,
+    Noted,
+    Settings,
+    StoreIdentity,
+    flaw,
+    noted_of,
+    read_from,
+)
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import NOTHING, Entry, EntryState, Kind, Origin, Presence, Reason
 
@@ -146,7 +157,21 @@ def _head(line: dict[str, Any]) -> Head:
     if not records["snapshots"]:
         raise Wrong("it has no plan")
     source, destination = _store(line["source"]), _store(line["destination"])
-    return Head(source, destination, kinds, _perhaps(line, "probe", str), records)
+    return Head(source, destination, kinds, _perhaps(line, "probe", str), _settings(line["settings"]), records)
+
+
+def _settings(told: Any) -> Noted | None:  # noqa: ANN401 - of JSON
+    if told is None:
+        return None
+    if not isinstance(told, list):
+        raise Wrong(f"settings is {told!r}")
+    for each in told:
+        if each is not None:
+            _require_fields(each, Settings._fields)
+            _of(each, "acl", str)
+            _perhaps(each, "cache_control", str)
+            _perhaps(each, "storage_class", str)
+    return noted_of(told)
 
 
 def _store(line: dict[str, Any]) -> StoreIdentity:

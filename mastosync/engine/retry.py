@@ -24,7 +24,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import waiting
 from mastosync.errors import ObjectError, Throttled
 from mastosync.model import ObjectInfo
-from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Part, PutOptions
+from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Part, Piece, PutOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -137,6 +137,9 @@ class PatientStore:
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
         self._take(data)
         return self._patiently(self.gate.store.write_part, key, upload_id, number, data, md5)
+
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:  # noqa: D102
+        return self._patiently(self.gate.store.copy_part, key, upload_id, number, piece)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
         return self._patiently(self.gate.store.complete_multipart, key, upload_id, parts)

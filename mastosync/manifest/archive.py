@@ -26,6 +26,7 @@ from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.lifecycle import ACCESS
 from mastosync.manifest.records import COLUMNS
+from mastosync.manifest.settings import Noted, noted_settings, remember_settings
 from mastosync.manifest.whole_files import appearing
 from mastosync.model import Entry, EntryState, Kind, Origin, Presence, Reason
 
@@ -59,6 +60,7 @@ class Head(NamedTuple):
     destination: StoreIdentity
     kinds: dict[int, Kind]
     probe: str | None  # see `probe_left_behind`
+    settings: Noted | None  # see `noted_settings`
     records: dict[str, list[dict[str, Any]]]  # by table, each with its columns; details are read
 
 
@@ -115,7 +117,8 @@ class ArchiveReader:
             if source is None or destination is None:
                 raise ValueError("it does not say what its stores are")
             records = {name: self._records(name) for name in RECORDS}
-            return Head(source, destination, self._manifest.kinds(), probe_left_behind(self._manifest), records)
+            left, noted = probe_left_behind(self._manifest), noted_settings(self._manifest)
+            return Head(source, destination, self._manifest.kinds(), left, noted, records)
 
     def iter_entries(self) -> Iterator[ArchivedEntry]:
         """All of them by kind, id and name."""
@@ -191,6 +194,7 @@ class ArchiveWriter:
         connection = self._manifest.connection
         with translated(self._manifest.path):
             remember(self._manifest, head.source, head.destination, head.probe)
+            remember_settings(self._manifest, head.settings)
             connection.executemany(_INSERT_KIND, [(number, *kind) for number, kind in head.kinds.items()])
             for table, records in head.records.items():
                 columns = RECORDS[table]

@@ -56,7 +56,17 @@ class Part:
 
     number: int  # from 1
     etag: str  # as the store spells it
-    md5: bytes
+    md5: bytes  # empty: the store has copied it by itself
+
+
+class Piece(NamedTuple):
+    """Some bytes of exactly the object that `info` describes, in a bucket of the same endpoint and account."""
+
+    bucket: str
+    key: str
+    info: ObjectInfo
+    start: int
+    length: int  # bytes, at least 1
 
 
 class ListedObject(NamedTuple):
@@ -161,6 +171,14 @@ class ObjectStore(Protocol):
 
         Raises: CorruptObject as `write`; ObjectChanged if the upload is unknown by now; ObjectError,
         StoreUnusable.
+        """
+        ...
+
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:
+        """Let the store take part `number` from another object by itself; its MD5 is not known (empty).
+
+        Nothing is said of bytes, as by `copy_from`. Raises: ObjectMissing if that object or the upload is not found;
+        ObjectChanged if another object lies there by now; ObjectError, StoreUnusable.
         """
         ...
 

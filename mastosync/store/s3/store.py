@@ -18,7 +18,7 @@ from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMis
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions
 from mastosync.store.s3.boto_errors import BotoTranslator
 from mastosync.store.s3.checks import base64_of, checked_object, checked_page, confirmed_etag
 from mastosync.store.s3.client import credentials_of, make_client
@@ -158,6 +158,19 @@ class S3Store:
             )
             confirmed_etag(key, self.name, headers_of(answer), md5)
             return Part(number, answer["ETag"], md5)
+
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:  # noqa: D102
+        with self.translated(Request(f"copy part {number} of", key, subject=Subject.COPY)):
+            answer = self.client.upload_part_copy(
+                Bucket=self._bucket,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                CopySource={"Bucket": piece.bucket, "Key": piece.key},
+                CopySourceRange=f"bytes={piece.start}-{piece.start + piece.length - 1}",
+                CopySourceIfMatch=f'"{piece.info.etag}"',
+            )
+            return Part(number, answer["CopyPartResult"]["ETag"], b"")
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
         with self.translated(Request("complete", key, subject=Subject.UPLOAD)):
