@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions
 
 MODIFIED = "2026-11-24T00:00:00.000Z"
 
@@ -27,7 +27,8 @@ class StoredObject:
 
     @property
     def info(self) -> ObjectInfo:
-        return ObjectInfo(len(self.data), self.etag, self.headers, self.etag_is_md5, private=self.private)
+        seen = (len(self.data), self.etag, self.headers, self.etag_is_md5)
+        return ObjectInfo(*seen, private=self.private, storage_class=self.storage_class)
 
 
 @dataclass
@@ -179,13 +180,23 @@ class MemoryStore:
         self._upload(key, upload_id).parts[number] = bytes(data)
         return Part(number, md5.hex(), md5)
 
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:
+        self._called("copy_part", key)
+        source = self.buckets[piece.bucket]._object(piece.key)
+        if source.etag != piece.info.etag:
+            raise ObjectChanged(f"cannot copy to {key!r} at {self.name}: the source was replaced")
+        data = source.data[piece.start : piece.start + piece.length]
+        assert len(data) == piece.length > 0, "not a range of the object"
+        self._upload(key, upload_id).parts[number] = data
+        return Part(number, _md5(data).hex(), b"")
+
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
         self._called("complete_multipart", key)
         upload = self._upload(key, upload_id)
-        if any(part.number not in upload.parts or _md5(upload.parts[part.number]) != part.md5 for part in parts):
+        if any(part.number not in upload.parts or _md5(upload.parts[part.number]).hex() != part.etag for part in parts):
             raise ObjectChanged(f"cannot complete {key!r} at {self.name}: a part is not there")
         data = b"".join(upload.parts[part.number] for part in parts)
-        etag, options = f"{_md5(b''.join(part.md5 for part in parts)).hex()}-{len(parts)}", upload.options
+        etag, options = f"{_md5(b''.join(bytes.fromhex(part.etag) for part in parts)).hex()}-{len(parts)}", upload.options
         self.objects[key] = StoredObject(
             data, options.headers, etag, options.acl, etag_is_md5=False, storage_class=options.storage_class
         )
