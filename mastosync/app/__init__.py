@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mastosync.app.apart import gates_to_write, look_if_unknown
-from mastosync.app.stores import identities, states, transfer_options, warn_of_little_room, writing
+from mastosync.app.stores import (
+    identities,
+    note_own_settings,
+    settings_of,
+    states,
+    transfer_options,
+    warn_of_little_room,
+    writing,
+)
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
@@ -41,8 +49,9 @@ if TYPE_CHECKING:
     from mastosync.app.reporting import Comparison
     from mastosync.config import Config, Timetable
     from mastosync.engine.adopter import Adoption, AdoptOptions
+    from mastosync.engine.applier import Applying, ApplyOptions
     from mastosync.engine.copier import CopyOptions
-    from mastosync.engine.doctor import DatabaseWay, Finding
+    from mastosync.engine.doctor import Finding
     from mastosync.engine.forecast import Outlook
     from mastosync.engine.orphans import OrphanFinder, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
@@ -142,7 +151,7 @@ class App:
 
         with self._read() as manifest:
             manifest.require_plan()
-            status = status_of(ManifestReport(manifest))
+            status = status_of(ManifestReport(manifest), settings_of(self.config))
         if status.surveyed is not None:
             status.outlook = outlook_of(self.config, status.surveyed.survey, measured=status.rate)
         return status
@@ -177,6 +186,17 @@ class App:
 
         with self._planned("verify") as manifest:
             return verify(self.config, manifest, options, public, self.stop, self.listener)
+
+    def apply_settings(self, options: ApplyOptions, rate: int | None = None) -> Applying:
+        """Let the destination store again what lies there under other settings than those of the configuration.
+
+        `rate`: requests a second. Raises: UsageError if the destination is a disk; Interrupted when asked to stop;
+        StoreUnusable.
+        """
+        from mastosync.app.applying import apply_settings
+
+        with self._planned("apply-settings") as manifest:
+            return apply_settings(self.config, manifest, options, rate, self.stop, self.listener)
 
     def adopt(self, options: AdoptOptions) -> Adoption:
         """Mark what lies at the destination already. Raises: Interrupted when asked to stop; StoreUnusable."""
@@ -213,17 +233,18 @@ class App:
 
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""
-        from mastosync.app.ways import way_to
+        from mastosync.app.ways import database_way, way_to
         from mastosync.engine.doctor import Doctor, ManifestPlace
 
         return Doctor(
             source=way_to(self.config, "source"),
             destination=way_to(self.config, "destination"),
-            database=self._database_way(),
+            database=database_way(self.config, self._tunnel),
             manifest=ManifestPlace(
                 self.manifest_path,
                 partial(identities, self.config),
                 network_allowed=self.config.manifest.network_filesystem == "allow",
+                settings=settings_of(self.config),
             ),
             options=transfer_options(self.config),
             types=self.config.plan.types,
@@ -308,28 +329,6 @@ class App:
         warn_of_network(self.manifest_path)
         return Manifest.open(self.manifest_path)
 
-    def _database_way(self) -> DatabaseWay:
-        from mastosync.app.ways import CONNECT_SECONDS
-        from mastosync.engine.doctor import DatabaseWay
-        from mastosync.mastodon.database import MastodonDatabase
-        from mastosync.mastodon.examination import Examination
-
-        tunnel = self.config.tunnel
-
-        @contextmanager
-        def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
-            config = self.config.require_database()
-            seconds = min(config.connect_timeout_seconds, CONNECT_SECONDS)
-            with MastodonDatabase(replace(config, connect_timeout_seconds=seconds), via) as database:
-                yield Examination(database)
-
-        gateway = (
-            tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=tunnel.ssh_host, ssh_port=tunnel.ssh_port)
-            if tunnel.enabled
-            else ""
-        )
-        return DatabaseWay(gateway, self._tunnel, connect)
-
     def copy_from(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """See `copy`, for whoever holds the manifest."""
         from mastosync.engine.access_notes import AccessNotes
@@ -353,6 +352,7 @@ class App:
         ):
             source, destination = opened
             warn_of_little_room(destination, manifest)
+            note_own_settings(self.config, manifest)
             writing = replace(
                 transfer_options(self.config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from mastosync.app.stores import settings_of
 from mastosync.config import FilesystemConfig, S3Config, Secret
 from mastosync.config.env_file import read_env_file
 from mastosync.config.schema import sections
@@ -116,7 +117,7 @@ class CutoverReport:
 def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> CutoverReport:
     """Look at everything. Raises: ConfigError, ManifestError."""
     report = ManifestReport(manifest)
-    status = status_of(report)
+    status = status_of(report, settings_of(config))
     proofs = verifications(manifest)
     destination = config.store("destination")
     is_bucket = isinstance(destination, S3Config)
@@ -135,6 +136,8 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         relation=relation(manifest),
         shared=shared,
         fallback=options.fallback,
+        settings=status.settings,
+        other_settings=status.other_settings,
     )
     env = options.env or config.env.file
     current = _current(env, config.env.syntax) if env else {}

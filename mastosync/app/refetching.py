@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
-from mastosync.app.stores import retry_policy, transfer_options
+from mastosync.app.stores import note_own_settings, retry_policy, transfer_options
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
@@ -55,6 +55,7 @@ def refetch(
             (there,) = stack.enter_context(
                 gates_to_write(config, manifest, pace, stop, ("destination",), source_gone=source_gone)
             )
+            note_own_settings(config, manifest)
         prefix = config.destination.key_prefix
         writing = replace(
             transfer_options(config),

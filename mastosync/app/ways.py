@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mastosync.app.stores import identities
-from mastosync.engine.doctor import FolderWay, StoreWay
+from mastosync.engine.doctor import DatabaseWay, FolderWay, StoreWay
+from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.config import Config, FilesystemConfig, Role
@@ -22,6 +23,27 @@ _READ_SECONDS = 10.0
 def way_to(config: Config, role: Role) -> StoreWay | FolderWay:
     """The way to one of the stores."""
     return _folder_way(config, role) if _folder_of(config, role).path else _bucket_way(config, role)
+
+
+def database_way(config: Config, tunnel: Callable[[], AbstractContextManager[tuple[str, int] | None]]) -> DatabaseWay:
+    """The way to the database, through its tunnel if there is one."""
+    from mastosync.mastodon.database import MastodonDatabase
+    from mastosync.mastodon.examination import Examination
+
+    @contextmanager
+    def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
+        database = config.require_database()
+        seconds = min(database.connect_timeout_seconds, CONNECT_SECONDS)
+        with MastodonDatabase(replace(database, connect_timeout_seconds=seconds), via) as opened:
+            yield Examination(opened)
+
+    ssh_host, ssh_port = config.tunnel.ssh_host, config.tunnel.ssh_port
+    gateway = (
+        tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=ssh_host, ssh_port=ssh_port)
+        if config.tunnel.enabled
+        else ""
+    )
+    return DatabaseWay(gateway, tunnel, connect)
 
 
 def _folder_way(config: Config, role: Role) -> FolderWay:

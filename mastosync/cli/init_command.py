@@ -13,6 +13,7 @@ from mastosync.cli.output import warn
 from mastosync.config import CHANGE_ME, SYNTAXES, Secret, render_sample
 from mastosync.errors import OutputError, UsageError
 from mastosync.language import tr
+from mastosync.model import CACHE_CONTROL
 
 
 @click.command(name="init")
@@ -42,7 +43,8 @@ def init_command(
         if env_syntax or copy_secrets:
             raise UsageError(tr("--env-syntax and --copy-secrets are about the file of --from-env"))
         _write(output, Secret(render_sample()))
-        return invocation.say(_written(output, to_fill_in=True))
+        invocation.say(_written(output, to_fill_in=True))
+        return invocation.say(_given(from_disk=False))
     if os.path.lexists(output):
         raise _exists(output)  # before anybody answers questions in vain
     from mastosync.app.beginning import first_config, settings_of
@@ -50,9 +52,12 @@ def init_command(
 
     settings = settings_of(from_env, env_syntax or SYNTAXES[0], invocation.environ, copy_secrets=copy_secrets)
     asking = sys.stdin.isatty() and sys.stdout.isatty() and not invocation.options.quiet
-    text = first_config(settings, ask_destination() if asking else None)
+    destination = ask_destination() if asking else None
+    text = first_config(settings, destination)
     _write(output, text)
     invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal()))
+    if destination is None or "s3.destination" in destination:
+        invocation.say(_given(from_disk="filesystem.source" in settings.values))
     for note in settings.notes:
         invocation.say(note)
     for warning in settings.warnings:
@@ -72,6 +77,14 @@ def _write(output: Path, text: Secret) -> None:
             tr("cannot write {output}: {strerror}", output=output, strerror=error.strerror),
             hint=tr("--output names another place"),
         ) from error
+
+
+def _given(*, from_disk: bool) -> str:
+    """What objects will be given, and where that can be changed."""
+    from mastosync.engine.shared_findings import cache_control_told
+
+    said = cache_control_told(CACHE_CONTROL, from_disk=from_disk)
+    return tr("{said} (`cache_control` of [s3.destination])", said=said)
 
 
 def _exists(output: Path) -> UsageError:

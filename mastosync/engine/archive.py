@@ -1,9 +1,9 @@
 """The form of an archive: a manifest as JSON lines, to keep, to look into, and to make a manifest of again.
 
-The first line is the head (stores, what a probe of them may have left, settings of the destination, kinds, plans, runs and their pace,
-verifications), the last one the foot (how many entries, and the SHA-256 of all lines before it), and each one between
-is an entry. An entry has the fields of `ls` and those that `ls` does not show; but `source_key` only says where the
-object lay, if not under its first candidate.
+The first line is the head (stores, what a probe of them may have left, settings of the destination, kinds, plans, runs
+and their pace, verifications), the last one the foot (how many entries, and the SHA-256 of all lines before it), and
+each one between is an entry. An entry has the fields of `ls` and those that `ls` does not show; but `source_key` only
+says where the object lay, if not under its first candidate.
 """
 
 from __future__ import annotations

@@ -12,12 +12,16 @@ from mastosync.engine.survey import Survey
 from mastosync.manifest import (
     Exposed,
     ManifestReport,
+    Noted,
     RunInfo,
+    Settings,
     SnapshotRecord,
     VerificationRecord,
     count_exposed,
     holder_of,
     last_verification,
+    noted_as_json,
+    other_settings,
     real_path,
 )
 from mastosync.model import TABLES, EntryState
@@ -70,6 +74,8 @@ class Status:
     surveyed: Surveyed | None = None
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the destination
     held: bool = True  # somebody is at work on the manifest
+    settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
+    other_settings: Noted = ()  # under which something may lie there
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 
     def failed_of(self, types: tuple[str, ...]) -> int:
@@ -112,6 +118,8 @@ class Status:
             "by_type": {table: asdict(tally) for table, tally in self.by_type.items()},
             "reasons": self.reasons,
             "exposed": self.exposed.objects,
+            "settings": self.settings and self.settings._asdict(),
+            "other_settings": noted_as_json(self.other_settings),
             "snapshot": snapshot,
             "last_reading": self.last_reading and self.last_reading.taken_at.isoformat(),
             "run": run,
@@ -128,8 +136,8 @@ class Status:
         return {"plan": number, "taken_at": taken_at.isoformat(), **survey.as_json()}
 
 
-def status_of(report: ManifestReport) -> Status:
-    """Sum up the counters. Raises: ManifestError."""
+def status_of(report: ManifestReport, settings: Settings | None = None) -> Status:
+    """Sum up the counters. `settings`: as in `Status`. Raises: ManifestError."""
     totals = Tally()
     by_type = {table: Tally() for table in TABLES}
     reasons: dict[str, int] = {}
@@ -152,6 +160,8 @@ def status_of(report: ManifestReport) -> Status:
         _surveyed(report.surveyed()),
         count_exposed(report.manifest),
         _gives_signs(run) and holder_of(real_path(report.manifest.path)) is not None,  # which takes it for a moment
+        settings,
+        () if settings is None else other_settings(report.manifest, settings),
     )
 
 

@@ -110,6 +110,15 @@ def note_settings(manifest: Manifest, current: Settings, *, by_others: bool = Fa
             connection.execute(_DELETE, (_PLACE,))
 
 
+def begin_applying(manifest: Manifest, current: Settings) -> None:
+    """Note the `current` settings before anything is brought in line with them. Raises: ManifestError."""
+    with manifest.transaction() as connection:
+        noted = noted_settings(manifest)
+        known = (_before_notes(current),) if noted is None else noted
+        if current not in known:
+            connection.execute(_REPLACE, (_SETTINGS, _encoded((*known, current))))
+
+
 def applied_to(manifest: Manifest, current: Settings) -> Place | None:
     """Up to where everything was given these settings; None: nothing was. Raises: ManifestError."""
     value = _value(manifest, _PLACE)
@@ -145,11 +154,11 @@ def iter_done_after(manifest: Manifest, place: Place | None) -> Iterator[tuple[P
 
     Raises: ManifestError.
     """
-    first, *rest = place[:3] if place else _BEFORE_ALL
+    first, row_id, name = place[:3] if place else _BEFORE_ALL
     for number, kind in sorted(manifest.kinds().items()):
         if number < first:
             continue
-        after = (int(rest[0]), str(rest[1])) if number == first else _BEFORE_ALL[1:]
+        after = (row_id, name) if number == first else _BEFORE_ALL[1:]
         for record in iter_chosen(manifest, _DONE_AFTER, number, kind, after):
             yield Place(number, record.entry.id, record.entry.name), record
 

@@ -196,7 +196,10 @@ class MemoryStore:
         if any(part.number not in upload.parts or _md5(upload.parts[part.number]).hex() != part.etag for part in parts):
             raise ObjectChanged(f"cannot complete {key!r} at {self.name}: a part is not there")
         data = b"".join(upload.parts[part.number] for part in parts)
-        etag, options = f"{_md5(b''.join(bytes.fromhex(part.etag) for part in parts)).hex()}-{len(parts)}", upload.options
+        etag, options = (
+            f"{_md5(b''.join(bytes.fromhex(part.etag) for part in parts)).hex()}-{len(parts)}",
+            upload.options,
+        )
         self.objects[key] = StoredObject(
             data, options.headers, etag, options.acl, etag_is_md5=False, storage_class=options.storage_class
         )

@@ -454,9 +454,7 @@ class TestCopies:
         room.put(key, data)
         info = room.store.head(key)
         upload = room.store.start_multipart(key, PutOptions(ObjectHeaders("a/b", "c")))
-        pieces = [
-            Piece(room.bucket, key, info, start, min(PART_BYTES, len(data) - start)) for start in (0, PART_BYTES)
-        ]
+        pieces = [Piece(room.bucket, key, info, start, min(PART_BYTES, len(data) - start)) for start in (0, PART_BYTES)]
         parts = [room.store.copy_part(key, upload, number, piece) for number, piece in enumerate(pieces, 1)]
         etag = room.store.complete_multipart(key, upload, parts)
         fetched = room.store.read(key, 64 * MIB)

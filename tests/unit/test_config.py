@@ -168,7 +168,11 @@ class TestDefaults:
 
         assert (store.region, store.addressing_style, store.key_prefix) == ("us-east-1", "path", "")
         assert (store.connect_timeout_seconds, store.read_timeout_seconds) == (10, 60)
-        assert (store.acl, store.cache_control, store.storage_class) == ("auto", None, None)
+        assert (store.acl, store.cache_control, store.storage_class) == (
+            "auto",
+            "public, max-age=315576000, immutable",  # as Mastodon writes it
+            None,
+        )
         assert store.access_key is None
         assert store.secret_key is None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mastosync.engine.cutover.arrival import beyond, failed, left_out, losses_of, missing, pending
 from mastosync.engine.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Verdict
-from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, verified
+from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, settings, verified
 from mastosync.engine.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
 from mastosync.engine.cutover.steps import Step, WayBack, WayOver, steps_back, steps_over
 from mastosync.language import tr
@@ -47,6 +47,7 @@ def judge(evidence: Evidence) -> Cutover:
         apart(evidence),
         *planned(evidence),
         *deleted(evidence),
+        *settings(evidence),
         *verified(evidence),
     ]
     if evidence.public:

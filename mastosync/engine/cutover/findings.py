@@ -9,7 +9,7 @@ from typing import Any
 
 from mastosync.engine.deleted import Deleted
 from mastosync.engine.old_objects import SharedBucket
-from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord, VerificationRecord
+from mastosync.manifest import CountLine, Exposed, Noted, Relation, Settings, SnapshotRecord, VerificationRecord
 
 
 class Grade(StrEnum):
@@ -81,6 +81,8 @@ class Evidence:
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     fallback: Fallback = Fallback.ALL
+    settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
+    other_settings: Noted = ()  # under which something may lie there
 
 
 @dataclass(slots=True)
