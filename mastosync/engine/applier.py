@@ -19,7 +19,7 @@ from mastosync.engine.deleted import PLAN_AT_MOST_OLD
 from mastosync.engine.in_line import LEFT, Applied, Bringing, Fate, outcome_of, to_be_stored
 from mastosync.engine.in_place import HeadersLost
 from mastosync.engine.lane import Ended
-from mastosync.engine.outage import Outages
+from mastosync.engine.outage import IN_A_ROW, Outages
 from mastosync.engine.retry import Gate
 from mastosync.engine.settings_rule import opens
 from mastosync.engine.steps import Steps
@@ -183,6 +183,7 @@ class Applier:
         if not self.options.dry_run and (outcome := outcome_of(record, applied)):
             self._corrections.append((record, outcome))
         self._note_outage(applied)
+        self._require_some_public()
         progress.checked += 1
         progress.found += applied.fate is Fate.APPLIED
         self.listener.advanced(progress)
@@ -195,6 +196,24 @@ class Applier:
                 self._outages.failed(End.DESTINATION, applied.error.reason, applied.error.message)
         except StoreUnusable as unusable:
             self._end_all(unusable)
+
+    def _require_some_public(self) -> None:
+        """End a run that would find everything hidden: nobody has hidden that, and everybody reads elsewhere."""
+        fates = self.result.fates
+        if fates[Fate.HIDDEN] != IN_A_ROW or fates[Fate.APPLIED] or fates[Fate.IN_LINE]:
+            return
+        self._end_all(
+            StoreUnusable(
+                tr(
+                    "nobody reads any of {count} objects at {name} without credentials, and all were stored as public",
+                    count=IN_A_ROW,
+                    name=self.gate.store.name,
+                ),
+                hint=tr(
+                    "if everybody reads elsewhere, or this store passes over ACLs: set `acl = none` for the destination"
+                ),
+            )
+        )
 
     def _end_with(self, record: Record, error: BaseException | None) -> None:
         """An object was not brought to its end. What everybody reads, or may, is to be stored anew."""

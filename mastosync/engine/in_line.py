@@ -88,7 +88,7 @@ class Bringing:
             is_public = goal.acl == PUBLIC_READ
             if is_public and not (goal.differs or goal.acl_in_question):
                 return _in_line(record, info)
-            read: bool = is_public and (yield Aside(partial(strangers_read, store, key)))
+            read: bool = is_public and (yield Aside(partial(strangers_read, store, key, info)))
             if is_public and not (read or goal.acl_in_question) and (yield from self._was_hidden(record.entry)):
                 return Applied(Fate.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials")
             if is_public and read and not goal.differs:

@@ -184,7 +184,7 @@ class _FirstOne:
 
     @contextmanager
     def turn_of(self, entry: Entry) -> Iterator[None]:
-        """The turn ends with the block. Raises: StoreUnusable if the store cannot do it, as far as the first ones show."""
+        """The turn ends with the block. Raises: StoreUnusable if the first ones show that the store cannot do it."""
         if self._unusable is not None:  # raised twice, it tells two stories
             raise StoreUnusable(self._unusable.message, hint=self._unusable.hint)
         try:
@@ -222,7 +222,8 @@ class HeadersLost(StoreUnusable):
 def _require_kept(one: Found, sent: ObjectHeaders) -> None:
     """Find out a store that drops what it is sent when it copies. Raises: HeadersLost; ObjectError."""
     store, key = one.store, one.key
-    kept = store.head(key).headers
+    there = store.head(key)
+    kept = there.headers
     names = {"content_type": "Content-Type", "cache_control": "Cache-Control", "metadata": "metadata"}
     lost = [said for name, said in names.items() if (getattr(kept, name) or None) != (getattr(sent, name) or None)]
     if lost:
@@ -238,7 +239,7 @@ def _require_kept(one: Found, sent: ObjectHeaders) -> None:
                 " serves the media (nginx, a CDN) set Cache-Control for the others"
             ),
         )
-    if one.read and one.goal.acl == PUBLIC_READ and not strangers_read(store, key):
+    if one.read and one.goal.acl == PUBLIC_READ and not strangers_read(store, key, there):
         raise HeadersLost(
             tr("everybody could read {key!r} at {name}, and nobody can any more", key=key, name=store.name),
             hint=tr(

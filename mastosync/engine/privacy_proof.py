@@ -32,7 +32,7 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.language import deferred, english, say, tr
-from mastosync.model import Entry
+from mastosync.model import Entry, ObjectInfo
 
 _log = logging.getLogger(__name__)
 
@@ -82,13 +82,14 @@ _FAILED = deferred("it could not be removed, so remove it there at once: {messag
 _UNASKED = deferred("it was removed, but nobody can tell whether anybody still reads it: {message}")
 
 
-def strangers_read(store: PatientStore, key: str) -> bool:
+def strangers_read(store: PatientStore, key: str, info: ObjectInfo | None = None) -> bool:
     """Whether somebody without credentials is given an object of the destination.
 
+    `info`: its description, by which it is told without a byte of it; a proof of privacy wants the byte.
     Raises: ObjectError and StoreUnusable if that cannot be told, with what to do about it; Interrupted.
     """
     try:
-        return store.anybody_reads(key)
+        return store.anybody_reads(key) if info is None else store.anybody_finds(key, info)
     except ObjectMissing:  # a disk says so
         return False
     except (ObjectError, StoreUnusable) as error:

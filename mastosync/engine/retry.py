@@ -156,6 +156,9 @@ class PatientStore:
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
         return self._patiently(self.gate.store.anybody_reads, key)
 
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
+        return self._patiently(self.gate.store.anybody_finds, key, info)
+
     def withdraw(self, key: str) -> bool:  # noqa: D102
         return self._patiently(self.gate.store.withdraw, key)
 

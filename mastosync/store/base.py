@@ -218,6 +218,10 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:
+        """The same of the object that `info` describes, and no byte of it is asked for. Raises: as `anybody_reads`."""
+        ...
+
     def withdraw(self, key: str) -> bool:
         """Remove an object of a destination that must not lie there, and with it the version that it is.
 

@@ -225,6 +225,11 @@ class MemoryStore:
         self._called("anybody_reads", key)
         return key in self.objects and (self.open_to_all or self.objects[key].acl == "public-read")
 
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:
+        self._called("anybody_finds", key)
+        assert self.objects[key].etag == info.etag
+        return self.open_to_all or self.objects[key].acl == "public-read"
+
     def withdraw(self, key: str) -> bool:
         self._called("withdraw", key)
         if not self.keeps_everything:

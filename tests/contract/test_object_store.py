@@ -826,7 +826,9 @@ def test_anybody_reads_what_is_public_and_nothing_else(room: Room, key: str, acl
         room.store.complete_multipart(key, upload, room.put_parts(key, upload, b"data"))
     else:
         room.store.write(key, b"data", md5_of(b"data"), options)
-    assert room.store.anybody_reads(key) is (acl == "public-read" and room.server != "seaweed")
+    is_public = acl == "public-read" and room.server != "seaweed"
+    assert room.store.anybody_reads(key) is is_public
+    assert room.store.anybody_finds(key, room.store.head(key)) is is_public
 
 
 def test_nobody_reads_what_is_not_there(room: Room, key: str) -> None:

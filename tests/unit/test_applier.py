@@ -49,7 +49,7 @@ from mastosync.model import CACHE_CONTROL, Entry, EntryState, ObjectHeaders, Obj
 from mastosync.progress import Silence
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore, StoredObject
-from tests.unit.engine_kit import LOCAL, REMOTE, entry, gate, planned
+from tests.unit.engine_kit import REMOTE, entry, gate, planned
 
 NONE, USUAL, OTHER = Settings(), Settings(CACHE_CONTROL), Settings("max-age=60")
 OWN = ObjectHeaders("image/png", "no-store", "inline", metadata=(("a", "b"),))
@@ -267,6 +267,18 @@ def test_what_somebody_has_hidden_since_is_not_opened_again(tmp_path: Path) -> N
         assert (place.object(4).acl, place.object(4).headers) == ("private", PLAIN)
 
 
+def test_where_nobody_reads_anything_nobody_has_hidden_it(tmp_path: Path) -> None:
+    """A store that passes over ACLs, or one that everybody reads through somebody else."""
+    with stored(tmp_path / "m.db", some(200)) as place:
+        for there in place.store.objects.values():
+            there.acl = None
+        with pytest.raises(StoreUnusable, match="all were stored as public"):
+            place.apply()
+        assert not place.store.count("copy_from")
+        assert place.store.count("head") < 150
+        assert place.apply(USUAL._replace(acl="none")).fates == {Fate.APPLIED: 200}
+
+
 def test_where_no_acl_opens_anything_the_bucket_decides(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some()) as place:
         for there in place.store.objects.values():
@@ -359,7 +371,7 @@ def test_a_dry_run_looks_and_writes_nothing(tmp_path: Path) -> None:
         before = noted_settings(place.manifest)
         result = place.apply(dry_run=True)
         assert (result.fates, result.in_line) == ({Fate.APPLIED: 5, Fate.IN_LINE: 1}, False)
-        assert {method for method, _ in place.store.calls} == {"head", "anybody_reads"}
+        assert {method for method, _ in place.store.calls} == {"head", "anybody_finds"}
         assert (noted_settings(place.manifest), applied_to(place.manifest, USUAL)) == (before, None)
 
 
@@ -467,6 +479,3 @@ def test_many_workers_wait_for_the_first_one(tmp_path: Path) -> None:
         place.store.copy_from = counting  # type: ignore[method-assign]
         assert place.apply(workers=16).in_line
         assert most == 1
-
-
-assert LOCAL

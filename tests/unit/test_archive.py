@@ -34,10 +34,13 @@ from mastosync.manifest import (
     Manifest,
     ManifestReport,
     PlanWriter,
+    Settings,
     WorkQueue,
     appearing,
     newest_version,
     note_probe,
+    note_settings,
+    noted_settings,
     probe_left_behind,
     take_over,
 )
@@ -195,7 +198,7 @@ def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_
 def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes]) -> None:
     """It knows neither times of files nor the pace of runs."""
     head, *entries = (json.loads(line) for line in archive[:-1])
-    del head["samples"], head["probe"]
+    del head["samples"], head["probe"], head["settings"]
     for each in entries:
         del each["updated"], each["excluded"], each["destination"], each["access"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
@@ -209,16 +212,41 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
     ]
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_an_archive_of_a_later_version_is_read(path: Path, archive: list[bytes], version: int) -> None:
-    """Neither knows of a probe object, and the second one not what lies at the destination."""
+    """None knows of settings, the earlier ones of no probe object, and the second not what lies at the destination."""
     head, *entries = (json.loads(line) for line in archive[:-1])
-    del head["probe"]
+    del head["settings"]
+    if version < 4:
+        del head["probe"]
     for each in entries:
         if version == 2:
             del each["destination"], each["access"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": version}, *entries)]
     assert imported(path.with_name("new.db"), sealed(lines)) == len(entries)
+
+
+def test_settings_of_the_destination_are_not_forgotten(path: Path) -> None:
+    new, before = path.with_name("new.db"), Settings("max-age=1", "none", "COLD")
+    with Manifest.open(path) as manifest:
+        note_settings(manifest, before)
+        note_settings(manifest, before, by_others=True)
+        noted = noted_settings(manifest)
+    archive = exported(path)
+    imported(new, archive)
+    with Manifest.open(new) as manifest:
+        assert noted_settings(manifest) == noted
+    assert exported(new) == archive
+
+
+@pytest.mark.parametrize(
+    "told", ["{}", '[{"acl": "auto"}]', '[{"acl": 1, "cache_control": null, "storage_class": null}]']
+)
+def test_settings_that_none_can_be_are_refused(path: Path, archive: list[bytes], told: str) -> None:
+    head = json.loads(archive[0]) | {"settings": json.loads(told)}
+    lines = [json.dumps(head).encode() + b"\n", *archive[1:-1]]
+    with pytest.raises(ManifestError, match="line 1"):
+        imported(path.with_name("new.db"), sealed(lines))
 
 
 def test_a_probe_object_that_may_lie_at_the_destination_is_not_forgotten(path: Path) -> None:

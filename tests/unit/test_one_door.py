@@ -26,7 +26,7 @@ REVIEWED = {
     (
         "manifest/records.py",
         "select",
-    ): "of pruning.py, exposed.py or settings.py: numbers of codes.py, and columns of our own",
+    ): "of three modules beside it: numbers of codes.py, and columns of our own",
     ("manifest/strands.py", "self._select"): "a constant; put into it are numbers of codes.py",
     ("manifest/strands.py", "self._select_after"): "the same",
     ("manifest/loading.py", "self._statement"): "a table and columns of our own, and counted placeholders",

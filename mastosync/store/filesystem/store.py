@@ -176,6 +176,9 @@ class FilesystemStore:
         with self._opened("describe", key) as (_, status):
             return bool(status.st_mode & stat.S_IROTH)
 
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
+        return self.anybody_reads(key)
+
     def withdraw(self, key: str) -> bool:  # noqa: D102
         self.delete(key)
         return True

@@ -117,6 +117,9 @@ class LateS3Store:
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
         return self.made.anybody_reads(key)
 
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
+        return self.made.anybody_finds(key, info)
+
     def withdraw(self, key: str) -> bool:  # noqa: D102
         return self.made.withdraw(key)
 

@@ -28,6 +28,8 @@ from mastosync.store.s3.public_site import glance, glimpse_of
 from mastosync.store.strangers import NO_REFUSALS, Glimpse, Known, Meaning, meaning_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from botocore.credentials import ReadOnlyCredentials
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
@@ -205,11 +207,18 @@ class S3Store:
         self._delete(key)
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        return self._is_given(key, lambda: self._stranger.get_object, partial(self._known, key))
+
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
+        return self._is_given(key, lambda: self._stranger.head_object, lambda: (Known(info.size, info.etag),))
+
+    def _is_given(self, key: str, method: Callable[[], Any], known: Callable[[], tuple[Known, ...]]) -> bool:
+        """Whether an object is given to somebody without credentials. `method`: of their client."""
         with self.translated(Request("read, without credentials,", key)):
-            found = self._told_to_strangers(key)
+            found = self._told_to_strangers(key, method())
             if 300 <= found.status < 400:
                 raise Unintelligible(f"its status is {found.status}, and it names no other place")
-        meaning = meaning_of(found, partial(self._known, key))
+        meaning = meaning_of(found, known)
         if meaning is Meaning.NOTHING:
             raise ObjectRejected(
                 f"cannot read, without credentials, {key!r} at {self.name}: the answer is another object, or none "
@@ -218,10 +227,10 @@ class S3Store:
             )
         return meaning is Meaning.GIVEN
 
-    def _told_to_strangers(self, key: str) -> Glimpse:
+    def _told_to_strangers(self, key: str, ask: Callable[..., Any]) -> Glimpse:
         """What somebody without credentials is told. Raises: ClientError for what may pass, or says nothing."""
         try:
-            answer = self._stranger.get_object(Bucket=self._bucket, Key=key)
+            answer = ask(Bucket=self._bucket, Key=key)
         except boto_errors.ClientError as error:
             metadata = error.response["ResponseMetadata"]
             status, headers = metadata["HTTPStatusCode"], metadata.get("HTTPHeaders", {})
@@ -231,7 +240,8 @@ class S3Store:
             if status in NO_REFUSALS or status >= 500:
                 raise
             return glimpse_of(status, headers)
-        answer["Body"].close()  # drops the connection, unless nothing was in it
+        if "Body" in answer:
+            answer["Body"].close()  # drops the connection, unless nothing was in it
         return glimpse_of(answer["ResponseMetadata"]["HTTPStatusCode"], headers_of(answer))
 
     def _known(self, key: str) -> tuple[Known, ...]:
