@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mastosync.engine.in_line import Fate
-from mastosync.language import deferred, say, tr
+from mastosync.language import deferred, say, tr, trn
 from mastosync.plain import one_line
 from mastosync.units import human_seconds
 
@@ -27,29 +27,32 @@ def render_applying(result: Applying) -> str:
     if not result.others:
         return tr("nothing to do: whatever is done was stored under the settings of today")
     fates = result.fates
+    checked = fates.total()
+    told = trn(
+        "looked at {checked} object in {duration}",
+        "looked at {checked} objects in {duration}",
+        checked,
+        checked=f"{checked:,}",
+        duration=human_seconds(result.seconds),
+    )
+    values = {"told": told, "objects": f"{fates[Fate.APPLIED]:,}", "in_line": f"{fates[Fate.IN_LINE]:,}"}
     told = (
-        tr(
-            "looked at {checked} objects in {duration}: {objects} would be stored again, {in_line} are in line",
-            checked=f"{fates.total():,}",
-            duration=human_seconds(result.seconds),
-            objects=f"{fates[Fate.APPLIED]:,}",
-            in_line=f"{fates[Fate.IN_LINE]:,}",
-        )
+        tr("{told}; to be stored again: {objects}, in line already: {in_line}", **values)
         if result.dry_run
-        else tr(
-            "looked at {checked} objects in {duration}: {objects} were stored again, {in_line} were in line",
-            checked=f"{fates.total():,}",
-            duration=human_seconds(result.seconds),
-            objects=f"{fates[Fate.APPLIED]:,}",
-            in_line=f"{fates[Fate.IN_LINE]:,}",
-        )
+        else tr("{told}; stored again: {objects}, in line before: {in_line}", **values)
     )
     lines = [told]
     if result.goes_on:
         lines.append(tr("an earlier run had come some of the way; only the rest was looked at"))
-    if fates[Fate.KEPT_BACK]:
-        count = f"{fates[Fate.KEPT_BACK]:,}"
-        lines.append(tr("{count} private objects were left as they are: no ACL is sent to keep them so", count=count))
+    if kept := fates[Fate.KEPT_BACK]:
+        lines.append(
+            trn(
+                "{count} private object was left as it is: no ACL is sent that would keep it so",
+                "{count} private objects were left as they are: no ACL is sent that would keep them so",
+                kept,
+                count=f"{kept:,}",
+            )
+        )
     lines += [f"{fate.value}: {fates[fate]:,}: {say(words)}" for fate, words in _REMEDIES.items() if fates[fate]]
     lines += [f"  {one_line(example)}" for example in result.examples]
     if result.finding:
