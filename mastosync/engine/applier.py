@@ -70,6 +70,7 @@ class Applying:
     fates: Counter[Fate] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)  # of what is left
     goes_on: bool = False  # where an earlier run had stopped
+    left_before: int = 0  # by that run
     in_line: bool = False  # everything is, now
     finding: str | None = None  # about the destination, for people
     seconds: float = 0.0
@@ -77,7 +78,7 @@ class Applying:
     @property
     def left(self) -> int:
         """Objects that are not in line, and should be."""
-        return sum(self.fates[fate] for fate in LEFT)
+        return self.left_before + sum(self.fates[fate] for fate in LEFT)
 
     def as_json(self) -> dict[str, Any]:
         """The names are part of the interface."""
@@ -87,6 +88,7 @@ class Applying:
             "others": [each and each._asdict() for each in self.others],
             "checked": self.fates.total(),
             **{fate.value: self.fates[fate] for fate in Fate},
+            "left": self.left,
             "all_in_line": self.in_line,
             "seconds": round(self.seconds, 3),
         }
@@ -130,7 +132,7 @@ class Applier:
         place = applied_to(self.manifest, self.current)
         if not self.options.dry_run:
             begin_applying(self.manifest, self.current)
-        self.result.goes_on = place is not None
+        self.result.goes_on, self.result.left_before = place is not None, place.left if place else 0
         self._walk = _Walk(place)
         done = ManifestReport(self.manifest).entries(states=(EntryState.DONE,))
         progress = CheckProgress("apply-settings", done, finding=deferred("stored again"))
@@ -144,7 +146,7 @@ class Applier:
             self.result.finding = self.bringing.finding
         self._require_ended()
         if not self.options.dry_run:
-            self.result.in_line = end_applying(self.manifest, self.current, left=self._walk.left)
+            self.result.in_line = end_applying(self.manifest, self.current, left=self.result.left)
         return self.result
 
     def _work(self, progress: CheckProgress) -> None:
@@ -174,7 +176,7 @@ class Applier:
             self._end_with(record, ended.error)
             return
         applied = ended.outcome
-        self._walk.ended(place, left=applied.fate in LEFT)
+        self._walk.ended(place, left=applied.fate in LEFT, failed=applied.fate is Fate.FAILED)
         self.result.fates[applied.fate] += 1
         if applied.fate in LEFT:
             _log.warning("%s: %s", applied.fate.value, applied.detail)
@@ -262,10 +264,10 @@ class _Walk:
     """How far everything has come that is worked on side by side."""
 
     def __init__(self, place: Place | None) -> None:
-        self.place = place  # up to which everything has ended
-        self.left = place.left if place else 0
+        self.place = place  # up to which all have ended; not beyond those that failed last
+        self._left = place.left if place else 0
         self._begun: deque[Place] = deque()
-        self._ended: dict[Place, bool] = {}
+        self._ended: dict[Place, tuple[bool, bool]] = {}
         self._told = place
 
     def claims(self, claims: Iterator[_Claim]) -> Iterator[_Claim]:
@@ -274,16 +276,20 @@ class _Walk:
             self._begun.append(claim[0])
             yield claim
 
-    def ended(self, place: Place, *, left: bool) -> None:
-        """One has ended, and is not in line if it is `left`."""
-        self._ended[place] = left
+    def ended(self, place: Place, *, left: bool, failed: bool) -> None:
+        """One has ended. `left`: it is not in line, and should be.
+
+        `failed`: the store may have, and not the object: unless another one fares better, the next run begins with it.
+        """
+        self._ended[place] = left, failed
         while self._begun and self._begun[0] in self._ended:
-            self.place = self._begun.popleft()
-            self.left += self._ended.pop(self.place)
+            reached = self._begun.popleft()
+            left, failed = self._ended.pop(reached)
+            self._left += left
+            if not failed:
+                self.place = reached._replace(left=self._left)
 
     def reached(self) -> Place | None:
         """The place to remember; None: no other than was told before."""
-        if self.place is None or self.place == self._told:
-            return None
-        self._told = self.place
-        return self.place._replace(left=self.left)
+        told, self._told = self._told, self.place
+        return None if self.place == told else self.place

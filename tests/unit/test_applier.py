@@ -227,8 +227,16 @@ def test_what_was_left_by_an_earlier_run_is_not_forgotten_by_the_one_that_ends(t
         with pytest.raises(Interrupted):
             place.apply(stop_after=30, workers=1)
         result = place.apply()
-        assert (result.left, result.in_line) == (0, False)
+        assert (result.left, result.left_before, result.in_line) == (1, 1, False)
         assert place.apply().fates[Fate.DIFFERENT] == 1
+
+
+def test_what_a_store_refused_that_is_well_again_is_not_left(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(), USUAL) as place:
+        place.store.fail("copy_from", *[ObjectRejected("501")] * 3)
+        with pytest.raises(StoreUnusable):
+            place.apply(OTHER, workers=1, acl_taken=True)
+        assert place.apply(OTHER).in_line
 
 
 @pytest.mark.parametrize("private", [False, True])
