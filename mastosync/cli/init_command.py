@@ -56,8 +56,8 @@ def init_command(
     text = first_config(settings, destination)
     _write(output, text)
     invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal()))
-    if destination is None or "s3.destination" in destination:
-        invocation.say(_given(from_disk="filesystem.source" in settings.values))
+    if destination is None or destination.get("s3.destination"):
+        invocation.say(_given(from_disk=bool(settings.values.get("filesystem.source"))))
     for note in settings.notes:
         invocation.say(note)
     for warning in settings.warnings:

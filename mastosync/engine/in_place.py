@@ -89,8 +89,6 @@ class InPlace:
         ObjectError; StoreUnusable.
         """
         if not self._first.is_over:
-            if one.info.size > self._largest:  # it must have its place among the large ones before its turn
-                yield Aside(_nothing, large=True)
             yield Until(partial(self._first.may_go, one.entry), one.store.gate.stop)
         with self._first.turn_of(one.entry):
             copied = yield from self._stored(one)
@@ -128,11 +126,11 @@ class InPlace:
         yield Aside(partial(store.abort_unfinished, key))  # a dead run may have left one
 
         def begun(with_acl: PutOptions) -> Steps[str]:
-            upload: str = yield Aside(partial(store.start_multipart, key, with_acl), large=True)
+            upload: str = yield Aside(partial(store.start_multipart, key, with_acl))
             return upload
 
         def completed(upload: str) -> Steps[str]:
-            etag: str = yield Aside(partial(self._fill, one, upload), large=True)
+            etag: str = yield Aside(partial(self._fill, one, upload))
             return etag
 
         etag: str = yield from self._acl.written(one.entry, options, begun, Storing.IN_PARTS, completed)
@@ -247,9 +245,6 @@ def _require_kept(one: Found, sent: ObjectHeaders) -> None:
                 " everybody read; `mastosync copy` stores this object anew"
             ),
         )
-
-
-def _nothing() -> None: ...
 
 
 def _asked(write: Callable[[PutOptions], Step], options: PutOptions) -> Steps[str]:

@@ -98,6 +98,10 @@ def test_a_change_is_told_and_put_right_without_an_upload_also_after_a_death(
     for command in ("status", "copy"):
         assert TOLD in site.run(command, code=None).stdout
     assert site.status()["other_settings"] == [{"cache_control": CACHE_CONTROL, "acl": "auto", "storage_class": None}]
+    doctor = json.loads(site.run("doctor", "--json", code=None).stdout)["checks"]
+    told = {each["check"]: (each["status"], each["message"]) for each in doctor}
+    assert told["settings"][0] == "warning"
+    assert told["cache-control"] == ("ok", "all objects get the Cache-Control public, max-age=60, as a disk keeps none")
     findings = {each["check"]: each for each in json.loads(site.run("cutover", "--json", code=None).stdout)["findings"]}
     assert (findings["settings"]["status"], TOLD.partition(":")[0] in findings["settings"]["message"]) == (
         "warning",
