@@ -29,6 +29,7 @@ from mastosync.errors import (
     ObjectRejected,
     ObjectTooLarge,
     PrivacyLost,
+    ServerFailure,
     StoreUnusable,
 )
 from mastosync.manifest import (
@@ -258,6 +259,25 @@ def test_what_everybody_turns_out_to_read_stops_the_run_and_is_not_removed(tmp_p
         assert place.store.count("copy_from") == 1
         pending = [each for each in ManifestReport(place.manifest).iter_records() if each.state is EntryState.PENDING]
         assert [each.presence for each in pending] == [ACCESS]  # `status` and `cutover` tell of it, a copy writes it
+
+
+def test_without_an_answer_who_reads_it_nothing_private_is_stored_and_the_rest_goes_on(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", [*some(3), *(entry(row_id, private=True) for row_id in (7, 8, 9))]) as place:
+        place.store.fail("anybody_reads", *[ServerFailure("503")] * 10)
+        result = place.apply(workers=1)
+        assert result.fates == {Fate.APPLIED: 3, Fate.FAILED: 3}
+        assert [acl for _, acl in place.store.asked].count("private") == 1
+        assert [place.record(row_id).state for row_id in (7, 8, 9)].count(EntryState.PENDING) == 1  # which was stored
+        assert len(place.store.objects) == 6
+
+
+def test_who_stops_while_that_is_asked_is_told_the_name_of_what_may_be_public(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(2, private=True)) as place:
+        place.store.fail("anybody_reads", Interrupted("stopped while waiting"))
+        with pytest.raises(Interrupted, match="may be public: it was not removed, as it may lie nowhere else"):
+            place.apply(workers=1, stop_after=0)
+        assert len(place.store.objects) == 2
+        assert WorkQueue(place.manifest).pending() == 1
 
 
 def test_what_is_private_never_goes_without_its_acl(tmp_path: Path) -> None:
