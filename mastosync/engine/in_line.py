@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
-from mastosync.engine.acl import PUBLIC_READ, PrivateKeptBack
+from mastosync.engine.acl import PRIVATE, PUBLIC_READ, PrivateKeptBack
 from mastosync.engine.in_place import Found, InPlace
 from mastosync.engine.judge import expected_etag, same_etag
 from mastosync.engine.privacy_proof import PrivacyUnknown, strangers_read
@@ -86,14 +86,14 @@ class Bringing:
                 return Applied(Fate.DIFFERENT, f"another object lies under {key!r} than was recorded")
             goal = goal_of(record, info, self.current, self.others)
             is_public = goal.acl == PUBLIC_READ
-            if is_public and not (goal.differs or goal.acl_in_question):
+            # what is private is always stored again, so that somebody asks who reads it
+            if goal.acl != PRIVATE and not (goal.differs or goal.acl_in_question):
                 return _in_line(record, info)
             read: bool = is_public and (yield Aside(partial(strangers_read, store, key, info)))
             if is_public and not (read or goal.acl_in_question) and (yield from self._was_hidden(record.entry)):
                 return Applied(Fate.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials")
             if is_public and read and not goal.differs:
                 return _in_line(record, info)
-            # what is private is always stored again, so that somebody asks who reads it
             if self.dry_run:
                 return Applied(Fate.APPLIED)
             try:

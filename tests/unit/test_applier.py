@@ -160,6 +160,15 @@ def test_headers_and_metadata_stay(tmp_path: Path) -> None:
         assert place.object(1).headers == OWN._replace(cache_control=CACHE_CONTROL)
 
 
+@pytest.mark.parametrize("acl", ["auto", "none"])
+def test_what_is_in_line_is_not_stored_again(acl: str, tmp_path: Path) -> None:
+    under, wanted = NONE._replace(acl=acl), USUAL._replace(acl=acl)
+    with stored(tmp_path / "m.db", some(3), under, {2: OWN}) as place:
+        assert place.apply(wanted).fates == {Fate.APPLIED: 2, Fate.IN_LINE: 1}
+        note_settings(place.manifest, under)
+        assert place.apply(wanted).fates == {Fate.IN_LINE: 3}
+
+
 def test_given_and_empty_takes_away_what_was_given(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(2), USUAL, {2: OWN}) as place:
         place.apply(NONE)
