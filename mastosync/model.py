@@ -27,6 +27,10 @@ TABLES: tuple[str, ...] = (
 """Mastodon's tables with attachments. These names are also the types of `--type`."""
 
 
+CACHE_CONTROL = "public, max-age=315576000, immutable"
+"""What Mastodon itself writes with every upload."""
+
+
 class EntryState(StrEnum):
     """Where an entry stands. Every entry is in exactly one state."""
 
@@ -329,6 +333,7 @@ class ObjectInfo(NamedTuple):
     etag_is_md5: bool = False  # 32 hex digits, and not of an object encrypted with a foreign key
     private: bool = False  # the store tells that it is kept from everybody; only a disk does
     last_modified: str | None = None  # an HTTP date, as the store tells it; None: it does not
+    storage_class: str | None = None  # as the store tells it; None: it does not, as of what is in STANDARD
 
     @property
     def md5(self) -> bytes | None:

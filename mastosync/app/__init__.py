@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mastosync.app.apart import gates_to_write, look_if_unknown
-from mastosync.app.stores import identities, states, transfer_options, warn_of_little_room, writing
+from mastosync.app.stores import (
+    identities,
+    note_own_settings,
+    settings_of,
+    states,
+    transfer_options,
+    warn_of_little_room,
+    writing,
+)
 from mastosync.engine.lister import ListFilter, iter_listed
 from mastosync.engine.status import Status, status_of
 from mastosync.engine.stop import StopSignal
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
     from mastosync.app.reporting import Comparison
     from mastosync.config import Config, Timetable
     from mastosync.engine.adopter import Adoption, AdoptOptions
+    from mastosync.engine.applier import Applying, ApplyOptions
     from mastosync.engine.copier import CopyOptions
     from mastosync.engine.doctor import Finding
     from mastosync.engine.forecast import Outlook
@@ -157,7 +166,7 @@ class App:
 
         with self._read() as manifest:
             manifest.require_plan()
-            status = status_of(ManifestReport(manifest))
+            status = status_of(ManifestReport(manifest), settings_of(self.config))
         if status.surveyed is not None:
             status.outlook = outlook_of(self.config, status.surveyed.survey, measured=status.rate)
         return status
@@ -192,6 +201,17 @@ class App:
 
         with self._planned("verify") as manifest:
             return verify(self.config, manifest, options, public, self.stop, self.listener)
+
+    def apply_settings(self, options: ApplyOptions, rate: int | None = None) -> Applying:
+        """Let the destination store again what lies there under other settings than those of the configuration.
+
+        `rate`: requests a second. Raises: UsageError if the destination is a disk; Interrupted when asked to stop;
+        StoreUnusable.
+        """
+        from mastosync.app.applying import apply_settings
+
+        with self._planned("apply-settings") as manifest:
+            return apply_settings(self.config, manifest, options, rate, self.stop, self.listener)
 
     def adopt(self, options: AdoptOptions) -> Adoption:
         """Mark what lies at the destination already. Raises: Interrupted when asked to stop; StoreUnusable."""
@@ -239,6 +259,7 @@ class App:
                 self.manifest_path,
                 partial(identities, self.config),
                 network_allowed=self.config.manifest.network_filesystem == "allow",
+                settings=settings_of(self.config),
             ),
             options=transfer_options(self.config),
             types=self.config.plan.types,
@@ -325,46 +346,9 @@ class App:
 
     def copy_from(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """See `copy`, for whoever holds the manifest."""
-        from mastosync.engine.access_notes import AccessNotes
-        from mastosync.engine.copier import Copier
-        from mastosync.engine.crew import Crew
-        from mastosync.engine.memory import MemoryBudget, return_large_blocks
-        from mastosync.engine.transfer import Transfer
-        from mastosync.progress import CopyProgress
-        from mastosync.store.curl import CurlMultiplexer
+        from mastosync.app.copying import copy_pending
 
-        queue = WorkQueue(manifest, types, options.order)
-        queue.require_plan(*identities(self.config))
-        if self.config.copy.private_objects == "copy":
-            reopen(manifest, types, (Reason.PRIVATE,))  # kept back before that was decided
-        if not queue.pending():
-            return CopyProgress(total=0)
-        return_large_blocks()
-        with (
-            gates_to_write(self.config, manifest, options, self.stop, some_arrived=queue.any_done()) as opened,
-            ExitStack() as stack,
-        ):
-            source, destination = opened
-            warn_of_little_room(destination, manifest)
-            writing = replace(
-                transfer_options(self.config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers
-            )
-            memory, notes = MemoryBudget(self.config.copy.memory), AccessNotes()
-            transfer = stack.enter_context(closing(Transfer(source, destination, writing, memory, notes.tell)))
-            copier = Copier(
-                queue,
-                Crew(transfer.steps, options.workers, self.stop, CurlMultiplexer),
-                options,
-                self.stop,
-                self.listener,
-                limits=lambda: states(source, destination),
-                notes=notes,
-            )
-            stack.callback(gc.unfreeze)  # another run may follow in this process
-            gc.freeze()  # what is here now stays to the end: the collector need not look through it again and again
-            progress = copier.run()
-            progress.finding = transfer.finding
-            return progress
+        return copy_pending(self.config, manifest, options, types, self.stop, self.listener)
 
     @contextmanager
     def _database(self) -> Iterator[MastodonDatabase]:

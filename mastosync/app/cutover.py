@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect
 from mastosync.app.pinning import is_pinned
+from mastosync.app.stores import settings_of
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
 from mastosync.config.env_file import edited
 from mastosync.config.sources import read_text
@@ -139,7 +140,7 @@ class CutoverReport:
 def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> CutoverReport:
     """Look at everything. Raises: ConfigError, ManifestError."""
     report = ManifestReport(manifest)
-    status = status_of(report)
+    status = status_of(report, settings_of(config))
     proofs = verifications(manifest)
     destination = config.store("destination")
     is_bucket = isinstance(destination, S3Config)
@@ -167,6 +168,8 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         secrets=secrets,
         media_host=host is not None,
         ownership=_ownership(destination),
+        settings=status.settings,
+        other_settings=status.other_settings,
     )
     fallback, refusal = None, None
     urls = {"source": options.source_url, "destination": options.destination_url}

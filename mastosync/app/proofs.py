@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
-from mastosync.app.stores import gates, retry_policy
+from mastosync.app.stores import gates, retry_policy, settings_of
 from mastosync.engine.adopter import Adopter, Adoption, AdoptOptions
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.crew import Crew
@@ -118,6 +118,7 @@ def adopt(
             listener,
             one_bucket=in_one_bucket(manifest),
             source_tells_access=bool(config.source_folder.path),
+            settings=settings_of(config),
         ).run()
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
-from mastosync.app.stores import retry_policy, transfer_options
+from mastosync.app.stores import note_own_settings, retry_policy, transfer_options
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
 
 _log = logging.getLogger(__name__)
-
-CACHE_CONTROL = "public, max-age=315576000, immutable"
-"""What Mastodon itself stores its objects with; servers of others say what suits them."""
 
 Databases = Callable[[], AbstractContextManager["MastodonDatabase"]]
 
@@ -58,13 +55,13 @@ def refetch(
             (there,) = stack.enter_context(
                 gates_to_write(config, manifest, pace, stop, ("destination",), source_gone=source_gone)
             )
+            note_own_settings(config, manifest)
         prefix = config.destination.key_prefix
         writing = replace(
             transfer_options(config),
             source_prefix=prefix,
             source_tells_access=False,  # modes of what is on its way say nothing
             parts_at_once=options.workers,
-            cache_control=config.destination.cache_control or CACHE_CONTROL,
             source_bucket=None,
         )
         transfer = stack.enter_context(closing(Transfer(here, there, writing, MemoryBudget(config.copy.memory))))

@@ -11,7 +11,16 @@ from urllib.parse import urlsplit
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import deferred, say, tr
-from mastosync.manifest import ManifestReport, StoreIdentity, place_on_disk, real_path, require_local_disk, writer_lock
+from mastosync.manifest import (
+    ManifestReport,
+    Settings,
+    StoreIdentity,
+    note_settings,
+    place_on_disk,
+    real_path,
+    require_local_disk,
+    writer_lock,
+)
 from mastosync.model import EntryState
 from mastosync.units import human_bytes
 
@@ -140,10 +149,28 @@ def transfer_options(config: Config) -> TransferOptions:
         acl_taken=True if config.destination_folder.path else destination.known.takes_acl,
         serves_strangers=destination.known.reads_for_anybody,
         copy_private_without_acl=copy.private_objects == "copy",
-        cache_control=destination.cache_control,
+        cache_control=destination.cache_control or None,
         storage_class=destination.storage_class,
         source_bucket=source.bucket if copies_by_itself(config) else None,
     )
+
+
+def settings_of(config: Config) -> Settings | None:
+    """What the destination gives its objects, as the manifest remembers it; None: it is a disk, or not known."""
+    destination = config.destination
+    if config.destination_folder.path or not destination.bucket:
+        return None
+    acl = destination.acl if destination.acl != "public-read" else "auto"  # which is the same for each row
+    if destination.acl == "auto" and destination.known.takes_acl is False:
+        acl = "none"
+    return Settings(destination.cache_control or None, acl, destination.storage_class)
+
+
+def note_own_settings(config: Config, manifest: Manifest) -> None:
+    """Note what objects are given from now on, before any is written. Raises: ManifestError."""
+    settings = settings_of(config)
+    if settings is not None:
+        note_settings(manifest, settings)
 
 
 def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:

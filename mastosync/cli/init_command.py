@@ -12,6 +12,7 @@ from mastosync.cli.output import warn
 from mastosync.config import CHANGE_ME, SYNTAXES, Secret, render_sample
 from mastosync.errors import Interrupted, UsageError
 from mastosync.language import tr
+from mastosync.model import CACHE_CONTROL
 
 
 @click.command(name="init")
@@ -51,7 +52,8 @@ def init_command(
         if env_syntax or copy_secrets:
             raise UsageError(tr("--env-syntax and --copy-secrets are about the file of --from-env"))
         _write(output, Secret(render_sample()))
-        return invocation.say(_written(output, to_fill_in=True))
+        invocation.say(_written(output, to_fill_in=True))
+        return invocation.say(_given(from_disk=False))
     from mastosync.app.beginning import first_config, settings_of
     from mastosync.app.files import require_new
     from mastosync.cli.destination import ask_destination
@@ -66,6 +68,8 @@ def init_command(
     text = first_config(settings, destination)
     _write(output, text)
     invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal()))
+    if destination is None or destination.get("s3.destination"):
+        invocation.say(_given(from_disk=bool(settings.values.get("filesystem.source"))))
     for note in settings.notes:
         invocation.say(note)
     for warning in settings.warnings:
@@ -89,6 +93,14 @@ def _write(output: Path, text: Secret) -> None:
 
     with new_file(output, hint=_hint()) as file:
         file.write(text.reveal())
+
+
+def _given(*, from_disk: bool) -> str:
+    """What objects will be given, and where that can be changed."""
+    from mastosync.engine.shared_findings import cache_control_told
+
+    said = cache_control_told(CACHE_CONTROL, from_disk=from_disk)
+    return tr("{said} (`cache_control` of [s3.destination])", said=said)
 
 
 def _hint() -> str:

@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "verify": "Hold the destination against the manifest.",
     "pin-secrets": "Keep the secrets of today, before .env.production is changed.",
     "cutover": "Tell whether Mastodon can be switched over, and how.",
+    "apply-settings": "Give what lies at the destination other settings, without an upload.",
     "orphans": "Tell what lies at the source and no row refers to.",
     "report": "Tell all that was done, to keep when the old store goes.",
     "manifest": "Look after the manifest: check, back up, export, import.",

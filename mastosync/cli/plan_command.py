@@ -58,12 +58,15 @@ def plan_command(
         outlook = app.outlook(result.survey, rate, bwlimit) if dry_run or as_json else None
     if result.refusal is not None:
         warn(tr("a plan would be refused: {why}", why=f"{result.refusal.message}. {result.refusal.hint}"))
+    to_bucket = invocation.config.destination_folder.path is None
     if as_json:
         forecast = outlook and outlook.as_json()
-        show_json({**result.as_json(), "dry_run": dry_run, "forecast": forecast})
+        given = invocation.config.destination.cache_control or None if to_bucket else None
+        show_json({**result.as_json(), "dry_run": dry_run, "forecast": forecast, "cache_control": given})
     elif outlook is not None:
-        from mastosync.cli.render_forecast import render_dry_run
+        from mastosync.cli.render_forecast import cache_control_lines, render_dry_run
 
-        invocation.say(render_dry_run(result, outlook, snapshot_line(result), absent_types(result)))
+        notes = [*absent_types(result), *(cache_control_lines(invocation.config) if to_bucket else ())]
+        invocation.say(render_dry_run(result, outlook, snapshot_line(result), notes))
     else:
         invocation.say(render_plan(result, invocation.manifest_path))

@@ -100,7 +100,7 @@ def render_copy(progress: CopyProgress, status: Status) -> str:
     )
     if progress.finding:
         lines.append(say(progress.finding))
-    lines += _kept_back_lines(status)
+    lines += [*_kept_back_lines(status), *_settings_lines(status)]
     return "\n".join([*lines, *failed_lines(status)])
 
 
@@ -197,6 +197,8 @@ def render_status(status: Status, manifest: Path) -> str:
         lines += ["", _reasons_table(status)]
     if kept_back := _kept_back_lines(status):
         lines += ["", *kept_back]
+    if others := _settings_lines(status):
+        lines += ["", *others]
     return "\n".join(lines)
 
 
@@ -247,6 +249,14 @@ def _kept_back_lines(status: Status) -> list[str]:
         ),
         tr("if nobody can read its bucket without credentials, set `[copy] private_objects = copy` and copy again"),
     ]
+
+
+def _settings_lines(status: Status) -> list[str]:
+    """That something may lie there under other settings, and what brings it in line; nothing if nothing does."""
+    from mastosync.engine.shared_findings import settings_told
+
+    told = settings_told(status.settings, status.other_settings)
+    return [f"{told.message}: {told.remedy}"] if told else []
 
 
 def render_findings(findings: Sequence[Finding]) -> str:

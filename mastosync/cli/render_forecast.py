@@ -11,6 +11,7 @@ from mastosync.language import tr
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
+    from mastosync.config import Config
     from mastosync.engine.forecast import End, Forecast, Outlook, Requests
     from mastosync.engine.planner import PlanResult
     from mastosync.engine.status import Surveyed
@@ -22,6 +23,13 @@ def render_dry_run(result: PlanResult, outlook: Outlook, head: str, notes: Seque
     blocks = [head, _by_type(result), by_age(result.survey), _requests(outlook), _time(outlook.planned)]
     blocks += [_money(outlook.planned), _choices(outlook), "\n".join([*notes, tr("a dry run: nothing was written")])]
     return "\n\n".join(filter(None, blocks))
+
+
+def cache_control_lines(config: Config) -> list[str]:
+    """What objects are given on their way to a bucket."""
+    from mastosync.engine.shared_findings import cache_control_told
+
+    return [cache_control_told(config.destination.cache_control, from_disk=config.source_folder.path is not None)]
 
 
 def render_surveyed(surveyed: Surveyed, outlook: Outlook | None) -> str:

@@ -41,6 +41,7 @@ from mastosync.config.values import (
     SECRET,
     SWITCH,
     TEXT,
+    TEXT_OR_NONE,
     WORD,
     Secret,
     choice,
@@ -48,6 +49,7 @@ from mastosync.config.values import (
     size,
     whole,
 )
+from mastosync.model import CACHE_CONTROL
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -127,11 +129,12 @@ class S3Config:
         " the run stops.",
         only="s3.destination",
     )
-    cache_control: str | None = key(
-        None,
-        TEXT,
-        "The Cache-Control header for objects that have none at the source, such as"
-        " public, max-age=315576000, immutable. Default: none.",
+    cache_control: str = key(
+        CACHE_CONTROL,
+        TEXT_OR_NONE,
+        "The Cache-Control header for objects that have none at the source; what comes from a disk never has one."
+        " Default: what Mastodon writes with every upload. Given and empty, they get none. After a change,"
+        " `mastosync apply-settings` brings in line what was copied before.",
         only="s3.destination",
     )
     public_url: str | None = key(

@@ -131,6 +131,7 @@ WORD = Format(deferred("one word without spaces"), _word, evident=True)
 BUCKET = Format(deferred("the name of a bucket"), _bucket, evident=True)
 HOST = Format(deferred("a host name"), _host, evident=True)
 PREFIX = Format("", str, empty_counts=True)
+TEXT_OR_NONE = Format("", str.strip, empty_counts=True)
 HIDDEN_WORD = Format(deferred("one word without spaces"), _word, hidden=True, evident=True)
 SECRET = Format("", Secret, hidden=True)
 

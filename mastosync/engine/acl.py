@@ -136,6 +136,12 @@ class AclRule:
             return steps
         return proof.of(entry, way, steps)
 
+    def opens(self, entry: Entry) -> Steps[bool]:
+        """Whether an ACL of its own makes a public object readable to everybody; without, the bucket decides."""
+        if self._is_open(PUBLIC_READ):
+            yield from self._try(entry, PUBLIC_READ)
+        return PUBLIC_READ not in self._refused
+
     def spare(self, entry: Entry) -> None:
         """The object of this entry lies nowhere else: whoever turns out to be able to read it, it is not removed."""
         if self._proof is not None:

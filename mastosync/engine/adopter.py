@@ -23,7 +23,16 @@ from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import deferred
-from mastosync.manifest import Approach, Manifest, ManifestReport, StrandReader, approach_to, correct
+from mastosync.manifest import (
+    Approach,
+    Manifest,
+    ManifestReport,
+    Settings,
+    StrandReader,
+    approach_to,
+    correct,
+    note_settings,
+)
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
@@ -113,6 +122,8 @@ class Adopter:
     listener: ProgressListener
     one_bucket: bool = False  # of source and destination, under two prefixes
     source_tells_access: bool = False  # what it keeps from everybody, as a disk does by modes
+    settings: Settings | None = None  # of the destination; None: it gives its objects nothing
+    _noted: bool = field(init=False, default=False)  # that others have stored some of it
 
     def run(self) -> Adoption:
         """Look at everything that is not done. Raises: MastosyncError."""
@@ -252,6 +263,9 @@ class Adopter:
     def _take(self, batch: list[_Decision], result: Adoption) -> None:
         corrections = [(each.record, each.outcome) for each in batch if each.outcome is not None]
         if corrections:
+            if self.settings is not None and not self._noted:
+                note_settings(self.manifest, self.settings, by_others=True)
+                self._noted = True
             correct(self.manifest, corrections)
         for decision in batch:
             fates = result.by_type.setdefault(decision.record.entry.kind.table, Counter())

@@ -1,10 +1,10 @@
 """The form of an archive: a manifest as JSON lines, to keep, to look into, and to make a manifest of again.
 
-The first line is the head (stores, what a probe of them may have left, the database, kinds, plans, runs and their pace,
-verifications), the last one the foot (how many entries, and the SHA-256 of all lines before it), and each one between
-is an entry. An entry has the fields of `ls` and those that `ls` does not show; but `source_key` only says where the
-object lay, if not under its first candidate, and `accepted` which reason was accepted. Moments are in UTC and
-ISO 8601, with as many digits as an import needs to make the very same manifest.
+The first line is the head (stores, what a probe of them may have left, the database, settings of the destination,
+kinds, plans, runs and their pace, verifications), the last one the foot (how many entries, and the SHA-256 of all lines
+before it), and each one between is an entry. An entry has the fields of `ls` and those that `ls` does not show; but
+`source_key` only says where the object lay, if not under its first candidate, and `accepted` which reason was accepted.
+Moments are in UTC and ISO 8601, with as many digits as an import needs to make the very same manifest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mastosync.engine.lister import FIELDS
-from mastosync.manifest import ArchivedEntry, ArchiveReader, Head
+from mastosync.manifest import ArchivedEntry, ArchiveReader, Head, noted_as_json
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Kind, Origin, Presence
 
@@ -106,6 +106,7 @@ def head_as_json(head: Head) -> dict[str, Any]:
         "destination": asdict(head.destination),
         "probe": head.probe,
         "database": head.database and asdict(head.database),
+        "settings": None if head.settings is None else noted_as_json(head.settings),
         "kinds": [{"kind": number, **kind._asdict()} for number, kind in sorted(head.kinds.items())],
         **{
             table: [{name: as_iso(of) if name in MOMENTS else of for name, of in each.items()} for each in records]
@@ -165,6 +166,7 @@ HEAD_FIELDS = (
     "destination",
     "probe",
     "database",
+    "settings",
     "kinds",
     "snapshots",
     "runs",
@@ -175,7 +177,7 @@ _SINCE: dict[int, dict[str, Any]] = {
     2: {"samples": [], "updated": None, "excluded": False},
     3: {"destination": None, "access": None},
     4: {"probe": None},
-    5: {"database": None, "accepted": None},
+    5: {"database": None, "settings": None, "accepted": None},
 }
 LATER_FIELDS: dict[int, dict[str, Any]] = {
     version: {name: value for since in _SINCE if since > version for name, value in _SINCE[since].items()}

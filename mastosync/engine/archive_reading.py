@@ -21,7 +21,18 @@ from mastosync.engine.archive import (
 )
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest import ACCESS, ARCHIVED_RECORDS, ArchivedEntry, Head, StoreIdentity, flaw, read_from
+from mastosync.manifest import (
+    ACCESS,
+    ARCHIVED_RECORDS,
+    ArchivedEntry,
+    Head,
+    Noted,
+    Settings,
+    StoreIdentity,
+    flaw,
+    noted_of,
+    read_from,
+)
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import (
     ACCEPTABLE_REASONS,
@@ -166,7 +177,8 @@ def _head(line: dict[str, Any]) -> Head:
     if not records["snapshots"]:
         raise Wrong("it has no plan")
     source, destination = _store(line["source"]), _store(line["destination"])
-    return Head(source, destination, kinds, _perhaps(line, "probe", str), _database(line["database"]), records)
+    database, settings = _database(line["database"]), _settings(line["settings"])
+    return Head(source, destination, kinds, _perhaps(line, "probe", str), database, settings, records)
 
 
 def _database(line: dict[str, Any] | None) -> DatabaseIdentity | None:
@@ -177,6 +189,20 @@ def _database(line: dict[str, Any] | None) -> DatabaseIdentity | None:
     if not all(isinstance(each, str) for each in accounts):
         raise Wrong(f"accounts are {accounts!r:.60}")
     return DatabaseIdentity(_of(line, "name", str), _of(line, "address", str), _perhaps(line, "cluster", str), accounts)
+
+
+def _settings(told: Any) -> Noted | None:  # noqa: ANN401 - of JSON
+    if told is None:
+        return None
+    if not isinstance(told, list):
+        raise Wrong(f"settings is {told!r}")
+    for each in told:
+        if each is not None:
+            _require_fields(each, Settings._fields)
+            _of(each, "acl", str)
+            _perhaps(each, "cache_control", str)
+            _perhaps(each, "storage_class", str)
+    return noted_of(told)
 
 
 def _store(line: dict[str, Any]) -> StoreIdentity:

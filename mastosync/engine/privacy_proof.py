@@ -32,7 +32,7 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.language import deferred, english, say, tr
-from mastosync.model import Entry
+from mastosync.model import Entry, ObjectInfo
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class _Removal(NamedTuple):
         return say(self.words).format(message=self.message)
 
 
-_SPARED = _Removal(False, deferred("it was not removed, as the source has lost it: hide it at the store itself"))
+_SPARED = _Removal(False, deferred("it was not removed, as it may lie nowhere else: hide it at the store itself"))
 _STILL_READ = _Removal(False, deferred("it was to be removed, and anybody can still read it: remove it there at once"))
 _KEPT_AS_OLD = _Removal(True, deferred("it was removed, but the bucket keeps it as an old version: remove that there"))
 _REMOVED = _Removal(True, deferred("it was removed"))
@@ -82,13 +82,14 @@ _FAILED = deferred("it could not be removed, so remove it there at once: {messag
 _UNASKED = deferred("it was removed, but nobody can tell whether anybody still reads it: {message}")
 
 
-def strangers_read(store: PatientStore, key: str) -> bool:
+def strangers_read(store: PatientStore, key: str, info: ObjectInfo | None = None) -> bool:
     """Whether somebody without credentials is given an object of the destination.
 
+    `info`: its description, by which it is told without a byte of it; a proof of privacy wants the byte.
     Raises: ObjectError and StoreUnusable if that cannot be told, with what to do about it; Interrupted.
     """
     try:
-        return store.anybody_reads(key)
+        return store.anybody_reads(key) if info is None else store.anybody_finds(key, info)
     except ObjectMissing:  # a disk says so
         return False
     except (ObjectError, StoreUnusable) as error:
@@ -129,16 +130,25 @@ class Storing(StrEnum):
 class PrivacyProof:
     """What a run knows of it. Shared by all workers."""
 
-    def __init__(self, destination: Gate, key_of: Callable[[Entry], str], *, refusals_tell: bool = True) -> None:
+    def __init__(
+        self,
+        destination: Gate,
+        key_of: Callable[[Entry], str],
+        *,
+        refusals_tell: bool = True,
+        may_remove: bool = True,
+    ) -> None:
         """`key_of`: under which key an entry lies at the destination.
 
         `refusals_tell`: its endpoint gives strangers what is public.
+        `may_remove`: what everybody reads can be had from the source once more.
         """
         self._destination = destination
         self._key_of = key_of
         self._given: set[Storing] = set()
         self._turns: dict[Storing, Entry] = {}  # whose object is to be the proof
         self._refusal: ObjectError | StoreUnusable | None = None if refusals_tell else untold(destination.store.name)
+        self._may_remove = may_remove
         self._spared: set[Entry] = set()  # whose objects lie nowhere else
         self._lock = threading.Lock()
 
@@ -205,7 +215,7 @@ class PrivacyProof:
             removal = self._remove(entry, key)
             with english():  # as the log is
                 _log.warning("%r at %s may be public: %s", key, name, removal.said)
-            if removal.removed or removal is _SPARED:
+            if removal.removed or (removal is _SPARED and self._may_remove):
                 raise
             raise MayBePublic(
                 tr("{key!r} at {name} may be public: {removed}", key=key, name=name, removed=removal.said),
@@ -242,7 +252,7 @@ class PrivacyProof:
 
     def _remove(self, entry: Entry, key: str, *, ask_again: bool = False) -> _Removal:
         """Whoever asked to stop does not mean this."""
-        if entry in self._spared:
+        if not self._may_remove or entry in self._spared:
             return _SPARED
         # told before: it may take a while, or end with this process
         _log.warning("%r at %s may be public: it is being removed", key, self._destination.store.name)

@@ -24,7 +24,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import waiting
 from mastosync.errors import ObjectError, Throttled
 from mastosync.model import ObjectInfo
-from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Part, PutOptions
+from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Part, Piece, PutOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -138,6 +138,9 @@ class PatientStore:
         self._take(data)
         return self._patiently(self.gate.store.write_part, key, upload_id, number, data, md5)
 
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:  # noqa: D102
+        return self._patiently(self.gate.store.copy_part, key, upload_id, number, piece)
+
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
         return self._patiently(self.gate.store.complete_multipart, key, upload_id, parts)
 
@@ -152,6 +155,9 @@ class PatientStore:
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
         return self._patiently(self.gate.store.anybody_reads, key)
+
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
+        return self._patiently(self.gate.store.anybody_finds, key, info)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
         return self._patiently(self.gate.store.withdraw, key)

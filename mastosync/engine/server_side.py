@@ -31,7 +31,7 @@ from mastosync.store.base import PutOptions
 
 _log = logging.getLogger(__name__)
 
-_LARGEST = 5 * 1024**3  # bytes that S3 copies in one request
+LARGEST_COPY = 5 * 1024**3  # bytes that S3 copies in one request
 _ATTEMPTS = 3  # at an object that keeps changing
 _REFUSALS_AT_MOST = 3
 
@@ -96,10 +96,10 @@ class ServerSide:
             return None
         for _ in range(_ATTEMPTS):
             info: ObjectInfo = yield Ask(one.source, "head", (one.source_key,))
-            if info.size > _LARGEST:
+            if info.size > LARGEST_COPY:
                 return None
             try:
-                return (yield from _copied(one, info, source_bucket))
+                return (yield from copied_once(one, info, source_bucket))
             except (Throttled, PrivacyLost):
                 raise
             except (ObjectChanged, CorruptObject) as error:
@@ -130,7 +130,7 @@ class ServerSide:
         )
 
 
-def _copied(one: Within, info: ObjectInfo, source_bucket: str) -> Steps[Copied]:
+def copied_once(one: Within, info: ObjectInfo, source_bucket: str) -> Steps[Copied]:
     """The copy, as good as its source. Raises: CorruptObject if it is not; what `written` raises."""
     etag: str = yield from one.written(
         info,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, Relation
+from mastosync.manifest import CountLine, Noted, Relation, Settings
 from mastosync.model import EntryState, Ownership
 
 
@@ -99,6 +99,36 @@ def with_accepted(said: str, lines: Iterable[CountLine]) -> str:
         accepted,
         said=said,
         accepted=f"{accepted:,}",
+    )
+
+
+def settings_told(current: Settings | None, others: Noted) -> Apart | None:
+    """What may lie at the destination under `others` than the `current` settings; None: nothing does."""
+    if current is None or not others:
+        return None
+    names = [
+        name
+        for name, value in current._asdict().items()
+        if any(each is None or getattr(each, name) != value for each in others)
+    ]
+    return Apart(
+        tr("some objects at the destination may have another {names} than is configured now", names=", ".join(names)),
+        tr("`mastosync apply-settings` puts that right, and uploads nothing"),
+    )
+
+
+def cache_control_told(cache_control: str | None, *, from_disk: bool) -> str:
+    """What objects are given that have no Cache-Control of their own, for people. `from_disk`: the source is one."""
+    if not cache_control:
+        return (
+            tr("objects get no Cache-Control, as a disk keeps none: browsers ask for each again and again")
+            if from_disk
+            else tr("objects that have no Cache-Control at the source get none")
+        )
+    return (
+        tr("all objects get the Cache-Control {value}, as a disk keeps none", value=cache_control)
+        if from_disk
+        else tr("objects that have no Cache-Control at the source get {value}", value=cache_control)
     )
 
 

@@ -15,12 +15,16 @@ from mastosync.manifest import (
     CountLine,
     Exposed,
     ManifestReport,
+    Noted,
     RunInfo,
+    Settings,
     SnapshotRecord,
     VerificationRecord,
     count_exposed,
     holder_of,
     last_verification,
+    noted_as_json,
+    other_settings,
     real_path,
 )
 from mastosync.model import TABLES, EntryState
@@ -93,6 +97,8 @@ class Status:
     running: bool = False  # the last copy is at work right now
     accepted: dict[str, int] = field(default_factory=dict)  # of `reasons`: what failed and was accepted as lost
     news: dict[tuple[str, str], int] = field(default_factory=dict)  # what failed and was not: by type and reason
+    settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
+    other_settings: Noted = ()  # under which something may lie there
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 
     def news_of(self, types: tuple[str, ...] = ()) -> dict[str, int]:
@@ -143,6 +149,8 @@ class Status:
             "accepted": self.accepted,
             "news": self.news_of(),
             "exposed": self.exposed.objects,
+            "settings": self.settings and self.settings._asdict(),
+            "other_settings": noted_as_json(self.other_settings),
             "snapshot": snapshot,
             "last_reading": self.last_reading and self.last_reading.taken_at.isoformat(),
             "run": run,
@@ -159,8 +167,8 @@ class Status:
         return {"plan": number, "taken_at": taken_at.isoformat(), **survey.as_json()}
 
 
-def status_of(report: ManifestReport) -> Status:
-    """Sum up the counters. Raises: ManifestError."""
+def status_of(report: ManifestReport, settings: Settings | None = None) -> Status:
+    """Sum up the counters. `settings`: as in `Status`. Raises: ManifestError."""
     totals = Tally()
     by_type = {table: Tally() for table in TABLES}
     reasons: dict[str, int] = {}
@@ -190,6 +198,8 @@ def status_of(report: ManifestReport) -> Status:
         _is_at_work(run, report),
         dict(+accepted),
         dict(+news),
+        settings,
+        () if settings is None else other_settings(report.manifest, settings),
     )
 
 

@@ -27,6 +27,7 @@ from mastosync.manifest.databases import remember_database, remembered_database
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.lifecycle import ACCESS
 from mastosync.manifest.records import COLUMNS
+from mastosync.manifest.settings import Noted, noted_settings, remember_settings
 from mastosync.manifest.whole_files import appearing
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Origin, Presence, Reason
 
@@ -61,6 +62,7 @@ class Head(NamedTuple):
     kinds: dict[int, Kind]
     probe: str | None  # see `probe_left_behind`
     database: DatabaseIdentity | None  # see `remembered_database`
+    settings: Noted | None  # see `noted_settings`
     records: dict[str, list[dict[str, Any]]]  # by table, each with its columns; details are read
 
 
@@ -119,7 +121,8 @@ class ArchiveReader:
                 raise ValueError("it does not say what its stores are")
             records = {name: self._records(name) for name in RECORDS}
             probe, database = probe_left_behind(self._manifest), remembered_database(self._manifest)
-            return Head(source, destination, self._manifest.kinds(), probe, database, records)
+            noted = noted_settings(self._manifest)
+            return Head(source, destination, self._manifest.kinds(), probe, database, noted, records)
 
     def iter_entries(self) -> Iterator[ArchivedEntry]:
         """All of them by kind, id and name."""
@@ -198,6 +201,7 @@ class ArchiveWriter:
             remember(self._manifest, head.source, head.destination, head.probe)
             if head.database is not None:
                 remember_database(self._manifest, head.database)
+            remember_settings(self._manifest, head.settings)
             connection.executemany(_INSERT_KIND, [(number, *kind) for number, kind in head.kinds.items()])
             for table, records in head.records.items():
                 columns = RECORDS[table]

@@ -59,13 +59,15 @@ def record_of(kind: Kind, row: Row) -> Record:
     )
 
 
-def iter_chosen(manifest: Manifest, select: str, number: int, kind: Kind) -> Iterator[Record]:
+def iter_chosen(
+    manifest: Manifest, select: str, number: int, kind: Kind, after: tuple[int, str] = (_BEFORE_ALL, "")
+) -> Iterator[Record]:
     """What a query chooses of the lines of one kind, by id and name. Nothing is being read while one is handed out.
 
     `select`: gives `COLUMNS`; its parameters are the kind's `number`, the id and name to go on after, and how many.
-    Raises: ManifestError.
+    `after`: the first of these. Raises: ManifestError.
     """
-    place: tuple[int, str] = (_BEFORE_ALL, "")
+    place = after
     while True:
         with translated(manifest.path):
             rows: list[Row] = manifest.connection.execute(select, (number, *place, _PAGE)).fetchall()

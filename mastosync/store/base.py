@@ -56,7 +56,17 @@ class Part:
 
     number: int  # from 1
     etag: str  # as the store spells it
-    md5: bytes
+    md5: bytes  # empty: the store has copied it by itself
+
+
+class Piece(NamedTuple):
+    """Some bytes of exactly the object that `info` describes, in a bucket of the same endpoint and account."""
+
+    bucket: str
+    key: str
+    info: ObjectInfo
+    start: int
+    length: int  # bytes, at least 1
 
 
 class ListedObject(NamedTuple):
@@ -164,6 +174,14 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:
+        """Let the store take part `number` from another object by itself; its MD5 is not known (empty).
+
+        Nothing is said of bytes, as by `copy_from`. Raises: ObjectMissing if that object or the upload is not found;
+        ObjectChanged if another object lies there by now; ObjectError, StoreUnusable.
+        """
+        ...
+
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
         """Make the object visible and return its ETag; on return the store has confirmed it.
 
@@ -198,6 +216,10 @@ class ObjectStore(Protocol):
         False only if they are refused (4xx), or sent to a page somewhere else. Raises: ObjectError, StoreUnusable if
         there is no answer that says it; a store may raise ObjectMissing for what is not there.
         """
+        ...
+
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:
+        """The same of the object that `info` describes, and no byte of it is asked for. Raises: as `anybody_reads`."""
         ...
 
     def withdraw(self, key: str) -> bool:

@@ -9,7 +9,7 @@ import hashlib
 import random
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 DEFAULT_HEADERS: Mapping[str, Any] = {"CacheControl": "public, max-age=315576000, immutable"}
@@ -131,11 +131,14 @@ class Instance:
         return {stored.key: stored for stored in (*(each.source for each in self.present), *self.strays)}
 
     def at_destination(self, also: Iterable[InstanceObject] = ()) -> dict[str, StoredObject]:
-        """What a finished copy leaves at the destination, by key, to the last object.
+        """What a finished copy leaves at the destination, by key, to the last object: each with some Cache-Control.
 
         `also` are missing ones that were put at the source meanwhile.
         """
-        return {each.key: each.source for each in (*self.present, *also)}
+        return {
+            each.key: replace(each.source, headers={**DEFAULT_HEADERS, **each.source.headers})
+            for each in (*self.present, *also)
+        }
 
 
 @dataclass(frozen=True, slots=True)

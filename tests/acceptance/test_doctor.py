@@ -55,6 +55,7 @@ def test_a_healthy_site_is_fit_before_and_after_its_plan(migration: Migration) -
         "machine",
     ]
     assert "failure 0" in done.stdout.splitlines()[-1]
+    assert "no Cache-Control at the source get public, max-age=315576000, immutable" in done.stdout
     assert not site.manifest.exists()
     site.run("plan")
     site.run("copy", code=None)

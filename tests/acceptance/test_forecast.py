@@ -43,8 +43,17 @@ def test_a_dry_run_tells_what_a_copy_will_do_and_writes_nothing(
     directories = {each.key.rpartition("/")[0] for each in objects}
     assert told["forecast"]["requests"]["listing_tool"]["source"]["list"] > len(directories)
 
+    assert told["cache_control"] == "public, max-age=315576000, immutable"
+
     text = site.run("plan", "--dry-run").stdout
-    for said in ("of which cache", "a tool that lists", "time: at least", "EUR for the copy", "--max-age 30"):
+    for said in (
+        "no Cache-Control at the source get public, max-age=315576000, immutable",
+        "of which cache",
+        "a tool that lists",
+        "time: at least",
+        "EUR for the copy",
+        "--max-age 30",
+    ):
         assert said in text, said
 
 

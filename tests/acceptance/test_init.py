@@ -100,6 +100,7 @@ def test_a_plan_is_one_command_and_a_destination_away(
     done = live.run("init", "--from-env", "live/.env.production")
     assert done.stderr == ""
     assert address.secret_key not in done.stdout
+    assert "no Cache-Control at the source get public, max-age=315576000, immutable" in done.stdout
     text = live.config.read_text()
     assert live.config.stat().st_mode & 0o777 == 0o600
     assert address.secret_key not in text

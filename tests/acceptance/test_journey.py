@@ -48,7 +48,6 @@ def steps_of(text: str, head: str) -> list[tuple[str, list[str]]]:
 
 Life = dict[str, Callable[[], object]]
 
-CACHE_CONTROL = "public, max-age=315576000, immutable"  # as Mastodon sends it
 OVER, BACK = "The steps, in this order:", "The way back, if you need it:"
 
 
@@ -160,7 +159,7 @@ def begin(world: World, new: str) -> None:
     head, name, rest = config.read_text().partition("[s3.destination]")
     for key, value in section.items():
         rest = re.sub(rf"^{key} = CHANGE-ME$", f"{key} = {value}", rest, count=1, flags=re.MULTILINE)
-    config.write_text(f"{head}{name}\ncache_control = {CACHE_CONTROL}{rest}")
+    config.write_text(head + name + rest)
     for command in ("plan", "copy", "verify", "verify --public"):
         world.run(f"mastosync {command}")
 

@@ -82,7 +82,6 @@ def test_from_disk_to_s3_and_everything_proves_itself(buckets: BucketPair, new_m
     migration = new_migration(buckets, large_video_bytes=21 * MIB, all_oddities=True)
     orphaned = {each.key for each in migration.instance.strays} - still_referred_to(migration)
     site, instance, root = migration.site, migration.instance, from_disk(migration)
-    site.configure(s3_destination={"cache_control": CACHE_CONTROL})
     before = state_of(root)
     site.run("plan")
     copied = site.run("copy", code=3)
@@ -118,6 +117,7 @@ def test_from_s3_to_disk_with_modes_for_acls(buckets: BucketPair, new_migration:
     assert "all well" in site.run("verify", "--deep").stdout
     refused = site.run("verify", "--public", code=2)
     assert "a folder of this machine" in refused.stderr
+    assert "a disk keeps no headers" in site.run("apply-settings", code=2).stderr
 
 
 def test_a_disk_knows_no_prefix_and_a_bucket_may_have_one(buckets: BucketPair, new_migration: MigrationFactory) -> None:

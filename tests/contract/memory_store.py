@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions
 
 MODIFIED = "2026-11-24T00:00:00.000Z"
 
@@ -28,7 +28,7 @@ class StoredObject:
 
     @property
     def info(self) -> ObjectInfo:
-        of_store = {"private": self.private, "last_modified": self.last_modified}
+        of_store = {"private": self.private, "last_modified": self.last_modified, "storage_class": self.storage_class}
         return ObjectInfo(len(self.data), self.etag, self.headers, self.etag_is_md5, **of_store)  # type: ignore[arg-type]
 
 
@@ -181,13 +181,26 @@ class MemoryStore:
         self._upload(key, upload_id).parts[number] = bytes(data)
         return Part(number, md5.hex(), md5)
 
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:
+        self._called("copy_part", key)
+        source = self.buckets[piece.bucket]._object(piece.key)
+        if source.etag != piece.info.etag:
+            raise ObjectChanged(f"cannot copy to {key!r} at {self.name}: the source was replaced")
+        data = source.data[piece.start : piece.start + piece.length]
+        assert len(data) == piece.length > 0, "not a range of the object"
+        self._upload(key, upload_id).parts[number] = data
+        return Part(number, _md5(data).hex(), b"")
+
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
         self._called("complete_multipart", key)
         upload = self._upload(key, upload_id)
-        if any(part.number not in upload.parts or _md5(upload.parts[part.number]) != part.md5 for part in parts):
+        if any(part.number not in upload.parts or _md5(upload.parts[part.number]).hex() != part.etag for part in parts):
             raise ObjectChanged(f"cannot complete {key!r} at {self.name}: a part is not there")
         data = b"".join(upload.parts[part.number] for part in parts)
-        etag, options = f"{_md5(b''.join(part.md5 for part in parts)).hex()}-{len(parts)}", upload.options
+        etag, options = (
+            f"{_md5(b''.join(bytes.fromhex(part.etag) for part in parts)).hex()}-{len(parts)}",
+            upload.options,
+        )
         self.objects[key] = StoredObject(
             data, options.headers, etag, options.acl, etag_is_md5=False, storage_class=options.storage_class
         )
@@ -212,6 +225,11 @@ class MemoryStore:
     def anybody_reads(self, key: str) -> bool:
         self._called("anybody_reads", key)
         return key in self.objects and (self.open_to_all or self.objects[key].acl == "public-read")
+
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:
+        self._called("anybody_finds", key)
+        assert self.objects[key].etag == info.etag
+        return self.open_to_all or self.objects[key].acl == "public-read"
 
     def withdraw(self, key: str) -> bool:
         self._called("withdraw", key)

@@ -19,7 +19,7 @@ import pytest
 from mastosync.config import FilesystemConfig, S3Config, Secret
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders
-from mastosync.store.base import ListedObject, ObjectStore, Page, Part, PutOptions
+from mastosync.store.base import ListedObject, ObjectStore, Page, Part, Piece, PutOptions
 from mastosync.store.curl import CurlStore
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
 from scripts.lab.addresses import S3Address
@@ -430,6 +430,46 @@ class TestCopies:
         with pytest.raises(ObjectMissing):
             room.store.head(f"{key}.copy")
 
+    @pytest.mark.parametrize("cache_control", ["public, max-age=60", None])
+    def test_an_object_is_copied_onto_itself_with_other_headers(
+        self, room: Room, key: str, cache_control: str | None
+    ) -> None:
+        before = ObjectHeaders("image/png", "no-store", "inline", metadata=(("one", "1"),))
+        room.put(key, b"data", PutOptions(before))
+        after = before._replace(cache_control=cache_control)
+        etag = self.copy(room, key, key, PutOptions(after))
+        fetched = room.store.read(key, 100)
+        assert (fetched.data, fetched.info.headers, fetched.info.etag) == (b"data", after, etag)
+
+    def test_an_object_in_parts_is_copied_onto_itself(self, room: Room, key: str) -> None:
+        upload = room.store.start_multipart(key, PLAIN)
+        room.store.complete_multipart(key, upload, room.put_parts(key, upload, bytes_of(PART_BYTES), b"the rest"))
+        etag = self.copy(room, key, key, PutOptions(PLAIN.headers._replace(cache_control="c")))
+        fetched = room.store.read(key, 64 * MIB)
+        assert (fetched.info.etag, fetched.info.headers.cache_control) == (etag, "c")
+        assert fetched.data == bytes_of(PART_BYTES) + b"the rest"
+
+    def test_parts_are_copied_too(self, room: Room, key: str) -> None:
+        data = bytes_of(PART_BYTES + 5)
+        room.put(key, data)
+        info = room.store.head(key)
+        upload = room.store.start_multipart(key, PutOptions(ObjectHeaders("a/b", "c")))
+        pieces = [Piece(room.bucket, key, info, start, min(PART_BYTES, len(data) - start)) for start in (0, PART_BYTES)]
+        parts = [room.store.copy_part(key, upload, number, piece) for number, piece in enumerate(pieces, 1)]
+        etag = room.store.complete_multipart(key, upload, parts)
+        fetched = room.store.read(key, 64 * MIB)
+        assert (fetched.data, fetched.info.etag, fetched.info.headers) == (data, etag, ObjectHeaders("a/b", "c"))
+        assert fetched.info.etag.endswith("-2")
+
+    def test_no_part_of_what_is_not_there_is_copied(self, room: Room, key: str) -> None:
+        room.put(key, b"data")
+        info = room.store.head(key)
+        upload = room.store.start_multipart(key, PLAIN)
+        room.delete(key)
+        with pytest.raises(ObjectMissing, match=key):
+            room.store.copy_part(key, upload, 1, Piece(room.bucket, key, info, 0, 4))
+        room.store.abort_multipart(key, upload)
+
     def test_what_is_not_there_is_missing(self, room: Room, key: str) -> None:
         room.put(key, b"data")
         info = room.store.head(key)
@@ -786,7 +826,9 @@ def test_anybody_reads_what_is_public_and_nothing_else(room: Room, key: str, acl
         room.store.complete_multipart(key, upload, room.put_parts(key, upload, b"data"))
     else:
         room.store.write(key, b"data", md5_of(b"data"), options)
-    assert room.store.anybody_reads(key) is (acl == "public-read" and room.server != "seaweed")
+    is_public = acl == "public-read" and room.server != "seaweed"
+    assert room.store.anybody_reads(key) is is_public
+    assert room.store.anybody_finds(key, room.store.head(key)) is is_public
 
 
 def test_nobody_reads_what_is_not_there(room: Room, key: str) -> None:

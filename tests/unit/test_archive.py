@@ -34,10 +34,13 @@ from mastosync.manifest import (
     Manifest,
     ManifestReport,
     PlanWriter,
+    Settings,
     WorkQueue,
     appearing,
     newest_version,
     note_probe,
+    note_settings,
+    noted_settings,
     probe_left_behind,
     remember_database,
     remembered_database,
@@ -197,7 +200,7 @@ def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_
 def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes]) -> None:
     """It knows neither times of files nor the pace of runs."""
     head, *entries = (json.loads(line) for line in archive[:-1])
-    del head["samples"], head["probe"], head["database"]
+    del head["samples"], head["probe"], head["database"], head["settings"]
     for each in entries:
         del each["updated"], each["excluded"], each["destination"], each["access"], each["accepted"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
@@ -213,9 +216,9 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
 
 @pytest.mark.parametrize("version", [2, 3, 4])
 def test_an_archive_of_a_later_version_is_read(path: Path, archive: list[bytes], version: int) -> None:
-    """None knows its database and what was accepted, the first two no probe object, and 2 not what lies there."""
+    """None knows its database, settings and what was accepted, the first two no probe, and 2 not what lies there."""
     head, *entries = (json.loads(line) for line in archive[:-1])
-    del head["database"]
+    del head["database"], head["settings"]
     if version < 4:
         del head["probe"]
     for each in entries:
@@ -234,6 +237,29 @@ def test_the_database_it_was_planned_from_is_not_forgotten(path: Path) -> None:
     with Manifest.open(new) as manifest:
         assert remembered_database(manifest) == database
     assert exported(new) == exported(path)
+
+
+def test_settings_of_the_destination_are_not_forgotten(path: Path) -> None:
+    new, before = path.with_name("new.db"), Settings("max-age=1", "none", "COLD")
+    with Manifest.open(path) as manifest:
+        note_settings(manifest, before)
+        note_settings(manifest, before, by_others=True)
+        noted = noted_settings(manifest)
+    archive = exported(path)
+    imported(new, archive)
+    with Manifest.open(new) as manifest:
+        assert noted_settings(manifest) == noted
+    assert exported(new) == archive
+
+
+@pytest.mark.parametrize(
+    "told", ["{}", '[{"acl": "auto"}]', '[{"acl": 1, "cache_control": null, "storage_class": null}]']
+)
+def test_settings_that_none_can_be_are_refused(path: Path, archive: list[bytes], told: str) -> None:
+    head = json.loads(archive[0]) | {"settings": json.loads(told)}
+    lines = [json.dumps(head).encode() + b"\n", *archive[1:-1]]
+    with pytest.raises(ManifestError, match="line 1"):
+        imported(path.with_name("new.db"), sealed(lines))
 
 
 def test_a_probe_object_that_may_lie_at_the_destination_is_not_forgotten(path: Path) -> None:

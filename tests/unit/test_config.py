@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from mastosync.app.stores import settings_of, transfer_options
 from mastosync.config import (
     PROVIDERS,
     Config,
@@ -168,7 +169,11 @@ class TestDefaults:
 
         assert (store.region, store.addressing_style, store.key_prefix) == ("us-east-1", "path", "")
         assert (store.connect_timeout_seconds, store.read_timeout_seconds) == (10, 60)
-        assert (store.acl, store.cache_control, store.storage_class) == ("auto", None, None)
+        assert (store.acl, store.cache_control, store.storage_class) == (
+            "auto",
+            "public, max-age=315576000, immutable",  # as Mastodon writes it
+            None,
+        )
         assert store.access_key is None
         assert store.secret_key is None
 
@@ -303,6 +308,37 @@ class TestDefaults:
         config = load(f"[s3.source]\nbucket = a\n{source}\n[s3.destination]\nbucket = b\n{destination}")
 
         assert config.destination.key_prefix == expected
+
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            ("", "public, max-age=315576000, immutable"),
+            ("cache_control = public, max-age=60", "public, max-age=60"),
+            ("cache_control =", ""),
+        ],
+    )
+    def test_objects_get_the_usual_cache_control_unless_the_destination_says_otherwise(
+        self, load: Load, line: str, expected: str
+    ) -> None:
+        config = load(f"[s3.destination]\nbucket = b\n{line}")
+
+        assert config.destination.cache_control == expected
+        found = settings_of(config)
+        assert found is not None
+        assert (found.cache_control, transfer_options(config).cache_control) == (expected or None,) * 2
+
+    @pytest.mark.parametrize(
+        ("lines", "acl"),
+        [("", "auto"), ("acl = public-read", "auto"), ("acl = private", "private"), ("provider = r2", "none")],
+    )
+    def test_settings_that_give_the_same_are_the_same(self, load: Load, lines: str, acl: str) -> None:
+        found = settings_of(load(f"[s3.destination]\nbucket = b\nendpoint_url = https://s.example\n{lines}"))
+
+        assert found is not None
+        assert found.acl == acl
+
+    def test_a_disk_has_no_settings_to_be_remembered(self, load: Load) -> None:
+        assert settings_of(load("[filesystem.destination]\npath = /backup")) is None
 
     def test_a_slash_at_the_end_of_the_endpoint_makes_no_other_store(self, load: Load) -> None:
         assert load(OLD_TOOL).destination.endpoint_url == "https://s3.new.example"

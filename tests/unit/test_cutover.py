@@ -45,6 +45,7 @@ from mastosync.manifest import (
     Manifest,
     PlanWriter,
     Relation,
+    Settings,
     SnapshotRecord,
     StoreIdentity,
     VerificationRecord,
@@ -264,6 +265,16 @@ def test_what_was_deleted_since_the_last_whole_plan_is_not_known(deleted: Delete
     assert "mastosync plan && mastosync prune" in findings["deletions"].remedy
     assert "gone" not in findings, "nobody knows"
     assert judge(evidence(deleted=deleted)).verdict is Verdict.GO
+
+
+def test_settings_that_have_changed_since_a_copy_are_a_warning_with_what_puts_it_right() -> None:
+    now = Settings("max-age=60", "private")
+    told = found(evidence(settings=now, other_settings=(Settings("max-age=1", "private"),)))["settings"]
+    assert (told.grade, "another cache_control than" in told.message) == (Grade.WARNING, True)
+    assert "mastosync apply-settings" in told.remedy
+    of_others = found(evidence(settings=now, other_settings=(None,)))["settings"]
+    assert "another cache_control, acl, storage_class than" in of_others.message
+    assert "settings" not in found(evidence(settings=now))
 
 
 def moment(ago: float) -> float:

@@ -15,7 +15,9 @@ import pytest
 
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
+from mastosync.engine.in_line import Applied, Fate, outcome_of
 from mastosync.engine.judge import Judgement, Verdict
+from mastosync.engine.server_side import Copied
 from mastosync.engine.verifier import _outcome_of, hidden
 from mastosync.manifest import (
     ACCESS,
@@ -35,6 +37,7 @@ from mastosync.manifest import (
     flaw,
     forget_arrival,
     found_misread,
+    found_wrong,
     note_access,
     release,
     reopen,
@@ -334,6 +337,15 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     ),
     "verified: private, public when it was stored, and hidden by now": corrected(hidden_by_now),
     "verified: another ETag, the same bytes": corrected(judged(Verdict.FINE, "another")),
+    "stored again by the destination itself, under other settings": corrected(
+        lambda record: outcome_of(record, Applied(Fate.APPLIED, copied=Copied(MEASURED, None, "another")))
+    ),
+    "stored again under other settings, and not with the headers or bytes that it should have": corrected(
+        lambda record: outcome_of(record, Applied(Fate.FAILED, found=found_wrong(record.presence)))
+    ),
+    "stored again as private, and read by everybody, or nobody can tell by whom": corrected(
+        lambda record: outcome_of(record, Applied(Fate.FAILED, found=found_misread(record.presence)))
+    ),
     "adopted": corrected(lambda record: done(record.entry, attempts=0, origin=Origin.ADOPTED)),
     "fetched again": corrected(lambda record: done(record.entry, origin=Origin.REFETCHED)),
     "reopened": lambda kept: _nothing(

@@ -21,8 +21,12 @@ REVIEWED = {
     ("manifest/entry_writer.py", "_TRY_AGAIN"): "the same",
     ("manifest/pruning.py", "_COUNT"): "put into it are numbers of codes.py",
     ("manifest/pruning.py", "_IS_ALIVE"): "put into it are numbers of codes.py",
+    ("manifest/settings.py", "_MAY_BE_CONFIRMED"): "put into it are numbers of codes.py",
     ("manifest/exposed.py", "_COUNT"): "put into it are numbers of codes.py",
-    ("manifest/records.py", "select"): "of pruning.py or exposed.py: numbers of codes.py, and columns of our own",
+    (
+        "manifest/records.py",
+        "select",
+    ): "of three modules beside it: numbers of codes.py, and columns of our own",
     ("manifest/strands.py", "self._select"): "a constant; put into it are numbers of codes.py",
     ("manifest/strands.py", "self._select_after"): "the same",
     ("manifest/loading.py", "self._statement"): "a table and columns of our own, and counted placeholders",

@@ -217,7 +217,7 @@ def test_what_is_too_large_to_be_copied_goes_the_ordinary_way_and_nothing_else(
     if told:
         run.new.fail("copy_from", *[ObjectTooLarge("400 EntityTooLarge")])
     else:
-        monkeypatch.setattr("mastosync.engine.server_side._LARGEST", 3)
+        monkeypatch.setattr("mastosync.engine.server_side.LARGEST_COPY", 3)
         run.old.put(key_of(1), b"four")
     assert run(1).state is EntryState.DONE
     assert run.new.count("write") == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mastosync.engine.cutover.arrival import beyond, failed, left_out, losses_of, missing, pending
 from mastosync.engine.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Secrets, Verdict
-from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, verified
+from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, settings, verified
 from mastosync.engine.cutover.mastodon import media_host, secrets
 from mastosync.engine.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
 from mastosync.engine.cutover.owner import owned
@@ -53,6 +53,7 @@ def judge(evidence: Evidence) -> Cutover:
         apart(evidence),
         *planned(evidence),
         *deleted(evidence),
+        *settings(evidence),
         *verified(evidence),
     ]
     if evidence.public:

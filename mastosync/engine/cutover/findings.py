@@ -9,7 +9,7 @@ from typing import Any
 
 from mastosync.engine.deleted import Deleted
 from mastosync.engine.old_objects import SharedBucket
-from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord, VerificationRecord
+from mastosync.manifest import CountLine, Exposed, Noted, Relation, Settings, SnapshotRecord, VerificationRecord
 from mastosync.model import Ownership
 
 
@@ -93,6 +93,8 @@ class Evidence:
     secrets: Secrets = Secrets.SAFE
     media_host: bool = True  # somebody has said which host browsers will ask for media
     ownership: Ownership | None = None  # of the folder that the destination is, if that can be looked at
+    settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
+    other_settings: Noted = ()  # under which something may lie there
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
-from mastosync.engine.shared_findings import apart_told
+from mastosync.engine.shared_findings import apart_told, settings_told
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -107,6 +107,12 @@ def apart(evidence: Evidence) -> Finding:
     """Whether somebody has looked at both stores: if they are one, nothing has been moved."""
     unsure = {None: Grade.NO_GO, Relation.UNKNOWN: Grade.WARNING}
     return Finding("apart", unsure.get(evidence.relation, Grade.OK), *apart_told(evidence.relation))
+
+
+def settings(evidence: Evidence) -> Iterator[Finding]:
+    """Whether something may lie there under other settings than those of today."""
+    if told := settings_told(evidence.settings, evidence.other_settings):
+        yield Finding("settings", Grade.WARNING, told.message, told.remedy)
 
 
 def verified(evidence: Evidence) -> Iterator[Finding]:

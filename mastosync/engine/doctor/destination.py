@@ -5,8 +5,9 @@ from __future__ import annotations
 from mastosync.engine.doctor.access import ACCESS_CHECKS, STORE_ERRORS, End, check_access, check_missing_key
 from mastosync.engine.doctor.acl import ACL_CHECKS, check_acl
 from mastosync.engine.doctor.apart import OtherStore, check_apart
-from mastosync.engine.doctor.findings import Findings, Grade
+from mastosync.engine.doctor.findings import Finding, Findings, Grade
 from mastosync.engine.doctor.probes import DATA, MD5, ProbeObjects, put_options
+from mastosync.engine.shared_findings import cache_control_told
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import ObjectDenied
 from mastosync.language import tr
@@ -14,12 +15,14 @@ from mastosync.store.base import PutOptions
 from mastosync.store.probe import Removal
 from mastosync.units import human_bytes
 
-_WRITTEN_CHECKS = ("apart", "read", "headers", "delete", "checksum", *ACL_CHECKS, "multipart")
+_WRITTEN_CHECKS = ("apart", "read", "headers", "cache-control", "delete", "checksum", *ACL_CHECKS, "multipart")
 DESTINATION_CHECKS = (*ACCESS_CHECKS, "missing-key", "write", *_WRITTEN_CHECKS)
 
 
-def check_destination(end: End, options: TransferOptions, source: OtherStore) -> Findings[None]:
-    """All checks of the destination. `source`: which must be another store."""
+def check_destination(
+    end: End, options: TransferOptions, source: OtherStore, *, from_disk: bool = False
+) -> Findings[None]:
+    """All checks of the destination. `source`: which must be another store; `from_disk`: it is a disk."""
     chart = end.chart
     access = yield from check_access(end)
     if access is None:
@@ -31,13 +34,15 @@ def check_destination(end: End, options: TransferOptions, source: OtherStore) ->
         yield from chart.skipped(("write", *_WRITTEN_CHECKS), tr("the endpoint comes first"))
         return
     with probes:
-        yield from _check_writing(end, probes, options, source)
+        yield from _check_writing(end, probes, options, source, from_disk=from_disk)
     if probes.left_behind:
         said = tr("a probe object, or its unfinished upload, may still be there")
         yield chart.warning("left-behind", said, tr("remove {names}", names=", ".join(probes.left_behind)))
 
 
-def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions, source: OtherStore) -> Findings[None]:
+def _check_writing(
+    end: End, probes: ProbeObjects, options: TransferOptions, source: OtherStore, *, from_disk: bool
+) -> Findings[None]:
     chart, headers = end.chart, put_options(options)
     key = probes.key("object")
     try:
@@ -59,6 +64,7 @@ def _check_writing(end: End, probes: ProbeObjects, options: TransferOptions, sou
         yield from chart.skipped(_WRITTEN_CHECKS[1:], tr("no more is written where the media lie"))
         return
     yield from _check_reading_back(end, key, headers)
+    yield _cache_control(end, options.cache_control, from_disk=from_disk)
     yield from _check_delete(end, probes, key)
     yield from _check_checksum(end, probes, etag_is_md5=etag.lower() == MD5.hex())
     yield from check_acl(end, probes, options)
@@ -96,6 +102,16 @@ def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
         )
     else:
         yield chart.ok("headers", tr("Content-Type, Cache-Control and metadata are kept"))
+
+
+def _cache_control(end: End, given: str | None, *, from_disk: bool) -> Finding:
+    """What browsers and caches will go by."""
+    said = cache_control_told(given, from_disk=from_disk)
+    if given or not from_disk:
+        return end.chart.ok("cache-control", said)
+    return end.chart.warning(
+        "cache-control", said, tr("remove the empty `cache_control` of the destination, or let nginx or a CDN set one")
+    )
 
 
 def _check_delete(end: End, probes: ProbeObjects, key: str) -> Findings[None]:

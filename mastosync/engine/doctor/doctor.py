@@ -113,7 +113,8 @@ class Doctor:
                 return
             end = yield from self._entered(stack, Subject.DESTINATION, self.destination, DESTINATION_CHECKS)
             if end is not None:
-                yield from check_destination(end, self.options, self._other_store())
+                from_disk = isinstance(self.source, FolderWay)
+                yield from check_destination(end, self.options, self._other_store(), from_disk=from_disk)
 
     def _other_store(self) -> OtherStore:
         """The source once more, for the destination's checks."""

@@ -12,17 +12,20 @@ from pathlib import Path
 from mastosync.engine.doctor.database import DatabaseFacts
 from mastosync.engine.doctor.disk import check_disk, check_file_system
 from mastosync.engine.doctor.findings import Chart, Findings
+from mastosync.engine.shared_findings import settings_told
 from mastosync.engine.status import status_of
 from mastosync.errors import ConfigError, ManifestError, PlanRefused, StoreUnusable
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
+    Settings,
     StoreIdentity,
     WorkQueue,
     file_version,
     holder_of,
     newest_version,
+    other_settings,
     real_path,
     remembered_database,
     require_same_database,
@@ -42,6 +45,7 @@ class ManifestPlace:
     path: Path
     stores: Callable[[], tuple[StoreIdentity, StoreIdentity]]  # raises ConfigError, StoreUnusable
     network_allowed: bool = False  # whether it may lie on a network file system
+    settings: Settings | None = None  # of the destination; None: it gives its objects nothing
 
 
 @dataclass(slots=True)
@@ -135,6 +139,9 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
             if stores is not None:
                 WorkQueue(manifest).require_plan(*stores)
             yield chart.ok("manifest", _described(report, path, facts, compared=stores is not None))
+            others = other_settings(manifest, place.settings) if place.settings is not None else ()
+            if told := settings_told(place.settings, others):
+                yield chart.warning("settings", told.message, told.remedy)
     except ManifestError as error:
         yield chart.failure("manifest", error)
 

@@ -14,23 +14,20 @@ from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import Interrupted, NetworkFailure
 from mastosync.language import tr
-from mastosync.model import ObjectHeaders
+from mastosync.model import CACHE_CONTROL, ObjectHeaders
 from mastosync.store.base import PutOptions
 from mastosync.store.probe import Removal
 
 FOLDER = "mastosync-doctor"
 """Of their keys, under the key prefix. No attachment of Mastodon's has a directory of this name."""
 
-
 DATA = b"mastosync doctor wrote this, and removes it again.\n" * 20
 MD5 = hashlib.md5(DATA, usedforsecurity=False).digest()
-
-_CACHE_CONTROL = "public, max-age=315576000, immutable"  # as Mastodon writes it
 
 
 def put_options(options: TransferOptions, acl: str | None = None) -> PutOptions:
     """What goes along with a probe object: what would go along with an image."""
-    cache_control = options.cache_control or _CACHE_CONTROL
+    cache_control = options.cache_control or CACHE_CONTROL
     headers = ObjectHeaders("text/plain", cache_control=cache_control, metadata=(("probe", "mastosync-doctor"),))
     return PutOptions(headers, acl, options.storage_class)
 

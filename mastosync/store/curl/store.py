@@ -73,9 +73,10 @@ class CurlStore:
         }
         self.read_range, self.digest = boto.read_range, boto.digest
         self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
-        self.complete_multipart = boto.complete_multipart
+        self.complete_multipart, self.copy_part = boto.complete_multipart, boto.copy_part
         self.abort_multipart, self.abort_unfinished = boto.abort_multipart, boto.abort_unfinished
-        self.withdraw, self.anybody_reads = boto.withdraw, boto.anybody_reads
+        self.withdraw = boto.withdraw
+        self.anybody_reads, self.anybody_finds = boto.anybody_reads, boto.anybody_finds
 
     @property
     def bucket_url(self) -> str:

@@ -21,7 +21,7 @@ from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRe
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.answers import Subject
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions
 from mastosync.store.filesystem.cache import Cache
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import namesake, path_of
@@ -133,7 +133,13 @@ class FilesystemStore:
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
     ) -> str:
-        raise ObjectRejected(
+        raise self._copies_nothing(key)
+
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:  # noqa: D102
+        raise self._copies_nothing(key)
+
+    def _copies_nothing(self, key: str) -> ObjectRejected:
+        return ObjectRejected(
             f"cannot copy to {key!r} at {self.name}: a folder copies nothing by itself",
             hint=tr("set `server_side = never` in [copy]"),
         )
@@ -169,6 +175,9 @@ class FilesystemStore:
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
         with self._opened("describe", key) as (_, status):
             return bool(status.st_mode & stat.S_IROTH)
+
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
+        return self.anybody_reads(key)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
         self.delete(key)

@@ -45,7 +45,10 @@ def info_of(headers: Mapping[str, str]) -> ObjectInfo:
     if metadata:
         told = told._replace(metadata=tuple(sorted(metadata)))
     etag, stored = etag_of(headers), headers.get("last-modified")
-    return ObjectInfo(int(headers["content-length"]), etag, told, etag_is_md5(etag, headers), last_modified=stored)
+    is_md5, storage_class = etag_is_md5(etag, headers), headers.get("x-amz-storage-class")
+    return ObjectInfo(
+        int(headers["content-length"]), etag, told, is_md5, last_modified=stored, storage_class=storage_class
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ from mastosync.errors import NetworkFailure, without_frames
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
-from mastosync.store.base import Buffer, FetchedObject, Page, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, Page, Part, Piece, PutOptions
 from mastosync.store.s3.errors import Request
 from mastosync.store.s3.route import Route, guarded, plain_route
 
@@ -99,6 +99,9 @@ class LateS3Store:
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
         return self.made.write_part(key, upload_id, number, data, md5)
 
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:  # noqa: D102
+        return self.made.copy_part(key, upload_id, number, piece)
+
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
         return self.made.complete_multipart(key, upload_id, parts)
 
@@ -113,6 +116,9 @@ class LateS3Store:
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
         return self.made.anybody_reads(key)
+
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
+        return self.made.anybody_finds(key, info)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
         return self.made.withdraw(key)

@@ -18,7 +18,7 @@ from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMis
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions
 from mastosync.store.s3.boto_errors import BotoTranslator
 from mastosync.store.s3.checks import base64_of, checked_object, checked_page, confirmed_etag
 from mastosync.store.s3.client import credentials_of, make_client
@@ -28,6 +28,8 @@ from mastosync.store.s3.public_site import glance, glimpse_of
 from mastosync.store.strangers import NO_REFUSALS, Glimpse, Known, Meaning, meaning_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from botocore.credentials import ReadOnlyCredentials
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
@@ -159,6 +161,19 @@ class S3Store:
             confirmed_etag(key, self.name, headers_of(answer), md5)
             return Part(number, answer["ETag"], md5)
 
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:  # noqa: D102
+        with self.translated(Request(f"copy part {number} of", key, subject=Subject.COPY)):
+            answer = self.client.upload_part_copy(
+                Bucket=self._bucket,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                CopySource={"Bucket": piece.bucket, "Key": piece.key},
+                CopySourceRange=f"bytes={piece.start}-{piece.start + piece.length - 1}",
+                CopySourceIfMatch=f'"{piece.info.etag}"',
+            )
+            return Part(number, answer["CopyPartResult"]["ETag"], b"")
+
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
         with self.translated(Request("complete", key, subject=Subject.UPLOAD)):
             answer = self.client.complete_multipart_upload(
@@ -192,11 +207,18 @@ class S3Store:
         self._delete(key)
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        return self._is_given(key, lambda: self._stranger.get_object, partial(self._known, key))
+
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
+        return self._is_given(key, lambda: self._stranger.head_object, lambda: (Known(info.size, info.etag),))
+
+    def _is_given(self, key: str, method: Callable[[], Any], known: Callable[[], tuple[Known, ...]]) -> bool:
+        """Whether an object is given to somebody without credentials. `method`: of their client."""
         with self.translated(Request("read, without credentials,", key)):
-            found = self._told_to_strangers(key)
+            found = self._told_to_strangers(key, method())
             if 300 <= found.status < 400:
                 raise Unintelligible(f"its status is {found.status}, and it names no other place")
-        meaning = meaning_of(found, partial(self._known, key))
+        meaning = meaning_of(found, known)
         if meaning is Meaning.NOTHING:
             raise ObjectRejected(
                 f"cannot read, without credentials, {key!r} at {self.name}: the answer is another object, or none "
@@ -205,10 +227,10 @@ class S3Store:
             )
         return meaning is Meaning.GIVEN
 
-    def _told_to_strangers(self, key: str) -> Glimpse:
+    def _told_to_strangers(self, key: str, ask: Callable[..., Any]) -> Glimpse:
         """What somebody without credentials is told. Raises: ClientError for what may pass, or says nothing."""
         try:
-            answer = self._stranger.get_object(Bucket=self._bucket, Key=key)
+            answer = ask(Bucket=self._bucket, Key=key)
         except boto_errors.ClientError as error:
             metadata = error.response["ResponseMetadata"]
             status, headers = metadata["HTTPStatusCode"], metadata.get("HTTPHeaders", {})
@@ -218,7 +240,8 @@ class S3Store:
             if status in NO_REFUSALS or status >= 500:
                 raise
             return glimpse_of(status, headers)
-        answer["Body"].close()  # drops the connection, unless nothing was in it
+        if "Body" in answer:
+            answer["Body"].close()  # drops the connection, unless nothing was in it
         return glimpse_of(answer["ResponseMetadata"]["HTTPStatusCode"], headers_of(answer))
 
     def _known(self, key: str) -> tuple[Known, ...]:

@@ -1,0 +1,52 @@
+"""Bringing what lies at the destination in line with its settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mastosync.app.apart import gates_to_write
+from mastosync.app.stores import gates, settings_of, transfer_options
+from mastosync.engine.applier import Applier, Applying, ApplyOptions
+from mastosync.engine.copier import CopyOptions
+from mastosync.engine.in_line import Bringing
+from mastosync.engine.in_place import InPlace
+from mastosync.errors import UsageError
+from mastosync.language import tr
+from mastosync.manifest import other_settings
+from mastosync.store.curl import CurlMultiplexer
+
+if TYPE_CHECKING:
+    from mastosync.config import Config
+    from mastosync.engine.stop import StopSignal
+    from mastosync.manifest import Manifest
+    from mastosync.progress import ProgressListener
+
+
+def apply_settings(
+    config: Config,
+    manifest: Manifest,
+    options: ApplyOptions,
+    rate: int | None,
+    stop: StopSignal,
+    listener: ProgressListener,
+) -> Applying:
+    """See `App.apply_settings`."""
+    current = settings_of(config)
+    if current is None:
+        raise UsageError(
+            tr("the destination is a folder of this machine, and a disk keeps no headers: there is nothing to apply"),
+            hint=tr("`cache_control`, `acl` and `storage_class` are settings of a bucket"),
+        )
+    others = other_settings(manifest, current)
+    if not others:
+        return Applying(current, others, options.dry_run, in_line=True)
+    pace = CopyOptions(workers=options.workers, rate=rate or config.copy.rate)
+    opened = (
+        gates(config, pace, stop, ("destination",), some_arrived=True)
+        if options.dry_run
+        else gates_to_write(config, manifest, pace, stop, ("destination",), some_arrived=True)
+    )
+    with opened as (gate,):
+        in_place = InPlace(gate, transfer_options(config), config.destination.bucket or "")
+        bringing = Bringing(gate, in_place, current, others, options.dry_run)
+        return Applier(manifest, gate, bringing, current, others, options, stop, listener, CurlMultiplexer).run()

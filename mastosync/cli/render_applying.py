@@ -1,0 +1,72 @@
+"""What `apply-settings` has come to, as text for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mastosync.engine.in_line import Fate
+from mastosync.language import deferred, say, tr, trn
+from mastosync.plain import one_line
+from mastosync.units import human_seconds
+
+if TYPE_CHECKING:
+    from mastosync.engine.applier import Applying
+
+_REMEDIES = {
+    Fate.HIDDEN: deferred(
+        "was stored as public, and nobody reads it without credentials: Mastodon may have hidden it since, which the"
+        " next `mastosync plan` tells; if everybody reads elsewhere, set `acl = none`"
+    ),
+    Fate.DIFFERENT: deferred("another object lies there than was recorded, or none: run `mastosync verify` first"),
+    Fate.FAILED: deferred("the store refused it or kept failing: run the same command again"),
+}
+
+
+def render_applying(result: Applying) -> str:
+    """All of it."""
+    if not result.others:
+        return tr("nothing to do: whatever is done was stored under the settings of today")
+    fates = result.fates
+    checked = fates.total()
+    told = trn(
+        "looked at {checked} object in {duration}",
+        "looked at {checked} objects in {duration}",
+        checked,
+        checked=f"{checked:,}",
+        duration=human_seconds(result.seconds),
+    )
+    values = {"told": told, "objects": f"{fates[Fate.APPLIED]:,}", "in_line": f"{fates[Fate.IN_LINE]:,}"}
+    told = (
+        tr("{told}; to be stored again: {objects}, in line already: {in_line}", **values)
+        if result.dry_run
+        else tr("{told}; stored again: {objects}, in line before: {in_line}", **values)
+    )
+    lines = [told]
+    if result.goes_on:
+        lines.append(tr("an earlier run had come some of the way; only the rest was looked at"))
+    if kept := fates[Fate.KEPT_BACK]:
+        lines.append(
+            trn(
+                "{count} private object was left as it is: no ACL is sent that would keep it so",
+                "{count} private objects were left as they are: no ACL is sent that would keep them so",
+                kept,
+                count=f"{kept:,}",
+            )
+        )
+    lines += [f"{fate.value}: {fates[fate]:,}: {say(words)}" for fate, words in _REMEDIES.items() if fates[fate]]
+    lines += [f"  {one_line(example)}" for example in result.examples]
+    if result.finding:
+        lines.append(say(result.finding))
+    return "\n".join([*lines, _end(result)])
+
+
+def _end(result: Applying) -> str:
+    if result.dry_run:
+        return tr("a dry run: nothing was written")
+    if result.in_line:
+        return tr("all well: everything that is done has the settings of today")
+    if result.left:
+        return tr("not all is in line: see above, then run the same command again")
+    return tr(
+        "what is done is in line; something lies there that is not done: run `mastosync copy`, then this once more"
+    )

@@ -1,0 +1,178 @@
+"""Under which settings of the destination what lies there may have been stored, and how far it was brought in line.
+
+The manifest remembers no settings for each entry, which would cost every one of them: it remembers all under which
+something may have been stored since everything was in line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mastosync.manifest.codes import DONE, GONE
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.entry_writer import ARRIVED, HAS_ARRIVED
+from mastosync.manifest.records import COLUMNS, iter_chosen
+from mastosync.model import CACHE_CONTROL, Presence, Record
+
+_SELECT = "SELECT value FROM meta WHERE name = ?"
+_REPLACE = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+_DELETE = "DELETE FROM meta WHERE name = ?"
+_ANY_DONE = f"SELECT EXISTS (SELECT 1 FROM counts WHERE state = {DONE} AND objects > 0)"
+_MAY_BE_CONFIRMED = f"""
+SELECT EXISTS (SELECT 1 FROM entries INDEXED BY entries_open WHERE state <> {DONE} AND reason <> {GONE}
+AND {HAS_ARRIVED} AND {ARRIVED} & {(Presence.STALE | Presence.IN_DOUBT).value} <> {Presence.STALE.value})
+"""  # what is stale, and nothing else, is always stored anew
+_DONE_AFTER = f"""
+SELECT {COLUMNS} FROM entries
+WHERE kind = ? AND (id, name) > (?, ?) AND state = {DONE} ORDER BY id, name LIMIT ?
+"""
+_SETTINGS, _PLACE = "settings", "settings_applied"
+_BEFORE_ALL = (0, -(2**63), "")
+
+
+class Settings(NamedTuple):
+    """What a destination gives its objects, beside their bytes and their own headers."""
+
+    cache_control: str | None = None  # to objects that have none of their own
+    acl: str = "auto"  # per row, or `private`, or `none`
+    storage_class: str | None = None  # None: the bucket's own
+
+
+Noted = tuple[Settings | None, ...]
+"""Settings under which something may have been stored. None: somebody else has, under nobody knows which."""
+
+
+class Place(NamedTuple):
+    """Up to where everything that is done was brought in line."""
+
+    kind: int
+    id: int
+    name: str
+    left: int = 0  # objects before it that could not be
+
+
+def noted_settings(manifest: Manifest) -> Noted | None:
+    """All that were noted; None: nobody has noted any. Raises: ManifestError."""
+    value = _value(manifest, _SETTINGS)
+    return None if value is None else noted_of(json.loads(value))
+
+
+def noted_of(found: Sequence[dict[str, str | None] | None]) -> Noted:
+    """Settings as JSON has them. Raises: TypeError if these are none."""
+    return tuple(None if each is None else Settings(**each) for each in found)  # type: ignore[arg-type]
+
+
+def noted_as_json(noted: Noted) -> list[dict[str, str | None] | None]:
+    """The other way round."""
+    return [each if each is None else each._asdict() for each in noted]
+
+
+def remember_settings(manifest: Manifest, noted: Noted | None) -> None:
+    """Let a new manifest have what another one has noted, within the caller's transaction."""
+    if noted is not None:
+        manifest.connection.execute(_REPLACE, (_SETTINGS, _encoded(noted)))
+
+
+def other_settings(manifest: Manifest, current: Settings) -> Noted:
+    """Settings other than the `current` ones, under which something that is done may lie there. Raises: ManifestError.
+
+    Before settings were noted, objects were given no Cache-Control unless the configuration had one. Nobody knows
+    whether it had: if it has the usual one by now, it had none, and else it had what it has; ACL and storage class
+    are taken for those of today.
+    """
+    noted = noted_settings(manifest)
+    with translated(manifest.path):
+        if not manifest.connection.execute(_ANY_DONE).fetchone()[0]:
+            return ()
+    if noted is None:
+        noted = (_before_notes(current),)
+    return tuple(each for each in noted if each != current)
+
+
+def note_settings(manifest: Manifest, current: Settings, *, by_others: bool = False) -> None:
+    """Note the `current` settings before something is stored under them; `by_others`: under others, nobody knows which.
+
+    What was brought in line so far may not be so any more, if these are others than those that it was given, or if what
+    lies there and is not done may be confirmed as it lies. Raises: ManifestError.
+    """
+    new = None if by_others else current
+    with manifest.transaction() as connection:
+        noted = noted_settings(manifest)
+        if noted is None:
+            any_done = connection.execute(_ANY_DONE).fetchone()[0]
+            noted = (_before_notes(current),) if any_done else ()
+        if new not in noted:
+            connection.execute(_REPLACE, (_SETTINGS, _encoded((*noted, new))))
+        is_kept = new == current and applied_to(manifest, current) is not None
+        if not is_kept or connection.execute(_MAY_BE_CONFIRMED).fetchone()[0]:
+            connection.execute(_DELETE, (_PLACE,))
+
+
+def begin_applying(manifest: Manifest, current: Settings) -> None:
+    """Note the `current` settings before anything is brought in line with them. Raises: ManifestError."""
+    with manifest.transaction() as connection:
+        noted = noted_settings(manifest)
+        known = (_before_notes(current),) if noted is None else noted
+        if current not in known:
+            connection.execute(_REPLACE, (_SETTINGS, _encoded((*known, current))))
+
+
+def applied_to(manifest: Manifest, current: Settings) -> Place | None:
+    """Up to where everything was given these settings; None: nothing was. Raises: ManifestError."""
+    value = _value(manifest, _PLACE)
+    if value is None:
+        return None
+    found = json.loads(value)
+    return Place(*found["place"]) if noted_of([found["settings"]]) == (current,) else None
+
+
+def note_applied(manifest: Manifest, current: Settings, place: Place) -> None:
+    """Note up to where everything was given these settings. Raises: ManifestError."""
+    with manifest.transaction() as connection:
+        value = json.dumps({"settings": current._asdict(), "place": place})
+        connection.execute(_REPLACE, (_PLACE, value))
+
+
+def end_applying(manifest: Manifest, current: Settings, *, left: int) -> bool:
+    """Note that everything that is done has been looked at, and `left` objects could not be brought in line.
+
+    Returns: whether all that lies there has these settings, so that the others are forgotten. Something that lies there
+    and is not done may be confirmed as it lies. Raises: ManifestError.
+    """
+    with manifest.transaction() as connection:
+        in_line = not left and not connection.execute(_MAY_BE_CONFIRMED).fetchone()[0]
+        if in_line:
+            connection.execute(_REPLACE, (_SETTINGS, _encoded((current,))))
+        connection.execute(_DELETE, (_PLACE,))
+    return in_line
+
+
+def iter_done_after(manifest: Manifest, place: Place | None) -> Iterator[tuple[Place, Record]]:
+    """What is done and comes after a place, by kind, id and name. Nothing is being read while one is handed out.
+
+    Raises: ManifestError.
+    """
+    first, row_id, name = place[:3] if place else _BEFORE_ALL
+    for number, kind in sorted(manifest.kinds().items()):
+        if number < first:
+            continue
+        after = (row_id, name) if number == first else _BEFORE_ALL[1:]
+        for record in iter_chosen(manifest, _DONE_AFTER, number, kind, after):
+            yield Place(number, record.entry.id, record.entry.name), record
+
+
+def _before_notes(current: Settings) -> Settings:
+    given = None if current.cache_control == CACHE_CONTROL else current.cache_control
+    return current._replace(cache_control=given)
+
+
+def _encoded(noted: Noted) -> str:
+    return json.dumps(noted_as_json(noted))
+
+
+def _value(manifest: Manifest, name: str) -> str | None:
+    with translated(manifest.path):
+        row = manifest.connection.execute(_SELECT, (name,)).fetchone()
+    return str(row[0]) if row else None

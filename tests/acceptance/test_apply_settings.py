@@ -1,0 +1,155 @@
+"""Settings of the destination that change after a copy: told, and put right without an upload. Moto keeps ACLs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mastosync.engine.apart import FOLDER
+from mastosync.model import CACHE_CONTROL
+from scripts.lab.buckets import BucketPair
+from scripts.lab.fault_plan import Fault, Request, always, answer, no_faults
+from scripts.lab.faults import FaultProxy
+from scripts.lab.instance_objects import StoredObject
+from tests.acceptance.conftest import Migration, MigrationFactory
+from tests.acceptance.disks import lay_down
+from tests.acceptance.site import shown
+from tests.acceptance.stores import assert_holds
+from tests.waiting import PATIENCE_SECONDS, wait_until
+
+MIB = 1024 * 1024
+BYTES = {"PutObject", "UploadPart", "CompleteMultipartUpload", "GetObject"}
+"""Of objects: these would travel through this machine."""
+TOLD = "may have another cache_control than is configured now: `mastosync apply-settings`"
+
+
+@pytest.fixture
+def moved(
+    tmp_path: Path,
+    moto_buckets: BucketPair,
+    new_migration: MigrationFactory,
+    fault_proxy: Callable[..., FaultProxy],
+) -> tuple[Migration, FaultProxy]:
+    """An instance that was copied from a disk, by an admin who has set no Cache-Control; one object went in parts."""
+    migration = new_migration(moto_buckets, missing=0, large_video_bytes=6 * MIB)
+    proxy = fault_proxy(moto_buckets.address.endpoint_url)
+    migration.through(destination=proxy.endpoint_url)
+    root = tmp_path / "system"
+    root.mkdir(mode=0o755)
+    lay_down(root, migration.instance.at_source().values())
+    del migration.site.sections["s3.source"]
+    migration.site.configure(
+        filesystem_source={"path": str(root)}, copy={"multipart_threshold": "5MiB", "part_size": "5MiB"}
+    )
+    migration.site.run("plan")
+    migration.site.run("copy", code=None)
+    return migration, proxy
+
+
+def expected(migration: Migration, cache_control: str) -> dict[str, StoredObject]:
+    found = migration.instance.at_destination()
+    return {key: replace(stored, headers={"CacheControl": cache_control}) for key, stored in found.items()}
+
+
+def assert_all_have(migration: Migration, cache_control: str) -> None:
+    assert_holds(migration.buckets.client, migration.buckets.destination, expected(migration, cache_control))
+
+
+def operations(proxy: FaultProxy, since: int) -> Counter[str]:
+    """What was asked about objects of the instance."""
+    asked = (exchange.request for exchange in proxy.requests[since:])
+    return Counter(each.operation for each in asked if each.key and FOLDER not in each.key)
+
+
+class Middle:
+    """Lets so many objects be copied, and holds the next ones until it is released."""
+
+    def __init__(self, goal: int) -> None:
+        self.copied, self._goal, self._released = 0, goal, threading.Event()
+
+    def __call__(self, request: Request) -> Fault | None:
+        if request.operation == "CopyObject":
+            if self.copied >= self._goal:
+                self._released.wait(PATIENCE_SECONDS)
+            self.copied += 1
+        return None
+
+    def release(self) -> None:
+        self._released.set()
+
+
+def test_a_change_is_told_and_put_right_without_an_upload_also_after_a_death(
+    moved: tuple[Migration, FaultProxy],
+) -> None:
+    migration, proxy = moved
+    site = migration.site
+    assert_all_have(migration, CACHE_CONTROL)  # what came from a disk has what Mastodon would have written
+    assert "apply-settings" not in site.run("status").stdout
+    assert "nothing to do" in site.run("apply-settings").stdout
+
+    site.configure(s3_destination={"cache_control": "public, max-age=60"})
+    for command in ("status", "copy"):
+        assert TOLD in site.run(command, code=None).stdout
+    assert site.status()["other_settings"] == [{"cache_control": CACHE_CONTROL, "acl": "auto", "storage_class": None}]
+    doctor = json.loads(site.run("doctor", "--json", code=None).stdout)["checks"]
+    told = {each["check"]: (each["status"], each["message"]) for each in doctor}
+    assert told["settings"][0] == "warning"
+    assert told["cache-control"] == ("ok", "all objects get the Cache-Control public, max-age=60, as a disk keeps none")
+    findings = {each["check"]: each for each in json.loads(site.run("cutover", "--json", code=None).stdout)["findings"]}
+    assert (findings["settings"]["status"], TOLD.partition(":")[0] in findings["settings"]["message"]) == (
+        "warning",
+        True,
+    )
+    everything = len(migration.instance.at_destination())
+    dry = json.loads(site.run("apply-settings", "--dry-run", "--json").stdout)
+    assert (dry["applied"], dry["in_line"], dry["all_in_line"]) == (everything, 0, False)
+
+    since = len(proxy.requests)
+    middle = proxy.plan = Middle(everything // 2)
+    dying = site.start("--no-progress", "apply-settings", "--workers", "2")
+    try:
+        wait_until(lambda: middle.copied >= everything // 2, "half of the objects were stored again")
+        dying.send_signal(signal.SIGKILL)
+        dying.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        dying.kill()
+        middle.release()
+    proxy.plan = no_faults
+    assert TOLD in site.run("status").stdout
+    ended = site.run("apply-settings")
+    assert "all well" in ended.stdout, shown(ended)
+    asked = operations(proxy, since)
+    assert asked["GetObject"] <= 2  # without credentials: the first private object of each run
+    assert not (BYTES - {"GetObject"}) & asked.keys()
+    assert asked["CopyObject"] <= everything + 2 + len(migration.instance.private) + 1  # private ones once a run
+    assert_all_have(migration, "public, max-age=60")
+    assert "apply-settings" not in site.run("status").stdout
+    for way in ((), ("--deep",)):
+        assert "all well" in site.run("verify", *way).stdout
+
+
+def test_everything_becomes_private_once_the_store_copies_in_place(moved: tuple[Migration, FaultProxy]) -> None:
+    migration, proxy = moved
+    site, buckets = migration.site, migration.buckets
+    keys = migration.instance.at_destination()
+    assert any(buckets.status_for_anybody(key) == 200 for key in keys)
+    site.configure(s3_destination={"acl": "private"})
+    since, proxy.plan = len(proxy.requests), always(answer(501, "NotImplemented"), operation="CopyObject")
+    refused = site.run("apply-settings", code=7)
+    assert "does not copy objects onto themselves" in refused.stderr
+    assert operations(proxy, since)["CopyObject"] == 3
+    proxy.plan, since = no_faults, len(proxy.requests)
+    ended = site.run("apply-settings")
+    assert "all well" in ended.stdout, shown(ended)
+    assert {buckets.status_for_anybody(key) for key in keys} == {403}
+    sent = [each.request.headers for each in proxy.requests[since:] if each.request.operation == "CopyObject"]
+    assert {headers.get("x-amz-acl") for headers in sent} == {"private"}
+    assert_all_have(migration, CACHE_CONTROL)
+    assert "all well" in site.run("verify").stdout
