@@ -5,23 +5,19 @@ What a command does not need is not imported: `status` knows nothing of S3 or Po
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.apart import gates_to_write, look_if_unknown
+from mastosync.app.apart import look_if_unknown
 from mastosync.app.stores import (
     identities,
-    note_own_settings,
     settings_of,
-    states,
     transfer_options,
-    warn_of_little_room,
     writing,
 )
 from mastosync.engine.lister import ListFilter, iter_listed
@@ -38,7 +34,6 @@ from mastosync.manifest import (
     back_up,
     backup_name,
     count_losses,
-    in_one_bucket,
     reopen,
     require_room_for,
     take_back_acceptance,
