@@ -13,7 +13,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect
+from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect, tells_host
 from mastosync.app.pinning import is_pinned
 from mastosync.app.stores import settings_of
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
@@ -255,14 +255,14 @@ def _ways(
     kept = mastodon.file and _free(mastodon.file.with_name(f"{mastodon.file.name}.before"))
     over = WayOver(
         options.command,
-        options.again(options.media_host if config.destination.public_url else host),
+        options.again(options.media_host if host and tells_host(config, host) else host or CHANGE_ME),
         options.nginx_file,
         not folders["destination"],
         options.fallback,
         shared,
         *(mastodon.file, kept, pins, folders["source"], files),
     )
-    again = options.again(host, back=True)
+    again = options.again(host or CHANGE_ME, back=True)
     return over, WayBack(options.command, again, config.path, any(folders.values()), not folders["source"], files)
 
 

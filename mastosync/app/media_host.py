@@ -34,6 +34,11 @@ def no_media_host() -> UsageError:
     )
 
 
+def tells_host(config: Config, host: str) -> bool:
+    """Whether the configuration itself says what browsers will ask."""
+    return urlsplit(config.destination.public_url or "").netloc == host
+
+
 def host_of(config: Config, current: Mapping[str, Secret], named: str | None) -> tuple[str | None, str]:
     """The host that browsers ask, and the scheme of its addresses: as named, as configured, or as it is today.
 

@@ -10,6 +10,7 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, parsed_by
 from mastosync.cli.output import show, show_json
+from mastosync.config import CHANGE_ME
 from mastosync.config.values import PUBLIC_URL
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import tr
@@ -83,11 +84,13 @@ def cutover_command(
     until it has, nginx can ask the old store for it.
     """
     from mastosync.app.cutover import CutoverOptions
-    from mastosync.cli.render_cutover import render_cutover
+    from mastosync.cli.render_cutover import render_cutover, render_written
     from mastosync.engine.cutover import Fallback, Verdict
 
     if as_json and nginx == _STDOUT:
         raise UsageError(tr("--nginx - prints the configuration alone"), hint=tr("--json holds it, too"))
+    if media_host == CHANGE_ME:
+        raise UsageError(tr("--media-host is still {word}", word=CHANGE_ME), hint=tr("name what browsers will ask"))
     file = None if nginx == _STDOUT else nginx
     options = CutoverOptions(
         _command(invocation), env, media_host, source_url, destination_url, file, Fallback(fallback)
@@ -97,13 +100,14 @@ def cutover_command(
         _write(file, report.require_fallback().render(), "--nginx", replace=force, mode=0o644)
     if new_env is not None:
         _write(new_env, report.new_env().reveal(), "--new-env", replace=force, mode=0o600)
-        invocation.say(tr("wrote {file}; nothing uses it yet", file=new_env))
-    elif nginx == _STDOUT:
+    if nginx == _STDOUT:
         show(report.require_fallback().render())
     elif as_json:
         show_json(report.as_json())
+    elif file or new_env:
+        invocation.say(render_written(report, file, new_env))
     else:
-        invocation.say(render_cutover(report, file))
+        invocation.say(render_cutover(report))
     return ExitCode.INCOMPLETE if report.cutover.verdict is Verdict.NO_GO else ExitCode.OK
 
 

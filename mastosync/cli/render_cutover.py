@@ -17,15 +17,27 @@ if TYPE_CHECKING:
     from mastosync.mastodon.settings import Setting
 
 
-def render_cutover(report: CutoverReport, nginx: Path | None) -> str:
-    """Go or no-go, and how; `nginx` is the file that was written."""
+def render_written(report: CutoverReport, nginx: Path | None, new_env: Path | None) -> str:
+    """Which files were written, and whether it is time to use them: whoever writes them has the steps on the screen."""
+    lines = []
+    if nginx is not None:
+        lines.append(_written(report, nginx))
+    if new_env is not None:
+        lines.append(tr("Mastodon's settings as they have to be are in {file}. Nothing uses it yet.", file=new_env))
+    return "\n".join([*lines, _verdict(report.cutover.verdict)])
+
+
+def render_cutover(report: CutoverReport) -> str:
+    """Go or no-go, and how."""
+    is_go = report.cutover.verdict is not Verdict.NO_GO
+    steps = tr("The steps, in this order:") if is_go else tr("The steps, once this says GO:")
     blocks = [
         [_finding(found) for found in report.cutover.findings],
         [_losses(report)] if report.cutover.losses else [],
         [_verdict(report.cutover.verdict)],
         list(_settings(report.settings, report.env)),
-        list(_media_host(report, nginx)),
-        [tr("The steps, in this order:"), *_steps(report.over)] if report.over else [],
+        list(_media_host(report)),
+        [steps, *_steps(report.over)] if report.over else [],
         [tr("The way back, if you need it:"), *_steps(report.back)] if report.back else [],
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
@@ -77,12 +89,10 @@ def _settings(settings: Sequence[Setting], env: Path | None) -> Iterator[str]:
         yield tr("  and without these lines: {names}", names=", ".join(gone))
 
 
-def _media_host(report: CutoverReport, nginx: Path | None) -> Iterator[str]:
+def _media_host(report: CutoverReport) -> Iterator[str]:
     if report.refusal is not None:
         yield tr("No fallback: {problem}", problem=one_line(report.refusal.message))
         yield f"  -> {one_line(report.refusal.hint)}"
-    elif nginx is not None:
-        yield _written(report, nginx)
     if report.media_host is not None:
         yield tr(
             "When it starts, Mastodon allows its pages to show what comes from {host} (Content-Security-Policy). If"

@@ -146,6 +146,8 @@ def test_the_media_host_is_one_that_nginx_takes(offline: Site, tmp_path: Path) -
     refused = site.run("cutover", "--media-host", "old.example", *asked[3:], "--nginx", "other.conf", code=2)
     assert "would ask itself" in refused.stderr
     assert not (site.folder / "other.conf").exists()
+    refused = site.run("cutover", "--media-host", "CHANGE-ME", code=2)
+    assert "still CHANGE-ME" in refused.stderr
     if why_no_nginx():
         pytest.skip(why_no_nginx())
     pem = certificate(tmp_path, "files.social.example", days=10)
@@ -182,8 +184,8 @@ def test_the_way_back_brings_what_was_written_since(migration: Migration) -> Non
     origins = {each["origin"] for each in back_entries(site)}
     assert origins == {"adopted", "copied"}
     (command,) = over["commands"]
-    site.run(*shlex.split(command)[1:], code=3)
-    text = (site.folder / "back-media.conf").read_text()
+    site.run(*shlex.split(command)[1:], "--nginx", "back.conf", code=3)
+    text = (site.folder / "back.conf").read_text()
     assert f"/{buckets.source}/$mastodon_media" in text.split("location @old")[0]
 
 

@@ -42,7 +42,6 @@ class NewFiles:
     env: str = "env.production.new"
     back: str = "back.ini"
     back_manifest: str = "back.db"
-    back_media: str = "back-media.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +270,7 @@ def steps_back(way: WayBack) -> list[Step]:
         ),
         Step(
             tr("Then follow the steps of the way over, in the other direction. This command prints them:"),
-            (f"{back} {way.cutover} --nginx {shlex.quote(way.files.back_media)}",),
+            (f"{back} {way.cutover}",),
         ),
     ]
 
