@@ -31,6 +31,7 @@ from mastosync.manifest import (
     reopen,
     require_room_for,
     take_over,
+    warn_of_gap,
     warn_of_network,
 )
 from mastosync.model import Reason
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from mastosync.config import Config, Timetable
     from mastosync.engine.adopter import Adoption, AdoptOptions
     from mastosync.engine.copier import CopyOptions
-    from mastosync.engine.doctor import DatabaseWay, Finding
+    from mastosync.engine.doctor import Finding
     from mastosync.engine.forecast import Outlook
     from mastosync.engine.orphans import OrphanFinder, OrphansResult
     from mastosync.engine.planner import PlanOptions, PlanResult
@@ -78,6 +79,7 @@ class App:
                 return count(self.config, database, options, self.listener)
         stores = identities(self.config)
         with writing(self.config, self.manifest_path, "plan"), Manifest.create(self.manifest_path) as manifest:
+            warn_of_gap(manifest.gap)
             return self.plan_into(manifest, stores, options, delta=delta)
 
     def plan_into(
@@ -213,13 +215,13 @@ class App:
 
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""
-        from mastosync.app.ways import way_to
+        from mastosync.app.ways import database_way, way_to
         from mastosync.engine.doctor import Doctor, ManifestPlace
 
         return Doctor(
             source=way_to(self.config, "source"),
             destination=way_to(self.config, "destination"),
-            database=self._database_way(),
+            database=database_way(self.config, self._tunnel),
             manifest=ManifestPlace(
                 self.manifest_path,
                 partial(identities, self.config),
@@ -301,34 +303,15 @@ class App:
             writing(self.config, self.manifest_path, command),
             Manifest.open(self.manifest_path, writing=True) as manifest,
         ):
+            warn_of_gap(manifest.gap)
             yield manifest
 
     def _read(self) -> Manifest:
         """The manifest, for a command that only reads it."""
         warn_of_network(self.manifest_path)
-        return Manifest.open(self.manifest_path)
-
-    def _database_way(self) -> DatabaseWay:
-        from mastosync.app.ways import CONNECT_SECONDS
-        from mastosync.engine.doctor import DatabaseWay
-        from mastosync.mastodon.database import MastodonDatabase
-        from mastosync.mastodon.examination import Examination
-
-        tunnel = self.config.tunnel
-
-        @contextmanager
-        def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
-            config = self.config.require_database()
-            seconds = min(config.connect_timeout_seconds, CONNECT_SECONDS)
-            with MastodonDatabase(replace(config, connect_timeout_seconds=seconds), via) as database:
-                yield Examination(database)
-
-        gateway = (
-            tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=tunnel.ssh_host, ssh_port=tunnel.ssh_port)
-            if tunnel.enabled
-            else ""
-        )
-        return DatabaseWay(gateway, self._tunnel, connect)
+        manifest = Manifest.open(self.manifest_path)
+        warn_of_gap(manifest.gap)
+        return manifest
 
     def copy_from(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
         """See `copy`, for whoever holds the manifest."""

@@ -15,7 +15,7 @@ from mastosync.engine.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.engine.status import status_of
 from mastosync.errors import UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, count_removable, in_one_bucket, try_again
+from mastosync.manifest import Manifest, ManifestReport, count_removable, in_one_bucket, try_again, warn_of_gap
 
 if TYPE_CHECKING:
     from mastosync.app import App
@@ -101,6 +101,7 @@ class Following:
 
     def _go_round_with(self, app: App, stores: tuple[StoreIdentity, StoreIdentity]) -> FollowResult:
         with writing(app.config, app.manifest_path, "follow"), Manifest.create(app.manifest_path) as manifest:
+            warn_of_gap(manifest.gap)
             self._require_same_scope(ManifestReport(manifest))
             with self.app.stop.breaking_off():
                 planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)

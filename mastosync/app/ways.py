@@ -1,27 +1,46 @@
-"""How `doctor` gets to each of the stores: with less patience than a copy, and never to write where media lie."""
+"""How `doctor` gets to stores and database: with less patience than a copy, and never to write where media lie."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mastosync.app.stores import identities
-from mastosync.engine.doctor import FolderWay, StoreWay
+from mastosync.engine.doctor import DatabaseWay, FolderWay, StoreWay
+from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.config import Config, FilesystemConfig, Role
+    from mastosync.mastodon.examination import Examination
     from mastosync.store.base import ObjectStore
     from mastosync.store.probe import FolderProbe, StoreProbe
 
-CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
+_CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
 _READ_SECONDS = 10.0
 
 
 def way_to(config: Config, role: Role) -> StoreWay | FolderWay:
     """The way to one of the stores."""
     return _folder_way(config, role) if _folder_of(config, role).path else _bucket_way(config, role)
+
+
+def database_way(config: Config, tunnel: Callable[[], AbstractContextManager[tuple[str, int] | None]]) -> DatabaseWay:
+    """The way to the database; `tunnel` opens the tunnel to it, if there is one, and tells its near end."""
+    from mastosync.mastodon.database import MastodonDatabase
+    from mastosync.mastodon.examination import Examination
+
+    @contextmanager
+    def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
+        asked = config.require_database()
+        seconds = min(asked.connect_timeout_seconds, _CONNECT_SECONDS)
+        with MastodonDatabase(replace(asked, connect_timeout_seconds=seconds), via) as database:
+            yield Examination(database)
+
+    ssh = config.tunnel
+    gateway = tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=ssh.ssh_host, ssh_port=ssh.ssh_port)
+    return DatabaseWay(gateway if ssh.enabled else "", tunnel, connect)
 
 
 def _folder_way(config: Config, role: Role) -> FolderWay:
@@ -53,7 +72,7 @@ def _bucket_way(config: Config, role: Role) -> StoreWay:
         _require_apart(config, role)
         quick = replace(
             bucket,
-            connect_timeout_seconds=min(bucket.connect_timeout_seconds, CONNECT_SECONDS),
+            connect_timeout_seconds=min(bucket.connect_timeout_seconds, _CONNECT_SECONDS),
             read_timeout_seconds=min(bucket.read_timeout_seconds, _READ_SECONDS),
         )
         with closing(CurlStore(quick, role=role, connections=1)) as store, closing(S3Probe(quick, role=role)) as probe:

@@ -16,6 +16,7 @@ from typing import Self
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
+from mastosync.manifest import write_ahead
 from mastosync.manifest.complaints import translated
 from mastosync.manifest.lock import keep_lock
 from mastosync.manifest.schema import APPLICATION_ID
@@ -43,7 +44,9 @@ class Manifest:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.connection = connection
+        self.gap: write_ahead.Gap | None = None  # what it lacks, as it was copied without its log
         self._file = _file_at(path)
+        self._is_noted = False  # that this one writes
         self._kinds: dict[int, Kind] = {}
         self._kind_ids: dict[Kind, int] = {}
         self._deltas: dict[tuple[int, int, int], list[int]] = defaultdict(lambda: [0, 0])
@@ -85,12 +88,17 @@ class Manifest:
     @classmethod
     def _connect(cls, path: Path, *, writing: bool) -> Self:
         with translated(path):
+            write_ahead.require_own_log(path, writing=writing)
+            had_log = write_ahead.has_log(path)
             # a plan lends the connection to a thread that writes; nobody else uses it meanwhile
             connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(path, connection, writing=writing)
                 manifest = cls(path, connection)
                 manifest._load_kinds()
+                manifest.gap = write_ahead.gap(path, connection, had_log=had_log)
+                if had_log and not writing:
+                    write_ahead.strike_out_dead_writer(path, connection)
                 if writing and manifest.has_plan:
                     manifest.log_ahead()  # it may have been put back by somebody else's means
             except BaseException:
@@ -108,6 +116,8 @@ class Manifest:
 
     def close(self) -> None:
         """Give the file back; what was not committed is gone."""
+        if self._is_noted and self._is_in_place:
+            write_ahead.strike_out_writer(self.connection)
         self.connection.close()
 
     @contextmanager
@@ -133,9 +143,18 @@ class Manifest:
                 raise
 
     def log_ahead(self) -> None:
-        """Go over to write-ahead logging: readers and the writer do not wait for each other. Raises: ManifestError."""
+        """Go over to write-ahead logging: readers and the writer do not wait for each other.
+
+        The file itself says so from here on, until it is closed. Raises: ManifestError.
+        """
         with translated(self.path):
             self.connection.execute("PRAGMA journal_mode = WAL")
+        if not self._is_noted:
+            with self.transaction() as connection:
+                write_ahead.note_writer(self.path, connection)
+            with translated(self.path):
+                self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # it has to be in the file, not in the log
+            self._is_noted = True
 
     @property
     def has_plan(self) -> bool:
@@ -175,9 +194,13 @@ class Manifest:
         delta[0] += objects
         delta[1] += size_bytes
 
-    def _require_in_place(self) -> None:
+    @property
+    def _is_in_place(self) -> bool:
         """Whether the file is where it was: what is written to one that nobody can find again is lost."""
-        if _file_at(self.path) != self._file:
+        return _file_at(self.path) == self._file
+
+    def _require_in_place(self) -> None:
+        if not self._is_in_place:
             raise ManifestError(
                 tr("the manifest {path} was removed or replaced while it was in use", path=self.path),
                 hint=tr(

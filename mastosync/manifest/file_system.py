@@ -103,8 +103,8 @@ def require_local_disk(manifest: Path, *, allow_network: bool) -> None:
         raise ManifestError(
             tr("{said}, so nothing is written there", said=said),
             hint=tr(
-                "use a local disk: --manifest, or `[manifest] path`, names another place (stop what runs on "
-                "it, and move the file together with its -wal); `[manifest] network_filesystem = allow` "
+                "use a local disk: stop what runs, take the manifest there with `mastosync manifest backup`, and "
+                "name its new place with --manifest or `[manifest] path`; `[manifest] network_filesystem = allow` "
                 "takes the risk"
             ),
         )

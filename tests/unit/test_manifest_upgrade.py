@@ -144,7 +144,7 @@ def test_a_copy_of_what_it_was_is_kept_and_told_of(version: int, path: Path, cap
     copy = path.with_name(f"m.db.v{version}.backup")
     assert beside(path) == {copy.name}
     assert (file_version(path), file_version(copy)) == (newest_version(), version)
-    assert dump(copy) == before
+    assert [line for line in dump(copy) if "'backup'" not in line] == before, "and that it is a copy"
     assert copy.stat().st_mode & 0o777 == 0o600
     (told,) = caplog.messages
     assert str(copy) in told
@@ -229,8 +229,7 @@ def test_nothing_happens_to_one_that_is_in_use(path: Path) -> None:
 def test_whoever_holds_the_lock_brings_it_up_to_date(path: Path) -> None:
     restored(1, path)
     with writer_lock(path, "copy"), Manifest.open(path, writing=True):
-        assert file_version(path) == 1, "which is still in the log"
-    assert file_version(path) == newest_version()
+        assert file_version(path) == newest_version()
 
 
 def test_of_many_that_come_at_once_one_takes_the_steps(path: Path) -> None:

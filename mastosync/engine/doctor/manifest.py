@@ -128,7 +128,11 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
                 return
             if stores is not None:
                 WorkQueue(manifest).require_plan(*stores)
-            yield chart.ok("manifest", _described(report, path, facts, compared=stores is not None))
+            said = _described(report, path, facts, compared=stores is not None)
+            if manifest.gap is not None:
+                yield chart.warning("manifest", f"{said}; {manifest.gap.said}", manifest.gap.remedy)
+            else:
+                yield chart.ok("manifest", said)
     except ManifestError as error:
         yield chart.failure("manifest", error)
 
