@@ -34,7 +34,7 @@ from mastosync.manifest import (
     warn_of_gap,
     warn_of_network,
 )
-from mastosync.model import Reason
+from mastosync.model import FAILURE_REASONS, Reason
 
 if TYPE_CHECKING:
     from mastosync.app.cutover import CutoverOptions, CutoverReport
@@ -110,14 +110,15 @@ class App:
     ) -> tuple[int, CopyProgress | None]:
         """Put entries back to pending, as `reopen` does; with options, copy what is pending of those types.
 
-        Returns: how many were put back, and what the copy did.
+        Nothing is put back if a store cannot be used. Returns: how many were, and what the copy did.
         """
         with self._held("retry-failed") as manifest:
             WorkQueue(manifest).require_plan(*identities(self.config))
-            reopened = reopen(manifest, types, reasons)
-            if options is None or not reopened:
-                return reopened, None
-            return reopened, self.copy_from(manifest, options, types)
+            if options is None:
+                return reopen(manifest, types, reasons), None
+            reasons = reasons or FAILURE_REASONS
+            reopened = ManifestReport(manifest).entries(reasons=reasons, types=types)
+            return reopened, self.copy_from(manifest, options, types, reasons) if reopened else None
 
     def follow(self, options: FollowOptions) -> Iterator[Round[FollowResult]]:
         """Plan and copy in rounds, of which each is told when it has ended. Raises: Interrupted when asked to stop."""
@@ -313,8 +314,14 @@ class App:
         warn_of_gap(manifest.gap)
         return manifest
 
-    def copy_from(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
-        """See `copy`, for whoever holds the manifest."""
+    def copy_from(
+        self,
+        manifest: Manifest,
+        options: CopyOptions,
+        types: tuple[str, ...] = (),
+        again: tuple[Reason, ...] = (),
+    ) -> CopyProgress:
+        """See `copy`, for whoever holds the manifest; `again`: what failed or was skipped for these reasons, too."""
         from mastosync.engine.access_notes import AccessNotes
         from mastosync.engine.copier import Copier
         from mastosync.engine.crew import Crew
@@ -326,8 +333,9 @@ class App:
         queue = WorkQueue(manifest, types, options.order)
         queue.require_plan(*identities(self.config))
         if self.config.copy.private_objects == "copy":
-            reopen(manifest, types, (Reason.PRIVATE,))  # kept back before that was decided
-        if not queue.pending():
+            again = (*again, Reason.PRIVATE)  # kept back before that was decided
+        waiting = ManifestReport(manifest).entries(reasons=again, types=types) if again else 0
+        if not queue.pending() and not waiting:
             return CopyProgress(total=0)
         return_large_blocks()
         with (
@@ -335,6 +343,8 @@ class App:
             ExitStack() as stack,
         ):
             source, destination = opened
+            if waiting:  # only now, as both stores can be used
+                reopen(manifest, types, again)
             warn_of_little_room(destination, manifest)
             writing = replace(
                 transfer_options(self.config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers

@@ -103,13 +103,26 @@ def render_copy(progress: CopyProgress, status: Status) -> str:
 
 def failed_lines(status: Status) -> list[str]:
     """Why entries stand as failed, and what to do; nothing if none does."""
-    failed = [f"{name} {count:,}" for name, count in status.reasons.items() if Reason(name) in FAILURE_REASONS]
+    failed = {name: count for name, count in status.reasons.items() if Reason(name) in FAILURE_REASONS}
     if not failed:
         return []
-    return [
-        tr("failed: {reasons}", reasons=", ".join(failed)),
-        tr("see `mastosync ls --state failed --format jsonl`; `mastosync retry-failed` tries them again"),
+    lines = [
+        tr("failed: {reasons}", reasons=", ".join(f"{name} {count:,}" for name, count in failed.items())),
+        tr("`mastosync ls --state failed --format jsonl` lists them, each with its error"),
     ]
+    others = [f"--reason {name}" for name in failed if name != Reason.MISSING]
+    command = " ".join(["mastosync retry-failed", *(others if Reason.MISSING in failed else ())])
+    if others:
+        lines.append(tr("when the cause is gone, `{command}` tries them again", command=command))
+    if Reason.MISSING in failed:
+        lines.append(
+            tr(
+                "missing: the source does not have these objects. Run `mastosync plan` and `mastosync copy` once more, "
+                "as rows may have changed since; `mastosync refetch` fetches files of other servers again; for the "
+                "rest, look into old backups of the source, or go on without them"
+            )
+        )
+    return lines
 
 
 def _throttling_line(limit: EndpointState) -> str:

@@ -94,12 +94,14 @@ class Outages:
         if not self._any_success and self._missing >= WRONG_PLACE_AFTER:
             raise StoreUnusable(
                 tr(
-                    "the source has not one of {missing} objects, so this seems to be the wrong place: {detail}",
+                    "the source has none of the first {missing} objects, so it seems to be the wrong bucket or folder: "
+                    "{detail}",
                     missing=self._missing,
                     detail=outcome.detail,
                 ),
                 hint=tr(
-                    "check endpoint_url, bucket and key_prefix of the source, or its path; then run `mastosync "
-                    "retry-failed`"
+                    "check endpoint_url, bucket and key_prefix of the source, or its path. If one is wrong, correct it "
+                    "and plan into a new manifest (`mastosync --manifest NEW plan`). If all are right, run `mastosync "
+                    "retry-failed --reason missing` when the objects are there"
                 ),
             )

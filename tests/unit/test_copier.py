@@ -420,7 +420,7 @@ def test_a_source_that_has_nothing_at_all_is_the_wrong_place(tmp_path: Path) -> 
         return Outcome(claim.entry, EntryState.FAILED, Reason.MISSING, detail="no such key")
 
     with planned(tmp_path / "m.db", [entry(number) for number in range(3_000)]) as manifest:
-        with pytest.raises(StoreUnusable, match="wrong place"):
+        with pytest.raises(StoreUnusable, match="wrong bucket or folder"):
             run(manifest, missing)
         assert states(manifest)[EntryState.PENDING] > 500
 

@@ -121,7 +121,7 @@ class TestAnEmptySource:
     def test_is_the_wrong_place(self) -> None:
         outages = Outages()
         assert not stops(outages, MISSING, OPTIONAL, times=WRONG_PLACE_AFTER - 1)
-        with pytest.raises(StoreUnusable, match="wrong place: 404"):
+        with pytest.raises(StoreUnusable, match="wrong bucket or folder: 404"):
             outages.note(MISSING)
 
     def test_is_none_once_anything_was_found(self) -> None:
