@@ -8,9 +8,9 @@ from pathlib import Path
 from mastosync.engine.doctor.findings import Chart, Finding
 from mastosync.language import tr
 from mastosync.manifest import is_memory, is_network, kind_of_disk
+from mastosync.model import MANIFEST_BYTES_PER_ENTRY
 from mastosync.units import human_bytes
 
-_BYTES_PER_ENTRY = 150  # in the file, once its object is done
 _LOG_SHARE = 1.25  # the write-ahead log holds what has changed since it was last taken over
 _LEAST_BYTES = 64 * 1024 * 1024
 
@@ -52,7 +52,7 @@ def check_disk(chart: Chart, path: Path, entries: int) -> Finding:
             tr("{parent} does not tell what is free: {strerror}", parent=path.parent, strerror=error.strerror),
             tr("check the disk"),
         )
-    needed = max(_LEAST_BYTES, round(entries * _BYTES_PER_ENTRY * _LOG_SHARE) - taken)
+    needed = max(_LEAST_BYTES, round(entries * MANIFEST_BYTES_PER_ENTRY * _LOG_SHARE) - taken)
     for_what = (
         tr("about {entries:,} entries need {size} more", entries=entries, size=human_bytes(needed))
         if entries
