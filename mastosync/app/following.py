@@ -128,12 +128,12 @@ class Following:
         if others:
             raise UsageError(
                 tr(
-                    "the last plan took in something else: its {names} differed",
+                    "the last plan was made with other options: {names}",
                     names=", ".join(f"--{name.removesuffix('s').replace('_', '-')}" for name in others),
                 ),
                 hint=tr(
-                    "give the same options here, or write them under [plan]; to change what is migrated, run"
-                    " `mastosync plan` with the new ones first"
+                    "use the same options here, or set them under [plan]; to change what is migrated, run "
+                    "`mastosync plan` with the new options first"
                 ),
             )
 

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 _ROLES: tuple[Role, ...] = ("source", "destination")
 
-_APART = deferred("name a folder apart for the destination: nothing is ever written where the media lie")
+_APART = deferred("choose a destination folder outside the source: mastosync never writes to the source")
 _AWS = "https://s3.amazonaws.com"
 
 
@@ -191,7 +191,7 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
     if _is_one(here, there) or _overlap(here, there) or _overlap(*map(place_on_disk, (here, there))):
         raise ConfigError(
             tr(
-                "the folders of source and destination are one, or one lies in the other: {here} and {there}",
+                "the folders of source and destination are the same, or one is inside the other: {here} and {there}",
                 here=here,
                 there=there,
             ),
@@ -201,7 +201,7 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
         if _overlap(*map(place_on_disk, (way, there))):
             raise ConfigError(
                 tr(
-                    "{way} leads from the folder of the source to the destination: {there}",
+                    "{way}, in the folder of the source, leads to the destination: {there}",
                     way=way,
                     there=there,
                 ),

@@ -45,7 +45,11 @@ def render_plan(result: PlanResult, manifest: Path) -> str:
     if result.base is not None:
         since = f"{result.base.since:%F %T}"
         notes.append(
-            tr("only what is new, or has changed since {since} UTC, was read; no row that was deleted", since=since)
+            tr(
+                "only rows that are new or have changed since {since} UTC were read; deleted rows are not noticed "
+                "this way",
+                since=since,
+            )
         )
     notes.append(tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest))
     return "\n".join([snapshot_line(result), "", table(head, rows), "", *notes])
@@ -130,7 +134,7 @@ def _throttling_line(limit: EndpointState) -> str:
     return (
         asked
         if limit.rate is None
-        else tr("{asked}, and settled at {rate:,.0f} requests/s", asked=asked, rate=limit.rate)
+        else tr("{asked}; it now takes {rate:,.0f} requests/s", asked=asked, rate=limit.rate)
     )
 
 
@@ -146,7 +150,7 @@ def render_status(status: Status, manifest: Path) -> str:
         planned = tr("{moment}, plan {number}", moment=_moment(snapshot.taken_at), number=snapshot.number)
         if snapshot.incremental and status.last_reading is not None:
             age = human_seconds((snapshot.taken_at - status.last_reading.taken_at).total_seconds())
-            planned += tr(", incremental; all was read {age} before", age=age)
+            planned += tr(", incremental; the last whole plan was made {age} before", age=age)
         lines.append(_line(tr("planned"), planned))
     lines.append(_run_line(status))
     if status.verification is not None:
@@ -185,7 +189,8 @@ def _kept_back_lines(status: Status) -> list[str]:
     return [
         *lines,
         tr(
-            "{kept_back:,} private objects stay behind, because no ACL can keep them private at the destination:",
+            "{kept_back:,} private objects were not copied, because the destination has no ACL that keeps them "
+            "private:",
             kept_back=kept_back,
         ),
         tr("if nobody can read its bucket without credentials, set `[copy] private_objects = copy` and copy again"),
@@ -215,7 +220,9 @@ def render_summary(diagnosis: Diagnosis) -> str:
         for grade, count in diagnosis.summary().items()
     )
     return f"{counts}: " + (
-        tr("ready to plan and copy") if not diagnosis.exit_code else tr("put right what failed, from above")
+        tr("ready to plan and copy")
+        if not diagnosis.exit_code
+        else tr("correct the failures, beginning with the first")
     )
 
 
@@ -234,7 +241,7 @@ def _run_line(status: Status) -> str:
     end = (
         tr("ended {moment}", moment=_moment(seen))
         if status.run.ended_at
-        else tr("cut off {moment}", moment=_moment(seen))
+        else tr("killed or crashed, last seen {moment}", moment=_moment(seen))
     )
     if status.run.exit_code:
         end += f": {say(EXIT_CODE_MEANING[ExitCode(status.run.exit_code)])}"

@@ -70,7 +70,8 @@ class PublicResult:
         if not self.exposed:
             return ""
         return tr(
-            "{remedy}; then `mastosync copy` stores them as private again, or says which you have to remove",
+            "{remedy}; then run `mastosync copy`: it stores them as private again, or names those that you have "
+            "to remove",
             remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
         )
 

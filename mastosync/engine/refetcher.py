@@ -184,7 +184,10 @@ class Refetcher:
                     self.listener.advanced(progress)
                 if self.stop.requested:
                     raise Interrupted(
-                        tr("stopped on request"), hint=tr("what was fetched is in the manifest; the same goes on")
+                        tr("stopped on request"),
+                        hint=tr(
+                            "what was fetched is recorded in the manifest; run the same command again for the rest"
+                        ),
                     )
                 if result.by_host.total() == self.options.limit:
                     break

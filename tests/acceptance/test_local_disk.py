@@ -303,7 +303,7 @@ def test_a_folder_of_the_source_that_leads_to_the_destination_is_refused(
         before = state_of(destination)
         for command in (("plan",), ("copy",), ("prune", "--apply"), ("doctor",)):
             refused = migration.site.run(*command, code=4)
-            assert f"{way} leads from the folder of the source" in refused.stdout + refused.stderr
+            assert f"{way}, in the folder of the source, leads to the destination" in refused.stdout + refused.stderr
         assert state_of(destination) == before
 
 

@@ -131,7 +131,7 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(lossy: Migration, origins: Ori
     assert result["refetched"] == 0
     assert origins.server.connections == 0
     assert lossy.site.listed() == before
-    assert "nobody was asked" in lossy.site.run("refetch").stdout
+    assert "no server was asked" in lossy.site.run("refetch").stdout
 
 
 def test_what_its_server_still_has_comes_back(lossy: Migration, origins: Origins) -> None:

@@ -409,7 +409,7 @@ def test_before_anything_was_copied_nobody_knows_what_the_source_has_lost() -> N
     pending = CountLine(LOCAL, EntryState.PENDING, None, 3, 0)
     lost = found(replace(evidence(), counts=[pending]))["lost"]
     assert (lost.grade, lost.remedy) == (Grade.WARNING, "mastosync copy")
-    assert "nobody knows" in lost.message
+    assert "is not known yet" in lost.message
     assert found(evidence(pending))["lost"].grade is Grade.OK
 
 

@@ -129,7 +129,7 @@ def test_how_an_earlier_copy_ended_says_nothing_of_one_that_died(tmp_path: Path)
         WorkQueue(manifest).start_run(1)
         status, line = shown(manifest)
     assert status.as_json()["run"]["exit_code"] is None
-    assert "cut off" in line
+    assert "killed or crashed" in line
 
 
 def test_a_copy_whose_process_has_died_is_not_at_work(tmp_path: Path) -> None:

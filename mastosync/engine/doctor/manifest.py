@@ -57,7 +57,7 @@ def check_manifest(chart: Chart, place: ManifestPlace, estimated_entries: Callab
     refusal = _refusal(path)
     if refusal is not None:
         yield chart.failure("folder", refusal)
-        yield from chart.skipped(MANIFEST_CHECKS[1:], tr("the folder comes first"))
+        yield from chart.skipped(MANIFEST_CHECKS[1:], tr("correct the folder first"))
         return facts
     yield chart.ok("folder", tr("{parent} can be written to", parent=path.parent))
     yield check_file_system(chart, path.parent, network_allowed=place.network_allowed)
@@ -70,7 +70,7 @@ def check_manifest(chart: Chart, place: ManifestPlace, estimated_entries: Callab
         )
         yield from chart.skipped(("manifest",), tr("it is in use"))
     else:
-        yield chart.ok("in-use", tr("nobody else is at work on it"))
+        yield chart.ok("in-use", tr("no other command uses it"))
         yield from _check_file(chart, place, path, facts)
     yield check_disk(chart, path, max(facts.entries, estimated_entries()))
     return facts

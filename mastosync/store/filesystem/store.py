@@ -264,7 +264,7 @@ class FilesystemStore:
         if other := namesake(os.fsdecode(name), names_in(place)):
             raise ObjectRejected(
                 f"cannot write {key!r} at {self.name}: this disk takes its name for {other!r}, which lies there",
-                hint=tr("copy to a disk that tells upper from lower case"),
+                hint=tr("copy to a disk that distinguishes upper and lower case"),
             )
 
     def _require_md5(self, key: str, data: Buffer, md5: bytes) -> None:
