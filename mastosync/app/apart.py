@@ -94,7 +94,7 @@ def _require_two(
     except SourceSilent as error:
         if not source_gone:
             raise SourceSilent(error.message, hint=_or_gone(error.hint)) from error
-        _log.warning("%s; --source-gone says that they are", error.message)
+        _log.warning("%s; they are taken for two stores, because of --source-gone", error.message)
         return
     if found is Relation.ONE:
         raise ConfigError(

@@ -101,7 +101,7 @@ def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
     pending = sum(line.size_bytes for line in ManifestReport(manifest).counts() if line.state is EntryState.PENDING)
     if pending > room:
         _log.warning(
-            "%s has room for %s and not for the %s that are pending: copying will stop when it is full",
+            "%s has room for %s, but %s are pending: copying will stop when it is full",
             destination.store.name,
             human_bytes(room),
             human_bytes(pending),

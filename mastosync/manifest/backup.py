@@ -91,7 +91,7 @@ def _require_sound(copy: sqlite3.Connection, manifest: Path) -> None:
     if found != ["ok"]:
         raise ManifestError(
             tr(
-                "the manifest {manifest} is damaged, and so would be a copy of it: {found}",
+                "the manifest {manifest} is damaged, so it was not copied: {found}",
                 manifest=manifest,
                 found=found[0],
             ),

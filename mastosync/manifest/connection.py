@@ -166,7 +166,7 @@ class Manifest:
         """Raises: ManifestError if no plan was ever finished."""
         if not self.has_plan:
             raise ManifestError(
-                tr("the manifest {path} has no plan, or one that was cut off", path=self.path),
+                tr("the manifest {path} has no plan, or the plan was interrupted", path=self.path),
                 hint=tr("run `mastosync plan` first"),
             )
 
@@ -204,8 +204,9 @@ class Manifest:
             raise ManifestError(
                 tr("the manifest {path} was removed or replaced while it was in use", path=self.path),
                 hint=tr(
-                    "what was recorded before that is in the file that was there: put it, or a backup, back and "
-                    "run the same command again; without either, plan anew and let `adopt` find what has arrived"
+                    "put the file that was there back, or a backup, and run the same command again. Without "
+                    "either, run `mastosync plan`, `mastosync adopt` and `mastosync copy`: `adopt` finds what has "
+                    "arrived"
                 ),
             )
 
@@ -239,7 +240,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, *, writing: bool) -> No
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables and application != APPLICATION_ID:
         raise ManifestError(
-            tr("cannot use the manifest {path}: it is a SQLite database of something else", path=path),
+            tr("cannot use the manifest {path}: it is the SQLite database of another program", path=path),
             hint=tr("--manifest must name a file made by `mastosync plan`, or one that does not exist yet"),
         )
     bring_up_to_date(path, connection, locked=writing)

@@ -73,7 +73,7 @@ def place_on_disk(folder: Path) -> PurePath:
         return path
     except OSError as error:
         raise StoreUnusable(
-            tr("cannot tell on which disk {folder} lies: {strerror}", folder=folder, strerror=error.strerror),
+            tr("cannot find out on which disk {folder} is: {strerror}", folder=folder, strerror=error.strerror),
             hint=say(UNREADABLE_HINT),
         ) from error
 
@@ -109,7 +109,9 @@ def require_local_disk(manifest: Path, *, allow_network: bool) -> None:
             ),
         )
     if said:
-        allowed = tr("{said}; `[manifest] network_filesystem = allow` lets it be written all the same", said=said)
+        allowed = tr(
+            "{said}; it is written nevertheless, because of `[manifest] network_filesystem = allow`", said=said
+        )
         _log.warning("%s", allowed)
 
 

@@ -129,7 +129,7 @@ class _Writer:
         except OSError as error:
             hint = tr("the manifest's folder must exist and be writable; --manifest names another place")
             if error.errno == errno.ELOOP:
-                hint = tr("a symbolic link lies there, which is not followed: who put it there? Remove it")
+                hint = tr("there is a symbolic link, which is not followed: find out who put it there, and remove it")
             raise ManifestError(
                 tr("cannot write beside the manifest: {path}: {strerror}", path=self._path, strerror=error.strerror),
                 hint=hint,

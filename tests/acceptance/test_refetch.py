@@ -231,7 +231,7 @@ def test_a_full_disk_here_ends_the_run_and_says_where(lossy: Migration, origins:
         lossy.site.environ["TMPDIR"] = str(disk.folder)
         ended = lossy.site.run("refetch", "--apply", code=7)
         assert list(disk.folder.iterdir()) == []
-    assert f"for a moment in {disk.folder}: No space left on device" in ended.stderr
+    assert f"temporarily in {disk.folder}: No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr
     del lossy.site.environ["TMPDIR"]
     assert found_by(lossy, "--apply", code=3)["refetched"] == len(origins.files)

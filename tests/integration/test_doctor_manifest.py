@@ -166,13 +166,13 @@ class TestFile:
     def test_a_file_of_something_else(self, site: Site) -> None:
         site.manifest.write_bytes(b"certainly not a database, but long enough to look like a file " * 20)
         before = files_in(site.folder)
-        assert "no SQLite database" in fails(examined(site))
+        assert "not a SQLite database" in fails(examined(site))
         assert files_in(site.folder) == before
 
     def test_a_database_of_something_else(self, site: Site) -> None:
         with closing(sqlite3.connect(site.manifest)) as connection:
             connection.execute("CREATE TABLE notes (text)")
-        assert "something else" in fails(examined(site))
+        assert "another program" in fails(examined(site))
 
     def test_a_manifest_of_a_newer_version(self, site: Site) -> None:
         set_version(site.manifest, 99)

@@ -206,4 +206,4 @@ def test_who_fails_to_hide_something_says_that_it_lies_open() -> None:
     new.fail("read", ObjectDenied("no"))
     outcome = transfer(old, new)(hiding())
     assert outcome.state is EntryState.FAILED
-    assert "still lies at" in (outcome.detail or "")
+    assert "may still be public at" in (outcome.detail or "")

@@ -167,7 +167,7 @@ def test_a_copy_never_replaces_another_and_there_are_not_more_than_three(path: P
     shutil.copyfile(old, path)
     with pytest.raises(ManifestError, match="copies of version 1") as refused:
         Manifest.open(path)
-    assert "move them away" in refused.value.hint
+    assert "move the others" in refused.value.hint
     assert file_version(path) == 1
 
 
@@ -183,7 +183,7 @@ def test_a_step_that_fails_leaves_it_as_it_was_and_says_where_the_copy_is(
 ) -> None:
     with_step.write_text(sql)
     before = dump(restored(1, path))
-    with pytest.raises(ManifestError, match=r"it is as it was") as failed:
+    with pytest.raises(ManifestError, match=r"the manifest is unchanged") as failed:
         Manifest.open(path)
     assert str(path.with_name("m.db.v1.backup")) in failed.value.message
     assert "version 1" in failed.value.message

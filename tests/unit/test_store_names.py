@@ -296,7 +296,7 @@ def test_links_that_were_seen_count_though_the_rest_of_a_folder_is_damaged(
     monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old" / broken_off, damaged_after=1, times=99))
     with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(config)
-    assert sum("in vain for ways out of the source folder" in message for message in caplog.messages) == 1
+    assert sum("cannot look for links and mounts in the source folder" in message for message in caplog.messages) == 1
 
 
 def test_what_lies_below_a_damaged_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +342,7 @@ def test_a_table_of_mounts_that_cannot_be_read_tells_nothing(
 ) -> None:
     (linked.source_folder.folder / "cache").unlink()
     monkeypatch.setattr(file_system, "_MOUNTS", tmp_path)
-    with pytest.raises(StoreUnusable, match="cannot tell on which disk"):
+    with pytest.raises(StoreUnusable, match="cannot find out on which disk"):
         identities(linked)
 
 

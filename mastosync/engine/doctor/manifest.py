@@ -109,7 +109,7 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
     version = file_version(path)
     if version is not None and version < newest_version():  # to open it would be to change it
         said = tr(
-            "{path} is of version {version}: the next command brings it to version {newest_version}",
+            "{path} has version {version}: the next command upgrades it to version {newest_version}",
             path=path,
             version=version,
             newest_version=newest_version(),
