@@ -267,7 +267,7 @@ class FilesystemStore:
         """Raises: ObjectRejected if the disk takes another object's name for this one."""
         if other := namesake(os.fsdecode(name), names_in(place)):
             raise ObjectRejected(
-                f"cannot write {key!r} at {self.name}: this disk takes its name for that of {other!r}, which is there already",
+                f"cannot write {key!r} at {self.name}: this disk takes its name for that of {other!r}, which is there",
                 hint=tr("copy to a disk that distinguishes upper and lower case"),
             )
 
