@@ -18,6 +18,7 @@ from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest import write_ahead
 from mastosync.manifest.complaints import translated
+from mastosync.manifest.file_system import real_path
 from mastosync.manifest.lock import keep_lock
 from mastosync.manifest.schema import APPLICATION_ID
 from mastosync.manifest.upgrade import bring_up_to_date
@@ -87,18 +88,19 @@ class Manifest:
 
     @classmethod
     def _connect(cls, path: Path, *, writing: bool) -> Self:
+        real = real_path(path)  # beside which SQLite lays the log
         with translated(path):
-            write_ahead.require_own_log(path, writing=writing)
-            had_log = write_ahead.has_log(path)
+            write_ahead.require_own_log(real, writing=writing)
+            had_log = write_ahead.has_log(real)
             # a plan lends the connection to a thread that writes; nobody else uses it meanwhile
             connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(path, connection, writing=writing)
                 manifest = cls(path, connection)
                 manifest._load_kinds()
-                manifest.gap = write_ahead.gap(path, connection, had_log=had_log)
+                manifest.gap = write_ahead.gap(real, connection, had_log=had_log)
                 if had_log and not writing:
-                    write_ahead.strike_out_dead_writer(path, connection)
+                    write_ahead.strike_out_dead_writer(real, connection)
                 if writing and manifest.has_plan:
                     manifest.log_ahead()  # it may have been put back by somebody else's means
             except BaseException:

@@ -153,6 +153,16 @@ def test_nor_of_a_copy_with_its_log(dead: Path) -> None:
     assert done_in(copy) == 1
 
 
+def test_nor_if_a_link_leads_to_it(dead: Path) -> None:
+    """SQLite's log lies beside the file, not beside the link."""
+    copy = copied_alone(dead)
+    shutil.copy(log_of(dead), log_of(copy))
+    link = dead.with_name("link.db")
+    link.symlink_to(copy)
+    assert not is_told_of(link)
+    assert done_in(link) == 1
+
+
 def test_nor_of_a_copy_made_between_runs(path: Path) -> None:
     with writer_lock(path, "copy"), Manifest.open(path, writing=True) as manifest:
         do_one(manifest)
