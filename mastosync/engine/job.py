@@ -136,7 +136,7 @@ class Job:
             return f"{self.key!r} is private now, but may still be public at {name}: remove it there"
         if self.approach is not Approach.REWRITE:  # strangers have read it
             return ""
-        return f"{self.key!r} may still be private at {name}, where others cannot read it then"
+        return f"{self.key!r} may still be private at {name}, so others may be unable to read it"
 
     def _presence_afterwards(self) -> Presence | None:
         """What lies at the destination after an attempt that did not end well; None: as before."""

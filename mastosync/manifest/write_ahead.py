@@ -77,7 +77,7 @@ def require_own_log(path: Path, *, writing: bool) -> None:
 
 
 def gap(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> Gap | None:
-    """What this file lacks, as it is the copy of one with a log. Raises: sqlite3.Error."""
+    """What this file lacks, as it is the copy of one with a log."""
     writer = _noted(connection, _WRITER)
     if writer is None or had_log or writer.get("inode") == _inode(path):
         return None
@@ -127,8 +127,12 @@ def note_backup(connection: sqlite3.Connection) -> None:
 
 
 def _noted(connection: sqlite3.Connection, name: str) -> dict[str, object] | None:
-    row = connection.execute(_SELECT, (name,)).fetchone()
-    return dict(json.loads(row[0])) if row else None
+    """None also if it cannot be read: a note keeps nobody from a damaged file, which others complain of."""
+    try:
+        row = connection.execute(_SELECT, (name,)).fetchone()
+        return dict(json.loads(row[0])) if row else None
+    except (sqlite3.Error, ValueError, TypeError):
+        return None
 
 
 def _inode(path: Path) -> int | None:

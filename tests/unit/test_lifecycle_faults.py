@@ -805,7 +805,7 @@ def test_what_strangers_cannot_read_is_not_adopted_because_the_source_has_lost_i
     assert (day.fate(), day.acl) == (MISSING, PRIVATE)
     detail = day.record.detail or ""
     assert f"cannot find {KEY!r} at old" in detail
-    assert f"{KEY!r} may still be private at {day.new.name}, where others cannot read it then" in detail
+    assert f"{KEY!r} may still be private at {day.new.name}, so others may be unable to read it" in detail
     day.old.put(KEY, b"the file")
     day.retry()
     assert (day.fate(), day.acl) == (DONE, PUBLIC)

@@ -253,6 +253,14 @@ def test_a_manifest_that_an_older_version_left_is_gone_on_with(tmp_path: Path) -
     assert not is_told_of(dead)
 
 
+@pytest.mark.parametrize("note", ["", "null", "[1]", '"a"', "{"])
+def test_a_note_that_nobody_can_read_stops_nobody(path: Path, note: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO meta VALUES ('writer', ?)", (note,))
+        connection.commit()
+    assert not is_told_of(path)
+
+
 def test_the_note_is_in_the_file_at_once_and_stays_there_while_much_is_written(tmp_path: Path) -> None:
     path = tmp_path / "m.db"
     planned(path, [entry(number, f"{number:032x}.png") for number in range(4_000)]).close()

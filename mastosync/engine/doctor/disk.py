@@ -65,5 +65,5 @@ def check_disk(chart: Chart, path: Path, entries: int) -> Finding:
     if free < needed:
         return chart.failure("disk", said, remedy)
     if free < 2 * needed:
-        return chart.warning("disk", tr("{said}: there is little room left then", said=said), remedy)
+        return chart.warning("disk", tr("{said}; that leaves little room", said=said), remedy)
     return chart.ok("disk", said)

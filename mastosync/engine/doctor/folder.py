@@ -222,7 +222,7 @@ def _disk(end: FolderEnd, keep_free: int, pending_bytes: int | None) -> Finding:
     if pending_bytes > usable or not usable:
         return chart.failure("disk", said, remedy)
     if 2 * pending_bytes > usable:
-        return chart.warning("disk", tr("{said}: there is little room left then", said=said), remedy)
+        return chart.warning("disk", tr("{said}; that leaves little room", said=said), remedy)
     return chart.ok("disk", said)
 
 
