@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -26,17 +28,6 @@ from mastosync.progress import Silence
 from tests.unit.engine_kit import entry, planned
 from tests.unit.manifests import restored
 
-_RUN_AND_DIE = """
-import os, signal, sys
-from pathlib import Path
-from mastosync.manifest import Manifest, writer_lock
-from tests.unit.test_write_ahead import do_one
-path = Path(sys.argv[1])
-with writer_lock(path, "copy"), Manifest.open(path, writing=True) as manifest:
-    do_one(manifest)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
 
 def do_one(manifest: Manifest) -> None:
     """Record one object as copied."""
@@ -45,6 +36,26 @@ def do_one(manifest: Manifest) -> None:
     claim = next(queue.iter_claimable())
     queue.commit(claims=[claim])
     queue.commit(outcomes=[Outcome(claim.entry, EntryState.DONE, size=7, md5=b"\1" * 16)])
+
+
+_RUN_AND_DIE = f"""
+from __future__ import annotations
+import os, signal, sys
+from pathlib import Path
+from mastosync.manifest import Manifest, WorkQueue, writer_lock
+from mastosync.model import EntryState, Outcome
+{inspect.getsource(do_one)}
+path = Path(sys.argv[1])
+with writer_lock(path, "copy"), Manifest.open(path, writing=True) as manifest:
+    do_one(manifest)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed_at_work_on(path: Path) -> Path:
+    assert subprocess.run([sys.executable, "-c", _RUN_AND_DIE, str(path)], check=False).returncode == -signal.SIGKILL
+    assert log_of(path).stat().st_size > 0
+    return path
 
 
 def log_of(path: Path) -> Path:
@@ -81,9 +92,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def dead(path: Path) -> Path:
     """A manifest whose last run was killed."""
-    assert subprocess.run([sys.executable, "-c", _RUN_AND_DIE, str(path)], check=False).returncode == -9
-    assert log_of(path).stat().st_size > 0
-    return path
+    return killed_at_work_on(path)
 
 
 def test_a_copy_without_the_log_of_a_dead_run_is_told_of(dead: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -233,9 +242,7 @@ class TestABackupPutBack:
             assert not is_told_of(backup)
 
     def test_nor_is_who_goes_on_after_its_first_run_has_died(self, backup: Path) -> None:
-        assert subprocess.run([sys.executable, "-c", _RUN_AND_DIE, str(backup)], check=False).returncode == -9
-        assert log_of(backup).stat().st_size > 0
-        assert done_in(backup) == 1
+        assert done_in(killed_at_work_on(backup)) == 1
 
 
 def test_a_manifest_that_an_older_version_left_is_gone_on_with(tmp_path: Path) -> None:
