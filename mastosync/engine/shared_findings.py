@@ -40,8 +40,8 @@ def apart_told(found: Relation | None) -> Apart:
 def exposed_told(objects: int) -> str:
     """How much of what is private lies at the destination as it was stored when it was public."""
     return trn(
-        "{objects} private object lies at the destination, where everybody may be able to read it",
-        "{objects} private objects lie at the destination, where everybody may be able to read them",
+        "{objects} private object is at the destination, where everybody may be able to read it",
+        "{objects} private objects are at the destination, where everybody may be able to read them",
         objects,
         objects=f"{objects:,}",
     )

@@ -72,8 +72,8 @@ _UNUSABLE: dict[str, str] = {
         "the session token has expired: get new credentials and run the same command again"
     ),
     "AuthorizationHeaderMalformed": deferred("check `region`: the store expects another one"),
-    "IllegalLocationConstraintException": deferred("check `region`: the bucket lies in another one"),
-    "PermanentRedirect": deferred("check `region` and `endpoint_url` (http or https?): the bucket lies elsewhere"),
+    "IllegalLocationConstraintException": deferred("check `region`: the bucket is in another region"),
+    "PermanentRedirect": deferred("check `region` and `endpoint_url` (http or https?): the bucket is elsewhere"),
     "RequestTimeTooSkewed": deferred(
         "the clock of this machine is off: set it (with NTP), then run the same command again"
     ),
@@ -103,7 +103,7 @@ _HINTS: dict[str, str] = {
     "InvalidObjectState": deferred(
         "the object is archived: restore it first, then `mastosync retry-failed --reason denied`"
     ),
-    "EntityTooSmall": deferred("the destination takes no parts as small as this: raise `part_size`"),
+    "EntityTooSmall": deferred("the destination does not accept parts as small as this: raise `part_size`"),
     "InvalidStorageClass": deferred("check `storage_class`: the destination does not have it"),
 }
 
@@ -174,7 +174,7 @@ def _error_of(answer: Answer, text: str) -> MastosyncError:
         return kind(text, hint=say(_UNUSABLE[code]) + in_region)
     if answer.with_acl and _refuses_acl(answer):
         only_this = answer.code not in _NO_ACL and _NAMES_ONE_ACL.search(answer.message) is not None
-        hint = tr("set `acl = none` for the destination if it takes no ACLs")
+        hint = tr("set `acl = none` for the destination if it has no ACLs")
         return AclUnsupported(text, hint=hint, only_this=only_this)
     if answer.status == 429 or answer.code in _THROTTLING or (answer.status == 503 and answer.code not in _TRY_AGAIN):
         return Throttled(text, hint=say(_THROTTLED_HINT), retry_after_seconds=retry_after_seconds(answer.headers))

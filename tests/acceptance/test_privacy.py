@@ -297,7 +297,7 @@ def _require_exposed_until_hidden(migration: Migration, exposed: Collection[str]
     site, count = migration.site, len(exposed)
     kept_back = site.status()["reasons"]["private"] - count
     told = site.run("status").stdout
-    assert f"{count} private objects lie at the destination" in told
+    assert f"{count} private objects are at the destination" in told
     assert f"{kept_back} private objects were not copied" in told
     assert site.status()["exposed"] == count
 
@@ -338,7 +338,7 @@ def test_what_became_private_and_could_not_be_written_anew_is_told_until_it_is_h
     assert run(site, "copy")[0] == 0
     assert run(site, "status")[1].count("everybody may be able to read") == 0
     replan(site, moto_buckets, proxy.endpoint_url, [entries[0]._replace(private=True), entries[1]])
-    told = "1 private object lies at the destination, where everybody may be able to read it"
+    told = "1 private object is at the destination, where everybody may be able to read it"
     assert told in run(site, "status")[1]
     proxy.plan = always(ACCESS_DENIED, operation="PutObject", key=key)
     code, said = run(site, "copy")

@@ -79,8 +79,8 @@ def _links(end: FolderEnd) -> Finding:
             first=links[0],
         ),
         tr(
-            "links are followed only at the upper folders (such as `cache` or `media_attachments/files`), not at "
-            "those of single ids: make the link there, or mount the disk in its place"
+            "links are followed only above the folders of single ids (as at `cache` or "
+            "`media_attachments/files`): make the link there, or mount the disk in its place"
         ),
     )
 

@@ -30,7 +30,7 @@ _UNUSABLE: dict[int, str] = {
     errno.EROFS: deferred(
         "the disk is mounted read-only: look into the system's log, a damaged disk may be the reason"
     ),
-    errno.EXDEV: deferred("another disk is mounted below the folder: copy to a folder that lies on one disk"),
+    errno.EXDEV: deferred("another disk is mounted below the folder: copy to a folder that is on one disk"),
     **dict.fromkeys(
         (errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESHUTDOWN),
         deferred("the disk is not there any more: mount it again, then run the same command again"),
@@ -43,9 +43,9 @@ _DENIED_HINT = deferred(
     "`mastosync retry-failed --reason denied` tries again"
 )
 _LINK_HINT = deferred(
-    "links are followed only at the upper folders (such as `cache` or `media_attachments/files`), not at those of "
-    "single ids. Find out why the link is there; make it at an upper folder, or mount the disk in its place. Then "
-    "run `mastosync retry-failed --reason denied`"
+    "links are followed only above the folders of single ids (as at `cache` or `media_attachments/files`). Find "
+    "out why the link is there; make it further up, or mount the disk in its place. Then run `mastosync "
+    "retry-failed --reason denied`"
 )
 _IN_THE_WAY_HINT = deferred(
     "on a disk, a name is either a file or a folder, and links are not followed where objects are written: move "

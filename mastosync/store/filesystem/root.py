@@ -113,7 +113,7 @@ class Root:
                 raise StoreUnusable(said, hint=say(_MOUNT_HINT))
         if strays or (folder is not None and os.fstat(folder).st_dev != self._device):
             said = tr(
-                "{path!r} in the {name} lies on another file system, or on what is mounted there",
+                "{path!r} in the {name} is on another file system, or on what is mounted there",
                 path=os.fsdecode(path),
                 name=self.name,
             )
