@@ -38,11 +38,13 @@ from mastosync.manifest import (
     require_room_for,
     take_back_acceptance,
     take_over,
+    warn_of_gap,
     warn_of_network,
 )
-from mastosync.model import Reason
+from mastosync.model import FAILURE_REASONS, Reason
 
 if TYPE_CHECKING:
+    from mastosync.app.copying import Again
     from mastosync.app.cutover import CutoverOptions, CutoverReport
     from mastosync.app.following import FollowOptions, FollowResult
     from mastosync.app.reporting import Comparison
@@ -86,6 +88,7 @@ class App:
                 return count(self.config, database, self.manifest_path, options, self.listener)
         stores = identities(self.config)
         with writing(self.config, self.manifest_path, "plan"), Manifest.create(self.manifest_path) as manifest:
+            warn_of_gap(manifest.gap)
             return self.plan_into(manifest, stores, options, delta=delta)
 
     def plan_into(
@@ -116,14 +119,17 @@ class App:
     ) -> tuple[int, CopyProgress | None]:
         """Put entries back to pending, as `reopen` does; with options, copy what is pending of those types.
 
-        Returns: how many were put back, and what the copy did.
+        Nothing is put back if a store cannot be used. Returns: how many were, and what the copy did.
         """
+        from mastosync.app.copying import Again
+
         with self._held("retry-failed") as manifest:
             WorkQueue(manifest).require_plan(*identities(self.config))
-            reopened = reopen(manifest, types, reasons, accepted=accepted)
-            if options is None or not reopened:
-                return reopened, None
-            return reopened, self.copy_from(manifest, options, types)
+            if options is None:
+                return reopen(manifest, types, reasons, accepted=accepted), None
+            again = Again(reasons or FAILURE_REASONS, accepted=accepted)
+            reopened = again.waiting(manifest, types)
+            return reopened, self.copy_from(manifest, options, types, again) if reopened else None
 
     def accept(
         self, types: tuple[str, ...], reasons: tuple[Reason, ...], *, undo: bool, dry_run: bool
@@ -243,13 +249,13 @@ class App:
 
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""
-        from mastosync.app.ways import way_to, way_to_database
+        from mastosync.app.ways import database_way, way_to
         from mastosync.engine.doctor import Doctor, ManifestPlace
 
         return Doctor(
             source=way_to(self.config, "source"),
             destination=way_to(self.config, "destination"),
-            database=way_to_database(self.config, self._tunnel),
+            database=database_way(self.config, self._tunnel),
             manifest=ManifestPlace(
                 self.manifest_path,
                 partial(identities, self.config),
@@ -332,18 +338,23 @@ class App:
             writing(self.config, self.manifest_path, command),
             Manifest.open(self.manifest_path, writing=True) as manifest,
         ):
+            warn_of_gap(manifest.gap)
             yield manifest
 
     def _read(self) -> Manifest:
         """The manifest, for a command that only reads it."""
         warn_of_network(self.manifest_path)
-        return Manifest.open(self.manifest_path)
+        manifest = Manifest.open(self.manifest_path)
+        warn_of_gap(manifest.gap)
+        return manifest
 
-    def copy_from(self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
-        """See `copy`, for whoever holds the manifest."""
+    def copy_from(
+        self, manifest: Manifest, options: CopyOptions, types: tuple[str, ...] = (), again: Again | None = None
+    ) -> CopyProgress:
+        """See `copy`, for whoever holds the manifest; `again`: what has failed or was skipped, too."""
         from mastosync.app.copying import copy_pending
 
-        return copy_pending(self.config, manifest, options, types, self.stop, self.listener)
+        return copy_pending(self.config, manifest, options, types, again, self.stop, self.listener)
 
     @contextmanager
     def _database(self) -> Iterator[MastodonDatabase]:

@@ -94,12 +94,13 @@ def _require_two(
     except SourceSilent as error:
         if not source_gone:
             raise SourceSilent(error.message, hint=_or_gone(error.hint)) from error
-        _log.warning("%s; --source-gone says that they are", error.message)
+        _log.warning("%s; they are taken for two stores, because of --source-gone", error.message)
         return
     if found is Relation.ONE:
         raise ConfigError(
             tr(
-                "source and destination are one store: what was written to the {destination} was found at the {source}",
+                "source and destination are the same store: an object that was written to the {destination} was "
+                "found at the {source}",
                 destination=destination.store.name,
                 source=source.store.name,
             ),
@@ -109,22 +110,24 @@ def _require_two(
         raise nothing_removed()
     if found is Relation.UNKNOWN:
         said = tr(
-            "the {source} does not tell what it does not have, so nobody can tell whether the {destination} is another"
-            " store",
+            "the {source} does not say whether an object is missing, so mastosync cannot find out whether the "
+            "{destination} is another store",
             source=source.store.name,
             destination=destination.store.name,
         )
         remedy = tr("allow the key of the source to list the bucket (s3:ListBucket)")
         if removing and not source_gone:
             raise StoreUnusable(tr("nothing is removed: {said}", said=said), hint=_or_gone(remedy))
-        _log.warning("%s: %s", said, tr("--source-gone says that it is") if source_gone else remedy)
+        _log.warning(
+            "%s: %s", said, tr("it is taken for another store, because of --source-gone") if source_gone else remedy
+        )
 
 
 def _or_gone(remedy: str) -> str:
     """What to do about a source that does not tell."""
     return tr(
-        "{remedy}; if the source is gone for good, and the destination was never the same store, "
-        "`prune` and `refetch` take your word for it: --source-gone",
+        "{remedy}. If the source is gone for good, and you are sure that it was another store than the "
+        "destination, run `prune` or `refetch` with --source-gone",
         remedy=remedy,
     )
 
@@ -132,6 +135,8 @@ def _or_gone(remedy: str) -> str:
 def nothing_removed() -> UsageError:
     """Why a prune does nothing where both stores are one bucket."""
     return UsageError(
-        tr("nothing is removed where source and destination are one bucket: an object may be of both"),
-        hint=tr("remove by hand what `mastosync ls --state skipped --reason gone` lists"),
+        tr(
+            "nothing is removed, because source and destination are the same bucket: an object there may belong to both"
+        ),
+        hint=tr("remove by hand the objects that `mastosync ls --state skipped --reason gone` lists"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mastosync.app.apart import gates_to_write
 from mastosync.app.stores import identities, note_own_settings, states, transfer_options, warn_of_little_room
@@ -14,7 +14,7 @@ from mastosync.engine.copier import Copier
 from mastosync.engine.crew import Crew
 from mastosync.engine.memory import MemoryBudget, return_large_blocks
 from mastosync.engine.transfer import Transfer
-from mastosync.manifest import WorkQueue, in_one_bucket, reopen
+from mastosync.manifest import ManifestReport, WorkQueue, in_one_bucket, reopen
 from mastosync.model import Reason
 from mastosync.progress import CopyProgress
 from mastosync.store.curl import CurlMultiplexer
@@ -27,26 +27,44 @@ if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
 
 
+class Again(NamedTuple):
+    """What is copied beside what is pending: what has failed or was skipped for some reasons."""
+
+    reasons: tuple[Reason, ...]
+    accepted: bool = True  # also what was accepted as a loss
+
+    def waiting(self, manifest: Manifest, types: tuple[str, ...]) -> int:
+        """How many entries that is."""
+        counts = ManifestReport(manifest).counts()
+        chosen = [each for each in counts if each.reason in self.reasons and (not types or each.kind.table in types)]
+        return sum(each.objects - (0 if self.accepted else each.accepted) for each in chosen)
+
+
 def copy_pending(
     config: Config,
     manifest: Manifest,
     options: CopyOptions,
     types: tuple[str, ...],
+    again: Again | None,
     stop: StopSignal,
     listener: ProgressListener,
 ) -> CopyProgress:
-    """See `App.copy`."""
+    """See `App.copy` and `App.retry_failed`."""
     queue = WorkQueue(manifest, types, options.order)
     queue.require_plan(*identities(config))
+    wanted = [again] if again else []
     if config.copy.private_objects == "copy":
-        reopen(manifest, types, (Reason.PRIVATE,))  # kept back before that was decided
-    if not queue.pending():
+        wanted.append(Again((Reason.PRIVATE,)))  # kept back before that was decided
+    wanted = [each for each in wanted if each.waiting(manifest, types)]
+    if not queue.pending() and not wanted:
         return CopyProgress(total=0)
     return_large_blocks()
     with (
         gates_to_write(config, manifest, options, stop, some_arrived=queue.any_done()) as (source, destination),
         ExitStack() as stack,
     ):
+        for each in wanted:  # only now, as both stores can be used
+            reopen(manifest, types, each.reasons, accepted=each.accepted)
         warn_of_little_room(destination, manifest)
         note_own_settings(config, manifest)
         writing = replace(transfer_options(config), one_bucket=in_one_bucket(manifest), parts_at_once=options.workers)

@@ -15,7 +15,15 @@ from mastosync.engine.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.engine.status import status_of
 from mastosync.errors import PlanRefused, UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, count_removable, in_one_bucket, take_over, try_again
+from mastosync.manifest import (
+    Manifest,
+    ManifestReport,
+    count_removable,
+    in_one_bucket,
+    take_over,
+    try_again,
+    warn_of_gap,
+)
 
 if TYPE_CHECKING:
     from mastosync.app import App
@@ -101,6 +109,7 @@ class Following:
 
     def _go_round_with(self, app: App, stores: tuple[StoreIdentity, StoreIdentity]) -> FollowResult:
         with writing(app.config, app.manifest_path, "follow"), Manifest.create(app.manifest_path) as manifest:
+            warn_of_gap(manifest.gap)
             self._require_same_scope(ManifestReport(manifest))
             planned, refusal = self._plan(app, manifest, stores)
             try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))
@@ -140,12 +149,12 @@ class Following:
         if others:
             raise UsageError(
                 tr(
-                    "the last plan took in something else: its {names} differed",
+                    "the last plan was made with other options: {names}",
                     names=", ".join(f"--{name.removesuffix('s').replace('_', '-')}" for name in others),
                 ),
                 hint=tr(
-                    "give the same options here, or write them under [plan]; to change what is migrated, run"
-                    " `mastosync plan` with the new ones first"
+                    "use the same options here, or set them under [plan]; to change what is migrated, run "
+                    "`mastosync plan` with the new options first"
                 ),
             )
 

@@ -63,14 +63,17 @@ def verify(
     began = time.time()
     if public is not None and config.destination_folder.path:
         raise UsageError(
-            tr("--public asks as anybody may, and the destination is a folder of this machine, which nobody does"),
-            hint=tr("leave it out; `mastosync verify --deep` reads objects back"),
+            tr(
+                "--public reads a bucket without credentials, as anybody can; the destination is a folder of this "
+                "machine"
+            ),
+            hint=tr("leave --public out; `mastosync verify --deep` reads objects back"),
         )
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
     lots, sample = Lots(options.sample or 0), PublicSample(public or 0, manifest.kinds(), _wrong_last(manifest, prefix))
     samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
-    left = tr("what was found so far is in the manifest; the same command begins anew")
+    left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
     with leaving(left), gates(config, pace, stop, ("destination",), some_arrived=some_arrived) as (gate,):
         verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, samples)
@@ -101,7 +104,7 @@ def adopt(
     """Mark what lies at the destination already. See `App.adopt`."""
     prefixes = (config.source.key_prefix, config.destination.key_prefix)
     some_arrived = WorkQueue(manifest).any_done()
-    left = tr("what was adopted so far is in the manifest; the same command looks at the rest")
+    left = tr("what was adopted so far is in the manifest; run the same command again for the rest")
     pace = _pace(config, options.workers)
     with (
         leaving(left),
@@ -132,7 +135,7 @@ def orphans(
     planned_at = report.whole_snapshot().taken_at
     entries = sum(line.objects for line in report.counts())
     prefix = config.source.key_prefix
-    left = tr("nothing was changed; the same command begins anew")
+    left = tr("nothing was changed; run the same command again to start over")
     pace = _pace(config, options.workers)
     with leaving(left), gates(config, pace, stop, ("source",)) as (gate,), Scratch() as scratch:
         there = config.destination.key_prefix if in_one_bucket(manifest) else None
@@ -184,5 +187,8 @@ def _as_anybody(
             return PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop).run(records, of)
         except ObjectError as error:
             raise StoreUnusable(
-                error.message, hint=tr("check `public_url` of the destination: where does everybody read its objects?")
+                error.message,
+                hint=tr(
+                    "check `public_url` of the destination: it must be the address at which browsers read its objects"
+                ),
             ) from error

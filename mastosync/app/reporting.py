@@ -86,7 +86,7 @@ def _digest_in(file: Path) -> str:
     digest = _digest_in_json(text) if text.startswith("{") else _digest_in_html(text)
     if not digest:
         raise UsageError(
-            tr("{file} is no report as JSON or HTML", file=file),
+            tr("{file} is not a JSON or HTML report of mastosync", file=file),
             hint=tr("name a file that `mastosync report --format json` or `--format html` has made"),
         )
     return digest

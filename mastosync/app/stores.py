@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 _ROLES: tuple[Role, ...] = ("source", "destination")
 
-_APART = deferred("name a folder apart for the destination: nothing is ever written where the media lie")
+_APART = deferred("choose a destination folder outside the source: mastosync never writes to the source")
 _AWS = "https://s3.amazonaws.com"
 
 
@@ -110,7 +110,7 @@ def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
     pending = sum(line.size_bytes for line in ManifestReport(manifest).counts() if line.state is EntryState.PENDING)
     if pending > room:
         _log.warning(
-            "%s has room for %s and not for the %s that are pending: copying will stop when it is full",
+            "%s has room for %s, but %s are pending: copying will stop when it is full",
             destination.store.name,
             human_bytes(room),
             human_bytes(pending),
@@ -218,7 +218,7 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
     if _is_one(here, there) or _overlap(here, there) or _overlap(*map(place_on_disk, (here, there))):
         raise ConfigError(
             tr(
-                "the folders of source and destination are one, or one lies in the other: {here} and {there}",
+                "the folders of source and destination are the same, or one is inside the other: {here} and {there}",
                 here=here,
                 there=there,
             ),
@@ -228,7 +228,7 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
         if _overlap(*map(place_on_disk, (way, there))):
             raise ConfigError(
                 tr(
-                    "{way} leads from the folder of the source to the destination: {there}",
+                    "{way}, in the folder of the source, leads to the destination: {there}",
                     way=way,
                     there=there,
                 ),

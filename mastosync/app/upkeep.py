@@ -47,7 +47,9 @@ def check(manifest: Manifest, stop: StopSignal, listener: ProgressListener, *, q
         back_up(manifest.path, copy)
         repair_counters(manifest)
         result.faults.clear()
-        result.repaired = tr("the counters were counted anew; as it was before, the manifest lies at {copy}", copy=copy)
+        result.repaired = tr(
+            "the counters were counted again; the manifest as it was before is kept at {copy}", copy=copy
+        )
     return result
 
 

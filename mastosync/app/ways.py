@@ -26,23 +26,21 @@ def way_to(config: Config, role: Role) -> StoreWay | FolderWay:
     return _folder_way(config, role) if _folder_of(config, role).path else _bucket_way(config, role)
 
 
-def way_to_database(
-    config: Config, open_tunnel: Callable[[], AbstractContextManager[tuple[str, int] | None]]
-) -> DatabaseWay:
-    """The way to the database, through its tunnel if there is one."""
+def database_way(config: Config, tunnel: Callable[[], AbstractContextManager[tuple[str, int] | None]]) -> DatabaseWay:
+    """The way to the database; `tunnel` opens the tunnel to it, if there is one, and tells its near end."""
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.mastodon.examination import Examination
 
     @contextmanager
     def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
-        database = config.require_database()
-        seconds = min(database.connect_timeout_seconds, _CONNECT_SECONDS)
-        with MastodonDatabase(replace(database, connect_timeout_seconds=seconds), via) as opened:
-            yield Examination(opened)
+        asked = config.require_database()
+        seconds = min(asked.connect_timeout_seconds, _CONNECT_SECONDS)
+        with MastodonDatabase(replace(asked, connect_timeout_seconds=seconds), via) as database:
+            yield Examination(database)
 
-    host, port = config.tunnel.ssh_host, config.tunnel.ssh_port
-    gateway = tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=host, ssh_port=port) if config.tunnel.enabled else ""
-    return DatabaseWay(gateway, open_tunnel, connect)
+    ssh = config.tunnel
+    gateway = tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=ssh.ssh_host, ssh_port=ssh.ssh_port)
+    return DatabaseWay(gateway if ssh.enabled else "", tunnel, connect)
 
 
 def _folder_way(config: Config, role: Role) -> FolderWay:

@@ -48,7 +48,11 @@ def render_plan(result: PlanResult, manifest: Path) -> str:
     if result.base is not None:
         since = f"{result.base.since:%F %T}"
         notes.append(
-            tr("only what is new, or has changed since {since} UTC, was read; no row that was deleted", since=since)
+            tr(
+                "only rows that are new or have changed since {since} UTC were read; deleted rows are not noticed "
+                "this way",
+                since=since,
+            )
         )
     notes.append(tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest))
     return "\n".join([snapshot_line(result), "", table(head, rows), "", *notes])
@@ -110,11 +114,20 @@ def failed_lines(status: Status) -> list[str]:
     if news:
         lines += [
             tr("failed: {reasons}", reasons=listed(news)),
-            tr("see `mastosync ls --state failed --new --format jsonl`; `mastosync retry-failed` tries them again"),
+            tr("`mastosync ls --new --format jsonl` lists them, each with its error"),
         ]
-    if Reason.MISSING.value in news:
+    missing = Reason.MISSING.value
+    if others := [f"--reason {name}" for name in news if name != missing]:
+        command = " ".join(["mastosync retry-failed", *(others if missing in news else ())])
+        lines.append(tr("when the cause is gone, `{command}` tries them again", command=command))
+    if missing in news:
         lines.append(
-            tr("`mastosync accept --reason missing` takes note of what is lost; then exit code 3 means new failures")
+            tr(
+                "missing: the source does not have these objects. Run `mastosync plan` and `mastosync copy` once more,"
+                " as rows may have changed since; `mastosync refetch` fetches files of other servers again; for the"
+                " rest, look into old backups of the source. `mastosync accept --reason missing` accepts what is lost:"
+                " then exit code 3 means new failures"
+            )
         )
     if status.accepted:
         lines.append(tr("accepted as lost: {reasons}", reasons=listed(status.accepted)))
@@ -159,7 +172,7 @@ def _throttling_line(limit: EndpointState) -> str:
     return (
         asked
         if limit.rate is None
-        else tr("{asked}, and settled at {rate:,.0f} requests/s", asked=asked, rate=limit.rate)
+        else tr("{asked}; it now takes {rate:,.0f} requests/s", asked=asked, rate=limit.rate)
     )
 
 
@@ -175,7 +188,7 @@ def render_status(status: Status, manifest: Path) -> str:
         planned = tr("{moment}, plan {number}", moment=_moment(snapshot.taken_at), number=snapshot.number)
         if snapshot.incremental and status.last_reading is not None:
             age = human_seconds((snapshot.taken_at - status.last_reading.taken_at).total_seconds())
-            planned += tr(", incremental; all was read {age} before", age=age)
+            planned += tr(", incremental; the last whole plan was made {age} before", age=age)
         lines.append(_line(tr("planned"), planned))
     lines.append(_run_line(status))
     lines.append(_line(tr("progress"), progress_of(status)))
@@ -244,7 +257,8 @@ def _kept_back_lines(status: Status) -> list[str]:
     return [
         *lines,
         tr(
-            "{kept_back:,} private objects stay behind, because no ACL can keep them private at the destination:",
+            "{kept_back:,} private objects were not copied, because the destination has no ACL that keeps them "
+            "private:",
             kept_back=kept_back,
         ),
         tr("if nobody can read its bucket without credentials, set `[copy] private_objects = copy` and copy again"),
@@ -282,7 +296,9 @@ def render_summary(diagnosis: Diagnosis) -> str:
         for grade, count in diagnosis.summary().items()
     )
     return f"{counts}: " + (
-        tr("ready to plan and copy") if not diagnosis.exit_code else tr("put right what failed, from above")
+        tr("ready to plan and copy")
+        if not diagnosis.exit_code
+        else tr("correct the failures, beginning with the first")
     )
 
 
@@ -295,7 +311,7 @@ def _run_line(status: Status) -> str:
     end = (
         tr("ended {moment}", moment=_moment(seen))
         if status.run.ended_at
-        else tr("cut off {moment}", moment=_moment(seen))
+        else tr("killed or crashed, last seen {moment}", moment=_moment(seen))
     )
     if status.run.exit_code:
         end += f": {say(EXIT_CODE_MEANING[ExitCode(status.run.exit_code)])}"

@@ -52,9 +52,15 @@ def render_failure(failed: Round[FollowResult]) -> str:
 def render_pruning(result: Pruning) -> str:
     """What was removed, or would be."""
     size = human_bytes(result.found_bytes)
-    lines = [tr("{count} objects ({size}) are gone and at the destination", count=f"{result.found:,}", size=size)]
+    lines = [
+        tr(
+            "{count} objects ({size}) left the database and are still at the destination",
+            count=f"{result.found:,}",
+            size=size,
+        )
+    ]
     if result.kept:
-        lines.append(tr("{count} of them stay: another row asks for the same key", count=f"{result.kept:,}"))
+        lines.append(tr("{count} of them stay: another row uses the same key", count=f"{result.kept:,}"))
     if result.failed:
         lines.append(tr("{count} could not be removed, such as:", count=f"{result.failed:,}"))
         lines += [f"  {example}" for example in result.examples]

@@ -117,7 +117,7 @@ def _time(forecast: Forecast) -> str:
 
 def _money(forecast: Forecast) -> str:
     if not forecast.money:
-        return tr("money: nobody here knows what these stores charge; [prices] can tell")
+        return tr("money: the prices of these stores are not known; set them under [prices]")
     lines = []
     for each in forecast.money:
         end = tr("at the source") if each.end == "source" else tr("at the destination")

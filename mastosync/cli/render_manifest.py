@@ -25,7 +25,7 @@ def render_soundness(found: Soundness, manifest: Path) -> str:
         entries=found.entries,
     )
     if not found.faults:
-        return "\n".join(filter(None, (what, found.repaired, tr("sound"))))
+        return "\n".join(filter(None, (what, found.repaired, tr("sound: nothing is wrong with it"))))
     lines = [what]
     for part, faults in groupby(found.faults, key=lambda fault: fault.part):
         of_part = list(faults)
@@ -33,7 +33,7 @@ def render_soundness(found: Soundness, manifest: Path) -> str:
         if len(of_part) > _TOLD:
             lines.append(tr("{part}: and {number:,} more", part=part, number=len(of_part) - _TOLD))
         lines += [f"  -> {remedy}" for remedy in dict.fromkeys(fault.remedy for fault in of_part)]
-    lines.append(tr("not sound"))
+    lines.append(tr("not sound: see above"))
     return "\n".join(lines)
 
 

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 _EXAMPLES = 10
 _PREFIXES = 40
 _FATES = {
-    Fate.ABSENT: deferred("nothing lies there yet"),
-    Fate.DIFFERENT: deferred("something else lies there than at the source; a copy replaces it"),
-    Fate.UNDECIDED: deferred("the sizes are equal, but the ETags cannot be compared; `adopt --deep` reads them"),
-    Fate.UNKNOWN: deferred("the source lacks it, so there is nothing to compare with"),
-    Fate.UNREAD: deferred("a store failed or refused when it was asked about it: the same command asks again"),
-    Fate.LEFT: deferred("private, or to be written anew: a copy writes it as it has to be"),
+    Fate.ABSENT: deferred("not at the destination yet"),
+    Fate.DIFFERENT: deferred("the destination has another object under this key; `mastosync copy` replaces it"),
+    Fate.UNDECIDED: deferred(
+        "the sizes are equal, but the ETags cannot be compared: `mastosync adopt --deep` reads and compares the bytes"
+    ),
+    Fate.UNKNOWN: deferred("the source does not have it, so it cannot be compared"),
+    Fate.UNREAD: deferred("a store failed or refused the request: run the same command again"),
+    Fate.LEFT: deferred("not adopted, because it is private or has to be stored again: `mastosync copy` does that"),
 }
 
 
@@ -40,7 +42,7 @@ def render_verification(result: Verification) -> str:
     ]
     lines = [table((tr("type"), *verdicts), rows, (None, *map(PAINT_OF.get, verdicts))), ""]
     lines += [one_line(f"{each.verdict.value}: {each.detail}") for each in result.examples[:_EXAMPLES]]
-    told = tr("looked at {checked:,} objects ({size})", checked=result.checked, size=human_bytes(result.checked_bytes))
+    told = tr("checked {checked:,} objects ({size})", checked=result.checked, size=human_bytes(result.checked_bytes))
     if result.read_objects:
         told += tr(
             ", read {read_objects:,} back ({size})",
@@ -53,14 +55,21 @@ def render_verification(result: Verification) -> str:
     if result.reopened:
         lines.append(
             tr(
-                "{reopened:,} entries are pending again: run `mastosync copy`, and then `verify` once more",
+                "{reopened:,} entries are pending again: run `mastosync copy`, then `mastosync verify` again",
                 reopened=result.reopened,
             )
         )
     if result.total()[Verdict.UNREAD]:
-        lines.append(tr("what could not be read stays done: run `verify` once more when the store is well"))
+        lines.append(
+            tr(
+                "objects that could not be read still count as done: when the store works again, run `mastosync "
+                "verify` again"
+            )
+        )
     lines.append(
-        tr("all well: everything that is done is there, as it was recorded") if result.clean else tr("not all is well")
+        tr("all well: every object that is done is at the destination, as recorded")
+        if result.clean
+        else tr("not all is well: see above")
     )
     return "\n".join(lines)
 
@@ -85,7 +94,9 @@ def render_adoption(result: Adoption) -> str:
         )
     )
     if total[Fate.ADOPTED]:
-        lines.append(tr("others may have brought them without ACL and headers: `mastosync verify --public` tells"))
+        lines.append(
+            tr("another tool may have stored them without ACL and headers: `mastosync verify --public` checks this")
+        )
     lines.append(tr("next: mastosync copy"))
     return "\n".join(lines)
 
@@ -120,8 +131,8 @@ def render_orphans(result: OrphansResult) -> str:
     if newer.objects:
         lines.append(
             tr(
-                "{objects:,} more ({size}) came after {newer_than:%F %T} UTC, and may have rows that the plan did not "
-                "see yet: plan again later to tell of them",
+                "{objects:,} more ({size}) are newer than {newer_than:%F %T} UTC, and the plan may not know their "
+                "rows yet: to find out, run `mastosync plan` and `mastosync orphans` again later",
                 objects=newer.objects,
                 size=human_bytes(newer.size_bytes),
                 newer_than=result.newer_than,
@@ -130,10 +141,9 @@ def render_orphans(result: OrphansResult) -> str:
     if result.copies.objects:
         lines.append(
             trn(
-                "{objects:,} more ({size}) lies under the key prefix of the destination in the same bucket: it is no"
-                " orphan",
-                "{objects:,} more ({size}) lie under the key prefix of the destination in the same bucket: they are no"
-                " orphans",
+                "{objects:,} more ({size}) has the key prefix of the destination in the same bucket: it is no orphan",
+                "{objects:,} more ({size}) have the key prefix of the destination in the same bucket: they are no "
+                "orphans",
                 result.copies.objects,
                 objects=result.copies.objects,
                 size=human_bytes(result.copies.size_bytes),
@@ -147,23 +157,23 @@ def render_orphans(result: OrphansResult) -> str:
         ]
         lines += ["", table((tr("missing at the source, by age"), *map(say, ages), tr("total")), missing), ""]
     lines.append(
-        tr("rows refer to {missing_total:,} objects that the source lacks", missing_total=result.missing_total)
+        tr("rows refer to {missing_total:,} objects that are missing at the source", missing_total=result.missing_total)
     )
     if result.optional_missing:
         lines.append(
             tr("and to {optional_missing:,} that Mastodon can do without", optional_missing=result.optional_missing)
         )
-    lines.append(tr("`--format text` lists the orphans, with --missing what is missing"))
+    lines.append(tr("to list them: `mastosync orphans --format text`; with --missing, it lists the missing ones"))
     return "\n".join(lines)
 
 
 def _public_lines(public: PublicResult) -> list[str]:
     lines = [
         trn(
-            "asked as anybody may for {asked:,} public and {asked_private:,} private objects, of {of:,}, at {url}:"
-            " {faults:,} is not right",
-            "asked as anybody may for {asked:,} public and {asked_private:,} private objects, of {of:,}, at {url}:"
-            " {faults:,} are not right",
+            "tried to read {asked:,} public and {asked_private:,} private objects, of {of:,}, without credentials at"
+            " {url}: {faults:,} fault",
+            "tried to read {asked:,} public and {asked_private:,} private objects, of {of:,}, without credentials at"
+            " {url}: {faults:,} faults",
             len(public.faults),
             asked=public.asked - public.asked_private,
             asked_private=public.asked_private,
@@ -178,10 +188,14 @@ def _public_lines(public: PublicResult) -> list[str]:
     lines += [f"  {remedy}" for remedy in public.remedies]
     if public.listing:
         lines.append(
-            "  " + tr("anybody can list the bucket: take that right away from everybody, or its contents are public")
+            "  "
+            + tr(
+                "anybody can list the bucket without credentials, so every key is public: remove this right from "
+                "everybody"
+            )
         )
     if public.nothing_is_right:
-        told = tr("not one was right: check `public_url` of the destination and the policy of its bucket")
+        told = tr("none of them was right: check `public_url` of the destination and the policy of its bucket")
         lines.append(f"  {told}")
     return lines
 

@@ -11,17 +11,22 @@ from mastosync.units import human_bytes, human_seconds
 _HOSTS = 10
 _MEANING = {
     Fate.DERIVED: deferred(
-        "Mastodon makes these of the original: `tootctl media refresh` and `tootctl accounts refresh` on its server do;"
-        " those of emojis, and of pictures of this server, come when the picture comes anew"
+        "Mastodon makes these from the original: run `tootctl media refresh` and `tootctl accounts refresh` on "
+        "its server; those of emojis and of this server's own pictures are made when the picture is sent or "
+        "uploaded again"
     ),
-    Fate.NO_ADDRESS: deferred("uploaded here, or of a kind whose URL Mastodon does not keep"),
-    Fate.CHANGED: deferred("the row is gone, or another by now: `mastosync plan` tells"),
-    Fate.GONE: deferred("the server that had it does not give it any more"),
-    Fate.UNLIKE: deferred("what comes is of another type than what was stored, which Mastodon had made of it"),
-    Fate.REFUSED: deferred("the URL leads where nobody must be asked"),
-    Fate.TOO_LARGE: deferred("more than Mastodon takes"),
-    Fate.UNREACHED: deferred("the server failed: the same command asks it again"),
-    Fate.NOT_STORED: deferred("the destination did not take it"),
+    Fate.NO_ADDRESS: deferred("uploaded to this server, or Mastodon keeps no URL for it"),
+    Fate.CHANGED: deferred("its row was deleted or has changed since: run `mastosync plan`"),
+    Fate.GONE: deferred("the other server does not have it any more"),
+    Fate.UNLIKE: deferred(
+        "the other server sends another type of file than Mastodon had stored: Mastodon had converted it"
+    ),
+    Fate.REFUSED: deferred(
+        "not asked: the URL leads to an address that must not be asked, such as one in a local network"
+    ),
+    Fate.TOO_LARGE: deferred("larger than Mastodon accepts"),
+    Fate.UNREACHED: deferred("the other server failed: run the same command again"),
+    Fate.NOT_STORED: deferred("the destination refused it, or failed"),
 }
 
 
@@ -57,11 +62,11 @@ def render_refetching(result: Refetching) -> str:
     else:
         lines.append(
             tr(
-                "{asked:,} files could be asked for at {servers:,} servers{most}",
+                "{asked:,} files could be fetched from {servers:,} servers{most}",
                 asked=asked,
                 servers=len(result.by_host),
                 most=f": {most}" if most else "",
             )
         )
-        lines.append(tr("nobody was asked, and nothing was written: `mastosync refetch --apply` does it"))
+        lines.append(tr("no server was asked, and nothing was written: `mastosync refetch --apply` fetches the files"))
     return "\n".join(lines)

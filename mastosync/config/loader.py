@@ -38,7 +38,9 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         raise no_section(path)
     absent = frozenset(sections()) - said.keys()
     said |= {name: {} for name in absent}
+    _require_filled_in(path, said)
     said, referred = _looked_up(said, environ)
+    _require_filled_in(path, said)
     if "key_prefix" in said["s3.source"] and "path" not in said["filesystem.destination"]:
         said["s3.destination"].setdefault("key_prefix", said["s3.source"]["key_prefix"])
     built: dict[str, Any] = {
@@ -49,6 +51,23 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     for problem, hint in _contradictions(config, said):
         raise ConfigError(f"{path or tr('the environment')}: {problem}", hint=hint)
     return config
+
+
+def _require_filled_in(path: Path | None, said: Mapping[str, Mapping[str, Said]]) -> None:
+    """Raises: ConfigError that names all that is still to fill in."""
+    origins = [each.origin for keys in said.values() for each in keys.values() if each.text.reveal() == CHANGE_ME]
+    if len(origins) == 1:
+        raise ConfigError(
+            tr("{origin} is still {placeholder}", origin=origins[0], placeholder=CHANGE_ME),
+            hint=tr("Fill it in, or remove it if it is not needed."),
+        )
+    if origins:
+        start = f"{path}: "
+        names = ", ".join(origin.removeprefix(start) for origin in origins)
+        told = tr("{names} are still {placeholder}", names=names, placeholder=CHANGE_ME)
+        raise ConfigError(
+            f"{start}{told}" if path else told, hint=tr("Fill them in, or remove those that are not needed.")
+        )
 
 
 def _looked_up(
@@ -77,11 +96,6 @@ def _values(section: Section, said: Mapping[str, Said]) -> dict[str, object]:
 
 def _value(key: Key, said: Said) -> object:
     form, origin = key.info.form, said.origin  # the text itself stands in no variable, which a dump would show
-    if said.text.reveal() == CHANGE_ME:
-        raise ConfigError(
-            tr("{origin} is still {placeholder}", origin=origin, placeholder=CHANGE_ME),
-            hint=tr("Fill it in, or remove it if it is not needed."),
-        )
     if "\n" in said.text.reveal() and not form.multiline:
         hint = tr("Write it on one line. In a file, an indented line continues the one above: move it to the left.")
         raise ConfigError(tr("{origin} spans several lines", origin=origin), hint=hint)

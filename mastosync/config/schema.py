@@ -49,7 +49,7 @@ from mastosync.config.values import (
     size,
     whole,
 )
-from mastosync.model import CACHE_CONTROL
+from mastosync.model import CACHE_CONTROL, MANIFEST_BYTES_PER_ENTRY
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -215,7 +215,11 @@ class TunnelConfig:
 class ManifestConfig:
     """The file that remembers every object."""
 
-    path: Path = key(Path("mastosync.db"), PATH, "Where it lies. It needs a local disk and about 150 bytes an object.")
+    path: Path = key(
+        Path("mastosync.db"),
+        PATH,
+        f"Where it lies. It needs a local disk and about {MANIFEST_BYTES_PER_ENTRY} bytes an object.",
+    )
     network_filesystem: str = key(
         "refuse",
         choice("refuse", "allow"),

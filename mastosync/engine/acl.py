@@ -39,9 +39,9 @@ _EVERY_ACL = frozenset({PUBLIC_READ, PRIVATE})
 _MAY_MEAN_THE_ACL = (ObjectDenied, ObjectRejected)
 _DOUBTS_AT_MOST = 8  # refusals that were not the ACL's fault, after which it is blamed no more
 _MEANING = {
-    _EVERY_ACL: deferred("the destination takes no ACLs: objects are as public as the bucket"),
+    _EVERY_ACL: deferred("the destination has no ACLs: the bucket alone decides who can read an object"),
     frozenset({PUBLIC_READ}): deferred(
-        "the destination refuses the ACL public-read: public objects are as public as the bucket"
+        "the destination refuses the ACL public-read: the bucket alone decides who can read a public object"
     ),
     frozenset({PRIVATE}): deferred("the destination refuses the ACL private: it cannot keep an object private"),
 }

@@ -155,7 +155,7 @@ class Look:
 
 
 def _untold(kind: type[StoreUnusable], error: ObjectError | StoreUnusable) -> StoreUnusable:
-    said = tr("nobody can tell whether source and destination are two stores: {message}", message=error.message)
+    said = tr("cannot find out whether source and destination are two stores: {message}", message=error.message)
     return kind(said, hint=error.hint or tr("try again later"))
 
 

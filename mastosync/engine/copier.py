@@ -84,7 +84,9 @@ class Copier:
         if self.stop.requested:
             raise telling_of(
                 self._in_doubt,
-                Interrupted(tr("stopped on request"), hint=tr("the same command goes on where this one stopped")),
+                Interrupted(
+                    tr("stopped on request"), hint=tr("run the same command again: it goes on where this one stopped")
+                ),
             )
         return progress
 

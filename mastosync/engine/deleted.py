@@ -67,9 +67,12 @@ def unknown_told(deleted: Deleted, now: float) -> str:
     if deleted.is_known(now):
         return ""
     if deleted.known_at is None:
-        return tr("nobody knows what was deleted since it was copied: no plan has read all of those tables")
+        return tr(
+            "objects that were deleted after they were copied are not known: no plan has read all of those tables"
+        )
     return tr(
-        "what was deleted since the last whole plan, {age} ago, is not known, and may lie at the destination",
+        "objects that were deleted since the last whole plan ({age} ago) are not known yet, and may still be at "
+        "the destination",
         age=human_seconds(max(now - deleted.known_at, 0)),
     )
 
@@ -77,10 +80,10 @@ def unknown_told(deleted: Deleted, now: float) -> str:
 def gone_told(objects: int, size_bytes: int) -> str:
     """How much is gone and at the destination, for people."""
     return trn(
-        "{objects} object{size} lies at the destination although its row was deleted:"
-        " whoever knows its address can read it",
-        "{objects} objects{size} lie at the destination although their rows were deleted:"
-        " whoever knows their addresses can read them",
+        "{objects} object{size} is still at the destination although it left the database: anybody who knows its "
+        "address can read it",
+        "{objects} objects{size} are still at the destination although they left the database: anybody who knows "
+        "their addresses can read them",
         objects,
         objects=f"{objects:,}",
         size=f" ({human_bytes(size_bytes)})" if size_bytes else "",
@@ -95,5 +98,5 @@ def gone_as_json(objects: int, size_bytes: int) -> dict[str, int]:
 def removal(*, by_hand: bool) -> str:
     """How what is gone is removed. `by_hand`: both stores are one bucket, where `prune` removes nothing."""
     if by_hand:
-        return tr("`mastosync ls --state skipped --reason gone` lists what is gone: remove it by hand")
+        return tr("`mastosync ls --state skipped --reason gone` lists what left the database: remove it by hand")
     return tr("`mastosync prune` counts them, `mastosync prune --apply` removes them at the destination")

@@ -133,10 +133,10 @@ class Job:
         if not is_misplaced(self.presence, private=private):
             return ""
         if private:
-            return f"{self.key!r} is private now, but still lies at {name} as it was before: remove it there"
+            return f"{self.key!r} is private now, but may still be public at {name}: remove it there"
         if self.approach is not Approach.REWRITE:  # strangers have read it
             return ""
-        return f"{self.key!r} may still lie at {name} as a private object, which others cannot read"
+        return f"{self.key!r} may still be private at {name}, so others may be unable to read it"
 
     def _presence_afterwards(self) -> Presence | None:
         """What lies at the destination after an attempt that did not end well; None: as before."""

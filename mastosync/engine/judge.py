@@ -67,7 +67,7 @@ def described(store: PatientStore, key: str, record: Record) -> Judgement:
         judgement = _by_description(record, info) or _by_digest(record, store.digest(key, info), info)
         return _by_access(store, key, info, judgement)
     except ObjectMissing:
-        return Judgement(record, Verdict.LOST, f"nothing lies under {key!r}")
+        return Judgement(record, Verdict.LOST, f"there is no object under {key!r}")
     except (CorruptObject, ObjectChanged) as error:
         return Judgement(record, Verdict.DIFFERENT, error.message)
     except ObjectError as error:
@@ -98,7 +98,7 @@ class DeepCheck:
             if _may_be_exposed(fetched.info, judgement):
                 judgement = yield Aside(partial(_by_access, store, key, fetched.info, judgement))
         except ObjectMissing:
-            return Judgement(record, Verdict.LOST, f"nothing lies under {key!r}")
+            return Judgement(record, Verdict.LOST, f"there is no object under {key!r}")
         except (CorruptObject, ObjectChanged) as error:
             return Judgement(record, Verdict.DIFFERENT, error.message)
         except ObjectError as error:
@@ -119,7 +119,7 @@ def _by_access(store: PatientStore, key: str, info: ObjectInfo, judgement: Judge
     """The same judgement, unless everybody can read now what is private. Raises: ObjectError, StoreUnusable."""
     if not _may_be_exposed(info, judgement) or not strangers_read(store, key):
         return judgement
-    detail = "it is private, somebody else has stored it since, and anybody can read it"
+    detail = "it is private, another tool has stored it again since, and anybody can read it"
     return judgement._replace(verdict=Verdict.DIFFERENT, detail=detail, etag=None, exposed=True)
 
 
@@ -158,14 +158,14 @@ def _by_digest(record: Record, md5: bytes, info: ObjectInfo, *, read: bool = Tru
     if md5 != record.md5:
         recorded = record.md5.hex() if record.md5 else "none"
         return Judgement(
-            record, Verdict.DIFFERENT, f"its MD5 is {md5.hex()}, recorded was {recorded}", size_bytes=size_bytes
+            record, Verdict.DIFFERENT, f"its MD5 is {md5.hex()}, but {recorded} was recorded", size_bytes=size_bytes
         )
     learned = None if same_etag(info.etag, expected_etag(record.md5, record.etag)) else info.etag
     return Judgement(record, Verdict.FINE, etag=learned, size_bytes=size_bytes)
 
 
 def _of_other_size(record: Record, info: ObjectInfo) -> Judgement:
-    return Judgement(record, Verdict.DIFFERENT, f"it has {info.size} bytes, recorded were {record.entry.size}")
+    return Judgement(record, Verdict.DIFFERENT, f"it has {info.size} bytes, but {record.entry.size} were recorded")
 
 
 def _unproven(record: Record) -> Judgement:

@@ -39,8 +39,8 @@ class SharedBucket:
         """What may be removed in the end, for people."""
         if not self.prefixes:
             return tr(
-                "old and new keys cannot be told apart by what they begin with (the old key prefix is {prefix!r}):"
-                " remove nothing but keys that `mastosync ls --format jsonl` has as source_key and not as key",
+                "old and new keys begin alike (the old key prefix is {prefix!r}): remove only objects whose key "
+                "is a source_key, and no key, in `mastosync ls --format jsonl`",
                 prefix=self.old,
             )
         return tr(

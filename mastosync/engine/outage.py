@@ -16,19 +16,20 @@ _FAILURES = frozenset({Reason.NETWORK, Reason.SERVER, Reason.THROTTLED})
 _MISSING = frozenset({Reason.MISSING, Reason.OPTIONAL_MISSING})
 _SAID = {
     (End.SOURCE, False): deferred(
-        "the source failed for {in_a_row} objects in a row, so it is not the objects: {detail}"
+        "the source failed for {in_a_row} objects in a row, so the store itself has a problem: {detail}"
     ),
     (End.SOURCE, True): deferred(
-        "the source refused {in_a_row} objects in a row, so the key may not read there: {detail}"
+        "the source refused {in_a_row} objects in a row, so its access key seems to lack the right to read: {detail}"
     ),
     (End.DESTINATION, False): deferred(
-        "the destination failed for {in_a_row} objects in a row, so it is not the objects: {detail}"
+        "the destination failed for {in_a_row} objects in a row, so the store itself has a problem: {detail}"
     ),
     (End.DESTINATION, True): deferred(
-        "the destination refused {in_a_row} objects in a row, so the key may not write there any more: {detail}"
+        "the destination refused {in_a_row} objects in a row, so its access key seems to lack the right to write: "
+        "{detail}"
     ),
 }
-_HINT = deferred("when the store is well again, run `mastosync retry-failed`: it goes on with these and the rest")
+_HINT = deferred("when the store works again, run `mastosync retry-failed`: it copies these objects and the rest")
 
 
 class Outages:
@@ -94,12 +95,14 @@ class Outages:
         if not self._any_success and self._missing >= WRONG_PLACE_AFTER:
             raise StoreUnusable(
                 tr(
-                    "the source has not one of {missing} objects, so this seems to be the wrong place: {detail}",
+                    "the source has none of the first {missing} objects, so it seems to be the wrong bucket or folder: "
+                    "{detail}",
                     missing=self._missing,
                     detail=outcome.detail,
                 ),
                 hint=tr(
-                    "check endpoint_url, bucket and key_prefix of the source, or its path; then run `mastosync "
-                    "retry-failed`"
+                    "check endpoint_url, bucket and key_prefix of the source, or its path. If one is wrong, correct it "
+                    "and plan into a new manifest (`mastosync --manifest NEW plan`). If all are right, run `mastosync "
+                    "retry-failed --reason missing` when the objects are there"
                 ),
             )

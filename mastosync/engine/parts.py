@@ -171,7 +171,7 @@ class LargeObject:
             )
         else:
             self.shared.etags_fit = False
-            _log.info("%s makes its ETags in a way of its own: they tell nothing", self.destination.name)
+            _log.info("%s makes its ETags in its own way: they cannot be compared", self.destination.name)
 
     def _discard(self, upload: str) -> None:
         """Throw parts away, which cost money until then. Whatever led here counts more than a failure to."""

@@ -39,13 +39,13 @@ _log = logging.getLogger(__name__)
 _REMOVAL_SECONDS = 60.0  # after which a removal is not tried again
 
 PRIVATE_IS_PUBLIC_REMEDY = deferred(
-    "the store passes over ACLs, or a policy of the bucket lets everybody read: take that right away from everybody, "
-    "or set `acl = none` for the destination and `[copy] private_objects = skip`, which leaves private objects out"
+    "the store ignores ACLs, or a policy of the bucket lets everybody read: remove this right from everybody, or "
+    "set `acl = none` for the destination and `[copy] private_objects = skip`, which does not copy private objects"
 )
 _UNKNOWN_REMEDY = deferred(
-    "something at {name} answers strangers in place of the store: mend it (a proxy, a firewall, a gateway), or set "
-    "`acl = none` for the destination and `[copy] private_objects = skip`, which leaves private objects out; then run "
-    "`mastosync retry-failed`"
+    "requests without credentials to {name} are not answered by the store, but by a proxy, a firewall or a "
+    "gateway: correct that, or set `acl = none` for the destination and `[copy] private_objects = skip`, which "
+    "does not copy private objects; then run `mastosync retry-failed`"
 )
 
 
@@ -74,12 +74,17 @@ class _Removal(NamedTuple):
         return say(self.words).format(message=self.message)
 
 
-_SPARED = _Removal(False, deferred("it was not removed, as it may lie nowhere else: hide it at the store itself"))
-_STILL_READ = _Removal(False, deferred("it was to be removed, and anybody can still read it: remove it there at once"))
-_KEPT_AS_OLD = _Removal(True, deferred("it was removed, but the bucket keeps it as an old version: remove that there"))
+_SPARED = _Removal(
+    False,
+    deferred("it was not removed, because it may be the only copy: make it private at the store yourself"),
+)
+_STILL_READ = _Removal(
+    False, deferred("mastosync tried to remove it, but anybody can still read it: remove it there at once")
+)
+_KEPT_AS_OLD = _Removal(True, deferred("it was removed, but the bucket keeps an old version of it: remove that there"))
 _REMOVED = _Removal(True, deferred("it was removed"))
 _FAILED = deferred("it could not be removed, so remove it there at once: {message}")
-_UNASKED = deferred("it was removed, but nobody can tell whether anybody still reads it: {message}")
+_UNASKED = deferred("it was removed, but mastosync cannot check whether anybody can still read it: {message}")
 
 
 def strangers_read(store: PatientStore, key: str, info: ObjectInfo | None = None) -> bool:
@@ -108,13 +113,14 @@ def untold(name: str) -> StoreUnusable:
     """Why nothing is written as private to a destination whose endpoint refuses all strangers. `name`: the store's."""
     return StoreUnusable(
         tr(
-            "nobody can tell whether {name} keeps private what is written as private: its endpoint gives nothing to"
-            " anybody without credentials, whatever the ACL, and everybody reads elsewhere",
+            "mastosync cannot check whether private objects stay private at {name}: its endpoint refuses every "
+            "request without credentials, whatever the ACL, and the public reads at another address",
             name=name,
         ),
         hint=tr(
-            "set `acl = auto` for the destination: its provider takes no ACLs. Private objects are left out then; or,"
-            " if nobody can read the bucket without credentials: `[copy] private_objects = copy`"
+            "set `acl = auto` for the destination, as its provider has no ACLs: private objects are not copied "
+            "then. If nobody can read the bucket without credentials, set also `[copy] private_objects = copy`: "
+            "then they are copied"
         ),
     )
 
@@ -219,7 +225,7 @@ class PrivacyProof:
                 raise
             raise MayBePublic(
                 tr("{key!r} at {name} may be public: {removed}", key=key, name=name, removed=removal.said),
-                hint=tr("`mastosync verify --public` tells whether anybody can read it"),
+                hint=tr("`mastosync verify --public` shows whether anybody can read it"),
             ) from None
         except (ObjectError, StoreUnusable) as error:
             removal = self._remove(entry, key)
@@ -239,7 +245,7 @@ class PrivacyProof:
                 removed=removal.said,
             ),
             hint=tr(
-                "{remedy}; `mastosync verify --public` tells what else anybody can read",
+                "{remedy}; `mastosync verify --public` shows what else anybody can read",
                 remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
             ),
         )

@@ -128,7 +128,9 @@ class Pruner:
                 self._record()
                 recorded_at = time.monotonic()
         if self.stop.requested:
-            raise Interrupted(tr("stopped on request"), hint=tr("the same command goes on where this one stopped"))
+            raise Interrupted(
+                tr("stopped on request"), hint=tr("run the same command again: it goes on where this one stopped")
+            )
 
     def _steps(self, record: Record) -> Steps[ObjectError | None]:
         """Delete an object; what a store refused is the outcome."""
@@ -157,8 +159,8 @@ class Pruner:
         if plan is None or not plan.leaves_nothing_out:
             raise ManifestError(
                 tr(
-                    "nothing can be removed: the last plan left something out, and another row may ask for the "
-                    "same object"
+                    "nothing is removed: the last plan left something out, and a row that it left out may need "
+                    "the same object"
                 ),
                 hint=tr("run `mastosync plan` without --type, --only and --limit, then prune again"),
             )
@@ -166,7 +168,7 @@ class Pruner:
         if age > PLAN_AT_MOST_OLD:
             raise ManifestError(
                 tr(
-                    "nothing can be removed: the last plan is from {taken_at:%F %T} UTC, more than an hour ago",
+                    "nothing is removed: the last plan is more than an hour old ({taken_at:%F %T} UTC)",
                     taken_at=plan.taken_at,
                 ),
                 hint=tr("run `mastosync plan`, then prune again"),
@@ -182,8 +184,8 @@ class Pruner:
                 f"nothing was removed: {result.found:,} objects are gone, {done:,} are done, and at most {most:,} would"
                 " be removed",
                 hint=tr(
-                    "was the last plan made from the right database? `mastosync ls --state skipped --reason "
-                    "gone` lists them. If all of these may go: --at-most {found}",
+                    "check that the last plan read the right database: `mastosync ls --state skipped --reason "
+                    "gone` lists the objects. If all of them may be removed, add --at-most {found}",
                     found=result.found,
                 ),
             )

@@ -262,7 +262,7 @@ class PublicCheck:
             return None
         if meaning is Meaning.NOTHING:
             told = f"{answer.status}, {answer.size} bytes of {answer.content_type!r}"
-            detail = f"it is private, and nobody can tell who reads it: what answers ({told}) is not the object{at}"
+            detail = f"it is private, and it is not clear who can read it: the answer ({told}) is not the object{at}"
             return PublicFault(record, key, detail, unread=True)
         keeper = self._keeper(answer, site, key)
         detail = f"it is private, and anybody can read it{_FROM[keeper]}{at}"
@@ -291,11 +291,11 @@ class PublicCheck:
 def _wrong(record: Record, key: str, answer: PublicAnswer) -> str | None:
     """What is wrong with an answer for a public object; None: nothing."""
     if answer.status != 200:
-        return f"anybody who asks for it is answered {answer.status}"
+        return f"a request without credentials is answered {answer.status}"
     if answer.from_old:
-        return "anybody who asks for it gets it from the old store, as the new one refuses it or fails"
+        return "a request without credentials gets it from the old store, as the new one refuses it or fails"
     if answer.size != record.entry.size or (record.md5 is not None and answer.md5 != record.md5):
-        return f"anybody who asks for it gets other bytes: {answer.size}, recorded were {record.entry.size}"
+        return f"a request without credentials gets other bytes: {answer.size}, but {record.entry.size} were recorded"
     wanted = _MEDIA.get(key.rpartition(".")[2].lower())
     if wanted and answer.content_type.partition("/")[0].lower() not in wanted:
         return f"its Content-Type is {answer.content_type!r}: browsers do not show it"

@@ -246,7 +246,9 @@ class Refetcher:
         with closing(self.ways.fetcher()) as fetcher:
             for each in wanted:
                 if self._failures[host] >= _FAILURES_IN_A_ROW:
-                    yield _Told(each.record, Fate.UNREACHED, "its server kept failing at others, and was asked no more")
+                    yield _Told(
+                        each.record, Fate.UNREACHED, "its server kept failing for other files, so it was not asked"
+                    )
                     continue
                 try:
                     self.stop.require_going_on()
@@ -318,7 +320,7 @@ def _fetched(fetcher: OriginFetcher, url: str, most_bytes: int) -> Fetched:
         asked = error.retry_after_seconds or 0.0
         if asked <= _PATIENCE.throttle_budget_seconds:
             raise
-        raise ObjectRejected(f"{error.message}, and wants to be asked again in {asked:.6g} s") from error
+        raise ObjectRejected(f"{error.message}, and asks to wait {asked:.6g} s") from error
 
 
 def _sorted(record: Record, files: Mapping[Place, RemoteFile]) -> _Told | _Wanted:

@@ -22,15 +22,15 @@ def apart_told(found: Relation | None) -> Apart:
     """What a look has found; None: nobody has looked."""
     if found is None:
         return Apart(
-            tr("nobody has looked whether source and destination are two stores, or one under two names"),
-            tr("`mastosync copy` looks, also if nothing is left to copy"),
+            tr("not checked yet: are source and destination two stores, or one store under two names?"),
+            tr("`mastosync copy` checks it, also when nothing is left to copy"),
         )
     if found is Relation.UNKNOWN:
         return Apart(
-            tr("the source does not tell what it does not have: it may be the destination under another name"),
+            tr("the source does not say whether an object is missing: it may be the destination under another name"),
             tr(
-                "allow the key of the source to list the bucket (s3:ListBucket), and run `mastosync copy`: it looks"
-                " once more, also if nothing is left to copy"
+                "allow the key of the source to list the bucket (s3:ListBucket), and run `mastosync copy`: it "
+                "checks again, also when nothing is left to copy"
             ),
         )
     if found is Relation.ONE_BUCKET:
@@ -72,8 +72,8 @@ def giving(found: Ownership) -> str:
 def exposed_told(objects: int) -> str:
     """How much of what is private lies at the destination as it was stored when it was public."""
     return trn(
-        "{objects} private object lies at the destination, where everybody may be able to read it",
-        "{objects} private objects lie at the destination, where everybody may be able to read them",
+        "{objects} private object is at the destination, where everybody may be able to read it",
+        "{objects} private objects are at the destination, where everybody may be able to read them",
         objects,
         objects=f"{objects:,}",
     )
@@ -82,9 +82,10 @@ def exposed_told(objects: int) -> str:
 def hiding() -> str:
     """What hides them."""
     return tr(
-        "`mastosync copy` stores anew what is pending, `mastosync retry-failed` what failed. For the rest, `mastosync"
-        " verify --public` asks first: remove there what it can read, and run it once more; or, if nobody can read the"
-        " bucket without credentials: `[copy] private_objects = copy`, and copy again"
+        "run `mastosync copy` for those that are pending, and `mastosync retry-failed` for those that failed: "
+        "both store them again as private. For the rest, run `mastosync verify --public`: remove at the "
+        "destination what it can read, and run it again. Or, if nobody can read the bucket without credentials, "
+        "set `[copy] private_objects = copy`, and copy again"
     )
 
 
@@ -140,4 +141,4 @@ def untried(counts: Sequence[CountLine]) -> bool:
 
 def losses_unknown_told() -> str:
     """For people."""
-    return tr("nobody knows yet what the source has lost: nothing was copied so far")
+    return tr("what the source has lost is not known yet, as nothing was copied so far")

@@ -328,7 +328,7 @@ class Transfer:
         """
         if job.entry.private or not info.private or job.is_only_copy:
             return
-        _log.warning("private, as nobody but its owner may read it at %s: %r", job.source.name, job.key)
+        _log.warning("stored as private, because only its owner may read it at %s: %r", job.source.name, job.key)
         job.claim, job.is_heeded = job.claim._replace(entry=job.entry._replace(private=True)), True
         yield from allowed(job, self._acl.allow(job.entry))
 

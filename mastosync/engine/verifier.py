@@ -129,7 +129,7 @@ class Verifier:
     def by_listing(self) -> None:
         """Look for every entry that is done in listings of the destination. Raises: MastosyncError."""
         space = KeySpace(self.options.types)
-        way_round = tr("`mastosync verify --deep` needs no listing")
+        way_round = tr("run `mastosync verify --deep`, which needs no listing")
         listing = Listing(PatientStore(self.gate), self.prefix, way_round)
         entries = self.entries()
         with StrandReader.opened(self.path, _DONE) as reader:

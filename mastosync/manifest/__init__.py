@@ -81,6 +81,7 @@ from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
 from mastosync.manifest.whole_files import appearing, require_room_for
 from mastosync.manifest.work import WorkQueue
+from mastosync.manifest.write_ahead import warn_of_gap
 
 __all__ = [
     "ACCESS",
@@ -186,6 +187,7 @@ __all__ = [
     "take_over",
     "try_again",
     "verifications",
+    "warn_of_gap",
     "warn_of_network",
     "writer_lock",
     "written",

@@ -171,7 +171,7 @@ class ArchiveReader:
                 yield
         except (KeyError, TypeError, ValueError) as error:
             raise ManifestError(
-                tr("the manifest {path} holds what none may hold: {error}", path=self._manifest.path, error=error),
+                tr("the manifest {path} has an invalid value: {error}", path=self._manifest.path, error=error),
                 hint=tr("`mastosync manifest check` tells what is wrong and what to do"),
             ) from error
 

@@ -14,6 +14,7 @@ from mastosync.language import tr
 from mastosync.manifest.complaints import copied, translated, written
 from mastosync.manifest.file_system import real_path
 from mastosync.manifest.whole_files import appearing
+from mastosync.manifest.write_ahead import note_backup
 
 _PAGES_AT_ONCE = 512  # between two looks at who wants to stop
 _BUSY_SECONDS = 5.0
@@ -58,6 +59,7 @@ def back_up(
                 copy.execute("PRAGMA synchronous = OFF")  # it is brought to the disk as a whole
                 taken.backup(copy, pages=_PAGES_AT_ONCE, progress=_noting(note))
                 _require_sound(copy, manifest)
+                note_backup(copy)
             return partial.stat().st_size
 
 
@@ -89,7 +91,7 @@ def _require_sound(copy: sqlite3.Connection, manifest: Path) -> None:
     if found != ["ok"]:
         raise ManifestError(
             tr(
-                "the manifest {manifest} is damaged, and so would be a copy of it: {found}",
+                "the manifest {manifest} is damaged, so it was not copied: {found}",
                 manifest=manifest,
                 found=found[0],
             ),

@@ -29,8 +29,8 @@ _STEPS_BETWEEN_LOOKS = 1_000_000  # of SQLite's machine, when one statement look
 _FAULTS_OF_FILE = 10
 
 _PUT_BACK = deferred(
-    "put a backup in its place (without the -wal and -shm that lie beside it), or plan into a "
-    "new file and let `adopt` and `copy` go through it"
+    "stop what runs, remove the -wal and -shm files beside it, and put a backup in its place. Without a backup: "
+    "run `mastosync plan` into a new file, then `mastosync adopt` and `mastosync copy`"
 )
 
 
@@ -100,7 +100,7 @@ class Checker:
 
     def _went_on(self, lines: int) -> None:
         if self.stopped():
-            raise Interrupted(tr("stopped before everything was looked at"), hint=tr("run the same command again"))
+            raise Interrupted(tr("stopped before everything was checked"), hint=tr("run the same command again"))
         self.note(lines)
 
     @contextmanager
@@ -133,7 +133,7 @@ class Checker:
 
     def _plan(self) -> Iterator[Fault]:
         if not self.manifest.has_plan:
-            yield Fault(Part.PLAN, tr("it has no plan, or one that was cut off"), tr("run `mastosync plan`"))
+            yield Fault(Part.PLAN, tr("it has no plan, or the plan was interrupted"), tr("run `mastosync plan`"))
             return
         for role in ("source", "destination"):
             try:
@@ -165,8 +165,8 @@ class Checker:
         count, example = self.manifest.connection.execute(_STRAY_CLAIMS).fetchone()
         if count:
             said = trn(
-                "{number:,} claim is of an entry that nobody works on: {example}",
-                "{number:,} claims are of entries that nobody works on, such as {example}",
+                "{number:,} claim belongs to an entry that is neither pending nor failed: {example}",
+                "{number:,} claims belong to entries that are neither pending nor failed, such as {example}",
                 count,
                 number=count,
                 example=example,
@@ -176,13 +176,15 @@ class Checker:
     def _lines(self, found: Recount) -> Iterator[Fault]:
         unknown = {kind for kind, _, _ in found.objects} - self.manifest.kinds().keys()
         for kind in sorted(unknown):
-            yield Fault(Part.KINDS, tr("entries are of kind {kind}, which nothing explains", kind=kind), say(_PUT_BACK))
+            yield Fault(
+                Part.KINDS, tr("there are entries of kind {kind}, which is not defined", kind=kind), say(_PUT_BACK)
+            )
         for kind, count in found.odd.items():
             if count:
                 row_id, name = odd_line(self.manifest, kind)
                 where = self.manifest.kinds().get(kind)
                 said = tr(
-                    "{number:,} entries of kind {kind} ({table}) hold what none may hold",
+                    "{number:,} entries of kind {kind} ({table}) have invalid values",
                     number=count,
                     kind=kind,
                     table=where.table if where else "?",
@@ -203,7 +205,7 @@ class Checker:
             yield Fault(
                 Part.COUNTERS,
                 tr(
-                    "the counter of {named} says {said:,} objects and {said_bytes:,} bytes, there are "
+                    "the counter of {named} says {said:,} objects and {said_bytes:,} bytes, but there are "
                     "{objects:,} and {size:,}",
                     named=self._named(place),
                     said=said,
@@ -211,7 +213,7 @@ class Checker:
                     objects=objects,
                     size=size,
                 ),
-                tr("`mastosync manifest check --repair` counts anew"),
+                tr("run `mastosync manifest check --repair`, which counts again"),
             )
 
     def _named(self, place: tuple[int, ...]) -> str:

@@ -13,13 +13,19 @@ from mastosync.language import deferred, say, tr
 
 _NO_ROOM = (
     deferred("the disk is full"),
-    deferred("free some space and run the same command again: what was committed is safe"),
+    deferred("free some space and run the same command again: what was recorded so far is safe"),
 )
 _NO_DATA = (
-    deferred("the disk does not take or give its data"),
-    deferred("check free space, quota and the disk, then run the same command again: what was committed is safe"),
+    deferred("the disk reports an error while it is read or written"),
+    deferred(
+        "check the disk (the system's log tells more), free space and quota, then run the same command again: "
+        "what was recorded so far is safe"
+    ),
 )
-_LOCKED = (deferred("it is locked by another process"), deferred("wait until a plan or copy on it has ended"))
+_LOCKED = (
+    deferred("it is locked by another process"),
+    deferred("wait until the other command (a plan or a copy) has ended"),
+)
 _MINE = deferred("the file and its folder must be writable by you")
 _NOT_OURS = deferred("--manifest must name a file made by `mastosync plan`, or one that does not exist yet")
 _EXPLAINED = {
@@ -33,12 +39,12 @@ _EXPLAINED = {
         deferred("it cannot be opened"),
         deferred("the file and its folder must exist and be writable by you; --manifest names another place"),
     ),
-    sqlite3.SQLITE_NOTADB: (deferred("it is no SQLite database"), _NOT_OURS),
+    sqlite3.SQLITE_NOTADB: (deferred("it is not a SQLite database"), _NOT_OURS),
     sqlite3.SQLITE_CORRUPT: (
         deferred("it is damaged"),
         deferred(
-            "put a backup in its place (without the -wal and -shm that lie beside it), or plan into a "
-            "new file and let `adopt` and `copy` go through it"
+            "stop what runs, remove the -wal and -shm files beside it, and put a backup in its place. Without a "
+            "backup: run `mastosync plan` into a new file, then `mastosync adopt` and `mastosync copy`"
         ),
     ),
 }
@@ -66,7 +72,7 @@ def translated(path: Path, error_type: type[MastosyncError] = ManifestError) -> 
         raise
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        unknown = (str(error), deferred("see the message of SQLite; --debug shows where it happened"))
+        unknown = (str(error), deferred("this is SQLite's own message; --debug shows where it happened"))
         explanation, hint = _EXPLAINED.get(code, unknown)
         raise error_type(
             tr("cannot use the manifest {path}: {explanation}", path=path, explanation=say(explanation)), hint=say(hint)

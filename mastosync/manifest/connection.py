@@ -16,7 +16,9 @@ from typing import Self
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
+from mastosync.manifest import write_ahead
 from mastosync.manifest.complaints import translated
+from mastosync.manifest.file_system import real_path
 from mastosync.manifest.lock import keep_lock
 from mastosync.manifest.schema import APPLICATION_ID, file_version, newest_version
 from mastosync.manifest.upgrade import bring_up_to_date
@@ -43,7 +45,9 @@ class Manifest:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.connection = connection
+        self.gap: write_ahead.Gap | None = None  # what it lacks, as it was copied without its log
         self._file = _file_at(path)
+        self._is_noted = False  # that this one writes
         self._kinds: dict[int, Kind] = {}
         self._kind_ids: dict[Kind, int] = {}
         self._deltas: dict[tuple[int, int, int], list[int]] = defaultdict(lambda: [0, 0])
@@ -97,13 +101,19 @@ class Manifest:
 
     @classmethod
     def _connect(cls, path: Path, *, writing: bool) -> Self:
+        real = real_path(path)  # beside which SQLite lays the log
         with translated(path):
+            write_ahead.require_own_log(real, writing=writing)
+            had_log = write_ahead.has_log(real)
             # a plan lends the connection to a thread that writes; nobody else uses it meanwhile
             connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(path, connection, writing=writing)
                 manifest = cls(path, connection)
                 manifest._load_kinds()
+                manifest.gap = write_ahead.gap(real, connection, had_log=had_log)
+                if had_log and not writing:
+                    write_ahead.strike_out_dead_writer(real, connection)
                 if writing and manifest.has_plan:
                     manifest.log_ahead()  # it may have been put back by somebody else's means
             except BaseException:
@@ -121,6 +131,8 @@ class Manifest:
 
     def close(self) -> None:
         """Give the file back; what was not committed is gone."""
+        if self._is_noted and self._is_in_place:
+            write_ahead.strike_out_writer(self.connection)
         self.connection.close()
 
     @contextmanager
@@ -146,9 +158,18 @@ class Manifest:
                 raise
 
     def log_ahead(self) -> None:
-        """Go over to write-ahead logging: readers and the writer do not wait for each other. Raises: ManifestError."""
+        """Go over to write-ahead logging: readers and the writer do not wait for each other.
+
+        The file itself says so from here on, until it is closed. Raises: ManifestError.
+        """
         with translated(self.path):
             self.connection.execute("PRAGMA journal_mode = WAL")
+        if not self._is_noted:
+            with self.transaction() as connection:
+                write_ahead.note_writer(self.path, connection)
+            with translated(self.path):
+                self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # it has to be in the file, not in the log
+            self._is_noted = True
 
     @property
     def has_plan(self) -> bool:
@@ -160,7 +181,7 @@ class Manifest:
         """Raises: ManifestError if no plan was ever finished."""
         if not self.has_plan:
             raise ManifestError(
-                tr("the manifest {path} has no plan, or one that was cut off", path=self.path),
+                tr("the manifest {path} has no plan, or the plan was interrupted", path=self.path),
                 hint=tr("run `mastosync plan` first"),
             )
 
@@ -188,14 +209,19 @@ class Manifest:
         delta[0] += objects
         delta[1] += size_bytes
 
-    def _require_in_place(self) -> None:
+    @property
+    def _is_in_place(self) -> bool:
         """Whether the file is where it was: what is written to one that nobody can find again is lost."""
-        if _file_at(self.path) != self._file:
+        return _file_at(self.path) == self._file
+
+    def _require_in_place(self) -> None:
+        if not self._is_in_place:
             raise ManifestError(
                 tr("the manifest {path} was removed or replaced while it was in use", path=self.path),
                 hint=tr(
-                    "what was recorded before that is in the file that was there: put it, or a backup, back and "
-                    "run the same command again; without either, plan anew and let `adopt` find what has arrived"
+                    "put the file that was there back, or a backup, and run the same command again. Without "
+                    "either, run `mastosync plan`, `mastosync adopt` and `mastosync copy`: `adopt` finds what has "
+                    "arrived"
                 ),
             )
 
@@ -229,7 +255,7 @@ def _prepare(path: Path, connection: sqlite3.Connection, *, writing: bool) -> No
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables and application != APPLICATION_ID:
         raise ManifestError(
-            tr("cannot use the manifest {path}: it is a SQLite database of something else", path=path),
+            tr("cannot use the manifest {path}: it is the SQLite database of another program", path=path),
             hint=tr("--manifest must name a file made by `mastosync plan`, or one that does not exist yet"),
         )
     bring_up_to_date(path, connection, locked=writing)

@@ -44,7 +44,7 @@ def delta_base(
     with other options says nothing of what these take in. Raises: ManifestError.
     """
     if options.get("limit") is not None:
-        return None, tr("a limit says nothing of the rows beyond it")
+        return None, tr("with --limit, not every row is planned")
     last = whole = None
     for plan in report.iter_snapshots():
         if "highest" not in plan.details or not _has(plan.details, options):
@@ -54,11 +54,11 @@ def delta_base(
             whole = plan
             break
     if last is None or whole is None:
-        return None, tr("no plan with these options stands that has read all of it")
+        return None, tr("no plan with these options has read all of it yet")
     if now - whole.taken_at >= terms.full_every:
-        return None, tr("the last plan that has read all of it is too old")
+        return None, tr("the last plan that read all of it is too old")
     if last.taken_at > now or not _follows(snapshot, last.details):
-        return None, tr("it is another one, or was put back to an earlier state")
+        return None, tr("it is another database, or was restored to an earlier state")
     return DeltaBase(last.taken_at - terms.overlap, dict(last.details["highest"])), ""
 
 

@@ -73,7 +73,7 @@ def place_on_disk(folder: Path) -> PurePath:
         return path
     except OSError as error:
         raise StoreUnusable(
-            tr("cannot tell on which disk {folder} lies: {strerror}", folder=folder, strerror=error.strerror),
+            tr("cannot find out on which disk {folder} is: {strerror}", folder=folder, strerror=error.strerror),
             hint=say(UNREADABLE_HINT),
         ) from error
 
@@ -103,13 +103,15 @@ def require_local_disk(manifest: Path, *, allow_network: bool) -> None:
         raise ManifestError(
             tr("{said}, so nothing is written there", said=said),
             hint=tr(
-                "use a local disk: --manifest, or `[manifest] path`, names another place (stop what runs on "
-                "it, and move the file together with its -wal); `[manifest] network_filesystem = allow` "
+                "use a local disk: stop what runs, take the manifest there with `mastosync manifest backup`, and "
+                "name its new place with --manifest or `[manifest] path`; `[manifest] network_filesystem = allow` "
                 "takes the risk"
             ),
         )
     if said:
-        allowed = tr("{said}; `[manifest] network_filesystem = allow` lets it be written all the same", said=said)
+        allowed = tr(
+            "{said}; it is written nevertheless, because of `[manifest] network_filesystem = allow`", said=said
+        )
         _log.warning("%s", allowed)
 
 

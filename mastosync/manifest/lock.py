@@ -148,7 +148,7 @@ class _Writer:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 hint = tr("free some space and run the same command again: what was committed is safe")
             if error.errno == errno.ELOOP:
-                hint = tr("a symbolic link lies there, which is not followed: who put it there? Remove it")
+                hint = tr("there is a symbolic link, which is not followed: find out who put it there, and remove it")
             raise ManifestError(
                 tr("cannot write beside the manifest: {path}: {strerror}", path=self._path, strerror=error.strerror),
                 hint=hint,

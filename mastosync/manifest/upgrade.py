@@ -50,7 +50,7 @@ def bring_up_to_date(path: Path, connection: sqlite3.Connection, *, locked: bool
             _upgrade(real, connection, version)
     except ManifestError as error:
         said = tr(
-            "the manifest is of version {version}, and cannot be brought to version {newest}: {message}",
+            "the manifest has version {version}, and cannot be upgraded to version {newest}: {message}",
             version=version,
             newest=newest,
             message=error.message,
@@ -73,13 +73,17 @@ def _upgrade(path: Path, connection: sqlite3.Connection, version: int) -> None:
     except ManifestError as error:
         if not taken:
             raise
-        said = tr("{message}; it is as it was, and a copy of it lies at {copy}", message=error.message, copy=copy)
+        said = tr(
+            "{message}; the manifest is unchanged, and there is a copy of it at {copy}",
+            message=error.message,
+            copy=copy,
+        )
         raise ManifestError(said, hint=error.hint) from error
     if taken:
         _log.warning(
             "%s",
             tr(
-                "the manifest {path} was brought from version {version} to {newest}; as it was before, it lies at "
+                "the manifest {path} was upgraded from version {version} to {newest}; a copy of the old one is at "
                 "{copy}",
                 path=path,
                 version=version,
@@ -96,10 +100,10 @@ def _name_of_copy(path: Path, version: int) -> Path:
             return copy
     raise ManifestError(
         tr(
-            "{number} copies of version {version} lie beside it already, such as {copy}",
+            "its folder has {number} copies of version {version} already, such as {copy}",
             number=_MOST_COPIES,
             version=version,
             copy=path.with_name(names[0]),
         ),
-        hint=tr("move them away, and keep one"),
+        hint=tr("keep one of them, and move the others to another folder"),
     )

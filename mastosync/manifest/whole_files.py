@@ -79,11 +79,11 @@ def require_room_for(target: Path, *, replace: bool = False, hint: str = "") -> 
     if os.path.lexists(target) and not replace:
         raise _exists(target, hint)
     if target.exists() and not target.is_file():
-        raise UsageError(tr("{target} is no ordinary file", target=target), hint=tr("name another one"))
+        raise UsageError(tr("{target} is not a regular file", target=target), hint=tr("name another one"))
     for log in _LOGS:  # SQLite would take it for the log of what comes to lie beside it, and damage that
         if (beside := target.with_name(target.name + log)).exists():
             raise UsageError(
-                tr("{beside} lies there already, the log of another database", beside=beside),
+                tr("{beside} exists already: it is the log of another database", beside=beside),
                 hint=tr("name another file; or move the log away together with the database that it belongs to"),
             )
 

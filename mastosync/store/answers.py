@@ -64,7 +64,7 @@ _UNUSABLE: dict[str, str] = {
     "NoSuchBucket": deferred(
         "the bucket does not exist: check `bucket`, and that `endpoint_url` does not hold its name as well"
     ),
-    "InvalidBucketName": deferred("check `bucket`: this is no name a bucket can have"),
+    "InvalidBucketName": deferred("check `bucket`: this is not a valid name of a bucket"),
     "InvalidAccessKeyId": deferred("check `access_key`: the store does not know it"),
     "ExpiredToken": deferred("the session token has expired: get new credentials and run the same command again"),
     "InvalidToken": deferred("check `session_token`: the store does not accept it"),
@@ -72,8 +72,8 @@ _UNUSABLE: dict[str, str] = {
         "the session token has expired: get new credentials and run the same command again"
     ),
     "AuthorizationHeaderMalformed": deferred("check `region`: the store expects another one"),
-    "IllegalLocationConstraintException": deferred("check `region`: the bucket lies in another one"),
-    "PermanentRedirect": deferred("check `region` and `endpoint_url` (http or https?): the bucket lies elsewhere"),
+    "IllegalLocationConstraintException": deferred("check `region`: the bucket is in another region"),
+    "PermanentRedirect": deferred("check `region` and `endpoint_url` (http or https?): the bucket is elsewhere"),
     "RequestTimeTooSkewed": deferred(
         "the clock of this machine is off: set it (with NTP), then run the same command again"
     ),
@@ -94,16 +94,16 @@ _UNUSABLE_STATUSES: dict[int, str] = {
     507: "InsufficientStorage",
 }
 _DENIED_HINT = deferred(
-    "check that the key may do this; a key that may not list the bucket gets 403 for a missing object too; "
-    "`mastosync retry-failed --reason denied` tries again"
+    "check the rights of the access key: if it may not list the bucket, the store answers 403 for a missing "
+    "object too; then `mastosync retry-failed --reason denied` tries again"
 )
-_SERVER_HINT = deferred("the store is in trouble: `mastosync retry-failed --reason server` tries again")
+_SERVER_HINT = deferred("the store has a problem: when it works again, run `mastosync retry-failed --reason server`")
 _THROTTLED_HINT = deferred("use fewer `workers`; `mastosync retry-failed --reason throttled` tries again")
 _HINTS: dict[str, str] = {
     "InvalidObjectState": deferred(
         "the object is archived: restore it first, then `mastosync retry-failed --reason denied`"
     ),
-    "EntityTooSmall": deferred("the destination takes no parts as small as this: raise `part_size`"),
+    "EntityTooSmall": deferred("the destination does not accept parts as small as this: raise `part_size`"),
     "InvalidStorageClass": deferred("check `storage_class`: the destination does not have it"),
 }
 
@@ -174,7 +174,7 @@ def _error_of(answer: Answer, text: str) -> MastosyncError:
         return kind(text, hint=say(_UNUSABLE[code]) + in_region)
     if answer.with_acl and _refuses_acl(answer):
         only_this = answer.code not in _NO_ACL and _NAMES_ONE_ACL.search(answer.message) is not None
-        hint = tr("set `acl = none` for the destination if it takes no ACLs")
+        hint = tr("set `acl = none` for the destination if it has no ACLs")
         return AclUnsupported(text, hint=hint, only_this=only_this)
     if answer.status == 429 or answer.code in _THROTTLING or (answer.status == 503 and answer.code not in _TRY_AGAIN):
         return Throttled(text, hint=say(_THROTTLED_HINT), retry_after_seconds=retry_after_seconds(answer.headers))
@@ -188,16 +188,20 @@ def _object_error(answer: Answer, text: str) -> ObjectError:
         (
             code in _BROKEN_ON_THE_WAY,
             CorruptObject,
-            deferred("bytes change on the way: check network and memory if it stays"),
+            deferred("bytes were changed on the way: if it happens again, check the network and this machine's memory"),
         ),
-        (code in _CHANGED or status in (412, 416), ObjectChanged, deferred("something else writes under this key")),
-        (code in _TOO_LARGE or status == 413, ObjectTooLarge, deferred("the destination takes no object of this size")),
+        (code in _CHANGED or status in (412, 416), ObjectChanged, deferred("another program writes to this key")),
+        (
+            code in _TOO_LARGE or status == 413,
+            ObjectTooLarge,
+            deferred("the destination does not accept objects of this size"),
+        ),
         (
             status == 404 and answer.is_a_page and _NOT_FOUND[answer.subject] is ObjectMissing,
             ServerFailure,
             deferred(
-                "no S3 store says it like this: check `endpoint_url`, and the proxy in between; `mastosync "
-                "retry-failed --reason server` tries again"
+                "this is not the answer of an S3 store: check `endpoint_url`, and any proxy in between; then "
+                "`mastosync retry-failed --reason server` tries again"
             ),
         ),
         (
@@ -209,7 +213,7 @@ def _object_error(answer: Answer, text: str) -> ObjectError:
         (code in _HINTS and status != 403, ObjectRejected, ""),
         (status >= 500 and status != 501, ServerFailure, _SERVER_HINT),
         (status in (401, 403), ObjectDenied, _DENIED_HINT),
-        (True, ObjectRejected, deferred("the store will not take this request; see its message")),
+        (True, ObjectRejected, deferred("the store refuses this request; see its message")),
     )
     kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
     error = kind(text, hint=say(_HINTS.get(code, hint)))
@@ -245,7 +249,7 @@ def _of_store(answer: Answer, error: ObjectError) -> MastosyncError:
         return StoreUnusable(
             error.message, hint=tr("`endpoint_url` seems to hold the bucket's name: leave it out there")
         )
-    return StoreUnusable(error.message, hint=tr("check `endpoint_url` and `bucket`: is this an S3 endpoint?"))
+    return StoreUnusable(error.message, hint=tr("check `endpoint_url` and `bucket`: it must be an S3 endpoint"))
 
 
 def network_failure(where: str, what: str) -> NetworkFailure:

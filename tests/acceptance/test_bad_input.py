@@ -178,7 +178,7 @@ def test_no_plan_yet(site: Site, command: list[str]) -> None:
 def test_a_manifest_that_is_no_sqlite_file(site: Site, command: list[str]) -> None:
     site.manifest.write_bytes(b"certainly not a database, but long enough to look like a file " * 20)
     before = site.manifest.read_bytes()
-    assert_clear(site.run(*command, code=None), 6, "mastosync.db", "no SQLite database")
+    assert_clear(site.run(*command, code=None), 6, "mastosync.db", "not a SQLite database")
     assert site.manifest.read_bytes() == before
 
 
@@ -187,7 +187,7 @@ def test_a_sqlite_file_of_something_else(site: Site, command: list[str]) -> None
     with sqlite3.connect(site.manifest) as connection:
         connection.execute("CREATE TABLE notes (text)")
     connection.close()
-    assert_clear(site.run(*command, code=None), 6, "something else")
+    assert_clear(site.run(*command, code=None), 6, "another program")
 
 
 @pytest.mark.parametrize("command", [["plan"], ["copy"], ["status"], ["ls"], ["retry-failed"]])

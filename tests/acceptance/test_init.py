@@ -105,7 +105,10 @@ def test_a_plan_is_one_command_and_a_destination_away(
     assert live.config.stat().st_mode & 0o777 == 0o600
     assert address.secret_key not in text
     assert text.count(f"= {CHANGE_ME}\n") == 4
-    assert f"access_key is still {CHANGE_ME}" in live.run("plan", code=4).stderr
+    left = ("access_key", "secret_key", "endpoint_url", "bucket")
+    told = f"{', '.join(f'[s3.destination] {key}' for key in left)} are still {CHANGE_ME}"
+    for command in ("plan", "doctor"):
+        assert told in live.run(command, code=4).stderr
 
     for key, value in (
         ("access_key", address.access_key),

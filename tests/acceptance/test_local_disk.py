@@ -226,10 +226,10 @@ def test_a_disk_that_is_not_mounted_stops_everything_and_loses_nothing(
         done = site.status()["totals"]
         elsewhere = root.rename(site.folder / "elsewhere")
         for command in commands:
-            assert "is that mounted?" in site.run(command, code=7).stderr
+            assert "check that this disk is mounted" in site.run(command, code=7).stderr
         root.mkdir()
         for command in commands:
-            assert "is its disk mounted" in site.run(command, code=7).stderr
+            assert "check that its disk is mounted" in site.run(command, code=7).stderr
         assert list(root.iterdir()) == []
         assert site.status()["totals"] == done
         root.rmdir()
@@ -303,7 +303,7 @@ def test_a_folder_of_the_source_that_leads_to_the_destination_is_refused(
         before = state_of(destination)
         for command in (("plan",), ("copy",), ("prune", "--apply"), ("doctor",)):
             refused = migration.site.run(*command, code=4)
-            assert f"{way} leads from the folder of the source" in refused.stdout + refused.stderr
+            assert f"{way}, in the folder of the source, leads to the destination" in refused.stdout + refused.stderr
         assert state_of(destination) == before
 
 
@@ -366,7 +366,7 @@ def test_doctor_looks_at_folders(buckets: BucketPair, new_migration: MigrationFa
     assert {"disk"} == {each["check"] for each in full["checks"] if each["status"] == "failure"} - {"write"}
     site.configure(filesystem_destination={"path": str(site.folder / "nowhere"), "keep_free": "0"})
     missing = site.run("doctor", code=7).stdout
-    assert "is that mounted?" in missing
+    assert "check that this disk is mounted" in missing
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")

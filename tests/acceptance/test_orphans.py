@@ -104,7 +104,7 @@ def test_what_came_shortly_before_the_plan_may_have_a_row_by_now(planned: Migrat
     assert strays["objects"] > 0
     assert (at_once["orphans"], at_once["newer"]) == ({"objects": 0, "bytes": 0}, strays)
     assert planned.site.run("orphans", "--format", "text").stdout == ""
-    assert "plan again later" in planned.site.run("orphans").stdout
+    assert "run `mastosync plan` and `mastosync orphans` again" in planned.site.run("orphans").stdout
 
 
 def test_the_source_is_only_listed_and_asked(

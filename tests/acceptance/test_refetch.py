@@ -131,7 +131,7 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(lossy: Migration, origins: Ori
     assert result["refetched"] == 0
     assert origins.server.connections == 0
     assert lossy.site.listed() == before
-    assert "nobody was asked" in lossy.site.run("refetch").stdout
+    assert "no server was asked" in lossy.site.run("refetch").stdout
 
 
 def test_what_its_server_still_has_comes_back(lossy: Migration, origins: Origins) -> None:
@@ -231,7 +231,7 @@ def test_a_full_disk_here_ends_the_run_and_says_where(lossy: Migration, origins:
         lossy.site.environ["TMPDIR"] = str(disk.folder)
         ended = lossy.site.run("refetch", "--apply", code=7)
         assert list(disk.folder.iterdir()) == []
-    assert f"for a moment in {disk.folder}: No space left on device" in ended.stderr
+    assert f"temporarily in {disk.folder}: No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr
     del lossy.site.environ["TMPDIR"]
     assert found_by(lossy, "--apply", code=3)["refetched"] == len(origins.files)

@@ -847,7 +847,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         monkeypatch.setattr(mounts, "mounts_below", raising(error(errno.EIO, "it is gone")))
         with closing(FilesystemStore(FilesystemConfig(path=root, keep_free=0), role="destination")) as another:
             for act in (another.head, another.delete, lambda key: another.read(key, 10), lambda key: put(another, key)):
-                with pytest.raises(StoreUnusable, match="cannot tell what is mounted below the destination folder"):
+                with pytest.raises(StoreUnusable, match="cannot find out what is mounted below the destination folder"):
                     act("cache/a")
         assert (root / "cache" / "a").exists()
 
@@ -859,7 +859,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         with closing(FilesystemStore(FilesystemConfig(path=root, keep_free=0), role="destination")) as store:
             before = open_descriptors()
             for _ in range(3):
-                with pytest.raises(StoreUnusable, match=r"cannot tell what is mounted.*no memory"):
+                with pytest.raises(StoreUnusable, match=r"cannot find out what is mounted.*no memory"):
                     store.head("key")
             assert open_descriptors() == before
 

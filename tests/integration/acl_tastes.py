@@ -11,8 +11,8 @@ PUBLIC_READ, PRIVATE = "public-read", "private"
 NO_ACL, KEPT_BACK, DENIED, UNUSABLE = "stored without ACL", "kept back", "denied", "the store is unusable"
 """What becomes of an object that is not stored with an ACL, named by it."""
 
-TAKES_NONE = "the destination takes no ACLs: objects are as public as the bucket"
-TAKES_NO_PUBLIC = "the destination refuses the ACL public-read: public objects are as public as the bucket"
+TAKES_NONE = "the destination has no ACLs: the bucket alone decides who can read an object"
+TAKES_NO_PUBLIC = "the destination refuses the ACL public-read: the bucket alone decides who can read a public object"
 TAKES_NO_PRIVATE = "the destination refuses the ACL private: it cannot keep an object private"
 
 

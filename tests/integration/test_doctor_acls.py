@@ -85,8 +85,8 @@ def test_what_a_copy_will_make_of_objects_is_told(way: Way, mode: AclMode, taste
     assert found["acl"].grade is (Grade.WARNING if surprising else Grade.OK)
     if surprising:
         public, private = found["acl"].message.partition("; public objects are written ")[2].split(", private ones ")
-        assert public == {PUBLIC_READ: "as public-read", NO_ACL: "without any"}[fates[0]]
-        expected = {PRIVATE: "as private", NO_ACL: "without any", KEPT_BACK: "stay behind"}[fates[1]]
+        assert public == {PUBLIC_READ: "as public-read", NO_ACL: "without an ACL"}[fates[0]]
+        expected = {PRIVATE: "as private", NO_ACL: "without an ACL", KEPT_BACK: "are not copied"}[fates[1]]
         assert expected in private
         assert ("[copy] private_objects" in found["acl"].remedy) == (fates[1] == KEPT_BACK)
     assert found["private"].grade is Grade.OK
@@ -126,7 +126,7 @@ def test_where_strangers_are_given_nothing_anyway_a_refusal_tells_nothing(way: W
     insists = TransferOptions(acl=mode, acl_taken=False, serves_strangers=False)
     found = way.look(insists)["private"]
     assert found.grade is Grade.FAILURE
-    assert "nobody can tell" in found.message
+    assert "cannot check whether" in found.message
     assert "acl = auto" in found.remedy
     for decided in (replace(insists, acl=AclMode.AUTO), replace(insists, copy_private_without_acl=True)):
         assert way.look(decided)["private"].grade is Grade.OK

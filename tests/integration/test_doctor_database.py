@@ -53,7 +53,7 @@ def test_a_healthy_database_is_all_ok(tmp_path: Path, mastodon: DatabaseAddress)
     found = look_at(tmp_path, mastodon)
     assert found.bad(Subject.DATABASE) == {}
     assert "the primary" in found.database["server"].message
-    assert found.database["pooler"].message.startswith("none")
+    assert found.database["pooler"].message.startswith("no pooler")
     assert "8 of 8" in found.database["tables"].message
 
 

@@ -166,13 +166,13 @@ class TestFile:
     def test_a_file_of_something_else(self, site: Site) -> None:
         site.manifest.write_bytes(b"certainly not a database, but long enough to look like a file " * 20)
         before = files_in(site.folder)
-        assert "no SQLite database" in fails(examined(site))
+        assert "not a SQLite database" in fails(examined(site))
         assert files_in(site.folder) == before
 
     def test_a_database_of_something_else(self, site: Site) -> None:
         with closing(sqlite3.connect(site.manifest)) as connection:
             connection.execute("CREATE TABLE notes (text)")
-        assert "something else" in fails(examined(site))
+        assert "another program" in fails(examined(site))
 
     def test_a_manifest_of_a_newer_version(self, site: Site) -> None:
         set_version(site.manifest, 99)
@@ -256,7 +256,7 @@ class TestDisk:
     def test_without_a_database_nobody_knows(self, site: Site) -> None:
         found = examined(site).manifest["disk"]
         assert found.grade is OK
-        assert "nobody knows" in found.message
+        assert "is not known" in found.message
 
 
 def test_this_machine_has_files_enough_for_a_few_workers(site: Site) -> None:

@@ -115,7 +115,7 @@ class TestHealthy:
         )
         found = examined(site_of(tmp_path, moto_buckets)).destination["delete"]
         assert found.grade is WARNING
-        assert "the old one stays, with the ACL it had" in found.message
+        assert "its old version stays with its old ACL" in found.message
         nothing_is_left(moto_buckets)
 
     def test_an_empty_source_leaves_nothing_to_read(self, tmp_path: Path, buckets: BucketPair) -> None:

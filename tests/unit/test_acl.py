@@ -25,8 +25,8 @@ DENIED = ObjectDenied("403 AccessDenied, the first time")
 IN_VAIN = ["start_multipart", "abort_multipart"]
 PROOF = ["anybody_reads"]  # once a run: see test_privacy_proof
 BOTH = ("public-read", "private")
-TAKES_NONE = "the destination takes no ACLs: objects are as public as the bucket"
-TAKES_NO_PUBLIC = "the destination refuses the ACL public-read: public objects are as public as the bucket"
+TAKES_NONE = "the destination has no ACLs: the bucket alone decides who can read an object"
+TAKES_NO_PUBLIC = "the destination refuses the ACL public-read: the bucket alone decides who can read a public object"
 
 
 def key_of(number: int) -> str:

@@ -261,7 +261,7 @@ def test_everything_becomes_private_and_the_first_of_it_is_asked_for(private: bo
 def test_what_everybody_turns_out_to_read_stops_the_run_and_is_not_removed(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(private=True)) as place:
         place.store.open_to_all = True
-        with pytest.raises(PrivacyLost, match="it may lie nowhere else"):
+        with pytest.raises(PrivacyLost, match="it may be the only copy"):
             place.apply(acl_taken=None)
         assert len(place.store.objects) == 6
         assert place.store.count("copy_from") == 1
@@ -282,7 +282,7 @@ def test_without_an_answer_who_reads_it_nothing_private_is_stored_and_the_rest_g
 def test_who_stops_while_that_is_asked_is_told_the_name_of_what_may_be_public(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(2, private=True)) as place:
         place.store.fail("anybody_reads", Interrupted("stopped while waiting"))
-        with pytest.raises(Interrupted, match="may be public: it was not removed, as it may lie nowhere else"):
+        with pytest.raises(Interrupted, match="may be public: it was not removed, because it may be the only copy"):
             place.apply(workers=1, stop_after=0)
         assert len(place.store.objects) == 2
         assert WorkQueue(place.manifest).pending() == 1

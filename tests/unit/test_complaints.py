@@ -37,7 +37,7 @@ def test_what_is_wrong_with_the_file_is(tmp_path: Path) -> None:
     path.write_text("no database, and long enough to be read as the head of one. " * 4)
     with (
         closing(sqlite3.connect(path)) as connection,
-        pytest.raises(ManifestError, match="no SQLite database"),
+        pytest.raises(ManifestError, match="not a SQLite database"),
         translated(path),
     ):
         connection.execute("SELECT count(*) FROM sqlite_schema")

@@ -516,6 +516,19 @@ REFUSED = [
 
 
 class TestRefusals:
+    def test_all_that_is_still_to_fill_in_is_told_at_once(self, config_file: Callable[[str], Path]) -> None:
+        path = config_file(
+            "[s3.source]\naccess_key = CHANGE-ME\nbucket = old\n"
+            "[s3.destination]\nbucket = CHANGE-ME\nregion = CHANGE-ME\n[copy]\nworkers = many"
+        )
+
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, {"MASTOSYNC_S3_DESTINATION_REGION": "here"})
+
+        names = "[s3.source] access_key, [s3.destination] bucket"
+        assert caught.value.message == f"{path}: {names} are still CHANGE-ME"
+        assert caught.value.hint.startswith("Fill them in")
+
     @pytest.mark.parametrize(("text", "message", "hint"), REFUSED)
     def test_what_is_wrong_is_refused_with_its_place_and_a_remedy(
         self, config_file: Callable[[str], Path], text: str, message: str, hint: str

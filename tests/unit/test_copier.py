@@ -420,7 +420,7 @@ def test_a_source_that_has_nothing_at_all_is_the_wrong_place(tmp_path: Path) -> 
         return Outcome(claim.entry, EntryState.FAILED, Reason.MISSING, detail="no such key")
 
     with planned(tmp_path / "m.db", [entry(number) for number in range(3_000)]) as manifest:
-        with pytest.raises(StoreUnusable, match="wrong place"):
+        with pytest.raises(StoreUnusable, match="wrong bucket or folder"):
             run(manifest, missing)
         assert states(manifest)[EntryState.PENDING] > 500
 
@@ -459,7 +459,7 @@ def test_a_key_that_may_not_write_any_more_stops_the_run(tmp_path: Path) -> None
     with planned(tmp_path / "m.db", entries) as manifest:
         run(manifest, transfer(old, new), limit=500)
         new.fail("write", *[ObjectDenied("cannot write at the new one: 403")] * 10_000)
-        with pytest.raises(StoreUnusable, match=r"may not write there any more.* 403") as unusable:
+        with pytest.raises(StoreUnusable, match=r"seems to lack the right to write.* 403") as unusable:
             run(manifest, transfer(old, new))
         assert unusable.value.exit_code == 7
         assert states(manifest)[EntryState.PENDING] > 2_000

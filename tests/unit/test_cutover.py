@@ -408,7 +408,7 @@ def test_what_was_kept_back_and_lies_there_for_everybody_is_told_apart() -> None
     kept_back = CountLine(LOCAL, EntryState.SKIPPED, Reason.PRIVATE, 5, 0)
     told = found(evidence(kept_back, exposed=Exposed(2, 2)))
     assert told["exposed"].grade is Grade.NO_GO
-    assert "2 private objects lie at the destination" in told["exposed"].message
+    assert "2 private objects are at the destination" in told["exposed"].message
     assert "`mastosync verify --public`" in told["exposed"].remedy
     assert "3 private objects are kept back" in told["private"].message
     assert "private" not in found(evidence(kept_back, exposed=Exposed(5, 5)))
@@ -425,7 +425,7 @@ def test_before_anything_was_copied_nobody_knows_what_the_source_has_lost() -> N
     pending = CountLine(LOCAL, EntryState.PENDING, None, 3, 0)
     lost = found(replace(evidence(), counts=[pending]))["lost"]
     assert (lost.grade, lost.remedy) == (Grade.WARNING, "mastosync copy")
-    assert "nobody knows" in lost.message
+    assert "is not known yet" in lost.message
     assert found(evidence(pending))["lost"].grade is Grade.OK
 
 

@@ -13,8 +13,12 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, cli
 from mastosync.config import render_sample
 from mastosync.config.schema import sections
+from mastosync.engine.doctor import Subject
+from mastosync.engine.doctor.disk import check_disk
+from mastosync.engine.doctor.findings import Chart
 from mastosync.errors import EXIT_CODE_MEANING, MastosyncError
-from mastosync.model import TABLES, Reason
+from mastosync.model import MANIFEST_BYTES_PER_ENTRY, TABLES, Reason
+from mastosync.units import human_bytes
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,6 +99,20 @@ def test_every_key_is_in_the_sample_with_an_explanation() -> None:
 
 def test_the_readme_shows_the_two_commands() -> None:
     assert "    make demo\n    make test\n" in README
+
+
+def test_the_disk_that_a_manifest_takes_is_one_figure_everywhere(tmp_path: Path) -> None:
+    """The guide, the configuration, the design and `doctor`."""
+    figure = f"{MANIFEST_BYTES_PER_ENTRY} bytes"
+    places = {
+        "docs/guide.md": f"about {figure} of disk for each object",
+        "docs/design.md": f"at {figure} and a quarter more",
+        "config.sample.ini": f"about {figure} an object",
+    }
+    for name, said in places.items():
+        assert said in (ROOT / name).read_text(encoding="utf-8"), name
+    found = check_disk(Chart(Subject.MANIFEST), tmp_path / "m.db", 10**9)
+    assert human_bytes(10**9 * MANIFEST_BYTES_PER_ENTRY * 1.25) in found.message
 
 
 def test_every_file_that_the_docs_link_to_exists() -> None:

@@ -50,7 +50,7 @@ class TestRendering:
         found: list[Finding] = [
             SOURCE.ok("endpoint", "answers"),
             SOURCE.failure("credentials", "refused", "check them\nand again"),
-            *SOURCE.skipped(["bucket", "read"], "the credentials come first"),
+            *SOURCE.skipped(["bucket", "read"], "correct the credentials first"),
             *SOURCE.skipped(["ranges"], "for another reason"),
         ]
         assert render_findings(found).splitlines() == [
@@ -59,7 +59,7 @@ class TestRendering:
             "  failure  credentials    refused",
             "                          -> check them",
             "                          -> and again",
-            "  skipped  bucket, read: the credentials come first",
+            "  skipped  bucket, read: correct the credentials first",
             "  skipped  ranges: for another reason",
         ]
         assert render_summary(Diagnosis(found)).startswith("ok 1, warning 0, failure 1, skipped 3")

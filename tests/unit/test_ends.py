@@ -139,7 +139,7 @@ def test_how_an_earlier_copy_ended_says_nothing_of_one_that_died(tmp_path: Path)
         WorkQueue(manifest).start_run(1)
         status, line = shown(manifest)
     assert status.as_json()["run"]["exit_code"] is None
-    assert "cut off" in line
+    assert "killed or crashed" in line
 
 
 def test_a_copy_whose_process_has_died_is_not_at_work(tmp_path: Path) -> None:
@@ -166,18 +166,36 @@ def test_a_copy_that_gives_no_sign_for_long_is_at_work_as_long_as_it_holds_the_m
             assert status_of(ManifestReport(manifest)).running
 
 
-def test_why_entries_failed_is_told_by_reason(tmp_path: Path) -> None:
-    with planned(tmp_path / "m.db", [entry(1), entry(2), entry(3)]) as manifest:
+def told_of_failed(path: Path, *reasons: Reason) -> list[str]:
+    with planned(path, [entry(number) for number, _ in enumerate(reasons)]) as manifest:
         assert failed_lines(status_of(ManifestReport(manifest))) == []
         records = list(ManifestReport(manifest).iter_records())
-        outcomes = [(EntryState.FAILED, Reason.MISSING)] * 2 + [(EntryState.SKIPPED, Reason.OPTIONAL_MISSING)]
-        correct(
-            manifest, [(each, Outcome(each.entry, *became)) for each, became in zip(records, outcomes, strict=True)]
-        )
-        reasons, remedy, acceptance = failed_lines(status_of(ManifestReport(manifest)))
-    assert reasons.endswith("missing 2")
-    assert "mastosync ls --state failed" in remedy
-    assert "mastosync accept" in acceptance
+        states = [EntryState.SKIPPED if each is Reason.OPTIONAL_MISSING else EntryState.FAILED for each in reasons]
+        became = zip(records, states, reasons, strict=True)
+        correct(manifest, [(each, Outcome(each.entry, state, reason)) for each, state, reason in became])
+        return failed_lines(status_of(ManifestReport(manifest)))
+
+
+def test_why_entries_failed_is_told_by_reason(tmp_path: Path) -> None:
+    reasons, remedy, again = told_of_failed(tmp_path / "m.db", *[Reason.SERVER] * 2, Reason.OPTIONAL_MISSING)
+    assert reasons.endswith("server 2")
+    assert "mastosync ls --new" in remedy
+    assert "`mastosync retry-failed`" in again
+
+
+def test_nobody_is_told_to_try_again_what_the_source_has_lost(tmp_path: Path) -> None:
+    *_, what_to_do = told = told_of_failed(tmp_path / "m.db", Reason.MISSING, Reason.MISSING)
+    assert "missing 2" in told[0]
+    assert "retry-failed" not in "".join(told)
+    assert "mastosync plan" in what_to_do
+    assert "mastosync refetch" in what_to_do
+    assert "mastosync accept" in what_to_do
+
+
+def test_beside_what_is_missing_only_the_rest_is_tried_again(tmp_path: Path) -> None:
+    _, _, again, missing = told_of_failed(tmp_path / "m.db", Reason.MISSING, Reason.NETWORK, Reason.SERVER)
+    assert "`mastosync retry-failed --reason network --reason server`" in again
+    assert "mastosync refetch" in missing
 
 
 @pytest.mark.parametrize("brought", [False, True])

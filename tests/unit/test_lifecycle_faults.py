@@ -468,9 +468,8 @@ def test_retry_failed_reopens_what_was_optional_and_missing(tmp_path: Path) -> N
     day.manifest.close()
 
 
-def test_the_command_line_reopens_what_was_optional_and_missing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def between_folders(tmp_path: Path, state: EntryState, reason: Reason) -> list[str]:
+    """A migration from one folder to another, of whose entries one is in this state; options of its commands."""
     config = tmp_path / "config.ini"
     folders = {role: tmp_path / role for role in ("source", "destination")}
     for folder in folders.values():
@@ -481,12 +480,46 @@ def test_the_command_line_reopens_what_was_optional_and_missing(
     with planned(tmp_path / "m.db", [row], stores) as manifest:
         queue = WorkQueue(manifest)
         queue.start_run(1)
-        queue.commit(outcomes=[Outcome(row, EntryState.SKIPPED, Reason.OPTIONAL_MISSING)])
-    options = ["--config", str(config), "--manifest", str(tmp_path / "m.db"), "--no-progress"]
+        queue.commit(outcomes=[Outcome(row, state, reason)])
+    return ["--config", str(config), "--manifest", str(tmp_path / "m.db"), "--no-progress"]
+
+
+def states_in(path: Path) -> list[EntryState]:
+    with Manifest.open(path) as manifest:
+        return [each.state for each in ManifestReport(manifest).iter_records()]
+
+
+def test_the_command_line_reopens_what_was_optional_and_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = between_folders(tmp_path, EntryState.SKIPPED, Reason.OPTIONAL_MISSING)
     assert main([*options, "retry-failed", "--reason", "optional_missing", "--no-copy"]) == ExitCode.OK
     assert "1 entry is pending again" in capsys.readouterr().out
-    with Manifest.open(tmp_path / "m.db") as manifest:
-        assert [each.state for each in ManifestReport(manifest).iter_records()] == [EntryState.PENDING]
+    assert states_in(tmp_path / "m.db") == [EntryState.PENDING]
+
+
+@pytest.mark.parametrize("role", ["source", "destination"])
+def test_a_retry_changes_nothing_while_a_store_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], role: str
+) -> None:
+    options = between_folders(tmp_path, EntryState.FAILED, Reason.NETWORK)
+    (tmp_path / "source" / "other").touch()  # an empty folder of a source is an unmounted disk
+    (tmp_path / role).rename(tmp_path / "unmounted")
+    assert main([*options, "retry-failed"]) == ExitCode.STORE
+    assert role in capsys.readouterr().err
+    assert states_in(tmp_path / "m.db") == [EntryState.FAILED]
+    (tmp_path / "unmounted").rename(tmp_path / role)
+    assert main([*options, "retry-failed"]) == ExitCode.OK, "which found out that its file is missing, and optional"
+    told = capsys.readouterr().out
+    assert "1 failed entry is pending again" in told
+    assert states_in(tmp_path / "m.db") == [EntryState.SKIPPED]
+
+
+def test_a_retry_of_nothing_asks_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = between_folders(tmp_path, EntryState.FAILED, Reason.NETWORK)
+    (tmp_path / "source").rmdir()
+    assert main([*options, "retry-failed", "--reason", "denied"]) == ExitCode.INCOMPLETE
+    assert "0 failed entries are pending again" in capsys.readouterr().out
 
 
 # found by test_moving_world, or beside it
@@ -771,7 +804,7 @@ def test_what_strangers_cannot_read_is_not_adopted_because_the_source_has_lost_i
     assert (day.fate(), day.acl) == (MISSING, PRIVATE)
     detail = day.record.detail or ""
     assert f"cannot find {KEY!r} at old" in detail
-    assert f"{KEY!r} may still lie at {day.new.name} as a private object, which others cannot read" in detail
+    assert f"{KEY!r} may still be private at {day.new.name}, so others may be unable to read it" in detail
     day.old.put(KEY, b"the file")
     day.retry()
     assert (day.fate(), day.acl) == (DONE, PUBLIC)

@@ -40,7 +40,7 @@ def test_the_only_copy_that_is_left_is_never_removed(answer: str) -> None:
     old, new = lost()
     if answer == "everybody reads":
         new.anybody_reads = lambda key: True  # type: ignore[method-assign]
-        with pytest.raises(PrivacyLost, match="it was not removed, as it may lie nowhere else"):
+        with pytest.raises(PrivacyLost, match="it was not removed, because it may be the only copy"):
             transfer(old, new)(hiding())
     else:
         new.fail("anybody_reads", *[ServerFailure("503")] * 10)
@@ -206,4 +206,4 @@ def test_who_fails_to_hide_something_says_that_it_lies_open() -> None:
     new.fail("read", ObjectDenied("no"))
     outcome = transfer(old, new)(hiding())
     assert outcome.state is EntryState.FAILED
-    assert "still lies at" in (outcome.detail or "")
+    assert "may still be public at" in (outcome.detail or "")

@@ -92,7 +92,7 @@ def test_entries_are_counted_in_windows_of_any_size(path: Path, monkeypatch: pyt
         (
             "INSERT INTO claims SELECT kind, id, name, 3 FROM entries WHERE state = 1 LIMIT 1",
             Part.CLAIMS,
-            "1 claim is",
+            "1 claim belongs",
         ),
         ("INSERT INTO claims VALUES (1, 999, 'nobody.png', 3)", Part.CLAIMS, "999 nobody.png"),
         ("UPDATE kinds SET \"table\" = 'toots' WHERE id = 1", Part.KINDS, "toots"),

@@ -145,7 +145,7 @@ def test_a_copy_of_what_it_was_is_kept_and_told_of(version: int, path: Path, cap
     copy = path.with_name(f"m.db.v{version}.backup")
     assert beside(path) == {copy.name}
     assert (file_version(path), file_version(copy)) == (newest_version(), version)
-    assert dump(copy) == before
+    assert [line for line in dump(copy) if "'backup'" not in line] == before, "and that it is a copy"
     assert copy.stat().st_mode & 0o777 == 0o600
     (told,) = caplog.messages
     assert str(copy) in told
@@ -168,7 +168,7 @@ def test_a_copy_never_replaces_another_and_there_are_not_more_than_three(path: P
     shutil.copyfile(old, path)
     with pytest.raises(ManifestError, match="copies of version 1") as refused:
         Manifest.open(path)
-    assert "move them away" in refused.value.hint
+    assert "move the others" in refused.value.hint
     assert file_version(path) == 1
 
 
@@ -184,7 +184,7 @@ def test_a_step_that_fails_leaves_it_as_it_was_and_says_where_the_copy_is(
 ) -> None:
     with_step.write_text(sql)
     before = dump(restored(1, path))
-    with pytest.raises(ManifestError, match=r"it is as it was") as failed:
+    with pytest.raises(ManifestError, match=r"the manifest is unchanged") as failed:
         Manifest.open(path)
     assert str(path.with_name("m.db.v1.backup")) in failed.value.message
     assert "version 1" in failed.value.message
@@ -230,8 +230,7 @@ def test_nothing_happens_to_one_that_is_in_use(path: Path) -> None:
 def test_whoever_holds_the_lock_brings_it_up_to_date(path: Path) -> None:
     restored(1, path)
     with writer_lock(path, "copy"), Manifest.open(path, writing=True):
-        assert file_version(path) == 1, "which is still in the log"
-    assert file_version(path) == newest_version()
+        assert file_version(path) == newest_version()
 
 
 def test_of_many_that_come_at_once_one_takes_the_steps(path: Path) -> None:

@@ -197,7 +197,7 @@ def test_copies_in_the_same_bucket_are_no_orphans(find: Find, prefix: str) -> No
     told = result.as_json()
     assert (told["listed"]["objects"], told["orphans"]["objects"]) == (4, 1)
     assert told["copies"] == {"objects": 2, "bytes": 8}
-    assert "2 more (8 Bytes) lie under the key prefix of the destination" in render_orphans(result)
+    assert "2 more (8 Bytes) have the key prefix of the destination" in render_orphans(result)
 
 
 @pytest.mark.parametrize(

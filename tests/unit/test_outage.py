@@ -41,7 +41,7 @@ def test_so_many_failures_in_a_row_are_the_stores(end: End, reason: Reason) -> N
     with pytest.raises(StoreUnusable) as unusable:
         outages.note(failed(end, reason))
     assert unusable.value.message == (
-        f"the {end.value} failed for 64 objects in a row, so it is not the objects: "
+        f"the {end.value} failed for 64 objects in a row, so the store itself has a problem: "
         "cannot write 'k' at a store: refused"
     )
     assert "retry-failed" in unusable.value.hint
@@ -96,7 +96,7 @@ class TestAKeyThatIsRefused:
         assert not stops(outages, DONE)
         refused = failed(End.DESTINATION, Reason.DENIED)
         assert not stops(outages, refused, times=IN_A_ROW - 1)
-        with pytest.raises(StoreUnusable, match="the key may not write there any more"):
+        with pytest.raises(StoreUnusable, match="its access key seems to lack the right to write"):
             outages.note(refused)
 
     def test_to_write_now_and_then_goes_on(self) -> None:
@@ -106,7 +106,7 @@ class TestAKeyThatIsRefused:
     def test_to_read_anything_may_not_read(self) -> None:
         outages, refused = Outages(), failed(End.SOURCE, Reason.DENIED)
         assert not stops(outages, refused, times=IN_A_ROW - 1)
-        with pytest.raises(StoreUnusable, match="the key may not read there"):
+        with pytest.raises(StoreUnusable, match="its access key seems to lack the right to read"):
             outages.note(refused)
 
     def test_to_read_objects_among_readable_ones_goes_on(self) -> None:
@@ -121,7 +121,7 @@ class TestAnEmptySource:
     def test_is_the_wrong_place(self) -> None:
         outages = Outages()
         assert not stops(outages, MISSING, OPTIONAL, times=WRONG_PLACE_AFTER - 1)
-        with pytest.raises(StoreUnusable, match="wrong place: 404"):
+        with pytest.raises(StoreUnusable, match="wrong bucket or folder: 404"):
             outages.note(MISSING)
 
     def test_is_none_once_anything_was_found(self) -> None:

@@ -106,7 +106,7 @@ def test_a_store_that_passes_over_acls_stops_the_run_and_keeps_nothing_private(w
         run(2)
     assert lost.value.exit_code is ExitCode.STORE
     assert f"anybody can read {key_of(2)!r}" in lost.value.message
-    assert "it was to be removed" not in lost.value.message
+    assert "mastosync tried to remove it" not in lost.value.message
     for named in ("acl = none", "private_objects", "verify --public"):
         assert named in lost.value.hint
     assert not run.lies_there(2)
@@ -141,10 +141,10 @@ def test_the_only_copy_is_never_told_to_be_removed(caplog: pytest.LogCaptureFixt
     run = Run(WAYS["whole"], open_to_all=True)
     assert run(2, private=False).state is EntryState.DONE
     del run.old.objects[key_of(2)]
-    with pytest.raises(PrivacyLost, match="hide it at the store itself"):
+    with pytest.raises(PrivacyLost, match="make it private at the store yourself"):
         run(2, rewrite=True)
     assert run.lies_there(2)
-    assert any("hide it at the store itself" in message for message in caplog.messages)
+    assert any("make it private at the store yourself" in message for message in caplog.messages)
     assert not any("remove it" in message for message in caplog.messages)
 
 
@@ -162,14 +162,14 @@ def unasked_once_removed(new: MemoryStore, failure: ObjectError) -> None:
     ("prepare", "told"),
     [
         (lambda new: setattr(new, "keeps_everything", True), "anybody can still read it: remove it there at once"),
-        (lambda new: setattr(new, "keeps_versions", True), "the bucket keeps it as an old version"),
+        (lambda new: setattr(new, "keeps_versions", True), "the bucket keeps an old version of it"),
         (
             lambda new: new.fail("withdraw", ObjectDenied("cannot delete: 403")),
             "it could not be removed, so remove it there at once: cannot delete: 403",
         ),
         (
             lambda new: unasked_once_removed(new, ServerFailure("cannot ask: 500")),
-            "it was removed, but nobody can tell whether anybody still reads it: cannot ask: 500",
+            "it was removed, but mastosync cannot check whether anybody can still read it: cannot ask: 500",
         ),
     ],
 )
@@ -340,7 +340,7 @@ def test_where_strangers_are_given_nothing_anyway_their_refusal_is_no_proof(mode
         MemoryBudget(MIB),
     )
     for _ in range(2):
-        with pytest.raises(StoreUnusable, match="nobody can tell") as unusable:
+        with pytest.raises(StoreUnusable, match="cannot check whether private objects stay private") as unusable:
             run(2)
     assert "acl = auto" in unusable.value.hint
     assert "private_objects" in unusable.value.hint

@@ -90,7 +90,7 @@ def test_the_summary_names_throttling_once_for_each_endpoint_that_did() -> None:
     status = Status(totals=Tally(), by_type={}, reasons={}, snapshot=None, run=None)
     text = render_copy(CopyProgress(10, limits=(QUIET, SETTLED)), status)
     assert "throttled 1,200" in text
-    assert text.count("the destination asked to slow down 1,200 times, and settled at 1,240 requests/s") == 1
+    assert text.count("the destination asked to slow down 1,200 times; it now takes 1,240 requests/s") == 1
     assert "the source" not in text
     assert "the source asked to slow down 3 times\n" in render_copy(CopyProgress(10, limits=(RECOVERED,)), status)
     assert "slow down" not in render_copy(CopyProgress(10, limits=(QUIET,)), status)

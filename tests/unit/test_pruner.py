@@ -243,7 +243,7 @@ def test_what_only_a_whole_plan_would_have_found_deleted_is_told_as_unknown(
     assert not prune(manifest, store).unknown
     plan(manifest, [entry(1)], incremental=True)
     result = prune(manifest, store)
-    assert "is not known" in result.unknown
+    assert "are not known" in result.unknown
     assert result.as_json()["unknown"] is True
     assert "mastosync plan" in render_pruning(result)
     plan(manifest, [entry(1)])

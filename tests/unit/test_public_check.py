@@ -212,7 +212,9 @@ def test_it_is_told_how_many_of_how_many_were_asked_for_and_of_which_kind_someth
     (asked,) = told["by_kind"]
     assert (asked["type"], asked["asked"], asked["of"], asked["faults"]) == (kind.table, 3, 70, 1)
     text = "\n".join(_public_lines(result))
-    assert "2 public and 1 private objects, of 100, at https://files.example.social/: 1 is not right" in text
+    assert (
+        "2 public and 1 private objects, of 100, without credentials at https://files.example.social/: 1 fault" in text
+    )
     assert f"{kind.table} {kind.attachment} {kind.style}" in text
     assert "static" not in text
 

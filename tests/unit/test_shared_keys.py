@@ -68,7 +68,7 @@ def test_what_stays_open_is_told(day: TurningDay) -> None:
     day.copy()
     assert day.fate() == (EntryState.SKIPPED, Reason.PRIVATE)
     assert day.record.presence == Presence.AS_PUBLIC
-    assert "still lies at" in (day.record.detail or "")
+    assert "may still be public at" in (day.record.detail or "")
 
 
 def test_what_a_dead_run_had_claimed_is_looked_for(day: TurningDay) -> None:

@@ -100,7 +100,7 @@ def test_time_is_left_while_a_copy_is_at_work_and_something_is_pending(path: Pat
     with Manifest.open(path) as manifest:
         status = status_of(ManifestReport(manifest))
     assert (status.running, status.eta_seconds) == (False, None), "killed just now"
-    assert "cut off" in render_status(status, path)
+    assert "killed or crashed" in render_status(status, path)
 
 
 def test_who_only_looks_keeps_no_writer_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,7 +203,7 @@ def test_folders_are_told_apart_by_where_they_lie_on_their_disks(
         if apart:
             identities(config)
             continue
-        with pytest.raises(ConfigError, match="one lies in the other") as refused:
+        with pytest.raises(ConfigError, match="one is inside the other") as refused:
             identities(config)
         assert refused.value.exit_code == 4
 
@@ -251,7 +251,7 @@ def linked(tmp_path: Path) -> Config:
 def test_who_is_short_of_something_for_the_moment_does_not_know_where_a_folder_leads(
     linked: Config, monkeypatch: pytest.MonkeyPatch, what: str, code: int
 ) -> None:
-    with pytest.raises(ConfigError, match="leads from the folder of the source"):
+    with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(linked)
     monkeypatch.setattr(walk, what, failing(code))
     with pytest.raises(StoreUnusable, match="cannot look for links and mounts in the source folder"):
@@ -263,7 +263,7 @@ def test_links_count_though_nobody_can_tell_of_mounts(
     linked: Config, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     monkeypatch.setattr(walk, "mounts_below", failing(code))
-    with pytest.raises(ConfigError, match="leads from the folder of the source"):
+    with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(linked)
 
 
@@ -282,7 +282,7 @@ def test_a_damaged_folder_of_the_source_keeps_nobody_from_the_others(
     (source / "damaged").mkdir()
     monkeypatch.setattr(walk, "_opened", dying)
     if damaged:
-        with pytest.raises(ConfigError, match="leads from the folder of the source"):
+        with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
             identities(linked)
     (source / "cache").unlink()
     assert identities(linked)
@@ -294,15 +294,15 @@ def test_links_that_were_seen_count_though_the_rest_of_a_folder_is_damaged(
 ) -> None:
     config = led(tmp_path, f"{broken_off}link")
     monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old" / broken_off, damaged_after=1, times=99))
-    with pytest.raises(ConfigError, match="leads from the folder of the source"):
+    with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(config)
-    assert sum("in vain for ways out of the source folder" in message for message in caplog.messages) == 1
+    assert sum("cannot look for links and mounts in the source folder" in message for message in caplog.messages) == 1
 
 
 def test_what_lies_below_a_damaged_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = led(tmp_path, "cache/link")
     monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old", damaged_after=1, times=99))
-    with pytest.raises(ConfigError, match="leads from the folder of the source"):
+    with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(config)
 
 
@@ -322,7 +322,7 @@ def test_a_folder_that_cannot_be_read_for_a_moment_is_read_once_more(
     """As on a disk that lies on the network: a moment later, a copy would read through it."""
     config = led(tmp_path, "cache/link")
     monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old" / "cache", damaged_after=0, times=1))
-    with pytest.raises(ConfigError, match="leads from the folder of the source"):
+    with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(config)
 
 
@@ -342,7 +342,7 @@ def test_a_table_of_mounts_that_cannot_be_read_tells_nothing(
 ) -> None:
     (linked.source_folder.folder / "cache").unlink()
     monkeypatch.setattr(file_system, "_MOUNTS", tmp_path)
-    with pytest.raises(StoreUnusable, match="cannot tell on which disk"):
+    with pytest.raises(StoreUnusable, match="cannot find out on which disk"):
         identities(linked)
 
 

@@ -78,7 +78,8 @@ def check_missing_key(end: End, access: Access, key: str, consequence: str) -> F
         remedy = tr("allow the key to list the bucket")
         if not access.may_list:
             remedy = tr(
-                "allow the key to list the bucket (s3:ListBucket): without it, stores do not tell what is missing"
+                "allow the key to list the bucket (s3:ListBucket): without this right, a store does not say that "
+                "an object is missing"
             )
         yield chart.warning(
             "missing-key",
@@ -91,10 +92,11 @@ def check_missing_key(end: End, access: Access, key: str, consequence: str) -> F
         yield chart.failure(
             "missing-key",
             tr(
-                "the store has an object under {key!r}, which nobody has written: it answers whatever it is asked",
+                "the store returns an object for {key!r}, which was never written: it seems to return something "
+                "for every key",
                 key=key,
             ),
-            tr("check `endpoint_url`: is this an S3 endpoint, or a web site or CDN in front of one?"),
+            tr("check `endpoint_url`: it must be an S3 endpoint, not a web site or a CDN in front of one"),
         )
         return False
     return True
@@ -112,14 +114,14 @@ def _refusal(end: End) -> ObjectError | StoreUnusable | None:
 def _closed(end: End, refusal: ObjectError | StoreUnusable, culprit: Culprit | None) -> Findings[None]:
     chart = end.chart
     if culprit is Culprit.ENDPOINT:
-        yield from chart.skipped(ACCESS_CHECKS[2:], tr("the endpoint comes first"))
+        yield from chart.skipped(ACCESS_CHECKS[2:], tr("correct the endpoint first"))
     elif culprit is Culprit.CREDENTIALS:
         yield chart.failure("credentials", refusal, _with_region(end, refusal))
-        yield from chart.skipped(ACCESS_CHECKS[3:], tr("the credentials come first"))
+        yield from chart.skipped(ACCESS_CHECKS[3:], tr("correct the credentials first"))
     else:
-        yield from chart.skipped(("credentials",), tr("the bucket comes first"))
+        yield from chart.skipped(("credentials",), tr("correct the bucket first"))
         yield chart.failure("bucket", refusal, _other_style(end))
-        yield from chart.skipped(ACCESS_CHECKS[4:], tr("the bucket comes first"))
+        yield from chart.skipped(ACCESS_CHECKS[4:], tr("correct the bucket first"))
 
 
 def _check_bucket(end: End, greeting: Greeting) -> Findings[Access | None]:
@@ -131,12 +133,12 @@ def _check_bucket(end: End, greeting: Greeting) -> Findings[Access | None]:
         yield chart.ok("bucket", tr("it exists, and the key may list it"))
     except ObjectDenied as error:
         if remedy := _other_style(end):
-            yield from chart.skipped(("bucket",), tr("the addressing comes first"))
+            yield from chart.skipped(("bucket",), tr("correct the addressing first"))
             yield chart.failure("addressing", error, remedy)
-            yield from chart.skipped(("anonymous-list",), tr("the addressing comes first"))
+            yield from chart.skipped(("anonymous-list",), tr("correct the addressing first"))
             return None
         access = Access(may_list=False, first_key="")
-        yield chart.ok("bucket", tr("it is there, as far as a key can tell that may not list it"))
+        yield chart.ok("bucket", tr("it seems to exist: this key may not list it, so nothing more can be said"))
     except STORE_ERRORS as error:
         yield chart.failure("bucket", error)
     yield _addressing(end)
@@ -156,8 +158,11 @@ def _reached(end: End, greeting: Greeting) -> Finding:
     if url.scheme == "https" and not address.verified:
         return end.chart.warning(
             "endpoint",
-            tr("{said}; its certificate is not looked at, so it may be anybody", said=said),
-            tr("remove `verify_tls`, and name the file of the authority that signed the certificate as `ca_bundle`"),
+            tr("{said}; its certificate is not checked, so it may be another server", said=said),
+            tr(
+                "remove `verify_tls`, and set `ca_bundle` to a file with the certificate of the authority that "
+                "signed the store's"
+            ),
         )
     if url.scheme == "https":
         return end.chart.ok("endpoint", said)
@@ -166,21 +171,23 @@ def _reached(end: End, greeting: Greeting) -> Finding:
     return end.chart.warning(
         "endpoint",
         tr(
-            "{said}; requests are not encrypted: who is on the way can read objects, and change what is "
-            "not yet checked",
+            "{said}; requests are not encrypted: anybody on the way can read objects, and change them before they "
+            "are checked",
             said=said,
         ),
-        tr("write https:// in `endpoint_url`, if the store has it; keys never travel, signatures do"),
+        tr("use https:// in `endpoint_url`, if the store offers it; the secret key is never sent, only signatures"),
     )
 
 
 def _clock(end: End, greeting: Greeting) -> Finding:
     ahead, chart = greeting.clock_ahead_seconds, end.chart
     if ahead is None:
-        return next(iter(chart.skipped(("clock",), tr("the store does not tell the time"))))
+        return next(iter(chart.skipped(("clock",), tr("the store does not send its time"))))
     off = abs(ahead)
     if off < _CLOCK_WARNING_SECONDS:
-        return chart.ok("clock", tr("this machine and the store differ by {off} s at most", off=math.ceil(off)))
+        return chart.ok(
+            "clock", tr("the clocks of this machine and of the store differ by at most {off} s", off=math.ceil(off))
+        )
     said = (
         tr("the clock of this machine is {duration} behind the store's", duration=human_seconds(off))
         if ahead > 0
@@ -213,11 +220,14 @@ def _addressing(end: End) -> Finding:
 
 def _anonymous_list(end: End, greeting: Greeting) -> Finding:
     if not greeting.lists:
-        return end.chart.ok("anonymous-list", tr("nobody lists the bucket without credentials"))
+        return end.chart.ok("anonymous-list", tr("nobody can list the bucket without credentials"))
     return end.chart.warning(
         "anonymous-list",
-        tr("anybody can list the bucket, and so find what no page links to"),
-        tr("take the right to list (s3:ListBucket, READ in the bucket's ACL) away from everybody; to read is enough"),
+        tr("anybody can list the bucket without credentials, and find objects that no page links to"),
+        tr(
+            "remove the right to list (s3:ListBucket, READ in the bucket's ACL) from everybody; the right to read "
+            "objects is enough"
+        ),
     )
 
 

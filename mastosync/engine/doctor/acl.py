@@ -49,7 +49,7 @@ def check_acl(end: End, probes: ProbeObjects, options: TransferOptions) -> Findi
     public, private = (_fate(end, probes, options, rule, entry) for entry in (_PUBLIC, _PRIVATE))
     if refusal := public.refusal or private.refusal:
         yield _refused(end, refusal)
-        yield from chart.skipped(ACL_CHECKS[1:], tr("the ACLs come first"))
+        yield from chart.skipped(ACL_CHECKS[1:], tr("correct the ACLs first"))
         return
     yield _verdict(end, options, rule.finding, public, private)
     yield _anonymous_read(end, options, public)
@@ -112,8 +112,8 @@ def _refused(end: End, refusal: ObjectError | StoreUnusable) -> Finding:
             message=refusal.message,
         ),
         tr(
-            "allow the key to set ACLs (s3:PutObjectAcl; on Amazon S3, Block Public Access must let them "
-            "pass), or set `acl = auto` or `acl = none` for the destination"
+            "allow the key to set ACLs (s3:PutObjectAcl; on Amazon S3, Block Public Access must allow them), or "
+            "set `acl = auto` or `acl = none` for the destination"
         ),
     )
 
@@ -122,24 +122,25 @@ def _verdict(end: End, options: TransferOptions, found: str | None, public: _Fat
     chart = end.chart
     if found is None:
         if public.acl is None:
-            known = "acl = none" if options.acl is AclMode.NONE else tr("the provider is known to take none")
-            return chart.ok("acl", tr("none is sent ({known})", known=known))
+            known = "acl = none" if options.acl is AclMode.NONE else tr("this provider has no ACLs")
+            return chart.ok("acl", tr("no ACL is sent ({known})", known=known))
         taken = sorted({str(public.acl), str(private.acl)})
-        return chart.ok("acl", tr("objects are taken as {acls}", acls=", ".join(taken)))
-    if_it_should = tr("if the store should take them, allow the key to set ACLs (s3:PutObjectAcl)")
-    remedy = tr("none is needed; {if_it_should}", if_it_should=if_it_should)
+        return chart.ok("acl", tr("the store accepts the ACLs {acls}", acls=", ".join(taken)))
+    if_it_should = tr("if the store supports ACLs, allow the key to set them (s3:PutObjectAcl)")
+    remedy = tr("nothing has to be done; {if_it_should}", if_it_should=if_it_should)
     if private.kept_back:
-        of_private = tr("stay behind, `skipped` with the reason `private`")
+        of_private = tr("are not copied (`skipped`, with the reason `private`)")
         remedy = tr(
-            "decide what is to become of them: see `[copy] private_objects`; {if_it_should}", if_it_should=if_it_should
+            "decide what to do with them: see `[copy] private_objects` in the configuration; {if_it_should}",
+            if_it_should=if_it_should,
         )
     else:
         of_private = (
-            tr("are written without any (private_objects = copy)")
+            tr("are written without an ACL (private_objects = copy)")
             if private.acl is None
             else tr("are written as private")
         )
-    of_public = tr("are written without any") if public.acl is None else tr("are written as {acl}", acl=public.acl)
+    of_public = tr("are written without an ACL") if public.acl is None else tr("are written as {acl}", acl=public.acl)
     return chart.warning(
         "acl",
         tr(
@@ -161,7 +162,7 @@ def _anonymous_read(end: End, options: TransferOptions, public: _Fate) -> Findin
         return chart.ok("anonymous-read", tr("anybody can read a public object"))
     return chart.warning(
         "anonymous-read",
-        tr("a public object cannot be read here without credentials, as browsers and other servers will try to"),
+        tr("a public object cannot be read here without credentials, but browsers and other servers will try to"),
         tr(
             "fine if Mastodon serves media from elsewhere (S3_ALIAS_HOST: a CDN, nginx) that may read "
             "the bucket; else allow everybody to read objects (s3:GetObject) by a policy of the bucket"
@@ -181,19 +182,20 @@ def _private(end: End, options: TransferOptions, private: _Fate) -> Finding:
     if not private.public_at:
         return chart.ok("private", tr("nobody can read a private object without credentials"))
     if private.public_at != end.store.endpoint:
-        said = tr("anybody can read a private object at {url}, which `public_url` names", url=private.public_at)
+        said = tr("anybody can read a private object at {url} (`public_url`)", url=private.public_at)
         remedy = tr(
-            "what serves the media (nginx, a CDN) must read the bucket without credentials of its own, or leave "
-            "private objects out; or set `acl = none` and `[copy] private_objects = skip`"
+            "the server of the media (nginx, a CDN) must read the bucket without credentials of its own, or "
+            "refuse private objects; or set `acl = none` and `[copy] private_objects = skip`"
         )
     elif private.acl is not None:
         said = tr("anybody can read an object that was written as private")
         remedy = say(PRIVATE_IS_PUBLIC_REMEDY)
     else:
         said = tr(
-            "anybody can read what is written without an ACL, and private objects would be (private_objects = copy)"
+            "anybody can read an object that is written without an ACL, and private objects would be written so "
+            "(private_objects = copy)"
         )
-        remedy = tr("set `[copy] private_objects = skip`, or take the right to read away from everybody")
+        remedy = tr("set `[copy] private_objects = skip`, or remove the right to read from everybody")
     return chart.failure(
         "private", tr("{said}: backups and media that moderators made private would become public", said=said), remedy
     )

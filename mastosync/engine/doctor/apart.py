@@ -36,7 +36,7 @@ def check_apart(chart: Chart, ask: Patience, source: OtherStore, name: str, dest
     except (ConfigError, *STORE_ERRORS):
         return next(iter(chart.skipped(("apart",), tr("the source cannot be asked"))))
     if found is Relation.ONE:
-        said = tr("source and destination are one store: what was written here was found at the source")
+        said = tr("source and destination are the same store: an object that was written here was found at the source")
         remedy = tr("name another bucket, key_prefix or path for one of them")
         return chart.failure("apart", ConfigError(said, hint=remedy))
     if found is Relation.ONE_BUCKET:
@@ -46,7 +46,7 @@ def check_apart(chart: Chart, ask: Patience, source: OtherStore, name: str, dest
     if found is Relation.UNKNOWN:
         return chart.warning(
             "apart",
-            tr("the source does not tell what it does not have, so this may be the same store"),
+            tr("the source does not say whether an object is missing, so this may be the same store"),
             tr("allow the key of the source to list the bucket (s3:ListBucket)"),
         )
-    return chart.ok("apart", tr("the source does not have what is written here: they are two stores"))
+    return chart.ok("apart", tr("an object that was written here is not at the source: they are two stores"))

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 DATABASE_CHECKS = ("tunnel", "connection", "server", "pooler", "tables", "columns", "permission")
 
 _MAY_BE_ABSENT = {
-    "imports": deferred("Mastodon 4.4 did away with it"),
-    "preview_card_providers": deferred("older releases have none"),
+    "imports": deferred("Mastodon 4.4 removed it"),
+    "preview_card_providers": deferred("older releases do not have it"),
 }
-_PRIVACY = deferred("what belongs to suspended accounts cannot be told from the rest, and would become public")
-_REMOVED = deferred("media of posts that moderators removed cannot be told from the rest, and would become public")
+_PRIVACY = deferred("media of suspended accounts cannot be recognised, and would become public")
+_REMOVED = deferred("media of posts that moderators removed cannot be recognised, and would become public")
 _ORIGIN = deferred("files of other servers count as this server's own, and are not looked for under `cache/`")
 _NEEDED = {
     ("accounts", "suspended_at"): _PRIVACY,
@@ -34,7 +34,7 @@ _NEEDED = {
     ("statuses", "id"): _REMOVED,  # an old release has no `deleted_at`, and keeps nothing of what it removes
     ("media_attachments", "remote_url"): _ORIGIN,
     ("custom_emojis", "domain"): _ORIGIN,
-    ("site_uploads", "var"): deferred("icons and thumbnails made of an upload are not planned"),
+    ("site_uploads", "var"): deferred("icons and thumbnails that Mastodon makes from an upload are not planned"),
 }
 
 Via = tuple[str, int] | None
@@ -106,7 +106,8 @@ def check_database(chart: Chart, way: DatabaseWay, types: Sequence[str]) -> Find
             if via is not None:
                 made.append("tunnel")
                 yield chart.ok(
-                    "tunnel", tr("{gateway} shows a key that is in known_hosts, and lets us in", gateway=way.gateway)
+                    "tunnel",
+                    tr("{gateway} has a key that is in known_hosts, and accepts the login", gateway=way.gateway),
                 )
             with way.connect(via) as examiner:
                 made.append("connection")
@@ -117,11 +118,11 @@ def check_database(chart: Chart, way: DatabaseWay, types: Sequence[str]) -> Find
     except (DatabaseError, ConfigError) as error:
         if isinstance(error, NoMastodonTables):  # which is found out by whoever is connected
             made += ["connection", "server", "pooler"]
-            yield chart.ok("connection", tr("the database lets us in"))
+            yield chart.ok("connection", tr("the database accepts the login"))
         failed = next((check for check in DATABASE_CHECKS if check not in made), DATABASE_CHECKS[-1])
         yield chart.failure(failed, error)
         left = [check for check in DATABASE_CHECKS if check not in (*made, failed)]
-        yield from chart.skipped(left, tr("what is above comes first"))
+        yield from chart.skipped(left, tr("correct what is above first"))
     return facts
 
 
@@ -148,7 +149,7 @@ def _connection(chart: Chart, examiner: Examiner) -> Finding:
             name=examiner.name,
             unencrypted_to=examiner.unencrypted_to,
         ),
-        tr("let the server offer TLS and set `sslmode = require` (better verify-full), or go through `[pg.tunnel]`"),
+        tr("enable TLS on the server and set `sslmode = require` (better: verify-full), or use `[pg.tunnel]`"),
     )
 
 
@@ -162,7 +163,7 @@ def _server(chart: Chart, server: ServerFacts) -> Finding:
     return chart.warning(
         "server",
         tr(
-            "{said}, and it cancels reads that stand in the way of replay for {standby_delay}",
+            "{said}, and it cancels queries that delay replay for more than {standby_delay}",
             said=said,
             standby_delay=server.standby_delay,
         ),
@@ -175,13 +176,13 @@ def _server(chart: Chart, server: ServerFacts) -> Finding:
 
 def _pooler(chart: Chart, server: ServerFacts) -> Finding:
     if not server.pooled:
-        return chart.ok("pooler", tr("none: the server itself answers"))
+        return chart.ok("pooler", tr("no pooler: the server itself answers"))
     return chart.ok(
         "pooler",
         tr(
-            "one stands in between (pgbouncer or its like), which will do: a plan is one transaction, "
-            "and needs the server for as long as it takes; query_timeout and idle_transaction_timeout of "
-            "the pooler must allow for that"
+            "connections go through a pooler (pgbouncer or the like), which is fine: a plan is one transaction, "
+            "and keeps its server connection to the end; query_timeout and idle_transaction_timeout of the pooler "
+            "must be long enough"
         ),
     )
 
@@ -200,10 +201,19 @@ def _tables(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequence
     if surprising:
         return chart.warning(
             "tables",
-            tr("{present}; {names} should be, and count as empty", present=present, names=", ".join(surprising)),
-            tr("is this Mastodon's whole database? An old release may lack some; else their objects are not copied"),
+            tr(
+                "{present}; {names} should be there too, and count as empty",
+                present=present,
+                names=", ".join(surprising),
+            ),
+            tr(
+                "check that this is Mastodon's whole database. An old release may lack some of these tables; in "
+                "any other case their objects are not copied"
+            ),
         )
-    known = "; ".join(tr("{table} is not: {why}", table=table, why=say(_MAY_BE_ABSENT[table])) for table in absent)
+    known = "; ".join(
+        tr("{table} is not there: {why}", table=table, why=say(_MAY_BE_ABSENT[table])) for table in absent
+    )
     return chart.ok("tables", f"{present}; {known}" if known else present)
 
 
@@ -223,5 +233,8 @@ def _columns(chart: Chart, tables: Mapping[str, tuple[str, ...]], types: Sequenc
     return chart.warning(
         "columns",
         said,
-        tr("is this Mastodon's whole database? Upgrade an old release first, or look after those objects by hand"),
+        tr(
+            "check that this is Mastodon's whole database. Upgrade an old release of Mastodon first, or copy "
+            "those objects by hand"
+        ),
     )

@@ -29,9 +29,9 @@ def check_destination(
         yield from chart.skipped(("missing-key", "write", *_WRITTEN_CHECKS), tr("the store cannot be used"))
         return
     probes = ProbeObjects(end)
-    consequence = tr("what a dead run left behind cannot be looked for, and fails as `denied`")
+    consequence = tr("after a crash, mastosync cannot check what has arrived: such objects fail as `denied`")
     if not (yield from check_missing_key(end, access, probes.first_key, consequence)):
-        yield from chart.skipped(("write", *_WRITTEN_CHECKS), tr("the endpoint comes first"))
+        yield from chart.skipped(("write", *_WRITTEN_CHECKS), tr("correct the endpoint first"))
         return
     with probes:
         yield from _check_writing(end, probes, options, source, from_disk=from_disk)
@@ -61,7 +61,7 @@ def _check_writing(
     apart = check_apart(chart, end.ask, source, probes.name_of(key), end.prefix)
     yield apart
     if apart.grade is Grade.FAILURE:
-        yield from chart.skipped(_WRITTEN_CHECKS[1:], tr("no more is written where the media lie"))
+        yield from chart.skipped(_WRITTEN_CHECKS[1:], tr("nothing more is written, as this is the source"))
         return
     yield from _check_reading_back(end, key, headers)
     yield _cache_control(end, options.cache_control, from_disk=from_disk)
@@ -77,12 +77,14 @@ def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
         fetched = end.ask(end.store.read, key, len(DATA))
         kept = end.ask(end.store.head, key).headers
     except STORE_ERRORS as error:
-        remedy = tr("allow the key to read what it writes (s3:GetObject): to go on after a crash, that is looked for")
+        remedy = tr("allow the key to read objects (s3:GetObject): after a crash, mastosync checks what has arrived")
         yield chart.warning("read", error.message, remedy if isinstance(error, ObjectDenied) else error.hint)
         yield from chart.skipped(("headers",), tr("the object cannot be read"))
         return
     if fetched.data != DATA:
-        yield chart.failure("read", tr("the probe object has other bytes than were written"), tr("ask the provider"))
+        yield chart.failure(
+            "read", tr("the probe object was read back with other bytes than were written"), tr("ask the provider")
+        )
     else:
         yield chart.ok("read", tr("it has the bytes that were written"))
     wanted = sent.headers
@@ -96,7 +98,7 @@ def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
         if not same
     ]
     if lost:
-        remedy = tr("let what serves the media (nginx, a CDN) set what browsers need")
+        remedy = tr("set the headers that browsers need where the media are served (nginx, a CDN)")
         yield chart.warning(
             "headers", tr("the store does not keep {names} of an object", names=", ".join(lost)), remedy
         )
@@ -119,21 +121,24 @@ def _check_delete(end: End, probes: ProbeObjects, key: str) -> Findings[None]:
     try:
         became = probes.remove(key)
     except STORE_ERRORS as error:
-        said = tr("the key may not delete") if isinstance(error, ObjectDenied) else error.message
-        remedy = tr("copying does not need it; remove the probe object by hand, or allow s3:DeleteObject")
+        said = tr("the key may not delete objects") if isinstance(error, ObjectDenied) else error.message
+        remedy = tr("a copy does not need this right; remove the probe object by hand, or allow s3:DeleteObject")
         yield chart.warning("delete", said, remedy)
         return
     if became is Removal.GONE:
         yield chart.ok("delete", tr("it was deleted"))
     elif became is Removal.HIDDEN:
-        said = tr("the bucket keeps versions, and not all of the probe object could be deleted: it stays, hidden")
+        said = tr(
+            "the bucket keeps old versions, and not every version of the probe object could be deleted: it stays "
+            "as a hidden old version"
+        )
         yield chart.warning(
             "delete", said, tr("let a lifecycle rule expire old versions, or allow s3:DeleteObjectVersion")
         )
     else:
         said = tr(
-            "the bucket keeps versions: of what is replaced, made private or removed, the old one stays, with the ACL "
-            "it had, for whoever knows its version ID"
+            "the bucket keeps old versions: when an object is replaced, made private or removed, its old version "
+            "stays with its old ACL, for anybody who knows the version ID"
         )
         yield chart.warning("delete", said, tr("let a lifecycle rule expire old versions, or suspend versioning"))
 
@@ -149,11 +154,11 @@ def _check_checksum(end: End, probes: ProbeObjects, *, etag_is_md5: bool) -> Fin
     if not taken:
         yield chart.ok("checksum", tr("an upload with a wrong Content-MD5 is refused; {etag}", etag=etag))
         return
-    said = tr("the store does not look at Content-MD5: it took a damaged upload; {etag}", etag=etag)
+    said = tr("the store ignores Content-MD5: it accepted a damaged upload; {etag}", etag=etag)
     if etag_is_md5:
-        remedy = tr("none is needed: mastosync compares the ETag of every upload with its MD5")
+        remedy = tr("nothing has to be done: mastosync compares the ETag of every upload with its MD5")
     elif end.probe.address.url.startswith("https:"):
-        remedy = tr("none is needed: TLS guards the bytes on their way")
+        remedy = tr("nothing has to be done: TLS protects the bytes on the way")
     else:
         remedy = tr("use an https endpoint: nothing else proves that uploads arrive whole")
     yield chart.warning("checksum", said, remedy)
@@ -169,7 +174,7 @@ def _check_multipart(end: End, probes: ProbeObjects, options: TransferOptions) -
         size = end.ask(store.head, key).size
     except STORE_ERRORS as error:
         said = tr(
-            "objects above {threshold} travel in parts, which fails: {message}",
+            "objects larger than {threshold} are sent in parts, and that fails: {message}",
             threshold=threshold,
             message=error.message,
         )
@@ -178,7 +183,11 @@ def _check_multipart(end: End, probes: ProbeObjects, options: TransferOptions) -
         )
         return
     if size != len(DATA):
-        said = tr("an object that was sent in one part of {length} bytes has {size}", length=len(DATA), size=size)
+        said = tr(
+            "an object of {length} bytes that was sent as one part has {size} bytes at the store",
+            length=len(DATA),
+            size=size,
+        )
         yield chart.failure(
             "multipart", said, tr("raise `multipart_threshold` above the largest object, and ask the provider")
         )
@@ -187,14 +196,15 @@ def _check_multipart(end: End, probes: ProbeObjects, options: TransferOptions) -
         unfinished = end.ask(store.start_multipart, key, put_options(options))
         end.ask(store.abort_multipart, key, unfinished)
     except STORE_ERRORS as error:
-        remedy = tr(
-            "allow s3:AbortMultipartUpload, or let a lifecycle rule end uploads that were begun and not completed"
-        )
+        remedy = tr("allow s3:AbortMultipartUpload, or set a lifecycle rule that removes incomplete uploads")
         yield chart.warning(
-            "multipart", tr("an upload in parts cannot be given up: {message}", message=error.message), remedy
+            "multipart", tr("an upload in parts cannot be cancelled: {message}", message=error.message), remedy
         )
         return
     yield chart.ok(
         "multipart",
-        tr("objects above {threshold} travel in parts: one was completed, another given up", threshold=threshold),
+        tr(
+            "objects larger than {threshold} are sent in parts: to complete and to cancel such an upload both work",
+            threshold=threshold,
+        ),
     )

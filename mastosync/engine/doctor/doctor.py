@@ -143,7 +143,7 @@ class Doctor:
             return stack.enter_context(opened())
         except (ConfigError, StoreUnusable) as error:
             yield chart.failure(_CONFIGURATION, error)
-            yield from chart.skipped(checks, tr("the configuration comes first"))
+            yield from chart.skipped(checks, tr("correct the configuration first"))
             return None
 
     def _database(self) -> Findings[DatabaseFacts]:

@@ -55,7 +55,7 @@ def check_source_folder(end: FolderEnd, entries: Callable[[], Sequence[Entry]]) 
         first_key = end.ask(end.probe.first_key)
     except STORE_ERRORS as error:
         yield chart.failure("folder", error)
-        yield from chart.skipped(SOURCE_FOLDER_CHECKS[1:], tr("the folder comes first"))
+        yield from chart.skipped(SOURCE_FOLDER_CHECKS[1:], tr("correct the folder first"))
         return
     yield chart.ok("folder", tr("it can be read, and holds objects such as {first_key!r}", first_key=first_key))
     yield _links(end)
@@ -69,7 +69,7 @@ def _links(end: FolderEnd) -> Finding:
     except STORE_ERRORS as error:
         return chart.failure("links", error)
     if not links:
-        return chart.ok("links", tr("no link lies where links are not followed, as far as was looked"))
+        return chart.ok("links", tr("no link was found at a place where links are not followed (not all was checked)"))
     return chart.warning(
         "links",
         trn(
@@ -80,8 +80,8 @@ def _links(end: FolderEnd) -> Finding:
             first=links[0],
         ),
         tr(
-            "links are followed above the folders of ids alone (`cache`, `media_attachments/files`): make the link "
-            "there, or mount the disk in its place"
+            "links are followed only above the folders of single ids (as at `cache` or "
+            "`media_attachments/files`): make the link there, or mount the disk in its place"
         ),
     )
 
@@ -89,7 +89,13 @@ def _links(end: FolderEnd) -> Finding:
 def _reading(end: FolderEnd, entries: Sequence[Entry], first_key: str) -> Finding:
     chart = end.chart
     if not entries:
-        return next(iter(chart.skipped(("read",), tr("no object is known: no database, no manifest"))))
+        return next(
+            iter(
+                chart.skipped(
+                    ("read",), tr("no object is known that could be looked for, without a database or a manifest")
+                )
+            )
+        )
     try:
         known = first_found(end.ask, end.store, "", entries)
     except ObjectDenied as error:
@@ -99,7 +105,7 @@ def _reading(end: FolderEnd, entries: Sequence[Entry], first_key: str) -> Findin
     if known is not None:
         return chart.ok("read", tr("{key!r}, {size}, was read", key=known.key, size=human_bytes(known.info.size)))
     said = tr(
-        "of {entries} objects that Mastodon should have, none is there; what is there begins with {first_key!r}",
+        "none of {entries} objects that Mastodon should have is there; the first object there is {first_key!r}",
         entries=len(entries),
         first_key=first_key,
     )
@@ -122,7 +128,7 @@ def check_destination_folder(
         yield chart.ok("folder", tr("it is there"))
     except STORE_ERRORS as error:
         yield chart.failure("folder", error)
-        yield from chart.skipped(DESTINATION_FOLDER_CHECKS[1:], tr("the folder comes first"))
+        yield from chart.skipped(DESTINATION_FOLDER_CHECKS[1:], tr("correct the folder first"))
         return
     yield from _check_writing(end, source)
     yield _disk(end, keep_free, pending_bytes())
@@ -142,7 +148,7 @@ def _check_writing(end: FolderEnd, source: OtherStore) -> Findings[None]:
         apart = check_apart(chart, end.ask, source, public, "")
         yield apart
         if apart.grade is Grade.FAILURE:
-            yield from chart.skipped(_WRITTEN_CHECKS[1:], tr("no more is written where the media lie"))
+            yield from chart.skipped(_WRITTEN_CHECKS[1:], tr("nothing more is written, as this is the source"))
             return
         try:
             same = end.ask(end.store.read, public, len(DATA)).data == DATA
@@ -150,7 +156,9 @@ def _check_writing(end: FolderEnd, source: OtherStore) -> Findings[None]:
                 chart.ok("read", tr("it has the bytes that were written"))
                 if same
                 else chart.failure(
-                    "read", tr("the probe object has other bytes than were written"), tr("check the disk")
+                    "read",
+                    tr("the probe object was read back with other bytes than were written"),
+                    tr("check the disk"),
                 )
             )
             end.ask(end.store.write, private, DATA, MD5, _options("private"))
@@ -160,7 +168,7 @@ def _check_writing(end: FolderEnd, source: OtherStore) -> Findings[None]:
             upload = end.ask(end.store.start_multipart, in_parts, _options("private"))
             part = end.ask(end.store.write_part, in_parts, upload, 1, DATA, MD5)
             end.ask(end.store.complete_multipart, in_parts, upload, [part])
-            yield chart.ok("multipart", tr("a large object can be put together of parts"))
+            yield chart.ok("multipart", tr("a large object can be assembled from parts"))
         except STORE_ERRORS as error:
             yield chart.failure("write", error)
 
@@ -170,10 +178,10 @@ def _private(chart: Chart, public_mode: int, private_mode: int) -> Finding:
         return chart.failure(
             "private",
             tr(
-                "this disk keeps no modes: a private object gets {private_mode:04o}, so others may read it",
+                "this disk keeps no file modes: a private object gets {private_mode:04o}, so other users may read it",
                 private_mode=private_mode,
             ),
-            tr("copy to a disk that keeps them (not FAT, nor a share without them)"),
+            tr("copy to a disk that keeps file modes (not FAT, nor a network share without modes)"),
         )
     said = tr(
         "public objects get the mode {public_mode:04o}, private ones {private_mode:04o}",
@@ -182,15 +190,15 @@ def _private(chart: Chart, public_mode: int, private_mode: int) -> Finding:
     )
     if not public_mode & 0o004:
         remedy = tr("fine for a backup; for a web server to read them, run mastosync under another umask (`umask 022`)")
-        return chart.warning("private", tr("{said}: others can read neither", said=said), remedy)
+        return chart.warning("private", tr("{said}: other users can read neither", said=said), remedy)
     return chart.ok("private", said)
 
 
 def _names(chart: Chart, *, folds: bool) -> Finding:
     if folds:
-        said = tr("this disk takes names for one that differ only in upper and lower case")
-        return chart.warning("names", said, tr("objects with such keys fail: copy to a disk that tells them apart"))
-    return chart.ok("names", tr("upper and lower case are told apart"))
+        said = tr("this disk does not distinguish upper and lower case in names")
+        return chart.warning("names", said, tr("objects with such keys fail: copy to a disk that distinguishes them"))
+    return chart.ok("names", tr("upper and lower case are distinguished"))
 
 
 def _disk(end: FolderEnd, keep_free: int, pending_bytes: int | None) -> Finding:
@@ -209,14 +217,14 @@ def _disk(end: FolderEnd, keep_free: int, pending_bytes: int | None) -> Finding:
     if pending_bytes is None:
         if not usable:
             return chart.failure("disk", said, remedy)
-        return chart.ok("disk", tr("{said}; how much will come, no plan tells yet", said=said))
+        return chart.ok("disk", tr("{said}; how much will be copied is not known before the first plan", said=said))
     said = tr(
         "{said}; {size} are pending, as far as the database knows sizes", said=said, size=human_bytes(pending_bytes)
     )
     if pending_bytes > usable or not usable:
         return chart.failure("disk", said, remedy)
     if 2 * pending_bytes > usable:
-        return chart.warning("disk", tr("{said}, which leaves little", said=said), remedy)
+        return chart.warning("disk", tr("{said}; that leaves little room", said=said), remedy)
     return chart.ok("disk", said)
 
 

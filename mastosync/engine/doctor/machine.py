@@ -20,7 +20,7 @@ def check_machine(chart: Chart, workers: int) -> Findings[None]:
     soft = _any_number(soft)
     least, enough = (connections * workers + _BESIDES for connections in (_SMALL_OBJECTS, _LARGE_OBJECTS))
     said = tr(
-        "{workers} workers need up to {enough:,} open files, and may have {soft:,}",
+        "{workers} workers need up to {enough:,} open files, but the limit is {soft:,}",
         workers=workers,
         enough=enough,
         soft=soft,

@@ -66,7 +66,7 @@ def check_manifest(
     refusal = _refusal(path)
     if refusal is not None:
         yield chart.failure("folder", refusal)
-        yield from chart.skipped(MANIFEST_CHECKS[1:], tr("the folder comes first"))
+        yield from chart.skipped(MANIFEST_CHECKS[1:], tr("correct the folder first"))
         return facts
     yield chart.ok("folder", tr("{parent} can be written to", parent=path.parent))
     yield check_file_system(chart, path.parent, network_allowed=place.network_allowed)
@@ -79,7 +79,7 @@ def check_manifest(
         )
         yield from chart.skipped(("manifest", "database"), tr("it is in use"))
     else:
-        yield chart.ok("in-use", tr("nobody else is at work on it"))
+        yield chart.ok("in-use", tr("no other command uses it"))
         yield from _check_file(chart, place, path, facts)
         yield from _check_database(chart, path, database().identity)
     yield check_disk(chart, path, max(facts.entries, database().estimated_entries))
@@ -119,7 +119,7 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
     version = file_version(path)
     if version is not None and version < newest_version():  # to open it would be to change it
         said = tr(
-            "{path} is of version {version}: the next command brings it to version {newest_version}",
+            "{path} has version {version}: the next command upgrades it to version {newest_version}",
             path=path,
             version=version,
             newest_version=newest_version(),
@@ -138,7 +138,11 @@ def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestF
                 return
             if stores is not None:
                 WorkQueue(manifest).require_plan(*stores)
-            yield chart.ok("manifest", _described(report, path, facts, compared=stores is not None))
+            said = _described(report, path, facts, compared=stores is not None)
+            if manifest.gap is not None:
+                yield chart.warning("manifest", f"{said}; {manifest.gap.said}", manifest.gap.remedy)
+            else:
+                yield chart.ok("manifest", said)
             others = other_settings(manifest, place.settings) if place.settings is not None else ()
             if told := settings_told(place.settings, others):
                 yield chart.warning("settings", told.message, told.remedy)

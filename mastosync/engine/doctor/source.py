@@ -40,9 +40,9 @@ def check_source(end: End, entries: Callable[[], Sequence[Entry]]) -> Findings[N
         yield from end.chart.skipped(("missing-key", *_READ_CHECKS), tr("the store cannot be used"))
         return
     key = f"{end.prefix}/mastosync-doctor/{uuid4().hex}".removeprefix("/")
-    consequence = tr("objects that are missing will fail as `denied`, and are not looked for in other places")
+    consequence = tr("missing objects will fail as `denied`, and are not looked for under the keys of older releases")
     if not (yield from check_missing_key(end, access, key, consequence)):
-        yield from end.chart.skipped(_READ_CHECKS, tr("the endpoint comes first"))
+        yield from end.chart.skipped(_READ_CHECKS, tr("correct the endpoint first"))
         return
     yield from _check_reading(end, access, entries())
 
@@ -96,11 +96,18 @@ def first_found(ask: Patience, store: ObjectStore, prefix: str, entries: Sequenc
 def _nothing_found(end: End, access: Access, entries: Sequence[Entry]) -> Finding:
     chart = end.chart
     if not entries:
-        return next(iter(chart.skipped(("read",), tr("no object is known: no database, no manifest, nothing listed"))))
+        return next(
+            iter(
+                chart.skipped(
+                    ("read",),
+                    tr("no object is known that could be looked for, without a database, a manifest or a listing"),
+                )
+            )
+        )
     looked_for = next(iter_candidates(entries[0], end.prefix))
     has = tr(", while the bucket has {first_key!r}", first_key=access.first_key) if access.first_key else ""
     said = tr(
-        "of {entries} objects that Mastodon should have, none is there, such as {looked_for!r}{has}",
+        "none of {entries} objects that Mastodon should have is there, for example {looked_for!r}{has}",
         entries=len(entries),
         looked_for=looked_for,
         has=has,
@@ -113,9 +120,9 @@ def _check_known(end: End, known: Known) -> Findings[None]:
     chart = end.chart
     try:
         end.ask(end.store.head, known.key)
-        yield chart.ok("head", tr("objects can be described without being read"))
+        yield chart.ok("head", tr("HEAD requests work: an object can be described without being read"))
     except STORE_ERRORS as error:
-        yield chart.warning("head", error.message, tr("it is needed to go on after a crash: allow HEAD (s3:GetObject)"))
+        yield chart.warning("head", error.message, tr("allow HEAD (s3:GetObject): it is needed to go on after a crash"))
     try:
         if known.info.size:
             end.ask(end.store.read_range, known.key, known.info, 0, min(_RANGE_BYTES, known.info.size))
@@ -130,8 +137,8 @@ def _check_known(end: End, known: Known) -> Findings[None]:
     if public and known.private:
         yield chart.warning(
             "anonymous-read",
-            tr("anybody can read {key!r}, which Mastodon wants private", key=known.key),
-            tr("this is so today; look at the bucket's policy, and do not take it over to the destination"),
+            tr("anybody can read {key!r}, which should be private", key=known.key),
+            tr("this is so already; check the policy of this bucket, and do not give the destination the same one"),
         )
     else:
         anybody, nobody = tr("anybody can read it without credentials"), tr("nobody can read it without credentials")

@@ -222,7 +222,7 @@ class _Arriving:
         if self.status != 200:
             return ObjectMissing(said)
         if self.headers.get("content-encoding", "identity") != "identity":
-            return ObjectMissing(f"the server of {shown(self.url)} packs the file, which nobody had asked for")
+            return ObjectMissing(f"the server of {shown(self.url)} sends the file compressed, which was not asked for")
         return None if self.size else ObjectMissing(f"the server of {shown(self.url)} gives an empty file")
 
     def failure(self, error: pycurl.error) -> MastosyncError:
@@ -257,12 +257,12 @@ class _Arriving:
     def _unkept(self, error: OSError) -> StoreUnusable:
         return StoreUnusable(
             tr(
-                "cannot keep {url} for a moment in {folder}: {strerror}",
+                "cannot store {url} temporarily in {folder}: {strerror}",
                 url=shown(self.url),
                 folder=gettempdir(),
                 strerror=error.strerror,
             ),
-            hint=tr("make room there, or name another folder by TMPDIR"),
+            hint=tr("free some space there, or set TMPDIR to another folder"),
         )
 
 

@@ -30,31 +30,31 @@ _UNUSABLE: dict[int, str] = {
     errno.EROFS: deferred(
         "the disk is mounted read-only: look into the system's log, a damaged disk may be the reason"
     ),
-    errno.EXDEV: deferred("another disk is mounted below the folder: copy to a folder that lies on one disk"),
+    errno.EXDEV: deferred("another disk is mounted below the folder: copy to a folder that is on one disk"),
     **dict.fromkeys(
         (errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESHUTDOWN),
-        deferred("the disk is gone: mount it again, then run the same command again"),
+        deferred("the disk is not there any more: mount it again, then run the same command again"),
     ),
 }
 """After these no other object would fare better."""
 
 _DENIED_HINT = deferred(
-    "run mastosync as a user who may do this (Mastodon's own, as a rule), or correct the file's mode; "
+    "run mastosync as a user who may do this (usually Mastodon's own), or correct the file's mode; then "
     "`mastosync retry-failed --reason denied` tries again"
 )
 _LINK_HINT = deferred(
-    "links are followed above the folders of ids alone (`cache`, `media_attachments/files`): make the link there, "
-    "or mount the disk in its place; if nobody knows why it is there, find out. Then run "
-    "`mastosync retry-failed --reason denied`"
+    "links are followed only above the folders of single ids (as at `cache` or `media_attachments/files`). Find "
+    "out why the link is there; make it further up, or mount the disk in its place. Then run `mastosync "
+    "retry-failed --reason denied`"
 )
 _IN_THE_WAY_HINT = deferred(
-    "on a disk a name is a file or a folder, and links are not followed where objects are written: "
-    "move away what lies there"
+    "on a disk, a name is either a file or a folder, and links are not followed where objects are written: move "
+    "away what is in the way"
 )
 _SERVER_HINT = deferred(
     "look into the system's log: the disk may be damaged; `mastosync retry-failed --reason server` tries again"
 )
-_TOO_MANY_HINT = deferred("too much is open at once: use fewer `workers`, or raise `ulimit -n`")
+_TOO_MANY_HINT = deferred("too many files are open: use fewer `workers`, or raise `ulimit -n`")
 
 _NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 _IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY})
@@ -91,8 +91,8 @@ def _object_error(code: int, text: str, subject: Subject) -> ObjectError:
         (not_found is not None and code in _NOT_FOUND, not_found or ObjectMissing, ""),
         (code in _IN_THE_WAY, ObjectRejected, _IN_THE_WAY_HINT),
         (code in (errno.EACCES, errno.EPERM), ObjectDenied, _DENIED_HINT),
-        (code in _NO_NAME, ObjectRejected, deferred("no file of this disk can have this name")),
-        (code == errno.EFBIG, ObjectTooLarge, deferred("this file system takes no file as large as this")),
+        (code in _NO_NAME, ObjectRejected, deferred("a file on this disk cannot have this name")),
+        (code == errno.EFBIG, ObjectTooLarge, deferred("this file system does not allow files as large as this")),
         (True, ServerFailure, _SERVER_HINT),
     )
     kind, hint = next((kind, hint) for fits, kind, hint in table if fits)

@@ -46,12 +46,12 @@ class Landing:
         except OSError as error:
             raise StoreUnusable(
                 tr(
-                    "cannot keep {key!r} for a moment in {name}: {strerror}",
+                    "cannot store {key!r} temporarily in {name}: {strerror}",
                     key=key,
                     name=self._folder.name,
                     strerror=error.strerror,
                 ),
-                hint=tr("make room there, or name another folder by TMPDIR"),
+                hint=tr("free some space there, or set TMPDIR to another folder"),
             ) from error
         try:
             yield

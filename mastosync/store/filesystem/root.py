@@ -35,8 +35,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
 _OF_AN_ID = re.compile(rb"[0-9]{3}")
 _MOUNT_HINT = deferred(
-    "it may be the source, so nothing is read, written or removed there: unmount it, or name a folder for `path` that "
-    "has no mounts below it"
+    "it may be the source, so nothing is read, written or removed there: unmount it, or set `path` to a folder "
+    "without mounts below it"
 )
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # what this machine may be short of for a moment
 _NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
@@ -77,7 +77,7 @@ class Root:
         except OSError as error:
             hint = tr("check `path`: it must be a folder that you may read")
             if isinstance(error, FileNotFoundError):
-                hint = tr("make it, or correct `path`; if it lies on a disk of its own, is that mounted?")
+                hint = tr("make it, or correct `path`; if it is on a disk of its own, check that this disk is mounted")
             raise StoreUnusable(
                 tr("cannot open the {name}: {strerror}", name=self.name, strerror=error.strerror), hint=hint
             ) from error
@@ -93,7 +93,7 @@ class Root:
 
     def _mounts_untold(self, error: OSError) -> StoreUnusable:
         return StoreUnusable(
-            tr("cannot tell what is mounted below the {name}: {strerror}", name=self.name, strerror=error.strerror),
+            tr("cannot find out what is mounted below the {name}: {strerror}", name=self.name, strerror=error.strerror),
             hint=say(UNREADABLE_HINT),
         )
 
@@ -121,7 +121,7 @@ class Root:
                 raise StoreUnusable(said, hint=say(_MOUNT_HINT))
         if strays or (folder is not None and os.fstat(folder).st_dev != self._device):
             said = tr(
-                "{path!r} in the {name} lies on another file system, or on what is mounted there",
+                "{path!r} in the {name} is on another file system, or on what is mounted there",
                 path=os.fsdecode(path),
                 name=self.name,
             )

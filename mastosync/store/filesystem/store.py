@@ -64,9 +64,10 @@ class FilesystemStore:
         with translated(f"use the {self.name}", Subject.STORE):
             if self._root.is_empty() and self._holds_objects:
                 raise StoreUnusable(
-                    tr("the {name} is empty, and objects should be in it", name=self.name),
+                    tr("the {name} is empty, but objects should be in it", name=self.name),
                     hint=tr(
-                        "is its disk mounted, and `path` the folder that holds `media_attachments` and `accounts`?"
+                        "check that its disk is mounted, and that `path` is the folder with `media_attachments` "
+                        "and `accounts`"
                     ),
                 )
 
@@ -198,7 +199,8 @@ class FilesystemStore:
         """Raises: CorruptObject if the file is another since it was opened."""
         if len(data) != before.st_size or etag_of(after) != etag_of(before):
             raise CorruptObject(
-                f"cannot read {key!r} at {self.name}: it changes while it is read", hint=tr("something writes it")
+                f"cannot read {key!r} at {self.name}: it changes while it is read",
+                hint=tr("another program writes to it"),
             )
         return FetchedObject(self._info(key, before, data), data, _md5(data).digest())
 
@@ -215,7 +217,9 @@ class FilesystemStore:
             raise self._changed(key)
 
     def _changed(self, key: str) -> ObjectChanged:
-        return ObjectChanged(f"cannot read {key!r} at {self.name}: it was changed", hint=tr("something writes it"))
+        return ObjectChanged(
+            f"cannot read {key!r} at {self.name}: it was changed", hint=tr("another program writes to it")
+        )
 
     @contextmanager
     def _writing(self, verb: str, key: str, subject: Subject, size_bytes: int) -> Iterator[bytes]:
@@ -272,15 +276,15 @@ class FilesystemStore:
         """Raises: ObjectRejected if the disk takes another object's name for this one."""
         if other := namesake(os.fsdecode(name), names_in(place)):
             raise ObjectRejected(
-                f"cannot write {key!r} at {self.name}: this disk takes its name for {other!r}, which lies there",
-                hint=tr("copy to a disk that tells upper from lower case"),
+                f"cannot write {key!r} at {self.name}: this disk takes its name for that of {other!r}, which is there",
+                hint=tr("copy to a disk that distinguishes upper and lower case"),
             )
 
     def _require_md5(self, key: str, data: Buffer, md5: bytes) -> None:
         if _md5(data).digest() != md5:
             raise CorruptObject(
                 f"cannot write {key!r} at {self.name}: the bytes are not those of the MD5 {md5.hex()}",
-                hint=tr("check this machine's memory"),
+                hint=tr("check the memory of this machine"),
             )
 
     def _path(self, verb: str, key: str) -> bytes:

@@ -178,7 +178,7 @@ def _passing_over(root: Root, folder: str) -> Iterator[None]:
             raise
         if isinstance(error, OSError):  # else it is the source itself: whoever reads it will tell
             where = ascii(folder or ".")
-            _log.warning("looked in vain for ways out of the %s at %s: %s", root.name, where, error.strerror)
+            _log.warning("cannot look for links and mounts in the %s at %s: %s", root.name, where, error.strerror)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def confirmed_etag(key: str, store_name: str, headers: Mapping[str, str], md5: b
     if etag.lower() != md5.hex() and etag_is_md5(etag, headers):
         raise CorruptObject(
             f"cannot write {key!r} at {store_name}: sent bytes with the MD5 {md5.hex()}, the store took in {etag}",
-            hint=tr("bytes change on the way: check network and memory if it stays"),
+            hint=tr("bytes were changed on the way: if it happens again, check the network and this machine's memory"),
         )
     return etag
 
@@ -41,7 +41,7 @@ def checked_page(store_name: str, after: str, page: Page) -> Page:
         raise ObjectRejected(
             f"cannot list the {store_name}: asked for what comes after {after!r}, it begins with "
             f"{page.objects[0].key!r}",
-            hint=tr("this store passes over `start-after`: objects can only be asked for one by one"),
+            hint=tr("this store ignores `start-after`: objects can only be asked for one by one"),
         )
     return page
 

@@ -33,8 +33,8 @@ _LASTING_TLS_FAILURES = (
 
 
 TLS_HINT = deferred(
-    "check `{url}` (its name, and whether it speaks https) and the clock of this machine; for a "
-    "certificate of your own, name the file of its authority as `ca_bundle` of this store"
+    "check `{url}` (its name, and whether it offers https) and the clock of this machine; if an authority of your "
+    "own has signed its certificate, set `ca_bundle` of this store to that authority's certificate file"
 )
 
 
@@ -120,7 +120,7 @@ class Translator:
         what = "" if isinstance(error, Unintelligible) else f"{type(error).__name__}: "
         return (StoreUnusable if request.subject is Subject.STORE else ServerFailure)(
             f"cannot {where}: the answer is none of an S3 store ({what}{said})",
-            hint=tr("check `endpoint_url`, and what lies between here and the store"),
+            hint=tr("check `endpoint_url`, and the proxies and firewalls on the way to the store"),
         )
 
     def bared(self, error: Exception) -> Exception:

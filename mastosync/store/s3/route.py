@@ -97,7 +97,8 @@ def own_bundle(config: S3Config) -> str | None:
             problem=problem,
         ),
         hint=tr(
-            "it has to be a PEM file with the certificate of the authority that signed the store's, or with its own"
+            "it must be a PEM file with the certificate of the authority that signed the store's certificate, or "
+            "with that certificate itself"
         ),
     )
 

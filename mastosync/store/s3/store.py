@@ -223,7 +223,7 @@ class S3Store:
             raise ObjectRejected(
                 f"cannot read, without credentials, {key!r} at {self.name}: the answer is another object, or none "
                 f"({found.size} bytes of {found.content_type!r})",
-                hint=tr("something answers in place of the store: look at what lies between here and there"),
+                hint=tr("this is not the store's answer: check the proxies, firewalls and gateways on the way to it"),
             )
         return meaning is Meaning.GIVEN
 

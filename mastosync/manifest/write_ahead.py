@@ -1,0 +1,142 @@
+"""Whether the file of a manifest stands alone, or its newest entries are in the `-wal` beside it.
+
+SQLite does not tell: who copies the file without its log has an older state, and nothing complains. So whoever begins
+to write notes that in the file itself, and strikes it out at the end. A copy in which the note stands, and beside which
+no log lies, lacks what was written last. The note has the inode of its file: where a run was killed, SQLite brings the
+log into the file when somebody opens it next, and removes the log. That is no copy, and nothing is told.
+
+The other way round, SQLite takes any log that lies there for the file's own. A backup, to which nobody has written yet,
+has none: see `require_own_log`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mastosync.errors import ManifestError
+from mastosync.language import tr
+from mastosync.manifest.lock import holder_of
+
+_log = logging.getLogger(__name__)
+
+_SELECT = "SELECT value FROM meta WHERE name = ?"
+_REPLACE = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+_DELETE = "DELETE FROM meta WHERE name = ?"
+_DELETE_THIS = "DELETE FROM meta WHERE name = ? AND value = ?"
+_WRITER, _BACKUP = "writer", "backup"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What a manifest lacks, and what to do."""
+
+    said: str
+    remedy: str
+
+
+def warn_of_gap(found: Gap | None) -> None:
+    """For commands that go on all the same: what is missing costs time, and no object."""
+    if found is not None:
+        _log.warning("%s", tr("{said}; {remedy}", said=found.said, remedy=found.remedy))
+
+
+def has_log(path: Path) -> bool:
+    """Whether a log with something in it lies beside. Asked before SQLite opens the file, and may remove the log."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def require_own_log(path: Path, *, writing: bool) -> None:
+    """Whether a log that lies beside may be this file's: SQLite would write it into any.
+
+    `writing`: the caller holds the writer's lock. Raises: ManifestError if the file is a backup to which nobody has
+    written yet.
+    """
+    if not has_log(path) or not (writing or holder_of(path) is None):
+        return
+    alone = f"{path.absolute().as_uri()}?immutable=1"  # without its log
+    with suppress(sqlite3.Error), closing(sqlite3.connect(alone, uri=True)) as connection:
+        if _noted(connection, _BACKUP) is not None:
+            raise ManifestError(
+                tr("{path} is a backup, and {path}-wal is the log of another manifest", path=path),
+                hint=tr(
+                    "move {path}-wal and {path}-shm to another folder, then run the same command again; nothing was "
+                    "changed",
+                    path=path,
+                ),
+            )
+
+
+def gap(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> Gap | None:
+    """What this file lacks, as it is the copy of one with a log."""
+    writer = _noted(connection, _WRITER)
+    if writer is None or had_log or writer.get("inode") == _inode(path):
+        return None
+    return Gap(
+        tr(
+            "the newest entries are missing in the manifest {path}: it was copied without its -wal file, while "
+            "mastosync was writing to it or after mastosync had been killed (on {host}, started at {since})",
+            path=path,
+            host=writer.get("host"),
+            since=writer.get("since"),
+        ),
+        tr(
+            "if the manifest is still there: stop mastosync on {host}, run `mastosync manifest backup FILE` there, and "
+            "use FILE in the place of this one. If not: run `mastosync manifest check`, `mastosync adopt` and "
+            "`mastosync copy`, in this order: they find what has arrived already, and copy the rest",
+            host=writer.get("host"),
+        ),
+    )
+
+
+def note_writer(path: Path, connection: sqlite3.Connection) -> None:
+    """Note within the caller's transaction that the newest entries are in the log from now on."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    noted = {"inode": _inode(path), "host": socket.gethostname(), "since": since}
+    connection.execute(_REPLACE, (_WRITER, json.dumps(noted)))
+    connection.execute(_DELETE, (_BACKUP,))
+
+
+def strike_out_writer(connection: sqlite3.Connection) -> None:
+    """The last one who closes the file brings into it what is in the log. If that fails, the note stays: it is true."""
+    with suppress(sqlite3.Error):
+        connection.execute(_DELETE, (_WRITER,))
+
+
+def strike_out_dead_writer(path: Path, connection: sqlite3.Connection) -> None:
+    """The same for a run that has died, whose log is taken over now; whoever may not write leaves the note."""
+    with suppress(sqlite3.Error):
+        row = connection.execute(_SELECT, (_WRITER,)).fetchone()
+        if row and holder_of(path) is None:
+            connection.execute(_DELETE_THIS, (_WRITER, *row))  # and not that of one who comes just now
+
+
+def note_backup(connection: sqlite3.Connection) -> None:
+    """Note in a copy that it stands alone. Raises: sqlite3.Error."""
+    connection.execute(_DELETE, (_WRITER,))
+    connection.execute(_REPLACE, (_BACKUP, json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds")})))
+
+
+def _noted(connection: sqlite3.Connection, name: str) -> dict[str, object] | None:
+    """None also if it cannot be read: a note keeps nobody from a damaged file, which others complain of."""
+    try:
+        row = connection.execute(_SELECT, (name,)).fetchone()
+        return dict(json.loads(row[0])) if row else None
+    except (sqlite3.Error, ValueError, TypeError):
+        return None
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
