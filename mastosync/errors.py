@@ -251,6 +251,13 @@ class ServerFailure(ObjectError):
     transient = True
 
 
+class StoreBack(MastosyncError):
+    """A store was down, and answers again. Whether it had taken in what was being written, somebody has to look.
+
+    Never leaves `engine.transfer`.
+    """
+
+
 class Throttled(ObjectError):
     """The store asks to slow down (429, 503). `retry_after_seconds` is its own word, if it gave one."""
 

@@ -33,10 +33,21 @@ class EndpointState:
     rate: float | None = None  # requests a second that it settled on; None: full speed
     paused_seconds: float = 0.0  # until it is asked again
     throttles: int = 0  # answers that asked to slow down, so far
+    down_since: str = ""  # a moment, for people, as the next one; empty: it answers
+    down_until: str = ""  # it is waited for
+    answer: str = ""  # what it answered last, or why it did not, while it is down
 
     @property
     def described(self) -> str:
-        """For people; empty while nothing throttles."""
+        """For people; empty while nothing throttles, and nothing is down."""
+        if self.down_since:
+            return tr(
+                "{name} down since {since}, waiting until {until}: {answer}",
+                name=say(self.name),
+                since=self.down_since,
+                until=self.down_until,
+                answer=self.answer,
+            )
         if self.paused_seconds >= 1:
             return tr("{name} throttles: waiting {seconds:,.0f} s", name=say(self.name), seconds=self.paused_seconds)
         if self.rate is None:

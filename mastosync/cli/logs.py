@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ROOT = "mastosync"
-_TOLD_ANYWAY = ("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart")
-"""Of these, people have to know: whether a manifest can be relied on, and whether the stores are two."""
+_TOLD_ANYWAY = ("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart", "mastosync.engine.downtime")
+"""Of these, people have to know: can a manifest be relied on, are the stores two, and is one of them down."""
 
 
 @contextmanager

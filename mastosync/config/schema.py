@@ -36,6 +36,7 @@ from mastosync.config.values import (
     HOST,
     ORDER,
     PATH,
+    PATIENCE,
     PREFIX,
     PUBLIC_URL,
     SECRET,
@@ -247,6 +248,13 @@ class CopyConfig:
     max_attempts: int = key(5, whole(1), "How often an object is tried in one run before it counts as failed.")
     throttle_budget_seconds: float = key(
         900.0, seconds(0), "How long an object may wait for a store that asks to slow down before it fails."
+    )
+    outage_patience: float = key(
+        3600.0,
+        PATIENCE,
+        "How long a store is waited for that was there and does not answer any more. Nothing fails meanwhile: what was"
+        " on its way waits, the store is asked now and then, and the run goes on when it answers. Then the run stops."
+        " off: it stops when so many objects in a row have failed that it is not the objects.",
     )
     multipart_threshold: int = key(16 * _MIB, size(1, 5 * _GIB), "Objects larger than this travel in parts.")
     part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Several of one object travel at once.")
