@@ -337,6 +337,7 @@ class App:
         from mastosync.engine.crew import Crew
         from mastosync.engine.memory import MemoryBudget, return_large_blocks
         from mastosync.engine.transfer import Transfer
+        from mastosync.engine.witness import still_gives
         from mastosync.progress import CopyProgress
         from mastosync.store.curl import CurlMultiplexer
 
@@ -366,6 +367,7 @@ class App:
                 self.listener,
                 limits=lambda: states(source, destination),
                 notes=notes,
+                still_gives=partial(still_gives, source, manifest, self.config.source.key_prefix),
             )
             stack.callback(gc.unfreeze)  # another run may follow in this process
             gc.freeze()  # what is here now stays to the end: the collector need not look through it again and again

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mastosync.engine import downtime
 from mastosync.engine.copier import Copier, CopyOptions
 from mastosync.engine.crew import Crew
 from mastosync.engine.downtime import NO_SUCH_KEY, Downtime
+from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.retry import Gate, PatientStore, RetryPolicy
 from mastosync.engine.stop import StopSignal
@@ -304,8 +304,6 @@ def test_while_it_is_down_it_is_asked_one_question_at_a_time_and_nothing_else_is
 
 
 def test_one_endpoint_for_both_is_one_outage_and_two_are_two(clock: Clock) -> None:
-    from mastosync.engine.limiter import EndpointLimiter
-
     stop = StopSignal()
     shared = EndpointLimiter(stop)
     shared.answers = 1
