@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mastosync.errors import ConfigError, ObjectError, StoreUnusable
+from mastosync.errors import ConfigError, ObjectError, StoreUnusable, passing
 from mastosync.language import deferred, say, tr
 from mastosync.manifest import ManifestReport, StoreIdentity, place_on_disk, real_path, require_local_disk, writer_lock
 from mastosync.model import EntryState
@@ -271,4 +271,5 @@ def _require_usable(gate: Gate) -> None:
     try:
         PatientStore(gate).check()
     except ObjectError as error:
-        raise StoreUnusable(error.message, hint=error.hint or tr("try again later")) from error
+        unusable = StoreUnusable(error.message, hint=error.hint or tr("try again later"))
+        raise passing(unusable, may_pass=error.transient) from error

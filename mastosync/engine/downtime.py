@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable
+from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable, passing
 from mastosync.language import tr
 from mastosync.store.base import ObjectStore
 
@@ -104,7 +104,7 @@ class Downtime:
                 _log.warning("%s", tr("the {store} answers again: going on", store=store.name))
                 return
             self.outage = Outage(store.name, since, self.outage.until, answer)
-        raise StoreUnusable(
+        unusable = StoreUnusable(
             tr(
                 "the {store} has been down since {since}: {answer}",
                 store=store.name,
@@ -116,6 +116,7 @@ class Downtime:
                 "`[copy] outage_patience` says how long a store is waited for"
             ),
         )
+        raise passing(unusable)
 
 
 def clock(moment: float) -> str:

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from mastosync.errors import StoreUnusable
+from mastosync.errors import StoreUnusable, passing
 from mastosync.language import deferred, say, tr
 from mastosync.model import End, EntryState, Outcome, Reason
 
@@ -84,7 +84,8 @@ class Outages:
             if reason is Reason.DENIED and end is End.SOURCE and self._gives():
                 return
             said = say(_SAID[end, reason is Reason.DENIED])
-            raise StoreUnusable(said.format(in_a_row=in_a_row, detail=detail), hint=say(self._hint))
+            unusable = StoreUnusable(said.format(in_a_row=in_a_row, detail=detail), hint=say(self._hint))
+            raise passing(unusable, may_pass=reason in _FAILURES)
 
     def _counts(self, end: End, reason: Reason) -> bool:
         """Whether a failure may be the store's own.
