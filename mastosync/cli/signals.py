@@ -17,7 +17,7 @@ from mastosync.language import tr
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NO_SIGNAL = b"\0"
 
 
