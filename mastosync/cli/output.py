@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -13,6 +13,7 @@ from mastosync.cli.colours import coloured
 from mastosync.errors import StdoutError
 from mastosync.language import tr
 from mastosync.plain import as_json, one_line, several_lines
+from mastosync.progress import beside_bars
 
 
 class NobodyReads(Exception):
@@ -27,7 +28,8 @@ def show(text: str) -> None:
 
 def show_fault(text: str) -> None:
     """A result that is bad news, of one line or more."""
-    click.echo(several_lines(text), err=True)
+    with suppress(OSError):
+        click.echo(several_lines(text), err=True)
 
 
 def show_json(value: object) -> None:
@@ -90,17 +92,20 @@ def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
 
 def warn(text: str) -> None:
     """What whoever runs this should know, whatever it comes to."""
-    click.echo(f"mastosync: {tr('warning')}: {one_line(text)}", err=True)
+    with suppress(OSError), beside_bars():  # nobody may be there any more, and the work goes on
+        click.echo(f"mastosync: {tr('warning')}: {one_line(text)}", err=True)
 
 
 def complain(message: str, hint: str) -> None:
     """An error: one line, and what to do below it, set off so that no line of it can pose as another message."""
-    click.echo(f"mastosync: {one_line(message)}", err=True)
-    for line in hint.split("\n") if hint else ():
-        click.echo(f"  {one_line(line)}", err=True)
+    with suppress(OSError):  # the exit code says it too
+        click.echo(f"mastosync: {one_line(message)}", err=True)
+        for line in hint.split("\n") if hint else ():
+            click.echo(f"  {one_line(line)}", err=True)
 
 
 def show_origin(traceback: str) -> None:
     """Where an error comes from, for --debug; set off, as messages of others are in there with their lines."""
-    for line in traceback.splitlines():
-        click.echo(f"| {one_line(line)}", err=True)
+    with suppress(OSError):
+        for line in traceback.splitlines():
+            click.echo(f"| {one_line(line)}", err=True)
