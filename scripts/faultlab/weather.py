@@ -121,7 +121,8 @@ class Outage:
     def made_up(cls, random: Random) -> Outage:
         """One of those that stop a run, at some point of it."""
         fault, after = random.choice(_OUTAGES), random.choice((0, 1, random.randint(2, 60)))
-        return cls(fault, after, random.choice((None, random.randint(5, 80))) if fault is RESET else None)
+        apart = Random(f"outage {after}")  # of its own: the days that there were stay as they were
+        return cls(fault, after, apart.choice((None, apart.randint(5, 80))) if fault is RESET else None)
 
     def befalls(self, nth: int) -> bool:
         """Whether it has begun with the nth request, and has not passed."""

@@ -230,8 +230,8 @@ class World:
             old.put(canonical_key(each, ""), b"%d" % each.id)
         self.manifest = planned(tmp_path / "m.db", self.entries)
         self.gates = [gate(store, self.stop, IMPATIENT, patience_seconds=HOUR) for store in (old, new)]
-        for each in self.gates:
-            each.limiter.answers = 1  # it was found usable
+        for made in self.gates:
+            made.limiter.answers = 1  # it was found usable
 
     def copy(self, listener: Silence | None = None, workers: int = 16) -> CopyProgress:
         source, destination = self.gates
