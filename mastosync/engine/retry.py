@@ -217,8 +217,11 @@ class PatientStore:
             try:
                 return self._repeated(spell, failure, request, *args, **kwargs)
             except (NetworkFailure, ServerFailure) as error:
-                # what was answered since the last attempt but one tells that the store is there
-                if downtime is None or spell.answers != self.gate.limiter.answers:
+                if downtime is None:
+                    raise
+                # what was answered since the last attempt but one tells that the store is there, unless it is again
+                was_down = downtime.outage is not None or downtime.outlasted != spell.outlasted
+                if spell.answers != self.gate.limiter.answers and not was_down:
                     raise
                 if not downtime.outlast(self.gate.store, error, spell.outlasted):
                     raise

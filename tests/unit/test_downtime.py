@@ -134,6 +134,24 @@ class TestOneRequest:
             asked.ask(fails, "k")
         assert store.calls == []
 
+    def test_is_repeated_if_an_outage_has_ended_before_it_was_looked_at(self, clock: Clock) -> None:
+        """Another thread has waited for it, and others are answered again already."""
+        asked = self.asked(MemoryStore(), policy=IMPATIENT)
+        down, attempts = asked.gate.downtime, 0
+        assert down is not None
+
+        def fails_while_it_is_down(key: str) -> str:
+            nonlocal attempts
+            attempts += 1
+            if attempts > IMPATIENT.max_attempts:
+                return key
+            if attempts == IMPATIENT.max_attempts:
+                down.outlasted += 1
+                asked.gate.limiter.note(None)
+            raise NetworkFailure("refused")
+
+        assert asked.ask(fails_while_it_is_down, "k") == "k"
+
     @pytest.mark.parametrize("error", [Throttled("503"), ObjectDenied("403")])
     def test_is_not_waited_for_if_that_is_refused(self, clock: Clock, error: Exception) -> None:
         store = MemoryStore()
