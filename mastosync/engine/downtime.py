@@ -59,7 +59,7 @@ class Downtime:
         `failure`: of a request that was never answered, and had begun when so many outages were `outlasted`.
         Raises: StoreUnusable when patience is over, and at once if the store says that it cannot be used; Interrupted.
         """
-        if not self._patience_seconds or not self._limiter.answers:
+        if not self._patience_seconds or not self._limiter.has_answered:
             return False
         with self._asking:
             if self.outlasted != outlasted:

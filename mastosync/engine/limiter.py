@@ -72,7 +72,7 @@ class EndpointLimiter:
         self._warned = False  # there were throttles in the window before
         self._taken = _Taken(self._window_start)
         self._closed = False
-        self.answers = 0  # of the endpoint, whatever they said; about, as nobody holds a lock for it
+        self.has_answered = False  # anything at all
 
     def close(self) -> None:
         """Let nothing through until `open`."""
@@ -133,10 +133,10 @@ class EndpointLimiter:
         took the request. What broke on the way, or failed at the endpoint, says nothing of how fast it may be asked.
         """
         if isinstance(error, Throttled):
-            self.answers += 1
+            self.has_answered = True
             self.throttled(error.retry_after_seconds, deadline)
         elif error is None or (isinstance(error, ObjectError) and not error.transient):
-            self.answers += 1
+            self.has_answered = True
             self.succeeded()
 
     def throttled(self, retry_after_seconds: float | None, deadline: float = math.inf) -> None:

@@ -213,17 +213,11 @@ class PatientStore:
         """Repeat a request whose first attempt failed in a way that may pass, and anew when its store was down."""
         downtime = self.gate.downtime if self.gate.policy.deadline == math.inf else None
         while True:
-            spell = _Spell(self.gate.limiter.answers, 0 if downtime is None else downtime.outlasted)
+            spell = _Spell(0 if downtime is None else downtime.outlasted)
             try:
                 return self._repeated(spell, failure, request, *args, **kwargs)
             except (NetworkFailure, ServerFailure) as error:
-                if downtime is None:
-                    raise
-                # what was answered since the last attempt but one tells that the store is there, unless it is again
-                was_down = downtime.outage is not None or downtime.outlasted != spell.outlasted
-                if spell.answers != self.gate.limiter.answers and not was_down:
-                    raise
-                if not downtime.outlast(self.gate.store, error, spell.outlasted):
+                if downtime is None or not downtime.outlast(self.gate.store, error, spell.outlasted):
                     raise
                 failure = error
             self._look_first(spell, failure, request)
@@ -253,10 +247,9 @@ class PatientStore:
         last, is_first = failure, True
         policy = self.gate.policy
         budget = _Budget(policy)
-        answers = spell.answers
 
         def attempt() -> T:
-            nonlocal last, is_first, answers
+            nonlocal last, is_first
             if is_first or not self.gate.limiter.wait(policy.deadline):
                 is_first = False
                 raise last
@@ -268,7 +261,6 @@ class PatientStore:
                 return self._answered(budget.throttled_since, request, *args, **kwargs)
             except ObjectError as error:
                 last = error
-                spell.answers, answers = answers, self.gate.limiter.answers
                 raise
 
         patience = Retrying(
@@ -295,7 +287,6 @@ class PatientStore:
 class _Spell:
     """One row of attempts at a request, none of which was answered."""
 
-    answers: int  # that the endpoint had given to anybody when the last attempt but one had failed
     outlasted: int  # times that the endpoint had been down when the first one had failed
     retries: int = 0
 

@@ -344,7 +344,7 @@ class MovingWorld(RuleBasedStateMachine):
     def _gate(self, store: MovingStore) -> Gate:
         stop = StopSignal()
         limiter = EndpointLimiter(stop)
-        limiter.answers = 1  # it was found usable
+        limiter.has_answered = True  # it was found usable
         return Gate(store, limiter, AT_ONCE, stop, downtime=Downtime(limiter, stop, self.patience_seconds))
 
     def _rise_again(self) -> None:
