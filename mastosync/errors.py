@@ -60,11 +60,19 @@ class MastosyncError(Exception):
     """
 
     exit_code = ExitCode.BUG
+    may_pass = False  # of itself: something was out of reach, and nothing was refused
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def passing(error: E, *, may_pass: bool = True) -> E:
+    """The error of a run, of which it is known that it may pass by itself."""
+    if isinstance(error, MastosyncError):
+        error.may_pass = may_pass
+    return error
 
 
 def without_frames(error: E, scrubbed: Callable[[str], str] = str) -> E:
@@ -255,6 +263,13 @@ class ServerFailure(ObjectError):
 
     reason = Reason.SERVER
     transient = True
+
+
+class StoreBack(MastosyncError):
+    """A store was down, and answers again. Whether it had taken in what was being written, somebody has to look.
+
+    Never leaves `engine.transfer`.
+    """
 
 
 class Throttled(ObjectError):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Never, Protocol, TextIO, TypeAlias
 
@@ -33,10 +35,21 @@ class EndpointState:
     rate: float | None = None  # requests a second that it settled on; None: full speed
     paused_seconds: float = 0.0  # until it is asked again
     throttles: int = 0  # answers that asked to slow down, so far
+    down_since: str = ""  # a moment, for people, as the next one; empty: it answers
+    down_until: str = ""  # it is waited for
+    answer: str = ""  # what it answered last, or why it did not, while it is down
 
     @property
     def described(self) -> str:
-        """For people; empty while nothing throttles."""
+        """For people; empty while nothing throttles, and nothing is down."""
+        if self.down_since:
+            return tr(
+                "{name} down since {since}, waiting until {until}: {answer}",
+                name=say(self.name),
+                since=self.down_since,
+                until=self.down_until,
+                answer=self.answer,
+            )
         if self.paused_seconds >= 1:
             return tr("{name} throttles: waiting {seconds:,.0f} s", name=say(self.name), seconds=self.paused_seconds)
         if self.rate is None:
@@ -161,7 +174,8 @@ class Words(Silence):
         self._stream = stream or sys.stderr  # as it is now
 
     def message(self, text: str) -> None:  # noqa: D102
-        print(one_line(text), file=self._stream, flush=True)
+        with suppress(OSError):  # nobody reads it any more, and the work goes on
+            print(one_line(text), file=self._stream, flush=True)
 
 
 class Lines(Words):
@@ -194,6 +208,10 @@ class Bar:
         self._bar: tqdm[Never] | None = None
 
     def started(self, progress: AnyProgress) -> None:  # noqa: D102
+        with suppress(OSError):  # as above: the terminal is gone
+            self._started(progress)
+
+    def _started(self, progress: AnyProgress) -> None:
         unit = "row" if isinstance(progress, PlanProgress) else "obj"
         # terminals of containers may not say how wide they are
         known = os.get_terminal_size(self._stream.fileno()).columns > 0
@@ -208,6 +226,10 @@ class Bar:
         )
 
     def advanced(self, progress: AnyProgress) -> None:  # noqa: D102
+        with suppress(OSError):
+            self._advanced(progress)
+
+    def _advanced(self, progress: AnyProgress) -> None:
         if self._bar is None:
             return
         if isinstance(progress, CopyProgress):
@@ -234,11 +256,24 @@ class Bar:
     def finished(self, progress: AnyProgress) -> None:  # noqa: D102
         self.advanced(progress)
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
             self._bar = None
 
     def message(self, text: str) -> None:  # noqa: D102
-        self._tqdm.write(one_line(text), file=self._stream)
+        with suppress(OSError):
+            self._tqdm.write(one_line(text), file=self._stream)
+
+
+@contextmanager
+def beside_bars() -> Iterator[None]:
+    """For a line on standard error: bars that are drawn there give way to it."""
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is None:  # nobody draws any
+        yield
+        return
+    with tqdm.tqdm.external_write_mode(file=sys.stderr):
+        yield
 
 
 def described(progress: AnyProgress) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from mastosync.app.apart import gates_to_write
@@ -14,6 +15,7 @@ from mastosync.engine.copier import Copier
 from mastosync.engine.crew import Crew
 from mastosync.engine.memory import MemoryBudget, return_large_blocks
 from mastosync.engine.transfer import Transfer
+from mastosync.engine.witness import still_gives
 from mastosync.manifest import ManifestReport, WorkQueue, in_one_bucket, reopen
 from mastosync.model import Reason
 from mastosync.progress import CopyProgress
@@ -78,6 +80,7 @@ def copy_pending(
             listener,
             limits=lambda: states(source, destination),
             notes=notes,
+            still_gives=partial(still_gives, source, manifest, config.source.key_prefix),
         )
         stack.callback(gc.unfreeze)  # another run may follow in this process
         gc.freeze()  # what is here now stays to the end: the collector need not look through it again and again

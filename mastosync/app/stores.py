@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mastosync.errors import ConfigError, ObjectError, StoreUnusable
+from mastosync.errors import ConfigError, ObjectError, StoreUnusable, passing
 from mastosync.language import deferred, say, tr
 from mastosync.manifest import (
     ManifestReport,
@@ -54,16 +54,20 @@ def gates(
 ) -> Iterator[tuple[Gate, ...]]:
     """Stores, found usable, each behind its limiter; one endpoint has one limiter. For whoever only reads.
 
+    One that is down from the start is told at once; what has answered once is waited for.
+
     `unchecked`: which of them need not be usable.
     `some_arrived`: the destination should hold objects, so that an empty folder there is an unmounted disk.
     """
     from mastosync.engine.bandwidth import Bandwidth
+    from mastosync.engine.downtime import Downtime
     from mastosync.engine.limiter import EndpointLimiter
     from mastosync.engine.retry import Gate
 
     policy = retry_policy(config)
     bandwidth = Bandwidth(options.bwlimit, stop) if options.bwlimit else None
     limiters: dict[str, EndpointLimiter] = {}
+    downtimes: dict[str, Downtime] = {}
     with ExitStack() as stack:
         opened = []
         of_both = zip(_ROLES, config.require_stores(), config.published_rates(), strict=True)
@@ -73,7 +77,8 @@ def gates(
             store = open_store(store_config, role, options.workers + 1, holds_objects=some_arrived)
             stack.callback(store.close)
             limiter = limiters.setdefault(store.endpoint, EndpointLimiter(stop, options.rate or published))
-            gate = Gate(store, limiter, policy, stop, bandwidth)
+            downtime = downtimes.setdefault(store.endpoint, Downtime(limiter, stop, config.copy.outage_patience))
+            gate = Gate(store, limiter, policy, stop, bandwidth, downtime)
             if role not in unchecked:
                 _require_usable(gate, config, role)
             opened.append(gate)
@@ -271,15 +276,19 @@ def copies_by_itself(config: Config) -> bool:
 
 def states(source: Gate, destination: Gate) -> tuple[EndpointState, ...]:
     """How fast both endpoints let themselves be asked; they may be one."""
+    gates = {"source": source, "destination": destination}
+    if source.limiter is destination.limiter:
+        gates = {"store": source}
+    return tuple(_state(name, gate) for name, gate in gates.items())
+
+
+def _state(name: str, gate: Gate) -> EndpointState:
+    from mastosync.engine.downtime import clock
     from mastosync.progress import EndpointState
 
-    limiters = {"source": source.limiter, "destination": destination.limiter}
-    if source.limiter is destination.limiter:
-        limiters = {"store": source.limiter}
-    states = {name: limiter.state() for name, limiter in limiters.items()}
-    return tuple(
-        EndpointState(name, state.rate, state.paused_seconds, state.throttles) for name, state in states.items()
-    )
+    state, outage = gate.limiter.state(), gate.downtime and gate.downtime.outage
+    down = (clock(outage.since), clock(outage.until), outage.answer) if outage else ()
+    return EndpointState(name, state.rate, state.paused_seconds, state.throttles, *down)
 
 
 def _require_usable(gate: Gate, config: Config, role: Role) -> None:
@@ -289,10 +298,12 @@ def _require_usable(gate: Gate, config: Config, role: Role) -> None:
     try:
         PatientStore(gate).check()
     except ObjectError as error:
-        raise StoreUnusable(error.message, hint=error.hint or tr("try again later")) from error
+        unusable = StoreUnusable(error.message, hint=error.hint or tr("try again later"))
+        raise passing(unusable, may_pass=error.transient) from error
     except StoreUnusable as error:
         if told := _of_changed_file(config, role):
-            raise StoreUnusable(error.message, hint=f"{error.hint}; {told}" if error.hint else told) from error
+            changed = StoreUnusable(error.message, hint=f"{error.hint}; {told}" if error.hint else told)
+            raise passing(changed, may_pass=error.may_pass) from error
         raise
 
 

@@ -22,10 +22,10 @@ _log = logging.getLogger(__name__)
 
 _ROOT = "mastosync"
 _TOLD_ANYWAY = (
-    *("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart"),
+    *("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart", "mastosync.engine.downtime"),
     "mastosync.store.filesystem.owners",
 )
-"""Of these, people have to know: is the manifest sound, are the stores two, can Mastodon use what is written?"""
+"""Of these, people have to know: is the manifest sound, are the stores two, is one down, can Mastodon use its files?"""
 
 
 @contextmanager

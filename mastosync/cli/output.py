@@ -11,6 +11,7 @@ from mastosync.cli.colours import coloured
 from mastosync.errors import StdoutError
 from mastosync.language import tr
 from mastosync.plain import as_json, one_line, several_lines
+from mastosync.progress import beside_bars
 
 
 def show(text: str) -> None:
@@ -66,7 +67,8 @@ def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
 
 def warn(text: str) -> None:
     """What whoever runs this should know, whatever it comes to."""
-    click.echo(f"mastosync: {tr('warning')}: {one_line(text)}", err=True)
+    with beside_bars():
+        click.echo(f"mastosync: {tr('warning')}: {one_line(text)}", err=True)
 
 
 def complain(message: str, hint: str) -> None:

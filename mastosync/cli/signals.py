@@ -1,7 +1,12 @@
-"""Ctrl-C and SIGTERM: once to stop in order, twice to stop at once."""
+"""Ctrl-C and SIGTERM: once to stop in order, twice to stop at once. SIGHUP: to stop in order, however often it comes.
+
+A terminal that closes sends SIGHUP, and its shell does so once more. Whoever has started this with SIGHUP ignored, as
+`nohup` does, is not stopped by it.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -17,7 +22,10 @@ from mastosync.language import tr
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_TWICE = (signal.SIGINT, signal.SIGTERM)  # end at once, the second time
 _NO_SIGNAL = b"\0"
 
 
@@ -30,10 +38,19 @@ def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bo
     """
     stopping = tr("stopping: what is in flight is finished first; Ctrl-C once more ends at once")
     broken_off = Interrupted(tr("stopped on request, before it was whole"), hint=tr("run the same command again"))
+    terminals = [each for each in (1, 2) if os.isatty(each)]
+    hung_up = False  # and nobody has asked to stop otherwise
 
     def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal hung_up
+        if number == signal.SIGHUP:
+            _let_go(terminals)
         if stop.requested:
-            _end()
+            if number in _TWICE and not hung_up:
+                _end()
+            hung_up = hung_up and number not in _TWICE
+            return
+        hung_up = number == signal.SIGHUP
         stop.request()
         if at_once or stop.at_once:
             raise broken_off
@@ -46,7 +63,8 @@ def heeding_signals(stop: StopSignal, listener: ProgressListener, *, at_once: bo
                 listener.message(stopping)
 
     with _noticing(noticed):
-        before = {number: signal.signal(number, handle) for number in _SIGNALS}
+        heeded = [number for number in _SIGNALS if not _is_ignored(number)]
+        before = {number: signal.signal(number, handle) for number in heeded}
         try:
             yield
         finally:
@@ -67,6 +85,20 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _is_ignored(number: signal.Signals) -> bool:
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
+
+
+def _let_go(terminals: list[int]) -> None:
+    """Whatever is written to a terminal that is gone fails: let it go nowhere."""
+    if not terminals:
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    while terminals:
+        os.dup2(nowhere, terminals.pop())
+    os.close(nowhere)
+
+
 def _end() -> None:
     os._exit(ExitCode.INTERRUPTED)  # as kill -9 would: the manifest is safe against both
 
@@ -85,7 +117,8 @@ def _noticing(noticed: Callable[[int], None]) -> Iterator[None]:
         times = 0
         while (number := os.read(reading, 1)) != _NO_SIGNAL:
             if number[0] in _SIGNALS:
-                times += 1
+                _log.info("asked to stop by %s", signal.Signals(number[0]).name)
+                times += number[0] in _TWICE
                 noticed(times)
 
     thread = Thread(target=notice, name="signals", daemon=True)

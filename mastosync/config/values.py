@@ -222,6 +222,16 @@ def show_duration(seconds: float) -> str:
     return text
 
 
+def _patience(text: str) -> float:
+    return 0.0 if text.strip().lower() in ("0", "off") else parse_duration(text)
+
+
+PATIENCE = Format(
+    deferred("a duration such as 10m or 1h, or off"),
+    _patience,
+    show=lambda seconds: show_duration(seconds) or "off",
+)
+
 DURATION = Format(deferred("a duration such as 10m, 1h30m or 45s"), parse_duration, show=show_duration)
 
 

@@ -56,6 +56,7 @@ class Copier:
     listener: ProgressListener
     limits: Callable[[], tuple[EndpointState, ...]] = tuple
     notes: AccessNotes = field(default_factory=AccessNotes)  # of the crew
+    still_gives: Callable[[], bool] = lambda: False  # whether the source gives what it gave in earlier runs
     _in_work: int = field(init=False, default=0)  # claims in the hands of the crew
     _outcomes: list[Outcome] = field(init=False, default_factory=list)
     _outages: Outages = field(init=False)
@@ -97,7 +98,7 @@ class Copier:
         return ExitCode.INTERRUPTED if self.stop.requested else ExitCode.OK
 
     def _run(self) -> CopyProgress:
-        self._outages = Outages(any_success=self.queue.any_done())
+        self._outages = Outages(still_gives=self.still_gives)
         pending = self.queue.pending()
         progress = CopyProgress(total=min(pending, self.options.limit) if self.options.limit is not None else pending)
         _log.info("copying %d entries with %d workers", progress.total, self.options.workers)

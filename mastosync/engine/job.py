@@ -56,8 +56,8 @@ class Job:
 
     @property
     def attempts(self) -> int:
-        """In this run."""
-        return 1 + self.source.retries + self.destination.retries
+        """In this run, but for those at a store that was down."""
+        return 1 + sum(store.retries - store.in_vain for store in (self.source, self.destination))
 
     @property
     def tried_before(self) -> bool:

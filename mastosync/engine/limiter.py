@@ -6,7 +6,8 @@ whoever was throttled is ready to wait. The rate follows
 what was seen: the larger the share of throttled requests, the larger the cut (a half at most), but
 never below what the endpoint did take by the clock; each second of work without throttles adds a
 tenth, and at twice the rate of the last cut the limit falls away. A ceiling, where one is set,
-holds all the time, and the rate moves below it.
+holds all the time, and the rate moves below it. An endpoint that is down is closed, and nothing is let
+through until it is opened again: see `engine.downtime`.
 
 So a store with a hard limit is found out within seconds, however many requests are under way, and
 one that throttles a few requests by chance hardly slows the others down.
@@ -34,6 +35,7 @@ _CUT = 2.5  # times the share of throttled requests
 _LARGEST_CUT = 0.5  # a share that calls for it is not waited upon until the window is full
 _INCREASE = 0.1  # of the rate after the last cut
 _FREE_AGAIN = 2.0  # times the rate after the last cut: no limit any more
+_CLOSED_SECONDS = 0.2  # after which to ask again whether it is open
 _CATCH_UP_SECONDS = 0.05  # whoever comes late for a slot may make up for so much; the rest is lost
 
 
@@ -69,6 +71,16 @@ class EndpointLimiter:
         self._long_pause = False
         self._warned = False  # there were throttles in the window before
         self._taken = _Taken(self._window_start)
+        self._closed = False
+        self.has_answered = False  # anything at all
+
+    def close(self) -> None:
+        """Let nothing through until `open`."""
+        self._closed = True
+
+    def open(self) -> None:
+        """Let requests through again, as fast as before. Calling it twice is no error."""
+        self._closed = False
 
     def reserve(self) -> float:
         """Take a slot without waiting, or learn when to ask again.
@@ -78,6 +90,8 @@ class EndpointLimiter:
         pause has begun or somebody was faster. A slot that was taken cannot be given back, which
         matters little. From any thread.
         """
+        if self._closed:
+            return _CLOSED_SECONDS
         with self._lock:
             now = time.monotonic()
             if now < self._paused_until:
@@ -119,8 +133,10 @@ class EndpointLimiter:
         took the request. What broke on the way, or failed at the endpoint, says nothing of how fast it may be asked.
         """
         if isinstance(error, Throttled):
+            self.has_answered = True
             self.throttled(error.retry_after_seconds, deadline)
         elif error is None or (isinstance(error, ObjectError) and not error.transient):
+            self.has_answered = True
             self.succeeded()
 
     def throttled(self, retry_after_seconds: float | None, deadline: float = math.inf) -> None:

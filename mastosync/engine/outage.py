@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 
-from mastosync.errors import StoreUnusable
+from mastosync.errors import StoreUnusable, passing
 from mastosync.language import deferred, say, tr
 from mastosync.model import End, EntryState, Outcome, Reason
 
@@ -35,12 +36,16 @@ _HINT = deferred("when the store works again, run `mastosync retry-failed`: it c
 class Outages:
     """Counts for each store by itself: what one of them answers says nothing of the other. Thread-safe."""
 
-    def __init__(self, *, any_success: bool = False, hint: str = _HINT) -> None:
-        """`any_success`: the source has given something, in this run or before.
+    def __init__(
+        self, *, any_success: bool = False, still_gives: Callable[[], bool] = lambda: False, hint: str = _HINT
+    ) -> None:
+        """`any_success`: the source has given something in this run, or need not.
 
-        `hint`: what to do when a store is well again.
+        `still_gives`: whether it gives what it gave in earlier runs, to be asked when it has given nothing in this one:
+        its key may be another by now. `hint`: what to do when a store is well again.
         """
         self._any_success = any_success
+        self._still_gives = still_gives
         self._hint = hint
         self._in_a_row: Counter[End] = Counter()
         self._missing = 0
@@ -77,22 +82,30 @@ class Outages:
             self._in_a_row[end] += 1
             in_a_row = self._in_a_row[end]
         if in_a_row >= IN_A_ROW:
+            if reason is Reason.DENIED and end is End.SOURCE and self._gives():
+                return
             said = say(_SAID[end, reason is Reason.DENIED])
-            raise StoreUnusable(said.format(in_a_row=in_a_row, detail=detail), hint=say(self._hint))
+            unusable = StoreUnusable(said.format(in_a_row=in_a_row, detail=detail), hint=say(self._hint))
+            raise passing(unusable, may_pass=reason in _FAILURES)
 
     def _counts(self, end: End, reason: Reason) -> bool:
         """Whether a failure may be the store's own.
 
-        A source from which something came may keep other objects closed, and a key that may not list it is refused
+        A source from which something comes may keep other objects closed, and a key that may not list it is refused
         what is missing. Nobody closes single keys of a destination.
         """
         if reason is Reason.DENIED:
             return end is End.DESTINATION or not self._any_success
         return reason in _FAILURES
 
+    def _gives(self) -> bool:
+        """Whether the source has given anything, or still gives what it gave in earlier runs."""
+        self._any_success = self._any_success or self._still_gives()
+        return self._any_success
+
     def _note_missing(self, outcome: Outcome) -> None:
         self._missing += outcome.reason is Reason.MISSING
-        if not self._any_success and self._missing >= WRONG_PLACE_AFTER:
+        if not self._any_success and self._missing >= WRONG_PLACE_AFTER and not self._gives():
             raise StoreUnusable(
                 tr(
                     "the source has none of the first {missing} objects, so it seems to be the wrong bucket or folder: "

@@ -3,7 +3,8 @@
 A request that fails in a way that may pass is repeated after a growing, jittered wait, a bounded
 number of times. A throttled one costs no attempt: it is repeated, through the endpoint's limiter,
 until its budget of time is used up, and no store is given more than what is left of it, whatever it
-asks for. Every wait ends when somebody asks to stop.
+asks for. What keeps failing because its store is down waits until that answers again (`engine.downtime`),
+and is repeated as if it had just begun. Every wait ends when somebody asks to stop.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from typing import Any, ParamSpec, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from mastosync.engine.bandwidth import Bandwidth
+from mastosync.engine.downtime import Downtime
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import Hold
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import waiting
-from mastosync.errors import ObjectError, Throttled
+from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreBack, Throttled
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Part, Piece, PutOptions
 
@@ -59,6 +61,7 @@ class Gate:
     policy: RetryPolicy
     stop: StopSignal
     bandwidth: Bandwidth | None = None  # of what is written; None: not limited
+    downtime: Downtime | None = None  # of the endpoint; None: a store that is down is not waited for
 
     def note(self, error: BaseException | None, throttled_since: float | None = None) -> None:
         """Take note of how a request has ended (None: well): the limiter learns by it, an error learns whose it is.
@@ -76,13 +79,18 @@ class PatientStore:
     One is made for each entry, so that `retries` tells what that entry cost.
     """
 
-    __slots__ = ("_counting", "gate", "memory", "retries")
+    __slots__ = ("_begins_anew", "_counting", "gate", "in_vain", "memory", "retries")
 
-    def __init__(self, gate: Gate, memory: Hold | None = None) -> None:
-        """`memory`: where room for whole objects is taken from; None: nobody counts it."""
+    def __init__(self, gate: Gate, memory: Hold | None = None, *, begins_anew: bool = False) -> None:
+        """`memory`: where room for whole objects is taken from; None: nobody counts it.
+
+        `begins_anew`: a write that was begun before its store was down is not repeated: it raises StoreBack.
+        """
         self.gate = gate
         self.memory = memory
         self.retries = 0
+        self.in_vain = 0  # of these: while the store was down
+        self._begins_anew = begins_anew
         self._counting = threading.Lock()  # parts of one object are repeated in several threads
 
     @property
@@ -208,7 +216,40 @@ class PatientStore:
             return self._after(failure, request, *args, **kwargs)
 
     def _after(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Repeat a request whose first attempt failed in a way that may pass."""
+        """Repeat a request whose first attempt failed in a way that may pass, and anew when its store was down."""
+        downtime = self.gate.downtime if self.gate.policy.deadline == math.inf else None
+        while True:
+            spell = _Spell(0 if downtime is None else downtime.outlasted)
+            try:
+                return self._repeated(spell, failure, request, *args, **kwargs)
+            except (NetworkFailure, ServerFailure) as error:
+                if downtime is None or not downtime.outlast(self.gate.store, error, spell.outlasted):
+                    raise
+                failure = error
+            self._look_first(spell, failure, request)
+            with self._counting:
+                self.in_vain += spell.retries + 1
+                self.retries += 1
+            try:
+                self.gate.limiter.wait()
+                return self._answered(None, request, *args, **kwargs)
+            except ObjectError as error:
+                if not error.transient:
+                    raise
+                failure = error
+
+    def _look_first(self, spell: _Spell, failure: ObjectError, request: Callable[P, T]) -> None:
+        """Raises: StoreBack, if what a write may have stored before its store was down is to be looked for."""
+        downtime = self.gate.downtime
+        if downtime is None or downtime.outlasted == spell.outlasted:
+            return
+        if self._begins_anew and request == self.gate.store.write:
+            raise StoreBack(failure.message) from failure
+
+    def _repeated(
+        self, spell: _Spell, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same, within the policy."""
         last, is_first = failure, True
         policy = self.gate.policy
         budget = _Budget(policy)
@@ -218,8 +259,10 @@ class PatientStore:
             if is_first or not self.gate.limiter.wait(policy.deadline):
                 is_first = False
                 raise last
+            self._look_first(spell, last, request)
             with self._counting:
                 self.retries += 1
+            spell.retries += 1
             try:
                 return self._answered(budget.throttled_since, request, *args, **kwargs)
             except ObjectError as error:
@@ -244,6 +287,14 @@ class PatientStore:
             raise
         self.gate.note(None)
         return answer
+
+
+@dataclass(slots=True)
+class _Spell:
+    """One row of attempts at a request, none of which was answered."""
+
+    outlasted: int  # times that the endpoint had been down when the first one had failed
+    retries: int = 0
 
 
 def _may_pass(error: BaseException) -> bool:

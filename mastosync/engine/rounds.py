@@ -1,7 +1,7 @@
 """Round after round of the same work, with a wait between them, until somebody asks to stop.
 
-A round that fails because something cannot be reached is told and tried again with the next one. The first round is
-different: what fails there may never have worked, so it ends the run, as a single command would.
+A round that fails because something cannot be reached is told and tried again with the next one. Until one has come to
+its end it is different: what was refused may never have worked, so it ends the run, as a single command would.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ class Rounds(Generic[W]):
     def __iter__(self) -> Iterator[Round[W]]:
         """Each round as it has ended; then the wait.
 
-        Raises: Interrupted when asked to stop; what the first round raises, or the last of too many failures in a
-        row; and at once whatever does not pass by itself.
+        Raises: Interrupted when asked to stop; the last of too many failures in a row; and at once whatever does not
+        pass by itself. Before anything has worked that is also what somebody has refused.
         """
-        failures = 0
+        failures, worked = 0, False
         for number in count(1):
             self.stop.require_going_on()
             began = time.monotonic()
             result, error = None, None
             try:
-                result, failures = self.work(), 0
+                result, failures, worked = self.work(), 0, True
             except _MAY_PASS as failure:
                 failures += 1
                 lasting = self.once or failures >= FAILURES_AT_MOST or isinstance(failure, PrivacyLost)
-                if number == 1 or lasting:
+                if lasting or not (worked or failure.may_pass):
                     raise
                 error = failure
                 _log.warning("round %d failed: %s", number, failure.message)

@@ -27,7 +27,7 @@ from mastosync.engine.sending import allowed, sent, upload_begun, upload_deliver
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
 from mastosync.engine.steps import Aside, Ask, Step, Steps, Until, carried_out
-from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing
+from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing, StoreBack
 from mastosync.manifest import ACCESS, Approach, begun, is_misplaced, rewritten_in_place
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import (
@@ -123,13 +123,29 @@ class Transfer:
         Raises: StoreUnusable, after which no other entry would fare better; Interrupted, when a
         wait was cut short: the object may have arrived, so the claim must stay.
         """
-        entry, arrival = claim.entry, claim.arrival
+        before = claim
+        while True:
+            job = self._job(claim)
+            try:
+                outcome = yield from self._steps(job)
+            except StoreBack:  # as after a death: what was being written is looked for first
+                claim = claim._replace(arrival=claim.arrival._replace(presence=job.presence))
+                continue
+            if claim is not before and outcome.state is not EntryState.DONE and outcome.presence is None:
+                outcome = outcome._replace(presence=claim.arrival.presence)  # of which the manifest knows nothing yet
+            return outcome
+
+    def _job(self, claim: Claim) -> Job:
+        entry = claim.entry
         here, there = self._options.source_prefix, self._options.destination_prefix
         source_key = canonical_key(entry, here)
         key = source_key if here == there else canonical_key(entry, there)
         memory = self._memory.hold()
-        source, destination = PatientStore(self._source, memory), PatientStore(self._destination)
-        job = Job(claim, key, source_key, source, destination, memory, approach_of(claim), arrival.presence)
+        source, destination = PatientStore(self._source, memory), PatientStore(self._destination, begins_anew=True)
+        return Job(claim, key, source_key, source, destination, memory, approach_of(claim), claim.arrival.presence)
+
+    def _steps(self, job: Job) -> Steps[Outcome]:
+        arrival = job.claim.arrival
         try:
             if arrival.presence:
                 if arrival.presence & Presence.IN_DOUBT:  # it may have been on its way in parts, whatever it is now
@@ -150,7 +166,7 @@ class Transfer:
         except ObjectError as error:
             return job.failed(error)
         finally:
-            memory.release()
+            job.memory.release()
 
     def _look_who_reads(self, job: Job) -> Steps[None]:
         """Find out, as far as that decides what is to be done, who can read what lies there already, and who may.

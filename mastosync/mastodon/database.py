@@ -23,7 +23,7 @@ from psycopg.adapt import Loader
 from psycopg.conninfo import make_conninfo
 
 from mastosync.config import DatabaseConfig, Scrubber
-from mastosync.errors import DatabaseError, NoMastodonTables, without_frames
+from mastosync.errors import DatabaseError, NoMastodonTables, passing, without_frames
 from mastosync.language import tr, trn
 from mastosync.mastodon.address import connection_arguments, describe, detour, place_of
 from mastosync.mastodon.ahead import ReadAhead, settle
@@ -42,7 +42,7 @@ from mastosync.mastodon.queries import (
     select_remote_files,
     select_removed_statuses,
 )
-from mastosync.mastodon.remedies import database_hint
+from mastosync.mastodon.remedies import database_hint, may_pass
 from mastosync.model import TABLES, AttachmentSpec, MediaColumns, RemoteFile
 
 _log = logging.getLogger(__name__)
@@ -367,4 +367,7 @@ def _translated(doing: str, scrubbed: Scrubber) -> Iterator[None]:
     except psycopg.Error as error:
         said = scrubbed(str(error)).strip().partition("\n")[0].removeprefix("connection failed: ")
         hint = database_hint(error.sqlstate, str(error))
-        raise DatabaseError(f"{doing}: {said}", hint=hint) from without_frames(error, scrubbed)
+        passes = may_pass(error.sqlstate, str(error))
+        raise passing(DatabaseError(f"{doing}: {said}", hint=hint), may_pass=passes) from without_frames(
+            error, scrubbed
+        )

@@ -17,7 +17,7 @@ import paramiko
 from sshtunnel import BaseSSHTunnelForwarderError, SSHTunnelForwarder
 
 from mastosync.config import Secret, TunnelConfig
-from mastosync.errors import DatabaseError, TunnelError
+from mastosync.errors import DatabaseError, TunnelError, passing
 from mastosync.language import tr
 from mastosync.mastodon.known_hosts import HostKey, host_name, known_keys
 
@@ -193,9 +193,11 @@ def _not_started(config: TunnelConfig, gateway: str, said: str) -> TunnelError:
             hint=tr("local_port = 0 in [pg.tunnel] takes any free port; local_host is an IPv4 address of this machine"),
         )
     if "Could not connect" in said:
-        return TunnelError(
-            tr("cannot open the tunnel: {said}", said=said.splitlines()[0]),
-            hint=tr("try again; its log may say more"),
+        return passing(
+            TunnelError(
+                tr("cannot open the tunnel: {said}", said=said.splitlines()[0]),
+                hint=tr("try again; its log may say more"),
+            )
         )
     way = "ssh_key" if config.ssh_key else "ssh_password" if config.ssh_password else tr("the keys of the SSH agent")
     return TunnelError(
@@ -217,17 +219,21 @@ def _reason(error: DatabaseError, remote: str, gateway: str, said: str, alive: b
             ),
         )
     if "Could not establish connection" in said:
-        return TunnelError(
-            tr("{gateway} cannot reach the database at {remote}", gateway=gateway, remote=remote),
-            hint=tr(
-                "host and port in [pg.database] are meant as the SSH server sees them: for a database on the "
-                "same machine 127.0.0.1 and 5432"
-            ),
+        return passing(
+            TunnelError(
+                tr("{gateway} cannot reach the database at {remote}", gateway=gateway, remote=remote),
+                hint=tr(
+                    "host and port in [pg.database] are meant as the SSH server sees them: for a database on the "
+                    "same machine 127.0.0.1 and 5432"
+                ),
+            )
         )
     if not alive:
-        return TunnelError(
-            tr("the connection to {gateway} broke off: {message}", gateway=gateway, message=error.message),
-            hint=error.hint,
+        return passing(
+            TunnelError(
+                tr("the connection to {gateway} broke off: {message}", gateway=gateway, message=error.message),
+                hint=error.hint,
+            )
         )
     return None
 
@@ -301,14 +307,18 @@ def _shown_key(host: str, port: int, kinds: list[str]) -> paramiko.PKey:
             finally:
                 transport.close()
     except socket.gaierror as error:
-        raise TunnelError(
-            tr("{where} is unknown: {strerror}", where=where, strerror=error.strerror),
-            hint=tr("check ssh_host in [pg.tunnel] for a typing error"),
+        raise passing(
+            TunnelError(
+                tr("{where} is unknown: {strerror}", where=where, strerror=error.strerror),
+                hint=tr("check ssh_host in [pg.tunnel] for a typing error"),
+            )
         ) from error
     except OSError as error:
-        raise TunnelError(
-            tr("{where} cannot be reached: {why}", where=where, why=error.strerror or error),
-            hint=tr("check ssh_host and ssh_port in [pg.tunnel]"),
+        raise passing(
+            TunnelError(
+                tr("{where} cannot be reached: {why}", where=where, why=error.strerror or error),
+                hint=tr("check ssh_host and ssh_port in [pg.tunnel]"),
+            )
         ) from error
     except (paramiko.SSHException, EOFError) as error:
         raise TunnelError(

@@ -80,7 +80,9 @@ class Act:
         if self.turn is not None:
             place = self.turn.table or f"{self.turn.moment.operation} {self.turn.moment.nth}"
             parts.append(f"at {place}: {', '.join(map(str, self.turn.changes))}")
-        parts += [f"{role} answers {outage.fault} after {outage.after} requests" for role, outage in self.outages]
+        for role, outage in self.outages:
+            how_long = f", {outage.lasts} times" if outage.lasts is not None else ""
+            parts.append(f"{role} answers {outage.fault} after {outage.after} requests{how_long}")
         if self.blow is not None:
             place = self.blow.table or self.blow.moment.operation or f"{self.blow.moment.seconds:.2f} s"
             when = {Death.DISK: f"files of {self.blow.file_bytes} bytes"}.get(
@@ -158,6 +160,7 @@ def copying_of(random: Random, world: str) -> dict[str, str]:
         "multipart_threshold": threshold,
         "part_size": "5MiB",
         "memory": random.choice(("16MiB", "64MiB", "256MiB")),
+        "outage_patience": "10s",
         "throttle_budget_seconds": random.choice(("900", "900", "5")),
     }
 

@@ -1,4 +1,4 @@
-"""What stores do on a bad day: faults by chance, and outages that begin with one request and stay."""
+"""What stores do on a bad day: faults by chance, and outages that begin with one request and stay, or pass."""
 
 from __future__ import annotations
 
@@ -111,15 +111,22 @@ class Storm:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """From one request on, a store refuses everything, until the end of the command."""
+    """From one request on, a store refuses everything, for some requests or until the end of the command."""
 
     fault: Fault
     after: int  # requests that go well
+    lasts: int | None = None  # requests that are refused; None: all that follow
 
     @classmethod
     def made_up(cls, random: Random) -> Outage:
         """One of those that stop a run, at some point of it."""
-        return cls(random.choice(_OUTAGES), random.choice((0, 1, random.randint(2, 60))))
+        fault, after = random.choice(_OUTAGES), random.choice((0, 1, random.randint(2, 60)))
+        apart = Random(f"outage {after}")  # of its own: the days that there were stay as they were
+        return cls(fault, after, apart.choice((None, apart.randint(5, 80))) if fault is RESET else None)
+
+    def befalls(self, nth: int) -> bool:
+        """Whether it has begun with the nth request, and has not passed."""
+        return nth > self.after and (self.lasts is None or nth <= self.after + self.lasts)
 
 
 @dataclass(slots=True)
@@ -164,7 +171,7 @@ class Sky:
         with self._lock:
             nth = self._seen[request.bucket] = self._seen.get(request.bucket, 0) + 1
         outage = self.outages.get(request.bucket)
-        if outage is not None and nth > outage.after:
+        if outage is not None and outage.befalls(nth):
             return outage.fault
         storm = self.storms.get(request.bucket)
         return storm(request) if storm is not None else None

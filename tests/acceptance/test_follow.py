@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 from botocore.exceptions import ClientError
 
 from scripts.lab.buckets import BucketPair
+from scripts.lab.fault_plan import RESET
+from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import shown
 from tests.waiting import wait_until
@@ -83,6 +86,39 @@ def test_what_changes_arrives_and_what_leaves_is_removed_until_somebody_asks_to_
     assert not [line for line in err.splitlines() if "unexpected" in line], err
     site.run("manifest", "check")
     assert listing(migration, buckets.source) == source  # nothing is ever written or deleted there
+
+
+def test_a_store_that_is_out_of_reach_in_the_first_round_is_waited_for(
+    buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    migration = new_migration(buckets, missing=0, accounts=2, media=2)
+    site = migration.site.configure(copy={"max_attempts": "1"})
+    proxy = fault_proxy(buckets.address.endpoint_url, lambda _: RESET)
+    migration.through(destination=proxy.endpoint_url)
+    following = site.start("--no-progress", "follow", "--every", "1s")
+    try:
+        assert following.stderr is not None
+        told = iter(following.stderr.readline, "")
+        assert any("round 2 failed (2 of 10 in a row)" in line for line in told)
+        proxy.plan = lambda _: None
+        wait_until(lambda: site.status()["totals"]["done"] > 0, "a later round has copied")
+        following.send_signal(signal.SIGTERM)
+        following.communicate(timeout=60)
+    finally:
+        following.kill()
+        following.communicate()
+    assert following.returncode == 130
+
+
+def test_what_is_refused_in_the_first_round_ends_it_at_once(migration: Migration) -> None:
+    site = migration.site
+    site.configure(pg_database={"password": "wrong"})
+    assert "password authentication failed" in site.run("follow", code=5).stderr
+    site.configure(pg_database={"password": migration.database.password}, s3_destination={"bucket": "no-such-bucket"})
+    assert "NoSuchBucket" in site.run("follow", code=7).stderr
+    site.configure(s3_destination={"bucket": migration.buckets.destination, "secret_key": "wrong"})
+    site.manifest.unlink()
+    site.run("follow", code=7)
 
 
 def test_prune_tells_before_it_removes_and_refuses_an_empty_database(migration: Migration) -> None:

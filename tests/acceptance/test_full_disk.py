@@ -210,7 +210,14 @@ def test_a_repair_of_counters(alone: Site, disk: SmallDisk, path: Path) -> None:
     assert_intact(path)
 
 
-NGINX = ["--source-url", "https://old.example/media", "--destination-url", "https://new.example/media"]
+NGINX = [
+    "--media-host",
+    "files.example",
+    "--source-url",
+    "https://old.example/media",
+    "--destination-url",
+    "https://new.example/media",
+]
 WRITERS: dict[str, tuple[list[str], int]] = {
     "init": (["init", "--output", "DISK/config.ini"], 8),
     "cutover": (["cutover", *NGINX, "--nginx", "DISK/media.conf"], 8),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import signal
 import sqlite3
+import struct
 import subprocess
+import termios
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +23,7 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import Fault, FaultPlan, Kind, Request, delay
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import shown
+from tests.acceptance.site import COMMAND, shown
 from tests.acceptance.stores import assert_holds, stored
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
@@ -141,6 +145,70 @@ def test_one_signal_finishes_what_is_in_flight_and_the_next_copy_goes_on(
         # what has waited for the proof that the first private object is private is claimed, and looked for first
         assert {access for (access,) in connection.execute("SELECT access FROM claims")} <= {Presence.AS_PRIVATE}
     finish(migration, proxy)
+
+
+class Terminal:
+    """A command in a session of its own, as a shell or SSH starts it, until the terminal closes."""
+
+    def __init__(self, migration: Migration, *arguments: str, ignoring_hangups: bool = False) -> None:
+        self._screen, end = os.openpty()
+        os.set_blocking(self._screen, False)
+        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        self.seen = b""
+
+        def takes_terminal() -> None:
+            fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+            if ignoring_hangups:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+        out = subprocess.DEVNULL if ignoring_hangups else end  # nohup writes to a file
+        self.process = subprocess.Popen(
+            [str(COMMAND), *arguments],
+            cwd=migration.site.folder,
+            env=migration.site.environment(),
+            stdin=end,
+            stdout=out,
+            stderr=end,
+            start_new_session=True,
+            preexec_fn=takes_terminal,  # noqa: PLW1509 - before any thread of the test's
+        )
+        os.close(end)
+
+    def read(self) -> bytes:
+        with contextlib.suppress(BlockingIOError):
+            self.seen += os.read(self._screen, 65_536)
+        return self.seen
+
+    def close(self) -> None:
+        os.close(self._screen)
+
+
+def test_a_terminal_that_closes_ends_a_copy_in_order(slow_migration: tuple[Migration, FaultProxy]) -> None:
+    """As a dropped SSH connection does: what is in flight arrives, and what is shown of it fails nothing."""
+    migration, proxy = slow_migration
+    middle = Middle(proxy, 20)
+    log = migration.site.folder / "copy.log"
+    terminal = Terminal(migration, "--log-file", str(log), "copy", "--workers", "4")
+    wait_until(lambda: b"obj/s" in terminal.read() and uploads(proxy) >= 20, "20 objects have arrived, and it shows")
+    terminal.close()
+    wait_until(lambda: "SIGHUP" in log.read_text(), "the hangup was noticed")
+    terminal.process.send_signal(signal.SIGHUP)  # as the shell does, once more
+    middle.release()
+    assert terminal.process.wait(PATIENCE_SECONDS) == 130, log.read_text()
+    status = migration.site.status()
+    assert (status["totals"]["failed"], status["totals"]["done"]) == (0, uploads(proxy))
+    finish(migration, proxy)
+
+
+def test_a_copy_that_ignores_hangups_goes_on_without_its_terminal(
+    slow_migration: tuple[Migration, FaultProxy],
+) -> None:
+    migration, proxy = slow_migration
+    terminal = Terminal(migration, "copy", "--workers", "8", ignoring_hangups=True)
+    wait_until(lambda: b"obj/s" in terminal.read() and uploads(proxy) >= 10, "10 objects have arrived, and it shows")
+    terminal.close()
+    assert terminal.process.wait(PATIENCE_SECONDS) == 0
+    assert migration.site.status()["totals"]["pending"] == 0
 
 
 def test_two_signals_stop_at_once(

@@ -56,6 +56,7 @@ def test_nobody_listening(database: DatabaseAddress) -> None:
     assert f"127.0.0.1:{port}" in error.message
     assert "refused" in error.message
     assert "is PostgreSQL running" in error.hint
+    assert error.may_pass
 
 
 def test_a_socket_folder_without_a_server(database: DatabaseAddress) -> None:
@@ -78,6 +79,7 @@ def test_a_wrong_password(database: DatabaseAddress) -> None:
     error = failure(replace(config_of(database), password=Secret("s3cret-and-wrong")))
     assert "password authentication failed" in error.message
     assert "DB_PASS" in error.hint
+    assert not error.may_pass
 
 
 def test_no_password(database: DatabaseAddress, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +95,7 @@ def test_a_user_who_is_not_let_in_from_here(database: DatabaseAddress) -> None:
 def test_a_database_that_does_not_exist(database: DatabaseAddress) -> None:
     error = failure(replace(config_of(database), database="mastodon_prod"))
     assert '"mastodon_prod" does not exist' in error.message
+    assert not error.may_pass
     assert "mastodon_production" in error.hint
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from mastosync.engine.access_notes import Note
 from mastosync.engine.bandwidth import Bandwidth
+from mastosync.engine.downtime import Downtime
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.retry import Gate, RetryPolicy
@@ -86,9 +87,11 @@ def gate(
     stop: StopSignal | None = None,
     policy: RetryPolicy = IMPATIENT,
     bandwidth: Bandwidth | None = None,
+    patience_seconds: float = 0,
 ) -> Gate:
     stop = stop or StopSignal()
-    return Gate(store, EndpointLimiter(stop), policy, stop, bandwidth)
+    limiter = EndpointLimiter(stop)
+    return Gate(store, limiter, policy, stop, bandwidth, Downtime(limiter, stop, patience_seconds))
 
 
 def transfer(

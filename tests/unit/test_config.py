@@ -643,6 +643,7 @@ def valid_text(key: Key) -> str:
     """A text that the key takes and that is not its default."""
     by_name = {"endpoint_url": "https://s3.test", "url": "postgresql://u:p@h/d", "provider": "aws", "types": "backups"}
     by_name |= {"bwlimit": "08:00,5M 23:00,off", "every": "1h30m", "allow_networks": "10.1.0.0/16, fd12::/32"}
+    by_name |= {"outage_patience": "90m"}
     if key.name in by_name:
         return by_name[key.name]
     if key.info.form.described().startswith("one of "):

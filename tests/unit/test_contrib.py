@@ -14,7 +14,6 @@ import click
 import pytest
 
 from mastosync.cli.main import COMMANDS, cli
-from mastosync.config.schema import sections
 from tests.unit.test_docs import ROOT, command
 
 UNITS = sorted((ROOT / "contrib" / "systemd").iterdir())
@@ -54,18 +53,17 @@ def test_what_there_is_not_would_be_found(line: str) -> None:
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.name)
-def test_every_secret_is_handed_over_as_a_key_of_the_configuration(unit: Path) -> None:
-    keys = {
-        f"MASTOSYNC_{section.replace('.', '_')}_{key}_FILE".upper()
-        for section, declared in sections().items()
-        for key in declared.keys
-    }
+def test_a_service_is_told_where_its_files_are_and_no_secret(unit: Path) -> None:
     set_to = dict(line.split("=", 1) for line in lines_of(unit, "Environment"))
-    handed_over = {name: value for name, value in set_to.items() if name.endswith("_FILE")}
-    assert handed_over.keys() <= keys
-    assert set_to.keys() - handed_over.keys() == {"MASTOSYNC_CONFIG", "MASTOSYNC_MANIFEST"}
-    credentials = {line.split(":")[0] for line in lines_of(unit, "LoadCredential")}
-    assert set(handed_over.values()) == {f"%d/{name}" for name in credentials}
+    assert set_to.keys() == {"MASTOSYNC_CONFIG", "MASTOSYNC_MANIFEST"}
+    assert not lines_of(unit, "LoadCredential")
+    assert all(line.startswith("-") for line in lines_of(unit, "BindReadOnlyPaths")), "a bucket has no public/system"
+
+
+def test_a_service_that_stays_is_started_again_only_for_what_may_mend_itself() -> None:
+    (staying,) = (unit for unit in SERVICES if lines_of(unit, "Restart"))
+    assert lines_of(staying, "Restart") == ["on-failure"]
+    assert {"2", "3", "4"} == set(lines_of(staying, "RestartPreventExitStatus")[0].split())
 
 
 def test_both_services_are_confined_alike() -> None:

@@ -19,6 +19,7 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.steps import Aside, Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
+from mastosync.engine.witness import still_gives
 from mastosync.errors import (
     Interrupted,
     ManifestError,
@@ -26,6 +27,7 @@ from mastosync.errors import (
     MayBePublic,
     NetworkFailure,
     ObjectDenied,
+    ObjectMissing,
     PrivacyLost,
     StoreUnusable,
 )
@@ -35,7 +37,7 @@ from mastosync.model import NOTHING, Claim, End, EntryState, Outcome, Reason
 from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
 from mastosync.store.base import Part
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, approach_of, claim, entry, planned, transfer
+from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, approach_of, claim, entry, gate, planned, transfer
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
@@ -48,9 +50,12 @@ def run(
     stop: StopSignal | None = None,
     workers: int = 4,
     limit: int | None = None,
+    still_gives: bool = False,
 ) -> CopyProgress:
     stop, options = stop or StopSignal(), CopyOptions(workers=workers, limit=limit)
-    return Copier(WorkQueue(manifest), crew(work, workers, stop), options, stop, Silence()).run()
+    made = Copier(WorkQueue(manifest), crew(work, workers, stop), options, stop, Silence())
+    made.still_gives = lambda: still_gives
+    return made.run()
 
 
 def crew(work: Callable[[Claim], Outcome], workers: int, stop: StopSignal) -> Crew[Claim, Outcome]:
@@ -431,7 +436,53 @@ def test_once_anything_was_found_any_number_may_be_missing(tmp_path: Path) -> No
 
     with planned(tmp_path / "m.db", [entry(number) for number in range(3_000)]) as manifest:
         run(manifest, done, limit=1)
-        assert run(manifest, missing).failed == 2_999
+        assert run(manifest, missing, still_gives=True).failed == 2_999
+
+
+@pytest.mark.parametrize("reason", [Reason.MISSING, Reason.DENIED])
+def test_what_came_in_an_earlier_run_does_not_vouch_for_the_key_of_this_one(tmp_path: Path, reason: Reason) -> None:
+    """It may be of another account, which sees nothing of the bucket, or the bucket has been emptied."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    entries = [entry(number) for number in range(3_000)]
+    for each in entries[-500:]:
+        old.put(canonical_key(each, ""), b"data")
+    error = ObjectDenied("cannot read: 403") if reason is Reason.DENIED else ObjectMissing("cannot read: 404")
+    with planned(tmp_path / "m.db", entries) as manifest:
+        run(manifest, transfer(old, new), limit=500)
+        for still_there in (False, True):
+            for method in ("read", "head"):
+                old.fail(method, *[error] * 10_000 if method == "read" or not still_there else ())
+            gives = still_gives(gate(old), manifest, "")
+            assert gives is still_there
+            if not gives:
+                with pytest.raises(
+                    StoreUnusable, match="the wrong bucket" if reason is Reason.MISSING else "lack the right to read"
+                ):
+                    run(manifest, transfer(old, new), workers=16, still_gives=gives)
+                assert states(manifest)[EntryState.PENDING] > 1_000
+                old._failures.clear()
+                reopen(manifest)
+            else:
+                assert run(manifest, transfer(old, new), workers=16, still_gives=gives).failed == 2_500
+
+
+@pytest.mark.parametrize("private", [0, 3, 1], ids=["none is private", "some are", "all are"])
+@pytest.mark.parametrize("earlier", [0, 200])
+def test_a_key_that_may_not_write_stops_sixteen_workers(tmp_path: Path, private: int, earlier: int) -> None:
+    """Whatever access is asked for, and whatever came before."""
+    old, new = MemoryStore("old"), MemoryStore("new")
+    entries = [entry(number, private=bool(private) and number % private == 0) for number in range(2_000)]
+    for each in entries:
+        old.put(canonical_key(each, ""), b"data")
+    with planned(tmp_path / "m.db", entries) as manifest:
+        if earlier:
+            run(manifest, transfer(old, new), limit=earlier)
+        for acl in ("private", "public-read", None):
+            new.refused[acl] = ObjectDenied("cannot write at the new one: 403")
+        with pytest.raises(StoreUnusable, match=r"lack the right to write: .*403"):
+            run(manifest, transfer(old, new), workers=16)
+        assert states(manifest)[EntryState.PENDING] > 1_500
+        assert len(new.asked) < 500
 
 
 def test_a_destination_that_is_down_is_noticed_whatever_the_source_lacks(tmp_path: Path) -> None:

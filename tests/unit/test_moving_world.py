@@ -28,10 +28,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mastosync.engine import adopter, pruner, refetcher, verifier
+from mastosync.engine import adopter, downtime, pruner, refetcher, verifier
 from mastosync.engine.adopter import Adopter, AdoptOptions
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
+from mastosync.engine.downtime import Downtime
 from mastosync.engine.judge import DeepCheck
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
@@ -107,9 +108,14 @@ def troubles(methods: st.SearchStrategy[str], *, applied: bool = False) -> st.Se
     return st.one_of(passing, lasting)
 
 
+outages = st.builds(
+    lambda times, after: Trouble(EVERYTHING, NetworkFailure("by script"), False, times, after),
+    st.sampled_from([ALWAYS + 1, ALWAYS + 2, 3 * ALWAYS]),
+    st.integers(0, 4),
+)
 at_source = st.lists(troubles(reads), max_size=1)
 at_destination = st.lists(
-    st.one_of(troubles(reads), troubles(writes), troubles(st.just(WRITES), applied=True)), max_size=2
+    st.one_of(troubles(reads), troubles(writes), troubles(st.just(WRITES), applied=True), outages), max_size=2
 )
 places = st.sampled_from(list(WHERE))
 changes = st.sampled_from(["privacy", "privacy", "file", "need", "leave", "turn"])  # what has left comes back
@@ -124,6 +130,7 @@ class Weather(NamedTuple):
     batch: int
     killed_at: str | None
     damaged_uploads: int
+    patience_seconds: int  # with a store that is down, which comes back after so many questions as its trouble takes
 
 
 weathers = st.builds(
@@ -134,6 +141,7 @@ weathers = st.builds(
     batch=st.integers(1, 2),
     killed_at=st.sampled_from([None, None, None, "claim", "outcome"]),
     damaged_uploads=st.sampled_from([0, 0, 1, ALWAYS]),
+    patience_seconds=st.sampled_from([0, 600]),
 )
 
 
@@ -150,6 +158,8 @@ class MovingWorld(RuleBasedStateMachine):
         self.patch.setattr(verifier, "side_by_side", one_after_the_other)
         self.patch.setattr(refetcher, "side_by_side", one_after_the_other)
         self.patch.setattr(pruner, "Crew", OneThread)
+        self.patch.setattr(downtime, "_FIRST_WAIT_SECONDS", 0)
+        self.patience_seconds = 0
         self.manifest = Manifest.create(self.path)
 
     def teardown(self) -> None:
@@ -277,6 +287,7 @@ class MovingWorld(RuleBasedStateMachine):
     def copy_in_bad_weather(self, weather: Weather) -> None:
         self.world.old.troubles, self.world.new.troubles = list(weather.source), list(weather.destination)
         self.world.new.damaged_uploads = weather.damaged_uploads
+        self.patience_seconds = weather.patience_seconds
         try:
             self._copy(weather.limit, weather.batch, weather.killed_at)
         except Death:
@@ -287,6 +298,7 @@ class MovingWorld(RuleBasedStateMachine):
     def _calm_down(self) -> None:
         for store in (self.world.old, self.world.new):
             store.troubles, store.is_dead, store.damaged_uploads = [], False, 0
+        self.patience_seconds = 0
 
     @rule(place=places, change=changes, seen_by=st.sampled_from(["plan", "delta"]), weather=weathers)
     def a_row_changes_and_is_copied_in_bad_weather(
@@ -331,7 +343,9 @@ class MovingWorld(RuleBasedStateMachine):
 
     def _gate(self, store: MovingStore) -> Gate:
         stop = StopSignal()
-        return Gate(store, EndpointLimiter(stop), AT_ONCE, stop)
+        limiter = EndpointLimiter(stop)
+        limiter.has_answered = True  # it was found usable
+        return Gate(store, limiter, AT_ONCE, stop, downtime=Downtime(limiter, stop, self.patience_seconds))
 
     def _rise_again(self) -> None:
         """The process has died; another one opens the manifest."""

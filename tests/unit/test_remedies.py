@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mastosync.mastodon.remedies import database_hint
+from mastosync.mastodon.remedies import database_hint, may_pass
 
 AT = 'connection to server at "db.example" (192.0.2.1), port 5432 failed: '
 
@@ -75,3 +75,33 @@ def test_states_in_any_language(sqlstate: str, step: str) -> None:
 
 def test_the_unknown_has_no_remedy() -> None:
     assert database_hint("42601", "syntax error") == ""
+    assert not may_pass("42601", "syntax error")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        AT + "Connection refused",
+        AT + "FATAL:  the database system is starting up",
+        AT + "FATAL:  sorry, too many clients already",
+        "connection timeout expired",
+        "could not translate host name",
+        "server closed the connection unexpectedly",
+    ],
+)
+def test_what_is_out_of_reach_or_busy_may_pass(text: str) -> None:
+    assert may_pass(None, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        AT + 'FATAL:  password authentication failed for user "mastodon"',
+        'connection to "::1" failed: Connection refused; to "127.0.0.1": FATAL:  password authentication failed',
+        AT + 'FATAL:  database "mastodon" does not exist',
+        AT + 'FATAL:  role "mastodn" does not exist',
+        AT + "FATAL:  no pg_hba.conf entry for host",
+    ],
+)
+def test_what_is_refused_does_not_pass(text: str) -> None:
+    assert not may_pass(None, text)

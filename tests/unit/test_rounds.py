@@ -9,7 +9,15 @@ import pytest
 from mastosync.config import DURATION
 from mastosync.engine.rounds import FAILURES_AT_MOST, Round, Rounds
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ConfigError, DatabaseError, Interrupted, ManifestInUse, MastosyncError, StoreUnusable
+from mastosync.errors import (
+    ConfigError,
+    DatabaseError,
+    Interrupted,
+    ManifestInUse,
+    MastosyncError,
+    StoreUnusable,
+    passing,
+)
 from tests.unit.engine_kit import Clock
 
 
@@ -77,9 +85,28 @@ def test_what_may_pass_is_told_and_tried_again(clock: Clock, error: MastosyncErr
 
 
 @pytest.mark.parametrize("once", [True, False])
-def test_what_fails_in_the_first_round_ends_it(clock: Clock, once: bool) -> None:
+def test_what_is_refused_in_the_first_round_ends_it(clock: Clock, once: bool) -> None:
     with pytest.raises(DatabaseError):
         list(rounds(Script(clock, StopSignal(), DatabaseError("no such database"), 1), once=once))
+
+
+@pytest.mark.parametrize("kind", [DatabaseError, StoreUnusable])
+def test_what_is_out_of_reach_in_the_first_rounds_is_told_and_tried_again(
+    clock: Clock, kind: type[MastosyncError]
+) -> None:
+    away = passing(kind("out of reach"))
+    assert [each.failures for each in lived_through(clock, away, away, 1, away, 1)] == [1, 2, 0, 1, 0]
+    assert clock.slept[:2] == [600, 600]
+
+
+def test_a_single_round_that_finds_something_out_of_reach_ends_with_it(clock: Clock) -> None:
+    with pytest.raises(DatabaseError):
+        list(rounds(Script(clock, StopSignal(), passing(DatabaseError("away")), 1), once=True))
+
+
+def test_what_is_refused_before_anything_has_worked_ends_it_in_a_later_round_too(clock: Clock) -> None:
+    with pytest.raises(StoreUnusable):
+        list(rounds(Script(clock, StopSignal(), passing(DatabaseError("away")), StoreUnusable("no such key"), 1)))
 
 
 def test_what_does_not_pass_ends_it_at_once(clock: Clock) -> None:

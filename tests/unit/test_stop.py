@@ -167,6 +167,27 @@ class TestASignalHandler:
             process.kill()
             process.communicate()
 
+    def test_is_one_however_often_a_terminal_closes(self) -> None:
+        """Its shell says it once more, and whoever ends a session says SIGTERM as well."""
+        stop = StopSignal()
+        with heeding_signals(stop, Silence()):
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGHUP)  # as systemd does
+            assert stop.requested
+
+    def test_is_not_one_where_hangups_were_ignored_before(self) -> None:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            stop = StopSignal()
+            with heeding_signals(stop, Silence()):
+                signal.raise_signal(signal.SIGHUP)
+                assert not stop.requested
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
     def test_leaves_no_thread_and_no_handler_behind(self) -> None:
         before = signal.getsignal(signal.SIGTERM), set(threading.enumerate())
         with pytest.raises(ZeroDivisionError), heeding_signals(StopSignal(), Silence()):

@@ -1,0 +1,139 @@
+"""Waiting for an endpoint that is down, and telling that from objects that fail.
+
+A request that keeps failing for want of an answer may do so for the sake of its object, or its store is down. So the
+store is asked for something else, which it has not got. If it does not answer that either, nothing is sent to its
+endpoint but this question, again and again after growing waits, by one for all. When it answers everybody goes on. An
+endpoint that has never answered in this run is not waited for: it may be a wrong one.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.stop import StopSignal
+from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable, passing
+from mastosync.language import tr
+from mastosync.store.base import ObjectStore
+
+_log = logging.getLogger(__name__)
+
+NO_SUCH_KEY = "mastosync-probe/nothing"
+"""What a store is asked for to find out whether it answers."""
+
+_FIRST_WAIT_SECONDS = 2.0
+_LONGEST_WAIT_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """An endpoint that is down."""
+
+    store: str  # which was asked, for people
+    since: float  # seconds since the epoch, as the following
+    until: float  # it is waited for
+    answer: str  # what became of the request that was sent last
+
+
+class Downtime:
+    """What is known of one endpoint. Shared by all who ask it."""
+
+    def __init__(self, limiter: EndpointLimiter, stop: StopSignal, patience_seconds: float) -> None:
+        self._limiter = limiter  # of the endpoint
+        self._stop = stop
+        self._patience_seconds = patience_seconds
+        self._asking = threading.Lock()  # of whoever asks for all
+        self._given_up: StoreUnusable | None = None
+        self._random = random.Random()  # noqa: S311 - jitter, no secret
+        self.outage: Outage | None = None
+        self.outlasted = 0  # outages that are over
+
+    def outlast(self, store: ObjectStore, failure: ObjectError, outlasted: int) -> bool:
+        """Wait until the endpoint answers, if it is down; whether it was.
+
+        `failure`: of a request that was never answered, and had begun when so many outages were `outlasted`.
+        Raises: StoreUnusable when patience is over, and at once if the store says that it cannot be used; Interrupted.
+        """
+        if not self._patience_seconds or not self._limiter.has_answered:
+            return False
+        with self._asking:
+            if self.outlasted != outlasted:
+                return True
+            if self._given_up is not None:
+                raise StoreUnusable(self._given_up.message, hint=self._given_up.hint)
+            self._stop.require_going_on()
+            if _answer(store) is None:
+                return False
+            try:
+                self._wait(store, failure)
+            except StoreUnusable as unusable:
+                self._given_up = unusable
+                raise
+            finally:
+                self.outage = None
+                self._limiter.open()
+            return True
+
+    def _wait(self, store: ObjectStore, failure: ObjectError) -> None:
+        """Ask until there is an answer. Raises: as `outlast`."""
+        began, since = time.monotonic(), time.time()
+        self._limiter.close()
+        self.outage = Outage(store.name, since, since + self._patience_seconds, failure.message)
+        _log.warning(
+            "%s",
+            tr(
+                "the {store} is down, and asked again until {until}: {answer}",
+                store=store.name,
+                until=clock(self.outage.until),
+                answer=failure.message,
+            ),
+            extra={"about": {"store": store.name, "since": _iso(since), "until": _iso(self.outage.until)}},
+        )
+        wait = _FIRST_WAIT_SECONDS
+        while (left := began + self._patience_seconds - time.monotonic()) > 0:
+            self._stop.sleep(min(left, wait * self._random.uniform(0.5, 1.0)))
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+            answer = _answer(store)
+            if answer is None:
+                self.outlasted += 1
+                _log.warning("%s", tr("the {store} answers again: going on", store=store.name))
+                return
+            self.outage = Outage(store.name, since, self.outage.until, answer)
+        unusable = StoreUnusable(
+            tr(
+                "the {store} has been down since {since}: {answer}",
+                store=store.name,
+                since=clock(since),
+                answer=self.outage.answer,
+            ),
+            hint=tr(
+                "when it answers again, run the same command again: what had to wait is not failed, and goes on. "
+                "`[copy] outage_patience` says how long a store is waited for"
+            ),
+        )
+        raise passing(unusable)
+
+
+def clock(moment: float) -> str:
+    """A moment of a day, in local time, for people."""
+    return f"{datetime.fromtimestamp(moment).astimezone():%F %H:%M}"
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+
+
+def _answer(store: ObjectStore) -> str | None:
+    """What becomes of a request that asks for nothing; None: it is answered. Raises: StoreUnusable."""
+    try:
+        store.read(NO_SUCH_KEY, 0)
+    except (NetworkFailure, ServerFailure) as failure:
+        return failure.message
+    except ObjectError:
+        pass
+    return None

@@ -1,0 +1,342 @@
+"""A store that is down for a while is waited for: nothing fails, nothing is uploaded twice, and it is told."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mastosync.engine import downtime
+from mastosync.engine.copier import Copier, CopyOptions
+from mastosync.engine.crew import Crew
+from mastosync.engine.downtime import NO_SUCH_KEY, Downtime
+from mastosync.engine.limiter import EndpointLimiter
+from mastosync.engine.memory import MemoryBudget
+from mastosync.engine.retry import Gate, PatientStore, RetryPolicy
+from mastosync.engine.stop import StopSignal
+from mastosync.engine.transfer import Transfer, TransferOptions
+from mastosync.errors import (
+    BucketMissing,
+    Interrupted,
+    NetworkFailure,
+    ObjectDenied,
+    ServerFailure,
+    StoreUnusable,
+    Throttled,
+)
+from mastosync.manifest import ManifestReport, WorkQueue
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import EntryState
+from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
+from mastosync.store.base import PutOptions
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import IMPATIENT, Clock, entry, gate, planned
+from tests.waiting import PATIENCE_SECONDS, wait_until
+
+pytestmark = pytest.mark.timing
+
+HOUR = 3600.0
+ONE = RetryPolicy(max_attempts=1)
+
+
+class Unsteady(MemoryStore):
+    """Down from one call on, until it was asked so many times for what it has not got; then, it may be, again."""
+
+    def __init__(self, name: str, after: int = 0, questions: int = 3, times: int = 1) -> None:
+        super().__init__(name)
+        self.after, self.questions, self.times = after, questions, times
+        self.loses_answers = 0  # of so many writes that it takes in before it is down
+        self.stored: Counter[str] = Counter()  # writes, by key
+        self.asked_at: list[float] = []
+        self.at_once = self.most_at_once = 0  # calls while it is down and is being asked whether it is there
+        self._seen = 0
+        self._asked = 0
+        self._guard = threading.Lock()
+
+    @property
+    def is_down(self) -> bool:
+        return self.times > 0 and self._seen > self.after
+
+    def _called(self, method: str, key: str = "") -> None:
+        super()._called(method, key)
+        with self._guard:
+            if key == NO_SUCH_KEY:
+                self.asked_at.append(time.monotonic())
+                self._asked += 1
+                if self._asked > self.questions and self.is_down:
+                    self.times, self._asked, self._seen = self.times - 1, 0, 0
+            else:
+                self._seen += 1
+            if self.is_down and not (method == "write" and self.loses_answers and not self.stored[key]):
+                raise NetworkFailure(f"cannot {method} {key!r}: connection refused")
+
+    def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:
+        etag = super().write(key, data, md5, options)
+        with self._guard:
+            self.stored[key] += 1
+            if self.is_down and self.loses_answers:
+                self.loses_answers -= 1
+                raise NetworkFailure(f"cannot write {key!r}: the answer is lost")
+        return etag
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downtime, "_FIRST_WAIT_SECONDS", 0.005)
+    monkeypatch.setattr(downtime, "_LONGEST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr("mastosync.engine.limiter._CLOSED_SECONDS", 0.01)
+
+
+class TestOneRequest:
+    def asked(self, store: MemoryStore, patience_seconds: float = HOUR, policy: RetryPolicy = ONE) -> PatientStore:
+        """A store that has answered once."""
+        made = gate(store, policy=policy, patience_seconds=patience_seconds)
+        made.limiter.has_answered = True
+        return PatientStore(made)
+
+    def test_waits_until_its_store_answers_and_is_repeated(self, clock: Clock) -> None:
+        store = Unsteady("new", questions=12)
+        store.put("k", b"data")
+        assert self.asked(store).head("k").size == 4
+        waits = [later - before for before, later in itertools.pairwise(store.asked_at)]
+        assert len(waits) == 12
+        assert 1 <= waits[0] <= 2
+        assert max(waits) <= 120
+        assert waits[-1] >= 60
+
+    def test_fails_after_one_question_if_its_store_answers_that(self, clock: Clock) -> None:
+        store = MemoryStore()
+        store.fail("head", *[ServerFailure("500")] * 5)
+        with pytest.raises(ServerFailure):
+            self.asked(store, policy=IMPATIENT).head("k")
+        assert store.calls == [("head", "k")] * 3 + [("read", NO_SUCH_KEY)]
+
+    def test_is_repeated_if_an_outage_has_ended_before_it_was_looked_at(self, clock: Clock) -> None:
+        """Another thread has waited for it, and others are answered again already."""
+        asked = self.asked(MemoryStore(), policy=IMPATIENT)
+        down, attempts = asked.gate.downtime, 0
+        assert down is not None
+
+        def fails_while_it_is_down(key: str) -> str:
+            nonlocal attempts
+            attempts += 1
+            if attempts > IMPATIENT.max_attempts:
+                return key
+            if attempts == IMPATIENT.max_attempts:
+                down.outlasted += 1
+                asked.gate.limiter.note(None)
+            raise NetworkFailure("refused")
+
+        assert asked.ask(fails_while_it_is_down, "k") == "k"
+
+    @pytest.mark.parametrize("error", [Throttled("503"), ObjectDenied("403")])
+    def test_is_not_waited_for_if_that_is_refused(self, clock: Clock, error: Exception) -> None:
+        store = MemoryStore()
+        store.fail("head", NetworkFailure("reset"))
+        store.fail("read", error)
+        with pytest.raises(NetworkFailure):
+            self.asked(store).head("k")
+
+    def test_ends_the_run_when_patience_is_over(self, clock: Clock) -> None:
+        store = Unsteady("new", questions=1_000)
+        asked = self.asked(store)
+        with pytest.raises(StoreUnusable, match=r"bucket 'memory' .* has been down since .*refused") as unusable:
+            asked.head("k")
+        assert (unusable.value.exit_code, "outage_patience" in unusable.value.hint) == (7, True)
+        assert clock.now == pytest.approx(1000 + HOUR)
+        questions = len(store.asked_at)
+        with pytest.raises(StoreUnusable):  # and nobody else waits once more
+            asked.head("k")
+        assert len(store.asked_at) == questions
+
+    def test_ends_the_run_when_the_store_comes_back_without_its_bucket(self, clock: Clock) -> None:
+        store = MemoryStore()
+        store.fail("head", NetworkFailure("reset"))
+        store.fail("read", NetworkFailure("reset"), BucketMissing("no such bucket"))
+        with pytest.raises(BucketMissing):
+            self.asked(store).head("k")
+
+    def test_is_told_at_once_if_the_store_has_never_answered(self, clock: Clock) -> None:
+        store = Unsteady("new")
+        with pytest.raises(NetworkFailure):
+            PatientStore(gate(store, policy=ONE, patience_seconds=HOUR)).check()
+        assert not clock.slept
+
+    def test_is_told_at_once_if_patience_is_off(self, clock: Clock) -> None:
+        with pytest.raises(NetworkFailure):
+            self.asked(Unsteady("new"), patience_seconds=0).head("k")
+
+    def test_is_told_at_its_own_deadline(self, clock: Clock) -> None:
+        with pytest.raises(NetworkFailure):
+            self.asked(Unsteady("new"), policy=ONE.within(60)).head("k")
+
+    def test_is_given_all_its_attempts_again_and_what_the_outage_took_does_not_count(self, clock: Clock) -> None:
+        store = MemoryStore()
+        store.put("k", b"data")
+        store.fail("head", *[NetworkFailure("reset")] * 4)
+        store.fail("read", *[NetworkFailure("reset")] * 2)
+        asked = self.asked(store, policy=IMPATIENT)
+        assert asked.head("k").size == 4
+        assert asked.retries - asked.in_vain == 1
+
+    def test_ends_at_once_when_somebody_asks_to_stop(self, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(downtime, "_FIRST_WAIT_SECONDS", 600)
+        store, stop = Unsteady("new"), StopSignal()
+        made = gate(store, stop, ONE, patience_seconds=HOUR)
+        made.limiter.has_answered = True
+        errors: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                PatientStore(made).head("k")
+            except BaseException as error:  # noqa: BLE001 - looked at below
+                errors.append(error)
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: made.downtime is not None and made.downtime.outage is not None, "it is waited for")
+        stop.request()
+        for thread in threads:
+            thread.join(PATIENCE_SECONDS)
+        assert [type(error) for error in errors] == [Interrupted] * 3
+
+    def test_is_told_in_the_log_with_its_store_since_when_and_until_when(
+        self, clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = Unsteady("new")
+        store.put("k", b"data")
+        with caplog.at_level(logging.WARNING, "mastosync.engine.downtime"):
+            self.asked(store).head("k")
+        begun, ended = caplog.records
+        assert "is down, and asked again until" in begun.getMessage()
+        assert "connection refused" in begun.getMessage()
+        assert {"store", "since", "until"} == begun.about.keys()  # type: ignore[attr-defined]
+        assert "answers again" in ended.getMessage()
+
+
+class World:
+    """A copy between two stores, of which either may be down for a while."""
+
+    def __init__(self, tmp_path: Path, old: MemoryStore, new: MemoryStore, *, objects: int = 200) -> None:
+        self.old, self.new, self.stop = old, new, StopSignal()
+        self.entries = [entry(number, private=number % 7 == 0) for number in range(objects)]
+        for each in self.entries:
+            old.put(canonical_key(each, ""), b"%d" % each.id)
+        self.manifest = planned(tmp_path / "m.db", self.entries)
+        self.gates = [gate(store, self.stop, IMPATIENT, patience_seconds=HOUR) for store in (old, new)]
+        for made in self.gates:
+            made.limiter.has_answered = True  # it was found usable
+
+    def copy(self, listener: Silence | None = None, workers: int = 16) -> CopyProgress:
+        source, destination = self.gates
+        options = CopyOptions(workers=workers)
+        with closing(Transfer(source, destination, TransferOptions(), MemoryBudget(1 << 30))) as transfer:
+            crew = Crew(transfer.steps, workers, self.stop)
+            made = Copier(WorkQueue(self.manifest), crew, options, self.stop, listener or Silence())
+            made.limits = lambda: tuple(_state(each) for each in self.gates)
+            return made.run()
+
+    def assert_all_is_well(self) -> None:
+        states = Counter(record.state for record in ManifestReport(self.manifest).iter_records())
+        assert states == {EntryState.DONE: len(self.entries)}
+        assert self.manifest.connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
+        wanted = {canonical_key(each, ""): b"%d" % each.id for each in self.entries}
+        assert {key: stored.data for key, stored in self.new.objects.items()} == wanted
+        acls = {canonical_key(each, ""): "private" if each.private else "public-read" for each in self.entries}
+        assert {key: stored.acl for key, stored in self.new.objects.items()} == acls
+
+
+def _state(of: Gate) -> EndpointState:
+    outage = of.downtime and of.downtime.outage
+    return EndpointState("destination", down_since="10:00" if outage else "")
+
+
+@pytest.mark.parametrize("workers", [1, 16])
+@pytest.mark.parametrize(("role", "after"), [("old", 0), ("old", 57), ("new", 0), ("new", 57), ("new", 201)])
+def test_a_store_that_is_down_for_a_while_costs_time_and_nothing_else(
+    tmp_path: Path, quick: None, role: str, after: int, workers: int
+) -> None:
+    old = Unsteady("old", after, times=2) if role == "old" else MemoryStore("old")
+    new = Unsteady("new", after, times=2) if role == "new" else Unsteady("new", times=0)
+    world = World(tmp_path, old, new)
+    assert world.copy(workers=workers).done == len(world.entries)
+    world.assert_all_is_well()
+    assert set(new.stored.values()) == {1}
+
+
+def test_what_was_taken_in_before_its_answer_was_lost_is_not_uploaded_again(tmp_path: Path, quick: None) -> None:
+    new = Unsteady("new", 50)
+    new.loses_answers = 10
+    world = World(tmp_path, MemoryStore("old"), new)
+    world.copy()
+    world.assert_all_is_well()
+    assert set(new.stored.values()) == {1}
+
+
+def test_while_it_is_down_it_is_asked_one_question_at_a_time_and_nothing_else_is_claimed(
+    tmp_path: Path, quick: None
+) -> None:
+    new = Unsteady("new", 30, questions=20)
+    world = World(tmp_path, MemoryStore("old"), new, objects=400)
+    seen: list[tuple[int, int]] = []
+
+    class Looking(Silence):
+        def advanced(self, progress: AnyProgress) -> None:
+            assert isinstance(progress, CopyProgress)
+            if progress.throttling:
+                claims = world.manifest.connection.execute("SELECT count(*) FROM claims").fetchone()[0]
+                seen.append((claims, progress.failed))
+
+    world.copy(Looking())
+    world.assert_all_is_well()
+    assert seen, "it was told"
+    assert {failed for _, failed in seen} == {0}
+    while_down = new.calls[: max(n for n, call in enumerate(new.calls) if call[1] == NO_SUCH_KEY)]
+    first = next(n for n, call in enumerate(while_down) if call[1] == NO_SUCH_KEY)
+    others = [call for call in while_down[first:] if call[1] != NO_SUCH_KEY]
+    assert len(others) <= 16, "but for those that were on their way"
+
+
+def test_one_endpoint_for_both_is_one_outage_and_two_are_two(clock: Clock) -> None:
+    stop = StopSignal()
+    shared = EndpointLimiter(stop)
+    shared.has_answered = True
+    down = Downtime(shared, stop, HOUR)
+    old, new = Unsteady("old"), MemoryStore("new")
+    old.put("k", b"data")
+    gates = [Gate(store, shared, ONE, stop, downtime=down) for store in (old, new)]
+    PatientStore(gates[0]).head("k")
+    assert down.outlasted == 1
+    other = gate(new, stop, ONE, patience_seconds=HOUR)
+    assert other.downtime is not None
+    assert (other.limiter.reserve(), other.downtime.outage) == (0, None)
+
+
+def test_a_run_that_has_lost_patience_leaves_what_was_on_its_way_to_the_next(tmp_path: Path, quick: None) -> None:
+    new = Unsteady("new", 50, questions=10**6)
+    new.loses_answers = 10
+    world = World(tmp_path, MemoryStore("old"), new)
+    world.gates = [gate(store, world.stop, IMPATIENT, patience_seconds=0.05) for store in (world.old, new)]
+    for each in world.gates:
+        each.limiter.has_answered = True
+    with pytest.raises(StoreUnusable, match="has been down since"):
+        world.copy()
+    states = Counter(record.state for record in ManifestReport(world.manifest).iter_records())
+    assert states[EntryState.FAILED] == 0
+    new.times, world.stop = 0, StopSignal()
+    world.gates = [gate(store, world.stop, IMPATIENT) for store in (world.old, new)]
+    world.copy()
+    world.assert_all_is_well()
+    assert set(new.stored.values()) == {1}
