@@ -1,6 +1,7 @@
 """INI file and environment in, one frozen and typed `Config` out."""
 
 from mastosync.config.celery import CeleryConfig
+from mastosync.config.copying import CopyConfig
 from mastosync.config.env import SYNTAXES, EnvConfig
 from mastosync.config.folder import FilesystemConfig, OwnerKey
 from mastosync.config.keys import CHANGE_ME
@@ -11,7 +12,6 @@ from mastosync.config.providers import PROVIDERS, Provider
 from mastosync.config.sample import render_sample
 from mastosync.config.schema import (
     Config,
-    CopyConfig,
     DatabaseConfig,
     ManifestConfig,
     Referred,

@@ -49,9 +49,6 @@ from mastosync.config.values import (
 )
 from mastosync.model import CACHE_CONTROL, MANIFEST_BYTES_PER_ENTRY
 
-_MIB = 1024**2
-_GIB = 1024**3
-
 
 @dataclass(frozen=True, slots=True)
 class S3Config:
