@@ -5,6 +5,7 @@ Without the first, a result does not arrive: the run ends. Nothing but words dep
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -54,9 +55,12 @@ def guarded_streams() -> Iterator[Spoken]:
     """For as long as the block runs, standard output raises StdoutError or NobodyReads, and standard error nothing."""
     spoken, before = Spoken(), (sys.stdout, sys.stderr)
 
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()  # a dead one does not tell any more
+
     def words_lost(error: OSError) -> None:
         spoken.unheard = True
-        spoken.lost |= not isinstance(error, BrokenPipeError)
+        nobody_is_there = isinstance(error, BrokenPipeError) or (on_terminal and error.errno == errno.EIO)
+        spoken.lost |= not nobody_is_there
 
     if sys.stdout is not None:
         sys.stdout = cast("TextIO", _Guarded(sys.stdout, _not_written))

@@ -194,7 +194,7 @@ def test_a_second_round_of_cron_leaves_the_first_alone(
     live: Site, buckets: BucketPair, database: DatabaseAddress
 ) -> None:
     (line,) = re.findall(r"^    \*/10 \* \* \* \* (.*)$", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE)
-    configured(live, buckets, "", buckets.address.endpoint_url)
+    configured(live, buckets, "LOCAL_DOMAIN=social.example\n", buckets.address.endpoint_url)
     holding = subprocess.Popen(["flock", live.folder / "state" / "cron.lock", "sleep", "100"])
     try:
         wait_until((live.folder / "state" / "cron.lock").exists, "somebody is at work")

@@ -36,7 +36,7 @@ def test_the_moving_days_of_the_suite_hold_every_move_and_command() -> None:
     assert {act.wrong for act in acts} == {None, *Wrong}
     assert {" ".join(act.arguments) for act in acts} >= {
         *("plan", "plan --delta", "copy", "retry-failed", "verify", "verify --deep", "adopt", "adopt --deep"),
-        *("prune --apply", "manifest import archive.jsonl"),
+        *("prune --apply --at-most 100", "manifest import archive.jsonl"),
     }
     deaths = {act.blow.death for act in acts if act.blow is not None}
     assert deaths == set(Death) - {Death.RESTART}  # the server is everybody's
