@@ -410,7 +410,7 @@ def test_what_was_kept_back_and_lies_there_for_everybody_is_told_apart() -> None
     assert told["exposed"].grade is Grade.NO_GO
     assert "2 private objects are at the destination" in told["exposed"].message
     assert "`mastosync verify --public`" in told["exposed"].remedy
-    assert "3 private objects are kept back" in told["private"].message
+    assert "3 private objects were not copied" in told["private"].message
     assert "private" not in found(evidence(kept_back, exposed=Exposed(5, 5)))
 
 

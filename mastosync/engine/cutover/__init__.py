@@ -62,6 +62,6 @@ def judge(evidence: Evidence) -> Cutover:
         findings.append(Finding("one-bucket", Grade.WARNING, evidence.shared.message, evidence.shared.remedy))
     findings += owned(evidence)
     if evidence.running:
-        remedy = tr("wait for it, or ask again: what is told here was so a moment ago")
+        remedy = tr("wait until it ends, or run this again: the figures above change meanwhile")
         findings.append(Finding("running", Grade.WARNING, tr("a copy is at work"), remedy))
     return Cutover(findings, losses)

@@ -33,27 +33,27 @@ def pending(counts: Sequence[CountLine]) -> Iterator[Finding]:
         yield Finding(
             "pending",
             Grade.NO_GO,
-            tr("{objects} of this server are still to copy", objects=_objects(own)),
+            tr("{objects} of this server are still to be copied", objects=_objects(own)),
             "mastosync copy",
         )
     if cache:
         yield Finding(
             "cache",
             Grade.WARNING,
-            tr("{objects} cached from other servers are still to copy", objects=_objects(cache)),
-            tr("mastosync copy, now or later: until then the fallback brings them from the old store"),
+            tr("{objects} cached from other servers are still to be copied", objects=_objects(cache)),
+            tr("mastosync copy, now or later: until then nginx gets them from the old store"),
             needs_fallback=True,
         )
     if not own and not cache:
         arrived = [line for line in counts if line.state is EntryState.DONE]
-        yield Finding("pending", Grade.OK, tr("nothing is pending: {objects} have arrived", objects=_objects(arrived)))
+        yield Finding("pending", Grade.OK, tr("nothing is pending: {objects} were copied", objects=_objects(arrived)))
 
 
 def failed(counts: Sequence[CountLine]) -> Iterator[Finding]:
     """What the source has and could not be copied."""
     lines = [line for line in counts if line.reason is not Reason.MISSING]
     own, cache = _halves(lines, EntryState.FAILED)
-    remedy = tr("mastosync retry-failed; `mastosync ls --state failed` names them")
+    remedy = tr("mastosync retry-failed; `mastosync ls --state failed` lists them with their errors")
     if own:
         message = tr("{objects} of this server failed: {reasons}", objects=_objects(own), reasons=_reasons(own))
         yield Finding("failed", Grade.NO_GO, message, remedy)
@@ -63,7 +63,7 @@ def failed(counts: Sequence[CountLine]) -> Iterator[Finding]:
         )
         yield Finding("failed", Grade.WARNING, message, remedy, needs_fallback=True)
     if not own and not cache:
-        yield Finding("failed", Grade.OK, tr("nothing failed that the source has"))
+        yield Finding("failed", Grade.OK, tr("no object failed that the source has"))
 
 
 def missing(losses: Mapping[tuple[str, bool, Loss], int], counts: Sequence[CountLine]) -> Iterator[Finding]:
@@ -85,8 +85,8 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int], counts: Sequence[Count
                 (line for line in counts if line.reason is Reason.MISSING and loss_of(line.kind) is Loss.FOR_GOOD),
             ),
             tr(
-                "`mastosync ls --state failed --reason missing` names them: look into old backups, or let them go; what"
-                " is `static` comes back when its picture is uploaded again"
+                "`mastosync ls --state failed --reason missing` lists them: look into old backups, or go on without"
+                " them; a `static` picture is made again when the picture itself is uploaded again"
             ),
         )
     if fetchable := by_loss[Loss.FETCHABLE]:
@@ -100,15 +100,15 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int], counts: Sequence[Count
                 objects=f"{fetchable:,}",
             ),
             tr(
-                "before or after: `mastosync refetch --apply` brings originals; `tootctl media refresh` and"
-                " `tootctl accounts refresh` bring the rest, but for `static` of emojis: these come when their server"
-                " sends the emoji anew"
+                "before or after the switch: `mastosync refetch --apply` fetches originals; `tootctl media refresh` and"
+                " `tootctl accounts refresh` fetch the rest, except `static` pictures of emojis: these are made when"
+                " their server sends the emoji again"
             ),
         )
     if not lost and not fetchable and untried(counts):
         yield Finding("lost", Grade.WARNING, losses_unknown_told(), "mastosync copy")
     elif not lost and not fetchable:
-        yield Finding("lost", Grade.OK, tr("the source has lost nothing that Mastodon would miss"))
+        yield Finding("lost", Grade.OK, tr("the source has every file that Mastodon needs"))
 
 
 def left_out(counts: Sequence[CountLine], exposed: Exposed) -> Iterator[Finding]:
@@ -121,8 +121,8 @@ def left_out(counts: Sequence[CountLine], exposed: Exposed) -> Iterator[Finding]
             "private",
             Grade.WARNING,
             trn(
-                "{objects} private object is kept back, as the destination cannot keep it private",
-                "{objects} private objects are kept back, as the destination cannot keep them private",
+                "{objects} private object was not copied, as the destination cannot keep it private",
+                "{objects} private objects were not copied, as the destination cannot keep them private",
                 private,
                 objects=f"{private:,}",
             ),
@@ -137,7 +137,7 @@ def left_out(counts: Sequence[CountLine], exposed: Exposed) -> Iterator[Finding]
             "excluded",
             Grade.WARNING,
             trn("{objects} object is excluded", "{objects} objects are excluded", excluded, objects=f"{excluded:,}"),
-            tr("they stay at the old store alone"),
+            tr("they are only at the old store"),
             needs_fallback=True,
         )
 
@@ -156,11 +156,12 @@ def beyond(counts: Sequence[CountLine], fallback: Fallback) -> Iterator[Finding]
             "fallback",
             Grade.WARNING,
             tr(
-                "{objects} have not arrived, and nobody would get them: `--fallback {fallback}` does not bring them",
+                "{objects} were not copied yet, and with `--fallback {fallback}` nginx does not get them from the old"
+                " store",
                 objects=_objects(lines),
                 fallback=fallback,
             ),
-            tr("copy them first, or let the fallback answer for all until they have arrived (--fallback all)"),
+            tr("copy them first, or use `--fallback all` until they are copied"),
         )
 
 

@@ -31,22 +31,22 @@ def planned(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "scope",
             Grade.NO_GO,
-            tr("no plan has taken in all that is of this server in {tables}", tables=", ".join(missed)),
+            tr("no plan has read all rows of this server in {tables}", tables=", ".join(missed)),
             tr("mastosync plan, without --type, --limit and --only remote"),
         )
         return
     age = _age_of(own, _OWN, evidence.now)
     grade = Grade.OK if age < _STALE_SECONDS else Grade.WARNING if age < _OLD_SECONDS else Grade.NO_GO
     message = tr("planned {age} ago", age=human_seconds(age)) + _delta(evidence)
-    remedy = tr("mastosync plan && mastosync copy, shortly before and once more after")
+    remedy = tr("mastosync plan && mastosync copy, shortly before the switch and once more after it")
     yield Finding("plan", grade, message, "" if grade is Grade.OK else remedy)
     told = ""
     if missed := sorted(_CACHE - cache.keys()):
-        told = tr("no plan has taken in all that is cached from other servers in {tables}", tables=", ".join(missed))
+        told = tr("no plan has read all rows of other servers in {tables}", tables=", ".join(missed))
     elif (age := _age_of(cache, _CACHE, evidence.now)) >= _STALE_SECONDS:
-        told = tr("what is cached from other servers was planned {age} ago", age=human_seconds(age))
+        told = tr("the files cached from other servers were planned {age} ago", age=human_seconds(age))
     if told:
-        remedy = tr("as long as the old store stands, the fallback brings it; or plan and copy it")
+        remedy = tr("plan and copy them; until then nginx gets them from the old store")
         yield Finding("cache-plan", Grade.WARNING, told, remedy, needs_fallback=True)
 
 
@@ -72,13 +72,13 @@ def deleted(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("gone", Grade.WARNING, gone_told(gone.objects, gone.size_bytes), removal(by_hand=by_hand))
     if gone.is_known(evidence.now):
         if not gone.objects:
-            yield Finding("gone", Grade.OK, tr("of what was deleted, nothing lies at the destination"))
+            yield Finding("gone", Grade.OK, tr("nothing that was deleted is still at the destination"))
         return
     message = unknown_told(gone, evidence.now)
     remedy = (
         "mastosync plan; " + removal(by_hand=True)
         if by_hand
-        else tr("mastosync plan && mastosync prune, shortly before and once more after (--delta sees no deletions)")
+        else tr("mastosync plan && mastosync prune, shortly before the switch and once more after it")
     )
     yield Finding("deletions", Grade.WARNING, message, remedy)
 
@@ -133,7 +133,7 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
     )
     message += tr("; {objects} were read back", objects=f"{read:,}") if read else tr("; none was read back")
     if evidence.done_since:
-        message += tr("; {objects} have arrived since", objects=f"{evidence.done_since:,}")
+        message += tr("; {objects} were copied since", objects=f"{evidence.done_since:,}")
     elif fine < done:
         message += tr("; {objects} are done", objects=f"{done:,}")
     if evidence.done_since or fine < checked or fine < done:
@@ -153,7 +153,7 @@ def read_by_everybody(evidence: Evidence) -> Finding:
     told = asked[0].details["public"]
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
     age = human_seconds(max(evidence.now - asked[0].ended_at, 0))
-    again = tr("put it right, and run `mastosync verify --public` once more")
+    again = tr("correct it, and run `mastosync verify --public` again")
     if told["anybody_can_list"] or told["exposed"]:
         message = (
             tr("{age} ago anybody could list the bucket", age=age)
@@ -162,7 +162,7 @@ def read_by_everybody(evidence: Evidence) -> Finding:
         )
         return Finding("public", Grade.NO_GO, message, again)
     values = {"age": age, "asked": told["asked"], "faults": faults}
-    message = tr("asked as everybody does {age} ago: {faults} of {asked} were not right", **values)
+    message = tr("{asked} objects were tried without credentials {age} ago, with {faults} faults", **values)
     if not faults:
         return Finding("public", Grade.OK, message)
     return Finding("public", Grade.NO_GO if faults >= shown > 0 else Grade.WARNING, message, again)
