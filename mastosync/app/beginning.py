@@ -23,14 +23,17 @@ def settings_of(path: Path, syntax: str, environ: Mapping[str, str], *, copy_sec
     return read_settings(path, syntax, environ, copy_secrets=copy_secrets)
 
 
-def first_config(settings: Settings, destination: Mapping[str, Mapping[str, str]] | None) -> Secret:
+def first_config(
+    settings: Settings, destination: Mapping[str, Mapping[str, str]] | None, manifest: Path | None = None
+) -> Secret:
     """The text of a configuration of these settings, which may hold secrets; a destination is filled in or left open.
 
-    Raises: ConfigError for a value that a line cannot hold.
+    `manifest`: where it is to be, if not at the default. Raises: ConfigError for a value that a line cannot hold.
     """
     bucket = destination.get("s3.destination") if destination else _to_fill_in("s3.destination")
     along = settings.values.get("s3.destination", {}) if bucket else {}
     values = {**settings.values, **(destination or {}), "s3.destination": {**(bucket or {}), **along}}
+    values |= {"manifest": {"path": str(manifest)}} if manifest else {}
     remarks = {name: texts for name, texts in settings.remarks.items() if bucket or name != "s3.destination"}
     return Secret(render_sample(values, remarks))
 

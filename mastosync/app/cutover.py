@@ -46,6 +46,7 @@ from mastosync.mastodon.settings import (
     names_store,
     read_current,
     storage_settings,
+    used_elsewhere,
 )
 from mastosync.model import Ownership, Reason
 
@@ -98,6 +99,7 @@ class CutoverReport:
     deleted: Deleted
     over: list[Step]
     back: list[Step]
+    switched: bool  # Mastodon uses the destination already
     env_syntax: str
 
     def new_env(self) -> Secret:
@@ -167,6 +169,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         fallback=options.fallback,
         secrets=secrets,
         media_host=host is not None,
+        elsewhere=used_elsewhere(mastodon.current, config.store("source"), destination) if mastodon.file else "",
         ownership=_ownership(destination),
         settings=status.settings,
         other_settings=status.other_settings,
@@ -192,6 +195,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         deleted=deleted,
         over=[] if secrets is Secrets.LOST else steps_over(over),
         back=[] if secrets is Secrets.LOST else steps_back(back),
+        switched=over.switched,
         env_syntax=config.env.syntax,
     )
 
@@ -216,6 +220,10 @@ class _Mastodon(NamedTuple):
     file: Path | None
     current: dict[str, Secret]
 
+    def uses(self, store: StoreConfig) -> bool:
+        """Whether its media are in this store, as far as is known."""
+        return self.file is not None and names_store(self.current, store, self.file)
+
 
 def _mastodon(config: Config, options: CutoverOptions) -> _Mastodon:
     """Raises: ConfigError if the file cannot be read, or was named (--env) and is not Mastodon's."""
@@ -235,7 +243,7 @@ def _secrets(config: Config, mastodon: _Mastodon, settings: Sequence[Setting]) -
     if of_source & {setting.name for setting in settings}:
         return Secrets.UNPINNED
     source, destination = config.source, config.destination
-    switched = names_store(mastodon.current, config.store("destination"), mastodon.file)
+    switched = mastodon.uses(config.store("destination"))
     overwritten = source.access_key == destination.access_key and source.endpoint_url != destination.endpoint_url
     return Secrets.LOST if of_source and switched and overwritten else Secrets.SAFE
 
@@ -260,7 +268,7 @@ def _ways(
         not folders["destination"],
         options.fallback,
         shared,
-        *(mastodon.file, kept, pins, folders["source"], files),
+        *(mastodon.file, kept, pins, folders["source"], mastodon.uses(config.store("destination")), files),
     )
     again = options.again(host or CHANGE_ME, back=True)
     return over, WayBack(options.command, again, config.path, any(folders.values()), not folders["source"], files)

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from mastosync.config import FilesystemConfig, S3Config
 from mastosync.engine.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, PublicStore
-from mastosync.engine.cutover.nginx import resolver_address, system_location
+from mastosync.engine.cutover.nginx import host_and_port, resolver_address, system_location
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
 from mastosync.manifest import real_path
@@ -42,8 +42,10 @@ def tells_host(config: Config, host: str) -> bool:
 def host_of(config: Config, current: Mapping[str, Secret], named: str | None) -> tuple[str | None, str]:
     """The host that browsers ask, and the scheme of its addresses: as named, as configured, or as it is today.
 
-    None: nobody has said it.
+    None: nobody has said it. Raises: UsageError if what was named is no host.
     """
+    if named:
+        host_and_port(named)
     configured = urlsplit(config.destination.public_url or "")
     if named:
         return named, configured.scheme if named == configured.netloc else "https"

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mastosync.config import Config, Secret, load_config
+from mastosync.config import Config, S3Config, Secret, load_config
 from mastosync.config.env_file import edited, read_env_file
 from mastosync.config.sources import read_text
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
 from mastosync.manifest import appearing, written
+from mastosync.mastodon.settings import names_store, read_current
 
 _HEAD = "# Secrets that {config} refers to, as they stood in {file}. Only their owner may read them.\n"
 _OVERRIDE = "MASTOSYNC_ENV_FILE"
@@ -53,6 +54,7 @@ def pin(config: Config, environ: Mapping[str, str]) -> Path:
             tr("{variable} is set, and overrides what the configuration says of [env] file", variable=_OVERRIDE),
             hint=tr("Unset it, pin the secrets, and let it name {file} then.", file=target),
         )
+    _require_old_keys(config, source)
     secrets = _secrets(config, source, environ)
     if not (target.is_file() and read_text(target, str(target)) == secrets):  # as an earlier try may have left it
         if os.path.lexists(target):
@@ -64,6 +66,28 @@ def pin(config: Config, environ: Mapping[str, str]) -> Path:
             _fill(partial, target, secrets, like=config.path, mode=0o600)
     _rewrite(config, target, environ)
     return target
+
+
+def _require_old_keys(config: Config, source: Path) -> None:
+    """Raises: ConfigError if Mastodon's file has the keys of the destination in the place of the source's already."""
+    destination = config.store("destination")
+    of_source = [each.variable for each in config.referred if each.section == "s3.source"]
+    if not of_source or (isinstance(destination, S3Config) and _same_service(config)):
+        return
+    if names_store(read_current(source, config.env.syntax), destination, source):
+        raise ConfigError(
+            tr("{file} names the new store already: its keys are not those of the old store any more", file=source),
+            hint=tr(
+                "Write access_key and secret_key of the old store under [s3.source] in {config}. A copy of the old"
+                " .env.production has them.",
+                config=config.path,
+            ),
+        )
+
+
+def _same_service(config: Config) -> bool:
+    """Whether one key may do for both stores."""
+    return config.source.endpoint_url == config.destination.endpoint_url
 
 
 def _secrets(config: Config, source: Path, environ: Mapping[str, str]) -> Secret:

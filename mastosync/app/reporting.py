@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from mastosync.config import Config
     from mastosync.engine.report import Report
     from mastosync.progress import ProgressListener
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +51,7 @@ def _switch(config: Config) -> Switch:
     try:
         current = read_current(file, config.env.syntax)
     except ConfigError as error:
-        _log.warning("%s", error.message)
-        return Switch()
+        return Switch(file, problem=error.message)
     if not (config.env.mastodon_file or is_of_mastodon(current)):
         return Switch()
     return Switch(file, names_store(current, config.store("destination"), file))

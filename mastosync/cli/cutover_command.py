@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -93,7 +92,7 @@ def cutover_command(
         raise UsageError(tr("--media-host is still {word}", word=CHANGE_ME), hint=tr("name what browsers will ask"))
     file = None if nginx == _STDOUT else nginx
     options = CutoverOptions(
-        _command(invocation), env, media_host, source_url, destination_url, file, Fallback(fallback)
+        invocation.options.typed, env, media_host, source_url, destination_url, file, Fallback(fallback)
     )
     report = invocation.reading().cutover(options)
     if file is not None:
@@ -109,13 +108,6 @@ def cutover_command(
     else:
         invocation.say(render_cutover(report))
     return ExitCode.INCOMPLETE if report.cutover.verdict is Verdict.NO_GO else ExitCode.OK
-
-
-def _command(invocation: Invocation) -> str:
-    """How the same configuration and manifest are named again."""
-    options = invocation.options
-    named = (("-c", options.config), ("--manifest", options.manifest))
-    return shlex.join(["mastosync", *(word for name, path in named if path for word in (name, str(path)))])
 
 
 def _write(path: Path, text: str, option: str, *, replace: bool, mode: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from mastosync.errors import Interrupted, UsageError
 from mastosync.language import tr
 from mastosync.model import CACHE_CONTROL
 
+_USUAL = "config.ini"
+
 
 @click.command(name="init")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("config.ini"), help="Where.", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=Path(_USUAL), help="Where.", show_default=True)
 @click.option(
     "--from-env",
     type=click.Path(path_type=Path),
@@ -65,7 +68,8 @@ def init_command(
         destination = ask_destination() if asking else None
     except (click.Abort, KeyboardInterrupt) as error:
         raise Interrupted(tr("stopped: nothing was written"), hint=tr("the same command begins anew")) from error
-    text = first_config(settings, destination)
+    manifest = output.with_suffix(".db") if output.name != _USUAL else None  # another migration in this folder
+    text = first_config(settings, destination, manifest)
     _write(output, text)
     invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal()))
     if destination is None or destination.get("s3.destination"):
@@ -108,6 +112,10 @@ def _hint() -> str:
 
 
 def _written(output: Path, *, to_fill_in: bool) -> str:
+    named = "" if str(output) == _USUAL else f" -c {shlex.quote(str(output))}"
+    command = f"mastosync{named} doctor"
     if to_fill_in:
-        return tr("wrote {file}: fill in what says {word}, then run `mastosync doctor`", file=output, word=CHANGE_ME)
-    return tr("wrote {file}: run `mastosync doctor`", file=output)
+        return tr(
+            "wrote {file}: fill in what says {word}, then run `{command}`", file=output, word=CHANGE_ME, command=command
+        )
+    return tr("wrote {file}: run `{command}`", file=output, command=command)

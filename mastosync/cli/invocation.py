@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,12 @@ class GlobalOptions:
     log_format: str = "text"
     no_progress: bool = False
     debug: bool = False
+
+    @property
+    def typed(self) -> str:
+        """The command with the options that name the same configuration and manifest again."""
+        named = (("-c", self.config), ("--manifest", self.manifest))
+        return shlex.join(["mastosync", *(word for name, path in named if path for word in (name, str(path)))])
 
 
 class Invocation:

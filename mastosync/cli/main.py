@@ -14,7 +14,7 @@ from mastosync.cli.help import in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import log_end, telling_what_matters
-from mastosync.cli.output import complain, show_origin
+from mastosync.cli.output import complain, show_origin, write_commands_with
 from mastosync.cli.signals import sigterm_as_ctrl_c
 from mastosync.cli.streams import NobodyReads, give_up, guarded_streams
 from mastosync.errors import ExitCode, Interrupted, MastosyncError, StdoutError
@@ -65,7 +65,9 @@ class _Commands(LazyGroup):
 @click.option("--manifest", type=click.Path(path_type=Path), help="Manifest file.  [default: ./mastosync.db]")
 @click.option("-v", "--verbose", count=True, help="Say more; twice: everything.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors, warnings and new failures.")
-@click.option("--log-file", type=click.Path(path_type=Path, dir_okay=False), help="Append a log to this file.")
+@click.option(
+    "--log-file", type=click.Path(path_type=Path, dir_okay=False, readable=False), help="Append a log to this file."
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Form of the log.")
 @click.option("--no-progress", is_flag=True, help="Show no progress.")
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
@@ -78,6 +80,7 @@ def cli(invocation: Invocation, /, **options: object) -> None:
     and can be interrupted at any time. The same command goes on where it stopped.
     """
     invocation.options = GlobalOptions(**options)  # type: ignore[arg-type] # click has checked them
+    write_commands_with(invocation.options.typed, COMMANDS.keys() - {"init", "completion", "man"})
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,6 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     invocation = Invocation(os.environ)
+    write_commands_with(invocation.options.typed, ())
     lend_to_libraries()
     try:
         with telling_what_matters():

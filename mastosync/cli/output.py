@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
+from collections.abc import Iterable
 
 import click
 
@@ -14,19 +16,36 @@ from mastosync.plain import as_json, one_line, several_lines
 from mastosync.progress import beside_bars
 
 
+class _Typed:
+    """How commands are written that people are to type: with the configuration and manifest that this run has."""
+
+    prefix = "mastosync"
+    commands = re.compile(r"(?!)")
+
+
+def write_commands_with(prefix: str, commands: Iterable[str]) -> None:
+    """From now on, write `prefix` in the place of `mastosync` where one of these commands follows."""
+    _Typed.prefix = prefix
+    _Typed.commands = re.compile(rf"(?<![\w/.-])mastosync (?=(?:{'|'.join(map(re.escape, commands))})\b)")
+
+
+def _typed(text: str) -> str:
+    return _Typed.commands.sub(lambda _: f"{_Typed.prefix} ", text) if _Typed.prefix != "mastosync" else text
+
+
 def show(text: str) -> None:
     """A result, of one line or more. Raises: StdoutError, NobodyReads."""
-    click.echo(coloured(several_lines(text)), color=True)  # what `coloured` leaves is meant
+    click.echo(coloured(several_lines(_typed(text))), color=True)  # what `coloured` leaves is meant
 
 
 def show_fault(text: str) -> None:
     """A result that is bad news, of one line or more."""
-    click.echo(several_lines(text), err=True)
+    click.echo(several_lines(_typed(text)), err=True)
 
 
 def redraw(text: str) -> None:
     """A result in the place of the one before it, on a terminal: as much as fits. Raises: StdoutError, NobodyReads."""
-    lines = coloured(several_lines(text)).splitlines()[: shutil.get_terminal_size().lines - 1]
+    lines = coloured(several_lines(_typed(text))).splitlines()[: shutil.get_terminal_size().lines - 1]
     click.echo("".join(["\x1b[H", *(f"{line}\x1b[K\n" for line in lines), "\x1b[J"]), nl=False, color=True)
 
 
@@ -68,14 +87,14 @@ def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
 def warn(text: str) -> None:
     """What whoever runs this should know, whatever it comes to."""
     with beside_bars():
-        click.echo(f"mastosync: {tr('warning')}: {one_line(text)}", err=True)
+        click.echo(f"mastosync: {tr('warning')}: {one_line(_typed(text))}", err=True)
 
 
 def complain(message: str, hint: str) -> None:
     """An error: one line, and what to do below it, set off so that no line of it can pose as another message."""
-    click.echo(f"mastosync: {one_line(message)}", err=True)
+    click.echo(f"mastosync: {one_line(_typed(message))}", err=True)
     for line in hint.split("\n") if hint else ():
-        click.echo(f"  {one_line(line)}", err=True)
+        click.echo(f"  {one_line(_typed(line))}", err=True)
 
 
 def show_origin(traceback: str) -> None:

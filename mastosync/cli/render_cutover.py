@@ -24,21 +24,28 @@ def render_written(report: CutoverReport, nginx: Path | None, new_env: Path | No
         lines.append(_written(report, nginx))
     if new_env is not None:
         lines.append(tr("Mastodon's settings as they have to be are in {file}. Nothing uses it yet.", file=new_env))
-    return "\n".join([*lines, _verdict(report.cutover.verdict)])
+    if report.switched:
+        return "\n".join(lines)
+    no_go = tr("NO-GO: do not use it yet. `mastosync cutover` tells why.")
+    return "\n".join([*lines, no_go if _is_no_go(report) else _verdict(report)])
 
 
 def render_cutover(report: CutoverReport) -> str:
     """Go or no-go, and how."""
-    is_go = report.cutover.verdict is not Verdict.NO_GO
-    steps = tr("The steps, in this order:") if is_go else tr("The steps, once this says GO:")
+    steps = tr("The steps, in this order:")
+    if report.switched:
+        steps = tr("The steps that are left:")
+    elif _is_no_go(report):
+        steps = tr("The steps, once this says GO:")
     blocks = [
         [_finding(found) for found in report.cutover.findings],
         [_losses(report)] if report.cutover.losses else [],
-        [_verdict(report.cutover.verdict)],
+        [_verdict(report)],
         list(_settings(report.settings, report.env)),
         list(_media_host(report)),
         [steps, *_steps(report.over)] if report.over else [],
         [tr("The way back, if you need it:"), *_steps(report.back)] if report.back else [],
+        [_verdict(report)] if _is_no_go(report) else [],  # once more, as that above has left the screen
     ]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
@@ -62,7 +69,18 @@ def _losses(report: CutoverReport) -> str:
     return table((tr("missing at the source"), tr("objects"), ""), rows)
 
 
-def _verdict(verdict: Verdict) -> str:
+def _is_no_go(report: CutoverReport) -> bool:
+    return report.cutover.verdict is Verdict.NO_GO
+
+
+def _verdict(report: CutoverReport) -> str:
+    if report.switched and _is_no_go(report):
+        return tr(
+            "Mastodon uses the new store already. Do what is told at each line with NO-GO above, then the steps that"
+            " are left."
+        )
+    if report.switched:
+        return tr("Mastodon uses the new store already: go on with the steps that are left.")
     return {
         Verdict.GO: tr("GO: you can switch Mastodon over now, by the steps below."),
         Verdict.GO_WITH_FALLBACK: tr(
@@ -72,7 +90,7 @@ def _verdict(verdict: Verdict) -> str:
         Verdict.NO_GO: tr(
             "NO-GO: do not switch yet. Do what is told at each line with NO-GO above, and run this again."
         ),
-    }[verdict]
+    }[report.cutover.verdict]
 
 
 def _settings(settings: Sequence[Setting], env: Path | None) -> Iterator[str]:
@@ -93,6 +111,12 @@ def _media_host(report: CutoverReport) -> Iterator[str]:
     if report.refusal is not None:
         yield tr("No fallback: {problem}", problem=one_line(report.refusal.message))
         yield f"  -> {one_line(report.refusal.hint)}"
+    if report.fallback is not None and not report.switched:
+        yield tr(
+            "Before nginx can serve {host}, its DNS name has to point to that machine, and it needs a certificate; the"
+            " file for nginx says where. All commands below are for root, or for a user who may do the same.",
+            host=one_line(report.media_host or ""),
+        )
     if report.media_host is not None:
         yield tr(
             "When it starts, Mastodon allows its pages to show what comes from {host} (Content-Security-Policy). If"

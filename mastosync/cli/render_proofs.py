@@ -95,7 +95,10 @@ def render_adoption(result: Adoption) -> str:
     )
     if total[Fate.ADOPTED]:
         lines.append(
-            tr("another tool may have stored them without ACL and headers: `mastosync verify --public` checks this")
+            tr(
+                "another tool may have stored them without ACL and headers: `mastosync verify --public` checks this in"
+                " a bucket"
+            )
         )
     lines.append(tr("next: mastosync copy"))
     return "\n".join(lines)

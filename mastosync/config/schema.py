@@ -255,7 +255,7 @@ class Config:
         " owner's alone, less your umask; headers are not kept.",
     )
     database: DatabaseConfig = section(
-        "pg.database", DatabaseConfig(), "Mastodon's database, which says what must exist. Only `plan` reads it."
+        "pg.database", DatabaseConfig(), "Mastodon's database, which says what must exist. It is only read."
     )
     tunnel: TunnelConfig = section(
         "pg.tunnel", TunnelConfig(), "The way to a database that only an SSH server can reach."

@@ -91,8 +91,8 @@ def gap(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> Gap | N
         ),
         tr(
             "if the manifest is still there: stop mastosync on {host}, run `mastosync manifest backup FILE` there, and "
-            "use FILE in the place of this one. If not: run `mastosync manifest check`, `mastosync adopt` and "
-            "`mastosync copy`, in this order: they find what has arrived already, and copy the rest",
+            "use FILE in the place of this one. If not: run `mastosync manifest check`, `mastosync adopt` (with "
+            "`--deep` if a disk is at one end) and `mastosync copy`: they find what has arrived, and copy the rest",
             host=writer.get("host"),
         ),
     )

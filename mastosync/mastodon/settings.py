@@ -144,6 +144,18 @@ def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -
     return in_bucket and there == (store.bucket, (store.endpoint_url or "").rstrip("/"), store.key_prefix)
 
 
+def used_elsewhere(current: Mapping[str, Secret], *stores: StoreConfig) -> str:
+    """Where the media are by these settings, if that is none of these stores; empty: it is one, or nobody can tell.
+
+    Buckets are told by their names alone, and folders not at all: containers see them under other names.
+    """
+    told = {name: value.reveal() for name, value in current.items()}
+    if told.get("S3_ENABLED") == "true":
+        buckets = [store.bucket for store in stores if isinstance(store, S3Config)]
+        return "" if told.get("S3_BUCKET") in buckets else tr("the bucket {bucket!r}", bucket=told.get("S3_BUCKET", ""))
+    return "" if any(isinstance(store, FilesystemConfig) for store in stores) else tr("its disk")
+
+
 def changed(settings: list[Setting], current: Mapping[str, Secret]) -> list[Setting]:
     """Those that are otherwise in the file as it is."""
     return [setting for setting in settings if not _is(current.get(setting.name), setting.value)]

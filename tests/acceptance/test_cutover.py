@@ -171,7 +171,7 @@ def test_the_way_back_brings_what_was_written_since(migration: Migration) -> Non
     site.run("copy")
     (entry, *_) = site.listed("--type", "media_attachments", "--state", "done")
     buckets.client.delete_object(Bucket=buckets.source, Key=entry["key"])
-    exchange, bring, over = cutover(site, code=3)["back"]
+    exchange, bring, over, _ = cutover(site, code=3)["back"]
     for command in (*exchange["commands"], *bring["commands"]):
         if not command.endswith(("doctor", "--public")):  # as anybody may list what moto has
             in_shell(site, command)

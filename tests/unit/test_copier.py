@@ -479,6 +479,7 @@ def test_a_key_that_may_not_write_stops_sixteen_workers(tmp_path: Path, private:
             run(manifest, transfer(old, new), limit=earlier)
         for acl in ("private", "public-read", None):
             new.refused[acl] = ObjectDenied("cannot write at the new one: 403")
+        new.asked.clear()
         with pytest.raises(StoreUnusable, match=r"lack the right to write: .*403"):
             run(manifest, transfer(old, new), workers=16)
         assert states(manifest)[EntryState.PENDING] > 1_500

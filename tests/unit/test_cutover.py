@@ -14,6 +14,7 @@ import pytest
 
 from mastosync.app.cutover import CutoverOptions, cutover
 from mastosync.app.pinning import pin
+from mastosync.cli.render_cutover import render_cutover
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret, load_config
 from mastosync.config.env_file import assignment
 from mastosync.engine.cutover import (
@@ -36,7 +37,7 @@ from mastosync.engine.cutover import (
 )
 from mastosync.engine.deleted import Deleted
 from mastosync.engine.old_objects import SharedBucket, shared_bucket
-from mastosync.errors import UsageError
+from mastosync.errors import ConfigError, UsageError
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
@@ -805,7 +806,7 @@ def test_the_steps_name_configuration_and_manifest_again() -> None:
 def test_the_way_back_is_told_with_names_that_are_free() -> None:
     files = NewFiles(back="back-2.ini", back_manifest="back 2.db")
     way = WayBack("mastosync -c my.ini", "cutover --media-host m", Path("my.ini"), folders=True, files=files)
-    exchange, bring, over = steps_back(way)
+    exchange, bring, over, _ = steps_back(way)
     assert exchange.commands == ("mastosync -c my.ini init --reverse --output back-2.ini",)
     assert "mastosync -c back-2.ini --manifest 'back 2.db' adopt --deep" in bring.commands
     assert over.commands == ("mastosync -c back-2.ini --manifest 'back 2.db' cutover --media-host m",)
@@ -921,3 +922,56 @@ def test_a_folder_is_named_by_its_path_or_by_none(tmp_path: Path) -> None:
     assert names_store({"PAPERCLIP_ROOT_PATH": Secret(":rails_root/public/system/")}, store, env)
     assert not names_store({"S3_ENABLED": Secret("true")}, store, env)
     assert not names_store({"PAPERCLIP_ROOT_PATH": Secret("/srv/media")}, store, env)
+
+
+def test_who_has_switched_is_told_the_steps_that_are_left(tmp_path: Path) -> None:
+    """The full fallback would show again what users have deleted since."""
+    config = with_env(tmp_path)
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        text = cutover(config, manifest, CutoverOptions()).new_env().reveal()
+        pin(config, {})
+        (tmp_path / ".env.production").write_text(text)
+        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+    assert report.switched
+    commands = [command for step in report.over for command in step.commands]
+    assert commands[:2] == ["mastosync plan", "mastosync copy"]
+    assert not any("--new-env" in command or command.startswith("systemctl") for command in commands)
+    assert "uses the new store already" in render_cutover(report)
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["S3_ENABLED=true", "S3_BUCKET=was"], ""),
+        (["S3_ENABLED=true", "S3_BUCKET=media"], ""),
+        (["S3_ENABLED=true", "S3_BUCKET=third"], "'third'"),
+        (["S3_ENABLED=false"], "disk"),
+    ],
+)
+def test_a_mastodon_that_uses_neither_store_is_not_switched(tmp_path: Path, lines: list[str], told: str) -> None:
+    """In one folder there may be configurations of several migrations."""
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(with_env(tmp_path, *lines), manifest, CutoverOptions())
+    messages = [each.message for each in report.cutover.findings if each.check == "settings"]
+    assert [told in each for each in messages] == ([True] if told else [])
+
+
+def test_where_nothing_was_copied_it_is_no_go() -> None:
+    nothing = replace(evidence(), counts=[])
+    assert {each.check for each in judge(nothing).findings if each.grade is Grade.NO_GO} == {"pending"}
+
+
+@pytest.mark.parametrize("host", ["https://files.example/", "files example", "files.example/media"])
+def test_what_is_no_host_is_refused_whatever_is_asked_for(tmp_path: Path, host: str) -> None:
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest, pytest.raises(UsageError):
+        cutover(configured(tmp_path), manifest, CutoverOptions(media_host=host))
+
+
+def test_keys_of_the_new_store_are_not_kept_as_those_of_the_old(tmp_path: Path) -> None:
+    config = with_env(tmp_path)
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        text = cutover(config, manifest, CutoverOptions()).new_env().reveal()
+    (tmp_path / ".env.production").write_text(text)
+    with pytest.raises(ConfigError, match="names the new store already"):
+        pin(load_config(tmp_path / "config.ini", {}), {})
+    assert not (tmp_path / "config.secrets").exists()

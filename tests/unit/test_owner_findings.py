@@ -76,8 +76,11 @@ def test_modes_and_groups_tell_what_it_can_do_with_files_of_others(
         (OF_ROOT, "/new disk belongs to root", "chown -R mastodon: '/new disk'"),
     ],
 )
-def test_a_cutover_warns_once_at_most(found: Ownership | None, said: str, remedy: str) -> None:
+def test_a_cutover_tells_it_once_and_gives_no_folder_of_root_to_mastodon(
+    found: Ownership | None, said: str, remedy: str
+) -> None:
     told = [each for each in judge(evidence(ownership=found)).findings if each.check == "owner"]
+    grade = CutoverGrade.NO_GO if found is OF_ROOT else CutoverGrade.WARNING
     assert [(each.grade, said in each.message, remedy in each.remedy) for each in told] == (
-        [(CutoverGrade.WARNING, True, True)] if said else []
+        [(grade, True, True)] if said else []
     )

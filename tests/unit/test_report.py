@@ -239,7 +239,8 @@ def test_the_command_needs_nothing_but_the_manifest(
 
 def test_a_manifest_without_a_plan_has_nothing_to_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Manifest.create(tmp_path / "m.db").close()
-    assert "mastosync plan" in told(capsys, tmp_path / "m.db", code=6)
+    path = tmp_path / "m.db"
+    assert f"mastosync --manifest {path} plan" in told(capsys, path, code=6), "as it can be typed"
 
 
 # --- the pace ---
@@ -417,6 +418,7 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, proofs=[READ]), {"public": "not-yet"}),
         (lambda e: replace(e, switch=Switch()), {"switch": "warning"}),
         (lambda e: replace(e, switch=Switch(ENV)), {"switch": "not-yet"}),
+        (lambda e: replace(e, switch=Switch(ENV, problem="it cannot be read")), {"switch": "not-yet"}),
         (lambda e: replace(e, proofs=[LISTED, PUBLIC]), {"read-back": "not-yet"}),
         (lambda e: replace(e, proofs=[READ], public=False), {"backup": "warning"}),
         (lambda e: replace(e, counts=[replace(DONE, objects=11)]), {"verify": "not-yet"}),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from mastosync.engine.cutover.arrival import beyond, failed, left_out, losses_of, missing, pending
 from mastosync.engine.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Secrets, Verdict
 from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, settings, verified
-from mastosync.engine.cutover.mastodon import media_host, secrets
+from mastosync.engine.cutover.mastodon import media_host, secrets, uses
 from mastosync.engine.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
 from mastosync.engine.cutover.owner import owned
 from mastosync.engine.cutover.steps import NewFiles, Step, WayBack, WayOver, steps_back, steps_over
@@ -43,6 +43,7 @@ def judge(evidence: Evidence) -> Cutover:
     """Look at everything."""
     losses = losses_of(evidence.counts)
     findings = [
+        *uses(evidence),
         *secrets(evidence),
         *media_host(evidence),
         *pending(evidence.counts),

@@ -44,8 +44,15 @@ def pending(counts: Sequence[CountLine]) -> Iterator[Finding]:
             tr("mastosync copy, now or later: until then nginx gets them from the old store"),
             needs_fallback=True,
         )
-    if not own and not cache:
-        arrived = [line for line in counts if line.state is EntryState.DONE]
+    arrived = [line for line in counts if line.state is EntryState.DONE]
+    if not arrived and not own and not cache:
+        yield Finding(
+            "pending",
+            Grade.NO_GO,
+            tr("nothing was copied, and nothing is to be copied: the plan found no media"),
+            tr("look whether [pg.database] names Mastodon's database, then `mastosync plan` and `mastosync copy`"),
+        )
+    elif not own and not cache:
         yield Finding("pending", Grade.OK, tr("nothing is pending: {objects} were copied", objects=_objects(arrived)))
 
 

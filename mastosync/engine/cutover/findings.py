@@ -92,6 +92,7 @@ class Evidence:
     fallback: Fallback = Fallback.ALL
     secrets: Secrets = Secrets.SAFE
     media_host: bool = True  # somebody has said which host browsers will ask for media
+    elsewhere: str = ""  # where Mastodon's media are by its settings, if that is neither source nor destination
     ownership: Ownership | None = None  # of the folder that the destination is, if that can be looked at
     settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there

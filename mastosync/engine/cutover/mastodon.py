@@ -25,6 +25,20 @@ def secrets(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def uses(evidence: Evidence) -> Iterator[Finding]:
+    """Whether Mastodon uses one of these two stores at all."""
+    if evidence.elsewhere:
+        yield Finding(
+            "settings",
+            Grade.NO_GO,
+            tr(
+                "by its settings Mastodon uses {store}, which is neither the source nor the destination here",
+                store=evidence.elsewhere,
+            ),
+            tr("is this the configuration of another migration? -c FILE and --manifest FILE name those that you mean"),
+        )
+
+
 def media_host(evidence: Evidence) -> Iterator[Finding]:
     """Whether anybody has said what browsers will ask."""
     if not evidence.media_host:

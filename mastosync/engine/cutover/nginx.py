@@ -80,6 +80,18 @@ class PublicFolder:
 PublicStore: TypeAlias = PublicBucket | PublicFolder
 
 
+def host_and_port(name: str, scheme: str = "https") -> tuple[str, int]:
+    """What a media host is made of. Raises: UsageError if it is none."""
+    found = _NAME.fullmatch(name)
+    port = int((found and found["port"]) or (443 if scheme == "https" else 80))
+    if not found or not 0 < port < 1 << 16:
+        raise UsageError(
+            tr("{name!r} is no name of a media host", name=name),
+            hint=tr("--media-host takes a host, with a port if need be: files.example.com, files.example.com:8443"),
+        )
+    return found["host"], port
+
+
 @dataclass(frozen=True, slots=True)
 class MediaHost:
     """What browsers ask for media. Files and addresses of its machine are as Debian has them."""
@@ -99,7 +111,7 @@ class MediaHost:
 
     def render(self) -> str:
         """The configuration, to be included in `http { }`. Raises: UsageError for what nginx cannot have."""
-        host, port = self._host_and_port()
+        host, port = host_and_port(self.name, self.scheme)
         old = None if self.fallback is Fallback.NONE else self.old
         stores = (self.new, old)
         buckets = any(isinstance(store, PublicBucket) for store in stores)
@@ -119,16 +131,6 @@ class MediaHost:
             new=_place(self.new, "new", absent="$mastodon_fallback"),
             old=_OLD.format(log=_quoted(self.log), old=_place(old, "old", absent="@absent")) if old else "",
         )
-
-    def _host_and_port(self) -> tuple[str, int]:
-        found = _NAME.fullmatch(self.name)
-        port = int((found and found["port"]) or (443 if self.scheme == "https" else 80))
-        if not found or not 0 < port < 1 << 16:
-            raise UsageError(
-                tr("{name!r} is no name of a media host", name=self.name),
-                hint=tr("--media-host takes a host, with a port if need be: files.example.com, files.example.com:8443"),
-            )
-        return found["host"], port
 
     def _listening(self, port: int) -> str:
         tls = " ssl" if self.scheme == "https" else ""

@@ -15,7 +15,12 @@ def owned(evidence: Evidence) -> Iterator[Finding]:
     found = evidence.ownership
     if found is None:
         return
-    if told := of_root_told(found) or others_told(found):
+    if told := of_root_told(found):
+        command = f"chown -R mastodon: {shlex.quote(found.path)}"
+        yield Finding(
+            "owner", Grade.NO_GO, told, tr("give it to Mastodon's user, as root: `{command}`", command=command)
+        )
+    elif told := others_told(found):
         yield Finding("owner", Grade.WARNING, told, giving(found))
     elif not found.runs_as.user:
         command = f"find {shlex.quote(found.path)} ! -user {str(found.wanted).partition(':')[0]}"

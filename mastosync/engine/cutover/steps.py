@@ -58,6 +58,7 @@ class WayOver:
     env_kept: Path | None = None  # a name that is free, for these settings as they were
     pins: bool = False  # the secrets of the old store stand in these settings
     from_folder: bool = False  # the old store is a folder
+    switched: bool = False  # Mastodon uses the new store already
     files: NewFiles = field(default_factory=NewFiles)
     system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
 
@@ -70,18 +71,12 @@ class WayOver:
 def steps_over(way: WayOver) -> list[Step]:
     """From the old store to the new one."""
     return [
-        *_pin(way),
-        _media_host(way),
-        _settings(way),
-        Step(
-            tr("Restart Mastodon, one machine after the other. (Streaming need not be restarted.)"),
-            ("systemctl restart mastodon-sidekiq mastodon-web",),
-        ),
+        *([] if way.switched else _switch(way)),
         Step(
             tr(
-                "Copy what was uploaded to the old store until then. What Mastodon has uploaded to the new store since"
-                " is found there. (Private files among it are reported as missing at the source. They are at the new"
-                " store.)"
+                "Stop `mastosync follow`, if it runs. Copy what was uploaded to the old store until then. What Mastodon"
+                " has uploaded to the new store since is found there. (Private files among it are reported as missing"
+                " at the source. They are at the new store.)"
             ),
             (f"{way.mastosync} plan", f"{way.mastosync} copy"),
         ),
@@ -91,6 +86,16 @@ def steps_over(way: WayOver) -> list[Step]:
         _proof(way),
         *_end(way),
     ]
+
+
+def _switch(way: WayOver) -> Iterator[Step]:
+    yield from _pin(way)
+    yield _media_host(way)
+    yield _settings(way)
+    yield Step(
+        tr("Restart Mastodon, one machine after the other. (Streaming need not be restarted.)"),
+        ("systemctl restart mastodon-sidekiq mastodon-web",),
+    )
 
 
 def _pin(way: WayOver) -> Iterator[Step]:
@@ -271,6 +276,13 @@ def steps_back(way: WayBack) -> list[Step]:
         Step(
             tr("Then follow the steps of the way over, in the other direction. This command prints them:"),
             (f"{back} {way.cutover}",),
+        ),
+        Step(
+            tr(
+                "What users deleted in the meantime is still at the old store. At the very end, list what no row refers"
+                " to there, and remove it by hand."
+            ),
+            (f"{way.mastosync} plan", f"{way.mastosync} orphans --format text"),
         ),
     ]
 

@@ -167,6 +167,12 @@ def _check_database(chart: Chart, path: Path, found: DatabaseIdentity | None) ->
         yield from chart.skipped(("database",), tr("the database comes first"))
     elif known is None:
         yield chart.ok("database", tr("the next plan remembers which database it has read"))
+    elif known.accounts and not found.accounts:
+        yield chart.warning(
+            "database",
+            tr("the database has no accounts, but the one that the last plan read had some: a plan would be refused"),
+            tr("look whether [pg.database] names Mastodon's database, and whether a restore is still at work"),
+        )
     elif found.has_moved(known):
         yield chart.ok("database", tr("another copy of the same instance's database than the last plan has read"))
     else:

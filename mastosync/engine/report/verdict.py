@@ -53,8 +53,9 @@ class Finding:
 class Switch(NamedTuple):
     """What Mastodon's own settings say of where it writes."""
 
-    file: Path | None = None  # None: it is not known where they are, or they cannot be read
+    file: Path | None = None  # None: it is not known where they are
     done: bool = False  # they name the destination
+    problem: str = ""  # why they cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,10 @@ def _apart(evidence: Evidence) -> Finding:
 
 def _switched(evidence: Evidence) -> Finding:
     """Whether Mastodon still writes to what may be deleted."""
-    file, done = evidence.switch
+    file, done, problem = evidence.switch
+    if problem:
+        said = tr("{problem}: it is not known whether Mastodon uses the new store already", problem=problem)
+        return Finding("switch", Grade.NOT_YET, said, tr("correct mastodon_file under [env], or its permissions"))
     if file is None:
         said = tr("it is not known here whether Mastodon uses the new store already")
         remedy = tr(
