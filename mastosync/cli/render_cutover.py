@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def render_written(report: CutoverReport, nginx: Path | None, new_env: Path | None) -> str:
-    """Which files were written, and whether it is time to use them: whoever writes them has the steps on the screen."""
+    """Which files were written, and whether it is time to use them. `cutover` alone tells findings and steps."""
     lines = []
     if nginx is not None:
         lines.append(_written(report, nginx))
     if new_env is not None:
         lines.append(tr("Mastodon's settings as they have to be are in {file}. Nothing uses it yet.", file=new_env))
-    return "\n".join([*lines, _verdict(report.cutover.verdict)])
+    return "\n".join([*lines, _verdict_alone(report.cutover.verdict)])
 
 
 def render_cutover(report: CutoverReport) -> str:
@@ -72,6 +72,18 @@ def _verdict(verdict: Verdict) -> str:
         Verdict.NO_GO: tr(
             "NO-GO: do not switch yet. Do what is told at each line with NO-GO above, and run this again."
         ),
+    }[verdict]
+
+
+def _verdict_alone(verdict: Verdict) -> str:
+    """The same, where neither findings nor steps are shown."""
+    return {
+        Verdict.GO: tr("GO: you can switch Mastodon over."),
+        Verdict.GO_WITH_FALLBACK: tr(
+            "GO, with the fallback: you can switch Mastodon over. Until the rest has arrived, nginx has to ask the old"
+            " store for it."
+        ),
+        Verdict.NO_GO: tr("NO-GO: do not switch yet. `mastosync cutover` tells what is to be done before."),
     }[verdict]
 
 

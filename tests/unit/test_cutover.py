@@ -14,9 +14,11 @@ import pytest
 
 from mastosync.app.cutover import CutoverOptions, cutover
 from mastosync.app.pinning import pin
+from mastosync.cli.render_cutover import render_written
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret, load_config
 from mastosync.config.env_file import assignment
 from mastosync.engine.cutover import (
+    Cutover,
     Evidence,
     Fallback,
     Finding,
@@ -712,6 +714,24 @@ def test_what_users_delete_stays_readable_no_longer_than_the_switch_takes(tmp_pa
     assert commands.index(narrow) < commands.index("mastosync prune --apply") < commands.index(proof)
     plans = [at for at, command in enumerate(commands) if command == "mastosync plan"]
     assert commands.index("mastosync copy") < plans[-1] < commands.index("mastosync prune --apply")
+
+
+@pytest.mark.parametrize(
+    ("findings", "said"),
+    [
+        ([Finding("pending", Grade.NO_GO, "")], "NO-GO"),
+        ([Finding("cache", Grade.WARNING, "", needs_fallback=True)], "GO, with the fallback"),
+        ([], "GO"),
+    ],
+)
+def test_who_writes_a_file_is_sent_to_no_lines_that_are_not_shown(
+    findings: list[Finding], said: str, tmp_path: Path
+) -> None:
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = replace(cutover(configured(tmp_path), manifest, NAMED), cutover=Cutover(findings))
+    *_, verdict = render_written(report, Path("media.conf"), None).splitlines()
+    assert verdict.startswith(f"{said}: ")
+    assert not {"above", "below"} & set(re.findall(r"[a-z]+", verdict))
 
 
 @pytest.mark.parametrize("fallback", [Fallback.CACHE, Fallback.NONE])
