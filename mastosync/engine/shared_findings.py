@@ -139,6 +139,11 @@ def untried(counts: Sequence[CountLine]) -> bool:
     return objects[EntryState.PENDING] > 0 and not objects[EntryState.DONE] and not objects[EntryState.FAILED]
 
 
+def unread_told() -> str:
+    """That nobody has looked at the destination as browsers will."""
+    return tr("nobody has tried yet to read objects at the new store as browsers will, without credentials")
+
+
 def losses_unknown_told() -> str:
     """For people."""
     return tr("what the source has lost is not known yet, as nothing was copied so far")

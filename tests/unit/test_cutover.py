@@ -241,6 +241,12 @@ def test_everybody_has_to_be_able_to_read_what_is_public_alone(asked: dict[str, 
     assert "public" not in found(evidence(verifications=proofs, public=False))
 
 
+@pytest.mark.parametrize(("exposed", "said"), [(1, "1 private object"), (1_200, "1,200 private objects")])
+def test_how_many_private_objects_anybody_could_read_is_told(exposed: int, said: str) -> None:
+    looked = proof(public=public(2_000, exposed, exposed=exposed))
+    assert found(evidence(verifications=[looked]))["public"].message.endswith(f"anybody could read {said}")
+
+
 # --- what was deleted ---
 
 

@@ -16,6 +16,7 @@ from mastosync.engine.shared_findings import (
     exposed_told,
     hiding,
     losses_unknown_told,
+    unread_told,
     untried,
     with_accepted,
 )
@@ -271,8 +272,7 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
     if evidence.public:
         asked = [proof for proof in evidence.proofs if proof.is_public]
         if not asked:
-            said = tr("nobody has tried to read objects at the new store as browsers do, without credentials")
-            yield Finding("public", Grade.NOT_YET, said, "mastosync verify --public")
+            yield Finding("public", Grade.NOT_YET, unread_told(), "mastosync verify --public")
         elif asked[-1].faults.get("public"):
             said = tr("without credentials, some public objects could not be read, or some private ones could")
             yield Finding("public", Grade.NOT_YET, said, tr("mastosync verify --public lists them"))
