@@ -36,12 +36,12 @@ _url = parsed_by(PUBLIC_URL)
     metavar="FILE",
     help="Write a configuration of nginx for the media host, with the fallback to the old store; `-` prints it alone.",
 )
-@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+@click.option("--force", is_flag=True, help="Replace the files of --nginx and --new-env if they are there.")
 @click.option(
     "--new-env",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write Mastodon's settings as they have to be after the switch, all lines, to this new file. It holds secrets:"
+    help="Write Mastodon's settings as they have to be after the switch, all lines, to this file. It holds secrets:"
     " only its owner may read it.",
 )
 @click.option(
