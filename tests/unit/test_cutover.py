@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from mastosync.app.cutover import CutoverOptions, cutover
+from mastosync.app.media_host import system_redirect
 from mastosync.app.pinning import pin
 from mastosync.cli.render_cutover import render_written
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret, load_config
@@ -750,6 +751,15 @@ def test_who_has_chosen_a_narrower_fallback_is_not_told_to_narrow_it(tmp_path: P
         f"mastosync cutover --media-host files.example.com --fallback {fallback} --nginx mastodon-media.conf"
     ]
     assert "upload" in report.over[0].what, "it is said that new uploads are not shown for a while"
+
+
+@pytest.mark.parametrize(
+    ("host", "told"), [("files.example.com", True), ("files.example.com:8443", True), ("a;} location / {#", False)]
+)
+def test_what_sends_browsers_on_from_a_disk_is_no_line_of_somebody_elses(host: str, told: bool, tmp_path: Path) -> None:
+    config = replace(configured(tmp_path), source=S3Config(), source_folder=FilesystemConfig(path=tmp_path))
+    redirect = system_redirect(config, {}, f"https://{host}")
+    assert (redirect is not None) is told
 
 
 def test_without_a_fallback_the_old_store_is_no_part_of_the_media_host(tmp_path: Path) -> None:
