@@ -103,6 +103,12 @@ def with_accepted(said: str, lines: Iterable[CountLine]) -> str:
     )
 
 
+def trying_again(failed: Iterable[CountLine]) -> str:
+    """What tries again what has failed: also what somebody has accepted, which is left alone otherwise."""
+    command = "mastosync retry-failed" + (" --accepted" if any(line.accepted for line in failed) else "")
+    return tr("{command}; `mastosync ls --state failed` names them", command=command)
+
+
 def settings_told(current: Settings | None, others: Noted) -> Apart | None:
     """What may lie at the destination under `others` than the `current` settings; None: nothing does."""
     if current is None or not others:

@@ -16,6 +16,7 @@ from mastosync.engine.shared_findings import (
     exposed_told,
     hiding,
     losses_unknown_told,
+    trying_again,
     unread_told,
     untried,
     with_accepted,
@@ -145,8 +146,8 @@ def _arrived(evidence: Evidence) -> Iterator[Finding]:
             failed,
             objects=_n(failed),
         )
-        remedy = tr("mastosync retry-failed; `mastosync ls --state failed` names them")
-        yield Finding("failed", Grade.NOT_YET, said, remedy)
+        lines = [line for line in evidence.counts if line.reason is not Reason.MISSING]
+        yield Finding("failed", Grade.NOT_YET, with_accepted(said, lines), trying_again(lines))
     else:
         yield Finding("failed", Grade.OK, tr("nothing failed that the old store has"))
 
