@@ -134,7 +134,7 @@ class App:
     def accept(
         self, types: tuple[str, ...], reasons: tuple[Reason, ...], *, undo: bool, dry_run: bool
     ) -> Counter[tuple[str, Reason]]:
-        """Take note that losses are known, or take that back; return of how many, by type and reason."""
+        """Take note that losses are known, or take that back. Returns: how many those are, by type and reason."""
         with self._read() if dry_run else self._planned("accept") as manifest:
             manifest.require_plan()
             found = count_losses(manifest, types, reasons, accepted=undo)

@@ -21,6 +21,7 @@ from mastosync.manifest import appearing, written
 from mastosync.mastodon.settings import names_store, read_current
 
 _HEAD = "# Secrets that {config} refers to, as they stood in {file}. Only their owner may read them.\n"
+_HEADER = re.compile(r"\[(.+)\]")  # of a section, as configparser has it: what comes after it counts for nothing
 _OVERRIDE = "MASTOSYNC_ENV_FILE"
 
 
@@ -104,7 +105,8 @@ def _rewrite(config: Config, target: Path, environ: Mapping[str, str]) -> None:
     with appearing(path, replace=True) as partial:
         _fill(partial, path, text, like=path, mode=path.stat().st_mode & 0o777)
         found = load_config(partial, environ)
-        if _without_places(found) != _without_places(config):
+        changed = (found.env.file, found.env.settings) == (target, mastodon)
+        if not changed or _without_places(found) != _without_places(config):
             raise ConfigError(
                 tr("{path} could not be changed without changing what it means", path=path),
                 hint=tr(
@@ -124,8 +126,8 @@ def _with_keys(text: Secret, keys: Mapping[str, str]) -> Secret:
     """The text of a configuration file with these keys in its [env] section."""
     lines, within = [], False
     for line in text.reveal().splitlines(keepends=True):
-        if line.startswith("["):
-            within = line.strip() == "[env]"
+        if header := _HEADER.match(line):
+            within = header[1] == "env"
             lines.append(line)
             lines += [f"{name} = {value}\n" for name, value in keys.items()] if within else []
         elif not (within and re.match(rf"({'|'.join(keys)})\s*[=:]", line, re.IGNORECASE)):

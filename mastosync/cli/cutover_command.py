@@ -9,13 +9,13 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, parsed_by
 from mastosync.cli.output import show, show_json
-from mastosync.config import CHANGE_ME
+from mastosync.config import CHANGE_ME, Secret
 from mastosync.config.values import PUBLIC_URL
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import tr
 
 _STDOUT = Path("-")
-_MODE = 0o644  # it holds no secret, and nginx need not run as who has made it
+_NGINX_MODE = 0o644  # it holds no secret, and nginx need not run as who has made it
 
 _url = parsed_by(PUBLIC_URL)
 
@@ -35,12 +35,12 @@ _url = parsed_by(PUBLIC_URL)
     metavar="FILE",
     help="Write a configuration of nginx for the media host, with the fallback to the old store; `-` prints it alone.",
 )
-@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+@click.option("--force", is_flag=True, help="Replace the files of --nginx and --new-env if they are there.")
 @click.option(
     "--new-env",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write Mastodon's settings as they have to be after the switch, all lines, to this new file. It holds secrets:"
+    help="Write Mastodon's settings as they have to be after the switch, all lines, to this file. It holds secrets:"
     " only its owner may read it.",
 )
 @click.option(
@@ -96,9 +96,9 @@ def cutover_command(
     )
     report = invocation.reading().cutover(options)
     if file is not None:
-        _write(file, report.require_fallback().render(), "--nginx", replace=force, mode=0o644)
+        _write(file, Secret(report.require_fallback().render()), "--nginx", replace=force, mode=_NGINX_MODE)
     if new_env is not None:
-        _write(new_env, report.new_env().reveal(), "--new-env", replace=force, mode=0o600)
+        _write(new_env, report.new_env(), "--new-env", replace=force)
     if nginx == _STDOUT:
         show(report.require_fallback().render())
     elif as_json:
@@ -110,10 +110,13 @@ def cutover_command(
     return ExitCode.INCOMPLETE if report.cutover.verdict is Verdict.NO_GO else ExitCode.OK
 
 
-def _write(path: Path, text: str, option: str, *, replace: bool, mode: int) -> None:
-    """What stands there may have been changed by hand: only `replace` overwrites it."""
+def _write(path: Path, text: Secret, option: str, *, replace: bool, mode: int = 0o600) -> None:
+    """What stands there may have been changed by hand: only `replace` overwrites it. Raises: UsageError, OutputError.
+
+    `text`: secret or not; where it cannot be written, it stands in no variable.
+    """
     from mastosync.app.files import new_file
 
     hint = tr("{option} names another file, and --force replaces this one", option=option)
     with new_file(path, replace=replace, mode=mode, hint=hint) as file:
-        file.write(text)
+        file.write(text.reveal())

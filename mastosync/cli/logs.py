@@ -157,10 +157,15 @@ def telling_what_matters() -> Iterator[None]:
 
 
 class _ToStandardError(logging.Handler):
-    """As every warning looks."""
+    """As every warning looks. What was just said is not said again, as by whoever looks into a manifest every 3 s."""
+
+    _said_last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        warn(record.getMessage())
+        said = record.getMessage()
+        if said != self._said_last:
+            warn(said)
+        self._said_last = said
 
 
 class _ToListener(logging.Handler):

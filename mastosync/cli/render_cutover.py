@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def render_written(report: CutoverReport, nginx: Path | None, new_env: Path | None) -> str:
-    """Which files were written, and whether it is time to use them: whoever writes them has the steps on the screen."""
+    """Which files were written, and whether it is time to use them. `cutover` alone tells findings and steps."""
     lines = []
     if nginx is not None:
         lines.append(_written(report, nginx))
@@ -26,8 +26,7 @@ def render_written(report: CutoverReport, nginx: Path | None, new_env: Path | No
         lines.append(tr("Mastodon's settings as they have to be are in {file}. Nothing uses it yet.", file=new_env))
     if report.switched:
         return "\n".join(lines)
-    no_go = tr("NO-GO: do not use it yet. `mastosync cutover` tells why.")
-    return "\n".join([*lines, no_go if _is_no_go(report) else _verdict(report)])
+    return "\n".join([*lines, _verdict_alone(report.cutover.verdict)])
 
 
 def render_cutover(report: CutoverReport) -> str:
@@ -91,6 +90,18 @@ def _verdict(report: CutoverReport) -> str:
             "NO-GO: do not switch yet. Do what is told at each line with NO-GO above, and run this again."
         ),
     }[report.cutover.verdict]
+
+
+def _verdict_alone(verdict: Verdict) -> str:
+    """The same, where neither findings nor steps are shown."""
+    return {
+        Verdict.GO: tr("GO: you can switch Mastodon over."),
+        Verdict.GO_WITH_FALLBACK: tr(
+            "GO, with the fallback: you can switch Mastodon over. Until the rest has arrived, nginx has to ask the old"
+            " store for it."
+        ),
+        Verdict.NO_GO: tr("NO-GO: do not switch yet. `mastosync cutover` tells what is to be done before."),
+    }[verdict]
 
 
 def _settings(settings: Sequence[Setting], env: Path | None) -> Iterator[str]:

@@ -44,8 +44,8 @@ def report_command(
 ) -> ExitCode:
     """Tell all that the manifest remembers: what was moved, when, how fast, what failed and why, what is proven.
 
-    As html it is one file to keep: the record that the old store may go, or why not yet. Neither database nor stores
-    are asked.
+    As html it is one file to keep: the record that the old store may be deleted, or why not yet. Neither database nor
+    stores are asked.
     """
     if kept is not None:
         if form or output:

@@ -40,6 +40,7 @@ from mastosync.manifest import (
     found_wrong,
     iter_done_after,
     note_applied,
+    noted_as_json,
 )
 from mastosync.model import End, EntryState, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener
@@ -85,7 +86,7 @@ class Applying:
         return {
             "dry_run": self.dry_run,
             "settings": self.settings._asdict(),
-            "others": [each and each._asdict() for each in self.others],
+            "others": noted_as_json(self.others),
             "checked": self.fates.total(),
             **{fate.value: self.fates[fate] for fate in Fate},
             "left": self.left,
@@ -247,7 +248,7 @@ class Applier:
         if self._fatal is not None:
             raise telling_of(self._in_doubt, self._fatal)
         if self.stop.requested:
-            hint = tr("the same command goes on where this one stopped")
+            hint = tr("run the same command again: it goes on where this one stopped")
             raise telling_of(self._in_doubt, Interrupted(tr("stopped on request"), hint=hint))
 
     def _require_plan(self) -> None:

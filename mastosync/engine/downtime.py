@@ -64,8 +64,8 @@ class Downtime:
         with self._asking:
             if self.outlasted != outlasted:
                 return True
-            if self._given_up is not None:
-                raise StoreUnusable(self._given_up.message, hint=self._given_up.hint)
+            if (known := self._given_up) is not None:  # raised twice, it tells two stories
+                raise passing(type(known)(known.message, hint=known.hint), may_pass=known.may_pass)
             self._stop.require_going_on()
             if _answer(store) is None:
                 return False

@@ -88,12 +88,12 @@ class Bringing:
             is_public = goal.acl == PUBLIC_READ
             # what is private is always stored again, so that somebody asks who reads it
             if goal.acl != PRIVATE and not (goal.differs or goal.acl_in_question):
-                return _in_line(record, info)
+                return _in_line(info)
             read: bool = is_public and (yield Aside(partial(strangers_read, store, key, info)))
             if is_public and not (read or goal.acl_in_question) and (yield from self._was_hidden(record.entry)):
                 return Applied(Fate.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials")
             if is_public and read and not goal.differs:
-                return _in_line(record, info)
+                return _in_line(info)
             if self.dry_run:
                 return Applied(Fate.APPLIED)
             try:
@@ -118,7 +118,7 @@ def _is_recorded(record: Record, info: ObjectInfo) -> bool:
     return same_bytes or same_etag(info.etag, expected_etag(record.md5, record.etag))
 
 
-def _in_line(record: Record, info: ObjectInfo) -> Applied:
+def _in_line(info: ObjectInfo) -> Applied:
     """Nothing is to be done; a dead run may have stored it so, and not recorded under which ETag."""
     return Applied(Fate.IN_LINE, copied=Copied(info.size, info.md5, info.etag))
 

@@ -181,8 +181,13 @@ class Pruner:
         most = likely if self.options.at_most is None else self.options.at_most
         if self.options.apply and result.found > most:
             raise TooMuchGone(
-                f"nothing was removed: {result.found:,} objects are gone, {done:,} are done, and at most {most:,} would"
-                " be removed",
+                tr(
+                    "nothing was removed: {found:,} objects are gone, {done:,} are done, and at most {most:,} would be"
+                    " removed",
+                    found=result.found,
+                    done=done,
+                    most=most,
+                ),
                 hint=tr(
                     "check that the last plan read the right database: `mastosync ls --state skipped --reason "
                     "gone` lists the objects. If all of them may be removed, add --at-most {found}",

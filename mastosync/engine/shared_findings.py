@@ -103,6 +103,12 @@ def with_accepted(said: str, lines: Iterable[CountLine]) -> str:
     )
 
 
+def trying_again(failed: Iterable[CountLine]) -> str:
+    """What tries again what has failed: also what somebody has accepted, which is left alone otherwise."""
+    command = "mastosync retry-failed" + (" --accepted" if any(line.accepted for line in failed) else "")
+    return tr("{command}; `mastosync ls --state failed` names them", command=command)
+
+
 def settings_told(current: Settings | None, others: Noted) -> Apart | None:
     """What may lie at the destination under `others` than the `current` settings; None: nothing does."""
     if current is None or not others:
@@ -137,6 +143,11 @@ def untried(counts: Sequence[CountLine]) -> bool:
     """Whether something is to be copied, and nothing was tried yet: nothing is done, and nothing failed."""
     objects = {state: sum(line.objects for line in counts if line.state is state) for state in EntryState}
     return objects[EntryState.PENDING] > 0 and not objects[EntryState.DONE] and not objects[EntryState.FAILED]
+
+
+def unread_told() -> str:
+    """That nobody has looked at the destination as browsers will."""
+    return tr("nobody has tried yet to read objects at the new store as browsers will, without credentials")
 
 
 def losses_unknown_told() -> str:

@@ -146,7 +146,7 @@ class _Writer:
         except OSError as error:
             hint = tr("the manifest's folder must exist and be writable; --manifest names another place")
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                hint = tr("free some space and run the same command again: what was committed is safe")
+                hint = tr("free some space and run the same command again: what was recorded so far is safe")
             if error.errno == errno.ELOOP:
                 hint = tr("there is a symbolic link, which is not followed: find out who put it there, and remove it")
             raise ManifestError(

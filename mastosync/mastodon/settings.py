@@ -135,12 +135,15 @@ def media_folder(named: str, file: Path) -> Path:
 
 def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -> bool:
     """Whether a Mastodon with these settings, which stand in a file, writes its media to this store."""
-    told = {name: value.reveal() for name, value in current.items()}
-    in_bucket = told.get("S3_ENABLED") == "true"
+
+    def told(name: str) -> str:
+        return current[name].reveal() if name in current else ""
+
+    in_bucket = told("S3_ENABLED") == "true"
     if isinstance(store, FilesystemConfig):
-        folder = media_folder(told.get("PAPERCLIP_ROOT_PATH", ""), file)
+        folder = media_folder(told("PAPERCLIP_ROOT_PATH"), file)
         return not in_bucket and os.path.realpath(folder) == os.path.realpath(store.folder)
-    there = (told.get("S3_BUCKET"), told.get("S3_ENDPOINT", "").rstrip("/"), told.get("S3_KEY_PREFIX", ""))
+    there = (told("S3_BUCKET"), told("S3_ENDPOINT").rstrip("/"), told("S3_KEY_PREFIX"))
     return in_bucket and there == (store.bucket, (store.endpoint_url or "").rstrip("/"), store.key_prefix)
 
 

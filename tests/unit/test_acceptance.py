@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from mastosync.cli.main import main
-from mastosync.engine.cutover.arrival import losses_of, missing
+from mastosync.engine.cutover.arrival import failed, losses_of, missing
+from mastosync.engine.report import report_of
 from mastosync.engine.report.verdict import Grade
 from mastosync.engine.status import status_of
 from mastosync.manifest import (
@@ -192,6 +193,21 @@ def test_what_is_accepted_is_counted_in_its_own_index(tmp_path: Path) -> None:
     with planned(tmp_path / "m.db", [entry(1)]) as manifest:
         steps = manifest.connection.execute(f"EXPLAIN QUERY PLAN {_SELECT_ACCEPTED}").fetchall()
     assert [step[3] for step in steps] == ["SCAN entries USING COVERING INDEX entries_accepted"]
+
+
+@pytest.mark.parametrize(("accepted", "command"), [(0, "retry-failed;"), (1, "retry-failed --accepted;")])
+def test_what_tries_again_what_failed_passes_over_nothing(tmp_path: Path, accepted: int, command: str) -> None:
+    (told,) = failed([CountLine(LOCAL, EntryState.FAILED, Reason.CORRUPT, 3, 0, accepted=accepted)])
+    assert told.remedy.startswith(f"mastosync {command}")
+    assert ("1 of them is accepted" in told.message) == bool(accepted)
+    with planned(tmp_path / "m.db", [entry(1)]) as manifest:
+        (record,) = ManifestReport(manifest).iter_records()
+        correct(manifest, [(record, Outcome(record.entry, EntryState.FAILED, Reason.CORRUPT))])
+        if accepted:
+            accept(manifest, (), [Reason.CORRUPT])
+        report = report_of(manifest, 0, lambda _: None, lambda _: None)
+    (told_of_old,) = (each for each in report.verdict.findings if each.check == "failed")
+    assert told_of_old.remedy == told.remedy
 
 
 def test_report_and_cutover_name_what_was_accepted_and_count_it_as_lost(run: Run) -> None:

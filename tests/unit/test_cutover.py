@@ -13,11 +13,13 @@ from urllib.parse import quote
 import pytest
 
 from mastosync.app.cutover import CutoverOptions, cutover
+from mastosync.app.media_host import system_redirect
 from mastosync.app.pinning import pin
-from mastosync.cli.render_cutover import render_cutover
+from mastosync.cli.render_cutover import render_cutover, render_written
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret, load_config
 from mastosync.config.env_file import assignment
 from mastosync.engine.cutover import (
+    Cutover,
     Evidence,
     Fallback,
     Finding,
@@ -238,6 +240,12 @@ def test_everybody_has_to_be_able_to_read_what_is_public_alone(asked: dict[str, 
     proofs = [proof(), proof(ago=2 * HOUR, public=asked)] if asked else [proof()]
     assert found(evidence(verifications=proofs))["public"].grade is grade
     assert "public" not in found(evidence(verifications=proofs, public=False))
+
+
+@pytest.mark.parametrize(("exposed", "said"), [(1, "1 private object"), (1_200, "1,200 private objects")])
+def test_how_many_private_objects_anybody_could_read_is_told(exposed: int, said: str) -> None:
+    looked = proof(public=public(2_000, exposed, exposed=exposed))
+    assert found(evidence(verifications=[looked]))["public"].message.endswith(f"anybody could read {said}")
 
 
 # --- what was deleted ---
@@ -715,6 +723,24 @@ def test_what_users_delete_stays_readable_no_longer_than_the_switch_takes(tmp_pa
     assert commands.index("mastosync copy") < plans[-1] < commands.index("mastosync prune --apply")
 
 
+@pytest.mark.parametrize(
+    ("findings", "said"),
+    [
+        ([Finding("pending", Grade.NO_GO, "")], "NO-GO"),
+        ([Finding("cache", Grade.WARNING, "", needs_fallback=True)], "GO, with the fallback"),
+        ([], "GO"),
+    ],
+)
+def test_who_writes_a_file_is_sent_to_no_lines_that_are_not_shown(
+    findings: list[Finding], said: str, tmp_path: Path
+) -> None:
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = replace(cutover(configured(tmp_path), manifest, NAMED), cutover=Cutover(findings))
+    *_, verdict = render_written(report, Path("media.conf"), None).splitlines()
+    assert verdict.startswith(f"{said}: ")
+    assert not {"above", "below"} & set(re.findall(r"[a-z]+", verdict))
+
+
 @pytest.mark.parametrize("fallback", [Fallback.CACHE, Fallback.NONE])
 def test_who_has_chosen_a_narrower_fallback_is_not_told_to_narrow_it(tmp_path: Path, fallback: Fallback) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
@@ -725,6 +751,15 @@ def test_who_has_chosen_a_narrower_fallback_is_not_told_to_narrow_it(tmp_path: P
         f"mastosync cutover --media-host files.example.com --fallback {fallback} --nginx mastodon-media.conf"
     ]
     assert "upload" in report.over[0].what, "it is said that new uploads are not shown for a while"
+
+
+@pytest.mark.parametrize(
+    ("host", "told"), [("files.example.com", True), ("files.example.com:8443", True), ("a;} location / {#", False)]
+)
+def test_what_sends_browsers_on_from_a_disk_is_no_line_of_somebody_elses(host: str, told: bool, tmp_path: Path) -> None:
+    config = replace(configured(tmp_path), source=S3Config(), source_folder=FilesystemConfig(path=tmp_path))
+    redirect = system_redirect(config, {}, f"https://{host}")
+    assert (redirect is not None) is told
 
 
 def test_without_a_fallback_the_old_store_is_no_part_of_the_media_host(tmp_path: Path) -> None:

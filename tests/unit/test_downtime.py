@@ -156,16 +156,23 @@ class TestOneRequest:
         assert (unusable.value.exit_code, "outage_patience" in unusable.value.hint) == (7, True)
         assert clock.now == pytest.approx(1000 + HOUR)
         questions = len(store.asked_at)
-        with pytest.raises(StoreUnusable):  # and nobody else waits once more
+        with pytest.raises(StoreUnusable) as told_again:  # and nobody else waits once more
             asked.head("k")
         assert len(store.asked_at) == questions
+        assert unusable.value.may_pass, "so `follow` tries again in its next round"
+        assert told_again.value.may_pass, "whoever of its workers is heard first"
 
     def test_ends_the_run_when_the_store_comes_back_without_its_bucket(self, clock: Clock) -> None:
         store = MemoryStore()
         store.fail("head", NetworkFailure("reset"))
         store.fail("read", NetworkFailure("reset"), BucketMissing("no such bucket"))
+        asked = self.asked(store)
         with pytest.raises(BucketMissing):
-            self.asked(store).head("k")
+            asked.head("k")
+        store.fail("head", NetworkFailure("reset"))
+        with pytest.raises(BucketMissing) as told_again:
+            asked.head("k")
+        assert not told_again.value.may_pass
 
     def test_is_told_at_once_if_the_store_has_never_answered(self, clock: Clock) -> None:
         store = Unsteady("new")

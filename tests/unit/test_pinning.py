@@ -90,6 +90,27 @@ def test_a_second_try_goes_on_where_the_first_was_killed(path: Path) -> None:
     assert is_pinned(load_config(path, {}))
 
 
+@pytest.mark.parametrize(
+    ("stands", "instead"),
+    [("[env]\n", "[env]  # of Mastodon\n"), ("file = ", "FILE: "), ("\n", "\r\n"), ("[env]\n", "[env] \n\n")],
+)
+def test_however_the_configuration_is_written(path: Path, stands: str, instead: str) -> None:
+    path.write_bytes(path.read_bytes().replace(stands.encode(), instead.encode()))
+    before = load_config(path, {})
+    file = pin(before, {})
+    after = load_config(path, {})
+    assert (what_it_means(after), after.env.file) == (what_it_means(before), file)
+
+
+def test_where_the_configuration_cannot_be_changed_nobody_is_told_that_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mastosync.app.pinning._with_keys", lambda text, _: text)
+    with pytest.raises(ConfigError, match="could not be changed") as error:
+        pin(load_config(path, {}), {})
+    assert f"file = {path.with_suffix('.secrets')}" in error.value.hint
+
+
 def test_a_file_of_somebody_else_is_not_overwritten(path: Path) -> None:
     path.with_suffix(".secrets").write_text("mine")
     text = path.read_text()

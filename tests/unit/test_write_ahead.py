@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from mastosync.app import App
+from mastosync.cli.main import main
 from mastosync.config import Config
 from mastosync.engine.doctor import Grade, ManifestPlace, Subject
 from mastosync.engine.doctor.database import DatabaseFacts
@@ -104,6 +106,22 @@ def test_a_copy_without_the_log_of_a_dead_run_is_told_of(dead: Path, caplog: pyt
     assert f"the newest entries are missing in the manifest {copy}" in told
     assert "mastosync manifest backup FILE" in told
     assert "mastosync adopt" in told
+
+
+def test_whoever_watches_it_is_told_once(
+    dead: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = iter(range(3))
+
+    def wait(_: float) -> None:
+        if next(looks, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", wait)
+    assert main(["--manifest", str(copied_alone(dead)), "status", "--watch"]) == 130
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 4
+    assert shown.err.count("the newest entries are missing") == 1
 
 
 def test_so_is_a_copy_made_beside_a_run(path: Path) -> None:

@@ -29,6 +29,7 @@ WRITERS = {
         *("cutover", "--source-url", "https://old.example/media", "--destination-url", "https://new.example/media"),
         "--nginx",
     ],
+    "settings": ["cutover", "--env", "mastodon.env", "--new-env"],
     "report": ["report", "--format", "json", "--output"],
     "backup": ["manifest", "backup"],
     "export": ["manifest", "export"],
@@ -43,6 +44,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     Path("config.ini").write_text(CONFIG)
     Path("config.ini").chmod(0o600)
+    Path("mastodon.env").write_text("LOCAL_DOMAIN=social.example\n")
     stores = StoreIdentity("http://127.0.0.1:9", "old", ""), StoreIdentity("https://s3.example.com", "new", "")
     planned(tmp_path / "mastosync.db", [entry(1)], stores).close()
     return tmp_path
@@ -62,6 +64,16 @@ def test_a_file_that_cannot_be_written_is_output_that_cannot(
 ) -> None:
     assert main(command if "no/folder/file" in command else [*command, "no/folder/file"]) == 8
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_new_settings_are_their_owners_alone_whatever_stood_there() -> None:
+    """They hold secrets."""
+    command, file = [*WRITERS["settings"], "new.env"], Path("new.env")
+    for force in ([], ["--force"]):
+        assert main([*command, *force]) == 3, "nobody has looked yet whether anything has arrived"
+        assert "AWS_SECRET_ACCESS_KEY=b\n" in file.read_text()
+        assert file.stat().st_mode & 0o777 == 0o600
+        file.chmod(0o644)
 
 
 def test_an_import_beside_a_manifest_names_the_option_for_another(

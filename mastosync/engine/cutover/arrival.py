@@ -6,7 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from mastosync.engine.cutover.findings import Fallback, Finding, Grade, Loss
-from mastosync.engine.shared_findings import exposed_told, hiding, losses_unknown_told, untried, with_accepted
+from mastosync.engine.shared_findings import (
+    exposed_told,
+    hiding,
+    losses_unknown_told,
+    trying_again,
+    untried,
+    with_accepted,
+)
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Exposed
 from mastosync.mastodon.catalog import spec_of
@@ -60,15 +67,14 @@ def failed(counts: Sequence[CountLine]) -> Iterator[Finding]:
     """What the source has and could not be copied."""
     lines = [line for line in counts if line.reason is not Reason.MISSING]
     own, cache = _halves(lines, EntryState.FAILED)
-    remedy = tr("mastosync retry-failed; `mastosync ls --state failed` lists them with their errors")
     if own:
         message = tr("{objects} of this server failed: {reasons}", objects=_objects(own), reasons=_reasons(own))
-        yield Finding("failed", Grade.NO_GO, message, remedy)
+        yield Finding("failed", Grade.NO_GO, with_accepted(message, own), trying_again(own))
     if cache:
         message = tr(
             "{objects} cached from other servers failed: {reasons}", objects=_objects(cache), reasons=_reasons(cache)
         )
-        yield Finding("failed", Grade.WARNING, message, remedy, needs_fallback=True)
+        yield Finding("failed", Grade.WARNING, with_accepted(message, cache), trying_again(cache), needs_fallback=True)
     if not own and not cache:
         yield Finding("failed", Grade.OK, tr("no object failed that the source has"))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
-from mastosync.engine.shared_findings import apart_told, settings_told
+from mastosync.engine.shared_findings import apart_told, settings_told, unread_told
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -148,8 +148,7 @@ def read_by_everybody(evidence: Evidence) -> Finding:
     """Whether anybody looked at the destination as browsers do."""
     asked = [each for each in evidence.verifications if "public" in each.details]
     if not asked:
-        message = tr("nobody has tried yet to read objects at the new store as browsers will, without credentials")
-        return Finding("public", Grade.NO_GO, message, "mastosync verify --public")
+        return Finding("public", Grade.NO_GO, unread_told(), "mastosync verify --public")
     told = asked[0].details["public"]
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
     age = human_seconds(max(evidence.now - asked[0].ended_at, 0))
@@ -158,7 +157,13 @@ def read_by_everybody(evidence: Evidence) -> Finding:
         message = (
             tr("{age} ago anybody could list the bucket", age=age)
             if told["anybody_can_list"]
-            else tr("{age} ago anybody could read {objects} private objects", age=age, objects=told["exposed"])
+            else trn(
+                "{age} ago anybody could read {objects} private object",
+                "{age} ago anybody could read {objects} private objects",
+                told["exposed"],
+                age=age,
+                objects=f"{told['exposed']:,}",
+            )
         )
         return Finding("public", Grade.NO_GO, message, again)
     values = {"age": age, "asked": told["asked"], "faults": faults}

@@ -145,11 +145,14 @@ class MediaHost:
         )
 
 
-def system_location(root: str, media_url: str) -> str:
+def system_location(root: str, media_url: str) -> str | None:
     """What sends browsers on from where Mastodon served media of its disk (`/system`), on one line.
 
     `media_url`: what keys follow. Keys go on as they were sent: nginx would decode them.
+    None: nginx would read something else in that address.
     """
+    if not _URL.fullmatch(media_url):
+        return None
     return (
         f'location ^~ {root}/ {{ if ($request_uri ~ "^{re.escape(root)}/(?<mastodon_medium>[^?]*)")'
         f" {{ return 301 {media_url}$mastodon_medium; }} return 404; }}"

@@ -7,8 +7,6 @@ import resource
 from mastosync.engine.doctor.findings import Chart, Findings
 from mastosync.language import tr
 
-MACHINE_CHECKS = ("files",)
-
 _SMALL_OBJECTS = 2  # connections a worker: one to each store
 _LARGE_OBJECTS = 4  # and as many more when it has come across an object that travels in parts
 _BESIDES = 50  # the manifest, the log, the interpreter's own

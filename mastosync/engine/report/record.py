@@ -19,6 +19,7 @@ from mastosync.engine.report.history import Pace, Proof, Run, paces_of, runs_of
 from mastosync.engine.report.verdict import Evidence, Switch, Verdict, judge
 from mastosync.engine.status import Tally, status_of
 from mastosync.errors import ManifestError
+from mastosync.language import tr
 from mastosync.manifest import (
     ArchiveReader,
     CountLine,
@@ -202,8 +203,12 @@ def sound_contents_of(reader: ArchiveReader, destination_prefix: str, note: Call
     contents, expected = contents_of(reader, destination_prefix, note), reader.expected()
     if contents.entries != expected:
         raise ManifestError(
-            f"the manifest has {contents.entries:,} entries, and its counters say {expected:,}",
-            hint="`mastosync manifest check` tells what is wrong and what to do",
+            tr(
+                "the manifest has {entries:,} entries, and its counters say {expected:,}",
+                entries=contents.entries,
+                expected=expected,
+            ),
+            hint=tr("`mastosync manifest check` tells what is wrong and what to do"),
         )
     return contents
 

@@ -16,6 +16,8 @@ from mastosync.engine.shared_findings import (
     exposed_told,
     hiding,
     losses_unknown_told,
+    trying_again,
+    unread_told,
     untried,
     with_accepted,
 )
@@ -145,8 +147,8 @@ def _arrived(evidence: Evidence) -> Iterator[Finding]:
             failed,
             objects=_n(failed),
         )
-        remedy = tr("mastosync retry-failed; `mastosync ls --state failed` names them")
-        yield Finding("failed", Grade.NOT_YET, said, remedy)
+        lines = [line for line in evidence.counts if line.reason is not Reason.MISSING]
+        yield Finding("failed", Grade.NOT_YET, with_accepted(said, lines), trying_again(lines))
     else:
         yield Finding("failed", Grade.OK, tr("nothing failed that the old store has"))
 
@@ -275,8 +277,7 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
     if evidence.public:
         asked = [proof for proof in evidence.proofs if proof.is_public]
         if not asked:
-            said = tr("nobody has tried to read objects at the new store as browsers do, without credentials")
-            yield Finding("public", Grade.NOT_YET, said, "mastosync verify --public")
+            yield Finding("public", Grade.NOT_YET, unread_told(), "mastosync verify --public")
         elif asked[-1].faults.get("public"):
             said = tr("without credentials, some public objects could not be read, or some private ones could")
             yield Finding("public", Grade.NOT_YET, said, tr("mastosync verify --public lists them"))
