@@ -143,8 +143,22 @@ def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -
     if isinstance(store, FilesystemConfig):
         folder = media_folder(told("PAPERCLIP_ROOT_PATH"), file)
         return not in_bucket and os.path.realpath(folder) == os.path.realpath(store.folder)
-    there = (told("S3_BUCKET"), told("S3_ENDPOINT").rstrip("/"), told("S3_KEY_PREFIX"))
-    return in_bucket and there == (store.bucket, (store.endpoint_url or "").rstrip("/"), store.key_prefix)
+    there = (told("S3_BUCKET"), _server(told("S3_ENDPOINT"), told("S3_BUCKET")), told("S3_KEY_PREFIX"))
+    return in_bucket and there == (
+        store.bucket,
+        _server(store.endpoint_url or "", store.bucket or ""),
+        store.key_prefix,
+    )
+
+
+def _server(endpoint: str, bucket: str) -> str:
+    """What server an endpoint is, however it is written. Amazon's need not be written at all."""
+    url = urlsplit(endpoint)
+    host = (url.hostname or "").removeprefix(f"{bucket.lower()}.")
+    if not host or host.endswith(".amazonaws.com"):
+        return ""
+    usual = {"https": 443, "http": 80}.get(url.scheme)
+    return f"{host}:{url.port or usual}{url.path.rstrip('/')}"
 
 
 def used_elsewhere(current: Mapping[str, Secret], *stores: StoreConfig) -> str:

@@ -1010,3 +1010,25 @@ def test_keys_of_the_new_store_are_not_kept_as_those_of_the_old(tmp_path: Path) 
     with pytest.raises(ConfigError, match="names the new store already"):
         pin(load_config(tmp_path / "config.ini", {}), {})
     assert not (tmp_path / "config.secrets").exists()
+
+
+def test_what_somebody_has_given_up_keeps_nobody_from_switching() -> None:
+    line = replace(failed(LOCAL, Reason.CORRUPT, 2), accepted=2)
+    assert judge(evidence(line)).verdict is Verdict.GO
+    assert judge(evidence(replace(line, accepted=1))).verdict is Verdict.NO_GO
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "configured", "same"),
+    [
+        ("https://S3.example.com:443/", "https://s3.example.com", True),
+        ("https://media.s3.example.com", "https://s3.example.com", True),
+        ("", "https://s3.eu-west-1.amazonaws.com", True),
+        ("https://s3.example.com:9000", "https://s3.example.com", False),
+        ("https://other.example.com", "https://s3.example.com", False),
+    ],
+)
+def test_an_endpoint_is_known_however_it_is_written(endpoint: str, configured: str, same: bool) -> None:
+    current = {"S3_ENABLED": Secret("true"), "S3_BUCKET": Secret("media"), "S3_ENDPOINT": Secret(endpoint)}
+    store = replace(BUCKET, bucket="media", endpoint_url=configured)
+    assert names_store(current, store, Path("/live/.env.production")) is same

@@ -69,7 +69,9 @@ def failed(counts: Sequence[CountLine]) -> Iterator[Finding]:
     own, cache = _halves(lines, EntryState.FAILED)
     if own:
         message = tr("{objects} of this server failed: {reasons}", objects=_objects(own), reasons=_reasons(own))
-        yield Finding("failed", Grade.NO_GO, with_accepted(message, own), trying_again(own))
+        accepted = all(line.accepted == line.objects for line in own)  # somebody has given them up
+        grade = Grade.WARNING if accepted else Grade.NO_GO
+        yield Finding("failed", grade, with_accepted(message, own), trying_again(own))
     if cache:
         message = tr(
             "{objects} cached from other servers failed: {reasons}", objects=_objects(cache), reasons=_reasons(cache)

@@ -148,7 +148,9 @@ def _arrived(evidence: Evidence) -> Iterator[Finding]:
             objects=_n(failed),
         )
         lines = [line for line in evidence.counts if line.reason is not Reason.MISSING]
-        yield Finding("failed", Grade.NOT_YET, with_accepted(said, lines), trying_again(lines))
+        given_up = sum(line.accepted for line in lines if line.state is EntryState.FAILED)
+        grade = Grade.WARNING if given_up == failed else Grade.NOT_YET
+        yield Finding("failed", grade, with_accepted(said, lines), trying_again(lines))
     else:
         yield Finding("failed", Grade.OK, tr("nothing failed that the old store has"))
 
