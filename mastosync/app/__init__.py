@@ -291,12 +291,12 @@ class App:
         with self._read() as manifest:
             return export(manifest, target, self.listener, replace=replace)
 
-    def report(self, failures: int) -> Report:
+    def report(self, failures: int, env: Path | None = None) -> Report:
         """What the manifest remembers of the migration, with the first so many of what failed."""
         from mastosync.app.reporting import report
 
         with self._read() as manifest:
-            return report(self.config, manifest, failures, self.listener)
+            return report(self.config, manifest, failures, env, self.listener)
 
     def keep_report(self, text: str, target: Path, *, replace: bool = False) -> None:
         """Write a report to a file, whole or not at all."""

@@ -46,8 +46,8 @@ def _to_fill_in(section: str) -> dict[str, str]:
 def reversed_config(config: Config, manifest: Path, environ: Mapping[str, str]) -> Secret:
     """The text of a configuration with source and destination exchanged, and a manifest of its own.
 
-    What only a destination has (ACL, headers, public address) is left at its default. It may hold secrets.
-    Raises: ConfigError if no file says what the stores are.
+    What only a destination has (headers, public address, an ACL that is not private) is left at its default. It may
+    hold secrets. Raises: ConfigError if no file says what the stores are.
     """
     said = read_file(_file_alone(config, environ))
     values = {name: _lines(said.get(name, {})) for name in sections()}
@@ -58,6 +58,8 @@ def reversed_config(config: Config, manifest: Path, environ: Mapping[str, str]) 
         values[f"{kind}.source"] = {
             name: text for name, text in destination.items() if name.removesuffix("_file") in of_both
         }
+        if destination.get("acl") == "private" and source:  # whoever keeps media private does so wherever they are
+            source["acl"] = "private"
         values[f"{kind}.destination"] = source
     prefixes = {"s3.source": config.destination.key_prefix, "s3.destination": config.source.key_prefix}
     for name, prefix in prefixes.items():

@@ -154,13 +154,20 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     wanted = storage_settings(destination, host or CHANGE_ME, acls=acls, scheme=scheme)
     settings = changed(wanted, mastodon.current) if mastodon.file else wanted
     secrets = _secrets(config, mastodon, settings)
+    fallback, refusal = None, None
+    urls = {"source": options.source_url, "destination": options.destination_url}
+    try:
+        fallback = media_host_of(config, host, scheme, urls, options.fallback)
+        fallback.render()
+    except UsageError as error:
+        fallback, refusal = None, error
     evidence = Evidence(
         counts=counts,
         plans=plans,
         verifications=proofs,
         running=status.running,
         done_since=report.done_since(proofs[0].ended_at) if proofs else 0,
-        public=is_bucket,
+        public=is_bucket and config.destination.acl != "private",  # else nobody is to read it
         deleted=deleted,
         now=time.time(),
         exposed=status.exposed,
@@ -169,21 +176,18 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         fallback=options.fallback,
         secrets=secrets,
         media_host=host is not None,
+        permission=mastodon.permission,
+        acl=config.destination.acl if is_bucket else "private",
+        by_hand=(refusal.message, refusal.hint) if refusal else None,
         elsewhere=used_elsewhere(mastodon.current, config.store("source"), destination) if mastodon.file else "",
         ownership=_ownership(destination),
         settings=status.settings,
         other_settings=status.other_settings,
     )
-    fallback, refusal = None, None
-    urls = {"source": options.source_url, "destination": options.destination_url}
-    try:
-        fallback = media_host_of(config, host, scheme, urls, options.fallback)
-        fallback.render()
-    except UsageError as error:
-        fallback, refusal = None, error
     system = system_redirect(config, mastodon.current, f"{scheme}://{host}") if host else None
     over, back = _ways(config, options, mastodon, shared, host, pins=secrets is Secrets.UNPINNED)
-    over = replace(over, system=system)
+    by_hand = refusal.message if refusal and host else ""
+    over = replace(over, system=system, host=host or CHANGE_ME, by_hand=by_hand)
     return CutoverReport(
         cutover=judge(evidence),
         env=mastodon.file,
@@ -220,6 +224,12 @@ class _Mastodon(NamedTuple):
     file: Path | None
     current: dict[str, Secret]
 
+    @property
+    def permission(self) -> str:
+        """What it says of who may read what it stores; empty: nothing."""
+        told = self.current.get("S3_PERMISSION")
+        return told.reveal() if told else ""
+
     def uses(self, store: StoreConfig) -> bool:
         """Whether its media are in this store, as far as is known."""
         return self.file is not None and names_store(self.current, store, self.file)
@@ -236,16 +246,16 @@ def _mastodon(config: Config, options: CutoverOptions) -> _Mastodon:
 
 
 def _secrets(config: Config, mastodon: _Mastodon, settings: Sequence[Setting]) -> Secrets:
-    """What the switch does to the secrets of the source."""
-    if mastodon.file is None or is_pinned(config):
-        return Secrets.SAFE
+    """What the switch does to the secrets of the source, or has done."""
     of_source = {each.variable for each in config.referred if each.section == "s3.source"}
-    if of_source & {setting.name for setting in settings}:
-        return Secrets.UNPINNED
+    if mastodon.file is None or not of_source:
+        return Secrets.SAFE
     source, destination = config.source, config.destination
     switched = mastodon.uses(config.store("destination"))
-    overwritten = source.access_key == destination.access_key and source.endpoint_url != destination.endpoint_url
-    return Secrets.LOST if of_source and switched and overwritten else Secrets.SAFE
+    if switched and source.access_key == destination.access_key and source.endpoint_url != destination.endpoint_url:
+        return Secrets.LOST
+    is_overwritten = bool(of_source & {setting.name for setting in settings})
+    return Secrets.UNPINNED if is_overwritten and not is_pinned(config) else Secrets.SAFE
 
 
 def _ways(

@@ -34,25 +34,25 @@ class Comparison:
         return self.kept == self.found
 
 
-def report(config: Config, manifest: Manifest, failures: int, listener: ProgressListener) -> Report:
+def report(config: Config, manifest: Manifest, failures: int, env: Path | None, listener: ProgressListener) -> Report:
     """Read all of the manifest. See `App.report`."""
-    switch = _switch(config)
+    switch = _switch(config, env)
     with told("report", listener) as (progress, went_on):
         return report_of(manifest, failures, lambda entries: setattr(progress, "total", entries), went_on, switch)
 
 
-def _switch(config: Config) -> Switch:
-    """What Mastodon's settings say, if the configuration names them and they can be read."""
+def _switch(config: Config, named: Path | None) -> Switch:
+    """What Mastodon's settings say, if they were named, here or in the configuration, and can be read."""
     from mastosync.mastodon.settings import is_of_mastodon, names_store, read_current
 
-    file = config.env.settings
-    if file is None:
-        return Switch()
+    file = named or config.env.settings
+    if file is None or not (config.destination.bucket or config.destination_folder.path):
+        return Switch()  # nobody says what it would have to name
     try:
         current = read_current(file, config.env.syntax)
     except ConfigError as error:
         return Switch(file, problem=error.message)
-    if not (config.env.mastodon_file or is_of_mastodon(current)):
+    if not (named or config.env.mastodon_file or is_of_mastodon(current)):
         return Switch()
     return Switch(file, names_store(current, config.store("destination"), file))
 

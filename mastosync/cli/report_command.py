@@ -33,6 +33,12 @@ _STANDARD_OUTPUT = Path("-")
     "--failures", type=click.IntRange(min=0), default=50, show_default=True, help="List so many of what failed."
 )
 @click.option(
+    "--env",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Mastodon's .env.production: whether it names the new store already.  [default: [env] mastodon_file]",
+)
+@click.option(
     "--check",
     "kept",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -40,7 +46,13 @@ _STANDARD_OUTPUT = Path("-")
 )
 @click.pass_obj
 def report_command(
-    invocation: Invocation, form: str | None, output: Path | None, force: bool, failures: int, kept: Path | None
+    invocation: Invocation,
+    form: str | None,
+    output: Path | None,
+    force: bool,
+    failures: int,
+    env: Path | None,
+    kept: Path | None,
 ) -> ExitCode:
     """Tell all that the manifest remembers: what was moved, when, how fast, what failed and why, what is proven.
 
@@ -57,7 +69,7 @@ def report_command(
     target = output or (_PAGE if form == "html" else _STANDARD_OUTPUT)
     speaking = english_everywhere() if form == "json" else nullcontext()  # what programs read
     with speaking, invocation.running(stop_at_once=True, manifest_alone=True) as app:
-        text = _rendered(app.report(failures), form)
+        text = _rendered(app.report(failures, env), form)
     if target == _STANDARD_OUTPUT:
         show(text)
     else:

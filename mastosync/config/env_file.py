@@ -103,6 +103,12 @@ def _require_meant(before: Secret, after: Secret, syntax: str, wanted: Mapping[s
     old, new = (parse_docker(text) if syntax == "docker" else parse_dotenv(text, {}) for text in (before, after))
     names = {name for name, value in wanted.items() if value is not None} | (old.variables.keys() - wanted.keys())
     wrong = names ^ new.variables.keys() or {name for name in wanted if new.value(name) != wanted[name]}
+    others = names - wanted.keys()
+    if changed := sorted(name for name in others if old.value(name) != new.value(name)):
+        raise ConfigError(
+            tr("{names} would have another value, too: it refers to what is changed", names=", ".join(changed)),
+            hint=tr("Change the file by hand."),
+        )
     if wrong:
         raise ConfigError(
             tr("this kind of file cannot hold the value of {name}", name=", ".join(sorted(wrong))),

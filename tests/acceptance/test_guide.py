@@ -130,6 +130,7 @@ def test_the_guide_and_the_screen_tell_the_same_steps(way: dict[str, object]) ->
         "cutover --media-host files.social.example",
         env=env,
         env_kept=env.with_name(".env.production.before"),
+        host="files.social.example",
         **way,  # type: ignore[arg-type]
     )
     text = " ".join((DOCS / "guide.md").read_text(encoding="utf-8").split("## Day 13")[1].split())

@@ -39,7 +39,10 @@ def test_errors_are_japanese_and_keep_their_exit_codes(site: Site) -> None:
     assert site.run("copy", "--wrokers", "8", code=2).stderr.startswith("使い方: mastosync copy")
     assert site.run_installed("status", code=4).stderr.startswith("mastosync: 設定がありません\n")
     gone = site.run("--manifest", "m.db", "status", code=6).stderr
-    assert gone == "mastosync: マニフェストが m.db にありません\n  先に `mastosync plan` を実行してください\n"
+    assert (
+        gone
+        == "mastosync: マニフェストが m.db にありません\n  先に `mastosync --manifest m.db plan` を実行してください\n"
+    )
 
 
 def test_a_migration_is_told_in_japanese_and_what_programs_read_in_english(

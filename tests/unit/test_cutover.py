@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -717,7 +718,8 @@ def test_what_users_delete_stays_readable_no_longer_than_the_switch_takes(tmp_pa
     proof = "mastosync verify --deep --sample 1000"
     narrow = "mastosync cutover --media-host files.example.com --fallback cache --nginx mastodon-media-cache.conf"
     assert commands.index("mastosync copy") < commands.index(narrow)
-    assert "cp mastodon-media-cache.conf /etc/nginx/conf.d/mastodon-media.conf" in commands
+    installed = "/etc/nginx/conf.d/mastodon-media-files.example.com.conf && nginx -t && nginx -s reload"
+    assert f"cp --backup=numbered mastodon-media-cache.conf {installed}" in commands
     assert commands.index(narrow) < commands.index("mastosync prune --apply") < commands.index(proof)
     plans = [at for at, command in enumerate(commands) if command == "mastosync plan"]
     assert commands.index("mastosync copy") < plans[-1] < commands.index("mastosync prune --apply")
@@ -834,8 +836,10 @@ def test_the_steps_name_configuration_and_manifest_again() -> None:
     assert "mastosync -c my.ini copy" in commands
     assert "mastosync -c my.ini prune --apply" in commands
     assert not any("--public" in command for command in commands)
-    written = steps_over(WayOver("mastosync", "cutover", Path("my conf"), public=True))[0].commands
-    assert written[0] == "cp 'my conf' /etc/nginx/conf.d/mastodon-media.conf"
+    (written,) = steps_over(WayOver("mastosync", "cutover", Path("my conf"), host="m.example:8443"))[0].commands
+    assert written.startswith(
+        "cp --backup=numbered 'my conf' /etc/nginx/conf.d/mastodon-media-m.example-8443.conf && nginx -t"
+    )
 
 
 def test_the_way_back_is_told_with_names_that_are_free() -> None:
@@ -1032,3 +1036,28 @@ def test_an_endpoint_is_known_however_it_is_written(endpoint: str, configured: s
     current = {"S3_ENABLED": Secret("true"), "S3_BUCKET": Secret("media"), "S3_ENDPOINT": Secret(endpoint)}
     store = replace(BUCKET, bucket="media", endpoint_url=configured)
     assert names_store(current, store, Path("/live/.env.production")) is same
+
+
+def test_media_that_mastodon_keeps_private_are_not_opened(tmp_path: Path) -> None:
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(with_env(tmp_path, "S3_PERMISSION=private"), manifest, CutoverOptions())
+    assert {each.grade for each in report.cutover.findings if each.check == "permission"} == {Grade.NO_GO}
+
+
+def test_where_nginx_cannot_be_told_it_is_no_go_if_the_fallback_is_needed(tmp_path: Path) -> None:
+    told = ("nginx cannot be told", "write it by hand")
+    waiting = CountLine(REMOTE, EntryState.PENDING, None, 1, 0)
+    assert judge(evidence(waiting, by_hand=told)).verdict is Verdict.NO_GO
+    assert judge(evidence(by_hand=told)).verdict is Verdict.GO
+    steps = steps_over(WayOver("mastosync", "cutover", by_hand="nginx cannot be told"))
+    assert not any("--nginx" in command for step in steps for command in step.commands)
+
+
+def test_no_settings_are_emptied_where_new_ones_cannot_be_written(tmp_path: Path) -> None:
+    """The commands stand on one line: the next runs only if the one before has done its work."""
+    env = tmp_path / ".env.production"
+    env.write_text("SECRET_KEY_BASE=1\n")
+    way = WayOver("false", "cutover", env=env, env_kept=tmp_path / "kept")
+    (command,) = next(step.commands for step in steps_over(way) if "--new-env" in str(step.commands))
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=False)
+    assert env.read_text() == "SECRET_KEY_BASE=1\n"

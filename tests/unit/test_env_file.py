@@ -146,6 +146,10 @@ class TestEdited:
             'S3_BUCKET="it\'s new"\nLAST=1\nS3_REGION=eu\n'
         )
 
+    def test_what_refers_to_a_changed_value_is_not_changed_in_secret(self) -> None:
+        with pytest.raises(ConfigError, match="CDN_HOST would have another value"):
+            edited(Secret("A=a\nCDN_HOST=https://${A}\n"), "dotenv", {"A": Secret("b")})
+
     def test_a_file_of_docker_keeps_its_quotes(self) -> None:
         wanted = {"S3_BUCKET": Secret("new"), "S3_REGION": Secret("'eu'")}
         found = edited(Secret("A='b'\r\nS3_BUCKET=old\r\n#S3_BUCKET=x\n"), "docker", wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,7 @@ class TestReversed:
             endpoint_url="https://new.example.com",
             bucket="media",
         )
-        assert found.destination == there.source
+        assert found.destination == replace(there.source, acl="private"), "what is private stays so"
         assert found.database == there.database
         assert found.manifest.path == Path("back.db")
         assert "it's" not in back.read_text(), "what is referred to is still referred to"

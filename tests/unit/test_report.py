@@ -416,7 +416,7 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, runs=[COPY, run(NOON + 5_000, 60, 0)]), {}),
         (lambda e: replace(e, proofs=[]), {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"}),
         (lambda e: replace(e, proofs=[READ]), {"public": "not-yet"}),
-        (lambda e: replace(e, switch=Switch()), {"switch": "warning"}),
+        (lambda e: replace(e, switch=Switch()), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV)), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV, problem="it cannot be read")), {"switch": "not-yet"}),
         (lambda e: replace(e, proofs=[LISTED, PUBLIC]), {"read-back": "not-yet"}),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from mastosync.engine.cutover.arrival import beyond, failed, left_out, losses_of, missing, pending
 from mastosync.engine.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Secrets, Verdict
 from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, settings, verified
-from mastosync.engine.cutover.mastodon import media_host, secrets, uses
+from mastosync.engine.cutover.mastodon import by_hand, media_host, permission, secrets, uses
 from mastosync.engine.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
 from mastosync.engine.cutover.owner import owned
 from mastosync.engine.cutover.steps import NewFiles, Step, WayBack, WayOver, steps_back, steps_over
@@ -46,6 +46,7 @@ def judge(evidence: Evidence) -> Cutover:
         *uses(evidence),
         *secrets(evidence),
         *media_host(evidence),
+        *permission(evidence),
         *pending(evidence.counts),
         *failed(evidence.counts),
         *missing(losses, evidence.counts),
@@ -65,4 +66,5 @@ def judge(evidence: Evidence) -> Cutover:
     if evidence.running:
         remedy = tr("wait until it ends, or run this again: the figures above change meanwhile")
         findings.append(Finding("running", Grade.WARNING, tr("a copy is at work"), remedy))
+    findings += by_hand(evidence, findings)
     return Cutover(findings, losses)

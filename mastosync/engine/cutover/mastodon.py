@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from mastosync.engine.cutover.findings import Evidence, Finding, Grade, Secrets
+from mastosync.engine.cutover.findings import Evidence, Fallback, Finding, Grade, Secrets
 from mastosync.language import tr
 
 
@@ -48,3 +48,21 @@ def media_host(evidence: Evidence) -> Iterator[Finding]:
             tr("it is not known which host browsers will ask for media: it is CHANGE-ME below"),
             tr("name it: --media-host HOST, or public_url under [s3.destination]"),
         )
+
+
+def permission(evidence: Evidence) -> Iterator[Finding]:
+    """Whether media that Mastodon keeps from everybody would be opened."""
+    if evidence.permission == "private" and evidence.acl not in ("private", "none"):
+        yield Finding(
+            "permission",
+            Grade.NO_GO,
+            tr("Mastodon keeps all its media private (S3_PERMISSION=private), and mastosync stores them for everybody"),
+            tr("set acl = private under [s3.destination]; `mastosync apply-settings` hides what was stored already"),
+        )
+
+
+def by_hand(evidence: Evidence, findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Whether nginx can be told to ask the old store, if that is needed."""
+    if evidence.by_hand is not None and evidence.media_host:
+        needed = evidence.fallback is not Fallback.NONE and any(found.needs_fallback for found in findings)
+        yield Finding("nginx", Grade.NO_GO if needed else Grade.WARNING, *evidence.by_hand)

@@ -15,7 +15,7 @@ from mastosync.engine.cutover.findings import Fallback
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
 
-MEDIA_HOST = Path("/etc/nginx/conf.d/mastodon-media.conf")
+_NGINX = Path("/etc/nginx/conf.d")
 _SYSTEM = Path("/etc/nginx/snippets/mastodon-system.conf")
 _RELOAD = "nginx -t && nginx -s reload"
 _SAMPLE = 1_000  # objects that are read back
@@ -61,6 +61,17 @@ class WayOver:
     switched: bool = False  # Mastodon uses the new store already
     files: NewFiles = field(default_factory=NewFiles)
     system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
+    host: str = "CHANGE-ME"  # what browsers ask for media
+    by_hand: str = ""  # why no configuration of nginx can be written; empty: it can
+
+    @property
+    def installed(self) -> Path:
+        """Where nginx has the media host. It bears its name, as one nginx may serve several instances."""
+        return _NGINX / f"mastodon-media-{self.host.replace(':', '-')}.conf"
+
+    def install(self, file: str) -> str:
+        """The command that puts a configuration there, and keeps the one before it."""
+        return f"cp --backup=numbered {shlex.quote(file)} {shlex.quote(str(self.installed))} && {_RELOAD}"
 
     def nginx(self, fallback: Fallback, name: str) -> str:
         """The command that writes a media host."""
@@ -124,8 +135,11 @@ def _media_host(way: WayOver) -> Step:
             " restart is not shown until the next copy. Look at some pages."
         ),
     }
+    if way.by_hand:
+        told = tr("Configure the media host by hand, as mastosync cannot write it: {problem}.", problem=way.by_hand)
+        return Step(told)
     write = () if way.written else (way.nginx(way.fallback, way.files.media),)
-    return Step(what[way.fallback], (*write, *_installed(str(way.written or way.files.media))))
+    return Step(what[way.fallback], (*write, way.install(str(way.written or way.files.media))))
 
 
 def _settings(way: WayOver) -> Step:
@@ -134,14 +148,11 @@ def _settings(way: WayOver) -> Step:
     env, kept, new = (shlex.quote(str(each)) for each in (way.env, way.env_kept, way.files.env))
     return Step(
         tr(
-            "Put the new settings into .env.production, and keep the old ones beside it. Do the same on every other"
-            " machine that runs web or Sidekiq."
+            "Put the new settings into .env.production, and keep the old ones beside it. Then copy the new file to"
+            " every other machine that runs web or Sidekiq."
         ),
-        (
-            f"{way.mastosync} {way.cutover} --new-env {new}",
-            f"cp -p {env} {kept}",
-            f"cat {new} > {env}",
-        ),
+        # one command: where nothing new was written, nothing old may be emptied
+        (f"{way.mastosync} {way.cutover} --new-env {new} && cp -p {env} {kept} && cat {new} > {env}",),
     )
 
 
@@ -155,20 +166,23 @@ def _from_the_disk(way: WayOver) -> Iterator[Step]:
                 " its `location ^~ /system/` if there is one. Then reload.",
                 file=_SYSTEM,
             ),
-            (f"mkdir -p {_SYSTEM.parent}", f"printf '%s\\n' {shlex.quote(way.system)} > {_SYSTEM}", _RELOAD),
+            (
+                f"mkdir -p {_SYSTEM.parent} && printf '%s\\n' {shlex.quote(way.system)} > {_SYSTEM}",
+                _RELOAD,
+            ),
         )
 
 
 def _narrowing(way: WayOver) -> Iterator[Step]:
     """From here on Mastodon deletes at the new store alone: what the old one still has must not be shown."""
-    if way.fallback is Fallback.ALL:
+    if way.fallback is Fallback.ALL and not way.by_hand:
         yield Step(
             tr(
                 "All files of this server have arrived, and from now on Mastodon deletes at the new store alone. Let"
                 " the fallback answer for `cache/` alone. Otherwise everybody could go on reading at the old store what"
                 " users delete."
             ),
-            (way.nginx(Fallback.CACHE, way.files.media_cache), *_installed(way.files.media_cache)),
+            (way.nginx(Fallback.CACHE, way.files.media_cache), way.install(way.files.media_cache)),
         )
 
 
@@ -199,8 +213,8 @@ def _proof(way: WayOver) -> Step:
 
 
 def _end(way: WayOver) -> Iterator[Step]:
-    down = (f"sed -i 's/@old;$/@absent;/' {MEDIA_HOST}", _RELOAD)
-    if way.fallback is not Fallback.NONE:
+    down = (f"sed -i 's/@old;$/@absent;/' {shlex.quote(str(way.installed))} && {_RELOAD}",)
+    if way.fallback is not Fallback.NONE and not way.by_hand:
         yield Step(
             tr(
                 "Days later, when nothing is pending and the log of the fallback grows no more, take the fallback down."
@@ -235,10 +249,6 @@ def _end(way: WayOver) -> Iterator[Step]:
                 " guards yours."
             )
         )
-
-
-def _installed(file: str) -> tuple[str, ...]:
-    return (f"cp {shlex.quote(file)} {MEDIA_HOST}", _RELOAD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,11 +205,8 @@ def _switched(evidence: Evidence) -> Finding:
         return Finding("switch", Grade.NOT_YET, said, tr("correct mastodon_file under [env], or its permissions"))
     if file is None:
         said = tr("it is not known here whether Mastodon uses the new store already")
-        remedy = tr(
-            "look into .env.production on every machine that runs web or Sidekiq; this command looks itself if"
-            " mastodon_file under [env] names that file"
-        )
-        return Finding("switch", Grade.WARNING, said, remedy)
+        remedy = tr("name its settings, or a copy of them: `mastosync report --env FILE`, or mastodon_file under [env]")
+        return Finding("switch", Grade.NOT_YET, said, remedy)
     if done:
         return Finding("switch", Grade.OK, tr("{file} names the new store", file=file))
     said = tr("{file} does not name the new store: Mastodon still uses the old one", file=file)
