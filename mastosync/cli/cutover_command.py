@@ -79,8 +79,8 @@ def cutover_command(
 ) -> ExitCode:
     """Tell whether Mastodon can be switched over to the destination: go or no-go, and how.
 
-    It asks the manifest alone, and changes nothing. What has not arrived yet of other servers' files is no obstacle:
-    until it has, nginx can ask the old store for it.
+    It reads the manifest and Mastodon's settings, and changes nothing. Files of other servers that were not copied yet
+    are no obstacle: until then nginx can get them from the old store.
     """
     from mastosync.app.cutover import CutoverOptions
     from mastosync.cli.render_cutover import render_cutover, render_written
