@@ -172,7 +172,7 @@ class MayBeHidden(Interrupted):
     """The user asked to stop before anybody could tell who still reads an object that everybody could read."""
 
 
-def telling_of(doubts: Sequence[Interrupted], error: E) -> E:
+def telling_of(doubts: Sequence[MastosyncError], error: E) -> E:
     """An error that ends a run, which now tells of these objects too."""
     if doubts and isinstance(error, MastosyncError):
         error.message = "; ".join([error.message, *(each.message for each in doubts)])

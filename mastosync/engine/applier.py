@@ -28,6 +28,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import (
     Interrupted,
     ManifestError,
+    MastosyncError,
     MayBeHidden,
     MayBePublic,
     PrivacyLost,
@@ -125,7 +126,7 @@ class Applier:
     _walk: _Walk = field(init=False)
     _opened_until: float | None = field(init=False, default=None)  # seconds since the epoch; None: nothing is opened
     _corrections: list[tuple[Record, Outcome]] = field(init=False, default_factory=list)
-    _in_doubt: list[Interrupted] = field(init=False, default_factory=list)
+    _to_be_told: list[MastosyncError] = field(init=False, default_factory=list)
     _fatal: BaseException | None = field(init=False, default=None)
     _outages: Outages = field(init=False)
 
@@ -231,8 +232,8 @@ class Applier:
 
     def _end_with(self, record: Record, error: BaseException | None) -> None:
         """An object was not brought to its end. What others read than should, or may, is to be stored anew."""
-        if isinstance(error, (MayBePublic, MayBeHidden)):
-            self._in_doubt.append(error)
+        if isinstance(error, (MayBePublic, MayBeHidden, AccessLost)):
+            self._to_be_told.append(error)
         if isinstance(error, (MayBePublic, MayBeHidden, AccessLost)) or (
             isinstance(error, PrivacyLost) and error.lies_there
         ):
@@ -259,10 +260,10 @@ class Applier:
     def _require_ended(self) -> None:
         """Raises: what has ended the run."""
         if self._fatal is not None:
-            raise telling_of(self._in_doubt, self._fatal)
+            raise telling_of([each for each in self._to_be_told if each.message != str(self._fatal)], self._fatal)
         if self.stop.requested:
             hint = tr("run the same command again: it goes on where this one stopped")
-            raise telling_of(self._in_doubt, Interrupted(tr("stopped on request"), hint=hint))
+            raise telling_of(self._to_be_told, Interrupted(tr("stopped on request"), hint=hint))
 
     def _require_plan(self) -> None:
         """Whoever opens objects to everybody has to know which rows are private by now. Raises: ManifestError."""

@@ -104,6 +104,19 @@ class Place:
         stop: StopSignal | None = None,
         **options: Any,  # noqa: ANN401
     ) -> Applying:
+        applier = self.applier(current, workers, stop_after, largest, dry_run, stop, **options)
+        return applier.run()
+
+    def applier(
+        self,
+        current: Settings,
+        workers: int = 4,
+        stop_after: int | None = None,
+        largest: int = 1 << 40,
+        dry_run: bool = False,
+        stop: StopSignal | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> Applier:
         stop = stop or StopSignal()
         others = other_settings(self.manifest, current)
         given = TransferOptions(acl=AclMode(current.acl), storage_class=current.storage_class, **options)
@@ -111,7 +124,7 @@ class Place:
         bringing = Bringing(at, InPlace(at, given, "memory", largest), current, others, dry_run)
         listener = Silence() if stop_after is None else Stopping(stop, stop_after)
         how = ApplyOptions(workers, dry_run)
-        return Applier(self.manifest, at, bringing, current, others, how, stop, listener).run()
+        return Applier(self.manifest, at, bringing, current, others, how, stop, listener)
 
     def age_plan(self, minutes: int) -> None:
         taken_at = datetime.now(UTC) - timedelta(minutes=minutes)
@@ -401,6 +414,15 @@ def test_what_may_have_been_hidden_is_told_and_stops_the_run(
         (lost,) = reopened(place)
         assert lost.presence == ACCESS
         assert place.key(lost.entry.id) in str(caught.value)
+
+
+def test_what_was_hidden_is_told_although_something_public_ends_the_run(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(), NONE) as place:
+        applier = place.applier(USUAL)
+        for error in (PrivacyLost("one is public"), AccessLost("one is hidden")):
+            applier._end_with(place.record(1), error)
+        with pytest.raises(PrivacyLost, match="one is public; one is hidden"):
+            applier._require_ended()
 
 
 def test_a_failure_that_was_a_success_is_asked_for_too(tmp_path: Path) -> None:
