@@ -168,7 +168,11 @@ class MayBePublic(Interrupted):
     """
 
 
-def telling_of(doubts: Sequence[MayBePublic], error: E) -> E:
+class MayBeHidden(Interrupted):
+    """The user asked to stop before anybody could tell who still reads an object that everybody could read."""
+
+
+def telling_of(doubts: Sequence[MastosyncError], error: E) -> E:
     """An error that ends a run, which now tells of these objects too."""
     if doubts and isinstance(error, MastosyncError):
         error.message = "; ".join([error.message, *(each.message for each in doubts)])

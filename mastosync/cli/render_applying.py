@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _REMEDIES = {
     Fate.HIDDEN: deferred(
         "was stored as public, and nobody reads it without credentials: Mastodon may have hidden it since, which the"
-        " next `mastosync plan` tells; if everybody reads elsewhere, set `acl = none`"
+        " next `mastosync plan` tells; if it should be read, `mastosync verify --public` finds it after that plan, and"
+        " `mastosync copy` stores it again"
     ),
     Fate.DIFFERENT: deferred("another object lies there than was recorded, or none: run `mastosync verify` first"),
     Fate.FAILED: deferred("the store refused it or kept failing: run the same command again"),
@@ -37,7 +38,7 @@ def render_applying(result: Applying) -> str:
     )
     values = {"told": told, "objects": f"{fates[Fate.APPLIED]:,}", "in_line": f"{fates[Fate.IN_LINE]:,}"}
     told = (
-        tr("{told}; to be stored again: {objects}, in line already: {in_line}", **values)
+        tr("{told}; to be stored again: at most {objects}, in line already: {in_line}", **values)
         if result.dry_run
         else tr("{told}; stored again: {objects}, in line before: {in_line}", **values)
     )
@@ -47,10 +48,10 @@ def render_applying(result: Applying) -> str:
     if kept := fates[Fate.KEPT_BACK]:
         lines.append(
             trn(
-                "{count} private object was left as it is: no ACL is sent that would keep it so",
-                "{count} private objects were left as they are: no ACL is sent that would keep them so",
+                "{objects} private object is left as it is: no ACL is sent that would keep it so",
+                "{objects} private objects are left as they are: no ACL is sent that would keep them so",
                 kept,
-                count=f"{kept:,}",
+                objects=f"{kept:,}",
             )
         )
     lines += [f"{fate.value}: {fates[fate]:,}: {say(words)}" for fate, words in _REMEDIES.items() if fates[fate]]

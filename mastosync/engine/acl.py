@@ -112,7 +112,7 @@ class AclRule:
             self._proof.require_hope()
         if entry.private and self._must_know_of_acls():
             yield from self._try(entry, PUBLIC_READ)
-        self._require_allowed(entry)
+        self.require_allowed(entry)
 
     def written(
         self,
@@ -167,7 +167,7 @@ class AclRule:
             else:
                 self._taken.add(acl)
                 return result
-        self._require_allowed(entry)  # after all that was found out, also by others
+        self.require_allowed(entry)  # after all that was found out, also by others
         return (yield from write(options))
 
     def _written_without(self, acl: str, refusal: ObjectError, steps: Steps[Any]) -> Steps[Any]:
@@ -222,7 +222,7 @@ class AclRule:
     def _may_go_without(self, entry: Entry) -> bool:
         return not entry.private or self._copy_private_without_acl
 
-    def _require_allowed(self, entry: Entry) -> None:
+    def require_allowed(self, entry: Entry) -> None:
         """Raises: PrivateKeptBack if it is known that this entry would become public."""
         if PRIVATE in self._refused and not self._may_go_without(entry):
             raise PrivateKeptBack(entry.name)

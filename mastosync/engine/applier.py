@@ -12,19 +12,29 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from mastosync.engine.crew import Crew
-from mastosync.engine.deleted import PLAN_AT_MOST_OLD
+from mastosync.engine.deleted import Deleted
 from mastosync.engine.in_line import LEFT, Applied, Bringing, Fate, outcome_of, to_be_stored
-from mastosync.engine.in_place import HeadersLost
+from mastosync.engine.in_place import AccessLost, HeadersLost
 from mastosync.engine.lane import Ended
 from mastosync.engine.outage import IN_A_ROW, Outages
 from mastosync.engine.retry import Gate
 from mastosync.engine.settings_rule import opens
 from mastosync.engine.steps import Steps
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, ManifestError, MayBePublic, PrivacyLost, StoreUnusable, telling_of
+from mastosync.errors import (
+    Interrupted,
+    ManifestError,
+    MastosyncError,
+    MayBeHidden,
+    MayBePublic,
+    PrivacyLost,
+    StoreUnusable,
+    telling_of,
+)
 from mastosync.language import deferred, tr
 from mastosync.manifest import (
     Manifest,
@@ -50,6 +60,7 @@ _log = logging.getLogger(__name__)
 
 _COMMIT_SECONDS = 0.5
 _EXAMPLES = 10
+_PLAN_AT_MOST_OLD = timedelta(minutes=10)  # by which objects are opened to everybody
 _HINT = deferred("when the store is well again, run the same command: it goes on where it stopped")
 
 
@@ -115,16 +126,15 @@ class Applier:
     _walk: _Walk = field(init=False)
     _opened_until: float | None = field(init=False, default=None)  # seconds since the epoch; None: nothing is opened
     _corrections: list[tuple[Record, Outcome]] = field(init=False, default_factory=list)
-    _in_doubt: list[MayBePublic] = field(init=False, default_factory=list)
+    _to_be_told: list[MastosyncError] = field(init=False, default_factory=list)
     _fatal: BaseException | None = field(init=False, default=None)
     _outages: Outages = field(init=False)
 
     def __post_init__(self) -> None:
         self.result = Applying(self.current, self.others, self.options.dry_run)
         self._outages = Outages(any_success=True, hint=_HINT)
-        plan = ManifestReport(self.manifest).snapshot()
-        if plan is not None and opens(self.current, self.others) and not self.options.dry_run:
-            self._opened_until = (plan.taken_at + PLAN_AT_MOST_OLD).timestamp()
+        if opens(self.current, self.others) and not self.options.dry_run:
+            self._opened_until = (Deleted.in_manifest(self.manifest).known_at or 0) + _PLAN_AT_MOST_OLD.total_seconds()
 
     def run(self) -> Applying:
         """Look at everything that is done. Raises: ManifestError; StoreUnusable; PrivacyLost; Interrupted."""
@@ -213,16 +223,20 @@ class Applier:
                     name=self.gate.store.name,
                 ),
                 hint=tr(
-                    "if everybody reads elsewhere, or this store passes over ACLs: set `acl = none` for the destination"
+                    "if everybody should read here, `mastosync verify --public` finds these objects, and"
+                    " `mastosync copy` stores them again as public; only if a CDN or proxy reads with a key of its own,"
+                    " set `acl = none`"
                 ),
             )
         )
 
     def _end_with(self, record: Record, error: BaseException | None) -> None:
-        """An object was not brought to its end. What everybody reads, or may, is to be stored anew."""
-        if isinstance(error, MayBePublic):
-            self._in_doubt.append(error)
-        if isinstance(error, MayBePublic) or (isinstance(error, PrivacyLost) and error.lies_there):
+        """An object was not brought to its end. What others read than should, or may, is to be stored anew."""
+        if isinstance(error, (MayBePublic, MayBeHidden, AccessLost)):
+            self._to_be_told.append(error)
+        if isinstance(error, (MayBePublic, MayBeHidden, AccessLost)) or (
+            isinstance(error, PrivacyLost) and error.lies_there
+        ):
             self._corrections.append((record, to_be_stored(record, found_misread(record.presence), error.message)))
         elif isinstance(error, HeadersLost):
             self._corrections.append((record, to_be_stored(record, found_wrong(record.presence), error.message)))
@@ -246,18 +260,21 @@ class Applier:
     def _require_ended(self) -> None:
         """Raises: what has ended the run."""
         if self._fatal is not None:
-            raise telling_of(self._in_doubt, self._fatal)
+            raise telling_of([each for each in self._to_be_told if each.message != str(self._fatal)], self._fatal)
         if self.stop.requested:
             hint = tr("run the same command again: it goes on where this one stopped")
-            raise telling_of(self._in_doubt, Interrupted(tr("stopped on request"), hint=hint))
+            raise telling_of(self._to_be_told, Interrupted(tr("stopped on request"), hint=hint))
 
     def _require_plan(self) -> None:
         """Whoever opens objects to everybody has to know which rows are private by now. Raises: ManifestError."""
         if self._opened_until is None or time.time() <= self._opened_until:
             return
         raise ManifestError(
-            tr("objects are to become public, and the last plan is more than an hour old: some may be private by now"),
-            hint=tr("run `mastosync plan --delta`, then the same command again: it goes on where it stopped"),
+            tr(
+                "objects are to become public, and the last whole plan is more than 10 minutes old: moderators may have"
+                " hidden some since"
+            ),
+            hint=tr("run `mastosync plan`, then the same command again: it goes on where it stopped"),
         )
 
 

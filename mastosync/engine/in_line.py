@@ -95,6 +95,7 @@ class Bringing:
             if is_public and read and not goal.differs:
                 return _in_line(info)
             if self.dry_run:
+                self.in_place.require_allowed(record.entry)
                 return Applied(Fate.APPLIED)
             try:
                 copied = yield from self.in_place.stored(Found(store, record.entry, key, info, goal, read))

@@ -2,7 +2,8 @@
 
 The copy is pinned to the ETag that was seen, and carries its ACL in the same request. What is private is asked for
 without credentials, once a run and for each way of storing, as in a copy (`privacy_proof`). What everybody turns out to
-read is not removed, as it may lie nowhere else.
+read is not removed, as it may lie nowhere else. What everybody reads is asked for, too, before the first one is stored
+again and after: a copy without an ACL is private at most stores, whatever the object was before.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from mastosync.engine.acl import PUBLIC_READ, AclRule, begin_in_vain
+from mastosync.engine.acl import AclRule, begin_in_vain
 from mastosync.engine.parts import MIB
 from mastosync.engine.privacy_proof import PrivacyProof, Storing, strangers_read
 from mastosync.engine.retry import Gate, PatientStore
@@ -23,9 +24,12 @@ from mastosync.engine.steps import Aside, Ask, Step, Steps, Until
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import (
     CorruptObject,
+    Interrupted,
     MastosyncError,
+    MayBeHidden,
     ObjectDenied,
     ObjectError,
+    ObjectMissing,
     ObjectRejected,
     ObjectTooLarge,
     StoreUnusable,
@@ -57,6 +61,7 @@ class InPlace:
     def __init__(self, destination: Gate, options: TransferOptions, bucket: str, largest: int = LARGEST_COPY) -> None:
         """`bucket`: as the store knows it. `largest`: bytes that it copies in one request."""
         self._destination, self._options, self._bucket, self._largest = destination, options, bucket, largest
+        self._whole_at_most = largest  # less once the store has found an object too large
         proof = PrivacyProof(destination, self.key_of, refusals_tell=options.serves_strangers, may_remove=False)
         self._acl = AclRule(
             options.acl,
@@ -67,6 +72,7 @@ class InPlace:
         )
         self._seen: set[str | None] = set()  # ACLs with which an object was stored, and found as it should be
         self._first = _FirstOne()
+        self._first_read = {Storing.COPIED: _FirstOne(), Storing.IN_PARTS: _FirstOne()}  # of what everybody reads
 
     @property
     def finding(self) -> str | None:
@@ -81,32 +87,47 @@ class InPlace:
         """Whether an ACL of its own makes a public object readable to everybody."""
         return self._acl.opens(entry)
 
+    def require_allowed(self, entry: Entry) -> None:
+        """Raises: PrivateKeptBack if it is known, without a request, that storing it would open it to everybody."""
+        self._acl.require_allowed(entry)
+
     def stored(self, one: Found) -> Steps[Copied]:
         """Store exactly this object once more, with what it should have.
 
         Until one has been found as it should be, there is one at a time. Raises: PrivateKeptBack; PrivacyUnknown;
-        PrivacyLost; HeadersLost if the store drops what it was sent; ObjectChanged if another object lies there by now;
-        ObjectError; StoreUnusable.
+        PrivacyLost; HeadersLost if the store drops what it was sent; AccessLost if nobody can read any more what
+        everybody could; MayBeHidden; ObjectChanged if another object lies there by now; ObjectError; StoreUnusable.
         """
-        if not self._first.is_over:
-            yield Until(partial(self._first.may_go, one.entry), one.store.gate.stop)
-        with self._first.turn_of(one.entry):
-            copied = yield from self._stored(one)
-            self._first.is_over = True
-        return copied
+        if one.info.size <= self._whole_at_most:
+            try:
+                return (yield from self._in_turn(one, Storing.COPIED))
+            except ObjectTooLarge:  # for one request of this store
+                self._whole_at_most = min(self._whole_at_most, one.info.size - 1)
+        return (yield from self._in_turn(one, Storing.IN_PARTS))
 
-    def _stored(self, one: Found) -> Steps[Copied]:
+    def _in_turn(self, one: Found, way: Storing) -> Steps[Copied]:
+        """Store it when it may go. What everybody reads waits for the first of it as well."""
+        is_asked = one.goal.acl is None and not one.entry.private and self._options.serves_strangers
+        if is_asked and not self._first_read[way].is_over:
+            one = replace(one, read=(yield Aside(partial(strangers_read, one.store, one.key, one.info))))
+        steps = self._stored(one, way)
+        if one.read:
+            steps = self._first_read[way].before_others(one, steps)
+        return (yield from self._first.before_others(one, steps))
+
+    def _stored(self, one: Found, way: Storing) -> Steps[Copied]:
         yield from self._acl.allow(one.entry)
         goal = one.goal
         options = PutOptions(
             one.info.headers._replace(cache_control=goal.cache_control), storage_class=goal.storage_class
         )
-        if one.info.size > self._largest:
-            copied = yield from self._in_parts(one, options)
+        steps, there = (self._in_parts if way is Storing.IN_PARTS else self._whole)(one, options), None
+        if one.read and not self._first_read[way].is_over:
+            copied, there = yield from _asked_after(one, steps)
         else:
-            copied = yield from self._whole(one, options)
+            copied = yield from steps
         if goal.acl not in self._seen:
-            yield Aside(partial(_require_kept, one, options.headers))
+            yield Aside(partial(_require_kept, one, options.headers, there))
             self._seen.add(goal.acl)
         return copied
 
@@ -116,10 +137,7 @@ class InPlace:
             return etag
 
         within = Within(one.store, one.key, one.store, one.key, written)
-        try:
-            return (yield from copied_once(within, one.info, self._bucket))
-        except ObjectTooLarge:  # for one request of this store
-            return (yield from self._in_parts(one, options))
+        return (yield from copied_once(within, one.info, self._bucket))
 
     def _in_parts(self, one: Found, options: PutOptions) -> Steps[Copied]:
         store, key = one.store, one.key
@@ -172,6 +190,16 @@ class _FirstOne:
         self._unusable: StoreUnusable | None = None  # what the first ones have shown of the store
         self._lock = threading.Lock()
 
+    def before_others(self, one: Found, steps: Steps[Copied]) -> Steps[Copied]:
+        """The result of steps that store one, which goes first or waits until another has gone."""
+        if not self.is_over:
+            yield Until(partial(self.may_go, one.entry), one.store.gate.stop)
+            one.store.gate.stop.require_going_on()  # whoever went first may have been stopped
+        with self.turn_of(one.entry):
+            copied = yield from steps
+            self.is_over = True
+        return copied
+
     def may_go(self, entry: Entry) -> bool:
         """Whether nothing has to be waited for. It may have become this entry's turn."""
         with self._lock:
@@ -217,11 +245,82 @@ class HeadersLost(StoreUnusable):
     """What was stored in place is not as it was before, and should be. No other object would fare better."""
 
 
-def _require_kept(one: Found, sent: ObjectHeaders) -> None:
-    """Find out a store that drops what it is sent when it copies. Raises: HeadersLost; ObjectError."""
+class AccessLost(StoreUnusable):
+    """Everybody could read an object before it was stored in place, and nobody can any more, or that is not told."""
+
+
+def _asked_after(one: Found, steps: Steps[Copied]) -> Steps[tuple[Copied, ObjectInfo]]:
+    """The result of steps that store what everybody reads, and what lies there then, once everybody still reads it.
+
+    They are asked after a failure, too: a lost answer may have been a success. Raises: AccessLost; MayBeHidden; what
+    `steps` raise.
+    """
+    try:
+        copied = yield from steps
+    except Interrupted as error:
+        raise _may_be_hidden(one) from error
+    except (ObjectMissing, ObjectTooLarge):  # nothing was stored
+        raise
+    except ObjectError:
+        yield Aside(partial(_require_read, one, described=False))
+        raise
+    return copied, (yield Aside(partial(_require_read, one)))
+
+
+def _require_read(one: Found, *, described: bool = True) -> ObjectInfo | None:
+    """What lies there now, if it is to be `described`, and is still read. Raises: AccessLost; MayBeHidden."""
     store, key = one.store, one.key
-    there = store.head(key)
-    kept = there.headers
+    hint = _without_acl_hint() if one.goal.acl is None else _with_acl_hint()
+    try:
+        there = store.head(key) if described else None
+        if strangers_read(store, key, there):
+            return there
+    except Interrupted as error:
+        raise _may_be_hidden(one) from error
+    except (ObjectError, StoreUnusable) as error:
+        message = tr(
+            "everybody could read {key!r} at {name}, and mastosync cannot tell who can now: {message}",
+            key=key,
+            name=store.name,
+            message=error.message,
+        )
+        raise AccessLost(message, hint=hint) from error
+    raise AccessLost(
+        tr("everybody could read {key!r} at {name}, and nobody can any more", key=key, name=store.name), hint=hint
+    )
+
+
+def _may_be_hidden(one: Found) -> MayBeHidden:
+    said = tr(
+        "{key!r} at {name} may be hidden: stopped before mastosync could ask who reads it",
+        key=one.key,
+        name=one.store.name,
+    )
+    return MayBeHidden(said, hint=tr("`mastosync verify --public` shows whether anybody can read it"))
+
+
+def _without_acl_hint() -> str:
+    return tr(
+        "with `acl = none` this store makes private whatever it copies onto itself: set `acl = auto` for the"
+        " destination, then run `mastosync plan`, `mastosync copy`, which stores this object anew for everybody to"
+        " read, and `mastosync apply-settings`"
+    )
+
+
+def _with_acl_hint() -> str:
+    return tr(
+        "allow the key to set ACLs (s3:PutObjectAcl); then `mastosync copy` stores this object anew, and"
+        " `mastosync apply-settings` goes on"
+    )
+
+
+def _require_kept(one: Found, sent: ObjectHeaders, there: ObjectInfo | None) -> None:
+    """Find out a store that drops what it is sent when it copies. `there`: None if it is not described yet.
+
+    Raises: HeadersLost; ObjectError.
+    """
+    store, key = one.store, one.key
+    kept = (there or store.head(key)).headers
     names = {"content_type": "Content-Type", "cache_control": "Cache-Control", "metadata": "metadata"}
     lost = [said for name, said in names.items() if (getattr(kept, name) or None) != (getattr(sent, name) or None)]
     if lost:
@@ -235,14 +334,6 @@ def _require_kept(one: Found, sent: ObjectHeaders) -> None:
             hint=tr(
                 "there only another upload gives objects other headers: `mastosync copy` stores this one anew; let what"
                 " serves the media (nginx, a CDN) set Cache-Control for the others"
-            ),
-        )
-    if one.read and one.goal.acl == PUBLIC_READ and not strangers_read(store, key, there):
-        raise HeadersLost(
-            tr("everybody could read {key!r} at {name}, and nobody can any more", key=key, name=store.name),
-            hint=tr(
-                "allow the key to set ACLs (s3:PutObjectAcl), or set `acl = none` if a policy of the bucket lets"
-                " everybody read; `mastosync copy` stores this object anew"
             ),
         )
 

@@ -135,6 +135,32 @@ def test_a_change_is_told_and_put_right_without_an_upload_also_after_a_death(
         assert "all well" in site.run("verify", *way).stdout
 
 
+def test_without_an_acl_one_object_is_hidden_at_most_and_a_copy_opens_it_again(
+    moto_buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    """Moto makes private what is copied onto itself without an ACL, as most stores do."""
+    migration = new_migration(moto_buckets, missing=0, own_source=True)
+    site = migration.site
+    site.run("plan")
+    site.run("copy", code=None)
+
+    def read() -> set[str]:
+        return {key for key in migration.instance.at_destination() if moto_buckets.status_for_anybody(key) == 200}
+
+    before = read()
+    site.configure(s3_destination={"acl": "none", "cache_control": "public, max-age=60"})
+    stopped = site.run("apply-settings", code=7)
+    (lost,) = before - read()
+    assert lost in stopped.stderr
+    assert "set `acl = auto`" in stopped.stderr
+    site.configure(s3_destination={"acl": "auto", "cache_control": "public, max-age=60"})
+    site.run("copy", code=None)
+    assert read() == before
+    site.run("plan")
+    assert "all well" in site.run("apply-settings").stdout
+    assert read() == before
+
+
 def test_everything_becomes_private_once_the_store_copies_in_place(moved: tuple[Migration, FaultProxy]) -> None:
     migration, proxy = moved
     site, buckets = migration.site, migration.buckets

@@ -290,7 +290,7 @@ def test_a_refusal_that_comes_when_others_have_found_it_out_is_understood(*, pri
 
 def test_what_others_find_out_between_two_looks_lets_nothing_private_out(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(acl_taken=True)
-    looked, look = [], AclRule._require_allowed
+    looked, look = [], AclRule.require_allowed
 
     def look_and_be_overtaken(rule: AclRule, entry: Entry) -> None:
         look(rule, entry)
@@ -298,7 +298,7 @@ def test_what_others_find_out_between_two_looks_lets_nothing_private_out(monkeyp
         if len(looked) == 2:
             rule._learn(set(BOTH))
 
-    monkeypatch.setattr(AclRule, "_require_allowed", look_and_be_overtaken)
+    monkeypatch.setattr(AclRule, "require_allowed", look_and_be_overtaken)
     for number in (1, 2, 3):
         run(number, private=True)
     assert ("write", None) not in run.new.asked

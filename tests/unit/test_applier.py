@@ -6,15 +6,17 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mastosync.cli.render_applying import render_applying
 from mastosync.engine.acl import AclMode
 from mastosync.engine.applier import Applier, Applying, ApplyOptions
 from mastosync.engine.in_line import Bringing, Fate
-from mastosync.engine.in_place import HeadersLost, InPlace
+from mastosync.engine.in_place import AccessLost, HeadersLost, InPlace
 from mastosync.engine.settings_rule import goal_of
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
@@ -99,20 +101,35 @@ class Place:
         stop_after: int | None = None,
         largest: int = 1 << 40,
         dry_run: bool = False,
+        stop: StopSignal | None = None,
         **options: Any,  # noqa: ANN401
     ) -> Applying:
-        stop = StopSignal()
+        applier = self.applier(current, workers, stop_after, largest, dry_run, stop, **options)
+        return applier.run()
+
+    def applier(
+        self,
+        current: Settings,
+        workers: int = 4,
+        stop_after: int | None = None,
+        largest: int = 1 << 40,
+        dry_run: bool = False,
+        stop: StopSignal | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> Applier:
+        stop = stop or StopSignal()
         others = other_settings(self.manifest, current)
         given = TransferOptions(acl=AclMode(current.acl), storage_class=current.storage_class, **options)
         at = gate(self.store, stop)
         bringing = Bringing(at, InPlace(at, given, "memory", largest), current, others, dry_run)
         listener = Silence() if stop_after is None else Stopping(stop, stop_after)
         how = ApplyOptions(workers, dry_run)
-        return Applier(self.manifest, at, bringing, current, others, how, stop, listener).run()
+        return Applier(self.manifest, at, bringing, current, others, how, stop, listener)
 
-    def age_plan(self) -> None:
+    def age_plan(self, minutes: int) -> None:
+        taken_at = datetime.now(UTC) - timedelta(minutes=minutes)
         with self.manifest.transaction() as connection:
-            connection.execute("UPDATE snapshots SET taken_at = '2026-01-01T00:00:00+00:00'")
+            connection.execute("UPDATE snapshots SET taken_at = ?", (taken_at.isoformat(),))
 
 
 @contextmanager
@@ -325,13 +342,121 @@ def test_where_no_acl_opens_anything_the_bucket_decides(tmp_path: Path) -> None:
         assert result.finding is not None
 
 
-def test_nothing_is_opened_by_an_old_plan(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_nothing_is_opened_by_an_old_plan(whole: bool, tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
-        place.age_plan()
-        with pytest.raises(ManifestError, match="more than an hour old"):
+        place.age_plan(minutes=11 if whole else 1)
+        if not whole:  # a delta does not find what moderators have hidden
+            with place.manifest.transaction() as connection:
+                connection.execute("UPDATE snapshots SET details = json_set(details, '$.incremental', json('true'))")
+        with pytest.raises(ManifestError, match="more than 10 minutes old"):
             place.apply()
         assert not place.store.calls
         assert place.apply(dry_run=True).fates == {Fate.APPLIED: 6}
+
+
+def reopened(place: Place) -> list[Record]:
+    return [each for each in ManifestReport(place.manifest).iter_records() if each.state is EntryState.PENDING]
+
+
+@pytest.mark.parametrize("large", ["none", "from the start", "by the store"])
+@pytest.mark.parametrize("hidden", [0, 20])
+def test_a_copy_without_an_acl_hides_one_object_at_most(large: str, hidden: int, tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(40), NONE) as place:
+        for number in range(1, hidden + 1):
+            place.object(number).acl = "private"
+        if large == "by the store":
+            place.store.fail("copy_from", *[ObjectTooLarge("400 EntityTooLarge")] * 100)
+        with pytest.raises(AccessLost, match=r"everybody could read .* and nobody can any more") as caught:
+            place.apply(USUAL._replace(acl="none"), workers=8, largest=5 if large == "from the start" else 1 << 40)
+        assert "`acl = auto`" in (caught.value.hint or "")
+        read = [number for number in range(1, 41) if place.object(number).acl == "public-read"]
+        assert len(read) == 39 - hidden
+        (lost,) = reopened(place)
+        assert lost.presence == ACCESS
+        assert place.key(lost.entry.id) in caught.value.message
+        assert lost.entry.id not in read
+
+
+def test_large_objects_are_asked_for_although_small_ones_stay_public(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(40), NONE) as place:
+        keeping = Keeping()
+        keeping.objects, place.store = place.store.objects, keeping
+        largest = len(data_of(entry(1)))  # those with two digits are larger
+        with pytest.raises(AccessLost):
+            place.apply(USUAL._replace(acl="none"), largest=largest)
+        assert [there.acl for there in keeping.objects.values()].count("public-read") == 39
+        assert len(reopened(place)) == 1
+
+
+@pytest.mark.parametrize("opened_by", ["policy", "ACL that a copy keeps"])
+def test_what_stays_public_without_an_acl_is_asked_for_once(opened_by: str, tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(40), NONE) as place:
+        keeping = MemoryStore() if opened_by == "policy" else Keeping()
+        keeping.objects, place.store = place.store.objects, keeping
+        keeping.open_to_all = opened_by == "policy"
+        assert place.apply(USUAL._replace(acl="none"), workers=4).fates == {Fate.APPLIED: 40}
+        assert keeping.count("anybody_finds") <= 4 + 1 + 4
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error"), [(ServerFailure("503"), AccessLost), (Interrupted("stopped"), Interrupted)]
+)
+def test_what_may_have_been_hidden_is_told_and_stops_the_run(
+    trouble: Exception, error: type[Exception], tmp_path: Path
+) -> None:
+    with stored(tmp_path / "m.db", some(40), NONE) as place:
+        failing = Failing(trouble, stop := StopSignal())
+        failing.objects, place.store = place.store.objects, failing
+        with pytest.raises(error, match="accounts/avatars") as caught:
+            place.apply(USUAL._replace(acl="none"), stop=stop)
+        assert failing.count("copy_from") == 1
+        (lost,) = reopened(place)
+        assert lost.presence == ACCESS
+        assert place.key(lost.entry.id) in str(caught.value)
+
+
+def test_what_was_hidden_is_told_although_something_public_ends_the_run(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(), NONE) as place:
+        applier = place.applier(USUAL)
+        for error in (PrivacyLost("one is public"), AccessLost("one is hidden")):
+            applier._end_with(place.record(1), error)
+        with pytest.raises(PrivacyLost, match="one is public; one is hidden"):
+            applier._require_ended()
+
+
+def test_a_failure_that_was_a_success_is_asked_for_too(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(40), NONE) as place:
+        losing = Losing()
+        losing.objects, place.store = place.store.objects, losing
+        with pytest.raises(AccessLost):
+            place.apply(USUAL._replace(acl="none"))
+        assert [there.acl for there in losing.objects.values()].count("public-read") == 39
+        assert len(reopened(place)) == 1
+
+
+def test_a_store_that_passes_over_the_acl_of_a_copy_hides_one_object_at_most(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(40), NONE) as place:
+        for number in range(1, 11):
+            place.object(number).acl = None
+        note_settings(place.manifest, USUAL._replace(acl="private"))  # so these are opened first
+        passing = PassingOver()
+        passing.objects, place.store = place.store.objects, passing
+        with pytest.raises(AccessLost, match="nobody can any more") as caught:
+            place.apply(workers=1)
+        assert "s3:PutObjectAcl" in (caught.value.hint or "")
+        assert "acl = none" not in (caught.value.hint or "")
+        assert [there.acl for there in passing.objects.values()].count("public-read") == 29
+
+
+def test_private_objects_that_are_kept_back_are_told_alike_by_a_dry_run(tmp_path: Path) -> None:
+    entries = [*some(3), *(entry(row_id, private=True) for row_id in (7, 8))]
+    with stored(tmp_path / "m.db", entries, NONE) as place:
+        place.store.open_to_all = True
+        for dry_run in (True, False):
+            result = place.apply(USUAL._replace(acl="none"), dry_run=dry_run)
+            assert result.fates == {Fate.APPLIED: 3, Fate.KEPT_BACK: 2}
+            assert "2 private objects are left as they are" in render_applying(result)
 
 
 def test_what_was_private_is_opened_as_its_row_asks(tmp_path: Path) -> None:
@@ -493,6 +618,43 @@ class TestRule:
     ) -> None:
         found = self.goal(None, current, *others, class_told=told)
         assert (found.storage_class, found.differs) == goal
+
+
+class Keeping(MemoryStore):
+    """Keeps the ACL of what it copies onto itself, unless that goes in parts."""
+
+    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
+        kept = options._replace(acl=options.acl or self.objects[key].acl)
+        return super().copy_from(source_bucket, source_key, info, key, kept)
+
+
+class Losing(MemoryStore):
+    """Copies, and finds another ETag by the time it is asked again, as the answer was lost."""
+
+    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
+        super().copy_from(source_bucket, source_key, info, key, options)
+        raise ObjectChanged("412")
+
+
+class PassingOver(MemoryStore):
+    """Takes an ACL with a copy, and passes over it."""
+
+    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
+        return super().copy_from(source_bucket, source_key, info, key, options._replace(acl=None))
+
+
+class Failing(MemoryStore):
+    """Answers no stranger any more once it has copied something."""
+
+    def __init__(self, trouble: Exception, stop: StopSignal) -> None:
+        super().__init__()
+        self._trouble, self._stop = trouble, stop
+
+    def copy_from(self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions) -> str:
+        self.fail("anybody_finds", *[self._trouble] * 100)
+        if isinstance(self._trouble, Interrupted):
+            self._stop.request()
+        return super().copy_from(source_bucket, source_key, info, key, options)
 
 
 class Watching(MemoryStore):

@@ -15,7 +15,7 @@ import pytest
 
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
-from mastosync.engine.in_line import Applied, Fate, outcome_of
+from mastosync.engine.in_line import Applied, Fate, outcome_of, to_be_stored
 from mastosync.engine.judge import Judgement, Verdict
 from mastosync.engine.server_side import Copied
 from mastosync.engine.verifier import _outcome_of, hidden
@@ -345,6 +345,9 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     ),
     "stored again as private, and read by everybody, or nobody can tell by whom": corrected(
         lambda record: outcome_of(record, Applied(Fate.FAILED, found=found_misread(record.presence)))
+    ),
+    "stored again, read by everybody before, and by nobody since, or nobody can tell": corrected(
+        lambda record: to_be_stored(record, found_misread(record.presence), "nobody reads it any more")
     ),
     "adopted": corrected(lambda record: done(record.entry, attempts=0, origin=Origin.ADOPTED)),
     "fetched again": corrected(lambda record: done(record.entry, origin=Origin.REFETCHED)),
