@@ -45,7 +45,11 @@ HERE = DatabaseIdentity("mastodon_production", "db:5432", "c1", ("a1", "a2", "a3
         ([(LOCAL, 501, 10_000)], False),
         ([(LOCAL, 0, 100), (PROFILE, 0, 1_000), (CACHE, 9_000, 9_000)], True),  # as `tootctl media remove` does
         ([(LOCAL, 0, 100), (PROFILE, 500, 1_000), (CACHE, 9_000, 9_000)], True),
-        ([(LOCAL, 0, 100), (PROFILE, 501, 1_000), (CACHE, 9_000, 9_000)], False),
+        ([(LOCAL, 0, 19), (PROFILE, 501, 1_000), (CACHE, 9_000, 9_000)], False),
+        ([(LOCAL, 0, 20), (PROFILE, 1_000, 1_000), (CACHE, 9_000, 9_000)], True),  # as `--prune-profiles` does
+        ([(LOCAL, 5, 100), (PROFILE, 970, 1_000)], True),
+        ([(LOCAL, 6, 100), (PROFILE, 970, 1_000)], False),
+        ([(LOCAL, 0, 300), (PROFILE, 100, 4_000), (CACHE, 196_000, 200_000)], True),  # a relay's, after `--days 1`
         ([(CACHE, 95, 100)], True),
         ([(CACHE, 96, 100)], False),
         ([(LOCAL, 95, 100), (CACHE, 0, 1_000_000)], False),
