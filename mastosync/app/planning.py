@@ -78,10 +78,12 @@ def plan(
     base = _delta_base(config, database, found, writer, options, listener) if delta else None
     reader = Changes(database, base.since, base.highest) if base else database
     result = Planner(reader, options, listener, _surveyor(config), base).run(writer)
+    losses = writer.losses(incremental=base is not None)
     if not options.accept_gone:
-        require_likely(writer.losses(incremental=base is not None), found)
+        require_likely(losses, found)
     remember_database(writer.manifest, found)
-    writer.finish(result.snapshot.taken_at, _details(result, options))
+    accepted = losses.all.gone if options.accept_gone else 0
+    writer.finish(result.snapshot.taken_at, {**_details(result, options), "accepted_gone": accepted})
     return result
 
 
