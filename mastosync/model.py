@@ -259,6 +259,15 @@ class DatabaseIdentity:
         return None not in (self.cluster, known.cluster) and self.cluster != known.cluster
 
 
+@dataclass(frozen=True, slots=True)
+class DatabaseAge:
+    """How far a database has come, and which copy of it this is."""
+
+    tables: str  # stands for the very tables: a restored dump has others
+    snapshot_id: str  # in PostgreSQL's notation
+    newest: Mapping[str, int]  # id, by table: of the rows that are there, with or without files
+
+
 class Arrival(NamedTuple):
     """What the manifest knows of an object at the destination whose entry is not done."""
 

@@ -77,6 +77,7 @@ from mastosync.manifest.settings import (
     noted_settings,
     other_settings,
 )
+from mastosync.manifest.staleness import age_details, require_not_older
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
 from mastosync.manifest.whole_files import appearing, require_room_for
@@ -125,6 +126,7 @@ __all__ = [
     "accept",
     "appearing",
     "applied_to",
+    "age_details",
     "approach_to",
     "back_up",
     "backup_name",
@@ -181,6 +183,7 @@ __all__ = [
     "require_likely",
     "require_local_disk",
     "require_room_for",
+    "require_not_older",
     "require_same_database",
     "rewritten_in_place",
     "take_back_acceptance",

@@ -13,12 +13,18 @@ from mastosync.model import Entry, Origin, Record
 _REMOVABLE = f"""
 kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_ARRIVED}
 """
-_ADOPTED = f"AND origin IS {ORIGIN_CODE[Origin.ADOPTED]}"
-_COPIED = f"AND origin IS NOT {ORIGIN_CODE[Origin.ADOPTED]}"
-_COUNT = f"SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open WHERE {_REMOVABLE}"
+_ADOPTED = ORIGIN_CODE[Origin.ADOPTED]
+_COUNT = f"""
+SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open
+WHERE {_REMOVABLE} AND (origin IS {_ADOPTED} OR NOT ?)
+"""
 _SELECT = f"""
 SELECT {COLUMNS} FROM entries INDEXED BY entries_open
-WHERE {_REMOVABLE} {{origin}} AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
+WHERE {_REMOVABLE} AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
+"""
+_SELECT_COPIED = f"""
+SELECT {COLUMNS} FROM entries INDEXED BY entries_open
+WHERE {_REMOVABLE} AND origin IS NOT {_ADOPTED} AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
 """
 _IS_ALIVE = f"""
 SELECT EXISTS (SELECT 1 FROM entries
@@ -28,9 +34,8 @@ WHERE kind = ? AND id BETWEEN ? AND ? AND name = ? AND NOT (state = {SKIPPED} AN
 
 def count_removable(manifest: Manifest, *, only_adopted: bool = False) -> tuple[int, int]:
     """How many entries are gone whose objects have arrived, or may have, and their bytes. Raises: ManifestError."""
-    query = f"{_COUNT} {_ADOPTED}" if only_adopted else _COUNT
     with translated(manifest.path):
-        found = [manifest.connection.execute(query, (number,)).fetchone() for number in manifest.kinds()]
+        found = [manifest.connection.execute(_COUNT, (number, only_adopted)).fetchone() for number in manifest.kinds()]
     return sum(count for count, _ in found), sum(size_bytes for _, size_bytes in found)
 
 
@@ -39,9 +44,8 @@ def iter_removable(manifest: Manifest, *, adopted: bool) -> Iterator[Record]:
 
     Nothing is being read while one is handed out.
     """
-    query = _SELECT.format(origin="" if adopted else _COPIED)
     for number, kind in manifest.kinds().items():
-        yield from iter_chosen(manifest, query, number, kind)
+        yield from iter_chosen(manifest, _SELECT if adopted else _SELECT_COPIED, number, kind)
 
 
 def is_wanted(manifest: Manifest, entry: Entry, ids: tuple[int, int]) -> bool:

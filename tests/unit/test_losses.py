@@ -89,6 +89,18 @@ def test_a_plan_counts_what_was_done_and_is_gone_of_what_it_looks_at(tmp_path: P
         assert (again.all.gone, again.all.done) == (1, 1)
 
 
+def test_who_only_adds_leaves_what_is_there_as_it_is(tmp_path: Path) -> None:
+    with done_manifest(tmp_path / "m.db", [entry(row) for row in range(3)]) as manifest:
+        before = list(ManifestReport(manifest).iter_records())
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION, only_adds=True) as writer:
+            private = entry(1)._replace(private=True)
+            delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped([private, entry(9)]), remote=False)
+        assert (delta.added, delta.gone, delta.reopened) == (1, 0, 0)
+        *others, added = ManifestReport(manifest).iter_records()
+        assert others == before
+        assert (added.entry.id, added.state) == (9, EntryState.PENDING)
+
+
 def test_a_dry_run_tells_what_a_plan_would_lose_at_least(tmp_path: Path) -> None:
     entries = [entry(row, kind=kind) for kind in (LOCAL, CACHE) for row in range(4)]
     with done_manifest(tmp_path / "m.db", entries) as manifest:
