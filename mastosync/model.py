@@ -8,7 +8,7 @@ two and moves them in columns instead (`MediaColumns`, `EntryGroup`).
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum

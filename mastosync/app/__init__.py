@@ -105,9 +105,7 @@ class App:
         with PlanWriter.transaction(manifest, *stores) as writer, self._database() as database:
             return plan(self.config, database, writer, options, self.listener, delta=delta)
 
-    def add_into(
-        self, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity], options: PlanOptions
-    ) -> int:
+    def add_into(self, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity], options: PlanOptions) -> int:
         """After `plan_into` was refused: add what is new, and change nothing else. Returns: how many were added."""
         from mastosync.app.planning import add_new
 

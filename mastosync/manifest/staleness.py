@@ -49,9 +49,7 @@ def require_not_older(manifest: Manifest, found: DatabaseIdentity, age: Database
     )
 
 
-def _is_another_state(
-    manifest: Manifest, last: SnapshotRecord, found: DatabaseIdentity, age: DatabaseAge
-) -> bool:
+def _is_another_state(manifest: Manifest, last: SnapshotRecord, found: DatabaseIdentity, age: DatabaseAge) -> bool:
     """Whether it is another copy than the last plan read, or the same as it was before."""
     known = remembered_database(manifest)
     if known is not None and found.has_moved(known):

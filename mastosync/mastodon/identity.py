@@ -42,11 +42,11 @@ def age_of(database: MastodonDatabase, tables: Sequence[str]) -> DatabaseAge:
     name = f'"{accounts.schema}".accounts' if accounts else "accounts"
     with database.reading(tr("the snapshot's description")):
         ((oid, table, snapshot_id),) = database.connection.execute(_SNAPSHOT, (name,)).fetchall()
-    newest = {}
+    newest: dict[str, int] = {}
     for each in tables:
         if query := select_newest_id(database.found, each):
             with database.reading(each):
-                newest |= {each: row_id for (row_id,) in database.connection.execute(query)}
+                newest.update((each, row_id) for (row_id,) in database.connection.execute(query))
     return DatabaseAge(_hash(oid, table), snapshot_id, newest)
 
 
