@@ -75,7 +75,6 @@ def plan(
     `delta`: read only what has changed since the last plan, where that will do; the listener hears why it does not.
     Raises: PlanRefused if the database cannot be the right one, and that is not accepted; ManifestError.
     """
-    database.require_readable(*options.types)
     found, age = identity_of(database), age_of(database, options.types)
     if not options.accept_gone:
         require_same_database(writer.manifest, found)

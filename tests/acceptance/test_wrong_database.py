@@ -104,8 +104,12 @@ def test_what_was_gone_by_mistake_is_looked_at_once_and_nothing_is_uploaded(
     use(migration, make_other(EMPTIED))
     site.run("plan", "--accept-gone")
     assert site.status()["totals"]["done"] == 0
+    kept = verdict_on_the_plan(migration)
+    assert kept["status"] == "not-yet"
+    assert f"lost {done} objects" in kept["message"]
     use(migration, migration.database)
     site.run("plan", "--delta")  # which does not go on from another database
+    assert verdict_on_the_plan(migration)["status"] == "ok"
     pending = {line["key"]: line for line in site.listed("--state", "pending")}
     assert len(pending) >= done
     assert pending[missing["key"]]["attempts"] == missing["attempts"] > 0
@@ -183,6 +187,12 @@ def test_an_older_copy_is_refused_and_newest_rows_may_be_deleted(migration: Migr
     with older.connect() as connection:
         connection.execute(NEWEST_DELETED.encode())
     site.run("plan")  # by now it is the manifest's
+
+
+def verdict_on_the_plan(migration: Migration) -> dict[str, str]:
+    """What `report` says of it."""
+    findings = json.loads(migration.site.run("report", "--format", "json").stdout)["verdict"]["findings"]
+    return next(each for each in findings if each["check"] == "plan")
 
 
 def checks(migration: Migration) -> dict[str, dict[str, str]]:
