@@ -8,7 +8,7 @@ two and moves them in columns instead (`MediaColumns`, `EntryGroup`).
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
@@ -257,6 +257,15 @@ class DatabaseIdentity:
     def has_moved(self, known: DatabaseIdentity) -> bool:
         """Whether it certainly is not the very database that was read before, nor a standby of it."""
         return None not in (self.cluster, known.cluster) and self.cluster != known.cluster
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAge:
+    """How far a database has come, and which copy of it this is."""
+
+    tables: str  # stands for the very tables: a restored dump has others
+    snapshot_id: str  # in PostgreSQL's notation
+    newest: Mapping[str, int]  # id, by table: of the rows that are there, with or without files
 
 
 class Arrival(NamedTuple):

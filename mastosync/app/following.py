@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -129,13 +130,15 @@ class Following:
     def _plan(
         self, app: App, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity]
     ) -> tuple[PlanResult | None, PlanRefused | None]:
-        """Plan, or tell why not: what is pending by an earlier plan is copied, and the next round plans again."""
+        """Plan, or tell why not: what is pending, and what is new, is copied, and the next round plans again."""
         try:
             with self.app.stop.breaking_off():
                 planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)
         except PlanRefused as refusal:
             _log.warning("not planned: %s", refusal.message)
             take_over(manifest)  # as a plan would have
+            with suppress(PlanRefused), self.app.stop.breaking_off():  # of another database, nothing is new
+                _log.info("added: %d new", app.add_into(manifest, stores, self.options.plan))
             return None, refusal
         self._reads_all = False
         return planned, None

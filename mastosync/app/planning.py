@@ -17,15 +17,17 @@ from mastosync.manifest import (
     Manifest,
     ManifestReport,
     SnapshotMark,
+    age_details,
     delta_base,
     least_losses,
     remember_database,
     remembered_database,
     require_likely,
+    require_not_older,
     require_same_database,
 )
 from mastosync.mastodon.changes import Changes
-from mastosync.mastodon.identity import identity_of
+from mastosync.mastodon.identity import age_of, identity_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,12 +44,13 @@ def count(
     config: Config, database: MastodonDatabase, manifest_path: Path, options: PlanOptions, listener: ProgressListener
 ) -> PlanResult:
     """What a plan would hold. Raises: DatabaseError, here and below."""
-    counter, found = DryRun(), identity_of(database)
+    counter, found, age = DryRun(), identity_of(database), age_of(database, options.types)
     result = Planner(database, options, listener, _surveyor(config)).run(counter)
     try:
         with Manifest.glance(manifest_path) as manifest:
             if manifest is not None and not options.accept_gone:
                 require_same_database(manifest, found)
+                require_not_older(manifest, found, age)
                 kinds = manifest.kinds(options.types).items() if options.limit is None else ()
                 scope = [number for number, kind in kinds if options.takes_in(kind)]
                 require_likely(least_losses(manifest, counter.seen, scope), found)
@@ -72,17 +75,43 @@ def plan(
     `delta`: read only what has changed since the last plan, where that will do; the listener hears why it does not.
     Raises: PlanRefused if the database cannot be the right one, and that is not accepted; ManifestError.
     """
-    found = identity_of(database)
+    found, age = identity_of(database), age_of(database, options.types)
     if not options.accept_gone:
         require_same_database(writer.manifest, found)
+        require_not_older(writer.manifest, found, age)
     base = _delta_base(config, database, found, writer, options, listener) if delta else None
     reader = Changes(database, base.since, base.highest) if base else database
     result = Planner(reader, options, listener, _surveyor(config), base).run(writer)
+    losses = writer.losses(incremental=base is not None)
     if not options.accept_gone:
-        require_likely(writer.losses(incremental=base is not None), found)
+        require_likely(losses, found)
     remember_database(writer.manifest, found)
-    writer.finish(result.snapshot.taken_at, _details(result, options))
+    details = _details(result, options) | age_details(writer.manifest, age)
+    details["accepted_gone"] = losses.all.gone if options.accept_gone else 0
+    writer.finish(result.snapshot.taken_at, details)
     return result
+
+
+def add_new(
+    config: Config,
+    database: MastodonDatabase,
+    writer: PlanWriter,
+    options: PlanOptions,
+    listener: ProgressListener,
+) -> int:
+    """After a plan was refused: add the entries of rows that came or changed since the last one, and change no other.
+
+    That is done of the very database of the last plan alone, and makes no plan that anything could go on from.
+    Returns: how many were added. Raises: PlanRefused if it is another, or an older one; ManifestError.
+    """
+    found, age = identity_of(database), age_of(database, options.types)
+    require_same_database(writer.manifest, found)
+    require_not_older(writer.manifest, found, age)
+    base = _delta_base(config, database, found, writer, options, listener, however_old=True)
+    if base is None:
+        return 0
+    reader = Changes(database, base.since, base.highest)
+    return Planner(reader, options, listener, _surveyor(config), base).run(writer).total().added
 
 
 def _details(result: PlanResult, options: PlanOptions) -> dict[str, Any]:
@@ -119,14 +148,17 @@ def _delta_base(
     writer: PlanWriter,
     options: PlanOptions,
     listener: ProgressListener,
+    *,
+    however_old: bool = False,
 ) -> DeltaBase | None:
     """Where to go on from; None, and the listener knows why: everything has to be read."""
     follow, snapshot = config.follow, database.snapshot(options.types)
-    terms = DeltaTerms(timedelta(minutes=follow.overlap_minutes), timedelta(hours=follow.full_every_hours))
+    full_every = timedelta.max if however_old else timedelta(hours=follow.full_every_hours)
+    terms = DeltaTerms(timedelta(minutes=follow.overlap_minutes), full_every)
     known = remembered_database(writer.manifest)
     mark = SnapshotMark(snapshot.database, snapshot.snapshot_id, known is not None and found.has_moved(known))
     report = ManifestReport(writer.manifest)
     base, why = delta_base(report, options.as_details(), mark, snapshot.taken_at, terms)
-    if why:
+    if why and not however_old:
         listener.message(tr("reading all of the database: {why}", why=why))
     return base

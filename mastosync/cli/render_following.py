@@ -61,6 +61,14 @@ def render_pruning(result: Pruning) -> str:
     ]
     if result.kept:
         lines.append(tr("{count} of them stay: another row uses the same key", count=f"{result.kept:,}"))
+    if result.adopted:
+        lines.append(
+            tr(
+                "{count} of them stay: they were adopted, and may lie nowhere else. `mastosync prune --adopted` takes"
+                " them in, too",
+                count=f"{result.adopted:,}",
+            )
+        )
     if result.failed:
         lines.append(tr("{count} could not be removed, such as:", count=f"{result.failed:,}"))
         lines += [f"  {example}" for example in result.examples]

@@ -2,7 +2,7 @@
 
 The one thing in mastosync that deletes objects of an instance, so it is slow to believe: the plan has to be whole
 and fresh, a key that anybody else asks for stays, and a large part of everything is a mistake until somebody says
-that it is none.
+that it is none. What was adopted stays until somebody says that it may go: after the switch it may lie nowhere else.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class PruneOptions:
     apply: bool = False  # without it, nothing is
     at_most: int | None = None  # objects; None: few, or a small part of what is done
     workers: int = 8
+    adopted: bool = False  # also what lay there before a copy came to it
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Pruning:
     found: int  # gone, and at the destination
     found_bytes: int
     kept: int = 0  # of these: another entry has the same key
+    adopted: int = 0  # of these: left alone, as it lay there already
     removed: int = 0
     failed: int = 0
     examples: list[str] = field(default_factory=list)  # of failures
@@ -96,8 +98,11 @@ class Pruner:
         self._require_plan()
         unknown = unknown_told(Deleted.in_manifest(self.manifest), time.time())
         result = Pruning(self.options.apply, *count_removable(self.manifest), unknown=unknown)
+        if not self.options.adopted:
+            result.adopted, _ = count_removable(self.manifest, only_adopted=True)
         self._require_likely(result)
-        removable = (each for each in iter_removable(self.manifest) if self._may_go(each, result))
+        candidates = iter_removable(self.manifest, adopted=self.options.adopted)
+        removable = (each for each in candidates if self._may_go(each, result))
         if not self.options.apply:
             for _ in removable:
                 self.stop.require_going_on()
@@ -179,18 +184,19 @@ class Pruner:
         done = sum(line.objects for line in ManifestReport(self.manifest).counts() if line.state is EntryState.DONE)
         likely = max(ALWAYS, min(FEW, done), done // SHARE)
         most = likely if self.options.at_most is None else self.options.at_most
-        if self.options.apply and result.found > most:
+        found = result.found - result.adopted
+        if self.options.apply and found > most:
             raise TooMuchGone(
                 tr(
                     "nothing was removed: {found:,} objects are gone, {done:,} are done, and at most {most:,} would be"
                     " removed",
-                    found=result.found,
+                    found=found,
                     done=done,
                     most=most,
                 ),
                 hint=tr(
                     "check that the last plan read the right database: `mastosync ls --state skipped --reason "
                     "gone` lists the objects. If all of them may be removed, add --at-most {found}",
-                    found=result.found,
+                    found=found,
                 ),
             )

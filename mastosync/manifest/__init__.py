@@ -77,6 +77,7 @@ from mastosync.manifest.settings import (
     noted_settings,
     other_settings,
 )
+from mastosync.manifest.staleness import age_details, require_not_older
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
 from mastosync.manifest.whole_files import appearing, require_room_for
@@ -123,6 +124,7 @@ __all__ = [
     "VerificationRecord",
     "WorkQueue",
     "accept",
+    "age_details",
     "appearing",
     "applied_to",
     "approach_to",
@@ -180,6 +182,7 @@ __all__ = [
     "repair_counters",
     "require_likely",
     "require_local_disk",
+    "require_not_older",
     "require_room_for",
     "require_same_database",
     "rewritten_in_place",

@@ -69,10 +69,10 @@ def _has(details: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
 def _follows(snapshot: SnapshotMark, earlier: Mapping[str, Any]) -> bool:
     """Whether a snapshot is of the same database, and not from before."""
     same = snapshot.database == earlier.get("database") and not snapshot.moved
-    return same and _last_transaction(snapshot.snapshot_id) >= _last_transaction(str(earlier.get("snapshot_id")))
+    return same and last_transaction(snapshot.snapshot_id) >= last_transaction(str(earlier.get("snapshot_id")))
 
 
-def _last_transaction(snapshot_id: str) -> int:
+def last_transaction(snapshot_id: str) -> int:
     """The first transaction that a snapshot does not see, nor any later one: `xmin:xmax:list` has it in the middle."""
     middle = snapshot_id.split(":")[1:2]
     return int(middle[0]) if middle and middle[0].isdigit() else 0

@@ -1,7 +1,7 @@
 """How much of what is done a plan may lose: a wrong database, and one that was restored by half, lack most of it.
 
-What is of this server hardly ever leaves by the hundred. Files of other servers are a cache, which admins clear, though
-not avatars, headers and emojis with it. docs/design.md has these numbers in words.
+What is of this server hardly ever leaves by the hundred, so where enough of it was done, it alone tells. Files of other
+servers are a cache, which admins clear. docs/design.md has these numbers in words.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mastosync.model import CACHE_TABLES, DatabaseIdentity, Kind
 
 ALWAYS = 10  # entries: so few say nothing
 OWN_PERCENT = 5  # of what is of this server
+OWN_ENOUGH = 20  # entries of it: if they are still there, it is the right database, whatever of other servers is gone
 OWN_FEW, OWN_FEW_PERCENT = 100, 25  # or so few entries, if they are no more than this
 PROFILE_PERCENT = 50  # of avatars, headers and emojis of other servers
 ALL_PERCENT = 95  # of everything
@@ -66,6 +67,8 @@ class Losses:
     @property
     def are_likely(self) -> bool:
         """Whether an instance loses as much as that."""
+        if self.own.done >= OWN_ENOUGH and 100 * self.own.gone <= OWN_PERCENT * self.own.done:
+            return True
         return (
             self.own.is_likely(OWN_PERCENT, OWN_FEW, OWN_FEW_PERCENT)
             and self.profiles.is_likely(PROFILE_PERCENT)

@@ -77,10 +77,14 @@ class PlanDelta:
 
 
 class PlanWriter:
-    """The hand that writes a plan. Make one with `PlanWriter.transaction`."""
+    """The hand that writes a plan. Make one with `PlanWriter.transaction`.
 
-    def __init__(self, manifest: Manifest, loader: EntryLoader) -> None:
+    `only_adds`: what the manifest has stays as it is, whatever the snapshot says of it.
+    """
+
+    def __init__(self, manifest: Manifest, loader: EntryLoader, *, only_adds: bool = False) -> None:
         self.manifest = manifest
+        self._only_adds = only_adds
         self._loader = loader
         self._first = not manifest.kinds()
         self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
@@ -89,7 +93,9 @@ class PlanWriter:
 
     @classmethod
     @contextmanager
-    def transaction(cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity) -> Iterator[PlanWriter]:
+    def transaction(
+        cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity, *, only_adds: bool = False
+    ) -> Iterator[PlanWriter]:
         """Write a plan, whole or not at all.
 
         The first one is written with a rollback journal, where new pages are written once, and the
@@ -101,7 +107,7 @@ class PlanWriter:
             remember(manifest, source, destination)
             take_back_claims(manifest)
             with EntryLoader(connection) as loader:
-                yield cls(manifest, loader)
+                yield cls(manifest, loader, only_adds=only_adds)
         manifest.log_ahead()
 
     def merge(
@@ -228,7 +234,7 @@ class PlanWriter:
             before = Known(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
             line = wanted.pop((row_id, name), None)
             after = gone(before) if line is None else seen(before, Wanted(*line[2:4], line[5], line[4]))
-            if after != before:
+            if after != before and not self._only_adds:
                 changes.append(Change((kind, row_id, name), before, after))
                 self._lost[kind] += after.is_gone and before.state == DONE
                 _note(before, after, delta)

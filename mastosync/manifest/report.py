@@ -68,6 +68,11 @@ class SnapshotRecord:
         """Whether it read only what had changed since the one before."""
         return bool(self.details.get("incremental"))
 
+    @property
+    def accepted_gone(self) -> int:
+        """How many entries that were done it has lost by `--accept-gone`."""
+        return int(self.details.get("accepted_gone", 0))
+
     def takes_in(self, table: str, *, remote: bool) -> bool:
         """Whether its options take in every row of a table that is of other servers (`remote`), or of this one."""
         in_scope = self.details.get("only", "all") in ("all", "remote" if remote else "local")

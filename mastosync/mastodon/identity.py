@@ -6,14 +6,15 @@ in a dump that is restored elsewhere, and on a standby. The first one is of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 
 from mastosync.errors import DatabaseError
 from mastosync.language import tr
 from mastosync.mastodon.database import MastodonDatabase
-from mastosync.mastodon.queries import select_oldest_accounts
-from mastosync.model import DatabaseIdentity
+from mastosync.mastodon.queries import select_newest_id, select_oldest_accounts
+from mastosync.model import DatabaseAge, DatabaseIdentity
 
 _MAY_ASK = "SELECT coalesce(has_function_privilege(to_regprocedure('pg_control_system()')::oid, 'EXECUTE'), FALSE)"
 _CLUSTER = """
@@ -21,6 +22,10 @@ SELECT (SELECT system_identifier FROM pg_control_system()), oid::bigint FROM pg_
 WHERE datname = current_database()
 """
 _NAME = "SELECT current_database()::text"
+_SNAPSHOT = """
+SELECT oid::bigint, coalesce(to_regclass(%s)::oid::bigint, 0), txid_current_snapshot()::text FROM pg_database
+WHERE datname = current_database()
+"""
 _DIGITS = 32  # of a hash
 
 
@@ -29,6 +34,20 @@ def identity_of(database: MastodonDatabase) -> DatabaseIdentity:
     with database.reading(tr("the snapshot's description")):
         ((name,),) = database.connection.execute(_NAME).fetchall()
     return DatabaseIdentity(name, database.address, _cluster(database), _oldest_accounts(database))
+
+
+def age_of(database: MastodonDatabase, tables: Sequence[str]) -> DatabaseAge:
+    """How far these tables of an open database have come. By the indexes of the ids. Raises: DatabaseError."""
+    accounts = database.found.get("accounts")
+    name = f'"{accounts.schema}".accounts' if accounts else "accounts"
+    with database.reading(tr("the snapshot's description")):
+        ((oid, table, snapshot_id),) = database.connection.execute(_SNAPSHOT, (name,)).fetchall()
+    newest: dict[str, int] = {}
+    for each in tables:
+        if query := select_newest_id(database.found, each):
+            with database.reading(each):
+                newest.update((each, row_id) for (row_id,) in database.connection.execute(query))
+    return DatabaseAge(_hash(oid, table), snapshot_id, newest)
 
 
 def _oldest_accounts(database: MastodonDatabase) -> tuple[str, ...]:

@@ -181,6 +181,14 @@ def select_oldest_accounts(found: Mapping[str, Table]) -> sql.Composed | None:
     ).format(sql.Identifier(accounts.schema, "accounts"))
 
 
+def select_newest_id(found: Mapping[str, Table], name: str) -> sql.Composed | None:
+    """The highest id of a table, if it has rows; None: nobody may read that. By the index of the ids."""
+    table = found.get(name)
+    if table is None or "id" not in table.readable:
+        return None
+    return sql.SQL("SELECT id FROM {} ORDER BY id DESC LIMIT 1").format(sql.Identifier(table.schema, name))
+
+
 def _remote(name: str, table: Table, blanks: str) -> sql.Composable:
     """Whether a row is of another server: TRUE or FALSE, never NULL."""
     if name == "preview_cards":

@@ -96,7 +96,7 @@ class Day:
         if self._carry_out(Act(("verify",))) == 3:
             self._copy_until_nothing_moves()
             self._carry_out(Act(("verify",)), 0)
-        self._carry_out(Act(PRUNE), 0)
+        self._carry_out(Act((*PRUNE, "--adopted")), 0)
 
     def _copy_until_nothing_moves(self) -> None:
         for _ in range(_ROUNDS):

@@ -14,12 +14,15 @@ from mastosync.model import TABLES
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
+from scripts.lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import pg_section, shown
+from tests.acceptance.test_guide import add_emoji, keys_of, store_picture
 
 EMPTIED = f"TRUNCATE {', '.join(TABLES)} CASCADE"
 HALF = "TRUNCATE media_attachments"
 ANOTHER = "UPDATE accounts SET created_at = created_at + interval '1 second'"
+NEWEST_DELETED = "DELETE FROM media_attachments WHERE id = (SELECT max(id) FROM media_attachments)"
 MakeOther = Callable[..., DatabaseAddress]
 
 
@@ -101,8 +104,12 @@ def test_what_was_gone_by_mistake_is_looked_at_once_and_nothing_is_uploaded(
     use(migration, make_other(EMPTIED))
     site.run("plan", "--accept-gone")
     assert site.status()["totals"]["done"] == 0
+    kept = verdict_on_the_plan(migration)
+    assert kept["status"] == "not-yet"
+    assert f"lost {done} objects" in kept["message"]
     use(migration, migration.database)
     site.run("plan", "--delta")  # which does not go on from another database
+    assert verdict_on_the_plan(migration)["status"] == "ok"
     pending = {line["key"]: line for line in site.listed("--state", "pending")}
     assert len(pending) >= done
     assert pending[missing["key"]]["attempts"] == missing["attempts"] > 0
@@ -140,6 +147,52 @@ def test_another_instance_is_refused_and_one_that_was_moved_is_not(migration: Mi
     assert contents(migration) == before
     site.run("plan", "--accept-gone")
     site.run("plan")  # by now it is the manifest's
+
+
+def test_follow_copies_what_is_new_also_when_much_was_deleted(
+    buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    """Whether that was meant, somebody has to say; it keeps no upload from being copied."""
+    migration = new_migration(buckets, own_source=True)
+    site, (key, still) = migration.site, keys_of(700_001)
+    site.run("plan")
+    site.run("copy", code=None)
+    with migration.database.connect() as connection:
+        connection.execute(b"TRUNCATE media_attachments")
+    add_emoji(migration.database, 700_001)
+    for each in (key, still):
+        store_picture(buckets, buckets.source, each)
+    before = site.status()["totals"]["done"]
+    assert "not planned, 2 copied" in site.run("follow", "--once", "--full", code=6).stdout
+    assert {key, still} <= set(iter_keys(buckets.client, buckets.destination))
+    assert site.status()["totals"]["done"] == before + 2
+    assert not site.listed("--reason", "gone")
+    assert "not planned, 0 copied" in site.run("follow", "--once", "--full", code=6).stdout
+
+
+def test_an_older_copy_is_refused_and_newest_rows_may_be_deleted(migration: Migration, make_other: MakeOther) -> None:
+    site, before = migration.site, contents(migration)
+    older = make_other(NEWEST_DELETED)
+    use(migration, older)
+    for command in (("plan",), ("plan", "--delta"), ("plan", "--type", "media_attachments")):
+        refused = site.run(*command, code=6)
+        assert f'"{older.name}"' in refused.stderr
+        assert "is older than what the last plan read" in refused.stderr, shown(refused)
+        assert "the newest id of media_attachments was" in refused.stderr
+        assert "--accept-gone" in refused.stderr
+    assert "is older than" in site.run("plan", "--dry-run").stderr
+    assert "not planned" in site.run("follow", "--once", code=6).stdout
+    assert contents(migration) == before
+    site.run("plan", "--accept-gone")
+    with older.connect() as connection:
+        connection.execute(NEWEST_DELETED.encode())
+    site.run("plan")  # by now it is the manifest's
+
+
+def verdict_on_the_plan(migration: Migration) -> dict[str, str]:
+    """What `report` says of it."""
+    findings = json.loads(migration.site.run("report", "--format", "json").stdout)["verdict"]["findings"]
+    return next(each for each in findings if each["check"] == "plan")
 
 
 def checks(migration: Migration) -> dict[str, dict[str, str]]:

@@ -43,6 +43,9 @@ class Refusing(App):
     def plan_into(self, *_: Any, delta: bool) -> Any:  # noqa: ANN401
         raise PlanRefused("incremental" if delta else "whole")
 
+    def add_into(self, *_: Any) -> Any:  # noqa: ANN401
+        raise PlanRefused("of another instance")
+
     def copy_from(self, *_: Any) -> Any:  # noqa: ANN401
         return CopyProgress(total=0, done=3)
 

@@ -45,7 +45,11 @@ HERE = DatabaseIdentity("mastodon_production", "db:5432", "c1", ("a1", "a2", "a3
         ([(LOCAL, 501, 10_000)], False),
         ([(LOCAL, 0, 100), (PROFILE, 0, 1_000), (CACHE, 9_000, 9_000)], True),  # as `tootctl media remove` does
         ([(LOCAL, 0, 100), (PROFILE, 500, 1_000), (CACHE, 9_000, 9_000)], True),
-        ([(LOCAL, 0, 100), (PROFILE, 501, 1_000), (CACHE, 9_000, 9_000)], False),
+        ([(LOCAL, 0, 19), (PROFILE, 501, 1_000), (CACHE, 9_000, 9_000)], False),
+        ([(LOCAL, 0, 20), (PROFILE, 1_000, 1_000), (CACHE, 9_000, 9_000)], True),  # as `--prune-profiles` does
+        ([(LOCAL, 5, 100), (PROFILE, 970, 1_000)], True),
+        ([(LOCAL, 6, 100), (PROFILE, 970, 1_000)], False),
+        ([(LOCAL, 0, 300), (PROFILE, 100, 4_000), (CACHE, 196_000, 200_000)], True),  # a relay's, after `--days 1`
         ([(CACHE, 95, 100)], True),
         ([(CACHE, 96, 100)], False),
         ([(LOCAL, 95, 100), (CACHE, 0, 1_000_000)], False),
@@ -83,6 +87,18 @@ def test_a_plan_counts_what_was_done_and_is_gone_of_what_it_looks_at(tmp_path: P
             writer.merge("accounts", LOWEST_ID, HIGHEST_ID, [], remote=False)
             again = writer.losses(incremental=False)
         assert (again.all.gone, again.all.done) == (1, 1)
+
+
+def test_who_only_adds_leaves_what_is_there_as_it_is(tmp_path: Path) -> None:
+    with done_manifest(tmp_path / "m.db", [entry(row) for row in range(3)]) as manifest:
+        before = list(ManifestReport(manifest).iter_records())
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION, only_adds=True) as writer:
+            private = entry(1)._replace(private=True)
+            delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped([private, entry(9)]), remote=False)
+        assert (delta.added, delta.gone, delta.reopened) == (1, 0, 0)
+        *others, added = ManifestReport(manifest).iter_records()
+        assert others == before
+        assert (added.entry.id, added.state) == (9, EntryState.PENDING)
 
 
 def test_a_dry_run_tells_what_a_plan_would_lose_at_least(tmp_path: Path) -> None:

@@ -449,7 +449,7 @@ class MovingWorld(RuleBasedStateMachine):
         if killed_at:
             gate.store.troubles = [Trouble("delete", Death(), applied=killed_at == "record")]  # type: ignore[attr-defined]
         try:
-            MortalPruner(self.manifest, gate, "", PruneOptions(apply=True, workers=1), gate.stop).run()
+            MortalPruner(self.manifest, gate, "", PruneOptions(apply=True, workers=1, adopted=True), gate.stop).run()
         except Death:
             self._rise_again()
         else:

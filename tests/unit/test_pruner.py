@@ -17,9 +17,9 @@ from mastosync.engine.planner import PlanOptions
 from mastosync.engine.pruner import FEW, PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Approach, Manifest, ManifestReport, PlanWriter, WorkQueue
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Approach, Manifest, ManifestReport, PlanWriter, WorkQueue, correct
 from mastosync.mastodon.paperclip import canonical_key, id_partition, ids_of_key
-from mastosync.model import Entry, EntryState, Outcome, Reason
+from mastosync.model import Entry, EntryState, Origin, Outcome, Reason
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, approach_of, entry, gate, grouped
 
@@ -73,6 +73,26 @@ def test_what_is_gone_is_removed_once_and_what_stays_stays(manifest: Manifest, s
     assert counts(prune(manifest, store)) == (2, 0, 2, 0)
     assert list(store.objects) == [canonical_key(entry(2), "p")]
     assert counts(prune(manifest, store)) == (0, 0, 0, 0)
+
+
+def test_what_was_adopted_stays_until_somebody_says_that_it_may_go(manifest: Manifest, store: MemoryStore) -> None:
+    """After the switch it may lie nowhere else."""
+    uploaded = [entry(row) for row in range(2, 20)]
+    plan(manifest, [entry(1), *uploaded])
+    copy_all(manifest, store)
+    for record in list(ManifestReport(manifest).iter_records()):
+        if record.entry.id > 1:
+            found = Outcome(record.entry, EntryState.DONE, size=4, md5=b"\1" * 16, origin=Origin.ADOPTED)
+            correct(manifest, [(record, found)])
+    plan(manifest, [])
+    dry = prune(manifest, store, PruneOptions())
+    assert (dry.found, dry.adopted) == (19, 18)
+    assert "prune --adopted" in render_pruning(dry)
+    assert prune(manifest, store).removed == 1
+    assert len(store.objects) == 18
+    with pytest.raises(TooMuchGone):
+        prune(manifest, store, PruneOptions(apply=True, adopted=True))
+    assert prune(manifest, store, PruneOptions(apply=True, at_most=18, adopted=True)).removed == 18
 
 
 def test_what_was_removed_and_comes_back_is_copied_as_if_it_had_never_been_there(

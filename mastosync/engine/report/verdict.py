@@ -218,6 +218,15 @@ def _planned(evidence: Evidence) -> Finding:
     if not whole:
         remedy = tr("mastosync plan, without --type, --only and --limit and with `[plan] types = all`; then copy")
         return Finding("plan", Grade.NOT_YET, tr("every plan left something out"), remedy)
+    since = [plan for plan in evidence.plans if plan.number >= whole[-1].number]
+    if lost := sum(plan.accepted_gone for plan in since):
+        said = trn(
+            "a plan was accepted (--accept-gone) that lost {objects} object which was done",
+            "a plan was accepted (--accept-gone) that lost {objects} objects which were done",
+            lost,
+            objects=_n(lost),
+        )
+        return Finding("plan", Grade.NOT_YET, said, tr("mastosync plan, of the right database; then copy"))
     age = max(evidence.now - whole[-1].taken_at.timestamp(), 0.0)
     said = tr("the last whole plan is {age} old", age=human_seconds(age))
     if age < _OLD_SECONDS:

@@ -1,0 +1,84 @@
+"""An older copy of the right database is refused; one whose newest rows were deleted is not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mastosync.errors import PlanRefused
+from mastosync.manifest import (
+    Manifest,
+    PlanWriter,
+    age_details,
+    remember_database,
+    require_not_older,
+)
+from mastosync.model import DatabaseAge, DatabaseIdentity
+from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
+
+HERE = DatabaseIdentity("mastodon_production", "db:5432", "c1", ("a1",))
+ELSEWHERE = DatabaseIdentity("mastodon_production", "db:5432", "c2", ("a1",))
+UNTOLD = DatabaseIdentity("mastodon_production", "db:5432", None, ("a1",))
+NEWEST = {"accounts": 100, "media_attachments": 900}
+THEN = DatabaseAge("t1", "50:50:", NEWEST)
+
+
+def age(tables: str = "t1", transaction: int = 60, **newest: int) -> DatabaseAge:
+    return DatabaseAge(tables, f"{transaction}:{transaction}:", NEWEST | newest)
+
+
+def plan(manifest: Manifest, details: dict[str, Any]) -> None:
+    with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+        remember_database(manifest, HERE)
+        writer.finish(datetime.now(UTC), details)
+
+
+def last_plan(manifest: Manifest) -> dict[str, Any]:
+    return {"snapshot_id": THEN.snapshot_id, **age_details(manifest, THEN)}
+
+
+@pytest.mark.parametrize(
+    ("found", "now", "older"),
+    [
+        (HERE, age(media_attachments=1_000), False),
+        (HERE, age(accounts=90, media_attachments=800), False),  # the newest were deleted
+        (ELSEWHERE, age("t2", media_attachments=1_000), False),  # moved
+        (ELSEWHERE, age("t2"), False),
+        (ELSEWHERE, age("t2", media_attachments=899), True),  # last night's dump, restored elsewhere
+        (UNTOLD, age("t2", accounts=99), True),  # or here, over the other one
+        (HERE, age(transaction=49, accounts=99), True),  # a standby that lags, or a restored disk
+        (HERE, age(transaction=49), False),
+        (ELSEWHERE, DatabaseAge("t2", "9:9:", {}), False),  # empty: what would be gone tells
+    ],
+)
+def test_lower_ids_tell_an_older_copy_and_no_deletion(
+    tmp_path: Path, found: DatabaseIdentity, now: DatabaseAge, older: bool
+) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        plan(manifest, last_plan(manifest))
+        if not older:
+            require_not_older(manifest, found, now)
+            return
+        with pytest.raises(PlanRefused, match="is older than what the last plan read") as refused:
+            require_not_older(manifest, found, now)
+        (name,) = (name for name, newest in now.newest.items() if newest < NEWEST[name])
+        assert f"the newest id of {name} was {NEWEST[name]}, and is {now.newest[name]}" in refused.value.message
+        assert "--accept-gone" in refused.value.hint
+
+
+def test_a_plan_of_some_tables_leaves_what_is_known_of_others(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        plan(manifest, last_plan(manifest))
+        assert age_details(manifest, DatabaseAge("t1", "", {"accounts": 101}))["newest"] == NEWEST | {"accounts": 101}
+
+
+def test_of_a_plan_by_an_older_version_the_ids_of_its_files_are_known(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        require_not_older(manifest, ELSEWHERE, age())  # which told of none
+        plan(manifest, {"highest": NEWEST})
+        require_not_older(manifest, ELSEWHERE, age(accounts=100))
+        with pytest.raises(PlanRefused):
+            require_not_older(manifest, ELSEWHERE, age(accounts=99))
