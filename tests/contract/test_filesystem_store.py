@@ -578,13 +578,14 @@ class TestDisk:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         stop = StopSignal()
+        (tmp_path / "disk").mkdir()
         with (
             closing(destination(tmp_path / "disk", keep_free=1 << 60)) as store,
             planned(tmp_path / "m.db", [entry(1)._replace(size=2048)]) as manifest,
             telling_what_matters(),
         ):
             warn_of_little_room(Gate(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
-        assert "has room for 0 B, but 2.0 KiB are pending" in capsys.readouterr().err
+        assert "has room for 0 Bytes, but 2.0 KiB are pending" in capsys.readouterr().err
 
     def test_a_disk_without_room_for_another_name_is_full(self, tmp_path: Path) -> None:
         """Here it is the system that says so: bytes there would be."""
