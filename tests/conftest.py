@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES"):
     os.environ.pop(name, None)
 os.environ["LANG"] = "C.UTF-8"  # tests compare what is said with English, whatever their developer speaks
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script starts what it puts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # and programs that tests start inherit it
 
 # how long an example takes is the machine's affair, and tells nothing when it is busy
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

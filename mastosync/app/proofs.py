@@ -19,7 +19,7 @@ from mastosync.engine.judge import DeepCheck
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget, return_large_blocks
 from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
-from mastosync.engine.public_check import PublicCheck
+from mastosync.engine.public_check import PublicCheck, waiting_for
 from mastosync.engine.retry import Gate
 from mastosync.engine.samples import Lots, PublicSample, Sample
 from mastosync.engine.stop import leaving
@@ -183,6 +183,7 @@ def _as_anybody(
         site = opened(destination.public_url or bucket_url)
         bucket = opened(bucket_url) if destination.public_url else None
         of_site = Gate(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
+        of_site = waiting_for(site, of_site, config.copy.outage_patience)
         try:
             return PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop).run(records, of)
         except ObjectError as error:

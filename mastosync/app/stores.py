@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mastosync.store.base import ObjectStore
 
 _log = logging.getLogger(__name__)
+_room_log = logging.getLogger(f"{__name__}.room")  # of which people hear, see `cli.logs`
 
 _ROLES: tuple[Role, ...] = ("source", "destination")
 
@@ -114,11 +115,14 @@ def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
         return
     pending = sum(line.size_bytes for line in ManifestReport(manifest).counts() if line.state is EntryState.PENDING)
     if pending > room:
-        _log.warning(
-            "%s has room for %s, but %s are pending: copying will stop when it is full",
-            destination.store.name,
-            human_bytes(room),
-            human_bytes(pending),
+        _room_log.warning(
+            "%s",
+            tr(
+                "the {store} has room for {room}, but {pending} are pending: copying will stop when it is full",
+                store=destination.store.name,
+                room=human_bytes(room),
+                pending=human_bytes(pending),
+            ),
         )
 
 

@@ -23,9 +23,12 @@ _log = logging.getLogger(__name__)
 _ROOT = "mastosync"
 _TOLD_ANYWAY = (
     *("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart", "mastosync.engine.downtime"),
-    "mastosync.store.filesystem.owners",
+    *("mastosync.app.stores.room", "mastosync.store.filesystem.owners"),
 )
-"""Of these, people have to know: is the manifest sound, are the stores two, is one down, can Mastodon use its files?"""
+"""Of these, people have to know.
+
+Is the manifest sound, are the stores two, is one down, has a disk room, can Mastodon use its files?
+"""
 
 
 @contextmanager

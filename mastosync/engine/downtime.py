@@ -14,12 +14,12 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable, passing
 from mastosync.language import tr
-from mastosync.store.base import ObjectStore
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +40,29 @@ class Outage:
     answer: str  # what became of the request that was sent last
 
 
+class Questioned(Protocol):
+    """Who is asked whether its endpoint is down: a store, or what stands in its place."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    def read(self, key: str, max_bytes: int, /) -> object:
+        """Raises: NetworkFailure or ServerFailure if that may be; whatever else it does is an answer."""
+
+
 class Downtime:
     """What is known of one endpoint. Shared by all who ask it."""
 
-    def __init__(self, limiter: EndpointLimiter, stop: StopSignal, patience_seconds: float) -> None:
+    def __init__(
+        self,
+        limiter: EndpointLimiter,
+        stop: StopSignal,
+        patience_seconds: float,
+        instead: Questioned | None = None,
+    ) -> None:
+        """`instead`: whom to ask in the place of the store whose request has failed."""
+        self._instead = instead
         self._limiter = limiter  # of the endpoint
         self._stop = stop
         self._patience_seconds = patience_seconds
@@ -53,7 +72,7 @@ class Downtime:
         self.outage: Outage | None = None
         self.outlasted = 0  # outages that are over
 
-    def outlast(self, store: ObjectStore, failure: ObjectError, outlasted: int) -> bool:
+    def outlast(self, store: Questioned, failure: ObjectError, outlasted: int) -> bool:
         """Wait until the endpoint answers, if it is down; whether it was.
 
         `failure`: of a request that was never answered, and had begun when so many outages were `outlasted`.
@@ -67,10 +86,11 @@ class Downtime:
             if (known := self._given_up) is not None:  # raised twice, it tells two stories
                 raise passing(type(known)(known.message, hint=known.hint), may_pass=known.may_pass)
             self._stop.require_going_on()
-            if _answer(store) is None:
+            asked = self._instead or store
+            if _answer(asked) is None:
                 return False
             try:
-                self._wait(store, failure)
+                self._wait(asked, failure)
             except StoreUnusable as unusable:
                 self._given_up = unusable
                 raise
@@ -79,7 +99,7 @@ class Downtime:
                 self._limiter.open()
             return True
 
-    def _wait(self, store: ObjectStore, failure: ObjectError) -> None:
+    def _wait(self, store: Questioned, failure: ObjectError) -> None:
         """Ask until there is an answer. Raises: as `outlast`."""
         began, since = time.monotonic(), time.time()
         self._limiter.close()
@@ -128,7 +148,7 @@ def _iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
 
 
-def _answer(store: ObjectStore) -> str | None:
+def _answer(store: Questioned) -> str | None:
     """What becomes of a request that asks for nothing; None: it is answered. Raises: StoreUnusable."""
     try:
         store.read(NO_SUCH_KEY, 0)

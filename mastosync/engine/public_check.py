@@ -6,11 +6,12 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
 from typing import Any, NamedTuple
 
+from mastosync.engine.downtime import Downtime
 from mastosync.engine.judge import expected_etag
 from mastosync.engine.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY
 from mastosync.engine.retry import Gate, PatientStore
@@ -176,6 +177,28 @@ class PublicResult:
             ],
             "faults": [{"key": fault.key, "detail": fault.detail} for fault in self.faults],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Questioned:
+    """The site, asked whether it is down."""
+
+    site: PublicSite
+
+    @property
+    def name(self) -> str:
+        return tr("site {url}", url=self.site.url)
+
+    def read(self, key: str, _: int) -> object:
+        return self.site.read(key)
+
+
+def waiting_for(site: PublicSite, gate: Gate, patience_seconds: float) -> Gate:
+    """The same gate for a `PublicCheck`, where a site that is down is waited for, as a store is.
+
+    The bucket is not: many answer nobody who has no credentials.
+    """
+    return replace(gate, downtime=Downtime(gate.limiter, gate.stop, patience_seconds, _Questioned(site)))
 
 
 @dataclass(frozen=True, slots=True)

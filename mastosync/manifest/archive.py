@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from mastosync.errors import ManifestError
-from mastosync.language import tr
 from mastosync.manifest.codes import (
     EXCLUDED_FLAG,
     FLAGS,
@@ -22,6 +21,7 @@ from mastosync.manifest.codes import (
     STATE_CODE,
     STATE_OF,
 )
+from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.databases import remember_database, remembered_database
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
@@ -115,7 +115,7 @@ class ArchiveReader:
 
     def head(self) -> Head:
         """What comes before the entries."""
-        with self._sound():
+        with sound(self._manifest.path):
             source, destination = (remembered(self._manifest, role) for role in ("source", "destination"))
             if source is None or destination is None:
                 raise ValueError("it does not say what its stores are")
@@ -126,7 +126,7 @@ class ArchiveReader:
 
     def iter_entries(self) -> Iterator[ArchivedEntry]:
         """All of them by kind, id and name."""
-        with self._sound():
+        with sound(self._manifest.path):
             for kind, row_id, name, fallback, flags, size, state, reason, *rest in self._manifest.connection.execute(
                 _LINES
             ):
@@ -153,7 +153,7 @@ class ArchiveReader:
         kinds = self._manifest.kinds()
         states, origins = ({code: word.value for code, word in each.items()} for each in (STATE_OF, ORIGIN_OF))
         reasons = {code: reason.value if reason else "" for code, reason in REASON_OF.items()}
-        with self._sound():
+        with sound(self._manifest.path):
             rows = self._manifest.connection.execute(_STATES)
             for kind, row_id, name, state, reason, size, md5, etag, origin in rows:
                 yield kinds[kind], row_id, name, states[state], reasons[reason], size, md5, etag, origins[origin]
@@ -163,17 +163,6 @@ class ArchiveReader:
         rows = self._manifest.connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id").fetchall()
         records = [dict(zip(columns, row, strict=True)) for row in rows]
         return [{name: json.loads(v) if name == "details" else v for name, v in record.items()} for record in records]
-
-    @contextmanager
-    def _sound(self) -> Iterator[None]:
-        try:
-            with translated(self._manifest.path):
-                yield
-        except (KeyError, TypeError, ValueError) as error:
-            raise ManifestError(
-                tr("the manifest {path} has an invalid value: {error}", path=self._manifest.path, error=error),
-                hint=tr("`mastosync manifest check` tells what is wrong and what to do"),
-            ) from error
 
 
 class ArchiveWriter:

@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from mastosync.errors import Interrupted, ManifestError
 from mastosync.language import deferred, say, tr, trn
 from mastosync.manifest.codes import FAILED, PENDING, REASON_OF, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.databases import remembered_database
 from mastosync.manifest.identity import remembered
 from mastosync.manifest.recount import Recount, odd_line, recount
 from mastosync.manifest.schema import newest_version
+from mastosync.manifest.settings import Settings, applied_to, noted_settings
 from mastosync.model import TABLES
 
 _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects <> 0 OR bytes <> 0"
@@ -136,11 +139,7 @@ class Checker:
             yield Fault(Part.PLAN, tr("it has no plan, or the plan was interrupted"), tr("run `mastosync plan`"))
             return
         for role in ("source", "destination"):
-            try:
-                known = remembered(self.manifest, role) is not None
-            except (ValueError, TypeError):
-                known = False
-            if not known:
+            if self._damage(partial(remembered, role=role)) or remembered(self.manifest, role) is None:
                 yield Fault(Part.PLAN, tr("it does not say what its {role} is", role=say(role)), say(_PUT_BACK))
         for (details,) in self.manifest.connection.execute(_SELECT_DETAILS):
             try:
@@ -151,6 +150,19 @@ class Checker:
                     tr("the record of a plan or verification cannot be read: {details:.60}", details=details),
                     say(_PUT_BACK),
                 )
+        for reader in (remembered_database, noted_settings, partial(applied_to, current=Settings())):
+            if damage := self._damage(reader):
+                yield Fault(Part.PLAN, damage, say(_PUT_BACK))
+
+    def _damage(self, reader: Callable[[Manifest], object]) -> str:
+        """What is wrong with something that is remembered; empty: nothing. Raises: ManifestError, as SQLite says."""
+        try:
+            reader(self.manifest)
+        except ManifestError as error:
+            if isinstance(error.__cause__, sqlite3.Error):
+                raise
+            return error.message
+        return ""
 
     def _kinds(self) -> Iterator[Fault]:
         for number, kind in self.manifest.kinds().items():

@@ -80,6 +80,19 @@ def translated(path: Path, error_type: type[MastosyncError] = ManifestError) -> 
 
 
 @contextmanager
+def sound(path: Path) -> Iterator[None]:
+    """`translated`, where values are read of which SQLite does not know what they have to be, as JSON."""
+    try:
+        with translated(path):
+            yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ManifestError(
+            tr("the manifest {path} has an invalid value: {error}", path=path, error=error),
+            hint=tr("`mastosync manifest check` tells what is wrong and what to do"),
+        ) from error
+
+
+@contextmanager
 def read_from(name: str) -> Iterator[None]:
     """Turn what the system says of a file that a manifest is made of into a ManifestError."""
     try:

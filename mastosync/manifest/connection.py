@@ -163,6 +163,7 @@ class Manifest:
         The file itself says so from here on, until it is closed. Raises: ManifestError.
         """
         with translated(self.path):
+            self._is_noted = write_ahead.take_over_backup(self.path, self.connection) or self._is_noted
             self.connection.execute("PRAGMA journal_mode = WAL")
         if not self._is_noted:
             with self.transaction() as connection:

@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 
 from mastosync.errors import PlanRefused
 from mastosync.language import tr, trn
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.complaints import sound
+from mastosync.manifest.connection import Manifest
 from mastosync.model import DatabaseIdentity
 
 _SELECT = "SELECT value FROM meta WHERE name = 'database'"
@@ -16,12 +17,12 @@ _REPLACE = "INSERT OR REPLACE INTO meta (name, value) VALUES ('database', ?)"
 
 def remembered_database(manifest: Manifest) -> DatabaseIdentity | None:
     """The database of the last plan; None if an older version made it. Raises: ManifestError."""
-    with translated(manifest.path):
+    with sound(manifest.path):
         row = manifest.connection.execute(_SELECT).fetchone()
-    if row is None:
-        return None
-    value = json.loads(row[0])
-    return DatabaseIdentity(**{**value, "accounts": tuple(value["accounts"])})
+        if row is None:
+            return None
+        value = json.loads(row[0])
+        return DatabaseIdentity(**{**value, "accounts": tuple(value["accounts"])})
 
 
 def remember_database(manifest: Manifest, found: DatabaseIdentity) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mastosync.errors import ManifestError
 from mastosync.language import say, tr
+from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.store_names import Place, place_of
 
@@ -75,9 +76,10 @@ class Relation(StrEnum):
 
 
 def remembered(manifest: Manifest, role: str) -> StoreIdentity | None:
-    """The source or destination (`role`) this manifest was planned for; None before a plan."""
-    row = manifest.connection.execute(_SELECT, (role,)).fetchone()
-    return StoreIdentity(**json.loads(row[0])) if row else None
+    """The source or destination (`role`) this manifest was planned for; None before a plan. Raises: ManifestError."""
+    with sound(manifest.path):
+        row = manifest.connection.execute(_SELECT, (role,)).fetchone()
+        return StoreIdentity(**json.loads(row[0])) if row else None
 
 
 def remember(manifest: Manifest, source: StoreIdentity, destination: StoreIdentity, probe: str | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.codes import FAILED, REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
+from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remembered
 from mastosync.manifest.plan import LOWEST_ID
@@ -142,12 +143,12 @@ class ManifestReport:
 
     def snapshot(self) -> SnapshotRecord | None:
         """The last plan; None if there is none."""
-        with translated(self.manifest.path):
+        with sound(self.manifest.path):
             return _snapshot(self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone())
 
     def surveyed(self) -> SnapshotRecord | None:
         """The last plan that has added up what it saw, under `survey` in its details; None if there is none."""
-        with translated(self.manifest.path):
+        with sound(self.manifest.path):
             return _snapshot(self.manifest.connection.execute(_SELECT_SURVEYED).fetchone())
 
     def last_reading(self) -> SnapshotRecord | None:
@@ -166,7 +167,7 @@ class ManifestReport:
 
     def iter_snapshots(self) -> Iterator[SnapshotRecord]:
         """All plans, the last one first."""
-        with translated(self.manifest.path):
+        with sound(self.manifest.path):
             for number, taken_at, details in self.manifest.connection.execute(_SELECT_SNAPSHOTS):
                 yield SnapshotRecord(number, datetime.fromisoformat(taken_at), json.loads(details))
 
@@ -189,8 +190,7 @@ class ManifestReport:
 
     def store(self, role: str) -> StoreIdentity | None:
         """The `source` or `destination` of this manifest."""
-        with translated(self.manifest.path):
-            return remembered(self.manifest, role)
+        return remembered(self.manifest, role)
 
     def iter_records(
         self,

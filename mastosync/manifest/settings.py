@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mastosync.manifest.codes import DONE, GONE
+from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import ARRIVED, HAS_ARRIVED
 from mastosync.manifest.records import COLUMNS, iter_chosen
@@ -56,7 +57,8 @@ class Place(NamedTuple):
 def noted_settings(manifest: Manifest) -> Noted | None:
     """All that were noted; None: nobody has noted any. Raises: ManifestError."""
     value = _value(manifest, _SETTINGS)
-    return None if value is None else noted_of(json.loads(value))
+    with sound(manifest.path):
+        return None if value is None else noted_of(json.loads(value))
 
 
 def noted_of(found: Sequence[dict[str, str | None] | None]) -> Noted:
@@ -124,8 +126,10 @@ def applied_to(manifest: Manifest, current: Settings) -> Place | None:
     value = _value(manifest, _PLACE)
     if value is None:
         return None
-    found = json.loads(value)
-    return Place(*found["place"]) if noted_of([found["settings"]]) == (current,) else None
+    with sound(manifest.path):
+        found = json.loads(value)
+        given, place = noted_of([found["settings"]]), Place(*found["place"])
+    return place if given == (current,) else None
 
 
 def note_applied(manifest: Manifest, current: Settings, place: Place) -> None:

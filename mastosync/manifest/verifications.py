@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.complaints import sound
+from mastosync.manifest.connection import Manifest
 
 _INSERT = "INSERT INTO verifications (started_at, ended_at, details) VALUES (?, ?, ?)"
 _SELECT = "SELECT started_at, ended_at, details FROM verifications ORDER BY id DESC LIMIT ?"
@@ -40,6 +41,6 @@ def verifications(manifest: Manifest) -> list[VerificationRecord]:
 
 
 def _newest(manifest: Manifest, limit: int) -> list[VerificationRecord]:
-    with translated(manifest.path):
+    with sound(manifest.path):
         rows = manifest.connection.execute(_SELECT, (limit,)).fetchall()
-    return [VerificationRecord(started_at, ended_at, json.loads(details)) for started_at, ended_at, details in rows]
+        return [VerificationRecord(started_at, ended_at, json.loads(details)) for started_at, ended_at, details in rows]

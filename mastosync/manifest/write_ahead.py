@@ -6,7 +6,7 @@ no log lies, lacks what was written last. The note has the inode of its file: wh
 log into the file when somebody opens it next, and removes the log. That is no copy, and nothing is told.
 
 The other way round, SQLite takes any log that lies there for the file's own. A backup, to which nobody has written yet,
-has none: see `require_own_log`.
+has none: see `require_own_log`. Its mark is struck out in the file itself, before anything comes into a log.
 """
 
 from __future__ import annotations
@@ -98,6 +98,34 @@ def gap(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> Gap | N
     )
 
 
+def take_over_backup(path: Path, connection: sqlite3.Connection) -> bool:
+    """Strike out the mark of a backup, and note that somebody writes; whether it was one.
+
+    This goes by a rollback journal, not by a log: no log of its own may lie beside a file with the mark.
+    Raises: ManifestError if somebody is reading it, and does not end in time; sqlite3.Error.
+    """
+    if _noted(connection, _BACKUP) is None:
+        return False
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")  # backups of older versions may be in the other one
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        raise ManifestError(
+            tr("{path} is a backup that was put back, and it is being read by another command", path=path),
+            hint=tr("wait until that command has ended, then run the same command again; nothing was changed"),
+        ) from error
+    try:
+        note_writer(path, connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return True
+
+
 def note_writer(path: Path, connection: sqlite3.Connection) -> None:
     """Note within the caller's transaction that the newest entries are in the log from now on."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -121,7 +149,8 @@ def strike_out_dead_writer(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def note_backup(connection: sqlite3.Connection) -> None:
-    """Note in a copy that it stands alone. Raises: sqlite3.Error."""
+    """Note in a copy that it stands alone, and let it begin no log. Raises: sqlite3.Error."""
+    connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute(_DELETE, (_WRITER,))
     connection.execute(_REPLACE, (_BACKUP, json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds")})))
 

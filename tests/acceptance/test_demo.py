@@ -30,11 +30,6 @@ def place() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-def heed_ctrl_c() -> None:
-    """Whoever runs the tests in the background may have turned it off for all that comes after."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start_demo(place: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "scripts.demo", "--folder", str(place / "de mo"), "--accounts=8", "--media=12"],
@@ -44,7 +39,6 @@ def start_demo(place: Path) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,  # a process group to send Ctrl-C to
-        preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - it only sets a signal
     )
 
 

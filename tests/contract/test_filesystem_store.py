@@ -22,6 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mastosync.app.stores import warn_of_little_room
+from mastosync.cli.logs import telling_what_matters
 from mastosync.config import FilesystemConfig
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.retry import Gate, RetryPolicy
@@ -572,6 +573,19 @@ class TestDisk:
         with planned(tmp_path / "m.db", [entry(1)]) as manifest:
             warn_of_little_room(Gate(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
         assert any("no memory" in message for message in caplog.messages)
+
+    def test_who_copies_more_than_fits_is_told_before_it_begins(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        stop = StopSignal()
+        (tmp_path / "disk").mkdir()
+        with (
+            closing(destination(tmp_path / "disk", keep_free=1 << 60)) as store,
+            planned(tmp_path / "m.db", [entry(1)._replace(size=2048)]) as manifest,
+            telling_what_matters(),
+        ):
+            warn_of_little_room(Gate(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
+        assert "has room for 0 Bytes, but 2.0 KiB are pending" in capsys.readouterr().err
 
     def test_a_disk_without_room_for_another_name_is_full(self, tmp_path: Path) -> None:
         """Here it is the system that says so: bytes there would be."""

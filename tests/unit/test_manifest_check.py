@@ -15,7 +15,21 @@ from mastosync.app import App
 from mastosync.config import Config
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ManifestError
-from mastosync.manifest import Checker, Fault, Manifest, Soundness, WorkQueue, recount, take_over, writer_lock
+from mastosync.manifest import (
+    Checker,
+    Fault,
+    Manifest,
+    ManifestReport,
+    Settings,
+    Soundness,
+    WorkQueue,
+    applied_to,
+    noted_settings,
+    recount,
+    remembered_database,
+    take_over,
+    writer_lock,
+)
 from mastosync.manifest.check import Part
 from mastosync.model import EntryState, Outcome, Reason
 from mastosync.progress import Silence
@@ -101,6 +115,9 @@ def test_entries_are_counted_in_windows_of_any_size(path: Path, monkeypatch: pyt
         ("DELETE FROM meta WHERE name = 'source'", Part.PLAN, "source"),
         ("UPDATE meta SET value = 'x' WHERE name = 'destination'", Part.PLAN, "destination"),
         ("UPDATE snapshots SET details = '{'", Part.PLAN, "record of a plan"),
+        ("INSERT OR REPLACE INTO meta VALUES ('database', '{')", Part.PLAN, "invalid value"),
+        ("INSERT OR REPLACE INTO meta VALUES ('settings', '[3]')", Part.PLAN, "invalid value"),
+        ("INSERT OR REPLACE INTO meta VALUES ('settings_applied', '[]')", Part.PLAN, "invalid value"),
         ("UPDATE entries SET name = '' WHERE id = 25 AND kind = 1", Part.ENTRIES, "1 entries of kind"),
         ("UPDATE entries SET md5 = x'00' WHERE state = 1", Part.ENTRIES, "10 entries"),
         ("UPDATE entries SET flags = 9 WHERE id = 3", Part.ENTRIES, "such as 3 'a.png'"),
@@ -112,6 +129,27 @@ def test_entries_are_counted_in_windows_of_any_size(path: Path, monkeypatch: pyt
 def test_what_is_wrong_is_named(path: Path, statement: str, part: Part, words: str) -> None:
     change(path, statement)
     assert words in " | ".join(fault.message for fault in only(checked(path), part))
+
+
+@pytest.mark.parametrize("value", ["", "{", "null", "3", "[3]", '"a"', '{"a": 1}'])
+def test_whoever_meets_what_is_damaged_is_sent_to_the_check(path: Path, value: str) -> None:
+    readers: dict[str, Callable[[Manifest], object]] = {
+        "database": remembered_database,
+        "settings": noted_settings,
+        "settings_applied": lambda manifest: applied_to(manifest, Settings()),
+        "source": lambda manifest: ManifestReport(manifest).store("source"),
+        "snapshots": lambda manifest: list(ManifestReport(manifest).iter_snapshots()),
+        "last plan": lambda manifest: ManifestReport(manifest).snapshot(),
+    }
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(name, value) for name in readers])
+        connection.execute("UPDATE snapshots SET details = ?, taken_at = 'x'", (value,))
+        connection.commit()
+    with Manifest.open(path) as manifest:
+        for reader in readers.values():
+            with pytest.raises(ManifestError, match="invalid value") as met:
+                reader(manifest)
+            assert "mastosync manifest check" in met.value.hint
 
 
 @pytest.mark.parametrize(("state", "reason"), [(0, 3), (1, 1), (2, 0), (9, 0), (2, 99)])

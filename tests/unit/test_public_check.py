@@ -8,14 +8,15 @@ from dataclasses import replace
 import pytest
 
 from mastosync.cli.render_proofs import _public_lines
-from mastosync.engine.public_check import PublicCheck, PublicResult
+from mastosync.engine.downtime import NO_SUCH_KEY
+from mastosync.engine.public_check import PublicCheck, PublicResult, waiting_for
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, NetworkFailure
+from mastosync.errors import Interrupted, NetworkFailure, StoreUnusable
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Origin, Presence, Record
 from mastosync.store.probe import PublicAnswer
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import entry, gate
+from tests.unit.engine_kit import Clock, entry, gate
 
 DATA = b"a picture"
 MD5 = hashlib.md5(DATA).digest()
@@ -42,6 +43,18 @@ class Site:
     def close(self) -> None: ...
 
 
+class Unsteady(Site):
+    """Down for so many requests, once it has said whether it lists."""
+
+    down = 9
+
+    def read(self, key: str, *, fresh: bool = False) -> PublicAnswer:
+        if self.down > 0:
+            self.down -= 1
+            raise NetworkFailure(f"cannot read {key!r}")
+        return super().read(key, fresh=fresh) if key != NO_SUCH_KEY else replace(RIGHT, status=404)
+
+
 def record(row_id: int, *, private: bool = False, name: str = "a.png", origin: Origin = Origin.COPIED) -> Record:
     of = entry(row_id, name, private=private)._replace(size=len(DATA))
     return Record(of, None, EntryState.DONE, None, 1, MD5, None, None, origin)
@@ -53,6 +66,27 @@ def checked(
     answers = {canonical_key(one.entry, ""): answer for one, answer in pairs if answer is not None}
     check = PublicCheck(Site(answers, lists=lists), bucket, gate(MemoryStore()), "", 2, StopSignal())
     return check.run([one for one, _ in pairs])
+
+
+@pytest.mark.timing
+def test_a_site_that_is_down_for_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its store answers all the time."""
+    Clock(monkeypatch)
+    stop, records = StopSignal(), [record(number) for number in range(3)]
+    site = Unsteady({canonical_key(each.entry, ""): RIGHT for each in records})
+    asking = waiting_for(site, gate(MemoryStore(), stop), 3600.0)
+    assert PublicCheck(site, None, asking, "", 1, stop).run(records).clean
+    assert site.down == 0
+
+
+@pytest.mark.timing
+def test_one_that_stays_down_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    stop, site = StopSignal(), Unsteady({})
+    site.down = 1_000_000
+    asking = waiting_for(site, gate(MemoryStore(), stop), 3600.0)
+    with pytest.raises(StoreUnusable, match=r"the site https://files.example.social/ has been down since"):
+        PublicCheck(site, None, asking, "", 1, stop).run([record(1)])
 
 
 def test_what_is_right_is_told_as_such() -> None:

@@ -265,6 +265,31 @@ class TestABackupPutBack:
     def test_nor_is_who_goes_on_after_its_first_run_has_died(self, backup: Path) -> None:
         assert done_in(killed_at_work_on(backup)) == 1
 
+    @pytest.mark.parametrize("logged_ahead", [False, True], ids=["as it is made", "as older ones were made"])
+    def test_its_first_run_writes_nothing_while_somebody_reads_it(
+        self, backup: Path, logged_ahead: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What the run wrote would be in a log, and the file would still say that it has none."""
+        monkeypatch.setattr("mastosync.manifest.connection._BUSY_SECONDS", 0.1)
+        with closing(sqlite3.connect(backup, isolation_level=None)) as reader:
+            if logged_ahead:
+                reader.execute("PRAGMA journal_mode = WAL")
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM entries").fetchall()
+            before = backup.read_bytes()
+            with writer_lock(backup, "copy"), pytest.raises(ManifestError, match="being read") as refused:
+                Manifest.open(backup, writing=True)
+            assert "run the same command again" in refused.value.hint
+            assert backup.read_bytes() == before
+            assert not log_of(backup).exists() or not log_of(backup).stat().st_size
+        assert done_in(killed_at_work_on(backup)) == 1
+
+    def test_who_has_it_open_and_reads_nothing_keeps_no_run_away(self, backup: Path) -> None:
+        with closing(sqlite3.connect(backup, isolation_level=None)) as idle:
+            assert idle.execute("SELECT count(*) FROM entries").fetchone() == (9,)
+            killed_at_work_on(backup)
+            assert done_in(backup) == 1
+
 
 def test_a_manifest_that_an_older_version_left_is_gone_on_with(tmp_path: Path) -> None:
     """It noted nothing, whether it had ended or died."""
