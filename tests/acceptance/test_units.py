@@ -92,7 +92,7 @@ def configured(site: Site, buckets: BucketPair, settings: str, endpoint_url: str
 def as_here(text: str) -> str:
     """Words of a unit, of this machine: the command is that of the tests, and /etc is nobody's."""
     there = text.replace("%S", str(Path(STATE).parent)).replace(ETC, "/mnt/etc")
-    return there.replace("/usr/local/bin/mastosync", str(COMMAND))
+    return there.replace("/usr/local/bin/mastosync", shlex.quote(str(COMMAND)))
 
 
 def confined(unit: Path) -> str:
