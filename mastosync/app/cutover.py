@@ -167,7 +167,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         verifications=proofs,
         running=status.running,
         done_since=report.done_since(proofs[0].ended_at) if proofs else 0,
-        public=is_bucket and config.destination.acl != "private",  # else nobody is to read it
+        public=is_bucket,
         deleted=deleted,
         now=time.time(),
         exposed=status.exposed,
@@ -177,7 +177,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         secrets=secrets,
         media_host=host is not None,
         permission=mastodon.permission,
-        acl=config.destination.acl if is_bucket else "private",
+        acl=(config.destination.acl if acls else "none") if is_bucket else "private",
         by_hand=(refusal.message, refusal.hint) if refusal else None,
         elsewhere=used_elsewhere(mastodon.current, config.store("source"), destination) if mastodon.file else "",
         ownership=_ownership(destination),
@@ -247,15 +247,14 @@ def _mastodon(config: Config, options: CutoverOptions) -> _Mastodon:
 
 def _secrets(config: Config, mastodon: _Mastodon, settings: Sequence[Setting]) -> Secrets:
     """What the switch does to the secrets of the source, or has done."""
-    of_source = {each.variable for each in config.referred if each.section == "s3.source"}
-    if mastodon.file is None or not of_source:
+    of_source, of_destination = (
+        {each.variable for each in config.referred if each.section == f"s3.{role}"} for role in _ROLES
+    )
+    if mastodon.file is None or is_pinned(config) or of_source <= of_destination:
         return Secrets.SAFE
-    source, destination = config.source, config.destination
-    switched = mastodon.uses(config.store("destination"))
-    if switched and source.access_key == destination.access_key and source.endpoint_url != destination.endpoint_url:
+    if mastodon.uses(config.store("destination")) and config.source.access_key == config.destination.access_key:
         return Secrets.LOST
-    is_overwritten = bool(of_source & {setting.name for setting in settings})
-    return Secrets.UNPINNED if is_overwritten and not is_pinned(config) else Secrets.SAFE
+    return Secrets.UNPINNED if of_source & {setting.name for setting in settings} else Secrets.SAFE
 
 
 def _ways(

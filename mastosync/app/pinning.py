@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mastosync.config import Config, S3Config, Secret, load_config
+from mastosync.config import Config, Secret, load_config
 from mastosync.config.env_file import edited, read_env_file
 from mastosync.config.sources import read_text
 from mastosync.errors import ConfigError, UsageError
@@ -72,8 +72,11 @@ def pin(config: Config, environ: Mapping[str, str]) -> Path:
 def _require_old_keys(config: Config, source: Path) -> None:
     """Raises: ConfigError if Mastodon's file has the keys of the destination in the place of the source's already."""
     destination = config.store("destination")
-    of_source = [each.variable for each in config.referred if each.section == "s3.source"]
-    if not of_source or (isinstance(destination, S3Config) and _same_service(config)):
+    of_source, of_destination = (
+        {each.variable for each in config.referred if each.section == f"s3.{role}"}
+        for role in ("source", "destination")
+    )
+    if of_source <= of_destination or config.source.access_key != config.destination.access_key:
         return
     if names_store(read_current(source, config.env.syntax), destination, source):
         raise ConfigError(
@@ -84,11 +87,6 @@ def _require_old_keys(config: Config, source: Path) -> None:
                 config=config.path,
             ),
         )
-
-
-def _same_service(config: Config) -> bool:
-    """Whether one key may do for both stores."""
-    return config.source.endpoint_url == config.destination.endpoint_url
 
 
 def _secrets(config: Config, source: Path, environ: Mapping[str, str]) -> Secret:

@@ -8,7 +8,7 @@ import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, parsed_by
-from mastosync.cli.output import show, show_json
+from mastosync.cli.output import show_exactly, show_json
 from mastosync.config import CHANGE_ME, Secret
 from mastosync.config.values import PUBLIC_URL
 from mastosync.errors import ExitCode, UsageError
@@ -100,7 +100,7 @@ def cutover_command(
     if new_env is not None:
         _write(new_env, report.new_env(), "--new-env", replace=force)
     if nginx == _STDOUT:
-        show(report.require_fallback().render())
+        show_exactly(report.require_fallback().render())
     elif as_json:
         show_json(report.as_json())
     elif file or new_env:

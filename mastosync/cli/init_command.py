@@ -49,13 +49,14 @@ def init_command(
     With --from-env, source and database are filled in, and on a terminal the destination is asked for. Secrets stay in
     the file they are in: the configuration refers to it.
     """
+    others = invocation.options.config is not None
     if reverse:
         return _write_reversed(invocation, output, others=bool(from_env or env_syntax or copy_secrets))
     if from_env is None:
         if env_syntax or copy_secrets:
             raise UsageError(tr("--env-syntax and --copy-secrets are about the file of --from-env"))
         _write(output, Secret(render_sample()))
-        invocation.say(_written(output, to_fill_in=True))
+        invocation.say(_written(output, to_fill_in=True, others=others))
         return invocation.say(_given(from_disk=False))
     from mastosync.app.beginning import first_config, settings_of
     from mastosync.app.files import require_new
@@ -71,7 +72,7 @@ def init_command(
     manifest = output.with_suffix(".db") if output.name != _USUAL else None  # another migration in this folder
     text = first_config(settings, destination, manifest)
     _write(output, text)
-    invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal()))
+    invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal(), others=others))
     if destination is None or destination.get("s3.destination"):
         invocation.say(_given(from_disk=bool(settings.values.get("filesystem.source"))))
     for note in settings.notes:
@@ -111,8 +112,9 @@ def _hint() -> str:
     return tr("--output names another file")
 
 
-def _written(output: Path, *, to_fill_in: bool) -> str:
-    named = "" if str(output) == _USUAL else f" -c {shlex.quote(str(output))}"
+def _written(output: Path, *, to_fill_in: bool, others: bool) -> str:
+    """`others`: commands are typed with the name of another configuration."""
+    named = "" if str(output) == _USUAL and not others else f" -c {shlex.quote(str(output))}"
     command = f"mastosync{named} doctor"
     if to_fill_in:
         return tr(

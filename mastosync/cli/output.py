@@ -38,6 +38,11 @@ def show(text: str) -> None:
     click.echo(coloured(several_lines(_typed(text))), color=True)  # what `coloured` leaves is meant
 
 
+def show_exactly(text: str) -> None:
+    """A result for programs, as it is. Raises: StdoutError, NobodyReads."""
+    click.echo(text)
+
+
 def show_fault(text: str) -> None:
     """A result that is bad news, of one line or more."""
     click.echo(several_lines(_typed(text)), err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.output import show, show_fault
+from mastosync.cli.output import show, show_exactly, show_fault
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import english_everywhere, tr
 
@@ -71,7 +71,7 @@ def report_command(
     with speaking, invocation.running(stop_at_once=True, manifest_alone=True) as app:
         text = _rendered(app.report(failures, env), form)
     if target == _STANDARD_OUTPUT:
-        show(text)
+        (show if form == "text" else show_exactly)(text)
     else:
         app.keep_report(f"{text}\n", target, replace=force)
         invocation.say(tr("wrote the report to {file}", file=target))

@@ -88,7 +88,9 @@ def _spans(text: Secret, syntax: str, names: Mapping[str, object]) -> Iterator[t
         for match in _LINE.finditer(text.reveal()):
             if match["name"] in names and match["sign"]:
                 start = match.start("export" if match["export"] else "name")
-                yield match["name"], text.reveal().rfind("\n", 0, start) + 1, match.end()
+                last = text.reveal().find("\n", match.end("value" if match["value"] else "sign"))
+                end = len(text.reveal()) if last < 0 else last
+                yield match["name"], text.reveal().rfind("\n", 0, start) + 1, end
         return
     start = 0
     for line in text.reveal().split("\n"):

@@ -153,12 +153,15 @@ def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -
 
 def _server(endpoint: str, bucket: str) -> str:
     """What server an endpoint is, however it is written. Amazon's need not be written at all."""
-    url = urlsplit(endpoint)
-    host = (url.hostname or "").removeprefix(f"{bucket.lower()}.")
-    if not host or host.endswith(".amazonaws.com"):
+    try:
+        url = urlsplit(endpoint)
+        host, port = (url.hostname or "").removeprefix(f"{bucket.lower()}."), url.port
+    except ValueError:
+        return endpoint
+    if not endpoint or host.endswith(".amazonaws.com"):
         return ""
     usual = {"https": 443, "http": 80}.get(url.scheme)
-    return f"{host}:{url.port or usual}{url.path.rstrip('/')}"
+    return f"{host}:{port or usual}{url.path.rstrip('/')}"
 
 
 def used_elsewhere(current: Mapping[str, Secret], *stores: StoreConfig) -> str:

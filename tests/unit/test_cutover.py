@@ -973,8 +973,12 @@ def test_who_has_switched_is_told_the_steps_that_are_left(tmp_path: Path) -> Non
         report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
     assert report.switched
     commands = [command for step in report.over for command in step.commands]
-    assert commands[:2] == ["mastosync plan", "mastosync copy"]
-    assert not any("--new-env" in command or command.startswith("systemctl") for command in commands)
+    assert commands[:3] == [
+        "systemctl restart mastodon-sidekiq mastodon-web",  # nobody knows whether it has read its settings
+        "mastosync plan",
+        "mastosync copy",
+    ]
+    assert not any("--new-env" in command for command in commands)
     assert "uses the new store already" in render_cutover(report)
 
 
@@ -1061,3 +1065,32 @@ def test_no_settings_are_emptied_where_new_ones_cannot_be_written(tmp_path: Path
     (command,) = next(step.commands for step in steps_over(way) if "--new-env" in str(step.commands))
     subprocess.run(["bash", "-c", command], cwd=tmp_path, check=False)
     assert env.read_text() == "SECRET_KEY_BASE=1\n"
+
+
+def test_one_key_for_both_stores_is_never_lost(tmp_path: Path) -> None:
+    """Both sections take the same variables: of two regions of one provider, say."""
+    path = tmp_path / "config.ini"
+    with_env(tmp_path)
+    text = path.read_text().replace(
+        "access_key = new\nsecret_key = s3cret",
+        "access_key = env:AWS_ACCESS_KEY_ID\nsecret_key = env:AWS_SECRET_ACCESS_KEY",
+    )
+    path.write_text(text)
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        new = cutover(load_config(path, {}), manifest, CutoverOptions()).new_env().reveal()
+        (tmp_path / ".env.production").write_text(new)
+        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+    assert "secrets" not in {each.check for each in report.cutover.findings}
+    assert report.back
+
+
+def test_where_all_is_private_nobody_has_to_be_able_to_read_it() -> None:
+    assert judge(evidence(verifications=[proof()], acl="private")).verdict is Verdict.GO
+    listed = evidence(verifications=[proof(public=public(listed=True))], acl="private")
+    assert judge(listed).verdict is Verdict.NO_GO
+
+
+@pytest.mark.parametrize("endpoint", ["https://[old", "https://old:90000", "minio:9000"])
+def test_an_odd_endpoint_is_no_bug(endpoint: str) -> None:
+    current = {"S3_ENABLED": Secret("true"), "S3_BUCKET": Secret("media"), "S3_ENDPOINT": Secret(endpoint)}
+    assert not names_store(current, replace(BUCKET, bucket="media", endpoint_url=None), Path("/live/.env.production"))

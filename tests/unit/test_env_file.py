@@ -146,6 +146,11 @@ class TestEdited:
             'S3_BUCKET="it\'s new"\nLAST=1\nS3_REGION=eu\n'
         )
 
+    def test_comments_and_empty_lines_below_stay(self) -> None:
+        text = "S3_BUCKET=x # why\n\n# keep me\nC=3\n"
+        assert edited(Secret(text), "dotenv", {"S3_BUCKET": Secret("y")}).reveal() == "S3_BUCKET=y\n\n# keep me\nC=3\n"
+        assert edited(Secret("A=1\nB=2\n"), "dotenv", {"B": Secret("3")}).reveal() == "A=1\nB=3\n"
+
     def test_what_refers_to_a_changed_value_is_not_changed_in_secret(self) -> None:
         with pytest.raises(ConfigError, match="CDN_HOST would have another value"):
             edited(Secret("A=a\nCDN_HOST=https://${A}\n"), "dotenv", {"A": Secret("b")})

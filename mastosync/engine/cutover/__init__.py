@@ -59,7 +59,7 @@ def judge(evidence: Evidence) -> Cutover:
         *verified(evidence),
     ]
     if evidence.public:
-        findings.append(read_by_everybody(evidence))
+        findings += read_by_everybody(evidence)
     if evidence.shared:
         findings.append(Finding("one-bucket", Grade.WARNING, evidence.shared.message, evidence.shared.remedy))
     findings += owned(evidence)

@@ -144,30 +144,31 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("verify", Grade.OK, message)
 
 
-def read_by_everybody(evidence: Evidence) -> Finding:
-    """Whether anybody looked at the destination as browsers do."""
+def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
+    """Whether anybody looked at the destination as browsers do. Where all is private, they are to read nothing."""
     asked = [each for each in evidence.verifications if "public" in each.details]
+    hidden = evidence.acl == "private"
     if not asked:
-        return Finding("public", Grade.NO_GO, unread_told(), "mastosync verify --public")
+        if not hidden:
+            yield Finding("public", Grade.NO_GO, unread_told(), "mastosync verify --public")
+        return
     told = asked[0].details["public"]
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
     age = human_seconds(max(evidence.now - asked[0].ended_at, 0))
     again = tr("correct it, and run `mastosync verify --public` again")
-    if told["anybody_can_list"] or told["exposed"]:
-        message = (
-            tr("{age} ago anybody could list the bucket", age=age)
-            if told["anybody_can_list"]
-            else trn(
-                "{age} ago anybody could read {objects} private object",
-                "{age} ago anybody could read {objects} private objects",
-                told["exposed"],
-                age=age,
-                objects=f"{told['exposed']:,}",
-            )
+    if told["anybody_can_list"]:
+        yield Finding("public", Grade.NO_GO, tr("{age} ago anybody could list the bucket", age=age), again)
+    elif told["exposed"]:
+        message = trn(
+            "{age} ago anybody could read {objects} private object",
+            "{age} ago anybody could read {objects} private objects",
+            told["exposed"],
+            age=age,
+            objects=f"{told['exposed']:,}",
         )
-        return Finding("public", Grade.NO_GO, message, again)
-    values = {"age": age, "asked": told["asked"], "faults": faults}
-    message = tr("{asked} objects were tried without credentials {age} ago, with {faults} faults", **values)
-    if not faults:
-        return Finding("public", Grade.OK, message)
-    return Finding("public", Grade.NO_GO if faults >= shown > 0 else Grade.WARNING, message, again)
+        yield Finding("public", Grade.NO_GO, message, again)
+    elif not hidden:
+        values = {"age": age, "asked": told["asked"], "faults": faults}
+        message = tr("{asked} objects were tried without credentials {age} ago, with {faults} faults", **values)
+        worst = Grade.NO_GO if faults >= shown > 0 else Grade.WARNING
+        yield Finding("public", worst, message, again) if faults else Finding("public", Grade.OK, message)

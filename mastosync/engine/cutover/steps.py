@@ -82,7 +82,7 @@ class WayOver:
 def steps_over(way: WayOver) -> list[Step]:
     """From the old store to the new one."""
     return [
-        *([] if way.switched else _switch(way)),
+        *(_restart_once_more() if way.switched else _switch(way)),
         Step(
             tr(
                 "Stop `mastosync follow`, if it runs. Copy what was uploaded to the old store until then. What Mastodon"
@@ -105,6 +105,14 @@ def _switch(way: WayOver) -> Iterator[Step]:
     yield _settings(way)
     yield Step(
         tr("Restart Mastodon, one machine after the other. (Streaming need not be restarted.)"),
+        ("systemctl restart mastodon-sidekiq mastodon-web",),
+    )
+
+
+def _restart_once_more() -> Iterator[Step]:
+    """That .env.production names the new store does not tell that Mastodon has read it."""
+    yield Step(
+        tr("Restart Mastodon on every machine, if you have not since .env.production was changed."),
         ("systemctl restart mastodon-sidekiq mastodon-web",),
     )
 
