@@ -99,4 +99,7 @@ def removal(*, by_hand: bool) -> str:
     """How what is gone is removed. `by_hand`: both stores are one bucket, where `prune` removes nothing."""
     if by_hand:
         return tr("`mastosync ls --state skipped --reason gone` lists what left the database: remove it by hand")
-    return tr("`mastosync prune` counts them, `mastosync prune --apply` removes them at the destination")
+    return tr(
+        "`mastosync prune` counts them, `mastosync prune --apply` removes them at the destination; with `--adopted`"
+        " also those that mastosync found there and did not copy"
+    )
