@@ -11,8 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from mastosync.app.mastodon import OwnSettings, own_settings, shares_keys, variables_of
 from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect, tells_host
 from mastosync.app.pinning import is_pinned
 from mastosync.app.stores import settings_of
@@ -42,9 +43,6 @@ from mastosync.manifest import Manifest, ManifestReport, relation, verifications
 from mastosync.mastodon.settings import (
     Setting,
     changed,
-    is_of_mastodon,
-    names_store,
-    read_current,
     storage_settings,
     used_elsewhere,
 )
@@ -148,7 +146,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     is_bucket = isinstance(destination, S3Config)
     shared = shared_bucket(manifest)
     counts, plans, deleted = report.counts(), list(report.iter_snapshots()), Deleted.in_manifest(manifest)
-    mastodon = _mastodon(config, options)
+    mastodon = own_settings(config, options.env)
     host, scheme = host_of(config, mastodon.current, options.media_host)
     acls = config.destination.known.takes_acl is not False and not status.reasons.get(Reason.PRIVATE)
     wanted = storage_settings(destination, host or CHANGE_ME, acls=acls, scheme=scheme)
@@ -218,49 +216,20 @@ def _ownership(destination: StoreConfig) -> Ownership | None:
             return None
 
 
-class _Mastodon(NamedTuple):
-    """Mastodon's own settings, as far as anybody knows where they are."""
-
-    file: Path | None
-    current: dict[str, Secret]
-
-    @property
-    def permission(self) -> str:
-        """What it says of who may read what it stores; empty: nothing."""
-        told = self.current.get("S3_PERMISSION")
-        return told.reveal() if told else ""
-
-    def uses(self, store: StoreConfig) -> bool:
-        """Whether its media are in this store, as far as is known."""
-        return self.file is not None and names_store(self.current, store, self.file)
-
-
-def _mastodon(config: Config, options: CutoverOptions) -> _Mastodon:
-    """Raises: ConfigError if the file cannot be read, or was named (--env) and is not Mastodon's."""
-    file = options.env or config.env.settings
-    if file is None:
-        return _Mastodon(None, {})
-    current = read_current(file, config.env.syntax, "--env" if options.env else "")
-    told = options.env or config.env.mastodon_file
-    return _Mastodon(file, current) if told or is_of_mastodon(current) else _Mastodon(None, {})
-
-
-def _secrets(config: Config, mastodon: _Mastodon, settings: Sequence[Setting]) -> Secrets:
+def _secrets(config: Config, mastodon: OwnSettings, settings: Sequence[Setting]) -> Secrets:
     """What the switch does to the secrets of the source, or has done."""
-    of_source, of_destination = (
-        {each.variable for each in config.referred if each.section == f"s3.{role}"} for role in _ROLES
-    )
-    if mastodon.file is None or is_pinned(config) or of_source <= of_destination:
+    if mastodon.file is None or is_pinned(config) or shares_keys(config):
         return Secrets.SAFE
     if mastodon.uses(config.store("destination")) and config.source.access_key == config.destination.access_key:
         return Secrets.LOST
-    return Secrets.UNPINNED if of_source & {setting.name for setting in settings} else Secrets.SAFE
+    are_overwritten = variables_of(config, "source") & {setting.name for setting in settings}
+    return Secrets.UNPINNED if are_overwritten else Secrets.SAFE
 
 
 def _ways(
     config: Config,
     options: CutoverOptions,
-    mastodon: _Mastodon,
+    mastodon: OwnSettings,
     shared: SharedBucket | None,
     host: str | None,
     *,

@@ -44,10 +44,9 @@ def host_of(config: Config, current: Mapping[str, Secret], named: str | None) ->
 
     None: nobody has said it. Raises: UsageError if what was named is no host.
     """
-    if named:
-        host_and_port(named)
     configured = urlsplit(config.destination.public_url or "")
     if named:
+        host_and_port(named)
         return named, configured.scheme if named == configured.netloc else "https"
     if configured.netloc and not configured.path.strip("/"):  # with a path, it is the address of the bucket itself
         return configured.netloc, configured.scheme

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from mastosync.app.mastodon import shares_keys
 from mastosync.config import Config, Secret, load_config
 from mastosync.config.env_file import edited, read_env_file
 from mastosync.config.sources import read_text
@@ -71,14 +72,9 @@ def pin(config: Config, environ: Mapping[str, str]) -> Path:
 
 def _require_old_keys(config: Config, source: Path) -> None:
     """Raises: ConfigError if Mastodon's file has the keys of the destination in the place of the source's already."""
-    destination = config.store("destination")
-    of_source, of_destination = (
-        {each.variable for each in config.referred if each.section == f"s3.{role}"}
-        for role in ("source", "destination")
-    )
-    if of_source <= of_destination or config.source.access_key != config.destination.access_key:
+    if shares_keys(config) or config.source.access_key != config.destination.access_key:
         return
-    if names_store(read_current(source, config.env.syntax), destination, source):
+    if names_store(read_current(source, config.env.syntax), config.store("destination"), source):
         raise ConfigError(
             tr("{file} names the new store already: its keys are not those of the old store any more", file=source),
             hint=tr(

@@ -43,18 +43,15 @@ def report(config: Config, manifest: Manifest, failures: int, env: Path | None, 
 
 def _switch(config: Config, named: Path | None) -> Switch:
     """What Mastodon's settings say, if they were named, here or in the configuration, and can be read."""
-    from mastosync.mastodon.settings import is_of_mastodon, names_store, read_current
+    from mastosync.app.mastodon import own_settings
 
-    file = named or config.env.settings
-    if file is None or not (config.destination.bucket or config.destination_folder.path):
-        return Switch()  # nobody says what it would have to name
+    if not (config.destination.bucket or config.destination_folder.path):
+        return Switch()  # nobody says what they would have to name
     try:
-        current = read_current(file, config.env.syntax)
+        mastodon = own_settings(config, named)
     except ConfigError as error:
-        return Switch(file, problem=error.message)
-    if not (named or config.env.mastodon_file or is_of_mastodon(current)):
-        return Switch()
-    return Switch(file, names_store(current, config.store("destination"), file))
+        return Switch(named or config.env.settings, problem=error.message)
+    return Switch(mastodon.file, mastodon.uses(config.store("destination")))
 
 
 def keep(text: str, target: Path, *, replace: bool) -> None:
