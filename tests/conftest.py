@@ -47,6 +47,7 @@ SHARED_LAB = pytest.StashKey[SharedLab]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """The controller (or the only process) prepares the shared lab; workers of xdist join it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # programs inherit it: under nohup they would ignore a hangup
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
     config.stash[SHARED_LAB] = SharedLab(Path(worker_input["lab_folder"])) if worker_input else SharedLab.open()
 
