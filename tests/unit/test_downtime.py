@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,9 @@ class World:
             made.limits = lambda: tuple(_state(each) for each in self.gates)
             return made.run()
 
+    def close(self) -> None:
+        self.manifest.close()
+
     def assert_all_is_well(self) -> None:
         states = Counter(record.state for record in ManifestReport(self.manifest).iter_records())
         assert states == {EntryState.DONE: len(self.entries)}
@@ -265,6 +269,17 @@ class World:
         assert {key: stored.acl for key, stored in self.new.objects.items()} == acls
 
 
+@pytest.fixture
+def world_of(tmp_path: Path) -> Iterator[Callable[..., World]]:
+    """Factory: `world_of(old, new, objects=200)` is a world, closed after the test."""
+    with ExitStack() as worlds:
+
+        def build(old: MemoryStore, new: MemoryStore, objects: int = 200) -> World:
+            return worlds.enter_context(closing(World(tmp_path, old, new, objects=objects)))
+
+        yield build
+
+
 def _state(of: Gate) -> EndpointState:
     outage = of.downtime and of.downtime.outage
     return EndpointState("destination", down_since="10:00" if outage else "")
@@ -273,30 +288,32 @@ def _state(of: Gate) -> EndpointState:
 @pytest.mark.parametrize("workers", [1, 16])
 @pytest.mark.parametrize(("role", "after"), [("old", 0), ("old", 57), ("new", 0), ("new", 57), ("new", 201)])
 def test_a_store_that_is_down_for_a_while_costs_time_and_nothing_else(
-    tmp_path: Path, quick: None, role: str, after: int, workers: int
+    world_of: Callable[..., World], quick: None, role: str, after: int, workers: int
 ) -> None:
     old = Unsteady("old", after, times=2) if role == "old" else MemoryStore("old")
     new = Unsteady("new", after, times=2) if role == "new" else Unsteady("new", times=0)
-    world = World(tmp_path, old, new)
+    world = world_of(old, new)
     assert world.copy(workers=workers).done == len(world.entries)
     world.assert_all_is_well()
     assert set(new.stored.values()) == {1}
 
 
-def test_what_was_taken_in_before_its_answer_was_lost_is_not_uploaded_again(tmp_path: Path, quick: None) -> None:
+def test_what_was_taken_in_before_its_answer_was_lost_is_not_uploaded_again(
+    world_of: Callable[..., World], quick: None
+) -> None:
     new = Unsteady("new", 50)
     new.loses_answers = 10
-    world = World(tmp_path, MemoryStore("old"), new)
+    world = world_of(MemoryStore("old"), new)
     world.copy()
     world.assert_all_is_well()
     assert set(new.stored.values()) == {1}
 
 
 def test_while_it_is_down_it_is_asked_one_question_at_a_time_and_nothing_else_is_claimed(
-    tmp_path: Path, quick: None
+    world_of: Callable[..., World], quick: None
 ) -> None:
     new = Unsteady("new", 30, questions=20)
-    world = World(tmp_path, MemoryStore("old"), new, objects=400)
+    world = world_of(MemoryStore("old"), new, objects=400)
     seen: list[tuple[int, int]] = []
 
     class Looking(Silence):
@@ -331,10 +348,12 @@ def test_one_endpoint_for_both_is_one_outage_and_two_are_two(clock: Clock) -> No
     assert (other.limiter.reserve(), other.downtime.outage) == (0, None)
 
 
-def test_a_run_that_has_lost_patience_leaves_what_was_on_its_way_to_the_next(tmp_path: Path, quick: None) -> None:
+def test_a_run_that_has_lost_patience_leaves_what_was_on_its_way_to_the_next(
+    world_of: Callable[..., World], quick: None
+) -> None:
     new = Unsteady("new", 50, questions=10**6)
     new.loses_answers = 10
-    world = World(tmp_path, MemoryStore("old"), new)
+    world = world_of(MemoryStore("old"), new)
     world.gates = [gate(store, world.stop, IMPATIENT, patience_seconds=0.05) for store in (world.old, new)]
     for each in world.gates:
         each.limiter.has_answered = True

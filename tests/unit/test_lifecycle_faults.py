@@ -6,8 +6,8 @@ Where they came from by chance, `test_moving_world` had found them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -81,6 +81,9 @@ class Day:
         if old is not None:
             self.old.put(KEY, old)
         self.manifest = Manifest.create(folder / "m.db")
+
+    def close(self) -> None:
+        self.manifest.close()
 
     def plan(self, *entries: Entry, remote: bool | None = None) -> None:
         """`remote`: of rows of this kind alone."""
@@ -203,17 +206,24 @@ class _Alone:
 
 
 @pytest.fixture
-def day(tmp_path: Path) -> Iterator[Day]:
-    made = Day(tmp_path)
-    yield made
-    made.manifest.close()
+def day_of(tmp_path: Path) -> Iterator[Callable[..., Day]]:
+    """Factory: `day_of(old, options)` is a day, closed after the test."""
+    with ExitStack() as days:
+
+        def begin(old: bytes | None = b"the file", options: TransferOptions | None = None) -> Day:
+            return days.enter_context(closing(Day(tmp_path, old, options)))
+
+        yield begin
 
 
 @pytest.fixture
-def day_without_acls(tmp_path: Path) -> Iterator[Day]:
-    made = Day(tmp_path, options=TransferOptions(acl_taken=False))
-    yield made
-    made.manifest.close()
+def day(day_of: Callable[..., Day]) -> Day:
+    return day_of()
+
+
+@pytest.fixture
+def day_without_acls(day_of: Callable[..., Day]) -> Day:
+    return day_of(options=TransferOptions(acl_taken=False))
 
 
 DONE = (EntryState.DONE, None)
@@ -366,9 +376,9 @@ def test_another_file_than_the_wanted_one_is_hidden_too_when_the_source_has_lost
     assert Presence.STALE in day.record.presence
 
 
-def test_the_size_of_a_row_with_another_file_is_taken_over(tmp_path: Path) -> None:
+def test_the_size_of_a_row_with_another_file_is_taken_over(day_of: Callable[..., Day]) -> None:
     """So what Mastodon itself has stored at the destination since is found by it."""
-    day = Day(tmp_path, old=None)
+    day = day_of(old=None)
     day.plan(AVATAR._replace(size=10))
     day.copy()
     assert day.fate() == MISSING
@@ -378,15 +388,13 @@ def test_the_size_of_a_row_with_another_file_is_taken_over(tmp_path: Path) -> No
     day.copy()
     assert day.fate() == DONE
     assert day.record.origin is Origin.ADOPTED
-    day.manifest.close()
 
 
-def test_the_fallback_of_a_known_row_is_taken_over(tmp_path: Path) -> None:
-    day = Day(tmp_path, old=None)
+def test_the_fallback_of_a_known_row_is_taken_over(day_of: Callable[..., Day]) -> None:
+    day = day_of(old=None)
     day.plan(AVATAR)
     day.plan(AVATAR._replace(fallback="a.jpeg"))
     assert day.record.entry.fallback == "a.jpeg"
-    day.manifest.close()
 
 
 def test_of_a_size_alone_nobody_takes_an_object_of_parts_for_arrived(day: Day) -> None:
@@ -457,15 +465,14 @@ def test_adopt_confirms_what_was_gone_and_is_back_from_the_listing(day: Day) -> 
     assert {method for method, _ in day.new.calls} == {"list_page"}
 
 
-def test_retry_failed_reopens_what_was_optional_and_missing(tmp_path: Path) -> None:
-    day = Day(tmp_path, old=None)
+def test_retry_failed_reopens_what_was_optional_and_missing(day_of: Callable[..., Day]) -> None:
+    day = day_of(old=None)
     day.plan(AVATAR._replace(optional=True))
     day.copy()
     assert day.fate() == (EntryState.SKIPPED, Reason.OPTIONAL_MISSING)
     day.old.put(KEY, b"the file")
     day.retry(Reason.OPTIONAL_MISSING)
     assert day.fate() == DONE
-    day.manifest.close()
 
 
 def between_folders(tmp_path: Path, state: EntryState, reason: Reason) -> list[str]:
@@ -550,9 +557,9 @@ def test_what_became_private_is_hidden_when_the_source_fails(day: Day, refusal: 
 
 
 @pytest.mark.parametrize("optional", [False, True])
-def test_what_became_private_is_hidden_within_one_bucket_too(tmp_path: Path, optional: bool) -> None:
+def test_what_became_private_is_hidden_within_one_bucket_too(day_of: Callable[..., Day], optional: bool) -> None:
     """Source and destination are two prefixes of it, so that whoever fails has one name."""
-    day = Day(tmp_path, None, TransferOptions(source_prefix="old", destination_prefix="new"))
+    day = day_of(None, TransferOptions(source_prefix="old", destination_prefix="new"))
     day.old = day.new
     row = AVATAR._replace(optional=optional)
     day.new.put(canonical_key(row, "old"), b"the file")
@@ -563,7 +570,6 @@ def test_what_became_private_is_hidden_within_one_bucket_too(tmp_path: Path, opt
     day.copy()
     assert day.fate() == DONE
     assert day.new.objects[canonical_key(row, "new")].acl == PRIVATE
-    day.manifest.close()
 
 
 def test_an_older_file_is_not_done_for_being_stored_again(day: Day) -> None:
@@ -888,15 +894,20 @@ class TestAfterTheSwitch:
     THEN = 1_700_000_000
     NOW = THEN + 86_400
 
-    def day(self, folder: Path, *, private: bool = False, options: TransferOptions | None = None) -> Day:
+    @pytest.fixture
+    def replaced_day(self, day_of: Callable[..., Day]) -> Callable[..., Day]:
         """An avatar was copied, and then it was replaced under its name."""
-        day = Day(folder, b"the older", options)
-        day.new.buckets["memory"] = day.old
-        day.old.objects[KEY].last_modified = formatdate(self.THEN, usegmt=True)
-        day.plan(AVATAR._replace(updated=self.THEN, private=private))
-        day.copy()
-        day.plan(AVATAR._replace(updated=self.NOW, private=private, size=9))
-        return day
+
+        def begin(*, private: bool = False, options: TransferOptions | None = None) -> Day:
+            day = day_of(b"the older", options)
+            day.new.buckets["memory"] = day.old
+            day.old.objects[KEY].last_modified = formatdate(self.THEN, usegmt=True)
+            day.plan(AVATAR._replace(updated=self.THEN, private=private))
+            day.copy()
+            day.plan(AVATAR._replace(updated=self.NOW, private=private, size=9))
+            return day
+
+        return begin
 
     def replaced(self, store: MemoryStore) -> None:
         store.objects[KEY] = replace(
@@ -908,17 +919,17 @@ class TestAfterTheSwitch:
 
     @pytest.mark.parametrize("bucket", [None, "memory"], ids=["through here", "by the store itself"])
     def test_a_newer_file_at_the_new_store_is_not_overwritten_by_the_older_one(
-        self, tmp_path: Path, bucket: str | None
+        self, replaced_day: Callable[..., Day], bucket: str | None
     ) -> None:
-        day = self.day(tmp_path, options=TransferOptions(source_bucket=bucket))
+        day = replaced_day(options=TransferOptions(source_bucket=bucket))
         self.replaced(day.new)
         day.copy()
         assert day.new.objects[KEY].data == b"the newer"
         record = day.record
         assert (record.entry.size, record.state, record.origin) == (9, EntryState.DONE, Origin.ADOPTED)
 
-    def test_nor_if_it_is_private_and_it_is_told(self, tmp_path: Path) -> None:
-        day = self.day(tmp_path, private=True)
+    def test_nor_if_it_is_private_and_it_is_told(self, replaced_day: Callable[..., Day]) -> None:
+        day = replaced_day(private=True)
         self.replaced(day.new)
         day.copy()
         assert day.new.objects[KEY].data == b"the newer"
@@ -926,16 +937,16 @@ class TestAfterTheSwitch:
         assert (record.state, record.reason) == (EntryState.FAILED, Reason.MISSING)
         assert "an older file" in (record.detail or "")
 
-    def test_before_the_switch_it_is_copied(self, tmp_path: Path) -> None:
-        day = self.day(tmp_path)
+    def test_before_the_switch_it_is_copied(self, replaced_day: Callable[..., Day]) -> None:
+        day = replaced_day()
         self.replaced(day.old)
         day.copy()
         assert day.new.objects[KEY].data == b"the newer"
         assert day.record.origin is Origin.COPIED
 
-    def test_what_we_have_copied_is_no_newer_file(self, tmp_path: Path) -> None:
+    def test_what_we_have_copied_is_no_newer_file(self, replaced_day: Callable[..., Day]) -> None:
         """However late that was: nobody has stored the newer one anywhere, and what there is is what there was."""
-        day = self.day(tmp_path)
+        day = replaced_day()
         day.new.objects[KEY].last_modified = formatdate(self.NOW - 1, usegmt=True)
         day.copy()
         assert day.record.origin is Origin.COPIED
