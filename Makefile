@@ -40,7 +40,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-lab test-fast test-timing test-pythons faults soak bench bench-plan audit lint format sample messages lock venv clean
+.PHONY: help demo test test-lab test-fast test-timing test-pythons faults soak bench bench-plan bench-size audit lint format sample messages lock venv clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,9 @@ bench: .venv/.bench $(NGINX) ## measure everything beside other clients, into be
 
 bench-plan: .venv/.test ## measure plans of two million keys, against a PostgreSQL on this machine
 	@$(BIN)/python -m benchmarks.plan $(ARGUMENTS)
+
+bench-size: .venv/.test ## measure how many bytes of disk the manifest takes for an entry, pending and done
+	@$(BIN)/python -m benchmarks.manifest_size $(ARGUMENTS)
 
 audit: .venv/.audit ## look for known holes in what is installed, and at the licenses of what goes along
 	$(BIN)/python -m scripts.licenses
