@@ -98,9 +98,9 @@ format: .venv/.dev ## put the code into shape
 	$(BIN)/ruff check --fix
 
 sample: .venv/.run ## renew config.sample.ini from the declarations in mastosync/config
-	rm -f config.sample.ini
-	$(BIN)/mastosync init --output config.sample.ini
-	chmod 644 config.sample.ini
+	rm -rf build/sample && mkdir -p build/sample
+	$(BIN)/mastosync init --output build/sample/config.ini
+	install -m 644 build/sample/config.ini config.sample.ini
 
 messages: .venv/.test ## renew the catalogs in mastosync/locale, and name what is not translated yet
 	@$(BIN)/python -m scripts.messages
