@@ -111,10 +111,7 @@ ACCEPTABLE_REASONS: tuple[Reason, ...] = tuple(reason for reason in FAILURE_REAS
 """Of failures that somebody may accept as a loss: another run meets them again."""
 
 MANIFEST_BYTES_PER_ENTRY = 170
-"""On the disk, as people are told: when all are done and the destination's ETags are no MD5s, which takes the most.
-
-`make bench-size` prints what each state takes.
-"""
+"""On the disk, as people are told: of one that is done, with an ETag that is no MD5. `make bench-size` measures."""
 
 OWN_EXTENSION = ""
 """As a style's format: the style keeps the extension of the stored file name."""
