@@ -40,7 +40,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-lab test-fast test-timing test-pythons faults soak bench bench-plan audit lint format sample messages lock venv clean
+.PHONY: help demo test test-lab test-fast test-timing test-pythons faults soak bench bench-plan bench-size audit lint format sample messages lock venv clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,9 @@ bench: .venv/.bench $(NGINX) ## measure everything beside other clients, into be
 bench-plan: .venv/.test ## measure plans of two million keys, against a PostgreSQL on this machine
 	@$(BIN)/python -m benchmarks.plan $(ARGUMENTS)
 
+bench-size: .venv/.test ## measure how many bytes of disk the manifest takes for an entry, pending and done
+	@$(BIN)/python -m benchmarks.manifest_size $(ARGUMENTS)
+
 audit: .venv/.audit ## look for known holes in what is installed, and at the licenses of what goes along
 	$(BIN)/python -m scripts.licenses
 	@# --strict: what nobody could look up is no success
@@ -95,9 +98,9 @@ format: .venv/.dev ## put the code into shape
 	$(BIN)/ruff check --fix
 
 sample: .venv/.run ## renew config.sample.ini from the declarations in mastosync/config
-	rm -f config.sample.ini
-	$(BIN)/mastosync init --output config.sample.ini
-	chmod 644 config.sample.ini
+	rm -rf build/sample && mkdir -p build/sample
+	$(BIN)/mastosync init --output build/sample/config.ini
+	install -m 644 build/sample/config.ini config.sample.ini
 
 messages: .venv/.test ## renew the catalogs in mastosync/locale, and name what is not translated yet
 	@$(BIN)/python -m scripts.messages

@@ -78,11 +78,11 @@ def object_bytes(chance: random.Random) -> int:
 
 
 def _iter_entries() -> Iterator[Entry]:
-    for spec, row in _iter_rows():
+    for spec, row in iter_rows():
         yield from entries_of(spec, row)
 
 
-def _iter_rows() -> Iterator[tuple[AttachmentSpec, MediaRow]]:
+def iter_rows() -> Iterator[tuple[AttachmentSpec, MediaRow]]:
     """Rows without end: of a hundred keys 80 are media, 16 of accounts, 2 of emojis and 2 of preview cards."""
     (site_upload,), (emoji,), (card,) = map(specs_of, ("site_uploads", "custom_emojis", "preview_cards"))
     media, _ = specs_of("media_attachments")

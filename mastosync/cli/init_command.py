@@ -52,10 +52,11 @@ def init_command(
     others = invocation.options.config is not None
     if reverse:
         return _write_reversed(invocation, output, others=bool(from_env or env_syntax or copy_secrets))
+    manifest = output.with_suffix(".db") if output.name != _USUAL else None  # another migration in this folder
     if from_env is None:
         if env_syntax or copy_secrets:
             raise UsageError(tr("--env-syntax and --copy-secrets are about the file of --from-env"))
-        _write(output, Secret(render_sample()))
+        _write(output, Secret(render_sample({"manifest": {"path": str(manifest)}} if manifest else {})))
         invocation.say(_written(output, to_fill_in=True, others=others))
         return invocation.say(_given(from_disk=False))
     from mastosync.app.beginning import first_config, settings_of
@@ -69,7 +70,6 @@ def init_command(
         destination = ask_destination() if asking else None
     except (click.Abort, KeyboardInterrupt) as error:
         raise Interrupted(tr("stopped: nothing was written"), hint=tr("the same command begins anew")) from error
-    manifest = output.with_suffix(".db") if output.name != _USUAL else None  # another migration in this folder
     text = first_config(settings, destination, manifest)
     _write(output, text)
     invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal(), others=others))

@@ -213,7 +213,8 @@ class ManifestConfig:
     path: Path = key(
         Path("mastosync.db"),
         PATH,
-        f"Where it lies. It needs a local disk and about {MANIFEST_BYTES_PER_ENTRY} bytes an object.",
+        f"Where it lies. It needs a local disk, and about {MANIFEST_BYTES_PER_ENTRY} bytes an object when all are"
+        " done.",
     )
     network_filesystem: str = key(
         "refuse",

@@ -207,12 +207,9 @@ class PatientStore:
         """Most requests succeed at once and never meet the policy: that keeps them cheap."""
         with waiting():
             try:
-                self.gate.limiter.wait()
-                return self._answered(None, request, *args, **kwargs)
+                return self._sent(request, *args, **kwargs)
             except ObjectError as error:
-                if not error.transient:
-                    raise
-                failure = error
+                failure = _passing(error)
             return self._after(failure, request, *args, **kwargs)
 
     def _after(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -231,12 +228,9 @@ class PatientStore:
                 self.in_vain += spell.retries + 1
                 self.retries += 1
             try:
-                self.gate.limiter.wait()
-                return self._answered(None, request, *args, **kwargs)
+                return self._sent(request, *args, **kwargs)
             except ObjectError as error:
-                if not error.transient:
-                    raise
-                failure = error
+                failure = _passing(error)
 
     def _look_first(self, spell: _Spell, failure: ObjectError, request: Callable[P, T]) -> None:
         """Raises: StoreBack, if what a write may have stored before its store was down is to be looked for."""
@@ -278,6 +272,11 @@ class PatientStore:
         )
         return patience(attempt)
 
+    def _sent(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Send a request as soon as the limiter lets it through."""
+        self.gate.limiter.wait()
+        return self._answered(None, request, *args, **kwargs)
+
     def _answered(self, throttled_since: float | None, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Send a request that the limiter has let through, and take note of how it ends."""
         try:
@@ -295,6 +294,13 @@ class _Spell:
 
     outlasted: int  # times that the endpoint had been down when the first one had failed
     retries: int = 0
+
+
+def _passing(error: ObjectError) -> ObjectError:
+    """The same error. Raises: it, if it does not pass."""
+    if not error.transient:
+        raise error
+    return error
 
 
 def _may_pass(error: BaseException) -> bool:

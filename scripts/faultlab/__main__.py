@@ -7,7 +7,7 @@ import sys
 import time
 
 from scripts.faultlab.many import KINDS, live_through
-from scripts.faultlab.report import REPORT, figures, write_report
+from scripts.faultlab.report import REPORT, commit, figures, write_report
 from scripts.lab.shared import SharedLab
 
 FIRST_SEED = 1
@@ -21,23 +21,32 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=400, help="how many scenarios of each kind (default: 400)")
     parser.add_argument("--first", type=int, default=FIRST_SEED, help=f"the first seed (default: {FIRST_SEED})")
     parser.add_argument("--jobs", type=int, default=4, help="scenarios at the same time (default: 4)")
-    parser.add_argument("--write", action="store_true", help=f"write the figures to {REPORT.name}")
+    parser.add_argument("--write", action="store_true", help=f"write the figures of each kind to {REPORT.name}")
     options = parser.parse_args()
-    seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.runs)
-    days = [(kind, seed) for seed in seeds for kind in ([options.kind] if options.kind else KINDS)]
-    in_detail = options.seed is not None
-    began = time.monotonic()
+    if options.seed is not None:
+        if options.write:
+            parser.error("--write is for many days: --first and --runs")
+        options.first, options.runs, options.jobs = options.seed, 1, 1
+    made_of = commit()  # before anything is written into it
     lab = SharedLab.open()
     try:
         lab.addresses()
-        total = live_through(lab.folder, days, 1 if in_detail else options.jobs, in_detail=in_detail)
+        kinds = [options.kind] if options.kind else list(KINDS)
+        return max([_live(lab, kind, made_of, options) for kind in kinds])
     finally:
         lab.close()
-    minutes = (time.monotonic() - began) / 60
-    print(*total.violations, sep="\n")
-    print(figures(total, minutes))
+
+
+def _live(lab: SharedLab, kind: str, made_of: str, options: argparse.Namespace) -> int:
+    """Live through the days of one kind, and print and write their figures. Returns: as `main`."""
+    began = time.monotonic()
+    days = [(kind, seed) for seed in range(options.first, options.first + options.runs)]
+    total = live_through(lab.folder, days, options.jobs, in_detail=options.seed is not None)
+    command = f"python -m scripts.faultlab --kind {kind} --first {options.first} --runs {options.runs}"
+    told = figures(total, (time.monotonic() - began) / 60, command, made_of)
+    print(*total.violations, f"{kind} days: {told}", sep="\n")
     if options.write:
-        write_report(total, minutes)
+        write_report(kind, told)
     return 1 if total.violations else 0
 
 

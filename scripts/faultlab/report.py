@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-import re
+import shutil
 import sqlite3
+import subprocess
 from datetime import UTC, datetime
 
 import pycurl
@@ -15,11 +16,10 @@ from scripts.faultlab.tally import Tally
 from scripts.lab.client import ROOT
 
 REPORT = ROOT / "docs" / "reliability.md"
-_BEGIN, _END = "<!-- begin of figures: written by make faults -->", "<!-- end of figures -->"
 
 
-def figures(tally: Tally, minutes: float) -> str:
-    """Tables of what was done, what went wrong on purpose, and what must be 0."""
+def figures(tally: Tally, minutes: float, command: str, commit: str) -> str:
+    """How it was made, and tables of what was done, what went wrong on purpose, and what must be 0."""
     libcurl = pycurl.version_info()[1]
     made_with = (
         f"mastosync {__version__}, Python {platform.python_version()}, libcurl {libcurl}, "
@@ -27,7 +27,6 @@ def figures(tally: Tally, minutes: float) -> str:
     )
     about = [
         ("scenarios", f"{tally.scenarios:,}"),
-        ("of these on which the world moves", f"{tally.moving:,}"),
         ("commands run", f"{tally.commands:,}"),
         ("requests to stores", f"{tally.requests:,}"),
         ("objects to move", f"{tally.entries:,}"),
@@ -39,7 +38,7 @@ def figures(tally: Tally, minutes: float) -> str:
     held = [(f"**{name}**", f"**{tally.wrong[name]}**") for name in INVARIANTS]
     return "\n\n".join(
         [
-            f"{datetime.now(UTC):%Y-%m-%d}, {minutes:.1f} minutes, {made_with}.",
+            f"{datetime.now(UTC):%Y-%m-%d}, {minutes:.1f} minutes, `{command}`, commit {commit}, {made_with}.",
             _table(("", "last run"), [*about, *held]),
             *(
                 _table((what, "times"), [(name, f"{times:,}") for name, times in counted.most_common() if times])
@@ -50,12 +49,29 @@ def figures(tally: Tally, minutes: float) -> str:
     )
 
 
-def write_report(tally: Tally, minutes: float) -> None:
-    """Put the figures where they stand, between the two marks."""
-    text = REPORT.read_text(encoding="utf-8")
-    block = f"{_BEGIN}\n\n{figures(tally, minutes)}\n\n{_END}"
-    pattern = re.compile(f"{re.escape(_BEGIN)}.*{re.escape(_END)}", re.DOTALL)
-    REPORT.write_text(pattern.sub(lambda _: block, text), encoding="utf-8")
+def commit() -> str:
+    """Of this checkout; with a + where something in it is changed."""
+    if shutil.which("git") is None:
+        return "unknown"
+    words = ("git", "describe", "--always", "--exclude=*", "--dirty=+")
+    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unknown"
+
+
+def write_report(kind: str, text: str) -> None:
+    """Put the figures of one kind of days where they stand; those of others stay."""
+    REPORT.write_text(with_figures(REPORT.read_text(encoding="utf-8"), kind, text), encoding="utf-8")
+
+
+def with_figures(page: str, kind: str, text: str) -> str:
+    """The page with these figures between the two marks of their kind. Raises: ValueError if it lacks the marks."""
+    begin = f"<!-- begin of figures of {kind} days: written by make faults -->"
+    end = f"<!-- end of figures of {kind} days -->"
+    before, has_begin, rest = page.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not (has_begin and has_end):
+        raise ValueError(f"{REPORT.name} has no place for figures of {kind} days")
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
 def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> str:

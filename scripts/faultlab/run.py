@@ -313,7 +313,6 @@ def lived_through(scenario: Scenario, stage: Stage, tally: Tally) -> Tally:
     """Live through a scenario. Returns: its figures, added to the tally; `violations` says what did not hold."""
     began = time.monotonic()
     tally.scenarios += 1
-    tally.moving += scenario.moving
     with _day(scenario, stage, tally) as day:
         day.live()
     tally.seconds = time.monotonic() - began

@@ -11,7 +11,6 @@ class Tally:
     """Figures of one scenario, or of many."""
 
     scenarios: int = 0
-    moving: int = 0  # of these
     commands: int = 0
     requests: int = 0
     entries: int = 0
@@ -33,7 +32,6 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Take in another one."""
         self.scenarios += other.scenarios
-        self.moving += other.moving
         self.commands += other.commands
         self.requests += other.requests
         self.entries += other.entries

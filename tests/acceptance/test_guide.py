@@ -43,8 +43,9 @@ AWS_SECRET_ACCESS_KEY={store.secret_key}
 EDITOR = """\
 import pathlib, re, sys
 path = pathlib.Path(sys.argv[1])
+values = {values!r}[path.name]
 head, section, rest = path.read_text().partition("[s3.destination]")
-for name, value in {values!r}.items():
+for name, value in values.items():
     rest, count = re.subn(rf"^(# )?{{name}} =.*$", f"{{name}} = {{value}}", rest, count=1, flags=re.M)
     assert count, name
 path.write_text(head + section + rest)
@@ -141,6 +142,15 @@ def test_the_guide_and_the_screen_tell_the_same_steps(way: dict[str, object]) ->
         at = max(at, found) if not way else at
 
 
+def editor_that_fills_in(folder: Path, values: dict[str, dict[str, str]]) -> Path:
+    """A program that edits files as an admin does: file → key → value."""
+    (folder / "editor.py").write_text(EDITOR.format(values=values))
+    editor = folder / "editor"
+    editor.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$0.py" "$@"\n')
+    editor.chmod(0o700)
+    return editor
+
+
 @pytest.mark.timeout(600)
 def test_the_guide_leads_from_the_first_look_to_the_report(
     tmp_path: Path,
@@ -165,12 +175,18 @@ def test_the_guide_leads_from_the_first_look_to_the_report(
         "endpoint_url": fault_proxy(buckets.address.endpoint_url, takes_only("new")).endpoint_url,
         "bucket": buckets.destination,
     }
-    (tmp_path / "editor.py").write_text(EDITOR.format(values=values))
-    editor = tmp_path / "editor"
-    editor.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$0.py" "$@"\n')
-    editor.chmod(0o700)
-    secrets = ("secret-of-old", "secret-of-new", migration.database.password)
-    shell = Shell(migration.site, tmp_path, secrets, {"EDITOR": str(editor)}, {MASTODON: str(live)})
+    third = f"{buckets.destination}-of-another"  # of the second migration
+    buckets.client.create_bucket(Bucket=third)
+    next_values = {
+        "access_key": "third",
+        "secret_key": "secret-of-third",
+        "endpoint_url": buckets.address.endpoint_url,
+        "bucket": third,
+    }
+    editor = editor_that_fills_in(tmp_path, {"config.ini": values, "second.ini": next_values})
+    secrets = ("secret-of-old", "secret-of-new", "secret-of-third", migration.database.password)
+    paths = {MASTODON: str(live), "/srv/mastosync": str(tmp_path / "srv")}
+    shell = Shell(migration.site, tmp_path, secrets, {"EDITOR": str(editor)}, paths)
     deleted = 700_003, 700_004  # before the last plan, and between it and the switch
 
     def switched() -> None:
@@ -204,7 +220,9 @@ def test_the_guide_leads_from_the_first_look_to_the_report(
     states = {line["id"]: (line["state"], line["origin"]) for line in emojis if line["style"] == "original"}
     assert states.pop(700_003)[0] == states.pop(700_004)[0] == "skipped"
     assert states == {700_001: ("done", "copied"), 700_002: ("done", "adopted"), 700_005: ("done", "copied")}
-    for each in emojis:
-        buckets.client.delete_object(Bucket=buckets.destination, Key=each["key"])
-    assert_holds(buckets.client, buckets.destination, migration.instance.at_destination())
+    for bucket in (buckets.destination, third):
+        for each in emojis:
+            buckets.client.delete_object(Bucket=bucket, Key=each["key"])
+        assert_holds(buckets.client, bucket, migration.instance.at_destination())
+    assert f"bucket = {buckets.source}\n" in (folder / "back.ini").read_text().partition("[s3.destination]")[2]
     assert json.loads((folder / "report.json").read_text())["verdict"]["may_go"]

@@ -64,6 +64,16 @@ def test_every_command_is_documented_and_has_help(name: str) -> None:
     assert name in result.output
 
 
+def test_the_defaults_that_help_tells_are_those_of_the_configuration() -> None:
+    helps = {
+        option.help or "" for name in names() for option in command(name).params if isinstance(option, click.Option)
+    }
+    told = {match for text in helps for match in re.findall(r"\[default: ([^\[,]+), or \[(\w+)\] (\w+)\]", text)}
+    keys = {(section, key): sections()[section].keys[key] for _, section, key in told}
+    assert {("copy", "workers"), ("copy", "order"), ("copy", "bwlimit"), ("follow", "every")} == keys.keys()
+    assert told == {(key.info.form.show(key.default), *place) for place, key in keys.items()}
+
+
 def test_the_help_lists_every_command_and_exit_code() -> None:
     output = CliRunner().invoke(cli, ["--help"], obj=Invocation({})).output
     assert all(name in output for name in COMMANDS)
@@ -105,9 +115,9 @@ def test_the_disk_that_a_manifest_takes_is_one_figure_everywhere(tmp_path: Path)
     """The guide, the configuration, the design and `doctor`."""
     figure = f"{MANIFEST_BYTES_PER_ENTRY} bytes"
     places = {
-        "docs/guide.md": f"about {figure} of disk for each object",
+        "docs/guide.md": f"about {figure} of disk for each object when all are done",
         "docs/design.md": f"at {figure} and a quarter more",
-        "config.sample.ini": f"about {figure} an object",
+        "config.sample.ini": f"about {figure} an object when all are done",
     }
     for name, said in places.items():
         assert said in (ROOT / name).read_text(encoding="utf-8"), name

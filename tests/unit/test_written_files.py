@@ -91,3 +91,11 @@ def test_an_import_that_is_refused_leaves_nothing_behind(site: Path) -> None:
     before = {file.name for file in site.iterdir()}
     assert main(["--manifest", "new.db", "manifest", "import", "broken.jsonl"]) == 6
     assert {file.name for file in site.iterdir()} == before
+
+
+@pytest.mark.parametrize("beginning", [[], ["--from-env", "mastodon.env"]], ids=["a sample", "Mastodon's settings"])
+def test_a_second_configuration_in_a_folder_has_a_manifest_of_its_own(beginning: list[str]) -> None:
+    Path("apart").mkdir()
+    for name, line in {"second.ini": "path = second.db", "apart/config.ini": "# path = mastosync.db"}.items():
+        assert main(["init", *beginning, "--output", name]) == 0
+        assert line in Path(name).read_text().splitlines()
