@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import json_option, parsed_by
+from mastosync.cli.options import file_option, json_option, parsed_by
 from mastosync.cli.output import show_exactly, show_json
 from mastosync.config import CHANGE_ME, Secret
 from mastosync.config.values import PUBLIC_URL
@@ -22,24 +22,18 @@ _url = parsed_by(PUBLIC_URL)
 
 @click.command(name="cutover")
 @json_option
-@click.option(
+@file_option(
     "--env",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
     help="Mastodon's .env.production as it is: only what has to change is told then. It is read, never written."
     "  [default: [env] file]",
 )
-@click.option(
+@file_option(
     "--nginx",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
     help="Write a configuration of nginx for the media host, with the fallback to the old store; `-` prints it alone.",
 )
 @click.option("--force", is_flag=True, help="Replace the files of --nginx and --new-env if they are there.")
-@click.option(
+@file_option(
     "--new-env",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
     help="Write Mastodon's settings as they have to be after the switch, all lines, to this file. It holds secrets:"
     " only its owner may read it.",
 )
@@ -92,7 +86,7 @@ def cutover_command(
         raise UsageError(tr("--media-host is still {word}", word=CHANGE_ME), hint=tr("name what browsers will ask"))
     file = None if nginx == _STDOUT else nginx
     options = CutoverOptions(
-        invocation.options.typed, env, media_host, source_url, destination_url, file, Fallback(fallback)
+        invocation.options.again, env, media_host, source_url, destination_url, file, Fallback(fallback)
     )
     report = invocation.reading().cutover(options)
     if file is not None:

@@ -150,4 +150,4 @@ def _written(report: CutoverReport, nginx: Path) -> str:
 def _steps(steps: Sequence[Step]) -> Iterator[str]:
     for number, step in enumerate(steps, 1):
         yield f"  {number}. {one_line(step.what)}"
-        yield from (f"       {one_line(command)}" for command in step.commands)
+        yield from (f"       {one_line(command)}" for command in step.lines)

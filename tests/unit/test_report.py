@@ -37,7 +37,7 @@ from mastosync.manifest import (
     WorkQueue,
     newest_version,
 )
-from mastosync.model import TABLES, EntryState, Outcome, Reason
+from mastosync.model import TABLES, EntryState, Origin, Outcome, Reason
 from mastosync.page.report_page import render_page
 from mastosync.progress import Silence
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
@@ -348,7 +348,8 @@ ALL_WELL = Evidence(
     public=True,
     now=NOON + DAY,
     relation=Relation.TWO,
-    switch=Switch(ENV, done=True),
+    switch=Switch(ENV, done=True, changed_at=NOON),
+    newest={Origin.COPIED: int(NOON - HOUR), Origin.ADOPTED: int(NOON + HOUR)},
 )
 
 
