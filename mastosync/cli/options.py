@@ -49,7 +49,7 @@ states_option = click.option(
 )
 
 
-def file_option(name: str, *, help: str) -> Callable[[Callable[..., R]], Callable[..., R]]:  # noqa: A002 - as click has it
+def file_option(name: str, *, help: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """An option that names a file."""
     return click.option(name, type=click.Path(path_type=Path), metavar="FILE", help=help)
 

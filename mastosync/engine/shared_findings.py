@@ -10,7 +10,6 @@ from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Noted, Relation, Settings
 from mastosync.model import EntryState, Ownership
 
-
 _USER = "mastodon"  # as Mastodon's own guide has it
 
 

@@ -898,13 +898,102 @@ def test_the_steps_begin_with_what_keeps_the_keys(tmp_path: Path) -> None:
     assert "pin-secrets" not in str(report.over)
 
 
-def test_keys_that_stay_as_they_are_need_not_be_kept(tmp_path: Path) -> None:
-    """From one bucket to another of one account: the switch does not change the key."""
-    config = replace(with_env(tmp_path, access_key="old"), destination=replace(BUCKET, access_key="old"))
-    config = replace(config, destination=replace(config.destination, secret_key=config.source.secret_key))
+def test_keys_that_stay_as_they_are_are_kept_too(tmp_path: Path) -> None:
+    """Of two buckets of one account. Once Mastodon is switched over nobody can tell whose keys its file has."""
+    config, path = with_env(tmp_path, access_key="old"), tmp_path / "config.ini"
+    path.write_text(path.read_text().replace("s3cret", "old"))
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        assert cutover(load_config(path, {}), manifest, CutoverOptions()).over[0].lines == ("mastosync pin-secrets",)
+        pin(load_config(path, {}), {})
+        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+        (tmp_path / ".env.production").write_text(report.new_env().reveal())
+        after = cutover(load_config(path, {}), manifest, CutoverOptions())
+    assert after.switched
+    assert after.over
+    for each in (report, after):
+        assert "secrets" not in {found.check for found in each.cutover.findings}
+    assert config.source == load_config(path, {}).source
+
+
+def test_keys_of_a_file_that_names_the_new_store_are_not_taken_for_those_of_the_old(tmp_path: Path) -> None:
+    """Mastodon has a key of its own there, which is not the one that the configuration has."""
+    lines = ("S3_ENABLED=true", "S3_BUCKET=media", "S3_ENDPOINT=https://s3.example.com")
+    config, path = with_env(tmp_path, *lines), tmp_path / "config.ini"
+    with pytest.raises(ConfigError, match="names the new store already"):
+        pin(config, {})
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(config, manifest, CutoverOptions())
-    assert "secrets" not in {each.check for each in report.cutover.findings}
+        (told,) = (each for each in report.cutover.findings if each.check == "secrets")
+        assert (told.grade, report.over) == (Grade.NO_GO, [])
+        assert "under [s3.source]" in told.remedy
+        path.write_text(re.sub(r"env:AWS_\w+", "kept", path.read_text()))  # what the remedy says
+        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+        assert "secrets" not in {each.check for each in report.cutover.findings}
+        assert "--new-env" in report.over[0].lines[0], "what still differs has a step"
+        assert report.over[1].lines == ("systemctl restart mastodon-sidekiq mastodon-web",)
+        (tmp_path / ".env.production").write_text(report.new_env().reveal())
+        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+    assert report.settings == []
+    assert "--new-env" not in str(report.over)
+
+
+@pytest.mark.parametrize("lines", [[], ["S3_ENABLED=true"]], ids=["nothing", "no bucket"])
+def test_what_a_container_may_have_in_its_environment_is_no_obstacle(tmp_path: Path, lines: list[str]) -> None:
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(with_env(tmp_path, *lines), manifest, CutoverOptions())
+    (told,) = (each for each in report.cutover.findings if each.check == "settings")
+    assert told.grade is Grade.WARNING
+    assert "does not say where Mastodon keeps its media" in told.message
+    assert "container" in told.remedy
+
+
+def test_a_folder_that_a_container_knows_by_another_path_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    folder = FilesystemConfig(path=tmp_path / "media")
+    config = Config(source=BUCKET, destination_folder=folder, path=tmp_path / "config.ini")
+    env = env_of(tmp_path, "S3_ENABLED=false", "PAPERCLIP_ROOT_PATH=/mastodon/public/system")
+    options = CutoverOptions(media_host="files.example.com", env=env)
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, options)
+        before = cutover(config, manifest, replace(options, env=env_of(tmp_path, "S3_ENABLED=true", "S3_BUCKET=media")))
+    assert report.switched
+    assert "PAPERCLIP_ROOT_PATH" not in {each.name for each in report.settings}
+    (told,) = (each for each in report.cutover.findings if each.check == "settings")
+    assert told.grade is Grade.WARNING
+    assert "/mastodon/public/system" in told.message
+    assert not before.switched
+    assert any("PAPERCLIP_ROOT_PATH the path" in step.what for step in before.over), "before it is restarted"
+
+
+def test_a_folder_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
+    config = Config(source=BUCKET, destination_folder=FilesystemConfig(path=tmp_path / "gone"), path=tmp_path / "c.ini")
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, NAMED)
+    (told,) = (each for each in report.cutover.findings if each.check == "owner")
+    assert told.grade is Grade.WARNING
+    assert "gone" in told.message
+    assert told.remedy
+
+
+def test_no_file_with_secrets_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = with_env(tmp_path, "S3_ENABLED=true", "S3_BUCKET=was")
+    pin(config, {})
+    env, kept = tmp_path / ".env.production", tmp_path / ".env.production.before"
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+        (command,) = next(step.lines for step in report.over if "--new-env" in str(step.lines))
+        assert command.endswith("> " + str(env) + " && rm env.production.new")
+        assert report.over[-1].lines == (f"rm {kept}",)
+        kept.write_text(env.read_text())
+        env.write_text(report.new_env().reveal())
+        (tmp_path / "env.production.new").write_text("left by whoever has written it by hand")
+        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+        assert report.over[-1].lines == (f"rm env.production.new {kept}",)
+        kept.unlink()
+        (tmp_path / "env.production.new").unlink()
+        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+    assert not any("rm " in line for step in report.over for line in step.lines)
 
 
 def test_no_steps_are_told_that_cannot_work(tmp_path: Path) -> None:

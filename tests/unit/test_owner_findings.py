@@ -102,5 +102,6 @@ def test_a_command_names_mastodons_user_only_where_there_is_one(monkeypatch: pyt
 
 
 def test_why_nobody_can_tell_whose_a_folder_is_is_said() -> None:
-    (told,) = (each for each in judge(evidence(unseen=("it cannot be read", "do this"))).findings if each.check == "owner")
+    findings = judge(evidence(unseen=("it cannot be read", "do this"))).findings
+    (told,) = (each for each in findings if each.check == "owner")
     assert (told.grade, told.message, told.remedy) == (CutoverGrade.WARNING, "it cannot be read", "do this")

@@ -215,8 +215,8 @@ def _switched(evidence: Evidence) -> Finding:
         return _restarted(evidence)
     if switch.unsure:
         remedy = tr(
-            "write the settings that Mastodon runs with into a file, with paths as this machine has them, and name it:"
-            " `mastosync report --env FILE` (of a container, `docker compose exec -T web env` prints them)"
+            "write the settings that Mastodon runs with into a file, with endpoints and paths as they are here, and"
+            " name it: `mastosync report --env FILE` (of a container, `docker compose exec -T web env` prints them)"
         )
         return Finding("switch", Grade.WARNING if switch.left else Grade.NOT_YET, switch.unsure, remedy)
     said = tr("{file} does not name the new store: Mastodon still uses the old one", file=file)
