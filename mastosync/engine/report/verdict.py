@@ -27,7 +27,7 @@ from mastosync.model import EntryState, Origin, Reason
 from mastosync.units import human_seconds
 
 _OLD_SECONDS = 7 * 86_400  # of a plan
-_SAMPLE = 1_000  # objects, as an example
+_READ_BACK = "mastosync verify --deep --sample 1000"  # so many, as an example
 
 
 class Grade(StrEnum):
@@ -206,7 +206,12 @@ def _switched(evidence: Evidence) -> Finding:
     file, switch = evidence.switch.file, evidence.switch
     if switch.problem:
         said = tr("{problem}: it is not known whether Mastodon uses the new store already", problem=switch.problem)
-        return Finding("switch", Grade.NOT_YET, said, tr("correct mastodon_file under [env], or its permissions"))
+        return Finding(
+            "switch",
+            Grade.NOT_YET,
+            said,
+            tr("correct the file, its permissions, or its name (--env, or mastodon_file under [env])"),
+        )
     if file is None:
         said = tr("it is not known here whether Mastodon uses the new store already")
         remedy = tr("name its settings, or a copy of them: `mastosync report --env FILE`, or mastodon_file under [env]")
@@ -235,8 +240,9 @@ def _restarted(evidence: Evidence) -> Finding:
             time=moment(copied),
         )
         remedy = tr(
-            "restart Mastodon on every machine and upload a picture; then `mastosync plan && mastosync copy`, and this"
-            " again"
+            "restart Mastodon on every machine and upload a picture. Then run `mastosync plan`, `mastosync copy` and"
+            " `{verify}`, and this again",
+            verify=_READ_BACK,
         )
         return Finding("switch", Grade.NOT_YET, said, remedy)
     if found > max(copied, changed_at):
@@ -248,8 +254,9 @@ def _restarted(evidence: Evidence) -> Finding:
         return Finding("switch", Grade.OK, said)
     said = tr("{file} names the new store, but the file alone does not tell whether Mastodon was restarted", file=file)
     remedy = tr(
-        "to see it, upload a picture, then `mastosync plan && mastosync copy`, and this again; or restart Mastodon once"
-        " more on every machine"
+        "restart Mastodon once more on every machine. Or, to see it, upload a picture, then run `mastosync plan`,"
+        " `mastosync copy` and `{verify}`, and this again",
+        verify=_READ_BACK,
     )
     return Finding("switch", Grade.WARNING, said, remedy)
 
@@ -321,8 +328,7 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
         )
         yield Finding("read-back", Grade.OK, said)
     else:
-        remedy = f"mastosync verify --deep --sample {_SAMPLE}"
-        yield Finding("read-back", Grade.NOT_YET, tr("nothing was read back after the last copy"), remedy)
+        yield Finding("read-back", Grade.NOT_YET, tr("nothing was read back after the last copy"), _READ_BACK)
     if evidence.public:
         asked = [proof for proof in evidence.proofs if proof.is_public]
         if not asked:
