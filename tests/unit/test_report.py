@@ -448,8 +448,8 @@ def test_what_was_done_decides(edit: Callable[[Evidence], Evidence], found: dict
 @pytest.mark.parametrize(
     ("copied", "found", "grade", "said"),
     [
-        (-1, 1, "ok", "the newest upload (2026-11-01 13:00:00 UTC) was found there"),
-        (2, 1, "not-yet", "(2026-11-01 14:00:00 UTC, after that file was changed) came from the old one"),
+        (-1, 1, "ok", "the newest upload (2026-11-01 13:00:00 UTC) was found at the new store"),
+        (2, 1, "not-yet", "(2026-11-01 14:00:00 UTC, after that file was changed) came from the old store"),
         (1, -1, "not-yet", "still runs with the old settings"),
         (-1, -2, "warning", "the file alone does not tell"),  # nothing was uploaded since
         (-2, -1, "warning", "the file alone does not tell"),  # `adopt` has found it
@@ -460,15 +460,19 @@ def test_where_the_newest_upload_was_found_tells_whether_mastodon_was_restarted(
     copied: int, found: int, grade: str, said: str
 ) -> None:
     newest = {Origin.COPIED: int(NOON + copied * HOUR), Origin.ADOPTED: int(NOON + found * HOUR)}
-    (told,) = (each for each in judge(replace(ALL_WELL, newest=newest)).findings if each.check == "switch")
-    assert told.grade.value == grade
-    assert said in told.message
-    assert bool(told.remedy) is (grade != "ok")
+    for switch in (ALL_WELL.switch, Switch(ENV, changed_at=NOON, unsure="a container's path", left=True)):
+        looked_at = replace(ALL_WELL, newest=newest, switch=switch)
+        (told,) = (each for each in judge(looked_at).findings if each.check == "switch")
+        assert told.grade.value == grade
+        assert said in told.message
+        assert bool(told.remedy) is (grade != "ok")
 
 
 def test_the_newest_upload_is_that_of_the_manifest(tmp_path: Path) -> None:
+    """Of what has arrived, and has no time that is still to come."""
     entries = [entry(number)._replace(updated=1_000 * number) for number in (1, 2, 3)]
-    origins = {1: Origin.COPIED, 2: Origin.ADOPTED, 3: Origin.COPIED}
+    entries.append(entry(4)._replace(updated=2**40))
+    origins = {1: Origin.COPIED, 2: Origin.ADOPTED, 3: Origin.COPIED, 4: Origin.COPIED}
     with planned(tmp_path / "m.db", entries) as manifest:
         queue = WorkQueue(manifest)
         queue.start_run(8)

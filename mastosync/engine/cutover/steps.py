@@ -270,10 +270,7 @@ def _end(way: WayOver) -> Iterator[Step]:
 def _tidying(way: WayOver) -> Iterator[Step]:
     if way.left:
         yield Step(
-            tr(
-                "When the old store is gone, remove the files with settings that the switch has left: they hold"
-                " secrets."
-            ),
+            tr("Last, remove the files with settings that the switch has left: they hold secrets."),
             (shlex.join(["rm", *way.left]),),
         )
 

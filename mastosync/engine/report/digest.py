@@ -9,6 +9,7 @@ mastosync but an export: docs/design.md has the line of jq.
 from __future__ import annotations
 
 import hashlib
+import time
 from binascii import b2a_base64
 from collections import Counter
 from collections.abc import Callable
@@ -50,7 +51,7 @@ class Contents:
 
 def contents_of(reader: ArchiveReader, destination_prefix: str, note: Callable[[int], None]) -> Contents:
     """Read every entry, in constant memory. `note` is told how many went by. Raises: ManifestError."""
-    digest, entries = hashlib.sha256(), 0
+    digest, entries, now = hashlib.sha256(), 0, time.time()
     objects: Counter[str] = Counter()
     size_bytes: Counter[str] = Counter()
     newest: Counter[str] = Counter()
@@ -65,7 +66,8 @@ def contents_of(reader: ArchiveReader, destination_prefix: str, note: Callable[[
             if state == _DONE:
                 objects[origin] += 1
                 size_bytes[origin] += size or 0
-                newest[origin] = max(newest[origin], updated or 0)
+                if updated and newest[origin] < updated <= now:  # clocks may have been wrong
+                    newest[origin] = updated
         digest.update("".join(lines).encode("ascii"))
         entries += len(some)
         note(len(some))

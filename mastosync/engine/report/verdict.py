@@ -216,27 +216,31 @@ def _switched(evidence: Evidence) -> Finding:
         said = tr("it is not known here whether Mastodon uses the new store already")
         remedy = tr("name its settings, or a copy of them: `mastosync report --env FILE`, or mastodon_file under [env]")
         return Finding("switch", Grade.NOT_YET, said, remedy)
-    if switch.done:
+    if switch.done or switch.left:
         return _restarted(evidence)
     if switch.unsure:
         remedy = tr(
             "write the settings that Mastodon runs with into a file, with endpoints and paths as they are here, and"
             " name it: `mastosync report --env FILE` (of a container, `docker compose exec -T web env` prints them)"
         )
-        return Finding("switch", Grade.WARNING if switch.left else Grade.NOT_YET, switch.unsure, remedy)
+        return Finding("switch", Grade.NOT_YET, switch.unsure, remedy)
     said = tr("{file} does not name the new store: Mastodon still uses the old one", file=file)
     return Finding("switch", Grade.NOT_YET, said, tr("mastosync cutover tells the steps"))
 
 
 def _restarted(evidence: Evidence) -> Finding:
     """A file does not tell whether Mastodon has read it. Where its newest upload was found does."""
-    file, changed_at = evidence.switch.file, evidence.switch.changed_at
+    switch = evidence.switch
+    names = switch.unsure or tr("{file} names the new store", file=switch.file)
     copied, found = (evidence.newest.get(origin, 0) for origin in (Origin.COPIED, Origin.ADOPTED))
-    if copied > max(found, changed_at):
+    if found > max(copied, switch.changed_at):
+        said = tr("{names}; the newest upload ({time} UTC) was found at the new store", names=names, time=moment(found))
+        return Finding("switch", Grade.OK, said)
+    if copied > max(found, switch.changed_at):
         said = tr(
-            "{file} names the new store, but the newest upload ({time} UTC, after that file was changed) came from the"
-            " old one: Mastodon, or a part of it, still runs with the old settings",
-            file=file,
+            "{names}; but the newest upload ({time} UTC, after that file was changed) came from the old store:"
+            " Mastodon, or a part of it, still runs with the old settings",
+            names=names,
             time=moment(copied),
         )
         remedy = tr(
@@ -245,14 +249,7 @@ def _restarted(evidence: Evidence) -> Finding:
             verify=_READ_BACK,
         )
         return Finding("switch", Grade.NOT_YET, said, remedy)
-    if found > max(copied, changed_at):
-        said = tr(
-            "{file} names the new store, and the newest upload ({time} UTC) was found there",
-            file=file,
-            time=moment(found),
-        )
-        return Finding("switch", Grade.OK, said)
-    said = tr("{file} names the new store, but the file alone does not tell whether Mastodon was restarted", file=file)
+    said = tr("{names}; the file alone does not tell whether Mastodon was restarted", names=names)
     remedy = tr(
         "restart Mastodon once more on every machine. Or, to see it, upload a picture, then run `mastosync plan`,"
         " `mastosync copy` and `{verify}`, and this again",
