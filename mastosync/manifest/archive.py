@@ -156,8 +156,19 @@ class ArchiveReader:
         reasons = {code: reason.value if reason else "" for code, reason in REASON_OF.items()}
         with sound(self._manifest.path):
             rows = self._manifest.connection.execute(_STATES)
-            for kind, row_id, name, state, reason, *seen, origin, updated in rows:
-                yield kinds[kind], row_id, name, states[state], reasons[reason], *seen, origins[origin], updated
+            for kind, row_id, name, state, reason, size, md5, etag, origin, updated in rows:
+                yield (
+                    kinds[kind],
+                    row_id,
+                    name,
+                    states[state],
+                    reasons[reason],
+                    size,
+                    md5,
+                    etag,
+                    origins[origin],
+                    updated,
+                )
 
     def _records(self, table: str) -> list[dict[str, Any]]:
         columns = RECORDS[table]

@@ -230,6 +230,10 @@ def test_the_command_needs_nothing_but_the_manifest(
     assert "exists already" in told(capsys, path, "--format", "html", code=2)
     told(capsys, path, "--format", "html", "--force")
     assert "belongs to" in told(capsys, path, "--check", "mastosync-report.html")
+    Path("env").write_text("S3_ENABLED=true\nS3_BUCKET=third\n")
+    assert "env names the bucket 'third', and neither the old store nor the new one" in told(
+        capsys, path, "--env", "env"
+    )
     told(capsys, path, "--format", "json", "--output", "kept.json")
     assert "belongs to" in told(capsys, path, "--check", "kept.json")
     change(path, "UPDATE entries SET size = 12345 WHERE id = 1")
