@@ -39,7 +39,7 @@ from mastosync.engine.status import status_of
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, relation, verifications
-from mastosync.mastodon.settings import Setting, changed, storage_settings
+from mastosync.mastodon.settings import HOSTS, Setting, changed, storage_settings
 from mastosync.model import Ownership, Reason
 
 if TYPE_CHECKING:
@@ -277,6 +277,7 @@ def _way_over(known: _Known, shared: SharedBucket | None, refusal: UsageError | 
         from_folder=isinstance(source, FilesystemConfig),
         switched=known.switched,
         changes=bool(known.settings),
+        new_host=not known.switched or any(each.name in HOSTS and each.value for each in known.settings),
         left=tuple(map(str, left)),
         files=files,
         system=system_redirect(config, known.mastodon.current, f"{known.scheme}://{host}") if host else None,

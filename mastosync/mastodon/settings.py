@@ -37,6 +37,8 @@ _OF_S3 = (
 
 
 _ONLY_MASTODON = frozenset({"LOCAL_DOMAIN", "WEB_DOMAIN", "SECRET_KEY_BASE", "S3_ENABLED", "PAPERCLIP_ROOT_PATH"})
+HOSTS = frozenset({"S3_ALIAS_HOST", "PAPERCLIP_ROOT_URL"})
+"""What names the host that browsers ask."""
 KEYS = {"AWS_ACCESS_KEY_ID": "access_key", "AWS_SECRET_ACCESS_KEY": "secret_key"}
 """What a switch writes or removes, and a configuration may refer to: variable → key of the configuration."""
 

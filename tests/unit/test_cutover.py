@@ -915,10 +915,13 @@ def test_keys_that_stay_as_they_are_are_kept_too(tmp_path: Path) -> None:
     assert config.source == load_config(path, {}).source
 
 
-def test_keys_of_a_file_that_names_the_new_store_are_not_taken_for_those_of_the_old(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alias", [(), ("S3_ALIAS_HOST=files.example.com",)], ids=["new host", "same host"])
+def test_keys_of_a_file_that_names_the_new_store_are_not_taken_for_those_of_the_old(
+    tmp_path: Path, alias: tuple[str, ...]
+) -> None:
     """Mastodon has a key of its own there, which is not the one that the configuration has."""
     lines = ("S3_ENABLED=true", "S3_BUCKET=media", "S3_ENDPOINT=https://s3.example.com")
-    config, path = with_env(tmp_path, *lines), tmp_path / "config.ini"
+    config, path = with_env(tmp_path, *lines, *alias), tmp_path / "config.ini"
     with pytest.raises(ConfigError, match="names the new store already"):
         pin(config, {})
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
@@ -929,8 +932,10 @@ def test_keys_of_a_file_that_names_the_new_store_are_not_taken_for_those_of_the_
         path.write_text(re.sub(r"env:AWS_\w+", "kept", path.read_text()))  # what the remedy says
         report = cutover(load_config(path, {}), manifest, CutoverOptions())
         assert "secrets" not in {each.check for each in report.cutover.findings}
-        assert "--new-env" in report.over[0].lines[0], "what still differs has a step"
-        assert report.over[1].lines == ("systemctl restart mastodon-sidekiq mastodon-web",)
+        *host, settings, restart = report.over[: 2 if alias else 3]
+        assert ["--nginx" in each.lines[0] for each in host] == ([] if alias else [True]), "before browsers ask it"
+        assert "--new-env" in settings.lines[0], "what still differs has a step"
+        assert restart.lines == ("systemctl restart mastodon-sidekiq mastodon-web",)
         (tmp_path / ".env.production").write_text(report.new_env().reveal())
         report = cutover(load_config(path, {}), manifest, CutoverOptions())
     assert report.settings == []

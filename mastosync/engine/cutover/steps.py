@@ -49,6 +49,7 @@ class WayOver:
     from_folder: bool = False  # the old store is a folder
     switched: bool = False  # Mastodon's settings name the new store already
     changes: bool = True  # some of them have to change
+    new_host: bool = True  # so has what browsers ask for media, or Mastodon is not switched over yet
     left: tuple[str, ...] = ()  # files with secrets that the steps leave, or have left
     files: NewFiles = field(default_factory=NewFiles)
     system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
@@ -93,7 +94,7 @@ def steps_over(way: WayOver) -> list[Step]:
 
 def _switch(way: WayOver) -> Iterator[Step]:
     yield from _pin(way)
-    if not way.switched:
+    if way.new_host:
         yield _media_host(way)
     if way.changes:
         yield _settings(way)
