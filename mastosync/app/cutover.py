@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.mastodon import OwnSettings, own_settings, shares_keys, variables_of
+from mastosync.app.mastodon import OwnSettings, keys_at_stake, own_settings
 from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect, tells_host
 from mastosync.app.pinning import is_pinned
 from mastosync.app.stores import settings_of
@@ -24,6 +22,7 @@ from mastosync.engine.cutover import (
     Cutover,
     Evidence,
     Fallback,
+    Mastosync,
     MediaHost,
     NewFiles,
     Secrets,
@@ -40,27 +39,19 @@ from mastosync.engine.status import status_of
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, relation, verifications
-from mastosync.mastodon.settings import (
-    Setting,
-    changed,
-    storage_settings,
-    used_elsewhere,
-)
+from mastosync.mastodon.settings import HOSTS, Setting, changed, storage_settings
 from mastosync.model import Ownership, Reason
 
 if TYPE_CHECKING:
-    from mastosync.config import Config, Role, Secret, StoreConfig
-
-_log = logging.getLogger(__name__)
-
-_ROLES: tuple[Role, Role] = ("source", "destination")
+    from mastosync.config import Config, Secret, StoreConfig
+    from mastosync.engine.status import Status
 
 
 @dataclass(frozen=True, slots=True)
 class CutoverOptions:
     """What the configuration does not say."""
 
-    command: str = "mastosync"  # with the options that name configuration and manifest
+    global_options: tuple[str, ...] = ()  # those that name configuration and manifest
     env: Path | None = None  # Mastodon's `.env.production` as it is; None: what the configuration refers to, if it does
     media_host: str | None = None  # what browsers ask for media
     source_url: str | None = None  # where everybody reads the objects of the source
@@ -68,7 +59,7 @@ class CutoverOptions:
     nginx_file: Path | None = None  # where the configuration of nginx is written
     fallback: Fallback = Fallback.ALL
 
-    def again(self, host: str | None, *, back: bool = False) -> str:
+    def again(self, host: str | None, *, back: bool = False) -> tuple[str, ...]:
         """The same once more, without the files and the fallback; `back`: with source and destination exchanged.
 
         `host`: what browsers ask for media. It is named, as the switch changes the settings that may have told it.
@@ -80,7 +71,7 @@ class CutoverOptions:
             destination if back else source: self.source_url,
             source if back else destination: self.destination_url,
         }
-        return shlex.join(["cutover", *(word for name, value in named.items() if value for word in (name, str(value)))])
+        return ("cutover", *(word for name, value in named.items() if value for word in (name, str(value))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,130 +128,185 @@ class CutoverReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What configuration, options and Mastodon's own settings come to."""
+
+    config: Config
+    options: CutoverOptions
+    mastodon: OwnSettings
+    host: str | None  # what browsers ask for media; None: nobody has said it
+    scheme: str
+    acls: bool  # the destination takes ACLs, as far as is known
+    settings: list[Setting]  # lines of Mastodon's file that have to change
+
+    @property
+    def stores(self) -> tuple[StoreConfig, StoreConfig]:
+        """Source and destination."""
+        return self.config.store("source"), self.config.store("destination")
+
+    @property
+    def switched(self) -> bool:
+        """Whether Mastodon's settings name the destination already."""
+        return self.mastodon.has_left(*self.stores)
+
+    @property
+    def secrets(self) -> Secrets:
+        """What the switch does to the secrets of the source, or may have done."""
+        if self.mastodon.file is None or is_pinned(self.config) or not keys_at_stake(self.config):
+            return Secrets.SAFE
+        return Secrets.LOST if self.switched else Secrets.UNPINNED
+
+
 def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> CutoverReport:
     """Look at everything. Raises: ConfigError, ManifestError."""
     report = ManifestReport(manifest)
     status = status_of(report, settings_of(config))
-    proofs = verifications(manifest)
-    destination = config.store("destination")
-    is_bucket = isinstance(destination, S3Config)
-    shared = shared_bucket(manifest)
-    counts, plans, deleted = report.counts(), list(report.iter_snapshots()), Deleted.in_manifest(manifest)
-    mastodon = own_settings(config, options.env)
-    host, scheme = host_of(config, mastodon.current, options.media_host)
-    acls = config.destination.known.takes_acl is not False and not status.reasons.get(Reason.PRIVATE)
-    wanted = storage_settings(destination, host or CHANGE_ME, acls=acls, scheme=scheme)
-    settings = changed(wanted, mastodon.current) if mastodon.file else wanted
-    secrets = _secrets(config, mastodon, settings)
-    fallback, refusal = None, None
-    urls = {"source": options.source_url, "destination": options.destination_url}
-    try:
-        fallback = media_host_of(config, host, scheme, urls, options.fallback)
-        fallback.render()
-    except UsageError as error:
-        fallback, refusal = None, error
-    evidence = Evidence(
-        counts=counts,
-        plans=plans,
-        verifications=proofs,
-        running=status.running,
-        done_since=report.done_since(proofs[0].ended_at) if proofs else 0,
-        public=is_bucket,
-        deleted=deleted,
-        now=time.time(),
-        exposed=status.exposed,
-        relation=relation(manifest),
-        shared=shared,
-        fallback=options.fallback,
-        secrets=secrets,
-        media_host=host is not None,
-        permission=mastodon.permission,
-        acl=(config.destination.acl if acls else "none") if is_bucket else "private",
-        by_hand=(refusal.message, refusal.hint) if refusal else None,
-        elsewhere=used_elsewhere(mastodon.current, config.store("source"), destination) if mastodon.file else "",
-        ownership=_ownership(destination),
-        settings=status.settings,
-        other_settings=status.other_settings,
-    )
-    system = system_redirect(config, mastodon.current, f"{scheme}://{host}") if host else None
-    over, back = _ways(config, options, mastodon, shared, host, pins=secrets is Secrets.UNPINNED)
-    by_hand = refusal.message if refusal and host else ""
-    over = replace(over, system=system, host=host or CHANGE_ME, by_hand=by_hand)
+    known = _known(config, options, status)
+    fallback, refusal = _fallback(known)
+    evidence = _evidence(known, manifest, report, status, refusal)
+    is_bucket = isinstance(config.store("destination"), S3Config)
+    told = known.secrets is not Secrets.LOST  # else no step could work
     return CutoverReport(
         cutover=judge(evidence),
-        env=mastodon.file,
-        settings=settings,
-        media_host=host,
-        cors=_cors(mastodon.current) if is_bucket else None,
+        env=known.mastodon.file,
+        settings=known.settings,
+        media_host=known.host,
+        cors=_cors(known.mastodon.current) if is_bucket else None,
         fallback=fallback,
         refusal=refusal,
-        deleted=deleted,
-        over=[] if secrets is Secrets.LOST else steps_over(over),
-        back=[] if secrets is Secrets.LOST else steps_back(back),
-        switched=over.switched,
+        deleted=evidence.deleted,
+        over=steps_over(_way_over(known, evidence.shared, refusal)) if told else [],
+        back=steps_back(_way_back(known)) if told else [],
+        switched=known.switched,
         env_syntax=config.env.syntax,
     )
 
 
-def _ownership(destination: StoreConfig) -> Ownership | None:
-    """Whose the files of a folder are; None: it is no folder, or nobody can tell."""
+def _known(config: Config, options: CutoverOptions, status: Status) -> _Known:
+    mastodon = own_settings(config, options.env)
+    stores = config.store("source"), config.store("destination")
+    host, scheme = host_of(config, mastodon.current, options.media_host)
+    acls = config.destination.known.takes_acl is not False and not status.reasons.get(Reason.PRIVATE)
+    settings = storage_settings(stores[1], host or CHANGE_ME, acls=acls, scheme=scheme)
+    if mastodon.file:
+        settings = changed(settings, mastodon.current)
+    if mastodon.has_left(*stores) and not mastodon.uses(stores[1]):  # it knows the folder by another path
+        settings = [setting for setting in settings if setting.name != "PAPERCLIP_ROOT_PATH"]
+    return _Known(config, options, mastodon, host, scheme, acls, settings)
+
+
+def _fallback(known: _Known) -> tuple[MediaHost | None, UsageError | None]:
+    """The media host, or why nginx cannot be told what it is."""
+    options = known.options
+    urls = {"source": options.source_url, "destination": options.destination_url}
+    try:
+        fallback = media_host_of(known.config, known.host, known.scheme, urls, options.fallback)
+        fallback.render()
+    except UsageError as error:
+        return None, error
+    return fallback, None
+
+
+def _evidence(
+    known: _Known, manifest: Manifest, report: ManifestReport, status: Status, refusal: UsageError | None
+) -> Evidence:
+    """What the manifest remembers, beside what else is known."""
+    source, destination = known.stores
+    is_bucket, proofs = isinstance(destination, S3Config), verifications(manifest)
+    ownership, unseen = _ownership(destination)
+    return Evidence(
+        counts=report.counts(),
+        plans=list(report.iter_snapshots()),
+        verifications=proofs,
+        running=status.running,
+        done_since=report.done_since(proofs[0].ended_at) if proofs else 0,
+        public=is_bucket,
+        deleted=Deleted.in_manifest(manifest),
+        now=time.time(),
+        exposed=status.exposed,
+        relation=relation(manifest),
+        shared=shared_bucket(manifest),
+        fallback=known.options.fallback,
+        secrets=known.secrets,
+        media_host=known.host is not None,
+        permission=known.mastodon.permission,
+        acl=(known.config.destination.acl if known.acls else "none") if is_bucket else "private",
+        by_hand=(refusal.message, refusal.hint) if refusal else None,
+        elsewhere=known.mastodon.elsewhere(source, destination),
+        doubt=known.mastodon.doubt(source, destination),
+        ownership=ownership,
+        unseen=unseen,
+        settings=status.settings,
+        other_settings=status.other_settings,
+    )
+
+
+def _ownership(destination: StoreConfig) -> tuple[Ownership | None, tuple[str, str] | None]:
+    """Whose the files of a folder are, or why nobody can tell and what to do; neither: it is no folder."""
     if not isinstance(destination, FilesystemConfig):
-        return None
+        return None, None
     from mastosync.store.filesystem import FilesystemProbe
 
-    with closing(FilesystemProbe(destination, role="destination")) as probe:
-        try:
-            return probe.ownership()
-        except (ObjectError, StoreUnusable) as error:
-            _log.warning("%s", error.message)
-            return None
+    try:
+        with closing(FilesystemProbe(destination, role="destination")) as probe:
+            return probe.ownership(), None
+    except (ObjectError, StoreUnusable) as error:
+        return None, (error.message, error.hint or tr("correct it, and run this again"))
 
 
-def _secrets(config: Config, mastodon: OwnSettings, settings: Sequence[Setting]) -> Secrets:
-    """What the switch does to the secrets of the source, or has done."""
-    if mastodon.file is None or is_pinned(config) or shares_keys(config):
-        return Secrets.SAFE
-    if mastodon.uses(config.store("destination")) and config.source.access_key == config.destination.access_key:
-        return Secrets.LOST
-    are_overwritten = variables_of(config, "source") & {setting.name for setting in settings}
-    return Secrets.UNPINNED if are_overwritten else Secrets.SAFE
-
-
-def _ways(
-    config: Config,
-    options: CutoverOptions,
-    mastodon: OwnSettings,
-    shared: SharedBucket | None,
-    host: str | None,
-    *,
-    pins: bool,
-) -> tuple[WayOver, WayBack]:
+def _way_over(known: _Known, shared: SharedBucket | None, refusal: UsageError | None) -> WayOver:
     """What the steps are made of."""
-    folders = {role: isinstance(config.store(role), FilesystemConfig) for role in _ROLES}
+    config, options, env, host = known.config, known.options, known.mastodon.file, known.host
+    source, destination = known.stores
     files = _new_files()
-    kept = mastodon.file and _free(mastodon.file.with_name(f"{mastodon.file.name}.before"))
-    over = WayOver(
-        options.command,
+    kept, kept_before = _names(env.with_name(f"{env.name}.before")) if env else (None, [])
+    left = [*_names(Path(NewFiles().env))[1], *(kept_before if known.switched else [])]
+    if kept and known.settings:
+        left.append(kept)
+    return WayOver(
+        Mastosync(options.global_options),
         options.again(options.media_host if host and tells_host(config, host) else host or CHANGE_ME),
         options.nginx_file,
-        not folders["destination"],
-        options.fallback,
-        shared,
-        *(mastodon.file, kept, pins, folders["source"], mastodon.uses(config.store("destination")), files),
+        public=isinstance(destination, S3Config),
+        fallback=options.fallback,
+        shared=shared,
+        env=env,
+        env_kept=kept,
+        pins=known.secrets is Secrets.UNPINNED,
+        from_folder=isinstance(source, FilesystemConfig),
+        switched=known.switched,
+        changes=bool(known.settings),
+        new_host=not known.switched or any(each.name in HOSTS and each.value for each in known.settings),
+        left=tuple(map(str, left)),
+        files=files,
+        system=system_redirect(config, known.mastodon.current, f"{known.scheme}://{host}") if host else None,
+        host=host or CHANGE_ME,
+        by_hand=refusal.message if refusal and host else "",
     )
-    again = options.again(host or CHANGE_ME, back=True)
-    return over, WayBack(options.command, again, config.path, any(folders.values()), not folders["source"], files)
+
+
+def _way_back(known: _Known) -> WayBack:
+    folders = [isinstance(store, FilesystemConfig) for store in known.stores]
+    again = known.options.again(known.host or CHANGE_ME, back=True)
+    tool = Mastosync(known.options.global_options)
+    return WayBack(tool, again, known.config.path, any(folders), public=not folders[0], files=_new_files())
 
 
 def _new_files() -> NewFiles:
     """Names that are free in this folder, so that nothing is refused, and nothing overwritten."""
-    return NewFiles(**{each.name: str(_free(Path(str(each.default)))) for each in fields(NewFiles)})
+    return NewFiles(**{each.name: str(_names(Path(str(each.default)))[0]) for each in fields(NewFiles)})
 
 
-def _free(path: Path) -> Path:
-    """This name, or one with a number that nobody has taken."""
-    named = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
-    return next(each for each in chain((path,), named) if not os.path.lexists(each))
+def _names(path: Path) -> tuple[Path, list[Path]]:
+    """This name, or the first one with a number that nobody has taken; and those before it."""
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
+    taken: list[Path] = []
+    for each in chain((path,), numbered):
+        if not os.path.lexists(each):
+            return each, taken
+        taken.append(each)
+    raise AssertionError  # numbers do not end
 
 
 def _cors(current: Mapping[str, Secret]) -> dict[str, Any] | None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mastosync.mastodon.settings import is_of_mastodon, names_store, read_current
+from mastosync.config import FilesystemConfig
+from mastosync.language import tr
+from mastosync.mastodon.settings import (
+    KEYS,
+    is_of_mastodon,
+    is_told,
+    names_store,
+    place_told,
+    read_current,
+    used_elsewhere,
+    uses_bucket,
+)
 
 if TYPE_CHECKING:
     from mastosync.config import Config, Role, Secret, StoreConfig
@@ -27,6 +38,45 @@ class OwnSettings(NamedTuple):
         """Whether its media are in this store, as far as is known."""
         return self.file is not None and names_store(self.current, store, self.file)
 
+    def has_left(self, source: StoreConfig, destination: StoreConfig) -> bool:
+        """Whether they are no longer in the source: they are in the destination, or in a folder that can only be it.
+
+        A container knows a folder by another path than this machine does.
+        """
+        on_disk = is_told(self.current) and not uses_bucket(self.current)
+        is_folder = [isinstance(store, FilesystemConfig) for store in (source, destination)]
+        return self.uses(destination) or (on_disk and is_folder == [False, True])
+
+    def elsewhere(self, source: StoreConfig, destination: StoreConfig) -> str:
+        """Where they are, if that is certainly neither of these stores; empty: it is one, or nobody can tell."""
+        return used_elsewhere(self.current, source, destination) if self.file else ""
+
+    def neither(self, source: StoreConfig, destination: StoreConfig) -> str:
+        """That they are in neither of these stores, by all of their names, for people; empty: they are in one."""
+        on_the_only_disk = isinstance(source, FilesystemConfig) and not uses_bucket(self.current)
+        if self.file is None or on_the_only_disk or self.uses(source) or self.uses(destination):
+            return ""
+        return tr(
+            "{file} names {place}, and neither the old store nor the new one has that name, endpoint and key prefix",
+            file=self.file,
+            place=place_told(self.current, self.file),
+        )
+
+    def doubt(self, source: StoreConfig, destination: StoreConfig) -> str:
+        """Why nobody can tell which of these stores they are in; empty: it is told, or the file is not known."""
+        if self.file is None or self.uses(source) or self.uses(destination):
+            return ""
+        if not is_told(self.current):
+            return tr("{file} does not say where Mastodon keeps its media (S3_ENABLED, S3_BUCKET)", file=self.file)
+        if uses_bucket(self.current) or not isinstance(destination, FilesystemConfig):
+            return ""
+        return tr(
+            "{file} names {place}, and the new store is {folder} here: in a container they may be the same",
+            file=self.file,
+            place=place_told(self.current, self.file),
+            folder=destination.folder,
+        )
+
 
 def own_settings(config: Config, named: Path | None = None) -> OwnSettings:
     """Read the file that was `named` (--env), or the one of the configuration, if that is Mastodon's.
@@ -46,6 +96,11 @@ def variables_of(config: Config, role: Role) -> set[str]:
     return {each.variable for each in config.referred if each.section == f"s3.{role}"}
 
 
-def shares_keys(config: Config) -> bool:
-    """Whether a switch leaves the source its keys: it takes none from a file, or those of the destination."""
-    return variables_of(config, "source") <= variables_of(config, "destination")
+def keys_at_stake(config: Config) -> bool:
+    """Whether the source takes keys from a file that the switch may write over there.
+
+    The keys of the destination, where both refer to the same, stay what they are. Equal ones need not: after the switch
+    nobody can tell them from those that were written over others.
+    """
+    of_source = variables_of(config, "source")
+    return bool(of_source & KEYS.keys()) and not of_source <= variables_of(config, "destination")

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mastosync.app.mastodon import shares_keys
+from mastosync.app.mastodon import OwnSettings, keys_at_stake
 from mastosync.config import Config, Secret, load_config
 from mastosync.config.env_file import edited, read_env_file
 from mastosync.config.sources import read_text
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
 from mastosync.manifest import appearing, written
-from mastosync.mastodon.settings import names_store, read_current
+from mastosync.mastodon.settings import read_current
 
 _HEAD = "# Secrets that {config} refers to, as they stood in {file}. Only their owner may read them.\n"
 _HEADER = re.compile(r"\[(.+)\]")  # of a section, as configparser has it: what comes after it counts for nothing
@@ -71,12 +71,13 @@ def pin(config: Config, environ: Mapping[str, str]) -> Path:
 
 
 def _require_old_keys(config: Config, source: Path) -> None:
-    """Raises: ConfigError if Mastodon's file has the keys of the destination in the place of the source's already."""
-    if shares_keys(config) or config.source.access_key != config.destination.access_key:
+    """Raises: ConfigError if Mastodon's file may have the keys of the destination in the place of the source's."""
+    if not keys_at_stake(config):
         return
-    if names_store(read_current(source, config.env.syntax), config.store("destination"), source):
+    mastodon = OwnSettings(source, read_current(source, config.env.syntax))
+    if mastodon.has_left(config.store("source"), config.store("destination")):
         raise ConfigError(
-            tr("{file} names the new store already: its keys are not those of the old store any more", file=source),
+            tr("{file} names the new store already: its keys may not be those of the old store any more", file=source),
             hint=tr(
                 "Write access_key and secret_key of the old store under [s3.source] in {config}. A copy of the old"
                 " .env.production has them.",

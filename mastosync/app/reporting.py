@@ -13,11 +13,12 @@ from mastosync.app.upkeep import told
 from mastosync.engine.report import DIGEST_NAME, FORMAT, Switch, report_of, sound_contents_of
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
-from mastosync.manifest import ArchiveReader, Manifest
+from mastosync.manifest import ArchiveReader, Manifest, ManifestReport
 
 if TYPE_CHECKING:
-    from mastosync.config import Config
+    from mastosync.config import Config, StoreConfig
     from mastosync.engine.report import Report
+    from mastosync.manifest import StoreIdentity
     from mastosync.progress import ProgressListener
 
 
@@ -36,22 +37,44 @@ class Comparison:
 
 def report(config: Config, manifest: Manifest, failures: int, env: Path | None, listener: ProgressListener) -> Report:
     """Read all of the manifest. See `App.report`."""
-    switch = _switch(config, env)
+    switch = _switch(config, manifest, env)
     with told("report", listener) as (progress, went_on):
         return report_of(manifest, failures, lambda entries: setattr(progress, "total", entries), went_on, switch)
 
 
-def _switch(config: Config, named: Path | None) -> Switch:
-    """What Mastodon's settings say, if they were named, here or in the configuration, and can be read."""
+def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
+    """What Mastodon's settings say, if they were named, here or in the configuration, and can be read.
+
+    The manifest tells what its stores are: there may be no configuration, or that of another migration.
+    """
     from mastosync.app.mastodon import own_settings
 
-    if not (config.destination.bucket or config.destination_folder.path):
-        return Switch()  # nobody says what they would have to name
+    stores = [_store(ManifestReport(manifest).store(role)) for role in ("source", "destination")]
     try:
         mastodon = own_settings(config, named)
     except ConfigError as error:
         return Switch(named or config.env.settings, problem=error.message)
-    return Switch(mastodon.file, mastodon.uses(config.store("destination")))
+    if mastodon.file is None:
+        return Switch()
+    source, destination = stores
+    return Switch(
+        mastodon.file,
+        mastodon.uses(destination),
+        changed_at=mastodon.file.stat().st_mtime,
+        unsure=mastodon.doubt(source, destination) or mastodon.neither(source, destination),
+        left=mastodon.has_left(source, destination),
+    )
+
+
+def _store(known: StoreIdentity | None) -> StoreConfig:
+    """A store as far as Mastodon's settings name it."""
+    from mastosync.config import FilesystemConfig, S3Config
+
+    if known is None:
+        return S3Config()
+    if known.is_folder:
+        return FilesystemConfig(path=Path(known.bucket))
+    return S3Config(endpoint_url=known.endpoint, bucket=known.bucket, key_prefix=known.key_prefix)
 
 
 def keep(text: str, target: Path, *, replace: bool) -> None:

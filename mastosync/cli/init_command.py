@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import file_option
 from mastosync.cli.output import warn
 from mastosync.config import CHANGE_ME, SYNTAXES, Secret, render_sample
 from mastosync.errors import Interrupted, UsageError
@@ -20,10 +21,8 @@ _USUAL = "config.ini"
 
 @click.command(name="init")
 @click.option("--output", type=click.Path(path_type=Path), default=Path(_USUAL), help="Where.", show_default=True)
-@click.option(
+@file_option(
     "--from-env",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
     help="Begin with what Mastodon's own settings say: its .env.production.",
 )
 @click.option(

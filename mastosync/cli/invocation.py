@@ -42,10 +42,15 @@ class GlobalOptions:
     debug: bool = False
 
     @property
-    def typed(self) -> str:
-        """The command with the options that name the same configuration and manifest again."""
+    def again(self) -> tuple[str, ...]:
+        """Those that name the same configuration and manifest again."""
         named = (("-c", self.config), ("--manifest", self.manifest))
-        return shlex.join(["mastosync", *(word for name, path in named if path for word in (name, str(path)))])
+        return tuple(word for name, path in named if path for word in (name, str(path)))
+
+    @property
+    def typed(self) -> str:
+        """The command with these options."""
+        return shlex.join(["mastosync", *self.again])
 
 
 class Invocation:

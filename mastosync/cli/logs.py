@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _ROOT = "mastosync"
 _TOLD_ANYWAY = (
     *("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart", "mastosync.engine.downtime"),
-    *("mastosync.app.stores.room", "mastosync.store.filesystem.owners"),
+    *("mastosync.app.stores.room", "mastosync.app.media_host", "mastosync.store.filesystem.owners"),
 )
 """Of these, people have to know.
 

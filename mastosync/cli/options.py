@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import click
@@ -46,6 +47,11 @@ states_option = click.option(
     type=click.Choice([state.value for state in EntryState]),
     help="Only entries in this state; repeatable.",
 )
+
+
+def file_option(name: str, *, help: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """An option that names a file."""
+    return click.option(name, type=click.Path(path_type=Path), metavar="FILE", help=help)
 
 
 print0_option = click.option(

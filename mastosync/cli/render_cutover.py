@@ -75,11 +75,11 @@ def _is_no_go(report: CutoverReport) -> bool:
 def _verdict(report: CutoverReport) -> str:
     if report.switched and _is_no_go(report):
         return tr(
-            "Mastodon uses the new store already. Do what is told at each line with NO-GO above, then the steps that"
-            " are left."
+            "By its settings, Mastodon uses the new store already. Do what is told at each line with NO-GO above, then"
+            " the steps that are left."
         )
     if report.switched:
-        return tr("Mastodon uses the new store already: go on with the steps that are left.")
+        return tr("By its settings, Mastodon uses the new store already: go on with the steps that are left.")
     return {
         Verdict.GO: tr("GO: you can switch Mastodon over now, by the steps below."),
         Verdict.GO_WITH_FALLBACK: tr(
@@ -150,4 +150,4 @@ def _written(report: CutoverReport, nginx: Path) -> str:
 def _steps(steps: Sequence[Step]) -> Iterator[str]:
     for number, step in enumerate(steps, 1):
         yield f"  {number}. {one_line(step.what)}"
-        yield from (f"       {one_line(command)}" for command in step.commands)
+        yield from (f"       {one_line(command)}" for command in step.lines)

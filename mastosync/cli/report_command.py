@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import file_option
 from mastosync.cli.output import show, show_exactly, show_fault
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import english_everywhere, tr
@@ -32,10 +33,8 @@ _STANDARD_OUTPUT = Path("-")
 @click.option(
     "--failures", type=click.IntRange(min=0), default=50, show_default=True, help="List so many of what failed."
 )
-@click.option(
+@file_option(
     "--env",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
     help="Mastodon's .env.production: whether it names the new store already.  [default: [env] mastodon_file]",
 )
 @click.option(

@@ -10,6 +10,8 @@ from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Noted, Relation, Settings
 from mastosync.model import EntryState, Ownership
 
+_USER = "mastodon"  # as Mastodon's own guide has it
+
 
 class Apart(NamedTuple):
     """What is known, for people."""
@@ -62,11 +64,25 @@ def giving(found: Ownership) -> str:
     """What makes all of it Mastodon's."""
     if found.wanted.user:
         return tr("as root: `{command}`", command=f"chown -R {found.wanted} {shlex.quote(found.path)}")
-    command = f"chown -R mastodon: {shlex.quote(found.path)}"
     return tr(
-        "for a backup this is fine. For Mastodon, name its user: `{command}`, or `owner` in [filesystem.destination]",
-        command=command,
+        "for a backup this is fine. For Mastodon, {giving}, or name its user as `owner` in [filesystem.destination]",
+        giving=giving_to_mastodon(found.path),
     )
+
+
+def giving_to_mastodon(path: str) -> str:
+    """What gives a folder of root's to Mastodon: no command where this machine knows no such user."""
+    import pwd  # noqa: PLC0415 - hardly anybody asks
+
+    try:
+        pwd.getpwnam(_USER)
+    except KeyError:
+        return tr(
+            "give {path} to the user that Mastodon runs as (in a container it has a number:"
+            " `docker compose exec web id -u`)",
+            path=path,
+        )
+    return tr("give it to Mastodon's user, as root: `{command}`", command=f"chown -R {_USER}: {shlex.quote(path)}")
 
 
 def exposed_told(objects: int) -> str:

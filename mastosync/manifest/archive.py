@@ -44,7 +44,7 @@ SELECT kind, {COLUMNS}, (SELECT access FROM claims c WHERE (c.kind, c.id, c.name
 FROM entries e ORDER BY kind, id, name
 """
 _STATES = """
-SELECT kind, id, name, state, reason, size, md5, etag, origin FROM entries ORDER BY kind, id, name
+SELECT kind, id, name, state, reason, size, md5, etag, origin, updated FROM entries ORDER BY kind, id, name
 """
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
 _INSERT_LINES = f"INSERT INTO entries (kind, {COLUMNS}) VALUES ({', '.join('?' * 17)})"
@@ -86,8 +86,9 @@ class ArchivedEntry(NamedTuple):
     accepted: Reason | None = None  # that somebody has accepted as a loss; it may be tried again by now
 
 
-EntryFate: TypeAlias = tuple[Kind, int, str, str, str, int | None, bytes | None, str | None, str]
-"""What an entry is and what became of it: kind, id, name, state, reason, size, MD5, ETag and origin, words by name."""
+EntryFate: TypeAlias = tuple[Kind, int, str, str, str, int | None, bytes | None, str | None, str, int | None]
+"""What an entry is and what became of it: kind, id, name, state, reason, size, MD5, ETag, origin, and when its file was
+uploaded (seconds since the epoch); words by name."""
 
 
 class ArchiveReader:
@@ -155,8 +156,19 @@ class ArchiveReader:
         reasons = {code: reason.value if reason else "" for code, reason in REASON_OF.items()}
         with sound(self._manifest.path):
             rows = self._manifest.connection.execute(_STATES)
-            for kind, row_id, name, state, reason, size, md5, etag, origin in rows:
-                yield kinds[kind], row_id, name, states[state], reasons[reason], size, md5, etag, origins[origin]
+            for kind, row_id, name, state, reason, size, md5, etag, origin, updated in rows:
+                yield (
+                    kinds[kind],
+                    row_id,
+                    name,
+                    states[state],
+                    reasons[reason],
+                    size,
+                    md5,
+                    etag,
+                    origins[origin],
+                    updated,
+                )
 
     def _records(self, table: str) -> list[dict[str, Any]]:
         columns = RECORDS[table]

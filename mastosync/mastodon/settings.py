@@ -37,7 +37,10 @@ _OF_S3 = (
 
 
 _ONLY_MASTODON = frozenset({"LOCAL_DOMAIN", "WEB_DOMAIN", "SECRET_KEY_BASE", "S3_ENABLED", "PAPERCLIP_ROOT_PATH"})
-_KEPT_IN = {"AWS_ACCESS_KEY_ID": "access_key", "AWS_SECRET_ACCESS_KEY": "secret_key"}
+HOSTS = frozenset({"S3_ALIAS_HOST", "PAPERCLIP_ROOT_URL"})
+"""What names the host that browsers ask."""
+KEYS = {"AWS_ACCESS_KEY_ID": "access_key", "AWS_SECRET_ACCESS_KEY": "secret_key"}
+"""What a switch writes or removes, and a configuration may refer to: variable → key of the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Setting:
     def line(self) -> str:
         """The line to write; of a secret, where in the configuration it stands."""
         if isinstance(self.value, Secret):
-            return f"{self.name}=<{_KEPT_IN[self.name]} of [s3.destination]>"
+            return f"{self.name}=<{KEYS[self.name]} of [s3.destination]>"
         value = self.value or ""
         return f"{self.name}='{value}'" if _NEEDS_QUOTES.search(value) else f"{self.name}={value}"
 
@@ -133,13 +136,31 @@ def media_folder(named: str, file: Path) -> Path:
     return live / (named or "public/system").replace(":rails_root", str(live))
 
 
+def uses_bucket(current: Mapping[str, Secret]) -> bool:
+    """Whether a Mastodon with these settings keeps its media in a bucket; else they are on its disk."""
+    return "S3_ENABLED" in current and current["S3_ENABLED"].reveal() == "true"
+
+
+def is_told(current: Mapping[str, Secret]) -> bool:
+    """Whether these settings say where the media are. A container may have them in its environment alone."""
+    return "S3_ENABLED" in current and (not uses_bucket(current) or "S3_BUCKET" in current)
+
+
+def place_told(current: Mapping[str, Secret], file: Path) -> str:
+    """Where the media are by these settings, for people."""
+    told = {name: current[name].reveal() if name in current else "" for name in ("S3_BUCKET", "PAPERCLIP_ROOT_PATH")}
+    if uses_bucket(current):
+        return tr("the bucket {bucket!r}", bucket=told["S3_BUCKET"])
+    return tr("the folder {folder}", folder=media_folder(told["PAPERCLIP_ROOT_PATH"], file))
+
+
 def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -> bool:
     """Whether a Mastodon with these settings, which stand in a file, writes its media to this store."""
 
     def told(name: str) -> str:
         return current[name].reveal() if name in current else ""
 
-    in_bucket = told("S3_ENABLED") == "true"
+    in_bucket = uses_bucket(current)
     if isinstance(store, FilesystemConfig):
         folder = media_folder(told("PAPERCLIP_ROOT_PATH"), file)
         return not in_bucket and os.path.realpath(folder) == os.path.realpath(store.folder)
@@ -169,10 +190,12 @@ def used_elsewhere(current: Mapping[str, Secret], *stores: StoreConfig) -> str:
 
     Buckets are told by their names alone, and folders not at all: containers see them under other names.
     """
-    told = {name: value.reveal() for name, value in current.items()}
-    if told.get("S3_ENABLED") == "true":
+    if not is_told(current):
+        return ""
+    if uses_bucket(current):
+        bucket = current["S3_BUCKET"].reveal()
         buckets = [store.bucket for store in stores if isinstance(store, S3Config)]
-        return "" if told.get("S3_BUCKET") in buckets else tr("the bucket {bucket!r}", bucket=told.get("S3_BUCKET", ""))
+        return "" if bucket in buckets else tr("the bucket {bucket!r}", bucket=bucket)
     return "" if any(isinstance(store, FilesystemConfig) for store in stores) else tr("its disk")
 
 

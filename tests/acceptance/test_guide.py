@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.engine.cutover import Step, WayOver, steps_over
+from mastosync.engine.cutover import Mastosync, Step, WayOver, steps_over
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
@@ -115,7 +115,7 @@ def test_every_block_of_the_guide_has_commands() -> None:
 
 def told(steps: list[Step]) -> list[str]:
     """What is to be done and the commands that do it, in their order; but for one that has the lines of a file."""
-    words = chain.from_iterable((step.what, *step.commands) for step in steps)
+    words = chain.from_iterable((step.what, *step.lines) for step in steps)
     return [each for each in words if "/etc/nginx/snippets" not in each or "include" in each]
 
 
@@ -127,8 +127,8 @@ def told(steps: list[Step]) -> list[str]:
 def test_the_guide_and_the_screen_tell_the_same_steps(way: dict[str, object]) -> None:
     env = Path(MASTODON) / ".env.production"
     steps = WayOver(
-        "mastosync",
-        "cutover --media-host files.social.example",
+        Mastosync(),
+        ("cutover", "--media-host", "files.social.example"),
         env=env,
         env_kept=env.with_name(".env.production.before"),
         host="files.social.example",

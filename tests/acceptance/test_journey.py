@@ -7,6 +7,7 @@ is restarted. Each store takes its own key only.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -50,6 +51,7 @@ def steps_of(text: str, head: str) -> list[tuple[str, list[str]]]:
 Life = dict[str, Callable[[], object]]
 
 OVER, BACK = "The steps, in this order:", "The way back, if you need it:"
+LEFT = "The steps that are left:"
 
 
 @dataclass
@@ -65,6 +67,7 @@ class World:
     settings: dict[str, str] = field(default_factory=dict)  # as Mastodon has read them when it was started
     uploaded: set[str] = field(default_factory=set)
     screen: str = ""
+    report: str = ""  # the last one
 
     def __post_init__(self) -> None:
         self.shell = Shell(self.site, self.tmp_path, tuple(f"secret-of-{bucket}" for bucket in self.stores))
@@ -111,6 +114,8 @@ class World:
         self.screen = self.shell.run(line, code)
         if line.startswith("systemctl restart"):
             self.restart()
+        if line.endswith(" report"):
+            self.report = self.screen
         return self.screen
 
     def follow(self, steps: list[tuple[str, list[str]]], life: Life) -> None:
@@ -187,8 +192,9 @@ def test_from_a_bucket_to_another_and_back(world: World) -> None:
         "mastosync plan": lambda: world.upload(700_002),  # to the new one
     }
     world.follow(steps_of(told, OVER), life)
-    assert "THE OLD STORE MAY BE DELETED" in world.screen
+    assert "THE OLD STORE MAY BE DELETED" in world.report
     assert world.settings["S3_BUCKET"] == new
+    assert secrets_left(world) == []
     assert uploads(world, new) == world.uploaded
 
     world.upload(700_003)
@@ -233,7 +239,7 @@ def test_from_a_disk_to_a_bucket_and_back(world: World) -> None:
         "mastosync plan": lambda: world.upload(700_002),
     }
     world.follow(steps_of(told, OVER), life)
-    assert "THE OLD FOLDER MAY BE DELETED" in world.screen
+    assert "THE OLD FOLDER MAY BE DELETED" in world.report
     assert uploads(world, new) == world.uploaded
 
     world.upload(700_003)
@@ -250,6 +256,12 @@ def test_from_a_disk_to_a_bucket_and_back(world: World) -> None:
     world.follow(steps_of(told, OVER), life)
     assert world.settings["S3_ENABLED"] == "false"
     assert set(iter_files(media)) >= world.uploaded | world.instance.at_source().keys()
+    assert secrets_left(world) == []
+
+
+def secrets_left(world: World) -> list[str]:
+    """Files of settings that the steps have written, and not removed."""
+    return [each.name for each in (*world.site.folder.glob("env.*"), *world.env.parent.glob(".env.production?*"))]
 
 
 def uploads(world: World, bucket: str) -> set[str]:
@@ -270,3 +282,32 @@ def test_who_has_not_kept_the_keys_is_told_so(world: World) -> None:
     assert "are the keys of the destination now" in refused.stderr
     assert "[s3.source]" in refused.stderr
     assert json.loads(world.site.run("status", "--json").stdout)["totals"]["failed"] == 0
+
+
+@pytest.mark.timeout(600)
+def test_who_has_changed_the_settings_by_hand_is_led_to_the_end(world: World) -> None:
+    """They name the new store, with keys that are neither the old ones nor those of the configuration."""
+    old, new = world.buckets.source, world.buckets.destination
+    begin(world, new)
+    text = world.env.read_text().replace(f"-of-{old}", "-of-somebody").replace(f"S3_BUCKET={old}", f"S3_BUCKET={new}")
+    world.env.write_text(text.replace(world.stores[old].endpoint_url, world.stores[new].endpoint_url))
+    told = world.run("mastosync cutover", 3)
+    assert "pin-secrets" not in told, "these keys would be kept as those of the old store"
+    assert "write access_key and secret_key of the old store under [s3.source]" in told
+    config = world.site.config.read_text()
+    for name, value in (("AWS_ACCESS_KEY_ID", f"key-of-{old}"), ("AWS_SECRET_ACCESS_KEY", f"secret-of-{old}")):
+        config = config.replace(f"env:{name}", value)
+    world.site.config.write_text(config)
+    os.utime(world.env, (1_700_000_000, 1_700_000_000))  # some time ago
+    world.upload(700_001)  # and nobody has restarted Mastodon
+    for command in ("plan", "copy", "report"):
+        world.run(f"mastosync {command}")
+    assert "still runs with the old settings" in world.report
+    told = world.run("mastosync cutover")
+    world.follow(steps_of(told, LEFT), {"mastosync plan": lambda: world.upload(700_002)})
+    assert world.settings["AWS_ACCESS_KEY_ID"] == f"key-of-{new}", "a step has put right what differed"
+    assert "still runs with the old settings" not in world.report
+    assert uploads(world, new) == world.uploaded
+    assert "THE OLD STORE MAY BE DELETED" in world.report
+    assert secrets_left(world) == []
+    assert "nothing has to change" in world.run("mastosync cutover")

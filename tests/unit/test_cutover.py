@@ -26,6 +26,7 @@ from mastosync.engine.cutover import (
     Finding,
     Grade,
     Loss,
+    Mastosync,
     MediaHost,
     NewFiles,
     PublicBucket,
@@ -449,7 +450,7 @@ def test_in_one_bucket_nobody_is_told_to_delete_it(tmp_path: Path) -> None:
     last = report.over[-1].what
     assert "old store" not in last
     assert "the bucket has to stay" in last
-    assert not any("prune" in command for step in report.over for command in step.commands), "it removes nothing there"
+    assert not any("prune" in command for step in report.over for command in step.lines), "it removes nothing there"
     assert "`mastosync ls --state skipped --reason gone`" in "".join(step.what for step in report.over)
 
 
@@ -614,7 +615,7 @@ def test_only_who_leaves_a_disk_is_told_to_send_browsers_on(tmp_path: Path, root
     (*found,) = [step for step in over if "snippets" in step.what]
     assert len(found) == (told is not None)
     if told:
-        (command,) = [command for command in found[0].commands if "printf" in command]
+        (command,) = [command for command in found[0].lines if "printf" in command]
         assert told in command
         assert "301 https://files.example:8443/a%20b/$mastodon_medium;" in command
 
@@ -714,7 +715,7 @@ def test_what_users_delete_stays_readable_no_longer_than_the_switch_takes(tmp_pa
     """Until both old processes have gone uploads may still come to the old store, so all of it is asked; then not."""
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(configured(tmp_path), manifest, CutoverOptions(media_host="files.example.com"))
-    commands = [command for step in report.over for command in step.commands]
+    commands = [command for step in report.over for command in step.lines]
     proof = "mastosync verify --deep --sample 1000"
     narrow = "mastosync cutover --media-host files.example.com --fallback cache --nginx mastodon-media-cache.conf"
     assert commands.index("mastosync copy") < commands.index(narrow)
@@ -747,7 +748,7 @@ def test_who_writes_a_file_is_sent_to_no_lines_that_are_not_shown(
 def test_who_has_chosen_a_narrower_fallback_is_not_told_to_narrow_it(tmp_path: Path, fallback: Fallback) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(configured(tmp_path), manifest, replace(NAMED, fallback=fallback))
-    commands = [command for step in report.over for command in step.commands]
+    commands = [command for step in report.over for command in step.lines]
     named = [command for command in commands if "--fallback" in command]
     assert named == [
         f"mastosync cutover --media-host files.example.com --fallback {fallback} --nginx mastodon-media.conf"
@@ -771,7 +772,7 @@ def test_without_a_fallback_the_old_store_is_no_part_of_the_media_host(tmp_path:
     text = report.require_fallback().render()
     assert "r2.cloudflarestorage.com" not in text
     assert "@old" not in text
-    assert not any("@old" in command for step in report.over for command in step.commands)
+    assert not any("@old" in command for step in report.over for command in step.lines)
 
 
 def configured(tmp_path: Path, **destination: Any) -> Config:  # noqa: ANN401
@@ -825,30 +826,30 @@ def test_a_folder_is_asked_as_one(tmp_path: Path) -> None:
     assert report.require_fallback().new == PublicFolder(tmp_path)
     assert report.cors is None
     assert "public" not in {each.check for each in report.cutover.findings}
-    assert any(command.endswith("adopt --deep") for step in report.back for command in step.commands)
+    assert any(command.endswith("adopt --deep") for step in report.back for command in step.lines)
 
 
 def test_the_steps_name_configuration_and_manifest_again() -> None:
-    way = WayOver("mastosync -c my.ini", "cutover --media-host m", public=False)
-    commands = [command for step in steps_over(way) for command in step.commands]
+    way = WayOver(Mastosync(("-c", "my.ini")), ("cutover", "--media-host", "m"), public=False)
+    commands = [command for step in steps_over(way) for command in step.lines]
     assert "mastosync -c my.ini cutover --media-host m --nginx mastodon-media.conf" in commands
     assert "mastosync -c my.ini cutover --media-host m --fallback cache --nginx mastodon-media-cache.conf" in commands
     assert "mastosync -c my.ini copy" in commands
     assert "mastosync -c my.ini prune --apply" in commands
     assert not any("--public" in command for command in commands)
-    (written,) = steps_over(WayOver("mastosync", "cutover", Path("my conf"), host="m.example:8443"))[0].commands
+    (written,) = steps_over(WayOver(Mastosync(), ("cutover",), Path("my conf"), host="m.example:8443"))[0].lines
     assert written.startswith(
         "cp --backup=numbered 'my conf' /etc/nginx/conf.d/mastodon-media-m.example-8443.conf && nginx -t"
     )
 
 
 def test_the_way_back_is_told_with_names_that_are_free() -> None:
-    files = NewFiles(back="back-2.ini", back_manifest="back 2.db")
-    way = WayBack("mastosync -c my.ini", "cutover --media-host m", Path("my.ini"), folders=True, files=files)
+    files, again = NewFiles(back="back-2.ini", back_manifest="back 2.db"), ("cutover", "--media-host", "m")
+    way = WayBack(Mastosync(("-c", "my.ini")), again, Path("my.ini"), folders=True, files=files)
     exchange, bring, over, _ = steps_back(way)
-    assert exchange.commands == ("mastosync -c my.ini init --reverse --output back-2.ini",)
-    assert "mastosync -c back-2.ini --manifest 'back 2.db' adopt --deep" in bring.commands
-    assert over.commands == ("mastosync -c back-2.ini --manifest 'back 2.db' cutover --media-host m",)
+    assert exchange.lines == ("mastosync -c my.ini init --reverse --output back-2.ini",)
+    assert "mastosync -c back-2.ini --manifest 'back 2.db' adopt --deep" in bring.lines
+    assert over.lines == ("mastosync -c back-2.ini --manifest 'back 2.db' cutover --media-host m",)
     assert not steps_back(replace(way, config=None))[0].commands
 
 
@@ -887,8 +888,8 @@ def with_env(tmp_path: Path, *lines: str, **destination: Any) -> Config:  # noqa
 def test_the_steps_begin_with_what_keeps_the_keys(tmp_path: Path) -> None:
     config = with_env(tmp_path)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(config, manifest, CutoverOptions(command="mastosync -c config.ini"))
-        assert report.over[0].commands == ("mastosync -c config.ini pin-secrets",)
+        report = cutover(config, manifest, CutoverOptions(global_options=("-c", "config.ini")))
+        assert report.over[0].lines == ("mastosync -c config.ini pin-secrets",)
         assert "secrets" in {each.check for each in report.cutover.findings}
         pin(config, {})
         report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
@@ -897,13 +898,107 @@ def test_the_steps_begin_with_what_keeps_the_keys(tmp_path: Path) -> None:
     assert "pin-secrets" not in str(report.over)
 
 
-def test_keys_that_stay_as_they_are_need_not_be_kept(tmp_path: Path) -> None:
-    """From one bucket to another of one account: the switch does not change the key."""
-    config = replace(with_env(tmp_path, access_key="old"), destination=replace(BUCKET, access_key="old"))
-    config = replace(config, destination=replace(config.destination, secret_key=config.source.secret_key))
+def test_keys_that_stay_as_they_are_are_kept_too(tmp_path: Path) -> None:
+    """Of two buckets of one account. Once Mastodon is switched over nobody can tell whose keys its file has."""
+    config, path = with_env(tmp_path, access_key="old"), tmp_path / "config.ini"
+    path.write_text(path.read_text().replace("s3cret", "old"))
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        assert cutover(load_config(path, {}), manifest, CutoverOptions()).over[0].lines == ("mastosync pin-secrets",)
+        pin(load_config(path, {}), {})
+        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+        (tmp_path / ".env.production").write_text(report.new_env().reveal())
+        after = cutover(load_config(path, {}), manifest, CutoverOptions())
+    assert after.switched
+    assert after.over
+    for each in (report, after):
+        assert "secrets" not in {found.check for found in each.cutover.findings}
+    assert config.source == load_config(path, {}).source
+
+
+@pytest.mark.parametrize("alias", [(), ("S3_ALIAS_HOST=files.example.com",)], ids=["new host", "same host"])
+def test_keys_of_a_file_that_names_the_new_store_are_not_taken_for_those_of_the_old(
+    tmp_path: Path, alias: tuple[str, ...]
+) -> None:
+    """Mastodon has a key of its own there, which is not the one that the configuration has."""
+    lines = ("S3_ENABLED=true", "S3_BUCKET=media", "S3_ENDPOINT=https://s3.example.com")
+    config, path = with_env(tmp_path, *lines, *alias), tmp_path / "config.ini"
+    with pytest.raises(ConfigError, match="names the new store already"):
+        pin(config, {})
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(config, manifest, CutoverOptions())
-    assert "secrets" not in {each.check for each in report.cutover.findings}
+        (told,) = (each for each in report.cutover.findings if each.check == "secrets")
+        assert (told.grade, report.over) == (Grade.NO_GO, [])
+        assert "under [s3.source]" in told.remedy
+        path.write_text(re.sub(r"env:AWS_\w+", "kept", path.read_text()))  # what the remedy says
+        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+        assert "secrets" not in {each.check for each in report.cutover.findings}
+        *host, settings, restart = report.over[: 2 if alias else 3]
+        assert ["--nginx" in each.lines[0] for each in host] == ([] if alias else [True]), "before browsers ask it"
+        assert "--new-env" in settings.lines[0], "what still differs has a step"
+        assert restart.lines == ("systemctl restart mastodon-sidekiq mastodon-web",)
+        (tmp_path / ".env.production").write_text(report.new_env().reveal())
+        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+    assert report.settings == []
+    assert "--new-env" not in str(report.over)
+
+
+@pytest.mark.parametrize("lines", [[], ["S3_ENABLED=true"]], ids=["nothing", "no bucket"])
+def test_what_a_container_may_have_in_its_environment_is_no_obstacle(tmp_path: Path, lines: list[str]) -> None:
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(with_env(tmp_path, *lines), manifest, CutoverOptions())
+    (told,) = (each for each in report.cutover.findings if each.check == "settings")
+    assert told.grade is Grade.WARNING
+    assert "does not say where Mastodon keeps its media" in told.message
+    assert "container" in told.remedy
+
+
+def test_a_folder_that_a_container_knows_by_another_path_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    folder = FilesystemConfig(path=tmp_path / "media")
+    config = Config(source=BUCKET, destination_folder=folder, path=tmp_path / "config.ini")
+    env = env_of(tmp_path, "S3_ENABLED=false", "PAPERCLIP_ROOT_PATH=/mastodon/public/system")
+    options = CutoverOptions(media_host="files.example.com", env=env)
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, options)
+        before = cutover(config, manifest, replace(options, env=env_of(tmp_path, "S3_ENABLED=true", "S3_BUCKET=media")))
+    assert report.switched
+    assert "PAPERCLIP_ROOT_PATH" not in {each.name for each in report.settings}
+    (told,) = (each for each in report.cutover.findings if each.check == "settings")
+    assert told.grade is Grade.WARNING
+    assert "/mastodon/public/system" in told.message
+    assert not before.switched
+    assert any("PAPERCLIP_ROOT_PATH the path" in step.what for step in before.over), "before it is restarted"
+
+
+def test_a_folder_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
+    config = Config(source=BUCKET, destination_folder=FilesystemConfig(path=tmp_path / "gone"), path=tmp_path / "c.ini")
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, NAMED)
+    (told,) = (each for each in report.cutover.findings if each.check == "owner")
+    assert told.grade is Grade.WARNING
+    assert "gone" in told.message
+    assert told.remedy
+
+
+def test_no_file_with_secrets_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = with_env(tmp_path, "S3_ENABLED=true", "S3_BUCKET=was")
+    pin(config, {})
+    env, kept = tmp_path / ".env.production", tmp_path / ".env.production.before"
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+        (command,) = next(step.lines for step in report.over if "--new-env" in str(step.lines))
+        assert command.endswith("> " + str(env) + " && rm env.production.new")
+        assert report.over[-1].lines == (f"rm {kept}",)
+        kept.write_text(env.read_text())
+        env.write_text(report.new_env().reveal())
+        (tmp_path / "env.production.new").write_text("left by whoever has written it by hand")
+        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+        assert report.over[-1].lines == (f"rm env.production.new {kept}",)
+        kept.unlink()
+        (tmp_path / "env.production.new").unlink()
+        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+    assert not any("rm " in line for step in report.over for line in step.lines)
 
 
 def test_no_steps_are_told_that_cannot_work(tmp_path: Path) -> None:
@@ -945,7 +1040,7 @@ def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
     assert "S3_ALIAS_HOST=CHANGE-ME" in [each.line for each in report.settings]
     assert report.as_json()["nginx"] is None
     assert report.cors is None
-    commands = [command for step in (*report.over, *report.back) for command in step.commands]
+    commands = [command for step in (*report.over, *report.back) for command in step.lines]
     asking = [command for command in commands if " cutover" in command]
     assert asking
     assert all("--media-host CHANGE-ME" in command for command in asking)
@@ -972,7 +1067,7 @@ def test_who_has_switched_is_told_the_steps_that_are_left(tmp_path: Path) -> Non
         (tmp_path / ".env.production").write_text(text)
         report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
     assert report.switched
-    commands = [command for step in report.over for command in step.commands]
+    commands = [command for step in report.over for command in step.lines]
     assert commands[:3] == [
         "systemctl restart mastodon-sidekiq mastodon-web",  # nobody knows whether it has read its settings
         "mastosync plan",
@@ -1053,17 +1148,17 @@ def test_where_nginx_cannot_be_told_it_is_no_go_if_the_fallback_is_needed(tmp_pa
     waiting = CountLine(REMOTE, EntryState.PENDING, None, 1, 0)
     assert judge(evidence(waiting, by_hand=told)).verdict is Verdict.NO_GO
     assert judge(evidence(by_hand=told)).verdict is Verdict.GO
-    steps = steps_over(WayOver("mastosync", "cutover", by_hand="nginx cannot be told"))
-    assert not any("--nginx" in command for step in steps for command in step.commands)
+    steps = steps_over(WayOver(Mastosync(), ("cutover",), by_hand="nginx cannot be told"))
+    assert not any("--nginx" in command for step in steps for command in step.lines)
 
 
 def test_no_settings_are_emptied_where_new_ones_cannot_be_written(tmp_path: Path) -> None:
     """The commands stand on one line: the next runs only if the one before has done its work."""
     env = tmp_path / ".env.production"
     env.write_text("SECRET_KEY_BASE=1\n")
-    way = WayOver("false", "cutover", env=env, env_kept=tmp_path / "kept")
-    (command,) = next(step.commands for step in steps_over(way) if "--new-env" in str(step.commands))
-    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=False)
+    way = WayOver(Mastosync(), ("cutover",), env=env, env_kept=tmp_path / "kept")
+    (command,) = next(step.lines for step in steps_over(way) if "--new-env" in str(step.lines))
+    subprocess.run(["bash", "-c", f"mastosync() {{ false; }}; {command}"], cwd=tmp_path, check=False)
     assert env.read_text() == "SECRET_KEY_BASE=1\n"
 
 

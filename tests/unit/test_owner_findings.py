@@ -23,6 +23,12 @@ ELSEWHOSE = replace(BY_ROOT, folder=ROOT)  # `owner` names Mastodon, and the fol
 CHOWN = "chown -R 12345:12345 '/new disk'"
 
 
+@pytest.fixture(autouse=True)
+def without_mastodon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where Mastodon runs in a container: no user has its name."""
+    monkeypatch.setattr("mastosync.engine.shared_findings._USER", "nobody-has-this-name")
+
+
 def doctored(found: Ownership, made: Owner, *, mode: int = 0o644, folder: int = 0o755) -> Finding:
     return check_owner(Chart(Subject.DESTINATION), found, Access(made, mode, folder))
 
@@ -37,7 +43,7 @@ def doctored(found: Ownership, made: Owner, *, mode: int = 0o644, folder: int = 
         (BY_BACKUP, BACKUP, Grade.WARNING, "nor delete anything", "run mastosync as that user"),
         (STRAY, MASTODON, Grade.WARNING, "such as 'cache'", CHOWN),
         (ELSEWHOSE, MASTODON, Grade.WARNING, "such as '.'", CHOWN),
-        (OF_ROOT, ROOT, Grade.WARNING, "belongs to root", "chown -R mastodon: '/new disk'"),
+        (OF_ROOT, ROOT, Grade.WARNING, "belongs to root", "/new disk to the user that Mastodon runs as"),
     ],
 )
 def test_the_doctor_tells_what_mastodon_can_do(
@@ -73,7 +79,7 @@ def test_modes_and_groups_tell_what_it_can_do_with_files_of_others(
         (OWN, "", ""),
         (BY_ROOT, "runs as root, and /new disk belongs to 12345:12345", "find '/new disk' ! -user 12345"),
         (STRAY, "such as 'cache'", CHOWN),
-        (OF_ROOT, "/new disk belongs to root", "chown -R mastodon: '/new disk'"),
+        (OF_ROOT, "/new disk belongs to root", "/new disk to the user that Mastodon runs as"),
     ],
 )
 def test_a_cutover_tells_it_once_and_gives_no_folder_of_root_to_mastodon(
@@ -84,3 +90,18 @@ def test_a_cutover_tells_it_once_and_gives_no_folder_of_root_to_mastodon(
     assert [(each.grade, said in each.message, remedy in each.remedy) for each in told] == (
         [(grade, True, True)] if said else []
     )
+
+
+def test_a_command_names_mastodons_user_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = next(each for each in judge(evidence(ownership=OF_ROOT)).findings if each.check == "owner")
+    assert "chown" not in finding.remedy
+    assert "`docker compose exec web id -u`" in finding.remedy
+    monkeypatch.setattr("mastosync.engine.shared_findings._USER", "root")  # who is everywhere
+    finding = next(each for each in judge(evidence(ownership=OF_ROOT)).findings if each.check == "owner")
+    assert finding.remedy.endswith("`chown -R root: '/new disk'`")
+
+
+def test_why_nobody_can_tell_whose_a_folder_is_is_said() -> None:
+    findings = judge(evidence(unseen=("it cannot be read", "do this"))).findings
+    (told,) = (each for each in findings if each.check == "owner")
+    assert (told.grade, told.message, told.remedy) == (CutoverGrade.WARNING, "it cannot be read", "do this")

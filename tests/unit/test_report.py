@@ -37,7 +37,7 @@ from mastosync.manifest import (
     WorkQueue,
     newest_version,
 )
-from mastosync.model import TABLES, EntryState, Outcome, Reason
+from mastosync.model import TABLES, EntryState, Origin, Outcome, Reason
 from mastosync.page.report_page import render_page
 from mastosync.progress import Silence
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
@@ -230,6 +230,10 @@ def test_the_command_needs_nothing_but_the_manifest(
     assert "exists already" in told(capsys, path, "--format", "html", code=2)
     told(capsys, path, "--format", "html", "--force")
     assert "belongs to" in told(capsys, path, "--check", "mastosync-report.html")
+    Path("env").write_text("S3_ENABLED=true\nS3_BUCKET=third\n")
+    assert "env names the bucket 'third', and neither the old store nor the new one" in told(
+        capsys, path, "--env", "env"
+    )
     told(capsys, path, "--format", "json", "--output", "kept.json")
     assert "belongs to" in told(capsys, path, "--check", "kept.json")
     change(path, "UPDATE entries SET size = 12345 WHERE id = 1")
@@ -348,7 +352,8 @@ ALL_WELL = Evidence(
     public=True,
     now=NOON + DAY,
     relation=Relation.TWO,
-    switch=Switch(ENV, done=True),
+    switch=Switch(ENV, done=True, changed_at=NOON),
+    newest={Origin.COPIED: int(NOON - HOUR), Origin.ADOPTED: int(NOON + HOUR)},
 )
 
 
@@ -442,6 +447,79 @@ LATER = run(NOON + 5_000, 60, 1)
 )
 def test_what_was_done_decides(edit: Callable[[Evidence], Evidence], found: dict[str, str]) -> None:
     assert grades(edit(ALL_WELL)) == found
+
+
+@pytest.mark.parametrize(
+    ("copied", "found", "grade", "said"),
+    [
+        (-1, 1, "ok", "the newest upload (2026-11-01 13:00:00 UTC) was found at the new store"),
+        (2, 1, "not-yet", "(2026-11-01 14:00:00 UTC, after that file was changed) came from the old store"),
+        (1, -1, "not-yet", "still runs with the old settings"),
+        (-1, -2, "warning", "the file alone does not tell"),  # nothing was uploaded since
+        (-2, -1, "warning", "the file alone does not tell"),  # `adopt` has found it
+        (1, 1, "warning", "the file alone does not tell"),  # in one second
+    ],
+)
+def test_where_the_newest_upload_was_found_tells_whether_mastodon_was_restarted(
+    copied: int, found: int, grade: str, said: str
+) -> None:
+    newest = {Origin.COPIED: int(NOON + copied * HOUR), Origin.ADOPTED: int(NOON + found * HOUR)}
+    for switch in (ALL_WELL.switch, Switch(ENV, changed_at=NOON, unsure="a container's path", left=True)):
+        looked_at = replace(ALL_WELL, newest=newest, switch=switch)
+        (told,) = (each for each in judge(looked_at).findings if each.check == "switch")
+        assert told.grade.value == grade
+        assert said in told.message
+        assert bool(told.remedy) is (grade != "ok")
+
+
+def test_the_newest_upload_is_that_of_the_manifest(tmp_path: Path) -> None:
+    """Of what has arrived, and has no time that is still to come."""
+    entries = [entry(number)._replace(updated=1_000 * number) for number in (1, 2, 3)]
+    entries.append(entry(4)._replace(updated=2**40))
+    origins = {1: Origin.COPIED, 2: Origin.ADOPTED, 3: Origin.COPIED, 4: Origin.COPIED}
+    with planned(tmp_path / "m.db", entries) as manifest:
+        queue = WorkQueue(manifest)
+        queue.start_run(8)
+        for claim in queue.iter_claimable():
+            queue.commit(claims=[claim])
+            state = EntryState.FAILED if claim.entry.id == 3 else EntryState.DONE
+            reason = Reason.NETWORK if claim.entry.id == 3 else None
+            queue.commit(outcomes=[Outcome(claim.entry, state, reason, 5, bytes(16), origin=origins[claim.entry.id])])
+        queue.end_run()
+    newest = app(tmp_path / "m.db").report(failures=0).contents.newest
+    assert newest == {Origin.COPIED: 1_000, Origin.ADOPTED: 2_000, Origin.REFETCHED: 0}
+
+
+DISK = ("S3_ENABLED=false", "PAPERCLIP_ROOT_PATH=/mastodon/public/system")
+
+
+@pytest.mark.parametrize(
+    ("lines", "to_folder", "grade", "said"),
+    [
+        (("S3_ENABLED=true", "S3_BUCKET=new", "S3_ENDPOINT=https://s3.example.com"), False, "warning", "names the new"),
+        (("S3_ENABLED=true", "S3_BUCKET=old", "S3_ENDPOINT=https://s3.example.com"), False, "not-yet", "still uses"),
+        (("S3_ENABLED=true", "S3_BUCKET=new", "S3_ENDPOINT=https://s3.lan"), False, "not-yet", "neither the old store"),
+        (("S3_BUCKET=new",), False, "not-yet", "does not say where"),
+        (DISK, False, "not-yet", "the folder /mastodon/public/system, and neither"),
+        (DISK, True, "warning", "in a container they may be the same"),
+    ],
+)
+def test_a_manifest_alone_tells_what_mastodons_settings_have_to_name(
+    path: Path, lines: tuple[str, ...], to_folder: bool, grade: str, said: str
+) -> None:
+    bucket = {"endpoint": "https://s3.example.com", "key_prefix": ""}
+    stores = {"source": {**bucket, "bucket": "old"}, "destination": {**bucket, "bucket": "new"}}
+    if to_folder:
+        stores["destination"] = {"endpoint": "file:", "bucket": "/srv/media", "key_prefix": ""}
+    for role, identity in stores.items():
+        change(path, f"UPDATE meta SET value = '{json.dumps(identity)}' WHERE name = '{role}'")  # noqa: S608
+    env = path.with_name(".env.production")
+    env.write_text("".join(f"{line}\n" for line in ("LOCAL_DOMAIN=social.example", *lines)))
+    (told,) = (each for each in app(path).report(0, env).verdict.findings if each.check == "switch")
+    assert told.grade.value == grade
+    assert said in told.message
+    if grade == "not-yet" and "still uses" not in said:
+        assert "`mastosync report --env FILE`" in told.remedy, "nobody is kept waiting for good"
 
 
 def test_what_was_deleted_and_lies_at_the_new_store_is_told() -> None:

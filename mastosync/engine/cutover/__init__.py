@@ -8,21 +8,24 @@ deleted and can still be read.
 from __future__ import annotations
 
 from mastosync.engine.cutover.arrival import beyond, failed, left_out, losses_of, missing, pending
+from mastosync.engine.cutover.commands import Command, Mastosync, Step
 from mastosync.engine.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Secrets, Verdict
 from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, settings, verified
-from mastosync.engine.cutover.mastodon import by_hand, media_host, permission, secrets, uses
+from mastosync.engine.cutover.mastodon import by_hand, doubt, media_host, permission, secrets, uses
 from mastosync.engine.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
 from mastosync.engine.cutover.owner import owned
-from mastosync.engine.cutover.steps import NewFiles, Step, WayBack, WayOver, steps_back, steps_over
+from mastosync.engine.cutover.steps import NewFiles, WayBack, WayOver, steps_back, steps_over
 from mastosync.language import tr
 
 __all__ = [
+    "Command",
     "Cutover",
     "Evidence",
     "Fallback",
     "Finding",
     "Grade",
     "Loss",
+    "Mastosync",
     "MediaHost",
     "NewFiles",
     "PublicBucket",
@@ -44,6 +47,7 @@ def judge(evidence: Evidence) -> Cutover:
     losses = losses_of(evidence.counts)
     findings = [
         *uses(evidence),
+        *doubt(evidence),
         *secrets(evidence),
         *media_host(evidence),
         *permission(evidence),

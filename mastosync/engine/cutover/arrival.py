@@ -40,14 +40,14 @@ def pending(counts: Sequence[CountLine]) -> Iterator[Finding]:
         yield Finding(
             "pending",
             Grade.NO_GO,
-            tr("{objects} of this server are still to be copied", objects=_objects(own)),
+            tr("still to be copied: {objects} of this server", objects=_objects(own)),
             "mastosync copy",
         )
     if cache:
         yield Finding(
             "cache",
             Grade.WARNING,
-            tr("{objects} cached from other servers are still to be copied", objects=_objects(cache)),
+            tr("still to be copied: {objects} cached from other servers", objects=_objects(cache)),
             tr("mastosync copy, now or later: until then nginx gets them from the old store"),
             needs_fallback=True,
         )

@@ -96,7 +96,9 @@ class Evidence:
     acl: str = ""  # of the destination, as configured
     by_hand: tuple[str, str] | None = None  # why nginx cannot be told what to ask, and what to do; None: it can
     elsewhere: str = ""  # where Mastodon's media are by its settings, if that is neither source nor destination
+    doubt: str = ""  # why nobody can tell which of the two they are in; empty: it is told, or nothing is known
     ownership: Ownership | None = None  # of the folder that the destination is, if that can be looked at
+    unseen: tuple[str, str] | None = None  # why that cannot be looked at, and what to do
     settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there
 

@@ -17,7 +17,7 @@ def secrets(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "secrets",
             Grade.NO_GO,
-            tr(".env.production has the keys of the new store, and mastosync takes those of the old store from there"),
+            tr(".env.production names the new store, and mastosync takes the keys of the old store from there"),
             tr(
                 "write access_key and secret_key of the old store under [s3.source] in the configuration (your copy of"
                 " the old .env.production has them), and run this again: the steps are told then"
@@ -36,6 +36,20 @@ def uses(evidence: Evidence) -> Iterator[Finding]:
                 store=evidence.elsewhere,
             ),
             tr("is this the configuration of another migration? -c FILE and --manifest FILE name those that you mean"),
+        )
+
+
+def doubt(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the file tells which store Mastodon uses."""
+    if evidence.doubt:
+        yield Finding(
+            "settings",
+            Grade.WARNING,
+            evidence.doubt,
+            tr(
+                "if Mastodon runs in a container, look at what it is started with: what stands there comes before the"
+                " file and has to change, too, and its paths are those of the container"
+            ),
         )
 
 

@@ -6,20 +6,19 @@ import shlex
 from collections.abc import Iterator
 
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
-from mastosync.engine.shared_findings import giving, of_root_told, others_told
+from mastosync.engine.shared_findings import giving, giving_to_mastodon, of_root_told, others_told
 from mastosync.language import tr
 
 
 def owned(evidence: Evidence) -> Iterator[Finding]:
     """Nothing is said of a bucket, nor where all is well."""
     found = evidence.ownership
+    if evidence.unseen:
+        yield Finding("owner", Grade.WARNING, *evidence.unseen)
     if found is None:
         return
     if told := of_root_told(found):
-        command = f"chown -R mastodon: {shlex.quote(found.path)}"
-        yield Finding(
-            "owner", Grade.NO_GO, told, tr("give it to Mastodon's user, as root: `{command}`", command=command)
-        )
+        yield Finding("owner", Grade.NO_GO, told, giving_to_mastodon(found.path))
     elif told := others_told(found):
         yield Finding("owner", Grade.WARNING, told, giving(found))
     elif not found.runs_as.user:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mastosync.engine.cutover.commands import Command, Mastosync, Step
 from mastosync.engine.cutover.findings import Fallback
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
@@ -19,18 +20,6 @@ _NGINX = Path("/etc/nginx/conf.d")
 _SYSTEM = Path("/etc/nginx/snippets/mastodon-system.conf")
 _RELOAD = "nginx -t && nginx -s reload"
 _SAMPLE = 1_000  # objects that are read back
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something to do, and the commands that do it."""
-
-    what: str
-    commands: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, str | list[str]]:
-        """For scripts."""
-        return {"what": self.what, "commands": list(self.commands)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +37,8 @@ class NewFiles:
 class WayOver:
     """What the steps from the old store to the new one are made of."""
 
-    mastosync: str  # the command with the options that name configuration and manifest
-    cutover: str  # the rest of the one that told this, without files and fallback
+    mastosync: Mastosync
+    cutover: tuple[str, ...]  # the command that told this, without files and fallback
     written: Path | None = None  # the configuration of nginx, if there is one yet
     public: bool = True  # the new store is a bucket, which everybody reads; else it is a folder
     fallback: Fallback = Fallback.ALL
@@ -58,7 +47,10 @@ class WayOver:
     env_kept: Path | None = None  # a name that is free, for these settings as they were
     pins: bool = False  # the secrets of the old store stand in these settings
     from_folder: bool = False  # the old store is a folder
-    switched: bool = False  # Mastodon uses the new store already
+    switched: bool = False  # Mastodon's settings name the new store already
+    changes: bool = True  # some of them have to change
+    new_host: bool = True  # so has what browsers ask for media, or Mastodon is not switched over yet
+    left: tuple[str, ...] = ()  # files with secrets that the steps leave, or have left
     files: NewFiles = field(default_factory=NewFiles)
     system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
     host: str = "CHANGE-ME"  # what browsers ask for media
@@ -73,46 +65,56 @@ class WayOver:
         """The command that puts a configuration there, and keeps the one before it."""
         return f"cp --backup=numbered {shlex.quote(file)} {shlex.quote(str(self.installed))} && {_RELOAD}"
 
-    def nginx(self, fallback: Fallback, name: str) -> str:
+    def nginx(self, fallback: Fallback, name: str) -> Command:
         """The command that writes a media host."""
-        option = "" if fallback is Fallback.ALL else f" --fallback {fallback}"
-        return f"{self.mastosync} {self.cutover}{option} --nginx {shlex.quote(name)}"
+        option = () if fallback is Fallback.ALL else ("--fallback", str(fallback))
+        return self.mastosync(*self.cutover, *option, "--nginx", name)
 
 
 def steps_over(way: WayOver) -> list[Step]:
     """From the old store to the new one."""
     return [
-        *(_restart_once_more() if way.switched else _switch(way)),
+        *_switch(way),
         Step(
             tr(
                 "Stop `mastosync follow`, if it runs. Copy what was uploaded to the old store until then. What Mastodon"
                 " has uploaded to the new store since is found there. (Private files among it are reported as missing"
                 " at the source. They are at the new store.)"
             ),
-            (f"{way.mastosync} plan", f"{way.mastosync} copy"),
+            (way.mastosync("plan"), way.mastosync("copy")),
         ),
         *_from_the_disk(way),
         *_narrowing(way),
         _removal(way),
         _proof(way),
         *_end(way),
+        *_tidying(way),
     ]
 
 
 def _switch(way: WayOver) -> Iterator[Step]:
     yield from _pin(way)
-    yield _media_host(way)
-    yield _settings(way)
+    if way.new_host:
+        yield _media_host(way)
+    if way.changes:
+        yield _settings(way)
+    if way.changes and not way.public:
+        yield Step(
+            tr(
+                "If Mastodon runs in a container, write into PAPERCLIP_ROOT_PATH the path that the new folder has in"
+                " there."
+            )
+        )
     yield Step(
-        tr("Restart Mastodon, one machine after the other. (Streaming need not be restarted.)"),
-        ("systemctl restart mastodon-sidekiq mastodon-web",),
-    )
-
-
-def _restart_once_more() -> Iterator[Step]:
-    """That .env.production names the new store does not tell that Mastodon has read it."""
-    yield Step(
-        tr("Restart Mastodon on every machine, if you have not since .env.production was changed."),
+        tr(
+            "Restart Mastodon, one machine after the other. (Streaming need not be restarted.) With Docker Compose, run"
+            " `docker compose up -d` instead: `docker compose restart` does not read the file again."
+        )
+        if way.changes
+        else tr(
+            "Restart Mastodon on every machine, if you have not since .env.production was changed: the file alone does"
+            " not tell. With Docker Compose, run `docker compose up -d` instead."
+        ),
         ("systemctl restart mastodon-sidekiq mastodon-web",),
     )
 
@@ -124,7 +126,7 @@ def _pin(way: WayOver) -> Iterator[Step]:
                 "Keep the keys of the old store: mastosync reads them from .env.production, and the next steps change"
                 " that file."
             ),
-            (f"{way.mastosync} pin-secrets",),
+            (way.mastosync("pin-secrets"),),
         )
 
 
@@ -154,14 +156,21 @@ def _settings(way: WayOver) -> Step:
     if way.env is None:
         return Step(tr("Write the lines above into .env.production, on every machine that runs web or Sidekiq."))
     env, kept, new = (shlex.quote(str(each)) for each in (way.env, way.env_kept, way.files.env))
-    return Step(
+    # one line: where nothing new was written, nothing old may be emptied, and no copy of the secrets is left
+    then = f"cp -p {env} {kept} && cat {new} > {env} && rm {new}"
+    what = (
         tr(
-            "Put the new settings into .env.production, and keep the old ones beside it. Then copy the new file to"
+            "Put what still differs into .env.production, and keep the old settings beside it. Then copy"
+            " .env.production to every other machine that runs web or Sidekiq. (If only keys differ, and Mastodon is to"
+            " have keys of its own, leave this out.)"
+        )
+        if way.switched
+        else tr(
+            "Put the new settings into .env.production, and keep the old ones beside it. Then copy .env.production to"
             " every other machine that runs web or Sidekiq."
-        ),
-        # one command: where nothing new was written, nothing old may be emptied
-        (f"{way.mastosync} {way.cutover} --new-env {new} && cp -p {env} {kept} && cat {new} > {env}",),
+        )
     )
+    return Step(what, (way.mastosync(*way.cutover, "--new-env", way.files.env, then=then),))
 
 
 def _from_the_disk(way: WayOver) -> Iterator[Step]:
@@ -195,9 +204,9 @@ def _narrowing(way: WayOver) -> Iterator[Step]:
 
 
 def _removal(way: WayOver) -> Step:
-    plan = f"{way.mastosync} plan"
+    plan = way.mastosync("plan")
     if way.shared:
-        listed = f"{way.mastosync} ls --state skipped --reason gone"
+        listed = way.mastosync("ls", "--state", "skipped", "--reason", "gone")
         return Step(
             tr(
                 "Plan once more, and remove by hand what was deleted since it was copied: `{command}` lists it.",
@@ -207,16 +216,16 @@ def _removal(way: WayOver) -> Step:
         )
     return Step(
         tr("Remove at the new store what was deleted at the old one since it was copied."),
-        (plan, f"{way.mastosync} prune", f"{way.mastosync} prune --apply"),
+        (plan, way.mastosync("prune"), way.mastosync("prune", "--apply")),
     )
 
 
 def _proof(way: WayOver) -> Step:
     """Of everything, and some of it to the last byte: what the report asks for."""
-    everybody = (f"{way.mastosync} verify --public",) if way.public else ()
+    everybody = (way.mastosync("verify", "--public"),) if way.public else ()
     return Step(
         tr("Prove that everything is there, and read some of it back."),
-        (f"{way.mastosync} verify --deep --sample {_SAMPLE}", *everybody),
+        (way.mastosync("verify", "--deep", "--sample", str(_SAMPLE)), *everybody),
     )
 
 
@@ -230,7 +239,7 @@ def _end(way: WayOver) -> Iterator[Step]:
             ),
             down,
         )
-    report = f"{way.mastosync} report"
+    report = way.mastosync("report")
     if way.shared:
         told = {"message": way.shared.message, "remedy": way.shared.remedy}
         yield Step(tr("At the very end, old objects may be deleted: {message}; {remedy}.", **told), (report,))
@@ -259,12 +268,20 @@ def _end(way: WayOver) -> Iterator[Step]:
         )
 
 
+def _tidying(way: WayOver) -> Iterator[Step]:
+    if way.left:
+        yield Step(
+            tr("Last, remove the files with settings that the switch has left: they hold secrets."),
+            (shlex.join(["rm", *way.left]),),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class WayBack:
     """What the way back is made of."""
 
-    mastosync: str  # the command with the options that name configuration and manifest
-    cutover: str  # the rest of the one that tells the steps of the way back
+    mastosync: Mastosync
+    cutover: tuple[str, ...]  # the command that tells the steps of the way back
     config: Path | None  # of the way over; None: the environment alone
     folders: bool  # a disk is at one end, whose files only reading tells
     public: bool = True  # the old store is a bucket
@@ -273,48 +290,47 @@ class WayBack:
 
 def steps_back(way: WayBack) -> list[Step]:
     """From the new store to the old one: what was written since goes back, and nothing is uploaded twice."""
-    config, manifest = shlex.quote(way.files.back), shlex.quote(way.files.back_manifest)
-    back = f"mastosync -c {config} --manifest {manifest}"
+    back = Mastosync(("-c", way.files.back, "--manifest", way.files.back_manifest))
     return [
-        _exchange(way, config),
+        _exchange(way),
         Step(
             tr(
                 "Copy back what is new. The key of the old store has to be allowed to write now. Objects that had never"
                 " come to the new store are reported as missing: they are still at the old one."
             ),
             (
-                f"{back} doctor",
-                f"{back} plan",
-                f"{back} adopt --deep" if way.folders else f"{back} adopt",
-                f"{back} copy",
-                f"{back} verify",
-                *((f"{back} verify --public",) if way.public else ()),
+                back("doctor"),
+                back("plan"),
+                back("adopt", "--deep") if way.folders else back("adopt"),
+                back("copy"),
+                back("verify"),
+                *((back("verify", "--public"),) if way.public else ()),
             ),
         ),
         Step(
             tr("Then follow the steps of the way over, in the other direction. This command prints them:"),
-            (f"{back} {way.cutover}",),
+            (back(*way.cutover),),
         ),
         Step(
             tr(
                 "What users deleted in the meantime is still at the old store. At the very end, list what no row refers"
                 " to there, and remove it by hand."
             ),
-            (f"{way.mastosync} plan", f"{way.mastosync} orphans --format text"),
+            (way.mastosync("plan"), way.mastosync("orphans", "--format", "text")),
         ),
     ]
 
 
-def _exchange(way: WayBack, config: str) -> Step:
+def _exchange(way: WayBack) -> Step:
     if way.config is None:
         return Step(
             tr(
                 "Write {file} (`mastosync init --output {file}`), with the destination of now as its source, and"
                 " unset MASTOSYNC_S3_SOURCE_… and MASTOSYNC_S3_DESTINATION_…, which would override it.",
-                file=config,
+                file=shlex.quote(way.files.back),
             )
         )
     return Step(
         tr("Write a second configuration, in which source and destination are exchanged. It has its own manifest."),
-        (f"{way.mastosync} init --reverse --output {config}",),
+        (way.mastosync("init", "--reverse", "--output", way.files.back),),
     )

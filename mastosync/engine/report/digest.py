@@ -9,6 +9,7 @@ mastosync but an export: docs/design.md has the line of jq.
 from __future__ import annotations
 
 import hashlib
+import time
 from binascii import b2a_base64
 from collections import Counter
 from collections.abc import Callable
@@ -45,17 +46,19 @@ class Contents:
     sha256: str
     entries: int
     by_origin: dict[Origin, Amount]  # what is done
+    newest: dict[Origin, int]  # when the newest of it was uploaded, seconds since the epoch; 0: not known
 
 
 def contents_of(reader: ArchiveReader, destination_prefix: str, note: Callable[[int], None]) -> Contents:
     """Read every entry, in constant memory. `note` is told how many went by. Raises: ManifestError."""
-    digest, entries = hashlib.sha256(), 0
+    digest, entries, now = hashlib.sha256(), 0, time.time()
     objects: Counter[str] = Counter()
     size_bytes: Counter[str] = Counter()
+    newest: Counter[str] = Counter()
     fates = reader.iter_fates()
     while some := list(islice(fates, _AT_ONCE)):
         lines = []
-        for kind, row_id, name, state, reason, size, md5, etag, origin in some:
+        for kind, row_id, name, state, reason, size, md5, etag, origin, updated in some:
             key = canonical_key(Entry(kind, row_id, name, None, False, False, None), destination_prefix)
             known = "" if size is None else size
             tag = _base64(etag) if etag else ""
@@ -63,11 +66,13 @@ def contents_of(reader: ArchiveReader, destination_prefix: str, note: Callable[[
             if state == _DONE:
                 objects[origin] += 1
                 size_bytes[origin] += size or 0
+                if updated and newest[origin] < updated <= now:  # clocks may have been wrong
+                    newest[origin] = updated
         digest.update("".join(lines).encode("ascii"))
         entries += len(some)
         note(len(some))
     by_origin = {origin: Amount(objects[origin], size_bytes[origin]) for origin in Origin}
-    return Contents(digest.hexdigest(), entries, by_origin)
+    return Contents(digest.hexdigest(), entries, by_origin, {origin: newest[origin] for origin in Origin})
 
 
 def _base64(text: str) -> str:

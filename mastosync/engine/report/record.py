@@ -165,11 +165,12 @@ def report_of(
         failed = islice(_iter_failed(about, {line.reason for line in lines}), failures)
         public = not head.destination.is_folder
         gone, shared = count_removable(manifest), shared_bucket(manifest)
+        contents = sound_contents_of(reader, head.destination.key_prefix, note)
         return Report(
             made_at=now,
             source=head.source,
             destination=head.destination,
-            contents=sound_contents_of(reader, head.destination.key_prefix, note),
+            contents=contents,
             totals=status.totals,
             counts=_summed(lines),
             plans=plans,
@@ -193,6 +194,7 @@ def report_of(
                     exposed=status.exposed,
                     relation=relation(manifest),
                     switch=switch or Switch(),
+                    newest=contents.newest,
                 )
             ),
         )

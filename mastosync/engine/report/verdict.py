@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mastosync.engine.deleted import gone_told, removal
 from mastosync.engine.old_objects import SharedBucket
-from mastosync.engine.report.history import Proof, Run
+from mastosync.engine.report.history import Proof, Run, moment
 from mastosync.engine.shared_findings import (
     apart_told,
     exposed_told,
@@ -23,11 +23,11 @@ from mastosync.engine.shared_findings import (
 )
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord
-from mastosync.model import EntryState, Reason
+from mastosync.model import EntryState, Origin, Reason
 from mastosync.units import human_seconds
 
 _OLD_SECONDS = 7 * 86_400  # of a plan
-_SAMPLE = 1_000  # objects, as an example
+_READ_BACK = "mastosync verify --deep --sample 1000"  # so many, as an example
 
 
 class Grade(StrEnum):
@@ -58,6 +58,9 @@ class Switch(NamedTuple):
     file: Path | None = None  # None: it is not known where they are
     done: bool = False  # they name the destination
     problem: str = ""  # why they cannot be read
+    changed_at: float = 0.0  # when the file was, seconds since the epoch
+    unsure: str = ""  # why nobody can tell whether they name the destination; empty: it is told
+    left: bool = False  # whatever they name, it is not the source
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Evidence:
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the new store
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     switch: Switch = field(default_factory=Switch)
+    newest: Mapping[Origin, int] = field(default_factory=dict)  # when the newest of what is done was uploaded
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
         """How many there are: for some reasons, or for any but one."""
@@ -199,18 +203,59 @@ def _apart(evidence: Evidence) -> Finding:
 
 def _switched(evidence: Evidence) -> Finding:
     """Whether Mastodon still writes to what may be deleted."""
-    file, done, problem = evidence.switch
-    if problem:
-        said = tr("{problem}: it is not known whether Mastodon uses the new store already", problem=problem)
-        return Finding("switch", Grade.NOT_YET, said, tr("correct mastodon_file under [env], or its permissions"))
+    file, switch = evidence.switch.file, evidence.switch
+    if switch.problem:
+        said = tr("{problem}: it is not known whether Mastodon uses the new store already", problem=switch.problem)
+        return Finding(
+            "switch",
+            Grade.NOT_YET,
+            said,
+            tr("correct the file, its permissions, or its name (--env, or mastodon_file under [env])"),
+        )
     if file is None:
         said = tr("it is not known here whether Mastodon uses the new store already")
         remedy = tr("name its settings, or a copy of them: `mastosync report --env FILE`, or mastodon_file under [env]")
         return Finding("switch", Grade.NOT_YET, said, remedy)
-    if done:
-        return Finding("switch", Grade.OK, tr("{file} names the new store", file=file))
+    if switch.done or switch.left:
+        return _restarted(evidence)
+    if switch.unsure:
+        remedy = tr(
+            "write the settings that Mastodon runs with into a file, with endpoints and paths as they are here, and"
+            " name it: `mastosync report --env FILE` (of a container, `docker compose exec -T web env` prints them)"
+        )
+        return Finding("switch", Grade.NOT_YET, switch.unsure, remedy)
     said = tr("{file} does not name the new store: Mastodon still uses the old one", file=file)
     return Finding("switch", Grade.NOT_YET, said, tr("mastosync cutover tells the steps"))
+
+
+def _restarted(evidence: Evidence) -> Finding:
+    """A file does not tell whether Mastodon has read it. Where its newest upload was found does."""
+    switch = evidence.switch
+    names = switch.unsure or tr("{file} names the new store", file=switch.file)
+    copied, found = (evidence.newest.get(origin, 0) for origin in (Origin.COPIED, Origin.ADOPTED))
+    if found > max(copied, switch.changed_at):
+        said = tr("{names}; the newest upload ({time} UTC) was found at the new store", names=names, time=moment(found))
+        return Finding("switch", Grade.OK, said)
+    if copied > max(found, switch.changed_at):
+        said = tr(
+            "{names}; but the newest upload ({time} UTC, after that file was changed) came from the old store:"
+            " Mastodon, or a part of it, still runs with the old settings",
+            names=names,
+            time=moment(copied),
+        )
+        remedy = tr(
+            "restart Mastodon on every machine and upload a picture. Then run `mastosync plan`, `mastosync copy` and"
+            " `{verify}`, and this again",
+            verify=_READ_BACK,
+        )
+        return Finding("switch", Grade.NOT_YET, said, remedy)
+    said = tr("{names}; the file alone does not tell whether Mastodon was restarted", names=names)
+    remedy = tr(
+        "restart Mastodon once more on every machine. Or, to see it, upload a picture, then run `mastosync plan`,"
+        " `mastosync copy` and `{verify}`, and this again",
+        verify=_READ_BACK,
+    )
+    return Finding("switch", Grade.WARNING, said, remedy)
 
 
 def _planned(evidence: Evidence) -> Finding:
@@ -280,8 +325,7 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
         )
         yield Finding("read-back", Grade.OK, said)
     else:
-        remedy = f"mastosync verify --deep --sample {_SAMPLE}"
-        yield Finding("read-back", Grade.NOT_YET, tr("nothing was read back after the last copy"), remedy)
+        yield Finding("read-back", Grade.NOT_YET, tr("nothing was read back after the last copy"), _READ_BACK)
     if evidence.public:
         asked = [proof for proof in evidence.proofs if proof.is_public]
         if not asked:
