@@ -14,11 +14,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from mastosync.manifest.codes import DONE, EXCLUDED, EXCLUDED_FLAG, FLAGS, GONE, NO_REASON, PENDING, SKIPPED
+from mastosync.manifest.codes import (
+    DONE,
+    EXCLUDED,
+    EXCLUDED_FLAG,
+    FLAGS,
+    GONE,
+    NO_REASON,
+    PENDING,
+    PRIVATE_FLAG,
+    SKIPPED,
+)
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, move, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
@@ -76,15 +87,23 @@ class PlanDelta:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
+class Writes(Enum):
+    """What a plan takes over from a snapshot."""
+
+    ALL = auto()
+    NEW_AND_HIDDEN = auto()  # what is new, and what is private by now; all else stays as it is
+    HIDDEN = auto()  # what is private by now
+
+
 class PlanWriter:
     """The hand that writes a plan. Make one with `PlanWriter.transaction`.
 
-    `only_adds`: what the manifest has stays as it is, whatever the snapshot says of it.
+    `writes` may be changed before the first window.
     """
 
-    def __init__(self, manifest: Manifest, loader: EntryLoader, *, only_adds: bool = False) -> None:
+    def __init__(self, manifest: Manifest, loader: EntryLoader) -> None:
         self.manifest = manifest
-        self._only_adds = only_adds
+        self.writes = Writes.ALL
         self._loader = loader
         self._first = not manifest.kinds()
         self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
@@ -94,7 +113,7 @@ class PlanWriter:
     @classmethod
     @contextmanager
     def transaction(
-        cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity, *, only_adds: bool = False
+        cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity
     ) -> Iterator[PlanWriter]:
         """Write a plan, whole or not at all.
 
@@ -107,7 +126,7 @@ class PlanWriter:
             remember(manifest, source, destination)
             take_back_claims(manifest)
             with EntryLoader(connection) as loader:
-                yield cls(manifest, loader, only_adds=only_adds)
+                yield cls(manifest, loader)
         manifest.log_ahead()
 
     def merge(
@@ -176,6 +195,8 @@ class PlanWriter:
         lines = _in_order(map(_lines, groups))
         if window:
             lines = self._compare(kind, window, lines, delta)
+        if self.writes is Writes.HIDDEN:
+            return
         excluded = [line for line in lines if line[2] & EXCLUDED_FLAG] if any(each.excluded for each in groups) else []
         if excluded:
             lines = [line for line in lines if not line[2] & EXCLUDED_FLAG]
@@ -234,11 +255,16 @@ class PlanWriter:
             before = Known(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
             line = wanted.pop((row_id, name), None)
             after = gone(before) if line is None else seen(before, Wanted(*line[2:4], line[5], line[4]))
-            if after != before and not self._only_adds:
+            if after != before and (self.writes is Writes.ALL or _hides(before, after)):
                 changes.append(Change((kind, row_id, name), before, after))
                 self._lost[kind] += after.is_gone and before.state == DONE
                 _note(before, after, delta)
         change(self.manifest, changes)
+
+
+def _hides(before: Known, after: Known) -> bool:
+    """Whether an entry is private by now that was not. A refusal of all else must not hold this back."""
+    return bool(after.flags & ~before.flags & PRIVATE_FLAG)
 
 
 def _note(before: Known, after: Known, delta: PlanDelta) -> None:

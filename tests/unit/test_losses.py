@@ -22,8 +22,9 @@ from mastosync.manifest import (
     remembered_database,
     require_likely,
     require_same_database,
+    Writes,
 )
-from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Outcome
+from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Outcome, Presence
 from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, grouped, planned
 
 CACHE = Kind("media_attachments", "file", "small", "media_attachments/files", remote=True, cached=True)
@@ -89,16 +90,23 @@ def test_a_plan_counts_what_was_done_and_is_gone_of_what_it_looks_at(tmp_path: P
         assert (again.all.gone, again.all.done) == (1, 1)
 
 
-def test_who_only_adds_leaves_what_is_there_as_it_is(tmp_path: Path) -> None:
-    with done_manifest(tmp_path / "m.db", [entry(row) for row in range(3)]) as manifest:
-        before = list(ManifestReport(manifest).iter_records())
-        with PlanWriter.transaction(manifest, SOURCE, DESTINATION, only_adds=True) as writer:
-            private = entry(1)._replace(private=True)
-            delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped([private, entry(9)]), remote=False)
-        assert (delta.added, delta.gone, delta.reopened) == (1, 0, 0)
-        *others, added = ManifestReport(manifest).iter_records()
-        assert others == before
-        assert (added.entry.id, added.state) == (9, EntryState.PENDING)
+@pytest.mark.parametrize("writes", [Writes.NEW_AND_HIDDEN, Writes.HIDDEN])
+def test_after_a_refusal_what_is_there_stays_as_it_is_but_for_what_is_private_by_now(
+    tmp_path: Path, writes: Writes
+) -> None:
+    with done_manifest(tmp_path / "m.db", [*(entry(row) for row in range(4)), entry(5, private=True)]) as manifest:
+        before = {each.entry.id: each for each in ManifestReport(manifest).iter_records()}
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            writer.writes = writes
+            rows = [entry(1, private=True), entry(2, updated=7), entry(5), entry(9)]  # 0 and 3 are gone
+            delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(rows), remote=False)
+        adds = writes is Writes.NEW_AND_HIDDEN
+        assert (delta.added, delta.gone, delta.reopened) == (int(adds), 0, 1)
+        now = {each.entry.id: each for each in ManifestReport(manifest).iter_records()}
+        hidden, added = now.pop(1), now.pop(9, None)
+        assert now == {row: each for row, each in before.items() if row != 1}
+        assert (hidden.entry.private, hidden.state, hidden.presence) == (True, EntryState.PENDING, Presence.AS_PUBLIC)
+        assert (added is not None) is adds
 
 
 def test_a_dry_run_tells_what_a_plan_would_lose_at_least(tmp_path: Path) -> None:
