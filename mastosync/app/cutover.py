@@ -13,7 +13,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.mastodon import OwnSettings, own_settings, shares_keys, variables_of
+from mastosync.app.mastodon import OwnSettings, acl_of_way_back, own_settings, shares_keys, variables_of
 from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect, tells_host
 from mastosync.app.pinning import is_pinned
 from mastosync.app.stores import settings_of
@@ -36,6 +36,7 @@ from mastosync.engine.cutover import (
 )
 from mastosync.engine.deleted import Deleted, gone_as_json
 from mastosync.engine.old_objects import SharedBucket, shared_bucket
+from mastosync.engine.readers import Readers, readers_of
 from mastosync.engine.status import status_of
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
@@ -175,7 +176,8 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         secrets=secrets,
         media_host=host is not None,
         permission=mastodon.permission,
-        acl=(config.destination.acl if acls else "none") if is_bucket else "private",
+        acl=config.destination.acl,
+        takes_acls=is_bucket and acls,
         by_hand=(refusal.message, refusal.hint) if refusal else None,
         elsewhere=used_elsewhere(mastodon.current, config.store("source"), destination) if mastodon.file else "",
         ownership=_ownership(destination),
@@ -185,7 +187,8 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     system = system_redirect(config, mastodon.current, f"{scheme}://{host}") if host else None
     over, back = _ways(config, options, mastodon, shared, host, pins=secrets is Secrets.UNPINNED)
     by_hand = refusal.message if refusal and host else ""
-    over = replace(over, system=system, host=host or CHANGE_ME, by_hand=by_hand)
+    read = readers_of(config.destination.acl) is Readers.EVERYBODY
+    over = replace(over, system=system, host=host or CHANGE_ME, by_hand=by_hand, read=read)
     return CutoverReport(
         cutover=judge(evidence),
         env=mastodon.file,
@@ -249,7 +252,8 @@ def _ways(
         *(mastodon.file, kept, pins, folders["source"], mastodon.uses(config.store("destination")), files),
     )
     again = options.again(host or CHANGE_ME, back=True)
-    return over, WayBack(options.command, again, config.path, any(folders.values()), not folders["source"], files)
+    read = not folders["source"] and readers_of(acl_of_way_back(config, mastodon) or "") is Readers.EVERYBODY
+    return over, WayBack(options.command, again, config.path, any(folders.values()), read, files)
 
 
 def _new_files() -> NewFiles:

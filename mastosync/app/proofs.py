@@ -185,7 +185,8 @@ def _as_anybody(
         of_site = Gate(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
         of_site = waiting_for(site, of_site, config.copy.outage_patience)
         try:
-            return PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop).run(records, of)
+            check = PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop, destination.acl)
+            return check.run(records, of)
         except ObjectError as error:
             raise StoreUnusable(
                 error.message,

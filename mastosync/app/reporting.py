@@ -50,8 +50,8 @@ def _switch(config: Config, named: Path | None) -> Switch:
     try:
         mastodon = own_settings(config, named)
     except ConfigError as error:
-        return Switch(named or config.env.settings, problem=error.message)
-    return Switch(mastodon.file, mastodon.uses(config.store("destination")))
+        return Switch(named or config.env.settings, problem=error.message, acl=config.destination.acl)
+    return Switch(mastodon.file, mastodon.uses(config.store("destination")), acl=config.destination.acl)
 
 
 def keep(text: str, target: Path, *, replace: bool) -> None:

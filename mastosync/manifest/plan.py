@@ -112,9 +112,7 @@ class PlanWriter:
 
     @classmethod
     @contextmanager
-    def transaction(
-        cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity
-    ) -> Iterator[PlanWriter]:
+    def transaction(cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity) -> Iterator[PlanWriter]:
         """Write a plan, whole or not at all.
 
         The first one is written with a rollback journal, where new pages are written once, and the

@@ -181,8 +181,10 @@ def test_what_became_private_is_hidden_also_when_much_was_deleted(
     row = next(each["id"] for each in of_media if not each["private"])
     with migration.database.connect() as connection:
         connection.execute(b"DELETE FROM media_attachments WHERE id <> %s", (row,))
-        suspend = "UPDATE accounts SET suspended_at = now(), updated_at = now()"
-        connection.execute(f"{suspend} WHERE id = (SELECT account_id FROM media_attachments)".encode())
+        connection.execute(
+            b"UPDATE accounts SET suspended_at = now(), updated_at = now()"
+            b" WHERE id = (SELECT account_id FROM media_attachments)"
+        )
     assert "not planned" in site.run("follow", "--once", "--full", code=6).stdout
     kept = [each for each in site.listed() if (each["table"], each["id"]) == ("media_attachments", row)]
     assert {each["private"] for each in kept} == {True}

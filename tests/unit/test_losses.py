@@ -17,12 +17,12 @@ from mastosync.manifest import (
     ManifestReport,
     PlanWriter,
     WorkQueue,
+    Writes,
     least_losses,
     remember_database,
     remembered_database,
     require_likely,
     require_same_database,
-    Writes,
 )
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Outcome, Presence
 from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, grouped, planned
