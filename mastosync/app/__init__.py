@@ -221,7 +221,7 @@ class App:
         from mastosync.app.applying import apply_settings
 
         with self._planned("apply-settings") as manifest:
-            return apply_settings(self.config, manifest, options, rate, self.stop, self.listener)
+            return apply_settings(*(self.config, manifest, options, rate, self._database, self.stop, self.listener))
 
     def adopt(self, options: AdoptOptions) -> Adoption:
         """Mark what lies at the destination already. Raises: Interrupted when asked to stop; StoreUnusable."""
