@@ -183,7 +183,8 @@ def test_everything_becomes_private_once_the_store_copies_in_place(moved: tuple[
     assert "public" not in {each["check"] for each in (*told["findings"], *verdict["findings"])}
     assert not any(command.endswith("--public") for step in told["steps"] for command in step["commands"])
     public = json.loads(site.run("verify", "--public", "--json", code=None).stdout)["public"]
-    assert (public["asked_private"], public["exposed"], public["faults"]) == (public["asked"], 0, [])
+    assert (public["asked"], public["exposed"], public["faults"]) == (len(site.listed("--state", "done")), 0, [])
+    assert public["asked_private"] == public["asked"]
     assert opened_again(migration) == {403}
 
 

@@ -1108,6 +1108,14 @@ def test_no_step_asks_everybody_to_read_what_nobody_may(acl: str, tmp_path: Path
         asked = [command for step in steps for command in step.commands if command.endswith("verify --public")]
         assert len(asked) == (acl == "auto")
     assert ("public" in {each.check for each in report.cutover.findings}) is (acl == "auto")
+    assert (report.refusal is not None) is (acl == "private"), "nginx has no key of its own"
+
+
+def test_nginx_asks_a_bucket_that_nobody_reads_where_somebody_says_that_it_may(tmp_path: Path) -> None:
+    config = Config(source=BUCKET, destination=replace(BUCKET, bucket="new", acl="private"), path=tmp_path / "c.ini")
+    options = CutoverOptions(media_host="files.example.com", destination_url="https://inside.example.com/new")
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        assert cutover(config, manifest, options).require_fallback()
 
 
 @pytest.mark.parametrize("endpoint", ["https://[old", "https://old:90000", "minio:9000"])
