@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mastosync.app.applying import _require_right_database
 from mastosync.cli.render_applying import render_applying
 from mastosync.engine.acl import AclMode
 from mastosync.engine.applier import Applier, Applying, ApplyOptions
@@ -30,6 +31,7 @@ from mastosync.errors import (
     ObjectDenied,
     ObjectRejected,
     ObjectTooLarge,
+    PlanRefused,
     PrivacyLost,
     ServerFailure,
     StoreUnusable,
@@ -46,11 +48,14 @@ from mastosync.manifest import (
     note_settings,
     noted_settings,
     other_settings,
+    remember_database,
 )
 from mastosync.manifest import Place as Reached
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import (
     CACHE_CONTROL,
+    DatabaseAge,
+    DatabaseIdentity,
     Entry,
     EntryState,
     ObjectHeaders,
@@ -415,6 +420,17 @@ def test_a_database_that_fails_ends_the_run_and_nothing_more_is_opened(
         assert opened <= 4
         place.look_up = Place.look_up.__get__(place)  # type: ignore[method-assign]
         assert place.apply().in_line
+
+
+def test_the_database_of_another_instance_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, other = (DatabaseIdentity("mastodon_production", "db:5432", None, (account,)) for account in "ab")
+    monkeypatch.setattr("mastosync.app.applying.identity_of", lambda _: other)
+    monkeypatch.setattr("mastosync.app.applying.age_of", lambda *_: DatabaseAge("", "", {}))
+    with planned(tmp_path / "m.db", some(1)) as manifest:
+        with manifest.transaction():
+            remember_database(manifest, ours)
+        with pytest.raises(PlanRefused, match="another database"):
+            _require_right_database(manifest, nullcontext)  # type: ignore[arg-type]
 
 
 def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
