@@ -237,21 +237,29 @@ class PlanWriter:
         Chunk by chunk: where a table has lost most of its files, a window holds far more lines than the snapshot.
         """
         wanted = {line[:2]: line for line in lines}
+        private = {line[0] for line in lines if line[2] & PRIVATE_FLAG} if self.writes is not Writes.ALL else set()
         after, up_to = window
         place: tuple[int, str | bytes] = (after, _AFTER_EVERY_NAME)
         while rows := self._connection.execute(_SELECT_WINDOW, (kind, *place, up_to, _CHUNK)).fetchall():
-            self._bring_in_line(kind, rows, wanted, delta)
+            self._bring_in_line(kind, rows, wanted, private, delta)
             place = rows[-1][:2]
         return list(wanted.values())
 
-    def _bring_in_line(self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], delta: PlanDelta) -> None:
-        """Take these lines out of `wanted`, and change those that stand differently there."""
+    def _bring_in_line(
+        self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], private: set[int], delta: PlanDelta
+    ) -> None:
+        """Take these lines out of `wanted`, and change those that stand differently there.
+
+        `private`: ids of rows whose earlier files are to be private as well, where none becomes gone.
+        """
         changes = []
         for row_id, name, *known, arrived, has_digest, accepted in rows:
             flags, updated, size, fallback, state, reason, attempts = known
             presence = presence_of(flags, state, arrived, has_digest=has_digest)
             before = Known(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
             line = wanted.pop((row_id, name), None)
+            if line is None and row_id in private and not before.is_gone:
+                line = row_id, name, flags | PRIVATE_FLAG, updated, fallback, size
             after = gone(before) if line is None else seen(before, Wanted(*line[2:4], line[5], line[4]))
             if after != before and (self.writes is Writes.ALL or _hides(before, after)):
                 changes.append(Change((kind, row_id, name), before, after))

@@ -98,15 +98,18 @@ def test_after_a_refusal_what_is_there_stays_as_it_is_but_for_what_is_private_by
         before = {each.entry.id: each for each in ManifestReport(manifest).iter_records()}
         with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
             writer.writes = writes
-            rows = [entry(1, private=True), entry(2, updated=7), entry(5), entry(9)]  # 0 and 3 are gone
+            replaced = entry(3, "b.png", private=True)  # its row has another file by now
+            rows = [entry(1, private=True), entry(2, updated=7), replaced, entry(5), entry(9)]  # and 0 is gone
             delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(rows), remote=False)
         adds = writes is Writes.NEW_AND_HIDDEN
-        assert (delta.added, delta.gone, delta.reopened) == (int(adds), 0, 1)
-        now = {each.entry.id: each for each in ManifestReport(manifest).iter_records()}
-        hidden, added = now.pop(1), now.pop(9, None)
-        assert now == {row: each for row, each in before.items() if row != 1}
-        assert (hidden.entry.private, hidden.state, hidden.presence) == (True, EntryState.PENDING, Presence.AS_PUBLIC)
-        assert (added is not None) is adds
+        assert (delta.added, delta.gone, delta.reopened) == (2 * adds, 0, 2)
+        now = {each.entry[1:3]: each for each in ManifestReport(manifest).iter_records()}
+        hidden, added = [now.pop((row, "a.png")) for row in (1, 3)], [now.pop((9, "a.png"), None)]
+        added.append(now.pop((3, "b.png"), None))
+        assert now == {(row, "a.png"): each for row, each in before.items() if row not in (1, 3)}
+        for each in hidden:
+            assert (each.entry.private, each.state, each.presence) == (True, EntryState.PENDING, Presence.AS_PUBLIC)
+        assert [each is not None for each in added] == [adds, adds]
 
 
 def test_a_dry_run_tells_what_a_plan_would_lose_at_least(tmp_path: Path) -> None:
