@@ -105,11 +105,13 @@ class App:
         with PlanWriter.transaction(manifest, *stores) as writer, self._database() as database:
             return plan(self.config, database, writer, options, self.listener, delta=delta)
 
-    def add_into(self, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity], options: PlanOptions) -> int:
-        """After `plan_into` was refused: add what is new, and change nothing else. Returns: how many were added."""
+    def add_into(
+        self, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity], options: PlanOptions
+    ) -> int | None:
+        """After `plan_into` was refused: take over what is new and what is private by now. See `planning.add_new`."""
         from mastosync.app.planning import add_new
 
-        with PlanWriter.transaction(manifest, *stores, only_adds=True) as writer, self._database() as database:
+        with PlanWriter.transaction(manifest, *stores) as writer, self._database() as database:
             return add_new(self.config, database, writer, options, self.listener)
 
     def copy(self, options: CopyOptions, types: tuple[str, ...] = ()) -> CopyProgress:
@@ -219,7 +221,7 @@ class App:
         from mastosync.app.applying import apply_settings
 
         with self._planned("apply-settings") as manifest:
-            return apply_settings(self.config, manifest, options, rate, self.stop, self.listener)
+            return apply_settings(*(self.config, manifest, options, rate, self._database, self.stop, self.listener))
 
     def adopt(self, options: AdoptOptions) -> Adoption:
         """Mark what lies at the destination already. Raises: Interrupted when asked to stop; StoreUnusable."""

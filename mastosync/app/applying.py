@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
+from mastosync.app.rows import Databases, files_of
 from mastosync.app.stores import gates, settings_of, transfer_options
 from mastosync.engine.applier import Applier, Applying, ApplyOptions
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.in_line import Bringing
 from mastosync.engine.in_place import InPlace
+from mastosync.engine.opening import Opening
+from mastosync.engine.settings_rule import opens
 from mastosync.errors import UsageError
 from mastosync.language import tr
-from mastosync.manifest import other_settings
+from mastosync.manifest import other_settings, require_not_older, require_same_database
+from mastosync.mastodon.identity import age_of, identity_of
+from mastosync.model import TABLES
 from mastosync.store.curl import CurlMultiplexer
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ def apply_settings(
     manifest: Manifest,
     options: ApplyOptions,
     rate: int | None,
+    databases: Databases,
     stop: StopSignal,
     listener: ProgressListener,
 ) -> Applying:
@@ -48,5 +55,17 @@ def apply_settings(
     )
     with opened as (gate,):
         in_place = InPlace(gate, transfer_options(config), config.destination.bucket or "")
-        bringing = Bringing(gate, in_place, current, others, options.dry_run)
+        opening = None
+        if opens(current, others) and not options.dry_run:
+            _require_right_database(manifest, databases)
+            opening = Opening(partial(files_of, databases))
+        bringing = Bringing(gate, in_place, current, others, options.dry_run, opening)
         return Applier(manifest, gate, bringing, current, others, options, stop, listener, CurlMultiplexer).run()
+
+
+def _require_right_database(manifest: Manifest, databases: Databases) -> None:
+    """Another one would say of other rows who may read them. Raises: PlanRefused; DatabaseError; ManifestError."""
+    with databases() as database:
+        found = identity_of(database)
+        require_same_database(manifest, found)
+        require_not_older(manifest, found, age_of(database, TABLES))

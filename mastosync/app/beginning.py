@@ -46,8 +46,8 @@ def _to_fill_in(section: str) -> dict[str, str]:
 def reversed_config(config: Config, manifest: Path, environ: Mapping[str, str]) -> Secret:
     """The text of a configuration with source and destination exchanged, and a manifest of its own.
 
-    What only a destination has (headers, public address, an ACL that is not private) is left at its default. It may
-    hold secrets. Raises: ConfigError if no file says what the stores are.
+    What only a destination has (headers, public address) is left at its default, and so is `acl`, unless it is known:
+    see `acl_of_way_back`. It may hold secrets. Raises: ConfigError if no file says what the stores are.
     """
     said = read_file(_file_alone(config, environ))
     values = {name: _lines(said.get(name, {})) for name in sections()}
@@ -58,15 +58,37 @@ def reversed_config(config: Config, manifest: Path, environ: Mapping[str, str]) 
         values[f"{kind}.source"] = {
             name: text for name, text in destination.items() if name.removesuffix("_file") in of_both
         }
-        if destination.get("acl") == "private" and source:  # whoever keeps media private does so wherever they are
-            source["acl"] = "private"
         values[f"{kind}.destination"] = source
+    acl = acl_on_the_way_back(config)
+    if values["s3.destination"] and acl not in (None, "auto"):
+        values["s3.destination"]["acl"] = acl
     prefixes = {"s3.source": config.destination.key_prefix, "s3.destination": config.source.key_prefix}
     for name, prefix in prefixes.items():
         if any(prefixes.values()) and values[name]:
             values[name]["key_prefix"] = prefix
     values["manifest"]["path"] = str(manifest)
-    return Secret(render_sample(values))
+    return Secret(render_sample(values, {} if acl else {"s3.destination": [unknown_acl()]}))
+
+
+def acl_on_the_way_back(config: Config) -> str | None:
+    """As `acl_of_way_back`, by Mastodon's settings if they can be read. A disk has none, which counts as known."""
+    from mastosync.app.mastodon import OwnSettings, acl_of_way_back, own_settings
+
+    if config.source_folder.path:
+        return "auto"
+    try:
+        return acl_of_way_back(config, own_settings(config))
+    except ConfigError:
+        return acl_of_way_back(config, OwnSettings(None, {}))
+
+
+def unknown_acl() -> str:
+    """What to look at, where `acl` is at its default because nobody knows it."""
+    return tr(
+        "nobody knows here which ACL objects have at this store: look up S3_PERMISSION as it was while Mastodon used it"
+        " (in a backup of .env.production). If it was private, set `acl = private`; if it was given and empty, set"
+        " `acl = none`"
+    )
 
 
 def _lines(said: Mapping[str, Said]) -> dict[str, str]:

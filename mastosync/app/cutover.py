@@ -11,7 +11,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.mastodon import OwnSettings, keys_at_stake, own_settings
+from mastosync.app.mastodon import OwnSettings, acl_of_way_back, keys_at_stake, own_settings
 from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect, tells_host
 from mastosync.app.pinning import is_pinned
 from mastosync.app.stores import settings_of
@@ -35,6 +35,7 @@ from mastosync.engine.cutover import (
 )
 from mastosync.engine.deleted import Deleted, gone_as_json
 from mastosync.engine.old_objects import SharedBucket, shared_bucket
+from mastosync.engine.readers import Readers, readers_of
 from mastosync.engine.status import status_of
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
@@ -231,7 +232,8 @@ def _evidence(
         secrets=known.secrets,
         media_host=known.host is not None,
         permission=known.mastodon.permission,
-        acl=(known.config.destination.acl if known.acls else "none") if is_bucket else "private",
+        acl=known.config.destination.acl,
+        takes_acls=is_bucket and known.acls,
         by_hand=(refusal.message, refusal.hint) if refusal else None,
         elsewhere=known.mastodon.elsewhere(source, destination),
         doubt=known.mastodon.doubt(source, destination),
@@ -283,6 +285,7 @@ def _way_over(known: _Known, shared: SharedBucket | None, refusal: UsageError | 
         system=system_redirect(config, known.mastodon.current, f"{known.scheme}://{host}") if host else None,
         host=host or CHANGE_ME,
         by_hand=refusal.message if refusal and host else "",
+        read=readers_of(config.destination.acl) is Readers.EVERYBODY,
     )
 
 
@@ -290,7 +293,9 @@ def _way_back(known: _Known) -> WayBack:
     folders = [isinstance(store, FilesystemConfig) for store in known.stores]
     again = known.options.again(known.host or CHANGE_ME, back=True)
     tool = Mastosync(known.options.global_options)
-    return WayBack(tool, again, known.config.path, any(folders), public=not folders[0], files=_new_files())
+    acl = acl_of_way_back(known.config, known.mastodon)
+    read = not folders[0] and readers_of(acl or "") is Readers.EVERYBODY
+    return WayBack(tool, again, known.config.path, any(folders), read, files=_new_files())
 
 
 def _new_files() -> NewFiles:

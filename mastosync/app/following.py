@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mastosync.app.apart import gates_to_write, nothing_removed
 from mastosync.app.stores import gates, identities, writing
 from mastosync.engine.copier import CopyOptions
+from mastosync.engine.deleted import PLAN_AT_MOST_OLD
 from mastosync.engine.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.engine.status import status_of
 from mastosync.errors import PlanRefused, UsageError
@@ -25,13 +26,13 @@ from mastosync.manifest import (
     try_again,
     warn_of_gap,
 )
+from mastosync.progress import CopyProgress
 
 if TYPE_CHECKING:
     from mastosync.app import App
     from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.errors import MastosyncError
     from mastosync.manifest import StoreIdentity
-    from mastosync.progress import CopyProgress
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Following:
     app: App
     options: FollowOptions
     _reads_all: bool = False
+    _access_read: bool = False  # of all that the manifest has, in this round
 
     def __post_init__(self) -> None:
         self._reads_all = self.options.full
@@ -103,7 +105,7 @@ class Following:
             gc.collect()  # clients of stores are made of cycles, megabytes each time, which would lie there for long
 
     def _go_round(self) -> FollowResult:
-        stores = identities(self.app.config)
+        stores, self._access_read = identities(self.app.config), False
         # what ends a round by an error ends its threads, and not the rounds after it
         with self.app.stop.part() as stop:
             return self._go_round_with(replace(self.app, stop=stop), stores)
@@ -113,8 +115,10 @@ class Following:
             warn_of_gap(manifest.gap)
             self._require_same_scope(ManifestReport(manifest))
             planned, refusal = self._plan(app, manifest, stores)
-            try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))
-            copied = app.copy_from(manifest, self.options.copy)
+            copied = CopyProgress(total=0)
+            if self._knows_access(manifest):
+                try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))
+                copied = app.copy_from(manifest, self.options.copy)
             if planned is not None:
                 change = planned.total()
                 new = change.added + change.revived
@@ -130,7 +134,10 @@ class Following:
     def _plan(
         self, app: App, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity]
     ) -> tuple[PlanResult | None, PlanRefused | None]:
-        """Plan, or tell why not: what is pending, and what is new, is copied, and the next round plans again."""
+        """Plan, or tell why not: what is pending, and what is new, is copied, and the next round plans again.
+
+        What is private by now is known even so, unless the database is another one.
+        """
         try:
             with self.app.stop.breaking_off():
                 planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)
@@ -138,10 +145,23 @@ class Following:
             _log.warning("not planned: %s", refusal.message)
             take_over(manifest)  # as a plan would have
             with suppress(PlanRefused), self.app.stop.breaking_off():  # of another database, nothing is new
-                _log.info("added: %d new", app.add_into(manifest, stores, self.options.plan))
+                added = app.add_into(manifest, stores, self.options.plan)
+                _log.info("added: %d new", added or 0)
+                self._access_read = added is not None
             return None, refusal
-        self._reads_all = False
+        self._reads_all, self._access_read = False, True
         return planned, None
+
+    def _knows_access(self, manifest: Manifest) -> bool:
+        """Whether it is known who may read what is pending: by this round, or by a plan of short ago.
+
+        What became private since would be stored for everybody.
+        """
+        last = ManifestReport(manifest).snapshot()
+        if self._access_read or last is None or datetime.now(UTC) - last.taken_at <= PLAN_AT_MOST_OLD:
+            return True
+        _log.warning("not copied: the last plan is more than an hour old, and what became private since is not known")
+        return False
 
     def _require_same_scope(self, report: ManifestReport) -> None:
         """Refuse to widen or narrow by oversight what is migrated: an option of `plan` would be forgotten here."""

@@ -91,6 +91,20 @@ def own_settings(config: Config, named: Path | None = None) -> OwnSettings:
     return OwnSettings(file, current) if is_told or is_of_mastodon(current) else OwnSettings(None, {})
 
 
+def acl_of_way_back(config: Config, mastodon: OwnSettings) -> str | None:
+    """The `acl` of a bucket that was the source, for when it is the destination; None: nobody knows.
+
+    Whoever keeps media private does so wherever they are. Mastodon's settings tell it until the switch.
+    """
+    acl = config.destination.acl if config.destination.bucket else None
+    if acl == "private":
+        return acl
+    if mastodon.uses(config.store("source")):
+        known = {"private": "private", "": "none"} if "S3_PERMISSION" in mastodon.current else {}
+        return known.get(mastodon.permission, "auto")
+    return "auto" if acl in ("auto", "public-read") else None
+
+
 def variables_of(config: Config, role: Role) -> set[str]:
     """The variables of a file from which the configuration takes secrets of a bucket."""
     return {each.variable for each in config.referred if each.section == f"s3.{role}"}

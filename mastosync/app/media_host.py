@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 from mastosync.config import FilesystemConfig, S3Config
 from mastosync.engine.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, PublicStore
 from mastosync.engine.cutover.nginx import host_and_port, resolver_address, system_location
+from mastosync.engine.readers import Readers, readers_of
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
 from mastosync.manifest import real_path
@@ -91,14 +92,17 @@ def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> 
     """A store as everybody reads it. Raises: UsageError if nobody can say where."""
     if isinstance(store, FilesystemConfig):
         return PublicFolder(real_path(store.folder))
-    if url is None and not store.known.reads_for_anybody:
+    all_private = readers_of(store.acl) is not Readers.EVERYBODY
+    if url is None and (all_private or not store.known.reads_for_anybody):
         raise UsageError(
             tr(
                 "the {role} is read by nobody without credentials at {endpoint}",
                 role=say(role),
                 endpoint=store.endpoint_url or tr("its endpoint"),
             ),
-            hint=tr("name the public address of its bucket: --{role}-url https://…", role=role),
+            hint=tr("name the address of the CDN or proxy that reads it with a key: --{role}-url https://…", role=role)
+            if all_private
+            else tr("name the public address of its bucket: --{role}-url https://…", role=role),
         )
     if ":" in store.key_prefix:
         raise UsageError(

@@ -17,6 +17,7 @@ from mastosync.manifest import (
     Manifest,
     ManifestReport,
     SnapshotMark,
+    Writes,
     age_details,
     delta_base,
     least_losses,
@@ -98,20 +99,22 @@ def add_new(
     writer: PlanWriter,
     options: PlanOptions,
     listener: ProgressListener,
-) -> int:
-    """After a plan was refused: add the entries of rows that came or changed since the last one, and change no other.
+) -> int | None:
+    """After a plan was refused: add the entries of rows that came or changed since the last one, and hide others.
 
-    That is done of the very database of the last plan alone, and makes no plan that anything could go on from.
-    Returns: how many were added. Raises: PlanRefused if it is another, or an older one; ManifestError.
+    What is private by now is marked so, whatever else was refused; no other entry changes, and it makes no plan that
+    anything could go on from. Of a copy of the last plan's database all rows are read, and nothing is added.
+    Returns: how many were added; None: it is such a copy. Raises: PlanRefused if it is of another instance, or an older
+    copy: then nothing is known of who may read what by now; ManifestError.
     """
     found, age = identity_of(database), age_of(database, options.types)
     require_same_database(writer.manifest, found)
     require_not_older(writer.manifest, found, age)
     base = _delta_base(config, database, found, writer, options, listener, however_old=True)
-    if base is None:
-        return 0
-    reader = Changes(database, base.since, base.highest)
-    return Planner(reader, options, listener, _surveyor(config), base).run(writer).total().added
+    writer.writes = Writes.NEW_AND_HIDDEN if base else Writes.HIDDEN
+    reader = Changes(database, base.since, base.highest) if base else database
+    added = Planner(reader, options, listener, _surveyor(config), base).run(writer).total().added
+    return added if base else None
 
 
 def _details(result: PlanResult, options: PlanOptions) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from itertools import islice
@@ -20,6 +20,7 @@ from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget, return_large_blocks
 from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
 from mastosync.engine.public_check import PublicCheck, waiting_for
+from mastosync.engine.readers import Readers, readers_of
 from mastosync.engine.retry import Gate
 from mastosync.engine.samples import Lots, PublicSample, Sample
 from mastosync.engine.stop import leaving
@@ -71,7 +72,9 @@ def verify(
         )
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
-    lots, sample = Lots(options.sample or 0), PublicSample(public or 0, manifest.kinds(), _wrong_last(manifest, prefix))
+    unshown = UNSHOWN if readers_of(config.destination.acl) is Readers.EVERYBODY else frozenset()
+    lots = Lots(options.sample or 0)
+    sample = PublicSample(public or 0, manifest.kinds(), _wrong_last(manifest, prefix), unshown)
     samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
@@ -92,7 +95,8 @@ def verify(
         if public is not None:
             exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
             records = [*exposed, *sample.records()]
-            result.public = _as_anybody(config, gate, records, options.workers, stop, _done(manifest, options.types))
+            there = _done(manifest, options.types, unshown)
+            result.public = _as_anybody(config, gate, records, options.workers, stop, there)
             verifier.take_public(result.public, exposed)
     record_verification(manifest, began, time.time(), result.as_json())
     return result
@@ -158,11 +162,11 @@ def _wrong_last(manifest: Manifest, prefix: str) -> set[str]:
     return set()
 
 
-def _done(manifest: Manifest, types: tuple[str, ...]) -> Counter[Kind]:
+def _done(manifest: Manifest, types: tuple[str, ...], unshown: Collection[str]) -> Counter[Kind]:
     """How many entries are done of each kind that anybody may be asked for."""
     found: Counter[Kind] = Counter()
     for line in ManifestReport(manifest).counts():
-        if line.state is EntryState.DONE and line.kind.table in (types or TABLES) and line.kind.table not in UNSHOWN:
+        if line.state is EntryState.DONE and line.kind.table in (types or TABLES) and line.kind.table not in unshown:
             found[line.kind] += line.objects
     return found
 
@@ -185,7 +189,8 @@ def _as_anybody(
         of_site = Gate(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
         of_site = waiting_for(site, of_site, config.copy.outage_patience)
         try:
-            return PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop).run(records, of)
+            check = PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop, destination.acl)
+            return check.run(records, of)
         except ObjectError as error:
             raise StoreUnusable(
                 error.message,

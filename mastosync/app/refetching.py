@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
+from mastosync.app.rows import Databases, files_of
 from mastosync.app.stores import note_own_settings, retry_policy, transfer_options
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.refetcher import Place, Refetcher, Refetching, RefetchOptions, Ways
+from mastosync.engine.refetcher import Refetcher, Refetching, RefetchOptions, Ways
 from mastosync.engine.retry import Gate
 from mastosync.engine.transfer import Transfer
 from mastosync.manifest import ManifestReport
-from mastosync.mastodon.catalog import spec_of
-from mastosync.model import Reason, Record, RemoteFile
+from mastosync.model import Reason
 from mastosync.store.curl.origin import CurlOriginFetcher
 from mastosync.store.filesystem.landing import Landing
 from mastosync.store.media_types import is_as_named
@@ -28,12 +27,9 @@ if TYPE_CHECKING:
     from mastosync.config import Config
     from mastosync.engine.stop import StopSignal
     from mastosync.manifest import Manifest
-    from mastosync.mastodon.database import MastodonDatabase
     from mastosync.progress import ProgressListener
 
 _log = logging.getLogger(__name__)
-
-Databases = Callable[[], AbstractContextManager["MastodonDatabase"]]
 
 
 def refetch(
@@ -74,25 +70,10 @@ def refetch(
                 stopped=lambda: stop.requested,
             )
 
-        def look_up(records: Sequence[Record]) -> Mapping[Place, RemoteFile]:
-            with databases() as database:  # for a moment only: fetching may take hours
-                return _remote_files(database, records)
-
+        look_up = partial(files_of, databases)
         ways = Ways(look_up, fetcher, is_as_named, landing.store, landing.holding, transfer, prefix)
         missing = ManifestReport(manifest).iter_failures(Reason.MISSING, options.types)
         if options.apply and config.refetch.allow_networks:
             named = ", ".join(map(str, config.refetch.allow_networks))
             _log.warning("addresses in %s are connected to, as [refetch] allow_networks says", named)
         return Refetcher(manifest, ways, options, stop, listener).run(missing)
-
-
-def _remote_files(database: MastodonDatabase, records: Sequence[Record]) -> dict[Place, RemoteFile]:
-    ids: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for record in records:
-        kind = record.entry.kind
-        ids[kind.table, kind.attachment].append(record.entry.id)
-    return {
-        (table, attachment, row_id): found
-        for (table, attachment), wanted in ids.items()
-        for row_id, found in database.remote_files(spec_of(table, attachment), wanted).items()
-    }

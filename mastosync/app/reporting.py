@@ -53,9 +53,9 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
     try:
         mastodon = own_settings(config, named)
     except ConfigError as error:
-        return Switch(named or config.env.settings, problem=error.message)
+        return Switch(named or config.env.settings, problem=error.message, acl=config.destination.acl)
     if mastodon.file is None:
-        return Switch()
+        return Switch(acl=config.destination.acl)
     source, destination = stores
     return Switch(
         mastodon.file,
@@ -63,6 +63,7 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
         changed_at=mastodon.file.stat().st_mtime,
         unsure=mastodon.doubt(source, destination) or mastodon.neither(source, destination),
         left=mastodon.has_left(source, destination),
+        acl=config.destination.acl,
     )
 
 

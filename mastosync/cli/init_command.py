@@ -84,12 +84,14 @@ def init_command(
 def _write_reversed(invocation: Invocation, output: Path, *, others: bool) -> None:
     if others:
         raise UsageError(tr("--reverse goes with --output alone: it takes everything from the configuration"))
-    from mastosync.app.beginning import reversed_config
+    from mastosync.app.beginning import acl_on_the_way_back, reversed_config, unknown_acl
 
     _write(output, reversed_config(invocation.config, output.with_suffix(".db"), invocation.environ))
     invocation.say(
         tr("wrote {file}: source and destination are exchanged, and its manifest is another one", file=output)
     )
+    if acl_on_the_way_back(invocation.config) is None:
+        warn(f"[s3.destination] acl: {unknown_acl()}")
 
 
 def _write(output: Path, text: Secret) -> None:

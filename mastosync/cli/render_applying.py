@@ -54,6 +54,17 @@ def render_applying(result: Applying) -> str:
                 objects=f"{kept:,}",
             )
         )
+    if closed := fates[Fate.CLOSED]:
+        lines.append(
+            trn(
+                "{objects} object is left as it is: its row is private or gone by now, which the next `mastosync plan`"
+                " takes in",
+                "{objects} objects are left as they are: their rows are private or gone by now, which the next"
+                " `mastosync plan` takes in",
+                closed,
+                objects=f"{closed:,}",
+            )
+        )
     lines += [f"{fate.value}: {fates[fate]:,}: {say(words)}" for fate, words in _REMEDIES.items() if fates[fate]]
     lines += [f"  {one_line(example)}" for example in result.examples]
     if result.finding:

@@ -186,6 +186,9 @@ def _public_lines(public: PublicResult) -> list[str]:
         )
     ]
     lines += [one_line(f"  {fault.key}: {fault.detail}") for fault in public.faults[:_EXAMPLES]]
+    if public.all_private and public.served:
+        told = tr("what is public by its row was asked for at the bucket alone: who serves it decides who reads it")
+        lines.append(f"  {told}")
     if public.faults:
         lines.append(_by_kind(public))
     lines += [f"  {remedy}" for remedy in public.remedies]

@@ -12,22 +12,21 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from itertools import starmap
+from typing import Any, NamedTuple
 
 from mastosync.engine.crew import Crew
-from mastosync.engine.deleted import Deleted
 from mastosync.engine.in_line import LEFT, Applied, Bringing, Fate, outcome_of, to_be_stored
 from mastosync.engine.in_place import AccessLost, HeadersLost
 from mastosync.engine.lane import Ended
+from mastosync.engine.opening import Answer
 from mastosync.engine.outage import IN_A_ROW, Outages
 from mastosync.engine.retry import Gate
-from mastosync.engine.settings_rule import opens
 from mastosync.engine.steps import Steps
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import (
+    DatabaseError,
     Interrupted,
-    ManifestError,
     MastosyncError,
     MayBeHidden,
     MayBePublic,
@@ -60,7 +59,6 @@ _log = logging.getLogger(__name__)
 
 _COMMIT_SECONDS = 0.5
 _EXAMPLES = 10
-_PLAN_AT_MOST_OLD = timedelta(minutes=10)  # by which objects are opened to everybody
 _HINT = deferred("when the store is well again, run the same command: it goes on where it stopped")
 
 
@@ -106,7 +104,10 @@ class Applying:
         }
 
 
-_Claim = tuple[Place, Record]
+class _Claim(NamedTuple):
+    place: Place
+    record: Record
+    answer: Answer | None = None  # what its row says; None: nothing is opened, and nobody has asked
 
 
 @dataclass(slots=True)
@@ -124,7 +125,6 @@ class Applier:
     multiplexer: Callable[[int], Multiplexer] | None = None  # as `Crew` has it
     result: Applying = field(init=False)
     _walk: _Walk = field(init=False)
-    _opened_until: float | None = field(init=False, default=None)  # seconds since the epoch; None: nothing is opened
     _corrections: list[tuple[Record, Outcome]] = field(init=False, default_factory=list)
     _to_be_told: list[MastosyncError] = field(init=False, default_factory=list)
     _fatal: BaseException | None = field(init=False, default=None)
@@ -133,13 +133,13 @@ class Applier:
     def __post_init__(self) -> None:
         self.result = Applying(self.current, self.others, self.options.dry_run)
         self._outages = Outages(any_success=True, hint=_HINT)
-        if opens(self.current, self.others) and not self.options.dry_run:
-            self._opened_until = (Deleted.in_manifest(self.manifest).known_at or 0) + _PLAN_AT_MOST_OLD.total_seconds()
 
     def run(self) -> Applying:
-        """Look at everything that is done. Raises: ManifestError; StoreUnusable; PrivacyLost; Interrupted."""
+        """Look at everything that is done.
+
+        Raises: ManifestError; DatabaseError; StoreUnusable; PrivacyLost; Interrupted.
+        """
         began = time.monotonic()
-        self._require_plan()
         place = applied_to(self.manifest, self.current)
         if not self.options.dry_run:
             begin_applying(self.manifest, self.current)
@@ -170,19 +170,20 @@ class Applier:
                     recorded_at = time.monotonic()
 
     def _steps(self, claim: _Claim) -> Steps[Applied]:
-        return self.bringing.steps(claim[1])
+        return self.bringing.steps(claim.record, claim.answer)
 
     def _iter_claims(self) -> Iterator[_Claim]:
-        for claim in iter_done_after(self.manifest, self._walk.place):
-            try:
-                self._require_plan()
-            except ManifestError as error:
-                return self._end_all(error)
-            yield claim
-        return None
+        claims, opening = iter_done_after(self.manifest, self._walk.place), self.bringing.opening
+        if opening is None:
+            yield from starmap(_Claim, claims)
+            return
+        try:
+            yield from starmap(_Claim, opening.answered(claims))
+        except DatabaseError as error:
+            self._end_all(error)
 
     def _take(self, ended: Ended[_Claim, Applied], progress: CheckProgress) -> None:
-        place, record = ended.claim
+        place, record, _ = ended.claim
         if ended.outcome is None:
             self._end_with(record, ended.error)
             return
@@ -265,18 +266,6 @@ class Applier:
             hint = tr("run the same command again: it goes on where this one stopped")
             raise telling_of(self._to_be_told, Interrupted(tr("stopped on request"), hint=hint))
 
-    def _require_plan(self) -> None:
-        """Whoever opens objects to everybody has to know which rows are private by now. Raises: ManifestError."""
-        if self._opened_until is None or time.time() <= self._opened_until:
-            return
-        raise ManifestError(
-            tr(
-                "objects are to become public, and the last whole plan is more than 10 minutes old: moderators may have"
-                " hidden some since"
-            ),
-            hint=tr("run `mastosync plan`, then the same command again: it goes on where it stopped"),
-        )
-
 
 class _Walk:
     """How far everything has come that is worked on side by side."""
@@ -291,7 +280,7 @@ class _Walk:
     def claims(self, claims: Iterator[_Claim]) -> Iterator[_Claim]:
         """The same, which are being worked on from then on."""
         for claim in claims:
-            self._begun.append(claim[0])
+            self._begun.append(claim.place)
             yield claim
 
     def ended(self, place: Place, *, left: bool, failed: bool) -> None:

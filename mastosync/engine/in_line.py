@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mastosync.engine.acl import PRIVATE, PUBLIC_READ, PrivateKeptBack
 from mastosync.engine.in_place import Found, InPlace
 from mastosync.engine.judge import expected_etag, same_etag
+from mastosync.engine.opening import Answer, Opening, Row
 from mastosync.engine.privacy_proof import PrivacyUnknown, strangers_read
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.server_side import Copied
@@ -28,6 +29,7 @@ class Fate(StrEnum):
     IN_LINE = "in_line"  # it had what it should have
     APPLIED = "applied"  # it was stored again, or would be
     KEPT_BACK = "kept_back"  # it is private, and only an ACL that is not sent would keep it so
+    CLOSED = "closed"  # it would be opened, and its row is private or gone by now
     HIDDEN = "hidden"  # its row is public, it was stored as public, and nobody can read it
     DIFFERENT = "different"  # another object lies there than was recorded, or none
     FAILED = "failed"  # the store refused or kept failing
@@ -45,6 +47,7 @@ class Applied(NamedTuple):
     copied: Copied | None = None  # its ETag is another one now, or its MD5 is known
     found: Presence | None = None  # what lies there has to be stored anew
     error: ObjectError | None = None
+    private: bool = False  # its row is, which the manifest does not know yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +59,21 @@ class Bringing:
     current: Settings
     others: Noted  # under which they may have been stored
     dry_run: bool = False  # ask, and write nothing
+    opening: Opening | None = None  # asked before anything is opened to everybody; None: nothing is
 
     @property
     def finding(self) -> str | None:
         """What people should know of the destination that nobody knew before the run."""
         return self.in_place.finding
 
-    def steps(self, record: Record) -> Steps[Applied]:
-        """Bring one object in line. Raises: StoreUnusable, after which no other would fare better; Interrupted."""
+    def steps(self, record: Record, answer: Answer | None = None) -> Steps[Applied]:
+        """Bring one object in line; `answer`: what `opening` has said of it.
+
+        Raises: StoreUnusable and DatabaseError, after which no other would fare better; Interrupted.
+        """
         key, store = self.in_place.key_of(record.entry), PatientStore(self.gate)
         try:
-            return (yield from self._brought_in_line(record, key, store))
+            return (yield from self._brought_in_line(record, key, store, answer))
         except PrivateKeptBack:
             return Applied(Fate.KEPT_BACK)
         except PrivacyUnknown as unknown:
@@ -79,7 +86,7 @@ class Bringing:
             damaged = found_wrong(record.presence) if isinstance(error, CorruptObject) else None
             return Applied(Fate.FAILED, error.message, found=damaged, error=error)
 
-    def _brought_in_line(self, record: Record, key: str, store: PatientStore) -> Steps[Applied]:
+    def _brought_in_line(self, record: Record, key: str, store: PatientStore, answer: Answer | None) -> Steps[Applied]:
         for attempt in range(_ATTEMPTS):
             info: ObjectInfo = yield Ask(store, "head", (key,))
             if not _is_recorded(record, info):
@@ -94,17 +101,24 @@ class Bringing:
                 return Applied(Fate.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials")
             if is_public and read and not goal.differs:
                 return _in_line(info)
-            if self.dry_run:
-                self.in_place.require_allowed(record.entry)
-                return Applied(Fate.APPLIED)
             try:
-                copied = yield from self.in_place.stored(Found(store, record.entry, key, info, goal, read))
+                return (yield from self._stored(record, Found(store, record.entry, key, info, goal, read), answer))
             except ObjectChanged:  # by somebody else, or by a request of ours whose answer was lost
                 if attempt == _ATTEMPTS - 1:
                     raise
-                continue
-            return Applied(Fate.APPLIED, copied=copied)
         raise AssertionError("unreachable")
+
+    def _stored(self, record: Record, one: Found, answer: Answer | None) -> Steps[Applied]:
+        """Store it again, unless it would be opened and its row says otherwise by now."""
+        if self.dry_run:
+            self.in_place.require_allowed(record.entry)
+            return Applied(Fate.APPLIED)
+        if self.opening is not None and answer is not None and one.goal.acl == PUBLIC_READ:
+            row = yield from self.opening.row(record, answer)
+            if row is not Row.PUBLIC:
+                return _closed(record, row, read=one.read)
+        copied = yield from self.in_place.stored(one)
+        return Applied(Fate.APPLIED, copied=copied)
 
     def _was_hidden(self, entry: Entry) -> Steps[bool]:
         """Whether somebody has hidden what was certainly stored as public: Mastodon does so, after the switch."""
@@ -119,6 +133,14 @@ def _is_recorded(record: Record, info: ObjectInfo) -> bool:
     return same_bytes or same_etag(info.etag, expected_etag(record.md5, record.etag))
 
 
+def _closed(record: Record, row: Row, *, read: bool) -> Applied:
+    """Nothing is opened. What everybody reads although its row is private has to be stored anew."""
+    is_private = row is Row.PRIVATE
+    detail = "its row is private by now" if is_private else "its row is gone by now, or has another file"
+    found = found_misread(record.presence) if is_private and read else None
+    return Applied(Fate.CLOSED, detail, found=found, private=is_private)
+
+
 def _in_line(info: ObjectInfo) -> Applied:
     """Nothing is to be done; a dead run may have stored it so, and not recorded under which ETag."""
     return Applied(Fate.IN_LINE, copied=Copied(info.size, info.md5, info.etag))
@@ -126,8 +148,12 @@ def _in_line(info: ObjectInfo) -> Applied:
 
 def outcome_of(record: Record, applied: Applied) -> Outcome | None:
     """What becomes of the entry; None: nothing."""
+    if applied.private:
+        record = replace(record, entry=record.entry._replace(private=True))
     if applied.found is not None:
         return to_be_stored(record, applied.found, applied.detail)
+    if applied.private:
+        return _done(record, record.md5, record.etag)
     copied = applied.copied
     if copied is None:
         return None
@@ -136,6 +162,10 @@ def outcome_of(record: Record, applied: Applied) -> Outcome | None:
     etag = None if told_by_md5 else copied.etag
     if (md5, etag) == (record.md5, record.etag):
         return None
+    return _done(record, md5, etag)
+
+
+def _done(record: Record, md5: bytes | None, etag: str | None) -> Outcome:
     return Outcome(
         record.entry,
         EntryState.DONE,

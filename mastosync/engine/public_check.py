@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from mastosync.engine.downtime import Downtime
 from mastosync.engine.judge import expected_etag
 from mastosync.engine.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY
+from mastosync.engine.readers import Readers, readers_of
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
@@ -47,7 +48,7 @@ class PublicFault(NamedTuple):
     record: Record
     key: str
     detail: str
-    exposed: bool = False  # it is private, and anybody can read it
+    exposed: bool = False  # nobody may read it, and anybody can
     unread: bool = False  # nothing can be said: the site kept failing
     keeper: Keeper | None = None  # None: the new store itself is at fault, or nobody knows who
 
@@ -64,7 +65,7 @@ class Asked:
     """What was asked for of one kind."""
 
     objects: int = 0
-    private: int = 0  # of these
+    private: int = 0  # of these: nobody may read them
     faults: int = 0
 
 
@@ -74,6 +75,8 @@ class PublicResult:
 
     url: str
     listing: bool  # anybody can list the bucket
+    acl: str = ""  # of the destination, as configured
+    served: bool = False  # at `url` by somebody who need not be the store
     by_kind: dict[Kind, Asked] = field(default_factory=dict)
     of: Mapping[Kind, int] = field(default_factory=dict)  # so many there are that could have been asked for
     faults: list[PublicFault] = field(default_factory=list)
@@ -85,7 +88,7 @@ class PublicResult:
 
     @property
     def asked_private(self) -> int:
-        """Private ones among them."""
+        """Those among them that nobody may read."""
         return sum(asked.private for asked in self.by_kind.values())
 
     @property
@@ -96,12 +99,21 @@ class PublicResult:
     @property
     def nothing_is_right(self) -> bool:
         """Whether not one public object can be read as it has to be: then it is not the objects."""
-        faults = sum(not fault.record.entry.private for fault in self.faults)
+        faults = sum(self.must_be_read(fault.record) for fault in self.faults)
         return faults > 0 and faults == self.asked - self.asked_private
 
     @property
+    def all_private(self) -> bool:
+        """Whether nobody may read anything at the bucket."""
+        return readers_of(self.acl) is not Readers.EVERYBODY
+
+    def must_be_read(self, record: Record) -> bool:
+        """Whether everybody has to be able to read an object; if not, nobody may."""
+        return readers_of(self.acl, private=record.entry.private) is Readers.EVERYBODY
+
+    @property
     def exposed(self) -> int:
-        """How many private objects anybody can read."""
+        """How many objects anybody can read that nobody may."""
         return sum(fault.exposed for fault in self.faults)
 
     @property
@@ -109,6 +121,13 @@ class PublicResult:
         """What to do about these, for people."""
         told = []
         exposing = {fault.keeper for fault in self.faults if fault.exposed}
+        if any(fault.exposed and not fault.record.entry.private for fault in self.faults):
+            told.append(
+                tr(
+                    "with `acl = private` nobody may read anything at the bucket: `mastosync apply-settings` hides what"
+                    " was stored before that was set"
+                )
+            )
         if None in exposing:
             told.append(
                 tr(
@@ -158,6 +177,7 @@ class PublicResult:
         return {
             "url": self.url,
             "anybody_can_list": self.listing,
+            "all_private": self.all_private,
             "asked": self.asked,
             "asked_private": self.asked_private,
             "of": sum(self.of.values()),
@@ -205,7 +225,8 @@ def waiting_for(site: PublicSite, gate: Gate, patience_seconds: float) -> Gate:
 class PublicCheck:
     """Asks without credentials. `gate` is that of the site: its requests share one limiter and patience.
 
-    `bucket` is asked for private objects as well, as they must be nowhere to be had; None: that is the site.
+    `bucket` is asked for private objects as well, as they must be nowhere to be had; None: that is the site. `acl`: of
+    the destination, as configured.
     """
 
     site: PublicSite
@@ -214,18 +235,20 @@ class PublicCheck:
     prefix: str
     workers: int
     stop: StopSignal
+    acl: str = ""
 
     def run(self, records: Sequence[Record], of: Mapping[Kind, int] | None = None) -> PublicResult:
         """Ask for each of these. `of`: how many there are of each kind.
 
         Raises: NetworkFailure and the like if the site cannot be asked at all; Interrupted when asked to stop.
         """
-        result = PublicResult(self.site.url, PatientStore(self.gate).ask(self.site.lists) or self._bucket_lists())
+        lists = PatientStore(self.gate).ask(self.site.lists) or self._bucket_lists()
+        result = PublicResult(self.site.url, lists, self.acl, served=self.bucket is not None)
         result.of = Counter(record.entry.kind for record in records) | Counter(of or {})
         for record in records:
             asked = result.by_kind.setdefault(record.entry.kind, Asked())
             asked.objects += 1
-            asked.private += record.entry.private
+            asked.private += not result.must_be_read(record)
         result.faults += side_by_side(self._asked, records, self.workers, self.stop)
         result.faults.sort(key=lambda fault: fault.key)
         for fault in result.faults:
@@ -246,9 +269,9 @@ class PublicCheck:
         self.stop.require_going_on()
         key = canonical_key(record.entry, self.prefix)
         unread = None
-        for site in self._sites(record):
+        for site, readers in self._sites(record):
             try:
-                fault = self._fault(site, record, key)
+                fault = self._fault(site, record, key, readers)
             except ObjectError as error:
                 fault = PublicFault(record, key, error.message, unread=True)
             if fault is not None and not fault.unread:
@@ -258,19 +281,25 @@ class PublicCheck:
         if unread is not None:
             yield unread
 
-    def _sites(self, record: Record) -> Iterator[PublicSite]:
-        """The bucket comes first: what it refuses, and the site gives, is another's."""
-        if record.entry.private and self.bucket is not None:
-            yield self.bucket
-        yield self.site
+    def _sites(self, record: Record) -> Iterator[tuple[PublicSite, Readers]]:
+        """Where to ask, and who reads there. The bucket comes first: what it refuses and the site gives is another's.
 
-    def _fault(self, site: PublicSite, record: Record, key: str) -> PublicFault | None:
+        What the site may give or refuse, as it decides, is not asked for there.
+        """
+        private, served = record.entry.private, self.bucket is not None
+        at_site = readers_of(self.acl, private=private, served=served)
+        if self.bucket is not None and readers_of(self.acl, private=private) is Readers.NOBODY:
+            yield self.bucket, Readers.NOBODY
+        if at_site is not Readers.UNTOLD:
+            yield self.site, at_site
+
+    def _fault(self, site: PublicSite, record: Record, key: str, readers: Readers) -> PublicFault | None:
         """What is wrong with an answer; None: nothing. Raises: ObjectError.
 
         What is public has to lie at the store, and what is private has to be nowhere, not even in a cache.
         """
         read = PatientStore(self.gate).ask
-        if record.entry.private:
+        if readers is Readers.NOBODY:
             return self._told_of_private(read(site.read, key), site, record, key)
         answer = read(partial(site.read, fresh=True), key)
         is_unread = meaning_of_status(answer.status) is Meaning.NOTHING
@@ -280,15 +309,16 @@ class PublicCheck:
 
     def _told_of_private(self, answer: PublicAnswer, site: PublicSite, record: Record, key: str) -> PublicFault | None:
         at = f" at {site.url}" if site is self.bucket else ""
+        it_is = "it is private" if record.entry.private else "everything is private here (acl = private)"
         meaning = meaning_of(answer.glimpse, partial(self._known, record, key))
         if meaning is Meaning.REFUSED:
             return None
         if meaning is Meaning.NOTHING:
             told = f"{answer.status}, {answer.size} bytes of {answer.content_type!r}"
-            detail = f"it is private, and it is not clear who can read it: the answer ({told}) is not the object{at}"
+            detail = f"{it_is}, and it is not clear who can read it: the answer ({told}) is not the object{at}"
             return PublicFault(record, key, detail, unread=True)
         keeper = self._keeper(answer, site, key)
-        detail = f"it is private, and anybody can read it{_FROM[keeper]}{at}"
+        detail = f"{it_is}, and anybody can read it{_FROM[keeper]}{at}"
         return PublicFault(record, key, detail, exposed=True, keeper=keeper)
 
     def _keeper(self, answer: PublicAnswer, site: PublicSite, key: str) -> Keeper | None:

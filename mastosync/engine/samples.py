@@ -100,11 +100,16 @@ class PublicSample:
     sample holds a smaller one. What was wrong the last time comes on top.
     """
 
-    def __init__(self, size: int, kinds: Mapping[int, Kind], again: Collection[str] = ()) -> None:
-        """`kinds`: by their numbers in the manifest. `again`: keys without prefix, drawn whatever their lots are."""
+    def __init__(
+        self, size: int, kinds: Mapping[int, Kind], again: Collection[str] = (), unshown: Collection[str] = UNSHOWN
+    ) -> None:
+        """`kinds`: by their numbers in the manifest. `again`: keys without prefix, drawn whatever their lots are.
+
+        `unshown`: tables of whose public objects nobody need get any, and nobody need be refused.
+        """
         self._size = size
         self._again = frozenset(again)
-        self._unshown = {number for number, kind in kinds.items() if kind.table in UNSHOWN}
+        self._unshown = {number for number, kind in kinds.items() if kind.table in unshown}
         self._all = {private: _Lowest(size) for private in (False, True)}
         self._firsts: dict[_Group, _Lowest] = {}
         self._repeated: dict[int, Record] = {}
@@ -112,7 +117,7 @@ class PublicSample:
     def ticket(self, placed: Placed) -> Ticket | None:  # noqa: D102
         private = placed.row[3] & PRIVATE_FLAG != 0
         if not private and placed.kind in self._unshown:
-            return None  # nobody need get it, and nobody need be refused
+            return None
         lot = int.from_bytes(blake2b(placed.key.encode("utf-8", "surrogatepass"), digest_size=8).digest())
         groups: list[_Group] = [(private, "kind", placed.kind)]
         if not _USUAL_NAME.fullmatch(placed.row[1]):

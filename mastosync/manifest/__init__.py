@@ -55,7 +55,7 @@ from mastosync.manifest.lifecycle import (
 )
 from mastosync.manifest.lock import Holder, holder_of, writer_lock
 from mastosync.manifest.losses import ALWAYS, Losses, least_losses, require_likely
-from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
+from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter, Writes
 from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
 from mastosync.manifest.records import Row, record_of
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
@@ -123,6 +123,7 @@ __all__ = [
     "StrandReader",
     "VerificationRecord",
     "WorkQueue",
+    "Writes",
     "accept",
     "age_details",
     "appearing",

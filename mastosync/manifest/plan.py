@@ -14,11 +14,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from mastosync.manifest.codes import DONE, EXCLUDED, EXCLUDED_FLAG, FLAGS, GONE, NO_REASON, PENDING, SKIPPED
+from mastosync.manifest.codes import (
+    DONE,
+    EXCLUDED,
+    EXCLUDED_FLAG,
+    FLAGS,
+    GONE,
+    NO_REASON,
+    PENDING,
+    PRIVATE_FLAG,
+    SKIPPED,
+)
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, move, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
@@ -76,15 +87,23 @@ class PlanDelta:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
+class Writes(Enum):
+    """What a plan takes over from a snapshot."""
+
+    ALL = auto()
+    NEW_AND_HIDDEN = auto()  # what is new, and what is private by now; all else stays as it is
+    HIDDEN = auto()  # what is private by now
+
+
 class PlanWriter:
     """The hand that writes a plan. Make one with `PlanWriter.transaction`.
 
-    `only_adds`: what the manifest has stays as it is, whatever the snapshot says of it.
+    `writes` may be changed before the first window.
     """
 
-    def __init__(self, manifest: Manifest, loader: EntryLoader, *, only_adds: bool = False) -> None:
+    def __init__(self, manifest: Manifest, loader: EntryLoader) -> None:
         self.manifest = manifest
-        self._only_adds = only_adds
+        self.writes = Writes.ALL
         self._loader = loader
         self._first = not manifest.kinds()
         self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
@@ -93,9 +112,7 @@ class PlanWriter:
 
     @classmethod
     @contextmanager
-    def transaction(
-        cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity, *, only_adds: bool = False
-    ) -> Iterator[PlanWriter]:
+    def transaction(cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity) -> Iterator[PlanWriter]:
         """Write a plan, whole or not at all.
 
         The first one is written with a rollback journal, where new pages are written once, and the
@@ -107,7 +124,7 @@ class PlanWriter:
             remember(manifest, source, destination)
             take_back_claims(manifest)
             with EntryLoader(connection) as loader:
-                yield cls(manifest, loader, only_adds=only_adds)
+                yield cls(manifest, loader)
         manifest.log_ahead()
 
     def merge(
@@ -176,6 +193,8 @@ class PlanWriter:
         lines = _in_order(map(_lines, groups))
         if window:
             lines = self._compare(kind, window, lines, delta)
+        if self.writes is Writes.HIDDEN:
+            return
         excluded = [line for line in lines if line[2] & EXCLUDED_FLAG] if any(each.excluded for each in groups) else []
         if excluded:
             lines = [line for line in lines if not line[2] & EXCLUDED_FLAG]
@@ -218,27 +237,40 @@ class PlanWriter:
         Chunk by chunk: where a table has lost most of its files, a window holds far more lines than the snapshot.
         """
         wanted = {line[:2]: line for line in lines}
+        private = {line[0] for line in lines if line[2] & PRIVATE_FLAG} if self.writes is not Writes.ALL else set()
         after, up_to = window
         place: tuple[int, str | bytes] = (after, _AFTER_EVERY_NAME)
         while rows := self._connection.execute(_SELECT_WINDOW, (kind, *place, up_to, _CHUNK)).fetchall():
-            self._bring_in_line(kind, rows, wanted, delta)
+            self._bring_in_line(kind, rows, wanted, private, delta)
             place = rows[-1][:2]
         return list(wanted.values())
 
-    def _bring_in_line(self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], delta: PlanDelta) -> None:
-        """Take these lines out of `wanted`, and change those that stand differently there."""
+    def _bring_in_line(
+        self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], private: set[int], delta: PlanDelta
+    ) -> None:
+        """Take these lines out of `wanted`, and change those that stand differently there.
+
+        `private`: ids of rows whose earlier files are to be private as well, where none becomes gone.
+        """
         changes = []
         for row_id, name, *known, arrived, has_digest, accepted in rows:
             flags, updated, size, fallback, state, reason, attempts = known
             presence = presence_of(flags, state, arrived, has_digest=has_digest)
             before = Known(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
             line = wanted.pop((row_id, name), None)
+            if line is None and row_id in private and not before.is_gone:
+                line = row_id, name, flags | PRIVATE_FLAG, updated, fallback, size
             after = gone(before) if line is None else seen(before, Wanted(*line[2:4], line[5], line[4]))
-            if after != before and not self._only_adds:
+            if after != before and (self.writes is Writes.ALL or _hides(before, after)):
                 changes.append(Change((kind, row_id, name), before, after))
                 self._lost[kind] += after.is_gone and before.state == DONE
                 _note(before, after, delta)
         change(self.manifest, changes)
+
+
+def _hides(before: Known, after: Known) -> bool:
+    """Whether an entry is private by now that was not. A refusal of all else must not hold this back."""
+    return bool(after.flags & ~before.flags & PRIVATE_FLAG)
 
 
 def _note(before: Known, after: Known, delta: PlanDelta) -> None:

@@ -74,16 +74,18 @@ def entries_of(spec: AttachmentSpec, row: MediaRow) -> list[Entry]:
     base, own_extension = _split(file_name)
     found = []
     for kind, style in _renditions_of(spec, content_type, var, remote, schema_version):
-        original = style.name == "original"
-        name = file_name if original else _joined(base, style.format or own_extension)
+        name = _name_of(spec, style, file_name)
         fallback = None if style.fallback is None else _joined(base, style.fallback or own_extension)
-        if ":" in name:
-            name = _interpolate_name(name, spec, style, file_name)
         if fallback == name:
             fallback = None
-        size = file_size if original else None
+        size = file_size if style.name == "original" else None
         found.append(Entry(kind, row_id, name, fallback, style.optional, private or spec.private, size, updated))
     return found
+
+
+def names_of(spec: AttachmentSpec, style_name: str, file_name: str) -> set[str]:
+    """What an object of a style may be called whose row has a file of this name, whatever its type."""
+    return {_name_of(spec, style, file_name) for style in spec.styles if style.name == style_name}
 
 
 def groups_of(spec: AttachmentSpec, media: MediaColumns) -> list[EntryGroup]:
@@ -200,6 +202,13 @@ def _ordinary_groups(spec: AttachmentSpec, media: MediaColumns) -> list[EntryGro
 def _renamed(names: Sequence[str], extension: str) -> Sequence[str]:
     """Ordinary names with another extension, or with their own."""
     return [f"{name.partition('.')[0]}.{extension}" for name in names] if extension else names
+
+
+def _name_of(spec: AttachmentSpec, style: Style, file_name: str) -> str:
+    """The last segment of the canonical key."""
+    base, own_extension = _split(file_name)
+    name = file_name if style.name == "original" else _joined(base, style.format or own_extension)
+    return _interpolate_name(name, spec, style, file_name) if ":" in name else name
 
 
 def _joined(base: str, extension: str) -> str:

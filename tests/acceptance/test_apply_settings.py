@@ -178,4 +178,42 @@ def test_everything_becomes_private_once_the_store_copies_in_place(moved: tuple[
     sent = [each.request.headers for each in proxy.requests[since:] if each.request.operation == "CopyObject"]
     assert {headers.get("x-amz-acl") for headers in sent} == {"private"}
     assert_all_have(migration, CACHE_CONTROL)
-    assert "all well" in site.run("verify").stdout
+    told = json.loads(site.run("cutover", "--json", code=None).stdout)
+    verdict = json.loads(site.run("report", "--format", "json").stdout)["verdict"]
+    assert "public" not in {each["check"] for each in (*told["findings"], *verdict["findings"])}
+    assert not any(command.endswith("--public") for step in told["steps"] for command in step["commands"])
+    public = json.loads(site.run("verify", "--public", "--json", code=None).stdout)["public"]
+    assert (public["asked"], public["exposed"], public["faults"]) == (len(site.listed("--state", "done")), 0, [])
+    assert public["asked_private"] == public["asked"]
+    assert opened_again(migration) == {403}
+
+
+def opened_again(migration: Migration) -> set[int]:
+    """Let everything be opened that still is public, and return what strangers get of what is not: no plan tells."""
+    site, buckets = migration.site, migration.buckets
+    done = site.listed("--state", "done")
+    listed = [each for each in done if not each["private"] and each["table"] != "imports"]  # private with their account
+    of_media = [each for each in listed if each["table"] == "media_attachments"]
+    suspended, *others = dict.fromkeys(each["id"] for each in of_media)
+    with migration.database.connect() as connection:
+        connection.execute(
+            b"UPDATE accounts SET suspended_at = now()"
+            b" WHERE id = (SELECT account_id FROM media_attachments WHERE id = %s)",
+            (suspended,),
+        )
+        connection.execute(b"DELETE FROM media_attachments WHERE id = %s", (others[-1],))
+        hidden = {
+            row_id
+            for (row_id,) in connection.execute(
+                b"SELECT m.id FROM media_attachments m JOIN accounts a ON a.id = m.account_id"
+                b" WHERE a.suspended_at IS NOT NULL"
+            )
+        }
+    site.configure(s3_destination={"acl": "auto"})
+    ended = site.run("apply-settings")
+    assert "all well" in ended.stdout, shown(ended)
+    closed = {each["key"] for each in of_media if each["id"] in hidden | {others[-1]}}
+    assert len(closed) >= 2
+    answers = {each["key"]: buckets.status_for_anybody(each["key"]) for each in listed}
+    assert {answers[key] for key in answers.keys() - closed} == {200}
+    return {answers[key] for key in closed}

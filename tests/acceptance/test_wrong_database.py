@@ -170,6 +170,28 @@ def test_follow_copies_what_is_new_also_when_much_was_deleted(
     assert "not planned, 0 copied" in site.run("follow", "--once", "--full", code=6).stdout
 
 
+def test_what_became_private_is_hidden_also_when_much_was_deleted(
+    buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    migration = new_migration(buckets, own_source=True)
+    site = migration.site
+    site.run("plan")
+    site.run("copy", code=None)
+    of_media = [each for each in site.listed("--state", "done") if each["table"] == "media_attachments"]
+    row = next(each["id"] for each in of_media if not each["private"])
+    with migration.database.connect() as connection:
+        connection.execute(b"DELETE FROM media_attachments WHERE id <> %s", (row,))
+        connection.execute(
+            b"UPDATE accounts SET suspended_at = now(), updated_at = now()"
+            b" WHERE id = (SELECT account_id FROM media_attachments)"
+        )
+    assert "not planned" in site.run("follow", "--once", "--full", code=6).stdout
+    kept = [each for each in site.listed() if (each["table"], each["id"]) == ("media_attachments", row)]
+    assert {each["private"] for each in kept} == {True}
+    assert len(kept) == len([each for each in of_media if each["id"] == row])
+    assert not site.listed("--reason", "gone")
+
+
 def test_an_older_copy_is_refused_and_newest_rows_may_be_deleted(migration: Migration, make_other: MakeOther) -> None:
     site, before = migration.site, contents(migration)
     older = make_other(NEWEST_DELETED)

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mastosync.app.applying import _require_right_database
 from mastosync.cli.render_applying import render_applying
 from mastosync.engine.acl import AclMode
 from mastosync.engine.applier import Applier, Applying, ApplyOptions
 from mastosync.engine.in_line import Bringing, Fate
 from mastosync.engine.in_place import AccessLost, HeadersLost, InPlace
-from mastosync.engine.settings_rule import goal_of
+from mastosync.engine.opening import Opening, Row
+from mastosync.engine.settings_rule import goal_of, opens
+from mastosync.engine.steps import carried_out
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import TransferOptions
 from mastosync.errors import (
     AclUnsupported,
+    DatabaseError,
     Interrupted,
-    ManifestError,
     NetworkFailure,
     ObjectChanged,
     ObjectDenied,
     ObjectRejected,
     ObjectTooLarge,
+    PlanRefused,
     PrivacyLost,
     ServerFailure,
     StoreUnusable,
@@ -45,13 +48,27 @@ from mastosync.manifest import (
     note_settings,
     noted_settings,
     other_settings,
+    remember_database,
 )
+from mastosync.manifest import Place as Reached
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import CACHE_CONTROL, Entry, EntryState, ObjectHeaders, ObjectInfo, Origin, Outcome, Record
+from mastosync.model import (
+    CACHE_CONTROL,
+    DatabaseAge,
+    DatabaseIdentity,
+    Entry,
+    EntryState,
+    ObjectHeaders,
+    ObjectInfo,
+    Origin,
+    Outcome,
+    Record,
+    RemoteFile,
+)
 from mastosync.progress import Silence
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore, StoredObject
-from tests.unit.engine_kit import REMOTE, entry, gate, planned
+from tests.unit.engine_kit import REMOTE, Clock, entry, gate, planned
 
 NONE, USUAL, OTHER = Settings(), Settings(CACHE_CONTROL), Settings("max-age=60")
 OWN = ObjectHeaders("image/png", "no-store", "inline", metadata=(("a", "b"),))
@@ -83,6 +100,15 @@ class Place:
 
     manifest: Manifest
     store: MemoryStore = field(default_factory=MemoryStore)
+    rows: dict[int, RemoteFile | None] = field(default_factory=dict)  # that are others than the plan saw; None: gone
+    asked: list[int] = field(default_factory=list)  # how many rows at once
+
+    def look_up(self, records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
+        """As the database answers."""
+        self.asked.append(len(records))
+        found = {each.entry.id: RemoteFile(each.entry.name, None, each.entry.private) for each in records} | self.rows
+        kind = entry().kind
+        return {(kind.table, kind.attachment, row_id): file for row_id, file in found.items() if file}
 
     def key(self, row_id: int) -> str:
         return canonical_key(entry(row_id), "")
@@ -121,15 +147,11 @@ class Place:
         others = other_settings(self.manifest, current)
         given = TransferOptions(acl=AclMode(current.acl), storage_class=current.storage_class, **options)
         at = gate(self.store, stop)
-        bringing = Bringing(at, InPlace(at, given, "memory", largest), current, others, dry_run)
+        opening = Opening(self.look_up) if opens(current, others) and not dry_run else None
+        bringing = Bringing(at, InPlace(at, given, "memory", largest), current, others, dry_run, opening)
         listener = Silence() if stop_after is None else Stopping(stop, stop_after)
         how = ApplyOptions(workers, dry_run)
         return Applier(self.manifest, at, bringing, current, others, how, stop, listener)
-
-    def age_plan(self, minutes: int) -> None:
-        taken_at = datetime.now(UTC) - timedelta(minutes=minutes)
-        with self.manifest.transaction() as connection:
-            connection.execute("UPDATE snapshots SET taken_at = ?", (taken_at.isoformat(),))
 
 
 @contextmanager
@@ -342,17 +364,94 @@ def test_where_no_acl_opens_anything_the_bucket_decides(tmp_path: Path) -> None:
         assert result.finding is not None
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_nothing_is_opened_by_an_old_plan(whole: bool, tmp_path: Path) -> None:
+def file(name: str = "a.png", *, private: bool = False) -> RemoteFile:
+    return RemoteFile(name, None, private)
+
+
+def test_only_what_is_public_by_its_row_now_is_opened(tmp_path: Path) -> None:
+    """However old the plan is. What is private by now is known as such from then on, and no copy opens it."""
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
-        place.age_plan(minutes=11 if whole else 1)
-        if not whole:  # a delta does not find what moderators have hidden
-            with place.manifest.transaction() as connection:
-                connection.execute("UPDATE snapshots SET details = json_set(details, '$.incremental', json('true'))")
-        with pytest.raises(ManifestError, match="more than 10 minutes old"):
-            place.apply()
-        assert not place.store.calls
+        place.rows = {2: file(private=True), 3: None, 4: file("b.png"), 5: file()}
+        result = place.apply()
+        assert (result.fates, result.left, result.in_line) == ({Fate.APPLIED: 3, Fate.CLOSED: 3}, 0, True)
+        assert [place.object(number).acl == "public-read" for number in range(1, 7)] == [
+            *(True, False, False, False, True, True)
+        ]
+        assert place.asked == [6]
+        assert [(each.state, each.entry.private) for each in map(place.record, (2, 3, 4))] == [
+            *((EntryState.DONE, True), (EntryState.DONE, False), (EntryState.DONE, False))
+        ]
+        assert "3 objects are left as they are: their rows" in render_applying(result)
+
+
+def test_what_everybody_reads_although_its_row_is_private_by_now_is_to_be_hidden(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(2), NONE._replace(acl="private")) as place:
+        place.object(1).acl = "public-read"  # by somebody else
+        place.rows = {1: file(private=True)}
+        assert place.apply().fates == {Fate.APPLIED: 1, Fate.CLOSED: 1}
+        hidden = place.record(1)
+        assert (hidden.state, hidden.entry.private, hidden.presence) == (EntryState.PENDING, True, ACCESS)
+        assert "private by now" in (hidden.detail or "")
+
+
+def test_a_dry_run_asks_no_database(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
         assert place.apply(dry_run=True).fates == {Fate.APPLIED: 6}
+        assert not place.asked
+
+
+def test_a_database_that_fails_ends_the_run_and_nothing_more_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
+        monkeypatch.setattr("mastosync.engine.opening._AT_ONCE", 2)
+        answers = iter([place.look_up, place.look_up])
+
+        def failing(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
+            try:
+                return next(answers)(records)
+            except StopIteration:
+                raise DatabaseError("out of reach") from None
+
+        place.look_up = failing  # type: ignore[method-assign]
+        with pytest.raises(DatabaseError, match="out of reach"):
+            place.apply(workers=1)
+        opened = [each.acl for each in place.store.objects.values()].count("public-read")
+        assert opened <= 4
+        place.look_up = Place.look_up.__get__(place)  # type: ignore[method-assign]
+        assert place.apply().in_line
+
+
+def test_the_database_of_another_instance_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, other = (DatabaseIdentity("mastodon_production", "db:5432", None, (account,)) for account in "ab")
+    monkeypatch.setattr("mastosync.app.applying.identity_of", lambda _: other)
+    monkeypatch.setattr("mastosync.app.applying.age_of", lambda *_: DatabaseAge("", "", {}))
+    with planned(tmp_path / "m.db", some(1)) as manifest:
+        with manifest.transaction():
+            remember_database(manifest, ours)
+        with pytest.raises(PlanRefused, match="another database"):
+            _require_right_database(manifest, nullcontext)  # type: ignore[arg-type]
+
+
+def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, asked = Clock(monkeypatch), []
+
+    def look_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
+        asked.append([each.entry.id for each in records])
+        kind = entry().kind
+        return {(kind.table, kind.attachment, each.entry.id): file(private=len(asked) > 2) for each in records}
+
+    opening = Opening(look_up)
+    records = [Record(each, None, EntryState.DONE, None, 1, None, None, None, None) for each in some(3)]
+    claims = opening.answered((Reached(1, each.entry.id, each.entry.name), each) for each in records)
+    first = next(claims)
+    clock.now += 61  # the workers were slow
+    second = next(claims)
+    assert carried_out(opening.row(second[1], second[2])) is Row.PUBLIC
+    clock.now += 61  # the store was down
+    assert carried_out(opening.row(second[1], second[2])) is Row.PRIVATE
+    assert asked == [[1, 2, 3], [2, 3], [2]]
+    assert first[2].row is Row.PUBLIC
 
 
 def reopened(place: Place) -> list[Record]:

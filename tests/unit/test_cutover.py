@@ -1181,8 +1181,36 @@ def test_one_key_for_both_stores_is_never_lost(tmp_path: Path) -> None:
 
 def test_where_all_is_private_nobody_has_to_be_able_to_read_it() -> None:
     assert judge(evidence(verifications=[proof()], acl="private")).verdict is Verdict.GO
-    listed = evidence(verifications=[proof(public=public(listed=True))], acl="private")
-    assert judge(listed).verdict is Verdict.NO_GO
+    for wrong in ({"listed": True}, {"exposed": 1, "faults": 1}):
+        looked = evidence(verifications=[proof(public=public(**wrong))], acl="private")
+        assert judge(looked).verdict is Verdict.NO_GO
+    assert judge(evidence(verifications=[proof(public=public(faults=9))], acl="private")).verdict is Verdict.GO
+
+
+def test_a_look_at_what_was_all_private_does_not_tell_that_everybody_can_read() -> None:
+    looked = evidence(verifications=[proof(public={**public(), "all_private": True})], acl="auto")
+    assert found(looked)["public"].remedy == "mastosync verify --public"
+    assert judge(looked).verdict is Verdict.NO_GO
+
+
+@pytest.mark.parametrize("acl", ["private", "auto"])
+def test_no_step_asks_everybody_to_read_what_nobody_may(acl: str, tmp_path: Path) -> None:
+    destination = replace(BUCKET, bucket="new", acl=acl)
+    config = Config(source=BUCKET, destination=destination, path=tmp_path / "config.ini")
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        report = cutover(config, manifest, CutoverOptions(media_host="files.example.com"))
+    for steps in (report.over, report.back):
+        asked = [command for step in steps for command in step.commands if str(command).endswith("verify --public")]
+        assert len(asked) == (acl == "auto")
+    assert ("public" in {each.check for each in report.cutover.findings}) is (acl == "auto")
+    assert (report.refusal is not None) is (acl == "private"), "nginx has no key of its own"
+
+
+def test_nginx_asks_a_bucket_that_nobody_reads_where_somebody_says_that_it_may(tmp_path: Path) -> None:
+    config = Config(source=BUCKET, destination=replace(BUCKET, bucket="new", acl="private"), path=tmp_path / "c.ini")
+    options = CutoverOptions(media_host="files.example.com", destination_url="https://inside.example.com/new")
+    with planned(tmp_path / "manifest.db", [entry()]) as manifest:
+        assert cutover(config, manifest, options).require_fallback()
 
 
 @pytest.mark.parametrize("endpoint", ["https://[old", "https://old:90000", "minio:9000"])

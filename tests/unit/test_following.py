@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,20 @@ def test_a_plan_that_is_refused_keeps_no_round_from_copying_and_is_tried_again_b
         result = rounds.go_round()
         assert (result.plan, result.copy.done, result.pruning) == (None, 3, None)
         assert str(result.refusal) == "whole", "what was to read everything still is to"
+
+
+@pytest.mark.parametrize("added", [0, None])
+def test_nothing_is_copied_when_nobody_knows_what_became_private_for_an_hour(
+    added: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round that was refused copies what it could read the access of, or what a plan of short ago has."""
+    monkeypatch.setattr(Following, "_require_same_scope", lambda *_: None)
+    monkeypatch.setattr(Refusing, "add_into", lambda *_: added)
+    with planned(tmp_path / "m.db", [entry()]) as manifest, manifest.transaction() as connection:
+        taken_at = datetime.now(UTC) - timedelta(minutes=61)
+        connection.execute("UPDATE snapshots SET taken_at = ?", (taken_at.isoformat(),))
+    rounds, _ = following(tmp_path, Refusing)
+    assert rounds.go_round().copy.done == (0 if added is None else 3)
 
 
 def test_a_store_that_fails_in_the_midst_of_a_round_does_not_end_the_next_one(

@@ -15,8 +15,9 @@ import pytest
 
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
-from mastosync.engine.in_line import Applied, Fate, outcome_of, to_be_stored
+from mastosync.engine.in_line import Applied, Fate, _closed, outcome_of, to_be_stored
 from mastosync.engine.judge import Judgement, Verdict
+from mastosync.engine.opening import Row
 from mastosync.engine.server_side import Copied
 from mastosync.engine.verifier import _outcome_of, hidden
 from mastosync.manifest import (
@@ -348,6 +349,12 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     ),
     "stored again, read by everybody before, and by nobody since, or nobody can tell": corrected(
         lambda record: to_be_stored(record, found_misread(record.presence), "nobody reads it any more")
+    ),
+    "not opened, as its row is private by now": corrected(
+        lambda record: outcome_of(record, _closed(record, Row.PRIVATE, read=False))
+    ),
+    "read by everybody already, and its row is private by now": corrected(
+        lambda record: outcome_of(record, _closed(record, Row.PRIVATE, read=True))
     ),
     "adopted": corrected(lambda record: done(record.entry, attempts=0, origin=Origin.ADOPTED)),
     "fetched again": corrected(lambda record: done(record.entry, origin=Origin.REFETCHED)),

@@ -17,13 +17,14 @@ from mastosync.manifest import (
     ManifestReport,
     PlanWriter,
     WorkQueue,
+    Writes,
     least_losses,
     remember_database,
     remembered_database,
     require_likely,
     require_same_database,
 )
-from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Outcome
+from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Outcome, Presence
 from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, grouped, planned
 
 CACHE = Kind("media_attachments", "file", "small", "media_attachments/files", remote=True, cached=True)
@@ -89,16 +90,26 @@ def test_a_plan_counts_what_was_done_and_is_gone_of_what_it_looks_at(tmp_path: P
         assert (again.all.gone, again.all.done) == (1, 1)
 
 
-def test_who_only_adds_leaves_what_is_there_as_it_is(tmp_path: Path) -> None:
-    with done_manifest(tmp_path / "m.db", [entry(row) for row in range(3)]) as manifest:
-        before = list(ManifestReport(manifest).iter_records())
-        with PlanWriter.transaction(manifest, SOURCE, DESTINATION, only_adds=True) as writer:
-            private = entry(1)._replace(private=True)
-            delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped([private, entry(9)]), remote=False)
-        assert (delta.added, delta.gone, delta.reopened) == (1, 0, 0)
-        *others, added = ManifestReport(manifest).iter_records()
-        assert others == before
-        assert (added.entry.id, added.state) == (9, EntryState.PENDING)
+@pytest.mark.parametrize("writes", [Writes.NEW_AND_HIDDEN, Writes.HIDDEN])
+def test_after_a_refusal_what_is_there_stays_as_it_is_but_for_what_is_private_by_now(
+    tmp_path: Path, writes: Writes
+) -> None:
+    with done_manifest(tmp_path / "m.db", [*(entry(row) for row in range(4)), entry(5, private=True)]) as manifest:
+        before = {each.entry.id: each for each in ManifestReport(manifest).iter_records()}
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            writer.writes = writes
+            replaced = entry(3, "b.png", private=True)  # its row has another file by now
+            rows = [entry(1, private=True), entry(2, updated=7), replaced, entry(5), entry(9)]  # and 0 is gone
+            delta = writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(rows), remote=False)
+        adds = writes is Writes.NEW_AND_HIDDEN
+        assert (delta.added, delta.gone, delta.reopened) == (2 * adds, 0, 2)
+        now = {each.entry[1:3]: each for each in ManifestReport(manifest).iter_records()}
+        hidden, added = [now.pop((row, "a.png")) for row in (1, 3)], [now.pop((9, "a.png"), None)]
+        added.append(now.pop((3, "b.png"), None))
+        assert now == {(row, "a.png"): each for row, each in before.items() if row not in (1, 3)}
+        for each in hidden:
+            assert (each.entry.private, each.state, each.presence) == (True, EntryState.PENDING, Presence.AS_PUBLIC)
+        assert [each is not None for each in added] == [adds, adds]
 
 
 def test_a_dry_run_tells_what_a_plan_would_lose_at_least(tmp_path: Path) -> None:

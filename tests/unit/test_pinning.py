@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.app.beginning import reversed_config
+from mastosync.app.beginning import acl_on_the_way_back, reversed_config
 from mastosync.app.pinning import is_pinned, pin
 from mastosync.config import Config, load_config
 from mastosync.errors import ConfigError, OutputError, UsageError
@@ -198,3 +198,41 @@ class TestReversed:
         with pytest.raises(ConfigError) as caught:
             reversed_config(load_config(path, environ), Path("back.db"), environ)
         assert "MASTOSYNC_S3_SOURCE_BUCKET" in caught.value.hint
+
+    @pytest.mark.parametrize("acl", ["auto", "public-read", "none", "private"])
+    @pytest.mark.parametrize("permission", [None, "public-read", "private", ""])
+    def test_the_acl_of_the_old_store_is_what_mastodon_says_as_long_as_it_uses_that_store(
+        self, path: Path, acl: str, permission: str | None
+    ) -> None:
+        named = "S3_ENABLED=true\nS3_BUCKET=media\nS3_ENDPOINT=https://old.example.com\n"
+        told = "" if permission is None else f"S3_PERMISSION={permission}\n"
+        (path.parent / ".env.production").write_text(ENV + named + told)
+        found, text = self.back(path, f"acl = {acl}")
+        by_permission = {"private": "private", "": "none"}.get("-" if permission is None else permission, "auto")
+        assert found.destination.acl == ("private" if acl == "private" else by_permission)
+        assert "S3_PERMISSION as it was" not in text
+
+    @pytest.mark.parametrize(
+        ("acl", "back", "is_known"),
+        [("auto", "auto", True), ("public-read", "auto", True), ("none", "auto", False), ("private", "private", True)],
+    )
+    def test_after_the_switch_only_the_new_store_tells(self, path: Path, acl: str, back: str, is_known: bool) -> None:
+        """Otherwise somebody has to look it up, and is told so."""
+        found, text = self.back(path, f"acl = {acl}")
+        assert (found.destination.acl, "S3_PERMISSION as it was" in text) == (back, not is_known)
+
+    def test_a_disk_tells_nothing_of_the_acl_of_a_bucket(self, path: Path) -> None:
+        head, rest = path.read_text().split("[s3.destination]")
+        path.write_text(f"{head}[filesystem.destination]\npath = /srv/media\n\n[pg.{rest.split('[pg.')[1]}")
+        found, text = self.back(path, "")
+        assert (found.source_folder.path, found.destination.acl) == (Path("/srv/media"), "auto")
+        assert "S3_PERMISSION as it was" in text
+        assert acl_on_the_way_back(load_config(path, {})) is None
+
+    def back(self, path: Path, acl: str) -> tuple[Config, str]:
+        """The configuration of the way back, and its text on one line."""
+        path.write_text(path.read_text().replace("acl = private", acl))
+        back = path.with_name("back.ini")
+        back.write_text(reversed_config(load_config(path, {}), Path("back.db"), {}).reveal())
+        back.chmod(0o600)
+        return load_config(back, {}), " ".join(back.read_text().replace("#", " ").split())

@@ -61,10 +61,10 @@ def record(row_id: int, *, private: bool = False, name: str = "a.png", origin: O
 
 
 def checked(
-    *pairs: tuple[Record, PublicAnswer | None], lists: bool = False, bucket: Site | None = None
+    *pairs: tuple[Record, PublicAnswer | None], lists: bool = False, bucket: Site | None = None, acl: str = "auto"
 ) -> PublicResult:
     answers = {canonical_key(one.entry, ""): answer for one, answer in pairs if answer is not None}
-    check = PublicCheck(Site(answers, lists=lists), bucket, gate(MemoryStore()), "", 2, StopSignal())
+    check = PublicCheck(Site(answers, lists=lists), bucket, gate(MemoryStore()), "", 2, StopSignal(), acl)
     return check.run([one for one, _ in pairs])
 
 
@@ -302,3 +302,30 @@ def test_a_wish_to_stop_ends_it_though_all_is_right() -> None:
     with pytest.raises(Interrupted):
         PublicCheck(site, None, gate(MemoryStore(), stop), "", 1, stop).run([record(number) for number in range(1, 10)])
     assert len(asked) == 1
+
+
+REFUSED = replace(RIGHT, status=403)
+
+
+def test_where_all_is_private_nothing_has_to_be_readable_and_whatever_is_counts_as_exposed() -> None:
+    result = checked((record(1), REFUSED), (record(2, private=True), REFUSED), acl="private")
+    assert result.clean
+    assert (result.asked, result.asked_private, result.as_json()["all_private"]) == (2, 2, True)
+    result = checked((record(1), RIGHT), (record(2), REFUSED), acl="private")
+    (fault,) = result.faults
+    assert (fault.record.entry.id, fault.exposed, result.exposed, result.nothing_is_right) == (1, True, 1, False)
+    assert "acl = private" in fault.detail
+    assert result.to_be_rewritten == [fault]
+    assert "`mastosync apply-settings` hides" in result.remedies[0]
+    assert not checked((record(1), REFUSED), lists=True, acl="private").clean
+
+
+def test_where_all_is_private_who_serves_it_decides_who_reads_what_is_public_by_its_row() -> None:
+    """A CDN with a key of its own, say. The bucket itself must refuse everybody."""
+    keys = [canonical_key(record(number).entry, "") for number in (1, 2)]
+    shut = Site(dict.fromkeys(keys, REFUSED))
+    result = checked((record(1), RIGHT), (record(2, private=True), REFUSED), bucket=shut, acl="private")
+    assert result.clean
+    assert "at the bucket alone" in "\n".join(_public_lines(result))
+    assert checked((record(2, private=True), RIGHT), bucket=shut, acl="private").exposed == 1
+    assert checked((record(1), REFUSED), bucket=Site({keys[0]: RIGHT}), acl="private").exposed == 1

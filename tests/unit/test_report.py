@@ -432,6 +432,19 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, switch=Switch(ENV, problem="it cannot be read")), {"switch": "not-yet"}),
         (lambda e: replace(e, proofs=[LISTED, PUBLIC]), {"read-back": "not-yet"}),
         (lambda e: replace(e, proofs=[READ], public=False), {"backup": "warning"}),
+        (lambda e: replace(e, proofs=[READ], switch=e.switch._replace(acl="private")), {}),
+        (
+            lambda e: replace(
+                e,
+                proofs=[*e.proofs, proof(NOON + 4_000, public={"faults": [{}], "exposed": 1})],
+                switch=e.switch._replace(acl="private"),
+            ),
+            {"verify": "not-yet", "public": "not-yet"},
+        ),
+        (
+            lambda e: replace(e, proofs=[*e.proofs, proof(NOON + 4_000, public={"faults": [], "all_private": True})]),
+            {"public": "not-yet"},
+        ),
         (lambda e: replace(e, counts=[replace(DONE, objects=11)]), {"verify": "not-yet"}),
         (lambda e: replace(e, proofs=[*e.proofs, proof(NOON + 4_000, lost=1)]), {"verify": "not-yet"}),
         (lambda e: replace(e, proofs=[*e.proofs, proof(NOON + 4_000, unread=1)]), {"verify": "not-yet"}),

@@ -71,6 +71,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "engine.deleted": {"model", "manifest", "units"},
     "engine.shared_findings": {"model", "manifest"},
+    "engine.readers": set(),
     "engine.old_objects": {"model", "manifest", "mastodon.catalog"},
     "engine.cutover": {
         "model",
@@ -78,6 +79,7 @@ ROOMS: dict[str, set[str]] = {
         "engine.cutover",
         "engine.deleted",
         "engine.old_objects",
+        "engine.readers",
         "engine.shared_findings",
         "manifest",
         "mastodon.catalog",
@@ -90,6 +92,7 @@ ROOMS: dict[str, set[str]] = {
         "engine.report",
         "engine.deleted",
         "engine.old_objects",
+        "engine.readers",
         "engine.shared_findings",
         "engine.lister",
         "engine.status",

@@ -74,6 +74,8 @@ def test_what_mastodon_reads_by_itself_is_asked_for_only_if_it_is_private(tmp_pa
     both = [entry(1, kind=IMPORT), entry(2, kind=IMPORT, private=True)]
     with copied(tmp_path / "m.db", both) as (manifest, store):
         assert entries(drawn(manifest, store, PublicSample(5, manifest.kinds()))) == {both[1]}
+        all_private = PublicSample(5, manifest.kinds(), unshown=())
+        assert entries(drawn(manifest, store, all_private)) == set(both), "then everybody has to be refused"
         assert entries(drawn(manifest, store, Lots(5))) == set(both), "but they are read back"
 
 

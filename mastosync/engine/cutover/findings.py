@@ -94,6 +94,7 @@ class Evidence:
     media_host: bool = True  # somebody has said which host browsers will ask for media
     permission: str = ""  # what Mastodon's settings say of S3_PERMISSION; empty: nothing, or nobody knows them
     acl: str = ""  # of the destination, as configured
+    takes_acls: bool = True  # the destination, as far as anybody knows
     by_hand: tuple[str, str] | None = None  # why nginx cannot be told what to ask, and what to do; None: it can
     elsewhere: str = ""  # where Mastodon's media are by its settings, if that is neither source nor destination
     doubt: str = ""  # why nobody can tell which of the two they are in; empty: it is told, or nothing is known

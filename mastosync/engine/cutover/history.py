@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
+from mastosync.engine.readers import Reading, reading_of
 from mastosync.engine.shared_findings import apart_told, settings_told, unread_told
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
@@ -145,20 +146,19 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
 
 
 def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
-    """Whether anybody looked at the destination as browsers do. Where all is private, they are to read nothing."""
-    asked = [each for each in evidence.verifications if "public" in each.details]
-    hidden = evidence.acl == "private"
-    if not asked:
-        if not hidden:
-            yield Finding("public", Grade.NO_GO, unread_told(), "mastosync verify --public")
+    """Whether anybody looked at the destination as browsers do, and found what has to be so: see `readers`."""
+    last = next((each for each in evidence.verifications if "public" in each.details), None)
+    reading = reading_of(last.details["public"] if last else None, evidence.acl)
+    if reading is Reading.UNTRIED:
+        yield Finding("public", Grade.NO_GO, unread_told(), "mastosync verify --public")
+    if last is None or reading in (Reading.UNTRIED, Reading.NEEDLESS):
         return
-    told = asked[0].details["public"]
+    told, age = last.details["public"], human_seconds(max(evidence.now - last.ended_at, 0))
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
-    age = human_seconds(max(evidence.now - asked[0].ended_at, 0))
     again = tr("correct it, and run `mastosync verify --public` again")
-    if told["anybody_can_list"]:
+    if reading is Reading.LISTED:
         yield Finding("public", Grade.NO_GO, tr("{age} ago anybody could list the bucket", age=age), again)
-    elif told["exposed"]:
+    elif reading is Reading.EXPOSED:
         message = trn(
             "{age} ago anybody could read {objects} private object",
             "{age} ago anybody could read {objects} private objects",
@@ -167,7 +167,7 @@ def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
             objects=f"{told['exposed']:,}",
         )
         yield Finding("public", Grade.NO_GO, message, again)
-    elif not hidden:
+    else:
         values = {"age": age, "asked": told["asked"], "faults": faults}
         message = tr("{asked} objects were tried without credentials {age} ago, with {faults} faults", **values)
         worst = Grade.NO_GO if faults >= shown > 0 else Grade.WARNING

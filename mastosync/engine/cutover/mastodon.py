@@ -66,7 +66,7 @@ def media_host(evidence: Evidence) -> Iterator[Finding]:
 
 def permission(evidence: Evidence) -> Iterator[Finding]:
     """Whether media that Mastodon keeps from everybody would be opened."""
-    if evidence.permission == "private" and evidence.acl not in ("private", "none"):
+    if evidence.permission == "private" and evidence.takes_acls and evidence.acl not in ("private", "none"):
         yield Finding(
             "permission",
             Grade.NO_GO,

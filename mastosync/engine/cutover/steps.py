@@ -40,7 +40,7 @@ class WayOver:
     mastosync: Mastosync
     cutover: tuple[str, ...]  # the command that told this, without files and fallback
     written: Path | None = None  # the configuration of nginx, if there is one yet
-    public: bool = True  # the new store is a bucket, which everybody reads; else it is a folder
+    public: bool = True  # the new store is a bucket; else it is a folder
     fallback: Fallback = Fallback.ALL
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     env: Path | None = None  # Mastodon's own settings; None: nobody knows where they are
@@ -55,6 +55,7 @@ class WayOver:
     system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
     host: str = "CHANGE-ME"  # what browsers ask for media
     by_hand: str = ""  # why no configuration of nginx can be written; empty: it can
+    read: bool = True  # everybody has to be able to read at the new store
 
     @property
     def installed(self) -> Path:
@@ -222,7 +223,7 @@ def _removal(way: WayOver) -> Step:
 
 def _proof(way: WayOver) -> Step:
     """Of everything, and some of it to the last byte: what the report asks for."""
-    everybody = (way.mastosync("verify", "--public"),) if way.public else ()
+    everybody = (way.mastosync("verify", "--public"),) if way.public and way.read else ()
     return Step(
         tr("Prove that everything is there, and read some of it back."),
         (way.mastosync("verify", "--deep", "--sample", str(_SAMPLE)), *everybody),
@@ -284,7 +285,7 @@ class WayBack:
     cutover: tuple[str, ...]  # the command that tells the steps of the way back
     config: Path | None  # of the way over; None: the environment alone
     folders: bool  # a disk is at one end, whose files only reading tells
-    public: bool = True  # the old store is a bucket
+    read: bool = True  # everybody has to be able to read at the old store, which is a bucket
     files: NewFiles = field(default_factory=NewFiles)
 
 
@@ -304,7 +305,7 @@ def steps_back(way: WayBack) -> list[Step]:
                 back("adopt", "--deep") if way.folders else back("adopt"),
                 back("copy"),
                 back("verify"),
-                *((back("verify", "--public"),) if way.public else ()),
+                *((back("verify", "--public"),) if way.read else ()),
             ),
         ),
         Step(

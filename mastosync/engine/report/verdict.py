@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mastosync.engine.deleted import gone_told, removal
 from mastosync.engine.old_objects import SharedBucket
+from mastosync.engine.readers import Reading, reading_of
 from mastosync.engine.report.history import Proof, Run, moment
 from mastosync.engine.shared_findings import (
     apart_told,
@@ -53,7 +54,7 @@ class Finding:
 
 
 class Switch(NamedTuple):
-    """What Mastodon's own settings say of where it writes."""
+    """What Mastodon's own settings say of where it writes, and those of mastosync of who reads there."""
 
     file: Path | None = None  # None: it is not known where they are
     done: bool = False  # they name the destination
@@ -61,6 +62,7 @@ class Switch(NamedTuple):
     changed_at: float = 0.0  # when the file was, seconds since the epoch
     unsure: str = ""  # why nobody can tell whether they name the destination; empty: it is told
     left: bool = False  # whatever they name, it is not the source
+    acl: str = ""  # of the destination, as mastosync is configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,14 +329,21 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
     else:
         yield Finding("read-back", Grade.NOT_YET, tr("nothing was read back after the last copy"), _READ_BACK)
     if evidence.public:
-        asked = [proof for proof in evidence.proofs if proof.is_public]
-        if not asked:
-            yield Finding("public", Grade.NOT_YET, unread_told(), "mastosync verify --public")
-        elif asked[-1].faults.get("public"):
-            said = tr("without credentials, some public objects could not be read, or some private ones could")
-            yield Finding("public", Grade.NOT_YET, said, tr("mastosync verify --public lists them"))
-        else:
-            yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
+        yield from _read_by_everybody(evidence)
+
+
+def _read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
+    asked = [proof for proof in evidence.proofs if proof.is_public]
+    reading = reading_of(asked[-1].details["public"] if asked else None, evidence.switch.acl)
+    if reading is Reading.UNTRIED:
+        yield Finding("public", Grade.NOT_YET, unread_told(), "mastosync verify --public")
+    elif reading in (Reading.LISTED, Reading.EXPOSED, Reading.FAULTY):
+        said = tr("without credentials, some public objects could not be read, or some private ones could")
+        yield Finding("public", Grade.NOT_YET, said, tr("mastosync verify --public lists them"))
+    elif reading is Reading.FINE:
+        yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
+    elif reading is Reading.HIDDEN:
+        yield Finding("public", Grade.OK, tr("nobody can read anything without credentials (acl = private)"))
 
 
 def _kept_safe(evidence: Evidence) -> Iterator[Finding]:

@@ -1,0 +1,63 @@
+"""Who must be able to read objects of the destination without credentials, and who must not: one rule for all.
+
+`verify --public` holds each object against it. `cutover` and `report` ask for that proof only where it says that
+something has to be readable, and so do the steps that are printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Any
+
+_ALL_PRIVATE = "private"  # as `acl`: every object, whatever its row says
+
+
+class Readers(Enum):
+    """Who reads an object without credentials."""
+
+    EVERYBODY = auto()  # browsers and other servers have to
+    NOBODY = auto()  # whoever can is one too many
+    UNTOLD = auto()  # some or none: whoever serves it decides
+
+
+def readers_of(acl: str, *, private: bool = False, served: bool = False) -> Readers:
+    """By the `acl` of the destination, and by whether the row is private.
+
+    With `acl = private` nobody reads at the bucket. Where a CDN or proxy has a key of its own and serves from there
+    (`served`), it decides for what is public by its row.
+    """
+    if private:
+        return Readers.NOBODY
+    if acl != _ALL_PRIVATE:
+        return Readers.EVERYBODY
+    return Readers.UNTOLD if served else Readers.NOBODY
+
+
+class Reading(Enum):
+    """What is known of who reads at the destination."""
+
+    UNTRIED = auto()  # everybody has to, and nobody has tried
+    LISTED = auto()  # anybody can list the bucket
+    EXPOSED = auto()  # somebody reads what nobody may
+    FAULTY = auto()  # not everything can be read as it has to be
+    FINE = auto()
+    HIDDEN = auto()  # nobody read anything, as nobody may
+    NEEDLESS = auto()  # nobody has to read anything, and nobody has tried
+
+
+def reading_of(public: Mapping[str, Any] | None, acl: str) -> Reading:
+    """What the last `verify --public` tells under this `acl`: its part of `verify --json`; None: there was none.
+
+    A look under `acl = private` does not tell whether everybody can read, nor the other way round.
+    """
+    must_read = readers_of(acl) is Readers.EVERYBODY
+    if public is None or (must_read and public.get("all_private")):
+        return Reading.UNTRIED if must_read else Reading.NEEDLESS
+    if public.get("anybody_can_list"):
+        return Reading.LISTED
+    if public.get("exposed"):
+        return Reading.EXPOSED
+    if must_read:
+        return Reading.FAULTY if public.get("faults") else Reading.FINE
+    return Reading.HIDDEN if public.get("all_private") and not public.get("faults") else Reading.NEEDLESS
