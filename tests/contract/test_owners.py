@@ -87,15 +87,23 @@ class TestRoot:
         assert as_nobody(folder, f"store.delete({KEY!r})", role="destination").strip() == "None"
         assert list(folder.iterdir()) == []
 
-    def test_folders_of_a_run_that_died_before_it_gave_them_away_are_given(self, folder: Path) -> None:
+    def test_folders_that_are_there_stay_whose_they_are(self, folder: Path) -> None:
+        """Root's own, too: an admin has made them, with a mode and an owner that they chose."""
         (folder / "media_attachments" / "files").mkdir(parents=True)
         (folder / "cache").mkdir()
         os.chown(folder / "cache", 999, 999)
         with closing(store_of(folder)) as store:
             put(store, KEY)
             put(store, "cache/" + KEY)
-        assert owners_below(folder / "media_attachments") == {MASTODON}
-        assert owners_below(folder) == {MASTODON, Owner(999, 999)}, "nobody else's folder is touched"
+        found = {str(path.relative_to(folder)): path.stat().st_uid for path in folder.rglob("*")}
+        assert (found.pop("media_attachments"), found.pop("media_attachments/files"), found.pop("cache")) == (0, 0, 999)
+        assert set(found.values()) == {MASTODON.user}
+
+    def test_a_workshop_that_a_dead_run_left_as_roots_is_given(self, folder: Path) -> None:
+        (folder / ".mastosync" / "work").mkdir(parents=True)
+        with closing(store_of(folder)) as store:
+            store.start_multipart("unfinished", PUBLIC)
+            assert owners_below(folder) == {MASTODON}
 
     def test_what_it_leaves_when_it_dies_mastodon_can_remove(self, folder: Path) -> None:
         os.chown(folder, NOBODY, NOBODY)

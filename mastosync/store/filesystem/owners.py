@@ -1,7 +1,8 @@
 """Whose the files are that are written: those of the folder that they lie below, not of whoever runs mastosync.
 
 Mastodon has to read what is private, and to delete all of it. So root, who could leave files behind that are closed to
-everybody else, gives away each of them before it has its name, and each folder when it is made.
+everybody else, gives away each of them before it has its name, and each folder when it is made. A folder that is there
+already is somebody's who has made it, and stays theirs.
 """
 
 from __future__ import annotations
@@ -63,12 +64,9 @@ class Owners:
                 raise
             self._refused(error)
 
-    def give_folder(self, fd: int, *, new: bool) -> None:
-        """The same of a folder; one that was there before is left alone, unless it is root's.
-
-        That is one of a run that has died before it gave it away, or of an older version. Raises: as `give`.
-        """
-        if self.gives and (new or (self.wanted.user != 0 and os.fstat(fd).st_uid == 0)):
+    def give_of_work(self, fd: int) -> None:
+        """The same of a folder that no object lies in: one that a dead run has left as root's is given, too."""
+        if os.fstat(fd).st_uid in (0, os.geteuid()):
             self.give(fd)
 
     def _refused(self, error: OSError) -> None:

@@ -217,8 +217,8 @@ class Root:
                 if way[-1] not in changed:
                     os.close(way.pop())
                 way.append(below)
-                if make:
-                    self.owners.give_folder(below, new=new)
+                if new:
+                    self.owners.give(below)
             self.require_one_disk(b"/".join(segments), way[-1])  # no way leads back from what is mounted
             yield way[-1]
             if durable:

@@ -102,12 +102,11 @@ class Workshop:
             ) from error
 
     def _begun(self) -> int:
-        new = False
         with self._root.folder([RESERVED], make=True) as reserved, suppress(FileExistsError):
+            self._root.owners.give_of_work(reserved)
             os.mkdir(_LAST_OF_WORK, _PRIVATE_MODE, dir_fd=reserved)
-            new = True
         with self._root.folder(WORK.split(b"/")) as all_of_them:
-            self._root.owners.give_folder(all_of_them, new=new)
+            self._root.owners.give_of_work(all_of_them)
             self._remove_dead(all_of_them)
             return self._locked(all_of_them)
 
