@@ -310,3 +310,20 @@ def test_a_look_finds_what_is_somebody_elses(folder: Path) -> None:
     assert (found.folder, found.wanted, found.runs_as) == (MASTODON, MASTODON, me())
     assert found.gives
     assert set(found.others) == {"cache", "media_attachments/files/116/a.png"}
+
+
+@as_root
+def test_a_folder_of_an_admin_counts_by_what_mastodon_may_do_there_and_a_link_by_what_it_leads_to(
+    folder: Path, disk_path: Path
+) -> None:
+    for name, group, mode in [("a", MASTODON.group, 0o2775), ("b", MASTODON.group, 0o755), ("c", 0, 0o777)]:
+        (folder / name).mkdir()
+        os.chown(folder / name, 0, group)
+        (folder / name).chmod(mode)
+    (folder / "nowhere").symlink_to("unmounted")
+    for name, owner in {"mine": MASTODON, "others": ROOT}.items():
+        (disk_path / name / "d").mkdir(parents=True)
+        os.chown(disk_path / name, *owner)
+        (folder / name).symlink_to(disk_path / name)
+    with closing(FilesystemProbe(FilesystemConfig(path=folder), role="destination")) as probe:
+        assert set(probe.ownership().others) == {"b", "mine/d", "nowhere", "others", "others/d"}

@@ -127,8 +127,9 @@ def may_give(told: bytes, user: int) -> bool:
 
 
 def iter_others(root: int, wanted: Owner) -> Iterator[str]:
-    """What lies below an open folder and is somebody else's; of the folders of ids, the last one alone is entered.
+    """What lies below an open folder and is somebody else's, but for folders in which `wanted` may write all the same.
 
+    Of the folders of ids, the last one alone is entered.
     That is a sample, of all tables and of what came last. What is closed or gone is passed over. Raises: OSError.
     """
     folders, looked = [""], 0
@@ -136,15 +137,18 @@ def iter_others(root: int, wanted: Owner) -> Iterator[str]:
         folder = folders.pop()
         below = list[str]()
         with suppress(FileNotFoundError, PermissionError, NotADirectoryError):
-            fd = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+            fd = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
             try:
                 with os.scandir(fd) as entries:
                     names = sorted(entry.name for entry in entries)
                 for name in names[: _LOOKED_AT_MOST - looked]:
                     looked += 1
                     status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    if stat.S_ISLNK(status.st_mode):  # what it leads to counts
+                        with suppress(OSError):
+                            status = os.stat(name, dir_fd=fd)
                     path = f"{folder}/{name}".lstrip("/")
-                    if status.st_uid != wanted.user and name != "lost+found":
+                    if not _is_usable(status, wanted) and name != "lost+found":
                         yield path
                     if stat.S_ISDIR(status.st_mode):
                         below.append(path)
@@ -152,3 +156,11 @@ def iter_others(root: int, wanted: Owner) -> Iterator[str]:
                 os.close(fd)
         of_ids = [path for path in below if path.rpartition("/")[2].isdecimal()]
         folders += [path for path in below if path not in of_ids] + of_ids[-1:]
+
+
+def _is_usable(status: os.stat_result, wanted: Owner) -> bool:
+    """Whether a file is theirs, or a folder is, or has a mode by which they may write in it."""
+    if status.st_uid == wanted.user or not stat.S_ISDIR(status.st_mode):
+        return status.st_uid == wanted.user
+    needed = 0o030 if status.st_gid == wanted.group else 0o003
+    return status.st_mode & needed == needed
