@@ -61,12 +61,24 @@ def of_root_told(found: Ownership) -> str:
 def giving(found: Ownership) -> str:
     """What makes all of it Mastodon's."""
     if found.wanted.user:
-        return tr("as root: `{command}`", command=f"chown -R {found.wanted} {shlex.quote(found.path)}")
-    command = f"chown -R mastodon: {shlex.quote(found.path)}"
+        return tr("as root: `{command}`", command=chown(found, str(found.wanted)))
+    command = chown(found, "mastodon:")
     return tr(
         "for a backup this is fine. For Mastodon, name its user: `{command}`, or `owner` in [filesystem.destination]",
         command=command,
     )
+
+
+def chown(found: Ownership, owner: str) -> str:
+    """The command that gives a folder to somebody, and what its links lead to. The links stay root's: see `Grounds`."""
+    links = [shlex.quote(f"{found.path}/{link}") for link in found.links]
+    command = " ".join(["chown -R", owner, *places_of(found)])
+    return " && ".join([command, *([f"chown -h root: {' '.join(links)}"] if links else [])])
+
+
+def places_of(found: Ownership) -> list[str]:
+    """A folder and what its links lead to, as a shell takes them."""
+    return [shlex.quote(found.path), *(shlex.quote(f"{found.path}/{link}/") for link in found.links)]
 
 
 def exposed_told(objects: int) -> str:

@@ -432,6 +432,11 @@ class TestLinks:
             with closing(destination(root)) as store, pytest.raises(StoreUnusable, match="somebody else") as told:
                 act(store, "cache/files/a")
             assert f"chown -h root: {root}/cache" in told.value.hint
+        with (
+            closing(FilesystemProbe(FilesystemConfig(path=root), role="destination")) as probe,
+            pytest.raises(StoreUnusable, match="somebody else"),
+        ):
+            probe.unfollowed_links()
         assert (outside / "files" / "a").read_bytes() == b"of another"
         assert [path.name for path in outside.rglob("*")] == ["files", "a"]
         os.chown(root, NOBODY, NOBODY)

@@ -326,4 +326,6 @@ def test_a_folder_of_an_admin_counts_by_what_mastodon_may_do_there_and_a_link_by
         os.chown(disk_path / name, *owner)
         (folder / name).symlink_to(disk_path / name)
     with closing(FilesystemProbe(FilesystemConfig(path=folder), role="destination")) as probe:
-        assert set(probe.ownership().others) == {"b", "mine/d", "nowhere", "others", "others/d"}
+        found = probe.ownership()
+    assert set(found.others) == {"b", "mine/d", "nowhere", "others", "others/d"}
+    assert found.links == ("mine", "others")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from mastosync.app.pinning import pin
 from mastosync.cli.main import main
@@ -19,7 +20,9 @@ from mastosync.engine.doctor.manifest import _refusal
 from mastosync.manifest import Manifest, writer_lock
 from mastosync.model import Owner
 from mastosync.new_files import made, make_folders, opened_or_made
+from mastosync.store.s3.boto_errors import BotoTranslator
 from mastosync.store.s3.client import credentials_of, make_client
+from mastosync.store.s3.errors import Request, scrubber_of
 from mastosync.store.s3.route import closed_folder_of_aws, plain_route
 from tests.unit import test_pinning
 from tests.unit.engine_kit import entry, planned
@@ -189,6 +192,8 @@ class TestClosedFolders:
             assert plain_route(config) is not None, "the configuration says it all"
             assert closed_folder_of_aws() == home / ".aws"
             credentials_of(make_client(config, 1))
+            none = BotoTranslator("bucket", scrubber_of(config)).translation(NoCredentialsError(), Request("list", ""))
+        assert f"may not read {home / '.aws'}" in none.hint
         assert closed_folder_of_aws() is None
         assert plain_route(replace(config, region="aws-global")) is None
 

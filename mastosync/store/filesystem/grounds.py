@@ -30,7 +30,11 @@ _MOUNT_HINT = deferred(
     "it may be the source, so nothing is read, written or removed there: unmount it, or set `path` to a folder "
     "without mounts below it"
 )
-_AGAIN_HINT = deferred("run the same command again, which looks first where it leads")
+_OF_ANOTHER = deferred("in the {name}, the link {link!r} belongs to somebody else, and is not followed")
+_NEW = deferred("in the {name}, the link {link!r} was made since this run began")
+_LED_ASTRAY = deferred("in the {name}, the link {link!r} leads to another folder than before")
+_LEADS_BACK = deferred("in the {name}, the link {link!r} leads to where other objects lie")
+_AGAIN_HINT = deferred("run the same command again: it looks first where the link leads")
 
 
 class Ground:
@@ -111,16 +115,15 @@ class Grounds:
         self._known: dict[bytes, Ground] = {}  # by ways of folders that may be links
         self._resolving = threading.Lock()
 
-    def of(self, folders: list[bytes]) -> Ground:
+    def of(self, way: bytes) -> Ground:
         """Of what lies below folders of which each may be a link.
 
         Raises: StoreUnusable for a link that cannot be followed; OSError.
         """
-        way = b"/".join(folders)
         ground = self._known.get(way)
         if ground is None:
             with self._resolving:
-                ground = self._resolved(folders)
+                ground = self._resolved(way)
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
                 self._known[way] = ground
@@ -128,17 +131,17 @@ class Grounds:
             self._require_led(ground)
         return ground
 
-    def require_one_disk(self, folders: list[bytes], path: bytes, folder: int | None) -> None:
-        """For whoever touches what lies at a path, below `folders` of which each may be a link.
+    def require_one_disk(self, way: bytes, path: bytes, folder: int | None) -> None:
+        """For whoever touches what lies at a path, below folders of which each may be a link.
 
         Raises: StoreUnusable if that is below a mount, or nobody can tell; OSError.
         """
-        self._require_one_disk(self.of(folders), path, folder)
+        self._require_one_disk(self.of(way), path, folder)
 
-    def require_no_new_link(self, folders: list[bytes]) -> None:
+    def require_no_new_link(self, way: bytes) -> None:
         """For whoever found something in the way. Raises: StoreUnusable if that is a link made since; OSError."""
         with self._resolving:
-            self._resolved(folders)
+            self._resolved(way)
 
     def _require_one_disk(self, ground: Ground, path: bytes, folder: int | None) -> None:
         try:
@@ -150,8 +153,9 @@ class Grounds:
         if stray:
             raise StoreUnusable(stray, hint=say(_MOUNT_HINT))
 
-    def _resolved(self, folders: list[bytes]) -> Ground:
+    def _resolved(self, path: bytes) -> Ground:
         """The ground of the last link on the way; what is not there is no link."""
+        folders = path.split(b"/") if path else []
         ground, fd = self._root, os.dup(self._root.fd)
         try:
             for depth, segment in enumerate(folders, 1):
@@ -190,9 +194,9 @@ class Grounds:
                     " made it, as root: `{command}`",
                     command=command,
                 )
-                raise self._unusable(way, tr("belongs to somebody else"), hint)
+                raise self._unusable(way, _OF_ANOTHER, hint)
             if status.st_ctime_ns > self._since_ns:
-                raise self._unusable(way, tr("was made since this run began"), say(_AGAIN_HINT))
+                raise self._unusable(way, _NEW, say(_AGAIN_HINT))
             return os.readlink(b"", dir_fd=link)
         finally:
             os.close(link)
@@ -218,8 +222,8 @@ class Grounds:
         try:
             for other in (self._root, *self._linked.values()):
                 if other.holds(found) or found.holds(other):
-                    hint = tr("remove it, or have it lead to a folder of its own: a file must have one name")
-                    raise self._unusable(way, tr("leads to where other objects lie"), hint)
+                    hint = tr("remove it, or have it lead to a folder of its own: no file may have two names")
+                    raise self._unusable(way, _LEADS_BACK, hint)
         except BaseException:
             found.close()
             raise
@@ -233,14 +237,13 @@ class Grounds:
         except FileNotFoundError:
             raise self._leads_nowhere(ground.way) from None
         if not ground.is_at(status):
-            raise self._unusable(ground.way, tr("leads to another folder than before"), say(_AGAIN_HINT))
+            raise self._unusable(ground.way, _LED_ASTRAY, say(_AGAIN_HINT))
 
     def _leads_nowhere(self, way: bytes) -> StoreUnusable:
         return leads_nowhere(self._name, way)
 
-    def _unusable(self, way: bytes, why: str, hint: str) -> StoreUnusable:
-        said = tr("in the {name}, the link {link!r} {why}", name=self._name, link=os.fsdecode(way), why=why)
-        return StoreUnusable(said, hint=hint)
+    def _unusable(self, way: bytes, what: str, hint: str) -> StoreUnusable:
+        return StoreUnusable(say(what).format(name=self._name, link=os.fsdecode(way)), hint=hint)
 
     def close(self) -> None:
         """Let go of all of them."""

@@ -12,7 +12,7 @@ from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import path_of
 from mastosync.store.filesystem.owners import iter_others, me
 from mastosync.store.filesystem.root import Root
-from mastosync.store.filesystem.walk import Walk, free_bytes, unfollowed_links, ways_out
+from mastosync.store.filesystem.walk import Walk, followed_links, free_bytes, unfollowed_links, ways_out
 from mastosync.store.filesystem.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class FilesystemProbe:
             status, owners = os.fstat(self._root.fd), self._root.owners
             others = tuple(islice(iter_others(self._root.fd, owners.wanted), _OTHERS_AT_MOST))
             folder = Owner(status.st_uid, status.st_gid)
-            return Ownership(
-                str(self._folder.absolute()), folder, owners.wanted, me(), gives=owners.gives, others=others
-            )
+            links = tuple(followed_links(self._root))
+            place = str(self._folder.absolute())
+            return Ownership(place, folder, owners.wanted, me(), gives=owners.gives, others=others, links=links)
 
     def access(self, key: str) -> Access:  # noqa: D102
         path = path_of(key)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
-_OF_AN_ID = re.compile(rb"[0-9]{3}")
+_NO_LINK_FROM = re.compile(rb"(?:\A|/)(?:[0-9]{3}|%s)(?:/|\Z)" % re.escape(RESERVED), re.IGNORECASE)  # ids, and our own
 _NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
 
 
@@ -87,13 +87,12 @@ class Root:
         Raises: StoreUnusable if that is below a mount where objects are written, or nobody can tell; OSError.
         """
         if self.writes:
-            folders = path.split(b"/") if path else []
-            above = self._may_be_links(folders if folder is not None else folders[:-1])
-            self._known_grounds.require_one_disk(above, path, folder)
+            head = _head(path if folder is not None else path.rpartition(b"/")[0])
+            self._known_grounds.require_one_disk(head, path, folder)
 
-    def ground(self, folders: list[bytes]) -> Ground:
-        """Where what lies in these folders is, if objects are written. Raises: StoreUnusable; OSError."""
-        return self._known_grounds.of(self._may_be_links(folders))
+    def ground(self, folders: bytes) -> Ground:
+        """Where what lies in a folder is, if objects are written. Raises: StoreUnusable; OSError."""
+        return self._known_grounds.of(_head(folders))
 
     @property
     def _known_grounds(self) -> Grounds:
@@ -101,16 +100,13 @@ class Root:
         assert self._grounds is not None  # noqa: S101 - objects are written
         return self._grounds
 
-    def _may_be_links(self, folders: list[bytes]) -> list[bytes]:
-        return folders[: self.linked(folders)]
-
     def is_empty(self) -> bool:
         """Whether nothing but what every disk has lies there: an unmounted one looks like that. Raises: OSError."""
         with os.scandir(self.fd) as entries:
             return all(entry.name in _NOT_OF_OBJECTS for entry in entries)
 
-    def free_bytes(self, folders: list[bytes]) -> int:
-        """How much may still be written to these folders. Raises: StoreUnusable; OSError."""
+    def free_bytes(self, folders: bytes) -> int:
+        """How much may still be written to a folder. Raises: StoreUnusable; OSError."""
         told = os.fstatvfs(self.ground(folders).fd)
         return told.f_bavail * told.f_frsize
 
@@ -155,19 +151,18 @@ class Root:
 
     def linked(self, folders: list[bytes]) -> int:
         """How many folders at the head of a way may be links: all above the first one of an id, or of ours."""
-        kept = (number for number, name in enumerate(folders) if _OF_AN_ID.fullmatch(name) or name.lower() == RESERVED)
-        return next(kept, len(folders))
+        head = _head(b"/".join(folders))
+        return head.count(b"/") + 1 if head else 0
 
     def may_be_link(self, path: str) -> bool:
         """Whether a folder of this path may be a link, and is followed then, where objects are read."""
-        folders = os.fsencode(path).split(b"/")
-        return self.linked(folders) == len(folders)
+        return _head(os.fsencode(path)) == os.fsencode(path)
 
     def follows(self, path: str) -> bool:
         """Whether the link to a folder at this path is followed. Raises: StoreUnusable if it should be; OSError."""
         if not self.may_be_link(path):
             return False
-        return not self.writes or self.ground(os.fsencode(path).split(b"/")).way == os.fsencode(path)
+        return not self.writes or self.ground(os.fsencode(path)).way == os.fsencode(path)
 
     @contextmanager
     def folder(self, segments: list[bytes], *, make: bool = False, durable: bool = False) -> Iterator[int]:
@@ -188,7 +183,7 @@ class Root:
                     # what a mount hides is neither missing nor in the way, and nothing is made there
                     self.require_one_disk(b"/".join(segments[:depth]), way[-1])
                     if self.writes and error.errno in (errno.ELOOP, errno.ENOTDIR):
-                        self._known_grounds.require_no_new_link(self._may_be_links(segments))
+                        self._known_grounds.require_no_new_link(_head(b"/".join(segments)))
                     if not (make and isinstance(error, FileNotFoundError)):
                         raise
                     with suppress(FileExistsError):  # somebody was faster
@@ -213,7 +208,7 @@ class Root:
     def _start(self, segments: list[bytes]) -> tuple[int, int]:
         """How many folders of a way are reached at once, by links too, and the last of them, open. Raises: OSError."""
         if self.writes:
-            ground = self.ground(segments)
+            ground = self.ground(b"/".join(segments))
             return (ground.way.count(b"/") + 1 if ground.way else 0), os.dup(ground.fd)
         linked = self.linked(segments)
         return linked, os.open(b"/".join(segments[:linked]), _FOLDER, dir_fd=self.fd) if linked else os.dup(self.fd)
@@ -271,6 +266,12 @@ class Root:
             if self._fd is not None:
                 os.close(self._fd)
                 self._fd = None
+
+
+def _head(folders: bytes) -> bytes:
+    """As much of a way as may be links: what lies above the first folder of an id, or of ours."""
+    found = _NO_LINK_FROM.search(folders)
+    return folders[: found.start()] if found else folders
 
 
 def sync_file(fd: int) -> None:

@@ -242,7 +242,7 @@ class FilesystemStore:
 
     def _require_room(self, size_bytes: int, path: bytes) -> None:
         self._root.require_there()
-        free, keep = self._root.free_bytes(path.split(b"/")[:-1]), self._config.keep_free
+        free, keep = self._root.free_bytes(path.rpartition(b"/")[0]), self._config.keep_free
         if free - size_bytes < keep:
             kept = tr(", of which {keep:,} stay free (`keep_free`)", keep=keep) if keep else ""
             raise StoreUnusable(

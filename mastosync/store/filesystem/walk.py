@@ -169,10 +169,15 @@ def ways_out(root: Root) -> list[str]:
     return sorted(ways)
 
 
+def followed_links(root: Root) -> list[str]:
+    """Links to folders that are followed. Raises: OSError."""
+    return sorted({path for path, followed in _iter_links(root) if followed})
+
+
 def free_bytes(root: Root) -> int:
     """How much may still be written to all disks of a destination. Raises: OSError; StoreUnusable."""
     free = dict[int, int]()
-    for folder in ["", *(path for path, followed in _iter_links(root) if followed)]:
+    for folder in ["", *followed_links(root)]:
         with _opened(root, folder) as fd:
             told = os.fstatvfs(fd)
             free[os.fstat(fd).st_dev] = told.f_bavail * told.f_frsize

@@ -190,7 +190,7 @@ class Workshops:
 
     def at(self, path: bytes) -> Workshop:
         """That of whatever lies at a path. Raises: StoreUnusable; OSError."""
-        way = self._root.ground(path.split(b"/")[:-1]).way
+        way = self._root.ground(path.rpartition(b"/")[0]).way
         return self._made.get(way) or self._made.setdefault(way, Workshop(self._root, way))
 
     def close(self) -> None:
