@@ -376,8 +376,17 @@ def test_what_root_copies_to_mastodons_folder_is_mastodons(
     migration = new_migration(buckets)
     site, destination, mastodon = migration.site, to_disk(migration), (12_345, 12_346)
     os.chown(destination, *mastodon)
+    other = site.folder / "other disk"
+    other.mkdir()
+    os.chown(other, *mastodon)
+    (destination / "cache").symlink_to(other)  # as admins move it
     site.run("plan")
     site.run("copy", code=3)
+    assert any(other.iterdir())
+    site.run("verify")
+    assert (destination / "cache").is_symlink()
+    (destination / "cache").unlink()
+    shutil.move(other, destination / "cache")
     assert_disk_holds(destination, migration.instance.at_destination())
     assert {(each.lstat().st_uid, each.lstat().st_gid) for each in destination.rglob("*")} == {mastodon}
     site.run("verify")

@@ -445,6 +445,16 @@ class TestLinks:
         assert "None" in as_nobody(root, put_one, role="destination"), "it may do so itself"
         assert (outside / "b").exists()
 
+    def test_what_lies_above_a_linked_folder_need_not_be_readable(self, tmp_path: Path, root: Path) -> None:
+        other = tmp_path / "closed" / "other"
+        other.mkdir(parents=True)
+        other.parent.chmod(0o711)
+        (root / "cache").symlink_to(other)
+        for folder in (root, other):
+            folder.chmod(0o777)
+        put_one = "(store.write('cache/b', b'x', md5_of(b'x'), PutOptions(ObjectHeaders())), store.close())"
+        assert "None" in as_nobody(root, put_one, role="destination")
+
     @pytest.mark.parametrize(
         ("change", "said"),
         [

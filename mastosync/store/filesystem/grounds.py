@@ -83,7 +83,7 @@ class Ground:
         fd = os.dup(other.fd)
         try:
             while not self.is_at(here := os.fstat(fd)):
-                above = os.open("..", _FOLDER, dir_fd=fd)
+                above = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)  # it need not be readable
                 os.close(fd)
                 fd = above
                 if os.path.samestat(here, os.fstat(fd)):  # the root of all
