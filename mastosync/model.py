@@ -303,9 +303,8 @@ class Outcome(NamedTuple):
     detail: str | None = None  # for people: the last error
     origin: Origin = Origin.COPIED  # of what is done
     presence: Presence | None = None  # of what is not done, where the attempt has changed it; None: as it was
-    # of a failure: the store that failed or refused; of what lay at the destination: SOURCE if that says it lacks
-    # it, DESTINATION if nothing was learned of the source
-    end: End | None = None
+    # of a failure: the store that failed or refused; of what lay at the destination: SOURCE if that says it lacks it
+    end: End | None = None  # ... and DESTINATION if nothing was learned of the source
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +389,7 @@ class Ownership:
     runs_as: Owner  # who runs mastosync
     gives: bool  # what is written is given to `wanted`
     others: tuple[str, ...]  # some of what lies there and is another user's than `wanted`
+    links: tuple[str, ...] = ()  # to folders elsewhere, which count as folders there
 
 
 _HEX_MD5 = re.compile(r"[0-9a-f]{32}\Z", re.IGNORECASE)

@@ -64,8 +64,8 @@ def pin(config: Config, environ: Mapping[str, str]) -> Path:
                 tr("{file} exists already, and holds something else", file=target),
                 hint=tr("move it away, and pin the secrets once more"),
             )
-        with appearing(target) as partial:
-            _fill(partial, target, secrets, like=config.path, mode=0o600)
+        with appearing(target, like=config.path.stat()) as partial:  # whoever reads that has to read this
+            _fill(partial, target, secrets, mode=0o600)
     _rewrite(config, target, environ)
     return target
 
@@ -98,7 +98,7 @@ def _rewrite(config: Config, target: Path, environ: Mapping[str, str]) -> None:
     path, mastodon = Path(os.path.realpath(config.path)), config.env.settings
     text = _with_keys(read_text(path, str(path)), {"file": str(target), "mastodon_file": str(mastodon)})
     with appearing(path, replace=True) as partial:
-        _fill(partial, path, text, like=path, mode=path.stat().st_mode & 0o777)
+        _fill(partial, path, text, mode=path.stat().st_mode & 0o777)
         found = load_config(partial, environ)
         changed = (found.env.file, found.env.settings) == (target, mastodon)
         if not changed or _without_places(found) != _without_places(config):
@@ -130,11 +130,8 @@ def _with_keys(text: Secret, keys: Mapping[str, str]) -> Secret:
     return Secret("".join(lines))
 
 
-def _fill(partial: Path, target: Path, text: Secret, *, like: Path, mode: int) -> None:
-    """Write a file that belongs to whom another one does: whoever reads that has to read this. Raises: OutputError."""
+def _fill(partial: Path, target: Path, text: Secret, *, mode: int) -> None:
+    """Raises: OutputError."""
     with written(target):
-        owner = like.stat()
         partial.write_text(text.reveal(), encoding="utf-8")
-        if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()) and os.geteuid() == 0:
-            os.chown(partial, owner.st_uid, owner.st_gid)
         partial.chmod(mode)

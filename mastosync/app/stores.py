@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from itertools import product
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -233,25 +234,25 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
             ),
             hint=say(_APART),
         )
-    for way in _ways_out(source):
-        if _overlap(*map(place_on_disk, (way, there))):
+    leading_here = [(way, place_on_disk(way)) for way in (here, *_ways_out(source, "source"))]
+    leading_there = [(way, place_on_disk(way)) for way in (there, *_ways_out(destination, "destination"))]
+    for (way, place), (other, place_of_other) in product(leading_here, leading_there):
+        if _overlap(place, place_of_other):
             raise ConfigError(
-                tr(
-                    "{way}, in the folder of the source, leads to the destination: {there}",
-                    way=way,
-                    there=there,
-                ),
+                tr("{way}, in the folder of the source, leads to the destination: {there}", way=way, there=other)
+                if other == there
+                else tr("{way}, in the folder of the destination, leads to the source: {there}", way=other, there=way),
                 hint=say(_APART),
             )
 
 
-def _ways_out(source: FilesystemConfig) -> list[Path]:
-    """Links and mounts below the source: what is behind them lies elsewhere. Raises: StoreUnusable."""
+def _ways_out(config: FilesystemConfig, role: Role) -> list[Path]:
+    """Links below a folder, and mounts below a source: what is behind them lies elsewhere. Raises: StoreUnusable."""
     from mastosync.store.filesystem import FilesystemProbe
 
-    with closing(FilesystemProbe(source, role="source")) as probe:
+    with closing(FilesystemProbe(config, role=role)) as probe:
         try:
-            return [source.folder / way for way in probe.ways_out()]
+            return [config.folder / way for way in probe.ways_out()]
         except ObjectError as error:
             raise StoreUnusable(error.message, hint=error.hint) from error
 

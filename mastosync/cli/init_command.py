@@ -55,7 +55,7 @@ def init_command(
     if from_env is None:
         if env_syntax or copy_secrets:
             raise UsageError(tr("--env-syntax and --copy-secrets are about the file of --from-env"))
-        _write(output, Secret(render_sample({"manifest": {"path": str(manifest)}} if manifest else {})))
+        _write(invocation, output, Secret(render_sample({"manifest": {"path": str(manifest)}} if manifest else {})))
         invocation.say(_written(output, to_fill_in=True, others=others))
         return invocation.say(_given(from_disk=False))
     from mastosync.app.beginning import first_config, settings_of
@@ -70,7 +70,7 @@ def init_command(
     except (click.Abort, KeyboardInterrupt) as error:
         raise Interrupted(tr("stopped: nothing was written"), hint=tr("the same command begins anew")) from error
     text = first_config(settings, destination, manifest)
-    _write(output, text)
+    _write(invocation, output, text)
     invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal(), others=others))
     if destination is None or destination.get("s3.destination"):
         invocation.say(_given(from_disk=bool(settings.values.get("filesystem.source"))))
@@ -86,7 +86,7 @@ def _write_reversed(invocation: Invocation, output: Path, *, others: bool) -> No
         raise UsageError(tr("--reverse goes with --output alone: it takes everything from the configuration"))
     from mastosync.app.beginning import acl_on_the_way_back, reversed_config, unknown_acl
 
-    _write(output, reversed_config(invocation.config, output.with_suffix(".db"), invocation.environ))
+    _write(invocation, output, reversed_config(invocation.config, output.with_suffix(".db"), invocation.environ))
     invocation.say(
         tr("wrote {file}: source and destination are exchanged, and its manifest is another one", file=output)
     )
@@ -94,11 +94,14 @@ def _write_reversed(invocation: Invocation, output: Path, *, others: bool) -> No
         warn(f"[s3.destination] acl: {unknown_acl()}")
 
 
-def _write(output: Path, text: Secret) -> None:
+def _write(invocation: Invocation, output: Path, text: Secret) -> None:
     from mastosync.app.files import new_file
+    from mastosync.new_files import owner_of_another
 
     with new_file(output, hint=_hint()) as file:
         file.write(text.reveal())
+    if owner := owner_of_another(output):
+        invocation.say(tr("{file} belongs to {owner}, as its folder does", file=output, owner=owner))
 
 
 def _given(*, from_disk: bool) -> str:
@@ -119,6 +122,9 @@ def _written(output: Path, *, to_fill_in: bool, others: bool) -> str:
     command = f"mastosync{named} doctor"
     if to_fill_in:
         return tr(
-            "wrote {file}: fill in what says {word}, then run `{command}`", file=output, word=CHANGE_ME, command=command
+            "wrote {file}. Fill in each value that is {word} there, then run `{command}`",
+            file=output,
+            word=CHANGE_ME,
+            command=command,
         )
-    return tr("wrote {file}: run `{command}`", file=output, command=command)
+    return tr("wrote {file}. Nothing is left to fill in: run `{command}`", file=output, command=command)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mastosync.cli.output import warn
 from mastosync.errors import Interrupted, MastosyncError, OutputError
 from mastosync.language import tr
+from mastosync.new_files import opened_or_made
 from mastosync.plain import as_json, one_line
 
 if TYPE_CHECKING:
@@ -22,7 +23,13 @@ _log = logging.getLogger(__name__)
 
 _ROOT = "mastosync"
 _TOLD_ANYWAY = (
-    *("mastosync.manifest", "mastosync.app.apart", "mastosync.engine.apart", "mastosync.engine.downtime"),
+    *(
+        "mastosync.manifest",
+        "mastosync.new_files",
+        "mastosync.app.apart",
+        "mastosync.engine.apart",
+        "mastosync.engine.downtime",
+    ),
     *("mastosync.app.stores.room", "mastosync.app.media_host", "mastosync.store.filesystem.owners"),
 )
 """Of these, people have to know.
@@ -101,7 +108,7 @@ class _OwnFile(logging.Handler):
     def __init__(self, path: Path, lost: Callable[[OutputError], None]) -> None:
         super().__init__()
         self._path, self._lost = path, lost
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = opened_or_made(path, os.O_WRONLY | os.O_APPEND)
         self._missing = 0  # records since the last one that was written
         self._half = False  # one of them was begun
         self._told = False

@@ -26,4 +26,12 @@ def pin_secrets_command(invocation: Invocation) -> None:
         invocation.say(tr("there is nothing to pin: the configuration takes no secret from a file of variables"))
     else:
         file = pin(config, invocation.environ)
-        invocation.say(tr("wrote {file}; {config} takes its secrets from it now", file=file, config=config.path))
+        invocation.say(
+            tr(
+                "copied the secrets to {file}. From now on {config} takes them from there, and"
+                " {mastodon} may be changed",
+                file=file,
+                config=config.path,
+                mastodon=config.env.settings,
+            )
+        )

@@ -28,11 +28,12 @@ def _named(variable: str) -> Path | None:
 def put(path: Path, text: str) -> str:
     """See to it that a file has this text, and tell what was done. Raises: OutputError."""
     from mastosync.app.files import new_file
+    from mastosync.new_files import make_folders
 
     try:
         if path.is_file() and path.read_bytes() == text.encode():
             return tr("{path} is there already, as it has to be", path=path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(path.parent)
         with new_file(path.resolve(), replace=True, mode=0o644) as file:  # what a link leads to, if it is one
             file.write(text)
     except OutputError as error:

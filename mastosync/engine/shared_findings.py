@@ -63,14 +63,14 @@ def of_root_told(found: Ownership) -> str:
 def giving(found: Ownership) -> str:
     """What makes all of it Mastodon's."""
     if found.wanted.user:
-        return tr("as root: `{command}`", command=f"chown -R {found.wanted} {shlex.quote(found.path)}")
+        return tr("as root: `{command}`", command=chown(found, str(found.wanted)))
     return tr(
         "for a backup this is fine. For Mastodon, {giving}, or name its user as `owner` in [filesystem.destination]",
-        giving=giving_to_mastodon(found.path),
+        giving=giving_to_mastodon(found),
     )
 
 
-def giving_to_mastodon(path: str) -> str:
+def giving_to_mastodon(found: Ownership) -> str:
     """What gives a folder of root's to Mastodon: no command where this machine knows no such user."""
     import pwd  # noqa: PLC0415 - hardly anybody asks
 
@@ -80,9 +80,21 @@ def giving_to_mastodon(path: str) -> str:
         return tr(
             "give {path} to the user that Mastodon runs as (in a container it has a number:"
             " `docker compose exec web id -u`)",
-            path=path,
+            path=found.path,
         )
-    return tr("give it to Mastodon's user, as root: `{command}`", command=f"chown -R {_USER}: {shlex.quote(path)}")
+    return tr("give it to Mastodon's user, as root: `{command}`", command=chown(found, f"{_USER}:"))
+
+
+def chown(found: Ownership, owner: str) -> str:
+    """The command that gives a folder to somebody, and what its links lead to. The links stay root's: see `Grounds`."""
+    links = [shlex.quote(f"{found.path}/{link}") for link in found.links]
+    command = " ".join(["chown -R", owner, *places_of(found)])
+    return " && ".join([command, *([f"chown -h root: {' '.join(links)}"] if links else [])])
+
+
+def places_of(found: Ownership) -> list[str]:
+    """A folder and what its links lead to, as a shell takes them."""
+    return [shlex.quote(found.path), *(shlex.quote(f"{found.path}/{link}/") for link in found.links)]
 
 
 def exposed_told(objects: int) -> str:

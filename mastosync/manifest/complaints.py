@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mastosync.errors import ManifestError, MastosyncError, OutputError
 from mastosync.language import deferred, say, tr
+from mastosync.new_files import of_others_told
 
 _NO_ROOM = (
     deferred("the disk is full"),
@@ -48,6 +49,7 @@ _EXPLAINED = {
         ),
     ),
 }
+_REFUSED = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN})
 _OF_WRITERS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN})
 _WRITING = frozenset(
     {
@@ -74,9 +76,24 @@ def translated(path: Path, error_type: type[MastosyncError] = ManifestError) -> 
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         unknown = (str(error), deferred("this is SQLite's own message; --debug shows where it happened"))
         explanation, hint = _EXPLAINED.get(code, unknown)
+        refused = code in _REFUSED and of_others_told(path)
         raise error_type(
-            tr("cannot use the manifest {path}: {explanation}", path=path, explanation=say(explanation)), hint=say(hint)
+            tr("cannot use the manifest {path}: {explanation}", path=path, explanation=say(explanation)),
+            hint=refused or say(hint),
         ) from error
+
+
+def is_there(path: Path) -> bool:
+    """Whether a manifest is there. Raises: ManifestError if nobody lets us see."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise ManifestError(
+            tr("cannot use the manifest {path}: {explanation}", path=path, explanation=error.strerror), hint=say(_MINE)
+        ) from error
+    return True
 
 
 @contextmanager

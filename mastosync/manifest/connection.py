@@ -6,6 +6,7 @@ changes them in the same transaction).
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,12 +18,13 @@ from typing import Self
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest import write_ahead
-from mastosync.manifest.complaints import translated
+from mastosync.manifest.complaints import is_there, translated
 from mastosync.manifest.file_system import real_path
 from mastosync.manifest.lock import keep_lock
 from mastosync.manifest.schema import APPLICATION_ID, file_version, newest_version
 from mastosync.manifest.upgrade import bring_up_to_date
 from mastosync.model import Kind
+from mastosync.new_files import opened_or_made
 
 __all__ = ["Manifest", "translated"]
 
@@ -69,7 +71,7 @@ class Manifest:
 
         Raises: ManifestError if it cannot be read.
         """
-        if not path.exists() or file_version(path) != newest_version():
+        if not is_there(path) or file_version(path) != newest_version():
             yield None
             return
         with cls.open(path) as manifest:
@@ -78,20 +80,20 @@ class Manifest:
     @staticmethod
     def require_file(path: Path) -> None:
         """Raises: ManifestError if there is no file. Asked before a lock is put beside it."""
-        if not path.exists():
+        if not is_there(path):
             raise ManifestError(tr("there is no manifest at {path}", path=path), hint=tr("run `mastosync plan` first"))
 
     @classmethod
     def create(cls, path: Path) -> Self:
         """Open a manifest, or make an empty one, under the writer's lock. Raises: ManifestError as `open` does."""
-        if not path.parent.is_dir():
+        if not os.path.isdir(path.parent):  # noqa: PTH112 - of a folder that may not be looked into, too
             raise ManifestError(
                 tr("the folder of the manifest does not exist: {parent}", parent=path.parent),
                 hint=tr("make it, or name another place with --manifest"),
             )
-        if not path.exists():
+        if not is_there(path):
             try:
-                path.touch(mode=0o600)
+                os.close(opened_or_made(real_path(path)))
             except OSError as error:
                 raise ManifestError(
                     tr("cannot make the manifest {path}: {strerror}", path=path, strerror=error.strerror),

@@ -24,6 +24,7 @@ from pathlib import Path
 from mastosync.errors import ManifestError, ManifestInUse
 from mastosync.language import tr
 from mastosync.manifest.file_system import is_network, kind_of_disk
+from mastosync.new_files import of_others_told, opened_or_made
 
 _LOOKS, _LOOK_SECONDS = 3, 0.01
 
@@ -142,9 +143,11 @@ class _Writer:
     def _opened(self) -> int:
         try:
             # whoever put a link in the way of the lock would have what it leads to overwritten
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            return opened_or_made(self._path, os.O_RDWR | os.O_NOFOLLOW)
         except OSError as error:
             hint = tr("the manifest's folder must exist and be writable; --manifest names another place")
+            if error.errno == errno.EACCES:
+                hint = of_others_told(self._manifest) or of_others_told(self._path) or hint
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 hint = tr("free some space and run the same command again: what was recorded so far is safe")
             if error.errno == errno.ELOOP:

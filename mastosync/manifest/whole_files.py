@@ -11,15 +11,23 @@ from uuid import uuid4
 from mastosync.errors import MastosyncError, OutputError, UsageError
 from mastosync.language import tr
 from mastosync.manifest.complaints import written
+from mastosync.new_files import made
 
 _LOGS = ("-wal", "-journal")
 _COMPANIONS = (*_LOGS, "-shm")
 
 
 @contextmanager
-def appearing(target: Path, *, replace: bool = False, error_type: type[MastosyncError] = OutputError) -> Iterator[Path]:
+def appearing(
+    target: Path,
+    *,
+    replace: bool = False,
+    error_type: type[MastosyncError] = OutputError,
+    like: os.stat_result | None = None,
+) -> Iterator[Path]:
     """An empty file of its owner (0600) beside `target`, which takes that name when the block has ended well.
 
+    `like`: whose owner it gets if root makes it; None: that of the file that it replaces, or else of the folder.
     Raises: UsageError if there is such a file already and it is not to be replaced, if it is no
     ordinary file, or if another database's log lies beside it; OutputError, or another, if nothing can be written.
     """
@@ -29,7 +37,8 @@ def appearing(target: Path, *, replace: bool = False, error_type: type[Mastosync
         with written(
             target, error_type
         ):  # whose name is known before it is made: a signal may come at that very moment
-            os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            like = like or (target.stat() if target.is_file() else None)
+            os.close(made(partial, like=like))
         yield partial
         with written(target, error_type):
             _sync(partial)
@@ -60,7 +69,7 @@ def _give_free_name(partial: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # a file system without links: an empty file holds the name, for the moment until the rename
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.close(made(target))
         try:
             partial.replace(target)
         except BaseException:
@@ -75,10 +84,15 @@ def _exists(target: Path, hint: str = "") -> UsageError:
 
 
 def require_room_for(target: Path, *, replace: bool = False, hint: str = "") -> None:
-    """Raises: UsageError if no file can appear there, see `appearing`; `hint` says which other name it may have."""
-    if os.path.lexists(target) and not replace:
+    """Raises: UsageError if no file can appear there, see `appearing`; `hint` says which other name it may have.
+
+    OutputError if nobody may look there.
+    """
+    with written(target):
+        is_there, is_file = target.exists(), target.is_file()
+    if (is_there or target.is_symlink()) and not replace:
         raise _exists(target, hint)
-    if target.exists() and not target.is_file():
+    if is_there and not is_file:
         raise UsageError(tr("{target} is not a regular file", target=target), hint=tr("name another one"))
     for log in _LOGS:  # SQLite would take it for the log of what comes to lie beside it, and damage that
         if (beside := target.with_name(target.name + log)).exists():

@@ -6,6 +6,7 @@ cannot be taken over is told by its line, never with its value.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -173,11 +174,11 @@ class _Translation:
         folder = media_folder(self._text("PAPERCLIP_ROOT_PATH"), self._path)
         self._found.values["s3.source"] = {}
         self._section("filesystem.source")["path"] = str(folder)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112 - of a folder that may not be looked into, too
             self._warn(
                 tr(
-                    "{folder} is where the media lie by {file}, and there is no such folder here. With Docker, write"
-                    " the folder of this machine that is mounted there",
+                    "by {file} the media are in {folder}, and this user sees no such folder on this machine. If"
+                    " Mastodon runs in Docker, set `path` of [filesystem.source] to the folder that is mounted there",
                     folder=folder,
                     file=self._path,
                 )

@@ -34,12 +34,17 @@ def iter_doubts(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[str]:
             doubtful.append(place)
     if quoted:
         names = ", ".join(quoted)
-        yield tr("{file}: quotes are taken for a part of the value of {names}", file=path, names=names)
+        yield tr(
+            "{file}: these values are read with the quotes around them: {names}. If the quotes are not part of them, "
+            "correct that file; or run `init` without --env-syntax docker, if it was given",
+            file=path,
+            names=names,
+        )
     if doubtful:
         yield tr(
-            "{file}: taken as Mastodon reads its file: {names}. Docker may read another value: `docker run --env-file`"
-            " and Compose 1 take quotes, #, $ and \\ for a part of it (then use --env-syntax docker), Compose 2 a #"
-            " with no space before it (then put the value into single quotes)",
+            "{file}: Docker may read other values here than mastosync, which reads them as Mastodon does: {names}."
+            " Without Docker, all is well. With `docker run --env-file` or Compose 1, every character counts: run"
+            " `init` with --env-syntax docker. With Compose 2, put a value that holds # into single quotes",
             file=path,
             names=", ".join(doubtful),
         )

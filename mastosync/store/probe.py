@@ -159,9 +159,10 @@ class FolderProbe(Protocol):
         ...
 
     def unfollowed_links(self) -> list[str]:
-        """Links to folders where none is followed, as far as an admin may have made them. Raises: StoreUnusable.
+        """Links to folders where none is followed, as far as an admin may have made them.
 
         That is in the folders that hold those of ids: all others would take a look at every object.
+        Raises: StoreUnusable, at a destination also for a link that would have to be followed, and cannot be.
         """
         ...
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,8 +41,7 @@ from mastosync.errors import (
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.mountinfo import iter_mounts
 from mastosync.store.base import FetchedObject, ListedObject, ObjectStore, PutOptions
-from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache, mounts
-from mastosync.store.filesystem import root as filesystem_root
+from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache, grounds, mounts
 from mastosync.store.filesystem.names import ESCAPED, WORK, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.root import Root
 from mastosync.store.filesystem.walk import Walk
@@ -356,25 +355,166 @@ class TestPermissions:
 
 
 class TestLinks:
-    def test_no_link_is_followed_where_objects_are_written(
-        self, store: FilesystemStore, root: Path, tmp_path: Path
+    def test_a_link_to_a_folder_is_followed_above_the_ids_where_objects_are_written_too(
+        self, tmp_path: Path, root: Path
     ) -> None:
-        outside = tmp_path / "outside"
-        outside.mkdir()
-        (outside / "passwd").write_bytes(b"secret")
-        (root / "folder").symlink_to(outside)
-        (root / "file").symlink_to(outside / "passwd")
-        with pytest.raises(ObjectRejected, match="folder/new"):
-            put(store, "folder/new")
+        """As an admin leaves it who moves `cache` to another disk."""
+        disk = tmp_path / "disk"
+        (disk / "elsewhere").mkdir(parents=True)
+        key, large = "cache/accounts/avatars/000/000/001/original/a.png", "cache/backups/000/000/001/original/b.zip"
+        with a_disk(disk, "size=4m"):
+            (disk / "elsewhere").mkdir()
+            (root / "cache").symlink_to("../disk/elsewhere")
+            with closing(destination(root)) as store:
+                put(store, key, b"data")
+                upload = store.start_multipart(large, PUBLIC)
+                parts = [store.write_part(large, upload, 1, b"part", md5_of(b"part"))]
+                assert list(disk.glob("elsewhere/.mastosync/work/*/*/*")), "on the same disk"
+                assert [found.key for found in listed(store, "")] == [key]
+                store.complete_multipart(large, upload, parts)
+                put(store, "accounts/a", b"here")
+                assert (disk / "elsewhere" / key.removeprefix("cache/")).read_bytes() == b"data"
+                assert store.read(key, 10).data == b"data"
+                assert [found.key for found in listed(store, "")] == ["accounts/a", key, large]
+                assert store.room_bytes() > (4 << 20), "of both disks"
+                with pytest.raises(StoreUnusable, match="is full"):
+                    put(store, key, bytes(5 << 20))
+                store.delete(key)
+                store.delete(large)
+            assert list((disk / "elsewhere").iterdir()) == []
+            assert (root / "cache").is_symlink(), "that is not ours to remove"
+        assert [path.name for path in root.iterdir() if path.name != "cache"] == ["accounts"]
+
+    def test_links_may_lie_behind_links(self, tmp_path: Path, root: Path) -> None:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+        (root / "cache").symlink_to(tmp_path / "one")
+        (tmp_path / "one" / "accounts").symlink_to(tmp_path / "two")
+        with closing(destination(root)) as store:
+            put(store, "cache/accounts/a")
+            put(store, "cache/b")
+            assert [found.key for found in listed(store, "")] == ["cache/accounts/a", "cache/b"]
+        assert [path.name for path in (tmp_path / "two").iterdir()] == ["a"]
+
+    @pytest.mark.parametrize("link", ["109", "109/000", "109/000/001/original", "109/000/001/original/x.png"])
+    def test_no_other_link_is_followed_where_objects_are_written(
+        self, store: FilesystemStore, root: Path, tmp_path: Path, link: str
+    ) -> None:
+        key, outside = "media_attachments/files/109/000/001/original/x.png", tmp_path / "outside"
+        below = outside / Path(key).relative_to(f"media_attachments/files/{link}")
+        below.parent.mkdir(parents=True, exist_ok=True)
+        below.write_bytes(b"secret")
+        place = root / "media_attachments/files" / link
+        place.parent.mkdir(parents=True)
+        place.symlink_to(below if link.endswith("png") else outside)
         with pytest.raises(ObjectMissing):
-            store.read("folder/passwd", 100)
-        with pytest.raises(ObjectMissing):
-            store.read("file", 100)
+            store.read(key, 100)
         assert listed(store, "") == []
-        put(store, "file", b"mine")
-        assert (outside / "passwd").read_bytes() == b"secret"
-        assert not (root / "file").is_symlink()
-        assert [path.name for path in outside.iterdir()] == ["passwd"]
+        if link.endswith("png"):
+            put(store, key, b"mine")
+            assert not place.is_symlink()
+        else:
+            with pytest.raises(ObjectRejected, match=r"x\.png"):
+                put(store, key)
+            with suppress(ObjectError, StoreUnusable):
+                store.delete(key)
+        assert below.read_bytes() == b"secret"
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make links of others")
+    def test_a_link_that_mastodon_could_have_made_leads_root_nowhere(self, tmp_path: Path, root: Path) -> None:
+        """Root would give it folders wherever it wants, and overwrite files of others."""
+        outside = tmp_path / "outside"
+        (outside / "files").mkdir(parents=True)
+        (outside / "files" / "a").write_bytes(b"of another")
+        (root / "cache").symlink_to(outside)
+        os.lchown(root / "cache", NOBODY, NOBODY)
+        for act in (act for name, act in ACTS.items() if name != "list from there"):
+            with closing(destination(root)) as store, pytest.raises(StoreUnusable, match="somebody else") as told:
+                act(store, "cache/files/a")
+            assert f"chown -h root: {root}/cache" in told.value.hint
+        with (
+            closing(FilesystemProbe(FilesystemConfig(path=root), role="destination")) as probe,
+            pytest.raises(StoreUnusable, match="somebody else"),
+        ):
+            probe.unfollowed_links()
+        assert (outside / "files" / "a").read_bytes() == b"of another"
+        assert [path.name for path in outside.rglob("*")] == ["files", "a"]
+        os.chown(root, NOBODY, NOBODY)
+        os.chown(outside, NOBODY, NOBODY)
+        put_one = "(store.write('cache/b', b'x', md5_of(b'x'), PutOptions(ObjectHeaders())), store.close())"
+        assert "None" in as_nobody(root, put_one, role="destination"), "it may do so itself"
+        assert (outside / "b").exists()
+
+    def test_what_lies_above_a_linked_folder_need_not_be_readable(self, tmp_path: Path, root: Path) -> None:
+        other = tmp_path / "closed" / "other"
+        other.mkdir(parents=True)
+        other.parent.chmod(0o711)
+        (root / "cache").symlink_to(other)
+        for folder in (root, other):
+            folder.chmod(0o777)
+        put_one = "(store.write('cache/b', b'x', md5_of(b'x'), PutOptions(ObjectHeaders())), store.close())"
+        assert "None" in as_nobody(root, put_one, role="destination")
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda root, other: (root / "cache").symlink_to(other), "made since this run began"),
+            (lambda root, other: (root / "linked").unlink(), "leads nowhere"),
+            (lambda root, other: other.rename(other.with_name("moved")), "leads nowhere"),
+            (lambda root, other: (other.rename(other.with_name("moved")), other.mkdir()), "another folder than before"),
+            (lambda root, other: (root / "nested").symlink_to("linked"), "made since this run began"),
+        ],
+        ids=["made", "removed", "moved", "replaced", "nested"],
+    )
+    def test_a_link_that_changes_in_the_midst_of_a_run_stops_it(
+        self, tmp_path: Path, root: Path, change: Callable[[Path, Path], object], said: str
+    ) -> None:
+        """Nobody would find what is written, or nobody has looked whether it leads to the source."""
+        other = tmp_path / "other"
+        other.mkdir()
+        (root / "linked").symlink_to(other)
+        keys = [f"{folder}/001/a" for folder in ("linked", "cache", "nested")]
+        with closing(destination(root)) as store:
+            for key in keys:
+                assert store.abort_unfinished(key) == 0
+            put(store, keys[0])
+            change(root, other)
+            said_of = list[str]()
+            for key in keys:
+                try:
+                    put(store, key)
+                except StoreUnusable as error:
+                    said_of.append(error.message)
+        assert [said in message for message in said_of] == [True]
+
+    @pytest.mark.parametrize("target", [".", "accounts", "accounts/avatars", "..", "other"])
+    def test_no_two_keys_have_one_file_because_of_a_link(self, root: Path, target: str) -> None:
+        (root / "accounts" / "avatars").mkdir(parents=True)
+        (root / "other").symlink_to("accounts")
+        (root / "cache").symlink_to(target)
+        with closing(destination(root)) as store, pytest.raises(StoreUnusable, match="where other objects lie"):
+            put(store, "cache/a")
+
+    def test_two_links_to_one_folder_are_one_too_many(self, tmp_path: Path, root: Path) -> None:
+        (tmp_path / "other" / "within").mkdir(parents=True)
+        (root / "a").symlink_to(tmp_path / "other")
+        (root / "b").symlink_to(tmp_path / "other" / "within")
+        with closing(destination(root)) as store:
+            put(store, "a/1")
+            with pytest.raises(StoreUnusable, match="'b' leads to where other objects lie"):
+                put(store, "b/1")
+
+    def test_nothing_below_a_mount_behind_a_link_is_touched(self, tmp_path: Path, root: Path) -> None:
+        (tmp_path / "media").mkdir()
+        (tmp_path / "media" / "a").write_bytes(b"media")
+        (tmp_path / "other" / "accounts").mkdir(parents=True)
+        (root / "cache").symlink_to(tmp_path / "other")
+        with mounted(tmp_path / "other" / "accounts", "--bind", str(tmp_path / "media")):
+            for act in ACTS.values():
+                with closing(destination(root)) as store, pytest.raises(StoreUnusable, match="'cache/accounts"):
+                    act(store, "cache/accounts/a")
+            assert (tmp_path / "media" / "a").read_bytes() == b"media"
+            assert list((tmp_path / "media").iterdir()) == [tmp_path / "media" / "a"]
 
     def test_no_link_is_followed_to_the_workshop(self, store: FilesystemStore, root: Path, tmp_path: Path) -> None:
         (tmp_path / "outside").mkdir()
@@ -568,7 +708,7 @@ class TestDisk:
         self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         """A copy is not ended by that, nor are the rounds of `follow`."""
-        monkeypatch.setattr(Root, "free_bytes", raising(OSError(errno.ENOMEM, "no memory")))
+        monkeypatch.setattr(os, "fstatvfs", raising(OSError(errno.ENOMEM, "no memory")))
         stop = StopSignal()
         with planned(tmp_path / "m.db", [entry(1)]) as manifest:
             warn_of_little_room(Gate(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
@@ -818,7 +958,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     ) -> None:
         """Whether it is tried again: not if that cannot pass."""
         put(store, "cache/a")
-        monkeypatch.setattr(filesystem_root, "mount_number", raising(OSError(code, "not now")))
+        monkeypatch.setattr(grounds, "mount_number", raising(OSError(code, "not now")))
         with pytest.raises(expected):
             store.head("cache/a")
         with pytest.raises(expected):

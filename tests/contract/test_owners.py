@@ -87,15 +87,23 @@ class TestRoot:
         assert as_nobody(folder, f"store.delete({KEY!r})", role="destination").strip() == "None"
         assert list(folder.iterdir()) == []
 
-    def test_folders_of_a_run_that_died_before_it_gave_them_away_are_given(self, folder: Path) -> None:
+    def test_folders_that_are_there_stay_whose_they_are(self, folder: Path) -> None:
+        """Root's own, too: an admin has made them, with a mode and an owner that they chose."""
         (folder / "media_attachments" / "files").mkdir(parents=True)
         (folder / "cache").mkdir()
         os.chown(folder / "cache", 999, 999)
         with closing(store_of(folder)) as store:
             put(store, KEY)
             put(store, "cache/" + KEY)
-        assert owners_below(folder / "media_attachments") == {MASTODON}
-        assert owners_below(folder) == {MASTODON, Owner(999, 999)}, "nobody else's folder is touched"
+        found = {str(path.relative_to(folder)): path.stat().st_uid for path in folder.rglob("*")}
+        assert (found.pop("media_attachments"), found.pop("media_attachments/files"), found.pop("cache")) == (0, 0, 999)
+        assert set(found.values()) == {MASTODON.user}
+
+    def test_a_workshop_that_a_dead_run_left_as_roots_is_given(self, folder: Path) -> None:
+        (folder / ".mastosync" / "work").mkdir(parents=True)
+        with closing(store_of(folder)) as store:
+            store.start_multipart("unfinished", PUBLIC)
+            assert owners_below(folder) == {MASTODON}
 
     def test_what_it_leaves_when_it_dies_mastodon_can_remove(self, folder: Path) -> None:
         os.chown(folder, NOBODY, NOBODY)
@@ -302,3 +310,22 @@ def test_a_look_finds_what_is_somebody_elses(folder: Path) -> None:
     assert (found.folder, found.wanted, found.runs_as) == (MASTODON, MASTODON, me())
     assert found.gives
     assert set(found.others) == {"cache", "media_attachments/files/116/a.png"}
+
+
+@as_root
+def test_a_folder_of_an_admin_counts_by_what_mastodon_may_do_there_and_a_link_by_what_it_leads_to(
+    folder: Path, disk_path: Path
+) -> None:
+    for name, group, mode in [("a", MASTODON.group, 0o2775), ("b", MASTODON.group, 0o755), ("c", 0, 0o777)]:
+        (folder / name).mkdir()
+        os.chown(folder / name, 0, group)
+        (folder / name).chmod(mode)
+    (folder / "nowhere").symlink_to("unmounted")
+    for name, owner in {"mine": MASTODON, "others": ROOT}.items():
+        (disk_path / name / "d").mkdir(parents=True)
+        os.chown(disk_path / name, *owner)
+        (folder / name).symlink_to(disk_path / name)
+    with closing(FilesystemProbe(FilesystemConfig(path=folder), role="destination")) as probe:
+        found = probe.ownership()
+    assert set(found.others) == {"b", "mine/d", "nowhere", "others", "others/d"}
+    assert found.links == ("mine", "others")

@@ -334,7 +334,7 @@ class TestQuotes:
     def test_by_the_syntax_of_docker_they_stay_and_are_told(self, begin: Begin, tmp_path: Path) -> None:
         settings = begin("DB_PASS='se#cret'\nDB_NAME=mastodon\n", syntax="docker")
         assert loaded(tmp_path, settings).database.password == Secret("'se#cret'")
-        assert "quotes are taken for a part of the value of DB_PASS (line 1)" in settings.warnings[0]
+        assert "read with the quotes around them: DB_PASS (line 1)" in settings.warnings[0]
 
     def test_so_are_those_that_are_left_when_one_pair_is_off(self, begin: Begin) -> None:
-        assert "quotes are taken for a part" in begin("DB_PASS='\"secret\"'").warnings[0]
+        assert "read with the quotes around them" in begin("DB_PASS='\"secret\"'").warnings[0]

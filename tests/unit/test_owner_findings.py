@@ -18,6 +18,7 @@ OWN = Ownership("/new disk", MASTODON, MASTODON, MASTODON, gives=False, others=(
 BY_ROOT = replace(OWN, runs_as=ROOT, gives=True)
 BY_BACKUP = replace(OWN, runs_as=BACKUP)
 STRAY = replace(OWN, others=("cache", "media_attachments"))
+LINKED = replace(STRAY, links=("b",))
 OF_ROOT = Ownership("/new disk", ROOT, ROOT, ROOT, gives=False, others=())
 ELSEWHOSE = replace(BY_ROOT, folder=ROOT)  # `owner` names Mastodon, and the folder is root's
 CHOWN = "chown -R 12345:12345 '/new disk'"
@@ -42,6 +43,7 @@ def doctored(found: Ownership, made: Owner, *, mode: int = 0o644, folder: int = 
         (BY_ROOT, ROOT, Grade.WARNING, "neither read what is private", CHOWN),
         (BY_BACKUP, BACKUP, Grade.WARNING, "nor delete anything", "run mastosync as that user"),
         (STRAY, MASTODON, Grade.WARNING, "such as 'cache'", CHOWN),
+        (LINKED, MASTODON, Grade.WARNING, "such as 'cache'", f"{CHOWN} '/new disk/b/' && chown -h root: '/new disk/b'"),
         (ELSEWHOSE, MASTODON, Grade.WARNING, "such as '.'", CHOWN),
         (OF_ROOT, ROOT, Grade.WARNING, "belongs to root", "/new disk to the user that Mastodon runs as"),
     ],
@@ -77,7 +79,7 @@ def test_modes_and_groups_tell_what_it_can_do_with_files_of_others(
     [
         (None, "", ""),
         (OWN, "", ""),
-        (BY_ROOT, "runs as root, and /new disk belongs to 12345:12345", "find '/new disk' ! -user 12345"),
+        (BY_ROOT, "runs as root, and /new disk belongs to 12345:12345", "find '/new disk' ! -type l ! -user 12345"),
         (STRAY, "such as 'cache'", CHOWN),
         (OF_ROOT, "/new disk belongs to root", "/new disk to the user that Mastodon runs as"),
     ],

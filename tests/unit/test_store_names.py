@@ -246,6 +246,21 @@ def linked(tmp_path: Path) -> Config:
     return led(tmp_path, "cache")
 
 
+@pytest.mark.parametrize("target", ["old", "old/cache", "elsewhere"])
+def test_no_link_of_the_destination_leads_to_the_source(tmp_path: Path, target: str) -> None:
+    """Such links are followed by whoever writes."""
+    for name in ("old", "new/accounts", "elsewhere", "free"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "old" / "cache").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "new" / "accounts" / "banners").symlink_to(tmp_path / "free")
+    folders = (FilesystemConfig(path=tmp_path / name) for name in ("old", "new"))
+    config = Config(source_folder=next(folders), destination_folder=next(folders))
+    assert identities(config)
+    (tmp_path / "new" / "accounts" / "avatars").symlink_to(tmp_path / target)
+    with pytest.raises(ConfigError, match="new/accounts/avatars, in the folder of the destination, leads to"):
+        identities(config)
+
+
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 @pytest.mark.parametrize("what", ["mounts_below", "_opened"])
 def test_who_is_short_of_something_for_the_moment_does_not_know_where_a_folder_leads(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
-from mastosync.engine.shared_findings import giving, giving_to_mastodon, of_root_told, others_told
+from mastosync.engine.shared_findings import giving, giving_to_mastodon, of_root_told, others_told, places_of
 from mastosync.language import tr
 
 
@@ -18,11 +17,11 @@ def owned(evidence: Evidence) -> Iterator[Finding]:
     if found is None:
         return
     if told := of_root_told(found):
-        yield Finding("owner", Grade.NO_GO, told, giving_to_mastodon(found.path))
+        yield Finding("owner", Grade.NO_GO, told, giving_to_mastodon(found))
     elif told := others_told(found):
         yield Finding("owner", Grade.WARNING, told, giving(found))
     elif not found.runs_as.user:
-        command = f"find {shlex.quote(found.path)} ! -user {str(found.wanted).partition(':')[0]}"
+        command = f"find {' '.join(places_of(found))} ! -type l ! -user {str(found.wanted).partition(':')[0]}"
         yield Finding(
             "owner",
             Grade.WARNING,

@@ -24,7 +24,7 @@ from mastosync.units import human_bytes
 
 SOURCE_FOLDER_CHECKS = ("folder", "links", "read")
 _WRITTEN_CHECKS = ("apart", "read", "private", "owner", "names", "multipart")
-DESTINATION_FOLDER_CHECKS = ("folder", "write", *_WRITTEN_CHECKS, "disk")
+DESTINATION_FOLDER_CHECKS = ("folder", "links", "write", *_WRITTEN_CHECKS, "disk")
 
 _ENOUGH = 3  # missing objects that make a wrong place of it
 
@@ -73,8 +73,8 @@ def _links(end: FolderEnd) -> Finding:
     return chart.warning(
         "links",
         trn(
-            "{links} link is not followed, and what it leads to is not read: {first!r}",
-            "{links} links are not followed, and what they lead to is not read, such as {first!r}",
+            "{links} link is not followed, and what it leads to is not used: {first!r}",
+            "{links} links are not followed, and what they lead to is not used, such as {first!r}",
             len(links),
             links=len(links),
             first=links[0],
@@ -130,6 +130,7 @@ def check_destination_folder(
         yield chart.failure("folder", error)
         yield from chart.skipped(DESTINATION_FOLDER_CHECKS[1:], tr("correct the folder first"))
         return
+    yield _links(end)
     yield from _check_writing(end, source)
     yield _disk(end, keep_free, pending_bytes())
 

@@ -31,6 +31,7 @@ from mastosync.manifest import (
     require_same_database,
 )
 from mastosync.model import DatabaseIdentity, Entry, EntryState
+from mastosync.new_files import of_others_told
 
 MANIFEST_CHECKS = ("folder", "file-system", "in-use", "manifest", "database", "disk")
 
@@ -89,7 +90,7 @@ def check_manifest(
 def _refusal(path: Path) -> ManifestError | None:
     """Why nothing could be written there. Permissions alone do not tell: somebody has to try."""
     hint = tr("--manifest, or `[manifest] path`, names another place")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):  # noqa: PTH112 - of a folder that may not be looked into, too
         return ManifestError(
             tr("the folder of the manifest does not exist: {parent}", parent=path.parent),
             hint=tr("make it; {hint}", hint=hint),
@@ -107,7 +108,7 @@ def _refusal(path: Path) -> ManifestError | None:
     if os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK):
         return ManifestError(
             tr("the manifest {path} cannot be written to", path=path),
-            hint=tr("it must be writable by you; {hint}", hint=hint),
+            hint=of_others_told(path) or tr("it must be writable by you; {hint}", hint=hint),
         )
     return None
 

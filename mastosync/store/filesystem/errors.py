@@ -20,7 +20,8 @@ from mastosync.errors import (
 )
 from mastosync.language import deferred, say, tr
 from mastosync.store.answers import Subject
-from mastosync.store.filesystem.root import EXHAUSTED, LinkInTheWay
+from mastosync.store.filesystem.grounds import EXHAUSTED
+from mastosync.store.filesystem.root import LinkInTheWay
 
 _UNUSABLE: dict[int, str] = {
     **dict.fromkeys(
@@ -48,8 +49,8 @@ _LINK_HINT = deferred(
     "retry-failed --reason denied`"
 )
 _IN_THE_WAY_HINT = deferred(
-    "on a disk, a name is either a file or a folder, and links are not followed where objects are written: move "
-    "away what is in the way"
+    "on a disk, a name is either a file or a folder, and links are followed only above the folders of single ids: "
+    "move away what is in the way"
 )
 _SERVER_HINT = deferred(
     "look into the system's log: the disk may be damaged; `mastosync retry-failed --reason server` tries again"

@@ -2,8 +2,8 @@
 
 A key is its own path, as Paperclip has it on a disk. What no path can be (a segment that is empty, a
 dot or two, or longer than 255 bytes; a NUL) has a path of its own under the reserved folder: its bytes
-in hexadecimal digits, which fold, escape and leave the root nowhere. So does what lies under that
-folder's own name, so no two keys have one path. Digits keep the order of keys.
+in hexadecimal digits, which fold, escape and leave the root nowhere. So does a key with a segment of
+that folder's own name, so no two keys have one path. Digits keep the order of keys.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 
 RESERVED = b".mastosync"
-"""The one name below the root that is no key's: what is made here, and is no object, lies there."""
+"""The one name that no folder of a key has: what is made here, and is no object, lies there."""
 
 ESCAPED = RESERVED + b"/keys"
 """The folder of keys that no path can be."""
@@ -30,7 +30,7 @@ def path_of(key: str) -> bytes:
     if not name:
         raise ValueError("it is empty")
     segments = name.split(b"/")
-    if all(map(_can_be, segments)) and segments[0].lower() != RESERVED and b"\0" not in name:
+    if all(map(_can_be, segments)) and b"\0" not in name:
         return name
     digits = name.hex().encode()
     pieces = [digits[start : start + _DIGITS] for start in range(0, len(digits), _DIGITS)]
@@ -58,4 +58,4 @@ def _folded(name: str) -> str:
 
 
 def _can_be(segment: bytes) -> bool:
-    return 0 < len(segment) <= _LONGEST_SEGMENT and segment not in (b".", b"..")
+    return 0 < len(segment) <= _LONGEST_SEGMENT and segment not in (b".", b"..") and segment.lower() != RESERVED

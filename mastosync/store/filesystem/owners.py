@@ -1,7 +1,8 @@
 """Whose the files are that are written: those of the folder that they lie below, not of whoever runs mastosync.
 
 Mastodon has to read what is private, and to delete all of it. So root, who could leave files behind that are closed to
-everybody else, gives away each of them before it has its name, and each folder when it is made.
+everybody else, gives away each of them before it has its name, and each folder when it is made. A folder that is there
+already is somebody's who has made it, and stays theirs.
 """
 
 from __future__ import annotations
@@ -63,12 +64,9 @@ class Owners:
                 raise
             self._refused(error)
 
-    def give_folder(self, fd: int, *, new: bool) -> None:
-        """The same of a folder; one that was there before is left alone, unless it is root's.
-
-        That is one of a run that has died before it gave it away, or of an older version. Raises: as `give`.
-        """
-        if self.gives and (new or (self.wanted.user != 0 and os.fstat(fd).st_uid == 0)):
+    def give_of_work(self, fd: int) -> None:
+        """The same of a folder that no object lies in: one that a dead run has left as root's is given, too."""
+        if os.fstat(fd).st_uid in (0, os.geteuid()):
             self.give(fd)
 
     def _refused(self, error: OSError) -> None:
@@ -129,8 +127,9 @@ def may_give(told: bytes, user: int) -> bool:
 
 
 def iter_others(root: int, wanted: Owner) -> Iterator[str]:
-    """What lies below an open folder and is somebody else's; of the folders of ids, the last one alone is entered.
+    """What lies below an open folder and is somebody else's, but for folders in which `wanted` may write all the same.
 
+    Of the folders of ids, the last one alone is entered.
     That is a sample, of all tables and of what came last. What is closed or gone is passed over. Raises: OSError.
     """
     folders, looked = [""], 0
@@ -138,15 +137,18 @@ def iter_others(root: int, wanted: Owner) -> Iterator[str]:
         folder = folders.pop()
         below = list[str]()
         with suppress(FileNotFoundError, PermissionError, NotADirectoryError):
-            fd = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
+            fd = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
             try:
                 with os.scandir(fd) as entries:
                     names = sorted(entry.name for entry in entries)
                 for name in names[: _LOOKED_AT_MOST - looked]:
                     looked += 1
                     status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    if stat.S_ISLNK(status.st_mode):  # what it leads to counts
+                        with suppress(OSError):
+                            status = os.stat(name, dir_fd=fd)
                     path = f"{folder}/{name}".lstrip("/")
-                    if status.st_uid != wanted.user and name != "lost+found":
+                    if not _is_usable(status, wanted) and name != "lost+found":
                         yield path
                     if stat.S_ISDIR(status.st_mode):
                         below.append(path)
@@ -154,3 +156,11 @@ def iter_others(root: int, wanted: Owner) -> Iterator[str]:
                 os.close(fd)
         of_ids = [path for path in below if path.rpartition("/")[2].isdecimal()]
         folders += [path for path in below if path not in of_ids] + of_ids[-1:]
+
+
+def _is_usable(status: os.stat_result, wanted: Owner) -> bool:
+    """Whether a file is theirs, or a folder is, or has a mode by which they may write in it."""
+    if status.st_uid == wanted.user or not stat.S_ISDIR(status.st_mode):
+        return status.st_uid == wanted.user
+    needed = 0o030 if status.st_gid == wanted.group else 0o003
+    return status.st_mode & needed == needed

@@ -12,7 +12,7 @@ from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import path_of
 from mastosync.store.filesystem.owners import iter_others, me
 from mastosync.store.filesystem.root import Root
-from mastosync.store.filesystem.walk import Walk, unfollowed_links, ways_out
+from mastosync.store.filesystem.walk import Walk, followed_links, free_bytes, unfollowed_links, ways_out
 from mastosync.store.filesystem.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class FilesystemProbe:
     def __init__(self, config: FilesystemConfig, *, role: Literal["source", "destination"]) -> None:
         self._name = f"{role} folder '{config.folder}'"
         self._folder = config.folder
-        self._root = Root(config.folder, self._name, follows_links=role == "source", owner=config.owner)
+        self._root = Root(config.folder, self._name, writes=role == "destination", owner=config.owner)
 
     def first_key(self) -> str:  # noqa: D102 - see FolderProbe, here and below
         with translated(f"list the {self._name}", Subject.STORE):
@@ -39,7 +39,7 @@ class FilesystemProbe:
             return unfollowed_links(self._root)
 
     def ways_out(self) -> list[str]:
-        """Where a source leads out of its folder: links that are followed, and mounts.
+        """Where a store leads out of its folder: links that are followed, and, at a source, mounts.
 
         Raises: StoreUnusable; ServerFailure if it may be told a moment later.
         """
@@ -48,7 +48,7 @@ class FilesystemProbe:
 
     def free_bytes(self) -> int:  # noqa: D102
         with translated(f"use the {self._name}", Subject.STORE):
-            return self._root.free_bytes()
+            return free_bytes(self._root)
 
     def mode(self, key: str) -> int:  # noqa: D102
         with (
@@ -62,9 +62,9 @@ class FilesystemProbe:
             status, owners = os.fstat(self._root.fd), self._root.owners
             others = tuple(islice(iter_others(self._root.fd, owners.wanted), _OTHERS_AT_MOST))
             folder = Owner(status.st_uid, status.st_gid)
-            return Ownership(
-                str(self._folder.absolute()), folder, owners.wanted, me(), gives=owners.gives, others=others
-            )
+            links = tuple(followed_links(self._root))
+            place = str(self._folder.absolute())
+            return Ownership(place, folder, owners.wanted, me(), gives=owners.gives, others=others, links=links)
 
     def access(self, key: str) -> Access:  # noqa: D102
         path = path_of(key)

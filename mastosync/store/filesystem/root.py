@@ -1,11 +1,10 @@
 """A folder that everything lies below. It is held open, and nothing is ever asked for by a path from outside.
 
 Whoever holds a folder open keeps its disk, so that what is not found there is truly missing.
-Where objects are only read, links to folders are followed above the folders of ids: admins move `cache` to another
-disk like that. No other link is, at any segment: below lies what Mastodon's own process makes, and whoever has a hand
-in that could have any file of this machine, or a private one of Mastodon's, read as a public object. Where objects are
-written no link is followed at all, and nothing below a mount is touched, which may be the source: nothing gets out of
-the root, or off its file system.
+Links to folders are followed above the folders of ids: admins move `cache` to another disk like that. No other link
+is, at any segment: below lies what Mastodon's own process makes, and whoever has a hand in that could have any file of
+this machine, or a private one of Mastodon's, read as a public object. Where objects are written, a link must be an
+admin's as well (`grounds.py`), and nothing below a mount is touched, which may be the source.
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.errors import StoreUnusable
-from mastosync.language import deferred, say, tr
-from mastosync.mountinfo import UNREADABLE_HINT
-from mastosync.store.filesystem.mounts import Mounts, mount_number
+from mastosync.language import tr
+from mastosync.store.filesystem.grounds import Ground, Grounds, leads_nowhere, mounts_untold
 from mastosync.store.filesystem.names import RESERVED
 from mastosync.store.filesystem.owners import Owners
 
@@ -33,12 +31,7 @@ if TYPE_CHECKING:
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
-_OF_AN_ID = re.compile(rb"[0-9]{3}")
-_MOUNT_HINT = deferred(
-    "it may be the source, so nothing is read, written or removed there: unmount it, or set `path` to a folder "
-    "without mounts below it"
-)
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # what this machine may be short of for a moment
+_NO_LINK_FROM = re.compile(rb"(?:\A|/)(?:[0-9]{3}|%s)(?:/|\Z)" % re.escape(RESERVED), re.IGNORECASE)  # ids, and our own
 _NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
 
 
@@ -52,13 +45,11 @@ class LinkInTheWay(OSError):
 class Root:
     """A folder below which files are found, and folders made."""
 
-    def __init__(self, path: Path, name: str, *, follows_links: bool, owner: OwnerKey | None = None) -> None:
+    def __init__(self, path: Path, name: str, *, writes: bool, owner: OwnerKey | None = None) -> None:
         """`name`: for messages; `owner`: of what is made below it, if not the folder's own."""
-        self.path, self.name, self.follows_links = path, name, follows_links
+        self.path, self.name, self.writes = path, name, writes
         self._fd: int | None = None
-        self._device = 0  # of its file system
-        self._mount: str | None = None  # on which it lies
-        self._mounts: Mounts | None = None  # below it, where objects are written
+        self._grounds: Grounds | None = None  # known once it is open, where objects are written
         self.owners = Owners(path, name, owner)
         self._opening = threading.Lock()
 
@@ -81,60 +72,42 @@ class Root:
             raise StoreUnusable(
                 tr("cannot open the {name}: {strerror}", name=self.name, strerror=error.strerror), hint=hint
             ) from error
-        if not self.follows_links:
+        if self.writes:
             try:
-                status = os.fstat(fd)
-                self._device, self._mount, self._mounts = status.st_dev, mount_number(fd), Mounts(fd)
+                self._grounds = Grounds(fd, self.path, self.name)
+                self.owners.settle(os.fstat(fd))
             except OSError as error:
                 os.close(fd)
-                raise self._mounts_untold(error) from error
-            self.owners.settle(status)
+                raise mounts_untold(self.name, error) from error
         return fd
-
-    def _mounts_untold(self, error: OSError) -> StoreUnusable:
-        return StoreUnusable(
-            tr("cannot find out what is mounted below the {name}: {strerror}", name=self.name, strerror=error.strerror),
-            hint=say(UNREADABLE_HINT),
-        )
 
     def require_one_disk(self, path: bytes, folder: int | None = None) -> None:
         """For whoever touches what lies at a path. `folder`: its descriptor, if a folder is open there already.
 
         Raises: StoreUnusable if that is below a mount where objects are written, or nobody can tell; OSError.
         """
-        if self.follows_links:
-            return
-        _ = self.fd  # the mounts are known once it is open
-        try:
-            mounts = self._mounts.now() if self._mounts else ()
-            # paths alone do not do: of a folder above a mount that is renamed nobody hears
-            strays = folder is not None and mount_number(folder) != self._mount
-        except OSError as error:  # which says nothing of what lies at the path
-            if error.errno in EXHAUSTED:  # for the moment
-                raise OSError(error.errno, error.strerror) from error
-            raise self._mounts_untold(error) from error
-        for place, what in mounts:
-            if path == place or path.startswith(place + b"/"):
-                said = tr(
-                    "{what} is mounted at {place!r} in the {name}", what=what, place=os.fsdecode(place), name=self.name
-                )
-                raise StoreUnusable(said, hint=say(_MOUNT_HINT))
-        if strays or (folder is not None and os.fstat(folder).st_dev != self._device):
-            said = tr(
-                "{path!r} in the {name} is on another file system, or on what is mounted there",
-                path=os.fsdecode(path),
-                name=self.name,
-            )
-            raise StoreUnusable(said, hint=say(_MOUNT_HINT))
+        if self.writes:
+            head = _head(path if folder is not None else path.rpartition(b"/")[0])
+            self._known_grounds.require_one_disk(head, path, folder)
+
+    def ground(self, folders: bytes) -> Ground:
+        """Where what lies in a folder is, if objects are written. Raises: StoreUnusable; OSError."""
+        return self._known_grounds.of(_head(folders))
+
+    @property
+    def _known_grounds(self) -> Grounds:
+        _ = self.fd
+        assert self._grounds is not None  # noqa: S101 - objects are written
+        return self._grounds
 
     def is_empty(self) -> bool:
         """Whether nothing but what every disk has lies there: an unmounted one looks like that. Raises: OSError."""
         with os.scandir(self.fd) as entries:
             return all(entry.name in _NOT_OF_OBJECTS for entry in entries)
 
-    def free_bytes(self) -> int:
-        """How much may still be written. Raises: OSError."""
-        told = os.fstatvfs(self.fd)
+    def free_bytes(self, folders: bytes) -> int:
+        """How much may still be written to a folder. Raises: StoreUnusable; OSError."""
+        told = os.fstatvfs(self.ground(folders).fd)
         return told.f_bavail * told.f_frsize
 
     def require_there(self) -> None:
@@ -154,14 +127,14 @@ class Root:
         """
         *folders, name = path.split(b"/")
         try:
-            with self.folder(folders, linked=self.linked(folders)) as folder:
+            with self.folder(folders) as folder:
                 self.require_one_disk(path)
                 fd = os.open(name, _FILE | os.O_NOFOLLOW, dir_fd=folder)
         except FileNotFoundError:
             self._require_disk(folders)
             raise
         except OSError as error:
-            if self.follows_links and error.errno in (errno.ELOOP, errno.ENOTDIR):
+            if not self.writes and error.errno in (errno.ELOOP, errno.ENOTDIR):
                 self._require_no_link([*folders, name])
             raise
         try:
@@ -177,36 +150,40 @@ class Root:
         return os.stat(path.rpartition(b"/")[0] or b".", dir_fd=self.fd)
 
     def linked(self, folders: list[bytes]) -> int:
-        """How many folders at the head of a way may be links: at a source, all above the first one of an id."""
-        if not self.follows_links or folders[:1] == [RESERVED]:
-            return 0
-        ids = (number for number, folder in enumerate(folders) if _OF_AN_ID.fullmatch(folder))
-        return next(ids, len(folders))
+        """How many folders at the head of a way may be links: all above the first one of an id, or of ours."""
+        head = _head(b"/".join(folders))
+        return head.count(b"/") + 1 if head else 0
 
     def may_be_link(self, path: str) -> bool:
-        """Whether a folder of this path may be a link, and is followed then."""
-        folders = os.fsencode(path).split(b"/")
-        return self.linked(folders) == len(folders)
+        """Whether a folder of this path may be a link, and is followed then, where objects are read."""
+        return _head(os.fsencode(path)) == os.fsencode(path)
+
+    def follows(self, path: str) -> bool:
+        """Whether the link to a folder at this path is followed. Raises: StoreUnusable if it should be; OSError."""
+        if not self.may_be_link(path):
+            return False
+        return not self.writes or self.ground(os.fsencode(path)).way == os.fsencode(path)
 
     @contextmanager
-    def folder(
-        self, segments: list[bytes], *, linked: int = 0, make: bool = False, durable: bool = False
-    ) -> Iterator[int]:
-        """A folder, reached without following a link, but for the first `linked` ones.
+    def folder(self, segments: list[bytes], *, make: bool = False, durable: bool = False) -> Iterator[int]:
+        """A folder, reached without following a link, but for those that may be: see `linked`.
 
         `make`: with all that is missing on the way; `durable`: what is made outlives a power cut when the block
         has ended well. Raises: OSError; StoreUnusable if it lies below a mount where objects are written.
         """
-        way = [os.open(b"/".join(segments[:linked]), _FOLDER, dir_fd=self.fd) if linked else os.dup(self.fd)]
+        start, fd = self._start(segments)
+        way = [fd]
         changed: list[int] = []
         try:
-            for depth, segment in enumerate(segments[linked:], linked):
+            for depth, segment in enumerate(segments[start:], start):
                 new = False
                 try:
                     below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=way[-1])
                 except OSError as error:
                     # what a mount hides is neither missing nor in the way, and nothing is made there
                     self.require_one_disk(b"/".join(segments[:depth]), way[-1])
+                    if self.writes and error.errno in (errno.ELOOP, errno.ENOTDIR):
+                        self._known_grounds.require_no_new_link(_head(b"/".join(segments)))
                     if not (make and isinstance(error, FileNotFoundError)):
                         raise
                     with suppress(FileExistsError):  # somebody was faster
@@ -217,8 +194,8 @@ class Root:
                 if way[-1] not in changed:
                     os.close(way.pop())
                 way.append(below)
-                if make:
-                    self.owners.give_folder(below, new=new)
+                if new:
+                    self.owners.give(below)
             self.require_one_disk(b"/".join(segments), way[-1])  # no way leads back from what is mounted
             yield way[-1]
             if durable:
@@ -227,6 +204,14 @@ class Root:
         finally:
             for fd in way:
                 os.close(fd)
+
+    def _start(self, segments: list[bytes]) -> tuple[int, int]:
+        """How many folders of a way are reached at once, by links too, and the last of them, open. Raises: OSError."""
+        if self.writes:
+            ground = self.ground(b"/".join(segments))
+            return (ground.way.count(b"/") + 1 if ground.way else 0), os.dup(ground.fd)
+        linked = self.linked(segments)
+        return linked, os.open(b"/".join(segments[:linked]), _FOLDER, dir_fd=self.fd) if linked else os.dup(self.fd)
 
     def remove(self, path: bytes, *, durable: bool = False) -> None:
         """Remove a file, if there is one, and the folders that it leaves empty. Raises: OSError; StoreUnusable."""
@@ -258,6 +243,8 @@ class Root:
     def _require_disk(self, folders: list[bytes]) -> None:
         """Nothing was found: is that because all of it is gone? Raises: StoreUnusable."""
         self.require_there()
+        if self.writes:  # links have been looked at
+            return
         for length in range(1, self.linked(folders) + 1):
             part = b"/".join(folders[:length])
             try:
@@ -265,14 +252,7 @@ class Root:
             except FileNotFoundError:
                 with suppress(OSError):  # it is no link
                     os.readlink(part, dir_fd=self.fd)
-                    raise StoreUnusable(
-                        tr(
-                            "in the {name}, the link {link!r} leads nowhere",
-                            name=self.name,
-                            link=os.fsdecode(part),
-                        ),
-                        hint=tr("mount the disk that it leads to, or remove the link"),
-                    ) from None
+                    raise leads_nowhere(self.name, part) from None
                 return
             except OSError:
                 return
@@ -280,12 +260,18 @@ class Root:
     def close(self) -> None:
         """Let go of it. Calling it twice is no error."""
         with self._opening:
-            if self._mounts is not None:
-                self._mounts.close()
-                self._mounts = None
+            if self._grounds is not None:
+                self._grounds.close()
+                self._grounds = None
             if self._fd is not None:
                 os.close(self._fd)
                 self._fd = None
+
+
+def _head(folders: bytes) -> bytes:
+    """As much of a way as may be links: what lies above the first folder of an id, or of ours."""
+    found = _NO_LINK_FROM.search(folders)
+    return folders[: found.start()] if found else folders
 
 
 def sync_file(fd: int) -> None:

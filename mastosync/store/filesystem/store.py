@@ -27,8 +27,8 @@ from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import namesake, path_of
 from mastosync.store.filesystem.root import Root, sync_file, sync_folder
 from mastosync.store.filesystem.uploads import Uploads
-from mastosync.store.filesystem.walk import Walk, etag_of
-from mastosync.store.filesystem.workshop import Workshop, names_in, write_all
+from mastosync.store.filesystem.walk import Walk, etag_of, free_bytes
+from mastosync.store.filesystem.workshop import Workshop, Workshops, names_in, write_all
 from mastosync.store.media_types import HEAD_BYTES, content_type_of
 
 if TYPE_CHECKING:
@@ -54,10 +54,9 @@ class FilesystemStore:
         self._config = config
         self._writes = role == "destination"
         self._holds_objects = holds_objects or not self._writes
-        self._root = Root(path, self.name, follows_links=not self._writes, owner=config.owner)
+        self._root = Root(path, self.name, writes=self._writes, owner=config.owner)
         self._cache = Cache(self._root)
-        self._work = Workshop(self._root)
-        self._uploads = Uploads(self._work)
+        self._works = Workshops(self._root)
         self._walks: dict[tuple[str, str], Iterator[ListedObject]] = {}
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
@@ -127,9 +126,10 @@ class FilesystemStore:
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
         with self._writing("write", key, Subject.NEW_OBJECT, len(data)) as path:
             self._require_md5(key, data, md5)
-            with self._work.new_file(_mode(options)) as (name, fd):
+            work = self._works.at(path)
+            with work.new_file(_mode(options)) as (name, fd):
                 write_all(fd, data)
-                return self._put_in_place(key, path, self._work.fd, name, fd)
+                return self._put_in_place(key, path, work, (work.fd, name, fd))
 
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
@@ -146,28 +146,31 @@ class FilesystemStore:
         )
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
-        with self._writing("begin an upload of", key, Subject.NEW_OBJECT, 0):
-            return self._uploads.start(key, _mode(options))
+        with self._writing("begin an upload of", key, Subject.NEW_OBJECT, 0) as path:
+            return self._uploads(path).start(key, _mode(options))
 
     def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
-        with self._writing(f"write part {number} of", key, Subject.UPLOAD, 2 * len(data)):  # again in the whole
+        with self._writing(f"write part {number} of", key, Subject.UPLOAD, 2 * len(data)) as path:  # again in the whole
             self._require_md5(key, data, md5)
-            return self._uploads.write_part(upload_id, number, data, md5)
+            return self._uploads(path).write_part(upload_id, number, data, md5)
 
     def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
         with (
             self._writing("complete the upload of", key, Subject.UPLOAD, 0) as path,
-            self._uploads.assembled(upload_id, parts) as (folder, name, fd),
+            Uploads(work := self._works.at(path)).assembled(upload_id, parts) as whole,
         ):
-            return self._put_in_place(key, path, folder, name, fd)
+            return self._put_in_place(key, path, work, whole)
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
-        with self._writing("give up the upload of", key, Subject.STORE, 0):
-            self._uploads.discard(upload_id)
+        with self._writing("give up the upload of", key, Subject.STORE, 0) as path:
+            self._uploads(path).discard(upload_id)
 
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
-        with self._writing("give up uploads of", key, Subject.STORE, 0):
-            return self._uploads.discard_all(key)
+        with self._writing("give up uploads of", key, Subject.STORE, 0) as path:
+            return self._uploads(path).discard_all(key)
+
+    def _uploads(self, path: bytes) -> Uploads:
+        return Uploads(self._works.at(path))
 
     def delete(self, key: str) -> None:  # noqa: D102
         with self._writing("delete", key, Subject.STORE, 0) as path:
@@ -186,7 +189,7 @@ class FilesystemStore:
 
     def close(self) -> None:  # noqa: D102
         self._walks.clear()
-        self._work.close()
+        self._works.close()
         self._root.close()
 
     @contextmanager
@@ -229,17 +232,17 @@ class FilesystemStore:
         path = self._path(verb, key)
         with translated(f"{verb} {key!r} at {self.name}", subject):
             if size_bytes:
-                self._require_room(size_bytes)
+                self._require_room(size_bytes, path)
             yield path
 
     def room_bytes(self) -> int:
         """How much may still be written. Raises: StoreUnusable; ServerFailure if it may be told a moment later."""
         with translated(f"use the {self.name}", Subject.STORE):
-            return max(0, self._root.free_bytes() - self._config.keep_free)
+            return max(0, free_bytes(self._root) - self._config.keep_free)
 
-    def _require_room(self, size_bytes: int) -> None:
+    def _require_room(self, size_bytes: int, path: bytes) -> None:
         self._root.require_there()
-        free, keep = self._root.free_bytes(), self._config.keep_free
+        free, keep = self._root.free_bytes(path.rpartition(b"/")[0]), self._config.keep_free
         if free - size_bytes < keep:
             kept = tr(", of which {keep:,} stay free (`keep_free`)", keep=keep) if keep else ""
             raise StoreUnusable(
@@ -255,15 +258,18 @@ class FilesystemStore:
                 ),
             )
 
-    def _put_in_place(self, key: str, path: bytes, folder: int, name: bytes, fd: int) -> str:
-        """Give a file that is whole its name. Returns: its ETag, which a rename does not change."""
-        durable = self._config.fsync == "always"
+    def _put_in_place(self, key: str, path: bytes, work: Workshop, whole: tuple[int, bytes, int]) -> str:
+        """Give a file that is whole its name. `whole`: its folder, name and descriptor as yet.
+
+        Returns: its ETag, which a rename does not change.
+        """
+        (folder, name, fd), durable = whole, self._config.fsync == "always"
         *segments, last = path.split(b"/")
         with (
             translated(f"write {key!r} at {self.name}", Subject.NEW_OBJECT),
             self._root.folder(segments, make=True, durable=durable) as place,
         ):
-            if self._work.folds_names:
+            if work.folds_names:
                 self._require_own_name(key, place, last)
             if durable:
                 sync_file(fd)

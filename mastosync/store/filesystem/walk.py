@@ -18,9 +18,10 @@ from operator import attrgetter
 
 from mastosync.errors import StoreUnusable
 from mastosync.store.base import ListedObject
+from mastosync.store.filesystem.grounds import EXHAUSTED
 from mastosync.store.filesystem.mounts import mounts_below
 from mastosync.store.filesystem.names import ESCAPED, RESERVED, key_of_escaped
-from mastosync.store.filesystem.root import EXHAUSTED, Root
+from mastosync.store.filesystem.root import Root
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Walk:
             with self._root.folder(ESCAPED.split(b"/")):
                 pass
         except OSError as error:  # not there, or a link, which nobody but us has any business to put there
-            closed = error.errno == errno.EACCES and self._root.follows_links  # was another user's destination
+            closed = error.errno == errno.EACCES and not self._root.writes  # was another user's destination
             if closed or error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return
             raise
@@ -129,7 +130,7 @@ class Walk:
                 "passed over in the %s, as no key can be like this: %s", self._root.name, ascii(folder + entry.name)
             )
             return ""
-        if not folder and name.lower() == _RESERVED:
+        if name.lower() == _RESERVED:
             return ""
         if entry.is_symlink():
             return f"{name}/" if self._is_followed(entry, folder + name) else ""
@@ -139,10 +140,9 @@ class Walk:
 
     def _is_followed(self, link: os.DirEntry[str], path: str) -> bool:
         """Whether a link is to a folder, lies where those are followed, and does not lead back."""
-        if self._root.may_be_link(path):
-            with suppress(OSError):  # a link to itself
-                if link.is_dir():
-                    return not self._leads_back(path)
+        with suppress(OSError):  # a link to itself
+            if self._root.may_be_link(path) and link.is_dir() and self._root.follows(path):
+                return not self._leads_back(path)
         _log.warning("passed over in the %s, as this link is not followed: %s", self._root.name, ascii(path))
         return False
 
@@ -154,7 +154,7 @@ class Walk:
 
 
 def ways_out(root: Root) -> list[str]:
-    """Where a source leads out of its folder: links that are followed, and mounts, also behind links.
+    """Where a store leads out of its folder: links that are followed, and, at a source, mounts, also behind links.
 
     What cannot be read is passed over: a damaged folder is no reason not to copy the others, and a source that is gone
     none not to prune. Raises: StoreUnusable and OSError if this machine is short of something for the moment.
@@ -162,11 +162,26 @@ def ways_out(root: Root) -> list[str]:
     ways = set[str]()
     with _passing_over(root, ""):
         ways.update(path for path, followed in _iter_links(root, past_damage=True) if followed)
-    for folder in ["", *ways]:
+    for folder in [] if root.writes else ["", *ways]:
         # a table that is not there: no system that tells
         with _passing_over(root, folder), _opened(root, folder) as fd, suppress(FileNotFoundError):
             ways.update(f"{folder}/{os.fsdecode(mount.place)}".lstrip("/") for mount in mounts_below(fd))
     return sorted(ways)
+
+
+def followed_links(root: Root) -> list[str]:
+    """Links to folders that are followed. Raises: OSError."""
+    return sorted({path for path, followed in _iter_links(root) if followed})
+
+
+def free_bytes(root: Root) -> int:
+    """How much may still be written to all disks of a destination. Raises: OSError; StoreUnusable."""
+    free = dict[int, int]()
+    for folder in ["", *followed_links(root)]:
+        with _opened(root, folder) as fd:
+            told = os.fstatvfs(fd)
+            free[os.fstat(fd).st_dev] = told.f_bavail * told.f_frsize
+    return sum(free.values())
 
 
 @contextmanager
@@ -205,9 +220,22 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _is_followed(root: Root, path: str) -> bool:
+    try:
+        return root.follows(path)
+    except StoreUnusable:
+        return False
+
+
 def unfollowed_links(root: Root) -> list[str]:
-    """Links that are not followed, in all folders but those of ids. Raises: OSError."""
-    return sorted({path for path, followed in _iter_links(root) if not followed})
+    """Links that are not followed, in all folders but those of ids.
+
+    Raises: StoreUnusable for one behind which objects should be written, and cannot be; OSError.
+    """
+    found = sorted({path for path, followed in _iter_links(root) if not followed})
+    for path in found if root.writes else ():
+        root.follows(path)
+    return found
 
 
 def _iter_links(root: Root, *, past_damage: bool = False) -> Iterator[tuple[str, bool]]:
@@ -229,6 +257,7 @@ def _iter_links(root: Root, *, past_damage: bool = False) -> Iterator[tuple[str,
                         path = folder + entry.name
                         looked_into = root.may_be_link(path) and _is_folder(entry)
                         if entry.is_symlink():
+                            looked_into = looked_into and _is_followed(root, path)
                             yield path, looked_into
                         if looked_into and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
                             below.append(f"{path}/")

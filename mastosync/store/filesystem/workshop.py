@@ -1,5 +1,7 @@
 """Where files lie until they are whole: a folder of this process, on the same disk as what they become.
 
+That is in the root, or in a folder that a link there leads to.
+
 Nothing in it is an object. Its owner holds a lock on it, which the system releases with its holder; what
 nobody holds was left by a process that died, and the next one removes it.
 """
@@ -30,8 +32,11 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 class Workshop:
     """Made when something is first written."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, way: bytes = b"") -> None:
+        """`way`: the link to the folder that it lies in; empty: it lies in the root."""
         self._root = root
+        self._reserved = [*(way.split(b"/") if way else ()), RESERVED]
+        self._all = [*self._reserved, _LAST_OF_WORK]
         self._name = b""
         self._fd: int | None = None
         self._opening = threading.Lock()
@@ -85,7 +90,7 @@ class Workshop:
 
     def remove(self, name: str) -> None:
         """Remove a folder in it; one that is not there is no error. Raises: OSError."""
-        self._remove_tree(os.fsencode(name), self.fd, b"/".join((WORK, self._name)))
+        self._remove_tree(os.fsencode(name), self.fd, b"/".join((*self._all, self._name)))
 
     def _opened(self) -> int:
         try:
@@ -102,12 +107,11 @@ class Workshop:
             ) from error
 
     def _begun(self) -> int:
-        new = False
-        with self._root.folder([RESERVED], make=True) as reserved, suppress(FileExistsError):
+        with self._root.folder(self._reserved, make=True) as reserved, suppress(FileExistsError):
+            self._root.owners.give_of_work(reserved)
             os.mkdir(_LAST_OF_WORK, _PRIVATE_MODE, dir_fd=reserved)
-            new = True
-        with self._root.folder(WORK.split(b"/")) as all_of_them:
-            self._root.owners.give_folder(all_of_them, new=new)
+        with self._root.folder(self._all) as all_of_them:
+            self._root.owners.give_of_work(all_of_them)
             self._remove_dead(all_of_them)
             return self._locked(all_of_them)
 
@@ -135,7 +139,7 @@ class Workshop:
                 fd = os.open(name, _FOLDER, dir_fd=all_of_them)
                 try:
                     if _lock(fd):
-                        self._remove_tree(name, all_of_them, WORK)
+                        self._remove_tree(name, all_of_them, b"/".join(self._all))
                 finally:
                     os.close(fd)
 
@@ -167,13 +171,32 @@ class Workshop:
         with self._opening:
             if self._fd is None:
                 return
-            with suppress(OSError, StoreUnusable), self._root.folder([RESERVED]) as reserved:
-                with self._root.folder(WORK.split(b"/")) as all_of_them:
-                    self._remove_tree(self._name, all_of_them, WORK)
+            with suppress(OSError, StoreUnusable), self._root.folder(self._reserved) as reserved:
+                with self._root.folder(self._all) as all_of_them:
+                    self._remove_tree(self._name, all_of_them, b"/".join(self._all))
                 os.rmdir(_LAST_OF_WORK, dir_fd=reserved)  # unless there are others
-                os.rmdir(RESERVED, dir_fd=self._root.fd)
+                with self._root.folder(self._reserved[:-1]) as place:
+                    os.rmdir(RESERVED, dir_fd=place)
             os.close(self._fd)
             self._fd = None
+
+
+class Workshops:
+    """One for each disk of a root."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._made: dict[bytes, Workshop] = {}
+
+    def at(self, path: bytes) -> Workshop:
+        """That of whatever lies at a path. Raises: StoreUnusable; OSError."""
+        way = self._root.ground(path.rpartition(b"/")[0]).way
+        return self._made.get(way) or self._made.setdefault(way, Workshop(self._root, way))
+
+    def close(self) -> None:
+        """Remove them. Calling it twice is no error."""
+        for work in self._made.values():
+            work.close()
 
 
 def write_all(fd: int, data: Buffer) -> None:

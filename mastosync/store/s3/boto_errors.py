@@ -13,6 +13,7 @@ from mastosync.errors import MastosyncError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.store.answers import Subject
 from mastosync.store.s3.errors import Refused, Request, Translator, Unintelligible
+from mastosync.store.s3.route import closed_folder_of_aws
 
 NO_CREDENTIALS = (
     boto_errors.NoCredentialsError,
@@ -51,10 +52,15 @@ class BotoTranslator(Translator):
             return super().translation(refused_of(error), request)
         where, said = self._where(request), self._scrubbed(str(error))
         if isinstance(error, NO_CREDENTIALS):
-            return StoreUnusable(
-                f"cannot {where}: no usable credentials were found",  # its words may hold some
-                hint=tr("set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads"),
-            )
+            hint = tr("set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads")
+            if folder := closed_folder_of_aws():
+                hint = tr(
+                    "{hint}; this user may not read {folder}: set HOME to their own folder, if the keys are there",
+                    hint=hint,
+                    folder=folder,
+                )
+            # the library's words may hold some
+            return StoreUnusable(f"cannot {where}: no usable credentials were found", hint=hint)
         if isinstance(error, boto_errors.ParamValidationError) and request.subject is not Subject.STORE:
             return ObjectRejected(f"cannot {where}: {said}", hint=tr("no request can be made for this object"))
         if isinstance(error, boto_errors.BotoCoreError) and not isinstance(error, self.network):

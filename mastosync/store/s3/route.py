@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -112,7 +113,32 @@ def _nothing_is_said_elsewhere() -> bool:
     """Whether neither environment nor home could tell the AWS SDK anything."""
     told = {name for name in os.environ if name.upper().startswith(("AWS_", "BOTO"))}
     bundles = (os.environ.get(name, "a file") for name in _CA_BUNDLES)  # which may not be blank
-    return told <= _KNOWN_VARIABLES and all(map(str.strip, bundles)) and not Path("~/.aws").expanduser().exists()
+    if not (told <= _KNOWN_VARIABLES and all(map(str.strip, bundles))):
+        return False
+    try:
+        _folder_of_aws().stat()
+    except (OSError, RuntimeError):  # none, no home, or one that may not be looked into: the SDK cannot, either
+        return True
+    return False
+
+
+def closed_folder_of_aws() -> Path | None:
+    """Where the AWS SDK looks for keys, if this user may not look there."""
+    with suppress(RuntimeError):
+        folder = _folder_of_aws()
+        try:
+            folder.stat()
+            return None if os.access(folder, os.R_OK | os.X_OK) else folder
+        except PermissionError:
+            return folder
+        except OSError:
+            return None
+    return None
+
+
+def _folder_of_aws() -> Path:
+    """Raises: RuntimeError if this user has no home."""
+    return Path("~/.aws").expanduser()
 
 
 def _url(endpoint_url: str, bucket: str, style: str) -> str | None:

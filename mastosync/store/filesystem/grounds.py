@@ -1,0 +1,267 @@
+"""Where objects that are written lie: below the root, or below what a link in it leads to, each on one disk.
+
+Admins move `cache` to another disk and leave a link. Such a link is followed where objects are read, and where they
+are written if nobody but an admin can have made it: it must be root's, or of whoever runs mastosync, as Linux has it
+for links in folders that many write to. Else Mastodon's process could have root write where it may not itself. What a
+link leads to is held open, and is looked at once more for each object: whoever moves it stops the run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import stat
+import threading
+import time
+from pathlib import Path
+
+from mastosync.errors import StoreUnusable
+from mastosync.language import deferred, say, tr
+from mastosync.mountinfo import UNREADABLE_HINT
+from mastosync.store.filesystem.mounts import Mounts, mount_number
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # what this machine may be short of for a moment
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NO_FOLDER = frozenset({errno.ELOOP, errno.ENOTDIR})
+_REMEMBERED = 10_000  # ways to folders of ids; Mastodon has some dozens
+_MOUNT_HINT = deferred(
+    "it may be the source, so nothing is read, written or removed there: unmount it, or set `path` to a folder "
+    "without mounts below it"
+)
+_OF_ANOTHER = deferred("in the {name}, the link {link!r} belongs to somebody else, and is not followed")
+_NEW = deferred("in the {name}, the link {link!r} was made since this run began")
+_LED_ASTRAY = deferred("in the {name}, the link {link!r} leads to another folder than before")
+_LEADS_BACK = deferred("in the {name}, the link {link!r} leads to where other objects lie")
+_AGAIN_HINT = deferred("run the same command again: it looks first where the link leads")
+
+
+class Ground:
+    """A folder and what lies below it on its disk."""
+
+    def __init__(self, fd: int, name: str, way: bytes = b"") -> None:
+        """`fd`: its descriptor, which this closes; `name`: of the root, for messages; `way`: the link that leads there.
+
+        Raises: OSError.
+        """
+        self.fd, self.way, self._name = fd, way, name
+        self._status, self._mount = os.fstat(fd), mount_number(fd)
+        self._mounts = Mounts(fd)
+
+    def is_at(self, status: os.stat_result) -> bool:
+        """Whether this is the folder that the system says this of."""
+        return os.path.samestat(self._status, status)
+
+    def stray(self, path: bytes, folder: int | None) -> str:
+        """What lies in between where a path is on another disk, or may be, for people; empty: nothing. Raises: OSError.
+
+        `folder`: the descriptor of what lies at the path, if it is a folder that is open.
+        """
+        above = self.way and self.way + b"/"
+        mounts = self._mounts.now()
+        # paths alone do not do: of a folder above a mount that is renamed nobody hears
+        strays = folder is not None and mount_number(folder) != self._mount
+        for place, what in mounts:
+            if path == above + place or path.startswith(above + place + b"/"):
+                return tr(
+                    "{what} is mounted at {place!r} in the {name}",
+                    what=what,
+                    place=os.fsdecode(above + place),
+                    name=self._name,
+                )
+        if strays or (folder is not None and os.fstat(folder).st_dev != self._status.st_dev):
+            return tr(
+                "{path!r} in the {name} is on another file system, or on what is mounted there",
+                path=os.fsdecode(path),
+                name=self._name,
+            )
+        return ""
+
+    def holds(self, other: Ground) -> bool:
+        """Whether it is another one, or lies above it. Raises: OSError."""
+        fd = os.dup(other.fd)
+        try:
+            while not self.is_at(here := os.fstat(fd)):
+                above = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)  # it need not be readable
+                os.close(fd)
+                fd = above
+                if os.path.samestat(here, os.fstat(fd)):  # the root of all
+                    return False
+            return True
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._mounts.close()
+        os.close(self.fd)
+
+
+class Grounds:
+    """The grounds of a root. From any thread."""
+
+    def __init__(self, fd: int, path: Path, name: str) -> None:
+        """`fd`: of the root, which stays open; `name`: for messages. Raises: OSError."""
+        self._path, self._name = path, name
+        copy = os.dup(fd)
+        try:
+            self._root = Ground(copy, name)
+        except BaseException:
+            os.close(copy)
+            raise
+        self._since_ns = time.time_ns()
+        self._linked: dict[bytes, Ground] = {}  # by their links
+        self._known: dict[bytes, Ground] = {}  # by ways of folders that may be links
+        self._resolving = threading.Lock()
+
+    def of(self, way: bytes) -> Ground:
+        """Of what lies below folders of which each may be a link.
+
+        Raises: StoreUnusable for a link that cannot be followed; OSError.
+        """
+        ground = self._known.get(way)
+        if ground is None:
+            with self._resolving:
+                ground = self._resolved(way)
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[way] = ground
+        if ground.way:
+            self._require_led(ground)
+        return ground
+
+    def require_one_disk(self, way: bytes, path: bytes, folder: int | None) -> None:
+        """For whoever touches what lies at a path, below folders of which each may be a link.
+
+        Raises: StoreUnusable if that is below a mount, or nobody can tell; OSError.
+        """
+        self._require_one_disk(self.of(way), path, folder)
+
+    def require_no_new_link(self, way: bytes) -> None:
+        """For whoever found something in the way. Raises: StoreUnusable if that is a link made since; OSError."""
+        with self._resolving:
+            self._resolved(way)
+
+    def _require_one_disk(self, ground: Ground, path: bytes, folder: int | None) -> None:
+        try:
+            stray = ground.stray(path, folder)
+        except OSError as error:  # which says nothing of what lies at the path
+            if error.errno in EXHAUSTED:  # for the moment
+                raise OSError(error.errno, error.strerror) from error
+            raise mounts_untold(self._name, error) from error
+        if stray:
+            raise StoreUnusable(stray, hint=say(_MOUNT_HINT))
+
+    def _resolved(self, path: bytes) -> Ground:
+        """The ground of the last link on the way; what is not there is no link."""
+        folders = path.split(b"/") if path else []
+        ground, fd = self._root, os.dup(self._root.fd)
+        try:
+            for depth, segment in enumerate(folders, 1):
+                way = b"/".join(folders[:depth])
+                try:
+                    below = os.open(segment, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
+                except (FileNotFoundError, PermissionError):
+                    break
+                except OSError as error:
+                    if error.errno not in _NO_FOLDER:
+                        raise
+                    self._require_one_disk(ground, b"/".join(folders[: depth - 1]), fd)
+                    led = self._linked.get(way) or self._led(way, segment, fd)
+                    if led is None:
+                        break
+                    ground, below = led, os.dup(led.fd)
+                os.close(fd)
+                fd = below
+        finally:
+            os.close(fd)
+        return ground
+
+    def _target(self, way: bytes, segment: bytes, folder: int) -> bytes | None:
+        """Where a link of ours leads; None: it is no link. Raises: StoreUnusable if it is not ours; OSError."""
+        if not hasattr(os, "O_PATH"):  # nobody could tell that the link which is read is the one that was looked at
+            return None
+        link = os.open(segment, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            status = os.fstat(link)
+            if not stat.S_ISLNK(status.st_mode):
+                return None
+            if status.st_uid not in (0, os.geteuid()):
+                command = f"chown -h root: {shlex.quote(str(self._path / os.fsdecode(way)))}"
+                hint = tr(
+                    "where objects are written, a link must be root's, or of whoever runs mastosync. If an admin has"
+                    " made it, as root: `{command}`",
+                    command=command,
+                )
+                raise self._unusable(way, _OF_ANOTHER, hint)
+            if status.st_ctime_ns > self._since_ns:
+                raise self._unusable(way, _NEW, say(_AGAIN_HINT))
+            return os.readlink(b"", dir_fd=link)
+        finally:
+            os.close(link)
+
+    def _led(self, way: bytes, segment: bytes, folder: int) -> Ground | None:
+        """A ground that was not known yet; None: this is no link to a folder. Raises: StoreUnusable; OSError."""
+        target = self._target(way, segment, folder)
+        try:
+            fd = None if target is None else os.open(target, _FOLDER, dir_fd=folder)
+        except FileNotFoundError:
+            raise self._leads_nowhere(way) from None
+        except OSError as error:
+            if error.errno not in _NO_FOLDER:
+                raise
+            fd = None
+        if fd is None:
+            return None
+        try:
+            found = Ground(fd, self._name, way)
+        except BaseException:
+            os.close(fd)
+            raise
+        try:
+            for other in (self._root, *self._linked.values()):
+                if other.holds(found) or found.holds(other):
+                    hint = tr("remove it, or have it lead to a folder of its own: no file may have two names")
+                    raise self._unusable(way, _LEADS_BACK, hint)
+        except BaseException:
+            found.close()
+            raise
+        self._linked[way] = found
+        return found
+
+    def _require_led(self, ground: Ground) -> None:
+        """Nobody would find what is written to a folder that the link leads to no more. Raises: StoreUnusable."""
+        try:
+            status = os.stat(ground.way, dir_fd=self._root.fd)
+        except FileNotFoundError:
+            raise self._leads_nowhere(ground.way) from None
+        if not ground.is_at(status):
+            raise self._unusable(ground.way, _LED_ASTRAY, say(_AGAIN_HINT))
+
+    def _leads_nowhere(self, way: bytes) -> StoreUnusable:
+        return leads_nowhere(self._name, way)
+
+    def _unusable(self, way: bytes, what: str, hint: str) -> StoreUnusable:
+        return StoreUnusable(say(what).format(name=self._name, link=os.fsdecode(way)), hint=hint)
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for ground in (self._root, *self._linked.values()):
+            ground.close()
+
+
+def leads_nowhere(name: str, link: bytes) -> StoreUnusable:
+    """Of a link to a folder that is not there."""
+    return StoreUnusable(
+        tr("in the {name}, the link {link!r} leads nowhere", name=name, link=os.fsdecode(link)),
+        hint=tr("mount the disk that it leads to, or remove the link"),
+    )
+
+
+def mounts_untold(name: str, error: OSError) -> StoreUnusable:
+    """Nobody can tell what is mounted below a folder."""
+    return StoreUnusable(
+        tr("cannot find out what is mounted below the {name}: {strerror}", name=name, strerror=error.strerror),
+        hint=say(UNREADABLE_HINT),
+    )
