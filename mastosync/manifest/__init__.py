@@ -1,5 +1,6 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
+from mastosync.manifest.accepted_losses import accept_lost, count_lost, mark_older_losses
 from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
 from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, Head
 from mastosync.manifest.backup import back_up, backup_name
@@ -124,6 +125,7 @@ __all__ = [
     "VerificationRecord",
     "WorkQueue",
     "accept",
+    "accept_lost",
     "age_details",
     "appearing",
     "applied_to",
@@ -136,6 +138,7 @@ __all__ = [
     "correct",
     "count_exposed",
     "count_losses",
+    "count_lost",
     "count_removable",
     "delta_base",
     "doubt_access",
@@ -158,6 +161,7 @@ __all__ = [
     "kind_of_disk",
     "last_verification",
     "least_losses",
+    "mark_older_losses",
     "newest_version",
     "note_access",
     "note_applied",

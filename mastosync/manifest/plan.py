@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 
 from mastosync.manifest.codes import DONE, EXCLUDED, EXCLUDED_FLAG, FLAGS, GONE, NO_REASON, PENDING, SKIPPED
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, move, take_back_claims
+from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, forget_lost, move, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
-from mastosync.manifest.losses import Losses, done_by_kind
+from mastosync.manifest.losses import Losses, done_by_kind, marked_losses
 from mastosync.model import EntryGroup, Kind
 
 _MEASURED = (
@@ -80,11 +80,16 @@ class PlanWriter:
     """The hand that writes a plan. Make one with `PlanWriter.transaction`.
 
     `only_adds`: what the manifest has stays as it is, whatever the snapshot says of it.
+    `accepts_losses`: what is gone is marked, as a plan of the wrong database may lose it.
     """
 
-    def __init__(self, manifest: Manifest, loader: EntryLoader, *, only_adds: bool = False) -> None:
+    def __init__(
+        self, manifest: Manifest, loader: EntryLoader, *, only_adds: bool = False, accepts_losses: bool = False
+    ) -> None:
         self.manifest = manifest
         self._only_adds = only_adds
+        self._accepts_losses = accepts_losses
+        self._marked, self._found_again = 0, 0  # entries, by this plan
         self._loader = loader
         self._first = not manifest.kinds()
         self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
@@ -94,7 +99,13 @@ class PlanWriter:
     @classmethod
     @contextmanager
     def transaction(
-        cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity, *, only_adds: bool = False
+        cls,
+        manifest: Manifest,
+        source: StoreIdentity,
+        destination: StoreIdentity,
+        *,
+        only_adds: bool = False,
+        accepts_losses: bool = False,
     ) -> Iterator[PlanWriter]:
         """Write a plan, whole or not at all.
 
@@ -107,7 +118,7 @@ class PlanWriter:
             remember(manifest, source, destination)
             take_back_claims(manifest)
             with EntryLoader(connection) as loader:
-                yield cls(manifest, loader, only_adds=only_adds)
+                yield cls(manifest, loader, only_adds=only_adds, accepts_losses=accepts_losses)
         manifest.log_ahead()
 
     def merge(
@@ -147,6 +158,21 @@ class PlanWriter:
         """What was done and is gone by this plan, of the kinds it has looked at; an incremental one: of all kinds."""
         kinds = self._done_before.keys() | self._lost.keys() if incremental else self._lost.keys()
         return Losses.of((self.manifest.kind(n), self._lost[n], self._done_before.get(n, 0)) for n in kinds)
+
+    def settle_losses(self, *, accepted: bool) -> None:
+        """Take back the marks of what was deleted, as far as this plan tells; to be called when all is merged.
+
+        If nothing had to be `accepted`, this plan has lost what an instance loses. If it has found again what was lost
+        before, it is of the right database; so if no more is left than an instance loses, that was deleted.
+        """
+        if not self._marked and not self._found_again:
+            return
+        self._loader.settle()
+        self.manifest.write_counts()
+        left = marked_losses(self.manifest)
+        is_first = left.all.gone == self._marked  # else nobody knows which of them are older
+        if (self._marked and is_first and not accepted) or (not self._marked and left.are_likely):
+            forget_lost(self.manifest)
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -233,10 +259,16 @@ class PlanWriter:
             presence = presence_of(flags, state, arrived, has_digest=has_digest)
             before = Known(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
             line = wanted.pop((row_id, name), None)
-            after = gone(before) if line is None else seen(before, Wanted(*line[2:4], line[5], line[4]))
+            after = (
+                gone(before, accepted=self._accepts_losses)
+                if line is None
+                else seen(before, Wanted(*line[2:4], line[5], line[4]))
+            )
             if after != before and not self._only_adds:
                 changes.append(Change((kind, row_id, name), before, after))
                 self._lost[kind] += after.is_gone and before.state == DONE
+                self._marked += after.accepted == GONE != before.accepted
+                self._found_again += before.accepted == GONE != after.accepted
                 _note(before, after, delta)
         change(self.manifest, changes)
 

@@ -326,7 +326,6 @@ def test_samples_are_those_of_their_run() -> None:
 DONE = CountLine(LOCAL, EntryState.DONE, None, 10, 100)
 WHOLE = {"types": list(TABLES), "only": "all", "limit": None}
 PLAN = SnapshotRecord(1, datetime.fromtimestamp(NOON, UTC), WHOLE)
-ACCEPTED = SnapshotRecord(1, PLAN.taken_at, WHOLE | {"accepted_gone": 12})
 DELTA = SnapshotRecord(1, PLAN.taken_at, WHOLE | {"incremental": True})
 COPY = run(NOON + 60, 60, 10)
 
@@ -413,10 +412,9 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, running=True), {"running": "not-yet"}),
         (lambda e: replace(e, plans=[SnapshotRecord(1, PLAN.taken_at, WHOLE | {"limit": 9})]), {"plan": "not-yet"}),
         (lambda e: replace(e, plans=[SnapshotRecord(1, PLAN.taken_at, {})]), {"plan": "not-yet"}),
-        (lambda e: replace(e, plans=[ACCEPTED]), {"plan": "not-yet"}),
-        (lambda e: replace(e, plans=[PLAN, replace(ACCEPTED, number=2)]), {"plan": "not-yet"}),
-        (lambda e: replace(e, plans=[ACCEPTED, replace(DELTA, number=2)]), {"plan": "not-yet"}),
-        (lambda e: replace(e, plans=[ACCEPTED, replace(PLAN, number=2)]), {}),
+        (lambda e: replace(e, lost=12), {"plan": "not-yet"}),
+        (lambda e: replace(e, lost=12, plans=[PLAN, replace(PLAN, number=2)]), {"plan": "not-yet"}),
+        (lambda e: replace(e, plans=[PLAN, replace(DELTA, number=2)]), {}),
         (lambda e: replace(e, now=NOON + 30 * DAY), {"plan": "warning"}),
         (lambda e: replace(e, runs=[COPY, LATER]), {"verify": "not-yet", "read-back": "not-yet"}),
         (lambda e: replace(e, runs=[COPY, run(NOON + 5_000, 60, 0)]), {}),

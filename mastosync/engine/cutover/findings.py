@@ -99,6 +99,7 @@ class Evidence:
     ownership: Ownership | None = None  # of the folder that the destination is, if that can be looked at
     settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there
+    lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
-from mastosync.engine.shared_findings import apart_told, settings_told, unread_told
+from mastosync.engine.shared_findings import apart_told, lost_told, settings_told, unread_told
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -26,6 +26,8 @@ _OWN = frozenset(TABLES) - {"preview_cards"} - DISPENSABLE
 
 def planned(evidence: Evidence) -> Iterator[Finding]:
     """Whether the plans took everything in, and how long ago."""
+    if evidence.lost:
+        yield Finding("lost-by-plan", Grade.NO_GO, *lost_told(evidence.lost))
     own, cache = (_covered(evidence.plans, remote=remote) for remote in (False, True))
     if missed := sorted(_OWN - own.keys()):
         yield Finding(

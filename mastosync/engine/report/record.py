@@ -27,6 +27,7 @@ from mastosync.manifest import (
     ManifestReport,
     SnapshotRecord,
     StoreIdentity,
+    count_lost,
     count_removable,
     relation,
 )
@@ -193,6 +194,7 @@ def report_of(
                     exposed=status.exposed,
                     relation=relation(manifest),
                     switch=switch or Switch(),
+                    lost=count_lost(manifest),
                 )
             ),
         )

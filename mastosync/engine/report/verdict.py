@@ -15,6 +15,7 @@ from mastosync.engine.shared_findings import (
     apart_told,
     exposed_told,
     hiding,
+    lost_told,
     losses_unknown_told,
     trying_again,
     unread_told,
@@ -76,6 +77,7 @@ class Evidence:
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the new store
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     switch: Switch = field(default_factory=Switch)
+    lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
         """How many there are: for some reasons, or for any but one."""
@@ -218,15 +220,8 @@ def _planned(evidence: Evidence) -> Finding:
     if not whole:
         remedy = tr("mastosync plan, without --type, --only and --limit and with `[plan] types = all`; then copy")
         return Finding("plan", Grade.NOT_YET, tr("every plan left something out"), remedy)
-    since = [plan for plan in evidence.plans if plan.number >= whole[-1].number]
-    if lost := sum(plan.accepted_gone for plan in since):
-        said = trn(
-            "a plan was accepted (--accept-gone) that lost {objects} object which was done",
-            "a plan was accepted (--accept-gone) that lost {objects} objects which were done",
-            lost,
-            objects=_n(lost),
-        )
-        return Finding("plan", Grade.NOT_YET, said, tr("mastosync plan, of the right database; then copy"))
+    if evidence.lost:
+        return Finding("plan", Grade.NOT_YET, *lost_told(evidence.lost))
     age = max(evidence.now - whole[-1].taken_at.timestamp(), 0.0)
     said = tr("the last whole plan is {age} old", age=human_seconds(age))
     if age < _OLD_SECONDS:
