@@ -138,7 +138,9 @@ def record(manifest: Manifest, *plans: dict[str, Any]) -> None:
         connection.execute("DELETE FROM snapshots")
         for number, details in enumerate(plans):
             taken_at = (datetime.now(UTC) + timedelta(seconds=number)).isoformat()
-            connection.execute("INSERT INTO snapshots (taken_at, details) VALUES (?, ?)", (taken_at, json.dumps(details)))
+            connection.execute(
+                "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)", (taken_at, json.dumps(details))
+            )
 
 
 @pytest.mark.parametrize(
