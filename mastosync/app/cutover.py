@@ -126,7 +126,7 @@ class CutoverReport:
         """The contract of `cutover --json`."""
         return {
             **self.cutover.as_json(),
-            "gone": gone_as_json(self.deleted.objects, self.deleted.size_bytes),
+            "gone": gone_as_json(self.deleted.gone),
             "settings": [setting.as_json() for setting in self.settings],
             "media_host": self.media_host,
             "cors": self.cors,
@@ -186,7 +186,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     system = system_redirect(config, mastodon.current, f"{scheme}://{host}") if host else None
     over, back = _ways(config, options, mastodon, shared, host, pins=secrets is Secrets.UNPINNED)
     by_hand = refusal.message if refusal and host else ""
-    over = replace(over, system=system, host=host or CHANGE_ME, by_hand=by_hand)
+    over = replace(over, gone=deleted.gone, system=system, host=host or CHANGE_ME, by_hand=by_hand)
     return CutoverReport(
         cutover=judge(evidence),
         env=mastodon.file,

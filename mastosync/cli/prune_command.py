@@ -42,5 +42,5 @@ def prune_command(
     if as_json:
         show_json(result.as_json())
     else:
-        invocation.say(render_pruning(result))
+        invocation.say(render_pruning(result, adopted=adopted))
     return ExitCode.INCOMPLETE if result.failed else ExitCode.OK

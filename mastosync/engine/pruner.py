@@ -102,9 +102,9 @@ class Pruner:
         """
         self._require_plan()
         unknown = unknown_told(Deleted.in_manifest(self.manifest), time.time())
-        result = Pruning(self.options.apply, *count_removable(self.manifest), unknown=unknown)
-        if not self.options.adopted:
-            result.adopted, _ = count_removable(self.manifest, only_adopted=True)
+        gone = count_removable(self.manifest)
+        left_alone = 0 if self.options.adopted else gone.adopted
+        result = Pruning(self.options.apply, gone.objects, gone.size_bytes, adopted=left_alone, unknown=unknown)
         self._require_likely(result)
         candidates = iter_removable(self.manifest, adopted=self.options.adopted)
         removable = (each for each in candidates if self._may_go(each, result))

@@ -57,7 +57,7 @@ from mastosync.manifest.lifecycle import (
 from mastosync.manifest.lock import Holder, holder_of, writer_lock
 from mastosync.manifest.losses import ALWAYS, Losses, least_losses, require_likely
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter
-from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
+from mastosync.manifest.pruning import Removable, count_removable, is_wanted, iter_removable
 from mastosync.manifest.records import Row, record_of
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
 from mastosync.manifest.schema import file_version, newest_version
@@ -112,6 +112,7 @@ __all__ = [
     "PlanDelta",
     "PlanWriter",
     "Relation",
+    "Removable",
     "Row",
     "RunInfo",
     "Scratch",

@@ -32,6 +32,7 @@ from mastosync.manifest import (
     Exposed,
     Manifest,
     Relation,
+    Removable,
     SnapshotRecord,
     StoreIdentity,
     WorkQueue,
@@ -444,7 +445,7 @@ def test_what_was_done_decides(edit: Callable[[Evidence], Evidence], found: dict
 
 def test_what_was_deleted_and_lies_at_the_new_store_is_told() -> None:
     """It would not be lost with the old store, but whoever knows its address can read it."""
-    told = replace(ALL_WELL, gone=(3, 4096))
+    told = replace(ALL_WELL, gone=Removable(3, 4096))
     assert grades(told) == {"gone": "warning"}
     (finding,) = (each for each in judge(told).findings if each.check == "gone")
     assert "3 objects (4.0 KiB)" in finding.message
@@ -453,7 +454,7 @@ def test_what_was_deleted_and_lies_at_the_new_store_is_told() -> None:
 
 def test_in_one_bucket_only_the_old_objects_may_go() -> None:
     shared = SharedBucket.of(StoreIdentity("s", "media", "old"), StoreIdentity("s", "media", "new"))
-    told = replace(ALL_WELL, gone=(1, 0), shared=shared)
+    told = replace(ALL_WELL, gone=Removable(1, 0), shared=shared)
     assert judge(told).may_go
     findings = {each.check: each for each in judge(told).findings}
     assert "has to stay" in findings["one-bucket"].message
@@ -489,7 +490,7 @@ def test_what_is_gone_is_counted_in_the_manifest(path: Path) -> None:
             "SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE state = 3 AND reason = 11"
             " AND coalesce(md5, etag) IS NOT NULL"
         ).fetchone()
-    assert report.as_json()["gone"] == {"objects": gone[0], "bytes": gone[1]}
+    assert report.as_json()["gone"] == {"objects": gone[0], "bytes": gone[1], "adopted": 0}
 
 
 def test_a_verification_that_found_faults_is_forgiven_when_a_later_one_finds_none() -> None:

@@ -69,16 +69,17 @@ def _age_of(covered: Mapping[str, float], tables: Iterable[str], now: float) -> 
 
 def deleted(evidence: Evidence) -> Iterator[Finding]:
     """What is gone and lies at the destination; and whether anybody would know."""
-    gone, by_hand = evidence.deleted, evidence.shared is not None
+    deleted, gone, by_hand = evidence.deleted, evidence.deleted.gone, evidence.shared is not None
     if gone.objects:
-        yield Finding("gone", Grade.WARNING, gone_told(gone.objects, gone.size_bytes), removal(by_hand=by_hand))
-    if gone.is_known(evidence.now):
+        remedy = removal(gone, by_hand=by_hand, lost=evidence.lost > 0)
+        yield Finding("gone", Grade.WARNING, gone_told(gone), remedy)
+    if deleted.is_known(evidence.now):
         if not gone.objects:
             yield Finding("gone", Grade.OK, tr("nothing that was deleted is still at the destination"))
         return
-    message = unknown_told(gone, evidence.now)
+    message = unknown_told(deleted, evidence.now)
     remedy = (
-        "mastosync plan; " + removal(by_hand=True)
+        "mastosync plan; " + removal(gone, by_hand=True)
         if by_hand
         else tr("mastosync plan && mastosync prune, shortly before the switch and once more after it")
     )

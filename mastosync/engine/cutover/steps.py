@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mastosync.engine.cutover.findings import Fallback
+from mastosync.engine.deleted import adopted_told
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
+from mastosync.manifest import Removable
 
 _NGINX = Path("/etc/nginx/conf.d")
 _SYSTEM = Path("/etc/nginx/snippets/mastodon-system.conf")
@@ -62,6 +64,7 @@ class WayOver:
     files: NewFiles = field(default_factory=NewFiles)
     system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
     host: str = "CHANGE-ME"  # what browsers ask for media
+    gone: Removable = field(default_factory=Removable)  # what is to be removed at the new store, as far as is known
     by_hand: str = ""  # why no configuration of nginx can be written; empty: it can
 
     @property
@@ -205,10 +208,13 @@ def _removal(way: WayOver) -> Step:
             ),
             (plan, listed),
         )
-    return Step(
+    prune, told = (
+        f"{way.mastosync} prune",
         tr("Remove at the new store what was deleted at the old one since it was copied."),
-        (plan, f"{way.mastosync} prune", f"{way.mastosync} prune --apply"),
     )
+    if way.gone.adopted:
+        prune, told = f"{prune} --adopted", f"{told} ({adopted_told()}.)"
+    return Step(told, (plan, prune, f"{prune} --apply"))
 
 
 def _proof(way: WayOver) -> Step:

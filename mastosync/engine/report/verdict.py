@@ -23,7 +23,7 @@ from mastosync.engine.shared_findings import (
     with_accepted,
 )
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord
+from mastosync.manifest import CountLine, Exposed, Relation, Removable, SnapshotRecord
 from mastosync.model import EntryState, Reason
 from mastosync.units import human_seconds
 
@@ -72,7 +72,7 @@ class Evidence:
     running: bool  # a copy is at work
     public: bool  # the destination is a bucket, which everybody reads
     now: float  # seconds since the epoch
-    gone: tuple[int, int] = (0, 0)  # objects and bytes at the destination whose rows were deleted
+    gone: Removable = field(default_factory=Removable)  # at the destination, although its rows were deleted
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the new store
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
@@ -232,10 +232,12 @@ def _planned(evidence: Evidence) -> Finding:
 
 def _gone(evidence: Evidence) -> Finding:
     """What should not lie at the new store. The old one does not keep it from anybody."""
-    if not evidence.gone[0]:
+    gone = evidence.gone
+    if not gone.objects:
         said = tr("of what the plans found deleted, nothing lies at the new store")
         return Finding("gone", Grade.OK, said)
-    return Finding("gone", Grade.WARNING, gone_told(*evidence.gone), removal(by_hand=evidence.shared is not None))
+    remedy = removal(gone, by_hand=evidence.shared is not None, lost=evidence.lost > 0)
+    return Finding("gone", Grade.WARNING, gone_told(gone), remedy)
 
 
 def _shared(evidence: Evidence) -> Iterator[Finding]:
