@@ -138,12 +138,14 @@ def note_probe(manifest: Manifest, name: str) -> None:
 def record_relation(manifest: Manifest, found: Relation | None, *, probe_settled: bool) -> None:
     """Remember what the stores were found to be (None: nothing new); `probe_settled`: forget the probe object.
 
-    That they are one is not remembered: it holds nobody back to look again. Raises: ManifestError.
+    That they are one is not remembered: it holds nobody back to look again. That they are one bucket stays known when
+    the source does not tell any more: nothing may be removed there. Raises: ManifestError.
     """
     with manifest.transaction() as connection:
+        says_nothing = found is Relation.UNKNOWN and relation(manifest) is Relation.ONE_BUCKET
         if found is Relation.ONE:
             delete_meta(connection, _RELATION)
-        elif found is not None:
+        elif found is not None and not says_nothing:
             set_meta(connection, _RELATION, found.value)
         if probe_settled:
             delete_meta(connection, _PROBE)

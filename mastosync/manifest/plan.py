@@ -25,6 +25,7 @@ from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
 from mastosync.manifest.losses import Losses, done_by_kind, marked_losses
+from mastosync.manifest.settings import recall_settings
 from mastosync.model import EntryGroup, Kind
 
 _MEASURED = (
@@ -90,6 +91,7 @@ class PlanWriter:
         self._only_adds = only_adds
         self._accepts_losses = accepts_losses
         self._marked, self._found_again = 0, 0  # entries, by this plan
+        self._is_back = False  # something that was gone, and lies at the destination
         self._loader = loader
         self._first = not manifest.kinds()
         self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
@@ -152,6 +154,9 @@ class PlanWriter:
     def finish(self, taken_at: datetime, details: Mapping[str, Any]) -> None:
         """Record the snapshot; from here on the manifest has a plan."""
         values = (taken_at.isoformat(timespec="microseconds"), json.dumps(dict(details)))
+        self._loader.settle()
+        if self._is_back:
+            recall_settings(self.manifest)
         self._connection.execute(_INSERT_SNAPSHOT, values)
 
     def losses(self, *, incremental: bool) -> Losses:
@@ -269,6 +274,7 @@ class PlanWriter:
                 self._lost[kind] += after.is_gone and before.state == DONE
                 self._marked += after.accepted == GONE != before.accepted
                 self._found_again += before.accepted == GONE != after.accepted
+                self._is_back |= before.is_gone and not after.is_gone and bool(after.presence)
                 _note(before, after, delta)
         change(self.manifest, changes)
 

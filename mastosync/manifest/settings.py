@@ -23,11 +23,15 @@ _MAY_BE_CONFIRMED = f"""
 SELECT EXISTS (SELECT 1 FROM entries INDEXED BY entries_open WHERE state <> {DONE} AND reason <> {GONE}
 AND {HAS_ARRIVED} AND {ARRIVED} & {(Presence.STALE | Presence.IN_DOUBT).value} <> {Presence.STALE.value})
 """  # what is stale, and nothing else, is always stored anew
+_ANY_GONE = f"""
+SELECT EXISTS (SELECT 1 FROM entries INDEXED BY entries_open
+WHERE state <> {DONE} AND reason = {GONE} AND {HAS_ARRIVED})
+"""
 _DONE_AFTER = f"""
 SELECT {COLUMNS} FROM entries
 WHERE kind = ? AND (id, name) > (?, ?) AND state = {DONE} ORDER BY id, name LIMIT ?
 """
-_SETTINGS, _PLACE = "settings", "settings_applied"
+_SETTINGS, _PLACE, _OF_GONE = "settings", "settings_applied", "settings_of_gone"
 _BEFORE_ALL = (0, -(2**63), "")
 
 
@@ -101,8 +105,8 @@ def note_settings(manifest: Manifest, current: Settings, *, by_others: bool = Fa
     with manifest.transaction() as connection:
         noted = noted_settings(manifest)
         if noted is None:
-            any_done = connection.execute(_ANY_DONE).fetchone()[0]
-            noted = (_before_notes(current),) if any_done else ()
+            any_stored = any(connection.execute(each).fetchone()[0] for each in (_ANY_DONE, _ANY_GONE))
+            noted = (_before_notes(current),) if any_stored else ()
         if new not in noted:
             set_meta(connection, _SETTINGS, _encoded((*noted, new)))
         is_kept = new == current and applied_to(manifest, current) is not None
@@ -146,9 +150,42 @@ def end_applying(manifest: Manifest, current: Settings, *, left: int) -> bool:
     with manifest.transaction() as connection:
         in_line = not left and not connection.execute(_MAY_BE_CONFIRMED).fetchone()[0]
         if in_line:
+            _keep_for_gone(manifest, current)
             set_meta(connection, _SETTINGS, _encoded((current,)))
         delete_meta(connection, _PLACE)
     return in_line
+
+
+def _keep_for_gone(manifest: Manifest, current: Settings) -> None:
+    """What is gone is not brought in line: keep the settings under which it may lie there, for its return."""
+    if manifest.connection.execute(_ANY_GONE).fetchone()[0]:
+        noted = noted_settings(manifest)
+        before = (_before_notes(current),) if noted is None else noted
+        set_meta(manifest.connection, _OF_GONE, _encoded(_joined(before, _settings_of_gone(manifest))))
+    else:
+        delete_meta(manifest.connection, _OF_GONE)
+
+
+def recall_settings(manifest: Manifest) -> None:
+    """Something that was gone is back, and may be confirmed as it lies, within the transaction of a plan."""
+    if of_gone := _settings_of_gone(manifest):
+        set_meta(manifest.connection, _SETTINGS, _encoded(_joined(noted_settings(manifest) or (), of_gone)))
+
+
+def archived_settings(manifest: Manifest) -> Noted | None:
+    """All under which something may lie there, also of what is gone. Raises: ManifestError."""
+    noted, of_gone = noted_settings(manifest), _settings_of_gone(manifest)
+    return _joined(noted or (), of_gone) if of_gone else noted
+
+
+def _settings_of_gone(manifest: Manifest) -> Noted:
+    value = meta_of(manifest, _OF_GONE)
+    with sound(manifest.path):
+        return () if value is None else noted_of(json.loads(value))
+
+
+def _joined(noted: Noted, more: Noted) -> Noted:
+    return (*noted, *(each for each in more if each not in noted))
 
 
 def iter_done_after(manifest: Manifest, place: Place | None) -> Iterator[tuple[Place, Record]]:

@@ -231,6 +231,8 @@ def test_what_arrived_should_be_verified(known: dict[str, Any], grade: Grade) ->
     ("asked", "grade"),
     [
         (None, Grade.NO_GO),
+        (public(0), Grade.NO_GO),  # nothing was done then
+        (public(0, listed=True), Grade.NO_GO),
         (public(), Grade.OK),
         (public(10, 1), Grade.WARNING),
         (public(10, 10), Grade.NO_GO),  # nobody would see anything

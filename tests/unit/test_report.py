@@ -338,6 +338,7 @@ def proof(at: float, **details: Any) -> Proof:  # noqa: ANN401
 LISTED = proof(NOON + 1_000)
 READ = proof(NOON + 2_000, read={"objects": 5})
 PUBLIC = proof(NOON + 3_000, public={"faults": [], "anybody_can_list": False})
+UNASKED = proof(NOON + 4_000, public={"faults": [], "anybody_can_list": False, "asked": 0})
 ENV = Path("/home/mastodon/live/.env.production")
 ALL_WELL = Evidence(
     [DONE],
@@ -421,6 +422,8 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, runs=[COPY, run(NOON + 5_000, 60, 0)]), {}),
         (lambda e: replace(e, proofs=[]), {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"}),
         (lambda e: replace(e, proofs=[READ]), {"public": "not-yet"}),
+        (lambda e: replace(e, proofs=[READ, UNASKED]), {"public": "not-yet"}),
+        (lambda e: replace(e, proofs=[READ, PUBLIC, UNASKED]), {}),
         (lambda e: replace(e, switch=Switch()), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV)), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV, problem="it cannot be read")), {"switch": "not-yet"}),

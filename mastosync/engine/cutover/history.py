@@ -149,7 +149,8 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
 
 def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
     """Whether anybody looked at the destination as browsers do. Where all is private, they are to read nothing."""
-    asked = [each for each in evidence.verifications if "public" in each.details]
+    public = [each for each in evidence.verifications if "public" in each.details]
+    asked = [each for each in public if each.details["public"]["asked"] or each.details["public"]["anybody_can_list"]]
     hidden = evidence.acl == "private"
     if not asked:
         if not hidden:

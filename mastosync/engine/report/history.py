@@ -127,8 +127,9 @@ class Proof:
 
     @property
     def is_public(self) -> bool:
-        """Whether it was asked as anybody may."""
-        return "public" in self.details
+        """Whether it was asked as anybody may. Where nothing is done, there is nothing to ask for."""
+        public = self.details.get("public")
+        return public is not None and (public.get("asked") != 0 or bool(public.get("anybody_can_list")))
 
     @property
     def faults(self) -> dict[str, int]:
