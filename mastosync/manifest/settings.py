@@ -105,7 +105,7 @@ def note_settings(manifest: Manifest, current: Settings, *, by_others: bool = Fa
     with manifest.transaction() as connection:
         noted = noted_settings(manifest)
         if noted is None:
-            any_stored = any(connection.execute(each).fetchone()[0] for each in (_ANY_DONE, _ANY_GONE))
+            any_stored = connection.execute(_ANY_DONE).fetchone()[0] or connection.execute(_ANY_GONE).fetchone()[0]
             noted = (_before_notes(current),) if any_stored else ()
         if new not in noted:
             set_meta(connection, _SETTINGS, _encoded((*noted, new)))
