@@ -12,7 +12,7 @@ from mastosync.errors import ExitCode
 
 @click.command(name="prune")
 @click.option("--apply", is_flag=True, help="Remove. Without it, only tell what that would be.")
-@click.option("--adopted", is_flag=True, help="Also what was adopted, of which this may be the only copy.")
+@click.option("--adopted", is_flag=True, help="Also what was adopted: maybe the only copy, or somebody else's.")
 @at_most_option
 @source_gone_option
 @workers_option

@@ -58,8 +58,6 @@ def render_pruning(result: Pruning, *, adopted: bool) -> str:
             result.found,
             size=human_bytes(result.found_bytes),
         )
-        if result.found
-        else tr("of what left the database, nothing is at the destination")
     ]
     if result.kept:
         lines.append(tr("{count} of them stay: another row uses the same key", count=f"{result.kept:,}"))

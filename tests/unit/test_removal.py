@@ -123,7 +123,7 @@ def test_what_a_prune_tells_is_what_the_next_one_does(run: Run, gone: list[Origi
     out = run("prune")
     for told in reversed(re.findall("`mastosync (prune.*?--apply)`", out)):
         assert "0 were removed" not in run(*told.split()), out
-    assert run("prune").startswith("of what left the database, nothing is at the destination\n")
+    assert run("prune") == "0 objects (0 Bytes) left the database and are still at the destination\n"
     assert reported(run)["status"] == "ok"
 
 
