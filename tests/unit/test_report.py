@@ -338,6 +338,8 @@ def proof(at: float, **details: Any) -> Proof:  # noqa: ANN401
 LISTED = proof(NOON + 1_000)
 READ = proof(NOON + 2_000, read={"objects": 5})
 PUBLIC = proof(NOON + 3_000, public={"faults": [], "anybody_can_list": False})
+UNREAD = proof(NOON + 1_000, unread=2, fine=8)
+PART = proof(NOON + 1_500, checked=3, fine=3, read={"objects": 3}, public={"faults": [], "anybody_can_list": False})
 UNASKED = proof(NOON + 4_000, public={"faults": [], "anybody_can_list": False, "asked": 0})
 ENV = Path("/home/mastodon/live/.env.production")
 ALL_WELL = Evidence(
@@ -423,6 +425,8 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, proofs=[]), {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"}),
         (lambda e: replace(e, proofs=[READ]), {"public": "not-yet"}),
         (lambda e: replace(e, proofs=[READ, UNASKED]), {"public": "not-yet"}),
+        (lambda e: replace(e, proofs=[UNREAD, PART]), {"verify": "not-yet"}),
+        (lambda e: replace(e, proofs=[UNREAD, PART, READ]), {}),
         (lambda e: replace(e, proofs=[READ, PUBLIC, UNASKED]), {}),
         (lambda e: replace(e, switch=Switch()), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV)), {"switch": "not-yet"}),

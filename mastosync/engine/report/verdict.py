@@ -256,7 +256,7 @@ def _verified(evidence: Evidence) -> Finding:
         told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
         said = tr("the last verification found what is not as it should be: {faults}", faults=told)
         return Finding("verify", Grade.NOT_YET, said, tr("see what it told; copy what is pending, and verify again"))
-    most = max(proof.checked for proof in recent)
+    most = max(proof.checked for proof in recent if not proof.faults)  # a part that is fine says nothing of the rest
     if most < done:
         said = tr(
             "{checked} of {objects} objects were looked at after the last copy", checked=_n(most), objects=_n(done)
