@@ -31,9 +31,11 @@ from mastosync.manifest import (
     PlanWriter,
     WorkQueue,
     accept,
+    accept_lost,
     back_up,
     backup_name,
     count_losses,
+    count_lost,
     reopen,
     require_room_for,
     take_back_acceptance,
@@ -102,7 +104,8 @@ class App:
         """The same, for whoever holds the manifest."""
         from mastosync.app.planning import plan
 
-        with PlanWriter.transaction(manifest, *stores) as writer, self._database() as database:
+        writing_plan = PlanWriter.transaction(manifest, *stores, accepts_losses=options.accept_gone)
+        with writing_plan as writer, self._database() as database:
             return plan(self.config, database, writer, options, self.listener, delta=delta)
 
     def add_into(
@@ -150,6 +153,15 @@ class App:
             if not dry_run:
                 (take_back_acceptance if undo else accept)(manifest, types, reasons)
         return found
+
+    def accept_gone(self, *, dry_run: bool) -> int:
+        """Take note that what plans lost by `--accept-gone` was deleted. Returns: how many entries that are."""
+        with self._read() if dry_run else self._planned("accept") as manifest:
+            manifest.require_plan()
+            lost = count_lost(manifest)
+            if lost and not dry_run:
+                accept_lost(manifest)
+        return lost
 
     def follow(self, options: FollowOptions) -> Iterator[Round[FollowResult]]:
         """Plan and copy in rounds, of which each is told when it has ended. Raises: Interrupted when asked to stop."""

@@ -34,12 +34,12 @@ from mastosync.engine.cutover import (
     steps_over,
 )
 from mastosync.engine.deleted import Deleted, gone_as_json
-from mastosync.engine.old_objects import SharedBucket, shared_bucket
+from mastosync.engine.old_objects import shared_bucket
 from mastosync.engine.readers import Readers, readers_of
 from mastosync.engine.status import status_of
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, relation, verifications
+from mastosync.manifest import Manifest, ManifestReport, count_lost, relation, verifications
 from mastosync.mastodon.settings import HOSTS, Setting, changed, storage_settings
 from mastosync.model import Ownership, Reason
 
@@ -118,7 +118,7 @@ class CutoverReport:
         """The contract of `cutover --json`."""
         return {
             **self.cutover.as_json(),
-            "gone": gone_as_json(self.deleted.objects, self.deleted.size_bytes),
+            "gone": gone_as_json(self.deleted.gone),
             "settings": [setting.as_json() for setting in self.settings],
             "media_host": self.media_host,
             "cors": self.cors,
@@ -177,7 +177,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         fallback=fallback,
         refusal=refusal,
         deleted=evidence.deleted,
-        over=steps_over(_way_over(known, evidence.shared, refusal)) if told else [],
+        over=steps_over(_way_over(known, evidence, refusal)) if told else [],
         back=steps_back(_way_back(known)) if told else [],
         switched=known.switched,
         env_syntax=config.env.syntax,
@@ -241,6 +241,7 @@ def _evidence(
         unseen=unseen,
         settings=status.settings,
         other_settings=status.other_settings,
+        lost=count_lost(manifest),
     )
 
 
@@ -257,7 +258,7 @@ def _ownership(destination: StoreConfig) -> tuple[Ownership | None, tuple[str, s
         return None, (error.message, error.hint or tr("correct it, and run this again"))
 
 
-def _way_over(known: _Known, shared: SharedBucket | None, refusal: UsageError | None) -> WayOver:
+def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> WayOver:
     """What the steps are made of."""
     config, options, env, host = known.config, known.options, known.mastodon.file, known.host
     source, destination = known.stores
@@ -272,7 +273,8 @@ def _way_over(known: _Known, shared: SharedBucket | None, refusal: UsageError | 
         options.nginx_file,
         public=isinstance(destination, S3Config),
         fallback=options.fallback,
-        shared=shared,
+        shared=evidence.shared,
+        gone=evidence.deleted.gone,
         env=env,
         env_kept=kept,
         pins=known.secrets is Secrets.UNPINNED,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write, nothing_removed
-from mastosync.app.stores import gates, identities, writing
+from mastosync.app.stores import identities, writing
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.deleted import PLAN_AT_MOST_OLD
 from mastosync.engine.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
@@ -20,7 +21,6 @@ from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
-    count_removable,
     in_one_bucket,
     take_over,
     try_again,
@@ -31,6 +31,7 @@ from mastosync.progress import CopyProgress
 if TYPE_CHECKING:
     from mastosync.app import App
     from mastosync.engine.planner import PlanOptions, PlanResult
+    from mastosync.engine.retry import Gate
     from mastosync.errors import MastosyncError
     from mastosync.manifest import StoreIdentity
 
@@ -66,20 +67,19 @@ def prune(app: App, manifest: Manifest, options: PruneOptions, *, source_gone: b
     """See `App.prune`, for whoever holds the manifest."""
     if in_one_bucket(manifest):
         raise nothing_removed()
-    pace = CopyOptions(workers=options.workers)
-    removing = options.apply and count_removable(manifest)[0] > 0
-    opened = (
-        gates_to_write(
+
+    @contextmanager
+    def opened() -> Iterator[Gate]:
+        pace = CopyOptions(workers=options.workers)
+        with gates_to_write(
             *(app.config, manifest, pace, app.stop, ("destination",)),
             some_arrived=True,
             removing=True,
             source_gone=source_gone,
-        )
-        if removing
-        else gates(app.config, pace, app.stop, ("destination",))
-    )
-    with opened as (gate,):
-        return Pruner(manifest, gate, app.config.destination.key_prefix, options, app.stop).run()
+        ) as (gate,):
+            yield gate
+
+    return Pruner(manifest, opened, app.config.destination.key_prefix, options, app.stop).run()
 
 
 @dataclass(slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from mastosync.manifest import (
     age_details,
     delta_base,
     least_losses,
+    mark_older_losses,
     remember_database,
     remembered_database,
     require_likely,
@@ -77,20 +80,41 @@ def plan(
     Raises: PlanRefused if the database cannot be the right one, and that is not accepted; ManifestError.
     """
     found, age = identity_of(database), age_of(database, options.types)
-    if not options.accept_gone:
+    word = _Word(options.accept_gone)
+    with word.heeded():
         require_same_database(writer.manifest, found)
         require_not_older(writer.manifest, found, age)
+    mark_older_losses(writer.manifest)
     base = _delta_base(config, database, found, writer, options, listener) if delta else None
     reader = Changes(database, base.since, base.highest) if base else database
     result = Planner(reader, options, listener, _surveyor(config), base).run(writer)
     losses = writer.losses(incremental=base is not None)
-    if not options.accept_gone:
+    with word.heeded():
         require_likely(losses, found)
+    writer.settle_losses(accepted=word.was_needed)
     remember_database(writer.manifest, found)
     details = _details(result, options) | age_details(writer.manifest, age)
-    details["accepted_gone"] = losses.all.gone if options.accept_gone else 0
+    details |= {"accepted_gone": losses.all.gone if options.accept_gone else 0, "marks_gone": True}
     writer.finish(result.snapshot.taken_at, details)
     return result
+
+
+@dataclass(slots=True)
+class _Word:
+    """The user's, that a plan goes on whatever is gone."""
+
+    given: bool
+    was_needed: bool = False
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Go on where a plan would be refused, if so told. Raises: PlanRefused otherwise."""
+        try:
+            yield
+        except PlanRefused:
+            if not self.given:
+                raise
+            self.was_needed = True
 
 
 def add_new(

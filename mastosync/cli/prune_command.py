@@ -12,7 +12,7 @@ from mastosync.errors import ExitCode
 
 @click.command(name="prune")
 @click.option("--apply", is_flag=True, help="Remove. Without it, only tell what that would be.")
-@click.option("--adopted", is_flag=True, help="Also what was adopted, of which this may be the only copy.")
+@click.option("--adopted", is_flag=True, help="Also what was adopted: maybe the only copy, or somebody else's.")
 @at_most_option
 @source_gone_option
 @workers_option
@@ -42,5 +42,5 @@ def prune_command(
     if as_json:
         show_json(result.as_json())
     else:
-        invocation.say(render_pruning(result))
+        invocation.say(render_pruning(result, adopted=adopted))
     return ExitCode.INCOMPLETE if result.failed else ExitCode.OK

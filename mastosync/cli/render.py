@@ -167,6 +167,16 @@ def render_acceptance(found: Counter[tuple[str, Reason]], *, undo: bool, dry_run
     return "\n".join([said, "", table((tr("type"), tr("reason"), tr("entries")), rows), *(["", note] if note else [])])
 
 
+def render_accepted_gone(lost: int, *, dry_run: bool) -> str:
+    """How many entries were lost by `plan --accept-gone`, and count as deleted now, or would."""
+    if not lost:
+        return tr("no entry is missing that a plan has lost by --accept-gone")
+    if dry_run:
+        said = trn("{count:,} entry would count as deleted", "{count:,} entries would count as deleted", lost)
+        return said + "\n\n" + tr("nothing was changed")
+    return trn("{count:,} entry counts as deleted", "{count:,} entries count as deleted", lost)
+
+
 def _throttling_line(limit: EndpointState) -> str:
     asked = tr("the {name} asked to slow down {throttles:,} times", name=say(limit.name), throttles=limit.throttles)
     return (

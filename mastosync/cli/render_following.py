@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mastosync.engine.rounds import FAILURES_AT_MOST
-from mastosync.language import tr
+from mastosync.language import tr, trn
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
@@ -49,33 +49,36 @@ def render_failure(failed: Round[FollowResult]) -> str:
     return line + _next(failed)
 
 
-def render_pruning(result: Pruning) -> str:
-    """What was removed, or would be."""
-    size = human_bytes(result.found_bytes)
+def render_pruning(result: Pruning, *, adopted: bool) -> str:
+    """What was removed, or would be. `adopted`: what was adopted is taken in."""
     lines = [
-        tr(
-            "{count} objects ({size}) left the database and are still at the destination",
-            count=f"{result.found:,}",
-            size=size,
+        trn(
+            "{count:,} object ({size}) left the database and is still at the destination",
+            "{count:,} objects ({size}) left the database and are still at the destination",
+            result.found,
+            size=human_bytes(result.found_bytes),
         )
     ]
     if result.kept:
         lines.append(tr("{count} of them stay: another row uses the same key", count=f"{result.kept:,}"))
     if result.adopted:
         lines.append(
-            tr(
-                "{count} of them stay: they were adopted, and may lie nowhere else. `mastosync prune --adopted` takes"
-                " them in, too",
-                count=f"{result.adopted:,}",
+            trn(
+                "{count:,} of them stays: it was adopted, and may lie nowhere else, or belong to others who use this"
+                " bucket. If not: `mastosync prune --adopted --apply` removes it, too",
+                "{count:,} of them stay: they were adopted, and may lie nowhere else, or belong to others who use this"
+                " bucket. If not: `mastosync prune --adopted --apply` removes them, too",
+                result.adopted,
             )
         )
     if result.failed:
         lines.append(tr("{count} could not be removed, such as:", count=f"{result.failed:,}"))
         lines += [f"  {example}" for example in result.examples]
     if result.applied:
-        lines.append(tr("{count} were removed", count=f"{result.removed:,}"))
-    else:
-        lines.append(tr("nothing was removed: `mastosync prune --apply` does that"))
+        lines.append(trn("{count:,} was removed", "{count:,} were removed", result.removed))
+    elif result.found > result.kept + result.adopted:
+        command = "mastosync prune --adopted --apply" if adopted else "mastosync prune --apply"
+        lines.append(tr("nothing was removed: `{command}` does that", command=command))
     if result.unknown:
         lines.append(tr("{unknown}: run `mastosync plan`, then prune again", unknown=result.unknown))
     return "\n".join(lines)

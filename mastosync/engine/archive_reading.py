@@ -291,9 +291,10 @@ def _access(line: dict[str, Any]) -> Presence | None:
 
 
 def _accepted(line: dict[str, Any], state: EntryState) -> Reason | None:
-    """The reason that somebody has accepted as a loss."""
+    """The reason that somebody has accepted as a loss; of what is gone, that a plan was accepted which lost it."""
     reason = _perhaps(line, "accepted", str)
-    if reason is not None and (state is EntryState.DONE or reason not in ACCEPTABLE_REASONS):
+    is_gone = reason == line["reason"] == Reason.GONE
+    if reason is not None and not is_gone and (state is EntryState.DONE or reason not in ACCEPTABLE_REASONS):
         raise Wrong(f"an entry that is {state} cannot be accepted as {reason!r}")
     return None if reason is None else Reason(reason)
 

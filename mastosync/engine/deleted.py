@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, Manifest, ManifestReport, SnapshotRecord, count_removable
+from mastosync.manifest import CountLine, Manifest, ManifestReport, Removable, SnapshotRecord, count_removable
 from mastosync.model import EntryState
 from mastosync.units import human_bytes, human_seconds
 
@@ -22,20 +22,19 @@ PLAN_AT_MOST_OLD = timedelta(hours=1)
 class Deleted:
     """What the manifest knows of deleted rows whose objects have arrived."""
 
-    objects: int
-    size_bytes: int
+    gone: Removable
     known_at: float | None  # seconds since the epoch: the plan that found them; None: no plan could have
     later: bool  # a copy, or a delta, has been at work since
 
     @classmethod
     def of(
         cls,
-        removable: tuple[int, int],
+        removable: Removable,
         counts: Sequence[CountLine],
         plans: Sequence[SnapshotRecord],
         copied_at: float | None,
     ) -> Deleted:
-        """`removable`: objects and bytes; `copied_at`: when a copy was last at work, in seconds since the epoch."""
+        """`copied_at`: when a copy was last at work, in seconds since the epoch."""
         arrived = {(line.kind.table, line.kind.remote) for line in counts if line.state is EntryState.DONE}
         whole = [plan for plan in plans if not plan.incremental]
         read = [
@@ -44,10 +43,10 @@ class Deleted:
         ]
         moments = [moment for moment in read if moment is not None]
         if len(moments) < len(read):
-            return cls(*removable, None, later=True)
+            return cls(removable, None, later=True)
         known_at = min(moments, default=max(plan.taken_at.timestamp() for plan in plans))
         since = [copied_at or known_at, *(plan.taken_at.timestamp() for plan in plans if plan.incremental)]
-        return cls(*removable, known_at, later=max(since) > known_at)
+        return cls(removable, known_at, later=max(since) > known_at)
 
     @classmethod
     def in_manifest(cls, manifest: Manifest) -> Deleted:
@@ -77,29 +76,58 @@ def unknown_told(deleted: Deleted, now: float) -> str:
     )
 
 
-def gone_told(objects: int, size_bytes: int) -> str:
+def gone_told(gone: Removable) -> str:
     """How much is gone and at the destination, for people."""
-    return trn(
+    told = trn(
         "{objects} object{size} is still at the destination although it left the database: anybody who knows its "
         "address can read it",
         "{objects} objects{size} are still at the destination although they left the database: anybody who knows "
         "their addresses can read them",
-        objects,
-        objects=f"{objects:,}",
-        size=f" ({human_bytes(size_bytes)})" if size_bytes else "",
+        gone.objects,
+        objects=f"{gone.objects:,}",
+        size=f" ({human_bytes(gone.size_bytes)})" if gone.size_bytes else "",
+    )
+    if not gone.adopted:
+        return told
+    if gone.adopted == gone.objects:
+        return tr("{told}. mastosync has copied none of them: all were adopted, as they lay there already", told=told)
+    return tr(
+        "{told}. mastosync has copied {copied} of them, and has adopted {adopted}, which lay there already",
+        told=told,
+        copied=f"{gone.objects - gone.adopted:,}",
+        adopted=f"{gone.adopted:,}",
     )
 
 
-def gone_as_json(objects: int, size_bytes: int) -> dict[str, int]:
+def gone_as_json(gone: Removable) -> dict[str, int]:
     """The same for scripts."""
-    return {"objects": objects, "bytes": size_bytes}
+    return {"objects": gone.objects, "bytes": gone.size_bytes, "adopted": gone.adopted}
 
 
-def removal(*, by_hand: bool) -> str:
-    """How what is gone is removed. `by_hand`: both stores are one bucket, where `prune` removes nothing."""
+def removal(gone: Removable, *, by_hand: bool, lost: bool = False) -> str:
+    """How what is gone is removed.
+
+    `by_hand`: both stores are one bucket, where `prune` removes nothing. `lost`: plans have lost some of it by
+    `--accept-gone`, and nobody has said that it was deleted.
+    """
+    if lost:
+        return tr("first find out whether the plan that was accepted (--accept-gone) has read the right database")
     if by_hand:
         return tr("`mastosync ls --state skipped --reason gone` lists what left the database: remove it by hand")
+    if not gone.adopted:
+        return tr("`mastosync plan`, then `mastosync prune --apply`: it removes them at the destination")
+    adopting = adopted_told()
+    if gone.adopted == gone.objects:
+        return tr("`mastosync plan`, then `mastosync prune --adopted --apply`. {adopting}", adopting=adopting)
     return tr(
-        "`mastosync prune` counts them, `mastosync prune --apply` removes them at the destination; with `--adopted`"
-        " also those that mastosync found there and did not copy"
+        "`mastosync plan`, then `mastosync prune --apply` for what was copied, or `mastosync prune --adopted --apply`"
+        " for all of them. {adopting}",
+        adopting=adopting,
+    )
+
+
+def adopted_told() -> str:
+    """What whoever prunes what was adopted has to know."""
+    return tr(
+        "With --adopted it also removes what somebody else has put there: if others use this bucket, they may need it"
     )

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from mastosync.engine.crew import Crew
@@ -80,10 +82,13 @@ class Pruning:
 
 @dataclass(slots=True)
 class Pruner:
-    """One prune. `gate` is the destination's, and `prefix` its key_prefix."""
+    """One prune. `prefix` is the destination's key_prefix.
+
+    `opened` gives its gate, and is asked when there is something to remove: who has nothing to ask sends nothing.
+    """
 
     manifest: Manifest
-    gate: Gate
+    opened: Callable[[], AbstractContextManager[Gate]]
     prefix: str
     options: PruneOptions
     stop: StopSignal
@@ -97,9 +102,9 @@ class Pruner:
         """
         self._require_plan()
         unknown = unknown_told(Deleted.in_manifest(self.manifest), time.time())
-        result = Pruning(self.options.apply, *count_removable(self.manifest), unknown=unknown)
-        if not self.options.adopted:
-            result.adopted, _ = count_removable(self.manifest, only_adopted=True)
+        gone = count_removable(self.manifest)
+        left_alone = 0 if self.options.adopted else gone.adopted
+        result = Pruning(self.options.apply, gone.objects, gone.size_bytes, adopted=left_alone, unknown=unknown)
         self._require_likely(result)
         candidates = iter_removable(self.manifest, adopted=self.options.adopted)
         removable = (each for each in candidates if self._may_go(each, result))
@@ -107,9 +112,12 @@ class Pruner:
             for _ in removable:
                 self.stop.require_going_on()
             return result
-        with Crew(self._steps, self.options.workers, self.stop) as crew:
+        first = next(removable, None)
+        if first is None:
+            return result
+        with self.opened() as gate, Crew(partial(self._steps, gate), self.options.workers, self.stop) as crew:
             try:
-                self._remove(crew, removable, result)
+                self._remove(crew, chain((first,), removable), result)
             finally:
                 self._record()
         return result
@@ -137,16 +145,16 @@ class Pruner:
                 tr("stopped on request"), hint=tr("run the same command again: it goes on where this one stopped")
             )
 
-    def _steps(self, record: Record) -> Steps[ObjectError | None]:
+    def _steps(self, gate: Gate, record: Record) -> Steps[ObjectError | None]:
         """Delete an object; what a store refused is the outcome."""
-        key, store = canonical_key(record.entry, self.prefix), PatientStore(self.gate)
+        key, store = canonical_key(record.entry, self.prefix), PatientStore(gate)
         try:
             if Presence.IN_DOUBT in record.presence:  # maybe in parts, of which nobody knows
                 yield Aside(partial(store.abort_unfinished, key))
             yield Aside(partial(store.delete, key))
         except ObjectError as error:
             return error
-        _log.info("removed %r at %s", key, self.gate.store.name)
+        _log.info("removed %r at %s", key, gate.store.name)
         return None
 
     def _may_go(self, record: Record, result: Pruning) -> bool:

@@ -46,6 +46,11 @@ class Reading(Enum):
     NEEDLESS = auto()  # nobody has to read anything, and nobody has tried
 
 
+def has_asked(public: Mapping[str, Any]) -> bool:
+    """Whether this `verify --public` looked at anything: where nothing is done, it tells nothing."""
+    return public.get("asked") != 0 or bool(public.get("anybody_can_list"))
+
+
 def reading_of(public: Mapping[str, Any] | None, acl: str) -> Reading:
     """What the last `verify --public` tells under this `acl`: its part of `verify --json`; None: there was none.
 

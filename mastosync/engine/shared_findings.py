@@ -107,6 +107,22 @@ def exposed_told(objects: int) -> str:
     )
 
 
+def lost_told(objects: int) -> Apart:
+    """How much plans have lost by `--accept-gone`, and what to do about it."""
+    return Apart(
+        trn(
+            "a plan that was accepted (--accept-gone) lost {objects} object, and no plan has found it again",
+            "a plan that was accepted (--accept-gone) lost {objects} objects, and no plan has found them again",
+            objects,
+            objects=f"{objects:,}",
+        ),
+        tr(
+            "mastosync plan, of the right database; then copy. If all of that was really deleted: `mastosync accept"
+            " --gone`"
+        ),
+    )
+
+
 def hiding() -> str:
     """What hides them."""
     return tr(

@@ -1,5 +1,6 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
+from mastosync.manifest.accepted_losses import accept_lost, count_lost, mark_older_losses
 from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
 from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, Head
 from mastosync.manifest.backup import back_up, backup_name
@@ -56,7 +57,7 @@ from mastosync.manifest.lifecycle import (
 from mastosync.manifest.lock import Holder, holder_of, writer_lock
 from mastosync.manifest.losses import ALWAYS, Losses, least_losses, require_likely
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter, Writes
-from mastosync.manifest.pruning import count_removable, is_wanted, iter_removable
+from mastosync.manifest.pruning import Removable, count_removable, is_wanted, iter_removable
 from mastosync.manifest.records import Row, record_of
 from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
 from mastosync.manifest.schema import file_version, newest_version
@@ -111,6 +112,7 @@ __all__ = [
     "PlanDelta",
     "PlanWriter",
     "Relation",
+    "Removable",
     "Row",
     "RunInfo",
     "Scratch",
@@ -125,6 +127,7 @@ __all__ = [
     "WorkQueue",
     "Writes",
     "accept",
+    "accept_lost",
     "age_details",
     "appearing",
     "applied_to",
@@ -137,6 +140,7 @@ __all__ = [
     "correct",
     "count_exposed",
     "count_losses",
+    "count_lost",
     "count_removable",
     "delta_base",
     "doubt_access",
@@ -159,6 +163,7 @@ __all__ = [
     "kind_of_disk",
     "last_verification",
     "least_losses",
+    "mark_older_losses",
     "newest_version",
     "note_access",
     "note_applied",

@@ -27,7 +27,7 @@ from mastosync.manifest.databases import remember_database, remembered_database
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.lifecycle import ACCESS
 from mastosync.manifest.records import COLUMNS
-from mastosync.manifest.settings import Noted, noted_settings, remember_settings
+from mastosync.manifest.settings import Noted, archived_settings, remember_settings
 from mastosync.manifest.whole_files import appearing
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Origin, Presence, Reason
 
@@ -62,7 +62,7 @@ class Head(NamedTuple):
     kinds: dict[int, Kind]
     probe: str | None  # see `probe_left_behind`
     database: DatabaseIdentity | None  # see `remembered_database`
-    settings: Noted | None  # see `noted_settings`
+    settings: Noted | None  # see `archived_settings`
     records: dict[str, list[dict[str, Any]]]  # by table, each with its columns; details are read
 
 
@@ -122,7 +122,7 @@ class ArchiveReader:
                 raise ValueError("it does not say what its stores are")
             records = {name: self._records(name) for name in RECORDS}
             probe, database = probe_left_behind(self._manifest), remembered_database(self._manifest)
-            noted = noted_settings(self._manifest)
+            noted = archived_settings(self._manifest)
             return Head(source, destination, self._manifest.kinds(), probe, database, noted, records)
 
     def iter_entries(self) -> Iterator[ArchivedEntry]:

@@ -18,7 +18,7 @@ from mastosync.manifest.databases import remembered_database
 from mastosync.manifest.identity import remembered
 from mastosync.manifest.recount import Recount, odd_line, recount
 from mastosync.manifest.schema import newest_version
-from mastosync.manifest.settings import Settings, applied_to, noted_settings
+from mastosync.manifest.settings import Settings, applied_to, archived_settings
 from mastosync.model import TABLES
 
 _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE objects <> 0 OR bytes <> 0"
@@ -150,7 +150,7 @@ class Checker:
                     tr("the record of a plan or verification cannot be read: {details:.60}", details=details),
                     say(_PUT_BACK),
                 )
-        for reader in (remembered_database, noted_settings, partial(applied_to, current=Settings())):
+        for reader in (remembered_database, archived_settings, partial(applied_to, current=Settings())):
             if damage := self._damage(reader):
                 yield Fault(Part.PLAN, damage, say(_PUT_BACK))
 

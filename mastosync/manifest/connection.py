@@ -150,7 +150,7 @@ class Manifest:
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self.connection
-                self._write_deltas()
+                self.write_counts()
                 self.connection.execute("COMMIT")
             except BaseException:
                 self._deltas.clear()
@@ -228,7 +228,8 @@ class Manifest:
                 ),
             )
 
-    def _write_deltas(self) -> None:
+    def write_counts(self) -> None:
+        """Write the changes of the counters, for who asks for them before the transaction ends."""
         changed = [(*place, *delta) for place, delta in self._deltas.items() if delta != [0, 0]]
         self.connection.executemany(_ADD_TO_COUNT, changed)
         self._deltas.clear()

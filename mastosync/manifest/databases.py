@@ -9,19 +9,19 @@ from mastosync.errors import PlanRefused
 from mastosync.language import tr, trn
 from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest
+from mastosync.manifest.meta import get_meta, set_meta
 from mastosync.model import DatabaseIdentity
 
-_SELECT = "SELECT value FROM meta WHERE name = 'database'"
-_REPLACE = "INSERT OR REPLACE INTO meta (name, value) VALUES ('database', ?)"
+_DATABASE = "database"
 
 
 def remembered_database(manifest: Manifest) -> DatabaseIdentity | None:
     """The database of the last plan; None if an older version made it. Raises: ManifestError."""
     with sound(manifest.path):
-        row = manifest.connection.execute(_SELECT).fetchone()
-        if row is None:
+        told = get_meta(manifest.connection, _DATABASE)
+        if told is None:
             return None
-        value = json.loads(row[0])
+        value = json.loads(told)
         return DatabaseIdentity(**{**value, "accounts": tuple(value["accounts"])})
 
 
@@ -30,7 +30,7 @@ def remember_database(manifest: Manifest, found: DatabaseIdentity) -> None:
     known = remembered_database(manifest)
     if known is not None and not found.accounts:
         found = replace(found, accounts=known.accounts)
-    manifest.connection.execute(_REPLACE, (json.dumps(asdict(found)),))
+    set_meta(manifest.connection, _DATABASE, json.dumps(asdict(found)))
 
 
 def require_same_database(manifest: Manifest, found: DatabaseIdentity) -> None:

@@ -73,6 +73,9 @@ _ACCEPT = f"UPDATE entries INDEXED BY entries_open SET accepted = reason WHERE {
 _IS_ACCEPTED = "accepted IS NOT NULL AND kind = ? AND accepted = ?"
 _COUNT_ACCEPTED = f"SELECT count(*) FROM entries INDEXED BY entries_accepted WHERE {_IS_ACCEPTED}"
 _FORGET_ACCEPTED = f"UPDATE entries INDEXED BY entries_accepted SET accepted = NULL WHERE {_IS_ACCEPTED}"
+_FORGET_LOST = f"""
+UPDATE entries INDEXED BY entries_accepted SET accepted = NULL WHERE accepted IS NOT NULL AND accepted = {GONE}
+"""
 _TO_TRY_AGAIN = f"""
 state = {FAILED} AND state <> {DONE} AND kind = ? AND attempts < ?
 AND (reason IN ({", ".join(str(REASON_CODE[reason]) for reason in PASSING_REASONS)})
@@ -92,6 +95,11 @@ ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Pre
 
 HAS_ARRIVED = f"{ARRIVED} <> 0"
 """As a condition: something lies at the destination, or may, of an entry that is not done."""
+
+_MARK_LOST = f"""
+UPDATE entries INDEXED BY entries_open SET accepted = {GONE}
+WHERE state = {SKIPPED} AND state <> {DONE} AND reason = {GONE} AND accepted IS NULL AND {HAS_ARRIVED}
+"""
 
 Place = tuple[int, int, str]
 """Kind, id and name of an entry."""
@@ -332,6 +340,19 @@ def take_back_acceptance(manifest: Manifest, types: tuple[str, ...], reasons: Se
     with manifest.transaction() as connection:
         for kind, reason in product(manifest.kinds(types), reasons):
             connection.execute(_FORGET_ACCEPTED, (kind, REASON_CODE[reason]))
+
+
+def mark_lost(manifest: Manifest) -> None:
+    """Mark all that is gone and has arrived as lost by `plan --accept-gone`, within a transaction: see `gone`.
+
+    For what an older version was told: it knew how many those were, and not which.
+    """
+    manifest.connection.execute(_MARK_LOST)
+
+
+def forget_lost(manifest: Manifest) -> None:
+    """Take these marks back, within a transaction: what is gone was deleted."""
+    manifest.connection.execute(_FORGET_LOST)
 
 
 def forget_arrival(manifest: Manifest, entries: Sequence[Entry]) -> None:

@@ -13,13 +13,10 @@ from pathlib import Path
 from mastosync.errors import ManifestError
 from mastosync.language import say, tr
 from mastosync.manifest.complaints import sound
-from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.connection import Manifest
+from mastosync.manifest.meta import delete_meta, get_meta, meta_of, set_meta
 from mastosync.manifest.store_names import Place, place_of
 
-_SELECT = "SELECT value FROM meta WHERE name = ?"
-_INSERT = "INSERT INTO meta (name, value) VALUES (?, ?)"
-_REPLACE = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
-_DELETE = "DELETE FROM meta WHERE name = ?"
 _THIS_MACHINE = "file:"
 _RELATION, _PROBE = "relation", "probe"
 
@@ -78,17 +75,17 @@ class Relation(StrEnum):
 def remembered(manifest: Manifest, role: str) -> StoreIdentity | None:
     """The source or destination (`role`) this manifest was planned for; None before a plan. Raises: ManifestError."""
     with sound(manifest.path):
-        row = manifest.connection.execute(_SELECT, (role,)).fetchone()
-        return StoreIdentity(**json.loads(row[0])) if row else None
+        told = get_meta(manifest.connection, role)
+        return None if told is None else StoreIdentity(**json.loads(told))
 
 
 def remember(manifest: Manifest, source: StoreIdentity, destination: StoreIdentity, probe: str | None = None) -> None:
     """Bind a new manifest to its stores, within the caller's transaction. `probe`: see `probe_left_behind`."""
     for role, identity in (("source", source), ("destination", destination)):
         if remembered(manifest, role) is None:
-            manifest.connection.execute(_INSERT, (role, json.dumps(asdict(identity))))
+            set_meta(manifest.connection, role, json.dumps(asdict(identity)))
     if probe is not None:
-        manifest.connection.execute(_REPLACE, (_PROBE, probe))
+        set_meta(manifest.connection, _PROBE, probe)
 
 
 def require_same(manifest: Manifest, source: StoreIdentity, destination: StoreIdentity) -> None:
@@ -114,7 +111,7 @@ def require_same(manifest: Manifest, source: StoreIdentity, destination: StoreId
 
 def relation(manifest: Manifest) -> Relation | None:
     """What the stores of this manifest were found to be; None: nobody has looked. Raises: ManifestError."""
-    value = _value(manifest, _RELATION)
+    value = meta_of(manifest, _RELATION)
     return Relation(value) if value in list(Relation) else None
 
 
@@ -129,30 +126,26 @@ def in_one_bucket(manifest: Manifest) -> bool:
 
 def probe_left_behind(manifest: Manifest) -> str | None:
     """The name of a probe object that was noted, and may lie at the destination. Raises: ManifestError."""
-    return _value(manifest, _PROBE)
+    return meta_of(manifest, _PROBE)
 
 
 def note_probe(manifest: Manifest, name: str) -> None:
     """Note the name of a probe object before it is written. Raises: ManifestError."""
     with manifest.transaction() as connection:
-        connection.execute(_REPLACE, (_PROBE, name))
+        set_meta(connection, _PROBE, name)
 
 
 def record_relation(manifest: Manifest, found: Relation | None, *, probe_settled: bool) -> None:
     """Remember what the stores were found to be (None: nothing new); `probe_settled`: forget the probe object.
 
-    That they are one is not remembered: it holds nobody back to look again. Raises: ManifestError.
+    That they are one is not remembered: it holds nobody back to look again. That they are one bucket stays known when
+    the source does not tell any more: nothing may be removed there. Raises: ManifestError.
     """
     with manifest.transaction() as connection:
+        says_nothing = found is Relation.UNKNOWN and relation(manifest) is Relation.ONE_BUCKET
         if found is Relation.ONE:
-            connection.execute(_DELETE, (_RELATION,))
-        elif found is not None:
-            connection.execute(_REPLACE, (_RELATION, found.value))
+            delete_meta(connection, _RELATION)
+        elif found is not None and not says_nothing:
+            set_meta(connection, _RELATION, found.value)
         if probe_settled:
-            connection.execute(_DELETE, (_PROBE,))
-
-
-def _value(manifest: Manifest, name: str) -> str | None:
-    with translated(manifest.path):
-        row = manifest.connection.execute(_SELECT, (name,)).fetchone()
-    return str(row[0]) if row else None
+            delete_meta(connection, _PROBE)

@@ -55,12 +55,17 @@ class Known(NamedTuple):
     reason: int
     attempts: int
     presence: Presence
-    accepted: int | None = None  # the reason that somebody accepted as a loss of this file; None: nobody did
+    accepted: int | None = None  # the reason that somebody accepted as a loss of this file, or GONE; None: nobody did
 
     @property
     def is_gone(self) -> bool:
         """Whether its row has left the database."""
         return (self.state, self.reason) == (SKIPPED, GONE)
+
+    @property
+    def may_be_at_source(self) -> bool:
+        """Whether it is wanted, and the source was not found to lack it."""
+        return self.state in (PENDING, DONE) or self.reason not in (MISSING, OPTIONAL_MISSING, EXCLUDED, GONE)
 
 
 class Approach(StrEnum):
@@ -132,7 +137,8 @@ def seen(known: Known, wanted: Wanted) -> Known:
     elif presence:
         presence |= Presence.STALE
     state, reason = _state_when_seen(known, wanted, changed, replaced=replaced)
-    accepted = None if replaced else known.accepted  # of the file that was lost, and not of another one
+    is_answered = replaced or known.accepted == GONE  # it was of the file that was lost, or of a row that is back
+    accepted = None if is_answered else known.accepted
     return Known(flags, updated, size, fallback, state, reason, known.attempts, presence, accepted)
 
 
@@ -154,9 +160,14 @@ def _state_when_seen(known: Known, wanted: Wanted, changed: int, *, replaced: bo
     return found
 
 
-def gone(known: Known) -> Known:
-    """Its row has left the database. What lies at the destination stays known, for `prune`, and for its return."""
-    return known._replace(state=SKIPPED, reason=GONE)
+def gone(known: Known, *, accepted: bool = False) -> Known:
+    """Its row has left the database. What lies at the destination stays known, for `prune`, and for its return.
+
+    `accepted`: by a plan that loses whatever it loses, so that what the old store may have is marked. The mark stays
+    until a plan sees the row again, or somebody says that it was deleted.
+    """
+    is_lost = accepted and known.accepted is None and known.may_be_at_source
+    return known._replace(state=SKIPPED, reason=GONE, accepted=GONE if is_lost else known.accepted)
 
 
 @cache  # of a few dozen values, and asked twice an object

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from mastosync.errors import PlanRefused
 from mastosync.language import tr
-from mastosync.manifest.codes import DONE
+from mastosync.manifest.codes import DONE, GONE, SKIPPED
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.databases import described
 from mastosync.model import CACHE_TABLES, DatabaseIdentity, Kind
@@ -24,6 +24,13 @@ PROFILE_PERCENT = 50  # of avatars, headers and emojis of other servers
 ALL_PERCENT = 95  # of everything
 
 _DONE = f"SELECT kind, objects FROM counts WHERE state = {DONE} AND objects > 0"
+_WANTED = f"""
+SELECT kind, sum(objects) FROM counts WHERE objects > 0 AND NOT (state = {SKIPPED} AND reason = {GONE}) GROUP BY kind
+"""
+_MARKED = f"""
+SELECT kind, count(*) FROM entries INDEXED BY entries_accepted
+WHERE accepted IS NOT NULL AND accepted = {GONE} GROUP BY kind
+"""
 
 
 @dataclass(slots=True)
@@ -87,6 +94,20 @@ def least_losses(manifest: Manifest, seen: Mapping[Kind, int], kinds: Iterable[i
     done = done_by_kind(manifest)
     counted = ((manifest.kind(number), done.get(number, 0)) for number in kinds)
     return Losses.of((kind, max(0, objects - seen.get(kind, 0)), objects) for kind, objects in counted)
+
+
+def marked_losses(manifest: Manifest) -> Losses:
+    """What plans have lost by `--accept-gone`, and none has seen since, beside what is wanted now.
+
+    Within a transaction the counters have to be written first. Raises: ManifestError.
+    """
+    with translated(manifest.path):
+        marked = dict(manifest.connection.execute(_MARKED).fetchall())
+        wanted = dict(manifest.connection.execute(_WANTED).fetchall()) if marked else {}
+    return Losses.of(
+        (manifest.kind(number), marked.get(number, 0), marked.get(number, 0) + wanted.get(number, 0))
+        for number in marked.keys() | wanted.keys()
+    )
 
 
 def require_likely(losses: Losses, database: DatabaseIdentity) -> None:

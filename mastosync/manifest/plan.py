@@ -31,11 +31,12 @@ from mastosync.manifest.codes import (
     SKIPPED,
 )
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, move, take_back_claims
+from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, forget_lost, move, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
-from mastosync.manifest.losses import Losses, done_by_kind
+from mastosync.manifest.losses import Losses, done_by_kind, marked_losses
+from mastosync.manifest.settings import recall_settings
 from mastosync.model import EntryGroup, Kind
 
 _MEASURED = (
@@ -99,11 +100,15 @@ class PlanWriter:
     """The hand that writes a plan. Make one with `PlanWriter.transaction`.
 
     `writes` may be changed before the first window.
+    `accepts_losses`: what is gone is marked, as a plan of the wrong database may lose it.
     """
 
-    def __init__(self, manifest: Manifest, loader: EntryLoader) -> None:
+    def __init__(self, manifest: Manifest, loader: EntryLoader, *, accepts_losses: bool = False) -> None:
         self.manifest = manifest
         self.writes = Writes.ALL
+        self._accepts_losses = accepts_losses
+        self._marked, self._found_again = 0, 0  # entries, by this plan
+        self._is_back = False  # something that was gone, and lies at the destination
         self._loader = loader
         self._first = not manifest.kinds()
         self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
@@ -112,7 +117,9 @@ class PlanWriter:
 
     @classmethod
     @contextmanager
-    def transaction(cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity) -> Iterator[PlanWriter]:
+    def transaction(
+        cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity, *, accepts_losses: bool = False
+    ) -> Iterator[PlanWriter]:
         """Write a plan, whole or not at all.
 
         The first one is written with a rollback journal, where new pages are written once, and the
@@ -124,7 +131,7 @@ class PlanWriter:
             remember(manifest, source, destination)
             take_back_claims(manifest)
             with EntryLoader(connection) as loader:
-                yield cls(manifest, loader)
+                yield cls(manifest, loader, accepts_losses=accepts_losses)
         manifest.log_ahead()
 
     def merge(
@@ -158,12 +165,30 @@ class PlanWriter:
     def finish(self, taken_at: datetime, details: Mapping[str, Any]) -> None:
         """Record the snapshot; from here on the manifest has a plan."""
         values = (taken_at.isoformat(timespec="microseconds"), json.dumps(dict(details)))
+        self._loader.settle()
+        if self._is_back:
+            recall_settings(self.manifest)
         self._connection.execute(_INSERT_SNAPSHOT, values)
 
     def losses(self, *, incremental: bool) -> Losses:
         """What was done and is gone by this plan, of the kinds it has looked at; an incremental one: of all kinds."""
         kinds = self._done_before.keys() | self._lost.keys() if incremental else self._lost.keys()
         return Losses.of((self.manifest.kind(n), self._lost[n], self._done_before.get(n, 0)) for n in kinds)
+
+    def settle_losses(self, *, accepted: bool) -> None:
+        """Take back the marks of what was deleted, as far as this plan tells; to be called when all is merged.
+
+        If nothing had to be `accepted`, this plan has lost what an instance loses. If it has found again what was lost
+        before, it is of the right database; so if no more is left than an instance loses, that was deleted.
+        """
+        if not self._marked and not self._found_again:
+            return
+        self._loader.settle()
+        self.manifest.write_counts()
+        left = marked_losses(self.manifest)
+        is_first = left.all.gone == self._marked  # else nobody knows which of them are older
+        if (self._marked and is_first and not accepted) or (not self._marked and left.are_likely):
+            forget_lost(self.manifest)
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -260,10 +285,17 @@ class PlanWriter:
             line = wanted.pop((row_id, name), None)
             if line is None and row_id in private and not before.is_gone:
                 line = row_id, name, flags | PRIVATE_FLAG, updated, fallback, size
-            after = gone(before) if line is None else seen(before, Wanted(*line[2:4], line[5], line[4]))
+            after = (
+                gone(before, accepted=self._accepts_losses)
+                if line is None
+                else seen(before, Wanted(*line[2:4], line[5], line[4]))
+            )
             if after != before and (self.writes is Writes.ALL or _hides(before, after)):
                 changes.append(Change((kind, row_id, name), before, after))
                 self._lost[kind] += after.is_gone and before.state == DONE
+                self._marked += after.accepted == GONE != before.accepted
+                self._found_again += before.accepted == GONE != after.accepted
+                self._is_back |= before.is_gone and not after.is_gone and bool(after.presence)
                 _note(before, after, delta)
         change(self.manifest, changes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from mastosync.manifest.codes import DONE, GONE, ORIGIN_CODE, SKIPPED
 from mastosync.manifest.connection import Manifest, translated
@@ -15,8 +16,8 @@ kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_
 """
 _ADOPTED = ORIGIN_CODE[Origin.ADOPTED]
 _COUNT = f"""
-SELECT count(*), coalesce(sum(size), 0) FROM entries INDEXED BY entries_open
-WHERE {_REMOVABLE} AND (origin IS {_ADOPTED} OR NOT ?)
+SELECT count(*), coalesce(sum(size), 0), coalesce(sum(origin IS {_ADOPTED}), 0) FROM entries INDEXED BY entries_open
+WHERE {_REMOVABLE}
 """
 _SELECT = f"""
 SELECT {COLUMNS} FROM entries INDEXED BY entries_open
@@ -32,11 +33,19 @@ WHERE kind = ? AND id BETWEEN ? AND ? AND name = ? AND NOT (state = {SKIPPED} AN
 """
 
 
-def count_removable(manifest: Manifest, *, only_adopted: bool = False) -> tuple[int, int]:
-    """How many entries are gone whose objects have arrived, or may have, and their bytes. Raises: ManifestError."""
+class Removable(NamedTuple):
+    """Entries that are gone, and whose objects have arrived, or may have."""
+
+    objects: int = 0
+    size_bytes: int = 0
+    adopted: int = 0  # of these objects: mastosync found them there, and did not copy them
+
+
+def count_removable(manifest: Manifest) -> Removable:
+    """Count them. Raises: ManifestError."""
     with translated(manifest.path):
-        found = [manifest.connection.execute(_COUNT, (number, only_adopted)).fetchone() for number in manifest.kinds()]
-    return sum(count for count, _ in found), sum(size_bytes for _, size_bytes in found)
+        found = [manifest.connection.execute(_COUNT, (number,)).fetchone() for number in manifest.kinds()]
+    return Removable(*map(sum, zip(*found, strict=True)))
 
 
 def iter_removable(manifest: Manifest, *, adopted: bool) -> Iterator[Record]:

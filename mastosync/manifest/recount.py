@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from mastosync.manifest.codes import DONE, NO_REASON, ORIGIN_CODE, PENDING, REASON_CODE, REASON_OF, STATE_OF
+from mastosync.manifest.codes import DONE, GONE, NO_REASON, ORIGIN_CODE, PENDING, REASON_CODE, REASON_OF, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.model import ACCEPTABLE_REASONS
 
@@ -23,7 +23,7 @@ typeof(id) = 'integer' AND typeof(name) = 'text' AND name <> '' AND typeof(fallb
 AND typeof(flags) = 'integer' AND flags BETWEEN 0 AND 7 AND typeof(attempts) = 'integer' AND attempts >= 0
 AND typeof(size) IN ('null', 'integer') AND (md5 IS NULL OR (typeof(md5) = 'blob' AND length(md5) = 16))
 AND (arrived IS NULL OR (state <> {DONE} AND arrived BETWEEN 0 AND 15 AND (arrived = 0 OR arrived & 3)))
-AND (accepted IS NULL OR (state <> {DONE} AND accepted IN ({_ACCEPTABLE})))
+AND (accepted IS NULL OR (state <> {DONE} AND (accepted IN ({_ACCEPTABLE}) OR (accepted = {GONE} AND reason = {GONE}))))
 AND (origin IS NULL OR origin IN ({_ORIGINS})) AND state IN ({", ".join(map(str, STATE_OF))})
 AND reason IN ({", ".join(map(str, REASON_OF))}) AND (reason = {NO_REASON}) = (state IN ({PENDING}, {DONE}))
 """

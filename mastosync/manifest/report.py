@@ -14,6 +14,7 @@ from mastosync.manifest.codes import FAILED, REASON_CODE, REASON_OF, STATE_CODE,
 from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import StoreIdentity, remembered
+from mastosync.manifest.meta import LAST_END, get_meta
 from mastosync.manifest.plan import LOWEST_ID
 from mastosync.manifest.records import COLUMNS, Row, record_of
 from mastosync.model import TABLES, EntryState, Kind, Reason, Record
@@ -31,7 +32,6 @@ _SELECT_SNAPSHOTS = "SELECT id, taken_at, details FROM snapshots ORDER BY id DES
 _SELECT_RUN = """
 SELECT started_at, updated_at, ended_at, workers, done, failed, skipped, bytes, id FROM runs ORDER BY id DESC LIMIT 1
 """
-_SELECT_END = "SELECT value FROM meta WHERE name = 'last_end'"
 _SELECT_DONE_SINCE = "SELECT COALESCE(SUM(done), 0) FROM runs WHERE updated_at > ?"
 _SELECT_ENTRIES = """
 SELECT {columns} FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name
@@ -175,11 +175,11 @@ class ManifestReport:
         """The last run of `copy`; None before the first."""
         with translated(self.manifest.path):
             row = self.manifest.connection.execute(_SELECT_RUN).fetchone()
-            end = self.manifest.connection.execute(_SELECT_END).fetchone()
+            end = get_meta(self.manifest.connection, LAST_END)
         if row is None:
             return None
         *run, number = row
-        ended_run, exit_code = map(int, end[0].split()) if end else (None, None)
+        ended_run, exit_code = map(int, end.split()) if end else (None, None)
         return replace(RunInfo(*run), exit_code=exit_code if ended_run == number else None)
 
     def done_since(self, moment: float) -> int:

@@ -14,22 +14,24 @@ from mastosync.manifest.codes import DONE, GONE
 from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import ARRIVED, HAS_ARRIVED
+from mastosync.manifest.meta import delete_meta, meta_of, set_meta
 from mastosync.manifest.records import COLUMNS, iter_chosen
 from mastosync.model import CACHE_CONTROL, Presence, Record
 
-_SELECT = "SELECT value FROM meta WHERE name = ?"
-_REPLACE = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
-_DELETE = "DELETE FROM meta WHERE name = ?"
 _ANY_DONE = f"SELECT EXISTS (SELECT 1 FROM counts WHERE state = {DONE} AND objects > 0)"
 _MAY_BE_CONFIRMED = f"""
 SELECT EXISTS (SELECT 1 FROM entries INDEXED BY entries_open WHERE state <> {DONE} AND reason <> {GONE}
 AND {HAS_ARRIVED} AND {ARRIVED} & {(Presence.STALE | Presence.IN_DOUBT).value} <> {Presence.STALE.value})
 """  # what is stale, and nothing else, is always stored anew
+_ANY_GONE = f"""
+SELECT EXISTS (SELECT 1 FROM entries INDEXED BY entries_open
+WHERE state <> {DONE} AND reason = {GONE} AND {HAS_ARRIVED})
+"""
 _DONE_AFTER = f"""
 SELECT {COLUMNS} FROM entries
 WHERE kind = ? AND (id, name) > (?, ?) AND state = {DONE} ORDER BY id, name LIMIT ?
 """
-_SETTINGS, _PLACE = "settings", "settings_applied"
+_SETTINGS, _PLACE, _OF_GONE = "settings", "settings_applied", "settings_of_gone"
 _BEFORE_ALL = (0, -(2**63), "")
 
 
@@ -56,7 +58,7 @@ class Place(NamedTuple):
 
 def noted_settings(manifest: Manifest) -> Noted | None:
     """All that were noted; None: nobody has noted any. Raises: ManifestError."""
-    value = _value(manifest, _SETTINGS)
+    value = meta_of(manifest, _SETTINGS)
     with sound(manifest.path):
         return None if value is None else noted_of(json.loads(value))
 
@@ -74,7 +76,7 @@ def noted_as_json(noted: Noted) -> list[dict[str, str | None] | None]:
 def remember_settings(manifest: Manifest, noted: Noted | None) -> None:
     """Let a new manifest have what another one has noted, within the caller's transaction."""
     if noted is not None:
-        manifest.connection.execute(_REPLACE, (_SETTINGS, _encoded(noted)))
+        set_meta(manifest.connection, _SETTINGS, _encoded(noted))
 
 
 def other_settings(manifest: Manifest, current: Settings) -> Noted:
@@ -103,13 +105,13 @@ def note_settings(manifest: Manifest, current: Settings, *, by_others: bool = Fa
     with manifest.transaction() as connection:
         noted = noted_settings(manifest)
         if noted is None:
-            any_done = connection.execute(_ANY_DONE).fetchone()[0]
-            noted = (_before_notes(current),) if any_done else ()
+            any_stored = connection.execute(_ANY_DONE).fetchone()[0] or connection.execute(_ANY_GONE).fetchone()[0]
+            noted = (_before_notes(current),) if any_stored else ()
         if new not in noted:
-            connection.execute(_REPLACE, (_SETTINGS, _encoded((*noted, new))))
+            set_meta(connection, _SETTINGS, _encoded((*noted, new)))
         is_kept = new == current and applied_to(manifest, current) is not None
         if not is_kept or connection.execute(_MAY_BE_CONFIRMED).fetchone()[0]:
-            connection.execute(_DELETE, (_PLACE,))
+            delete_meta(connection, _PLACE)
 
 
 def begin_applying(manifest: Manifest, current: Settings) -> None:
@@ -118,12 +120,12 @@ def begin_applying(manifest: Manifest, current: Settings) -> None:
         noted = noted_settings(manifest)
         known = (_before_notes(current),) if noted is None else noted
         if current not in known:
-            connection.execute(_REPLACE, (_SETTINGS, _encoded((*known, current))))
+            set_meta(connection, _SETTINGS, _encoded((*known, current)))
 
 
 def applied_to(manifest: Manifest, current: Settings) -> Place | None:
     """Up to where everything was given these settings; None: nothing was. Raises: ManifestError."""
-    value = _value(manifest, _PLACE)
+    value = meta_of(manifest, _PLACE)
     if value is None:
         return None
     with sound(manifest.path):
@@ -136,7 +138,7 @@ def note_applied(manifest: Manifest, current: Settings, place: Place) -> None:
     """Note up to where everything was given these settings. Raises: ManifestError."""
     with manifest.transaction() as connection:
         value = json.dumps({"settings": current._asdict(), "place": place})
-        connection.execute(_REPLACE, (_PLACE, value))
+        set_meta(connection, _PLACE, value)
 
 
 def end_applying(manifest: Manifest, current: Settings, *, left: int) -> bool:
@@ -148,9 +150,42 @@ def end_applying(manifest: Manifest, current: Settings, *, left: int) -> bool:
     with manifest.transaction() as connection:
         in_line = not left and not connection.execute(_MAY_BE_CONFIRMED).fetchone()[0]
         if in_line:
-            connection.execute(_REPLACE, (_SETTINGS, _encoded((current,))))
-        connection.execute(_DELETE, (_PLACE,))
+            _keep_for_gone(manifest, current)
+            set_meta(connection, _SETTINGS, _encoded((current,)))
+        delete_meta(connection, _PLACE)
     return in_line
+
+
+def _keep_for_gone(manifest: Manifest, current: Settings) -> None:
+    """What is gone is not brought in line: keep the settings under which it may lie there, for its return."""
+    if manifest.connection.execute(_ANY_GONE).fetchone()[0]:
+        noted = noted_settings(manifest)
+        before = (_before_notes(current),) if noted is None else noted
+        set_meta(manifest.connection, _OF_GONE, _encoded(_joined(before, _settings_of_gone(manifest))))
+    else:
+        delete_meta(manifest.connection, _OF_GONE)
+
+
+def recall_settings(manifest: Manifest) -> None:
+    """Something that was gone is back, and may be confirmed as it lies, within the transaction of a plan."""
+    if of_gone := _settings_of_gone(manifest):
+        set_meta(manifest.connection, _SETTINGS, _encoded(_joined(noted_settings(manifest) or (), of_gone)))
+
+
+def archived_settings(manifest: Manifest) -> Noted | None:
+    """All under which something may lie there, also of what is gone. Raises: ManifestError."""
+    noted, of_gone = noted_settings(manifest), _settings_of_gone(manifest)
+    return _joined(noted or (), of_gone) if of_gone else noted
+
+
+def _settings_of_gone(manifest: Manifest) -> Noted:
+    value = meta_of(manifest, _OF_GONE)
+    with sound(manifest.path):
+        return () if value is None else noted_of(json.loads(value))
+
+
+def _joined(noted: Noted, more: Noted) -> Noted:
+    return (*noted, *(each for each in more if each not in noted))
 
 
 def iter_done_after(manifest: Manifest, place: Place | None) -> Iterator[tuple[Place, Record]]:
@@ -174,9 +209,3 @@ def _before_notes(current: Settings) -> Settings:
 
 def _encoded(noted: Noted) -> str:
     return json.dumps(noted_as_json(noted))
-
-
-def _value(manifest: Manifest, name: str) -> str | None:
-    with translated(manifest.path):
-        row = manifest.connection.execute(_SELECT, (name,)).fetchone()
-    return str(row[0]) if row else None

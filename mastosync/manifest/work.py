@@ -13,6 +13,7 @@ from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import Settled, claim, note_access, release, settle, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.manifest.lifecycle import presence_of
+from mastosync.manifest.meta import LAST_END, set_meta
 from mastosync.manifest.order import merged, stages
 from mastosync.model import Arrival, Claim, Entry, EntryState, Order, Outcome, Presence
 
@@ -38,8 +39,6 @@ INSERT INTO samples (run, at, done, failed, skipped, bytes)
 SELECT id, updated_at, done, failed, skipped, bytes FROM runs WHERE id = ?
 """
 _END_RUN = "UPDATE runs SET updated_at = ?, ended_at = ? WHERE id = ?"
-
-_NOTE_END = "INSERT OR REPLACE INTO meta (name, value) VALUES ('last_end', ?)"
 
 _BEFORE_ALL, _AFTER_ALL = (-(2**63), ""), (2**63 - 1, "\U0010ffff")
 _CHUNK = 500  # rows: two chunks of every kind are in memory at once
@@ -127,7 +126,7 @@ class WorkQueue:
         now = time.time()
         with self.manifest.transaction() as connection:
             connection.execute(_END_RUN, (now, now, self._run))
-            connection.execute(_NOTE_END, (f"{self._run} {exit_code:d}",))
+            set_meta(connection, LAST_END, f"{self._run} {exit_code:d}")
             self._sample(now)
 
     def commit(

@@ -23,13 +23,10 @@ from pathlib import Path
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.lock import holder_of
+from mastosync.manifest.meta import delete_meta, get_meta, set_meta
 
 _log = logging.getLogger(__name__)
 
-_SELECT = "SELECT value FROM meta WHERE name = ?"
-_REPLACE = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
-_DELETE = "DELETE FROM meta WHERE name = ?"
-_DELETE_THIS = "DELETE FROM meta WHERE name = ? AND value = ?"
 _WRITER, _BACKUP = "writer", "backup"
 
 
@@ -130,36 +127,36 @@ def note_writer(path: Path, connection: sqlite3.Connection) -> None:
     """Note within the caller's transaction that the newest entries are in the log from now on."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     noted = {"inode": _inode(path), "host": socket.gethostname(), "since": since}
-    connection.execute(_REPLACE, (_WRITER, json.dumps(noted)))
-    connection.execute(_DELETE, (_BACKUP,))
+    set_meta(connection, _WRITER, json.dumps(noted))
+    delete_meta(connection, _BACKUP)
 
 
 def strike_out_writer(connection: sqlite3.Connection) -> None:
     """The last one who closes the file brings into it what is in the log. If that fails, the note stays: it is true."""
     with suppress(sqlite3.Error):
-        connection.execute(_DELETE, (_WRITER,))
+        delete_meta(connection, _WRITER)
 
 
 def strike_out_dead_writer(path: Path, connection: sqlite3.Connection) -> None:
     """The same for a run that has died, whose log is taken over now; whoever may not write leaves the note."""
     with suppress(sqlite3.Error):
-        row = connection.execute(_SELECT, (_WRITER,)).fetchone()
-        if row and holder_of(path) is None:
-            connection.execute(_DELETE_THIS, (_WRITER, *row))  # and not that of one who comes just now
+        noted = get_meta(connection, _WRITER)
+        if noted is not None and holder_of(path) is None:
+            delete_meta(connection, _WRITER, noted)  # and not that of one who comes just now
 
 
 def note_backup(connection: sqlite3.Connection) -> None:
     """Note in a copy that it stands alone, and let it begin no log. Raises: sqlite3.Error."""
     connection.execute("PRAGMA journal_mode = DELETE")
-    connection.execute(_DELETE, (_WRITER,))
-    connection.execute(_REPLACE, (_BACKUP, json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds")})))
+    delete_meta(connection, _WRITER)
+    set_meta(connection, _BACKUP, json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds")}))
 
 
 def _noted(connection: sqlite3.Connection, name: str) -> dict[str, object] | None:
     """None also if it cannot be read: a note keeps nobody from a damaged file, which others complain of."""
     try:
-        row = connection.execute(_SELECT, (name,)).fetchone()
-        return dict(json.loads(row[0])) if row else None
+        told = get_meta(connection, name)
+        return None if told is None else dict(json.loads(told))
     except (sqlite3.Error, ValueError, TypeError):
         return None
 

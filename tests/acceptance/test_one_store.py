@@ -108,7 +108,7 @@ def test_nothing_is_written_or_removed_where_another_name_leads_to_the_source(
         ("copy",),
         ("follow", "--once", "--prune"),
         ("refetch", "--apply"),
-        ("prune", "--apply"),
+        ("prune", "--apply", "--adopted"),
     ):
         refused = site.run(*command, code=4)
         assert "are the same store" in refused.stderr, command
@@ -144,8 +144,16 @@ def test_two_stores_are_looked_at_once_for_copies_and_anew_before_each_prune(sta
     keys = remove_a_picture(migration)
     site.run("prune", "--apply")
     assert not any(holds(migration, key) for key in keys)
-    site.run("prune", "--apply")  # of nothing
     assert probes(proxy) == ["PutObject", "DeleteObject"] * 2
+    with closing(sqlite3.connect(site.manifest)) as connection, connection:
+        connection.execute("UPDATE entries SET origin = 1")  # adopted
+    execute(migration, b"UPDATE accounts SET avatar_file_name = NULL")
+    site.run("plan")
+    assert "were adopted" in site.run("prune").stdout
+    asked = len(proxy.requests)
+    for command in (("prune", "--apply"), ("prune", "--adopted"), ("follow", "--once", "--full", "--prune")):
+        site.run(*command)
+    assert len(proxy.requests) == asked, "who removes nothing asks nothing: what was adopted stays"
     assert not [key for key in iter_keys(buckets.client, buckets.destination) if FOLDER in key]
 
 
@@ -230,6 +238,6 @@ def test_nobodys_word_removes_what_the_source_shows(start: Start, buckets: Bucke
     site, before = migration.site, listing(migration, buckets.source)
     adopted_by_an_older_version(migration)
     remove_a_picture(migration)
-    for command in (("refetch", "--apply"), ("prune", "--apply")):
+    for command in (("refetch", "--apply"), ("prune", "--apply", "--adopted")):
         assert "are the same store" in site.run(*command, "--source-gone", code=4).stderr
     assert listing(migration, buckets.source) == before

@@ -107,6 +107,10 @@ def test_what_was_gone_by_mistake_is_looked_at_once_and_nothing_is_uploaded(
     kept = verdict_on_the_plan(migration)
     assert kept["status"] == "not-yet"
     assert f"lost {done} objects" in kept["message"]
+    site.run("plan")
+    assert verdict_on_the_plan(migration) == kept, "the same database once more finds nothing again"
+    findings = json.loads(site.run("cutover", "--json", code=None).stdout)["findings"]
+    assert {"lost-by-plan": "no-go"}.items() <= {each["check"]: each["status"] for each in findings}.items()
     use(migration, migration.database)
     site.run("plan", "--delta")  # which does not go on from another database
     assert verdict_on_the_plan(migration)["status"] == "ok"

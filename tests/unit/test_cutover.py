@@ -50,6 +50,7 @@ from mastosync.manifest import (
     Manifest,
     PlanWriter,
     Relation,
+    Removable,
     Settings,
     SnapshotRecord,
     StoreIdentity,
@@ -99,7 +100,7 @@ def evidence(*counts: CountLine, plans: Sequence[SnapshotRecord] = (), **known: 
     """All is well but for what is said."""
     known = {"verifications": [proof(public=public())], "running": False, "done_since": 0, "public": True, **known}
     known.setdefault("relation", Relation.TWO)
-    known.setdefault("deleted", Deleted(0, 0, NOW - HOUR, later=False))
+    known.setdefault("deleted", Deleted(Removable(0, 0), NOW - HOUR, later=False))
     return Evidence([ARRIVED, *counts], plans or [plan()], now=NOW, **known)
 
 
@@ -231,6 +232,8 @@ def test_what_arrived_should_be_verified(known: dict[str, Any], grade: Grade) ->
     ("asked", "grade"),
     [
         (None, Grade.NO_GO),
+        (public(0), Grade.NO_GO),  # nothing was done then
+        (public(0, listed=True), Grade.NO_GO),
         (public(), Grade.OK),
         (public(10, 1), Grade.WARNING),
         (public(10, 10), Grade.NO_GO),  # nobody would see anything
@@ -254,19 +257,19 @@ def test_how_many_private_objects_anybody_could_read_is_told(exposed: int, said:
 
 
 def test_what_left_the_database_and_lies_at_the_destination_is_told_with_what_removes_it() -> None:
-    told = found(evidence(deleted=Deleted(3, 4096, NOW - HOUR, later=False)))["gone"]
+    told = found(evidence(deleted=Deleted(Removable(3, 4096), NOW - HOUR, later=False)))["gone"]
     assert told.grade is Grade.WARNING
     assert "3 objects (4.0 KiB)" in told.message
     assert "mastosync prune --apply" in told.remedy
-    assert judge(evidence(deleted=Deleted(3, 4096, NOW - HOUR, later=False))).verdict is Verdict.GO
+    assert judge(evidence(deleted=Deleted(Removable(3, 4096), NOW - HOUR, later=False))).verdict is Verdict.GO
 
 
 @pytest.mark.parametrize(
     ("deleted", "told"),
     [
-        (Deleted(0, 0, NOW - HOUR, later=True), "1 hour ago"),  # a copy or a delta has been at work since
-        (Deleted(0, 0, NOW - 2 * HOUR, later=False), "2 hours ago"),  # prune would not believe it either
-        (Deleted(0, 0, None, later=True), "no plan"),
+        (Deleted(Removable(0, 0), NOW - HOUR, later=True), "1 hour ago"),  # a copy or a delta has been at work since
+        (Deleted(Removable(0, 0), NOW - 2 * HOUR, later=False), "2 hours ago"),  # prune would not believe it either
+        (Deleted(Removable(0, 0), None, later=True), "no plan"),
     ],
 )
 def test_what_was_deleted_since_the_last_whole_plan_is_not_known(deleted: Deleted, told: str) -> None:
@@ -309,7 +312,7 @@ def moment(ago: float) -> float:
 def test_deletions_are_known_up_to_the_last_plan_that_read_all_of_what_has_arrived(
     plans: list[SnapshotRecord], copied: float | None, known_at: float | None, later: bool
 ) -> None:
-    assert Deleted.of((0, 0), [ARRIVED], plans, copied) == Deleted(0, 0, known_at, later=later)
+    assert Deleted.of(Removable(), [ARRIVED], plans, copied) == Deleted(Removable(0, 0), known_at, later=later)
 
 
 def done(manifest: Manifest) -> None:
@@ -334,7 +337,7 @@ def test_a_row_that_was_deleted_after_its_copy_is_found_in_the_manifest(tmp_path
         report = cutover(configured(tmp_path), manifest, CutoverOptions())
     told = {each.check: each for each in report.cutover.findings}
     assert "1 object (7 Bytes)" in told["gone"].message
-    assert report.as_json()["gone"] == {"objects": 1, "bytes": 7}
+    assert report.as_json()["gone"] == {"objects": 1, "bytes": 7, "adopted": 0}
 
 
 # --- one bucket with two prefixes ---
@@ -455,7 +458,7 @@ def test_in_one_bucket_nobody_is_told_to_delete_it(tmp_path: Path) -> None:
 
 
 def test_in_one_bucket_what_is_gone_is_removed_by_hand(tmp_path: Path) -> None:
-    told = found(evidence(deleted=Deleted(3, 0, NOW - HOUR, later=True), shared=shared("old", "new")))
+    told = found(evidence(deleted=Deleted(Removable(3, 0), NOW - HOUR, later=True), shared=shared("old", "new")))
     for check in ("gone", "deletions"):
         assert "prune" not in told[check].remedy
         assert "mastosync ls --state skipped --reason gone" in told[check].remedy

@@ -216,6 +216,11 @@ def gone(kept: Kept) -> None:
     replan(kept, [], set())
 
 
+def gone_and_accepted(kept: Kept) -> None:
+    with PlanWriter.transaction(kept.manifest, SOURCE, DESTINATION, accepts_losses=True) as writer:
+        writer.merge("accounts", LOWEST_ID, HIGHEST_ID, [])
+
+
 def claimed(kept: Kept) -> None:
     with kept.manifest.transaction() as connection:
         claim(connection, kept.manifest, kept.entries.values())
@@ -311,6 +316,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "taken in again": taken_in,
     "turned local, or remote, under the same key": seen(kind=LOCAL._replace(remote=True)),
     "gone": gone,
+    "gone by a plan that goes on whatever is gone": gone_and_accepted,
     "back": seen(),
     "claimed": claimed,
     "released": released,

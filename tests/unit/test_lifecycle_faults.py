@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -153,7 +153,11 @@ class Day:
 
     def prune(self) -> int:
         stop = StopSignal()
-        return Pruner(self.manifest, gate(self.new, stop), "", PruneOptions(apply=True), stop).run().removed
+        return (
+            Pruner(self.manifest, lambda: nullcontext(gate(self.new, stop)), "", PruneOptions(apply=True), stop)
+            .run()
+            .removed
+        )
 
     def export_and_import(self) -> None:
         with ArchiveReader.opened(self.manifest) as reader:

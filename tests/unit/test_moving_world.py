@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -449,7 +449,13 @@ class MovingWorld(RuleBasedStateMachine):
         if killed_at:
             gate.store.troubles = [Trouble("delete", Death(), applied=killed_at == "record")]  # type: ignore[attr-defined]
         try:
-            MortalPruner(self.manifest, gate, "", PruneOptions(apply=True, workers=1, adopted=True), gate.stop).run()
+            MortalPruner(
+                self.manifest,
+                lambda: nullcontext(gate),
+                "",
+                PruneOptions(apply=True, workers=1, adopted=True),
+                gate.stop,
+            ).run()
         except Death:
             self._rise_again()
         else:
@@ -512,7 +518,8 @@ class MortalPruner(Pruner):
     """One that a death keeps from recording what it has removed."""
 
     def _record(self) -> None:
-        store = self.gate.store
+        with self.opened() as gate:
+            store = gate.store
         assert isinstance(store, MovingStore)
         if not store.is_dead:
             super()._record()

@@ -19,6 +19,7 @@ REVIEWED = {
     ("manifest/work.py", "query"): "every caller hands in a constant, put into which are numbers of codes.py",
     ("manifest/entry_writer.py", "_COUNT_TO_TRY_AGAIN"): "put into it are numbers of codes.py",
     ("manifest/entry_writer.py", "_TRY_AGAIN"): "the same",
+    ("manifest/entry_writer.py", "_MARK_LOST"): "the same",
     ("manifest/pruning.py", "_COUNT"): "put into it are numbers of codes.py",
     ("manifest/pruning.py", "_IS_ALIVE"): "put into it are numbers of codes.py",
     ("manifest/settings.py", "_MAY_BE_CONFIRMED"): "put into it are numbers of codes.py",

@@ -32,6 +32,7 @@ from mastosync.manifest import (
     Exposed,
     Manifest,
     Relation,
+    Removable,
     SnapshotRecord,
     StoreIdentity,
     WorkQueue,
@@ -330,7 +331,6 @@ def test_samples_are_those_of_their_run() -> None:
 DONE = CountLine(LOCAL, EntryState.DONE, None, 10, 100)
 WHOLE = {"types": list(TABLES), "only": "all", "limit": None}
 PLAN = SnapshotRecord(1, datetime.fromtimestamp(NOON, UTC), WHOLE)
-ACCEPTED = SnapshotRecord(1, PLAN.taken_at, WHOLE | {"accepted_gone": 12})
 DELTA = SnapshotRecord(1, PLAN.taken_at, WHOLE | {"incremental": True})
 COPY = run(NOON + 60, 60, 10)
 
@@ -342,6 +342,9 @@ def proof(at: float, **details: Any) -> Proof:  # noqa: ANN401
 LISTED = proof(NOON + 1_000)
 READ = proof(NOON + 2_000, read={"objects": 5})
 PUBLIC = proof(NOON + 3_000, public={"faults": [], "anybody_can_list": False})
+UNREAD = proof(NOON + 1_000, unread=2, fine=8)
+PART = proof(NOON + 1_500, checked=3, fine=3, read={"objects": 3}, public={"faults": [], "anybody_can_list": False})
+UNASKED = proof(NOON + 4_000, public={"faults": [], "anybody_can_list": False, "asked": 0})
 ENV = Path("/home/mastodon/live/.env.production")
 ALL_WELL = Evidence(
     [DONE],
@@ -418,15 +421,18 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, running=True), {"running": "not-yet"}),
         (lambda e: replace(e, plans=[SnapshotRecord(1, PLAN.taken_at, WHOLE | {"limit": 9})]), {"plan": "not-yet"}),
         (lambda e: replace(e, plans=[SnapshotRecord(1, PLAN.taken_at, {})]), {"plan": "not-yet"}),
-        (lambda e: replace(e, plans=[ACCEPTED]), {"plan": "not-yet"}),
-        (lambda e: replace(e, plans=[PLAN, replace(ACCEPTED, number=2)]), {"plan": "not-yet"}),
-        (lambda e: replace(e, plans=[ACCEPTED, replace(DELTA, number=2)]), {"plan": "not-yet"}),
-        (lambda e: replace(e, plans=[ACCEPTED, replace(PLAN, number=2)]), {}),
+        (lambda e: replace(e, lost=12), {"plan": "not-yet"}),
+        (lambda e: replace(e, lost=12, plans=[PLAN, replace(PLAN, number=2)]), {"plan": "not-yet"}),
+        (lambda e: replace(e, plans=[PLAN, replace(DELTA, number=2)]), {}),
         (lambda e: replace(e, now=NOON + 30 * DAY), {"plan": "warning"}),
         (lambda e: replace(e, runs=[COPY, LATER]), {"verify": "not-yet", "read-back": "not-yet"}),
         (lambda e: replace(e, runs=[COPY, run(NOON + 5_000, 60, 0)]), {}),
         (lambda e: replace(e, proofs=[]), {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"}),
         (lambda e: replace(e, proofs=[READ]), {"public": "not-yet"}),
+        (lambda e: replace(e, proofs=[READ, UNASKED]), {"public": "not-yet"}),
+        (lambda e: replace(e, proofs=[UNREAD, PART]), {"verify": "not-yet"}),
+        (lambda e: replace(e, proofs=[UNREAD, PART, READ]), {}),
+        (lambda e: replace(e, proofs=[READ, PUBLIC, UNASKED]), {}),
         (lambda e: replace(e, switch=Switch()), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV)), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV, problem="it cannot be read")), {"switch": "not-yet"}),
@@ -537,7 +543,7 @@ def test_a_manifest_alone_tells_what_mastodons_settings_have_to_name(
 
 def test_what_was_deleted_and_lies_at_the_new_store_is_told() -> None:
     """It would not be lost with the old store, but whoever knows its address can read it."""
-    told = replace(ALL_WELL, gone=(3, 4096))
+    told = replace(ALL_WELL, gone=Removable(3, 4096))
     assert grades(told) == {"gone": "warning"}
     (finding,) = (each for each in judge(told).findings if each.check == "gone")
     assert "3 objects (4.0 KiB)" in finding.message
@@ -546,7 +552,7 @@ def test_what_was_deleted_and_lies_at_the_new_store_is_told() -> None:
 
 def test_in_one_bucket_only_the_old_objects_may_go() -> None:
     shared = SharedBucket.of(StoreIdentity("s", "media", "old"), StoreIdentity("s", "media", "new"))
-    told = replace(ALL_WELL, gone=(1, 0), shared=shared)
+    told = replace(ALL_WELL, gone=Removable(1, 0), shared=shared)
     assert judge(told).may_go
     findings = {each.check: each for each in judge(told).findings}
     assert "has to stay" in findings["one-bucket"].message
@@ -582,7 +588,7 @@ def test_what_is_gone_is_counted_in_the_manifest(path: Path) -> None:
             "SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE state = 3 AND reason = 11"
             " AND coalesce(md5, etag) IS NOT NULL"
         ).fetchone()
-    assert report.as_json()["gone"] == {"objects": gone[0], "bytes": gone[1]}
+    assert report.as_json()["gone"] == {"objects": gone[0], "bytes": gone[1], "adopted": 0}
 
 
 def test_a_verification_that_found_faults_is_forgiven_when_a_later_one_finds_none() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,6 +213,11 @@ def test_every_third_party_package_has_one_door() -> None:
 
 def test_the_table_has_no_line_without_a_room() -> None:
     assert not [line for line in ROOMS if not any(room_of(name_of(path)) == line for path in MODULES)]
+
+
+def test_no_other_module_has_sql_for_what_is_remembered_by_name() -> None:
+    writers = {name_of(path) for path in MODULES if re.search(r"(FROM|INTO|UPDATE) meta\b", path.read_text())}
+    assert writers == {"manifest.meta"}
 
 
 def test_every_module_fits_its_purpose() -> None:

@@ -102,6 +102,7 @@ class Evidence:
     unseen: tuple[str, str] | None = None  # why that cannot be looked at, and what to do
     settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there
+    lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
 
 
 @dataclass(slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
-from mastosync.engine.readers import Reading, reading_of
-from mastosync.engine.shared_findings import apart_told, settings_told, unread_told
+from mastosync.engine.readers import Reading, has_asked, reading_of
+from mastosync.engine.shared_findings import apart_told, lost_told, settings_told, unread_told
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -27,6 +27,8 @@ _OWN = frozenset(TABLES) - {"preview_cards"} - DISPENSABLE
 
 def planned(evidence: Evidence) -> Iterator[Finding]:
     """Whether the plans took everything in, and how long ago."""
+    if evidence.lost:
+        yield Finding("lost-by-plan", Grade.NO_GO, *lost_told(evidence.lost))
     own, cache = (_covered(evidence.plans, remote=remote) for remote in (False, True))
     if missed := sorted(_OWN - own.keys()):
         yield Finding(
@@ -68,16 +70,17 @@ def _age_of(covered: Mapping[str, float], tables: Iterable[str], now: float) -> 
 
 def deleted(evidence: Evidence) -> Iterator[Finding]:
     """What is gone and lies at the destination; and whether anybody would know."""
-    gone, by_hand = evidence.deleted, evidence.shared is not None
+    deleted, gone, by_hand = evidence.deleted, evidence.deleted.gone, evidence.shared is not None
     if gone.objects:
-        yield Finding("gone", Grade.WARNING, gone_told(gone.objects, gone.size_bytes), removal(by_hand=by_hand))
-    if gone.is_known(evidence.now):
+        remedy = removal(gone, by_hand=by_hand, lost=evidence.lost > 0)
+        yield Finding("gone", Grade.WARNING, gone_told(gone), remedy)
+    if deleted.is_known(evidence.now):
         if not gone.objects:
             yield Finding("gone", Grade.OK, tr("nothing that was deleted is still at the destination"))
         return
-    message = unknown_told(gone, evidence.now)
+    message = unknown_told(deleted, evidence.now)
     remedy = (
-        "mastosync plan; " + removal(by_hand=True)
+        "mastosync plan; " + removal(gone, by_hand=True)
         if by_hand
         else tr("mastosync plan && mastosync prune, shortly before the switch and once more after it")
     )
@@ -147,7 +150,8 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
 
 def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
     """Whether anybody looked at the destination as browsers do, and found what has to be so: see `readers`."""
-    last = next((each for each in evidence.verifications if "public" in each.details), None)
+    public = (each for each in evidence.verifications if "public" in each.details)
+    last = next((each for each in public if has_asked(each.details["public"])), None)
     reading = reading_of(last.details["public"] if last else None, evidence.acl)
     if reading is Reading.UNTRIED:
         yield Finding("public", Grade.NO_GO, unread_told(), "mastosync verify --public")

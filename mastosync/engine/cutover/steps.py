@@ -13,8 +13,10 @@ from pathlib import Path
 
 from mastosync.engine.cutover.commands import Command, Mastosync, Step
 from mastosync.engine.cutover.findings import Fallback
+from mastosync.engine.deleted import adopted_told
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
+from mastosync.manifest import Removable
 
 _NGINX = Path("/etc/nginx/conf.d")
 _SYSTEM = Path("/etc/nginx/snippets/mastodon-system.conf")
@@ -54,6 +56,7 @@ class WayOver:
     files: NewFiles = field(default_factory=NewFiles)
     system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
     host: str = "CHANGE-ME"  # what browsers ask for media
+    gone: Removable = field(default_factory=Removable)  # what is to be removed at the new store, as far as is known
     by_hand: str = ""  # why no configuration of nginx can be written; empty: it can
     read: bool = True  # everybody has to be able to read at the new store
 
@@ -215,10 +218,10 @@ def _removal(way: WayOver) -> Step:
             ),
             (plan, listed),
         )
-    return Step(
-        tr("Remove at the new store what was deleted at the old one since it was copied."),
-        (plan, way.mastosync("prune"), way.mastosync("prune", "--apply")),
-    )
+    told, words = tr("Remove at the new store what was deleted at the old one since it was copied."), ["prune"]
+    if way.gone.adopted:
+        told, words = f"{told} ({adopted_told()}.)", [*words, "--adopted"]
+    return Step(told, (plan, way.mastosync(*words), way.mastosync(*words, "--apply")))
 
 
 def _proof(way: WayOver) -> Step:

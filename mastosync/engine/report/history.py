@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from mastosync.engine.readers import has_asked
 from mastosync.units import iso
 
 PACES = 300
@@ -127,8 +128,9 @@ class Proof:
 
     @property
     def is_public(self) -> bool:
-        """Whether it was asked as anybody may."""
-        return "public" in self.details
+        """Whether it was asked as anybody may. Where nothing is done, there is nothing to ask for."""
+        public = self.details.get("public")
+        return public is not None and has_asked(public)
 
     @property
     def faults(self) -> dict[str, int]:

@@ -25,8 +25,10 @@ from mastosync.manifest import (
     CountLine,
     Manifest,
     ManifestReport,
+    Removable,
     SnapshotRecord,
     StoreIdentity,
+    count_lost,
     count_removable,
     relation,
 )
@@ -75,7 +77,7 @@ class Report:
     paces: Sequence[Pace]
     failures: Sequence[dict[str, Any]]  # the first of them, as `ls` has them
     proofs: Sequence[Proof]
-    gone: tuple[int, int]  # objects and bytes at the destination whose rows were deleted
+    gone: Removable  # objects and bytes at the destination whose rows were deleted
     shared: SharedBucket | None  # that both stores are; None: they are two
     verdict: Verdict
 
@@ -121,7 +123,7 @@ class Report:
             "totals": asdict(self.totals),
             "counts": [count.as_json() for count in self.counts],
             "origins": {origin.value: self.origin(origin).as_json() for origin in Origin},
-            "gone": gone_as_json(*self.gone),
+            "gone": gone_as_json(self.gone),
             "plans": [
                 {"number": plan.number, "taken_at": iso(plan.taken_at.timestamp()), "whole": plan.whole, **plan.details}
                 for plan in self.plans
@@ -195,6 +197,7 @@ def report_of(
                     relation=relation(manifest),
                     switch=switch or Switch(),
                     newest=contents.newest,
+                    lost=count_lost(manifest),
                 )
             ),
         )

@@ -17,13 +17,14 @@ from mastosync.engine.shared_findings import (
     exposed_told,
     hiding,
     losses_unknown_told,
+    lost_told,
     trying_again,
     unread_told,
     untried,
     with_accepted,
 )
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord
+from mastosync.manifest import CountLine, Exposed, Relation, Removable, SnapshotRecord
 from mastosync.model import EntryState, Origin, Reason
 from mastosync.units import human_seconds
 
@@ -76,12 +77,13 @@ class Evidence:
     running: bool  # a copy is at work
     public: bool  # the destination is a bucket, which everybody reads
     now: float  # seconds since the epoch
-    gone: tuple[int, int] = (0, 0)  # objects and bytes at the destination whose rows were deleted
+    gone: Removable = field(default_factory=Removable)  # at the destination, although its rows were deleted
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the new store
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     switch: Switch = field(default_factory=Switch)
     newest: Mapping[Origin, int] = field(default_factory=dict)  # when the newest of what is done was uploaded
+    lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
         """How many there are: for some reasons, or for any but one."""
@@ -265,15 +267,8 @@ def _planned(evidence: Evidence) -> Finding:
     if not whole:
         remedy = tr("mastosync plan, without --type, --only and --limit and with `[plan] types = all`; then copy")
         return Finding("plan", Grade.NOT_YET, tr("every plan left something out"), remedy)
-    since = [plan for plan in evidence.plans if plan.number >= whole[-1].number]
-    if lost := sum(plan.accepted_gone for plan in since):
-        said = trn(
-            "a plan was accepted (--accept-gone) that lost {objects} object which was done",
-            "a plan was accepted (--accept-gone) that lost {objects} objects which were done",
-            lost,
-            objects=_n(lost),
-        )
-        return Finding("plan", Grade.NOT_YET, said, tr("mastosync plan, of the right database; then copy"))
+    if evidence.lost:
+        return Finding("plan", Grade.NOT_YET, *lost_told(evidence.lost))
     age = max(evidence.now - whole[-1].taken_at.timestamp(), 0.0)
     said = tr("the last whole plan is {age} old", age=human_seconds(age))
     if age < _OLD_SECONDS:
@@ -284,10 +279,12 @@ def _planned(evidence: Evidence) -> Finding:
 
 def _gone(evidence: Evidence) -> Finding:
     """What should not lie at the new store. The old one does not keep it from anybody."""
-    if not evidence.gone[0]:
+    gone = evidence.gone
+    if not gone.objects:
         said = tr("of what the plans found deleted, nothing lies at the new store")
         return Finding("gone", Grade.OK, said)
-    return Finding("gone", Grade.WARNING, gone_told(*evidence.gone), removal(by_hand=evidence.shared is not None))
+    remedy = removal(gone, by_hand=evidence.shared is not None, lost=evidence.lost > 0)
+    return Finding("gone", Grade.WARNING, gone_told(gone), remedy)
 
 
 def _shared(evidence: Evidence) -> Iterator[Finding]:
@@ -306,7 +303,7 @@ def _verified(evidence: Evidence) -> Finding:
         told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
         said = tr("the last verification found what is not as it should be: {faults}", faults=told)
         return Finding("verify", Grade.NOT_YET, said, tr("see what it told; copy what is pending, and verify again"))
-    most = max(proof.checked for proof in recent)
+    most = max(proof.checked for proof in recent if not proof.faults)  # a part that is fine says nothing of the rest
     if most < done:
         said = tr(
             "{checked} of {objects} objects were looked at after the last copy", checked=_n(most), objects=_n(done)
