@@ -8,7 +8,7 @@ two and moves them in columns instead (`MediaColumns`, `EntryGroup`).
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
@@ -266,6 +266,7 @@ class DatabaseAge:
     tables: str  # stands for the very tables: a restored dump has others
     snapshot_id: str  # in PostgreSQL's notation
     newest: Mapping[str, int]  # id, by table: of the rows that are there, with or without files
+    empty: Collection[str] = ()  # tables that have no rows, or that are not there
 
 
 class Arrival(NamedTuple):

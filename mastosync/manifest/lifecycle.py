@@ -62,6 +62,11 @@ class Known(NamedTuple):
         """Whether its row has left the database."""
         return (self.state, self.reason) == (SKIPPED, GONE)
 
+    @property
+    def may_be_at_source(self) -> bool:
+        """Whether it is wanted, and the source was not found to lack it."""
+        return self.state in (PENDING, DONE) or self.reason not in (MISSING, OPTIONAL_MISSING, EXCLUDED, GONE)
+
 
 class Approach(StrEnum):
     """What a copy has to do about what lies at the destination."""

@@ -13,7 +13,7 @@ from hashlib import sha256
 from mastosync.errors import DatabaseError
 from mastosync.language import tr
 from mastosync.mastodon.database import MastodonDatabase
-from mastosync.mastodon.queries import select_newest_id, select_oldest_accounts
+from mastosync.mastodon.queries import ALSO_READ, select_newest_id, select_oldest_accounts
 from mastosync.model import DatabaseAge, DatabaseIdentity
 
 _MAY_ASK = "SELECT coalesce(has_function_privilege(to_regprocedure('pg_control_system()')::oid, 'EXECUTE'), FALSE)"
@@ -37,17 +37,23 @@ def identity_of(database: MastodonDatabase) -> DatabaseIdentity:
 
 
 def age_of(database: MastodonDatabase, tables: Sequence[str]) -> DatabaseAge:
-    """How far these tables of an open database have come. By the indexes of the ids. Raises: DatabaseError."""
+    """How far these tables of an open database have come, and those that make their rows private.
+
+    By the indexes of the ids. Raises: DatabaseError.
+    """
     accounts = database.found.get("accounts")
     name = f'"{accounts.schema}".accounts' if accounts else "accounts"
     with database.reading(tr("the snapshot's description")):
         ((oid, table, snapshot_id),) = database.connection.execute(_SNAPSHOT, (name,)).fetchall()
-    newest: dict[str, int] = {}
-    for each in tables:
+    newest, silent = dict[str, int](), set[str]()
+    read = dict.fromkeys(name for each in tables for name in (each, *ALSO_READ.get(each, ())))
+    for each in read:
         if query := select_newest_id(database.found, each):
             with database.reading(each):
                 newest.update((each, row_id) for (row_id,) in database.connection.execute(query))
-    return DatabaseAge(_hash(oid, table), snapshot_id, newest)
+        elif each in database.found:
+            silent.add(each)  # nobody may ask
+    return DatabaseAge(_hash(oid, table), snapshot_id, newest, read.keys() - newest.keys() - silent)
 
 
 def _oldest_accounts(database: MastodonDatabase) -> tuple[str, ...]:
