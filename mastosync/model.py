@@ -267,6 +267,7 @@ class DatabaseAge:
     snapshot_id: str  # in PostgreSQL's notation
     newest: Mapping[str, int]  # id, by table: of the rows that are there, with or without files
     empty: Collection[str] = ()  # tables that have no rows, or that are not there
+    wanting: Collection[tuple[str, str]] = ()  # tables with rows that refer to one without any: no restore ends so
 
 
 class Arrival(NamedTuple):

@@ -25,6 +25,7 @@ from mastosync.manifest import (
     require_likely,
     require_not_older,
     require_same_database,
+    require_whole,
 )
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.identity import age_of, identity_of
@@ -47,6 +48,8 @@ def count(
     counter, found, age = DryRun(), identity_of(database), age_of(database, options.types)
     result = Planner(database, options, listener, _surveyor(config)).run(counter)
     try:
+        if not options.accept_gone:
+            require_whole(found, age)
         with Manifest.glance(manifest_path) as manifest:
             if manifest is not None and not options.accept_gone:
                 require_same_database(manifest, found)
@@ -77,6 +80,7 @@ def plan(
     """
     found, age = identity_of(database), age_of(database, options.types)
     if not options.accept_gone:
+        require_whole(found, age)
         require_same_database(writer.manifest, found)
         require_not_older(writer.manifest, found, age)
     base = _delta_base(config, database, found, writer, options, listener) if delta else None
@@ -105,6 +109,7 @@ def add_new(
     Returns: how many were added. Raises: PlanRefused if it is another, or an older one; ManifestError.
     """
     found, age = identity_of(database), age_of(database, options.types)
+    require_whole(found, age)
     require_same_database(writer.manifest, found)
     require_not_older(writer.manifest, found, age)
     base = _delta_base(config, database, found, writer, options, listener, however_old=True)

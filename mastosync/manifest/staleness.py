@@ -1,7 +1,7 @@
 """An older copy of the right database, a backup say, is not taken for it, nor one that is not whole yet.
 
-What came since, and what it lacks, would be gone; and what others may not see would be taken for public where the rows
-that say so are not there.
+What came since, and what it lacks, would be gone; and what is private would be taken for public where the rows that say
+so are not there.
 
 The newest rows may be deleted, so that lower ids alone say nothing. They do where the tables are not the very ones that
 the last plan read, or are seen as they were before it. docs/design.md says what that cannot see.
@@ -21,9 +21,6 @@ from mastosync.manifest.losses import asking_for_the_right_one
 from mastosync.manifest.report import ManifestReport, SnapshotRecord
 from mastosync.model import DatabaseAge, DatabaseIdentity
 
-NEVER_EMPTY = ("accounts", "statuses")
-"""Tables that never lose all rows. They say what is private: without them it would be taken for public."""
-
 
 def age_details(manifest: Manifest, age: DatabaseAge) -> dict[str, Any]:
     """For the record of a plan. Of tables that it has not looked at, what the one before knew."""
@@ -32,16 +29,36 @@ def age_details(manifest: Manifest, age: DatabaseAge) -> dict[str, Any]:
     return {"tables": age.tables, "newest": {**then, **age.newest}}
 
 
+def require_whole(found: DatabaseIdentity, age: DatabaseAge) -> None:
+    """Raises: PlanRefused where the rows are not there yet that say what is private."""
+    for name, other in age.wanting:
+        raise PlanRefused(
+            tr(
+                "{database} is not whole: rows of {table} refer to rows of {other}, and {other} has none. They would"
+                " say what is private. Nothing was changed",
+                database=described(found),
+                table=name,
+                other=other,
+            ),
+            hint=tr(
+                "is this the right database, and is a restore still at work? Plan when it has ended. If nothing more"
+                " will come: `mastosync plan --accept-gone`; what {other} had made private is public then",
+                other=other,
+            ),
+        )
+
+
 def require_not_older(manifest: Manifest, found: DatabaseIdentity, age: DatabaseAge) -> None:
     """Raises: PlanRefused if this is an older copy of what the last plan read, or lacks a table; ManifestError."""
     last = ManifestReport(manifest).snapshot()
     if last is None:
         return
     then, is_another = _newest(last), _is_another_state(manifest, last, found, age)
-    if emptied := sorted(name for name in age.empty if name in then and (is_another or name in NEVER_EMPTY)):
+    if not is_another:
+        return
+    if emptied := sorted(name for name in age.empty if name in then):
         raise _lacking(found, last, emptied)
-    back = {name: newest for name, newest in age.newest.items() if newest < then.get(name, newest)}
-    if is_another and back:
+    if back := {name: newest for name, newest in age.newest.items() if newest < then.get(name, newest)}:
         raise _older(found, last, back)
 
 

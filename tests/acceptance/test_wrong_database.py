@@ -114,23 +114,15 @@ def test_a_database_that_is_restored_by_half_is_refused_also_if_little_was_copie
 ) -> None:
     """It was moved, and pg_restore has come to some tables only."""
     migration = new_migration(buckets, missing=0, media=12)
-    site = migration.site
+    site, half = migration.site, make_copy(migration.database, HALF)
     site.run("plan")
     site.run("copy", "--limit", "8", code=None)
     before = contents(migration)
-    without_media, without_posts = (
-        make_copy(migration.database, f"TRUNCATE {table}") for table in ("media_attachments", "statuses")
-    )
-    for half, table, options in (
-        (without_posts, "statuses", ("--type", "media_attachments")),
-        (without_media, "media_attachments", ("--type", "media_attachments")),
-        (without_media, "media_attachments", ("--delta",)),
-        (without_media, "media_attachments", ()),
-    ):
-        use(migration, half)
+    use(migration, half)
+    for options in ((), ("--delta",), ("--type", "media_attachments")):
         said = site.run("plan", *options, code=6).stderr.splitlines()
         assert f'database "{half.name}" at ' in said[0]
-        assert f"{table} had rows, and has none now; nothing was changed" in said[0], said
+        assert "media_attachments had rows, and has none now; nothing was changed" in said[0], said
         assert said[1].strip() == (
             "is this the right database, and is all of it restored? If so, and that much was deleted:"
             " `mastosync plan --accept-gone`"
@@ -140,6 +132,25 @@ def test_a_database_that_is_restored_by_half_is_refused_also_if_little_was_copie
     site.run("plan", "--accept-gone")
     assert verdict_on_the_plan(migration)["status"] == "not-yet"
     use(migration, migration.database)
+    site.run("plan")
+
+
+def test_no_plan_is_made_before_the_rows_are_there_that_say_what_is_private(
+    buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    """The first one has nothing to compare a database with that is being restored."""
+    migration = new_migration(buckets)
+    site = migration.site
+    with migration.database.connect(autocommit=True) as connection:
+        connection.execute(b"ALTER TABLE statuses RENAME TO later")
+        connection.execute(b"CREATE TABLE statuses (LIKE later)")
+    for options in ((), ("--type", "media_attachments")):
+        refused = site.run("plan", *options, code=6)
+        assert "rows of media_attachments refer to rows of statuses, and statuses has none" in refused.stderr
+        assert "is a restore still at work?" in refused.stderr, shown(refused)
+    assert "a plan would be refused: " in site.run("plan", "--dry-run").stderr
+    with migration.database.connect(autocommit=True) as connection:
+        connection.execute(b"INSERT INTO statuses SELECT * FROM later")
     site.run("plan")
 
 

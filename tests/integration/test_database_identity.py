@@ -112,6 +112,17 @@ def test_of_media_the_newest_account_and_post_are_known_too(mastodon: DatabaseAd
     assert set(age(mastodon, "accounts").empty) == set()
 
 
+def test_media_that_refer_to_nobody_tell_that_a_restore_is_at_work(mastodon: DatabaseAddress) -> None:
+    """`pg_restore` makes foreign keys when all rows are there."""
+    execute(mastodon, MEDIA, STATUSES, "INSERT INTO media_attachments (id, account_id) VALUES (1, 7), (2, NULL)")
+    assert age(mastodon, "media_attachments").wanting == ()
+    execute(mastodon, "UPDATE media_attachments SET status_id = 5 WHERE id = 2")
+    assert age(mastodon, "media_attachments").wanting == (("media_attachments", "statuses"),)
+    execute(mastodon, "INSERT INTO statuses (id) VALUES (5)", "TRUNCATE accounts")
+    assert age(mastodon, "media_attachments").wanting == (("media_attachments", "accounts"),)
+    assert age(mastodon, "accounts").wanting == ()
+
+
 def test_a_table_that_nobody_may_ask_is_not_taken_for_an_empty_one(
     mastodon: DatabaseAddress, reader: DatabaseAddress
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mastosync.manifest import (
     age_details,
     remember_database,
     require_not_older,
+    require_whole,
 )
 from mastosync.model import DatabaseAge, DatabaseIdentity
 from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
@@ -85,8 +87,6 @@ def lacking(*names: str, tables: str = "t2", transaction: int = 60) -> DatabaseA
         (HERE, lacking("media_attachments", tables="t1", transaction=49), "media_attachments had rows"),
         (ELSEWHERE, lacking("imports"), None),  # had none then
         (HERE, lacking("media_attachments", tables="t1"), None),  # deleted: what would be gone tells
-        (HERE, lacking("statuses", tables="t1"), "statuses had rows"),  # loaded anew into the very tables
-        (HERE, lacking("accounts", tables="t1"), "accounts had rows"),
         (ELSEWHERE, DatabaseAge("t2", "60:60:", {}), None),  # nobody may ask
     ],
 )
@@ -104,6 +104,15 @@ def test_a_table_without_rows_tells_a_copy_that_is_not_whole(
         assert "`mastosync plan --accept-gone`" in refused.value.hint
         plan(manifest, {"snapshot_id": now.snapshot_id, **age_details(manifest, now)})  # with --accept-gone
         require_not_older(manifest, found, now)
+
+
+def test_rows_that_refer_to_nothing_tell_that_a_restore_is_at_work() -> None:
+    require_whole(HERE, THEN)
+    told = "rows of media_attachments refer to rows of statuses, and statuses has none"
+    with pytest.raises(PlanRefused, match=told) as refused:
+        require_whole(HERE, replace(THEN, wanting=[("media_attachments", "statuses")]))
+    assert "is a restore still at work?" in refused.value.hint
+    assert "what statuses had made private is public then" in refused.value.hint
 
 
 def test_a_plan_of_some_tables_leaves_what_is_known_of_others(tmp_path: Path) -> None:
