@@ -1,14 +1,13 @@
 """The words mastosync thinks in: plain values that every room may pass around.
 
-What is made for each row or object (`MediaRow`, `Entry`, `Outcome`) is a `NamedTuple`: as immutable
-and typed as a frozen dataclass, and several times cheaper to make. A plan has millions of the first
-two and moves them in columns instead (`MediaColumns`, `EntryGroup`).
+What is made for each row or object (`MediaRow`, `Entry`, `Outcome`) is a `NamedTuple`: several times cheaper to make than
+a frozen dataclass. A plan has millions of the first two, and moves them in columns (`MediaColumns`, `EntryGroup`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
@@ -25,7 +24,6 @@ TABLES: tuple[str, ...] = (
     "imports",
 )
 """Mastodon's tables with attachments. These names are also the types of `--type`."""
-
 
 CACHE_CONTROL = "public, max-age=315576000, immutable"
 """What Mastodon itself writes with every upload."""
@@ -266,6 +264,8 @@ class DatabaseAge:
     tables: str  # stands for the very tables: a restored dump has others
     snapshot_id: str  # in PostgreSQL's notation
     newest: Mapping[str, int]  # id, by table: of the rows that are there, with or without files
+    empty: Collection[str] = ()  # tables that have no rows, or that are not there
+    wanting: Collection[tuple[str, str]] = ()  # tables with rows that refer to one without any: no restore ends so
 
 
 class Arrival(NamedTuple):

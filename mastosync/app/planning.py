@@ -29,6 +29,7 @@ from mastosync.manifest import (
     require_likely,
     require_not_older,
     require_same_database,
+    require_whole,
 )
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.identity import age_of, identity_of
@@ -51,6 +52,8 @@ def count(
     counter, found, age = DryRun(), identity_of(database), age_of(database, options.types)
     result = Planner(database, options, listener, _surveyor(config)).run(counter)
     try:
+        if not options.accept_gone:
+            require_whole(found, age)
         with Manifest.glance(manifest_path) as manifest:
             if manifest is not None and not options.accept_gone:
                 require_same_database(manifest, found)
@@ -82,6 +85,7 @@ def plan(
     found, age = identity_of(database), age_of(database, options.types)
     word = _Word(options.accept_gone)
     with word.heeded():
+        require_whole(found, age)
         require_same_database(writer.manifest, found)
         require_not_older(writer.manifest, found, age)
     mark_older_losses(writer.manifest)
@@ -132,6 +136,7 @@ def add_new(
     copy: then nothing is known of who may read what by now; ManifestError.
     """
     found, age = identity_of(database), age_of(database, options.types)
+    require_whole(found, age)
     require_same_database(writer.manifest, found)
     require_not_older(writer.manifest, found, age)
     base = _delta_base(config, database, found, writer, options, listener, however_old=True)

@@ -40,9 +40,9 @@ def follow_command(
     manifest is free for other commands. A round that finds database or stores out of reach is told, and tried again.
     What the last plan took in is what is followed: --type, --only and --max-age have to be those that it was given.
 
-    A round that finds another instance's database, an older copy of the right one, or that much of what is done is
-    gone, says so, and copies what is pending and what is new (exit code 6 with --once); `mastosync plan --accept-gone`
-    goes on.
+    A round that finds another instance's database, an older copy of the right one, one that lacks all rows of a
+    table, or that much of what was planned is gone, says so, and copies what is pending and what is new (exit code 6
+    with --once); `mastosync plan --accept-gone` goes on.
     """
     from mastosync.app.following import FollowOptions
     from mastosync.cli.render import failed_lines

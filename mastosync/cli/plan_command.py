@@ -22,7 +22,7 @@ from mastosync.language import tr
 @click.option(
     "--accept-gone",
     is_flag=True,
-    help="Go on though much of what is done is gone, or the database is another or older than that of the last plan.",
+    help="Go on though much of what was planned is gone, or the database is another, an older one, or not whole.",
 )
 @click.option("--delta", is_flag=True, help="Read only what has changed since the last plan, where that will do.")
 @rate_option
@@ -47,8 +47,8 @@ def plan_command(
     rows that were deleted are found by the next plan without it. A dry run tells requests, time and money before
     anything is moved; --rate and --bwlimit are those that `copy` would be given.
 
-    A plan that finds another instance's database, an older copy of the right one, or that much of what is done is gone,
-    changes nothing and ends with 6; --accept-gone goes on.
+    A plan that finds another instance's database, an older copy of the right one, one that lacks all rows of a table,
+    or that much of what was planned is gone, changes nothing and ends with 6; --accept-gone goes on.
     """
     if delta and dry_run:
         raise UsageError(tr("--delta and --dry-run do not go together: a dry run knows nothing of the last plan"))

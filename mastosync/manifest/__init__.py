@@ -78,7 +78,7 @@ from mastosync.manifest.settings import (
     noted_settings,
     other_settings,
 )
-from mastosync.manifest.staleness import age_details, require_not_older
+from mastosync.manifest.staleness import age_details, require_not_older, require_whole
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
 from mastosync.manifest.whole_files import appearing, require_room_for
@@ -191,6 +191,7 @@ __all__ = [
     "require_not_older",
     "require_room_for",
     "require_same_database",
+    "require_whole",
     "rewritten_in_place",
     "take_back_acceptance",
     "take_over",

@@ -1,17 +1,19 @@
-"""How much of what is done a plan may lose: a wrong database, and one that was restored by half, lack most of it.
+"""How much of what was planned a plan may lose: a wrong database, and one that was restored by half, lack most of it.
 
-What is of this server hardly ever leaves by the hundred, so where enough of it was done, it alone tells. Files of other
-servers are a cache, which admins clear. docs/design.md has these numbers in words.
+What was not copied yet counts as what is done: what is gone is never copied, and nobody would ask for it. What is of
+this server hardly ever leaves by the hundred, so where enough of it was planned, it alone tells. Files of other servers
+are a cache, which admins clear. docs/design.md has these numbers in words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mastosync.errors import PlanRefused
 from mastosync.language import tr
-from mastosync.manifest.codes import DONE, GONE, SKIPPED
+from mastosync.manifest.codes import DONE, EXCLUDED, GONE, MISSING, OPTIONAL_MISSING, PENDING
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.databases import described
 from mastosync.model import CACHE_TABLES, DatabaseIdentity, Kind
@@ -22,11 +24,13 @@ OWN_ENOUGH = 20  # entries of it: if they are still there, it is the right datab
 OWN_FEW, OWN_FEW_PERCENT = 100, 25  # or so few entries, if they are no more than this
 PROFILE_PERCENT = 50  # of avatars, headers and emojis of other servers
 ALL_PERCENT = 95  # of everything
+NEVER_EMPTIED = ("media_attachments", "accounts", "custom_emojis")
+"""Tables in which something of this server is left: backups and imports expire, and files of the site are few."""
 
-_DONE = f"SELECT kind, objects FROM counts WHERE state = {DONE} AND objects > 0"
 _WANTED = f"""
-SELECT kind, sum(objects) FROM counts WHERE objects > 0 AND NOT (state = {SKIPPED} AND reason = {GONE}) GROUP BY kind
-"""
+SELECT kind, sum(objects) FROM counts WHERE objects > 0
+AND (state IN ({PENDING}, {DONE}) OR reason NOT IN ({MISSING}, {OPTIONAL_MISSING}, {EXCLUDED}, {GONE})) GROUP BY kind
+"""  # as `lifecycle.Known.may_be_at_source` has it
 _MARKED = f"""
 SELECT kind, count(*) FROM entries INDEXED BY entries_accepted
 WHERE accepted IS NOT NULL AND accepted = {GONE} GROUP BY kind
@@ -35,14 +39,14 @@ WHERE accepted IS NOT NULL AND accepted = {GONE} GROUP BY kind
 
 @dataclass(slots=True)
 class Loss:
-    """So many entries that were done are gone."""
+    """So many entries that were planned, and that the source may have, are gone."""
 
     gone: int = 0
-    done: int = 0  # before
+    planned: int = 0  # before, whatever had become of them
 
     def is_likely(self, percent: int, few: int = 0, few_percent: int = 0) -> bool:
         """Whether it is no more than a few, or than this share."""
-        share = 100 * self.gone / max(self.done, 1)
+        share = 100 * self.gone / max(self.planned, 1)
         return self.gone <= ALWAYS or share <= percent or (self.gone <= few and share <= few_percent)
 
 
@@ -53,28 +57,36 @@ class Losses:
     own: Loss = field(default_factory=Loss)
     profiles: Loss = field(default_factory=Loss)
     cache: Loss = field(default_factory=Loss)
+    emptied: dict[str, int] = field(default_factory=dict)  # tables, and how many entries of this server each has lost
 
     @classmethod
-    def of(cls, counted: Iterable[tuple[Kind, int, int]]) -> Losses:
-        """Of entries that are gone, and that were done, by kind."""
-        losses = cls()
-        for kind, gone, done in counted:
+    def of(cls, counted: Iterable[tuple[Kind, int, int]], came: Collection[str] = ()) -> Losses:
+        """Of entries that are gone, and that were planned, by kind. `came`: tables with new ones of this server."""
+        losses, lost, left = cls(), Counter[str](), Counter[str]()
+        for kind, gone, planned in counted:
             loss = losses.cache if kind.table in CACHE_TABLES else losses.profiles
             loss = loss if kind.remote else losses.own
             loss.gone += gone
-            loss.done += done
+            loss.planned += planned
+            if not kind.remote:
+                lost[kind.table] += gone
+                left[kind.table] += planned - gone
+        gone_by_table = ((table, lost[table]) for table in NEVER_EMPTIED if table not in came and left[table] <= 0)
+        losses.emptied = {table: gone for table, gone in gone_by_table if gone > ALWAYS}
         return losses
 
     @property
     def all(self) -> Loss:
         """Together."""
         each = (self.own, self.profiles, self.cache)
-        return Loss(sum(loss.gone for loss in each), sum(loss.done for loss in each))
+        return Loss(sum(loss.gone for loss in each), sum(loss.planned for loss in each))
 
     @property
     def are_likely(self) -> bool:
         """Whether an instance loses as much as that."""
-        if self.own.done >= OWN_ENOUGH and 100 * self.own.gone <= OWN_PERCENT * self.own.done:
+        if self.emptied:
+            return False
+        if self.own.planned >= OWN_ENOUGH and 100 * self.own.gone <= OWN_PERCENT * self.own.planned:
             return True
         return (
             self.own.is_likely(OWN_PERCENT, OWN_FEW, OWN_FEW_PERCENT)
@@ -83,17 +95,18 @@ class Losses:
         )
 
 
-def done_by_kind(manifest: Manifest) -> dict[int, int]:
-    """How many entries of each kind are done, of the counters alone."""
+def wanted_by_kind(manifest: Manifest) -> dict[int, int]:
+    """How many entries of each kind are wanted, and may be at the source, of the counters alone."""
     with translated(manifest.path):
-        return dict(manifest.connection.execute(_DONE).fetchall())
+        return dict(manifest.connection.execute(_WANTED).fetchall())
 
 
 def least_losses(manifest: Manifest, seen: Mapping[Kind, int], kinds: Iterable[int]) -> Losses:
     """What a plan that has seen so many entries of each kind would lose at least, of these kinds."""
-    done = done_by_kind(manifest)
-    counted = ((manifest.kind(number), done.get(number, 0)) for number in kinds)
-    return Losses.of((kind, max(0, objects - seen.get(kind, 0)), objects) for kind, objects in counted)
+    wanted = wanted_by_kind(manifest)
+    counted = ((manifest.kind(number), wanted.get(number, 0)) for number in kinds)
+    came = {kind.table for kind, objects in seen.items() if objects and not kind.remote}
+    return Losses.of(((kind, max(0, objects - seen.get(kind, 0)), objects) for kind, objects in counted), came)
 
 
 def marked_losses(manifest: Manifest) -> Losses:
@@ -116,16 +129,25 @@ def require_likely(losses: Losses, database: DatabaseIdentity) -> None:
         return
     raise PlanRefused(
         tr(
-            "{gone:,} of {done:,} entries that are done are not in {database}, {own_gone:,} of {own_done:,} of this"
-            " server: they would be gone. Nothing was changed",
+            "{gone:,} of {planned:,} entries that were planned are not in {database}, {own_gone:,} of {own_planned:,}"
+            " of this server{emptied}: they would be gone. Nothing was changed",
             gone=losses.all.gone,
-            done=losses.all.done,
+            planned=losses.all.planned,
             own_gone=losses.own.gone,
-            own_done=losses.own.done,
+            own_planned=losses.own.planned,
             database=described(database),
+            emptied="".join(
+                tr(", among them all {count:,} of {table}", count=lost, table=table)
+                for table, lost in losses.emptied.items()
+            ),
         ),
-        hint=tr(
-            "is this the right database, and is all of it restored? If so, and that much was deleted:"
-            " `mastosync plan --accept-gone`"
-        ),
+        hint=asking_for_the_right_one(),
+    )
+
+
+def asking_for_the_right_one() -> str:
+    """What to do where a database lacks much."""
+    return tr(
+        "is this the right database, and is all of it restored? If so, and that much was deleted:"
+        " `mastosync plan --accept-gone`"
     )

@@ -35,7 +35,7 @@ from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, forget_
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
-from mastosync.manifest.losses import Losses, done_by_kind, marked_losses
+from mastosync.manifest.losses import Losses, marked_losses, wanted_by_kind
 from mastosync.manifest.settings import recall_settings
 from mastosync.model import EntryGroup, Kind
 
@@ -112,8 +112,9 @@ class PlanWriter:
         self._loader = loader
         self._first = not manifest.kinds()
         self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
-        self._done_before = done_by_kind(manifest)
+        self._wanted_before = wanted_by_kind(manifest)
         self._lost: Counter[int] = Counter()  # of these, by kind; of every kind that was looked at
+        self._came: set[int] = set()  # kinds that have entries which were not among these
 
     @classmethod
     @contextmanager
@@ -171,9 +172,11 @@ class PlanWriter:
         self._connection.execute(_INSERT_SNAPSHOT, values)
 
     def losses(self, *, incremental: bool) -> Losses:
-        """What was done and is gone by this plan, of the kinds it has looked at; an incremental one: of all kinds."""
-        kinds = self._done_before.keys() | self._lost.keys() if incremental else self._lost.keys()
-        return Losses.of((self.manifest.kind(n), self._lost[n], self._done_before.get(n, 0)) for n in kinds)
+        """What is gone by this plan, of the kinds it has looked at; an incremental one: of all kinds."""
+        numbers = self._wanted_before.keys() | self._lost.keys() if incremental else self._lost.keys()
+        counted = ((self.manifest.kind(n), self._lost[n], self._wanted_before.get(n, 0)) for n in numbers)
+        came = {kind.table for kind in map(self.manifest.kind, self._came) if not kind.remote}
+        return Losses.of(counted, came)
 
     def settle_losses(self, *, accepted: bool) -> None:
         """Take back the marks of what was deleted, as far as this plan tells; to be called when all is merged.
@@ -206,6 +209,7 @@ class PlanWriter:
         for other in others:
             lines = self._connection.execute(_SELECT_PLACES, (other, *window))
             if places := [place for place in lines if place in wanted]:
+                self._came.add(number)
                 move(self.manifest, other, number, places)
 
     def _merge_kind(self, kind: int, window: Window | None, groups: list[EntryGroup], delta: PlanDelta) -> None:
@@ -220,6 +224,8 @@ class PlanWriter:
             lines = self._compare(kind, window, lines, delta)
         if self.writes is Writes.HIDDEN:
             return
+        if lines:
+            self._came.add(kind)
         excluded = [line for line in lines if line[2] & EXCLUDED_FLAG] if any(each.excluded for each in groups) else []
         if excluded:
             lines = [line for line in lines if not line[2] & EXCLUDED_FLAG]
@@ -292,7 +298,9 @@ class PlanWriter:
             )
             if after != before and (self.writes is Writes.ALL or _hides(before, after)):
                 changes.append(Change((kind, row_id, name), before, after))
-                self._lost[kind] += after.is_gone and before.state == DONE
+                self._lost[kind] += after.is_gone and before.may_be_at_source
+                if before.is_gone and not after.is_gone:
+                    self._came.add(kind)
                 self._marked += after.accepted == GONE != before.accepted
                 self._found_again += before.accepted == GONE != after.accepted
                 self._is_back |= before.is_gone and not after.is_gone and bool(after.presence)

@@ -1,4 +1,7 @@
-"""An older copy of the right database, a backup say, is not taken for it: what came since would be gone.
+"""An older copy of the right database, a backup say, is not taken for it, nor one that is not whole yet.
+
+What came since, and what it lacks, would be gone; and what is private would be taken for public where the rows that say
+so are not there.
 
 The newest rows may be deleted, so that lower ids alone say nothing. They do where the tables are not the very ones that
 the last plan read, or are seen as they were before it. docs/design.md says what that cannot see.
@@ -6,13 +9,15 @@ the last plan read, or are seen as they were before it. docs/design.md says what
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mastosync.errors import PlanRefused
-from mastosync.language import tr
+from mastosync.language import tr, trn
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.databases import described, remembered_database
 from mastosync.manifest.deltas import last_transaction
+from mastosync.manifest.losses import asking_for_the_right_one
 from mastosync.manifest.report import ManifestReport, SnapshotRecord
 from mastosync.model import DatabaseAge, DatabaseIdentity
 
@@ -20,19 +25,62 @@ from mastosync.model import DatabaseAge, DatabaseIdentity
 def age_details(manifest: Manifest, age: DatabaseAge) -> dict[str, Any]:
     """For the record of a plan. Of tables that it has not looked at, what the one before knew."""
     last = ManifestReport(manifest).snapshot()
-    return {"tables": age.tables, "newest": {**(_newest(last) if last else {}), **age.newest}}
+    then = {name: newest for name, newest in (_newest(last) if last else {}).items() if name not in age.empty}
+    return {"tables": age.tables, "newest": {**then, **age.newest}}
+
+
+def require_whole(found: DatabaseIdentity, age: DatabaseAge) -> None:
+    """Raises: PlanRefused where the rows are not there yet that say what is private."""
+    for name, other in age.wanting:
+        raise PlanRefused(
+            tr(
+                "{database} is not whole: rows of {table} refer to rows of {other}, and {other} has none. They would"
+                " say what is private. Nothing was changed",
+                database=described(found),
+                table=name,
+                other=other,
+            ),
+            hint=tr(
+                "is this the right database, and is a restore still at work? Plan when it has ended. If nothing more"
+                " will come: `mastosync plan --accept-gone`; what {other} had made private is public then",
+                other=other,
+            ),
+        )
 
 
 def require_not_older(manifest: Manifest, found: DatabaseIdentity, age: DatabaseAge) -> None:
-    """Raises: PlanRefused if this is an older copy of what the last plan read; ManifestError."""
+    """Raises: PlanRefused if this is an older copy of what the last plan read, or lacks a table; ManifestError."""
     last = ManifestReport(manifest).snapshot()
-    if last is None or not _is_another_state(manifest, last, found, age):
+    if last is None:
         return
+    then, is_another = _newest(last), _is_another_state(manifest, last, found, age)
+    if not is_another:
+        return
+    if emptied := sorted(name for name in age.empty if name in then):
+        raise _lacking(found, last, emptied)
+    if back := {name: newest for name, newest in age.newest.items() if newest < then.get(name, newest)}:
+        raise _older(found, last, back)
+
+
+def _lacking(found: DatabaseIdentity, last: SnapshotRecord, emptied: list[str]) -> PlanRefused:
+    return PlanRefused(
+        trn(
+            "{database} lacks what the last plan read ({taken_at:%F %T} UTC): {tables} had rows, and has none now;"
+            " nothing was changed",
+            "{database} lacks what the last plan read ({taken_at:%F %T} UTC): {tables} had rows, and have none now;"
+            " nothing was changed",
+            len(emptied),
+            database=described(found),
+            taken_at=last.taken_at,
+            tables=", ".join(emptied),
+        ),
+        hint=asking_for_the_right_one(),
+    )
+
+
+def _older(found: DatabaseIdentity, last: SnapshotRecord, back: Mapping[str, int]) -> PlanRefused:
     then = _newest(last)
-    back = {name: newest for name, newest in age.newest.items() if newest < then.get(name, newest)}
-    if not back:
-        return
-    raise PlanRefused(
+    return PlanRefused(
         tr(
             "{database} is older than what the last plan read ({taken_at:%F %T} UTC): {tables}; nothing was changed",
             database=described(found),

@@ -6,14 +6,15 @@ in a dump that is restored elsewhere, and on a standby. The first one is of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from hashlib import sha256
 
 from mastosync.errors import DatabaseError
 from mastosync.language import tr
 from mastosync.mastodon.database import MastodonDatabase
-from mastosync.mastodon.queries import select_newest_id, select_oldest_accounts
+from mastosync.mastodon.queries import ALSO_READ, select_newest_id, select_oldest_accounts, select_reference
 from mastosync.model import DatabaseAge, DatabaseIdentity
 
 _MAY_ASK = "SELECT coalesce(has_function_privilege(to_regprocedure('pg_control_system()')::oid, 'EXECUTE'), FALSE)"
@@ -37,17 +38,34 @@ def identity_of(database: MastodonDatabase) -> DatabaseIdentity:
 
 
 def age_of(database: MastodonDatabase, tables: Sequence[str]) -> DatabaseAge:
-    """How far these tables of an open database have come. By the indexes of the ids. Raises: DatabaseError."""
+    """How far these tables of an open database have come, and those that make their rows private.
+
+    By the indexes of the ids. Raises: DatabaseError.
+    """
     accounts = database.found.get("accounts")
     name = f'"{accounts.schema}".accounts' if accounts else "accounts"
     with database.reading(tr("the snapshot's description")):
         ((oid, table, snapshot_id),) = database.connection.execute(_SNAPSHOT, (name,)).fetchall()
-    newest: dict[str, int] = {}
-    for each in tables:
+    newest, silent = dict[str, int](), set[str]()
+    read = dict.fromkeys(name for each in tables for name in (each, *ALSO_READ.get(each, ())))
+    for each in read:
         if query := select_newest_id(database.found, each):
             with database.reading(each):
                 newest.update((each, row_id) for (row_id,) in database.connection.execute(query))
-    return DatabaseAge(_hash(oid, table), snapshot_id, newest)
+        elif each in database.found:
+            silent.add(each)  # nobody may ask
+    empty = read.keys() - newest.keys() - silent
+    return DatabaseAge(_hash(oid, table), snapshot_id, newest, empty, tuple(_wanting(database, newest, empty)))
+
+
+def _wanting(database: MastodonDatabase, filled: Iterable[str], empty: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+    """Tables with rows that refer to an empty one. Mastodon's foreign keys see to it that a whole database has none."""
+    for name in filled:
+        for other in empty & set(ALSO_READ.get(name, ())):
+            if query := select_reference(database.found, name, other):
+                with database.reading(name):
+                    if database.connection.execute(query).fetchone():
+                        yield name, other
 
 
 def _oldest_accounts(database: MastodonDatabase) -> tuple[str, ...]:

@@ -189,6 +189,16 @@ def select_newest_id(found: Mapping[str, Table], name: str) -> sql.Composed | No
     return sql.SQL("SELECT id FROM {} ORDER BY id DESC LIMIT 1").format(sql.Identifier(table.schema, name))
 
 
+def select_reference(found: Mapping[str, Table], name: str, other: str) -> sql.Composed | None:
+    """A row of a table that refers to one of another, if there is any; None: nobody can tell."""
+    column = {"accounts": "account_id", STATUSES: "status_id"}[other]
+    if other not in found or name not in found or column not in found[name].readable:
+        return None
+    return sql.SQL("SELECT TRUE FROM {} WHERE {} IS NOT NULL LIMIT 1").format(
+        sql.Identifier(found[name].schema, name), sql.Identifier(column)
+    )
+
+
 def _remote(name: str, table: Table, blanks: str) -> sql.Composable:
     """Whether a row is of another server: TRUE or FALSE, never NULL."""
     if name == "preview_cards":

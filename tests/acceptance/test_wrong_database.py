@@ -7,6 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.acceptance.test_guide import add_emoji, keys_of, store_picture
 
 EMPTIED = f"TRUNCATE {', '.join(TABLES)} CASCADE"
 HALF = "TRUNCATE media_attachments"
+ALL_BUT_THE_NEWEST = "DELETE FROM {0} WHERE id <> (SELECT max(id) FROM {0})"
 ANOTHER = "UPDATE accounts SET created_at = created_at + interval '1 second'"
 NEWEST_DELETED = "DELETE FROM media_attachments WHERE id = (SELECT max(id) FROM media_attachments)"
 MakeOther = Callable[..., DatabaseAddress]
@@ -46,20 +48,26 @@ def migration(
 
 
 @pytest.fixture
-def make_other(migration: Migration, lab_postgres: PostgresAddress) -> Iterator[MakeOther]:
-    """Factory: a copy of the database, as a dump and a restore make it, in which statements were run."""
+def make_copy(lab_postgres: PostgresAddress) -> Iterator[MakeOther]:
+    """Factory: a copy of a database, as a dump and a restore make it, in which statements were run."""
     with ExitStack() as databases:
 
-        def make(*statements: str) -> DatabaseAddress:
+        def make(original: DatabaseAddress, *statements: str) -> DatabaseAddress:
             name = f"t_{uuid.uuid4().hex[:16]}"
             databases.callback(lab_postgres.drop_database, name)
-            address = lab_postgres.create_database(name, migration.database.name)
+            address = lab_postgres.create_database(name, original.name)
             with address.connect() as connection:
                 for statement in statements:
                     connection.execute(statement.encode())
             return address
 
         yield make
+
+
+@pytest.fixture
+def make_other(migration: Migration, make_copy: MakeOther) -> MakeOther:
+    """Factory: such a copy of the database of the migration."""
+    return partial(make_copy, migration.database)
 
 
 def contents(migration: Migration) -> list[dict[str, object]]:
@@ -76,15 +84,20 @@ def test_a_plan_that_would_lose_much_of_what_is_done_is_refused_and_changes_noth
     migration: Migration, make_other: MakeOther
 ) -> None:
     site, before = migration.site, contents(migration)
-    for statement, command in (
-        (EMPTIED, ("plan",)),
-        (HALF, ("plan",)),
-        (HALF, ("plan", "--type", "media_attachments")),
+    for statement, command, lacking in (
+        (EMPTIED, ("plan",), "had rows, and have none now"),
+        (HALF, ("plan",), "media_attachments had rows, and has none now"),
+        (ALL_BUT_THE_NEWEST.format("media_attachments"), ("plan",), "entries that were planned are not in"),
+        (
+            ALL_BUT_THE_NEWEST.format("media_attachments"),
+            ("plan", "--type", "media_attachments"),
+            "entries that were planned are not in",
+        ),
     ):
         other = make_other(statement)
         use(migration, other)
         refused = site.run(*command, code=6)
-        assert "entries that are done are not in" in refused.stderr, shown(refused)
+        assert lacking in refused.stderr, shown(refused)
         assert f'"{other.name}" at {other.host}:{other.port}' in refused.stderr
         assert "is this the right database" in refused.stderr
         assert "mastosync plan --accept-gone" in refused.stderr
@@ -94,6 +107,51 @@ def test_a_plan_that_would_lose_much_of_what_is_done_is_refused_and_changes_noth
     assert "--accept-gone" in dry.stderr
     assert "would be gone" in json.loads(site.run("plan", "--dry-run", "--json").stdout)["refusal"]
     assert contents(migration) == before
+
+
+def test_a_database_that_is_restored_by_half_is_refused_also_if_little_was_copied(
+    buckets: BucketPair, new_migration: MigrationFactory, make_copy: MakeOther
+) -> None:
+    """It was moved, and pg_restore has come to some tables only."""
+    migration = new_migration(buckets, missing=0, media=12)
+    site, half = migration.site, make_copy(migration.database, HALF)
+    site.run("plan")
+    site.run("copy", "--limit", "8", code=None)
+    before = contents(migration)
+    use(migration, half)
+    for options in ((), ("--delta",), ("--type", "media_attachments")):
+        said = site.run("plan", *options, code=6).stderr.splitlines()
+        assert f'database "{half.name}" at ' in said[0]
+        assert "media_attachments had rows, and has none now; nothing was changed" in said[0], said
+        assert said[1].strip() == (
+            "is this the right database, and is all of it restored? If so, and that much was deleted:"
+            " `mastosync plan --accept-gone`"
+        )
+    assert "a plan would be refused: " in site.run("plan", "--dry-run").stderr
+    assert contents(migration) == before
+    site.run("plan", "--accept-gone")
+    assert verdict_on_the_plan(migration)["status"] == "not-yet"
+    use(migration, migration.database)
+    site.run("plan")
+
+
+def test_no_plan_is_made_before_the_rows_are_there_that_say_what_is_private(
+    buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    """The first one has nothing to compare a database with that is being restored."""
+    migration = new_migration(buckets)
+    site = migration.site
+    with migration.database.connect(autocommit=True) as connection:
+        connection.execute(b"ALTER TABLE statuses RENAME TO later")
+        connection.execute(b"CREATE TABLE statuses (LIKE later)")
+    for options in ((), ("--type", "media_attachments")):
+        refused = site.run("plan", *options, code=6)
+        assert "rows of media_attachments refer to rows of statuses, and statuses has none" in refused.stderr
+        assert "is a restore still at work?" in refused.stderr, shown(refused)
+    assert "a plan would be refused: " in site.run("plan", "--dry-run").stderr
+    with migration.database.connect(autocommit=True) as connection:
+        connection.execute(b"INSERT INTO statuses SELECT * FROM later")
+    site.run("plan")
 
 
 def test_what_was_gone_by_mistake_is_looked_at_once_and_nothing_is_uploaded(
@@ -133,7 +191,7 @@ def test_what_was_gone_by_mistake_is_looked_at_once_and_nothing_is_uploaded(
 
 def test_another_instance_is_refused_and_one_that_was_moved_is_not(migration: Migration, make_other: MakeOther) -> None:
     site = migration.site
-    moved, another = make_other("DELETE FROM custom_emojis"), make_other(ANOTHER)
+    moved, another = make_other(ALL_BUT_THE_NEWEST.format("custom_emojis")), make_other(ANOTHER)
     use(migration, moved)
     site.run("plan")
     assert checks(migration)["database"]["status"] == "ok"

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from mastosync.mastodon.database import MastodonDatabase
-from mastosync.mastodon.identity import identity_of
-from mastosync.model import DatabaseIdentity
+from mastosync.mastodon.identity import age_of, identity_of
+from mastosync.model import DatabaseAge, DatabaseIdentity
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
-from tests.integration.mastodon_tables import ACCOUNTS, config_of, execute
+from tests.integration.mastodon_tables import ACCOUNTS, MEDIA, STATUSES, config_of, execute
 
 CREATED = (
     "ALTER TABLE accounts ADD created_at timestamp NOT NULL DEFAULT '2017-04-01 12:00:00.000001'",
@@ -25,6 +25,13 @@ def identity(address: DatabaseAddress) -> DatabaseIdentity:
     with MastodonDatabase(config_of(address)) as mastodon:
         found = identity_of(mastodon)
         mastodon.snapshot(())  # whatever was refused, the transaction goes on
+        return found
+
+
+def age(address: DatabaseAddress, *tables: str) -> DatabaseAge:
+    with MastodonDatabase(config_of(address)) as mastodon:
+        found = age_of(mastodon, tables)
+        mastodon.snapshot(())
         return found
 
 
@@ -93,3 +100,32 @@ def test_it_is_known_through_a_pooler_and_before_it_has_accounts(
     assert identity(pgbouncer).accounts == ()
     execute(mastodon, "ALTER TABLE accounts DROP COLUMN created_at")
     assert identity(pgbouncer).accounts == ()
+
+
+def test_of_media_the_newest_account_and_post_are_known_too(mastodon: DatabaseAddress, copied: DatabaseAddress) -> None:
+    """They say what is private; and a table may be empty, or may not be there yet, where a restore is at work."""
+    execute(copied, MEDIA, STATUSES, "INSERT INTO statuses (id) VALUES (7), (12)")
+    found = age(copied, "media_attachments", "imports")
+    assert found.newest == {"accounts": 30, "statuses": 12}
+    assert set(found.empty) == {"media_attachments", "imports"}
+    assert set(age(mastodon, "accounts", "media_attachments").empty) == {"media_attachments", "statuses"}
+    assert set(age(mastodon, "accounts").empty) == set()
+
+
+def test_media_that_refer_to_nobody_tell_that_a_restore_is_at_work(mastodon: DatabaseAddress) -> None:
+    """`pg_restore` makes foreign keys when all rows are there."""
+    execute(mastodon, MEDIA, STATUSES, "INSERT INTO media_attachments (id, account_id) VALUES (1, 7), (2, NULL)")
+    assert age(mastodon, "media_attachments").wanting == ()
+    execute(mastodon, "UPDATE media_attachments SET status_id = 5 WHERE id = 2")
+    assert age(mastodon, "media_attachments").wanting == (("media_attachments", "statuses"),)
+    execute(mastodon, "INSERT INTO statuses (id) VALUES (5)", "TRUNCATE accounts")
+    assert age(mastodon, "media_attachments").wanting == (("media_attachments", "accounts"),)
+    assert age(mastodon, "accounts").wanting == ()
+
+
+def test_a_table_that_nobody_may_ask_is_not_taken_for_an_empty_one(
+    mastodon: DatabaseAddress, reader: DatabaseAddress
+) -> None:
+    execute(mastodon, MEDIA, STATUSES, f"GRANT SELECT ON media_attachments TO {reader.user}")
+    found = age(reader, "media_attachments")
+    assert (found.newest, set(found.empty)) == ({"accounts": 30}, {"media_attachments"})

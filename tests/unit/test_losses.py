@@ -1,4 +1,4 @@
-"""How much of what is done a plan may lose, and by what a database is known again."""
+"""How much of what was planned a plan may lose, and by what a database is known again."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ from mastosync.manifest import (
     require_likely,
     require_same_database,
 )
-from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Outcome, Presence
+from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Outcome, Presence, Reason
 from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, grouped, planned
 
 CACHE = Kind("media_attachments", "file", "small", "media_attachments/files", remote=True, cached=True)
 PROFILE = Kind("accounts", "avatar", "original", "accounts/avatars", remote=True, cached=True)
+MEDIA, EMOJI, SITE, BACKUP = (
+    LOCAL._replace(table=table) for table in ("media_attachments", "custom_emojis", "site_uploads", "backups")
+)
 HERE = DatabaseIdentity("mastodon_production", "db:5432", "c1", ("a1", "a2", "a3"))
 
 
@@ -54,6 +57,13 @@ HERE = DatabaseIdentity("mastodon_production", "db:5432", "c1", ("a1", "a2", "a3
         ([(CACHE, 95, 100)], True),
         ([(CACHE, 96, 100)], False),
         ([(LOCAL, 95, 100), (CACHE, 0, 1_000_000)], False),
+        ([(MEDIA, 0, 10_000), (EMOJI, 10, 10)], True),  # five emojis, each with its static picture
+        ([(MEDIA, 0, 10_000), (EMOJI, 11, 11)], False),  # a table of which nothing is left
+        ([(MEDIA, 0, 10_000), (EMOJI, 400, 401)], True),  # another pack, say
+        ([(MEDIA, 0, 10_000), (EMOJI._replace(style="static"), 6, 6), (EMOJI, 5, 6)], True),
+        ([(MEDIA, 0, 10_000), (EMOJI._replace(style="static"), 6, 6), (EMOJI, 6, 6)], False),
+        ([(LOCAL, 0, 1_000), (SITE, 20, 20), (BACKUP, 30, 30)], True),  # backups expire, and the site's files are few
+        ([(LOCAL, 0, 1_000), (CACHE, 11, 11)], True),
     ],
 )
 def test_what_an_instance_loses(lost: Sequence[tuple[Kind, int, int]], likely: bool) -> None:
@@ -62,10 +72,20 @@ def test_what_an_instance_loses(lost: Sequence[tuple[Kind, int, int]], likely: b
     if not likely:
         with pytest.raises(PlanRefused) as refused:
             require_likely(losses, HERE)
-        gone, done = (sum(numbers) for numbers in list(zip(*lost, strict=True))[1:])
-        assert f"{gone:,} of {done:,} entries" in refused.value.message
+        gone, planned = (sum(numbers) for numbers in list(zip(*lost, strict=True))[1:])
+        assert f"{gone:,} of {planned:,} entries" in refused.value.message
+        assert "is this the right database" in refused.value.hint
         assert 'database "mastodon_production" at db:5432' in refused.value.message
         assert "--accept-gone" in refused.value.hint
+
+
+def test_a_table_that_lost_all_it_had_is_named_unless_others_came() -> None:
+    lost = [(LOCAL, 0, 1_000), (EMOJI, 40, 40)]
+    assert Losses.of(lost, came=["custom_emojis"]).are_likely
+    with pytest.raises(
+        PlanRefused, match=r"40 of 1,040 entries .* of this server, among them all 40 of custom_emojis: "
+    ):
+        require_likely(Losses.of(lost, came=["accounts"]), HERE)
 
 
 def done_manifest(path: Path, entries: Sequence[Entry]) -> Manifest:
@@ -75,19 +95,64 @@ def done_manifest(path: Path, entries: Sequence[Entry]) -> Manifest:
     return manifest
 
 
-def test_a_plan_counts_what_was_done_and_is_gone_of_what_it_looks_at(tmp_path: Path) -> None:
+def test_a_plan_counts_what_is_gone_of_what_it_looks_at(tmp_path: Path) -> None:
     entries = [entry(row, kind=kind) for kind in (LOCAL, PROFILE, CACHE) for row in range(4)]
     with done_manifest(tmp_path / "m.db", entries) as manifest:
         with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
             writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped([entries[0], entry(9)]), remote=False)
             whole, delta = writer.losses(incremental=False), writer.losses(incremental=True)
             writer.finish(datetime.now(UTC), {})
-        assert (whole.all.gone, whole.all.done) == (3, 4)
-        assert (delta.own.gone, delta.own.done, delta.all.gone, delta.all.done) == (3, 4, 3, 12)
-        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:  # what is pending, and what was gone
+        assert (whole.all.gone, whole.all.planned) == (3, 4)
+        assert (delta.own.gone, delta.own.planned, delta.all.gone, delta.all.planned) == (3, 4, 3, 12)
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:  # what was gone does not leave again
             writer.merge("accounts", LOWEST_ID, HIGHEST_ID, [], remote=False)
             again = writer.losses(incremental=False)
-        assert (again.all.gone, again.all.done) == (1, 1)
+        assert (again.all.gone, again.all.planned) == (2, 2)
+
+
+def test_what_never_was_copied_is_lost_like_what_is_done(tmp_path: Path) -> None:
+    """Pending, failed, claimed by a run that has died. What the source has lost cannot be lost again."""
+    entries = [entry(row) for row in range(13)]
+    with planned(tmp_path / "m.db", entries) as manifest:
+        queue = WorkQueue(manifest)
+        claimed, first, second, *_ = queue.iter_claimable()
+        queue.commit(
+            claims=[claimed],
+            outcomes=[
+                Outcome(first.entry, EntryState.FAILED, Reason.NETWORK),
+                Outcome(second.entry, EntryState.FAILED, Reason.MISSING),
+            ],
+        )
+        with pytest.raises(PlanRefused, match=r"12 of 12 entries .* 12 of 12 of this server, among them all 12 of acc"):
+            refused_plan(manifest)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_table_whose_files_were_all_exchanged_is_not_empty(tmp_path: Path, back: bool) -> None:
+    """By others, or by such as had been gone."""
+    emojis, others = [entry(row, kind=EMOJI) for row in range(11)], entry(99, kind=EMOJI)
+    pictures = [entry(row) for row in range(400)]
+    with planned(tmp_path / "m.db", [*emojis, *pictures, *([others] if back else [])]) as manifest:
+        for kept in ([*emojis], [others]):
+            with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+                writer.merge("custom_emojis", LOWEST_ID, HIGHEST_ID, grouped(kept))
+                assert writer.losses(incremental=True).are_likely
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            writer.merge("custom_emojis", LOWEST_ID, HIGHEST_ID, grouped(emojis))
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            writer.merge("custom_emojis", LOWEST_ID, HIGHEST_ID, [])
+            assert writer.losses(incremental=True).emptied == {"custom_emojis": 11}
+
+
+def test_a_delta_counts_what_lost_its_files(tmp_path: Path) -> None:
+    """Its windows are of single rows, and of the others it says nothing."""
+    with planned(tmp_path / "m.db", [entry(row) for row in range(12)]) as manifest:
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            for row in range(11):
+                writer.merge("accounts", row - 1, row, [])
+            losses = writer.losses(incremental=True)
+        assert (losses.own.gone, losses.own.planned, losses.emptied) == (11, 12, {})
+        assert not losses.are_likely
 
 
 @pytest.mark.parametrize("writes", [Writes.NEW_AND_HIDDEN, Writes.HIDDEN])
@@ -116,8 +181,15 @@ def test_a_dry_run_tells_what_a_plan_would_lose_at_least(tmp_path: Path) -> None
     entries = [entry(row, kind=kind) for kind in (LOCAL, CACHE) for row in range(4)]
     with done_manifest(tmp_path / "m.db", entries) as manifest:
         losses = least_losses(manifest, {LOCAL: 1, CACHE: 7}, manifest.kinds())
-        assert (losses.own.gone, losses.own.done, losses.cache.gone) == (3, 4, 0)
-        assert least_losses(manifest, {}, manifest.kinds(("accounts",))).all.done == 4
+        assert (losses.own.gone, losses.own.planned, losses.cache.gone) == (3, 4, 0)
+        assert least_losses(manifest, {}, manifest.kinds(("accounts",))).all.planned == 4
+
+
+@pytest.mark.parametrize(("emojis", "seen", "likely"), [(10, 0, True), (11, 0, False), (11, 1, True)])
+def test_a_dry_run_tells_of_a_table_that_lost_all_it_had(tmp_path: Path, emojis: int, seen: int, likely: bool) -> None:
+    entries = [*(entry(row) for row in range(400)), *(entry(row, kind=EMOJI) for row in range(emojis))]
+    with planned(tmp_path / "m.db", entries) as manifest:
+        assert least_losses(manifest, {LOCAL: 400, EMOJI: seen}, manifest.kinds()).are_likely is likely
 
 
 @pytest.mark.parametrize(

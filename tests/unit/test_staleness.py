@@ -1,7 +1,8 @@
-"""An older copy of the right database is refused; one whose newest rows were deleted is not."""
+"""An older copy of the right database, or half of one, is refused; one whose newest rows were deleted is not."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mastosync.manifest import (
     age_details,
     remember_database,
     require_not_older,
+    require_whole,
 )
 from mastosync.model import DatabaseAge, DatabaseIdentity
 from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
@@ -22,7 +24,7 @@ from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
 HERE = DatabaseIdentity("mastodon_production", "db:5432", "c1", ("a1",))
 ELSEWHERE = DatabaseIdentity("mastodon_production", "db:5432", "c2", ("a1",))
 UNTOLD = DatabaseIdentity("mastodon_production", "db:5432", None, ("a1",))
-NEWEST = {"accounts": 100, "media_attachments": 900}
+NEWEST = {"accounts": 100, "media_attachments": 900, "statuses": 500}
 THEN = DatabaseAge("t1", "50:50:", NEWEST)
 
 
@@ -51,7 +53,9 @@ def last_plan(manifest: Manifest) -> dict[str, Any]:
         (UNTOLD, age("t2", accounts=99), True),  # or here, over the other one
         (HERE, age(transaction=49, accounts=99), True),  # a standby that lags, or a restored disk
         (HERE, age(transaction=49), False),
-        (ELSEWHERE, DatabaseAge("t2", "9:9:", {}), False),  # empty: what would be gone tells
+        (ELSEWHERE, age("t2", statuses=499), True),  # whoever posts nothing with a file posts all the same
+        (HERE, age(transaction=49, statuses=499), True),
+        (HERE, age(statuses=499), False),
     ],
 )
 def test_lower_ids_tell_an_older_copy_and_no_deletion(
@@ -67,6 +71,48 @@ def test_lower_ids_tell_an_older_copy_and_no_deletion(
         (name,) = (name for name, newest in now.newest.items() if newest < NEWEST[name])
         assert f"the newest id of {name} was {NEWEST[name]}, and is {now.newest[name]}" in refused.value.message
         assert "--accept-gone" in refused.value.hint
+
+
+def lacking(*names: str, tables: str = "t2", transaction: int = 60) -> DatabaseAge:
+    there = {name: newest for name, newest in NEWEST.items() if name not in names}
+    return DatabaseAge(tables, f"{transaction}:{transaction}:", there, frozenset(names))
+
+
+@pytest.mark.parametrize(
+    ("found", "now", "lacks"),
+    [
+        (ELSEWHERE, lacking("media_attachments"), "media_attachments had rows, and has none now"),  # half restored
+        (ELSEWHERE, lacking("accounts", "statuses"), "accounts, statuses had rows, and have none now"),
+        (UNTOLD, lacking("statuses"), "statuses had rows"),  # media of removed posts would be public
+        (HERE, lacking("media_attachments", tables="t1", transaction=49), "media_attachments had rows"),
+        (ELSEWHERE, lacking("imports"), None),  # had none then
+        (HERE, lacking("media_attachments", tables="t1"), None),  # deleted: what would be gone tells
+        (ELSEWHERE, DatabaseAge("t2", "60:60:", {}), None),  # nobody may ask
+    ],
+)
+def test_a_table_without_rows_tells_a_copy_that_is_not_whole(
+    tmp_path: Path, found: DatabaseIdentity, now: DatabaseAge, lacks: str | None
+) -> None:
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        plan(manifest, last_plan(manifest))
+        if lacks is None:
+            require_not_older(manifest, found, now)
+            return
+        with pytest.raises(PlanRefused, match=lacks) as refused:
+            require_not_older(manifest, found, now)
+        assert "is this the right database, and is all of it restored?" in refused.value.hint
+        assert "`mastosync plan --accept-gone`" in refused.value.hint
+        plan(manifest, {"snapshot_id": now.snapshot_id, **age_details(manifest, now)})  # with --accept-gone
+        require_not_older(manifest, found, now)
+
+
+def test_rows_that_refer_to_nothing_tell_that_a_restore_is_at_work() -> None:
+    require_whole(HERE, THEN)
+    told = "rows of media_attachments refer to rows of statuses, and statuses has none"
+    with pytest.raises(PlanRefused, match=told) as refused:
+        require_whole(HERE, replace(THEN, wanting=[("media_attachments", "statuses")]))
+    assert "is a restore still at work?" in refused.value.hint
+    assert "what statuses had made private is public then" in refused.value.hint
 
 
 def test_a_plan_of_some_tables_leaves_what_is_known_of_others(tmp_path: Path) -> None:
