@@ -1,6 +1,6 @@
 """The words mastosync thinks in: plain values that every room may pass around.
 
-What is made for each row or object (`MediaRow`, `Entry`, `Outcome`) is a `NamedTuple`: several times cheaper to make than
+What is made for each row or object (`MediaRow`, `Entry`, `Outcome`) is a `NamedTuple`: several times cheaper than
 a frozen dataclass. A plan has millions of the first two, and moves them in columns (`MediaColumns`, `EntryGroup`).
 """
 
