@@ -16,13 +16,14 @@ from datetime import datetime
 from itertools import islice
 
 from mastosync.engine.access_notes import AccessNotes
+from mastosync.engine.breaker import ENOUGH
 from mastosync.engine.crew import Crew
 from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ExitCode, Interrupted, MastosyncError, MayBePublic, PrivacyLost, StoreUnusable, telling_of
 from mastosync.language import english, tr
 from mastosync.manifest import ACCESS, WorkQueue
-from mastosync.model import Claim, Order, Outcome
+from mastosync.model import Claim, Order, Outage, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Copier:
     _outages: Outages = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
     _in_doubt: list[MayBePublic] = field(init=False, default_factory=list)
+    _waits_for: list[Outage] = field(init=False, default_factory=list)  # as the manifest has it
 
     def run(self) -> CopyProgress:
         """Copy until nothing is pending, somebody asks to stop, or a store turns out unusable.
@@ -116,12 +118,12 @@ class Copier:
         return progress
 
     def _work_through(self, work: Iterator[Claim], progress: CopyProgress) -> None:
-        window = 2 * self.options.workers
+        window = 2 * (self.options.workers + ENOUGH)  # so many, at least, can be tried before one is tried again
         exhausted = False
         last_commit = time.monotonic()
         while not self.stop.requested and self._fatal is None:
             new: list[Claim] = []
-            if not exhausted and self._in_work <= window // 2:
+            if not exhausted and not self._waits_for and self._in_work <= window // 2:
                 new = list(islice(work, window - self._in_work))
                 exhausted = not new
                 if time.monotonic() - last_commit < COMMIT_SECONDS:  # a larger window, fewer commits
@@ -190,6 +192,10 @@ class Copier:
 
     def _tell(self, progress: CopyProgress) -> None:
         progress.limits = self.limits()
+        outages = [limit.outage for limit in progress.limits if limit.outage is not None]
+        if outages != self._waits_for:  # once a question, at most
+            self.queue.note_waiting(outages)
+            self._waits_for = outages
         self.listener.advanced(progress)
 
 

@@ -1,9 +1,10 @@
 """Waiting for an endpoint that is down, and telling that from objects that fail.
 
 A request that keeps failing for want of an answer may do so for the sake of its object, or its store is down. So the
-store is asked for something else, which it has not got. If it does not answer that either, nothing is sent to its
-endpoint but this question, again and again after growing waits, by one for all. When it answers everybody goes on. An
-endpoint that has never answered in this run is not waited for: it may be a wrong one.
+store is asked for something else, which it has not got. If it does not answer that either, or only asks to slow down,
+nothing is sent to its endpoint but this question, again and again after growing waits, by one for all. When it answers
+everybody goes on. If it answers, it may still fail at one kind of request: see `engine.breaker`. An endpoint that has
+never answered in this run is not waited for: it may be a wrong one.
 """
 
 from __future__ import annotations
@@ -12,32 +13,31 @@ import logging
 import random
 import threading
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import Protocol
 
+from mastosync.engine import breaker
+from mastosync.engine.breaker import Breakers, Row, asked_seconds
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable, passing
+from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable, Throttled, passing
 from mastosync.language import tr
+from mastosync.model import Outage
+from mastosync.units import clock, iso
 
 _log = logging.getLogger(__name__)
 
 NO_SUCH_KEY = "mastosync-probe/nothing"
 """What a store is asked for to find out whether it answers."""
 
-_FIRST_WAIT_SECONDS = 2.0
-_LONGEST_WAIT_SECONDS = 120.0
 
+class Cause(Enum):
+    """Why a request has used up its attempts."""
 
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """An endpoint that is down."""
-
-    store: str  # which was asked, for people
-    since: float  # seconds since the epoch, as the following
-    until: float  # it is waited for
-    answer: str  # what became of the request that was sent last
+    OBJECT = auto()  # others succeed, or it alone was tried
+    UNKNOWN = auto()  # nothing of its kind has succeeded meanwhile: others will tell
+    KIND = auto()  # everything of its kind fails, and waits for a success
+    ENDPOINT = auto()  # it was down, and answers again
 
 
 class Questioned(Protocol):
@@ -66,94 +66,148 @@ class Downtime:
         self._limiter = limiter  # of the endpoint
         self._stop = stop
         self._patience_seconds = patience_seconds
+        self._breakers = Breakers(patience_seconds)
         self._asking = threading.Lock()  # of whoever asks for all
         self._given_up: StoreUnusable | None = None
         self._random = random.Random()  # noqa: S311 - jitter, no secret
-        self.outage: Outage | None = None
+        self._down: Outage | None = None
         self.outlasted = 0  # outages that are over
 
-    def outlast(self, store: Questioned, failure: ObjectError, outlasted: int) -> bool:
-        """Wait until the endpoint answers, if it is down; whether it was.
+    @property
+    def outage(self) -> Outage | None:
+        """What is waited for right now."""
+        return self._down or self._breakers.outage
 
-        `failure`: of a request that was never answered, and had begun when so many outages were `outlasted`.
-        Raises: StoreUnusable when patience is over, and at once if the store says that it cannot be used; Interrupted.
+    def row(self, store: Questioned, operation: str) -> Row | None:
+        """The row of failures that one belongs to; None: nothing is waited for."""
+        return self._breakers.row(store.name, operation) if self._is_patient else None
+
+    def delay(self, store: Questioned, operation: str) -> float:
+        """Seconds after which to ask again whether a request of this kind may go out; 0.0: now, and it must."""
+        return self._breakers.delay(store.name, operation)
+
+    def note(self, store: Questioned, operation: str, error: BaseException | None) -> None:
+        """Take note of how a request has ended; None: well."""
+        if self._breakers.note(store.name, operation, error) is not None:
+            self.outlasted += 1
+            _log.warning("%s", tr("the {store} works again: going on", store=store.name))
+
+    def cause(self, store: Questioned, failure: ObjectError, outlasted: int, row: Row | None, key: str) -> Cause:
+        """Why a request has failed. If its endpoint is down, this waits until it answers.
+
+        `failure`: of the last attempt. The first one failed when so many outages were `outlasted`, and belongs to `row`
+        (None: others have succeeded where this one failed). Raises: StoreUnusable when patience is over, and at once if
+        the store says that it cannot be used; Interrupted.
         """
-        if not self._patience_seconds or not self._limiter.has_answered:
-            return False
+        if not self._is_patient:
+            return Cause.OBJECT
+        if row is not None and row.is_down:
+            return self._cause_in(store, failure, row, key)
+        if isinstance(failure, Throttled) and (row is None or row.ended):
+            return Cause.OBJECT
         with self._asking:
             if self.outlasted != outlasted:
-                return True
-            if (known := self._given_up) is not None:  # raised twice, it tells two stories
-                raise passing(type(known)(known.message, hint=known.hint), may_pass=known.may_pass)
+                return Cause.ENDPOINT
+            self._require_patience()
             self._stop.require_going_on()
             asked = self._instead or store
-            if _answer(asked) is None:
-                return False
-            try:
-                self._wait(asked, failure)
-            except StoreUnusable as unusable:
-                self._given_up = unusable
-                raise
-            finally:
-                self.outage = None
-                self._limiter.open()
-            return True
+            if _answer(asked) is not None:
+                self._outlast(asked, failure)
+                return Cause.ENDPOINT
+        return Cause.OBJECT if row is None else self._cause_in(store, failure, row, key)
+
+    @property
+    def _is_patient(self) -> bool:
+        return self._patience_seconds > 0 and self._limiter.has_answered
+
+    def _require_patience(self) -> None:
+        """Raises: StoreUnusable if it is over. Raised twice, one error would tell two stories."""
+        if (known := self._given_up) is not None:
+            raise passing(type(known)(known.message, hint=known.hint), may_pass=known.may_pass)
+
+    def _cause_in(self, store: Questioned, failure: ObjectError, row: Row, key: str) -> Cause:
+        """As `cause`, of a store that answers other requests."""
+        self._require_patience()
+        if row.ended:
+            return Cause.OBJECT if row.outage is None else Cause.ENDPOINT
+        if self._breakers.is_over_patience(row) and row.outage is not None:
+            self._given_up = _unusable(store.name, row.outage)
+            raise self._given_up
+        came_round = key in row.objects
+        row.objects.add(key)
+        if self._breakers.open_after(row, failure) and row.outage is not None:
+            said = tr(
+                "the {store} answers, but fails at every request of one kind, and is asked again until {until}: {answer}",
+                **_named(row.outage),
+            )
+            _tell(row.outage, said)
+        if row.is_down:
+            return Cause.KIND
+        return Cause.OBJECT if came_round else Cause.UNKNOWN
+
+    def _outlast(self, asked: Questioned, failure: ObjectError) -> None:
+        try:
+            self._wait(asked, failure)
+        except StoreUnusable as unusable:
+            self._given_up = unusable
+            raise
+        finally:
+            self._down = None
+            self._limiter.open()
 
     def _wait(self, store: Questioned, failure: ObjectError) -> None:
-        """Ask until there is an answer. Raises: as `outlast`."""
+        """Ask until there is an answer. Raises: as `cause`."""
         began, since = time.monotonic(), time.time()
         self._limiter.close()
-        self.outage = Outage(store.name, since, since + self._patience_seconds, failure.message)
-        _log.warning(
-            "%s",
-            tr(
-                "the {store} is down, and asked again until {until}: {answer}",
-                store=store.name,
-                until=clock(self.outage.until),
-                answer=failure.message,
-            ),
-            extra={"about": {"store": store.name, "since": _iso(since), "until": _iso(self.outage.until)}},
-        )
-        wait = _FIRST_WAIT_SECONDS
+        self._down = down = Outage(store.name, since, since + self._patience_seconds, failure.message)
+        _tell(down, tr("the {store} is down, and asked again until {until}: {answer}", **_named(down)))
+        wait, asked = breaker.FIRST_WAIT_SECONDS, asked_seconds(failure)
         while (left := began + self._patience_seconds - time.monotonic()) > 0:
-            self._stop.sleep(min(left, wait * self._random.uniform(0.5, 1.0)))
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+            self._stop.sleep(min(left, max(asked, wait * self._random.uniform(0.5, 1.0))))
+            wait = min(2 * wait, breaker.LONGEST_WAIT_SECONDS)
             answer = _answer(store)
             if answer is None:
                 self.outlasted += 1
                 _log.warning("%s", tr("the {store} answers again: going on", store=store.name))
                 return
-            self.outage = Outage(store.name, since, self.outage.until, answer)
-        unusable = StoreUnusable(
-            tr(
-                "the {store} has been down since {since}: {answer}",
-                store=store.name,
-                since=clock(since),
-                answer=self.outage.answer,
-            ),
-            hint=tr(
-                "when it answers again, run the same command again: what had to wait is not failed, and goes on. "
-                "`[copy] outage_patience` says how long a store is waited for"
-            ),
-        )
-        raise passing(unusable)
+            asked = asked_seconds(answer)
+            self._down = down = down._replace(answer=answer.message)
+        raise _unusable(store.name, down)
 
 
-def clock(moment: float) -> str:
-    """A moment of a day, in local time, for people."""
-    return f"{datetime.fromtimestamp(moment).astimezone():%F %H:%M}"
+def _tell(outage: Outage, text: str) -> None:
+    about = {"store": outage.store, "since": iso(outage.since), "until": iso(outage.until)}
+    _log.warning("%s", text, extra={"about": about})
 
 
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+def _named(outage: Outage) -> dict[str, str]:
+    """What texts for people name."""
+    return {"store": outage.store, "until": clock(outage.until), "answer": outage.answer}
 
 
-def _answer(store: Questioned) -> str | None:
+def _unusable(store: str, outage: Outage) -> StoreUnusable:
+    """The end of patience."""
+    unusable = StoreUnusable(
+        tr(
+            "the {store} has been down since {since}: {answer}",
+            store=store,
+            since=clock(outage.since),
+            answer=outage.answer,
+        ),
+        hint=tr(
+            "when it answers again, run the same command again: what had to wait is not failed, and goes on. "
+            "`[copy] outage_patience` says how long a store is waited for"
+        ),
+    )
+    return passing(unusable)
+
+
+def _answer(store: Questioned) -> ObjectError | None:
     """What becomes of a request that asks for nothing; None: it is answered. Raises: StoreUnusable."""
     try:
         store.read(NO_SUCH_KEY, 0)
-    except (NetworkFailure, ServerFailure) as failure:
-        return failure.message
+    except (NetworkFailure, ServerFailure, Throttled) as failure:
+        return failure
     except ObjectError:
         pass
     return None

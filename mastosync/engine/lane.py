@@ -20,7 +20,7 @@ from itertools import count
 from queue import Empty, Queue
 from typing import Generic, NamedTuple, TypeVar
 
-from mastosync.engine.steps import Aside, Ask, Step, Steps, Until
+from mastosync.engine.steps import Aside, Ask, Behind, Step, Steps, Until
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, MastosyncError, ObjectError
 from mastosync.store.base import Multiplexer
@@ -85,6 +85,7 @@ class LaneSetting(Generic[C, R]):
     inbox: Queue[C | None] = field(default_factory=Queue)  # None: there will be no more
     ended: Queue[list[Ended[C, R]]] = field(default_factory=Queue)
     parked: deque[_Transfer[C, R]] = field(default_factory=deque)  # large objects that give way to small ones
+    behind: deque[_Transfer[C, R]] = field(default_factory=deque)  # those that let all others go first
     abandoned: bool = False  # nobody waits for what is under way any more
 
 
@@ -107,9 +108,10 @@ class Lane(Generic[C, R]):
     def run(self) -> None:
         """Work until there is no claim any more. Errors are told with their claim, not raised."""
         try:
-            while (self._open or self._active or self._setting.parked) and not self._setting.abandoned:
+            while (self._open or self._active or self._waiting) and not self._setting.abandoned:
                 self._take_claims()
                 self._take_parked()
+                self._take_behind()
                 self._send_those_due()
                 if self._under_way:
                     self._take_finished()
@@ -124,10 +126,15 @@ class Lane(Generic[C, R]):
             if self._multiplexer is not None:
                 self._multiplexer.close()
 
+    @property
+    def _waiting(self) -> bool:
+        """Whether any have begun that are in no lane."""
+        return bool(self._setting.parked or self._setting.behind)
+
     def _take_claims(self) -> None:
         """Begin what there is room for. With nothing else to do, wait for it."""
         while self._open and self._active < self._width and not self._setting.stop.requested:
-            nothing_to_do = not (self._active or self._setting.parked or self._ended)
+            nothing_to_do = not (self._active or self._waiting or self._ended)
             try:
                 claim = self._setting.inbox.get(nothing_to_do, _SIGNAL_SECONDS)
             except Empty:
@@ -157,6 +164,20 @@ class Lane(Generic[C, R]):
                 transfer.counts_as_large = True
                 self._make(transfer)
 
+    def _take_behind(self) -> None:
+        while self._setting.behind and self._active < self._width:
+            try:
+                transfer = self._setting.behind.popleft()
+            except IndexError:  # another lane was faster
+                return
+            stopped = self._setting.stop.requested
+            assert isinstance(transfer.step, Behind)  # noqa: S101 - nothing else is put there
+            if not (stopped or transfer.step.told() or self._setting.inbox.empty()):
+                self._setting.behind.appendleft(transfer)
+                return
+            self._active += 1
+            self._go_on(transfer, None, Interrupted("stopped while waiting") if stopped else None)
+
     def _may_move_large(self) -> bool:
         return self._setting.large.enter(small_ones_wait=not self._setting.inbox.empty())
 
@@ -171,7 +192,7 @@ class Lane(Generic[C, R]):
 
     def _patience(self) -> float:
         """Seconds to wait for what is under way, before something else has to be looked at."""
-        others = self._active > self._under_way or self._setting.parked or (self._open and self._active < self._width)
+        others = self._active > self._under_way or self._waiting or (self._open and self._active < self._width)
         patience = _ELSEWHERE_SECONDS if others else _SIGNAL_SECONDS
         return max(0.0, min(patience, self._later[0][0] - time.monotonic())) if self._later else patience
 
@@ -196,7 +217,7 @@ class Lane(Generic[C, R]):
     def _take_result(self, transfer: _Transfer[C, R], result: object, error: MastosyncError | None) -> None:
         ask = transfer.step
         assert isinstance(ask, Ask)  # noqa: S101 - nothing else goes to the multiplexer
-        ask.store.gate.note(error)
+        ask.store.gate.note(ask.operation, error)
         if isinstance(error, ObjectError) and error.transient:
             self._set_aside(transfer, partial(ask.carry_out_after, error))
         else:
@@ -224,6 +245,10 @@ class Lane(Generic[C, R]):
         if isinstance(step, Aside):
             self._set_aside(transfer, step.carry_out)
             return
+        if isinstance(step, Behind):
+            self._leave(transfer)
+            self._setting.behind.append(transfer)
+            return
         if isinstance(step, Until):
             if step.reached():
                 self._go_on(transfer, None)
@@ -247,7 +272,7 @@ class Lane(Generic[C, R]):
         try:
             multiplexer.begin(transfer, gate.store, step.operation, step.arguments, room)
         except MastosyncError as error:
-            gate.note(error)
+            gate.note(step.operation, error)
             self._go_on(transfer, None, error)
         else:
             self._under_way += 1
@@ -263,17 +288,21 @@ class Lane(Generic[C, R]):
             if wait := gate.bandwidth.reserve(len(data)):
                 return wait
             transfer.paid = True
-        return gate.limiter.reserve()
+        return gate.delay(ask.operation)
 
     def _set_aside(self, transfer: _Transfer[C, R], work: Callable[[], object]) -> None:
         future = self._setting.threads.submit(work)
         future.add_done_callback(lambda done: self._returned.put((transfer, done)))
 
     def _end(self, transfer: _Transfer[C, R], ended: Ended[C, R]) -> None:
+        self._leave(transfer)
+        self._ended.append(ended)
+
+    def _leave(self, transfer: _Transfer[C, R]) -> None:
         self._active -= 1
         if transfer.counts_as_large:
             self._setting.large.leave()
-        self._ended.append(ended)
+            transfer.counts_as_large = False
 
     def _report(self, *, at_once: bool = False) -> None:
         """Tell what has ended: many at once, unless the lane may run out of claims meanwhile."""

@@ -3,8 +3,8 @@
 A request that fails in a way that may pass is repeated after a growing, jittered wait, a bounded
 number of times. A throttled one costs no attempt: it is repeated, through the endpoint's limiter,
 until its budget of time is used up, and no store is given more than what is left of it, whatever it
-asks for. What keeps failing because its store is down waits until that answers again (`engine.downtime`),
-and is repeated as if it had just begun. Every wait ends when somebody asks to stop.
+asks for. What keeps failing because its store is down, or fails at everything of its kind, waits until that is
+over (`engine.downtime`), and is repeated as if it had just begun. Every wait ends when somebody asks to stop.
 """
 
 from __future__ import annotations
@@ -19,17 +19,29 @@ from typing import Any, ParamSpec, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from mastosync.engine.bandwidth import Bandwidth
-from mastosync.engine.downtime import Downtime
+from mastosync.engine.breaker import Row
+from mastosync.engine.downtime import Cause, Downtime
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import Hold
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import waiting
-from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreBack, Throttled
+from mastosync.errors import MastosyncError, NetworkFailure, ObjectError, ServerFailure, StoreBack, Throttled
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Part, Piece, PutOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class GivesWay(MastosyncError):
+    """A request has used up its attempts, and nobody knows yet whether its object is the reason: others will tell.
+
+    Never leaves `engine.transfer`.
+    """
+
+    def __init__(self, failure: ObjectError, row: Row) -> None:
+        super().__init__(failure.message, hint=failure.hint)
+        self.row = row  # of failures, which it belongs to
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +75,26 @@ class Gate:
     bandwidth: Bandwidth | None = None  # of what is written; None: not limited
     downtime: Downtime | None = None  # of the endpoint; None: a store that is down is not waited for
 
-    def note(self, error: BaseException | None, throttled_since: float | None = None) -> None:
+    def delay(self, operation: str) -> float:
+        """Seconds after which to ask again whether such a request may, and should, go out; 0.0: now."""
+        return self.limiter.reserve() or (self.downtime.delay(self.store, operation) if self.downtime else 0.0)
+
+    def wait(self, operation: str, deadline: float = math.inf) -> bool:
+        """As `EndpointLimiter.wait`, and until such a request may go out."""
+        if not self.limiter.wait(deadline):
+            return False
+        while self.downtime and (seconds := self.downtime.delay(self.store, operation)):
+            self.stop.sleep(seconds)
+        return True
+
+    def note(self, operation: str, error: BaseException | None, throttled_since: float | None = None) -> None:
         """Take note of how a request has ended (None: well): the limiter learns by it, an error learns whose it is.
 
         `throttled_since`: see `RetryPolicy.patience_ends`.
         """
         self.limiter.note(error, self.policy.patience_ends(throttled_since))
+        if self.downtime is not None:
+            self.downtime.note(self.store, operation, error)
         if isinstance(error, ObjectError):
             error.store = self.store.name
 
@@ -79,18 +105,29 @@ class PatientStore:
     One is made for each entry, so that `retries` tells what that entry cost.
     """
 
-    __slots__ = ("_begins_anew", "_counting", "gate", "in_vain", "memory", "retries")
+    __slots__ = ("_begins_anew", "_counting", "_gives_way", "_is_cleared", "gate", "in_vain", "memory", "retries")
 
-    def __init__(self, gate: Gate, memory: Hold | None = None, *, begins_anew: bool = False) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        memory: Hold | None = None,
+        *,
+        begins_anew: bool = False,
+        gives_way: frozenset[str] = frozenset(),
+        is_cleared: bool = False,
+    ) -> None:
         """`memory`: where room for whole objects is taken from; None: nobody counts it.
 
         `begins_anew`: a write that was begun before its store was down is not repeated: it raises StoreBack.
+        `gives_way`: operations that raise GivesWay. `is_cleared`: others have succeeded where this one failed before.
         """
         self.gate = gate
         self.memory = memory
         self.retries = 0
         self.in_vain = 0  # of these: while the store was down
         self._begins_anew = begins_anew
+        self._gives_way = gives_way
+        self._is_cleared = is_cleared
         self._counting = threading.Lock()  # parts of one object are repeated in several threads
 
     @property
@@ -207,7 +244,7 @@ class PatientStore:
         """Most requests succeed at once and never meet the policy: that keeps them cheap."""
         with waiting():
             try:
-                self.gate.limiter.wait()
+                self.gate.wait(_named(request))
                 return self._answered(None, request, *args, **kwargs)
             except ObjectError as error:
                 if not error.transient:
@@ -218,12 +255,16 @@ class PatientStore:
     def _after(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a request whose first attempt failed in a way that may pass, and anew when its store was down."""
         downtime = self.gate.downtime if self.gate.policy.deadline == math.inf else None
+        operation = _named(request)
         while True:
-            spell = _Spell(0 if downtime is None else downtime.outlasted)
+            row = None if downtime is None or self._is_cleared else downtime.row(self.gate.store, operation)
+            spell = _Spell(0 if downtime is None else downtime.outlasted, row)
             try:
+                if row is not None and row.is_down:
+                    raise failure  # noqa: TRY301 - one attempt is enough to know
                 return self._repeated(spell, failure, request, *args, **kwargs)
-            except (NetworkFailure, ServerFailure) as error:
-                if downtime is None or not downtime.outlast(self.gate.store, error, spell.outlasted):
+            except (NetworkFailure, ServerFailure, Throttled) as error:
+                if downtime is None or not self._goes_on(downtime, spell, error, operation, _subject(args)):
                     raise
                 failure = error
             self._look_first(spell, failure, request)
@@ -231,12 +272,20 @@ class PatientStore:
                 self.in_vain += spell.retries + 1
                 self.retries += 1
             try:
-                self.gate.limiter.wait()
+                self.gate.wait(operation)
                 return self._answered(None, request, *args, **kwargs)
             except ObjectError as error:
                 if not error.transient:
                     raise
                 failure = error
+
+    def _goes_on(self, downtime: Downtime, spell: _Spell, failure: ObjectError, operation: str, subject: str) -> bool:
+        """Whether a request is made anew that has used up its attempts. Raises: GivesWay; as `Downtime.cause`."""
+        row = spell.row
+        cause = downtime.cause(self.gate.store, failure, spell.outlasted, row, subject)
+        if row is not None and cause in (Cause.KIND, Cause.UNKNOWN) and operation in self._gives_way:
+            raise GivesWay(failure, row) from failure
+        return cause in (Cause.KIND, Cause.ENDPOINT)
 
     def _look_first(self, spell: _Spell, failure: ObjectError, request: Callable[P, T]) -> None:
         """Raises: StoreBack, if what a write may have stored before its store was down is to be looked for."""
@@ -256,7 +305,7 @@ class PatientStore:
 
         def attempt() -> T:
             nonlocal last, is_first
-            if is_first or not self.gate.limiter.wait(policy.deadline):
+            if is_first or not self.gate.wait(_named(request), policy.deadline):
                 is_first = False
                 raise last
             self._look_first(spell, last, request)
@@ -283,9 +332,9 @@ class PatientStore:
         try:
             answer = request(*args, **kwargs)
         except ObjectError as error:
-            self.gate.note(error, throttled_since)
+            self.gate.note(_named(request), error, throttled_since)
             raise
-        self.gate.note(None)
+        self.gate.note(_named(request), None)
         return answer
 
 
@@ -294,7 +343,18 @@ class _Spell:
     """One row of attempts at a request, none of which was answered."""
 
     outlasted: int  # times that the endpoint had been down when the first one had failed
+    row: Row | None = None  # of failures at the store, which they belong to
     retries: int = 0
+
+
+def _named(request: Callable[..., object]) -> str:
+    """The kind of a request: a method of `ObjectStore`, or of whoever else is asked."""
+    return getattr(request, "__name__", "")
+
+
+def _subject(arguments: tuple[Any, ...]) -> str:
+    """What a request is about."""
+    return next((each for each in arguments if isinstance(each, str)), "")
 
 
 def _may_pass(error: BaseException) -> bool:

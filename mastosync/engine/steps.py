@@ -67,7 +67,17 @@ class Until:
             self.stop.sleep(_LOOK_SECONDS)
 
 
-Step: TypeAlias = Ask | Aside | Until
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """Let others go first, and give one's place to them, until they have told something or nobody else is left."""
+
+    told: Callable[[], bool]
+
+    def carry_out(self) -> None:
+        """Nobody else is here."""
+
+
+Step: TypeAlias = Ask | Aside | Until | Behind
 Steps: TypeAlias = Generator[Step, Any, T]
 
 
