@@ -281,15 +281,6 @@ class Arrival(NamedTuple):
 NOTHING_ARRIVED = Arrival(NOTHING)
 
 
-class Outage(NamedTuple):
-    """A store that is waited for."""
-
-    store: str  # for people
-    since: float  # seconds since the epoch, as the following
-    until: float  # it is waited for
-    answer: str  # what became of the request that was sent last
-
-
 class Claim(NamedTuple):
     """An entry handed to a worker."""
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Never, Protocol, TextIO, TypeAlias
 
 from mastosync.language import deferred, say, tr
-from mastosync.model import EntryState, Outage, Outcome
+from mastosync.model import EntryState, Outcome
 from mastosync.plain import one_line
 from mastosync.units import clock, human_bytes
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+    from mastosync.manifest import Outage
 
 _LINE_SECONDS = 1.0
 

@@ -155,7 +155,8 @@ class App:
         from mastosync.engine.rounds import Rounds
 
         following = Following(self, options)
-        return iter(Rounds(following.go_round, options.every_seconds, options.once, self.stop))
+        patience = self.config.copy.outage_patience
+        return iter(Rounds(following.go_round, options.every_seconds, options.once, self.stop, patience))
 
     def prune(self, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
         """Remove at the destination what is gone; unless `options.apply`, only tell what that would be.

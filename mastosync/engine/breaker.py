@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 
 from mastosync.errors import ObjectError, Throttled
-from mastosync.model import Outage
+from mastosync.manifest import Outage
 
 ENOUGH = 8  # objects in a row at which a kind of request fails
 FIRST_WAIT_SECONDS = 2.0

@@ -22,8 +22,8 @@ from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ExitCode, Interrupted, MastosyncError, MayBePublic, PrivacyLost, StoreUnusable, telling_of
 from mastosync.language import english, tr
-from mastosync.manifest import ACCESS, WorkQueue
-from mastosync.model import Claim, Order, Outage, Outcome
+from mastosync.manifest import ACCESS, Outage, WorkQueue
+from mastosync.model import Claim, Order, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
 
 _log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable, Throttled, passing
 from mastosync.language import tr
-from mastosync.model import Outage
+from mastosync.manifest import Outage
 from mastosync.units import clock, iso
 
 _log = logging.getLogger(__name__)
@@ -137,7 +137,8 @@ class Downtime:
         row.objects.add(key)
         if self._breakers.open_after(row, failure) and row.outage is not None:
             said = tr(
-                "the {store} answers, but fails at every request of one kind, and is asked again until {until}: {answer}",
+                "the {store} answers, but fails at every request of one kind; it is asked again until {until}: "
+                "{answer}",
                 **_named(row.outage),
             )
             _tell(row.outage, said)

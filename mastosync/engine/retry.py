@@ -111,9 +111,9 @@ class PatientStore:
         self,
         gate: Gate,
         memory: Hold | None = None,
+        gives_way: frozenset[str] = frozenset(),
         *,
         begins_anew: bool = False,
-        gives_way: frozenset[str] = frozenset(),
         is_cleared: bool = False,
     ) -> None:
         """`memory`: where room for whole objects is taken from; None: nobody counts it.
@@ -261,7 +261,7 @@ class PatientStore:
             spell = _Spell(0 if downtime is None else downtime.outlasted, row)
             try:
                 if row is not None and row.is_down:
-                    raise failure  # noqa: TRY301 - one attempt is enough to know
+                    raise failure
                 return self._repeated(spell, failure, request, *args, **kwargs)
             except (NetworkFailure, ServerFailure, Throttled) as error:
                 if downtime is None or not self._goes_on(downtime, spell, error, operation, _subject(args)):

@@ -16,6 +16,7 @@ from mastosync.manifest import (
     Exposed,
     ManifestReport,
     Noted,
+    Outage,
     RunInfo,
     Settings,
     SnapshotRecord,
@@ -28,7 +29,7 @@ from mastosync.manifest import (
     real_path,
     waiting_for,
 )
-from mastosync.model import TABLES, EntryState, Outage
+from mastosync.model import TABLES, EntryState
 from mastosync.units import iso
 
 _ALIVE_SECONDS = 15.0  # where the lock does not say since when: three times what it should take until the next sign

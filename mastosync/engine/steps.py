@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from mastosync.engine.retry import PatientStore
+from mastosync.engine.retry import GivesWay, PatientStore
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError
 
@@ -79,6 +79,12 @@ class Behind:
 
 Step: TypeAlias = Ask | Aside | Until | Behind
 Steps: TypeAlias = Generator[Step, Any, T]
+
+
+def after_others(way: GivesWay) -> Steps[bool]:
+    """Let others go first. Returns: whether they soon succeeded where this one failed."""
+    yield Behind(lambda: way.row.ended)
+    return way.row.clears_the_store
 
 
 def carried_out(steps: Steps[T]) -> T:

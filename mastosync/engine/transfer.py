@@ -26,7 +26,7 @@ from mastosync.engine.retry import Gate, GivesWay, PatientStore
 from mastosync.engine.sending import allowed, sent, upload_begun, upload_delivered
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
-from mastosync.engine.steps import Aside, Ask, Behind, Step, Steps, Until, carried_out
+from mastosync.engine.steps import Aside, Ask, Step, Steps, Until, after_others, carried_out
 from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing, StoreBack
 from mastosync.manifest import ACCESS, Approach, begun, is_misplaced, rewritten_in_place
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
@@ -48,7 +48,7 @@ from mastosync.store.base import FetchedObject, PutOptions
 _log = logging.getLogger(__name__)
 
 _UNCONFIRMED = frozenset({Approach.WRITE, Approach.COMPARE, Approach.EXAMINE})
-_GIVE_WAY_AT_SOURCE, _GIVE_WAY_AT_DESTINATION = frozenset({"read", "head"}), frozenset({"write"})
+_AT_SOURCE, _AT_DESTINATION = frozenset({"read", "head"}), frozenset({"write"})  # what gives way to others
 _RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
 
 
@@ -131,10 +131,7 @@ class Transfer:
                 outcome = yield from self._steps(job)
             except (StoreBack, GivesWay) as error:  # as after a death: what was being written is looked for first
                 claim = claim._replace(arrival=claim.arrival._replace(presence=job.presence))
-                if isinstance(error, GivesWay):
-                    row = error.row
-                    yield Behind(lambda row=row: row.ended)  # type: ignore[misc]
-                    is_cleared = row.clears_the_store
+                is_cleared = isinstance(error, GivesWay) and (yield from after_others(error))
                 continue
             if claim is not before and outcome.state is not EntryState.DONE and outcome.presence is None:
                 outcome = outcome._replace(presence=claim.arrival.presence)  # of which the manifest knows nothing yet
@@ -146,10 +143,8 @@ class Transfer:
         source_key = canonical_key(entry, here)
         key = source_key if here == there else canonical_key(entry, there)
         memory = self._memory.hold()
-        source = PatientStore(self._source, memory, gives_way=_GIVE_WAY_AT_SOURCE, is_cleared=is_cleared)
-        destination = PatientStore(
-            self._destination, begins_anew=True, gives_way=_GIVE_WAY_AT_DESTINATION, is_cleared=is_cleared
-        )
+        source = PatientStore(self._source, memory, _AT_SOURCE, is_cleared=is_cleared)
+        destination = PatientStore(self._destination, None, _AT_DESTINATION, begins_anew=True, is_cleared=is_cleared)
         return Job(claim, key, source_key, source, destination, memory, approach_of(claim), claim.arrival.presence)
 
     def _steps(self, job: Job) -> Steps[Outcome]:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.model import Outage
 
 _SELECT = "SELECT value FROM meta WHERE name = 'waiting'"
 _REPLACE = "INSERT OR REPLACE INTO meta (name, value) VALUES ('waiting', ?)"
 _DELETE = "DELETE FROM meta WHERE name = 'waiting'"
+
+
+class Outage(NamedTuple):
+    """A store that is waited for."""
+
+    store: str  # for people
+    since: float  # seconds since the epoch, as the following
+    until: float  # it is waited for
+    answer: str  # what became of the request that was sent last
 
 
 def note_waiting(manifest: Manifest, outages: Sequence[Outage]) -> None:

@@ -14,8 +14,8 @@ from mastosync.manifest.entry_writer import Settled, claim, note_access, release
 from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.manifest.lifecycle import presence_of
 from mastosync.manifest.order import merged, stages
-from mastosync.manifest.waiting import note_waiting
-from mastosync.model import Arrival, Claim, Entry, EntryState, Order, Outage, Outcome, Presence
+from mastosync.manifest.waiting import Outage, note_waiting
+from mastosync.model import Arrival, Claim, Entry, EntryState, Order, Outcome, Presence
 
 _NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
 _COLUMNS = (

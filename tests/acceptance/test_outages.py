@@ -12,7 +12,7 @@ import pytest
 from mastosync.engine.apart import FOLDER
 from mastosync.engine.downtime import NO_SUCH_KEY
 from scripts.lab.buckets import BucketPair
-from scripts.lab.fault_plan import LOST_ANSWER, RESET, Fault, Request
+from scripts.lab.fault_plan import INTERNAL_ERROR, LOST_ANSWER, RESET, Fault, Request
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
 from tests.acceptance.site import shown
@@ -108,3 +108,45 @@ def test_the_wait_ends_with_a_signal(migration: Migration, fault_proxy: Proxies,
     _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, told
     assert migration.site.status()["totals"]["failed"] == 0
+
+
+class FailsAt:
+    """Answers 500 to every request of one operation, for objects of Mastodon's, and is well otherwise."""
+
+    def __init__(self, operation: str) -> None:
+        self._operation = operation
+        self.is_well = False
+
+    def __call__(self, request: Request) -> Fault | None:
+        concerns = request.operation == self._operation and FOLDER not in request.key
+        return INTERNAL_ERROR if concerns and not self.is_well else None
+
+
+@pytest.mark.parametrize(
+    ("role", "operation", "number"),
+    [("destination", "PutObject", None), ("source", "GetObject", None), ("destination", "PutObject", signal.SIGTERM)],
+)
+def test_one_that_fails_at_one_kind_of_request_is_waited_for_and_status_tells(
+    migration: Migration, fault_proxy: Proxies, role: str, operation: str, number: signal.Signals | None
+) -> None:
+    proxy = fault_proxy(migration.buckets.address.endpoint_url)
+    migration.through(**{role: proxy.endpoint_url})
+    migration.site.run("plan")
+    proxy.plan = fails = FailsAt(operation)
+    process = migration.site.start("copy", "--workers", "8")
+    wait_until(lambda: bool(migration.site.status()["waiting"]), "status tells that the copy waits")
+    (waits,) = migration.site.status()["waiting"]
+    assert waits["store"].startswith(role)
+    assert "500" in waits["answer"]
+    assert "asked again until" in migration.site.run("status").stdout
+    if number is None:
+        fails.is_well = True
+    else:
+        process.send_signal(number)
+    _, told = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == (0 if number is None else 130), told
+    assert "fails at every request of one kind" in told
+    status = migration.site.status()
+    assert (status["waiting"], status["totals"]["failed"]) == ([], 0)
+    if number is None:
+        assert_holds(migration.buckets.client, migration.buckets.destination, migration.instance.at_destination())

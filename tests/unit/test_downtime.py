@@ -148,6 +148,14 @@ class TestOneRequest:
         with pytest.raises(NetworkFailure):
             self.asked(store).head("k")
 
+    def test_waits_as_well_if_that_gets_503(self, clock: Clock) -> None:
+        store = MemoryStore()
+        store.put("k", b"data")
+        store.fail("head", NetworkFailure("reset"))
+        store.fail("read", *[Throttled("503")] * 4)
+        assert self.asked(store).head("k").size == 4
+        assert store.count("read") == 5
+
     def test_ends_the_run_when_patience_is_over(self, clock: Clock) -> None:
         store = Unsteady("new", questions=1_000)
         asked = self.asked(store)
