@@ -21,6 +21,9 @@ LONGEST_WAIT_SECONDS = 120.0
 _LOOK_SECONDS = 0.2  # after which to look again whether it is over
 _UNDER_WAY_SECONDS = 600.0  # a question of which nobody has heard any more is asked again
 _OF_NO_OBJECT = frozenset({"list_page", "check"})  # no object can be the reason
+_KIND = {"read_range": "read", "digest": "read"}
+_KIND |= dict.fromkeys(("start_multipart", "write_part", "complete_multipart"), "write")
+_PROVES_NOTHING = frozenset({"start_multipart", "complete_multipart"})  # no bytes of objects are moved
 
 
 @dataclass(slots=True, eq=False)
@@ -28,11 +31,12 @@ class Row:
     """Failures of one kind of request in a row."""
 
     store: str
-    operation: str
+    kind: str
     objects: set[str] = field(default_factory=set)  # whose attempts are used up
+    first_at: float = field(default_factory=time.monotonic)  # as the other moments here
     outage: Outage | None = None  # since it has been the store's own
-    ended: bool = False  # one has succeeded
-    began: float = 0.0  # the outage, by time.monotonic(), as the following
+    ended: bool = False  # one has succeeded that was sent after the first of them
+    began: float = 0.0  # the outage
     next_at: float = 0.0
     wait_seconds: float = field(default_factory=lambda: FIRST_WAIT_SECONDS)
     is_asked: bool = False  # a question is under way
@@ -50,7 +54,7 @@ class Row:
     @property
     def is_enough(self) -> bool:
         """Whether so many failures are the store's own."""
-        return len(self.objects) >= (1 if self.operation in _OF_NO_OBJECT else ENOUGH)
+        return len(self.objects) >= (1 if self.kind in _OF_NO_OBJECT else ENOUGH)
 
 
 def asked_seconds(error: ObjectError) -> float:
@@ -68,6 +72,11 @@ class Breakers:
         self._random = random.Random()  # noqa: S311 - jitter, no secret
 
     @property
+    def are_closed(self) -> bool:
+        """Whether nothing has failed, as most of the time."""
+        return not self._rows
+
+    @property
     def outage(self) -> Outage | None:
         """That of a kind of request that waits, if there is one."""
         return next((row.outage for row in tuple(self._rows.values()) if row.outage is not None), None)
@@ -75,14 +84,13 @@ class Breakers:
     def row(self, store: str, operation: str) -> Row:
         """The row that a failure belongs to."""
         with self._lock:
-            return self._rows.setdefault((store, operation), Row(store, operation))
+            kind = _KIND.get(operation, operation)
+            return self._rows.setdefault((store, kind), Row(store, kind))
 
     def delay(self, store: str, operation: str) -> float:
         """Seconds after which to ask again whether a request may go out; 0.0: now. Then it has to be sent."""
-        if not self._rows:
-            return 0.0
         with self._lock:
-            row, now = self._rows.get((store, operation)), time.monotonic()
+            row, now = self._rows.get((store, _KIND.get(operation, operation))), time.monotonic()
             if row is None or row.outage is None:
                 return 0.0
             if now < row.next_at:
@@ -90,23 +98,22 @@ class Breakers:
             row.is_asked, row.next_at = True, now + _UNDER_WAY_SECONDS
             return 0.0
 
-    def note(self, store: str, operation: str, error: BaseException | None) -> Row | None:
+    def note(self, store: str, operation: str, error: BaseException | None, sent_at: float) -> Row | None:
         """Take note of how a request has ended; None: well. Returns: the outage that is over by that, if one is."""
-        if not self._rows:
-            return None
+        place = store, _KIND.get(operation, operation)
         with self._lock:
-            row = self._rows.get((store, operation))
+            row = self._rows.get(place)
             if row is None:
                 return None
-            if error is None:
-                del self._rows[store, operation]
+            if error is None and operation not in _PROVES_NOTHING and sent_at >= row.first_at:
+                del self._rows[place]
                 row.ended = True
                 return row if row.outage is not None else None
             if row.is_asked:
                 self._ask_later(row, error)
             return None
 
-    def _ask_later(self, row: Row, error: BaseException) -> None:
+    def _ask_later(self, row: Row, error: BaseException | None) -> None:
         """After a growing wait, but for one last time when patience is over; at once after what says nothing."""
         row.is_asked, row.next_at = False, time.monotonic()
         if row.outage is None or not isinstance(error, ObjectError) or not error.transient:

@@ -20,7 +20,15 @@ from mastosync.engine import breaker
 from mastosync.engine.breaker import Breakers, Row, asked_seconds
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable, Throttled, passing
+from mastosync.errors import (
+    MastosyncError,
+    NetworkFailure,
+    ObjectError,
+    ServerFailure,
+    StoreUnusable,
+    Throttled,
+    passing,
+)
 from mastosync.language import tr
 from mastosync.manifest import Outage
 from mastosync.units import clock, iso
@@ -29,6 +37,24 @@ _log = logging.getLogger(__name__)
 
 NO_SUCH_KEY = "mastosync-probe/nothing"
 """What a store is asked for to find out whether it answers."""
+
+
+AT_SOURCE = frozenset({"read", "read_range", "head"})  # what gives way to others in a copy
+AT_DESTINATION = frozenset({"write", "start_multipart", "write_part", "complete_multipart"})
+_IN_PLACE = frozenset(
+    {"read_range", "write_part", "complete_multipart"}
+)  # what has arrived of the object is worth more
+
+
+class GivesWay(MastosyncError):
+    """A request has used up its attempts, and nobody knows yet whether its object is the reason: others will tell.
+
+    Never leaves `engine.transfer`.
+    """
+
+    def __init__(self, failure: ObjectError, row: Row) -> None:
+        super().__init__(failure.message, hint=failure.hint)
+        self.row = row  # of failures, which it belongs to
 
 
 class Cause(Enum):
@@ -84,21 +110,33 @@ class Downtime:
 
     def delay(self, store: Questioned, operation: str) -> float:
         """Seconds after which to ask again whether a request of this kind may go out; 0.0: now, and it must."""
-        return self._breakers.delay(store.name, operation)
+        return 0.0 if self._breakers.are_closed else self._breakers.delay(store.name, operation)
 
-    def note(self, store: Questioned, operation: str, error: BaseException | None) -> None:
-        """Take note of how a request has ended; None: well."""
-        if self._breakers.note(store.name, operation, error) is not None:
+    def note(self, store: Questioned, operation: str, error: BaseException | None, sent_at: float) -> None:
+        """Take note of how a request has ended; None: well. `sent_at`: by time.monotonic()."""
+        if not self._breakers.are_closed and self._breakers.note(store.name, operation, error, sent_at) is not None:
             self.outlasted += 1
             _log.warning("%s", tr("the {store} works again: going on", store=store.name))
 
-    def cause(self, store: Questioned, failure: ObjectError, outlasted: int, row: Row | None, key: str) -> Cause:
-        """Why a request has failed. If its endpoint is down, this waits until it answers.
+    def is_over(
+        self, store: Questioned, failure: ObjectError, outlasted: int, row: Row | None, about: tuple[str, str, bool]
+    ) -> bool:
+        """Whether a request that has used up its attempts has met an outage, and may be made anew.
 
-        `failure`: of the last attempt. The first one failed when so many outages were `outlasted`, and belongs to `row`
-        (None: others have succeeded where this one failed). Raises: StoreUnusable when patience is over, and at once if
-        the store says that it cannot be used; Interrupted.
+        `failure`: of the last attempt. The first one failed when so many outages were `outlasted`; the one before the
+        last belongs to `row` (None: others have succeeded where this one failed). `about`: its operation, its key, and
+        whether it may give way. Raises: GivesWay; StoreUnusable when patience is over, and at once if the store says
+        that it cannot be used; Interrupted.
         """
+        operation, key, may_give_way = about
+        cause = self._cause(store, failure, outlasted, row, key)
+        alone = cause is Cause.UNKNOWN or (cause is Cause.KIND and operation not in _IN_PLACE)
+        if row is not None and alone and may_give_way:
+            raise GivesWay(failure, row) from failure
+        return cause in (Cause.KIND, Cause.ENDPOINT)
+
+    def _cause(self, store: Questioned, failure: ObjectError, outlasted: int, row: Row | None, key: str) -> Cause:
+        """Why a request has failed. If its endpoint is down, this waits until it answers."""
         if not self._is_patient:
             return Cause.OBJECT
         if row is not None and row.is_down:
@@ -126,12 +164,12 @@ class Downtime:
             raise passing(type(known)(known.message, hint=known.hint), may_pass=known.may_pass)
 
     def _cause_in(self, store: Questioned, failure: ObjectError, row: Row, key: str) -> Cause:
-        """As `cause`, of a store that answers other requests."""
+        """As `_cause`, of a store that answers other requests."""
         self._require_patience()
         if row.ended:
             return Cause.OBJECT if row.outage is None else Cause.ENDPOINT
         if self._breakers.is_over_patience(row) and row.outage is not None:
-            self._given_up = _unusable(store.name, row.outage)
+            self._given_up = _useless(store.name, row.outage)
             raise self._given_up
         came_round = key in row.objects
         row.objects.add(key)
@@ -157,7 +195,7 @@ class Downtime:
             self._limiter.open()
 
     def _wait(self, store: Questioned, failure: ObjectError) -> None:
-        """Ask until there is an answer. Raises: as `cause`."""
+        """Ask until there is an answer. Raises: as `is_over`."""
         began, since = time.monotonic(), time.time()
         self._limiter.close()
         self._down = down = Outage(store.name, since, since + self._patience_seconds, failure.message)
@@ -187,7 +225,7 @@ def _named(outage: Outage) -> dict[str, str]:
 
 
 def _unusable(store: str, outage: Outage) -> StoreUnusable:
-    """The end of patience."""
+    """The end of patience with a store that does not answer."""
     unusable = StoreUnusable(
         tr(
             "the {store} has been down since {since}: {answer}",
@@ -198,6 +236,23 @@ def _unusable(store: str, outage: Outage) -> StoreUnusable:
         hint=tr(
             "when it answers again, run the same command again: what had to wait is not failed, and goes on. "
             "`[copy] outage_patience` says how long a store is waited for"
+        ),
+    )
+    return passing(unusable)
+
+
+def _useless(store: str, outage: Outage) -> StoreUnusable:
+    """The end of patience with a store that answers, and fails at one kind of request."""
+    unusable = StoreUnusable(
+        tr(
+            "the {store} answers, but has failed at every request of one kind since {since}: {answer}",
+            store=store,
+            since=clock(outage.since),
+            answer=outage.answer,
+        ),
+        hint=tr(
+            "when it works again, run the same command again: what had to wait is not failed, and goes on. If it works "
+            "and fails at these objects alone, set `[copy] outage_patience = off`: then they count as failed"
         ),
     )
     return passing(unusable)

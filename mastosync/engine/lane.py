@@ -50,6 +50,7 @@ class _Transfer(Generic[C, R]):
     step: Step | None = None
     counts_as_large: bool = False
     paid: bool = False  # the bandwidth for this step is taken
+    sent_at: float = 0.0  # by the monotonic clock
 
 
 class LargeQuota:
@@ -217,7 +218,7 @@ class Lane(Generic[C, R]):
     def _take_result(self, transfer: _Transfer[C, R], result: object, error: MastosyncError | None) -> None:
         ask = transfer.step
         assert isinstance(ask, Ask)  # noqa: S101 - nothing else goes to the multiplexer
-        ask.store.gate.note(ask.operation, error)
+        ask.store.gate.note(ask.operation, error, transfer.sent_at)
         if isinstance(error, ObjectError) and error.transient:
             self._set_aside(transfer, partial(ask.carry_out_after, error))
         else:
@@ -269,10 +270,11 @@ class Lane(Generic[C, R]):
             return
         memory = step.store.memory
         room = memory.ask if memory is not None else _always
+        transfer.sent_at = time.monotonic()
         try:
             multiplexer.begin(transfer, gate.store, step.operation, step.arguments, room)
         except MastosyncError as error:
-            gate.note(step.operation, error)
+            gate.note(step.operation, error, transfer.sent_at)
             self._go_on(transfer, None, error)
         else:
             self._under_way += 1

@@ -20,28 +20,17 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 
 from mastosync.engine.bandwidth import Bandwidth
 from mastosync.engine.breaker import Row
-from mastosync.engine.downtime import Cause, Downtime
+from mastosync.engine.downtime import Downtime
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import Hold
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.turns import waiting
-from mastosync.errors import MastosyncError, NetworkFailure, ObjectError, ServerFailure, StoreBack, Throttled
+from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreBack, Throttled
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Part, Piece, PutOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class GivesWay(MastosyncError):
-    """A request has used up its attempts, and nobody knows yet whether its object is the reason: others will tell.
-
-    Never leaves `engine.transfer`.
-    """
-
-    def __init__(self, failure: ObjectError, row: Row) -> None:
-        super().__init__(failure.message, hint=failure.hint)
-        self.row = row  # of failures, which it belongs to
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +76,16 @@ class Gate:
             self.stop.sleep(seconds)
         return True
 
-    def note(self, operation: str, error: BaseException | None, throttled_since: float | None = None) -> None:
+    def note(
+        self, operation: str, error: BaseException | None, sent_at: float, throttled_since: float | None = None
+    ) -> None:
         """Take note of how a request has ended (None: well): the limiter learns by it, an error learns whose it is.
 
-        `throttled_since`: see `RetryPolicy.patience_ends`.
+        `sent_at`: by time.monotonic(). `throttled_since`: see `RetryPolicy.patience_ends`.
         """
         self.limiter.note(error, self.policy.patience_ends(throttled_since))
         if self.downtime is not None:
-            self.downtime.note(self.store, operation, error)
+            self.downtime.note(self.store, operation, error, sent_at)
         if isinstance(error, ObjectError):
             error.store = self.store.name
 
@@ -119,7 +110,7 @@ class PatientStore:
         """`memory`: where room for whole objects is taken from; None: nobody counts it.
 
         `begins_anew`: a write that was begun before its store was down is not repeated: it raises StoreBack.
-        `gives_way`: operations that raise GivesWay. `is_cleared`: others have succeeded where this one failed before.
+        `gives_way`: operations that may raise GivesWay. `is_cleared`: others have succeeded where this one had failed.
         """
         self.gate = gate
         self.memory = memory
@@ -257,14 +248,15 @@ class PatientStore:
         downtime = self.gate.downtime if self.gate.policy.deadline == math.inf else None
         operation = _named(request)
         while True:
-            row = None if downtime is None or self._is_cleared else downtime.row(self.gate.store, operation)
-            spell = _Spell(0 if downtime is None else downtime.outlasted, row)
+            spell = _Spell(0 if downtime is None else downtime.outlasted)
+            spell.failed(self._row(operation))
             try:
-                if row is not None and row.is_down:
+                if spell.row is not None and spell.row.is_down:
                     raise failure
                 return self._repeated(spell, failure, request, *args, **kwargs)
             except (NetworkFailure, ServerFailure, Throttled) as error:
-                if downtime is None or not self._goes_on(downtime, spell, error, operation, _subject(args)):
+                about = (operation, _subject(args), operation in self._gives_way)
+                if downtime is None or not downtime.is_over(self.gate.store, error, spell.outlasted, spell.row, about):
                     raise
                 failure = error
             self._look_first(spell, failure, request)
@@ -279,13 +271,10 @@ class PatientStore:
                     raise
                 failure = error
 
-    def _goes_on(self, downtime: Downtime, spell: _Spell, failure: ObjectError, operation: str, subject: str) -> bool:
-        """Whether a request is made anew that has used up its attempts. Raises: GivesWay; as `Downtime.cause`."""
-        row = spell.row
-        cause = downtime.cause(self.gate.store, failure, spell.outlasted, row, subject)
-        if row is not None and cause in (Cause.KIND, Cause.UNKNOWN) and operation in self._gives_way:
-            raise GivesWay(failure, row) from failure
-        return cause in (Cause.KIND, Cause.ENDPOINT)
+    def _row(self, operation: str) -> Row | None:
+        """The row of failures that one belongs to; None: nobody asks whether it is the store's own."""
+        downtime = self.gate.downtime
+        return None if downtime is None or self._is_cleared else downtime.row(self.gate.store, operation)
 
     def _look_first(self, spell: _Spell, failure: ObjectError, request: Callable[P, T]) -> None:
         """Raises: StoreBack, if what a write may have stored before its store was down is to be looked for."""
@@ -316,6 +305,7 @@ class PatientStore:
                 return self._answered(budget.throttled_since, request, *args, **kwargs)
             except ObjectError as error:
                 last = error
+                spell.failed(self._row(_named(request)))
                 raise
 
         patience = Retrying(
@@ -329,12 +319,13 @@ class PatientStore:
 
     def _answered(self, throttled_since: float | None, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Send a request that the limiter has let through, and take note of how it ends."""
+        sent_at = time.monotonic()
         try:
             answer = request(*args, **kwargs)
         except ObjectError as error:
-            self.gate.note(_named(request), error, throttled_since)
+            self.gate.note(_named(request), error, sent_at, throttled_since)
             raise
-        self.gate.note(_named(request), None)
+        self.gate.note(_named(request), None, sent_at)
         return answer
 
 
@@ -343,8 +334,13 @@ class _Spell:
     """One row of attempts at a request, none of which was answered."""
 
     outlasted: int  # times that the endpoint had been down when the first one had failed
-    row: Row | None = None  # of failures at the store, which they belong to
     retries: int = 0
+    row: Row | None = None  # of failures at the store, to which the last but one belongs
+    _next_row: Row | None = None
+
+    def failed(self, row: Row | None) -> None:
+        """Take note of a failure in this row."""
+        self.row, self._next_row = self._next_row or row, row
 
 
 def _named(request: Callable[..., object]) -> str:

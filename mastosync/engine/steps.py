@@ -10,7 +10,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from mastosync.engine.retry import GivesWay, PatientStore
+from mastosync.engine.downtime import GivesWay
+from mastosync.engine.retry import PatientStore
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError
 

@@ -18,11 +18,12 @@ from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vai
 from mastosync.engine.arrived import confirmed, find_arrived, is_confirmed, newer_there
 from mastosync.engine.bucket_look import BucketLook
 from mastosync.engine.composite import is_composite
+from mastosync.engine.downtime import AT_DESTINATION, AT_SOURCE, GivesWay
 from mastosync.engine.job import Job, approach_of, fits_row
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
 from mastosync.engine.privacy_proof import PrivacyProof, PrivacyUnknown, Storing, strangers_read
-from mastosync.engine.retry import Gate, GivesWay, PatientStore
+from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.sending import allowed, sent, upload_begun, upload_delivered
 from mastosync.engine.server_side import Copied, Refusal, ServerSide, Within
 from mastosync.engine.source_check import SourceCheck, SourceDamaged
@@ -48,7 +49,6 @@ from mastosync.store.base import FetchedObject, PutOptions
 _log = logging.getLogger(__name__)
 
 _UNCONFIRMED = frozenset({Approach.WRITE, Approach.COMPARE, Approach.EXAMINE})
-_AT_SOURCE, _AT_DESTINATION = frozenset({"read", "head"}), frozenset({"write"})  # what gives way to others
 _RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
 
 
@@ -143,8 +143,8 @@ class Transfer:
         source_key = canonical_key(entry, here)
         key = source_key if here == there else canonical_key(entry, there)
         memory = self._memory.hold()
-        source = PatientStore(self._source, memory, _AT_SOURCE, is_cleared=is_cleared)
-        destination = PatientStore(self._destination, None, _AT_DESTINATION, begins_anew=True, is_cleared=is_cleared)
+        source = PatientStore(self._source, memory, AT_SOURCE, is_cleared=is_cleared)
+        destination = PatientStore(self._destination, None, AT_DESTINATION, begins_anew=True, is_cleared=is_cleared)
         return Job(claim, key, source_key, source, destination, memory, approach_of(claim), claim.arrival.presence)
 
     def _steps(self, job: Job) -> Steps[Outcome]:

@@ -254,10 +254,12 @@ class World:
         for made in self.gates:
             made.limiter.has_answered = True  # it was found usable
 
-    def copy(self, listener: Silence | None = None, workers: int = 16) -> CopyProgress:
+    def copy(
+        self, listener: Silence | None = None, workers: int = 16, writing: TransferOptions | None = None
+    ) -> CopyProgress:
         source, destination = self.gates
         options = CopyOptions(workers=workers)
-        with closing(Transfer(source, destination, TransferOptions(), MemoryBudget(1 << 30))) as transfer:
+        with closing(Transfer(source, destination, writing or TransferOptions(), MemoryBudget(1 << 30))) as transfer:
             crew = Crew(transfer.steps, workers, self.stop)
             made = Copier(WorkQueue(self.manifest), crew, options, self.stop, listener or Silence())
             made.limits = lambda: tuple(_state(each) for each in self.gates)

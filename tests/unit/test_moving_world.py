@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mastosync.engine import adopter, downtime, pruner, refetcher, verifier
+from mastosync.engine import adopter, breaker, pruner, refetcher, verifier
 from mastosync.engine.adopter import Adopter, AdoptOptions
 from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
@@ -158,7 +158,7 @@ class MovingWorld(RuleBasedStateMachine):
         self.patch.setattr(verifier, "side_by_side", one_after_the_other)
         self.patch.setattr(refetcher, "side_by_side", one_after_the_other)
         self.patch.setattr(pruner, "Crew", OneThread)
-        self.patch.setattr(downtime, "_FIRST_WAIT_SECONDS", 0)
+        self.patch.setattr(breaker, "FIRST_WAIT_SECONDS", 0)
         self.patience_seconds = 0
         self.manifest = Manifest.create(self.path)
 
