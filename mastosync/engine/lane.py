@@ -87,7 +87,13 @@ class LaneSetting(Generic[C, R]):
     ended: Queue[list[Ended[C, R]]] = field(default_factory=Queue)
     parked: deque[_Transfer[C, R]] = field(default_factory=deque)  # large objects that give way to small ones
     behind: deque[_Transfer[C, R]] = field(default_factory=deque)  # those that let all others go first
+    lanes: list[Lane[C, R]] = field(default_factory=list)
     abandoned: bool = False  # nobody waits for what is under way any more
+
+    @property
+    def any_others(self) -> bool:
+        """Whether anything is left but those that let all others go first."""
+        return bool(self.parked) or not self.inbox.empty() or any(lane.active for lane in self.lanes)
 
 
 class Lane(Generic[C, R]):
@@ -95,10 +101,11 @@ class Lane(Generic[C, R]):
 
     def __init__(self, setting: LaneSetting[C, R], width: int, multiplexer: Multiplexer | None) -> None:
         self._setting = setting
+        setting.lanes.append(self)
         self._width = width
         self._multiplexer = multiplexer
         self._open = True  # more claims may come
-        self._active = 0  # transfers that have begun, but for those that are parked
+        self.active = 0  # transfers that have begun, but for those that are parked
         self._under_way = 0  # requests at the multiplexer
         self._returned: Queue[tuple[_Transfer[C, R], Future[object]]] = Queue()  # from the threads
         self._later: list[tuple[float, int, _Transfer[C, R]]] = []  # heap: those who wait for an endpoint or for others
@@ -109,7 +116,7 @@ class Lane(Generic[C, R]):
     def run(self) -> None:
         """Work until there is no claim any more. Errors are told with their claim, not raised."""
         try:
-            while (self._open or self._active or self._waiting) and not self._setting.abandoned:
+            while (self._open or self.active or self._waiting) and not self._setting.abandoned:
                 self._take_claims()
                 self._take_parked()
                 self._take_behind()
@@ -117,7 +124,7 @@ class Lane(Generic[C, R]):
                 if self._under_way:
                     self._take_finished()
                     self._take_returned(0.0)
-                elif self._active:
+                elif self.active:
                     self._take_returned(self._patience())
                 elif self._setting.stop.requested:
                     time.sleep(_ELSEWHERE_SECONDS)  # until the claims that nobody has begun are taken back
@@ -134,8 +141,8 @@ class Lane(Generic[C, R]):
 
     def _take_claims(self) -> None:
         """Begin what there is room for. With nothing else to do, wait for it."""
-        while self._open and self._active < self._width and not self._setting.stop.requested:
-            nothing_to_do = not (self._active or self._waiting or self._ended)
+        while self._open and self.active < self._width and not self._setting.stop.requested:
+            nothing_to_do = not (self.active or self._waiting or self._ended)
             try:
                 claim = self._setting.inbox.get(nothing_to_do, _SIGNAL_SECONDS)
             except Empty:
@@ -144,11 +151,11 @@ class Lane(Generic[C, R]):
                 self._open = False
                 self._setting.inbox.put(None)  # for the other lanes
                 return
-            self._active += 1
+            self.active += 1
             self._go_on(_Transfer(claim, self._setting.transfer(claim)), None)
 
     def _take_parked(self) -> None:
-        while self._setting.parked and self._active < self._width:
+        while self._setting.parked and self.active < self._width:
             stopped = self._setting.stop.requested
             if not stopped and not self._may_move_large():
                 return
@@ -158,7 +165,7 @@ class Lane(Generic[C, R]):
                 if not stopped:
                     self._setting.large.leave()
                 return
-            self._active += 1
+            self.active += 1
             if stopped:
                 self._go_on(transfer, None, Interrupted("stopped while waiting"))
             else:
@@ -166,17 +173,17 @@ class Lane(Generic[C, R]):
                 self._make(transfer)
 
     def _take_behind(self) -> None:
-        while self._setting.behind and self._active < self._width:
+        while self._setting.behind and self.active < self._width:
             try:
                 transfer = self._setting.behind.popleft()
             except IndexError:  # another lane was faster
                 return
             stopped = self._setting.stop.requested
             assert isinstance(transfer.step, Behind)  # noqa: S101 - nothing else is put there
-            if not (stopped or transfer.step.told() or self._setting.inbox.empty()):
+            if not (stopped or transfer.step.told()) and self._setting.any_others:
                 self._setting.behind.appendleft(transfer)
                 return
-            self._active += 1
+            self.active += 1
             self._go_on(transfer, None, Interrupted("stopped while waiting") if stopped else None)
 
     def _may_move_large(self) -> bool:
@@ -193,7 +200,7 @@ class Lane(Generic[C, R]):
 
     def _patience(self) -> float:
         """Seconds to wait for what is under way, before something else has to be looked at."""
-        others = self._active > self._under_way or self._waiting or (self._open and self._active < self._width)
+        others = self.active > self._under_way or self._waiting or (self._open and self.active < self._width)
         patience = _ELSEWHERE_SECONDS if others else _SIGNAL_SECONDS
         return max(0.0, min(patience, self._later[0][0] - time.monotonic())) if self._later else patience
 
@@ -240,7 +247,7 @@ class Lane(Generic[C, R]):
         step = transfer.step
         assert step is not None  # noqa: S101 - it has begun
         if isinstance(step, Aside) and step.large and not transfer.counts_as_large:
-            self._active -= 1
+            self.active -= 1
             self._setting.parked.append(transfer)  # to be taken at once, unless too many are moving
             return
         if isinstance(step, Aside):
@@ -301,7 +308,7 @@ class Lane(Generic[C, R]):
         self._ended.append(ended)
 
     def _leave(self, transfer: _Transfer[C, R]) -> None:
-        self._active -= 1
+        self.active -= 1
         if transfer.counts_as_large:
             self._setting.large.leave()
             transfer.counts_as_large = False
