@@ -32,6 +32,7 @@ COMMIT_SECONDS = 0.5  # outcomes wait this long at most, half of what is promise
 COMMIT_OUTCOMES = 1_000
 HEARTBEAT_SECONDS = 5.0  # large objects take longer; the record of the run says that it is alive
 _WINDOW_AT_MOST = 1_000  # claims beyond those in work: what a dead run leaves to look at
+_COMPANY = 6 * ENOUGH  # at least half of it is in work: more than can let others go first, for three kinds of request
 _POLL_SECONDS = 0.1  # how long a signal may wait for this loop
 
 
@@ -118,14 +119,16 @@ class Copier:
         return progress
 
     def _work_through(self, work: Iterator[Claim], progress: CopyProgress) -> None:
-        window = 2 * (self.options.workers + ENOUGH)  # so many, at least, can be tried before one is tried again
+        window = 2 * (self.options.workers + _COMPANY)
         exhausted = False
         last_commit = time.monotonic()
         while not self.stop.requested and self._fatal is None:
             new: list[Claim] = []
-            if not exhausted and not self._waits_for and self._in_work <= window // 2:
-                new = list(islice(work, window - self._in_work))
+            full = _COMPANY if self._waits_for else window  # more would only wait as well
+            if not exhausted and self._in_work <= full // 2:
+                new = list(islice(work, full - self._in_work))
                 exhausted = not new
+                self.crew.expect_more(not exhausted)
                 if time.monotonic() - last_commit < COMMIT_SECONDS:  # a larger window, fewer commits
                     window = min(2 * window, _WINDOW_AT_MOST + self.options.workers)
             waited = time.monotonic() - last_commit

@@ -59,6 +59,10 @@ class Crew(Generic[C, R]):
             self._setting.stop.request()
         self.close()
 
+    def expect_more(self, more: bool) -> None:
+        """Tell whether claims will be handed over that are not yet: whoever lets others go first waits for them."""
+        self._setting.more_to_come = more
+
     def submit(self, claims: Iterable[C]) -> None:
         """Hand claims over."""
         for claim in claims:

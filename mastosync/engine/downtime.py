@@ -38,12 +38,9 @@ _log = logging.getLogger(__name__)
 NO_SUCH_KEY = "mastosync-probe/nothing"
 """What a store is asked for to find out whether it answers."""
 
-
 AT_SOURCE = frozenset({"read", "read_range", "head"})  # what gives way to others in a copy
 AT_DESTINATION = frozenset({"write", "start_multipart", "write_part", "complete_multipart"})
-_IN_PLACE = frozenset(
-    {"read_range", "write_part", "complete_multipart"}
-)  # what has arrived of the object is worth more
+_IN_PLACE = frozenset({"read_range", "write_part", "complete_multipart"})  # that much has arrived is worth more
 
 
 class GivesWay(MastosyncError):

@@ -88,12 +88,14 @@ class LaneSetting(Generic[C, R]):
     parked: deque[_Transfer[C, R]] = field(default_factory=deque)  # large objects that give way to small ones
     behind: deque[_Transfer[C, R]] = field(default_factory=deque)  # those that let all others go first
     lanes: list[Lane[C, R]] = field(default_factory=list)
+    more_to_come: bool = False  # claims that are not handed over yet
     abandoned: bool = False  # nobody waits for what is under way any more
 
     @property
     def any_others(self) -> bool:
         """Whether anything is left but those that let all others go first."""
-        return bool(self.parked) or not self.inbox.empty() or any(lane.active for lane in self.lanes)
+        begun = bool(self.parked) or any(lane.active for lane in self.lanes)
+        return self.more_to_come or begun or not self.inbox.empty()
 
 
 class Lane(Generic[C, R]):
@@ -142,7 +144,7 @@ class Lane(Generic[C, R]):
     def _take_claims(self) -> None:
         """Begin what there is room for. With nothing else to do, wait for it."""
         while self._open and self.active < self._width and not self._setting.stop.requested:
-            nothing_to_do = not (self.active or self._waiting or self._ended)
+            nothing_to_do = not (self.active or self._setting.parked or self._ended)
             try:
                 claim = self._setting.inbox.get(nothing_to_do, _SIGNAL_SECONDS)
             except Empty:

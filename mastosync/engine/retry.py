@@ -73,6 +73,8 @@ class Gate:
         if not self.limiter.wait(deadline):
             return False
         while self.downtime and (seconds := self.downtime.delay(self.store, operation)):
+            if time.monotonic() >= deadline:
+                return False
             self.stop.sleep(seconds)
         return True
 

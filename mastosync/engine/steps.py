@@ -84,7 +84,7 @@ Steps: TypeAlias = Generator[Step, Any, T]
 
 def after_others(way: GivesWay) -> Steps[bool]:
     """Let others go first. Returns: whether they soon succeeded where this one failed."""
-    yield Behind(lambda: way.row.ended)
+    yield Behind(lambda: way.row.ended or way.row.is_down)
     return way.row.clears_the_store
 
 
