@@ -248,6 +248,12 @@ class TestAGatewayThatAnswers503ToEverything:
         self.copy(store)()
         assert len([key for _, key in store.calls if key == NO_SUCH_KEY]) <= 40 * MINUTE / 300
 
+    def test_is_not_waited_for_if_it_has_never_answered_anything_else(self, clock: Clock) -> None:
+        store = Gateway(clock, 40 * MINUTE)
+        with pytest.raises(Throttled):
+            PatientStore(gate(store, policy=RetryPolicy(), patience_seconds=HOUR)).check()
+        assert clock.now == pytest.approx(1000 + 15 * MINUTE, abs=31)
+
     def test_fails_as_before_if_patience_is_off(self, clock: Clock) -> None:
         with pytest.raises(Throttled):
             self.copy(Gateway(clock, 40 * MINUTE), patience_seconds=0)()
