@@ -16,7 +16,6 @@ from datetime import datetime
 from itertools import islice
 
 from mastosync.engine.access_notes import AccessNotes
-from mastosync.engine.breaker import ENOUGH
 from mastosync.engine.crew import Crew
 from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
@@ -32,7 +31,6 @@ COMMIT_SECONDS = 0.5  # outcomes wait this long at most, half of what is promise
 COMMIT_OUTCOMES = 1_000
 HEARTBEAT_SECONDS = 5.0  # large objects take longer; the record of the run says that it is alive
 _WINDOW_AT_MOST = 1_000  # claims beyond those in work: what a dead run leaves to look at
-_COMPANY = 6 * ENOUGH  # at least half of it is in work: more than can let others go first, for three kinds of request
 _POLL_SECONDS = 0.1  # how long a signal may wait for this loop
 
 
@@ -119,14 +117,14 @@ class Copier:
         return progress
 
     def _work_through(self, work: Iterator[Claim], progress: CopyProgress) -> None:
-        window = 2 * (self.options.workers + _COMPANY)
+        window = 2 * self.options.workers
         exhausted = False
         last_commit = time.monotonic()
         while not self.stop.requested and self._fatal is None:
             new: list[Claim] = []
-            full = _COMPANY if self._waits_for else window  # more would only wait as well
-            if not exhausted and self._in_work <= full // 2:
-                new = list(islice(work, full - self._in_work))
+            occupied = self._in_work - self.crew.behind  # the others need company that tells what becomes of them
+            if not exhausted and occupied <= (0 if self._waits_for else window // 2):  # more would only wait as well
+                new = list(islice(work, window - occupied))
                 exhausted = not new
                 self.crew.expect_more(not exhausted)
                 if time.monotonic() - last_commit < COMMIT_SECONDS:  # a larger window, fewer commits

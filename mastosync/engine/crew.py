@@ -59,6 +59,11 @@ class Crew(Generic[C, R]):
             self._setting.stop.request()
         self.close()
 
+    @property
+    def behind(self) -> int:
+        """How many let all others go first."""
+        return len(self._setting.behind)
+
     def expect_more(self, more: bool) -> None:
         """Tell whether claims will be handed over that are not yet: whoever lets others go first waits for them."""
         self._setting.more_to_come = more

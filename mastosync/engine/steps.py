@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from mastosync.engine.downtime import GivesWay
+from mastosync.engine.breaker import Row
 from mastosync.engine.retry import PatientStore
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError
@@ -82,10 +82,10 @@ Step: TypeAlias = Ask | Aside | Until | Behind
 Steps: TypeAlias = Generator[Step, Any, T]
 
 
-def after_others(way: GivesWay) -> Steps[bool]:
-    """Let others go first. Returns: whether they soon succeeded where this one failed."""
-    yield Behind(lambda: way.row.ended or way.row.is_down)
-    return way.row.clears_the_store
+def after_others(row: Row) -> Steps[bool]:
+    """Let others go first. Returns: whether they soon succeeded where this one failed, in a row of failures."""
+    yield Behind(lambda: row.ended or row.is_down)
+    return row.clears_the_store
 
 
 def carried_out(steps: Steps[T]) -> T:

@@ -119,10 +119,9 @@ class Transfer:
         return carried_out(self.steps(claim))
 
     def steps(self, claim: Claim) -> Steps[Outcome]:
-        """Copy what a claim names.
+        """Copy what a claim names. Raises: StoreUnusable, after which no other entry would fare better; Interrupted.
 
-        Raises: StoreUnusable, after which no other entry would fare better; Interrupted, when a
-        wait was cut short: the object may have arrived, so the claim must stay.
+        That comes when a wait was cut short: the object may have arrived, so the claim must stay.
         """
         before, is_cleared = claim, False
         while True:
@@ -131,11 +130,12 @@ class Transfer:
                 outcome = yield from self._steps(job)
             except (StoreBack, GivesWay) as error:  # as after a death: what was being written is looked for first
                 claim = claim._replace(arrival=claim.arrival._replace(presence=job.presence))
-                is_cleared = isinstance(error, GivesWay) and (yield from after_others(error))
-                continue
-            if claim is not before and outcome.state is not EntryState.DONE and outcome.presence is None:
-                outcome = outcome._replace(presence=claim.arrival.presence)  # of which the manifest knows nothing yet
-            return outcome
+                row = error.row if isinstance(error, GivesWay) else None
+            else:
+                if claim is not before and outcome.state is not EntryState.DONE and outcome.presence is None:
+                    outcome = outcome._replace(presence=claim.arrival.presence)  # of which the manifest knows nothing
+                return outcome
+            is_cleared = row is not None and (yield from after_others(row))  # here no error holds bytes any more
 
     def _job(self, claim: Claim, *, is_cleared: bool) -> Job:
         entry = claim.entry
