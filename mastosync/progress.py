@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Never, Protocol, TextIO, TypeAlias
 from mastosync.language import deferred, say, tr
 from mastosync.model import EntryState, Outcome
 from mastosync.plain import one_line
-from mastosync.units import human_bytes
+from mastosync.units import clock, human_bytes
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+    from mastosync.manifest import Outage
 
 _LINE_SECONDS = 1.0
 
@@ -35,20 +37,18 @@ class EndpointState:
     rate: float | None = None  # requests a second that it settled on; None: full speed
     paused_seconds: float = 0.0  # until it is asked again
     throttles: int = 0  # answers that asked to slow down, so far
-    down_since: str = ""  # a moment, for people, as the next one; empty: it answers
-    down_until: str = ""  # it is waited for
-    answer: str = ""  # what it answered last, or why it did not, while it is down
+    outage: Outage | None = None  # while it is waited for
 
     @property
     def described(self) -> str:
         """For people; empty while nothing throttles, and nothing is down."""
-        if self.down_since:
+        if self.outage is not None:
             return tr(
                 "{name} down since {since}, waiting until {until}: {answer}",
                 name=say(self.name),
-                since=self.down_since,
-                until=self.down_until,
-                answer=self.answer,
+                since=clock(self.outage.since),
+                until=clock(self.outage.until),
+                answer=self.outage.answer,
             )
         if self.paused_seconds >= 1:
             return tr("{name} throttles: waiting {seconds:,.0f} s", name=say(self.name), seconds=self.paused_seconds)

@@ -21,6 +21,11 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
+def clock(seconds: float) -> str:
+    """A moment, given in seconds since the epoch, for people of today: in local time, to the minute."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%F %H:%M}"
+
+
 def human_bytes(count: float) -> str:
     """Bytes with a binary unit: 512 Bytes, 1.5 KiB."""
     size: str = _humanize().naturalsize(count, binary=True)

@@ -94,12 +94,7 @@ class App:
             return self.plan_into(manifest, stores, options, delta=delta)
 
     def plan_into(
-        self,
-        manifest: Manifest,
-        stores: tuple[StoreIdentity, StoreIdentity],
-        options: PlanOptions,
-        *,
-        delta: bool,
+        self, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity], options: PlanOptions, *, delta: bool
     ) -> PlanResult:
         """The same, for whoever holds the manifest."""
         from mastosync.app.planning import plan
@@ -169,7 +164,8 @@ class App:
         from mastosync.engine.rounds import Rounds
 
         following = Following(self, options)
-        return iter(Rounds(following.go_round, options.every_seconds, options.once, self.stop))
+        patience = self.config.copy.outage_patience
+        return iter(Rounds(following.go_round, options.every_seconds, options.once, self.stop, patience))
 
     def prune(self, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
         """Remove at the destination what is gone; unless `options.apply`, only tell what that would be.

@@ -288,12 +288,10 @@ def states(source: Gate, destination: Gate) -> tuple[EndpointState, ...]:
 
 
 def _state(name: str, gate: Gate) -> EndpointState:
-    from mastosync.engine.downtime import clock
     from mastosync.progress import EndpointState
 
-    state, outage = gate.limiter.state(), gate.downtime and gate.downtime.outage
-    down = (clock(outage.since), clock(outage.until), outage.answer) if outage else ()
-    return EndpointState(name, state.rate, state.paused_seconds, state.throttles, *down)
+    state, outage = gate.limiter.state(), gate.downtime.outage if gate.downtime else None
+    return EndpointState(name, state.rate, state.paused_seconds, state.throttles, outage)
 
 
 def _require_usable(gate: Gate, config: Config, role: Role) -> None:

@@ -15,7 +15,7 @@ from mastosync.errors import EXIT_CODE_MEANING, ExitCode
 from mastosync.language import say, tr, trn
 from mastosync.model import EntryState, Reason
 from mastosync.plain import one_line
-from mastosync.units import human_ago, human_bytes, human_seconds, iso
+from mastosync.units import clock, human_ago, human_bytes, human_seconds, iso
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -201,6 +201,7 @@ def render_status(status: Status, manifest: Path) -> str:
             planned += tr(", incremental; the last whole plan was made {age} before", age=age)
         lines.append(_line(tr("planned"), planned))
     lines.append(_run_line(status))
+    lines += [_line(tr("waiting"), text) for text in _waits(status)]
     lines.append(_line(tr("progress"), progress_of(status)))
     if status.verification is not None:
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
@@ -245,7 +246,22 @@ def progress_of(status: Status) -> str:
 def render_watched(status: Status) -> str:
     """All that moves, in one line with its time."""
     pace = _pace(status) if status.running else tr("no copy is at work")
-    return "  ".join([iso(time.time()), progress_of(status), pace])
+    waits = [tr("waiting {text}", text=text) for text in _waits(status)]
+    return "  ".join([iso(time.time()), progress_of(status), pace, *waits])
+
+
+def _waits(status: Status) -> list[str]:
+    """For which stores a copy waits, and until when."""
+    return [
+        tr(
+            "since {since} for the {store}: {answer}; asked again until {until}",
+            since=clock(each.since),
+            store=each.store,
+            answer=each.answer,
+            until=clock(each.until),
+        )
+        for each in status.waiting
+    ]
 
 
 def _reasons_table(status: Status) -> str:

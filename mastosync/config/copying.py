@@ -43,9 +43,11 @@ class CopyConfig:
     outage_patience: float = key(
         3600.0,
         PATIENCE,
-        "How long a store is waited for that was there and does not answer any more. Nothing fails meanwhile: what was"
-        " on its way waits, the store is asked now and then, and the run goes on when it answers. Then the run stops."
-        " off: it stops when so many objects in a row have failed that it is not the objects.",
+        "How long a store is waited for that was there and does not answer any more, or answers 503 to everything."
+        " Nothing fails meanwhile: what was on its way waits, the store is asked now and then, and the run goes on when"
+        " it answers. Then the run stops. So long `follow` also tries again soon after a round that could not reach a"
+        " store or the database. off: a run stops when so many objects in a row have failed that it is not the"
+        " objects.",
     )
     multipart_threshold: int = key(16 * _MIB, size(1, 5 * _GIB), "Objects larger than this travel in parts.")
     part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Several of one object travel at once.")

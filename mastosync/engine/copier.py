@@ -21,7 +21,7 @@ from mastosync.engine.outage import Outages
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ExitCode, Interrupted, MastosyncError, MayBePublic, PrivacyLost, StoreUnusable, telling_of
 from mastosync.language import english, tr
-from mastosync.manifest import ACCESS, WorkQueue
+from mastosync.manifest import ACCESS, Outage, WorkQueue
 from mastosync.model import Claim, Order, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
 
@@ -62,6 +62,7 @@ class Copier:
     _outages: Outages = field(init=False)
     _fatal: BaseException | None = field(init=False, default=None)
     _in_doubt: list[MayBePublic] = field(init=False, default_factory=list)
+    _waits_for: list[Outage] = field(init=False, default_factory=list)  # as the manifest has it
 
     def run(self) -> CopyProgress:
         """Copy until nothing is pending, somebody asks to stop, or a store turns out unusable.
@@ -190,6 +191,10 @@ class Copier:
 
     def _tell(self, progress: CopyProgress) -> None:
         progress.limits = self.limits()
+        outages = [limit.outage for limit in progress.limits if limit.outage is not None]
+        if outages != self._waits_for:  # once a question, at most
+            self.queue.note_waiting(outages)
+            self._waits_for = outages
         self.listener.advanced(progress)
 
 

@@ -1,9 +1,11 @@
 """Waiting for an endpoint that is down, and telling that from objects that fail.
 
 A request that keeps failing for want of an answer may do so for the sake of its object, or its store is down. So the
-store is asked for something else, which it has not got. If it does not answer that either, nothing is sent to its
-endpoint but this question, again and again after growing waits, by one for all. When it answers everybody goes on. An
-endpoint that has never answered in this run is not waited for: it may be a wrong one.
+store is asked for something else, which it has not got. If it does not answer that either, or only asks to slow down,
+nothing is sent to its endpoint but this question, again and again after growing waits, by one for all. When it answers
+everybody goes on. An endpoint that has never answered in this run is not waited for: it may be a wrong one.
+
+A store that answers the question, and fails at the work, is not waited for: `engine.outage` ends such a run.
 """
 
 from __future__ import annotations
@@ -12,32 +14,22 @@ import logging
 import random
 import threading
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable, passing
+from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreUnusable, Throttled, passing
 from mastosync.language import tr
+from mastosync.manifest import Outage
+from mastosync.units import clock, iso
 
 _log = logging.getLogger(__name__)
 
 NO_SUCH_KEY = "mastosync-probe/nothing"
 """What a store is asked for to find out whether it answers."""
 
-_FIRST_WAIT_SECONDS = 2.0
-_LONGEST_WAIT_SECONDS = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """An endpoint that is down."""
-
-    store: str  # which was asked, for people
-    since: float  # seconds since the epoch, as the following
-    until: float  # it is waited for
-    answer: str  # what became of the request that was sent last
+FIRST_WAIT_SECONDS = 2.0
+LONGEST_WAIT_SECONDS = 120.0
 
 
 class Questioned(Protocol):
@@ -48,7 +40,7 @@ class Questioned(Protocol):
         """For people."""
 
     def read(self, key: str, max_bytes: int, /) -> object:
-        """Raises: NetworkFailure or ServerFailure if that may be; whatever else it does is an answer."""
+        """Raises: NetworkFailure, ServerFailure or Throttled if that may be; whatever else it does is an answer."""
 
 
 class Downtime:
@@ -103,33 +95,34 @@ class Downtime:
         """Ask until there is an answer. Raises: as `outlast`."""
         began, since = time.monotonic(), time.time()
         self._limiter.close()
-        self.outage = Outage(store.name, since, since + self._patience_seconds, failure.message)
+        self.outage = down = Outage(store.name, since, since + self._patience_seconds, failure.message)
         _log.warning(
             "%s",
             tr(
                 "the {store} is down, and asked again until {until}: {answer}",
                 store=store.name,
-                until=clock(self.outage.until),
+                until=clock(down.until),
                 answer=failure.message,
             ),
-            extra={"about": {"store": store.name, "since": _iso(since), "until": _iso(self.outage.until)}},
+            extra={"about": {"store": store.name, "since": iso(since), "until": iso(down.until)}},
         )
-        wait = _FIRST_WAIT_SECONDS
+        wait, asked = FIRST_WAIT_SECONDS, _asked_seconds(failure)
         while (left := began + self._patience_seconds - time.monotonic()) > 0:
-            self._stop.sleep(min(left, wait * self._random.uniform(0.5, 1.0)))
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+            self._stop.sleep(min(left, max(asked, wait * self._random.uniform(0.5, 1.0))))
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
             answer = _answer(store)
             if answer is None:
                 self.outlasted += 1
                 _log.warning("%s", tr("the {store} answers again: going on", store=store.name))
                 return
-            self.outage = Outage(store.name, since, self.outage.until, answer)
+            asked = _asked_seconds(answer)
+            self.outage = down = down._replace(answer=answer.message)
         unusable = StoreUnusable(
             tr(
                 "the {store} has been down since {since}: {answer}",
                 store=store.name,
                 since=clock(since),
-                answer=self.outage.answer,
+                answer=down.answer,
             ),
             hint=tr(
                 "when it answers again, run the same command again: what had to wait is not failed, and goes on. "
@@ -139,21 +132,17 @@ class Downtime:
         raise passing(unusable)
 
 
-def clock(moment: float) -> str:
-    """A moment of a day, in local time, for people."""
-    return f"{datetime.fromtimestamp(moment).astimezone():%F %H:%M}"
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
-
-
-def _answer(store: Questioned) -> str | None:
+def _answer(store: Questioned) -> ObjectError | None:
     """What becomes of a request that asks for nothing; None: it is answered. Raises: StoreUnusable."""
     try:
         store.read(NO_SUCH_KEY, 0)
-    except (NetworkFailure, ServerFailure) as failure:
-        return failure.message
+    except (NetworkFailure, ServerFailure, Throttled) as failure:
+        return failure
     except ObjectError:
         pass
     return None
+
+
+def _asked_seconds(error: ObjectError) -> float:
+    """How long a store asks to be left alone; 0.0 if it does not say."""
+    return (error.retry_after_seconds or 0.0) if isinstance(error, Throttled) else 0.0

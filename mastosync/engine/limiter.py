@@ -72,7 +72,7 @@ class EndpointLimiter:
         self._warned = False  # there were throttles in the window before
         self._taken = _Taken(self._window_start)
         self._closed = False
-        self.has_answered = False  # anything at all
+        self.has_answered = False  # anything but that it should be asked later
 
     def close(self) -> None:
         """Let nothing through until `open`."""
@@ -133,7 +133,6 @@ class EndpointLimiter:
         took the request. What broke on the way, or failed at the endpoint, says nothing of how fast it may be asked.
         """
         if isinstance(error, Throttled):
-            self.has_answered = True
             self.throttled(error.retry_after_seconds, deadline)
         elif error is None or (isinstance(error, ObjectError) and not error.transient):
             self.has_answered = True

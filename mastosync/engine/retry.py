@@ -219,7 +219,7 @@ class PatientStore:
             spell = _Spell(0 if downtime is None else downtime.outlasted)
             try:
                 return self._repeated(spell, failure, request, *args, **kwargs)
-            except (NetworkFailure, ServerFailure) as error:
+            except (NetworkFailure, ServerFailure, Throttled) as error:
                 if downtime is None or not downtime.outlast(self.gate.store, error, spell.outlasted):
                     raise
                 failure = error

@@ -1,18 +1,21 @@
 """Round after round of the same work, with a wait between them, until somebody asks to stop.
 
-A round that fails because something cannot be reached is told and tried again with the next one. Until one has come to
-its end it is different: what was refused may never have worked, so it ends the run, as a single command would.
+A round that fails because something cannot be reached is told and tried again, soon at first and then with the next
+one. Until one has come to its end it is different: what was refused may never have worked, so it ends the run, as a
+single command would.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
 
+from mastosync.engine.downtime import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import DatabaseError, ManifestInUse, MastosyncError, PrivacyLost, StoreUnusable
 
@@ -44,6 +47,7 @@ class Rounds(Generic[W]):
     every_seconds: float
     once: bool
     stop: StopSignal
+    patience_seconds: float = 0.0  # for what cannot be reached: so long it is tried again before the next round
 
     def __iter__(self) -> Iterator[Round[W]]:
         """Each round as it has ended; then the wait.
@@ -51,7 +55,7 @@ class Rounds(Generic[W]):
         Raises: Interrupted when asked to stop; the last of too many failures in a row; and at once whatever does not
         pass by itself. Before anything has worked that is also what somebody has refused.
         """
-        failures, worked = 0, False
+        failures, worked, failing_since = 0, False, 0.0
         for number in count(1):
             self.stop.require_going_on()
             began = time.monotonic()
@@ -60,7 +64,9 @@ class Rounds(Generic[W]):
                 result, failures, worked = self.work(), 0, True
             except _MAY_PASS as failure:
                 failures += 1
-                lasting = self.once or failures >= FAILURES_AT_MOST or isinstance(failure, PrivacyLost)
+                failing_since = began if failures == 1 else failing_since
+                lasting = self.once or self._is_lasting(failures, began - failing_since)
+                lasting = lasting or isinstance(failure, PrivacyLost)
                 if lasting or not (worked or failure.may_pass):
                     raise
                 error = failure
@@ -68,7 +74,20 @@ class Rounds(Generic[W]):
             seconds = time.monotonic() - began
             # one wait, from now on: rounds that a sleeping machine missed are not made up for
             wait = None if self.once else max(0.0, self.every_seconds - seconds)
+            if wait is not None and error is not None and began + seconds - failing_since < self.patience_seconds:
+                wait = min(wait, _until_next_try(failures))
             yield Round(number, result, error, failures, seconds, wait)
             if wait is None:
                 return
             self.stop.sleep(wait)
+
+    def _is_lasting(self, failures: int, seconds: float) -> bool:
+        """Whether so many failures in a row, for so long, are for people to look into."""
+        span = max(self.patience_seconds, (FAILURES_AT_MOST - 1) * self.every_seconds) if self.patience_seconds else 0.0
+        return failures >= FAILURES_AT_MOST and seconds >= span
+
+
+def _until_next_try(failures: int) -> float:
+    doublings = min(failures - 1, 16)
+    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * (1 << doublings))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret

@@ -16,6 +16,7 @@ from mastosync.manifest import (
     Exposed,
     ManifestReport,
     Noted,
+    Outage,
     RunInfo,
     Settings,
     SnapshotRecord,
@@ -26,6 +27,7 @@ from mastosync.manifest import (
     noted_as_json,
     other_settings,
     real_path,
+    waiting_for,
 )
 from mastosync.model import TABLES, EntryState
 from mastosync.units import iso
@@ -99,6 +101,7 @@ class Status:
     news: dict[tuple[str, str], int] = field(default_factory=dict)  # what failed and was not: by type and reason
     settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there
+    waiting: tuple[Outage, ...] = ()  # for which stores the last copy waits right now
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
 
     def news_of(self, types: tuple[str, ...] = ()) -> dict[str, int]:
@@ -154,6 +157,7 @@ class Status:
             "snapshot": snapshot,
             "last_reading": self.last_reading and self.last_reading.taken_at.isoformat(),
             "run": run,
+            "waiting": [each._asdict() | {"since": iso(each.since), "until": iso(each.until)} for each in self.waiting],
             "verification": {**moments, **verified.details} if verified and moments else None,
             "stores": self.stores,
             "survey": self._survey_as_json(),
@@ -183,6 +187,7 @@ def status_of(report: ManifestReport, settings: Settings | None = None) -> Statu
             if line.state is EntryState.FAILED:
                 news[line.kind.table, line.reason.value] += line.objects - line.accepted
     run = report.last_run()
+    running = _is_at_work(run, report)
     stores = {role: str(identity) for role in ("source", "destination") if (identity := report.store(role))}
     return Status(
         totals,
@@ -195,11 +200,12 @@ def status_of(report: ManifestReport, settings: Settings | None = None) -> Statu
         report.last_reading(),
         _surveyed(report.surveyed()),
         count_exposed(report.manifest),
-        _is_at_work(run, report),
+        running,
         dict(+accepted),
         dict(+news),
         settings,
         () if settings is None else other_settings(report.manifest, settings),
+        waiting_for(report.manifest) if running else (),
     )
 
 

@@ -81,6 +81,7 @@ from mastosync.manifest.settings import (
 from mastosync.manifest.staleness import age_details, require_not_older, require_whole
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
+from mastosync.manifest.waiting import Outage, waiting_for
 from mastosync.manifest.whole_files import appearing, require_room_for
 from mastosync.manifest.work import WorkQueue
 from mastosync.manifest.write_ahead import warn_of_gap
@@ -108,6 +109,7 @@ __all__ = [
     "ManifestReport",
     "Noted",
     "Orphan",
+    "Outage",
     "Place",
     "PlanDelta",
     "PlanWriter",
@@ -197,6 +199,7 @@ __all__ = [
     "take_over",
     "try_again",
     "verifications",
+    "waiting_for",
     "warn_of_gap",
     "warn_of_network",
     "writer_lock",

@@ -15,6 +15,7 @@ from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.manifest.lifecycle import presence_of
 from mastosync.manifest.meta import LAST_END, set_meta
 from mastosync.manifest.order import merged, stages
+from mastosync.manifest.waiting import Outage, note_waiting
 from mastosync.model import Arrival, Claim, Entry, EntryState, Order, Outcome, Presence
 
 _NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
@@ -118,6 +119,7 @@ class WorkQueue:
         now = time.time()
         with self.manifest.transaction() as connection:
             take_back_claims(self.manifest)
+            note_waiting(self.manifest, ())  # a run that has died may have left some
             self._run = connection.execute(_START_RUN, (now, now, workers)).lastrowid or 0
             self._sample(now)
 
@@ -127,6 +129,7 @@ class WorkQueue:
         with self.manifest.transaction() as connection:
             connection.execute(_END_RUN, (now, now, self._run))
             set_meta(connection, LAST_END, f"{self._run} {exit_code:d}")
+            note_waiting(self.manifest, ())
             self._sample(now)
 
     def commit(
@@ -149,6 +152,11 @@ class WorkQueue:
             claim(connection, self.manifest, (each.entry for each in claims))
             release(connection, self.manifest, (each.entry for each in released))
             note_access(connection, self.manifest, access)
+
+    def note_waiting(self, outages: Sequence[Outage]) -> None:
+        """Let whoever looks on know which stores this run waits for. Raises: ManifestError."""
+        with self.manifest.transaction():
+            note_waiting(self.manifest, outages)
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
         settle(self.manifest, [Settled(outcome) for outcome in outcomes])

@@ -187,5 +187,5 @@ def _make_haste() -> None:
     )
     limiter._FIRST_PAUSE_SECONDS /= 20
     limiter._LONGEST_PAUSE_SECONDS /= 20
-    downtime._FIRST_WAIT_SECONDS /= 20
-    downtime._LONGEST_WAIT_SECONDS /= 20
+    downtime.FIRST_WAIT_SECONDS /= 20
+    downtime.LONGEST_WAIT_SECONDS /= 20

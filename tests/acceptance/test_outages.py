@@ -104,7 +104,12 @@ def test_the_wait_ends_with_a_signal(migration: Migration, fault_proxy: Proxies,
     proxy.plan = Power("PutObject", 10, questions=10**6)
     process = migration.site.start("copy", "--workers", "8")
     wait_until(lambda: proxy.count("GetObject", NO_SUCH_KEY) > 0, "the store is asked whether it is there")
+    wait_until(lambda: bool(migration.site.status()["waiting"]), "status tells that the copy waits")
+    (waits,) = migration.site.status()["waiting"]
+    assert waits["store"].startswith("destination")
+    assert "asked again until" in migration.site.run("status").stdout
     process.send_signal(number)
     _, told = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, told
-    assert migration.site.status()["totals"]["failed"] == 0
+    status = migration.site.status()
+    assert (status["waiting"], status["totals"]["failed"]) == ([], 0)

@@ -7,21 +7,15 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from mastosync.engine import downtime
-from mastosync.engine.copier import Copier, CopyOptions
-from mastosync.engine.crew import Crew
 from mastosync.engine.downtime import NO_SUCH_KEY, Downtime
 from mastosync.engine.limiter import EndpointLimiter
-from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.retry import Gate, PatientStore, RetryPolicy
 from mastosync.engine.stop import StopSignal
-from mastosync.engine.transfer import Transfer, TransferOptions
 from mastosync.errors import (
     BucketMissing,
     Interrupted,
@@ -31,19 +25,19 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.manifest import ManifestReport, WorkQueue
-from mastosync.mastodon.paperclip import canonical_key
+from mastosync.manifest import ManifestReport
 from mastosync.model import EntryState
-from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
+from mastosync.progress import AnyProgress, CopyProgress, Silence
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, Clock, entry, gate, planned
+from tests.unit.copy_world import HOUR, World
+from tests.unit.engine_kit import IMPATIENT, Clock, gate
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
 
-HOUR = 3600.0
 ONE = RetryPolicy(max_attempts=1)
+MINUTE = 60.0
 
 
 class Unsteady(MemoryStore):
@@ -94,8 +88,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downtime, "_FIRST_WAIT_SECONDS", 0.005)
-    monkeypatch.setattr(downtime, "_LONGEST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(downtime, "FIRST_WAIT_SECONDS", 0.005)
+    monkeypatch.setattr(downtime, "LONGEST_WAIT_SECONDS", 0.02)
     monkeypatch.setattr("mastosync.engine.limiter._CLOSED_SECONDS", 0.01)
 
 
@@ -141,13 +135,20 @@ class TestOneRequest:
 
         assert asked.ask(fails_while_it_is_down, "k") == "k"
 
-    @pytest.mark.parametrize("error", [Throttled("503"), ObjectDenied("403")])
-    def test_is_not_waited_for_if_that_is_refused(self, clock: Clock, error: Exception) -> None:
+    def test_is_not_waited_for_if_that_is_refused(self, clock: Clock) -> None:
         store = MemoryStore()
         store.fail("head", NetworkFailure("reset"))
-        store.fail("read", error)
+        store.fail("read", ObjectDenied("403"))
         with pytest.raises(NetworkFailure):
             self.asked(store).head("k")
+
+    def test_waits_as_well_if_that_gets_503(self, clock: Clock) -> None:
+        store = MemoryStore()
+        store.put("k", b"data")
+        store.fail("head", NetworkFailure("reset"))
+        store.fail("read", *[Throttled("503")] * 4)
+        assert self.asked(store).head("k").size == 4
+        assert store.count("read") == 5
 
     def test_ends_the_run_when_patience_is_over(self, clock: Clock) -> None:
         store = Unsteady("new", questions=1_000)
@@ -199,7 +200,7 @@ class TestOneRequest:
         assert asked.retries - asked.in_vain == 1
 
     def test_ends_at_once_when_somebody_asks_to_stop(self, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(downtime, "_FIRST_WAIT_SECONDS", 600)
+        monkeypatch.setattr(downtime, "FIRST_WAIT_SECONDS", 600)
         store, stop = Unsteady("new"), StopSignal()
         made = gate(store, stop, ONE, patience_seconds=HOUR)
         made.limiter.has_answered = True
@@ -232,57 +233,6 @@ class TestOneRequest:
         assert "connection refused" in begun.getMessage()
         assert {"store", "since", "until"} == begun.about.keys()  # type: ignore[attr-defined]
         assert "answers again" in ended.getMessage()
-
-
-class World:
-    """A copy between two stores, of which either may be down for a while."""
-
-    def __init__(self, tmp_path: Path, old: MemoryStore, new: MemoryStore, *, objects: int = 200) -> None:
-        self.old, self.new, self.stop = old, new, StopSignal()
-        self.entries = [entry(number, private=number % 7 == 0) for number in range(objects)]
-        for each in self.entries:
-            old.put(canonical_key(each, ""), b"%d" % each.id)
-        self.manifest = planned(tmp_path / "m.db", self.entries)
-        self.gates = [gate(store, self.stop, IMPATIENT, patience_seconds=HOUR) for store in (old, new)]
-        for made in self.gates:
-            made.limiter.has_answered = True  # it was found usable
-
-    def copy(self, listener: Silence | None = None, workers: int = 16) -> CopyProgress:
-        source, destination = self.gates
-        options = CopyOptions(workers=workers)
-        with closing(Transfer(source, destination, TransferOptions(), MemoryBudget(1 << 30))) as transfer:
-            crew = Crew(transfer.steps, workers, self.stop)
-            made = Copier(WorkQueue(self.manifest), crew, options, self.stop, listener or Silence())
-            made.limits = lambda: tuple(_state(each) for each in self.gates)
-            return made.run()
-
-    def close(self) -> None:
-        self.manifest.close()
-
-    def assert_all_is_well(self) -> None:
-        states = Counter(record.state for record in ManifestReport(self.manifest).iter_records())
-        assert states == {EntryState.DONE: len(self.entries)}
-        assert self.manifest.connection.execute("SELECT count(*) FROM claims").fetchone() == (0,)
-        wanted = {canonical_key(each, ""): b"%d" % each.id for each in self.entries}
-        assert {key: stored.data for key, stored in self.new.objects.items()} == wanted
-        acls = {canonical_key(each, ""): "private" if each.private else "public-read" for each in self.entries}
-        assert {key: stored.acl for key, stored in self.new.objects.items()} == acls
-
-
-@pytest.fixture
-def world_of(tmp_path: Path) -> Iterator[Callable[..., World]]:
-    """Factory: `world_of(old, new, objects=200)` is a world, closed after the test."""
-    with ExitStack() as worlds:
-
-        def build(old: MemoryStore, new: MemoryStore, objects: int = 200) -> World:
-            return worlds.enter_context(closing(World(tmp_path, old, new, objects=objects)))
-
-        yield build
-
-
-def _state(of: Gate) -> EndpointState:
-    outage = of.downtime and of.downtime.outage
-    return EndpointState("destination", down_since="10:00" if outage else "")
 
 
 @pytest.mark.parametrize("workers", [1, 16])
@@ -331,6 +281,56 @@ def test_while_it_is_down_it_is_asked_one_question_at_a_time_and_nothing_else_is
     first = next(n for n, call in enumerate(while_down) if call[1] == NO_SUCH_KEY)
     others = [call for call in while_down[first:] if call[1] != NO_SUCH_KEY]
     assert len(others) <= 16, "but for those that were on their way"
+
+
+class Gateway(MemoryStore):
+    """Answers 503 to everything until a moment."""
+
+    def __init__(self, clock: Clock, seconds: float, retry_after_seconds: float | None = None) -> None:
+        super().__init__("new")
+        self.clock, self.until, self.retry_after_seconds = clock, clock.now + seconds, retry_after_seconds
+
+    def _called(self, method: str, key: str = "") -> None:
+        super()._called(method, key)
+        if self.clock.now < self.until:
+            raise Throttled("cannot do it: 503", retry_after_seconds=self.retry_after_seconds)
+
+
+class TestAGatewayThatAnswers503ToEverything:
+    def copy(self, store: MemoryStore, patience_seconds: float = HOUR) -> Callable[[], object]:
+        made = gate(store, policy=RetryPolicy(), patience_seconds=patience_seconds)
+        made.limiter.has_answered = True
+        store.put("k", b"data")
+        return lambda: PatientStore(made).head("k")
+
+    @pytest.mark.parametrize("retry_after_seconds", [None, 30.0, 7200.0])
+    def test_is_waited_for_as_long_as_a_store_that_is_down(
+        self, clock: Clock, retry_after_seconds: float | None
+    ) -> None:
+        assert self.copy(Gateway(clock, 40 * MINUTE, retry_after_seconds))()
+
+    def test_is_not_waited_for_longer(self, clock: Clock) -> None:
+        store = Gateway(clock, 3 * HOUR)
+        with pytest.raises(StoreUnusable, match="503"):
+            self.copy(store)()
+        assert clock.now < 1000 + HOUR + 16 * MINUTE
+        assert clock.now >= 1000 + HOUR
+
+    def test_is_asked_no_sooner_than_it_says(self, clock: Clock) -> None:
+        store = Gateway(clock, 40 * MINUTE, 300.0)
+        self.copy(store)()
+        assert len([key for _, key in store.calls if key == NO_SUCH_KEY]) <= 40 * MINUTE / 300
+
+    def test_is_not_waited_for_if_it_has_never_answered_anything_else(self, clock: Clock) -> None:
+        store = Gateway(clock, 40 * MINUTE)
+        with pytest.raises(Throttled):
+            PatientStore(gate(store, policy=RetryPolicy(), patience_seconds=HOUR)).check()
+        assert clock.now == pytest.approx(1000 + 15 * MINUTE, abs=31)
+
+    def test_fails_as_before_if_patience_is_off(self, clock: Clock) -> None:
+        with pytest.raises(Throttled):
+            self.copy(Gateway(clock, 40 * MINUTE), patience_seconds=0)()
+        assert clock.now == pytest.approx(1000 + 15 * MINUTE, abs=31)
 
 
 def test_one_endpoint_for_both_is_one_outage_and_two_are_two(clock: Clock) -> None:

@@ -15,7 +15,7 @@ from mastosync.engine.copier import CopyOptions
 from mastosync.engine.planner import PlanOptions
 from mastosync.engine.pruner import PruneOptions
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import PlanRefused, StoreUnusable
+from mastosync.errors import PlanRefused, StoreUnusable, passing
 from mastosync.progress import CopyProgress, Silence
 from tests.unit.engine_kit import entry, planned
 
@@ -95,3 +95,18 @@ def test_a_store_that_fails_in_the_midst_of_a_round_does_not_end_the_next_one(
         with pytest.raises(StoreUnusable, match="out of reach"):
             rounds.go_round()
     assert not stop.requested
+
+
+class OutOfReach(Failing):
+    """Finds a store out of reach that may be there again soon."""
+
+    def copy_from(self, *_: Any) -> Any:  # noqa: ANN401
+        raise passing(StoreUnusable("out of reach"))
+
+
+def test_a_round_that_cannot_reach_a_store_is_tried_again_soon(tmp_path: Path) -> None:
+    follow, _ = following(tmp_path, OutOfReach)
+    first = next(follow.app.follow(follow.options))
+    assert first.error is not None
+    assert first.wait_seconds is not None
+    assert first.wait_seconds <= 2, "and not as long as a round takes"

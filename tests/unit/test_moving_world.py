@@ -158,7 +158,7 @@ class MovingWorld(RuleBasedStateMachine):
         self.patch.setattr(verifier, "side_by_side", one_after_the_other)
         self.patch.setattr(refetcher, "side_by_side", one_after_the_other)
         self.patch.setattr(pruner, "Crew", OneThread)
-        self.patch.setattr(downtime, "_FIRST_WAIT_SECONDS", 0)
+        self.patch.setattr(downtime, "FIRST_WAIT_SECONDS", 0)
         self.patience_seconds = 0
         self.manifest = Manifest.create(self.path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -143,3 +144,42 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         DURATION.parse(text)
+
+
+class TestWhatCannotBeReached:
+    """It is waited for as a store is in a copy, in any round."""
+
+    def seen(self, clock: Clock, every_seconds: float, away_seconds: float, patience_seconds: float) -> list[float]:
+        """When a round began, after the first, which worked. Raises: what ended them."""
+        began, stop = list[float](), StopSignal()
+
+        def work() -> str:
+            began.append(clock.now)
+            if len(began) > 1:
+                if clock.now < began[1] + away_seconds:
+                    raise DatabaseError("connection refused")
+                stop.request()
+            return "worked"
+
+        with pytest.raises(Interrupted):
+            list(Rounds(work, every_seconds, once=False, stop=stop, patience_seconds=patience_seconds))
+        return [each - began[1] for each in began[1:]]
+
+    @pytest.mark.parametrize("every_seconds", [10, 600, 86_400])
+    def test_is_tried_again_after_growing_waits_whatever_the_pace(self, clock: Clock, every_seconds: float) -> None:
+        began = self.seen(clock, every_seconds, 3000, 3600)
+        waits = [later - before for before, later in itertools.pairwise(began)]
+        assert 1 <= waits[0] <= 2
+        assert max(waits) <= min(120, every_seconds) + 1e-6  # moments are sums
+        assert began[-1] < 3000 + 121
+
+    def test_is_left_to_people_when_patience_is_over_and_rounds_enough_have_failed(self, clock: Clock) -> None:
+        with pytest.raises(DatabaseError):
+            self.seen(clock, 60, 10**6, 3600)
+        assert 3600 <= clock.now - 1060 <= 3600 + 121
+        with pytest.raises(DatabaseError):
+            self.seen(clock, 600, 10**6, 60)
+        assert clock.slept[-1] > 120, "at its own pace again"
+
+    def test_is_tried_with_the_next_round_if_patience_is_off(self, clock: Clock) -> None:
+        assert self.seen(clock, 600, 3000, 0) == [600.0 * number for number in range(6)]

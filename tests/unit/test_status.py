@@ -10,17 +10,18 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mastosync.cli.main import main
-from mastosync.cli.render import render_status
+from mastosync.cli.render import render_status, render_watched
 from mastosync.engine.status import Status, Tally, status_of
-from mastosync.manifest import Manifest, ManifestReport, WorkQueue, correct, record_verification, writer_lock
+from mastosync.manifest import Manifest, ManifestReport, Outage, WorkQueue, correct, record_verification, writer_lock
 from mastosync.model import EntryState, Outcome
+from mastosync.units import clock
 from tests.acceptance.site import COMMAND
 from tests.unit.engine_kit import entry, planned
 
@@ -163,3 +164,55 @@ def test_nothing_is_watched_for_where_nothing_moves() -> None:
 
     assert status(done=1, failed=3).at_rest
     assert not status(pending=1).at_rest
+
+
+# --- while a copy waits for a store ---
+
+DOWN = Outage("destination bucket 'new'", 1793502120.0, 1793505720.0, "cannot write 'a.png': connection refused")
+
+
+@pytest.fixture
+def waiting(path: Path) -> Iterator[Path]:
+    """A copy is at work, and waits."""
+    with Manifest.open(path, writing=True) as manifest, writer_lock(path, "copy"):
+        queue = WorkQueue(manifest)
+        queue.start_run(1)
+        queue.note_waiting([DOWN])
+        yield path
+
+
+def test_an_outage_that_a_copy_waits_for_is_told(waiting: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--manifest", str(waiting), "status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["waiting"] == [
+        {
+            "store": DOWN.store,
+            "since": "2026-11-01T03:02:00+00:00",
+            "until": "2026-11-01T04:02:00+00:00",
+            "answer": DOWN.answer,
+        }
+    ]
+    assert main(["--manifest", str(waiting), "status"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("waiting")]
+    for told in (DOWN.store, DOWN.answer, clock(DOWN.since), clock(DOWN.until)):
+        assert told in line
+    with Manifest.open(waiting) as manifest:
+        assert DOWN.answer in render_watched(status_of(ManifestReport(manifest)))
+
+
+def test_an_outage_is_forgotten_when_it_is_over_and_when_its_run_has_ended_or_died(path: Path) -> None:
+    with Manifest.open(path, writing=True) as manifest:
+        queue, report = WorkQueue(manifest), ManifestReport(manifest)
+        with writer_lock(path, "copy"):
+            queue.start_run(1)
+            queue.note_waiting([DOWN])
+            assert status_of(report).waiting == (DOWN,)
+            queue.note_waiting([])
+            assert status_of(report).waiting == ()
+            queue.note_waiting([DOWN])
+        assert status_of(report).waiting == (), "nobody is at work: it was killed"
+        with writer_lock(path, "copy"):
+            queue.start_run(1)
+            assert status_of(report).waiting == (), "the next run knows nothing of it"
+            queue.note_waiting([DOWN])
+            queue.end_run()
+            assert status_of(report).waiting == ()
