@@ -56,6 +56,10 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
         return Switch(named or config.env.settings, problem=error.message)
     if mastodon.file is None:
         return Switch()
+    if mastodon.place is None:
+        return Switch(
+            mastodon.file, problem=tr("{file} does not tell when it was changed, as it is no file", file=mastodon.file)
+        )
     source, destination = stores
     return Switch(
         mastodon.file,
@@ -63,6 +67,7 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
         changed_at=mastodon.file.stat().st_mtime,
         unsure=mastodon.doubt(source, destination) or mastodon.neither(source, destination),
         left=mastodon.has_left(source, destination),
+        alike=mastodon.names_as(source, destination),
     )
 
 

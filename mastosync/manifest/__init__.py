@@ -30,6 +30,7 @@ from mastosync.manifest.file_system import (
     place_on_disk,
     real_path,
     require_local_disk,
+    same_file,
     warn_of_network,
 )
 from mastosync.manifest.identity import (
@@ -186,6 +187,7 @@ __all__ = [
     "require_room_for",
     "require_same_database",
     "rewritten_in_place",
+    "same_file",
     "take_back_acceptance",
     "take_over",
     "try_again",
