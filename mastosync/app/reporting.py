@@ -58,7 +58,10 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
         return Switch()
     if mastodon.place is None:
         return Switch(
-            mastodon.file, problem=tr("{file} does not tell when it was changed, as it is no file", file=mastodon.file)
+            mastodon.file,
+            problem=tr(
+                "{file} is no regular file, and does not tell when the settings were changed", file=mastodon.file
+            ),
         )
     source, destination = stores
     return Switch(
