@@ -41,8 +41,8 @@ class MediaHost:
     def start(self, text: str, system: str = "") -> None:
         folder = self._folder / "nginx"
         for there, here in (
-            ("/var/cache/mastodon-media", f"{folder}/cache"),
-            ("/var/log/nginx/mastodon-media-fallback.log", f"{folder}/fallback.log"),
+            (f"/var/cache/mastodon-media-{HOST}-{self.port}", f"{folder}/cache"),
+            (f"/var/log/nginx/mastodon-media-{HOST}-{self.port}-fallback.log", f"{folder}/fallback.log"),
             (f"listen {self.port};", f"listen {HOST}:{self.port};"),
             (f"    listen [::]:{self.port};\n", ""),
         ):

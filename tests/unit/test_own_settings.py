@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -211,6 +212,22 @@ def test_a_redirect_to_one_media_host_does_not_overwrite_that_to_another(tmp_pat
         "mastodon-system-files.one.example.conf.~1~": "# files.one.example\n",
         "mastodon-system-files.two.example-8443.conf": "# files.two.example:8443\n",
     }
+
+
+def test_media_hosts_of_two_instances_share_nothing_in_one_nginx(tmp_path: Path) -> None:
+    """Neither a variable, nor a cache or its folder, nor a log: nginx refuses some twice, and mixes others up."""
+    names = []
+    for host in ("a-b.example", "a.b.example", "a.b.example:8443"):
+        folder = tmp_path / host
+        folder.mkdir()
+        report = told(
+            configured(env_in(folder)), folder, CutoverOptions(media_host=host, source_url="https://o.example")
+        )
+        text = report.require_fallback().render()
+        pattern = r"^map \S+ (\S+)|keys_zone=(\w+)|proxy_cache_path (\S+)|access_log (/?\"\S+)"
+        names.append({name for found in re.findall(pattern, text, re.MULTILINE) for name in found if name})
+    assert [len(each) for each in names] == [5, 5, 5]
+    assert len(set.union(*names)) == 15
 
 
 def test_a_folder_in_a_container_is_still_told(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mastosync.engine.cutover.commands import Command, Mastosync, Step
+from mastosync.engine.cutover.commands import Command, Mastosync, Step, file_name
 from mastosync.engine.cutover.findings import Fallback
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
@@ -60,16 +60,12 @@ class WayOver:
     @property
     def installed(self) -> Path:
         """Where nginx has the media host. It bears its name, as one nginx may serve several instances."""
-        return _NGINX / f"mastodon-media-{self._name}.conf"
+        return _NGINX / f"mastodon-media-{file_name(self.host)}.conf"
 
     @property
     def redirect(self) -> Path:
         """Where nginx has the redirect to it, from Mastodon's own host."""
-        return _SNIPPETS / f"mastodon-system-{self._name}.conf"
-
-    @property
-    def _name(self) -> str:
-        return self.host.replace(":", "-")
+        return _SNIPPETS / f"mastodon-system-{file_name(self.host)}.conf"
 
     def install(self, file: str) -> str:
         """The command that puts a configuration there, and keeps the one before it."""
