@@ -116,6 +116,15 @@ class CutoverReport:
             raise no_media_host()
         return edited(self.env_text, self.env_syntax, {each.name: each.secret for each in self.settings})
 
+    def require_apart(self, *written: Path | None) -> None:
+        """Raises: UsageError if a file that is to be written is Mastodon's own."""
+        for each in written:
+            if self.env and each and same_file(each, self.env):
+                raise UsageError(
+                    tr("{file} holds Mastodon's settings as they are, and is never written", file=each),
+                    hint=tr("name another file: the steps of `mastosync cutover` put it in the place of that one"),
+                )
+
     def require_fallback(self) -> MediaHost:
         """The media host. Raises: UsageError if nginx cannot ask both stores."""
         if self.fallback is None:

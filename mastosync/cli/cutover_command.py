@@ -126,7 +126,7 @@ def cutover_command(
         Fallback(media.fallback),
     )
     report = invocation.reading().cutover(options)
-    _require_apart(report.env, file, new_env)
+    report.require_apart(file, new_env)
     if file is not None:
         _write(file, Secret(report.require_fallback().render()), "--nginx", replace=force, mode=_NGINX_MODE)
     if new_env is not None:
@@ -140,18 +140,6 @@ def cutover_command(
     else:
         invocation.say(render_cutover(report))
     return ExitCode.INCOMPLETE if report.cutover.verdict is Verdict.NO_GO else ExitCode.OK
-
-
-def _require_apart(env: Path | None, *written: Path | None) -> None:
-    """Raises: UsageError if a file that is to be written is Mastodon's own."""
-    from mastosync.manifest import same_file
-
-    for each in written:
-        if env and each and same_file(each, env):
-            raise UsageError(
-                tr("{file} holds Mastodon's settings as they are, and is never written", file=each),
-                hint=tr("name another file: the steps of `mastosync cutover` put it in the place of that one"),
-            )
 
 
 def _write(path: Path, text: Secret, option: str, *, replace: bool, mode: int = 0o600) -> None:
