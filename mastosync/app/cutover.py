@@ -11,13 +11,12 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.mastodon import OwnSettings, acl_of_way_back, keys_at_stake, own_settings
+from mastosync.app.mastodon import OwnSettings, acl_of_way_back, has_one_key, keys_at_stake, own_settings
 from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect, tells_host
 from mastosync.app.pinning import is_pinned
 from mastosync.app.stores import settings_of
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
 from mastosync.config.env_file import edited
-from mastosync.config.sources import read_text
 from mastosync.engine.cutover import (
     Cutover,
     Evidence,
@@ -39,7 +38,8 @@ from mastosync.engine.readers import Readers, readers_of
 from mastosync.engine.status import status_of
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, count_lost, relation, verifications
+from mastosync.manifest import Manifest, ManifestReport, count_lost, relation, same_file, verifications
+from mastosync.mastodon.own_file import lasts
 from mastosync.mastodon.settings import HOSTS, Setting, changed, storage_settings
 from mastosync.model import Ownership, Reason
 
@@ -67,12 +67,22 @@ class CutoverOptions:
         """
         source, destination = "--source-url", "--destination-url"
         named = {
-            "--env": self.env,
+            "--env": self._lasting_env,
             "--media-host": host,
             destination if back else source: self.source_url,
             source if back else destination: self.destination_url,
         }
         return ("cutover", *(word for name, value in named.items() if value for word in (name, str(value))))
+
+    @property
+    def report(self) -> tuple[str, ...]:
+        """The command that tells of the same settings whether the old store may go."""
+        return ("report", "--env", str(self._lasting_env)) if self._lasting_env else ("report",)
+
+    @property
+    def _lasting_env(self) -> Path | None:
+        """What a later command can read as well."""
+        return self.env if self.env and lasts(self.env) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,7 @@ class CutoverReport:
 
     cutover: Cutover
     env: Path | None  # Mastodon's file, if it was read
+    env_text: Secret | None  # what stands in it
     settings: list[Setting]  # lines that have to change
     media_host: str | None  # None: nobody has said what browsers will ask
     cors: dict[str, Any] | None  # the rules of the new bucket; None: it is a folder, or nobody knows Mastodon's domain
@@ -97,15 +108,23 @@ class CutoverReport:
 
         Raises: ConfigError; UsageError if nobody knows where the file is, or what the media host is.
         """
-        if self.env is None:
+        if self.env_text is None:
             raise UsageError(
                 tr("it is not known where Mastodon's own settings are"),
                 hint=tr("name them: --env /home/mastodon/live/.env.production"),
             )
         if self.media_host is None:
             raise no_media_host()
-        text = read_text(self.env, str(self.env))
-        return edited(text, self.env_syntax, {each.name: each.secret for each in self.settings})
+        return edited(self.env_text, self.env_syntax, {each.name: each.secret for each in self.settings})
+
+    def require_apart(self, *written: Path | None) -> None:
+        """Raises: UsageError if a file that is to be written is Mastodon's own."""
+        for each in written:
+            if self.env and each and same_file(each, self.env):
+                raise UsageError(
+                    tr("{file} holds Mastodon's settings as they are, and is never written", file=each),
+                    hint=tr("name another file: the steps of `mastosync cutover` put it in the place of that one"),
+                )
 
     def require_fallback(self) -> MediaHost:
         """The media host. Raises: UsageError if nginx cannot ask both stores."""
@@ -154,9 +173,14 @@ class _Known:
     @property
     def secrets(self) -> Secrets:
         """What the switch does to the secrets of the source, or may have done."""
-        if self.mastodon.file is None or is_pinned(self.config) or not keys_at_stake(self.config):
+        changed, of_keys = self.mastodon.file, self.config.env.file
+        if changed is None or of_keys is None or not keys_at_stake(self.config):
             return Secrets.SAFE
-        return Secrets.LOST if self.switched else Secrets.UNPINNED
+        if is_pinned(self.config) and not same_file(changed, of_keys):
+            return Secrets.SAFE
+        if not self.switched:
+            return Secrets.UNPINNED
+        return Secrets.ALIKE if has_one_key(self.config) else Secrets.LOST
 
 
 def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> CutoverReport:
@@ -171,6 +195,7 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
     return CutoverReport(
         cutover=judge(evidence),
         env=known.mastodon.file,
+        env_text=known.mastodon.text,
         settings=known.settings,
         media_host=known.host,
         cors=_cors(known.mastodon.current) if is_bucket else None,
@@ -192,9 +217,13 @@ def _known(config: Config, options: CutoverOptions, status: Status) -> _Known:
     settings = storage_settings(stores[1], host or CHANGE_ME, acls=acls, scheme=scheme)
     if mastodon.file:
         settings = changed(settings, mastodon.current)
-    if mastodon.has_left(*stores) and not mastodon.uses(stores[1]):  # it knows the folder by another path
-        settings = [setting for setting in settings if setting.name != "PAPERCLIP_ROOT_PATH"]
+    if mastodon.has_left(*stores) and not mastodon.uses(stores[1]):  # it knows the new store by another name
+        settings = [each for each in settings if each.name not in _OWN_NAMES[type(stores[1])]]
     return _Known(config, options, mastodon, host, scheme, acls, settings)
+
+
+_OWN_NAMES = {FilesystemConfig: {"PAPERCLIP_ROOT_PATH"}, S3Config: {"S3_ENDPOINT", "S3_HOSTNAME"}}
+"""What a container may have otherwise, though the store is the same."""
 
 
 def _fallback(known: _Known) -> tuple[MediaHost | None, UsageError | None]:
@@ -260,7 +289,7 @@ def _ownership(destination: StoreConfig) -> tuple[Ownership | None, tuple[str, s
 
 def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> WayOver:
     """What the steps are made of."""
-    config, options, env, host = known.config, known.options, known.mastodon.file, known.host
+    config, options, env, host = known.config, known.options, known.mastodon.place, known.host
     source, destination = known.stores
     files = _new_files()
     kept, kept_before = _names(env.with_name(f"{env.name}.before")) if env else (None, [])
@@ -271,6 +300,7 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
         Mastosync(options.global_options),
         options.again(options.media_host if host and tells_host(config, host) else host or CHANGE_ME),
         options.nginx_file,
+        report=options.report,
         public=isinstance(destination, S3Config),
         fallback=options.fallback,
         shared=evidence.shared,

@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mastosync.config import FilesystemConfig
+from mastosync.config.sources import read_text
 from mastosync.language import tr
+from mastosync.mastodon.own_file import lasts
 from mastosync.mastodon.settings import (
     KEYS,
+    bears_name,
+    current_settings,
     is_of_mastodon,
     is_told,
     names_store,
     place_told,
-    read_current,
+    store_told,
     used_elsewhere,
     uses_bucket,
 )
@@ -27,6 +31,12 @@ class OwnSettings(NamedTuple):
 
     file: Path | None  # None: nobody knows where it is
     current: dict[str, Secret]  # by name; anything may be a secret
+    text: Secret | None = None  # of the file, which can perhaps be read once alone; None: nobody has read it
+
+    @property
+    def place(self) -> Path | None:
+        """Where commands find that file; None: nowhere, as it came by a pipe, or is not known."""
+        return self.file if self.file and lasts(self.file) else None
 
     @property
     def permission(self) -> str:
@@ -39,13 +49,23 @@ class OwnSettings(NamedTuple):
         return self.file is not None and names_store(self.current, store, self.file)
 
     def has_left(self, source: StoreConfig, destination: StoreConfig) -> bool:
-        """Whether they are no longer in the source: they are in the destination, or in a folder that can only be it.
+        """Whether they are no longer in the source: they are in the destination, or in what can only be it.
 
-        A container knows a folder by another path than this machine does.
+        A container knows a folder by another path than this machine does, and a bucket by another endpoint.
         """
         on_disk = is_told(self.current) and not uses_bucket(self.current)
         is_folder = [isinstance(store, FilesystemConfig) for store in (source, destination)]
-        return self.uses(destination) or (on_disk and is_folder == [False, True])
+        on_new_disk = on_disk and is_folder == [False, True]
+        return self.uses(destination) or on_new_disk or self.names_as(source, destination)
+
+    def names_as(self, source: StoreConfig, destination: StoreConfig) -> bool:
+        """Whether they are in a bucket that is called as the destination, and not as the source, at another endpoint.
+
+        The names alone do not prove that it is the destination.
+        """
+        if self.file is None or self.uses(source) or self.uses(destination):
+            return False
+        return bears_name(self.current, destination) and not bears_name(self.current, source)
 
     def elsewhere(self, source: StoreConfig, destination: StoreConfig) -> str:
         """Where they are, if that is certainly neither of these stores; empty: it is one, or nobody can tell."""
@@ -68,13 +88,14 @@ class OwnSettings(NamedTuple):
             return ""
         if not is_told(self.current):
             return tr("{file} does not say where Mastodon keeps its media (S3_ENABLED, S3_BUCKET)", file=self.file)
-        if uses_bucket(self.current) or not isinstance(destination, FilesystemConfig):
+        in_bucket, to_folder = uses_bucket(self.current), isinstance(destination, FilesystemConfig)
+        if not bears_name(self.current, destination) and (in_bucket or not to_folder):
             return ""
         return tr(
-            "{file} names {place}, and the new store is {folder} here: in a container they may be the same",
+            "{file} names {place}, and the new store is {store} here: in a container they may be the same",
             file=self.file,
             place=place_told(self.current, self.file),
-            folder=destination.folder,
+            store=store_told(destination),
         )
 
 
@@ -86,9 +107,10 @@ def own_settings(config: Config, named: Path | None = None) -> OwnSettings:
     file = named or config.env.settings
     if file is None:
         return OwnSettings(None, {})
-    current = read_current(file, config.env.syntax, "--env" if named else "")
+    text = read_text(file, str(file))
+    current = current_settings(text, file, config.env.syntax, "--env" if named else "")
     is_told = named or config.env.mastodon_file  # else it may be any file of variables
-    return OwnSettings(file, current) if is_told or is_of_mastodon(current) else OwnSettings(None, {})
+    return OwnSettings(file, current, text) if is_told or is_of_mastodon(current) else OwnSettings(None, {})
 
 
 def acl_of_way_back(config: Config, mastodon: OwnSettings) -> str | None:
@@ -113,8 +135,14 @@ def variables_of(config: Config, role: Role) -> set[str]:
 def keys_at_stake(config: Config) -> bool:
     """Whether the source takes keys from a file that the switch may write over there.
 
-    The keys of the destination, where both refer to the same, stay what they are. Equal ones need not: after the switch
-    nobody can tell them from those that were written over others.
+    The keys of the destination, where both refer to the same, stay what they are. Equal ones need not: once they were
+    written over others, nobody can tell.
     """
     of_source = variables_of(config, "source")
     return bool(of_source & KEYS.keys()) and not of_source <= variables_of(config, "destination")
+
+
+def has_one_key(config: Config) -> bool:
+    """Whether the source has the keys of the destination: one for both, or the file was written over."""
+    source, destination = config.source, config.destination
+    return (source.access_key, source.secret_key) == (destination.access_key, destination.secret_key)

@@ -18,8 +18,8 @@ from mastosync.config.env_file import edited, read_env_file
 from mastosync.config.sources import read_text
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
-from mastosync.manifest import appearing, written
-from mastosync.mastodon.settings import read_current
+from mastosync.manifest import appearing, same_file, written
+from mastosync.mastodon.settings import current_settings
 
 _HEAD = "# Secrets that {config} refers to, as they stood in {file}. Only their owner may read them.\n"
 _HEADER = re.compile(r"\[(.+)\]")  # of a section, as configparser has it: what comes after it counts for nothing
@@ -40,7 +40,9 @@ def pinned_file(config: Config) -> Path:
 
 def is_pinned(config: Config) -> bool:
     """Whether the secrets stand in another file than Mastodon's own."""
-    return bool(config.referred) and config.env.mastodon_file not in (None, config.env.file)
+    file, mastodon = config.env.file, config.env.mastodon_file
+    apart = file is not None and mastodon is not None and not same_file(file, mastodon)
+    return apart and bool(config.referred)
 
 
 def pin(config: Config, environ: Mapping[str, str]) -> Path:
@@ -74,7 +76,7 @@ def _require_old_keys(config: Config, source: Path) -> None:
     """Raises: ConfigError if Mastodon's file may have the keys of the destination in the place of the source's."""
     if not keys_at_stake(config):
         return
-    mastodon = OwnSettings(source, read_current(source, config.env.syntax))
+    mastodon = OwnSettings(source, current_settings(read_text(source, str(source)), source, config.env.syntax))
     if mastodon.has_left(config.store("source"), config.store("destination")):
         raise ConfigError(
             tr("{file} names the new store already: its keys may not be those of the old store any more", file=source),

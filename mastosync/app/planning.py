@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ def plan(
     `delta`: read only what has changed since the last plan, where that will do; the listener hears why it does not.
     Raises: PlanRefused if the database cannot be the right one, and that is not accepted; ManifestError.
     """
+    began_at = time.time()  # by the clock of Mastodon's files, which that of the database need not be
     found, age = identity_of(database), age_of(database, options.types)
     word = _Word(options.accept_gone)
     with word.heeded():
@@ -99,6 +101,7 @@ def plan(
     remember_database(writer.manifest, found)
     details = _details(result, options) | age_details(writer.manifest, age)
     details |= {"accepted_gone": losses.all.gone if options.accept_gone else 0, "marks_gone": True}
+    details["began_at"] = began_at
     writer.finish(result.snapshot.taken_at, details)
     return result
 

@@ -56,6 +56,14 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
         return Switch(named or config.env.settings, problem=error.message, acl=config.destination.acl)
     if mastodon.file is None:
         return Switch(acl=config.destination.acl)
+    if mastodon.place is None:
+        return Switch(
+            mastodon.file,
+            problem=tr(
+                "{file} is no regular file, and does not tell when the settings were changed", file=mastodon.file
+            ),
+            acl=config.destination.acl,
+        )
     source, destination = stores
     return Switch(
         mastodon.file,
@@ -64,6 +72,7 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
         unsure=mastodon.doubt(source, destination) or mastodon.neither(source, destination),
         left=mastodon.has_left(source, destination),
         acl=config.destination.acl,
+        alike=mastodon.names_as(source, destination),
     )
 
 

@@ -20,6 +20,7 @@ from mastosync.manifest import (
     place_on_disk,
     real_path,
     require_local_disk,
+    same_file,
     writer_lock,
 )
 from mastosync.model import EntryState
@@ -225,7 +226,7 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
     if not (isinstance(source, FilesystemConfig) and isinstance(destination, FilesystemConfig)):
         return
     here, there = real_path(source.folder), real_path(destination.folder)
-    if _is_one(here, there) or _overlap(here, there) or _overlap(*map(place_on_disk, (here, there))):
+    if same_file(here, there) or _overlap(here, there) or _overlap(*map(place_on_disk, (here, there))):
         raise ConfigError(
             tr(
                 "the folders of source and destination are the same, or one is inside the other: {here} and {there}",
@@ -255,14 +256,6 @@ def _ways_out(config: FilesystemConfig, role: Role) -> list[Path]:
             return [config.folder / way for way in probe.ways_out()]
         except ObjectError as error:
             raise StoreUnusable(error.message, hint=error.hint) from error
-
-
-def _is_one(one: Path, other: Path) -> bool:
-    """Whether two paths are to one folder, which may be mounted twice."""
-    try:
-        return one.samefile(other)
-    except OSError:  # one is not there, or closed: whoever reads it will tell
-        return False
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:

@@ -126,6 +126,7 @@ def cutover_command(
         Fallback(media.fallback),
     )
     report = invocation.reading().cutover(options)
+    report.require_apart(file, new_env)
     if file is not None:
         _write(file, Secret(report.require_fallback().render()), "--nginx", replace=force, mode=_NGINX_MODE)
     if new_env is not None:

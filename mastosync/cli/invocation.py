@@ -18,7 +18,7 @@ from mastosync.cli.output import show, warn
 from mastosync.cli.signals import heeding_signals
 from mastosync.config import Config, Environment, Scrubber, ambient_secrets, find_config, load_config
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import MastosyncError, OutputError
+from mastosync.errors import ConfigError, MastosyncError, OutputError
 from mastosync.language import tr
 
 if TYPE_CHECKING:
@@ -71,7 +71,12 @@ class Invocation:
 
     @cached_property
     def _config_path(self) -> Path | None:
-        return find_config(self.options.config, self.environ, Path.cwd())
+        try:
+            folder = Path.cwd()
+        except FileNotFoundError:
+            hint = tr("go to another folder, and run it there")
+            raise ConfigError(tr("the folder in which this command runs was removed"), hint=hint) from None
+        return find_config(self.options.config, self.environ, folder)
 
     @property
     def manifest_path(self) -> Path:

@@ -42,7 +42,11 @@ def read_env_file(path: Path, syntax: str, environ: Mapping[str, str], what: str
 
     Raises: ConfigError for a file that cannot be read, calling it `what` or else by its path.
     """
-    text = read_text(path, what or str(path))
+    return parsed(read_text(path, what or str(path)), syntax, environ)
+
+
+def parsed(text: Secret, syntax: str, environ: Mapping[str, str]) -> EnvFile:
+    """What the text of a file means."""
     return parse_docker(text) if syntax == "docker" else parse_dotenv(text, environ)
 
 
@@ -102,7 +106,7 @@ def _spans(text: Secret, syntax: str, names: Mapping[str, object]) -> Iterator[t
 
 def _require_meant(before: Secret, after: Secret, syntax: str, wanted: Mapping[str, Secret | None]) -> None:
     """Read what was written, as Mastodon will. Raises: ConfigError if it means something else."""
-    old, new = (parse_docker(text) if syntax == "docker" else parse_dotenv(text, {}) for text in (before, after))
+    old, new = (parsed(text, syntax, {}) for text in (before, after))
     names = {name for name, value in wanted.items() if value is not None} | (old.variables.keys() - wanted.keys())
     wrong = names ^ new.variables.keys() or {name for name in wanted if new.value(name) != wanted[name]}
     others = names - wanted.keys()

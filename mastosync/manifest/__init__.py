@@ -31,6 +31,7 @@ from mastosync.manifest.file_system import (
     place_on_disk,
     real_path,
     require_local_disk,
+    same_file,
     warn_of_network,
 )
 from mastosync.manifest.identity import (
@@ -195,6 +196,7 @@ __all__ = [
     "require_same_database",
     "require_whole",
     "rewritten_in_place",
+    "same_file",
     "take_back_acceptance",
     "take_over",
     "try_again",

@@ -12,7 +12,7 @@ from pathlib import Path
 from mastosync.errors import ManifestError, MastosyncError, UsageError
 from mastosync.language import tr
 from mastosync.manifest.complaints import copied, translated, written
-from mastosync.manifest.file_system import real_path
+from mastosync.manifest.file_system import real_path, same_file
 from mastosync.manifest.whole_files import appearing
 from mastosync.manifest.write_ahead import note_backup
 
@@ -42,7 +42,7 @@ def back_up(
     anew. It is looked at before it gets its name. Raises: ManifestError, UsageError if the target is there already, and
     `error_type` if it cannot be written; then there is no copy.
     """
-    if real_path(target) == real_path(manifest):
+    if same_file(target, manifest):
         raise UsageError(
             tr("{target} is the manifest itself", target=target), hint=tr("name another file for the copy")
         )

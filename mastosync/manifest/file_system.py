@@ -61,6 +61,14 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path))  # of Python's versions, some raise RuntimeError in Path.resolve()
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths are to one file or folder, whatever they are called."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there, or closed: whoever reads it will tell
+        return real_path(one) == real_path(other)
+
+
 def place_on_disk(folder: Path) -> PurePath:
     """Where a folder lies, to be compared with others: its path on its disk, or its path where no system tells that.
 

@@ -70,6 +70,11 @@ class SnapshotRecord:
         return bool(self.details.get("incremental"))
 
     @property
+    def began_at(self) -> float:
+        """When it began, seconds since the epoch: by this machine's clock, or by that of the database if none says."""
+        return float(self.details.get("began_at", self.taken_at.timestamp()))
+
+    @property
     def accepted_gone(self) -> int:
         """How many entries that were done it has lost by `--accept-gone`."""
         return int(self.details.get("accepted_gone", 0))

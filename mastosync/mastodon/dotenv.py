@@ -15,15 +15,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mastosync.config import CHANGE_ME, S3Config, Secret
-from mastosync.config.env_file import EnvFile, read_env_file
+from mastosync.config.env_file import EnvFile, parsed
 from mastosync.config.loader import endpoint_without_bucket
 from mastosync.config.references import reference, refers
 from mastosync.config.schema import sections
+from mastosync.config.sources import read_text
 from mastosync.config.values import Format
 from mastosync.errors import ConfigError
 from mastosync.language import say, tr, trn
 from mastosync.mastodon.doubts import iter_doubts
-from mastosync.mastodon.own_file import read_own_file
+from mastosync.mastodon.own_file import lasts, own_file
 from mastosync.mastodon.settings import media_folder
 
 Sections = dict[str, dict[str, str]]
@@ -54,7 +55,13 @@ def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_s
     no disk.
     """
     path = Path.cwd() / path
-    file = read_own_file(path, syntax, environ, "--from-env")
+    text = read_text(path, str(path))
+    file = own_file(text, path, syntax, environ, "--from-env")
+    if not lasts(path):
+        raise ConfigError(
+            tr("{file} is no file that can be read again, and the configuration would refer to it", file=path),
+            hint=tr("Write its text into a file that only you can read, and name that."),
+        )
     translation = _Translation(path, file, copy_secrets)
     found = translation.run()
     if file.broken:
@@ -68,7 +75,7 @@ def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_s
                 lines=lines,
             )
         )
-    other = read_env_file(path, "docker", environ) if syntax == "dotenv" else file
+    other = parsed(text, "docker", environ) if syntax == "dotenv" else file
     found.warnings += iter_doubts(path, file, other)
     key = "file" if translation.referred else "mastodon_file"
     found.values["env"] = {key: str(path), **({} if syntax == "dotenv" else {"syntax": syntax})}

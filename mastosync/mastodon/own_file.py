@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mastosync.config.env_file import EnvFile, read_env_file
+from mastosync.config import Secret
+from mastosync.config.env_file import EnvFile, parsed
 from mastosync.config.schema import sections
 from mastosync.errors import ConfigError
 from mastosync.language import tr
@@ -20,12 +22,18 @@ _KNOWN = re.compile(
 """Names of variables that Mastodon reads; one of them is enough."""
 
 
-def read_own_file(path: Path, syntax: str, environ: Mapping[str, str], option: str) -> EnvFile:
-    """Read Mastodon's settings. `option`: which named the file.
+def lasts(path: Path) -> bool:
+    """Whether the file can be read again, by the same name. What `<(command)` or a pipe leaves there cannot."""
+    folder = Path(os.path.realpath(path.parent))  # /dev/fd is in /proc
+    return path.is_file() and not folder.is_relative_to("/proc") and path != Path("/dev/stdin")
 
-    Raises: ConfigError for a file that cannot be read, and for one that is not Mastodon's.
+
+def own_file(text: Secret, path: Path, syntax: str, environ: Mapping[str, str], option: str) -> EnvFile:
+    """What Mastodon's settings say. `option`: which named the file.
+
+    Raises: ConfigError if they are not Mastodon's.
     """
-    file = read_env_file(path, syntax, environ)
+    file = parsed(text, syntax, environ)
     if any(map(_KNOWN.fullmatch, file.variables)):
         return file
     if not file.variables and not file.broken:

@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mastosync.config import FilesystemConfig, S3Config, Secret, StoreConfig
-from mastosync.config.env_file import read_env_file
+from mastosync.config.env_file import parsed
 from mastosync.language import tr
-from mastosync.mastodon.own_file import read_own_file
+from mastosync.mastodon.own_file import own_file
 
 _NEEDS_QUOTES = re.compile(r"[\s#$\"\\]")
 
@@ -116,12 +116,12 @@ def _permission(store: S3Config, *, acls: bool) -> Setting:
     return Setting("S3_PERMISSION", "public-read", remark)
 
 
-def read_current(file: Path, syntax: str, option: str = "") -> dict[str, Secret]:
-    """What Mastodon's file says, by name; anything may be a secret. `option`: which named it as Mastodon's.
+def current_settings(text: Secret, file: Path, syntax: str, option: str = "") -> dict[str, Secret]:
+    """What the text of Mastodon's file says, by name; anything may be a secret. `option`: which named it as Mastodon's.
 
-    Raises: ConfigError if it cannot be read, or is not what it was named as.
+    Raises: ConfigError if it is not what it was named as.
     """
-    found = read_own_file(file, syntax, {}, option) if option else read_env_file(file, syntax, {})
+    found = own_file(text, file, syntax, {}, option) if option else parsed(text, syntax, {})
     return {name: variable.value for name, variable in found.variables.items() if variable.value is not None}
 
 
@@ -148,10 +148,24 @@ def is_told(current: Mapping[str, Secret]) -> bool:
 
 def place_told(current: Mapping[str, Secret], file: Path) -> str:
     """Where the media are by these settings, for people."""
-    told = {name: current[name].reveal() if name in current else "" for name in ("S3_BUCKET", "PAPERCLIP_ROOT_PATH")}
+    names = ("S3_BUCKET", "S3_ENDPOINT", "PAPERCLIP_ROOT_PATH")
+    told = {name: current[name].reveal() if name in current else "" for name in names}
     if uses_bucket(current):
-        return tr("the bucket {bucket!r}", bucket=told["S3_BUCKET"])
+        return _bucket_told(told["S3_BUCKET"], told["S3_ENDPOINT"])
     return tr("the folder {folder}", folder=media_folder(told["PAPERCLIP_ROOT_PATH"], file))
+
+
+def store_told(store: StoreConfig) -> str:
+    """A store in the same words."""
+    if isinstance(store, FilesystemConfig):
+        return tr("the folder {folder}", folder=store.folder)
+    return _bucket_told(store.bucket or "", store.endpoint_url or "")
+
+
+def _bucket_told(bucket: str, endpoint: str) -> str:
+    server = _server(endpoint, bucket)
+    told = tr("the bucket {bucket!r}", bucket=bucket)
+    return tr("{bucket} at {server}", bucket=told, server=server) if server else told
 
 
 def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -> bool:
@@ -164,12 +178,17 @@ def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -
     if isinstance(store, FilesystemConfig):
         folder = media_folder(told("PAPERCLIP_ROOT_PATH"), file)
         return not in_bucket and os.path.realpath(folder) == os.path.realpath(store.folder)
-    there = (told("S3_BUCKET"), _server(told("S3_ENDPOINT"), told("S3_BUCKET")), told("S3_KEY_PREFIX"))
-    return in_bucket and there == (
-        store.bucket,
-        _server(store.endpoint_url or "", store.bucket or ""),
-        store.key_prefix,
-    )
+    bucket = store.bucket or ""
+    same_server = _server(told("S3_ENDPOINT"), bucket) == _server(store.endpoint_url or "", bucket)
+    return same_server and bears_name(current, store)
+
+
+def bears_name(current: Mapping[str, Secret], store: StoreConfig) -> bool:
+    """Whether these settings name a bucket and a key prefix as a store has them, at whatever endpoint."""
+    told = {name: current[name].reveal() if name in current else "" for name in ("S3_BUCKET", "S3_KEY_PREFIX")}
+    if not (uses_bucket(current) and isinstance(store, S3Config)):
+        return False
+    return (told["S3_BUCKET"], told["S3_KEY_PREFIX"]) == (store.bucket, store.key_prefix)
 
 
 def _server(endpoint: str, bucket: str) -> str:

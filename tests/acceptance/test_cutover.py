@@ -118,6 +118,10 @@ def test_the_lines_of_mastodon_are_those_that_have_to_change(offline: Site) -> N
     told = site.run("cutover", "--env", ".env.production", code=3)
     assert "AWS_ACCESS_KEY_ID=<access_key of [s3.destination]>" in told.stdout
     assert "without these lines: S3_CLOUDFRONT_HOST" in told.stdout
+    (site.folder / "link").symlink_to(".env.production")
+    for option in ("--new-env", "--nginx"):
+        refused = site.run("cutover", "--env", ".env.production", option, "link", "--force", code=2)
+        assert "link holds Mastodon's settings as they are" in refused.stderr
     refused = site.run("cutover", "--env", "nowhere", code=4)
     assert "nowhere cannot be read" in refused.stderr
 
@@ -128,16 +132,19 @@ def test_the_media_host_is_one_that_nginx_takes(offline: Site, tmp_path: Path) -
     site.run(*asked, "--nginx", "media.conf", code=3)
     text = (site.folder / "media.conf").read_text()
     assert site.run(*asked, "--nginx", "-", code=3).stdout.strip() == text.strip()
-    assert "https://old.example/media/$mastodon_media;" in text
-    assert "http://127.0.0.1:9/destination-media/$mastodon_media;" in text
+    assert "https://old.example/media/$mastodon_media_files_social_example;" in text
+    assert "http://127.0.0.1:9/destination-media/$mastodon_media_files_social_example;" in text
     refused = site.run(*asked, "--nginx", "media.conf", code=2)
     assert "exists already" in refused.stderr
     assert "--force replaces this one" in refused.stderr
     again = ("cutover", "--media-host", "other.social.example:8443", *asked[3:], "--nginx", "media.conf", "--force")
     site.run(*again, code=3)
     replaced = (site.folder / "media.conf").read_text()
-    assert replaced == text.replace("files.social", "other.social").replace(":443 ssl", ":8443 ssl").replace(
-        " 443 ssl", " 8443 ssl"
+    other = text.replace("files.social.example/", "other.social.example/")  # of the certificate, which has no port
+    other = other.replace("server_name files", "server_name other").replace(":443 ssl", ":8443 ssl")
+    other = other.replace(" 443 ssl", " 8443 ssl").replace("files_social_example", "other_social_example_8443")
+    assert replaced == other.replace("files.social.example", "other.social.example-8443").replace(
+        "server_name other.social.example-8443", "server_name other.social.example"
     )
     assert (site.folder / "media.conf").stat().st_mode & 0o777 == 0o644
     refused = site.run(*again, "--source-url", "https://old.example/$x", code=2)
@@ -154,8 +161,8 @@ def test_the_media_host_is_one_that_nginx_takes(offline: Site, tmp_path: Path) -
     for there, here in (
         ("/etc/letsencrypt/live/files.social.example/fullchain.pem", pem),
         ("/etc/letsencrypt/live/files.social.example/privkey.pem", pem),
-        ("/var/cache/mastodon-media", tmp_path / "cache"),
-        ("/var/log/nginx/mastodon-media-fallback.log", tmp_path / "fallback.log"),
+        ("/var/cache/mastodon-media-files.social.example", tmp_path / "cache"),
+        ("/var/log/nginx/mastodon-media-files.social.example-fallback.log", tmp_path / "fallback.log"),
     ):
         assert f'"{there}"' in text or f" {there}" in text
         text = text.replace(there, str(here))

@@ -41,8 +41,8 @@ class MediaHost:
     def start(self, text: str, system: str = "") -> None:
         folder = self._folder / "nginx"
         for there, here in (
-            ("/var/cache/mastodon-media", f"{folder}/cache"),
-            ("/var/log/nginx/mastodon-media-fallback.log", f"{folder}/fallback.log"),
+            (f"/var/cache/mastodon-media-{HOST}-{self.port}", f"{folder}/cache"),
+            (f"/var/log/nginx/mastodon-media-{HOST}-{self.port}-fallback.log", f"{folder}/fallback.log"),
             (f"listen {self.port};", f"listen {HOST}:{self.port};"),
             (f"    listen [::]:{self.port};\n", ""),
         ):
@@ -141,7 +141,7 @@ def test_what_browsers_remember_of_the_disk_is_found_at_the_bucket(
         filesystem_source={"path": str(disk_path)},
         s3_destination={"key_prefix": "pre fix", "cache_control": "max-age=9"},
     )
-    snippet = site.folder / "mastodon-system.conf"
+    snippet = site.folder / f"mastodon-system-{HOST}-{media_host.port}.conf"
     own = "location ~ ^/system/ { return 410; }"  # as Mastodon's nginx.conf has it
     system = f"server {{ listen {HOST}:{media_host.port}; server_name social.example; {own} include {snippet}; }}"
     moved(
@@ -168,7 +168,7 @@ def told_to(snippet: Path) -> Callable[[Migration], None]:
 
     def do(migration: Migration) -> None:
         steps = json.loads(migration.site.run("cutover", "--json", code=None).stdout)["steps"]
-        (step,) = [step for step in steps if "mastodon-system.conf" in step["what"]]
+        (step,) = [step for step in steps if snippet.name in step["what"]]
         for command in step["commands"][:-1]:
             in_shell(migration.site, command.replace("/etc/nginx/snippets", str(snippet.parent)))
 

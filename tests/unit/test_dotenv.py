@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -219,6 +220,16 @@ class TestSecrets:
         assert "abc/def" not in text
         assert "dbsecret" not in text
         assert f"file = {tmp_path}/.env.production\n" in text
+
+    @pytest.mark.parametrize("copy_secrets", [False, True])
+    def test_what_cannot_be_read_again_is_refused(self, copy_secrets: bool) -> None:
+        """As `<(sudo cat FILE)`: the configuration would name it."""
+        reading, writing = os.pipe()
+        os.write(writing, f"S3_ENABLED=true\nS3_BUCKET=a\n{KEYS}".encode())
+        os.close(writing)
+        with pytest.raises(ConfigError, match="no file that can be read again"):
+            read_settings(Path(f"/dev/fd/{reading}"), "dotenv", {}, copy_secrets=copy_secrets)
+        os.close(reading)
 
     def test_copied_they_need_the_file_no_more(self, begin: Begin, tmp_path: Path) -> None:
         settings = begin(f"S3_ENABLED=true\nS3_BUCKET=a\n{KEYS}{DATABASE}", copy_secrets=True)

@@ -248,3 +248,15 @@ def test_an_option_of_the_whole_tool_after_the_command_is_shown_its_place(
     assert f"mastosync {option} copy" in capsys.readouterr().err
     assert main(["copy", "--wrokers"]) == 2
     assert "before the command" not in capsys.readouterr().err
+
+
+def test_a_folder_that_was_removed_under_somebodys_feet_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["-c", str(tmp_path / "config.ini"), "cutover"]) == 4
+    told = capsys.readouterr().err
+    assert "was removed" in told
+    assert "bug" not in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -491,6 +492,53 @@ def test_where_the_newest_upload_was_found_tells_whether_mastodon_was_restarted(
         assert bool(told.remedy) is (grade != "ok")
 
 
+def test_where_a_bucket_may_be_another_only_an_upload_proves_that_it_is_the_new_store() -> None:
+    switch = Switch(ENV, changed_at=NOON, unsure="a container's address", left=True, alike=True)
+    assert grades(replace(ALL_WELL, switch=switch)) == {}
+    unknown = replace(ALL_WELL, switch=switch, newest={})
+    assert grades(unknown) == {"switch": "not-yet"}
+    (told,) = (each for each in judge(unknown).findings if each.check == "switch")
+    assert "upload a picture" in told.remedy
+    assert "`mastosync report --env FILE`" in told.remedy
+
+
+@pytest.mark.parametrize(
+    ("plans", "grade"),
+    [
+        ([(HOUR, WHOLE)], "ok"),
+        ([(-HOUR, WHOLE), (HOUR, WHOLE | {"incremental": True})], "ok"),
+        ([(-HOUR, WHOLE)], "not-yet"),
+        ([(-HOUR, WHOLE), (HOUR, WHOLE | {"types": ["accounts"]})], "not-yet"),
+        ([(-HOUR, WHOLE), (HOUR, WHOLE | {"only": "remote"})], "not-yet"),
+        ([(HOUR, WHOLE | {"began_at": NOON - HOUR})], "not-yet"),  # the clock of the database is ahead
+        ([(-HOUR, WHOLE | {"began_at": NOON + HOUR})], "ok"),
+    ],
+)
+def test_what_came_to_the_old_store_until_the_switch_has_to_be_planned(
+    plans: list[tuple[float, dict[str, Any]]], grade: str
+) -> None:
+    taken = [(datetime.fromtimestamp(NOON + after, UTC), details) for after, details in plans]
+    records = [SnapshotRecord(number, *each) for number, each in enumerate(taken, 1)]
+    for switch in (ALL_WELL.switch, Switch(ENV, changed_at=NOON, unsure="a container's path", left=True)):
+        looked_at = replace(ALL_WELL, plans=records, switch=switch)
+        assert grades(looked_at) == ({} if grade == "ok" else {"switch": "not-yet"})
+        (told,) = (each for each in judge(looked_at).findings if each.check == "switch")
+        assert ("2026-11-01 12:00:00 UTC" in told.message) is (grade != "ok")
+        assert ("`mastosync plan`" in told.remedy) is (grade != "ok")
+
+
+def test_a_pipe_does_not_tell_when_settings_were_changed(path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"S3_ENABLED=true\nS3_BUCKET=x\n")
+    os.close(writing)
+    (told,) = (
+        each for each in app(path).report(0, Path(f"/dev/fd/{reading}")).verdict.findings if each.check == "switch"
+    )
+    os.close(reading)
+    assert told.grade.value == "not-yet"
+    assert "when" in told.message
+
+
 def test_the_newest_upload_is_that_of_the_manifest(tmp_path: Path) -> None:
     """Of what has arrived, and has no time that is still to come."""
     entries = [entry(number)._replace(updated=1_000 * number) for number in (1, 2, 3)]
@@ -517,7 +565,8 @@ DISK = ("S3_ENABLED=false", "PAPERCLIP_ROOT_PATH=/mastodon/public/system")
     [
         (("S3_ENABLED=true", "S3_BUCKET=new", "S3_ENDPOINT=https://s3.example.com"), False, "warning", "names the new"),
         (("S3_ENABLED=true", "S3_BUCKET=old", "S3_ENDPOINT=https://s3.example.com"), False, "not-yet", "still uses"),
-        (("S3_ENABLED=true", "S3_BUCKET=new", "S3_ENDPOINT=https://s3.lan"), False, "not-yet", "neither the old store"),
+        (("S3_ENABLED=true", "S3_BUCKET=new", "S3_ENDPOINT=https://s3.lan"), False, "not-yet", "may be the same"),
+        (("S3_ENABLED=true", "S3_BUCKET=third"), False, "not-yet", "neither the old store"),
         (("S3_BUCKET=new",), False, "not-yet", "does not say where"),
         (DISK, False, "not-yet", "the folder /mastodon/public/system, and neither"),
         (DISK, True, "warning", "in a container they may be the same"),
@@ -534,6 +583,7 @@ def test_a_manifest_alone_tells_what_mastodons_settings_have_to_name(
         change(path, f"UPDATE meta SET value = '{json.dumps(identity)}' WHERE name = '{role}'")  # noqa: S608
     env = path.with_name(".env.production")
     env.write_text("".join(f"{line}\n" for line in ("LOCAL_DOMAIN=social.example", *lines)))
+    os.utime(env, (1_000_000_000, 1_000_000_000))  # long before the plan
     (told,) = (each for each in app(path).report(0, env).verdict.findings if each.check == "switch")
     assert told.grade.value == grade
     assert said in told.message

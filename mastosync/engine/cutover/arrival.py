@@ -60,7 +60,13 @@ def pending(counts: Sequence[CountLine]) -> Iterator[Finding]:
             tr("look whether [pg.database] names Mastodon's database, then `mastosync plan` and `mastosync copy`"),
         )
     elif not own and not cache:
-        yield Finding("pending", Grade.OK, tr("nothing is pending: {objects} were copied", objects=_objects(arrived)))
+        told = trn(
+            "nothing is pending: {objects} was copied",
+            "nothing is pending: {objects} were copied",
+            _count(arrived),
+            objects=_objects(arrived),
+        )
+        yield Finding("pending", Grade.OK, told)
 
 
 def failed(counts: Sequence[CountLine]) -> Iterator[Finding]:
@@ -170,9 +176,12 @@ def beyond(counts: Sequence[CountLine], fallback: Fallback) -> Iterator[Finding]
         yield Finding(
             "fallback",
             Grade.WARNING,
-            tr(
+            trn(
+                "{objects} was not copied yet, and with `--fallback {fallback}` nginx does not get it from the old"
+                " store",
                 "{objects} were not copied yet, and with `--fallback {fallback}` nginx does not get them from the old"
                 " store",
+                _count(lines),
                 objects=_objects(lines),
                 fallback=fallback,
             ),
@@ -213,9 +222,13 @@ def _halves(counts: Sequence[CountLine], state: EntryState) -> tuple[list[CountL
 
 
 def _objects(lines: Sequence[CountLine]) -> str:
-    objects, size_bytes = sum(line.objects for line in lines), sum(line.size_bytes for line in lines)
+    objects, size_bytes = _count(lines), sum(line.size_bytes for line in lines)
     told = trn("{objects} object", "{objects} objects", objects, objects=f"{objects:,}")
     return f"{told} ({human_bytes(size_bytes)})" if size_bytes else told  # of what is not done, not all sizes are known
+
+
+def _count(lines: Sequence[CountLine]) -> int:
+    return sum(line.objects for line in lines)
 
 
 def _reasons(lines: Sequence[CountLine]) -> str:

@@ -46,3 +46,8 @@ class Step:
     def as_json(self) -> dict[str, str | list[str]]:
         """For scripts."""
         return {"what": self.what, "commands": list(self.lines)}
+
+
+def file_name(host: str) -> str:
+    """A host with its port, in names of files: one nginx may serve several instances."""
+    return host.replace(":", "-")

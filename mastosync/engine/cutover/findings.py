@@ -43,6 +43,7 @@ class Secrets(StrEnum):
     SAFE = "safe"  # nothing: they stand elsewhere, or do not change
     UNPINNED = "unpinned"  # they will be overwritten
     LOST = "lost"  # they are overwritten already, by those of the destination
+    ALIKE = "alike"  # so they are, or both stores have one key
 
 
 class Loss(StrEnum):

@@ -129,17 +129,23 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
     done = sum(line.objects for line in evidence.counts if line.state is EntryState.DONE)
     fine, checked = last.details["fine"], last.details["checked"]
     read = max(each.details["read"]["objects"] for each in evidence.verifications)
-    message = tr(
+    message = trn(
+        "verified {age} ago: {fine} of {checked} was fine",
         "verified {age} ago: {fine} of {checked} were fine",
+        fine,
         age=human_seconds(max(evidence.now - last.ended_at, 0)),
         fine=f"{fine:,}",
         checked=f"{checked:,}",
     )
-    message += tr("; {objects} were read back", objects=f"{read:,}") if read else tr("; none was read back")
-    if evidence.done_since:
-        message += tr("; {objects} were copied since", objects=f"{evidence.done_since:,}")
+    message += (
+        trn("; {objects} was read back", "; {objects} were read back", read, objects=f"{read:,}")
+        if read
+        else tr("; none was read back")
+    )
+    if since := evidence.done_since:
+        message += trn("; {objects} was copied since", "; {objects} were copied since", since, objects=f"{since:,}")
     elif fine < done:
-        message += tr("; {objects} are done", objects=f"{done:,}")
+        message += trn("; {objects} is done", "; {objects} are done", done, objects=f"{done:,}")
     if evidence.done_since or fine < checked or fine < done:
         yield Finding(
             "verify", Grade.WARNING, message, tr("mastosync verify, once more before the old store is deleted")
@@ -172,7 +178,12 @@ def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
         )
         yield Finding("public", Grade.NO_GO, message, again)
     else:
-        values = {"age": age, "asked": told["asked"], "faults": faults}
-        message = tr("{asked} objects were tried without credentials {age} ago, with {faults} faults", **values)
+        message = trn(
+            "{asked} object was tried without credentials {age} ago",
+            "{asked} objects were tried without credentials {age} ago",
+            told["asked"],
+            age=age,
+            asked=f"{told['asked']:,}",
+        ) + trn(", with {faults} fault", ", with {faults} faults", faults, faults=f"{faults:,}")
         worst = Grade.NO_GO if faults >= shown > 0 else Grade.WARNING
         yield Finding("public", worst, message, again) if faults else Finding("public", Grade.OK, message)

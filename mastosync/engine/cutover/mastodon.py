@@ -23,6 +23,19 @@ def secrets(evidence: Evidence) -> Iterator[Finding]:
                 " the old .env.production has them), and run this again: the steps are told then"
             ),
         )
+    elif evidence.secrets is Secrets.ALIKE:
+        yield Finding(
+            "secrets",
+            Grade.WARNING,
+            tr(
+                ".env.production names the new store, and by it both stores have the same keys: mastosync takes those"
+                " of the old store from there"
+            ),
+            tr(
+                "if the old store has other keys, write its access_key and secret_key under [s3.source] in the"
+                " configuration (your copy of the old .env.production has them)"
+            ),
+        )
 
 
 def uses(evidence: Evidence) -> Iterator[Finding]:
@@ -48,7 +61,8 @@ def doubt(evidence: Evidence) -> Iterator[Finding]:
             evidence.doubt,
             tr(
                 "if Mastodon runs in a container, look at what it is started with: what stands there comes before the"
-                " file and has to change, too, and its paths are those of the container"
+                " file and has to change, too, and its paths and addresses are those of the container. To be sure, name"
+                " a copy of the file in which they are as here: --env FILE"
             ),
         )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from mastosync.engine.cutover.commands import file_name
 from mastosync.engine.cutover.findings import Fallback
 from mastosync.errors import UsageError
 from mastosync.language import tr
@@ -106,30 +107,32 @@ class MediaHost:
     listen: tuple[str, ...] = ()  # none: the port of its name, at every address
     certificate: Path | None = None  # None: where certbot puts it
     certificate_key: Path | None = None
-    cache: Path = Path("/var/cache/mastodon-media")
-    log: Path = Path("/var/log/nginx/mastodon-media-fallback.log")
+    cache: Path | None = None  # None: where Debian has such, with this name
+    log: Path | None = None
 
     def render(self) -> str:
         """The configuration, to be included in `http { }`. Raises: UsageError for what nginx cannot have."""
         host, port = host_and_port(self.name, self.scheme)
         old = None if self.fallback is Fallback.NONE else self.old
-        stores = (self.new, old)
-        buckets = any(isinstance(store, PublicBucket) for store in stores)
-        folders = any(isinstance(store, PublicFolder) for store in stores)
+        kinds = {type(self.new), type(old)}
+        files = _FILES.format(own=_own(self.name), prefixes=_alternatives(map(unquote, self.prefixes)))
+        own = _own(self.name)
+        log = Path(f"/var/log/nginx/mastodon-media-{file_name(self.name)}-fallback.log")
         return _HOST.format(
             about=_ABOUT[self.fallback if old else Fallback.NONE],
             name=host,
-            cache=_quoted(self.cache),
+            own=own,
+            cache=_quoted(self.cache or Path(f"/var/cache/mastodon-media-{file_name(self.name)}")),
             prefixes=_alternatives(self.prefixes),
             fallback=_SCOPES[self.fallback if old else Fallback.NONE],
-            files=_FILES.format(prefixes=_alternatives(map(unquote, self.prefixes))) if folders else "",
+            files=files if PublicFolder in kinds else "",
             tables="|".join(table for table in TABLES if table not in UNSHOWN),
             listen=self._listening(port),
             tls=self._tls(host) if self.scheme == "https" else "",
-            resolver=_NAME_SERVERS.format(addresses=_addresses(self.resolvers)) if buckets else "",
+            resolver=_NAME_SERVERS.format(addresses=_addresses(self.resolvers)) if PublicBucket in kinds else "",
             hidden="\n".join(f"    proxy_hide_header {header};" for header in _HIDDEN),
-            new=_place(self.new, "new", absent="$mastodon_fallback"),
-            old=_OLD.format(log=_quoted(self.log), old=_place(old, "old", absent="@absent")) if old else "",
+            new=_place(self.new, "new", own, absent=f"$mastodon_fallback{own}"),
+            old=_OLD.format(log=_quoted(self.log or log), old=_place(old, "old", own, absent="@absent")) if old else "",
         )
 
     def _listening(self, port: int) -> str:
@@ -143,6 +146,11 @@ class MediaHost:
             certificate=_quoted(self.certificate or certbot / "fullchain.pem"),
             certificate_key=_quoted(self.certificate_key or certbot / "privkey.pem"),
         )
+
+
+def _own(host: str) -> str:
+    """The same, in names of nginx's variables and caches, which are those of all its hosts."""
+    return "_" + re.sub(r"[^A-Za-z0-9]", lambda each: "__" if each[0] == "-" else "_", host)
 
 
 def system_location(root: str, media_url: str) -> str | None:
@@ -187,10 +195,10 @@ def _addresses(resolvers: Iterable[str]) -> str:
     return " ".join(resolvers)
 
 
-def _place(store: PublicStore, role: str, absent: str) -> str:
+def _place(store: PublicStore, role: str, own: str, absent: str) -> str:
     """How a store is asked."""
     if isinstance(store, PublicFolder):
-        return _FOLDER.format(role=role, path=_quoted(store.path), absent=absent)
+        return _FOLDER.format(role=role, own=own, path=_quoted(store.path), absent=absent)
     if not _URL.fullmatch(store.url):
         raise UsageError(
             tr("nginx cannot be told of the address {url!r}", url=store.url),
@@ -202,7 +210,7 @@ def _place(store: PublicStore, role: str, absent: str) -> str:
     if parts.scheme == "https":
         certificates = _quoted(store.certificates or _SYSTEM_CERTIFICATES)
         tls = (_VERIFIED if store.verified else _UNVERIFIED).format(certificates=certificates)
-    return _BUCKET.format(role=role, url=store.url, tls=tls, absent=absent, failures=failures)
+    return _BUCKET.format(role=role, own=own, url=store.url, tls=tls, absent=absent, failures=failures)
 
 
 def _alternatives(prefixes: Iterable[str]) -> str:
@@ -266,11 +274,11 @@ _HOST = """\
 {about}#
 # It belongs into `http {{ }}`: on Debian /etc/nginx/conf.d/ is included there. Then: nginx -t && nginx -s reload
 
-proxy_cache_path {cache} levels=1:2 keys_zone=mastodon_media:20m max_size=10g inactive=7d use_temp_path=off;
+proxy_cache_path {cache} levels=1:2 keys_zone=mastodon_media{own}:20m max_size=10g inactive=7d use_temp_path=off;
 
 # What is asked for, exactly as it was sent, without the prefix and what comes after a `?`; empty: it is no medium.
 # So nobody lists a bucket, reads what else lies in it, asks for more than an object, or climbs out of it.
-map $request_uri $mastodon_media {{
+map $request_uri $mastodon_media{own} {{
     default "";
     "~*(^|/|%2f)(\\.|%2e)(\\.|%2e)?(/|%2f|\\?|$)" "";
     "~*(/|%2f)(\\?|$)" "";
@@ -278,7 +286,7 @@ map $request_uri $mastodon_media {{
 }}
 
 # Who is asked for what the new store does not have.
-map $mastodon_media $mastodon_fallback {{
+map $mastodon_media{own} $mastodon_fallback{own} {{
 {fallback}}}
 {files}
 server {{
@@ -289,7 +297,7 @@ server {{
     server_tokens off;
     set $mastodon_store none;
     if ($request_method !~ "^(GET|HEAD)$") {{ return 405; }}
-    if ($mastodon_media = "") {{ return 404; }}
+    if ($mastodon_media{own} = "") {{ return 404; }}
 
     # A key stands for the same bytes for ever; Mastodon says the same of each object.
     add_header Cache-Control "public, max-age=315576000, immutable";
@@ -313,8 +321,8 @@ server {{
     recursive_error_pages on;
 
     # What has become private or was deleted is gone from here, too, after so long.
-    proxy_cache mastodon_media;
-    proxy_cache_key "$mastodon_store $mastodon_media";
+    proxy_cache mastodon_media{own};
+    proxy_cache_key "$mastodon_store $mastodon_media{own}";
     proxy_cache_valid 200 1d;
     proxy_cache_valid 403 404 1m;
     proxy_cache_lock on;
@@ -349,7 +357,7 @@ _OLD = """\
 _FILES = """\
 
 # The same as the name of a file.
-map $uri $mastodon_file {{
+map $uri $mastodon_file{own} {{
     default "";
     "~(?s)^/(?:{prefixes})(?<mastodon_path>.+)$" /$mastodon_path;
 }}
@@ -365,7 +373,7 @@ _NAME_SERVERS = """\
 
 _BUCKET = """\
         set $mastodon_store {role};
-        proxy_pass {url}$mastodon_media;
+        proxy_pass {url}$mastodon_media{own};
 {tls}        error_page 403 404{failures} = {absent};
 """
 
@@ -385,5 +393,5 @@ _FOLDER = """\
         # nginx runs as a user of its own, who has to be allowed to read the files; those that are private stay so
         set $mastodon_store {role};
         root {path};
-        try_files $mastodon_file {absent};
+        try_files $mastodon_file{own} {absent};
 """

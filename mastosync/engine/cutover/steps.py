@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mastosync.engine.cutover.commands import Command, Mastosync, Step
+from mastosync.engine.cutover.commands import Command, Mastosync, Step, file_name
 from mastosync.engine.cutover.findings import Fallback
 from mastosync.engine.deleted import adopted_told
 from mastosync.engine.old_objects import SharedBucket
@@ -19,7 +19,7 @@ from mastosync.language import tr
 from mastosync.manifest import Removable
 
 _NGINX = Path("/etc/nginx/conf.d")
-_SYSTEM = Path("/etc/nginx/snippets/mastodon-system.conf")
+_SNIPPETS = Path("/etc/nginx/snippets")
 _RELOAD = "nginx -t && nginx -s reload"
 _SAMPLE = 1_000  # objects that are read back
 
@@ -42,6 +42,7 @@ class WayOver:
     mastosync: Mastosync
     cutover: tuple[str, ...]  # the command that told this, without files and fallback
     written: Path | None = None  # the configuration of nginx, if there is one yet
+    report: tuple[str, ...] = ("report",)  # the command that tells whether the old store may go
     public: bool = True  # the new store is a bucket; else it is a folder
     fallback: Fallback = Fallback.ALL
     shared: SharedBucket | None = None  # that both stores are; None: they are two
@@ -63,7 +64,12 @@ class WayOver:
     @property
     def installed(self) -> Path:
         """Where nginx has the media host. It bears its name, as one nginx may serve several instances."""
-        return _NGINX / f"mastodon-media-{self.host.replace(':', '-')}.conf"
+        return _NGINX / f"mastodon-media-{file_name(self.host)}.conf"
+
+    @property
+    def redirect(self) -> Path:
+        """Where nginx has the redirect to it, from Mastodon's own host."""
+        return _SNIPPETS / f"mastodon-system-{file_name(self.host)}.conf"
 
     def install(self, file: str) -> str:
         """The command that puts a configuration there, and keeps the one before it."""
@@ -185,10 +191,11 @@ def _from_the_disk(way: WayOver) -> Iterator[Step]:
                 "Browsers and other servers remember media under Mastodon's own host. Let that host redirect them to"
                 " the media host: write the file, and add `include {file};` to the `server` of that host, in place of"
                 " its `location ^~ /system/` if there is one. Then reload.",
-                file=_SYSTEM,
+                file=way.redirect,
             ),
             (
-                f"mkdir -p {_SYSTEM.parent} && printf '%s\\n' {shlex.quote(way.system)} > {_SYSTEM}",
+                f"printf '%s\\n' {shlex.quote(way.system)}"
+                f" | install -D -m 644 --backup=numbered /dev/stdin {shlex.quote(str(way.redirect))}",
                 _RELOAD,
             ),
         )
@@ -243,7 +250,7 @@ def _end(way: WayOver) -> Iterator[Step]:
             ),
             down,
         )
-    report = way.mastosync("report")
+    report = way.mastosync(*way.report)
     if way.shared:
         told = {"message": way.shared.message, "remedy": way.shared.remedy}
         yield Step(tr("At the very end, old objects may be deleted: {message}; {remedy}.", **told), (report,))

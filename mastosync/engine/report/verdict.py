@@ -64,6 +64,7 @@ class Switch(NamedTuple):
     unsure: str = ""  # why nobody can tell whether they name the destination; empty: it is told
     left: bool = False  # whatever they name, it is not the source
     acl: str = ""  # of the destination, as mastosync is configured
+    alike: bool = False  # they name a bucket as the destination does, at another endpoint: it may be another
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,7 @@ def _switched(evidence: Evidence) -> Finding:
         remedy = tr("name its settings, or a copy of them: `mastosync report --env FILE`, or mastodon_file under [env]")
         return Finding("switch", Grade.NOT_YET, said, remedy)
     if switch.done or switch.left:
-        return _restarted(evidence)
+        return _restarted(evidence) if _planned_since(evidence) else _unplanned(switch)
     if switch.unsure:
         remedy = tr(
             "write the settings that Mastodon runs with into a file, with endpoints and paths as they are here, and"
@@ -230,6 +231,29 @@ def _switched(evidence: Evidence) -> Finding:
         return Finding("switch", Grade.NOT_YET, switch.unsure, remedy)
     said = tr("{file} does not name the new store: Mastodon still uses the old one", file=file)
     return Finding("switch", Grade.NOT_YET, said, tr("mastosync cutover tells the steps"))
+
+
+def _planned_since(evidence: Evidence) -> bool:
+    """Whether a plan has taken in what was uploaded to the old store until the switch. What it has found is counted.
+
+    Where every plan left something out, that is told already.
+    """
+    plans = [plan for plan in evidence.plans if plan.leaves_nothing_out]
+    return not plans or any(plan.began_at >= evidence.switch.changed_at for plan in plans)
+
+
+def _unplanned(switch: Switch) -> Finding:
+    said = tr(
+        "{file} was changed at {time} UTC, and nobody has planned everything since: what was uploaded to the old store"
+        " until then may lie there alone",
+        file=switch.file,
+        time=moment(switch.changed_at),
+    )
+    remedy = tr(
+        "`mastosync plan`, then `mastosync copy`: of what is there already nothing is copied twice. If the file was"
+        " changed for another reason, do the same. (Of a copy of it, `cp -p` keeps the time.)"
+    )
+    return Finding("switch", Grade.NOT_YET, said, remedy)
 
 
 def _restarted(evidence: Evidence) -> Finding:
@@ -253,6 +277,14 @@ def _restarted(evidence: Evidence) -> Finding:
             verify=_READ_BACK,
         )
         return Finding("switch", Grade.NOT_YET, said, remedy)
+    if switch.alike:
+        remedy = tr(
+            "upload a picture, then run `mastosync plan`, `mastosync copy` and `{verify}`, and this again: it looks"
+            " where the picture was found. Or name a copy of the file with the endpoint as it is here:"
+            " `mastosync report --env FILE`",
+            verify=_READ_BACK,
+        )
+        return Finding("switch", Grade.NOT_YET, names, remedy)
     said = tr("{names}; the file alone does not tell whether Mastodon was restarted", names=names)
     remedy = tr(
         "restart Mastodon once more on every machine. Or, to see it, upload a picture, then run `mastosync plan`,"
