@@ -39,7 +39,7 @@ from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.engine.status import status_of
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, relation, verifications
+from mastosync.manifest import Manifest, ManifestReport, last_change, relation, verifications
 from mastosync.mastodon.settings import (
     Setting,
     changed,
@@ -181,6 +181,8 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         ownership=_ownership(destination),
         settings=status.settings,
         other_settings=status.other_settings,
+        change=last_change(manifest),
+        gap=manifest.gap,
     )
     system = system_redirect(config, mastodon.current, f"{scheme}://{host}") if host else None
     over, back = _ways(config, options, mastodon, shared, host, pins=secrets is Secrets.UNPINNED)

@@ -17,6 +17,7 @@ from mastosync.manifest import (
     Manifest,
     ManifestReport,
     SnapshotMark,
+    SnapshotRecord,
     age_details,
     delta_base,
     least_losses,
@@ -88,7 +89,8 @@ def plan(
     remember_database(writer.manifest, found)
     details = _details(result, options) | age_details(writer.manifest, age)
     details["accepted_gone"] = losses.all.gone if options.accept_gone else 0
-    writer.finish(result.snapshot.taken_at, details)
+    taken_at = result.snapshot.taken_at
+    writer.finish(taken_at, details, whole=SnapshotRecord(0, taken_at, details).whole)
     return result
 
 

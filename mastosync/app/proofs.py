@@ -20,6 +20,7 @@ from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget, return_large_blocks
 from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
 from mastosync.engine.public_check import PublicCheck, waiting_for
+from mastosync.engine.public_looks import looks_at
 from mastosync.engine.retry import Gate
 from mastosync.engine.samples import Lots, PublicSample, Sample
 from mastosync.engine.stop import leaving
@@ -27,6 +28,7 @@ from mastosync.engine.verifier import Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
 from mastosync.manifest import (
+    LastChange,
     Manifest,
     ManifestReport,
     Scratch,
@@ -71,7 +73,10 @@ def verify(
         )
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
-    lots, sample = Lots(options.sample or 0), PublicSample(public or 0, manifest.kinds(), _wrong_last(manifest, prefix))
+    lots, sample = (
+        Lots(options.sample or 0),
+        PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix)),
+    )
     samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
@@ -93,6 +98,7 @@ def verify(
             exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
             records = [*exposed, *sample.records()]
             result.public = _as_anybody(config, gate, records, options.workers, stop, _done(manifest, options.types))
+            result.public.sample, result.public.types = public, options.types or TABLES
             verifier.take_public(result.public, exposed)
     record_verification(manifest, began, time.time(), result.as_json())
     return result
@@ -150,12 +156,10 @@ def _pace(config: Config, workers: int) -> CopyOptions:
     return CopyOptions(workers=workers, rate=config.copy.rate)
 
 
-def _wrong_last(manifest: Manifest, prefix: str) -> set[str]:
-    """Keys, without the prefix, that anybody got otherwise than is right when somebody last looked."""
-    for each in verifications(manifest):
-        if public := each.details.get("public"):
-            return {fault["key"].removeprefix(root_of(prefix) or "") for fault in public["faults"]}
-    return set()
+def _wrong_before(manifest: Manifest, prefix: str) -> set[str]:
+    """Keys, without the prefix, that anybody got otherwise than is right when somebody looked."""
+    looks = looks_at(reversed(verifications(manifest)), ManifestReport(manifest).counts(), LastChange())
+    return {key.removeprefix(root_of(prefix) or "") for key in looks.keys}
 
 
 def _done(manifest: Manifest, types: tuple[str, ...]) -> Counter[Kind]:

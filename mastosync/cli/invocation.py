@@ -18,7 +18,7 @@ from mastosync.cli.output import show, warn
 from mastosync.cli.signals import heeding_signals
 from mastosync.config import Config, Environment, Scrubber, ambient_secrets, find_config, load_config
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import MastosyncError, OutputError
+from mastosync.errors import ConfigError, MastosyncError, OutputError
 from mastosync.language import tr
 
 if TYPE_CHECKING:
@@ -66,7 +66,14 @@ class Invocation:
 
     @cached_property
     def _config_path(self) -> Path | None:
-        return find_config(self.options.config, self.environ, Path.cwd())
+        try:
+            here = Path.cwd()
+        except OSError as error:
+            raise ConfigError(
+                tr("this command runs in a folder that cannot be read: {strerror}", strerror=error.strerror),
+                hint=tr("it may have been removed or made anew: change to a folder that is there (`cd`)"),
+            ) from error
+        return find_config(self.options.config, self.environ, here)
 
     @property
     def manifest_path(self) -> Path:

@@ -40,6 +40,7 @@ from mastosync.manifest.identity import (
     probe_left_behind,
     record_relation,
     relation,
+    require_same,
 )
 from mastosync.manifest.lifecycle import (
     ACCESS,
@@ -79,10 +80,17 @@ from mastosync.manifest.settings import (
 )
 from mastosync.manifest.staleness import age_details, require_not_older
 from mastosync.manifest.strands import StrandReader
-from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
+from mastosync.manifest.verifications import (
+    LastChange,
+    VerificationRecord,
+    last_change,
+    last_verification,
+    record_verification,
+    verifications,
+)
 from mastosync.manifest.whole_files import appearing, require_room_for
 from mastosync.manifest.work import WorkQueue
-from mastosync.manifest.write_ahead import warn_of_gap
+from mastosync.manifest.write_ahead import Gap, warn_of_gap
 
 __all__ = [
     "ACCESS",
@@ -100,8 +108,10 @@ __all__ = [
     "DeltaTerms",
     "Exposed",
     "Fault",
+    "Gap",
     "Head",
     "Holder",
+    "LastChange",
     "Losses",
     "Manifest",
     "ManifestReport",
@@ -156,6 +166,7 @@ __all__ = [
     "iter_exposed",
     "iter_removable",
     "kind_of_disk",
+    "last_change",
     "last_verification",
     "least_losses",
     "newest_version",
@@ -184,6 +195,7 @@ __all__ = [
     "require_local_disk",
     "require_not_older",
     "require_room_for",
+    "require_same",
     "require_same_database",
     "rewritten_in_place",
     "take_back_acceptance",

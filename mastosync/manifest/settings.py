@@ -15,6 +15,7 @@ from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import ARRIVED, HAS_ARRIVED
 from mastosync.manifest.records import COLUMNS, iter_chosen
+from mastosync.manifest.verifications import note_change
 from mastosync.model import CACHE_CONTROL, Presence, Record
 
 _SELECT = "SELECT value FROM meta WHERE name = ?"
@@ -119,6 +120,7 @@ def begin_applying(manifest: Manifest, current: Settings) -> None:
         known = (_before_notes(current),) if noted is None else noted
         if current not in known:
             connection.execute(_REPLACE, (_SETTINGS, _encoded((*known, current))))
+        note_change(connection, "apply-settings")
 
 
 def applied_to(manifest: Manifest, current: Settings) -> Place | None:

@@ -30,6 +30,8 @@ from mastosync.errors import ManifestError, UsageError
 from mastosync.manifest import (
     CountLine,
     Exposed,
+    Gap,
+    LastChange,
     Manifest,
     Relation,
     SnapshotRecord,
@@ -337,7 +339,8 @@ def proof(at: float, **details: Any) -> Proof:  # noqa: ANN401
 
 LISTED = proof(NOON + 1_000)
 READ = proof(NOON + 2_000, read={"objects": 5})
-PUBLIC = proof(NOON + 3_000, public={"faults": [], "anybody_can_list": False})
+LOOK = {"faults": [], "anybody_can_list": False, "sample": 100, "types": list(TABLES)}
+PUBLIC = proof(NOON + 3_000, public=LOOK)
 ENV = Path("/home/mastodon/live/.env.production")
 ALL_WELL = Evidence(
     [DONE],
@@ -402,6 +405,7 @@ def test_what_lies_at_the_new_store_for_everybody_does_not_lie_at_the_old_one_al
 
 
 LATER = run(NOON + 5_000, 60, 1)
+FEW = proof(NOON + 4_000, checked=1, fine=1)
 
 
 @pytest.mark.parametrize(
@@ -422,6 +426,20 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, runs=[COPY, run(NOON + 5_000, 60, 0)]), {}),
         (lambda e: replace(e, proofs=[]), {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"}),
         (lambda e: replace(e, proofs=[READ]), {"public": "not-yet"}),
+        (lambda e: replace(e, gap=Gap("entries are missing", "plan")), {"gap": "not-yet"}),
+        (lambda e: replace(e, change=LastChange(NOON + 2_500, "adopt")), {"read-back": "not-yet"}),
+        (
+            lambda e: replace(e, change=LastChange(NOON + 4_000, "apply-settings")),
+            {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"},
+        ),
+        (
+            lambda e: replace(e, proofs=[proof(NOON + 900, unread=1), READ, PUBLIC, proof(NOON + 4_000, checked=1)]),
+            {},
+        ),
+        (
+            lambda e: replace(e, proofs=[proof(NOON + 900, unread=1, public=LOOK, read={"objects": 1}), FEW]),
+            {"verify": "not-yet", "read-back": "not-yet"},
+        ),
         (lambda e: replace(e, switch=Switch()), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV)), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV, problem="it cannot be read")), {"switch": "not-yet"}),

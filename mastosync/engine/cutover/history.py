@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
-from mastosync.engine.shared_findings import apart_told, settings_told, unread_told
+from mastosync.engine.public_looks import looks_at
+from mastosync.engine.shared_findings import apart_told, settings_told, unproved_told, unread_told
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -22,6 +23,12 @@ _CACHE = frozenset(spec.table for spec in CATALOG if spec.cacheable)
 """Tables in which other servers' files are."""
 _OWN = frozenset(TABLES) - {"preview_cards"} - DISPENSABLE
 """Tables in which something is of this server, and would be missed."""
+
+
+def whole(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the manifest has all that was written to it."""
+    if evidence.gap is not None:
+        yield Finding("gap", Grade.NO_GO, evidence.gap.said, evidence.gap.remedy)
 
 
 def planned(evidence: Evidence) -> Iterator[Finding]:
@@ -124,7 +131,7 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
     last = evidence.verifications[0]
     done = sum(line.objects for line in evidence.counts if line.state is EntryState.DONE)
     fine, checked = last.details["fine"], last.details["checked"]
-    read = max(each.details["read"]["objects"] for each in evidence.verifications)
+    read = max(each.details.get("read", {}).get("objects", 0) for each in evidence.verifications)
     message = tr(
         "verified {age} ago: {fine} of {checked} were fine",
         age=human_seconds(max(evidence.now - last.ended_at, 0)),
@@ -132,11 +139,14 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
         checked=f"{checked:,}",
     )
     message += tr("; {objects} were read back", objects=f"{read:,}") if read else tr("; none was read back")
+    changed = evidence.change.at > last.started_at
+    if changed:
+        message += tr("; `{command}` has changed objects since", command=evidence.change.command)
     if evidence.done_since:
         message += tr("; {objects} were copied since", objects=f"{evidence.done_since:,}")
-    elif fine < done:
+    elif fine < done and not changed:
         message += tr("; {objects} are done", objects=f"{done:,}")
-    if evidence.done_since or fine < checked or fine < done:
+    if changed or evidence.done_since or fine < checked or fine < done:
         yield Finding(
             "verify", Grade.WARNING, message, tr("mastosync verify, once more before the old store is deleted")
         )
@@ -146,16 +156,16 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
 
 def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
     """Whether anybody looked at the destination as browsers do. Where all is private, they are to read nothing."""
-    asked = [each for each in evidence.verifications if "public" in each.details]
+    looks = looks_at(reversed(evidence.verifications), evidence.counts, evidence.change)
     hidden = evidence.acl == "private"
-    if not asked:
+    if looks.told is None:
         if not hidden:
-            yield Finding("public", Grade.NO_GO, unread_told(), "mastosync verify --public")
+            yield Finding("public", Grade.NO_GO, unread_told(), looks.remedy)
         return
-    told = asked[0].details["public"]
+    told = looks.told
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
-    age = human_seconds(max(evidence.now - asked[0].ended_at, 0))
-    again = tr("correct it, and run `mastosync verify --public` again")
+    age = human_seconds(max(evidence.now - looks.ended_at, 0))
+    again = tr("correct it, and run `{verify}` again", verify=looks.remedy)
     if told["anybody_can_list"]:
         yield Finding("public", Grade.NO_GO, tr("{age} ago anybody could list the bucket", age=age), again)
     elif told["exposed"]:
@@ -171,4 +181,9 @@ def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
         values = {"age": age, "asked": told["asked"], "faults": faults}
         message = tr("{asked} objects were tried without credentials {age} ago, with {faults} faults", **values)
         worst = Grade.NO_GO if faults >= shown > 0 else Grade.WARNING
-        yield Finding("public", worst, message, again) if faults else Finding("public", Grade.OK, message)
+        if faults:
+            yield Finding("public", worst, message, again)
+        if looks.unproved:
+            yield Finding("public", Grade.NO_GO, *unproved_told(looks))
+        elif not faults:
+            yield Finding("public", Grade.OK, message)

@@ -28,6 +28,7 @@ from mastosync.manifest import (
     SnapshotRecord,
     StoreIdentity,
     count_removable,
+    last_change,
     relation,
 )
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Origin, Reason, Record
@@ -193,6 +194,8 @@ def report_of(
                     exposed=status.exposed,
                     relation=relation(manifest),
                     switch=switch or Switch(),
+                    change=last_change(manifest),
+                    gap=manifest.gap,
                 )
             ),
         )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from mastosync.engine.deleted import gone_told, removal
 from mastosync.engine.old_objects import SharedBucket
+from mastosync.engine.public_looks import looks_at
 from mastosync.engine.report.history import Proof, Run
 from mastosync.engine.shared_findings import (
     apart_told,
@@ -17,12 +18,13 @@ from mastosync.engine.shared_findings import (
     hiding,
     losses_unknown_told,
     trying_again,
+    unproved_told,
     unread_told,
     untried,
     with_accepted,
 )
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, Exposed, Relation, SnapshotRecord
+from mastosync.manifest import CountLine, Exposed, Gap, LastChange, Relation, SnapshotRecord
 from mastosync.model import EntryState, Reason
 from mastosync.units import human_seconds
 
@@ -76,6 +78,10 @@ class Evidence:
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the new store
     relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
     switch: Switch = field(default_factory=Switch)
+    change: LastChange = field(
+        default_factory=LastChange
+    )  # of what is at the new store, by another command than `copy`
+    gap: Gap | None = None  # what the manifest lacks
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
         """How many there are: for some reasons, or for any but one."""
@@ -84,9 +90,14 @@ class Evidence:
 
     @property
     def since_last_change(self) -> list[Proof]:
-        """What was verified after everything had arrived."""
-        changed = max((run.updated_at for run in self.runs if run.done), default=0.0)
-        return [proof for proof in self.proofs if proof.started_at >= changed]
+        """What was verified after everything had arrived, and nothing was stored anew."""
+        return [proof for proof in self.proofs if proof.started_at >= self.last_change.at]
+
+    @property
+    def last_change(self) -> LastChange:
+        """Of what is at the new store, by whatever command."""
+        copied = max((run.updated_at for run in self.runs if run.done), default=0.0)
+        return max(LastChange(copied, "copy"), self.change)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,7 @@ def judge(evidence: Evidence) -> Verdict:
     """Look at everything."""
     return Verdict(
         (
+            *_whole(evidence),
             *_arrived(evidence),
             *_left_behind(evidence),
             _apart(evidence),
@@ -121,6 +133,12 @@ def judge(evidence: Evidence) -> Verdict:
             *_shared(evidence),
         )
     )
+
+
+def _whole(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the manifest has all that was written to it."""
+    if evidence.gap is not None:
+        yield Finding("gap", Grade.NOT_YET, evidence.gap.said, evidence.gap.remedy)
 
 
 def _arrived(evidence: Evidence) -> Iterator[Finding]:
@@ -253,19 +271,28 @@ def _verified(evidence: Evidence) -> Finding:
     done, remedy = evidence.objects(EntryState.DONE), "mastosync verify"
     recent = evidence.since_last_change
     if not recent:
-        said = tr("nothing was verified after the last copy") if evidence.proofs else tr("nothing was ever verified")
+        said = tr("nothing was ever verified")
+        if evidence.proofs:
+            said = tr("nothing was verified after the last `{command}`", command=evidence.last_change.command)
         return Finding("verify", Grade.NOT_YET, said, remedy)
     if faults := recent[-1].faults:
         told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
         said = tr("the last verification found what is not as it should be: {faults}", faults=told)
         return Finding("verify", Grade.NOT_YET, said, tr("see what it told; copy what is pending, and verify again"))
-    most = max(proof.checked for proof in recent)
+    most = max((proof.checked for proof in recent if not proof.faults.keys() - {"public"}), default=0)
     if most < done:
         said = tr(
-            "{checked} of {objects} objects were looked at after the last copy", checked=_n(most), objects=_n(done)
+            "{checked} of {objects} objects were looked at after the last `{command}`, and found",
+            checked=_n(most),
+            objects=_n(done),
+            command=evidence.last_change.command,
         )
         return Finding("verify", Grade.NOT_YET, said, remedy)
-    return Finding("verify", Grade.OK, tr("everything was found at the new store after the last copy"))
+    return Finding(
+        "verify",
+        Grade.OK,
+        tr("everything was found at the new store after the last `{command}`", command=evidence.last_change.command),
+    )
 
 
 def _tried(evidence: Evidence) -> Iterator[Finding]:
@@ -273,22 +300,26 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
     read = sum(proof.read_back for proof in evidence.since_last_change if not proof.faults)
     if read:
         said = trn(
-            "{objects} object was read back after the last copy, with the right digest",
-            "{objects} objects were read back after the last copy, with the right digests",
+            "{objects} object was read back after the last `{command}`, with the right digest",
+            "{objects} objects were read back after the last `{command}`, with the right digests",
             read,
+            command=evidence.last_change.command,
             objects=_n(read),
         )
         yield Finding("read-back", Grade.OK, said)
     else:
+        said = tr("nothing was read back after the last `{command}`", command=evidence.last_change.command)
         remedy = f"mastosync verify --deep --sample {_SAMPLE}"
-        yield Finding("read-back", Grade.NOT_YET, tr("nothing was read back after the last copy"), remedy)
+        yield Finding("read-back", Grade.NOT_YET, said, remedy)
     if evidence.public:
-        asked = [proof for proof in evidence.proofs if proof.is_public]
-        if not asked:
-            yield Finding("public", Grade.NOT_YET, unread_told(), "mastosync verify --public")
-        elif asked[-1].faults.get("public"):
+        looks = looks_at(evidence.proofs, evidence.counts, evidence.change)
+        if looks.told is None:
+            yield Finding("public", Grade.NOT_YET, unread_told(), looks.remedy)
+        elif looks.told["faults"] or looks.told["anybody_can_list"]:
             said = tr("without credentials, some public objects could not be read, or some private ones could")
-            yield Finding("public", Grade.NOT_YET, said, tr("mastosync verify --public lists them"))
+            yield Finding("public", Grade.NOT_YET, said, tr("{verify} lists them", verify=looks.remedy))
+        elif looks.unproved:
+            yield Finding("public", Grade.NOT_YET, *unproved_told(looks))
         else:
             yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
 
