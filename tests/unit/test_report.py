@@ -26,13 +26,14 @@ from mastosync.engine.old_objects import SharedBucket
 from mastosync.engine.report import Evidence, Proof, Report, Run, Switch, judge
 from mastosync.engine.report.history import PACES, Sample, paces_of, runs_of
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ManifestError, UsageError
+from mastosync.errors import ExitCode, ManifestError, UsageError
 from mastosync.manifest import (
     CountLine,
     Exposed,
     Gap,
     LastChange,
     Manifest,
+    ManifestReport,
     Relation,
     SnapshotRecord,
     StoreIdentity,
@@ -243,6 +244,41 @@ def test_a_manifest_without_a_plan_has_nothing_to_tell(tmp_path: Path, capsys: p
     Manifest.create(tmp_path / "m.db").close()
     path = tmp_path / "m.db"
     assert f"mastosync --manifest {path} plan" in told(capsys, path, code=6), "as it can be typed"
+
+
+@pytest.mark.parametrize("other", [None, "source", "destination", "exchanged", "one is left"])
+def test_a_configuration_of_other_stores_is_refused_as_cutover_does(
+    path: Path, other: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mastodon's settings would be held against what is no store of this manifest."""
+    monkeypatch.chdir(path.parent)
+    with Manifest.open(path) as manifest:
+        stores = {role: ManifestReport(manifest).store(role) for role in ("source", "destination")}
+    lines = []
+    for role, store in stores.items():
+        if other == "exchanged":
+            store = next(each for name, each in stores.items() if name != role)
+        if store is None or (other == "one is left" and role == "source"):
+            continue
+        bucket = "quite-another" if other == role else store.bucket
+        lines += [f"[s3.{role}]", f"endpoint_url = {store.endpoint}", f"bucket = {bucket}"]
+        lines += [f"key_prefix = {store.key_prefix}"] * bool(store.key_prefix)
+    path.with_name("config.ini").write_text("\n".join(lines) + "\n")
+    said = told(capsys, path, code=6 if other in (*stores, "exchanged") else 0)
+    assert ("belongs to another" in said) is (other in (*stores, "exchanged"))
+
+
+def test_a_folder_that_is_no_more_is_told_as_such(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = path.with_name("gone")
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["status"]) == ExitCode.CONFIG
+    said = capsys.readouterr().err
+    assert "change to a folder that is there" in said
+    assert "bug" not in said
 
 
 # --- the pace ---
