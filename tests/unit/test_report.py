@@ -254,10 +254,10 @@ def test_a_configuration_of_other_stores_is_refused_as_cutover_does(
     monkeypatch.chdir(path.parent)
     with Manifest.open(path) as manifest:
         stores = {role: ManifestReport(manifest).store(role) for role in ("source", "destination")}
+    if other == "exchanged":
+        stores = dict(zip(stores, reversed(stores.values()), strict=True))
     lines = []
     for role, store in stores.items():
-        if other == "exchanged":
-            store = next(each for name, each in stores.items() if name != role)
         if store is None or (other == "one is left" and role == "source"):
             continue
         bucket = "quite-another" if other == role else store.bucket

@@ -162,6 +162,13 @@ def test_it_is_over_with_the_first_whole_plan_as_rows_may_be_missing(dead: Path)
         assert is_told_of(copy) is not whole
 
 
+def test_a_backup_of_what_lacks_entries_lacks_them(dead: Path) -> None:
+    copy = copied_alone(dead)
+    backup = copy.with_name("backup.db")
+    App(Config(), copy, Silence(), StopSignal()).back_up(backup)
+    assert is_told_of(backup)
+
+
 def test_a_dead_run_is_gone_on_with_and_nothing_is_told(dead: Path) -> None:
     with writer_lock(dead, "copy"), Manifest.open(dead, writing=True) as manifest:
         assert manifest.gap is None
