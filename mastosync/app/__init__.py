@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mastosync.app.apart import look_if_unknown
 from mastosync.app.stores import (
     identities,
+    require_configured,
     settings_of,
     transfer_options,
     writing,
@@ -313,6 +314,8 @@ class App:
         from mastosync.app.reporting import report
 
         with self._read() as manifest:
+            manifest.require_plan()
+            require_configured(self.config, manifest)
             return report(self.config, manifest, failures, env, self.listener)
 
     def keep_report(self, text: str, target: Path, *, replace: bool = False) -> None:

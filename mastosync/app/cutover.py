@@ -38,7 +38,7 @@ from mastosync.engine.readers import Readers, readers_of
 from mastosync.engine.status import status_of
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, count_lost, relation, same_file, verifications
+from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
 from mastosync.mastodon.own_file import lasts
 from mastosync.mastodon.settings import HOSTS, Setting, changed, storage_settings
 from mastosync.model import Ownership, Reason
@@ -271,6 +271,8 @@ def _evidence(
         settings=status.settings,
         other_settings=status.other_settings,
         lost=count_lost(manifest),
+        change=last_change(manifest),
+        gap=manifest.gap,
     )
 
 

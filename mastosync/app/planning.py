@@ -20,6 +20,7 @@ from mastosync.manifest import (
     Manifest,
     ManifestReport,
     SnapshotMark,
+    SnapshotRecord,
     Writes,
     age_details,
     delta_base,
@@ -102,7 +103,8 @@ def plan(
     details = _details(result, options) | age_details(writer.manifest, age)
     details |= {"accepted_gone": losses.all.gone if options.accept_gone else 0, "marks_gone": True}
     details["began_at"] = began_at
-    writer.finish(result.snapshot.taken_at, details)
+    taken_at = result.snapshot.taken_at
+    writer.finish(taken_at, details, whole=SnapshotRecord(0, taken_at, details).whole)
     return result
 
 

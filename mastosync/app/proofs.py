@@ -20,6 +20,7 @@ from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget, return_large_blocks
 from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
 from mastosync.engine.public_check import PublicCheck, waiting_for
+from mastosync.engine.public_looks import looks_at
 from mastosync.engine.readers import Readers, readers_of
 from mastosync.engine.retry import Gate
 from mastosync.engine.samples import Lots, PublicSample, Sample
@@ -28,6 +29,7 @@ from mastosync.engine.verifier import Verification, Verifier, VerifyOptions
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
 from mastosync.manifest import (
+    LastChange,
     Manifest,
     ManifestReport,
     Scratch,
@@ -72,9 +74,10 @@ def verify(
         )
     prefix = config.destination.key_prefix
     some_arrived = WorkQueue(manifest).any_done()
-    unshown = UNSHOWN if readers_of(config.destination.acl) is Readers.EVERYBODY else frozenset()
+    acl = config.destination.acl
+    unshown = UNSHOWN if readers_of(acl) is Readers.EVERYBODY else frozenset()
     lots = Lots(options.sample or 0)
-    sample = PublicSample(public or 0, manifest.kinds(), _wrong_last(manifest, prefix), unshown)
+    sample = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
     samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
@@ -97,6 +100,7 @@ def verify(
             records = [*exposed, *sample.records()]
             there = _done(manifest, options.types, unshown)
             result.public = _as_anybody(config, gate, records, options.workers, stop, there)
+            result.public.sample, result.public.types = public, options.types or TABLES
             verifier.take_public(result.public, exposed)
     record_verification(manifest, began, time.time(), result.as_json())
     return result
@@ -154,12 +158,10 @@ def _pace(config: Config, workers: int) -> CopyOptions:
     return CopyOptions(workers=workers, rate=config.copy.rate)
 
 
-def _wrong_last(manifest: Manifest, prefix: str) -> set[str]:
-    """Keys, without the prefix, that anybody got otherwise than is right when somebody last looked."""
-    for each in verifications(manifest):
-        if public := each.details.get("public"):
-            return {fault["key"].removeprefix(root_of(prefix) or "") for fault in public["faults"]}
-    return set()
+def _wrong_before(manifest: Manifest, prefix: str, acl: str) -> set[str]:
+    """Keys, without the prefix, that anybody got otherwise than is right when somebody looked."""
+    looks = looks_at(reversed(verifications(manifest)), ManifestReport(manifest).counts(), LastChange(), acl)
+    return {key.removeprefix(root_of(prefix) or "") for key in looks.keys}
 
 
 def _done(manifest: Manifest, types: tuple[str, ...], unshown: Collection[str]) -> Counter[Kind]:

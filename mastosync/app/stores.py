@@ -20,6 +20,7 @@ from mastosync.manifest import (
     place_on_disk,
     real_path,
     require_local_disk,
+    require_same,
     same_file,
     writer_lock,
 )
@@ -202,6 +203,20 @@ def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
         )
     _require_apart(*stores)
     return source, destination
+
+
+def require_configured(config: Config, manifest: Manifest) -> None:
+    """Hold the stores that the configuration names against those of the manifest. It may name none.
+
+    Raises: ManifestError if they are others.
+    """
+    from mastosync.config import FilesystemConfig
+
+    source, destination = (
+        _identity(store) if isinstance(store, FilesystemConfig) or store.bucket else None
+        for store in (config.store("source"), config.store("destination"))
+    )
+    require_same(manifest, source, destination)
 
 
 def _identity(config: StoreConfig) -> StoreIdentity:

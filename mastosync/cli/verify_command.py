@@ -7,10 +7,9 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, types_option, workers_option
 from mastosync.cli.output import show_json
+from mastosync.engine.usual_sample import USUAL_SAMPLE
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import tr
-
-_PUBLIC_SAMPLE = 100
 
 
 @click.command(name="verify")
@@ -19,7 +18,7 @@ _PUBLIC_SAMPLE = 100
 @click.option(
     "--public",
     is_flag=True,
-    help=f"Ask for a sample ({_PUBLIC_SAMPLE}, or --sample; of each kind) as anybody may, where `public_url` says: are"
+    help=f"Ask for a sample ({USUAL_SAMPLE}, or --sample; of each kind) as anybody may, where `public_url` says: are"
     " they public, with their headers, and can nobody read private ones or list the bucket?",
 )
 @workers_option
@@ -47,7 +46,7 @@ def verify_command(
         raise UsageError(tr("--sample goes with --deep or --public"), hint=tr("without them everything is looked at"))
     options = VerifyOptions(workers or invocation.config.copy.workers, types, deep, sample)
     with invocation.running() as app:
-        result = app.verify(options, (sample or _PUBLIC_SAMPLE) if public else None)
+        result = app.verify(options, (sample or USUAL_SAMPLE) if public else None)
     if as_json:
         show_json(result.as_json())
     else:

@@ -21,7 +21,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectError
 from mastosync.language import say, tr
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import EntryState, Kind, Origin, Record
+from mastosync.model import TABLES, EntryState, Kind, Origin, Record
 from mastosync.store.probe import PublicAnswer, PublicSite
 from mastosync.store.strangers import Known, Meaning, meaning_of, meaning_of_status
 
@@ -79,6 +79,8 @@ class PublicResult:
     served: bool = False  # at `url` by somebody who need not be the store
     by_kind: dict[Kind, Asked] = field(default_factory=dict)
     of: Mapping[Kind, int] = field(default_factory=dict)  # so many there are that could have been asked for
+    sample: int = 0  # so many of them were to be asked for
+    types: Sequence[str] = TABLES  # of which
     faults: list[PublicFault] = field(default_factory=list)
 
     @property
@@ -181,6 +183,8 @@ class PublicResult:
             "asked": self.asked,
             "asked_private": self.asked_private,
             "of": sum(self.of.values()),
+            "sample": self.sample,
+            "types": list(self.types),
             "exposed": self.exposed,
             "by_kind": [
                 {
@@ -195,7 +199,15 @@ class PublicResult:
                 }
                 for kind, asked in sorted(self.by_kind.items())
             ],
-            "faults": [{"key": fault.key, "detail": fault.detail} for fault in self.faults],
+            "faults": [
+                {
+                    "key": fault.key,
+                    "detail": fault.detail,
+                    "type": fault.record.entry.kind.table,
+                    "exposed": fault.exposed,
+                }
+                for fault in self.faults
+            ],
         }
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from mastosync.engine.public_looks import Looks
 from mastosync.language import tr, trn
 from mastosync.manifest import CountLine, Noted, Relation, Settings
 from mastosync.model import EntryState, Ownership
@@ -192,6 +193,19 @@ def untried(counts: Sequence[CountLine]) -> bool:
 def unread_told() -> str:
     """That nobody has looked at the destination as browsers will."""
     return tr("nobody has tried yet to read objects at the new store as browsers will, without credentials")
+
+
+def unproved_told(looks: Looks) -> Apart:
+    """Of what no look proves that browsers can read what is public, and nobody what is private."""
+    tables = ", ".join(looks.unproved)
+    said = tr("too few objects of {tables} were tried without credentials", tables=tables)
+    if looks.before:
+        said = tr(
+            "too few objects of {tables} were tried without credentials since the last `{command}`",
+            tables=tables,
+            command=looks.before,
+        )
+    return Apart(said, looks.remedy)
 
 
 def losses_unknown_told() -> str:

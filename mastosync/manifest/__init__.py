@@ -42,6 +42,7 @@ from mastosync.manifest.identity import (
     probe_left_behind,
     record_relation,
     relation,
+    require_same,
 )
 from mastosync.manifest.lifecycle import (
     ACCESS,
@@ -81,11 +82,18 @@ from mastosync.manifest.settings import (
 )
 from mastosync.manifest.staleness import age_details, require_not_older, require_whole
 from mastosync.manifest.strands import StrandReader
-from mastosync.manifest.verifications import VerificationRecord, last_verification, record_verification, verifications
+from mastosync.manifest.verifications import (
+    LastChange,
+    VerificationRecord,
+    last_change,
+    last_verification,
+    record_verification,
+    verifications,
+)
 from mastosync.manifest.waiting import Outage, waiting_for
 from mastosync.manifest.whole_files import appearing, require_room_for
 from mastosync.manifest.work import WorkQueue
-from mastosync.manifest.write_ahead import warn_of_gap
+from mastosync.manifest.write_ahead import Gap, warn_of_gap
 
 __all__ = [
     "ACCESS",
@@ -103,8 +111,10 @@ __all__ = [
     "DeltaTerms",
     "Exposed",
     "Fault",
+    "Gap",
     "Head",
     "Holder",
+    "LastChange",
     "Losses",
     "Manifest",
     "ManifestReport",
@@ -164,6 +174,7 @@ __all__ = [
     "iter_exposed",
     "iter_removable",
     "kind_of_disk",
+    "last_change",
     "last_verification",
     "least_losses",
     "mark_older_losses",
@@ -193,6 +204,7 @@ __all__ = [
     "require_local_disk",
     "require_not_older",
     "require_room_for",
+    "require_same",
     "require_same_database",
     "require_whole",
     "rewritten_in_place",

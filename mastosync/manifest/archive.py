@@ -24,6 +24,7 @@ from mastosync.manifest.codes import (
 from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.databases import remember_database, remembered_database
+from mastosync.manifest.details import details_of
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.lifecycle import ACCESS
 from mastosync.manifest.records import COLUMNS
@@ -174,7 +175,9 @@ class ArchiveReader:
         columns = RECORDS[table]
         rows = self._manifest.connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY id").fetchall()
         records = [dict(zip(columns, row, strict=True)) for row in rows]
-        return [{name: json.loads(v) if name == "details" else v for name, v in record.items()} for record in records]
+        return [
+            {name: details_of(table, v) if name == "details" else v for name, v in record.items()} for record in records
+        ]
 
 
 class ArchiveWriter:

@@ -14,7 +14,7 @@ from mastosync.language import tr
 from mastosync.manifest.complaints import copied, translated, written
 from mastosync.manifest.file_system import real_path, same_file
 from mastosync.manifest.whole_files import appearing
-from mastosync.manifest.write_ahead import note_backup
+from mastosync.manifest.write_ahead import gap, has_log, keep_gap, note_backup
 
 _PAGES_AT_ONCE = 512  # between two looks at who wants to stop
 _BUSY_SECONDS = 5.0
@@ -46,6 +46,7 @@ def back_up(
         raise UsageError(
             tr("{target} is the manifest itself", target=target), hint=tr("name another file for the copy")
         )
+    had_log = has_log(real_path(manifest))
     with translated(manifest), closing(sqlite3.connect(manifest, timeout=_BUSY_SECONDS, isolation_level=None)) as taken:
         taken.execute("BEGIN")
         (pages,) = taken.execute("PRAGMA page_count").fetchone()  # which begins the moment
@@ -59,6 +60,8 @@ def back_up(
                 copy.execute("PRAGMA synchronous = OFF")  # it is brought to the disk as a whole
                 taken.backup(copy, pages=_PAGES_AT_ONCE, progress=_noting(note))
                 _require_sound(copy, manifest)
+                if gap(real_path(manifest), taken, had_log=had_log) is not None:
+                    keep_gap(copy)
                 note_backup(copy)
             return partial.stat().st_size
 

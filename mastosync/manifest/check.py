@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from mastosync.language import deferred, say, tr, trn
 from mastosync.manifest.codes import FAILED, PENDING, REASON_OF, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.databases import remembered_database
+from mastosync.manifest.details import details_of
 from mastosync.manifest.identity import remembered
 from mastosync.manifest.recount import Recount, odd_line, recount
 from mastosync.manifest.schema import newest_version
@@ -27,7 +27,9 @@ _STRAY_CLAIMS = f"""
 SELECT count(*), min(c.id || ' ' || c.name) FROM claims c LEFT JOIN entries e USING (kind, id, name)
 WHERE e.state IS NULL OR e.state NOT IN ({PENDING}, {FAILED})
 """
-_SELECT_DETAILS = "SELECT details FROM snapshots UNION ALL SELECT details FROM verifications"
+_SELECT_DETAILS = """
+SELECT 'snapshots', details FROM snapshots UNION ALL SELECT 'verifications', details FROM verifications
+"""
 _STEPS_BETWEEN_LOOKS = 1_000_000  # of SQLite's machine, when one statement looks at the whole file
 _FAULTS_OF_FILE = 10
 
@@ -141,13 +143,13 @@ class Checker:
         for role in ("source", "destination"):
             if self._damage(partial(remembered, role=role)) or remembered(self.manifest, role) is None:
                 yield Fault(Part.PLAN, tr("it does not say what its {role} is", role=say(role)), say(_PUT_BACK))
-        for (details,) in self.manifest.connection.execute(_SELECT_DETAILS):
+        for table, details in self.manifest.connection.execute(_SELECT_DETAILS):
             try:
-                json.loads(details)
-            except ValueError:
+                details_of(table, details)
+            except (TypeError, ValueError):
                 yield Fault(
                     Part.PLAN,
-                    tr("the record of a plan or verification cannot be read: {details:.60}", details=details),
+                    tr("the record of a plan or verification cannot be read: {details:.60}", details=str(details)),
                     say(_PUT_BACK),
                 )
         for reader in (remembered_database, archived_settings, partial(applied_to, current=Settings())):

@@ -169,6 +169,8 @@ class Manifest:
             self.connection.execute("PRAGMA journal_mode = WAL")
         if not self._is_noted:
             with self.transaction() as connection:
+                if self.gap is not None:
+                    write_ahead.keep_gap(connection)
                 write_ahead.note_writer(self.path, connection)
             with translated(self.path):
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # it has to be in the file, not in the log

@@ -25,7 +25,18 @@ from mastosync.manifest.codes import (
 )
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.lifecycle import ACCESS, Known, access_of, left_by_a_death, presence_of, stored_presence
-from mastosync.model import FAILURE_REASONS, PASSING_REASONS, Entry, EntryState, Outcome, Presence, Reason, Record
+from mastosync.manifest.verifications import note_change
+from mastosync.model import (
+    FAILURE_REASONS,
+    PASSING_REASONS,
+    Entry,
+    EntryState,
+    Origin,
+    Outcome,
+    Presence,
+    Reason,
+    Record,
+)
 
 _OF_ENTRY = "WHERE kind = ? AND id = ? AND name = ?"
 _PLAN = f"""
@@ -221,6 +232,14 @@ def correct(manifest: Manifest, corrections: Sequence[tuple[Record, Outcome]]) -
             == (STATE_CODE[record.state], REASON_CODE[record.reason])
         ]
         settle(manifest, current)
+        arrived = [
+            each.outcome
+            for each in current
+            if each.outcome.state is EntryState.DONE and each.state is not EntryState.DONE
+        ]
+        if arrived:
+            fetched = any(outcome.origin is Origin.REFETCHED for outcome in arrived)
+            note_change(connection, "refetch" if fetched else "adopt")
     return len(current)
 
 

@@ -88,14 +88,14 @@ def remember(manifest: Manifest, source: StoreIdentity, destination: StoreIdenti
         set_meta(manifest.connection, _PROBE, probe)
 
 
-def require_same(manifest: Manifest, source: StoreIdentity, destination: StoreIdentity) -> None:
-    """Refuse a manifest of other stores.
+def require_same(manifest: Manifest, source: StoreIdentity | None, destination: StoreIdentity | None) -> None:
+    """Refuse a manifest of other stores. None: any will do.
 
     Raises: ManifestError that names both. A manifest that is not bound yet is anybody's.
     """
     for role, configured in (("source", source), ("destination", destination)):
         known = remembered(manifest, role)
-        if known is not None and not known.same_store(configured):
+        if known is not None and configured is not None and not known.same_store(configured):
             raise ManifestError(
                 tr(
                     "the manifest {path} belongs to another {role}: it was planned for {known}, the "

@@ -37,6 +37,7 @@ from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.loading import EntryLoader, Line
 from mastosync.manifest.losses import Losses, marked_losses, wanted_by_kind
 from mastosync.manifest.settings import recall_settings
+from mastosync.manifest.write_ahead import close_gap
 from mastosync.model import EntryGroup, Kind
 
 _MEASURED = (
@@ -163,13 +164,15 @@ class PlanWriter:
             self._merge_kind(number, window, wanted[kind], delta)
         return delta
 
-    def finish(self, taken_at: datetime, details: Mapping[str, Any]) -> None:
-        """Record the snapshot; from here on the manifest has a plan."""
+    def finish(self, taken_at: datetime, details: Mapping[str, Any], *, whole: bool = False) -> None:
+        """Record the snapshot; from here on the manifest has a plan. `whole`: it has read every row there is."""
         values = (taken_at.isoformat(timespec="microseconds"), json.dumps(dict(details)))
         self._loader.settle()
         if self._is_back:
             recall_settings(self.manifest)
         self._connection.execute(_INSERT_SNAPSHOT, values)
+        if whole:
+            close_gap(self._connection)
 
     def losses(self, *, incremental: bool) -> Losses:
         """What is gone by this plan, of the kinds it has looked at; an incremental one: of all kinds."""

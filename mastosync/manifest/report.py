@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,6 +12,7 @@ from mastosync.language import tr
 from mastosync.manifest.codes import FAILED, REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
 from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.details import details_of
 from mastosync.manifest.identity import StoreIdentity, remembered
 from mastosync.manifest.meta import LAST_END, get_meta
 from mastosync.manifest.plan import LOWEST_ID
@@ -149,12 +149,14 @@ class ManifestReport:
     def snapshot(self) -> SnapshotRecord | None:
         """The last plan; None if there is none."""
         with sound(self.manifest.path):
-            return _snapshot(self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone())
+            row = self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone()
+            return _snapshot(row) if row else None
 
     def surveyed(self) -> SnapshotRecord | None:
         """The last plan that has added up what it saw, under `survey` in its details; None if there is none."""
         with sound(self.manifest.path):
-            return _snapshot(self.manifest.connection.execute(_SELECT_SURVEYED).fetchone())
+            row = self.manifest.connection.execute(_SELECT_SURVEYED).fetchone()
+            return _snapshot(row) if row else None
 
     def last_reading(self) -> SnapshotRecord | None:
         """The last plan that was not incremental: none before it has found rows that left since."""
@@ -174,7 +176,7 @@ class ManifestReport:
         """All plans, the last one first."""
         with sound(self.manifest.path):
             for number, taken_at, details in self.manifest.connection.execute(_SELECT_SNAPSHOTS):
-                yield SnapshotRecord(number, datetime.fromisoformat(taken_at), json.loads(details))
+                yield _snapshot((number, taken_at, details))
 
     def last_run(self) -> RunInfo | None:
         """The last run of `copy`; None before the first."""
@@ -246,5 +248,6 @@ class ManifestReport:
                 place = rows[-1][:2]
 
 
-def _snapshot(row: tuple[int, str, str] | None) -> SnapshotRecord | None:
-    return SnapshotRecord(row[0], datetime.fromisoformat(row[1]), json.loads(row[2])) if row else None
+def _snapshot(row: tuple[int, str, str]) -> SnapshotRecord:
+    number, taken_at, details = row
+    return SnapshotRecord(number, datetime.fromisoformat(taken_at), details_of("snapshots", details))

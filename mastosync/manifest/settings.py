@@ -16,6 +16,7 @@ from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import ARRIVED, HAS_ARRIVED
 from mastosync.manifest.meta import delete_meta, meta_of, set_meta
 from mastosync.manifest.records import COLUMNS, iter_chosen
+from mastosync.manifest.verifications import note_change
 from mastosync.model import CACHE_CONTROL, Presence, Record
 
 _ANY_DONE = f"SELECT EXISTS (SELECT 1 FROM counts WHERE state = {DONE} AND objects > 0)"
@@ -121,6 +122,7 @@ def begin_applying(manifest: Manifest, current: Settings) -> None:
         known = (_before_notes(current),) if noted is None else noted
         if current not in known:
             set_meta(connection, _SETTINGS, _encoded((*known, current)))
+        note_change(connection, "apply-settings")
 
 
 def applied_to(manifest: Manifest, current: Settings) -> Place | None:

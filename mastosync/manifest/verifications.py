@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest
+from mastosync.manifest.details import details_of
+from mastosync.manifest.meta import meta_of, set_meta
 
 _INSERT = "INSERT INTO verifications (started_at, ended_at, details) VALUES (?, ?, ?)"
 _SELECT = "SELECT started_at, ended_at, details FROM verifications ORDER BY id DESC LIMIT ?"
 _ALL = -1
+_CHANGED = "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,13 @@ class VerificationRecord:
     started_at: float
     ended_at: float
     details: dict[str, Any]
+
+
+class LastChange(NamedTuple):
+    """Of what is at the destination."""
+
+    at: float = 0.0  # seconds since the epoch; 0: there was none
+    command: str = ""
 
 
 def record_verification(manifest: Manifest, started_at: float, ended_at: float, details: Mapping[str, Any]) -> None:
@@ -40,7 +52,22 @@ def verifications(manifest: Manifest) -> list[VerificationRecord]:
     return _newest(manifest, _ALL)
 
 
+def note_change(connection: sqlite3.Connection, command: str) -> None:
+    """Note within a transaction that this command lets something be done, or stores it anew. `copy` has its runs."""
+    set_meta(connection, _CHANGED, f"{time.time()} {command}")
+
+
+def last_change(manifest: Manifest) -> LastChange:
+    """The last one by another command than `copy`: what was verified before proves less. Raises: ManifestError."""
+    found = meta_of(manifest, _CHANGED)
+    if found is None:
+        return LastChange()
+    with sound(manifest.path):
+        at, command = found.split()
+        return LastChange(float(at), command)
+
+
 def _newest(manifest: Manifest, limit: int) -> list[VerificationRecord]:
     with sound(manifest.path):
         rows = manifest.connection.execute(_SELECT, (limit,)).fetchall()
-        return [VerificationRecord(started_at, ended_at, json.loads(details)) for started_at, ended_at, details in rows]
+        return [VerificationRecord(began, ended, details_of("verifications", found)) for began, ended, found in rows]

@@ -27,7 +27,7 @@ from mastosync.manifest.meta import delete_meta, get_meta, set_meta
 
 _log = logging.getLogger(__name__)
 
-_WRITER, _BACKUP = "writer", "backup"
+_WRITER, _BACKUP, _GAP = "writer", "backup", "gap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,12 @@ def require_own_log(path: Path, *, writing: bool) -> None:
 
 
 def gap(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> Gap | None:
-    """What this file lacks, as it is the copy of one with a log."""
-    writer = _noted(connection, _WRITER)
-    if writer is None or had_log or writer.get("inode") == _inode(path):
-        return None
+    """What this file lacks, as it is the copy of one with a log. Whoever writes to it does not bring that back."""
+    writer = _noted(connection, _GAP)
+    if writer is None:
+        writer = _noted(connection, _WRITER)
+        if writer is None or had_log or writer.get("inode") == _inode(path):
+            return None
     return Gap(
         tr(
             "the newest entries are missing in the manifest {path}: it was copied without its -wal file, while "
@@ -88,8 +90,9 @@ def gap(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> Gap | N
         ),
         tr(
             "if the manifest is still there: stop mastosync on {host}, run `mastosync manifest backup FILE` there, and "
-            "use FILE in the place of this one. If not: run `mastosync manifest check`, `mastosync adopt` (with "
-            "`--deep` if a disk is at one end) and `mastosync copy`: they find what has arrived, and copy the rest",
+            "use FILE in the place of this one. If not: run `mastosync manifest check`, `mastosync plan` (without "
+            "--type, --only and --limit), `mastosync adopt` (with `--deep` if a disk is at one end) and `mastosync "
+            "copy`: they find what there is and what has arrived, and copy the rest",
             host=writer.get("host"),
         ),
     )
@@ -129,6 +132,18 @@ def note_writer(path: Path, connection: sqlite3.Connection) -> None:
     noted = {"inode": _inode(path), "host": socket.gethostname(), "since": since}
     set_meta(connection, _WRITER, json.dumps(noted))
     delete_meta(connection, _BACKUP)
+
+
+def keep_gap(connection: sqlite3.Connection) -> None:
+    """Let it be known within the caller's transaction that something is missing, whoever writes from now on."""
+    noted = get_meta(connection, _WRITER)
+    if noted is not None and get_meta(connection, _GAP) is None:
+        set_meta(connection, _GAP, noted)
+
+
+def close_gap(connection: sqlite3.Connection) -> None:
+    """A whole plan has found, within the caller's transaction, all rows that may be missing."""
+    delete_meta(connection, _GAP)
 
 
 def strike_out_writer(connection: sqlite3.Connection) -> None:

@@ -15,7 +15,7 @@ import pytest
 from mastosync.cli.main import main
 from mastosync.engine.cutover.arrival import failed, losses_of, missing
 from mastosync.engine.report import report_of
-from mastosync.engine.report.verdict import Grade
+from mastosync.engine.report.evidence import Grade
 from mastosync.engine.status import status_of
 from mastosync.manifest import (
     HIGHEST_ID,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -45,6 +46,7 @@ from mastosync.manifest import (
     WorkQueue,
     applied_to,
     correct,
+    last_change,
     note_settings,
     noted_settings,
     other_settings,
@@ -191,6 +193,17 @@ def test_what_has_none_or_what_was_configured_before_gets_another_cache_control(
         assert noted_settings(place.manifest) == (USUAL,)
         place.store.calls.clear()
         assert place.apply().others == ()
+
+
+def test_whatever_was_verified_before_says_nothing_of_what_is_stored_again(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(1)) as place:
+        before = last_change(place.manifest)
+        place.apply(dry_run=True)
+        assert last_change(place.manifest) == before
+        now = time.time()
+        place.apply()
+        after = last_change(place.manifest)
+        assert (after.command, after.at >= now) == ("apply-settings", True)
 
 
 def test_headers_and_metadata_stay(tmp_path: Path) -> None:

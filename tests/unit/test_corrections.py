@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, correct, found_wrong, report
+from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, correct, found_wrong, last_change, report
 from mastosync.model import Entry, EntryState, Origin, Outcome, Reason, Record
 from tests.unit.engine_kit import REMOTE, approach_of, entry, planned
 
@@ -33,6 +34,25 @@ def test_what_is_adopted_is_done_and_says_so(tmp_path: Path) -> None:
         now = only(manifest)
         assert (now.state, now.origin, now.md5, now.attempts) == (EntryState.DONE, Origin.ADOPTED, MD5, 0)
         assert counted(manifest) == {(EntryState.DONE, None): (1, 7)}
+
+
+@pytest.mark.parametrize(("origin", "command"), [(Origin.ADOPTED, "adopt"), (Origin.REFETCHED, "refetch")])
+def test_what_is_done_now_is_a_change_and_what_was_done_is_none(tmp_path: Path, origin: Origin, command: str) -> None:
+    """Whatever was verified before says nothing of it."""
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        before = time.time()
+        found = only(manifest)
+        correct(manifest, [(found, Outcome(found.entry, EntryState.FAILED, Reason.MISSING))])
+        assert last_change(manifest).at == 0
+        found = only(manifest)
+        correct(manifest, [(found, Outcome(found.entry, EntryState.DONE, size=7, md5=MD5, origin=origin))])
+        change = last_change(manifest)
+        assert before <= change.at <= time.time()
+        assert change.command == command
+        done = only(manifest)
+        correct(manifest, [(done, Outcome(done.entry, EntryState.DONE, size=7, md5=MD5, etag="b", origin=origin))])
+        correct(manifest, [(only(manifest), Outcome(done.entry, EntryState.PENDING))])  # as `verify` does
+        assert last_change(manifest) == change
 
 
 def test_what_is_lost_is_pending_and_written_anew(tmp_path: Path) -> None:

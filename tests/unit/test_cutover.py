@@ -47,6 +47,8 @@ from mastosync.manifest import (
     LOWEST_ID,
     CountLine,
     Exposed,
+    Gap,
+    LastChange,
     Manifest,
     PlanWriter,
     Relation,
@@ -93,6 +95,8 @@ def public(asked: int = 10, faults: int = 0, *, exposed: int = 0, listed: bool =
         "exposed": exposed,
         "anybody_can_list": listed,
         "faults": [{}] * faults,
+        "sample": 100,
+        "types": list(TABLES),
     }
 
 
@@ -217,6 +221,8 @@ def test_how_much_was_new_tells_how_much_has_come_since() -> None:
         ({"verifications": []}, Grade.NO_GO),
         ({"verifications": [proof()]}, Grade.OK),
         ({"verifications": [proof()], "done_since": 3}, Grade.WARNING),
+        ({"verifications": [proof()], "change": LastChange(NOW - HOUR / 2, "apply-settings")}, Grade.WARNING),
+        ({"verifications": [proof()], "change": LastChange(NOW - 2 * HOUR, "adopt")}, Grade.OK),
         ({"verifications": [proof(9, 10)]}, Grade.WARNING),
         ({"verifications": [proof(4, 4)]}, Grade.WARNING),  # some types only
         ({"verifications": [proof(9, 10), proof()]}, Grade.WARNING),  # the last word counts
@@ -245,6 +251,28 @@ def test_everybody_has_to_be_able_to_read_what_is_public_alone(asked: dict[str, 
     proofs = [proof(), proof(ago=2 * HOUR, public=asked)] if asked else [proof()]
     assert found(evidence(verifications=proofs))["public"].grade is grade
     assert "public" not in found(evidence(verifications=proofs, public=False))
+
+
+def test_a_look_of_few_and_one_from_before_objects_were_stored_anew_prove_nothing() -> None:
+    few = proof(public=public(1) | {"sample": 1, "types": ["custom_emojis"]})
+    whole = proof(ago=2 * HOUR, public=public())
+    for proofs, change in (([few], LastChange()), ([few, whole], LastChange(NOW - 1.5 * HOUR, "apply-settings"))):
+        told = found(evidence(verifications=proofs, change=change))["public"]
+        assert (told.grade, told.remedy) == (Grade.NO_GO, "mastosync verify --public")
+        assert "too few objects of accounts" in told.message
+    assert found(evidence(verifications=[few, whole]))["public"].grade is Grade.OK
+
+
+def test_a_manifest_that_lacks_its_newest_entries_is_a_no_go() -> None:
+    told = judge(evidence(gap=Gap("entries are missing", "run `mastosync plan`")))
+    assert told.verdict is Verdict.NO_GO
+    assert told.findings[0].as_json() | {"needs_fallback": False} == {
+        "check": "gap",
+        "status": "no-go",
+        "message": "entries are missing",
+        "remedy": "run `mastosync plan`",
+        "needs_fallback": False,
+    }
 
 
 @pytest.mark.parametrize(("exposed", "said"), [(1, "1 private object"), (1_200, "1,200 private objects")])

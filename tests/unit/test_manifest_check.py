@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from mastosync.app import App
+from mastosync.cli.main import main
 from mastosync.config import Config
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import Interrupted, ManifestError
+from mastosync.errors import ExitCode, Interrupted, ManifestError
 from mastosync.manifest import (
     Checker,
     Fault,
@@ -115,6 +116,8 @@ def test_entries_are_counted_in_windows_of_any_size(path: Path, monkeypatch: pyt
         ("DELETE FROM meta WHERE name = 'source'", Part.PLAN, "source"),
         ("UPDATE meta SET value = 'x' WHERE name = 'destination'", Part.PLAN, "destination"),
         ("UPDATE snapshots SET details = '{'", Part.PLAN, "record of a plan"),
+        ("UPDATE snapshots SET details = '[]'", Part.PLAN, "record of a plan or verification cannot be read: []"),
+        ("INSERT INTO verifications VALUES (9, 1, 2, 'null')", Part.PLAN, "record of a plan or verification"),
         ("INSERT OR REPLACE INTO meta VALUES ('database', '{')", Part.PLAN, "invalid value"),
         ("INSERT OR REPLACE INTO meta VALUES ('settings', '[3]')", Part.PLAN, "invalid value"),
         ("INSERT OR REPLACE INTO meta VALUES ('settings_applied', '[]')", Part.PLAN, "invalid value"),
@@ -150,6 +153,39 @@ def test_whoever_meets_what_is_damaged_is_sent_to_the_check(path: Path, value: s
             with pytest.raises(ManifestError, match="invalid value") as met:
                 reader(manifest)
             assert "mastosync manifest check" in met.value.hint
+
+
+PUBLIC = '{"asked": 1, "asked_private": 0, "anybody_can_list": false, "faults": []}'
+
+
+@pytest.mark.parametrize(
+    ("table", "value"),
+    [
+        *(("snapshots", value) for value in ("[]", "null", "1", '{"types": 3}', '{"newest": "x"}', '{"limit": "a"}')),
+        *(("snapshots", value) for value in ('{"accepted_gone": "x"}', '{"newest": {"accounts": "a"}}')),
+        *(("verifications", value) for value in ("{}", "[]", "null", '{"checked": "a", "fine": null}')),
+        ("verifications", '{"checked": 1, "fine": 1, "read": 3}'),
+        ("verifications", '{"checked": 1, "fine": 1, "public": []}'),
+        ("verifications", '{"checked": 1, "fine": 1, "public": {}}'),
+        ("verifications", f'{{"checked": 1, "fine": 1, "public": {PUBLIC.replace("[]", "[3]")}}}'),
+    ],
+)
+def test_details_of_another_form_are_found_and_each_command_sends_to_the_check(
+    path: Path, table: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        sound = f'{{"checked": 1, "fine": 1, "public": {PUBLIC}}}'
+        connection.execute("INSERT INTO verifications VALUES (9, 1, 2, ?)", (sound,))
+        connection.commit()
+        assert not checked(path).faults
+        connection.execute(f"UPDATE {table} SET details = ?", (value,))  # noqa: S608
+        connection.commit()
+    assert only(checked(path), Part.PLAN)
+    for command in ("status", "report"):
+        assert main(["--no-progress", "--manifest", str(path), command]) == ExitCode.MANIFEST
+        said = capsys.readouterr().err
+        assert "has an invalid value: details" in said
+        assert "manifest check` tells what is wrong" in said
 
 
 @pytest.mark.parametrize(("state", "reason"), [(0, 3), (1, 1), (2, 0), (9, 0), (2, 99)])

@@ -31,7 +31,10 @@ from mastosync.errors import ManifestError, UsageError
 from mastosync.manifest import (
     CountLine,
     Exposed,
+    Gap,
+    LastChange,
     Manifest,
+    ManifestReport,
     Relation,
     Removable,
     SnapshotRecord,
@@ -249,6 +252,28 @@ def test_a_manifest_without_a_plan_has_nothing_to_tell(tmp_path: Path, capsys: p
     assert f"mastosync --manifest {path} plan" in told(capsys, path, code=6), "as it can be typed"
 
 
+@pytest.mark.parametrize("other", [None, "source", "destination", "exchanged", "one is left"])
+def test_a_configuration_of_other_stores_is_refused_as_cutover_does(
+    path: Path, other: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mastodon's settings would be held against what is no store of this manifest."""
+    monkeypatch.chdir(path.parent)
+    with Manifest.open(path) as manifest:
+        stores = {role: ManifestReport(manifest).store(role) for role in ("source", "destination")}
+    if other == "exchanged":
+        stores = dict(zip(stores, reversed(stores.values()), strict=True))
+    lines = []
+    for role, store in stores.items():
+        if store is None or (other == "one is left" and role == "source"):
+            continue
+        bucket = "quite-another" if other == role else store.bucket
+        lines += [f"[s3.{role}]", f"endpoint_url = {store.endpoint}", f"bucket = {bucket}"]
+        lines += [f"key_prefix = {store.key_prefix}"] * bool(store.key_prefix)
+    path.with_name("config.ini").write_text("\n".join(lines) + "\n")
+    said = told(capsys, path, code=6 if other in (*stores, "exchanged") else 0)
+    assert ("belongs to another" in said) is (other in (*stores, "exchanged"))
+
+
 # --- the pace ---
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp()
@@ -342,9 +367,10 @@ def proof(at: float, **details: Any) -> Proof:  # noqa: ANN401
 
 LISTED = proof(NOON + 1_000)
 READ = proof(NOON + 2_000, read={"objects": 5})
-PUBLIC = proof(NOON + 3_000, public={"faults": [], "anybody_can_list": False})
+LOOK = {"faults": [], "anybody_can_list": False, "sample": 100, "types": list(TABLES)}
+PUBLIC = proof(NOON + 3_000, public=LOOK)
 UNREAD = proof(NOON + 1_000, unread=2, fine=8)
-PART = proof(NOON + 1_500, checked=3, fine=3, read={"objects": 3}, public={"faults": [], "anybody_can_list": False})
+PART = proof(NOON + 1_500, checked=3, fine=3, read={"objects": 3}, public=LOOK)
 UNASKED = proof(NOON + 4_000, public={"faults": [], "anybody_can_list": False, "asked": 0})
 ENV = Path("/home/mastodon/live/.env.production")
 ALL_WELL = Evidence(
@@ -411,6 +437,7 @@ def test_what_lies_at_the_new_store_for_everybody_does_not_lie_at_the_old_one_al
 
 
 LATER = run(NOON + 5_000, 60, 1)
+FEW = proof(NOON + 4_000, checked=1, fine=1)
 
 
 @pytest.mark.parametrize(
@@ -434,6 +461,20 @@ LATER = run(NOON + 5_000, 60, 1)
         (lambda e: replace(e, proofs=[UNREAD, PART]), {"verify": "not-yet"}),
         (lambda e: replace(e, proofs=[UNREAD, PART, READ]), {}),
         (lambda e: replace(e, proofs=[READ, PUBLIC, UNASKED]), {}),
+        (lambda e: replace(e, gap=Gap("entries are missing", "plan")), {"gap": "not-yet"}),
+        (lambda e: replace(e, change=LastChange(NOON + 2_500, "adopt")), {"read-back": "not-yet"}),
+        (
+            lambda e: replace(e, change=LastChange(NOON + 4_000, "apply-settings")),
+            {"verify": "not-yet", "read-back": "not-yet", "public": "not-yet"},
+        ),
+        (
+            lambda e: replace(e, proofs=[proof(NOON + 900, unread=1), READ, PUBLIC, proof(NOON + 4_000, checked=1)]),
+            {},
+        ),
+        (
+            lambda e: replace(e, proofs=[proof(NOON + 900, unread=1, public=LOOK, read={"objects": 1}), FEW]),
+            {"verify": "not-yet", "read-back": "not-yet"},
+        ),
         (lambda e: replace(e, switch=Switch()), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV)), {"switch": "not-yet"}),
         (lambda e: replace(e, switch=Switch(ENV, problem="it cannot be read")), {"switch": "not-yet"}),
@@ -449,7 +490,7 @@ LATER = run(NOON + 5_000, 60, 1)
             {"verify": "not-yet", "public": "not-yet"},
         ),
         (
-            lambda e: replace(e, proofs=[*e.proofs, proof(NOON + 4_000, public={"faults": [], "all_private": True})]),
+            lambda e: replace(e, proofs=[READ, proof(NOON + 4_000, public={"faults": [], "all_private": True})]),
             {"public": "not-yet"},
         ),
         (lambda e: replace(e, counts=[replace(DONE, objects=11)]), {"verify": "not-yet"}),

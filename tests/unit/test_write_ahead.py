@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing, nullcontext
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -25,10 +26,10 @@ from mastosync.engine.doctor.findings import Chart
 from mastosync.engine.doctor.manifest import check_manifest
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ConfigError, ManifestError
-from mastosync.manifest import Manifest, WorkQueue, back_up, writer_lock
+from mastosync.manifest import Manifest, PlanWriter, WorkQueue, back_up, writer_lock
 from mastosync.model import EntryState, Outcome
 from mastosync.progress import Silence
-from tests.unit.engine_kit import entry, planned
+from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
 from tests.unit.manifests import restored
 
 
@@ -145,12 +146,27 @@ def test_doctor_warns_of_it(dead: Path) -> None:
     assert "manifest backup" in found.remedy
 
 
-def test_it_is_over_with_the_first_run_that_ends(dead: Path) -> None:
+def test_it_is_over_with_the_first_whole_plan_as_rows_may_be_missing(dead: Path) -> None:
     copy = copied_alone(dead)
     with writer_lock(copy, "copy"), Manifest.open(copy, writing=True) as manifest:
         assert manifest.gap is not None
         do_one(manifest)
-    assert not is_told_of(copy)
+    assert is_told_of(copy)
+    for whole in (False, True):
+        with (
+            writer_lock(copy, "plan"),
+            Manifest.open(copy, writing=True) as manifest,
+            PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer,
+        ):
+            writer.finish(datetime.now(UTC), {}, whole=whole)
+        assert is_told_of(copy) is not whole
+
+
+def test_a_backup_of_what_lacks_entries_lacks_them(dead: Path) -> None:
+    copy = copied_alone(dead)
+    backup = copy.with_name("backup.db")
+    App(Config(), copy, Silence(), StopSignal()).back_up(backup)
+    assert is_told_of(backup)
 
 
 def test_a_dead_run_is_gone_on_with_and_nothing_is_told(dead: Path) -> None:

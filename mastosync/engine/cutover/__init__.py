@@ -10,7 +10,7 @@ from __future__ import annotations
 from mastosync.engine.cutover.arrival import beyond, failed, left_out, losses_of, missing, pending
 from mastosync.engine.cutover.commands import Command, Mastosync, Step
 from mastosync.engine.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Secrets, Verdict
-from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, settings, verified
+from mastosync.engine.cutover.history import apart, deleted, planned, read_by_everybody, settings, verified, whole
 from mastosync.engine.cutover.mastodon import by_hand, doubt, media_host, permission, secrets, uses
 from mastosync.engine.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
 from mastosync.engine.cutover.owner import owned
@@ -46,6 +46,7 @@ def judge(evidence: Evidence) -> Cutover:
     """Look at everything."""
     losses = losses_of(evidence.counts)
     findings = [
+        *whole(evidence),
         *uses(evidence),
         *doubt(evidence),
         *secrets(evidence),

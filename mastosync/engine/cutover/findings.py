@@ -9,7 +9,17 @@ from typing import Any
 
 from mastosync.engine.deleted import Deleted
 from mastosync.engine.old_objects import SharedBucket
-from mastosync.manifest import CountLine, Exposed, Noted, Relation, Settings, SnapshotRecord, VerificationRecord
+from mastosync.manifest import (
+    CountLine,
+    Exposed,
+    Gap,
+    LastChange,
+    Noted,
+    Relation,
+    Settings,
+    SnapshotRecord,
+    VerificationRecord,
+)
 from mastosync.model import Ownership
 
 
@@ -104,6 +114,8 @@ class Evidence:
     settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there
     lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
+    change: LastChange = field(default_factory=LastChange)  # at the destination, by another command than `copy`
+    gap: Gap | None = None  # what the manifest lacks
 
 
 @dataclass(slots=True)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
-from mastosync.engine.readers import Reading, has_asked, reading_of
-from mastosync.engine.shared_findings import apart_told, lost_told, settings_told, unread_told
+from mastosync.engine.public_looks import looks_at
+from mastosync.engine.readers import Reading, reading_of
+from mastosync.engine.shared_findings import apart_told, lost_told, settings_told, unproved_told, unread_told
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -23,6 +24,12 @@ _CACHE = frozenset(spec.table for spec in CATALOG if spec.cacheable)
 """Tables in which other servers' files are."""
 _OWN = frozenset(TABLES) - {"preview_cards"} - DISPENSABLE
 """Tables in which something is of this server, and would be missed."""
+
+
+def whole(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the manifest has all that was written to it."""
+    if evidence.gap is not None:
+        yield Finding("gap", Grade.NO_GO, evidence.gap.said, evidence.gap.remedy)
 
 
 def planned(evidence: Evidence) -> Iterator[Finding]:
@@ -128,7 +135,7 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
     last = evidence.verifications[0]
     done = sum(line.objects for line in evidence.counts if line.state is EntryState.DONE)
     fine, checked = last.details["fine"], last.details["checked"]
-    read = max(each.details["read"]["objects"] for each in evidence.verifications)
+    read = max(each.details.get("read", {}).get("objects", 0) for each in evidence.verifications)
     message = trn(
         "verified {age} ago: {fine} of {checked} was fine",
         "verified {age} ago: {fine} of {checked} were fine",
@@ -142,11 +149,14 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
         if read
         else tr("; none was read back")
     )
+    changed = evidence.change.at > last.started_at
+    if changed:
+        message += tr("; `{command}` has changed objects since", command=evidence.change.command)
     if since := evidence.done_since:
         message += trn("; {objects} was copied since", "; {objects} were copied since", since, objects=f"{since:,}")
-    elif fine < done:
+    elif fine < done and not changed:
         message += trn("; {objects} is done", "; {objects} are done", done, objects=f"{done:,}")
-    if evidence.done_since or fine < checked or fine < done:
+    if changed or evidence.done_since or fine < checked or fine < done:
         yield Finding(
             "verify", Grade.WARNING, message, tr("mastosync verify, once more before the old store is deleted")
         )
@@ -156,16 +166,15 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
 
 def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
     """Whether anybody looked at the destination as browsers do, and found what has to be so: see `readers`."""
-    public = (each for each in evidence.verifications if "public" in each.details)
-    last = next((each for each in public if has_asked(each.details["public"])), None)
-    reading = reading_of(last.details["public"] if last else None, evidence.acl)
+    looks = looks_at(reversed(evidence.verifications), evidence.counts, evidence.change, evidence.acl)
+    reading = reading_of(looks.told, evidence.acl)
     if reading is Reading.UNTRIED:
-        yield Finding("public", Grade.NO_GO, unread_told(), "mastosync verify --public")
-    if last is None or reading in (Reading.UNTRIED, Reading.NEEDLESS):
+        yield Finding("public", Grade.NO_GO, unread_told(), looks.remedy)
+    if looks.told is None or reading in (Reading.UNTRIED, Reading.NEEDLESS):
         return
-    told, age = last.details["public"], human_seconds(max(evidence.now - last.ended_at, 0))
+    told, age = looks.told, human_seconds(max(evidence.now - looks.ended_at, 0))
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
-    again = tr("correct it, and run `mastosync verify --public` again")
+    again = tr("correct it, and run `{verify}` again", verify=looks.remedy)
     if reading is Reading.LISTED:
         yield Finding("public", Grade.NO_GO, tr("{age} ago anybody could list the bucket", age=age), again)
     elif reading is Reading.EXPOSED:
@@ -186,4 +195,9 @@ def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
             asked=f"{told['asked']:,}",
         ) + trn(", with {faults} fault", ", with {faults} faults", faults, faults=f"{faults:,}")
         worst = Grade.NO_GO if faults >= shown > 0 else Grade.WARNING
-        yield Finding("public", worst, message, again) if faults else Finding("public", Grade.OK, message)
+        if faults:
+            yield Finding("public", worst, message, again)
+        if looks.unproved and reading is not Reading.HIDDEN:
+            yield Finding("public", Grade.NO_GO, *unproved_told(looks))
+        elif not faults:
+            yield Finding("public", Grade.OK, message)

@@ -1,9 +1,10 @@
 """The final report of a migration, from the manifest alone: what was moved, when and how fast, what failed and why."""
 
 from mastosync.engine.report.digest import DIGEST_NAME, Amount
+from mastosync.engine.report.evidence import Evidence, Finding, Grade, Switch
 from mastosync.engine.report.history import Pace, Proof, Run, moment
 from mastosync.engine.report.record import FORMAT, Count, Report, report_of, sound_contents_of
-from mastosync.engine.report.verdict import Evidence, Finding, Grade, Switch, Verdict, judge
+from mastosync.engine.report.verdict import Verdict, judge
 from mastosync.units import iso
 
 __all__ = [

@@ -15,8 +15,9 @@ from mastosync.engine.deleted import gone_as_json
 from mastosync.engine.lister import described
 from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.engine.report.digest import Amount, Contents, contents_of
+from mastosync.engine.report.evidence import Evidence, Switch
 from mastosync.engine.report.history import Pace, Proof, Run, paces_of, runs_of
-from mastosync.engine.report.verdict import Evidence, Switch, Verdict, judge
+from mastosync.engine.report.verdict import Verdict, judge
 from mastosync.engine.status import Tally, status_of
 from mastosync.errors import ManifestError
 from mastosync.language import tr
@@ -30,6 +31,7 @@ from mastosync.manifest import (
     StoreIdentity,
     count_lost,
     count_removable,
+    last_change,
     relation,
 )
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Origin, Reason, Record
@@ -198,6 +200,8 @@ def report_of(
                     switch=switch or Switch(),
                     newest=contents.newest,
                     lost=count_lost(manifest),
+                    change=last_change(manifest),
+                    gap=manifest.gap,
                 )
             ),
         )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from mastosync.engine.deleted import gone_told, removal
-from mastosync.engine.old_objects import SharedBucket
+from mastosync.engine.public_looks import looks_at
 from mastosync.engine.readers import Reading, reading_of
-from mastosync.engine.report.history import Proof, Run, moment
+from mastosync.engine.report.evidence import Evidence, Finding, Grade, Switch
+from mastosync.engine.report.history import moment
 from mastosync.engine.shared_findings import (
     apart_told,
     exposed_told,
@@ -19,83 +18,18 @@ from mastosync.engine.shared_findings import (
     losses_unknown_told,
     lost_told,
     trying_again,
+    unproved_told,
     unread_told,
     untried,
     with_accepted,
 )
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, Exposed, Relation, Removable, SnapshotRecord
+from mastosync.manifest import Relation
 from mastosync.model import EntryState, Origin, Reason
 from mastosync.units import human_seconds
 
 _OLD_SECONDS = 7 * 86_400  # of a plan
 _READ_BACK = "mastosync verify --deep --sample 1000"  # so many, as an example
-
-
-class Grade(StrEnum):
-    """What a finding means for the old store."""
-
-    OK = "ok"
-    WARNING = "warning"  # nothing would be lost with it, but somebody should know
-    NOT_YET = "not-yet"  # something might be
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at, and what to do about it. Its names are part of the interface."""
-
-    check: str
-    grade: Grade
-    message: str
-    remedy: str = ""  # empty where nothing need be done
-
-    def as_json(self) -> dict[str, str]:
-        """For scripts."""
-        return {"check": self.check, "status": self.grade.value, "message": self.message, "remedy": self.remedy}
-
-
-class Switch(NamedTuple):
-    """What Mastodon's own settings say of where it writes, and those of mastosync of who reads there."""
-
-    file: Path | None = None  # None: it is not known where they are
-    done: bool = False  # they name the destination
-    problem: str = ""  # why they cannot be read
-    changed_at: float = 0.0  # when the file was, seconds since the epoch
-    unsure: str = ""  # why nobody can tell whether they name the destination; empty: it is told
-    left: bool = False  # whatever they name, it is not the source
-    acl: str = ""  # of the destination, as mastosync is configured
-    alike: bool = False  # they name a bucket as the destination does, at another endpoint: it may be another
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the manifest remembers."""
-
-    counts: Sequence[CountLine]
-    plans: Sequence[SnapshotRecord]  # the oldest first, as are the following
-    runs: Sequence[Run]
-    proofs: Sequence[Proof]
-    running: bool  # a copy is at work
-    public: bool  # the destination is a bucket, which everybody reads
-    now: float  # seconds since the epoch
-    gone: Removable = field(default_factory=Removable)  # at the destination, although its rows were deleted
-    shared: SharedBucket | None = None  # that both stores are; None: they are two
-    exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the new store
-    relation: Relation | None = None  # what both stores were found to be; None: nobody has looked
-    switch: Switch = field(default_factory=Switch)
-    newest: Mapping[Origin, int] = field(default_factory=dict)  # when the newest of what is done was uploaded
-    lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
-
-    def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
-        """How many there are: for some reasons, or for any but one."""
-        lines = [line for line in self.counts if line.state is state and (but is None or line.reason is not but)]
-        return sum(line.objects for line in lines if not reasons or line.reason in reasons)
-
-    @property
-    def since_last_change(self) -> list[Proof]:
-        """What was verified after everything had arrived."""
-        changed = max((run.updated_at for run in self.runs if run.done), default=0.0)
-        return [proof for proof in self.proofs if proof.started_at >= changed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +52,7 @@ def judge(evidence: Evidence) -> Verdict:
     """Look at everything."""
     return Verdict(
         (
+            *_whole(evidence),
             *_arrived(evidence),
             *_left_behind(evidence),
             _apart(evidence),
@@ -130,6 +65,12 @@ def judge(evidence: Evidence) -> Verdict:
             *_shared(evidence),
         )
     )
+
+
+def _whole(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the manifest has all that was written to it."""
+    if evidence.gap is not None:
+        yield Finding("gap", Grade.NOT_YET, evidence.gap.said, evidence.gap.remedy)
 
 
 def _arrived(evidence: Evidence) -> Iterator[Finding]:
@@ -329,19 +270,28 @@ def _verified(evidence: Evidence) -> Finding:
     done, remedy = evidence.objects(EntryState.DONE), "mastosync verify"
     recent = evidence.since_last_change
     if not recent:
-        said = tr("nothing was verified after the last copy") if evidence.proofs else tr("nothing was ever verified")
+        said = tr("nothing was ever verified")
+        if evidence.proofs:
+            said = tr("nothing was verified after the last `{command}`", command=evidence.last_change.command)
         return Finding("verify", Grade.NOT_YET, said, remedy)
     if faults := recent[-1].faults:
         told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
         said = tr("the last verification found what is not as it should be: {faults}", faults=told)
         return Finding("verify", Grade.NOT_YET, said, tr("see what it told; copy what is pending, and verify again"))
-    most = max(proof.checked for proof in recent if not proof.faults)  # a part that is fine says nothing of the rest
+    most = max((proof.checked for proof in recent if not proof.faults.keys() - {"public"}), default=0)
     if most < done:
         said = tr(
-            "{checked} of {objects} objects were looked at after the last copy", checked=_n(most), objects=_n(done)
+            "{checked} of {objects} objects were looked at after the last `{command}`, and found",
+            checked=_n(most),
+            objects=_n(done),
+            command=evidence.last_change.command,
         )
         return Finding("verify", Grade.NOT_YET, said, remedy)
-    return Finding("verify", Grade.OK, tr("everything was found at the new store after the last copy"))
+    return Finding(
+        "verify",
+        Grade.OK,
+        tr("everything was found at the new store after the last `{command}`", command=evidence.last_change.command),
+    )
 
 
 def _tried(evidence: Evidence) -> Iterator[Finding]:
@@ -349,26 +299,31 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
     read = sum(proof.read_back for proof in evidence.since_last_change if not proof.faults)
     if read:
         said = trn(
-            "{objects} object was read back after the last copy, with the right digest",
-            "{objects} objects were read back after the last copy, with the right digests",
+            "{objects} object was read back after the last `{command}`, with the right digest",
+            "{objects} objects were read back after the last `{command}`, with the right digests",
             read,
+            command=evidence.last_change.command,
             objects=_n(read),
         )
         yield Finding("read-back", Grade.OK, said)
     else:
-        yield Finding("read-back", Grade.NOT_YET, tr("nothing was read back after the last copy"), _READ_BACK)
+        said = tr("nothing was read back after the last `{command}`", command=evidence.last_change.command)
+        yield Finding("read-back", Grade.NOT_YET, said, _READ_BACK)
     if evidence.public:
         yield from _read_by_everybody(evidence)
 
 
 def _read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
-    asked = [proof for proof in evidence.proofs if proof.is_public]
-    reading = reading_of(asked[-1].details["public"] if asked else None, evidence.switch.acl)
+    acl = evidence.switch.acl
+    looks = looks_at(evidence.proofs, evidence.counts, evidence.change, acl)
+    reading = reading_of(looks.told, acl)
     if reading is Reading.UNTRIED:
-        yield Finding("public", Grade.NOT_YET, unread_told(), "mastosync verify --public")
+        yield Finding("public", Grade.NOT_YET, unread_told(), looks.remedy)
     elif reading in (Reading.LISTED, Reading.EXPOSED, Reading.FAULTY):
         said = tr("without credentials, some public objects could not be read, or some private ones could")
-        yield Finding("public", Grade.NOT_YET, said, tr("mastosync verify --public lists them"))
+        yield Finding("public", Grade.NOT_YET, said, tr("{verify} lists them", verify=looks.remedy))
+    elif reading is Reading.FINE and looks.unproved:
+        yield Finding("public", Grade.NOT_YET, *unproved_told(looks))
     elif reading is Reading.FINE:
         yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
     elif reading is Reading.HIDDEN:
