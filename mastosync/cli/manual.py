@@ -24,6 +24,7 @@ def manual(context: click.Context) -> str:
     summary, _, rest = (context.command.help or "").partition("\n\n")
     lines = [
         f'.TH {name.upper()} 1 "" "{name} {__version__}" "User Commands"',
+        ".nh",  # what is copied has no hyphens of the page's own
         ".SH NAME",
         f"{name} \\- {_text(summary.strip().rstrip('.'))}",
         ".SH SYNOPSIS",
@@ -84,7 +85,7 @@ def _options(context: click.Context) -> Iterator[str]:
 def _terms(meanings: Mapping[str, str]) -> Iterator[str]:
     for term, meaning in meanings.items():
         yield ".TP"
-        yield f"\\fB{_text(term)}\\fR"
+        yield f"\\fB{_text(term)}\\fR".replace("|", "|\\:")  # where a long list of values may be broken
         yield _text(" ".join(meaning.split()))
 
 

@@ -30,12 +30,12 @@ def words_of(text: str) -> str:
     return " ".join(text.replace("`", "").split())
 
 
-def rendered(page: str) -> str:
-    """As a reader has it, in lines long enough to be looked for."""
+def rendered(page: str, line: str = "400n") -> str:
+    """As a reader has it; by default in lines long enough to be looked for."""
     if shutil.which("groff") is None:
         pytest.skip("there is no groff here")
     done = subprocess.run(
-        ["groff", "-man", "-ww", "-Tutf8", "-Kutf8", "-rLL=400n", "-P-cbou"],
+        ["groff", "-man", "-ww", "-Tutf8", "-Kutf8", f"-rLL={line}", "-P-cbou"],
         input=page,
         capture_output=True,
         text=True,
@@ -68,7 +68,7 @@ def test_the_sections_are_those_of_every_page(page: str) -> None:
 
 def test_what_is_copied_from_it_can_be_typed(page: str) -> None:
     """A hyphen stays one, and no quotation mark becomes a pretty one."""
-    told = rendered(page)
+    told = rendered(page, "80n")
     assert "--no-progress" in told
     assert not set("\u2010\u2212\u2013\u2018\u2019\u201c\u201d\u02c6\u02dc") & set(told)
 

@@ -120,9 +120,10 @@ def test_all_is_well_through_it_and_what_is_not_is_found(
     proxy.plan = unlisted
     migration.site.run("copy")
     client.put_object_acl(Bucket=bucket, Key=public, ACL="public-read")
-    few = [asked(migration, "--sample", "1")["public"] for _ in range(2)]
-    assert [each["asked"] for each in few] == [5, 3], "what was wrong the last time comes on top"
-    assert faults({"public": few[0]}) == {}
+    looks = [asked(migration, "--sample", size)["public"] for size in ("1", "1", "500", "1")]
+    few = [each["asked"] for each in looks]
+    assert few == [5, 5, few[2], 3], "what was wrong comes on top, until as many were asked as when it was found"
+    assert all(faults({"public": each}) == {} for each in looks)
 
 
 def test_what_browsers_remember_of_the_disk_is_found_at_the_bucket(
