@@ -38,7 +38,7 @@ from scripts.faultlab.invariants import (
     wrong_endings,
 )
 from scripts.faultlab.manifest_copy import NOTHING, Line, ManifestCopy
-from scripts.faultlab.moving_rows import Asked, FileRow, State, md5_of
+from scripts.faultlab.moving_rows import Asked, FileRow, RowId, State, md5_of
 from scripts.faultlab.moving_world import Chronicle, MovingWorld
 from scripts.faultlab.scenario import Act, Scenario
 from scripts.faultlab.tally import Tally
@@ -186,7 +186,7 @@ class MovingInspector:
     wrong: State | None = None  # what the next plan is made of by mistake
     _deliveries: Deliveries = field(init=False)
     _planned: State = field(init=False)  # what the last plan knows
-    _planned_at: int = 0  # in the world's history
+    _seen_at: dict[RowId, int] = field(default_factory=dict)  # by the last plan that saw it: a place in the history
     _begun: tuple[int, float] = (0, 0.0)  # the running command: place in the history, and time
     _confirmed: dict[tuple[Identity, str], float] = field(default_factory=dict)  # start of the command, by entry
     _looks: dict[str, Look] = field(default_factory=dict)  # at keys where nothing has happened since
@@ -269,8 +269,9 @@ class MovingInspector:
         if ending.act.arguments[0] == "plan" and ending.manifest.plans > self._before.plans:
             place, _ = self._begun
             snapshot = self.wrong or self.world.chronicle.history[place]
-            self._planned = snapshot.seen_by_delta(self._planned) if ending.manifest.incremental else snapshot
-            self._planned_at, self.wrong = place, None
+            is_delta, self.wrong = ending.manifest.incremental, None
+            self._planned = snapshot.seen_by_delta(self._planned) if is_delta else snapshot
+            self._seen_at = {**(self._seen_at if is_delta else {}), **dict.fromkeys(snapshot.rows, place)}
             whole = {asked: each.private for asked, each in self._planned.objects.items()}
             if now != whole:
                 odd = sorted(now.items() ^ whole.items())
@@ -329,8 +330,8 @@ class MovingInspector:
         return touched >= self._confirmed.get((each, line.key), float("inf"))
 
     def _good_digests(self, asked: Asked) -> set[str]:
-        """Of the bytes that the last plan knew of, and of those that came since, also under the key of a local row."""
-        since = self.world.chronicle.history[self._planned_at :]
+        """Of the bytes that the last plan to see the row knew of, and of all since, also under the key of a local row."""
+        since = self.world.chronicle.history[self._seen_at.get(asked[:2], 0) :]
         objects = chain.from_iterable(state.objects.items() for state in (self._planned, *since))
         return {md5_of(each.source) for other, each in objects if other[:4] == asked[:4]}  # whatever its key
 
