@@ -330,7 +330,7 @@ class MovingInspector:
         return touched >= self._confirmed.get((each, line.key), float("inf"))
 
     def _good_digests(self, asked: Asked) -> set[str]:
-        """Of the bytes that the last plan to see the row knew of, and of all since, also under the key of a local row."""
+        """Of the bytes that the last plan to see the row knew of, and of all since, also under a local row's key."""
         since = self.world.chronicle.history[self._seen_at.get(asked[:2], 0) :]
         objects = chain.from_iterable(state.objects.items() for state in (self._planned, *since))
         return {md5_of(each.source) for other, each in objects if other[:4] == asked[:4]}  # whatever its key
