@@ -126,7 +126,7 @@ class ManifestInUse(ManifestError):
 
 
 class PlanRefused(ManifestError):
-    """A plan of another database, or of one that lacks much of what is done. The manifest is as it was."""
+    """A plan of another database, or of one that lacks much of what was planned. The manifest is as it was."""
 
 
 class StoreUnusable(MastosyncError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -61,6 +62,7 @@ class FollowResult:
     news: dict[str, int]  # entries that stand as failed now, and that nobody has accepted, by reason
     pruning: Pruning | None = None
     refusal: MastosyncError | None = None  # why nothing was planned, or nothing was pruned
+    held_back: bool = False  # nothing was copied, as nobody knows who may read it
 
 
 def prune(app: App, manifest: Manifest, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
@@ -116,7 +118,8 @@ class Following:
             self._require_same_scope(ManifestReport(manifest))
             planned, refusal = self._plan(app, manifest, stores)
             copied = CopyProgress(total=0)
-            if self._knows_access(manifest):
+            held_back = not self._knows_access(manifest)
+            if not held_back:
                 try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))
                 copied = app.copy_from(manifest, self.options.copy)
             if planned is not None:
@@ -125,7 +128,7 @@ class Following:
                 _log.info("planned: %d new, %d replaced, %d gone", new, change.reopened, change.gone)
             news = status_of(ManifestReport(manifest)).news_of()
             if self.options.prune is None or planned is None:
-                return FollowResult(planned, copied, news, refusal=refusal)
+                return FollowResult(planned, copied, news, refusal=refusal, held_back=held_back)
             try:
                 return FollowResult(planned, copied, news, prune(app, manifest, self.options.prune))
             except TooMuchGone as too_much:
@@ -158,7 +161,7 @@ class Following:
         What became private since would be stored for everybody.
         """
         last = ManifestReport(manifest).snapshot()
-        if self._access_read or last is None or datetime.now(UTC) - last.taken_at <= PLAN_AT_MOST_OLD:
+        if self._access_read or last is None or time.time() - last.began_at <= PLAN_AT_MOST_OLD.total_seconds():
             return True
         _log.warning("not copied: the last plan is more than an hour old, and what became private since is not known")
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -68,12 +69,21 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
     return Switch(
         mastodon.file,
         mastodon.uses(destination),
-        changed_at=mastodon.file.stat().st_mtime,
+        changed_at=_changed_at(mastodon.file),
         unsure=mastodon.doubt(source, destination) or mastodon.neither(source, destination),
         left=mastodon.has_left(source, destination),
         acl=config.destination.acl,
         alike=mastodon.names_as(source, destination),
     )
+
+
+def _changed_at(file: Path) -> float:
+    """When a file, or what its name leads to, got what it holds, in seconds since the epoch.
+
+    What is moved or linked into its place keeps its mtime, but not its ctime. No moment that is still to come counts.
+    """
+    moments = [moment for found in (file.stat(), file.lstat()) for moment in (found.st_mtime, found.st_ctime)]
+    return max((moment for moment in moments if moment <= time.time()), default=0.0)
 
 
 def _store(known: StoreIdentity | None) -> StoreConfig:

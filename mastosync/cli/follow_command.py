@@ -42,7 +42,8 @@ def follow_command(
 
     A round that finds another instance's database, an older copy of the right one, one that lacks all rows of a
     table, or that much of what was planned is gone, says so, and copies what is pending and what is new (exit code 6
-    with --once); `mastosync plan --accept-gone` goes on.
+    with --once); `mastosync plan --accept-gone` goes on. If it does not tell what became private, nothing is copied
+    once the last plan is an hour old.
     """
     from mastosync.app.following import FollowOptions
     from mastosync.cli.render import failed_lines

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from mastosync.engine.rounds import FAILURES_AT_MOST
 from mastosync.language import tr, trn
 from mastosync.units import human_bytes
 
@@ -27,7 +26,10 @@ def render_round(done: Round[FollowResult], result: FollowResult) -> str:
             tr("{count} replaced", count=f"{change.reopened:,}"),
             tr("{count} gone", count=f"{change.gone:,}"),
         ]
-    said.append(tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)))
+    if result.held_back:
+        said.append(tr("nothing copied, as it is not known what became private since the last plan"))
+    else:
+        said.append(tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)))
     if copied.failed:
         said.append(tr("{count} failed", count=f"{copied.failed:,}"))
     if result.pruning is not None:
@@ -40,10 +42,9 @@ def render_failure(failed: Round[FollowResult]) -> str:
     """Why a round has come to nothing."""
     assert failed.error is not None  # noqa: S101 - there is a result otherwise
     line = tr(
-        "round {number} failed ({failures} of {most} in a row): {why}",
+        "round {number} failed ({failures} in a row): {why}",
         number=failed.number,
         failures=failed.failures,
-        most=FAILURES_AT_MOST,
         why=failed.error.message,
     )
     return line + _next(failed)

@@ -107,6 +107,7 @@ def head_as_json(head: Head) -> dict[str, Any]:
         "probe": head.probe,
         "database": head.database and asdict(head.database),
         "settings": None if head.settings is None else noted_as_json(head.settings),
+        "notes": head.notes,
         "kinds": [{"kind": number, **kind._asdict()} for number, kind in sorted(head.kinds.items())],
         **{
             table: [{name: as_iso(of) if name in MOMENTS else of for name, of in each.items()} for each in records]
@@ -167,6 +168,7 @@ HEAD_FIELDS = (
     "probe",
     "database",
     "settings",
+    "notes",
     "kinds",
     "snapshots",
     "runs",
@@ -177,7 +179,7 @@ _SINCE: dict[int, dict[str, Any]] = {
     2: {"samples": [], "updated": None, "excluded": False},
     3: {"destination": None, "access": None},
     4: {"probe": None},
-    5: {"database": None, "settings": None, "accepted": None},
+    5: {"database": None, "settings": None, "notes": {}, "accepted": None},
 }
 LATER_FIELDS: dict[int, dict[str, Any]] = {
     version: {name: value for since in _SINCE if since > version for name, value in _SINCE[since].items()}

@@ -24,6 +24,7 @@ from mastosync.language import tr
 from mastosync.manifest import (
     ACCESS,
     ARCHIVED_RECORDS,
+    NOTES,
     ArchivedEntry,
     Head,
     Noted,
@@ -178,7 +179,14 @@ def _head(line: dict[str, Any]) -> Head:
         raise Wrong("it has no plan")
     source, destination = _store(line["source"]), _store(line["destination"])
     database, settings = _database(line["database"]), _settings(line["settings"])
-    return Head(source, destination, kinds, _perhaps(line, "probe", str), database, settings, records)
+    notes = _notes(line["notes"])
+    return Head(source, destination, kinds, _perhaps(line, "probe", str), database, settings, notes, records)
+
+
+def _notes(told: Any) -> dict[str, str]:  # noqa: ANN401 - of JSON
+    if not isinstance(told, dict) or not all(name in NOTES and isinstance(value, str) for name, value in told.items()):
+        raise Wrong(f"notes are {told!r:.60}")
+    return told
 
 
 def _database(line: dict[str, Any] | None) -> DatabaseIdentity | None:

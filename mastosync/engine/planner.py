@@ -73,7 +73,7 @@ class PlanOptions:
     only: Scope = "all"
     limit: int | None = None  # rows of each table; None: all
     max_age: int | None = None  # days: what is older of the files that are a cache is left out; None: nothing is
-    accept_gone: bool = False  # however much of what is done is gone, and whatever database it is
+    accept_gone: bool = False  # however much of what was planned is gone, and whatever database it is
 
     def takes_in(self, kind: Kind) -> bool:
         """Whether it looks at entries of a kind."""

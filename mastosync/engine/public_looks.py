@@ -2,7 +2,8 @@
 
 A look proves what it covered, and no more. What it found wrong stands until another one has covered that as well: of
 the same type, by a sample as large, or by asking for all that there is. Only what a sample of the usual size has
-covered since objects were stored anew, of each type that has arrived, is proved.
+covered since objects were stored anew, of each type that has arrived, is proved; and not if most of a type, and more
+than a sample of it, has arrived since.
 """
 
 from __future__ import annotations
@@ -69,14 +70,18 @@ class _Look:
             there[each["type"]] += each.get("of", 0)
         self._tables = frozenset(self.told.get("types", asked))
         self._whole = frozenset(table for table in asked if 0 < there[table] <= asked[table]) - UNSHOWN
+        self._there, self._asked = there, asked if "by_kind" in self.told else None
 
     def covers(self, table: str, sample: int) -> bool:
         """Whether it has asked for as much of a type as a sample of this size does."""
         return table in self._tables and (self._sample >= sample or table in self._whole)
 
-    def proves(self, tables: frozenset[str]) -> bool:
-        """Whether it has covered all of these."""
-        return all(self.covers(table, USUAL_SAMPLE) for table in tables)
+    def proves(self, table: str, objects: int) -> bool:
+        """Whether enough was asked for of a type of which so much has arrived by now."""
+        if self._asked is not None and not self._asked[table]:
+            return False  # none had arrived
+        grown = 0 < self._there[table] < min(objects / 2, objects - USUAL_SAMPLE)
+        return self.covers(table, USUAL_SAMPLE) and not grown
 
     def settles(self, wrong: _Wrong, arrived: frozenset[str]) -> bool:
         """Whether it would have found again what an earlier one has found wrong."""
@@ -97,7 +102,11 @@ def looks_at(verified: Iterable[Verified], counts: Sequence[CountLine], change: 
     `change`: the last one by another command than `copy`: no look from before proves anything. `acl`: of the
     destination; where everybody has to read, a look at what was all private tells nothing.
     """
-    arrived = frozenset(line.kind.table for line in counts if line.state is EntryState.DONE and line.objects)
+    objects = Counter[str]()
+    for line in counts:
+        if line.state is EntryState.DONE:
+            objects[line.kind.table] += line.objects
+    arrived = frozenset(+objects)
     shown = arrived - UNSHOWN
     looks = [_Look(each) for each in verified if _counts(each.details.get("public"), acl)]
     if not looks:
@@ -108,8 +117,10 @@ def looks_at(verified: Iterable[Verified], counts: Sequence[CountLine], change: 
         wrong += look.iter_wrong()
     wrong = [each for each in wrong if each.tables & arrived]
     later = [look for look in looks if look.started_at >= change.at]
-    unproved = [table for table in shown if not any(look.covers(table, USUAL_SAMPLE) for look in later)]
-    most = next((look for look in reversed(looks) if look.proves(shown)), looks[-1])
+    unproved = [table for table in shown if not any(look.proves(table, objects[table]) for look in later)]
+    most = next(
+        (look for look in reversed(looks) if all(look.proves(each, objects[each]) for each in shown)), looks[-1]
+    )
     told = {
         **most.told,
         "anybody_can_list": looks[-1].told.get("anybody_can_list", False),

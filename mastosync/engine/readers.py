@@ -65,4 +65,6 @@ def reading_of(public: Mapping[str, Any] | None, acl: str) -> Reading:
         return Reading.EXPOSED
     if must_read:
         return Reading.FAULTY if public.get("faults") else Reading.FINE
-    return Reading.HIDDEN if public.get("all_private") and not public.get("faults") else Reading.NEEDLESS
+    if not public.get("all_private"):
+        return Reading.NEEDLESS  # what could not be read then, need not be
+    return Reading.FAULTY if public.get("faults") else Reading.HIDDEN

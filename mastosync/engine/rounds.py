@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
 
-from mastosync.engine.downtime import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
+from mastosync.engine import downtime
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import DatabaseError, ManifestInUse, MastosyncError, PrivacyLost, StoreUnusable
 
@@ -89,5 +89,5 @@ class Rounds(Generic[W]):
 
 def _until_next_try(failures: int) -> float:
     doublings = min(failures - 1, 16)
-    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * (1 << doublings))
+    longest = min(downtime.LONGEST_WAIT_SECONDS, downtime.FIRST_WAIT_SECONDS * (1 << doublings))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret

@@ -1,8 +1,8 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
 from mastosync.manifest.accepted_losses import accept_lost, count_lost, mark_older_losses
+from mastosync.manifest.archive import NOTES, ArchivedEntry, ArchiveReader, ArchiveWriter, Head
 from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
-from mastosync.manifest.archive import ArchivedEntry, ArchiveReader, ArchiveWriter, Head
 from mastosync.manifest.backup import back_up, backup_name
 from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
 from mastosync.manifest.complaints import read_from, written
@@ -101,6 +101,7 @@ __all__ = [
     "ARCHIVED_RECORDS",
     "HIGHEST_ID",
     "LOWEST_ID",
+    "NOTES",
     "Approach",
     "ArchiveReader",
     "ArchiveWriter",

@@ -27,9 +27,12 @@ from mastosync.manifest.databases import remember_database, remembered_database
 from mastosync.manifest.details import details_of
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.lifecycle import ACCESS
+from mastosync.manifest.meta import get_meta, set_meta
 from mastosync.manifest.records import COLUMNS
 from mastosync.manifest.settings import Noted, archived_settings, remember_settings
+from mastosync.manifest.verifications import CHANGED
 from mastosync.manifest.whole_files import appearing
+from mastosync.manifest.write_ahead import GAP, WRITER
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Origin, Presence, Reason
 
 RECORDS: dict[str, tuple[str, ...]] = {
@@ -39,6 +42,9 @@ RECORDS: dict[str, tuple[str, ...]] = {
     "samples": ("id", "run", "at", "done", "failed", "skipped", "bytes"),
 }
 """What a manifest remembers beside its entries: tables and their columns. `details` is JSON."""
+
+NOTES = (CHANGED, GAP)
+"""What it remembers by name, in the words of those that write it, beside what `Head` has fields for."""
 
 _LINES = f"""
 SELECT kind, {COLUMNS}, (SELECT access FROM claims c WHERE (c.kind, c.id, c.name) = (e.kind, e.id, e.name))
@@ -64,6 +70,7 @@ class Head(NamedTuple):
     probe: str | None  # see `probe_left_behind`
     database: DatabaseIdentity | None  # see `remembered_database`
     settings: Noted | None  # see `archived_settings`
+    notes: dict[str, str]  # by names of `NOTES`
     records: dict[str, list[dict[str, Any]]]  # by table, each with its columns; details are read
 
 
@@ -123,8 +130,12 @@ class ArchiveReader:
                 raise ValueError("it does not say what its stores are")
             records = {name: self._records(name) for name in RECORDS}
             probe, database = probe_left_behind(self._manifest), remembered_database(self._manifest)
-            noted = archived_settings(self._manifest)
-            return Head(source, destination, self._manifest.kinds(), probe, database, noted, records)
+            settings = archived_settings(self._manifest)
+            told = {name: get_meta(self._manifest.connection, name) for name in NOTES}
+            if self._manifest.gap is not None and told[GAP] is None:
+                told[GAP] = get_meta(self._manifest.connection, WRITER)
+            notes = {name: value for name, value in told.items() if value is not None}
+            return Head(source, destination, self._manifest.kinds(), probe, database, settings, notes, records)
 
     def iter_entries(self) -> Iterator[ArchivedEntry]:
         """All of them by kind, id and name."""
@@ -206,6 +217,8 @@ class ArchiveWriter:
             if head.database is not None:
                 remember_database(self._manifest, head.database)
             remember_settings(self._manifest, head.settings)
+            for name, value in head.notes.items():
+                set_meta(connection, name, value)
             connection.executemany(_INSERT_KIND, [(number, *kind) for number, kind in head.kinds.items()])
             for table, records in head.records.items():
                 columns = RECORDS[table]

@@ -14,6 +14,8 @@ _PLAN = {
     "limit?": (int, NoneType),
     "added?": _NUMBER,
     "accepted_gone?": _NUMBER,
+    "marks_gone?": _BITS,
+    "began_at?": (int, float),
     "incremental?": _BITS,
     "newest?": _IDS,
     "highest?": _IDS,

@@ -76,7 +76,7 @@ class SnapshotRecord:
 
     @property
     def accepted_gone(self) -> int:
-        """How many entries that were done it has lost by `--accept-gone`."""
+        """How many entries it has lost by `--accept-gone`."""
         return int(self.details.get("accepted_gone", 0))
 
     def takes_in(self, table: str, *, remote: bool) -> bool:

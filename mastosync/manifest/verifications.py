@@ -17,7 +17,7 @@ from mastosync.manifest.meta import meta_of, set_meta
 _INSERT = "INSERT INTO verifications (started_at, ended_at, details) VALUES (?, ?, ?)"
 _SELECT = "SELECT started_at, ended_at, details FROM verifications ORDER BY id DESC LIMIT ?"
 _ALL = -1
-_CHANGED = "changed"
+CHANGED = "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,12 @@ def verifications(manifest: Manifest) -> list[VerificationRecord]:
 
 def note_change(connection: sqlite3.Connection, command: str) -> None:
     """Note within a transaction that this command lets something be done, or stores it anew. `copy` has its runs."""
-    set_meta(connection, _CHANGED, f"{time.time()} {command}")
+    set_meta(connection, CHANGED, f"{time.time()} {command}")
 
 
 def last_change(manifest: Manifest) -> LastChange:
     """The last one by another command than `copy`: what was verified before proves less. Raises: ManifestError."""
-    found = meta_of(manifest, _CHANGED)
+    found = meta_of(manifest, CHANGED)
     if found is None:
         return LastChange()
     with sound(manifest.path):

@@ -27,7 +27,7 @@ from mastosync.manifest.meta import delete_meta, get_meta, set_meta
 
 _log = logging.getLogger(__name__)
 
-_WRITER, _BACKUP, _GAP = "writer", "backup", "gap"
+WRITER, _BACKUP, GAP = "writer", "backup", "gap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ def require_own_log(path: Path, *, writing: bool) -> None:
 
 def gap(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> Gap | None:
     """What this file lacks, as it is the copy of one with a log. Whoever writes to it does not bring that back."""
-    writer = _noted(connection, _GAP)
+    writer = _noted(connection, GAP)
     if writer is None:
-        writer = _noted(connection, _WRITER)
+        writer = _noted(connection, WRITER)
         if writer is None or had_log or writer.get("inode") == _inode(path):
             return None
     return Gap(
@@ -130,40 +130,40 @@ def note_writer(path: Path, connection: sqlite3.Connection) -> None:
     """Note within the caller's transaction that the newest entries are in the log from now on."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     noted = {"inode": _inode(path), "host": socket.gethostname(), "since": since}
-    set_meta(connection, _WRITER, json.dumps(noted))
+    set_meta(connection, WRITER, json.dumps(noted))
     delete_meta(connection, _BACKUP)
 
 
 def keep_gap(connection: sqlite3.Connection) -> None:
     """Let it be known within the caller's transaction that something is missing, whoever writes from now on."""
-    noted = get_meta(connection, _WRITER)
-    if noted is not None and get_meta(connection, _GAP) is None:
-        set_meta(connection, _GAP, noted)
+    noted = get_meta(connection, WRITER)
+    if noted is not None and get_meta(connection, GAP) is None:
+        set_meta(connection, GAP, noted)
 
 
 def close_gap(connection: sqlite3.Connection) -> None:
     """A whole plan has found, within the caller's transaction, all rows that may be missing."""
-    delete_meta(connection, _GAP)
+    delete_meta(connection, GAP)
 
 
 def strike_out_writer(connection: sqlite3.Connection) -> None:
     """The last one who closes the file brings into it what is in the log. If that fails, the note stays: it is true."""
     with suppress(sqlite3.Error):
-        delete_meta(connection, _WRITER)
+        delete_meta(connection, WRITER)
 
 
 def strike_out_dead_writer(path: Path, connection: sqlite3.Connection) -> None:
     """The same for a run that has died, whose log is taken over now; whoever may not write leaves the note."""
     with suppress(sqlite3.Error):
-        noted = get_meta(connection, _WRITER)
+        noted = get_meta(connection, WRITER)
         if noted is not None and holder_of(path) is None:
-            delete_meta(connection, _WRITER, noted)  # and not that of one who comes just now
+            delete_meta(connection, WRITER, noted)  # and not that of one who comes just now
 
 
 def note_backup(connection: sqlite3.Connection) -> None:
     """Note in a copy that it stands alone, and let it begin no log. Raises: sqlite3.Error."""
     connection.execute("PRAGMA journal_mode = DELETE")
-    delete_meta(connection, _WRITER)
+    delete_meta(connection, WRITER)
     set_meta(connection, _BACKUP, json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds")}))
 
 

@@ -37,6 +37,7 @@ from mastosync.manifest import (
     Settings,
     WorkQueue,
     appearing,
+    last_change,
     newest_version,
     note_probe,
     note_settings,
@@ -46,7 +47,10 @@ from mastosync.manifest import (
     remembered_database,
     take_over,
 )
+from mastosync.manifest.meta import delete_meta
 from mastosync.manifest.records import COLUMNS
+from mastosync.manifest.verifications import note_change
+from mastosync.manifest.write_ahead import keep_gap, note_writer
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Origin, Outcome, Presence, Reason, Record
 from mastosync.progress import Silence
 from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, grouped, planned
@@ -200,7 +204,7 @@ def test_a_manifest_with_something_of_everything_goes_through(version: int, tmp_
 def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes]) -> None:
     """It knows neither times of files nor the pace of runs."""
     head, *entries = (json.loads(line) for line in archive[:-1])
-    del head["samples"], head["probe"], head["database"], head["settings"]
+    del head["samples"], head["probe"], head["database"], head["settings"], head["notes"]
     for each in entries:
         del each["updated"], each["excluded"], each["destination"], each["access"], each["accepted"]
     lines = [json.dumps(line).encode() + b"\n" for line in (head | {"version": 1}, *entries)]
@@ -218,7 +222,7 @@ def test_an_archive_of_the_first_version_is_read(path: Path, archive: list[bytes
 def test_an_archive_of_a_later_version_is_read(path: Path, archive: list[bytes], version: int) -> None:
     """None knows its database, settings and what was accepted, the first two no probe, and 2 not what lies there."""
     head, *entries = (json.loads(line) for line in archive[:-1])
-    del head["database"], head["settings"]
+    del head["database"], head["settings"], head["notes"]
     if version < 4:
         del head["probe"]
     for each in entries:
@@ -257,6 +261,30 @@ def test_settings_of_the_destination_are_not_forgotten(path: Path) -> None:
 )
 def test_settings_that_none_can_be_are_refused(path: Path, archive: list[bytes], told: str) -> None:
     head = json.loads(archive[0]) | {"settings": json.loads(told)}
+    lines = [json.dumps(head).encode() + b"\n", *archive[1:-1]]
+    with pytest.raises(ManifestError, match="line 1"):
+        imported(path.with_name("new.db"), sealed(lines))
+
+
+def test_a_gap_and_a_change_are_not_forgotten(path: Path) -> None:
+    """An export must not turn what `report` keeps the old store for into nothing."""
+    new = path.with_name("new.db")
+    with Manifest.open(path) as manifest, manifest.transaction() as connection:
+        note_writer(path.with_name("another"), connection)
+        keep_gap(connection)
+        delete_meta(connection, "writer")
+        note_change(connection, "adopt")
+    archive = exported(path)
+    imported(new, archive)
+    with Manifest.open(new) as manifest:
+        assert manifest.gap is not None
+        assert last_change(manifest).command == "adopt"
+    assert exported(new) == archive
+
+
+@pytest.mark.parametrize("told", ["[]", '{"writer": "x"}', '{"gap": 1}'])
+def test_notes_that_none_can_be_are_refused(path: Path, archive: list[bytes], told: str) -> None:
+    head = json.loads(archive[0]) | {"notes": json.loads(told)}
     lines = [json.dumps(head).encode() + b"\n", *archive[1:-1]]
     with pytest.raises(ManifestError, match="line 1"):
         imported(path.with_name("new.db"), sealed(lines))

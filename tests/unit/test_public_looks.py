@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def test_before_anybody_has_looked_nothing_is_proved() -> None:
         ([look(1)], ()),
         ([look(1, sample=5_000)], ()),
         ([look(1, sample=1)], ("accounts", "custom_emojis")),
-        ([look(1, sample=1, of=1)], ()),  # all that there is
+        ([look(1, sample=1, of=1)], ("accounts", "custom_emojis")),  # all that there was
         ([look(1, types=("custom_emojis",))], ("accounts",)),
         ([look(1, types=("custom_emojis",)), look(2, types=("accounts",))], ()),  # by parts
         ([look(1), look(2, sample=1, types=("custom_emojis",))], ()),
@@ -120,3 +121,24 @@ def test_no_look_proves_anything_of_what_was_stored_anew_since() -> None:
     found = at(look(1), change=LastChange(5, "apply-settings"))
     assert (found.unproved, found.before) == (("accounts", "custom_emojis"), "apply-settings")
     assert at(look(1), look(6), change=LastChange(5, "apply-settings")).unproved == ()
+
+
+def test_all_that_there_is_is_enough() -> None:
+    few = [replace(line, objects=2) for line in ARRIVED]
+    assert not looks_at([look(1, sample=2, of=2)], few, LastChange(), "auto").unproved
+
+
+def test_what_arrives_after_a_look_is_not_proved_by_it() -> None:
+    early = look(1, types=("accounts",))
+    early.details["public"]["types"] = list(TABLES)  # all were looked for, and none of the others had arrived
+    assert at(early).unproved == ("custom_emojis",)
+    grown = [replace(line, objects=1_001) for line in ARRIVED]
+    assert looks_at([look(1)], grown, LastChange(), "auto").unproved == ("accounts", "custom_emojis")
+    assert not looks_at([look(1)], [replace(line, objects=1_000) for line in ARRIVED], LastChange(), "auto").unproved
+
+
+def test_a_look_at_what_was_all_private_tells_nothing_where_everybody_has_to_read() -> None:
+    hidden = look(2)
+    hidden.details["public"]["all_private"] = True
+    assert looks_at([hidden], ARRIVED, LastChange(), "auto").told is None
+    assert looks_at([hidden], ARRIVED, LastChange(), "private").told is not None

@@ -38,7 +38,7 @@ def told(*, private: bool = False, listed: bool = False, exposed: int = 0, fault
         (told(listed=True), Reading.LISTED, Reading.LISTED),
         (told(private=True), Reading.UNTRIED, Reading.HIDDEN),  # it has not tried whether everybody can read
         (told(private=True, exposed=1, faults=1), Reading.UNTRIED, Reading.EXPOSED),
-        (told(private=True, faults=1), Reading.UNTRIED, Reading.NEEDLESS),  # nobody can tell
+        (told(private=True, faults=1), Reading.UNTRIED, Reading.FAULTY),  # nobody can tell
         ({"faults": []}, Reading.FINE, Reading.NEEDLESS),  # of an older version
     ],
 )

@@ -192,7 +192,7 @@ def _unplanned(switch: Switch) -> Finding:
     )
     remedy = tr(
         "`mastosync plan`, then `mastosync copy`: of what is there already nothing is copied twice. If the file was"
-        " changed for another reason, do the same. (Of a copy of it, `cp -p` keeps the time.)"
+        " changed, moved or copied for another reason, do the same."
     )
     return Finding("switch", Grade.NOT_YET, said, remedy)
 
