@@ -2,8 +2,8 @@
 
 A look proves what it covered, and no more. What it found wrong stands until another one has covered that as well: of
 the same type, by a sample as large, or by asking for all that there is. Only what a sample of the usual size has
-covered since objects were stored anew, of each type that has arrived, is proved; and not if most of a type, and more
-than a sample of it, has arrived since.
+covered since objects were stored anew, of each type that has arrived, is proved; and not if most of what there is has
+arrived since, nor if most of a type has, and more than a sample of it.
 """
 
 from __future__ import annotations
@@ -76,11 +76,13 @@ class _Look:
         """Whether it has asked for as much of a type as a sample of this size does."""
         return table in self._tables and (self._sample >= sample or table in self._whole)
 
-    def proves(self, table: str, objects: int) -> bool:
-        """Whether enough was asked for of a type of which so much has arrived by now."""
+    def proves(self, table: str, objects: Counter[str]) -> bool:
+        """Whether enough was asked for of a type, for what there is by now. A few new ones do not need another look."""
+        if 0 < self._there.total() < sum(objects[each] for each in self._tables) / 2:
+            return False
         if self._asked is not None and not self._asked[table]:
-            return False  # none had arrived
-        grown = 0 < self._there[table] < min(objects / 2, objects - USUAL_SAMPLE)
+            return table in self._tables and objects[table] <= USUAL_SAMPLE
+        grown = 0 < self._there[table] < min(objects[table] / 2, objects[table] - USUAL_SAMPLE)
         return self.covers(table, USUAL_SAMPLE) and not grown
 
     def settles(self, wrong: _Wrong, arrived: frozenset[str]) -> bool:
@@ -108,19 +110,21 @@ def looks_at(verified: Iterable[Verified], counts: Sequence[CountLine], change: 
             objects[line.kind.table] += line.objects
     arrived = frozenset(+objects)
     shown = arrived - UNSHOWN
+    objects = Counter({table: objects[table] for table in shown})  # of what may be asked for
     looks = [_Look(each) for each in verified if _counts(each.details.get("public"), acl)]
     if not looks:
         return Looks(unproved=tuple(sorted(shown)))
     wrong: list[_Wrong] = []
     for look in looks:
-        wrong = [each for each in wrong if not look.settles(each, arrived)]
-        wrong += look.iter_wrong()
+        found = list(look.iter_wrong())
+        again = {each.told.get("key") for each in found} - {None}
+        wrong = [each for each in wrong if not look.settles(each, arrived) and each.told.get("key") not in again]
+        wrong += found
     wrong = [each for each in wrong if each.tables & arrived]
     later = [look for look in looks if look.started_at >= change.at]
-    unproved = [table for table in shown if not any(look.proves(table, objects[table]) for look in later)]
-    most = next(
-        (look for look in reversed(looks) if all(look.proves(each, objects[each]) for each in shown)), looks[-1]
-    )
+    unproved = [table for table in shown if not any(look.proves(table, objects) for look in later)]
+    whole = (look for look in reversed(looks) if all(look.proves(table, objects) for table in shown))
+    most = next(whole, looks[-1])
     told = {
         **most.told,
         "anybody_can_list": looks[-1].told.get("anybody_can_list", False),

@@ -132,9 +132,19 @@ def test_what_arrives_after_a_look_is_not_proved_by_it() -> None:
     early = look(1, types=("accounts",))
     early.details["public"]["types"] = list(TABLES)  # all were looked for, and none of the others had arrived
     assert at(early).unproved == ("custom_emojis",)
+    few = [ARRIVED[0], replace(ARRIVED[1], objects=USUAL_SAMPLE)]
+    assert not looks_at([early], few, LastChange(), "auto").unproved, "the first emojis need no other look"
     grown = [replace(line, objects=1_001) for line in ARRIVED]
     assert looks_at([look(1)], grown, LastChange(), "auto").unproved == ("accounts", "custom_emojis")
     assert not looks_at([look(1)], [replace(line, objects=1_000) for line in ARRIVED], LastChange(), "auto").unproved
+    media = [*ARRIVED, CountLine(LOCAL._replace(table="media_attachments"), EntryState.DONE, None, 90_000, 0)]
+    assert looks_at([look(1)], media, LastChange(), "auto").unproved, "most has come since"
+
+
+def test_what_was_found_wrong_twice_counts_once() -> None:
+    found = at(look(1, WRONG, sample=5_000), look(2, WRONG))
+    assert found.told is not None
+    assert len(found.told["faults"]) == 1
 
 
 def test_a_look_at_what_was_all_private_tells_nothing_where_everybody_has_to_read() -> None:
