@@ -30,6 +30,7 @@ from mastosync.errors import (
     MastosyncError,
     MayBeHidden,
     MayBePublic,
+    PlanRefused,
     PrivacyLost,
     StoreUnusable,
     telling_of,
@@ -139,7 +140,7 @@ class Applier:
     def run(self) -> Applying:
         """Look at everything that is done.
 
-        Raises: ManifestError; DatabaseError; StoreUnusable; PrivacyLost; Interrupted.
+        Raises: ManifestError; PlanRefused; DatabaseError; StoreUnusable; PrivacyLost; Interrupted.
         """
         began = time.monotonic()
         place, change = applied_to(self.manifest, self.current), last_change(self.manifest)
@@ -183,7 +184,7 @@ class Applier:
             return
         try:
             yield from starmap(_Claim, opening.answered(claims))
-        except DatabaseError as error:
+        except (DatabaseError, PlanRefused) as error:
             self._end_all(error)
 
     def _take(self, ended: Ended[_Claim, Applied], progress: CheckProgress) -> None:

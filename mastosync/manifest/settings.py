@@ -147,7 +147,7 @@ def note_applied(manifest: Manifest, current: Settings, place: Place) -> None:
         set_meta(connection, _PLACE, value)
 
 
-def end_applying(manifest: Manifest, current: Settings, *, left: int, gone: int) -> bool:
+def end_applying(manifest: Manifest, current: Settings, *, left: int, gone: int = 0) -> bool:
     """Note that everything that is done has been looked at, and `left` objects could not be brought in line.
 
     `gone`: so many stay as they are, as their rows are gone, which no plan knows yet.

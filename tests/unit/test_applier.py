@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mastosync.app.applying import _require_right_database
+from mastosync.app.applying import _right_database
 from mastosync.cli.render_applying import render_applying
 from mastosync.engine.acl import AclMode
 from mastosync.engine.applier import Applier, Applying, ApplyOptions
@@ -235,7 +235,7 @@ def test_what_may_have_been_stored_anew_is_a_change(tmp_path: Path) -> None:
             copy(*asked)
             raise ObjectChanged("412")
 
-        place.store.copy_from = unanswered  # type: ignore[method-assign]
+        place.store.copy_from = unanswered  # type: ignore[method-assign,assignment]
         assert place.apply().fates == {Fate.IN_LINE: 1}
         assert place.store.objects[key].headers.cache_control == CACHE_CONTROL
         assert last_change(place.manifest).command == "apply-settings"
@@ -505,15 +505,44 @@ def test_a_database_that_fails_ends_the_run_and_nothing_more_is_opened(
         assert place.apply().in_line
 
 
-def test_the_database_of_another_instance_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, other = (DatabaseIdentity("mastodon_production", "db:5432", None, (account,)) for account in "ab")
-    monkeypatch.setattr("mastosync.app.applying.identity_of", lambda _: other)
-    monkeypatch.setattr("mastosync.app.applying.age_of", lambda *_: DatabaseAge("", "", {}))
-    with planned(tmp_path / "m.db", some(1)) as manifest:
-        with manifest.transaction():
-            remember_database(manifest, ours)
-        with pytest.raises(PlanRefused, match="another database"):
-            _require_right_database(manifest, nullcontext)  # type: ignore[arg-type]
+OURS = DatabaseIdentity("mastodon_production", "db:5432", None, ("a",))
+WHOLE = DatabaseAge("", "", {})
+
+
+@pytest.mark.parametrize(
+    ("found", "age", "told"),
+    [
+        (replace(OURS, accounts=("b",)), WHOLE, "another database"),
+        (
+            replace(OURS, accounts=()),  # nobody can tell whose it is
+            replace(WHOLE, empty={"accounts"}, wanting=(("media_attachments", "accounts"),)),
+            "accounts has none",
+        ),
+    ],
+)
+def test_another_database_or_half_of_it_opens_nothing(
+    found: DatabaseIdentity, age: DatabaseAge, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late in a run: each connection is asked."""
+    with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
+        monkeypatch.setattr("mastosync.engine.opening._AT_ONCE", 2)
+        with place.manifest.transaction():
+            remember_database(place.manifest, OURS)
+        identities, ages = iter([OURS]), iter([WHOLE])
+        monkeypatch.setattr("mastosync.app.applying.identity_of", lambda _: next(identities, found))
+        monkeypatch.setattr("mastosync.app.applying.age_of", lambda *_: next(ages, age))
+        look_up = place.look_up
+
+        def looked_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
+            with _right_database(tmp_path / "m.db", nullcontext):  # type: ignore[arg-type]
+                return look_up(records)
+
+        place.look_up = looked_up  # type: ignore[method-assign]
+        with pytest.raises(PlanRefused, match=told):
+            place.apply(workers=1)
+        opened = [each.acl for each in place.store.objects.values()].count("public-read")
+        assert opened <= 2
+        assert len(place.asked) == 1
 
 
 def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
