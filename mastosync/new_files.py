@@ -27,6 +27,7 @@ def made(path: Path, flags: int = os.O_RDWR, *, like: os.stat_result | None = No
         give(fd, path, like)
     except BaseException:
         os.close(fd)
+        path.unlink(missing_ok=True)
         raise
     return fd
 
@@ -43,7 +44,12 @@ def make_folders(path: Path) -> None:
     """Make a folder and those that it lies in, as far as they are missing. Raises: OSError."""
     for folder in (*reversed(path.parents), path):
         if not folder.is_dir():
-            folder.mkdir()
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                if folder.is_dir():  # somebody was faster
+                    continue
+                raise
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 give(fd, folder)
@@ -65,8 +71,7 @@ def give(fd: int, path: Path, like: os.stat_result | None = None) -> None:
         _log.warning(
             "%s",
             tr(
-                "{path} belongs to root, and its folder to {owner}, who cannot use it: {strerror}. Run mastosync as"
-                " that user",
+                "{path} belongs to root, not to {owner}, who cannot use it: {strerror}. Run mastosync as that user",
                 path=path,
                 owner=owner,
                 strerror=error.strerror,

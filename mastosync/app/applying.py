@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
@@ -16,7 +19,13 @@ from mastosync.engine.opening import Opening
 from mastosync.engine.settings_rule import opens
 from mastosync.errors import UsageError
 from mastosync.language import tr
-from mastosync.manifest import other_settings, require_not_older, require_same_database
+from mastosync.manifest import (
+    Manifest,
+    other_settings,
+    require_not_older,
+    require_same_database,
+    require_whole,
+)
 from mastosync.mastodon.identity import age_of, identity_of
 from mastosync.model import TABLES
 from mastosync.store.curl import CurlMultiplexer
@@ -24,7 +33,7 @@ from mastosync.store.curl import CurlMultiplexer
 if TYPE_CHECKING:
     from mastosync.config import Config
     from mastosync.engine.stop import StopSignal
-    from mastosync.manifest import Manifest
+    from mastosync.mastodon.database import MastodonDatabase
     from mastosync.progress import ProgressListener
 
 
@@ -57,15 +66,25 @@ def apply_settings(
         in_place = InPlace(gate, transfer_options(config), config.destination.bucket or "")
         opening = None
         if opens(current, others) and not options.dry_run:
-            _require_right_database(manifest, databases)
-            opening = Opening(partial(files_of, databases))
+            right = partial(_right_database, manifest.path, databases)
+            with right():  # before anything is looked at
+                pass
+            opening = Opening(partial(files_of, right))
         bringing = Bringing(gate, in_place, current, others, options.dry_run, opening)
         return Applier(manifest, gate, bringing, current, others, options, stop, listener, CurlMultiplexer).run()
 
 
-def _require_right_database(manifest: Manifest, databases: Databases) -> None:
-    """Another one would say of other rows who may read them. Raises: PlanRefused; DatabaseError; ManifestError."""
+@contextmanager
+def _right_database(manifest_path: Path, databases: Databases) -> Iterator[MastodonDatabase]:
+    """Mastodon's database. Another one, or half of it, would say that everybody may read what is private.
+
+    Each connection is asked, from any thread: a restore may be at work since the last one. Raises: PlanRefused;
+    DatabaseError; ManifestError.
+    """
     with databases() as database:
-        found = identity_of(database)
-        require_same_database(manifest, found)
-        require_not_older(manifest, found, age_of(database, TABLES))
+        found, age = identity_of(database), age_of(database, TABLES)
+        with Manifest.open(manifest_path) as manifest:
+            require_whole(found, age)
+            require_same_database(manifest, found)
+            require_not_older(manifest, found, age)
+        yield database

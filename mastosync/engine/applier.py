@@ -30,6 +30,7 @@ from mastosync.errors import (
     MastosyncError,
     MayBeHidden,
     MayBePublic,
+    PlanRefused,
     PrivacyLost,
     StoreUnusable,
     telling_of,
@@ -48,8 +49,10 @@ from mastosync.manifest import (
     found_misread,
     found_wrong,
     iter_done_after,
+    last_change,
     note_applied,
     noted_as_json,
+    take_back_change,
 )
 from mastosync.model import End, EntryState, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener
@@ -137,10 +140,10 @@ class Applier:
     def run(self) -> Applying:
         """Look at everything that is done.
 
-        Raises: ManifestError; DatabaseError; StoreUnusable; PrivacyLost; Interrupted.
+        Raises: ManifestError; PlanRefused; DatabaseError; StoreUnusable; PrivacyLost; Interrupted.
         """
         began = time.monotonic()
-        place = applied_to(self.manifest, self.current)
+        place, change = applied_to(self.manifest, self.current), last_change(self.manifest)
         if not self.options.dry_run:
             begin_applying(self.manifest, self.current)
         self.result.goes_on, self.result.left_before = place is not None, place.left if place else 0
@@ -153,11 +156,13 @@ class Applier:
         finally:
             self.listener.finished(progress)
             self._record()
+            if not (self.options.dry_run or self.bringing.in_place.has_begun):
+                take_back_change(self.manifest, change)
             self.result.seconds = time.monotonic() - began
             self.result.finding = self.bringing.finding
         self._require_ended()
         if not self.options.dry_run:
-            self.result.in_line = end_applying(self.manifest, self.current, left=self.result.left)
+            self.result.in_line = end_applying(self.manifest, self.current, left=self.result.left, gone=self._walk.gone)
         return self.result
 
     def _work(self, progress: CheckProgress) -> None:
@@ -179,7 +184,7 @@ class Applier:
             return
         try:
             yield from starmap(_Claim, opening.answered(claims))
-        except DatabaseError as error:
+        except (DatabaseError, PlanRefused) as error:
             self._end_all(error)
 
     def _take(self, ended: Ended[_Claim, Applied], progress: CheckProgress) -> None:
@@ -188,7 +193,7 @@ class Applier:
             self._end_with(record, ended.error)
             return
         applied = ended.outcome
-        self._walk.ended(place, left=applied.fate in LEFT, failed=applied.fate is Fate.FAILED)
+        self._walk.ended(place, applied)
         self.result.fates[applied.fate] += 1
         if applied.fate in LEFT:
             _log.warning("%s: %s", applied.fate.value, applied.detail)
@@ -273,8 +278,9 @@ class _Walk:
     def __init__(self, place: Place | None) -> None:
         self.place = place  # up to which all have ended; not beyond those that failed last
         self._left = place.left if place else 0
+        self.gone = place.gone if place else 0
         self._begun: deque[Place] = deque()
-        self._ended: dict[Place, tuple[bool, bool]] = {}
+        self._ended: dict[Place, Applied] = {}
         self._told = place
 
     def claims(self, claims: Iterator[_Claim]) -> Iterator[_Claim]:
@@ -283,18 +289,20 @@ class _Walk:
             self._begun.append(claim.place)
             yield claim
 
-    def ended(self, place: Place, *, left: bool, failed: bool) -> None:
-        """One has ended. `left`: it is not in line, and should be.
+    def ended(self, place: Place, applied: Applied) -> None:
+        """One has ended.
 
-        `failed`: the store may have, and not the object: unless another one fares better, the next run begins with it.
+        If it failed, the store may have, and not the object: unless another one fares better, the next run begins with
+        it.
         """
-        self._ended[place] = left, failed
+        self._ended[place] = applied
         while self._begun and self._begun[0] in self._ended:
             reached = self._begun.popleft()
-            left, failed = self._ended.pop(reached)
-            self._left += left
-            if not failed:
-                self.place = reached._replace(left=self._left)
+            applied = self._ended.pop(reached)
+            self._left += applied.fate in LEFT
+            self.gone += applied.is_gone
+            if applied.fate is not Fate.FAILED:
+                self.place = reached._replace(left=self._left, gone=self.gone)
 
     def reached(self) -> Place | None:
         """The place to remember; None: no other than was told before."""

@@ -49,6 +49,11 @@ class Applied(NamedTuple):
     error: ObjectError | None = None
     private: bool = False  # its row is, which the manifest does not know yet
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether its row is, so that it stays as it was stored: it may come back."""
+        return self.fate is Fate.CLOSED and not self.private
+
 
 @dataclass(frozen=True, slots=True)
 class Bringing:
@@ -97,26 +102,30 @@ class Bringing:
             if goal.acl != PRIVATE and not (goal.differs or goal.acl_in_question):
                 return _in_line(info)
             read: bool = is_public and (yield Aside(partial(strangers_read, store, key, info)))
+            if is_public and (closed := (yield from self._by_row(record, answer, read=read))):
+                return closed
             if is_public and not (read or goal.acl_in_question) and (yield from self._was_hidden(record.entry)):
                 return Applied(Fate.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials")
             if is_public and read and not goal.differs:
                 return _in_line(info)
             try:
-                return (yield from self._stored(record, Found(store, record.entry, key, info, goal, read), answer))
+                return (yield from self._stored(Found(store, record.entry, key, info, goal, read)))
             except ObjectChanged:  # by somebody else, or by a request of ours whose answer was lost
                 if attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
-    def _stored(self, record: Record, one: Found, answer: Answer | None) -> Steps[Applied]:
-        """Store it again, unless it would be opened and its row says otherwise by now."""
+    def _by_row(self, record: Record, answer: Answer | None, *, read: bool) -> Steps[Applied | None]:
+        """What becomes of a public object whose row says otherwise by now; None: it says the same, or is not asked."""
+        if self.opening is None or answer is None:
+            return None
+        row = yield from self.opening.row(record, answer)
+        return None if row is Row.PUBLIC else _closed(record, row, read=read)
+
+    def _stored(self, one: Found) -> Steps[Applied]:
         if self.dry_run:
-            self.in_place.require_allowed(record.entry)
+            self.in_place.require_allowed(one.entry)
             return Applied(Fate.APPLIED)
-        if self.opening is not None and answer is not None and one.goal.acl == PUBLIC_READ:
-            row = yield from self.opening.row(record, answer)
-            if row is not Row.PUBLIC:
-                return _closed(record, row, read=one.read)
         copied = yield from self.in_place.stored(one)
         return Applied(Fate.APPLIED, copied=copied)
 

@@ -71,6 +71,7 @@ class InPlace:
             proof=proof,
         )
         self._seen: set[str | None] = set()  # ACLs with which an object was stored, and found as it should be
+        self.has_begun = False  # something was stored, or may have been
         self._first = _FirstOne()
         self._first_read = {Storing.COPIED: _FirstOne(), Storing.IN_PARTS: _FirstOne()}  # of what everybody reads
 
@@ -98,6 +99,7 @@ class InPlace:
         PrivacyLost; HeadersLost if the store drops what it was sent; AccessLost if nobody can read any more what
         everybody could; MayBeHidden; ObjectChanged if another object lies there by now; ObjectError; StoreUnusable.
         """
+        self.has_begun = True
         if one.info.size <= self._whole_at_most:
             try:
                 return (yield from self._in_turn(one, Storing.COPIED))

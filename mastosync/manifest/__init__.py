@@ -88,6 +88,7 @@ from mastosync.manifest.verifications import (
     last_change,
     last_verification,
     record_verification,
+    take_back_change,
     verifications,
 )
 from mastosync.manifest.waiting import Outage, waiting_for
@@ -211,6 +212,7 @@ __all__ = [
     "rewritten_in_place",
     "same_file",
     "take_back_acceptance",
+    "take_back_change",
     "take_over",
     "try_again",
     "verifications",

@@ -148,6 +148,8 @@ class PlanWriter:
         wanted: dict[Kind, list[EntryGroup]] = defaultdict(list)
         for group in groups:
             wanted[group.kind].append(group)
+        if self.writes is Writes.HIDDEN:
+            return self._hide(table, (after, up_to), wanted)
         if not wanted.keys() <= set(self.manifest.kinds().values()):
             self._loader.settle()  # a new kind is written at once; else the load goes on while columns are made
         numbers = {kind: self.manifest.kind_id(kind) for kind in wanted}
@@ -202,6 +204,15 @@ class PlanWriter:
         self._loader.settle()
         return self.manifest.connection
 
+    def _hide(self, table: str, window: Window, wanted: Mapping[Kind, list[EntryGroup]]) -> PlanDelta:
+        """Mark what is private by now. A row that turned local, or remote, has the keys it had, and no line moves."""
+        delta = PlanDelta()
+        for number, kind in self.manifest.kinds((table,)).items():
+            if not self._is_present(number, window, wanted.get(kind, [])):
+                groups = [group for other, found in wanted.items() if other.room == kind.room for group in found]
+                self._compare(number, window, _in_order(map(_lines, groups)), delta)
+        return delta
+
     def _take_over(self, kind: Kind, number: int, window: Window, groups: list[EntryGroup]) -> None:
         """Let rows that turned local, or remote, keep their lines: they have the keys they had."""
         others = [each for each, other in self.manifest.kinds((kind.table,)).items() if other.room == kind.room]
@@ -225,8 +236,6 @@ class PlanWriter:
         lines = _in_order(map(_lines, groups))
         if window:
             lines = self._compare(kind, window, lines, delta)
-        if self.writes is Writes.HIDDEN:
-            return
         if lines:
             self._came.add(kind)
         excluded = [line for line in lines if line[2] & EXCLUDED_FLAG] if any(each.excluded for each in groups) else []

@@ -55,6 +55,7 @@ class Place(NamedTuple):
     id: int
     name: str
     left: int = 0  # objects before it that could not be
+    gone: int = 0  # objects before it whose rows are gone, which no plan knows yet
 
 
 def noted_settings(manifest: Manifest) -> Noted | None:
@@ -116,7 +117,10 @@ def note_settings(manifest: Manifest, current: Settings, *, by_others: bool = Fa
 
 
 def begin_applying(manifest: Manifest, current: Settings) -> None:
-    """Note the `current` settings before anything is brought in line with them. Raises: ManifestError."""
+    """Note the `current` settings before anything is brought in line with them.
+
+    And that something is stored anew: `take_back_change` if nothing was. Raises: ManifestError.
+    """
     with manifest.transaction() as connection:
         noted = noted_settings(manifest)
         known = (_before_notes(current),) if noted is None else noted
@@ -143,24 +147,28 @@ def note_applied(manifest: Manifest, current: Settings, place: Place) -> None:
         set_meta(connection, _PLACE, value)
 
 
-def end_applying(manifest: Manifest, current: Settings, *, left: int) -> bool:
+def end_applying(manifest: Manifest, current: Settings, *, left: int, gone: int = 0) -> bool:
     """Note that everything that is done has been looked at, and `left` objects could not be brought in line.
 
+    `gone`: so many stay as they are, as their rows are gone, which no plan knows yet.
     Returns: whether all that lies there has these settings, so that the others are forgotten. Something that lies there
     and is not done may be confirmed as it lies. Raises: ManifestError.
     """
     with manifest.transaction() as connection:
         in_line = not left and not connection.execute(_MAY_BE_CONFIRMED).fetchone()[0]
         if in_line:
-            _keep_for_gone(manifest, current)
+            _keep_for_gone(manifest, current, gone)
             set_meta(connection, _SETTINGS, _encoded((current,)))
         delete_meta(connection, _PLACE)
     return in_line
 
 
-def _keep_for_gone(manifest: Manifest, current: Settings) -> None:
-    """What is gone is not brought in line: keep the settings under which it may lie there, for its return."""
-    if manifest.connection.execute(_ANY_GONE).fetchone()[0]:
+def _keep_for_gone(manifest: Manifest, current: Settings, gone: int) -> None:
+    """What is gone is not brought in line: keep the settings under which it may lie there, for its return.
+
+    `gone`: so many more are than the last plan knows.
+    """
+    if gone or manifest.connection.execute(_ANY_GONE).fetchone()[0]:
         noted = noted_settings(manifest)
         before = (_before_notes(current),) if noted is None else noted
         set_meta(manifest.connection, _OF_GONE, _encoded(_joined(before, _settings_of_gone(manifest))))

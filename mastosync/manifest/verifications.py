@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.details import details_of
-from mastosync.manifest.meta import meta_of, set_meta
+from mastosync.manifest.meta import delete_meta, meta_of, set_meta
 
 _INSERT = "INSERT INTO verifications (started_at, ended_at, details) VALUES (?, ?, ?)"
 _SELECT = "SELECT started_at, ended_at, details FROM verifications ORDER BY id DESC LIMIT ?"
@@ -55,6 +55,15 @@ def verifications(manifest: Manifest) -> list[VerificationRecord]:
 def note_change(connection: sqlite3.Connection, command: str) -> None:
     """Note within a transaction that this command lets something be done, or stores it anew. `copy` has its runs."""
     set_meta(connection, CHANGED, f"{time.time()} {command}")
+
+
+def take_back_change(manifest: Manifest, former: LastChange) -> None:
+    """Nothing was stored anew after all: the last change is the `former` one. Raises: ManifestError."""
+    with manifest.transaction() as connection:
+        if former.command:
+            set_meta(connection, _CHANGED, f"{former.at} {former.command}")
+        else:
+            delete_meta(connection, _CHANGED)
 
 
 def last_change(manifest: Manifest) -> LastChange:

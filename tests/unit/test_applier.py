@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mastosync.app.applying import _require_right_database
+from mastosync.app.applying import _right_database
 from mastosync.cli.render_applying import render_applying
 from mastosync.engine.acl import AclMode
 from mastosync.engine.applier import Applier, Applying, ApplyOptions
@@ -39,9 +40,13 @@ from mastosync.errors import (
 )
 from mastosync.manifest import (
     ACCESS,
+    HIGHEST_ID,
+    LOWEST_ID,
+    LastChange,
     Manifest,
     ManifestReport,
     Noted,
+    PlanWriter,
     Settings,
     WorkQueue,
     applied_to,
@@ -51,6 +56,7 @@ from mastosync.manifest import (
     noted_settings,
     other_settings,
     remember_database,
+    take_back_change,
 )
 from mastosync.manifest import Place as Reached
 from mastosync.mastodon.paperclip import canonical_key
@@ -70,7 +76,7 @@ from mastosync.model import (
 from mastosync.progress import Silence
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore, StoredObject
-from tests.unit.engine_kit import REMOTE, Clock, entry, gate, planned
+from tests.unit.engine_kit import DESTINATION, REMOTE, SOURCE, Clock, entry, gate, grouped, planned
 
 NONE, USUAL, OTHER = Settings(), Settings(CACHE_CONTROL), Settings("max-age=60")
 OWN = ObjectHeaders("image/png", "no-store", "inline", metadata=(("a", "b"),))
@@ -204,6 +210,35 @@ def test_whatever_was_verified_before_says_nothing_of_what_is_stored_again(tmp_p
         place.apply()
         after = last_change(place.manifest)
         assert (after.command, after.at >= now) == ("apply-settings", True)
+
+
+def test_what_was_verified_still_holds_if_nothing_was_stored_anew(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(3)) as place:
+        note_settings(place.manifest, USUAL)
+        for number in (1, 2, 3):
+            place.object(number).headers = PLAIN._replace(cache_control=CACHE_CONTROL)
+        before = last_change(place.manifest)
+        assert place.apply().fates == {Fate.IN_LINE: 3}
+        assert last_change(place.manifest) == before
+        take_back_change(place.manifest, LastChange())
+        note_settings(place.manifest, NONE)
+        place.apply()
+        assert last_change(place.manifest) == LastChange()
+
+
+def test_what_may_have_been_stored_anew_is_a_change(tmp_path: Path) -> None:
+    """The first answer is lost, and what lies there is as it should be."""
+    with stored(tmp_path / "m.db", some(1)) as place:
+        key, copy = place.key(1), place.store.copy_from
+
+        def unanswered(*asked: Any) -> str:  # noqa: ANN401
+            copy(*asked)
+            raise ObjectChanged("412")
+
+        place.store.copy_from = unanswered  # type: ignore[method-assign,assignment]
+        assert place.apply().fates == {Fate.IN_LINE: 1}
+        assert place.store.objects[key].headers.cache_control == CACHE_CONTROL
+        assert last_change(place.manifest).command == "apply-settings"
 
 
 def test_headers_and_metadata_stay(tmp_path: Path) -> None:
@@ -407,6 +442,41 @@ def test_what_everybody_reads_although_its_row_is_private_by_now_is_to_be_hidden
         assert "private by now" in (hidden.detail or "")
 
 
+def test_so_is_what_has_the_headers_that_it_should_have(tmp_path: Path) -> None:
+    with stored(tmp_path / "m.db", some(2), NONE._replace(acl="private")) as place:
+        place.object(1).acl = place.object(2).acl = "public-read"
+        place.rows = {1: file(private=True)}
+        assert place.apply(NONE).fates == {Fate.IN_LINE: 1, Fate.CLOSED: 1}
+        hidden = place.record(1)
+        assert (hidden.state, hidden.entry.private, hidden.presence) == (EntryState.PENDING, True, ACCESS)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_what_comes_back_after_its_row_was_gone_is_not_taken_for_public(stops: bool, tmp_path: Path) -> None:
+    """It was stored as private, and left so: the settings that it was stored under stay known."""
+    entries = some(40)
+    under = USUAL._replace(acl="private")
+    with stored(tmp_path / "m.db", entries, under) as place:
+        place.rows = {1: None}
+        if stops:
+            with pytest.raises(Interrupted):
+                place.apply(stop_after=20, workers=1)
+            assert (reached := applied_to(place.manifest, USUAL)) is not None
+            assert reached.gone == 1
+        assert place.apply().in_line
+        assert other_settings(place.manifest, USUAL) == ()
+        for seen in (entries[1:], entries):
+            plan(place.manifest, seen)
+        assert under in other_settings(place.manifest, USUAL)
+        assert place.object(1).acl == "private"
+
+
+def plan(manifest: Manifest, entries: list[Entry]) -> None:
+    with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+        writer.merge(entries[0].kind.table, LOWEST_ID, HIGHEST_ID, grouped(entries))
+        writer.finish(datetime.now(UTC), {})
+
+
 def test_a_dry_run_asks_no_database(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
         assert place.apply(dry_run=True).fates == {Fate.APPLIED: 6}
@@ -435,15 +505,44 @@ def test_a_database_that_fails_ends_the_run_and_nothing_more_is_opened(
         assert place.apply().in_line
 
 
-def test_the_database_of_another_instance_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, other = (DatabaseIdentity("mastodon_production", "db:5432", None, (account,)) for account in "ab")
-    monkeypatch.setattr("mastosync.app.applying.identity_of", lambda _: other)
-    monkeypatch.setattr("mastosync.app.applying.age_of", lambda *_: DatabaseAge("", "", {}))
-    with planned(tmp_path / "m.db", some(1)) as manifest:
-        with manifest.transaction():
-            remember_database(manifest, ours)
-        with pytest.raises(PlanRefused, match="another database"):
-            _require_right_database(manifest, nullcontext)  # type: ignore[arg-type]
+OURS = DatabaseIdentity("mastodon_production", "db:5432", None, ("a",))
+WHOLE = DatabaseAge("", "", {})
+
+
+@pytest.mark.parametrize(
+    ("found", "age", "told"),
+    [
+        (replace(OURS, accounts=("b",)), WHOLE, "another database"),
+        (
+            replace(OURS, accounts=()),  # nobody can tell whose it is
+            replace(WHOLE, empty={"accounts"}, wanting=(("media_attachments", "accounts"),)),
+            "accounts has none",
+        ),
+    ],
+)
+def test_another_database_or_half_of_it_opens_nothing(
+    found: DatabaseIdentity, age: DatabaseAge, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late in a run: each connection is asked."""
+    with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
+        monkeypatch.setattr("mastosync.engine.opening._AT_ONCE", 2)
+        with place.manifest.transaction():
+            remember_database(place.manifest, OURS)
+        identities, ages = iter([OURS]), iter([WHOLE])
+        monkeypatch.setattr("mastosync.app.applying.identity_of", lambda _: next(identities, found))
+        monkeypatch.setattr("mastosync.app.applying.age_of", lambda *_: next(ages, age))
+        look_up = place.look_up
+
+        def looked_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
+            with _right_database(tmp_path / "m.db", nullcontext):  # type: ignore[arg-type]
+                return look_up(records)
+
+        place.look_up = looked_up  # type: ignore[method-assign]
+        with pytest.raises(PlanRefused, match=told):
+            place.apply(workers=1)
+        opened = [each.acl for each in place.store.objects.values()].count("public-read")
+        assert opened <= 2
+        assert len(place.asked) == 1
 
 
 def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

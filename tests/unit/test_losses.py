@@ -177,6 +177,20 @@ def test_after_a_refusal_what_is_there_stays_as_it_is_but_for_what_is_private_by
         assert [each is not None for each in added] == [adds, adds]
 
 
+def test_after_a_refusal_no_line_moves_and_what_turned_remote_is_hidden_where_it_stands(tmp_path: Path) -> None:
+    remote = LOCAL._replace(remote=True)
+    with done_manifest(tmp_path / "m.db", [entry(row) for row in range(3)]) as manifest:
+        before = list(ManifestReport(manifest).iter_records())
+        with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+            writer.writes = Writes.HIDDEN
+            rows = [entry(0, kind=remote), entry(1, kind=remote, private=True), entry(2), entry(9, kind=BACKUP)]
+            writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(rows))
+        assert list(manifest.kinds().values()) == [LOCAL]
+        now = list(ManifestReport(manifest).iter_records())
+        assert [now[0], now[2]] == [before[0], before[2]]
+        assert (now[1].entry.private, now[1].state) == (True, EntryState.PENDING)
+
+
 def test_a_dry_run_tells_what_a_plan_would_lose_at_least(tmp_path: Path) -> None:
     entries = [entry(row, kind=kind) for kind in (LOCAL, CACHE) for row in range(4)]
     with done_manifest(tmp_path / "m.db", entries) as manifest:

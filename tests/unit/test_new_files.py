@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +61,30 @@ def home(tmp_path: Path) -> Path:
     folder.mkdir()
     os.chown(folder, *MASTODON)
     return folder
+
+
+def refusing(number: int) -> Callable[..., None]:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+def test_a_folder_that_somebody_else_makes_at_that_moment_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = Path.mkdir
+
+    def slower(path: Path) -> None:
+        mkdir(path)
+        mkdir(path)
+
+    monkeypatch.setattr(Path, "mkdir", slower)
+    make_folders(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folders(tmp_path / "file")
 
 
 @as_root
@@ -132,6 +156,26 @@ class TestRoot:
         assert f"{home / 'made'}" in told or "made" in told
         assert "belongs to root" in told
         assert "12345:12346" in told
+
+    @pytest.mark.parametrize("like", [False, True])
+    def test_it_names_whose_the_file_should_be(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, like: bool
+    ) -> None:
+        monkeypatch.setattr(os, "fchown", refusing(errno.EPERM))
+        (home / "other").touch()
+        os.chown(home / "other", 23_456, 34_567)
+        os.close(made(home / "made", like=(home / "other").stat() if like else None))
+        (told,) = caplog.messages
+        assert f"not to {'23456:34567' if like else '12345:12346'}, who cannot use it" in told
+        assert "folder" not in told.replace(str(home), "")
+
+    def test_a_file_that_cannot_be_given_for_another_reason_is_not_left(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mastosync.new_files.give", refusing(errno.ESTALE))
+        with pytest.raises(OSError, match="tale"):
+            made(home / "made")
+        assert list(home.iterdir()) == []
 
     def test_init_says_whose_its_file_is(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["init", "--output", str(home / "made")]) == 0
