@@ -125,8 +125,9 @@ def failed_lines(status: Status) -> list[str]:
             tr(
                 "missing: the source does not have these objects. Run `mastosync plan` and `mastosync copy` once more,"
                 " as rows may have changed since; `mastosync refetch` fetches files of other servers again; for the"
-                " rest, look into old backups of the source. `mastosync accept --reason missing` accepts what is lost:"
-                " then exit code 3 means new failures"
+                " rest, look into old backups of the source. If `mastosync ls` says that something lies at the new store,"
+                " it need not be lost. `mastosync accept --reason missing` accepts what is lost: then exit code 3 means"
+                " new failures"
             )
         )
     if status.accepted:

@@ -12,7 +12,7 @@ from mastosync.engine.privacy_proof import strangers_read
 from mastosync.engine.retry import PatientStore
 from mastosync.engine.steps import Aside, Ask, Steps
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
-from mastosync.manifest import Approach
+from mastosync.manifest import LIES_THERE, Approach
 from mastosync.model import End, Entry, ObjectInfo, Origin, Outcome, Presence
 from mastosync.store.base import FetchedObject
 
@@ -101,8 +101,8 @@ def _but_there(job: Job, missing: ObjectMissing, there: ObjectInfo, flaw: str) -
     if not is_as_new_as_row(job.entry, there):
         return missing
     told = ObjectMissing(
-        f"{missing.message}; but something lies at {job.destination.name}, stored at {there.last_modified}, probably"
-        f" by Mastodon itself: {flaw}"
+        f"{missing.message}; {LIES_THERE}{job.destination.name}, stored at {there.last_modified}, probably by Mastodon"
+        f" itself: {flaw}"
     )
     told.store = missing.store
     return told

@@ -208,6 +208,24 @@ def unproved_told(looks: Looks) -> Apart:
     return Apart(said, looks.remedy)
 
 
+def unproven_told(objects: int) -> Apart:
+    """Of what is missing at the source, and may lie at the destination all the same."""
+    return Apart(
+        trn(
+            "{objects} object is missing at the source, but something lies at the new store, probably stored by"
+            " Mastodon itself",
+            "{objects} objects are missing at the source, but something lies at the new store for each, probably stored"
+            " by Mastodon itself",
+            objects,
+            objects=f"{objects:,}",
+        ),
+        tr(
+            "`mastosync ls --state failed --reason missing --format jsonl` tells when it was stored, and why mastosync"
+            " cannot count it as done"
+        ),
+    )
+
+
 def losses_unknown_told() -> str:
     """For people."""
     return tr("what the source has lost is not known yet, as nothing was copied so far")

@@ -152,6 +152,17 @@ def test_a_lost_picture_that_stands_still_is_a_loss(reason: Reason, place: tuple
     assert result.losses == {(place[0], remote, Loss.FETCHABLE if remote else Loss.FOR_GOOD): 1}
 
 
+def test_what_may_lie_at_the_new_store_is_not_called_lost() -> None:
+    result = judge(evidence(failed(BACKUP, Reason.MISSING, 2), lying_there={BACKUP: 2}))
+    assert result.losses == {("backups", False, Loss.UNPROVEN): 2}
+    told = {each.check: each for each in result.findings}
+    assert "lost" not in told
+    assert "something lies at the new store" in told["unproven"].message
+    assert result.verdict is Verdict.GO
+    part = judge(evidence(failed(BACKUP, Reason.MISSING, 2), lying_there={BACKUP: 1}))
+    assert part.losses == {("backups", False, Loss.UNPROVEN): 1, ("backups", False, Loss.FOR_GOOD): 1}
+
+
 def test_what_the_source_has_lost_is_told_by_what_becomes_of_it() -> None:
     lines = [failed(kind, Reason.MISSING, 2) for kind in (LOCAL, REMOTE, CARD, BACKUP, ICON)]
     optional = CountLine(FAVICON, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, 3, 0)
