@@ -125,9 +125,9 @@ def failed_lines(status: Status) -> list[str]:
             tr(
                 "missing: the source does not have these objects. Run `mastosync plan` and `mastosync copy` once more,"
                 " as rows may have changed since; `mastosync refetch` fetches files of other servers again; for the"
-                " rest, look into old backups of the source. If `mastosync ls` says that something lies at the new store,"
-                " it need not be lost. `mastosync accept --reason missing` accepts what is lost: then exit code 3 means"
-                " new failures"
+                " rest, look into old backups of the source. If `mastosync ls` says that something lies at the new"
+                " store, it need not be lost. `mastosync accept --reason missing` accepts what is lost: then exit code 3"
+                " means new failures"
             )
         )
     if status.accepted:
@@ -205,6 +205,7 @@ def render_status(status: Status, manifest: Path) -> str:
     lines += [_line(tr("waiting"), text) for text in _waits(status)]
     lines.append(_line(tr("progress"), progress_of(status)))
     if status.verification is not None:
+        undigested = status.verification.details.get("unproven", 0)
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
         lines.append(
             _line(
@@ -212,9 +213,10 @@ def render_status(status: Status, manifest: Path) -> str:
                 tr(
                     "{moment}: {fine:,} of {checked:,} objects were fine",
                     moment=_moment(ended),
-                    fine=found["fine"],
+                    fine=found["fine"] + undigested,
                     checked=found["checked"],
-                ),
+                )
+                + _undigested(undigested),
             )
         )
     lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]
@@ -225,6 +227,14 @@ def render_status(status: Status, manifest: Path) -> str:
     if others := _settings_lines(status):
         lines += ["", *others]
     return "\n".join(lines)
+
+
+def _undigested(objects: int) -> str:
+    if not objects:
+        return ""
+    from mastosync.engine.shared_findings import undigested_told
+
+    return f", {undigested_told(objects)}"
 
 
 def progress_of(status: Status) -> str:

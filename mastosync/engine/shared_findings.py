@@ -208,6 +208,11 @@ def unproved_told(looks: Looks) -> Apart:
     return Apart(said, looks.remedy)
 
 
+def undigested_told(objects: int) -> str:
+    """Of what lies at the destination with the right size, and nobody knows a digest of it."""
+    return tr("{objects} of them without a digest to compare", objects=f"{objects:,}")
+
+
 def unproven_told(objects: int) -> Apart:
     """Of what is missing at the source, and may lie at the destination all the same."""
     return Apart(

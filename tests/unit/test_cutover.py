@@ -163,6 +163,14 @@ def test_what_may_lie_at_the_new_store_is_not_called_lost() -> None:
     assert part.losses == {("backups", False, Loss.UNPROVEN): 1, ("backups", False, Loss.FOR_GOOD): 1}
 
 
+def test_what_has_no_digest_to_compare_is_found_as_well_as_it_can_be() -> None:
+    """A verification more would find no more."""
+    looked = proof(8, 10, unproven=2, read={"objects": 10}, public=public())
+    told = found(evidence(verifications=[looked]))["verify"]
+    assert told.grade is Grade.OK
+    assert "10 of 10 were fine, 2 of them without a digest to compare; at most 10 were read" in told.message
+
+
 def test_what_the_source_has_lost_is_told_by_what_becomes_of_it() -> None:
     lines = [failed(kind, Reason.MISSING, 2) for kind in (LOCAL, REMOTE, CARD, BACKUP, ICON)]
     optional = CountLine(FAVICON, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, 3, 0)

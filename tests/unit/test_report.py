@@ -422,6 +422,14 @@ def test_what_became_of_entries_decides(state: EntryState, reason: Reason | None
     assert all(each.remedy for each in judge(evidence).findings if each.grade != "ok")
 
 
+def test_what_was_read_and_has_no_digest_to_compare_is_told_apart() -> None:
+    read = proof(NOON + 5_000, fine=215, checked=217, unproven=2, read={"objects": 217})
+    findings = judge(replace(ALL_WELL, proofs=[LISTED, read, PUBLIC])).findings
+    (told,) = (each for each in findings if each.check == "read-back")
+    assert "215 with the right digest, 2 without one to compare" in told.message
+    assert told.grade.value == "ok"
+
+
 def test_what_is_missing_is_told_apart_from_what_lies_at_the_new_store_unproven() -> None:
     lost = CountLine(REMOTE, EntryState.FAILED, Reason.MISSING, 3, 0, accepted=3)
     told = replace(ALL_WELL, counts=[DONE, lost], lying_there=1)

@@ -9,7 +9,14 @@ from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
 from mastosync.engine.public_looks import looks_at
 from mastosync.engine.readers import Reading, reading_of
-from mastosync.engine.shared_findings import apart_told, lost_told, settings_told, unproved_told, unread_told
+from mastosync.engine.shared_findings import (
+    apart_told,
+    lost_told,
+    settings_told,
+    undigested_told,
+    unproved_told,
+    unread_told,
+)
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -134,7 +141,8 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
         return
     last = evidence.verifications[0]
     done = sum(line.objects for line in evidence.counts if line.state is EntryState.DONE)
-    fine, checked = last.details["fine"], last.details["checked"]
+    undigested, checked = last.details.get("unproven", 0), last.details["checked"]
+    fine = last.details["fine"] + undigested  # by all that there is to compare
     read = max(each.details.get("read", {}).get("objects", 0) for each in evidence.verifications)
     message = trn(
         "verified {age} ago: {fine} of {checked} was fine",
@@ -144,8 +152,15 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
         fine=f"{fine:,}",
         checked=f"{checked:,}",
     )
+    if undigested:
+        message += ", " + undigested_told(undigested)
     message += (
-        trn("; {objects} was read back", "; {objects} were read back", read, objects=f"{read:,}")
+        trn(
+            "; at most {objects} was read in one run",
+            "; at most {objects} were read in one run",
+            read,
+            objects=f"{read:,}",
+        )
         if read
         else tr("; none was read back")
     )

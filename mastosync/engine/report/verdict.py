@@ -317,6 +317,19 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
             command=evidence.last_change.command,
             objects=_n(read),
         )
+        undigested = sum(proof.undigested for proof in evidence.since_last_change if not proof.faults)
+        if undigested:
+            said = trn(
+                "{objects} object was read back after the last `{command}`: {right} with the right digest,"
+                " {undigested} without one to compare",
+                "{objects} objects were read back after the last `{command}`: {right} with the right digest,"
+                " {undigested} without one to compare",
+                read,
+                command=evidence.last_change.command,
+                objects=_n(read),
+                right=_n(read - undigested),
+                undigested=_n(undigested),
+            )
         yield Finding("read-back", Grade.OK, said)
     else:
         said = tr("nothing was read back after the last `{command}`", command=evidence.last_change.command)
