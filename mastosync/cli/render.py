@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LABEL_WIDTH = 13
 
 
-def render_plan(result: PlanResult, manifest: Path) -> str:
+def render_plan(result: PlanResult, manifest: Path, pending: int) -> str:
     """What a plan found, and what changed in the manifest."""
     left_out = result.total().excluded
     head = (
@@ -54,7 +54,10 @@ def render_plan(result: PlanResult, manifest: Path) -> str:
                 since=since,
             )
         )
-    notes.append(tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest))
+    if pending:
+        notes.append(tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest))
+    else:
+        notes.append(tr("nothing is to be copied  (manifest: {manifest})", manifest=manifest))
     return "\n".join([snapshot_line(result), "", table(head, rows), "", *notes])
 
 
@@ -126,8 +129,8 @@ def failed_lines(status: Status) -> list[str]:
                 "missing: the source does not have these objects. Run `mastosync plan` and `mastosync copy` once more,"
                 " as rows may have changed since; `mastosync refetch` fetches files of other servers again; for the"
                 " rest, look into old backups of the source. If `mastosync ls` says that something lies at the new"
-                " store, it need not be lost. `mastosync accept --reason missing` accepts what is lost: then exit code 3"
-                " means new failures"
+                " store, it need not be lost. `mastosync accept --reason missing` accepts what is lost: then exit code"
+                " 3 means new failures"
             )
         )
     if status.accepted:
@@ -163,7 +166,10 @@ def render_acceptance(found: Counter[tuple[str, Reason]], *, undo: bool, dry_run
         said = trn("{count:,} entry can be accepted as lost", "{count:,} entries can be accepted as lost", count)
     else:
         said = trn("{count:,} entry is accepted as lost", "{count:,} entries are accepted as lost", count)
-        note = tr("what is accepted stays failed, and is no news; `mastosync accept --undo` takes it back")
+        note = tr(
+            "accepted entries stay `failed`, but no longer count as new failures; `mastosync accept --undo` takes that"
+            " back"
+        )
     rows = [(name, reason.value, f"{objects:,}") for (name, reason), objects in found.items()]
     return "\n".join([said, "", table((tr("type"), tr("reason"), tr("entries")), rows), *(["", note] if note else [])])
 

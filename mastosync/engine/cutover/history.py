@@ -109,8 +109,8 @@ def _delta(evidence: Evidence) -> str:
         return ""
     taken_at, before = last.taken_at.timestamp(), others[0].taken_at.timestamp()
     told = trn(
-        "; {objects} object was new in {time}",
-        "; {objects} objects were new in {time}",
+        "; {objects} object was new since the plan before, made {time} earlier",
+        "; {objects} objects were new since the plan before, made {time} earlier",
         added,
         objects=f"{added:,}",
         time=human_seconds(max(taken_at - before, 0)),
@@ -118,7 +118,7 @@ def _delta(evidence: Evidence) -> str:
     since = round(added * (evidence.now - taken_at) / (taken_at - before)) if taken_at > before else 0
     if since < 1:
         return told
-    return told + tr(", so about {objects} since", objects=f"{since:,}")
+    return told + tr(", so about {objects} may have come since", objects=f"{since:,}")
 
 
 def apart(evidence: Evidence) -> Finding:
@@ -155,9 +155,11 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
     if undigested:
         message += ", " + undigested_told(undigested)
     message += (
-        trn(
-            "; at most {objects} was read in one run",
-            "; at most {objects} were read in one run",
+        trn("; {objects} was read back", "; {objects} were read back", read, objects=f"{read:,}")
+        if read and read == last.details.get("read", {}).get("objects")
+        else trn(
+            "; an earlier run has read {objects} back",
+            "; an earlier run has read {objects} back",
             read,
             objects=f"{read:,}",
         )
