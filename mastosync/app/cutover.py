@@ -255,6 +255,7 @@ def _evidence(
         deleted=Deleted.in_manifest(manifest),
         now=time.time(),
         exposed=status.exposed,
+        lying_there=report.lying_there(),
         relation=relation(manifest),
         shared=shared_bucket(manifest),
         fallback=known.options.fallback,

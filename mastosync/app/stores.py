@@ -312,13 +312,13 @@ def _require_usable(gate: Gate, config: Config, role: Role) -> None:
         unusable = StoreUnusable(error.message, hint=error.hint or tr("try again later"))
         raise passing(unusable, may_pass=error.transient) from error
     except StoreUnusable as error:
-        if told := _of_changed_file(config, role):
+        if told := of_changed_file(config, role):
             changed = StoreUnusable(error.message, hint=f"{error.hint}; {told}" if error.hint else told)
             raise passing(changed, may_pass=error.may_pass) from error
         raise
 
 
-def _of_changed_file(config: Config, role: Role) -> str:
+def of_changed_file(config: Config, role: Role) -> str:
     """What may have happened to the keys of a store that refuses them; empty: they stand where nobody else writes."""
     names = [each.variable for each in config.referred if each.section == f"s3.{role}"]
     if not names:

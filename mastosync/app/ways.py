@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mastosync.app.stores import identities
+from mastosync.app.stores import identities, of_changed_file
 from mastosync.engine.doctor import DatabaseWay, FolderWay, StoreWay
 from mastosync.language import tr
 
@@ -78,7 +78,7 @@ def _bucket_way(config: Config, role: Role) -> StoreWay:
         with closing(CurlStore(quick, role=role, connections=1)) as store, closing(S3Probe(quick, role=role)) as probe:
             yield store, probe
 
-    return StoreWay(opened, bucket.key_prefix)
+    return StoreWay(opened, bucket.key_prefix, of_changed_file(config, role))
 
 
 def _folder_of(config: Config, role: Role) -> FilesystemConfig:

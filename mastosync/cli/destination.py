@@ -21,7 +21,7 @@ def ask_destination() -> Sections:
     choices = {name: preset for preset in presets for name in preset[0]}
     choices |= {str(number): preset for number, preset in enumerate(presets, 1)}
     while (answer := ask(tr("Its number or name")).strip().lower()) not in choices:
-        show(tr("That is none of them."))
+        show(tr("That is none of them. Type a number or a name of this list; an address is asked for next."))
     show(tr("An empty answer leaves {word} in the file, to be filled in later.", word=CHANGE_ME))
     names, known = choices[answer]
     if names == ("folder",):

@@ -56,6 +56,7 @@ def plan_command(
         options = replace(scope.options(invocation.config, limit), accept_gone=accept_gone)
         result = app.plan(options, dry_run=dry_run, delta=delta)
         outlook = app.outlook(result.survey, rate, bwlimit) if dry_run or as_json else None
+        pending = 0 if dry_run or as_json else app.status().totals.pending
     if result.refusal is not None:
         warn(tr("a plan would be refused: {why}", why=f"{result.refusal.message}. {result.refusal.hint}"))
     to_bucket = invocation.config.destination_folder.path is None
@@ -69,4 +70,4 @@ def plan_command(
         notes = [*absent_types(result), *(cache_control_lines(invocation.config) if to_bucket else ())]
         invocation.say(render_dry_run(result, outlook, snapshot_line(result), notes))
     else:
-        invocation.say(render_plan(result, invocation.manifest_path))
+        invocation.say(render_plan(result, invocation.manifest_path, pending))

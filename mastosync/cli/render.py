@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LABEL_WIDTH = 13
 
 
-def render_plan(result: PlanResult, manifest: Path) -> str:
+def render_plan(result: PlanResult, manifest: Path, pending: int) -> str:
     """What a plan found, and what changed in the manifest."""
     left_out = result.total().excluded
     head = (
@@ -54,7 +54,10 @@ def render_plan(result: PlanResult, manifest: Path) -> str:
                 since=since,
             )
         )
-    notes.append(tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest))
+    if pending:
+        notes.append(tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest))
+    else:
+        notes.append(tr("nothing is to be copied  (manifest: {manifest})", manifest=manifest))
     return "\n".join([snapshot_line(result), "", table(head, rows), "", *notes])
 
 
@@ -125,8 +128,9 @@ def failed_lines(status: Status) -> list[str]:
             tr(
                 "missing: the source does not have these objects. Run `mastosync plan` and `mastosync copy` once more,"
                 " as rows may have changed since; `mastosync refetch` fetches files of other servers again; for the"
-                " rest, look into old backups of the source. `mastosync accept --reason missing` accepts what is lost:"
-                " then exit code 3 means new failures"
+                " rest, look into old backups of the source. If `mastosync ls` says that something lies at the new"
+                " store, it need not be lost. `mastosync accept --reason missing` accepts what is lost: then exit code"
+                " 3 means new failures"
             )
         )
     if status.accepted:
@@ -162,7 +166,10 @@ def render_acceptance(found: Counter[tuple[str, Reason]], *, undo: bool, dry_run
         said = trn("{count:,} entry can be accepted as lost", "{count:,} entries can be accepted as lost", count)
     else:
         said = trn("{count:,} entry is accepted as lost", "{count:,} entries are accepted as lost", count)
-        note = tr("what is accepted stays failed, and is no news; `mastosync accept --undo` takes it back")
+        note = tr(
+            "accepted entries stay `failed`, but no longer count as new failures; `mastosync accept --undo` takes that"
+            " back"
+        )
     rows = [(name, reason.value, f"{objects:,}") for (name, reason), objects in found.items()]
     return "\n".join([said, "", table((tr("type"), tr("reason"), tr("entries")), rows), *(["", note] if note else [])])
 
@@ -204,6 +211,7 @@ def render_status(status: Status, manifest: Path) -> str:
     lines += [_line(tr("waiting"), text) for text in _waits(status)]
     lines.append(_line(tr("progress"), progress_of(status)))
     if status.verification is not None:
+        undigested = status.verification.details.get("unproven", 0)
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
         lines.append(
             _line(
@@ -211,9 +219,10 @@ def render_status(status: Status, manifest: Path) -> str:
                 tr(
                     "{moment}: {fine:,} of {checked:,} objects were fine",
                     moment=_moment(ended),
-                    fine=found["fine"],
+                    fine=found["fine"] + undigested,
                     checked=found["checked"],
-                ),
+                )
+                + _undigested(undigested),
             )
         )
     lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]
@@ -224,6 +233,14 @@ def render_status(status: Status, manifest: Path) -> str:
     if others := _settings_lines(status):
         lines += ["", *others]
     return "\n".join(lines)
+
+
+def _undigested(objects: int) -> str:
+    if not objects:
+        return ""
+    from mastosync.engine.shared_findings import undigested_told
+
+    return f", {undigested_told(objects)}"
 
 
 def progress_of(status: Status) -> str:

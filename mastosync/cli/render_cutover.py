@@ -59,6 +59,7 @@ def _losses(report: CutoverReport) -> str:
     meanings = {
         Loss.FOR_GOOD: tr("lost for good"),
         Loss.FETCHABLE: tr("other servers may have it"),
+        Loss.UNPROVEN: tr("something lies at the new store"),
         Loss.DISPENSABLE: tr("Mastodon does without, or makes it anew"),
     }
     rows = [

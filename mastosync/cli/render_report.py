@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from mastosync.cli.columns import padded
 from mastosync.cli.render import table
-from mastosync.engine.report import moment
+from mastosync.engine.report import Grade, moment
 from mastosync.language import tr
 from mastosync.model import EntryState, Origin
 from mastosync.plain import one_line
@@ -31,7 +32,7 @@ def _head(report: Report) -> Iterator[str]:
     yield _line(tr("period"), tr("{begin} to {end} UTC", begin=moment(begin), end=moment(end)))
     whole = report.last_whole_plan
     last = tr(", the last whole one at {time} UTC", time=moment(whole.taken_at.timestamp())) if whole else ""
-    yield _line(tr("plans"), f"{len(report.plans):,}{last}")
+    yield _line(tr("plans"), tr("{plans}{last}", plans=f"{len(report.plans):,}", last=last))
     copied, seconds = report.copied, report.worked_seconds
     pace = f" ({copied.objects / seconds:,.1f}/s, {human_bytes(copied.size_bytes / seconds)}/s)" if seconds else ""
     yield _line(
@@ -45,8 +46,8 @@ def _head(report: Report) -> Iterator[str]:
             pace=pace,
         ),
     )
-    ways = (f"{origin.value} {report.origin(origin).objects:,}" for origin in Origin)
-    yield _line(tr("came by"), ", ".join(ways))
+    ways = {origin.value: f"{report.origin(origin).objects:,}" for origin in Origin}
+    yield _line(tr("came by"), tr("copied {copied}, adopted {adopted}, refetched {refetched}", **ways))
     yield _line(tr("digest"), f"sha256 {report.contents.sha256}")
 
 
@@ -58,8 +59,9 @@ def _verdict(report: Report) -> Iterator[str]:
         yield tr("THE OLD FOLDER MAY BE DELETED") if report.verdict.may_go else tr("KEEP THE OLD FOLDER: SEE not-yet")
     else:
         yield tr("THE OLD STORE MAY BE DELETED") if report.verdict.may_go else tr("KEEP THE OLD STORE: SEE not-yet")
+    words = {Grade.OK: tr("ok"), Grade.WARNING: tr("warning"), Grade.NOT_YET: tr("not-yet")}
     for found in report.verdict.findings:
-        yield f"  {found.grade.value:<8} {found.check:<10} {one_line(found.message)}"
+        yield f"  {padded(words[found.grade], 8)} {found.check:<10} {one_line(found.message)}"
         if found.remedy:
             yield f"{'':<22}-> {one_line(found.remedy)}"
 
@@ -155,4 +157,4 @@ def _cut(count: int) -> Iterator[str]:
 
 
 def _line(name: str, told: str) -> str:
-    return f"{name:<12} {one_line(told)}"
+    return f"{padded(name, 12)} {one_line(told)}"

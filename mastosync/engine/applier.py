@@ -61,6 +61,7 @@ from mastosync.store.base import Multiplexer
 _log = logging.getLogger(__name__)
 
 _COMMIT_SECONDS = 0.5
+_STORED, _TO_BE_STORED = deferred("stored again"), deferred("to be stored again")
 _EXAMPLES = 10
 _HINT = deferred("when the store is well again, run the same command: it goes on where it stopped")
 
@@ -149,7 +150,7 @@ class Applier:
         self.result.goes_on, self.result.left_before = place is not None, place.left if place else 0
         self._walk = _Walk(place)
         done = ManifestReport(self.manifest).entries(states=(EntryState.DONE,))
-        progress = CheckProgress("apply-settings", done, finding=deferred("stored again"))
+        progress = CheckProgress("apply-settings", done, finding=_TO_BE_STORED if self.options.dry_run else _STORED)
         self.listener.started(progress)
         try:
             self._work(progress)

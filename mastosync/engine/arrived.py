@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from functools import partial
 
 from mastosync.engine.composite import is_composite
-from mastosync.engine.job import Job, fits_row, is_older_than_row
+from mastosync.engine.job import Job, fits_row, is_as_new_as_row, is_older_than_row
 from mastosync.engine.judge import expected_etag, same_etag
+from mastosync.engine.privacy_proof import strangers_read
 from mastosync.engine.retry import PatientStore
 from mastosync.engine.steps import Aside, Ask, Steps
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
-from mastosync.model import ObjectInfo, Origin, Outcome, Presence
+from mastosync.manifest import LIES_THERE, Approach
+from mastosync.model import End, Entry, ObjectInfo, Origin, Outcome, Presence
 from mastosync.store.base import FetchedObject
+
+_UNCONFIRMED = frozenset({Approach.WRITE, Approach.COMPARE, Approach.EXAMINE})
 
 
 def confirmed(job: Job) -> Steps[Outcome | None]:
@@ -51,6 +55,57 @@ def find_arrived(job: Job, candidates: Iterator[str]) -> Outcome | None:
     except (ObjectMissing, ObjectChanged, ObjectDenied):  # meanwhile, or the key may not read
         return None
     return job.done(source_key, there.size, sent, there.etag) if sent == arrived else None
+
+
+def found_there(job: Job, missing: ObjectMissing, *, hides: bool) -> Steps[Outcome]:
+    """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
+
+    It has to fit its row; and what is private has to be kept from strangers, where it `hides` what is private. What a
+    write of ours has left of which nobody knows how it ended may be damaged: it has to be what was confirmed once.
+    """
+    if job.approach not in _UNCONFIRMED or job.presence & Presence.STALE:
+        return job.failed(missing)
+    if job.presence & Presence.IN_DOUBT:
+        found = yield from confirmed(job)
+        return found._replace(end=End.SOURCE) if found else job.failed(missing)
+    try:
+        there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
+    except ObjectError:  # it is missing at the source, whatever the destination has to say
+        return job.failed(missing)
+    flaw = (yield from _flaw_of(job, there, hides=hides)) if fits_row(job.entry, there) else _misfit(job.entry, there)
+    if flaw:
+        return job.failed(_but_there(job, missing, there, flaw))
+    found = job.done(job.source_key, there.size, there.md5, there.etag)
+    return found._replace(origin=Origin.ADOPTED, end=End.SOURCE)
+
+
+def _flaw_of(job: Job, there: ObjectInfo, *, hides: bool) -> Steps[str]:
+    """Why a private object that fits its row is not adopted; empty: strangers are refused, or may be given it."""
+    if not job.entry.private or job.presence or not hides:  # what we have written was asked for already
+        return ""
+    try:
+        readable: bool = yield Aside(partial(strangers_read, job.destination, job.key))
+    except ObjectError as error:
+        return error.message
+    return "it is private, but anybody can read it" if readable else ""
+
+
+def _misfit(entry: Entry, there: ObjectInfo) -> str:
+    if entry.size is None:
+        return f"it has {there.size} bytes, and its row does not tell how many it should have"
+    return f"it has {there.size} bytes, and its row says {entry.size}"
+
+
+def _but_there(job: Job, missing: ObjectMissing, there: ObjectInfo, flaw: str) -> ObjectMissing:
+    """The same failure, which tells what lies at the destination, if that came with the file of its row or later."""
+    if not is_as_new_as_row(job.entry, there):
+        return missing
+    told = ObjectMissing(
+        f"{missing.message}; {LIES_THERE}{job.destination.name}, stored at {there.last_modified}, probably by Mastodon"
+        f" itself: {flaw}"
+    )
+    told.store = missing.store
+    return told
 
 
 def is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:

@@ -154,6 +154,12 @@ def is_older_than_row(entry: Entry, info: ObjectInfo) -> bool:
     return after is not None and after < -_CLOCKS_DIFFER_SECONDS
 
 
+def is_as_new_as_row(entry: Entry, info: ObjectInfo) -> bool:
+    """Whether an object was certainly stored with the file of its row, or later."""
+    after = _seconds_after_row(entry, info)
+    return after is not None and after >= -_CLOCKS_DIFFER_SECONDS
+
+
 def _came_with_its_row(entry: Entry, there: ObjectInfo) -> bool:
     """Whether an object was stored when the file of its row came: by Mastodon, and not by whoever copied it later."""
     after = _seconds_after_row(entry, there)

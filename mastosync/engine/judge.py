@@ -14,7 +14,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.steps import Aside, Ask, Steps
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import ObjectInfo, Record
+from mastosync.model import ObjectInfo, Origin, Record
 from mastosync.store.base import FetchedObject
 
 _RANGE_BYTES = 16 * MIB  # of a large object in memory
@@ -124,7 +124,7 @@ def _by_access(store: PatientStore, key: str, info: ObjectInfo, judgement: Judge
 
 
 def _by_bytes(store: PatientStore, memory: Hold, key: str, record: Record, fetched: FetchedObject) -> Judgement:
-    """Judge a large object, or one without a recorded MD5: the store copied it by itself."""
+    """Judge a large object, or one without a recorded MD5: the store copied it by itself, or it was adopted."""
     info = fetched.info
     if record.md5 is not None:
         return _by_digest(record, store.digest(key, info), info)
@@ -169,4 +169,8 @@ def _of_other_size(record: Record, info: ObjectInfo) -> Judgement:
 
 
 def _unproven(record: Record) -> Judgement:
-    return Judgement(record, Verdict.UNPROVEN, "the store copied it by itself, and no digest of it is known")
+    if record.origin is Origin.ADOPTED:
+        detail = "Mastodon, or another tool, wrote it: there is no digest to compare"
+    else:
+        detail = "the store copied it by itself, and no digest of it is known"
+    return Judgement(record, Verdict.UNPROVEN, detail)

@@ -39,6 +39,7 @@ class Looks:
     ended_at: float = 0.0  # seconds since the epoch: the look of which most of this is
     unproved: tuple[str, ...] = ()  # tables that no look has covered
     before: str = ""  # the command after which none has; empty: there was none
+    untried: bool = False  # no look was later than that command
     keys: frozenset[str] = frozenset()  # of what is wrong
     sample: int = USUAL_SAMPLE  # that another look needs to settle all of this
 
@@ -134,7 +135,15 @@ def looks_at(verified: Iterable[Verified], counts: Sequence[CountLine], change: 
     keys = frozenset(each.told["key"] for each in wrong if "key" in each.told)
     sample = max((each.sample for each in wrong), default=USUAL_SAMPLE)
     before = change.command if later != looks else ""
-    return Looks(told, most.ended_at, tuple(sorted(unproved)), before, keys, max(sample, USUAL_SAMPLE))
+    return Looks(
+        told,
+        most.ended_at,
+        tuple(sorted(unproved)),
+        untried=not later,
+        before=before,
+        keys=keys,
+        sample=max(sample, USUAL_SAMPLE),
+    )
 
 
 def _counts(public: Mapping[str, Any] | None, acl: str) -> bool:

@@ -158,6 +158,9 @@ def settings_told(current: Settings | None, others: Noted) -> Apart | None:
     """What may lie at the destination under `others` than the `current` settings; None: nothing does."""
     if current is None or not others:
         return None
+    remedy = tr("`mastosync apply-settings` puts that right, and uploads nothing")
+    if set(others) == {None}:
+        return Apart(tr("adopted objects were not checked for cache_control, acl and storage_class"), remedy)
     names = [
         name
         for name, value in current._asdict().items()
@@ -165,7 +168,7 @@ def settings_told(current: Settings | None, others: Noted) -> Apart | None:
     ]
     return Apart(
         tr("some objects at the destination may have another {names} than is configured now", names=", ".join(names)),
-        tr("`mastosync apply-settings` puts that right, and uploads nothing"),
+        remedy,
     )
 
 
@@ -199,13 +202,42 @@ def unproved_told(looks: Looks) -> Apart:
     """Of what no look proves that browsers can read what is public, and nobody what is private."""
     tables = ", ".join(looks.unproved)
     said = tr("too few objects of {tables} were tried without credentials", tables=tables)
-    if looks.before:
+    if looks.untried:
+        said = tr(
+            "no objects of {tables} were tried without credentials since the last `{command}`",
+            tables=tables,
+            command=looks.before,
+        )
+    elif looks.before:
         said = tr(
             "too few objects of {tables} were tried without credentials since the last `{command}`",
             tables=tables,
             command=looks.before,
         )
     return Apart(said, looks.remedy)
+
+
+def undigested_told(objects: int) -> str:
+    """Of what lies at the destination with the right size, and nobody knows a digest of it."""
+    return tr("{objects} of them without a digest to compare", objects=f"{objects:,}")
+
+
+def unproven_told(objects: int) -> Apart:
+    """Of what is missing at the source, and may lie at the destination all the same."""
+    return Apart(
+        trn(
+            "{objects} object is missing at the source, but something lies at the new store, probably stored by"
+            " Mastodon itself",
+            "{objects} objects are missing at the source, but something lies at the new store for each, probably stored"
+            " by Mastodon itself",
+            objects,
+            objects=f"{objects:,}",
+        ),
+        tr(
+            "`mastosync ls --state failed --reason missing --format jsonl` tells when it was stored, and why mastosync"
+            " cannot count it as done"
+        ),
+    )
 
 
 def losses_unknown_told() -> str:

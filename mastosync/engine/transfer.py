@@ -15,10 +15,10 @@ from itertools import chain, islice
 
 from mastosync.engine.access_notes import Note
 from mastosync.engine.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
-from mastosync.engine.arrived import confirmed, find_arrived, is_confirmed, newer_there
+from mastosync.engine.arrived import confirmed, find_arrived, found_there, is_confirmed, newer_there
 from mastosync.engine.bucket_look import BucketLook
 from mastosync.engine.composite import is_composite
-from mastosync.engine.job import Job, approach_of, fits_row
+from mastosync.engine.job import Job, approach_of
 from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.parts import MIB, LargeObject, LargeObjects, UploadDamaged
 from mastosync.engine.privacy_proof import PrivacyProof, PrivacyUnknown, Storing, strangers_read
@@ -38,7 +38,6 @@ from mastosync.model import (
     EntryState,
     ObjectHeaders,
     ObjectInfo,
-    Origin,
     Outcome,
     Presence,
     Reason,
@@ -47,7 +46,6 @@ from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
 
-_UNCONFIRMED = frozenset({Approach.WRITE, Approach.COMPARE, Approach.EXAMINE})
 _RESTARTS_AT_MOST = 3  # of a transfer whose source object keeps changing
 
 
@@ -254,30 +252,8 @@ class Transfer:
             yield Aside(partial(self._source_bucket.require, job.source))
         if job.entry.optional:
             return job.skipped(Reason.OPTIONAL_MISSING)
-        lies_there = yield from self._found_there(job)
-        return lies_there or job.failed(missing or ObjectMissing(f"no key to look for {job.key!r}"))
-
-    def _found_there(self, job: Job) -> Steps[Outcome | None]:
-        """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
-
-        What is private, only if we have written it, as that has been asked for without credentials. Of others it is not
-        known who can read them, so this goes no further than `adopt`. What a write of ours has left of which nobody
-        knows how it ended may be damaged: it has to be what was confirmed once.
-        """
-        unwritten = job.approach in _UNCONFIRMED and not job.presence & Presence.STALE
-        if not unwritten or (job.entry.private and not job.presence):
-            return None
-        if job.presence & Presence.IN_DOUBT:
-            found = yield from confirmed(job)
-            return found and found._replace(end=End.SOURCE)
-        try:
-            there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
-        except ObjectError:  # it is missing at the source, whatever the destination has to say
-            return None
-        if not fits_row(job.entry, there):
-            return None
-        found = job.done(job.source_key, there.size, there.md5, there.etag)
-        return found._replace(origin=Origin.ADOPTED, end=End.SOURCE)
+        missing = missing or ObjectMissing(f"no key to look for {job.key!r}")
+        return (yield from found_there(job, missing, hides=self._acl.hides))
 
     def _rewrite_in_place(self, job: Job) -> Steps[Outcome | None]:
         """Let what lies at the destination be stored there once more, with the access that its row asks for by now.

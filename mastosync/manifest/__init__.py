@@ -61,7 +61,7 @@ from mastosync.manifest.losses import ALWAYS, Losses, least_losses, require_like
 from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter, Writes
 from mastosync.manifest.pruning import Removable, count_removable, is_wanted, iter_removable
 from mastosync.manifest.records import Row, record_of
-from mastosync.manifest.report import CountLine, ManifestReport, RunInfo, SnapshotRecord
+from mastosync.manifest.report import LIES_THERE, CountLine, ManifestReport, RunInfo, SnapshotRecord
 from mastosync.manifest.schema import file_version, newest_version
 from mastosync.manifest.scratch import Orphan, Scratch
 from mastosync.manifest.scratch import Place as ScratchPlace
@@ -101,6 +101,7 @@ __all__ = [
     "ALWAYS",
     "ARCHIVED_RECORDS",
     "HIGHEST_ID",
+    "LIES_THERE",
     "LOWEST_ID",
     "NOTES",
     "Approach",

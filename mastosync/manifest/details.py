@@ -30,6 +30,7 @@ _VERIFICATION = {
     "lost?": _NUMBER,
     "different?": _NUMBER,
     "unread?": _NUMBER,
+    "unproven?": _NUMBER,
     "listed?": _BITS,
     "read?": {"objects": _NUMBER},
     "public?": {

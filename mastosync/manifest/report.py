@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest.codes import FAILED, REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
+from mastosync.manifest.codes import DONE, FAILED, MISSING, REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
 from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.details import details_of
@@ -23,6 +24,12 @@ _SELECT_COUNTS = "SELECT kind, state, reason, objects, bytes FROM counts WHERE o
 _SELECT_ACCEPTED = f"""
 SELECT kind, reason, count(*) FROM entries INDEXED BY entries_accepted
 WHERE accepted IS NOT NULL AND state = {FAILED} AND reason = accepted GROUP BY kind, accepted
+"""
+LIES_THERE = "but something lies at "
+"""What the error of a missing entry says if the destination has something under its key that is not proven to be it."""
+_COUNT_LYING_THERE = f"""
+SELECT kind, count(*) FROM entries INDEXED BY entries_open
+WHERE state = {FAILED} AND state <> {DONE} AND reason = {MISSING} AND instr(detail, ?) > 0 GROUP BY kind
 """
 _SELECT_SNAPSHOT = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC LIMIT 1"
 _SELECT_SURVEYED = """
@@ -133,6 +140,12 @@ class ManifestReport:
             )
             for kind, state, reason, objects, size_bytes in rows
         ]
+
+    def lying_there(self) -> Counter[Kind]:
+        """Of what is missing at the source: of how many the destination has something that nobody could prove."""
+        with translated(self.manifest.path):
+            rows = self.manifest.connection.execute(_COUNT_LYING_THERE, (LIES_THERE,)).fetchall()
+        return Counter({self.manifest.kind(kind): objects for kind, objects in rows})
 
     def entries(
         self, *, states: Collection[EntryState] = (), reasons: Collection[Reason] = (), types: Collection[str] = ()

@@ -42,9 +42,9 @@ def iter_doubts(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[str]:
         )
     if doubtful:
         yield tr(
-            "{file}: Docker may read other values here than mastosync, which reads them as Mastodon does: {names}."
-            " Without Docker, all is well. With `docker run --env-file` or Compose 1, every character counts: run"
-            " `init` with --env-syntax docker. With Compose 2, put a value that holds # into single quotes",
+            "If Mastodon runs in Docker: it may read {names} in {file} otherwise than mastosync does. With"
+            " `docker run --env-file` or Compose 1, every character counts: run `init` with --env-syntax docker. With"
+            " Compose 2, put a value that holds # into single quotes",
             file=path,
             names=", ".join(doubtful),
         )

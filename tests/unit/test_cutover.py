@@ -152,6 +152,25 @@ def test_a_lost_picture_that_stands_still_is_a_loss(reason: Reason, place: tuple
     assert result.losses == {(place[0], remote, Loss.FETCHABLE if remote else Loss.FOR_GOOD): 1}
 
 
+def test_what_may_lie_at_the_new_store_is_not_called_lost() -> None:
+    result = judge(evidence(failed(BACKUP, Reason.MISSING, 2), lying_there={BACKUP: 2}))
+    assert result.losses == {("backups", False, Loss.UNPROVEN): 2}
+    told = {each.check: each for each in result.findings}
+    assert "lost" not in told
+    assert "something lies at the new store" in told["unproven"].message
+    assert result.verdict is Verdict.GO
+    part = judge(evidence(failed(BACKUP, Reason.MISSING, 2), lying_there={BACKUP: 1}))
+    assert part.losses == {("backups", False, Loss.UNPROVEN): 1, ("backups", False, Loss.FOR_GOOD): 1}
+
+
+def test_what_has_no_digest_to_compare_is_found_as_well_as_it_can_be() -> None:
+    """A verification more would find no more."""
+    looked = proof(8, 10, unproven=2, read={"objects": 10}, public=public())
+    told = found(evidence(verifications=[looked]))["verify"]
+    assert told.grade is Grade.OK
+    assert "10 of 10 were fine, 2 of them without a digest to compare; 10 were read back" in told.message
+
+
 def test_what_the_source_has_lost_is_told_by_what_becomes_of_it() -> None:
     lines = [failed(kind, Reason.MISSING, 2) for kind in (LOCAL, REMOTE, CARD, BACKUP, ICON)]
     optional = CountLine(FAVICON, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, 3, 0)
@@ -212,7 +231,10 @@ def test_an_old_plan_of_the_cache_is_no_obstacle() -> None:
 
 def test_how_much_was_new_tells_how_much_has_come_since() -> None:
     message = found(evidence(plans=[plan(2 * HOUR, added=1_000), plan(12 * HOUR)]))["plan"].message
-    assert message == "planned 2 hours ago; 1,000 objects were new in 10 hours, so about 200 since"
+    assert message == (
+        "planned 2 hours ago; 1,000 objects were new since the plan before, made 10 hours earlier, so about 200 may"
+        " have come since"
+    )
 
 
 @pytest.mark.parametrize(
@@ -260,6 +282,8 @@ def test_a_look_of_few_and_one_from_before_objects_were_stored_anew_prove_nothin
         told = found(evidence(verifications=proofs, change=change))["public"]
         assert (told.grade, told.remedy) == (Grade.NO_GO, "mastosync verify --public")
         assert "too few objects of accounts" in told.message
+    told = found(evidence(verifications=[whole], change=LastChange(NOW - 1.5 * HOUR, "apply-settings")))["public"]
+    assert told.message.startswith("no objects of accounts were tried")
     assert found(evidence(verifications=[few, whole]))["public"].grade is Grade.OK
 
 
@@ -315,7 +339,7 @@ def test_settings_that_have_changed_since_a_copy_are_a_warning_with_what_puts_it
     assert (told.grade, "another cache_control than" in told.message) == (Grade.WARNING, True)
     assert "mastosync apply-settings" in told.remedy
     of_others = found(evidence(settings=now, other_settings=(None,)))["settings"]
-    assert "another cache_control, acl, storage_class than" in of_others.message
+    assert of_others.message == "adopted objects were not checked for cache_control, acl and storage_class"
     assert "settings" not in found(evidence(settings=now))
 
 

@@ -30,6 +30,7 @@ from mastosync.engine.report.history import PACES, Sample, paces_of, runs_of
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ManifestError, UsageError
 from mastosync.manifest import (
+    LIES_THERE,
     CountLine,
     Exposed,
     Gap,
@@ -420,6 +421,34 @@ def test_what_became_of_entries_decides(state: EntryState, reason: Reason | None
     assert grades(evidence) == found
     assert judge(evidence).may_go is ("not-yet" not in found.values())
     assert all(each.remedy for each in judge(evidence).findings if each.grade != "ok")
+
+
+def test_what_was_read_and_has_no_digest_to_compare_is_told_apart() -> None:
+    read = proof(NOON + 5_000, fine=215, checked=217, unproven=2, read={"objects": 217})
+    findings = judge(replace(ALL_WELL, proofs=[LISTED, read, PUBLIC])).findings
+    (told,) = (each for each in findings if each.check == "read-back")
+    assert "215 with the right digest, 2 without one to compare" in told.message
+    assert told.grade.value == "ok"
+
+
+def test_what_is_missing_is_told_apart_from_what_lies_at_the_new_store_unproven() -> None:
+    lost = CountLine(REMOTE, EntryState.FAILED, Reason.MISSING, 3, 0, accepted=3)
+    told = replace(ALL_WELL, counts=[DONE, lost], lying_there=1)
+    findings = {each.check: each for each in judge(told).findings}
+    assert findings["lost"].message.startswith("2 objects are missing at the old store too, so deleting it loses")
+    assert findings["lost"].message.endswith("; you accepted 2 of them as lost")
+    assert findings["unproven"].message.startswith("1 object is missing at the source, but something lies")
+    assert grades(replace(told, lying_there=3)) == {"unproven": "warning"}
+
+
+def test_what_lies_unproven_is_counted_in_the_manifest(tmp_path: Path) -> None:
+    with planned(tmp_path / "m.db", [entry(number) for number in (1, 2)]) as manifest:
+        queue = WorkQueue(manifest)
+        for number, claim in enumerate(queue.iter_claimable()):
+            queue.commit(claims=[claim])
+            detail = "cannot find it" + f"; {LIES_THERE}new" * number
+            queue.commit(outcomes=[Outcome(claim.entry, EntryState.FAILED, Reason.MISSING, detail=detail)])
+        assert ManifestReport(manifest).lying_there().total() == 1
 
 
 def test_before_anything_was_copied_nobody_knows_what_the_old_store_has_lost() -> None:

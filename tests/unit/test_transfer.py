@@ -118,6 +118,58 @@ def test_what_the_source_lacks_and_the_destination_has_is_adopted_and_not_missin
     assert [call for call in new.calls if call[0] != "head"] == [], "nothing is written"
 
 
+STORED = "Tue, 24 Nov 2026 00:00:00 GMT"
+STORED_AT = 1_795_478_400
+
+
+@pytest.mark.parametrize(
+    "private",
+    [
+        claim(entry(private=True, updated=STORED_AT)),  # its row does not tell its size: it came with it
+        claim(entry(private=True)._replace(size=8)),
+    ],
+)
+def test_what_is_private_and_only_the_destination_has_is_adopted_if_strangers_are_refused(private: Claim) -> None:
+    old, new = stores()
+    new.put(KEY, b"new home")
+    new.objects[KEY].acl, new.objects[KEY].last_modified = "private", STORED
+    outcome = transfer(old, new)(private)
+    assert (outcome.state, outcome.origin, outcome.size) == (EntryState.DONE, Origin.ADOPTED, 8)
+    assert new.count("anybody_reads") == 1
+    assert not new.count("write")
+
+
+@pytest.mark.parametrize(
+    ("acl", "error", "size", "said"),
+    [
+        ("public-read", None, 8, "it is private, but anybody can read it"),
+        ("private", ServerFailure("502"), 8, "cannot tell whether"),
+        ("private", None, 9, "it has 8 bytes, and its row says 9"),
+        ("private", None, None, "it has 8 bytes, and its row does not tell how many it should have"),
+    ],
+)
+def test_what_lies_there_and_cannot_be_proven_stays_missing_and_the_failure_tells_of_it(
+    acl: str, error: Exception | None, size: int | None, said: str
+) -> None:
+    old, new = stores()
+    new.put(KEY, b"new home")
+    new.objects[KEY].acl, new.objects[KEY].last_modified = acl, STORED
+    new.fail("anybody_reads", *[error] * 100 if error else ())
+    came = STORED_AT if size else STORED_AT - 200_000
+    outcome = transfer(old, new)(claim(entry(private=True, updated=came)._replace(size=size)))
+    assert (outcome.state, outcome.reason, outcome.end) == (EntryState.FAILED, Reason.MISSING, End.SOURCE)
+    assert f"stored at {STORED}, probably by Mastodon itself: {said}" in (outcome.detail or "")
+    assert not new.count("write")
+
+
+def test_what_was_there_before_the_file_of_its_row_came_is_not_told_of() -> None:
+    old, new = stores()
+    new.put(KEY, b"new home")
+    new.objects[KEY].last_modified = STORED
+    outcome = transfer(old, new)(claim(entry(updated=STORED_AT + 90_000)._replace(size=9)))
+    assert "lies at" not in (outcome.detail or "")
+
+
 @pytest.mark.parametrize(
     "of",
     [

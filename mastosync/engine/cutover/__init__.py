@@ -44,7 +44,7 @@ __all__ = [
 
 def judge(evidence: Evidence) -> Cutover:
     """Look at everything."""
-    losses = losses_of(evidence.counts)
+    losses = losses_of(evidence.counts, evidence.lying_there)
     findings = [
         *whole(evidence),
         *uses(evidence),

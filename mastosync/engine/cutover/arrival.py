@@ -11,6 +11,7 @@ from mastosync.engine.shared_findings import (
     hiding,
     losses_unknown_told,
     trying_again,
+    unproven_told,
     untried,
     with_accepted,
 )
@@ -110,6 +111,8 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int], counts: Sequence[Count
                 " them; a `static` picture is made again when the picture itself is uploaded again"
             ),
         )
+    if unproven := by_loss[Loss.UNPROVEN]:
+        yield Finding("unproven", Grade.WARNING, *unproven_told(unproven))
     if fetchable := by_loss[Loss.FETCHABLE]:
         yield Finding(
             "fetchable",
@@ -126,9 +129,9 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int], counts: Sequence[Count
                 " their server sends the emoji again"
             ),
         )
-    if not lost and not fetchable and untried(counts):
+    if not any((lost, unproven, fetchable)) and untried(counts):
         yield Finding("lost", Grade.WARNING, losses_unknown_told(), "mastosync copy")
-    elif not lost and not fetchable:
+    elif not any((lost, unproven, fetchable)):
         yield Finding("lost", Grade.OK, tr("the source has every file that Mastodon needs"))
 
 
@@ -197,17 +200,24 @@ def _is_at_the_source_alone(line: CountLine) -> bool:
     return waits and line.kind.remote
 
 
-def losses_of(counts: Sequence[CountLine]) -> dict[tuple[str, bool, Loss], int]:
-    """Files that the source has lost, by table, and by whether they are of other servers."""
+def losses_of(
+    counts: Sequence[CountLine], lying_there: Mapping[Kind, int] | None = None
+) -> dict[tuple[str, bool, Loss], int]:
+    """Files that the source has lost, by table, and by whether they are of other servers.
+
+    `lying_there`: of so many the destination has something.
+    """
     found: Counter[tuple[str, bool, Loss]] = Counter()
     for line in counts:
         if line.reason is Reason.MISSING:
-            found[line.kind.table, line.kind.remote, loss_of(line.kind)] += line.objects
+            unproven = min((lying_there or {}).get(line.kind, 0), line.objects)
+            found[line.kind.table, line.kind.remote, Loss.UNPROVEN] += unproven
+            found[line.kind.table, line.kind.remote, loss_of(line.kind)] += line.objects - unproven
         elif line.reason is Reason.OPTIONAL_MISSING:
             loss = Loss.DISPENSABLE if _may_be_optional(line.kind) else loss_of(line.kind)
             found[line.kind.table, line.kind.remote, loss] += line.objects
     order = {table: at for at, table in enumerate(TABLES)}
-    return dict(sorted(found.items(), key=lambda each: (order[each[0][0]], *each[0][1:])))
+    return dict(sorted((+found).items(), key=lambda each: (order[each[0][0]], *each[0][1:])))
 
 
 def _may_be_optional(kind: Kind) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -20,7 +20,7 @@ from mastosync.manifest import (
     SnapshotRecord,
     VerificationRecord,
 )
-from mastosync.model import Ownership
+from mastosync.model import Kind, Ownership
 
 
 class Grade(StrEnum):
@@ -61,6 +61,7 @@ class Loss(StrEnum):
 
     FOR_GOOD = "lost"
     FETCHABLE = "fetchable"  # other servers have it
+    UNPROVEN = "unproven"  # the new store has something under its key, and nobody could prove that it is this
     DISPENSABLE = "dispensable"  # Mastodon does without, or makes it anew
 
 
@@ -116,6 +117,7 @@ class Evidence:
     lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
     change: LastChange = field(default_factory=LastChange)  # at the destination, by another command than `copy`
     gap: Gap | None = None  # what the manifest lacks
+    lying_there: Mapping[Kind, int] = field(default_factory=dict)  # of what is missing: the destination has something
 
 
 @dataclass(slots=True)

@@ -9,7 +9,14 @@ from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
 from mastosync.engine.public_looks import looks_at
 from mastosync.engine.readers import Reading, reading_of
-from mastosync.engine.shared_findings import apart_told, lost_told, settings_told, unproved_told, unread_told
+from mastosync.engine.shared_findings import (
+    apart_told,
+    lost_told,
+    settings_told,
+    undigested_told,
+    unproved_told,
+    unread_told,
+)
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation, SnapshotRecord
 from mastosync.mastodon.catalog import CATALOG
@@ -102,8 +109,8 @@ def _delta(evidence: Evidence) -> str:
         return ""
     taken_at, before = last.taken_at.timestamp(), others[0].taken_at.timestamp()
     told = trn(
-        "; {objects} object was new in {time}",
-        "; {objects} objects were new in {time}",
+        "; {objects} object was new since the plan before, made {time} earlier",
+        "; {objects} objects were new since the plan before, made {time} earlier",
         added,
         objects=f"{added:,}",
         time=human_seconds(max(taken_at - before, 0)),
@@ -111,7 +118,7 @@ def _delta(evidence: Evidence) -> str:
     since = round(added * (evidence.now - taken_at) / (taken_at - before)) if taken_at > before else 0
     if since < 1:
         return told
-    return told + tr(", so about {objects} since", objects=f"{since:,}")
+    return told + tr(", so about {objects} may have come since", objects=f"{since:,}")
 
 
 def apart(evidence: Evidence) -> Finding:
@@ -134,7 +141,8 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
         return
     last = evidence.verifications[0]
     done = sum(line.objects for line in evidence.counts if line.state is EntryState.DONE)
-    fine, checked = last.details["fine"], last.details["checked"]
+    undigested, checked = last.details.get("unproven", 0), last.details["checked"]
+    fine = last.details["fine"] + undigested  # by all that there is to compare
     read = max(each.details.get("read", {}).get("objects", 0) for each in evidence.verifications)
     message = trn(
         "verified {age} ago: {fine} of {checked} was fine",
@@ -144,8 +152,17 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
         fine=f"{fine:,}",
         checked=f"{checked:,}",
     )
+    if undigested:
+        message += ", " + undigested_told(undigested)
     message += (
         trn("; {objects} was read back", "; {objects} were read back", read, objects=f"{read:,}")
+        if read and read == last.details.get("read", {}).get("objects")
+        else trn(
+            "; an earlier run has read {objects} back",
+            "; an earlier run has read {objects} back",
+            read,
+            objects=f"{read:,}",
+        )
         if read
         else tr("; none was read back")
     )

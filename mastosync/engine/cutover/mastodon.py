@@ -32,8 +32,9 @@ def secrets(evidence: Evidence) -> Iterator[Finding]:
                 " of the old store from there"
             ),
             tr(
-                "if the old store has other keys, write its access_key and secret_key under [s3.source] in the"
-                " configuration (your copy of the old .env.production has them)"
+                "if `mastosync copy` says that the old store refuses its keys, write the old access_key and secret_key"
+                " under [s3.source] in the configuration (your copy of the old .env.production has them), and copy"
+                " again"
             ),
         )
 

@@ -30,5 +30,5 @@ def owned(evidence: Evidence) -> Iterator[Finding]:
                 path=found.path,
                 owner=found.wanted,
             ),
-            tr("`{command}` should list nothing. If it does: {giving}", command=command, giving=giving(found)),
+            tr("if `{command}` lists something: {giving}", command=command, giving=giving(found)),
         )

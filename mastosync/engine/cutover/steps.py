@@ -306,8 +306,8 @@ def steps_back(way: WayBack) -> list[Step]:
         _exchange(way),
         Step(
             tr(
-                "Copy back what is new. The key of the old store has to be allowed to write now. Objects that had never"
-                " come to the new store are reported as missing: they are still at the old one."
+                "Copy back what is new. mastosync has to be allowed to write to the old store now. Objects that had"
+                " never come to the new store are reported as missing: they are still at the old one."
             ),
             (
                 back("doctor"),

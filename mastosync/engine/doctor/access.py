@@ -33,6 +33,7 @@ class End:
     probe: StoreProbe
     ask: Patience
     prefix: str  # of all keys; may be empty
+    of_keys: str = ""  # what may have happened to the access key, if it is refused; empty: nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ def _closed(end: End, refusal: ObjectError | StoreUnusable, culprit: Culprit | N
     if culprit is Culprit.ENDPOINT:
         yield from chart.skipped(ACCESS_CHECKS[2:], tr("correct the endpoint first"))
     elif culprit is Culprit.CREDENTIALS:
-        yield chart.failure("credentials", refusal, _with_region(end, refusal))
+        hint = _with_region(end, refusal)
+        yield chart.failure("credentials", refusal, f"{hint}; {end.of_keys}" if end.of_keys else hint)
         yield from chart.skipped(ACCESS_CHECKS[3:], tr("correct the credentials first"))
     else:
         yield from chart.skipped(("credentials",), tr("correct the bucket first"))

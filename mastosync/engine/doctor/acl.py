@@ -127,7 +127,7 @@ def _verdict(end: End, options: TransferOptions, found: str | None, public: _Fat
         taken = sorted({str(public.acl), str(private.acl)})
         return chart.ok("acl", tr("the store accepts the ACLs {acls}", acls=", ".join(taken)))
     if_it_should = tr("if the store supports ACLs, allow the key to set them (s3:PutObjectAcl)")
-    remedy = tr("nothing has to be done; {if_it_should}", if_it_should=if_it_should)
+    remedy = tr("{if_it_should}; else leave it as it is", if_it_should=if_it_should)
     if private.kept_back:
         of_private = tr("are not copied (`skipped`, with the reason `private`)")
         remedy = tr(

@@ -150,18 +150,18 @@ def _check_checksum(end: End, probes: ProbeObjects, *, etag_is_md5: bool) -> Fin
     except STORE_ERRORS as error:
         yield chart.warning("checksum", error.message, error.hint)
         return
-    etag = tr("the ETag is the MD5, and is compared") if etag_is_md5 else tr("the ETag is no MD5")
+    etag = tr("the ETag is the MD5") if etag_is_md5 else tr("the ETag is no MD5")
     if not taken:
         yield chart.ok("checksum", tr("an upload with a wrong Content-MD5 is refused; {etag}", etag=etag))
         return
     said = tr("the store ignores Content-MD5: it accepted a damaged upload; {etag}", etag=etag)
     if etag_is_md5:
-        remedy = tr("nothing has to be done: mastosync compares the ETag of every upload with its MD5")
+        yield chart.ok("checksum", tr("{said}: mastosync compares it with the MD5 of every upload", said=said))
     elif end.probe.address.url.startswith("https:"):
-        remedy = tr("nothing has to be done: TLS protects the bytes on the way")
+        yield chart.ok("checksum", tr("{said}, but TLS protects the bytes on the way", said=said))
     else:
         remedy = tr("use an https endpoint: nothing else proves that uploads arrive whole")
-    yield chart.warning("checksum", said, remedy)
+        yield chart.warning("checksum", said, remedy)
 
 
 def _check_multipart(end: End, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:

@@ -44,6 +44,7 @@ class StoreWay:
 
     opened: Callable[[], AbstractContextManager[tuple[ObjectStore, StoreProbe]]]
     prefix: str
+    of_keys: str = ""  # what may have happened to its keys, if it refuses them
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class Doctor:
     ) -> Findings[End | None]:
         """A store, for as long as the stack; None if the configuration makes none."""
         opened = yield from self._opened(stack, subject, way.opened, checks)
-        return None if opened is None else End(Chart(subject), *opened, Patience(self.stop), way.prefix)
+        return None if opened is None else End(Chart(subject), *opened, Patience(self.stop), way.prefix, way.of_keys)
 
     def _folder(
         self, stack: ExitStack, subject: Subject, way: FolderWay, checks: Iterable[str]

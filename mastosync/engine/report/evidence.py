@@ -69,6 +69,7 @@ class Evidence:
     lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
     change: LastChange = field(default_factory=LastChange)  # at the new store, by another command than `copy`
     gap: Gap | None = None  # what the manifest lacks
+    lying_there: int = 0  # of what is missing: so many have something at the new store that nobody could prove
 
     def objects(self, state: EntryState, *reasons: Reason, but: Reason | None = None) -> int:
         """How many there are: for some reasons, or for any but one."""

@@ -127,6 +127,11 @@ class Proof:
         return int(self.details.get("read", {}).get("objects", 0))
 
     @property
+    def undigested(self) -> int:
+        """Of these, those of which nobody knows a digest."""
+        return min(int(self.details.get("unproven", 0)), self.read_back)
+
+    @property
     def is_public(self) -> bool:
         """Whether it was asked as anybody may. Where nothing is done, there is nothing to ask for."""
         public = self.details.get("public")

@@ -202,6 +202,7 @@ def report_of(
                     lost=count_lost(manifest),
                     change=last_change(manifest),
                     gap=manifest.gap,
+                    lying_there=about.lying_there().total(),
                 )
             ),
         )

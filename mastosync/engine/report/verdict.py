@@ -19,6 +19,7 @@ from mastosync.engine.shared_findings import (
     lost_told,
     trying_again,
     unproved_told,
+    unproven_told,
     unread_told,
     untried,
     with_accepted,
@@ -106,19 +107,30 @@ def _arrived(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _left_behind(evidence: Evidence) -> Iterator[Finding]:
-    if lost := evidence.objects(EntryState.FAILED, Reason.MISSING):
+    if evidence.lying_there:
+        yield Finding("unproven", Grade.WARNING, *unproven_told(evidence.lying_there))
+    missing = evidence.objects(EntryState.FAILED, Reason.MISSING)
+    if (lost := missing - evidence.lying_there) > 0:
         said = trn(
-            "{objects} object is missing at the old store too: nothing is lost with it",
-            "{objects} objects are missing at the old store too: nothing is lost with it",
+            "{objects} object is missing at the old store too, so deleting it loses nothing more",
+            "{objects} objects are missing at the old store too, so deleting it loses nothing more",
             lost,
             objects=_n(lost),
         )
+        given_up = sum(line.accepted for line in evidence.counts if line.reason is Reason.MISSING)
+        if accepted := min(given_up, lost):
+            said = trn(
+                "{said}; you accepted {accepted} as lost",
+                "{said}; you accepted {accepted} of them as lost",
+                lost,
+                said=said,
+                accepted=_n(accepted),
+            )
         remedy = tr("`mastosync refetch` tells what other servers could give back; look into old backups for the rest")
-        missing = (line for line in evidence.counts if line.reason is Reason.MISSING)
-        yield Finding("lost", Grade.WARNING, with_accepted(said, missing), remedy)
-    elif untried(evidence.counts):
+        yield Finding("lost", Grade.WARNING, said, remedy)
+    elif not missing and untried(evidence.counts):
         yield Finding("lost", Grade.WARNING, losses_unknown_told(), "mastosync copy")
-    else:
+    elif not missing:
         yield Finding("lost", Grade.OK, tr("the old store has lost nothing that Mastodon would miss"))
     if exposed := evidence.exposed.objects:
         yield Finding("exposed", Grade.NOT_YET, exposed_told(exposed), hiding())
@@ -305,6 +317,19 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
             command=evidence.last_change.command,
             objects=_n(read),
         )
+        undigested = sum(proof.undigested for proof in evidence.since_last_change if not proof.faults)
+        if undigested:
+            said = trn(
+                "{objects} object was read back after the last `{command}`: {right} with the right digest,"
+                " {undigested} without one to compare",
+                "{objects} objects were read back after the last `{command}`: {right} with the right digest,"
+                " {undigested} without one to compare",
+                read,
+                command=evidence.last_change.command,
+                objects=_n(read),
+                right=_n(read - undigested),
+                undigested=_n(undigested),
+            )
         yield Finding("read-back", Grade.OK, said)
     else:
         said = tr("nothing was read back after the last `{command}`", command=evidence.last_change.command)
