@@ -61,9 +61,9 @@ def take_back_change(manifest: Manifest, former: LastChange) -> None:
     """Nothing was stored anew after all: the last change is the `former` one. Raises: ManifestError."""
     with manifest.transaction() as connection:
         if former.command:
-            set_meta(connection, _CHANGED, f"{former.at} {former.command}")
+            set_meta(connection, CHANGED, f"{former.at} {former.command}")
         else:
-            delete_meta(connection, _CHANGED)
+            delete_meta(connection, CHANGED)
 
 
 def last_change(manifest: Manifest) -> LastChange:
