@@ -42,3 +42,42 @@ def test_remedies_for_programs_name_the_configuration_and_the_manifest(
     remedies = " ".join(found["remedy"] for found in findings)
     assert f"{shlex.join(['mastosync', *options])} verify" in remedies
     assert "`mastosync verify" not in remedies
+
+
+@pytest.mark.parametrize("command", ["status", "plan", "follow", "cutover", "doctor"])
+def test_a_manifest_beside_the_configuration_is_named_and_no_second_one_is_made(
+    home: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, manifest = home / "config.ini", home / "mastosync.db"
+    assert main(["-c", str(config), command]) == 6
+    told = capsys.readouterr().err
+    assert f"there is no manifest at mastosync.db, but one beside the configuration: {manifest}\n" in told
+    assert shlex.join(["mastosync", "-c", str(config), "--manifest", str(manifest), "status"]) in told
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["--manifest", "MASTOSYNC_MANIFEST", "MASTOSYNC_MANIFEST_PATH"])
+def test_who_names_a_manifest_of_this_folder_means_it(
+    home: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option = [name, "mastosync.db"] if name.startswith("--") else []
+    if not option:
+        monkeypatch.setenv(name, "mastosync.db")
+    assert main(["-c", str(home / "config.ini"), *option, "status"]) == 6
+    assert "there is no manifest at mastosync.db\n" in capsys.readouterr().err
+
+
+def test_a_manifest_in_this_folder_comes_before_one_beside_the_configuration(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned(Path("mastosync.db"), [entry(1), entry(2)], _STORES).close()
+    assert main(["-c", str(home / "config.ini"), "status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["totals"]["total"] == 2
+
+
+@pytest.mark.parametrize("reverse", [[], ["--reverse"]], ids=["new", "reversed"])
+def test_a_configuration_of_another_folder_names_its_manifest_so_that_it_is_found_from_anywhere(
+    home: Path, reverse: list[str]
+) -> None:
+    assert main(["-c", str(home / "config.ini"), "init", *reverse, "--output", "../my site/my conf.ini"]) == 0
+    assert f"path = {home / 'my conf.db'}" in (home / "my conf.ini").read_text().splitlines()
