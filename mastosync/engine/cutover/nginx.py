@@ -19,7 +19,7 @@ from mastosync.engine.cutover.findings import Fallback
 from mastosync.errors import UsageError
 from mastosync.language import tr
 from mastosync.mastodon.catalog import UNSHOWN
-from mastosync.model import TABLES
+from mastosync.model import CACHE_CONTROL, TABLES
 
 _RESOLVER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?")
 _NAME = re.compile(r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
@@ -115,6 +115,7 @@ class MediaHost:
         host, port = host_and_port(self.name, self.scheme)
         old = None if self.fallback is Fallback.NONE else self.old
         kinds = {type(self.new), type(old)}
+        buckets = [role for role, store in (("new", self.new), ("old", old)) if isinstance(store, PublicBucket)]
         files = _FILES.format(own=_own(self.name), prefixes=_alternatives(map(unquote, self.prefixes)))
         own = _own(self.name)
         log = Path(f"/var/log/nginx/mastodon-media-{file_name(self.name)}-fallback.log")
@@ -124,6 +125,8 @@ class MediaHost:
             own=own,
             cache=_quoted(self.cache or Path(f"/var/cache/mastodon-media-{file_name(self.name)}")),
             prefixes=_alternatives(self.prefixes),
+            cache_control=CACHE_CONTROL,
+            told="".join(_TOLD.format(role=role) for role in buckets),
             fallback=_SCOPES[self.fallback if old else Fallback.NONE],
             files=files if PublicFolder in kinds else "",
             tables="|".join(table for table in TABLES if table not in UNSHOWN),
@@ -288,6 +291,11 @@ map $request_uri $mastodon_media{own} {{
 # Who is asked for what the new store does not have.
 map $mastodon_media{own} $mastodon_fallback{own} {{
 {fallback}}}
+
+# What a store says of an object, or else what Mastodon says of each: a key stands for the same bytes for ever.
+map "$mastodon_store $upstream_http_cache_control" $mastodon_cache_control{own} {{
+    default "{cache_control}";
+{told}}}
 {files}
 server {{
     {listen}
@@ -299,8 +307,7 @@ server {{
     if ($request_method !~ "^(GET|HEAD)$") {{ return 405; }}
     if ($mastodon_media{own} = "") {{ return 404; }}
 
-    # A key stands for the same bytes for ever; Mastodon says the same of each object.
-    add_header Cache-Control "public, max-age=315576000, immutable";
+    add_header Cache-Control $mastodon_cache_control{own};
     add_header Access-Control-Allow-Origin "*" always;
     add_header X-Content-Type-Options nosniff always;
     add_header Content-Security-Policy "default-src 'none'; form-action 'none'" always;
@@ -352,6 +359,10 @@ _OLD = """\
         # When this log grows no more, nobody needs the old store any longer.
         access_log {log};
 {old}    }}
+"""
+
+_TOLD = """\
+    "~^{role} (?<mastodon_told>.+)$" $mastodon_told;
 """
 
 _FILES = """\
