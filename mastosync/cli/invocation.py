@@ -99,12 +99,12 @@ class Invocation:
 
     def _require_not_beside(self, path: Path) -> None:
         """Who works with a configuration of another folder means the manifest there, and is to say so."""
-        from mastosync.manifest import is_there
+        from mastosync.app.beside import manifest_beside
 
         file = self.config.path
-        if file is None or path.is_absolute() or is_there(path) or not is_there(file.parent / path):
+        beside = manifest_beside(file, path) if file else None
+        if beside is None:
             return
-        beside = (self.folder / file.parent / path).resolve()
         raise ManifestError(
             tr("there is no manifest at {path}, but one beside the configuration: {beside}", path=path, beside=beside),
             hint=tr(

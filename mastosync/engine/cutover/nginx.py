@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from mastosync.engine.cutover.commands import file_name
 from mastosync.engine.cutover.findings import Fallback
+from mastosync.engine.cutover.hidden_headers import HIDDEN
 from mastosync.errors import UsageError
 from mastosync.language import tr
 from mastosync.mastodon.catalog import UNSHOWN
@@ -25,41 +26,6 @@ _RESOLVER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+))(?::(?
 _NAME = re.compile(r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9._~:/%+@-]*")  # nothing that ends a word or names a variable
 _SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-
-_HIDDEN = (
-    "Access-Control-Allow-Credentials",
-    "Access-Control-Allow-Headers",
-    "Access-Control-Allow-Methods",
-    "Access-Control-Allow-Origin",
-    "Access-Control-Expose-Headers",
-    "Access-Control-Max-Age",
-    "Cache-Control",
-    "Content-Security-Policy",
-    "Expires",
-    "Seaweed-X-Amz-ETag",
-    "Seaweed-X-Amz-Owner",
-    "Set-Cookie",
-    "x-amz-bucket-region",
-    "x-amz-checksum-crc32",
-    "x-amz-checksum-crc64nvme",
-    "x-amz-checksum-type",
-    "x-amz-content-sha256",
-    "x-amz-expiration",
-    "x-amz-id-2",
-    "x-amz-meta-server-side-encryption",
-    "x-amz-object-lock-mode",
-    "x-amz-replication-status",
-    "x-amz-request-id",
-    "x-amz-server-side-encryption",
-    "x-amz-storage-class",
-    "x-amz-tagging-count",
-    "x-amz-version-id",
-    "x-amzn-requestid",
-    "X-Content-Type-Options",
-    "x-minio-deployment-id",
-    "x-rgw-object-type",
-)
-"""Headers of stores that are nobody's business, or that nginx says better itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +99,7 @@ class MediaHost:
             listen=self._listening(port),
             tls=self._tls(host) if self.scheme == "https" else "",
             resolver=_NAME_SERVERS.format(addresses=_addresses(self.resolvers)) if PublicBucket in kinds else "",
-            hidden="\n".join(f"    proxy_hide_header {header};" for header in _HIDDEN),
+            hidden="\n".join(f"    proxy_hide_header {header};" for header in HIDDEN),
             new=_place(self.new, "new", own, absent=f"$mastodon_fallback{own}"),
             old=_OLD.format(log=_quoted(self.log or log), old=_place(old, "old", own, absent="@absent")) if old else "",
         )
@@ -293,7 +259,7 @@ map $mastodon_media{own} $mastodon_fallback{own} {{
 {fallback}}}
 
 # What a store says of an object, or else what Mastodon says of each: a key stands for the same bytes for ever.
-map "$mastodon_store $upstream_http_cache_control" $mastodon_cache_control{own} {{
+map $mastodon_store:$upstream_http_cache_control $mastodon_cache_control{own} {{
     default "{cache_control}";
 {told}}}
 {files}
@@ -362,7 +328,7 @@ _OLD = """\
 """
 
 _TOLD = """\
-    "~^{role} (?<mastodon_told>.+)$" $mastodon_told;
+    "~^{role}:(?<mastodon_told>.+)$" $mastodon_told;
 """
 
 _FILES = """\
