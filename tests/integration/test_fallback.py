@@ -205,16 +205,17 @@ def test_what_browsers_get_is_theirs_and_what_the_store_says_of_itself_is_not(
 
 
 def test_browsers_get_the_cache_control_that_the_store_has(new_host: HostFactory, tmp_path: Path) -> None:
-    """What it says of an object that it lacks is not said of the one that a folder has."""
+    """If it says how long. What it says of an object that it lacks is not said of the one that a folder has."""
     (tmp_path / "old" / KEY).parent.mkdir(parents=True)
     (tmp_path / "old" / f"{KEY}z").write_bytes(OLD)
     told = {
         b"x ": answer(200, NEW, "Cache-Control: public, max-age=9\r\n"),
-        b"z ": answer(404, b"", "Cache-Control: no-store\r\n"),
+        b"y ": answer(200, NEW, "Cache-Control: no-cache\r\n"),
+        b"z ": answer(404, b"", "Cache-Control: max-age=0\r\n"),
     }
     with RawServer(lambda request: told.get(request.head.split(b"HTTP")[0][-2:], answer(200, NEW))) as store:
         host = new_host(PublicBucket(f"{store.endpoint_url}/new/"), PublicFolder(tmp_path / "old"))
-        expected = {KEY: CACHE_CONTROL, f"{KEY}x": "public, max-age=9", f"{KEY}z": CACHE_CONTROL}
+        expected = {f"{KEY}{letter}": CACHE_CONTROL for letter in ("", "y", "z")} | {f"{KEY}x": "public, max-age=9"}
         for _ in ("from the store", "from the cache"):
             assert {key: host.read(key).headers["cache-control"] for key in expected} == expected
 

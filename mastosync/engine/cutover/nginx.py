@@ -258,7 +258,8 @@ map $request_uri $mastodon_media{own} {{
 map $mastodon_media{own} $mastodon_fallback{own} {{
 {fallback}}}
 
-# What a store says of an object, or else what Mastodon says of each: a key stands for the same bytes for ever.
+# How long browsers keep an object: what the store says of it, or else what Mastodon says of each, as a key stands for
+# the same bytes for ever.
 map $mastodon_store:$upstream_http_cache_control $mastodon_cache_control{own} {{
     default "{cache_control}";
 {told}}}
@@ -328,7 +329,7 @@ _OLD = """\
 """
 
 _TOLD = """\
-    "~^{role}:(?<mastodon_told>.+)$" $mastodon_told;
+    "~*^{role}:(?<mastodon_told>.*max-age.*)$" $mastodon_told;
 """
 
 _FILES = """\
