@@ -23,8 +23,11 @@ def apply_settings_command(
 
     For settings that were changed after a copy. The store copies each object onto itself: nothing is uploaded, and the
     source is not asked. A Cache-Control is replaced if there is none, or if it is one that was configured before; any
-    other is the object's own, and stays. Where a bucket keeps versions, it keeps the old ones, too. What was private by
-    its old settings is opened only if the database says now that its row is public.
+    other is the object's own, and stays. If the source has the value of before, too, such as the default, which
+    Mastodon writes, a new copy would keep it; here it is replaced, as nothing tells whose it is.
+
+    Where a bucket keeps versions, it keeps the old ones, too. What was private by its old settings is opened only if
+    the database says now that its row is public.
 
     Ctrl-C once finishes what is in flight; the same command goes on from there, also after a crash.
     """

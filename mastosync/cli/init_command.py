@@ -51,7 +51,7 @@ def init_command(
     others = invocation.options.config is not None
     if reverse:
         return _write_reversed(invocation, output, others=bool(from_env or env_syntax or copy_secrets))
-    manifest = output.with_suffix(".db") if output.name != _USUAL else None  # another migration in this folder
+    manifest = _own_manifest(invocation, output) if output.name != _USUAL else None  # another migration in this folder
     if from_env is None:
         if env_syntax or copy_secrets:
             raise UsageError(tr("--env-syntax and --copy-secrets are about the file of --from-env"))
@@ -81,12 +81,21 @@ def init_command(
     return None
 
 
+def _own_manifest(invocation: Invocation, output: Path) -> Path:
+    """Beside the configuration; in another folder it is named in full, as commands run in any."""
+    manifest = output.with_suffix(".db")
+    if manifest.is_absolute() or manifest.name == str(manifest):
+        return manifest
+    return (invocation.folder / manifest.parent).resolve() / manifest.name
+
+
 def _write_reversed(invocation: Invocation, output: Path, *, others: bool) -> None:
     if others:
         raise UsageError(tr("--reverse goes with --output alone: it takes everything from the configuration"))
     from mastosync.app.beginning import acl_on_the_way_back, reversed_config, unknown_acl
 
-    _write(invocation, output, reversed_config(invocation.config, output.with_suffix(".db"), invocation.environ))
+    manifest = _own_manifest(invocation, output)
+    _write(invocation, output, reversed_config(invocation.config, manifest, invocation.environ))
     invocation.say(
         tr("wrote {file}: source and destination are exchanged, and its manifest is another one", file=output)
     )

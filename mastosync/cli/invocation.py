@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from mastosync.cli.output import show, warn
 from mastosync.cli.signals import heeding_signals
 from mastosync.config import Config, Environment, Scrubber, ambient_secrets, find_config, load_config
 from mastosync.engine.stop import StopSignal
-from mastosync.errors import ConfigError, MastosyncError, OutputError
+from mastosync.errors import ConfigError, ManifestError, MastosyncError, OutputError
 from mastosync.language import tr
 
 if TYPE_CHECKING:
@@ -71,20 +71,49 @@ class Invocation:
 
     @cached_property
     def _config_path(self) -> Path | None:
+        return find_config(self.options.config, self.environ, self.folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where this runs. Raises: ConfigError if it was removed."""
         try:
-            folder = Path.cwd()
+            return Path.cwd()
         except FileNotFoundError:
             hint = tr("go to another folder, and run it there")
             raise ConfigError(tr("the folder in which this command runs was removed"), hint=hint) from None
-        return find_config(self.options.config, self.environ, folder)
 
-    @property
+    @cached_property
     def manifest_path(self) -> Path:
-        """Where the manifest lies: the option, the environment, the configuration, or here."""
+        """Where the manifest lies: the option, the environment, the configuration, or here.
+
+        Raises: ManifestError if none lies here, and one beside the configuration, where nobody has named either.
+        """
         if self.options.manifest is not None:
             return self.options.manifest
-        named = self.environ.get("MASTOSYNC_MANIFEST")
-        return Path(named) if named else self.config.manifest.path
+        if named := self.environ.get("MASTOSYNC_MANIFEST"):
+            return Path(named)
+        path = self.config.manifest.path
+        if "MASTOSYNC_MANIFEST_PATH" not in self.environ:
+            self._require_not_beside(path)
+        return path
+
+    def _require_not_beside(self, path: Path) -> None:
+        """Who works with a configuration of another folder means the manifest there, and is to say so."""
+        from mastosync.app.beside import manifest_beside
+
+        file = self.config.path
+        beside = manifest_beside(file, path) if file else None
+        if beside is None:
+            return
+        raise ManifestError(
+            tr("there is no manifest at {path}, but one beside the configuration: {beside}", path=path, beside=beside),
+            hint=tr(
+                "name the one that you mean: `{command}`, and so with every command. To begin another one here:"
+                " --manifest {path}",
+                command=f"{replace(self.options, manifest=beside).typed} status",
+                path=shlex.quote(str(path)),
+            ),
+        )
 
     @contextmanager
     def running(self, *, stop_at_once: bool = False, manifest_alone: bool = False) -> Iterator[App]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import click
 
@@ -14,6 +14,8 @@ from mastosync.errors import StdoutError
 from mastosync.language import tr
 from mastosync.plain import as_json, one_line, several_lines
 from mastosync.progress import beside_bars
+
+_TOLD = frozenset({"message", "remedy", "what"})  # keys of JSON under which words for people stand, and no data
 
 
 class _Typed:
@@ -56,7 +58,21 @@ def redraw(text: str) -> None:
 
 def show_json(value: object, *, on_one_line: bool = False) -> None:
     """A result for programs. Raises: StdoutError, NobodyReads."""
-    click.echo(as_json(value, indent=None if on_one_line else 2))
+    click.echo(json_text(value, on_one_line=on_one_line))
+
+
+def json_text(value: object, *, on_one_line: bool = False) -> str:
+    """A result for programs as text: commands in what people are told are written as `show` writes them."""
+    return as_json(_typed_in(value), indent=None if on_one_line else 2)
+
+
+def _typed_in(value: object, name: str = "") -> object:
+    """`name`: the key under which the value stands."""
+    if isinstance(value, Mapping):
+        return {key: _typed_in(each, key) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_typed_in(each) for each in value]
+    return _typed(value) if name in _TOLD and isinstance(value, str) else value
 
 
 def require_output() -> None:

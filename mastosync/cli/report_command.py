@@ -10,7 +10,7 @@ import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import file_option
-from mastosync.cli.output import show, show_exactly, show_fault
+from mastosync.cli.output import json_text, show, show_exactly, show_fault
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import english_everywhere, tr
 
@@ -83,9 +83,7 @@ def _rendered(report: Report, form: str) -> str:
 
         return render_page(report)
     if form == "json":
-        from mastosync.plain import as_json
-
-        return as_json(report.as_json(), indent=2)
+        return json_text(report.as_json())
     from mastosync.cli.render_report import render_report
 
     return render_report(report)

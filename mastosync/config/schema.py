@@ -129,7 +129,8 @@ class S3Config:
         TEXT_OR_NONE,
         "The Cache-Control header for objects that have none at the source; what comes from a disk never has one."
         " Default: what Mastodon writes with every upload. Given and empty, they get none. After a change,"
-        " `mastosync apply-settings` brings in line what was copied before.",
+        " `mastosync apply-settings` brings in line what was copied before, also what has the value of before from the"
+        " source: nothing tells it apart.",
         only="s3.destination",
     )
     public_url: str | None = key(
@@ -213,8 +214,8 @@ class ManifestConfig:
     path: Path = key(
         Path("mastosync.db"),
         PATH,
-        f"Where it lies. It needs a local disk, and about {MANIFEST_BYTES_PER_ENTRY} bytes an object when all are"
-        " done.",
+        "Where it lies: a relative path begins in the folder where a command runs, not in that of this file. It needs a"
+        f" local disk, and about {MANIFEST_BYTES_PER_ENTRY} bytes an object when all are done.",
     )
     network_filesystem: str = key(
         "refuse",

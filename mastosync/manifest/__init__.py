@@ -5,7 +5,7 @@ from mastosync.manifest.archive import NOTES, ArchivedEntry, ArchiveReader, Arch
 from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
 from mastosync.manifest.backup import back_up, backup_name
 from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
-from mastosync.manifest.complaints import read_from, written
+from mastosync.manifest.complaints import is_there, read_from, written
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.databases import remember_database, remembered_database, require_same_database
 from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
@@ -172,6 +172,7 @@ __all__ = [
     "is_memory",
     "is_misplaced",
     "is_network",
+    "is_there",
     "is_wanted",
     "iter_done_after",
     "iter_exposed",

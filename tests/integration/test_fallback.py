@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from mastosync.engine.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, PublicStore
+from mastosync.model import CACHE_CONTROL
 from scripts.lab.buckets import BucketPair
 from scripts.lab.nginx import NginxServer, why_no_nginx
 from scripts.lab.ports import HOST, PortBlock
@@ -201,6 +202,22 @@ def test_what_browsers_get_is_theirs_and_what_the_store_says_of_itself_is_not(
         part = host.ask(f"/{key}", Range="bytes=5-7")
         assert (part.status, part.body) == (206, NEW[5:8])
         assert host.ask(f"/{key}", If_None_Match=told.headers["etag"]).status == 304
+
+
+def test_browsers_get_the_cache_control_that_the_store_has(new_host: HostFactory, tmp_path: Path) -> None:
+    """If it says how long. What it says of an object that it lacks is not said of the one that a folder has."""
+    (tmp_path / "old" / KEY).parent.mkdir(parents=True)
+    (tmp_path / "old" / f"{KEY}z").write_bytes(OLD)
+    told = {
+        b"x ": answer(200, NEW, "Cache-Control: public, max-age=9\r\n"),
+        b"y ": answer(200, NEW, "Cache-Control: no-cache\r\n"),
+        b"z ": answer(404, b"", "Cache-Control: max-age=0\r\n"),
+    }
+    with RawServer(lambda request: told.get(request.head.split(b"HTTP")[0][-2:], answer(200, NEW))) as store:
+        host = new_host(PublicBucket(f"{store.endpoint_url}/new/"), PublicFolder(tmp_path / "old"))
+        expected = {f"{KEY}{letter}": CACHE_CONTROL for letter in ("", "y", "z")} | {f"{KEY}x": "public, max-age=9"}
+        for _ in ("from the store", "from the cache"):
+            assert {key: host.read(key).headers["cache-control"] for key in expected} == expected
 
 
 def test_an_object_comes_from_the_cache_the_second_time(stores: Stores, new_host: HostFactory) -> None:

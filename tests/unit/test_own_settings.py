@@ -226,8 +226,8 @@ def test_media_hosts_of_two_instances_share_nothing_in_one_nginx(tmp_path: Path)
         text = report.require_fallback().render()
         pattern = r"^map \S+ (\S+)|keys_zone=(\w+)|proxy_cache_path (\S+)|access_log (/?\"\S+)"
         names.append({name for found in re.findall(pattern, text, re.MULTILINE) for name in found if name})
-    assert [len(each) for each in names] == [5, 5, 5]
-    assert len(set.union(*names)) == 15
+    assert [len(each) for each in names] == [6, 6, 6]
+    assert len(set.union(*names)) == 18
 
 
 def test_a_folder_in_a_container_is_still_told(tmp_path: Path) -> None:

@@ -16,50 +16,16 @@ from urllib.parse import unquote, urlsplit
 
 from mastosync.engine.cutover.commands import file_name
 from mastosync.engine.cutover.findings import Fallback
+from mastosync.engine.cutover.hidden_headers import HIDDEN
 from mastosync.errors import UsageError
 from mastosync.language import tr
 from mastosync.mastodon.catalog import UNSHOWN
-from mastosync.model import TABLES
+from mastosync.model import CACHE_CONTROL, TABLES
 
 _RESOLVER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?")
 _NAME = re.compile(r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[A-Za-z0-9._~:/%+@-]*")  # nothing that ends a word or names a variable
 _SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-
-_HIDDEN = (
-    "Access-Control-Allow-Credentials",
-    "Access-Control-Allow-Headers",
-    "Access-Control-Allow-Methods",
-    "Access-Control-Allow-Origin",
-    "Access-Control-Expose-Headers",
-    "Access-Control-Max-Age",
-    "Cache-Control",
-    "Content-Security-Policy",
-    "Expires",
-    "Seaweed-X-Amz-ETag",
-    "Seaweed-X-Amz-Owner",
-    "Set-Cookie",
-    "x-amz-bucket-region",
-    "x-amz-checksum-crc32",
-    "x-amz-checksum-crc64nvme",
-    "x-amz-checksum-type",
-    "x-amz-content-sha256",
-    "x-amz-expiration",
-    "x-amz-id-2",
-    "x-amz-meta-server-side-encryption",
-    "x-amz-object-lock-mode",
-    "x-amz-replication-status",
-    "x-amz-request-id",
-    "x-amz-server-side-encryption",
-    "x-amz-storage-class",
-    "x-amz-tagging-count",
-    "x-amz-version-id",
-    "x-amzn-requestid",
-    "X-Content-Type-Options",
-    "x-minio-deployment-id",
-    "x-rgw-object-type",
-)
-"""Headers of stores that are nobody's business, or that nginx says better itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +81,7 @@ class MediaHost:
         host, port = host_and_port(self.name, self.scheme)
         old = None if self.fallback is Fallback.NONE else self.old
         kinds = {type(self.new), type(old)}
+        buckets = [role for role, store in (("new", self.new), ("old", old)) if isinstance(store, PublicBucket)]
         files = _FILES.format(own=_own(self.name), prefixes=_alternatives(map(unquote, self.prefixes)))
         own = _own(self.name)
         log = Path(f"/var/log/nginx/mastodon-media-{file_name(self.name)}-fallback.log")
@@ -124,13 +91,15 @@ class MediaHost:
             own=own,
             cache=_quoted(self.cache or Path(f"/var/cache/mastodon-media-{file_name(self.name)}")),
             prefixes=_alternatives(self.prefixes),
+            cache_control=CACHE_CONTROL,
+            told="".join(_TOLD.format(role=role) for role in buckets),
             fallback=_SCOPES[self.fallback if old else Fallback.NONE],
             files=files if PublicFolder in kinds else "",
             tables="|".join(table for table in TABLES if table not in UNSHOWN),
             listen=self._listening(port),
             tls=self._tls(host) if self.scheme == "https" else "",
             resolver=_NAME_SERVERS.format(addresses=_addresses(self.resolvers)) if PublicBucket in kinds else "",
-            hidden="\n".join(f"    proxy_hide_header {header};" for header in _HIDDEN),
+            hidden="\n".join(f"    proxy_hide_header {header};" for header in HIDDEN),
             new=_place(self.new, "new", own, absent=f"$mastodon_fallback{own}"),
             old=_OLD.format(log=_quoted(self.log or log), old=_place(old, "old", own, absent="@absent")) if old else "",
         )
@@ -288,6 +257,12 @@ map $request_uri $mastodon_media{own} {{
 # Who is asked for what the new store does not have.
 map $mastodon_media{own} $mastodon_fallback{own} {{
 {fallback}}}
+
+# How long browsers keep an object: what the store says of it, or else what Mastodon says of each, as a key stands for
+# the same bytes for ever.
+map $mastodon_store:$upstream_http_cache_control $mastodon_cache_control{own} {{
+    default "{cache_control}";
+{told}}}
 {files}
 server {{
     {listen}
@@ -299,8 +274,7 @@ server {{
     if ($request_method !~ "^(GET|HEAD)$") {{ return 405; }}
     if ($mastodon_media{own} = "") {{ return 404; }}
 
-    # A key stands for the same bytes for ever; Mastodon says the same of each object.
-    add_header Cache-Control "public, max-age=315576000, immutable";
+    add_header Cache-Control $mastodon_cache_control{own};
     add_header Access-Control-Allow-Origin "*" always;
     add_header X-Content-Type-Options nosniff always;
     add_header Content-Security-Policy "default-src 'none'; form-action 'none'" always;
@@ -352,6 +326,10 @@ _OLD = """\
         # When this log grows no more, nobody needs the old store any longer.
         access_log {log};
 {old}    }}
+"""
+
+_TOLD = """\
+    "~*^{role}:(?<mastodon_told>.*max-age.*)$" $mastodon_told;
 """
 
 _FILES = """\

@@ -1,0 +1,37 @@
+"""Headers of stores that are nobody's business, or that nginx says better itself."""
+
+from __future__ import annotations
+
+HIDDEN = (
+    "Access-Control-Allow-Credentials",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
+    "Access-Control-Max-Age",
+    "Cache-Control",
+    "Content-Security-Policy",
+    "Expires",
+    "Seaweed-X-Amz-ETag",
+    "Seaweed-X-Amz-Owner",
+    "Set-Cookie",
+    "x-amz-bucket-region",
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-crc64nvme",
+    "x-amz-checksum-type",
+    "x-amz-content-sha256",
+    "x-amz-expiration",
+    "x-amz-id-2",
+    "x-amz-meta-server-side-encryption",
+    "x-amz-object-lock-mode",
+    "x-amz-replication-status",
+    "x-amz-request-id",
+    "x-amz-server-side-encryption",
+    "x-amz-storage-class",
+    "x-amz-tagging-count",
+    "x-amz-version-id",
+    "x-amzn-requestid",
+    "X-Content-Type-Options",
+    "x-minio-deployment-id",
+    "x-rgw-object-type",
+)
