@@ -329,7 +329,7 @@ def _way_back(known: _Known) -> WayBack:
     tool = Mastosync(known.options.global_options)
     acl = acl_of_way_back(known.config, known.mastodon)
     read = not folders[0] and readers_of(acl or "") is Readers.EVERYBODY
-    return WayBack(tool, again, known.config.path, any(folders), read, files=_new_files())
+    return WayBack(tool, again, known.config.path, any(folders), not folders[0], read, files=_new_files())
 
 
 def _new_files() -> NewFiles:

@@ -295,6 +295,7 @@ class WayBack:
     cutover: tuple[str, ...]  # the command that tells the steps of the way back
     config: Path | None  # of the way over; None: the environment alone
     folders: bool  # a disk is at one end, whose files only reading tells
+    public: bool = True  # the old store is a bucket: what lies there has the headers of whoever stored it
     read: bool = True  # everybody has to be able to read at the old store, which is a bucket
     files: NewFiles = field(default_factory=NewFiles)
 
@@ -314,6 +315,7 @@ def steps_back(way: WayBack) -> list[Step]:
                 back("plan"),
                 back("adopt", "--deep") if way.folders else back("adopt"),
                 back("copy"),
+                *((back("apply-settings"),) if way.public else ()),
                 back("verify"),
                 *((back("verify", "--public"),) if way.read else ()),
             ),
