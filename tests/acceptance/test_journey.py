@@ -209,7 +209,7 @@ def test_from_a_bucket_to_another_and_back(world: World) -> None:
         "mastosync plan": lambda: world.upload(700_002),  # to the new one
     }
     world.follow(steps_of(told, OVER), life)
-    assert "THE OLD STORE MAY BE DELETED" in world.report
+    assert f"THE OLD STORE MAY BE DELETED: bucket '{old}' at " in world.report
     assert world.settings["S3_BUCKET"] == new
     assert secrets_left(world) == []
     assert uploads(world, new) == world.uploaded
@@ -218,6 +218,8 @@ def test_from_a_bucket_to_another_and_back(world: World) -> None:
     world.delete(700_001)
     again = world.run("mastosync cutover")
     assert "uses the new store already" in again
+    left = [command for _, commands in steps_of(again, LEFT) for command in commands]
+    assert [command.split()[0] for command in left] == ["sed", "mastosync"], "all is done but the end"
     *bring, over, orphaned = steps_of(again, BACK)
     world.follow(bring, {})
     (over_again,) = over[1]
@@ -227,7 +229,9 @@ def test_from_a_bucket_to_another_and_back(world: World) -> None:
     }
     told = world.run(over_again)
     assert "\nGO: " in told
+    assert f"delete bucket '{new}' at " in told, "the old bucket is the one that is live by then"
     world.follow(steps_of(told, OVER), life)
+    assert f"THE OLD STORE MAY BE DELETED: bucket '{new}' at " in world.report
     world.follow([orphaned], {"mastosync orphans": world.site.long_after})  # it passes over what has just come
     assert set(keys_of(700_001)) <= set(world.screen.splitlines()), "what was deleted meanwhile is told"
     assert world.settings["S3_BUCKET"] == old
