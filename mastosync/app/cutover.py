@@ -6,14 +6,15 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mastosync.app.mastodon import OwnSettings, acl_of_way_back, has_one_key, keys_at_stake, own_settings
 from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect, tells_host
-from mastosync.app.pinning import is_pinned
+from mastosync.app.pinning import is_pinned, pinned_file
+from mastosync.app.reporting import report
 from mastosync.app.stores import settings_of
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
 from mastosync.config.env_file import edited
@@ -41,7 +42,8 @@ from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
 from mastosync.mastodon.own_file import lasts
 from mastosync.mastodon.settings import HOSTS, Setting, changed, storage_settings
-from mastosync.model import Ownership, Reason
+from mastosync.model import EntryState, Ownership, Reason
+from mastosync.progress import Silence
 
 if TYPE_CHECKING:
     from mastosync.config import Config, Secret, StoreConfig
@@ -101,6 +103,7 @@ class CutoverReport:
     over: list[Step]
     back: list[Step]
     switched: bool  # Mastodon uses the destination already
+    done: bool  # so all that is left is to let the old store go, as far as the manifest knows
     env_syntax: str
 
     def new_env(self) -> Secret:
@@ -143,6 +146,7 @@ class CutoverReport:
             "cors": self.cors,
             "nginx": self.fallback and self.fallback.render(),
             "nginx_refusal": self.refusal and {"message": self.refusal.message, "remedy": self.refusal.hint},
+            "done": self.done,
             "steps": [step.as_json() for step in self.over],
             "back": [step.as_json() for step in self.back],
         }
@@ -185,13 +189,15 @@ class _Known:
 
 def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> CutoverReport:
     """Look at everything. Raises: ConfigError, ManifestError."""
-    report = ManifestReport(manifest)
-    status = status_of(report, settings_of(config))
+    about = ManifestReport(manifest)
+    status = status_of(about, settings_of(config))
     known = _known(config, options, status)
     fallback, refusal = _fallback(known)
-    evidence = _evidence(known, manifest, report, status, refusal)
+    evidence = _evidence(known, manifest, about, status, refusal)
     is_bucket = isinstance(config.store("destination"), S3Config)
     told = known.secrets is not Secrets.LOST  # else no step could work
+    old, new = (str(about.store(role)) for role in ("source", "destination"))
+    done = told and _is_done(known, manifest, evidence)
     return CutoverReport(
         cutover=judge(evidence),
         env=known.mastodon.file,
@@ -202,9 +208,10 @@ def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> Cuto
         fallback=fallback,
         refusal=refusal,
         deleted=evidence.deleted,
-        over=steps_over(_way_over(known, evidence, refusal)) if told else [],
-        back=steps_back(_way_back(known)) if told else [],
+        over=steps_over(replace(_way_over(known, evidence, refusal), old=old, done=done)) if told else [],
+        back=steps_back(_way_back(known, old, new)) if told else [],
         switched=known.switched,
+        done=done,
         env_syntax=config.env.syntax,
     )
 
@@ -239,23 +246,23 @@ def _fallback(known: _Known) -> tuple[MediaHost | None, UsageError | None]:
 
 
 def _evidence(
-    known: _Known, manifest: Manifest, report: ManifestReport, status: Status, refusal: UsageError | None
+    known: _Known, manifest: Manifest, about: ManifestReport, status: Status, refusal: UsageError | None
 ) -> Evidence:
     """What the manifest remembers, beside what else is known."""
     source, destination = known.stores
     is_bucket, proofs = isinstance(destination, S3Config), verifications(manifest)
     ownership, unseen = _ownership(destination)
     return Evidence(
-        counts=report.counts(),
-        plans=list(report.iter_snapshots()),
+        counts=about.counts(),
+        plans=list(about.iter_snapshots()),
         verifications=proofs,
         running=status.running,
-        done_since=report.done_since(proofs[0].ended_at) if proofs else 0,
+        done_since=about.done_since(proofs[0].ended_at) if proofs else 0,
         public=is_bucket,
         deleted=Deleted.in_manifest(manifest),
         now=time.time(),
         exposed=status.exposed,
-        lying_there=report.lying_there(),
+        lying_there=about.lying_there(),
         relation=relation(manifest),
         shared=shared_bucket(manifest),
         fallback=known.options.fallback,
@@ -275,6 +282,15 @@ def _evidence(
         change=last_change(manifest),
         gap=manifest.gap,
     )
+
+
+def _is_done(known: _Known, manifest: Manifest, evidence: Evidence) -> bool:
+    """Whether the old store may go, by the report. It reads all of the manifest, and is asked only if it may say so."""
+    pending = any(line.state is EntryState.PENDING and line.objects for line in evidence.counts)
+    proved = evidence.verifications and not evidence.done_since
+    if pending or known.settings or not (known.switched and known.mastodon.place and proved):
+        return False
+    return report(known.config, manifest, 0, known.options.env, Silence()).verdict.may_go
 
 
 def _ownership(destination: StoreConfig) -> tuple[Ownership | None, tuple[str, str] | None]:
@@ -310,7 +326,7 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
         gone=evidence.deleted.gone,
         env=env,
         env_kept=kept,
-        pins=known.secrets is Secrets.UNPINNED,
+        secrets=_secrets(known),
         from_folder=isinstance(source, FilesystemConfig),
         switched=known.switched,
         changes=bool(known.settings),
@@ -324,13 +340,31 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
     )
 
 
-def _way_back(known: _Known) -> WayBack:
+def _secrets(known: _Known) -> Path | None:
+    """Where the secrets of the configuration are, or will be when they are pinned: beside it."""
+    if known.secrets is Secrets.UNPINNED:
+        return pinned_file(known.config)
+    return known.config.env.file if is_pinned(known.config) else None
+
+
+def _way_back(known: _Known, old: str, new: str) -> WayBack:
     folders = [isinstance(store, FilesystemConfig) for store in known.stores]
     again = known.options.again(known.host or CHANGE_ME, back=True)
     tool = Mastosync(known.options.global_options)
     acl = acl_of_way_back(known.config, known.mastodon)
     read = not folders[0] and readers_of(acl or "") is Readers.EVERYBODY
-    return WayBack(tool, again, known.config.path, any(folders), read, files=_new_files())
+    return WayBack(
+        tool,
+        again,
+        known.config.path,
+        old,
+        new,
+        known.config.follow.overlap_minutes,
+        folders=any(folders),
+        public=not folders[0],
+        read=read,
+        files=_new_files(),
+    )
 
 
 def _new_files() -> NewFiles:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.logs import logging_to
 from mastosync.cli.modes import open_to_all
-from mastosync.cli.output import show, warn
+from mastosync.cli.output import show, show_fault, warn
 from mastosync.cli.signals import heeding_signals
 from mastosync.config import Config, Environment, Scrubber, ambient_secrets, find_config, load_config
 from mastosync.engine.stop import StopSignal
@@ -159,6 +159,11 @@ class Invocation:
         """A result for people, unless they want quiet."""
         if not self.options.quiet:
             show(text)
+
+    def remark(self, text: str) -> None:
+        """What people should know of a list, beside it, unless they want quiet."""
+        if not self.options.quiet:
+            show_fault(text)
 
     def tell_news(self, news: Mapping[str, int]) -> None:
         """What failed and nobody has accepted, by reason: who wants quiet wants to know at least that."""

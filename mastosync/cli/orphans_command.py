@@ -41,7 +41,7 @@ def orphans_command(
     Nothing is deleted. It is compared with the last whole plan: what came to the source since, or shortly before, is
     counted apart: its row may not have been there to be seen.
     """
-    from mastosync.cli.render_proofs import render_orphans
+    from mastosync.cli.render_proofs import render_newer, render_orphans
     from mastosync.engine.lister import FIELDS
 
     if as_json and (form or print0):
@@ -56,6 +56,8 @@ def orphans_command(
         elif form:
             with closing(_listed(invocation, finder, missing=missing)) as rows:  # before what it reads from
                 print_rows(rows, FIELDS if missing else _ORPHAN_FIELDS, form, nul=print0)
+            if not missing and (newer := render_newer(result)):
+                invocation.remark(newer)
         else:
             invocation.say(render_orphans(result))
 

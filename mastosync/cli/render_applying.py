@@ -79,6 +79,13 @@ def _end(result: Applying) -> str:
         return tr("all well: everything that is done has the settings of today")
     if result.left:
         return tr("not all is in line: see above, then run the same command again")
+    if pending := result.pending:
+        return trn(
+            "what is done is in line; {objects} object is pending: run `mastosync copy`, then this again",
+            "what is done is in line; {objects} objects are pending: run `mastosync copy`, then this again",
+            pending,
+            objects=f"{pending:,}",
+        )
     return tr(
         "what is done is in line; something lies there that is not done: run `mastosync copy`, then this once more"
     )

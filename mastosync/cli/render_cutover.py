@@ -79,6 +79,11 @@ def _verdict(report: CutoverReport) -> str:
             "By its settings, Mastodon uses the new store already. Do what is told at each line with NO-GO above, then"
             " the steps that are left."
         )
+    if report.done:
+        return tr(
+            "By its settings, Mastodon uses the new store already, and by what the manifest knows all is done but what"
+            " is left below."
+        )
     if report.switched:
         return tr("By its settings, Mastodon uses the new store already: go on with the steps that are left.")
     return {

@@ -104,9 +104,23 @@ def render_adoption(result: Adoption) -> str:
     return "\n".join(lines)
 
 
+def render_newer(result: OrphansResult) -> str:
+    """What is no orphan yet, as it is too new; empty: nothing."""
+    newer = result.newer
+    if not newer.objects:
+        return ""
+    return tr(
+        "{objects:,} more ({size}) are newer than {newer_than:%F %T} UTC, and the plan may not know their "
+        "rows yet: to find out, run `mastosync plan` and `mastosync orphans` again later",
+        objects=newer.objects,
+        size=human_bytes(newer.size_bytes),
+        newer_than=result.newer_than,
+    )
+
+
 def render_orphans(result: OrphansResult) -> str:
     """What `orphans` found."""
-    listed, orphans, newer = result.listed, result.orphans, result.newer
+    listed, orphans = result.listed, result.orphans
     lines = [
         tr(
             "the source has {objects:,} objects ({size}); compared with the plan of {planned_at:%F %T} "
@@ -131,16 +145,8 @@ def render_orphans(result: OrphansResult) -> str:
             size=human_bytes(orphans.size_bytes),
         )
     )
-    if newer.objects:
-        lines.append(
-            tr(
-                "{objects:,} more ({size}) are newer than {newer_than:%F %T} UTC, and the plan may not know their "
-                "rows yet: to find out, run `mastosync plan` and `mastosync orphans` again later",
-                objects=newer.objects,
-                size=human_bytes(newer.size_bytes),
-                newer_than=result.newer_than,
-            )
-        )
+    if newer := render_newer(result):
+        lines.append(newer)
     if result.copies.objects:
         lines.append(
             trn(

@@ -56,9 +56,13 @@ def _verdict(report: Report) -> Iterator[str]:
         may_go = tr("THE OLD OBJECTS MAY BE DELETED, BUT NOT THE BUCKET")
         yield may_go if report.verdict.may_go else tr("KEEP THE OLD OBJECTS: SEE not-yet")
     elif report.source.is_folder:
-        yield tr("THE OLD FOLDER MAY BE DELETED") if report.verdict.may_go else tr("KEEP THE OLD FOLDER: SEE not-yet")
+        may_go = tr("THE OLD FOLDER MAY BE DELETED: {store}", store=report.source)
+        keep = tr("KEEP THE OLD FOLDER: SEE not-yet ({store})", store=report.source)
+        yield one_line(may_go if report.verdict.may_go else keep)
     else:
-        yield tr("THE OLD STORE MAY BE DELETED") if report.verdict.may_go else tr("KEEP THE OLD STORE: SEE not-yet")
+        may_go = tr("THE OLD STORE MAY BE DELETED: {store}", store=report.source)
+        keep = tr("KEEP THE OLD STORE: SEE not-yet ({store})", store=report.source)
+        yield one_line(may_go if report.verdict.may_go else keep)
     words = {Grade.OK: tr("ok"), Grade.WARNING: tr("warning"), Grade.NOT_YET: tr("not-yet")}
     for found in report.verdict.findings:
         yield f"  {padded(words[found.grade], 8)} {found.check:<10} {one_line(found.message)}"

@@ -86,6 +86,7 @@ class Applying:
     goes_on: bool = False  # where an earlier run had stopped
     left_before: int = 0  # by that run
     in_line: bool = False  # everything is, now
+    pending: int = 0  # objects that are still to be copied, which were not looked at
     finding: str | None = None  # about the destination, for people
     seconds: float = 0.0
 
@@ -103,6 +104,7 @@ class Applying:
             "checked": self.fates.total(),
             **{fate.value: self.fates[fate] for fate in Fate},
             "left": self.left,
+            "pending": self.pending,
             "all_in_line": self.in_line,
             "seconds": round(self.seconds, 3),
         }
@@ -164,6 +166,7 @@ class Applier:
         self._require_ended()
         if not self.options.dry_run:
             self.result.in_line = end_applying(self.manifest, self.current, left=self.result.left, gone=self._walk.gone)
+        self.result.pending = ManifestReport(self.manifest).entries(states=(EntryState.PENDING,))
         return self.result
 
     def _work(self, progress: CheckProgress) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from mastosync.engine.downtime import Downtime
 from mastosync.engine.judge import expected_etag
 from mastosync.engine.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY
-from mastosync.engine.readers import Readers, readers_of
+from mastosync.engine.readers import FaultKind, Readers, readers_of
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
@@ -51,6 +51,16 @@ class PublicFault(NamedTuple):
     exposed: bool = False  # nobody may read it, and anybody can
     unread: bool = False  # nothing can be said: the site kept failing
     keeper: Keeper | None = None  # None: the new store itself is at fault, or nobody knows who
+    headers: bool = False  # anybody gets it, and only its headers are not right
+
+    @property
+    def kind(self) -> FaultKind:
+        """What is wrong, in a word."""
+        if self.exposed:
+            return FaultKind.EXPOSED
+        if self.unread:
+            return FaultKind.UNCLEAR
+        return FaultKind.HEADERS if self.headers else FaultKind.UNREADABLE
 
 
 _FROM = {
@@ -205,6 +215,7 @@ class PublicResult:
                     "detail": fault.detail,
                     "type": fault.record.entry.kind.table,
                     "exposed": fault.exposed,
+                    "fault": fault.kind.value,
                 }
                 for fault in self.faults
             ],
@@ -316,8 +327,10 @@ class PublicCheck:
         answer = read(partial(site.read, fresh=True), key)
         is_unread = meaning_of_status(answer.status) is Meaning.NOTHING
         keeper = Keeper.OLD_STORE if answer.from_old else None
-        detail = _wrong(record, key, answer)
-        return PublicFault(record, key, detail, unread=is_unread, keeper=keeper) if detail else None
+        if detail := _wrong(record, answer):
+            return PublicFault(record, key, detail, unread=is_unread, keeper=keeper)
+        detail = _wrong_headers(key, answer)
+        return PublicFault(record, key, detail, keeper=keeper, headers=True) if detail else None
 
     def _told_of_private(self, answer: PublicAnswer, site: PublicSite, record: Record, key: str) -> PublicFault | None:
         at = f" at {site.url}" if site is self.bucket else ""
@@ -353,14 +366,19 @@ class PublicCheck:
         return known
 
 
-def _wrong(record: Record, key: str, answer: PublicAnswer) -> str | None:
-    """What is wrong with an answer for a public object; None: nothing."""
+def _wrong(record: Record, answer: PublicAnswer) -> str | None:
+    """Why an answer is not the public object that was asked for; None: it is."""
     if answer.status != 200:
         return f"a request without credentials is answered {answer.status}"
     if answer.from_old:
         return "a request without credentials gets it from the old store, as the new one refuses it or fails"
     if answer.size != record.entry.size or (record.md5 is not None and answer.md5 != record.md5):
         return f"a request without credentials gets other bytes: {answer.size}, but {record.entry.size} were recorded"
+    return None
+
+
+def _wrong_headers(key: str, answer: PublicAnswer) -> str | None:
+    """What is wrong with the headers of a public object; None: nothing."""
     wanted = _MEDIA.get(key.rpartition(".")[2].lower())
     if wanted and answer.content_type.partition("/")[0].lower() not in wanted:
         return f"its Content-Type is {answer.content_type!r}: browsers do not show it"

@@ -7,7 +7,7 @@ something has to be readable, and so do the steps that are printed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import Any
 
 _ALL_PRIVATE = "private"  # as `acl`: every object, whatever its row says
@@ -32,6 +32,15 @@ def readers_of(acl: str, *, private: bool = False, served: bool = False) -> Read
     if acl != _ALL_PRIVATE:
         return Readers.EVERYBODY
     return Readers.UNTOLD if served else Readers.NOBODY
+
+
+class FaultKind(StrEnum):
+    """What is wrong with an object that anybody asks for, in the words of `verify --json`."""
+
+    UNREADABLE = "unreadable"  # it is public, and the new store does not give it, or gives other bytes
+    EXPOSED = "exposed"  # nobody may read it, and anybody can
+    HEADERS = "headers"  # everybody reads it, with other headers than it should have
+    UNCLEAR = "unclear"  # nothing can be said: the site kept failing
 
 
 class Reading(Enum):

@@ -106,6 +106,7 @@ def _verdict(report: Report) -> Markup:
     return tag(
         "section",
         tag("h2", headline, id="verdict"),
+        None if report.shared else tag("p", str(report.source)),
         tag(
             "p",
             prose(

@@ -113,6 +113,9 @@ def test_every_block_of_the_guide_has_commands() -> None:
     assert all(commands for _, commands in blocks())
 
 
+OLD = "bucket 'old-media' at https://s3.example.com"
+
+
 def told(steps: list[Step]) -> list[str]:
     """What is to be done and the commands that do it, in their order; but for one that has the lines of a file."""
     words = chain.from_iterable((step.what, *step.lines) for step in steps)
@@ -132,6 +135,8 @@ def test_the_guide_and_the_screen_tell_the_same_steps(way: dict[str, object]) ->
         env=env,
         env_kept=env.with_name(".env.production.before"),
         host="files.social.example",
+        old="folder '/home/mastodon/live/public/system' on this machine" if way.get("from_folder") else OLD,
+        secrets=None if way.get("from_folder") else Path("config.secrets"),
         **way,  # type: ignore[arg-type]
     )
     text = " ".join((DOCS / "guide.md").read_text(encoding="utf-8").split("## Day 13")[1].split())

@@ -103,7 +103,10 @@ def test_what_came_shortly_before_the_plan_may_have_a_row_by_now(planned: Migrat
     at_once = found_by(planned)
     assert strays["objects"] > 0
     assert (at_once["orphans"], at_once["newer"]) == ({"objects": 0, "bytes": 0}, strays)
-    assert planned.site.run("orphans", "--format", "text").stdout == ""
+    listed = planned.site.run("orphans", "--format", "text")
+    assert listed.stdout == ""
+    assert f"{strays['objects']} more" in listed.stderr, "who gets an empty list is told of what is left out"
+    assert planned.site.run("-q", "orphans", "--format", "text").stderr == ""
     assert "run `mastosync plan` and `mastosync orphans` again" in planned.site.run("orphans").stdout
 
 

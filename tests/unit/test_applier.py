@@ -187,6 +187,12 @@ def some(count: int = 6, **traits: Any) -> list[Entry]:  # noqa: ANN401
     return [entry(number, **traits) for number in range(1, count + 1)]
 
 
+@pytest.mark.parametrize(("pending", "said"), [(1, "1 object is pending"), (10, "10 objects are pending")])
+def test_what_is_pending_is_told_with_what_brings_it(pending: int, said: str) -> None:
+    told = render_applying(Applying(USUAL, (NONE,), dry_run=False, pending=pending))
+    assert told.endswith(f"{said}: run `mastosync copy`, then this again")
+
+
 def test_what_has_none_or_what_was_configured_before_gets_another_cache_control(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), headers={2: OWN, 3: PLAIN._replace(cache_control="max-age=1")}) as place:
         note_settings(place.manifest, Settings("max-age=1"))

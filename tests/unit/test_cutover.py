@@ -275,6 +275,14 @@ def test_everybody_has_to_be_able_to_read_what_is_public_alone(asked: dict[str, 
     assert "public" not in found(evidence(verifications=proofs, public=False))
 
 
+@pytest.mark.parametrize("pending", [True, False])
+def test_where_a_copy_puts_right_what_everybody_gets_it_is_named_first(pending: bool) -> None:
+    lines = [CountLine(LOCAL, EntryState.PENDING, None, 8, 0)] if pending else []
+    remedy = found(evidence(*lines, verifications=[proof(public=public(faults=8))]))["public"].remedy
+    assert remedy.startswith("`mastosync copy`" if pending else "correct it")
+    assert "`mastosync verify --public`" in remedy
+
+
 def test_a_look_of_few_and_one_from_before_objects_were_stored_anew_prove_nothing() -> None:
     few = proof(public=public(1) | {"sample": 1, "types": ["custom_emojis"]})
     whole = proof(ago=2 * HOUR, public=public())
@@ -898,14 +906,56 @@ def test_the_steps_name_configuration_and_manifest_again() -> None:
     )
 
 
+OLD, NEW = "bucket 'old-a' at https://s3.example.com", "bucket 'new-a' at https://s3.example.com"
+
+
 def test_the_way_back_is_told_with_names_that_are_free() -> None:
     files, again = NewFiles(back="back-2.ini", back_manifest="back 2.db"), ("cutover", "--media-host", "m")
-    way = WayBack(Mastosync(("-c", "my.ini")), again, Path("my.ini"), folders=True, files=files)
+    way = WayBack(Mastosync(("-c", "my.ini")), again, Path("my.ini"), OLD, NEW, 15, folders=True, files=files)
     exchange, bring, over, _ = steps_back(way)
     assert exchange.lines == ("mastosync -c my.ini init --reverse --output back-2.ini",)
     assert "mastosync -c back-2.ini --manifest 'back 2.db' adopt --deep" in bring.lines
     assert over.lines == ("mastosync -c back-2.ini --manifest 'back 2.db' cutover --media-host m",)
     assert not steps_back(replace(way, config=None))[0].commands
+
+
+def test_the_way_back_says_which_store_is_which_and_when_its_orphans_can_be_told() -> None:
+    way = WayBack(Mastosync(), ("cutover",), Path("my.ini"), OLD, NEW, 15, folders=False)
+    _, bring, over, orphaned = steps_back(way)
+    assert f"the new store is {OLD}" in over.what
+    assert f"deleted at the end, is {NEW}" in over.what
+    assert f"still at {OLD}" in orphaned.what
+    assert "not before 15 minutes after the last upload" in orphaned.what
+    words = [str(command) for command in bring.commands]
+    assert words.index("mastosync -c back.ini --manifest back.db copy") + 1 == words.index(
+        "mastosync -c back.ini --manifest back.db apply-settings"
+    ), "what lies there has the headers of whoever stored it"
+    to_folder = steps_back(replace(way, public=False))[1]
+    assert "apply-settings" not in str(to_folder.lines), "a disk keeps no headers"
+
+
+@pytest.mark.parametrize("from_folder", [False, True])
+def test_the_last_step_names_what_is_deleted(from_folder: bool) -> None:
+    way = WayOver(Mastosync(), ("cutover",), old=OLD, from_folder=from_folder, secrets=Path("config.secrets"))
+    *_, report, secrets = steps_over(way)
+    assert OLD in report.what
+    assert "remove config.secrets, too" in secrets.what
+    assert OLD in secrets.what
+    assert not secrets.commands, "the way back needs it"
+
+
+def test_who_waits_for_the_log_of_the_fallback_is_told_where_it_is() -> None:
+    way = WayOver(Mastosync(), ("cutover",), host="m.example:8443")
+    log = "/var/log/nginx/mastodon-media-m.example-8443-fallback.log"
+    assert any(log in step.what for step in steps_over(way))
+
+
+def test_when_all_is_done_only_the_end_is_told() -> None:
+    """A fallback that was taken down would be put back, to a bucket that may be deleted already."""
+    way = WayOver(Mastosync(), ("cutover",), old=OLD, switched=True, changes=False, new_host=False, done=True)
+    commands = [command for step in steps_over(way) for command in step.lines]
+    assert [command.split()[0] for command in commands] == ["sed", "mastosync"]
+    assert commands[-1] == "mastosync report"
 
 
 # --- secrets and hosts ---
@@ -940,12 +990,14 @@ def with_env(tmp_path: Path, *lines: str, **destination: Any) -> Config:  # noqa
     return load_config(tmp_path / "config.ini", {})
 
 
-def test_the_steps_begin_with_what_keeps_the_keys(tmp_path: Path) -> None:
+def test_the_keys_are_kept_before_it_is_go(tmp_path: Path) -> None:
     config = with_env(tmp_path)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(config, manifest, CutoverOptions(global_options=("-c", "config.ini")))
-        assert report.over[0].lines == ("mastosync -c config.ini pin-secrets",)
-        assert "secrets" in {each.check for each in report.cutover.findings}
+        (told,) = (each for each in report.cutover.findings if each.check == "secrets")
+        assert (told.grade, told.remedy) == (Grade.NO_GO, "mastosync pin-secrets")
+        assert "pin-secrets" not in str(report.over), "it is no step that comes once this says GO"
+        assert f"remove {tmp_path / 'config.secrets'}, too" in report.over[-1].what
         pin(config, {})
         report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
     assert report.env == tmp_path / ".env.production"
@@ -958,7 +1010,8 @@ def test_keys_that_stay_as_they_are_are_kept_too(tmp_path: Path) -> None:
     config, path = with_env(tmp_path, access_key="old"), tmp_path / "config.ini"
     path.write_text(path.read_text().replace("s3cret", "old"))
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        assert cutover(load_config(path, {}), manifest, CutoverOptions()).over[0].lines == ("mastosync pin-secrets",)
+        before = cutover(load_config(path, {}), manifest, CutoverOptions())
+        assert "secrets" in {found.check for found in before.cutover.findings}
         pin(load_config(path, {}), {})
         report = cutover(load_config(path, {}), manifest, CutoverOptions())
         (tmp_path / ".env.production").write_text(report.new_env().reveal())
@@ -1044,12 +1097,12 @@ def test_no_file_with_secrets_is_left(tmp_path: Path, monkeypatch: pytest.Monkey
         report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
         (command,) = next(step.lines for step in report.over if "--new-env" in str(step.lines))
         assert command.endswith("> " + str(env) + " && rm env.production.new")
-        assert report.over[-1].lines == (f"rm {kept}",)
+        assert report.over[-2].lines == (f"rm {kept}",)
         kept.write_text(env.read_text())
         env.write_text(report.new_env().reveal())
         (tmp_path / "env.production.new").write_text("left by whoever has written it by hand")
         report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
-        assert report.over[-1].lines == (f"rm env.production.new {kept}",)
+        assert report.over[-2].lines == (f"rm env.production.new {kept}",)
         kept.unlink()
         (tmp_path / "env.production.new").unlink()
         report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())

@@ -114,6 +114,8 @@ def test_what_is_wrong_is_told(answer: PublicAnswer, told: str) -> None:
     (fault,) = result.faults
     assert told in fault.detail
     assert not fault.exposed
+    kind = "headers" if told in ("Content-Type", "Cache-Control") else "unreadable"
+    assert [each["fault"] for each in result.as_json()["faults"]] == [kind]
 
 
 @pytest.mark.parametrize(("name", "content_type"), [("a.mp4", "video/mp4"), ("a.ogg", "audio/ogg"), ("a.bin", "x/y")])

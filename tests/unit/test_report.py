@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import os
 import shutil
@@ -699,7 +700,22 @@ def test_no_form_of_a_report_says_that_a_bucket_may_go_in_which_the_media_lie(pa
         assert "the bucket has to stay" in text
         assert ("the old objects may be deleted" in text.lower()) is may_go
     assert report.shared is not None
+    assert report.as_json()["verdict"]["old_store"] is None
     assert report.shared.prefixes == ("source/",)
+
+
+@pytest.mark.parametrize("may_go", [False, True])
+@pytest.mark.parametrize(
+    "old", [StoreIdentity("http://s3.example", "new-a", "p"), StoreIdentity.of_folder(Path("/srv/media"))], ids=str
+)
+def test_the_verdict_names_the_store_that_it_is_about(path: Path, old: StoreIdentity, may_go: bool) -> None:
+    """On the way back the old bucket is the one that was new before."""
+    report = replace(app(path).report(failures=0), source=old)
+    report = replace(report, verdict=judge(ALL_WELL) if may_go else report.verdict)
+    said = "MAY BE DELETED: " if may_go else "SEE not-yet ("
+    assert f"{said}{old}" in render_report(report)
+    assert str(old) in html.unescape(render_page(report).split('id="verdict"')[1][:400])
+    assert report.as_json()["verdict"]["old_store"] == str(old)
 
 
 def test_what_is_gone_is_counted_in_the_manifest(path: Path) -> None:
@@ -710,6 +726,31 @@ def test_what_is_gone_is_counted_in_the_manifest(path: Path) -> None:
             " AND coalesce(md5, etag) IS NOT NULL"
         ).fetchone()
     assert report.as_json()["gone"] == {"objects": gone[0], "bytes": gone[1], "adopted": 0}
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        ([{"fault": "headers"}] * 21, "21 objects can be read, with other headers than they should have"),
+        ([{"fault": "unreadable"}], "1 public object could not be read without credentials"),
+        ([{"fault": "exposed", "exposed": True}] * 2, "2 private objects could be read without credentials"),
+        ([{"fault": "unclear"}], "of 1 object it is not clear who can read it"),
+        (
+            [{"fault": "unreadable"}, {"fault": "headers"}],
+            "1 public object could not be read without credentials; 1 object can be read, with other headers than it"
+            " should have",
+        ),
+        (
+            [{"exposed": True}, {}],
+            "1 private object could be read without credentials; 1 object was not right without credentials",
+        ),
+    ],
+)
+def test_what_was_wrong_without_credentials_is_told_by_its_kind(faults: list[dict[str, Any]], said: str) -> None:
+    look = LOOK | {"faults": faults, "exposed": sum("exposed" in each for each in faults)}
+    evidence = replace(ALL_WELL, proofs=[*ALL_WELL.proofs, proof(NOON + 4_000, public=look)])
+    (told,) = (each for each in judge(evidence).findings if each.check == "public")
+    assert told.message == said
 
 
 def test_a_verification_that_found_faults_is_forgiven_when_a_later_one_finds_none() -> None:

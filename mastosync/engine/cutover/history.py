@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from mastosync.engine.cutover.arrival import DISPENSABLE
 from mastosync.engine.cutover.findings import Evidence, Finding, Grade
 from mastosync.engine.deleted import gone_told, removal, unknown_told
-from mastosync.engine.public_looks import looks_at
+from mastosync.engine.public_looks import Looks, looks_at
 from mastosync.engine.readers import Reading, reading_of
 from mastosync.engine.shared_findings import (
     apart_told,
@@ -191,9 +191,10 @@ def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
         return
     told, age = looks.told, human_seconds(max(evidence.now - looks.ended_at, 0))
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
-    again = tr("correct it, and run `{verify}` again", verify=looks.remedy)
+    correct = tr("correct it, and run `{verify}` again", verify=looks.remedy)
+    again = _copy_first(looks) if _some_pending(evidence) else correct
     if reading is Reading.LISTED:
-        yield Finding("public", Grade.NO_GO, tr("{age} ago anybody could list the bucket", age=age), again)
+        yield Finding("public", Grade.NO_GO, tr("{age} ago anybody could list the bucket", age=age), correct)
     elif reading is Reading.EXPOSED:
         message = trn(
             "{age} ago anybody could read {objects} private object",
@@ -218,3 +219,12 @@ def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("public", Grade.NO_GO, *unproved_told(looks))
         elif not faults:
             yield Finding("public", Grade.OK, message)
+
+
+def _some_pending(evidence: Evidence) -> bool:
+    return any(line.state is EntryState.PENDING and line.objects for line in evidence.counts)
+
+
+def _copy_first(looks: Looks) -> str:
+    """What `verify --public` has found wrong and a copy puts right is pending."""
+    return tr("`mastosync copy`, which stores again what is pending; then `{verify}`", verify=looks.remedy)

@@ -59,6 +59,11 @@ def host_and_port(name: str, scheme: str = "https") -> tuple[str, int]:
     return found["host"], port
 
 
+def fallback_log(host: str) -> Path:
+    """Where nginx writes what it has asked the old store for."""
+    return Path(f"/var/log/nginx/mastodon-media-{file_name(host)}-fallback.log")
+
+
 @dataclass(frozen=True, slots=True)
 class MediaHost:
     """What browsers ask for media. Files and addresses of its machine are as Debian has them."""
@@ -83,8 +88,7 @@ class MediaHost:
         kinds = {type(self.new), type(old)}
         buckets = [role for role, store in (("new", self.new), ("old", old)) if isinstance(store, PublicBucket)]
         files = _FILES.format(own=_own(self.name), prefixes=_alternatives(map(unquote, self.prefixes)))
-        own = _own(self.name)
-        log = Path(f"/var/log/nginx/mastodon-media-{file_name(self.name)}-fallback.log")
+        own, log = _own(self.name), self.log or fallback_log(self.name)
         return _HOST.format(
             about=_ABOUT[self.fallback if old else Fallback.NONE],
             name=host,
@@ -101,7 +105,7 @@ class MediaHost:
             resolver=_NAME_SERVERS.format(addresses=_addresses(self.resolvers)) if PublicBucket in kinds else "",
             hidden="\n".join(f"    proxy_hide_header {header};" for header in HIDDEN),
             new=_place(self.new, "new", own, absent=f"$mastodon_fallback{own}"),
-            old=_OLD.format(log=_quoted(self.log or log), old=_place(old, "old", own, absent="@absent")) if old else "",
+            old=_OLD.format(log=_quoted(log), old=_place(old, "old", own, absent="@absent")) if old else "",
         )
 
     def _listening(self, port: int) -> str:

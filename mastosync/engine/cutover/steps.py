@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mastosync.engine.cutover.commands import Command, Mastosync, Step, file_name
 from mastosync.engine.cutover.findings import Fallback
+from mastosync.engine.cutover.nginx import fallback_log
 from mastosync.engine.deleted import adopted_told
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
@@ -48,9 +49,11 @@ class WayOver:
     shared: SharedBucket | None = None  # that both stores are; None: they are two
     env: Path | None = None  # Mastodon's own settings; None: nobody knows where they are
     env_kept: Path | None = None  # a name that is free, for these settings as they were
-    pins: bool = False  # the secrets of the old store stand in these settings
+    old: str = "CHANGE-ME"  # the old store as people name it: each way has another
+    secrets: Path | None = None  # of the configuration, in a file beside it; None: there is none
     from_folder: bool = False  # the old store is a folder
     switched: bool = False  # Mastodon's settings name the new store already
+    done: bool = False  # all that comes before the old store goes
     changes: bool = True  # some of them have to change
     new_host: bool = True  # so has what browsers ask for media, or Mastodon is not switched over yet
     left: tuple[str, ...] = ()  # files with secrets that the steps leave, or have left
@@ -83,6 +86,11 @@ class WayOver:
 
 def steps_over(way: WayOver) -> list[Step]:
     """From the old store to the new one."""
+    return [*([] if way.done else _work(way)), *_end(way), *_tidying(way)]
+
+
+def _work(way: WayOver) -> list[Step]:
+    """All that comes before the old store goes."""
     return [
         *_switch(way),
         Step(
@@ -97,13 +105,10 @@ def steps_over(way: WayOver) -> list[Step]:
         *_narrowing(way),
         _removal(way),
         _proof(way),
-        *_end(way),
-        *_tidying(way),
     ]
 
 
 def _switch(way: WayOver) -> Iterator[Step]:
-    yield from _pin(way)
     if way.new_host:
         yield _media_host(way)
     if way.changes:
@@ -127,17 +132,6 @@ def _switch(way: WayOver) -> Iterator[Step]:
         ),
         ("systemctl restart mastodon-sidekiq mastodon-web",),
     )
-
-
-def _pin(way: WayOver) -> Iterator[Step]:
-    if way.pins:
-        yield Step(
-            tr(
-                "Keep the keys of the old store: mastosync reads them from .env.production, and the next steps change"
-                " that file."
-            ),
-            (way.mastosync("pin-secrets"),),
-        )
 
 
 def _media_host(way: WayOver) -> Step:
@@ -245,8 +239,10 @@ def _end(way: WayOver) -> Iterator[Step]:
     if way.fallback is not Fallback.NONE and not way.by_hand:
         yield Step(
             tr(
-                "Days later, when nothing is pending and the log of the fallback grows no more, take the fallback down."
-                " (Until then, what it answers for can be read at the old store even after it was deleted.)"
+                "Days later, when nothing is pending and the log of the fallback, {log}, grows no more, take the"
+                " fallback down. (Until then, what it answers for can be read at the old store even after it was"
+                " deleted.)",
+                log=fallback_log(way.host),
             ),
             down,
         )
@@ -257,16 +253,18 @@ def _end(way: WayOver) -> Iterator[Step]:
     elif way.from_folder:
         yield Step(
             tr(
-                "At the very end, when the report says THE OLD FOLDER MAY BE DELETED, keep a backup of the old folder,"
-                " and delete it yourself. mastosync deletes nothing there."
+                "At the very end, when the report says THE OLD FOLDER MAY BE DELETED, keep a backup of {store}, and"
+                " delete that folder yourself. mastosync deletes nothing there.",
+                store=way.old,
             ),
             (report,),
         )
     else:
         yield Step(
             tr(
-                "At the very end, when the report says THE OLD STORE MAY BE DELETED, delete the old bucket with its"
-                " provider's own tools. mastosync deletes nothing there."
+                "At the very end, when the report says THE OLD STORE MAY BE DELETED, delete {store} with its provider's"
+                " own tools. mastosync deletes nothing there.",
+                store=way.old,
             ),
             (report,),
         )
@@ -285,6 +283,15 @@ def _tidying(way: WayOver) -> Iterator[Step]:
             tr("Last, remove the files with settings that the switch has left: they hold secrets."),
             (shlex.join(["rm", *way.left]),),
         )
+    if way.secrets and not way.shared:
+        yield Step(
+            tr(
+                "When {store} is deleted, and you need this configuration and the way back no more, remove {file}, too:"
+                " it holds secrets.",
+                store=way.old,
+                file=way.secrets,
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +301,11 @@ class WayBack:
     mastosync: Mastosync
     cutover: tuple[str, ...]  # the command that tells the steps of the way back
     config: Path | None  # of the way over; None: the environment alone
+    old: str  # both stores, as people name them: on the way back the names "old" and "new" change places
+    new: str
+    minutes: int  # so new an object is no orphan yet
     folders: bool  # a disk is at one end, whose files only reading tells
+    public: bool = True  # the old store is a bucket: what lies there has the headers of whoever stored it
     read: bool = True  # everybody has to be able to read at the old store, which is a bucket
     files: NewFiles = field(default_factory=NewFiles)
 
@@ -314,18 +325,27 @@ def steps_back(way: WayBack) -> list[Step]:
                 back("plan"),
                 back("adopt", "--deep") if way.folders else back("adopt"),
                 back("copy"),
+                *((back("apply-settings"),) if way.public else ()),
                 back("verify"),
                 *((back("verify", "--public"),) if way.read else ()),
             ),
         ),
         Step(
-            tr("Then follow the steps of the way over, in the other direction. This command prints them:"),
+            tr(
+                "Then follow the steps of the way over, in the other direction. There, the new store is {old}, and the"
+                " old one, which is deleted at the end, is {new}. This command prints them:",
+                old=way.old,
+                new=way.new,
+            ),
             (back(*way.cutover),),
         ),
         Step(
             tr(
-                "What users deleted in the meantime is still at the old store. At the very end, list what no row refers"
-                " to there, and remove it by hand."
+                "What users deleted in the meantime is still at {store}. At the very end, list what no row refers to"
+                " there, and remove it by hand. Plan for it not before {minutes} minutes after the last upload: what is"
+                " newer is not listed.",
+                store=way.old,
+                minutes=way.minutes,
             ),
             (way.mastosync("plan"), way.mastosync("orphans", "--format", "text")),
         ),

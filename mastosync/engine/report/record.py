@@ -121,7 +121,7 @@ class Report:
             "source": asdict(self.source),
             "destination": asdict(self.destination),
             "period": {"begin": iso(begin), "end": iso(end)},
-            "verdict": self.verdict.as_json(),
+            "verdict": {**self.verdict.as_json(), "old_store": None if self.shared else str(self.source)},
             "totals": asdict(self.totals),
             "counts": [count.as_json() for count in self.counts],
             "origins": {origin.value: self.origin(origin).as_json() for origin in Origin},

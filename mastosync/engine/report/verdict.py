@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mastosync.engine.deleted import gone_told, removal
 from mastosync.engine.public_looks import looks_at
-from mastosync.engine.readers import Reading, reading_of
+from mastosync.engine.readers import FaultKind, Reading, reading_of
 from mastosync.engine.report.evidence import Evidence, Finding, Grade, Switch
 from mastosync.engine.report.history import moment
 from mastosync.engine.shared_findings import (
@@ -345,7 +346,7 @@ def _read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
     if reading is Reading.UNTRIED:
         yield Finding("public", Grade.NOT_YET, unread_told(), looks.remedy)
     elif reading in (Reading.LISTED, Reading.EXPOSED, Reading.FAULTY):
-        said = tr("without credentials, some public objects could not be read, or some private ones could")
+        said = "; ".join(_misread(looks.told or {}))
         yield Finding("public", Grade.NOT_YET, said, tr("{verify} lists them", verify=looks.remedy))
     elif reading is Reading.FINE and looks.unproved:
         yield Finding("public", Grade.NOT_YET, *unproved_told(looks))
@@ -353,6 +354,58 @@ def _read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("public", Grade.OK, tr("everybody can read what is public, and nobody what is private"))
     elif reading is Reading.HIDDEN:
         yield Finding("public", Grade.OK, tr("nobody can read anything without credentials (acl = private)"))
+
+
+def _misread(told: Mapping[str, Any]) -> Iterator[str]:
+    """What was wrong without credentials, of how many objects. An older version has not noted which fault it was."""
+    found = Counter[str]()
+    for fault in told.get("faults", ()):
+        kind = FaultKind.EXPOSED if fault.get("exposed") else fault.get("fault")
+        found[kind if kind in list(FaultKind) else ""] += 1
+    unmarked = min(max(told.get("exposed", 0) - found[FaultKind.EXPOSED], 0), found[""])
+    found.update({FaultKind.EXPOSED: unmarked, "": -unmarked})
+    if told.get("anybody_can_list"):
+        yield tr("anybody can list the bucket")
+    for kind in (*FaultKind, ""):
+        if count := found[kind]:
+            yield _misread_told(count)[kind]
+
+
+def _misread_told(count: int) -> dict[str, str]:
+    """So many objects, for each thing that may be wrong with them."""
+    objects = _n(count)
+    return {
+        FaultKind.UNREADABLE: trn(
+            "{objects} public object could not be read without credentials",
+            "{objects} public objects could not be read without credentials",
+            count,
+            objects=objects,
+        ),
+        FaultKind.EXPOSED: trn(
+            "{objects} private object could be read without credentials",
+            "{objects} private objects could be read without credentials",
+            count,
+            objects=objects,
+        ),
+        FaultKind.HEADERS: trn(
+            "{objects} object can be read, with other headers than it should have",
+            "{objects} objects can be read, with other headers than they should have",
+            count,
+            objects=objects,
+        ),
+        FaultKind.UNCLEAR: trn(
+            "of {objects} object it is not clear who can read it",
+            "of {objects} objects it is not clear who can read them",
+            count,
+            objects=objects,
+        ),
+        "": trn(
+            "{objects} object was not right without credentials",
+            "{objects} objects were not right without credentials",
+            count,
+            objects=objects,
+        ),
+    }
 
 
 def _kept_safe(evidence: Evidence) -> Iterator[Finding]:
