@@ -407,6 +407,17 @@ def test_what_everybody_reads_although_its_row_is_private_by_now_is_to_be_hidden
         assert "private by now" in (hidden.detail or "")
 
 
+@pytest.mark.parametrize(("dry_run", "said"), [(True, "to be stored again"), (False, "stored again")])
+def test_progress_tells_what_is_done_apart_from_what_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry_run: bool, said: str
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Silence, "started", lambda _, progress: told.append(progress.finding))
+    with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
+        place.apply(dry_run=dry_run)
+    assert told == [said]
+
+
 def test_a_dry_run_asks_no_database(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
         assert place.apply(dry_run=True).fates == {Fate.APPLIED: 6}
