@@ -211,6 +211,8 @@ def render_status(status: Status, manifest: Path) -> str:
     lines += [_line(tr("waiting"), text) for text in _waits(status)]
     lines.append(_line(tr("progress"), progress_of(status)))
     if status.verification is not None:
+        from mastosync.engine.shared_findings import undigested_told
+
         undigested = status.verification.details.get("unproven", 0)
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
         lines.append(
@@ -222,7 +224,7 @@ def render_status(status: Status, manifest: Path) -> str:
                     fine=found["fine"] + undigested,
                     checked=found["checked"],
                 )
-                + _undigested(undigested),
+                + undigested_told(undigested),
             )
         )
     lines += ["", table(head, rows, (None, *map(PAINT_OF.get, EntryState)))]
@@ -233,14 +235,6 @@ def render_status(status: Status, manifest: Path) -> str:
     if others := _settings_lines(status):
         lines += ["", *others]
     return "\n".join(lines)
-
-
-def _undigested(objects: int) -> str:
-    if not objects:
-        return ""
-    from mastosync.engine.shared_findings import undigested_told
-
-    return f", {undigested_told(objects)}"
 
 
 def progress_of(status: Status) -> str:

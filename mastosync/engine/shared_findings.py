@@ -218,8 +218,8 @@ def unproved_told(looks: Looks) -> Apart:
 
 
 def undigested_told(objects: int) -> str:
-    """Of what lies at the destination with the right size, and nobody knows a digest of it."""
-    return tr("{objects} of them without a digest to compare", objects=f"{objects:,}")
+    """What follows how many are fine: how many of them have the right size, and no digest that anybody knows."""
+    return tr(", {objects} of them without a digest to compare", objects=f"{objects:,}") if objects else ""
 
 
 def unproven_told(objects: int) -> Apart:

@@ -483,6 +483,17 @@ def plan(manifest: Manifest, entries: list[Entry]) -> None:
         writer.finish(datetime.now(UTC), {})
 
 
+@pytest.mark.parametrize(("dry_run", "said"), [(True, "to be stored again"), (False, "stored again")])
+def test_progress_tells_what_is_done_apart_from_what_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry_run: bool, said: str
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Silence, "started", lambda _, progress: told.append(progress.finding))
+    with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
+        place.apply(dry_run=dry_run)
+    assert told == [said]
+
+
 def test_a_dry_run_asks_no_database(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
         assert place.apply(dry_run=True).fates == {Fate.APPLIED: 6}

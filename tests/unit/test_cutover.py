@@ -16,6 +16,7 @@ import pytest
 from mastosync.app.cutover import CutoverOptions, cutover
 from mastosync.app.media_host import system_redirect
 from mastosync.app.pinning import pin
+from mastosync.app.ways import way_to
 from mastosync.cli.render_cutover import render_cutover, render_written
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret, load_config
 from mastosync.config.env_file import assignment
@@ -40,6 +41,7 @@ from mastosync.engine.cutover import (
     steps_over,
 )
 from mastosync.engine.deleted import Deleted
+from mastosync.engine.doctor import StoreWay
 from mastosync.engine.old_objects import SharedBucket, shared_bucket
 from mastosync.errors import ConfigError, UsageError
 from mastosync.manifest import (
@@ -988,6 +990,14 @@ def with_env(tmp_path: Path, *lines: str, **destination: Any) -> Config:  # noqa
         f"public_url = https://files.example.com\n[env]\nfile = {env}\n"
     )
     return load_config(tmp_path / "config.ini", {})
+
+
+def test_a_doctor_knows_what_a_switch_may_have_done_to_the_keys(tmp_path: Path) -> None:
+    config = with_env(tmp_path, access_key="old")
+    way = way_to(config, "source")
+    assert isinstance(way, StoreWay)
+    assert "are the keys of the destination now. Write those of the old store under [s3.source]" in way.of_keys
+    assert way_to(config, "destination").of_keys == ""  # type: ignore[union-attr]
 
 
 def test_the_keys_are_kept_before_it_is_go(tmp_path: Path) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
 from mastosync.cli.render import render_findings, render_summary
+from mastosync.engine.doctor.access import End, _closed
 from mastosync.engine.doctor.findings import Chart, Diagnosis, Finding, Findings, Subject, drained
 from mastosync.engine.doctor.patience import Patience
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ConfigError, ExitCode, Interrupted, NetworkFailure, ObjectDenied, StoreUnusable, Throttled
+from mastosync.store.probe import Culprit
+from tests.contract.memory_store import MemoryStore
 
 SOURCE, DATABASE = Chart(Subject.SOURCE), Chart(Subject.DATABASE)
 
@@ -43,6 +47,13 @@ def test_checks_hand_on_what_they_found_out() -> None:
         return 42
 
     assert drained(checks()) == ([SOURCE.ok("a", "fine")], 42)
+
+
+@pytest.mark.parametrize("of_keys", ["", "the keys are of another store now"])
+def test_a_refused_key_is_told_with_what_may_have_happened_to_it(of_keys: str) -> None:
+    end = End(SOURCE, MemoryStore(), cast("Any", None), cast("Any", None), "", of_keys)  # neither is asked
+    told, *_ = _closed(end, StoreUnusable("no", hint="check `access_key`"), Culprit.CREDENTIALS)
+    assert told.remedy == "check `access_key`" + (f"; {of_keys}" if of_keys else "")
 
 
 class TestRendering:

@@ -13,12 +13,13 @@ import pytest
 from mastosync.engine.crew import Crew
 from mastosync.engine.judge import DeepCheck, Verdict
 from mastosync.engine.memory import MemoryBudget
+from mastosync.engine.steps import carried_out
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.verifier import Verification, Verifier, VerifyOptions
 from mastosync.errors import Interrupted, ObjectDenied, ServerFailure, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, correct
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import Entry, EntryState, Outcome, Record
+from mastosync.model import Entry, EntryState, Origin, Outcome, Record
 from mastosync.progress import CheckProgress, Silence
 from mastosync.store.base import Page
 from tests.contract.memory_store import MemoryStore
@@ -204,3 +205,16 @@ def test_reading_back_compares_bytes(tmp_path: Path) -> None:
         assert (result.total()[Verdict.DIFFERENT], result.total()[Verdict.LOST]) == (1, 1)
         assert result.read_objects == 300
         assert pending(manifest) == {rotten.id, gone.id}
+
+
+@pytest.mark.parametrize(
+    ("origin", "said"), [(Origin.ADOPTED, "Mastodon, or another tool, wrote it"), (None, "copied")]
+)
+def test_what_has_no_digest_says_who_wrote_it(origin: Origin | None, said: str) -> None:
+    store = MemoryStore()
+    store.put("accounts/avatars/000/000/001/original/a.png", b"1234", etag="changed")
+    record = Record(entry()._replace(size=4), None, EntryState.DONE, None, 1, None, "old", None, origin)
+    check = DeepCheck(gate(store), MemoryBudget(1 << 20), "", 100)
+    judgement = carried_out(check.steps(record))
+    assert judgement.verdict is Verdict.UNPROVEN
+    assert said in (judgement.detail or "")

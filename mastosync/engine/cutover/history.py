@@ -152,8 +152,7 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
         fine=f"{fine:,}",
         checked=f"{checked:,}",
     )
-    if undigested:
-        message += ", " + undigested_told(undigested)
+    message += undigested_told(undigested)
     message += (
         trn("; {objects} was read back", "; {objects} were read back", read, objects=f"{read:,}")
         if read and read == last.details.get("read", {}).get("objects")
