@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -165,7 +166,9 @@ def without_cache_control(buckets: BucketPair) -> None:
     client, bucket = buckets.client, buckets.source
     for key in iter_keys(client, bucket):
         grants = client.get_object_acl(Bucket=bucket, Key=key)["Grants"]
-        acl = "public-read" if any("AllUsers" in each["Grantee"].get("URI", "") for each in grants) else "private"
+        acl: Literal["public-read", "private"] = "private"
+        if any("AllUsers" in each["Grantee"].get("URI", "") for each in grants):
+            acl = "public-read"
         client.copy_object(
             Bucket=bucket,
             Key=key,
