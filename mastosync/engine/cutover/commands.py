@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,8 @@ class Step:
 def file_name(host: str) -> str:
     """A host with its port, in names of files: one nginx may serve several instances."""
     return host.replace(":", "-")
+
+
+def fallback_log(host: str) -> Path:
+    """Where nginx writes what it has asked the old store for."""
+    return Path(f"/var/log/nginx/mastodon-media-{file_name(host)}-fallback.log")

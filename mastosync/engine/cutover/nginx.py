@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from mastosync.engine.cutover.commands import file_name
+from mastosync.engine.cutover.commands import fallback_log, file_name
 from mastosync.engine.cutover.findings import Fallback
 from mastosync.engine.cutover.hidden_headers import HIDDEN
 from mastosync.errors import UsageError
@@ -57,11 +57,6 @@ def host_and_port(name: str, scheme: str = "https") -> tuple[str, int]:
             hint=tr("--media-host takes a host, with a port if need be: files.example.com, files.example.com:8443"),
         )
     return found["host"], port
-
-
-def fallback_log(host: str) -> Path:
-    """Where nginx writes what it has asked the old store for."""
-    return Path(f"/var/log/nginx/mastodon-media-{file_name(host)}-fallback.log")
 
 
 @dataclass(frozen=True, slots=True)

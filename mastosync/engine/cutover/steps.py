@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mastosync.engine.cutover.commands import Command, Mastosync, Step, file_name
+from mastosync.engine.cutover.commands import Command, Mastosync, Step, fallback_log, file_name
 from mastosync.engine.cutover.findings import Fallback
-from mastosync.engine.cutover.nginx import fallback_log
 from mastosync.engine.deleted import adopted_told
 from mastosync.engine.old_objects import SharedBucket
 from mastosync.language import tr
