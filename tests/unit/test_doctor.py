@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mastosync.cli.render import render_findings, render_summary
-from mastosync.engine.doctor.findings import Chart, Diagnosis, Finding, Findings, Subject, drained
+from mastosync.engine.doctor.findings import Chart, Diagnosis, Finding, Findings, Grade, Subject, drained
+from mastosync.engine.doctor.folder import FolderEnd, _disk
 from mastosync.engine.doctor.patience import Patience
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ConfigError, ExitCode, Interrupted, NetworkFailure, ObjectDenied, StoreUnusable, Throttled
+from mastosync.store.base import Room
 
 SOURCE, DATABASE = Chart(Subject.SOURCE), Chart(Subject.DATABASE)
 
@@ -43,6 +47,30 @@ def test_checks_hand_on_what_they_found_out() -> None:
         return 42
 
     assert drained(checks()) == ([SOURCE.ok("a", "fine")], 42)
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("rooms", "grade", "told"),
+    [
+        ([(80, 40), (25, 60)], Grade.FAILURE, "folder 1: 25.0 GiB are free"),  # together they would do
+        ([(100, 101), (1000, 900)], Grade.FAILURE, "folder 0: 100.0 GiB are free"),
+        ([(5, 0), (100, 90)], Grade.WARNING, "folder 1: 100.0 GiB are free"),
+        ([(0, 0), (100, 10)], Grade.OK, "folder 1: 100.0 GiB are free"),  # to a full one goes nothing
+        ([(80, 0), (25, 0)], Grade.OK, "folder 1: 25.0 GiB are free"),
+        ([(80, 10)], Grade.OK, "80.0 GiB are free"),
+    ],
+)
+def test_of_several_disks_the_one_counts_that_is_filled_most(
+    rooms: list[tuple[int, int]], grade: Grade, told: str
+) -> None:
+    found = [Room(f"folder {number}", free * GIB, pending * GIB) for number, (free, pending) in enumerate(rooms)]
+    probe: Any = SimpleNamespace(rooms=lambda _: found)
+    store: Any = None
+    finding = _disk(FolderEnd(SOURCE, store, probe, Patience(StopSignal())), 0, {})
+    assert (finding.grade, finding.message.startswith(told)) == (grade, True)
 
 
 class TestRendering:
