@@ -24,7 +24,6 @@ from mastosync.manifest import (
     same_file,
     writer_lock,
 )
-from mastosync.model import EntryState
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
@@ -107,26 +106,28 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
 
 def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
     """Say before hours have gone by if what is pending does not fit on a disk, as far as sizes are known."""
+    from mastosync.engine.status import pending_by_folder
     from mastosync.store.filesystem import FilesystemStore
 
     if not isinstance(destination.store, FilesystemStore):
         return
+    pending = pending_by_folder(ManifestReport(manifest).counts())
     try:
-        room = destination.store.room_bytes()
+        rooms = destination.store.rooms(pending)
     except ObjectError as error:  # which passes: what does not fit will be told when it is full
         _log.warning("%s", error.message)
         return
-    pending = sum(line.size_bytes for line in ManifestReport(manifest).counts() if line.state is EntryState.PENDING)
-    if pending > room:
-        _room_log.warning(
-            "%s",
-            tr(
-                "the {store} has room for {room}, but {pending} are pending: copying will stop when it is full",
-                store=destination.store.name,
-                room=human_bytes(room),
-                pending=human_bytes(pending),
-            ),
-        )
+    for name, room, size_bytes in rooms:
+        if size_bytes > room:
+            _room_log.warning(
+                "%s",
+                tr(
+                    "the {store} has room for {room}, but {pending} are pending: copying will stop when it is full",
+                    store=name,
+                    room=human_bytes(room),
+                    pending=human_bytes(size_bytes),
+                ),
+            )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from math import floor
@@ -29,11 +30,21 @@ from mastosync.manifest import (
     real_path,
     waiting_for,
 )
+from mastosync.mastodon.paperclip import folder_of
 from mastosync.model import TABLES, EntryState
 from mastosync.units import iso
 
 _ALIVE_SECONDS = 15.0  # where the lock does not say since when: three times what it should take until the next sign
 _TIMES = ("started_at", "updated_at", "ended_at")
+
+
+def pending_by_folder(counts: Iterable[CountLine]) -> dict[str, int]:
+    """Bytes that are pending, as far as the database knows, by the folders that their keys lie in."""
+    pending = Counter[str]()
+    for line in counts:
+        if line.state is EntryState.PENDING:
+            pending[folder_of(line.kind)] += line.size_bytes
+    return pending
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ from mastosync.mastodon.queries import (
     Selection,
     Table,
     select_named,
+    select_of_removed,
     select_of_statuses,
     select_remote_files,
     select_removed_statuses,
@@ -211,13 +213,20 @@ class MastodonDatabase:
         if not found or not found.has("id", f"{spec.attachment}_file_name"):
             return {}
         self.require_readable(spec.table)
-        withheld = frozenset(self.withheld(Selection(self.found, (spec,), "all", self.blanks))).intersection(ids)
+        withheld = self._withheld_of(Selection(self.found, (spec,), "all", self.blanks), ids)
         query = select_remote_files(self.found, spec, ids, self.blanks)
         with self.reading(spec.table):
             rows = self.connection.execute(query).fetchall()
         return {
             row_id: RemoteFile(name, address, private or row_id in withheld) for row_id, name, address, private in rows
         }
+
+    def _withheld_of(self, rows: Selection, ids: Sequence[int]) -> AbstractSet[int]:
+        """Those of a few rows that are `withheld`: only their own posts are looked at."""
+        if not rows.knows_removed:
+            return frozenset(self.withheld(rows))
+        with self.reading(STATUSES):
+            return {row_id for (row_id,) in self.connection.execute(select_of_removed(self.found, ids))}
 
     def _begin(self) -> None:
         """Start the transaction, and lift the limits of roles and databases on long ones, for this one alone."""

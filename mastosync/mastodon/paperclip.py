@@ -121,6 +121,11 @@ def iter_candidates(entry: Entry, prefix: str, copies: str | None = None) -> Ite
             yield _key(form.prefix, entry, name, cached=form.cached, width=form.width)
 
 
+def folder_of(kind: Kind) -> str:
+    """Where the keys of a kind lie, without any prefix."""
+    return f"{_CACHE if kind.cached else ''}{kind.directory}"
+
+
 @lru_cache(maxsize=1024)
 def key_forms(kind: Kind, prefix: str, *, every_form: bool) -> tuple[KeyForm, ...]:
     """The forms that keys of this kind have, in the order in which candidates are tried; or just the canonical one."""

@@ -151,6 +151,17 @@ def select_of_statuses(found: Mapping[str, Table], ids: Sequence[int]) -> sql.Co
     return sql.SQL("SELECT t.id FROM {} t WHERE t.status_id = ANY ({})").format(table, sql.Literal(list(ids)))
 
 
+def select_of_removed(found: Mapping[str, Table], ids: Sequence[int]) -> sql.Composed:
+    """Those of some media whose posts were removed and are kept, by the indexes of the ids."""
+    return sql.SQL(
+        "SELECT t.id FROM {} t JOIN {} s ON s.id = t.status_id WHERE t.id = ANY ({}) AND s.deleted_at IS NOT NULL"
+    ).format(
+        sql.Identifier(found["media_attachments"].schema, "media_attachments"),
+        sql.Identifier(found[STATUSES].schema, STATUSES),
+        sql.Literal(list(ids)),
+    )
+
+
 def select_remote_files(
     found: Mapping[str, Table], spec: AttachmentSpec, ids: Sequence[int], blanks: str
 ) -> sql.Composed:

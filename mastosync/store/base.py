@@ -85,6 +85,14 @@ class Page(NamedTuple):
     is_last: bool
 
 
+class Room(NamedTuple):
+    """What is free on one disk of a destination, and what is to be written there."""
+
+    name: str  # of its folder, for people
+    free_bytes: int
+    pending_bytes: int
+
+
 class ObjectStore(Protocol):
     """One bucket at one endpoint. Keys are full keys, prefix included."""
 

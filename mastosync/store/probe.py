@@ -6,12 +6,14 @@ no errors but those of that contract.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from mastosync.errors import MastosyncError
 from mastosync.model import Access, Ownership
+from mastosync.store.base import Room
 from mastosync.store.strangers import Glimpse
 
 
@@ -166,8 +168,11 @@ class FolderProbe(Protocol):
         """
         ...
 
-    def free_bytes(self) -> int:
-        """What may still be written to its disk. Raises: StoreUnusable."""
+    def rooms(self, pending: Mapping[str, int]) -> list[Room]:
+        """The disks of a destination, as links may lead to several. `pending`: bytes, by folders of keys.
+
+        Raises: StoreUnusable.
+        """
         ...
 
     def mode(self, key: str) -> int:

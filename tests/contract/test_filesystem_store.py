@@ -376,7 +376,10 @@ class TestLinks:
                 assert (disk / "elsewhere" / key.removeprefix("cache/")).read_bytes() == b"data"
                 assert store.read(key, 10).data == b"data"
                 assert [found.key for found in listed(store, "")] == ["accounts/a", key, large]
-                assert store.room_bytes() > (4 << 20), "of both disks"
+                own, other = store.rooms({"cache/accounts/avatars": 7, "accounts/avatars": 5, "cache/media": 2})
+                assert (own.name, own.pending_bytes) == (f"destination folder '{root}'", 5)
+                assert (other.name, other.pending_bytes) == (f"destination folder '{root / 'cache'}'", 9)
+                assert other.free_bytes <= 4 << 20
                 with pytest.raises(StoreUnusable, match="is full"):
                     put(store, key, bytes(5 << 20))
                 store.delete(key)
@@ -702,7 +705,7 @@ class TestDisk:
         with closing(destination(tmp_path, keep_free=1 << 60)) as store:
             with pytest.raises(StoreUnusable, match="keep_free"):
                 put(store, "a")
-            assert store.room_bytes() == 0
+            assert [room.free_bytes for room in store.rooms({})] == [0]
 
     def test_who_cannot_tell_for_a_moment_how_much_is_free_warns_of_nothing(
         self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -1227,5 +1230,6 @@ def test_the_probe_deletes_an_object_and_the_folders_that_are_empty_then(store: 
         probe.delete("a/b/c/d")
         assert [path.name for path in (root / "a").iterdir()] == ["other"]
         assert not probe.folds_names()
-        assert probe.free_bytes() > 0
+        ((_, free, pending),) = probe.rooms({"a": 3})
+        assert (free > 0, pending) == (True, 3)
         assert probe.mode("a/other") & 0o600 == 0o600

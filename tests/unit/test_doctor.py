@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from mastosync.cli.render import render_findings, render_summary
 from mastosync.engine.doctor.access import End, _closed
-from mastosync.engine.doctor.findings import Chart, Diagnosis, Finding, Findings, Subject, drained
+from mastosync.engine.doctor.findings import Chart, Diagnosis, Finding, Findings, Grade, Subject, drained
+from mastosync.engine.doctor.folder import FolderEnd, _disk
 from mastosync.engine.doctor.patience import Patience
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import ConfigError, ExitCode, Interrupted, NetworkFailure, ObjectDenied, StoreUnusable, Throttled
+from mastosync.store.base import Room
 from mastosync.store.probe import Culprit
 from tests.contract.memory_store import MemoryStore
 
@@ -54,6 +57,30 @@ def test_a_refused_key_is_told_with_what_may_have_happened_to_it(of_keys: str) -
     end = End(SOURCE, MemoryStore(), cast("Any", None), cast("Any", None), "", of_keys)  # neither is asked
     told, *_ = _closed(end, StoreUnusable("no", hint="check `access_key`"), Culprit.CREDENTIALS)
     assert told.remedy == "check `access_key`" + (f"; {of_keys}" if of_keys else "")
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("rooms", "grade", "told"),
+    [
+        ([(80, 40), (25, 60)], Grade.FAILURE, "folder 1: 25.0 GiB are free"),  # together they would do
+        ([(100, 101), (1000, 900)], Grade.FAILURE, "folder 0: 100.0 GiB are free"),
+        ([(5, 0), (100, 90)], Grade.WARNING, "folder 1: 100.0 GiB are free"),
+        ([(0, 0), (100, 10)], Grade.OK, "folder 1: 100.0 GiB are free"),  # to a full one goes nothing
+        ([(80, 0), (25, 0)], Grade.OK, "folder 1: 25.0 GiB are free"),
+        ([(80, 10)], Grade.OK, "80.0 GiB are free"),
+    ],
+)
+def test_of_several_disks_the_one_counts_that_is_filled_most(
+    rooms: list[tuple[int, int]], grade: Grade, told: str
+) -> None:
+    found = [Room(f"folder {number}", free * GIB, pending * GIB) for number, (free, pending) in enumerate(rooms)]
+    probe: Any = SimpleNamespace(rooms=lambda _: found)
+    store: Any = None
+    finding = _disk(FolderEnd(SOURCE, store, probe, Patience(StopSignal())), 0, {})
+    assert (finding.grade, finding.message.startswith(told)) == (grade, True)
 
 
 class TestRendering:

@@ -39,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.tunnel": {"errors", "config", "mastodon.known_hosts", "sshtunnel", "paramiko"},
     "manifest": {"model", "errors", "manifest", "mountinfo", "new_files"},
     "store.base": {"model", "errors"},
-    "store.probe": {"model", "store.strangers", "errors"},
+    "store.probe": {"model", "store.base", "store.strangers", "errors"},
     "store.strangers": set(),
     "store.answers": {"errors"},
     "store.addresses": set(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -99,8 +99,8 @@ class Doctor:
                 yield from check_source(end, entries)
 
     def _destination(self, manifest: Future[tuple[list[Finding], ManifestFacts]]) -> Findings[None]:
-        def pending_bytes() -> int | None:
-            return manifest.result()[1].pending_bytes
+        def pending() -> Mapping[str, int] | None:
+            return manifest.result()[1].pending
 
         with ExitStack() as stack:
             if isinstance(self.destination, FolderWay):
@@ -109,7 +109,7 @@ class Doctor:
                 )
                 if folder is not None:
                     yield from check_destination_folder(
-                        folder, self.destination.keep_free, pending_bytes, self._other_store()
+                        folder, self.destination.keep_free, pending, self._other_store()
                     )
                 return
             end = yield from self._entered(stack, Subject.DESTINATION, self.destination, DESTINATION_CHECKS)

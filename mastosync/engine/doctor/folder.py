@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -18,7 +18,7 @@ from mastosync.engine.stop import StopSignal
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
 from mastosync.language import tr, trn
 from mastosync.model import Entry, ObjectHeaders
-from mastosync.store.base import ObjectStore, PutOptions
+from mastosync.store.base import ObjectStore, PutOptions, Room
 from mastosync.store.probe import FolderProbe
 from mastosync.units import human_bytes
 
@@ -116,9 +116,9 @@ def _reading(end: FolderEnd, entries: Sequence[Entry], first_key: str) -> Findin
 
 
 def check_destination_folder(
-    end: FolderEnd, keep_free: int, pending_bytes: Callable[[], int | None], source: OtherStore
+    end: FolderEnd, keep_free: int, pending: Callable[[], Mapping[str, int] | None], source: OtherStore
 ) -> Findings[None]:
-    """All checks of a destination. `pending_bytes`: as far as they are known; None: there is no plan.
+    """All checks of a destination. `pending`: bytes by folder, as far as they are known; None: there is no plan.
 
     `source`: which must be another store.
     """
@@ -132,7 +132,7 @@ def check_destination_folder(
         return
     yield _links(end)
     yield from _check_writing(end, source)
-    yield _disk(end, keep_free, pending_bytes())
+    yield _disk(end, keep_free, pending())
 
 
 def _check_writing(end: FolderEnd, source: OtherStore) -> Findings[None]:
@@ -202,20 +202,24 @@ def _names(chart: Chart, *, folds: bool) -> Finding:
     return chart.ok("names", tr("upper and lower case are distinguished"))
 
 
-def _disk(end: FolderEnd, keep_free: int, pending_bytes: int | None) -> Finding:
+def _disk(end: FolderEnd, keep_free: int, pending: Mapping[str, int] | None) -> Finding:
+    """Of several disks, the one that has the least room for what goes there."""
     chart = end.chart
     try:
-        free = end.ask(end.probe.free_bytes)
+        rooms = end.ask(end.probe.rooms, pending or {})
     except STORE_ERRORS as error:
         return chart.failure("disk", error)
+    name, free, pending_bytes = max(rooms, key=lambda room: _fullness(room, keep_free))
     usable = max(0, free - keep_free)
     said = tr(
         "{size} are free, of which {kept} stay free (`keep_free`)",
         size=human_bytes(free),
         kept=human_bytes(min(free, keep_free)),
     )
+    if len(rooms) > 1:
+        said = f"{name}: {said}"
     remedy = tr("make room, choose a larger disk, or copy less (`plan --only local`)")
-    if pending_bytes is None:
+    if pending is None:
         if not usable:
             return chart.failure("disk", said, remedy)
         return chart.ok("disk", tr("{said}; how much will be copied is not known before the first plan", said=said))
@@ -227,6 +231,12 @@ def _disk(end: FolderEnd, keep_free: int, pending_bytes: int | None) -> Finding:
     if 2 * pending_bytes > usable:
         return chart.warning("disk", tr("{said}; that leaves little room", said=said), remedy)
     return chart.ok("disk", said)
+
+
+def _fullness(room: Room, keep_free: int) -> tuple[float, int]:
+    """More of a disk that has less room for what goes there."""
+    usable = max(0, room.free_bytes - keep_free)
+    return room.pending_bytes / max(1, usable), -usable
 
 
 @contextmanager

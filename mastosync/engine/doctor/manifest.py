@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from mastosync.engine.doctor.database import DatabaseFacts
 from mastosync.engine.doctor.disk import check_disk, check_file_system
 from mastosync.engine.doctor.findings import Chart, Findings
 from mastosync.engine.shared_findings import settings_told
-from mastosync.engine.status import status_of
+from mastosync.engine.status import pending_by_folder, status_of
 from mastosync.errors import ConfigError, ManifestError, PlanRefused, StoreUnusable
 from mastosync.language import tr
 from mastosync.manifest import (
@@ -54,7 +54,7 @@ class ManifestFacts:
     """What other checks want to know."""
 
     entries: int = 0
-    pending_bytes: int | None = None  # as far as the database knows sizes; None: there is no plan
+    pending: Mapping[str, int] | None = None  # bytes by folder, as far as the database knows sizes; None: no plan
     sample: list[Entry] = field(default_factory=list)  # whose objects should exist
 
 
@@ -184,7 +184,7 @@ def _described(report: ManifestReport, path: Path, facts: ManifestFacts, *, comp
     """`compared`: its stores are those of the configuration."""
     status = status_of(report)
     totals = status.totals
-    facts.entries, facts.pending_bytes = totals.total, totals.bytes_pending
+    facts.entries, facts.pending = totals.total, pending_by_folder(report.counts())
     likely = EntryState.PENDING if totals.pending else EntryState.DONE
     seen = (record.entry for record in islice(report.iter_records((likely,)), _SEEN))
     facts.sample = list(islice((entry for entry in seen if not entry.optional), _SAMPLED))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from mastosync.model import Access, Owner, Ownership
 from mastosync.store.answers import Subject
+from mastosync.store.base import Room
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import path_of
 from mastosync.store.filesystem.owners import iter_others, me
 from mastosync.store.filesystem.root import Root
-from mastosync.store.filesystem.walk import Walk, followed_links, free_bytes, unfollowed_links, ways_out
+from mastosync.store.filesystem.walk import Walk, followed_links, rooms, unfollowed_links, ways_out
 from mastosync.store.filesystem.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -46,9 +48,9 @@ class FilesystemProbe:
         with translated(f"look for links and mounts in the {self._name}", Subject.STORE):
             return ways_out(self._root)
 
-    def free_bytes(self) -> int:  # noqa: D102
+    def rooms(self, pending: Mapping[str, int]) -> list[Room]:  # noqa: D102
         with translated(f"use the {self._name}", Subject.STORE):
-            return free_bytes(self._root)
+            return rooms(self._root, pending)
 
     def mode(self, key: str) -> int:  # noqa: D102
         with (

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from itertools import chain, islice
@@ -21,13 +21,13 @@ from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRe
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.answers import Subject
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions, Room
 from mastosync.store.filesystem.cache import Cache
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import namesake, path_of
 from mastosync.store.filesystem.root import Root, sync_file, sync_folder
 from mastosync.store.filesystem.uploads import Uploads
-from mastosync.store.filesystem.walk import Walk, etag_of, free_bytes
+from mastosync.store.filesystem.walk import Walk, etag_of, rooms
 from mastosync.store.filesystem.workshop import Workshop, Workshops, names_in, write_all
 from mastosync.store.media_types import HEAD_BYTES, content_type_of
 
@@ -235,10 +235,14 @@ class FilesystemStore:
                 self._require_room(size_bytes, path)
             yield path
 
-    def room_bytes(self) -> int:
-        """How much may still be written. Raises: StoreUnusable; ServerFailure if it may be told a moment later."""
+    def rooms(self, pending: Mapping[str, int]) -> list[Room]:
+        """Its disks, and how much may still be written to each. `pending`: bytes, by folders of keys.
+
+        Raises: StoreUnusable; ServerFailure if it may be told a moment later.
+        """
         with translated(f"use the {self.name}", Subject.STORE):
-            return max(0, free_bytes(self._root) - self._config.keep_free)
+            found = rooms(self._root, pending)
+        return [each._replace(free_bytes=max(0, each.free_bytes - self._config.keep_free)) for each in found]
 
     def _require_room(self, size_bytes: int, path: bytes) -> None:
         self._root.require_there()

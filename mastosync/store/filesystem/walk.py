@@ -11,13 +11,13 @@ import heapq
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from operator import attrgetter
 
 from mastosync.errors import StoreUnusable
-from mastosync.store.base import ListedObject
+from mastosync.store.base import ListedObject, Room
 from mastosync.store.filesystem.grounds import EXHAUSTED
 from mastosync.store.filesystem.mounts import mounts_below
 from mastosync.store.filesystem.names import ESCAPED, RESERVED, key_of_escaped
@@ -174,14 +174,20 @@ def followed_links(root: Root) -> list[str]:
     return sorted({path for path, followed in _iter_links(root) if followed})
 
 
-def free_bytes(root: Root) -> int:
-    """How much may still be written to all disks of a destination. Raises: OSError; StoreUnusable."""
-    free = dict[int, int]()
-    for folder in ["", *followed_links(root)]:
-        with _opened(root, folder) as fd:
-            told = os.fstatvfs(fd)
-            free[os.fstat(fd).st_dev] = told.f_bavail * told.f_frsize
-    return sum(free.values())
+def rooms(root: Root, pending: Mapping[str, int]) -> list[Room]:
+    """The disks of a destination. `pending`: bytes by the folders below which they are to be written.
+
+    Raises: OSError; StoreUnusable.
+    """
+    found = dict[int, Room]()
+    for folder in dict.fromkeys(["", *followed_links(root), *pending]):
+        ground = root.ground(os.fsencode(folder))
+        disk, told = os.fstat(ground.fd).st_dev, os.fstatvfs(ground.fd)
+        if disk not in found:
+            name = f"destination folder '{root.path / os.fsdecode(ground.way)}'"
+            found[disk] = Room(name, told.f_bavail * told.f_frsize, 0)
+        found[disk] = found[disk]._replace(pending_bytes=found[disk].pending_bytes + pending.get(folder, 0))
+    return list(found.values())
 
 
 @contextmanager
