@@ -307,6 +307,7 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
         fallback=options.fallback,
         shared=evidence.shared,
         gone=evidence.deleted.gone,
+        lost=evidence.lost,
         env=env,
         env_kept=kept,
         pins=known.secrets is Secrets.UNPINNED,

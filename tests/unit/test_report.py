@@ -679,7 +679,7 @@ def test_what_is_gone_is_counted_in_the_manifest(path: Path) -> None:
             "SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE state = 3 AND reason = 11"
             " AND coalesce(md5, etag) IS NOT NULL"
         ).fetchone()
-    assert report.as_json()["gone"] == {"objects": gone[0], "bytes": gone[1], "adopted": 0}
+    assert report.as_json()["gone"] == {"objects": gone[0], "bytes": gone[1], "adopted": 0, "lost": 0}
 
 
 def test_a_verification_that_found_faults_is_forgiven_when_a_later_one_finds_none() -> None:
