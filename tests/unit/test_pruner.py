@@ -145,6 +145,20 @@ def test_what_a_plan_lost_stays_until_somebody_says_that_it_was_deleted(
     assert prune(manifest, store, everything).removed == 32
 
 
+def test_what_a_plan_lost_stays_where_only_the_destination_may_have_it(manifest: Manifest, store: MemoryStore) -> None:
+    """Its file was replaced after the switch, so that the source has none of this name."""
+    for updated in (5, 7):
+        plan(manifest, [entry(1, updated=updated), entry(2, updated=updated)])
+        if updated == 5:
+            copy_all(manifest, store)
+    queue = WorkQueue(manifest)
+    queue.commit(
+        outcomes=[Outcome(each.entry, EntryState.FAILED, Reason.MISSING) for each in list(queue.iter_claimable())]
+    )
+    plan(manifest, [], accept=True, marks_gone=True)
+    assert count_removable(manifest) == (0, 0, 0, 2)
+
+
 def test_what_an_older_version_lost_stays_too(manifest: Manifest, store: MemoryStore) -> None:
     """It kept no marks, and its plan may be of short ago."""
     plan(manifest, [entry(row) for row in range(12)])
