@@ -324,6 +324,7 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
         fallback=options.fallback,
         shared=evidence.shared,
         gone=evidence.deleted.gone,
+        lost=evidence.lost,
         env=env,
         env_kept=kept,
         secrets=_secrets(known),

@@ -76,8 +76,23 @@ def unknown_told(deleted: Deleted, now: float) -> str:
     )
 
 
+def stays_told(lost: int) -> str:
+    """How much stays at the destination whatever is pruned, for people."""
+    return trn(
+        "{count:,} object stays: a plan lost it by --accept-gone. `mastosync accept --gone` says that it was deleted",
+        "{count:,} objects stay: a plan lost them by --accept-gone. `mastosync accept --gone` says that they were"
+        " deleted",
+        lost,
+    )
+
+
 def gone_told(gone: Removable) -> str:
     """How much is gone and at the destination, for people."""
+    told = [_removable_told(gone)] if gone.objects else []
+    return "; ".join([*told, stays_told(gone.lost)] if gone.lost else told)
+
+
+def _removable_told(gone: Removable) -> str:
     told = trn(
         "{objects} object{size} is still at the destination although it left the database: anybody who knows its "
         "address can read it",
@@ -101,7 +116,7 @@ def gone_told(gone: Removable) -> str:
 
 def gone_as_json(gone: Removable) -> dict[str, int]:
     """The same for scripts."""
-    return {"objects": gone.objects, "bytes": gone.size_bytes, "adopted": gone.adopted}
+    return {"objects": gone.objects, "bytes": gone.size_bytes, "adopted": gone.adopted, "lost": gone.lost}
 
 
 def removal(gone: Removable, *, by_hand: bool, lost: bool = False) -> str:

@@ -3,6 +3,7 @@
 The one thing in mastosync that deletes objects of an instance, so it is slow to believe: the plan has to be whole
 and fresh, a key that anybody else asks for stays, and a large part of everything is a mistake until somebody says
 that it is none. What was adopted stays until somebody says that it may go: after the switch it may lie nowhere else.
+What a plan lost by `--accept-gone` stays until somebody says that it was deleted.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from mastosync.manifest import (
     forget_arrival,
     is_wanted,
     iter_removable,
+    mark_older_losses,
 )
 from mastosync.mastodon.paperclip import canonical_key, ids_of_key
 from mastosync.model import End, Entry, EntryState, Presence, Record
@@ -70,6 +72,7 @@ class Pruning:
     found_bytes: int
     kept: int = 0  # of these: another entry has the same key
     adopted: int = 0  # of these: left alone, as it lay there already
+    lost: int = 0  # beside these: left alone, as a plan lost it by --accept-gone
     removed: int = 0
     failed: int = 0
     examples: list[str] = field(default_factory=list)  # of failures
@@ -102,9 +105,11 @@ class Pruner:
         """
         self._require_plan()
         unknown = unknown_told(Deleted.in_manifest(self.manifest), time.time())
+        with self.manifest.transaction():
+            mark_older_losses(self.manifest)
         gone = count_removable(self.manifest)
         left_alone = 0 if self.options.adopted else gone.adopted
-        result = Pruning(self.options.apply, gone.objects, gone.size_bytes, adopted=left_alone, unknown=unknown)
+        result = Pruning(self.options.apply, *gone[:2], adopted=left_alone, lost=gone.lost, unknown=unknown)
         self._require_likely(result)
         candidates = iter_removable(self.manifest, adopted=self.options.adopted)
         removable = (each for each in candidates if self._may_go(each, result))

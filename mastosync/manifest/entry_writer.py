@@ -109,7 +109,7 @@ HAS_ARRIVED = f"{ARRIVED} <> 0"
 
 _MARK_LOST = f"""
 UPDATE entries INDEXED BY entries_open SET accepted = {GONE}
-WHERE state = {SKIPPED} AND state <> {DONE} AND reason = {GONE} AND accepted IS NULL AND {HAS_ARRIVED}
+WHERE state = {SKIPPED} AND state <> {DONE} AND reason = {GONE} AND accepted IS NULL
 """
 
 Place = tuple[int, int, str]
@@ -362,9 +362,9 @@ def take_back_acceptance(manifest: Manifest, types: tuple[str, ...], reasons: Se
 
 
 def mark_lost(manifest: Manifest) -> None:
-    """Mark all that is gone and has arrived as lost by `plan --accept-gone`, within a transaction: see `gone`.
+    """Mark all that is gone as lost by `plan --accept-gone`, within a transaction: see `gone`.
 
-    For what an older version was told: it knew how many those were, and not which.
+    For what an older version was told: it knew how many those were, and not which. A `prune` may have been there since.
     """
     manifest.connection.execute(_MARK_LOST)
 

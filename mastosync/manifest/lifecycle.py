@@ -163,10 +163,11 @@ def _state_when_seen(known: Known, wanted: Wanted, changed: int, *, replaced: bo
 def gone(known: Known, *, accepted: bool = False) -> Known:
     """Its row has left the database. What lies at the destination stays known, for `prune`, and for its return.
 
-    `accepted`: by a plan that loses whatever it loses, so that what the old store may have is marked. The mark stays
-    until a plan sees the row again, or somebody says that it was deleted.
+    `accepted`: by a plan that loses whatever it loses, so that what a store may have is marked. The mark stays until a
+    plan sees the row again, or somebody says that it was deleted.
     """
-    is_lost = accepted and known.accepted is None and known.may_be_at_source
+    may_lie_somewhere = known.may_be_at_source or (bool(known.presence) and not known.is_gone)
+    is_lost = accepted and known.accepted is None and may_lie_somewhere
     return known._replace(state=SKIPPED, reason=GONE, accepted=GONE if is_lost else known.accepted)
 
 

@@ -7,8 +7,8 @@ are a cache, which admins clear. docs/design.md has these numbers in words.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mastosync.errors import PlanRefused
@@ -26,6 +26,9 @@ PROFILE_PERCENT = 50  # of avatars, headers and emojis of other servers
 ALL_PERCENT = 95  # of everything
 NEVER_EMPTIED = ("media_attachments", "accounts", "custom_emojis")
 """Tables in which something of this server is left: backups and imports expire, and files of the site are few."""
+WEIGHED_ALONE = ("media_attachments", "accounts")
+"""Of these, those that lose no more than this server does: many files of one hide what the other has lost. Emojis come
+and leave by the pack."""
 
 _WANTED = f"""
 SELECT kind, sum(objects) FROM counts WHERE objects > 0
@@ -49,6 +52,11 @@ class Loss:
         share = 100 * self.gone / max(self.planned, 1)
         return self.gone <= ALWAYS or share <= percent or (self.gone <= few and share <= few_percent)
 
+    @property
+    def is_likely_of_own(self) -> bool:
+        """Whether files of this server leave like that."""
+        return self.is_likely(OWN_PERCENT, OWN_FEW, OWN_FEW_PERCENT)
+
 
 @dataclass(slots=True)
 class Losses:
@@ -58,21 +66,22 @@ class Losses:
     profiles: Loss = field(default_factory=Loss)
     cache: Loss = field(default_factory=Loss)
     emptied: dict[str, int] = field(default_factory=dict)  # tables, and how many entries of this server each has lost
+    alone: dict[str, Loss] = field(default_factory=dict)  # of this server, by table: too much, and not all
 
     @classmethod
     def of(cls, counted: Iterable[tuple[Kind, int, int]], came: Collection[str] = ()) -> Losses:
         """Of entries that are gone, and that were planned, by kind. `came`: tables with new ones of this server."""
-        losses, lost, left = cls(), Counter[str](), Counter[str]()
+        losses, tables = cls(), defaultdict[str, Loss](Loss)
         for kind, gone, planned in counted:
             loss = losses.cache if kind.table in CACHE_TABLES else losses.profiles
-            loss = loss if kind.remote else losses.own
-            loss.gone += gone
-            loss.planned += planned
-            if not kind.remote:
-                lost[kind.table] += gone
-                left[kind.table] += planned - gone
-        gone_by_table = ((table, lost[table]) for table in NEVER_EMPTIED if table not in came and left[table] <= 0)
-        losses.emptied = {table: gone for table, gone in gone_by_table if gone > ALWAYS}
+            for each in (loss,) if kind.remote else (losses.own, tables[kind.table]):
+                each.gone += gone
+                each.planned += planned
+        gone_by_table = ((table, tables[table]) for table in NEVER_EMPTIED if table not in came)
+        emptied = ((table, loss.gone) for table, loss in gone_by_table if loss.planned <= loss.gone)
+        losses.emptied = {table: gone for table, gone in emptied if gone > ALWAYS}
+        weighed = ((table, tables[table]) for table in WEIGHED_ALONE if table not in losses.emptied)
+        losses.alone = {table: loss for table, loss in weighed if not loss.is_likely_of_own}
         return losses
 
     @property
@@ -84,12 +93,12 @@ class Losses:
     @property
     def are_likely(self) -> bool:
         """Whether an instance loses as much as that."""
-        if self.emptied:
+        if self.emptied or self.alone:
             return False
         if self.own.planned >= OWN_ENOUGH and 100 * self.own.gone <= OWN_PERCENT * self.own.planned:
             return True
         return (
-            self.own.is_likely(OWN_PERCENT, OWN_FEW, OWN_FEW_PERCENT)
+            self.own.is_likely_of_own
             and self.profiles.is_likely(PROFILE_PERCENT)
             and self.all.is_likely(ALL_PERCENT)
         )
@@ -136,13 +145,19 @@ def require_likely(losses: Losses, database: DatabaseIdentity) -> None:
             own_gone=losses.own.gone,
             own_planned=losses.own.planned,
             database=described(database),
-            emptied="".join(
-                tr(", among them all {count:,} of {table}", count=lost, table=table)
-                for table, lost in losses.emptied.items()
-            ),
+            emptied="".join(_tables_told(losses)),
         ),
         hint=asking_for_the_right_one(),
     )
+
+
+def _tables_told(losses: Losses) -> Iterator[str]:
+    for table, lost in losses.emptied.items():
+        yield tr(", among them all {count:,} of {table}", count=lost, table=table)
+    for table, loss in losses.alone.items():
+        yield tr(
+            ", among them {count:,} of {planned:,} of {table}", count=loss.gone, planned=loss.planned, table=table
+        )
 
 
 def asking_for_the_right_one() -> str:

@@ -1,4 +1,8 @@
-"""What lies at the destination, or may, although its row left the database."""
+"""What lies at the destination, or may, although its row left the database.
+
+What a plan lost by `--accept-gone` stays, until a plan finds it again or somebody says that it was deleted: it may lie
+nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,13 @@ from mastosync.manifest.entry_writer import HAS_ARRIVED
 from mastosync.manifest.records import COLUMNS, iter_chosen
 from mastosync.model import Entry, Origin, Record
 
-_REMOVABLE = f"""
-kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_ARRIVED}
-"""
+_LEFT = f"kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_ARRIVED}"
+_REMOVABLE = f"{_LEFT} AND accepted IS NOT {GONE}"
 _ADOPTED = ORIGIN_CODE[Origin.ADOPTED]
 _COUNT = f"""
-SELECT count(*), coalesce(sum(size), 0), coalesce(sum(origin IS {_ADOPTED}), 0) FROM entries INDEXED BY entries_open
-WHERE {_REMOVABLE}
+SELECT coalesce(sum(NOT lost), 0), coalesce(sum(iif(lost, 0, size)), 0),
+    coalesce(sum(NOT lost AND origin IS {_ADOPTED}), 0), coalesce(sum(lost), 0)
+FROM (SELECT accepted IS {GONE} AS lost, size, origin FROM entries INDEXED BY entries_open WHERE {_LEFT})
 """
 _SELECT = f"""
 SELECT {COLUMNS} FROM entries INDEXED BY entries_open
@@ -29,7 +33,8 @@ WHERE {_REMOVABLE} AND origin IS NOT {_ADOPTED} AND (id, name) > (?, ?) ORDER BY
 """
 _IS_ALIVE = f"""
 SELECT EXISTS (SELECT 1 FROM entries
-WHERE kind = ? AND id BETWEEN ? AND ? AND name = ? AND NOT (state = {SKIPPED} AND reason = {GONE}))
+WHERE kind = ? AND id BETWEEN ? AND ? AND name = ?
+AND NOT (state = {SKIPPED} AND reason = {GONE} AND accepted IS NOT {GONE}))
 """
 
 
@@ -39,6 +44,7 @@ class Removable(NamedTuple):
     objects: int = 0
     size_bytes: int = 0
     adopted: int = 0  # of these objects: mastosync found them there, and did not copy them
+    lost: int = 0  # beside them: objects that stay, as a plan lost them by --accept-gone
 
 
 def count_removable(manifest: Manifest) -> Removable:
@@ -58,7 +64,7 @@ def iter_removable(manifest: Manifest, *, adopted: bool) -> Iterator[Record]:
 
 
 def is_wanted(manifest: Manifest, entry: Entry, ids: tuple[int, int]) -> bool:
-    """Whether an entry that is not gone has the same key: one of a row with an id in `ids` (both included).
+    """Whether an entry that is not gone, or stays, has the same key: of a row with an id in `ids` (both included).
 
     A plan that sees both rows leaves one line to a key. This is for what another version left.
     """

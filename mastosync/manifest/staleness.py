@@ -19,7 +19,7 @@ from mastosync.manifest.databases import described, remembered_database
 from mastosync.manifest.deltas import last_transaction
 from mastosync.manifest.losses import asking_for_the_right_one
 from mastosync.manifest.report import ManifestReport, SnapshotRecord
-from mastosync.model import DatabaseAge, DatabaseIdentity
+from mastosync.model import EXPIRING_TABLES, DatabaseAge, DatabaseIdentity
 
 
 def age_details(manifest: Manifest, age: DatabaseAge) -> dict[str, Any]:
@@ -34,8 +34,8 @@ def require_whole(found: DatabaseIdentity, age: DatabaseAge) -> None:
     for name, other in age.wanting:
         raise PlanRefused(
             tr(
-                "{database} is not whole: rows of {table} refer to rows of {other}, and {other} has none. They would"
-                " say what is private. Nothing was changed",
+                "{database} is not whole: rows of {table} refer to rows of {other}, and {other} has none, or is not"
+                " there. They would say what is private. Nothing was changed",
                 database=described(found),
                 table=name,
                 other=other,
@@ -56,7 +56,7 @@ def require_not_older(manifest: Manifest, found: DatabaseIdentity, age: Database
     then, is_another = _newest(last), _is_another_state(manifest, last, found, age)
     if not is_another:
         return
-    if emptied := sorted(name for name in age.empty if name in then):
+    if emptied := sorted(name for name in age.empty if name in then and name not in EXPIRING_TABLES):
         raise _lacking(found, last, emptied)
     if back := {name: newest for name, newest in age.newest.items() if newest < then.get(name, newest)}:
         raise _older(found, last, back)

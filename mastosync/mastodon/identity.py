@@ -59,7 +59,7 @@ def age_of(database: MastodonDatabase, tables: Sequence[str]) -> DatabaseAge:
 
 
 def _wanting(database: MastodonDatabase, filled: Iterable[str], empty: AbstractSet[str]) -> Iterator[tuple[str, str]]:
-    """Tables with rows that refer to an empty one. Mastodon's foreign keys see to it that a whole database has none."""
+    """Tables with rows that refer to an empty one, or one that is not there: Mastodon's foreign keys forbid that."""
     for name in filled:
         for other in empty & set(ALSO_READ.get(name, ())):
             if query := select_reference(database.found, name, other):

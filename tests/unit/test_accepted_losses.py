@@ -154,11 +154,20 @@ def test_what_an_older_version_was_told_counts_as_it_did(
     assert count_lost(manifest) == lost
     with manifest.transaction():
         mark_older_losses(manifest)
-    assert count_lost(manifest) == (98 if lost else 0), "which of them is not known: all that has arrived and is gone"
+    assert count_lost(manifest) == (100 if lost else 0), "which of them is not known: all that is gone"
     plan(manifest, [])
-    assert count_lost(manifest) == (98 if lost else 0)
+    assert count_lost(manifest) == (100 if lost else 0)
     plan(manifest, EVERY)
     assert count_lost(manifest) == 0
+
+
+def test_what_an_older_version_lost_and_pruned_is_not_forgotten(manifest: Manifest) -> None:
+    record(manifest, OLDER)
+    forget_arrival(manifest, EVERY)
+    with manifest.transaction():
+        mark_older_losses(manifest)
+    plan(manifest, [])
+    assert count_lost(manifest) == 100
 
 
 def test_what_an_older_version_was_told_can_be_accepted(manifest: Manifest) -> None:

@@ -399,7 +399,7 @@ def test_a_row_that_was_deleted_after_its_copy_is_found_in_the_manifest(tmp_path
         report = cutover(configured(tmp_path), manifest, CutoverOptions())
     told = {each.check: each for each in report.cutover.findings}
     assert "1 object (7 Bytes)" in told["gone"].message
-    assert report.as_json()["gone"] == {"objects": 1, "bytes": 7, "adopted": 0}
+    assert report.as_json()["gone"] == {"objects": 1, "bytes": 7, "adopted": 0, "lost": 0}
 
 
 # --- one bucket with two prefixes ---

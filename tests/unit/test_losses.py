@@ -64,6 +64,15 @@ HERE = DatabaseIdentity("mastodon_production", "db:5432", "c1", ("a1", "a2", "a3
         ([(MEDIA, 0, 10_000), (EMOJI._replace(style="static"), 6, 6), (EMOJI, 6, 6)], False),
         ([(LOCAL, 0, 1_000), (SITE, 20, 20), (BACKUP, 30, 30)], True),  # backups expire, and the site's files are few
         ([(LOCAL, 0, 1_000), (CACHE, 11, 11)], True),
+        ([(LOCAL, 0, 300_000), (MEDIA, 9_999, 10_000)], False),  # one is left, and many avatars
+        ([(LOCAL, 0, 300_000), (MEDIA, 501, 10_000)], False),
+        ([(LOCAL, 0, 300_000), (MEDIA, 500, 10_000)], True),
+        ([(LOCAL, 0, 300_000), (MEDIA, 10, 12)], True),
+        ([(LOCAL, 0, 300_000), (MEDIA, 25, 100)], True),
+        ([(LOCAL, 0, 300_000), (MEDIA, 26, 100)], False),
+        ([(MEDIA, 0, 300_000), (LOCAL, 200, 1_000)], False),
+        ([(MEDIA, 0, 300_000), (LOCAL, 100, 1_000)], True),  # fifty who sent spam
+        ([(LOCAL, 0, 300_000), (MEDIA._replace(remote=True), 9_999, 10_000)], True),
     ],
 )
 def test_what_an_instance_loses(lost: Sequence[tuple[Kind, int, int]], likely: bool) -> None:
@@ -86,6 +95,13 @@ def test_a_table_that_lost_all_it_had_is_named_unless_others_came() -> None:
         PlanRefused, match=r"40 of 1,040 entries .* of this server, among them all 40 of custom_emojis: "
     ):
         require_likely(Losses.of(lost, came=["accounts"]), HERE)
+
+
+def test_a_table_that_lost_what_others_outnumber_is_named_whatever_came() -> None:
+    lost = [(LOCAL, 0, 30_000), (MEDIA, 1_500, 1_500)]
+    told = "1,500 of 31,500 of this server, among them 1,500 of 1,500 of media_attachments: "
+    with pytest.raises(PlanRefused, match=told):
+        require_likely(Losses.of(lost, came=["media_attachments"]), HERE)
 
 
 def done_manifest(path: Path, entries: Sequence[Entry]) -> Manifest:

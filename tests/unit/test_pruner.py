@@ -19,7 +19,18 @@ from mastosync.engine.pruner import FEW, PruneOptions, Pruner, Pruning, TooMuchG
 from mastosync.engine.retry import Gate
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Approach, Manifest, ManifestReport, PlanWriter, WorkQueue, correct
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    Approach,
+    Manifest,
+    ManifestReport,
+    PlanWriter,
+    WorkQueue,
+    accept_lost,
+    correct,
+    count_removable,
+)
 from mastosync.mastodon.paperclip import canonical_key, id_partition, ids_of_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Reason
 from tests.contract.memory_store import MemoryStore
@@ -42,9 +53,12 @@ def store() -> MemoryStore:
     return MemoryStore("new")
 
 
-def plan(manifest: Manifest, entries: Sequence[Entry], hours_ago: float = 0, **details: Any) -> None:  # noqa: ANN401 - of any kind
-    with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
+def plan(
+    manifest: Manifest, entries: Sequence[Entry], hours_ago: float = 0, *, accept: bool = False, **details: object
+) -> None:
+    with PlanWriter.transaction(manifest, SOURCE, DESTINATION, accepts_losses=accept) as writer:
         writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
+        writer.settle_losses(accepted=accept)
         writer.finish(datetime.now(UTC) - timedelta(hours=hours_ago), {**WHOLE, **details})
 
 
@@ -103,6 +117,57 @@ def test_what_was_adopted_stays_until_somebody_says_that_it_may_go(manifest: Man
     with pytest.raises(TooMuchGone):
         prune(manifest, store, PruneOptions(apply=True, adopted=True))
     assert prune(manifest, store, PruneOptions(apply=True, at_most=18, adopted=True)).removed == 18
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_what_a_plan_lost_stays_until_somebody_says_that_it_was_deleted(
+    manifest: Manifest, store: MemoryStore, adopted: bool
+) -> None:
+    """After the switch it may lie at the destination alone."""
+    alive, ended, wrong = [entry(row) for row in range(30)], entry(40), entry(12345678901234599)
+    same_key = entry(12345678901234567)
+    plan(manifest, [*alive, ended, same_key])
+    copy_all(manifest, store)
+    for record in list(ManifestReport(manifest).iter_records()):
+        if adopted and record.entry.id < 30:
+            found = Outcome(record.entry, EntryState.DONE, size=4, md5=b"\1" * 16, origin=Origin.ADOPTED)
+            correct(manifest, [(record, found)])
+    plan(manifest, [*alive, wrong])
+    copy_all(manifest, store)
+    plan(manifest, [], accept=True, marks_gone=True)
+    everything = PruneOptions(apply=True, at_most=100, adopted=adopted)
+    assert count_removable(manifest) == (2, 8, 0, 31)
+    result = prune(manifest, store, everything)
+    assert (*counts(result), result.lost) == (2, 1, 1, 0, 31), "one has the key of what stays"
+    assert "31 objects stay: a plan lost them by --accept-gone" in render_pruning(result, adopted=adopted)
+    assert len(store.objects) == 31
+    accept_lost(manifest)
+    assert prune(manifest, store, everything).removed == 32
+
+
+def test_what_a_plan_lost_stays_where_only_the_destination_may_have_it(manifest: Manifest, store: MemoryStore) -> None:
+    """Its file was replaced after the switch, so that the source has none of this name."""
+    for updated in (5, 7):
+        plan(manifest, [entry(1, updated=updated), entry(2, updated=updated)])
+        if updated == 5:
+            copy_all(manifest, store)
+    queue = WorkQueue(manifest)
+    queue.commit(
+        outcomes=[Outcome(each.entry, EntryState.FAILED, Reason.MISSING) for each in list(queue.iter_claimable())]
+    )
+    plan(manifest, [], accept=True, marks_gone=True)
+    assert count_removable(manifest) == (0, 0, 0, 2)
+
+
+def test_what_an_older_version_lost_stays_too(manifest: Manifest, store: MemoryStore) -> None:
+    """It kept no marks, and its plan may be of short ago."""
+    plan(manifest, [entry(row) for row in range(12)])
+    copy_all(manifest, store)
+    plan(manifest, [], accepted_gone=12)
+    for options in (PruneOptions(), PruneOptions(apply=True, at_most=12)):
+        result = prune(manifest, store, options)
+        assert (*counts(result), result.lost) == (0, 0, 0, 0, 12)
+    assert len(store.objects) == 12
 
 
 def test_what_was_removed_and_comes_back_is_copied_as_if_it_had_never_been_there(

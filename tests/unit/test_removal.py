@@ -114,7 +114,7 @@ def test_the_steps_of_a_cutover_end_its_complaint(run: Run, gone: list[Origin], 
     for each in prunes(step["commands"]):
         run(*shlex.split(each)[1:])
     assert complaint(json.loads(run("cutover", "--json")))["status"] == "ok"
-    assert json.loads(run("cutover", "--json"))["gone"] == {"objects": 0, "bytes": 0, "adopted": 0}
+    assert json.loads(run("cutover", "--json"))["gone"] == {"objects": 0, "bytes": 0, "adopted": 0, "lost": 0}
 
 
 @pytest.mark.parametrize(("gone", "command", "said"), WAYS)
@@ -129,8 +129,13 @@ def test_what_a_prune_tells_is_what_the_next_one_does(run: Run, gone: list[Origi
 
 def test_nobody_is_told_to_remove_what_a_plan_of_a_wrong_database_may_have_lost(run: Run) -> None:
     lay_down([Origin.COPIED] * 3, accept=True)
-    for told in (reported(run), complaint(json.loads(run("cutover", "--json")))):
+    cutover = json.loads(run("cutover", "--json"))
+    for told in (reported(run), complaint(cutover)):
         assert "prune" not in told["remedy"]
         assert "the right database" in told["remedy"]
+        assert told["message"].startswith("3 objects stay: a plan lost them by --accept-gone")
+    assert not [each for step in cutover["steps"] for each in prunes(step["commands"])]
+    assert cutover["gone"] == {"objects": 0, "bytes": 0, "adopted": 0, "lost": 3}
+    run("prune", "--adopted", "--apply", "--at-most", "100")
     run("accept", "--gone")
     assert "prune --apply" in reported(run)["remedy"]

@@ -725,7 +725,7 @@ def test_what_is_gone_is_counted_in_the_manifest(path: Path) -> None:
             "SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE state = 3 AND reason = 11"
             " AND coalesce(md5, etag) IS NOT NULL"
         ).fetchone()
-    assert report.as_json()["gone"] == {"objects": gone[0], "bytes": gone[1], "adopted": 0}
+    assert report.as_json()["gone"] == {"objects": gone[0], "bytes": gone[1], "adopted": 0, "lost": 0}
 
 
 @pytest.mark.parametrize(

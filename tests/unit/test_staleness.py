@@ -24,7 +24,7 @@ from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
 HERE = DatabaseIdentity("mastodon_production", "db:5432", "c1", ("a1",))
 ELSEWHERE = DatabaseIdentity("mastodon_production", "db:5432", "c2", ("a1",))
 UNTOLD = DatabaseIdentity("mastodon_production", "db:5432", None, ("a1",))
-NEWEST = {"accounts": 100, "media_attachments": 900, "statuses": 500}
+NEWEST = {"accounts": 100, "media_attachments": 900, "statuses": 500, "backups": 3, "imports": 4}
 THEN = DatabaseAge("t1", "50:50:", NEWEST)
 
 
@@ -85,7 +85,8 @@ def lacking(*names: str, tables: str = "t2", transaction: int = 60) -> DatabaseA
         (ELSEWHERE, lacking("accounts", "statuses"), "accounts, statuses had rows, and have none now"),
         (UNTOLD, lacking("statuses"), "statuses had rows"),  # media of removed posts would be public
         (HERE, lacking("media_attachments", tables="t1", transaction=49), "media_attachments had rows"),
-        (ELSEWHERE, lacking("imports"), None),  # had none then
+        (ELSEWHERE, lacking("site_uploads"), None),  # had none then
+        (ELSEWHERE, lacking("backups", "imports"), None),  # the last ones have expired, as they do
         (HERE, lacking("media_attachments", tables="t1"), None),  # deleted: what would be gone tells
         (ELSEWHERE, DatabaseAge("t2", "60:60:", {}), None),  # nobody may ask
     ],

@@ -85,11 +85,11 @@ def _age_of(covered: Mapping[str, float], tables: Iterable[str], now: float) -> 
 def deleted(evidence: Evidence) -> Iterator[Finding]:
     """What is gone and lies at the destination; and whether anybody would know."""
     deleted, gone, by_hand = evidence.deleted, evidence.deleted.gone, evidence.shared is not None
-    if gone.objects:
+    if gone.objects or gone.lost:
         remedy = removal(gone, by_hand=by_hand, lost=evidence.lost > 0)
         yield Finding("gone", Grade.WARNING, gone_told(gone), remedy)
     if deleted.is_known(evidence.now):
-        if not gone.objects:
+        if not gone.objects and not gone.lost:
             yield Finding("gone", Grade.OK, tr("nothing that was deleted is still at the destination"))
         return
     message = unknown_told(deleted, evidence.now)

@@ -60,6 +60,7 @@ class WayOver:
     system: str | None = None  # a location of nginx, where Mastodon served media of its disk; None: it did not
     host: str = "CHANGE-ME"  # what browsers ask for media
     gone: Removable = field(default_factory=Removable)  # what is to be removed at the new store, as far as is known
+    lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
     by_hand: str = ""  # why no configuration of nginx can be written; empty: it can
     read: bool = True  # everybody has to be able to read at the new store
 
@@ -102,7 +103,7 @@ def _work(way: WayOver) -> list[Step]:
         ),
         *_from_the_disk(way),
         *_narrowing(way),
-        _removal(way),
+        *_removal(way),
         _proof(way),
     ]
 
@@ -207,21 +208,25 @@ def _narrowing(way: WayOver) -> Iterator[Step]:
         )
 
 
-def _removal(way: WayOver) -> Step:
+def _removal(way: WayOver) -> Iterator[Step]:
+    """None while plans have lost something by `--accept-gone`: nobody knows what was deleted."""
+    if way.lost:
+        return
     plan = way.mastosync("plan")
     if way.shared:
         listed = way.mastosync("ls", "--state", "skipped", "--reason", "gone")
-        return Step(
+        yield Step(
             tr(
                 "Plan once more, and remove by hand what was deleted since it was copied: `{command}` lists it.",
                 command=listed,
             ),
             (plan, listed),
         )
+        return
     told, words = tr("Remove at the new store what was deleted at the old one since it was copied."), ["prune"]
     if way.gone.adopted:
         told, words = f"{told} ({adopted_told()}.)", [*words, "--adopted"]
-    return Step(told, (plan, way.mastosync(*words), way.mastosync(*words, "--apply")))
+    yield Step(told, (plan, way.mastosync(*words), way.mastosync(*words, "--apply")))
 
 
 def _proof(way: WayOver) -> Step:

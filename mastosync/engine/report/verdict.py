@@ -266,7 +266,7 @@ def _planned(evidence: Evidence) -> Finding:
 def _gone(evidence: Evidence) -> Finding:
     """What should not lie at the new store. The old one does not keep it from anybody."""
     gone = evidence.gone
-    if not gone.objects:
+    if not gone.objects and not gone.lost:
         said = tr("of what the plans found deleted, nothing lies at the new store")
         return Finding("gone", Grade.OK, said)
     remedy = removal(gone, by_hand=evidence.shared is not None, lost=evidence.lost > 0)
