@@ -57,13 +57,13 @@ def apply_settings(
         in_place = InPlace(gate, transfer_options(config), config.destination.bucket or "")
         opening = None
         if opens(current, others) and not options.dry_run:
-            _require_right_database(manifest, databases)
+            require_right_database(manifest, databases)
             opening = Opening(partial(files_of, databases))
         bringing = Bringing(gate, in_place, current, others, options.dry_run, opening)
         return Applier(manifest, gate, bringing, current, others, options, stop, listener, CurlMultiplexer).run()
 
 
-def _require_right_database(manifest: Manifest, databases: Databases) -> None:
+def require_right_database(manifest: Manifest, databases: Databases) -> None:
     """Another one would say of other rows who may read them. Raises: PlanRefused; DatabaseError; ManifestError."""
     with databases() as database:
         found = identity_of(database)
