@@ -283,9 +283,16 @@ def test_what_mastodon_has_hidden_since_stays_hidden_after_verify_and_copy(
     site.run("adopt")
     site.run("copy", code=None)
     with migration.database.connect() as connection:
-        connection.execute("UPDATE statuses SET deleted_at = now()")
+        connection.execute(
+            """
+            INSERT INTO statuses (id, account_id, created_at, updated_at, deleted_at)
+            SELECT DISTINCT status_id, (SELECT min(id) FROM accounts WHERE domain IS NULL), now(), now(), now()
+            FROM media_attachments WHERE status_id IS NOT NULL AND coalesce(remote_url, '') = ''
+            ON CONFLICT (id) DO UPDATE SET deleted_at = now()
+            """
+        )
         rows = connection.execute(
-            "SELECT m.id FROM media_attachments m JOIN statuses s ON s.id = m.status_id ORDER BY m.id"
+            "SELECT m.id FROM media_attachments m JOIN statuses s ON s.id = m.status_id WHERE s.deleted_at IS NOT NULL"
         ).fetchall()
     ids = {row_id for (row_id,) in rows}
     lines = site.listed("--type", "media_attachments", "--state", "done")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mastosync.app.applying import _require_right_database
+from mastosync.app.applying import require_right_database
 from mastosync.cli.render_applying import render_applying
 from mastosync.engine.acl import AclMode
 from mastosync.engine.applier import Applier, Applying, ApplyOptions
@@ -443,7 +443,7 @@ def test_the_database_of_another_instance_opens_nothing(tmp_path: Path, monkeypa
         with manifest.transaction():
             remember_database(manifest, ours)
         with pytest.raises(PlanRefused, match="another database"):
-            _require_right_database(manifest, nullcontext)  # type: ignore[arg-type]
+            require_right_database(manifest, nullcontext)  # type: ignore[arg-type]
 
 
 def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
