@@ -219,7 +219,7 @@ class App:
         from mastosync.app.proofs import verify
 
         with self._planned("verify") as manifest:
-            return verify(self.config, manifest, options, public, self.stop, self.listener)
+            return verify(self.config, manifest, options, public, self.stop, self.listener, self._database)
 
     def apply_settings(self, options: ApplyOptions, rate: int | None = None) -> Applying:
         """Let the destination store again what lies there under other settings than those of the configuration.

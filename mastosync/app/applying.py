@@ -66,7 +66,7 @@ def apply_settings(
         in_place = InPlace(gate, transfer_options(config), config.destination.bucket or "")
         opening = None
         if opens(current, others) and not options.dry_run:
-            right = partial(_right_database, manifest.path, databases)
+            right = partial(right_database, manifest.path, databases)
             with right():  # before anything is looked at
                 pass
             opening = Opening(partial(files_of, right))
@@ -75,7 +75,7 @@ def apply_settings(
 
 
 @contextmanager
-def _right_database(manifest_path: Path, databases: Databases) -> Iterator[MastodonDatabase]:
+def right_database(manifest_path: Path, databases: Databases) -> Iterator[MastodonDatabase]:
     """Mastodon's database. Another one, or half of it, would say that everybody may read what is private.
 
     Each connection is asked, from any thread: a restore may be at work since the last one. Raises: PlanRefused;

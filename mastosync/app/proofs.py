@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
+from mastosync.app.rows import files_of
 from mastosync.app.stores import gates, retry_policy, settings_of
 from mastosync.engine.adopter import Adopter, Adoption, AdoptOptions
 from mastosync.engine.copier import CopyOptions
@@ -18,6 +20,7 @@ from mastosync.engine.crew import Crew
 from mastosync.engine.judge import DeepCheck
 from mastosync.engine.limiter import EndpointLimiter
 from mastosync.engine.memory import MemoryBudget, return_large_blocks
+from mastosync.engine.opening import Opening
 from mastosync.engine.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
 from mastosync.engine.public_check import PublicCheck, waiting_for
 from mastosync.engine.public_looks import looks_at
@@ -45,10 +48,11 @@ from mastosync.model import TABLES, EntryState
 from mastosync.store.curl import CurlMultiplexer, CurlStore
 
 if TYPE_CHECKING:
+    from mastosync.app.rows import Databases
     from mastosync.config import Config
     from mastosync.engine.public_check import PublicResult
     from mastosync.engine.stop import StopSignal
-    from mastosync.model import Kind, Record
+    from mastosync.model import Kind, Record, RemoteFile
     from mastosync.progress import ProgressListener
 
 _EXPOSED_AT_MOST = 10_000  # private objects that one `verify --public` asks for first
@@ -61,6 +65,7 @@ def verify(
     public: int | None,
     stop: StopSignal,
     listener: ProgressListener,
+    databases: Databases,
 ) -> Verification:
     """Hold the destination against the manifest, and remember what came of it. See `App.verify`."""
     began = time.time()
@@ -78,11 +83,12 @@ def verify(
     unshown = UNSHOWN if readers_of(acl) is Readers.EVERYBODY else frozenset()
     lots = Lots(options.sample or 0)
     sample = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
+    opening = Opening(partial(_files_now, manifest, databases))
     samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
     with leaving(left), gates(config, pace, stop, ("destination",), some_arrived=some_arrived) as (gate,):
-        verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, samples)
+        verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, samples, opening)
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:
             verifier.by_listing()
@@ -152,6 +158,17 @@ def orphans(
             manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch, copies, there
         )
         yield finder, finder.run()
+
+
+def _files_now(
+    manifest: Manifest, databases: Databases, records: Sequence[Record]
+) -> dict[tuple[str, str, int], RemoteFile]:
+    """Files of these rows, of the database that was planned from. Raises: ConfigError, DatabaseError, PlanRefused."""
+    if not records:
+        return {}
+    from mastosync.app.applying import right_database
+
+    return files_of(partial(right_database, manifest.path, databases), records)
 
 
 def _pace(config: Config, workers: int) -> CopyOptions:

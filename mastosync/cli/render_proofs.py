@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mastosync.engine.adopter import Adoption
     from mastosync.engine.orphans import OrphansResult
     from mastosync.engine.public_check import PublicResult
+    from mastosync.engine.rows_now import RowsNow
     from mastosync.engine.verifier import Verification
 
 _EXAMPLES = 10
@@ -52,10 +53,12 @@ def render_verification(result: Verification) -> str:
     lines.append(tr("{told} in {duration}", told=told, duration=human_seconds(result.seconds)))
     if result.public is not None:
         lines += _public_lines(result.public)
+    lines += _row_lines(result.rows)
     if result.reopened:
         lines.append(
             tr(
-                "{reopened:,} entries are pending again: run `mastosync copy`, then `mastosync verify` again",
+                "{reopened:,} entries are pending again: run `mastosync plan`, then `mastosync copy`, then"
+                " `mastosync verify` again",
                 reopened=result.reopened,
             )
         )
@@ -72,6 +75,40 @@ def render_verification(result: Verification) -> str:
         else tr("not all is well: see above")
     )
     return "\n".join(lines)
+
+
+def _row_lines(rows: RowsNow) -> list[str]:
+    """What the database said of what is at fault."""
+    lines = []
+    if rows.deleted:
+        lines.append(
+            trn(
+                "{count:,} entry stays as it is, as its row was deleted or has another file: run `mastosync plan`",
+                "{count:,} entries stay as they are, as their rows were deleted or have other files: run"
+                " `mastosync plan`",
+                rows.deleted,
+            )
+        )
+    if rows.private:
+        lines.append(
+            trn(
+                "{count:,} entry is private by now, as its row says: nothing opens it",
+                "{count:,} entries are private by now, as their rows say: nothing opens them",
+                rows.private,
+            )
+        )
+    if rows.unasked:
+        lines.append(
+            trn(
+                "{count:,} entry stays as it is: it may have been hidden on purpose, and the database could not be"
+                " asked{why}; run `mastosync plan`, then this again",
+                "{count:,} entries stay as they are: they may have been hidden on purpose, and the database could not"
+                " be asked{why}; run `mastosync plan`, then this again",
+                rows.unasked,
+                why=f" ({rows.trouble})" if rows.trouble else "",
+            )
+        )
+    return lines
 
 
 def render_adoption(result: Adoption) -> str:

@@ -36,8 +36,8 @@ def verify_command(
 ) -> ExitCode:
     """Hold the destination against the manifest: it must have everything that is done.
 
-    Listings tell size and digest of every object. What is lost or different goes back to pending: `mastosync copy`
-    brings it, and a second `verify` is clean.
+    Listings tell size and digest of every object. What is lost or different goes back to pending, unless its row was
+    deleted: run `mastosync plan`, then `mastosync copy`, and a second `verify` is clean.
     """
     from mastosync.cli.render_proofs import render_verification
     from mastosync.engine.verifier import VerifyOptions

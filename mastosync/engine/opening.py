@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import partial
 from itertools import islice
@@ -64,10 +64,20 @@ class Opening:
             (answer,) = yield Aside(partial(self._ask, [record]))
         return answer.row
 
+    def rows(self, records: Sequence[Record]) -> list[Row]:
+        """What each of these rows says now. Raises: DatabaseError."""
+        parts = (records[first : first + _AT_ONCE] for first in range(0, len(records), _AT_ONCE))
+        return [answer.row for part in parts for answer in self._ask(part)]
+
     def _ask(self, records: Sequence[Record]) -> list[Answer]:
         at = time.monotonic()
         files = self.look_up([each for each in records if not each.entry.private])
         return [Answer(_row_of(each, files), at) for each in records]
+
+
+def made_private(record: Record) -> Record:
+    """The same, as its row has it by now; what lies there stays known as it was."""
+    return replace(record, entry=record.entry._replace(private=True))
 
 
 def _is_old(answer: Answer) -> bool:

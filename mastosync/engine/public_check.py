@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from mastosync.engine.downtime import Downtime
 from mastosync.engine.judge import expected_etag
+from mastosync.engine.opening import Row, made_private
 from mastosync.engine.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY
 from mastosync.engine.readers import FaultKind, Readers, readers_of
 from mastosync.engine.retry import Gate, PatientStore
@@ -52,6 +53,7 @@ class PublicFault(NamedTuple):
     unread: bool = False  # nothing can be said: the site kept failing
     keeper: Keeper | None = None  # None: the new store itself is at fault, or nobody knows who
     headers: bool = False  # anybody gets it, and only its headers are not right
+    refused: bool = False  # strangers are to read it, and the new store does not give it
 
     @property
     def kind(self) -> FaultKind:
@@ -183,6 +185,24 @@ class PublicResult:
             return exposed
         adopted = [fault for fault in self.faults if fault.record.origin is Origin.ADOPTED and not fault.unread]
         return exposed + [fault for fault in adopted if not fault.exposed]
+
+    def drop(self, fault: PublicFault, row: Row) -> None:
+        """It is none, as its row says: nobody may read it by now, or nobody asks for it any more."""
+        self.faults.remove(fault)
+        asked = self.by_kind[fault.record.entry.kind]
+        asked.faults -= 1
+        if row is Row.PRIVATE:
+            asked.private += 1
+        else:
+            asked.objects -= 1
+
+    def expose(self, fault: PublicFault) -> None:
+        """Its row is private by now, and anybody reads it."""
+        record = made_private(fault.record)
+        detail = f"its row is private by now, and anybody can read it{_FROM[fault.keeper]}"
+        told = fault._replace(record=record, detail=detail, exposed=True, refused=False)
+        self.faults[self.faults.index(fault)] = told
+        self.by_kind[record.entry.kind].private += 1
 
     def as_json(self) -> dict[str, Any]:
         """Its part of `verify --json`."""
@@ -328,7 +348,8 @@ class PublicCheck:
         is_unread = meaning_of_status(answer.status) is Meaning.NOTHING
         keeper = Keeper.OLD_STORE if answer.from_old else None
         if detail := _wrong(record, answer):
-            return PublicFault(record, key, detail, unread=is_unread, keeper=keeper)
+            refused = answer.from_old or meaning_of_status(answer.status) is Meaning.REFUSED
+            return PublicFault(record, key, detail, unread=is_unread, keeper=keeper, refused=refused)
         detail = _wrong_headers(key, answer)
         return PublicFault(record, key, detail, keeper=keeper, headers=True) if detail else None
 

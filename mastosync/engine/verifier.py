@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,20 @@ from typing import Any
 from mastosync.engine.crew import Crew
 from mastosync.engine.judge import FAULTS, Judgement, Verdict, described, expected_etag, same_etag
 from mastosync.engine.key_space import KeySpace, Listing, Placed, iter_matched, record_at
-from mastosync.engine.public_check import PublicResult
+from mastosync.engine.opening import Opening, Row, made_private
+from mastosync.engine.privacy_proof import strangers_read
+from mastosync.engine.public_check import Keeper, PublicFault, PublicResult
 from mastosync.engine.retry import Gate, PatientStore
+from mastosync.engine.rows_now import RowsNow
 from mastosync.engine.samples import Sample, Ticket
 from mastosync.engine.side_by_side import side_by_side
 from mastosync.engine.stop import StopSignal
+from mastosync.errors import ObjectError
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_hidden, found_misread, found_wrong
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import EntryState, Origin, Outcome, Presence, Reason, Record
+from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Reason, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.store.base import ListedObject
 
@@ -60,6 +64,7 @@ class Verification:
     listed: bool = False  # every entry was looked for
     reopened: int = 0  # entries that went back to pending
     examples: list[Judgement] = field(default_factory=list)  # of what is not fine
+    rows: RowsNow = field(default_factory=RowsNow)  # of what is at fault
     public: PublicResult | None = None  # what anybody gets; None: nobody asked
     seconds: float = 0.0
 
@@ -94,6 +99,7 @@ class Verification:
             "listed": self.listed,
             "read": {"objects": self.read_objects, "bytes": self.read_bytes},
             "reopened": self.reopened,
+            "rows": self.rows.as_json(),
             **({"public": self.public.as_json()} if self.public is not None else {}),
             "seconds": round(self.seconds, 3),
         }
@@ -121,10 +127,19 @@ class Verifier:
     stop: StopSignal
     listener: ProgressListener
     samples: Sequence[Sample] = ()  # that are drawn while listings pass by
+    opening: Opening | None = None  # asks for rows of what is at fault
     result: Verification = field(init=False, default_factory=Verification)
     _progress: CheckProgress = field(init=False)
     _not_found: int = field(init=False, default=0)
     _listing_errs: bool = field(init=False, default=False)  # it left out what is there
+
+    def __post_init__(self) -> None:
+        self.result.rows.opening = self.opening
+
+    @property
+    def rows(self) -> RowsNow:
+        """What rows say of what is at fault."""
+        return self.result.rows
 
     def by_listing(self) -> None:
         """Look for every entry that is done in listings of the destination. Raises: MastosyncError."""
@@ -169,16 +184,48 @@ class Verifier:
         faulty = {(fault.record.entry.kind, fault.record.entry.id, fault.record.entry.name) for fault in public.faults}
         gone = [each for each in exposed if (each.entry.kind, each.entry.id, each.entry.name) not in faulty]
         correct(self.manifest, [(each, hidden(each)) for each in gone])
+        rows = self.rows.of([fault.record for fault in public.faults if fault.refused])
+        self._heed(rows, public)
+        chosen = public.to_be_rewritten
+        certain = [each for each in chosen if not each.refused or rows.get(each.record.entry) is Row.PUBLIC]
+        self.rows.unasked += len(chosen) - len(certain)
         corrections = [
             (
                 fault.record,
                 _reopened(fault.record, found_misread(fault.record.presence), f"verify: {fault.detail}"),
             )
-            for fault in public.to_be_rewritten
+            for fault in certain
         ]
         self.result.reopened += correct(self.manifest, corrections)
         for fault in public.faults:
             _log.warning("public: %s: %s", fault.key, fault.detail, extra={"about": {"key": fault.key}})
+
+    def _heed(self, rows: Mapping[Entry, Row], public: PublicResult) -> None:
+        """Strangers are not given these at the new store: what Mastodon has hidden or deleted since is no fault."""
+        for fault in [each for each in public.faults if rows.get(each.record.entry, Row.PUBLIC) is not Row.PUBLIC]:
+            if rows[fault.record.entry] is Row.GONE:
+                self.rows.deleted += 1
+                public.drop(fault, Row.GONE)
+                continue
+            read = self._strangers_read(fault)
+            if read is None:  # it stays as it is: public by the manifest, and not to be written
+                continue
+            self.rows.private += 1
+            if not read:
+                correct(self.manifest, [(fault.record, _private_by_now(fault.record))])
+            if read or fault.keeper is Keeper.OLD_STORE:
+                public.expose(fault)
+            else:
+                public.drop(fault, Row.PRIVATE)
+
+    def _strangers_read(self, fault: PublicFault) -> bool | None:
+        """Whether the new store gives it to anybody, whatever another site says; None: that cannot be told."""
+        store = PatientStore(self.gate)
+        try:
+            return strangers_read(store, fault.key, store.head(fault.key))
+        except ObjectError as error:
+            _log.warning("public: %s: its row is private by now: %s", fault.key, error.message)
+            return None
 
     def iter_done(self) -> Iterator[Record]:
         """Every entry that is done."""
@@ -255,10 +302,20 @@ class Verifier:
 
     def _settle(self, judgements: list[Judgement]) -> None:
         """Put back to pending what has to be written again, and remember ETags under which objects are fine."""
-        corrections = [(each.record, outcome) for each in judgements if (outcome := _outcome_of(each))]
+        rows = self.rows.of([each.record for each in judgements if each.verdict in FAULTS])
+        corrections = []
+        for each in judgements:
+            row, outcome = rows.get(each.record.entry), _outcome_of(each)
+            if row is Row.GONE:  # what was deleted is not brought back
+                self.rows.deleted += 1
+            elif outcome is not None:
+                if row is Row.PRIVATE:
+                    outcome = outcome._replace(entry=made_private(each.record).entry)
+                    self.rows.private += 1
+                corrections.append((each.record, outcome))
+                self.result.reopened += each.verdict in FAULTS
         if corrections:
             correct(self.manifest, corrections)
-        self.result.reopened += sum(each.verdict in FAULTS for each in judgements)
 
     def _verdicts(self, table: str) -> Counter[Verdict]:
         return self.result.by_type.setdefault(table, Counter())
@@ -305,6 +362,25 @@ def hidden(record: Record) -> Outcome:
     )
 
 
+def _private_by_now(record: Record) -> Outcome:
+    """Of what is public by the last plan and private by its row, and is given to nobody at the new store."""
+    return _still_done(made_private(record), record.etag)
+
+
+def _still_done(record: Record, etag: str | None) -> Outcome:
+    return Outcome(
+        record.entry,
+        EntryState.DONE,
+        size=record.entry.size,
+        md5=record.md5,
+        etag=etag,
+        source_key=record.source_key,
+        attempts=0,
+        detail=record.detail,
+        origin=record.origin or Origin.COPIED,
+    )
+
+
 def _outcome_of(judgement: Judgement) -> Outcome | None:
     """What becomes of the entry; None: nothing."""
     record = judgement.record
@@ -313,15 +389,5 @@ def _outcome_of(judgement: Judgement) -> Outcome | None:
         found = found_misread if judgement.exposed else found_wrong
         return _reopened(record, found(record.presence), detail)
     if judgement.verdict is Verdict.FINE and judgement.etag is not None:
-        return Outcome(
-            record.entry,
-            EntryState.DONE,
-            size=record.entry.size,
-            md5=record.md5,
-            etag=judgement.etag,
-            source_key=record.source_key,
-            attempts=0,
-            detail=record.detail,
-            origin=record.origin or Origin.COPIED,
-        )
+        return _still_done(record, judgement.etag)
     return None

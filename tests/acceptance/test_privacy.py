@@ -271,6 +271,47 @@ def test_what_anybody_can_read_follows_the_rows(moto_buckets: BucketPair, new_mi
     assert public == {key for key in keys if "backups/" not in key}
 
 
+def test_what_mastodon_has_hidden_since_stays_hidden_after_verify_and_copy(
+    moto_buckets: BucketPair, new_migration: MigrationFactory
+) -> None:
+    """Another tool has brought all; after the switch moderators remove posts, and Mastodon hides their media."""
+    migration = new_migration(moto_buckets, accounts=4, media=6, missing=0)
+    site, client, bucket = migration.site, moto_buckets.client, moto_buckets.destination
+    for key, each in migration.instance.at_destination().items():
+        client.put_object(Bucket=bucket, Key=key, Body=each.body(), **each.put_arguments())
+    site.run("plan")
+    site.run("adopt")
+    site.run("copy", code=None)
+    with migration.database.connect() as connection:
+        connection.execute(
+            """
+            INSERT INTO statuses (id, account_id, created_at, updated_at, deleted_at)
+            SELECT DISTINCT status_id, (SELECT min(id) FROM accounts WHERE domain IS NULL), now(), now(), now()
+            FROM media_attachments WHERE status_id IS NOT NULL AND coalesce(remote_url, '') = ''
+            ON CONFLICT (id) DO UPDATE SET deleted_at = now()
+            """
+        )
+        rows = connection.execute(
+            "SELECT m.id FROM media_attachments m JOIN statuses s ON s.id = m.status_id WHERE s.deleted_at IS NOT NULL"
+        ).fetchall()
+    ids = {row_id for (row_id,) in rows}
+    lines = site.listed("--type", "media_attachments", "--state", "done")
+    hidden = {line["key"] for line in lines if line["id"] in ids and not line["private"]}
+    assert hidden
+    for key in hidden:
+        client.put_object_acl(Bucket=bucket, Key=key, ACL="private")
+    own = dict(site.sections["pg.database"])
+    site.configure(pg_database={**own, "port": "1"})
+    unasked = json.loads(site.run("verify", "--public", "--json", code=3).stdout)
+    assert (unasked["reopened"], unasked["rows"]["unasked"]) == (0, len(hidden))
+    assert "run `mastosync plan`, then this again" in site.run("verify", "--public", code=3).stdout
+    site.configure(pg_database=own)
+    asked = json.loads(site.run("verify", "--public", "--json", code=None).stdout)
+    assert (asked["reopened"], asked["rows"]["private"], asked["public"]["faults"]) == (0, len(hidden), [])
+    site.run("copy", code=None)
+    assert not read_by_anybody(moto_buckets, hidden)
+
+
 def test_what_becomes_private_and_cannot_be_made_so_is_pointed_out(
     moto_buckets: BucketPair, new_migration: MigrationFactory, fault_proxy: Proxies
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mastosync.app.applying import _right_database
+from mastosync.app.applying import right_database
 from mastosync.cli.render_applying import render_applying
 from mastosync.engine.acl import AclMode
 from mastosync.engine.applier import Applier, Applying, ApplyOptions
@@ -551,7 +551,7 @@ def test_another_database_or_half_of_it_opens_nothing(
         look_up = place.look_up
 
         def looked_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
-            with _right_database(tmp_path / "m.db", nullcontext):  # type: ignore[arg-type]
+            with right_database(tmp_path / "m.db", nullcontext):  # type: ignore[arg-type]
                 return look_up(records)
 
         place.look_up = looked_up  # type: ignore[method-assign]

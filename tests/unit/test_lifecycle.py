@@ -17,9 +17,9 @@ from mastosync.engine.archive import iter_archive
 from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.engine.in_line import Applied, Fate, _closed, outcome_of, to_be_stored
 from mastosync.engine.judge import Judgement, Verdict
-from mastosync.engine.opening import Row
+from mastosync.engine.opening import Row, made_private
 from mastosync.engine.server_side import Copied
-from mastosync.engine.verifier import _outcome_of, hidden
+from mastosync.engine.verifier import _outcome_of, _private_by_now, hidden
 from mastosync.manifest import (
     ACCESS,
     HIGHEST_ID,
@@ -339,6 +339,13 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "absent, and dispensable": came_to(skipped(Reason.OPTIONAL_MISSING)),
     "verified: lost, or different": corrected(judged(Verdict.LOST)),
     "verified: not readable by those whom the row asks for": corrected(unreadable),
+    "verified: lost, or different, and its row is private by now": corrected(
+        lambda record: _outcome_of(Judgement(made_private(record), Verdict.LOST, ""))
+    ),
+    "verified: not readable by strangers, as its row is private by now": corrected(_private_by_now),
+    "verified: read by everybody at the store, and its row is private by now": corrected(
+        lambda record: unreadable(made_private(record))
+    ),
     "verified: private, stored by others since, and readable by everybody": corrected(
         lambda record: _outcome_of(Judgement(record, Verdict.DIFFERENT, "", exposed=True))
     ),

@@ -290,7 +290,12 @@ def _verified(evidence: Evidence) -> Finding:
     if faults := recent[-1].faults:
         told = ", ".join(f"{name} {_n(count)}" for name, count in faults.items())
         said = tr("the last verification found what is not as it should be: {faults}", faults=told)
-        return Finding("verify", Grade.NOT_YET, said, tr("see what it told; copy what is pending, and verify again"))
+        return Finding(
+            "verify",
+            Grade.NOT_YET,
+            said,
+            tr("see what it told; run `mastosync plan`, then `mastosync copy`, and verify again"),
+        )
     most = max((proof.checked for proof in recent if not proof.faults.keys() - {"public"}), default=0)
     if most < done:
         said = tr(
