@@ -287,8 +287,8 @@ def _evidence(
 def _is_done(known: _Known, manifest: Manifest, evidence: Evidence) -> bool:
     """Whether the old store may go, by the report. It reads all of the manifest, and is asked only if it may say so."""
     pending = any(line.state is EntryState.PENDING and line.objects for line in evidence.counts)
-    proved = evidence.verifications and not evidence.done_since
-    if pending or known.settings or not (known.switched and known.mastodon.place and proved):
+    looked = evidence.verifications and not evidence.done_since
+    if pending or known.settings or not (looked and known.switched and known.mastodon.place):
         return False
     return report(known.config, manifest, 0, known.options.env, Silence()).verdict.may_go
 
@@ -385,10 +385,7 @@ def _names(path: Path) -> tuple[Path, list[Path]]:
 
 
 def _cors(current: Mapping[str, Secret]) -> dict[str, Any] | None:
-    """What lets Mastodon's pages read from the bucket itself, where nginx is not in between.
-
-    None: nobody knows their domain.
-    """
+    """What lets Mastodon's pages read from the bucket itself, without nginx; None: nobody knows their domain."""
     named = (current[name].reveal() for name in ("WEB_DOMAIN", "LOCAL_DOMAIN") if name in current)
     domain = next(filter(None, named), None)
     if domain is None:

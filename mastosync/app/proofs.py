@@ -50,7 +50,7 @@ from mastosync.store.curl import CurlMultiplexer, CurlStore
 if TYPE_CHECKING:
     from mastosync.app.rows import Databases
     from mastosync.config import Config
-    from mastosync.engine.public_check import PublicResult
+    from mastosync.engine.public_result import PublicResult
     from mastosync.engine.stop import StopSignal
     from mastosync.model import Kind, Record, RemoteFile
     from mastosync.progress import ProgressListener

@@ -16,7 +16,7 @@ from mastosync.units import human_bytes, human_seconds
 if TYPE_CHECKING:
     from mastosync.engine.adopter import Adoption
     from mastosync.engine.orphans import OrphansResult
-    from mastosync.engine.public_check import PublicResult
+    from mastosync.engine.public_result import PublicResult
     from mastosync.engine.rows_now import RowsNow
     from mastosync.engine.verifier import Verification
 

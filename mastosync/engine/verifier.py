@@ -19,7 +19,7 @@ from mastosync.engine.judge import FAULTS, Judgement, Verdict, described, expect
 from mastosync.engine.key_space import KeySpace, Listing, Placed, iter_matched, record_at
 from mastosync.engine.opening import Opening, Row, made_private
 from mastosync.engine.privacy_proof import strangers_read
-from mastosync.engine.public_check import Keeper, PublicFault, PublicResult
+from mastosync.engine.public_result import Keeper, PublicFault, PublicResult
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.rows_now import RowsNow
 from mastosync.engine.samples import Sample, Ticket

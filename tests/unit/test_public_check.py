@@ -9,7 +9,8 @@ import pytest
 
 from mastosync.cli.render_proofs import _public_lines
 from mastosync.engine.downtime import NO_SUCH_KEY
-from mastosync.engine.public_check import PublicCheck, PublicResult, waiting_for
+from mastosync.engine.public_check import PublicCheck, waiting_for
+from mastosync.engine.public_result import PublicResult
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import Interrupted, NetworkFailure, StoreUnusable
 from mastosync.mastodon.paperclip import canonical_key

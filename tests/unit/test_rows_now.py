@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mastosync.engine.opening import Opening
-from mastosync.engine.public_check import Asked, Keeper, PublicFault, PublicResult
+from mastosync.engine.public_result import Asked, Keeper, PublicFault, PublicResult
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.verifier import Verifier, VerifyOptions
 from mastosync.errors import ConfigError, DatabaseError
