@@ -225,8 +225,9 @@ class MastodonDatabase:
         """Those of a few rows that are `withheld`: only their own posts are looked at."""
         if not rows.knows_removed:
             return frozenset(self.withheld(rows))
+        query = select_of_removed(self.found, ids)
         with self.reading(STATUSES):
-            return {row_id for (row_id,) in self.connection.execute(select_of_removed(self.found, ids))}
+            return {row_id for (row_id,) in self.connection.execute(query)}
 
     def _begin(self) -> None:
         """Start the transaction, and lift the limits of roles and databases on long ones, for this one alone."""
