@@ -22,10 +22,15 @@ class RowsNow:
 
     opening: Opening | None = None  # None: there is no database to ask
     private: int = 0  # entries that are public by the last plan, and private by their rows
-    deleted: int = 0  # whose rows are gone, or have another file
     unasked: int = 0  # that were not made pending, as nobody could be asked
     trouble: str = ""  # why
+    gone: set[Entry] = field(init=False, default_factory=set)  # their rows are, or have another file
     _asked: int = field(init=False, default=0)
+
+    @property
+    def deleted(self) -> int:
+        """Entries that stay as they are, as their rows are gone or have another file."""
+        return len(self.gone)
 
     def of(self, records: Sequence[Record]) -> dict[Entry, Row]:
         """What their rows say; of what is private anyway, and where nobody can tell, there is no word."""

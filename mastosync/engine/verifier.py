@@ -164,7 +164,8 @@ class Verifier:
         """Read these objects back. They count anew unless they were counted by a listing. Raises: MastosyncError."""
         with self._telling("read back", objects):
             pending: list[Judgement] = []
-            for _, judgement, error in crew.all_ended(records):
+            wanted = (each for each in records if each.entry not in self.rows.gone)  # these a listing has counted
+            for _, judgement, error in crew.all_ended(wanted):
                 if error is not None:
                     raise error
                 assert judgement is not None  # noqa: S101 - there is one where there is no error
@@ -204,7 +205,7 @@ class Verifier:
         """Strangers are not given these at the new store: what Mastodon has hidden or deleted since is no fault."""
         for fault in [each for each in public.faults if rows.get(each.record.entry, Row.PUBLIC) is not Row.PUBLIC]:
             if rows[fault.record.entry] is Row.GONE:
-                self.rows.deleted += 1
+                self.rows.gone.add(fault.record.entry)
                 public.drop(fault, Row.GONE)
                 continue
             read = self._strangers_read(fault)
@@ -307,7 +308,7 @@ class Verifier:
         for each in judgements:
             row, outcome = rows.get(each.record.entry), _outcome_of(each)
             if row is Row.GONE:  # what was deleted is not brought back
-                self.rows.deleted += 1
+                self.rows.gone.add(each.record.entry)
             elif outcome is not None:
                 if row is Row.PRIVATE:
                     outcome = outcome._replace(entry=made_private(each.record).entry)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mastosync.engine.judge import Verdict
 from mastosync.engine.opening import Opening
 from mastosync.engine.public_result import Asked, Keeper, PublicFault, PublicResult
 from mastosync.engine.stop import StopSignal
@@ -19,7 +20,7 @@ from mastosync.model import Entry, EntryState, Origin, Outcome, Record, RemoteFi
 from mastosync.progress import Silence
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import LOCAL, entry, gate
-from tests.unit.test_verifier import PREFIX, copied, pending
+from tests.unit.test_verifier import PREFIX, copied, pending, read
 
 PUBLIC, HIDDEN, DELETED, RENAMED = (entry(row_id, f"{row_id}.png") for row_id in (1, 2, 3, 4))
 ALL = [PUBLIC, HIDDEN, DELETED, RENAMED]
@@ -126,6 +127,16 @@ def test_what_was_deleted_and_is_lost_is_not_brought_back(tmp_path: Path) -> Non
         assert of_state(manifest, EntryState.PENDING) == {1: False, 2: True}
         assert of_state(manifest, EntryState.DONE) == {3: False, 4: False}
         assert (made.result.reopened, made.result.rows.deleted, made.result.clean) == (2, 2, False)
+
+
+def test_what_was_deleted_is_counted_once_when_all_is_listed_and_read(tmp_path: Path) -> None:
+    with copied(tmp_path / "m.db", ALL) as (manifest, store):
+        del store.objects[canonical_key(DELETED, PREFIX)]
+        made = verifier(manifest, store, Rows())
+        made.by_listing()
+        result = read(made, made.iter_done(), made.entries())
+        total = result.total()
+        assert (total[Verdict.FINE], total[Verdict.LOST], result.rows.deleted) == (3, 1, 1)
 
 
 def test_what_is_lost_is_pending_if_the_database_is_out_of_reach_which_is_asked_once(tmp_path: Path) -> None:
