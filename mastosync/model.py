@@ -102,9 +102,6 @@ FAILURE_REASONS: tuple[Reason, ...] = (
 PASSING_REASONS: tuple[Reason, ...] = (Reason.THROTTLED, Reason.NETWORK, Reason.SERVER)
 """Of failures that another run may not meet."""
 
-EXPIRING_TABLES = ("backups", "imports")
-"""Whose rows Mastodon itself removes after some days, the last one too."""
-
 CACHE_TABLES = ("media_attachments", "preview_cards")
 """Whose rows of other servers Mastodon itself calls a cache: it removes their files, and fetches them again."""
 

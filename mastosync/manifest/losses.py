@@ -98,9 +98,7 @@ class Losses:
         if self.own.planned >= OWN_ENOUGH and 100 * self.own.gone <= OWN_PERCENT * self.own.planned:
             return True
         return (
-            self.own.is_likely_of_own
-            and self.profiles.is_likely(PROFILE_PERCENT)
-            and self.all.is_likely(ALL_PERCENT)
+            self.own.is_likely_of_own and self.profiles.is_likely(PROFILE_PERCENT) and self.all.is_likely(ALL_PERCENT)
         )
 
 
@@ -155,9 +153,7 @@ def _tables_told(losses: Losses) -> Iterator[str]:
     for table, lost in losses.emptied.items():
         yield tr(", among them all {count:,} of {table}", count=lost, table=table)
     for table, loss in losses.alone.items():
-        yield tr(
-            ", among them {count:,} of {planned:,} of {table}", count=loss.gone, planned=loss.planned, table=table
-        )
+        yield tr(", among them {count:,} of {planned:,} of {table}", count=loss.gone, planned=loss.planned, table=table)
 
 
 def asking_for_the_right_one() -> str:
