@@ -21,7 +21,7 @@ from mastosync.manifest.losses import asking_for_the_right_one
 from mastosync.manifest.report import ManifestReport, SnapshotRecord
 from mastosync.model import DatabaseAge, DatabaseIdentity
 
-_EXPIRING = ("backups", "imports")  # whose rows Mastodon itself removes after some days, the last one too
+_EXPIRING = ("backups", "imports")  # Mastodon itself removes their rows after some days, the last one too
 
 
 def age_details(manifest: Manifest, age: DatabaseAge) -> dict[str, Any]:

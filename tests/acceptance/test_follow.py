@@ -140,6 +140,11 @@ def test_prune_tells_before_it_removes_and_refuses_an_empty_database(migration: 
     assert not any(holds(migration, key) for key in keys)
     execute(migration, b"TRUNCATE media_attachments, accounts, custom_emojis, preview_cards CASCADE")
     site.run("plan", "--accept-gone")
+    for prune in (("prune", "--adopted", "--apply"), ("follow", "--once", "--prune")):
+        kept = site.run(*prune).stdout
+        assert "objects stay: a plan lost them by --accept-gone" in kept
+        assert "0 removed" in kept or "0 were removed" in kept
+    site.run("accept", "--gone")
     refused = site.run("prune", "--apply", "--at-most", "3", code=3)
     assert "--at-most" in refused.stderr, shown(refused)
     site.run("plan", "--type", "accounts")

@@ -94,7 +94,7 @@ def deleted(evidence: Evidence) -> Iterator[Finding]:
         return
     message = unknown_told(deleted, evidence.now)
     remedy = (
-        "mastosync plan; " + removal(gone, by_hand=True)
+        "mastosync plan; " + removal(gone, by_hand=True, lost=evidence.lost > 0)
         if by_hand
         else tr("mastosync plan && mastosync prune, shortly before the switch and once more after it")
     )
