@@ -276,9 +276,15 @@ class MovingInspector:
             if now != whole:
                 odd = sorted(now.items() ^ whole.items())
                 self.complain(HALF_PLANS, f"`{ending.act}` knows {len(now)} of {len(whole)} objects; not alike: {odd}")
-        elif ending.manifest.lines != self._before.lines and ending.act.arguments[0] in ("plan", "manifest"):
+            return
+        if ending.manifest.lines != self._before.lines and ending.act.arguments[0] in ("plan", "manifest"):
             self.complain(HALF_PLANS, f"`{ending.act}` ended with {ending.code}, and entries are others")
-        elif now != {self._asked(each, line): line.private for each, line in self._before.lines if not line.gone}:
+            return
+        before = {self._asked(each, line): line.private for each, line in self._before.lines if not line.gone}
+        if ending.act.arguments[0] == "verify":  # it asks for rows, and knows what is private by now
+            rows = self.world.chronicle.history[-1].objects
+            before |= {asked: True for asked in now.keys() & rows.keys() if now[asked] and rows[asked].private}
+        if now != before:
             self.complain(HALF_PLANS, f"`{ending.act}` ended with {ending.code}, and there are other entries")
 
     def _inspect_traffic(self, ending: Ending) -> None:
@@ -322,7 +328,7 @@ class MovingInspector:
                 self._complain_of(asked.key, WRONG_BYTES, f"is called done after `{ending.act}`, and has other bytes")
             if look.public and wanted.private:
                 self._complain_of(asked.key, EXPOSED, f"is called done after `{ending.act}`, and everybody can read it")
-            elif not look.public and not wanted.private:
+            elif not look.public and not (wanted.private or line.private):  # which `verify` knows of rows
                 self._complain_of(asked.key, HIDDEN, f"is called done after `{ending.act}`, and nobody can read it")
 
     def _is_excused(self, each: Identity, line: Line) -> bool:
