@@ -130,7 +130,7 @@ CASES = [
     *each(OBJECTS, LOST_ANSWER, NetworkFailure),
     *each(("read", "read_range"), RESET_IN_BODY, NetworkFailure),
     *each(("read", "read_range"), TRUNCATED_BODY, NetworkFailure),
-    *each(("read",), DAMAGED_DOWNLOAD, CorruptObject),
+    *each(("read", "digest"), DAMAGED_DOWNLOAD, CorruptObject),
     *each(("write", "write_part"), DAMAGED_UPLOAD, CorruptObject),
     *each((*COPYING, "complete_multipart"), RESET_IN_BODY, NetworkFailure),
     # the server

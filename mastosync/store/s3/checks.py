@@ -16,12 +16,17 @@ from mastosync.store.s3.headers import etag_is_md5, etag_of
 def checked_object(key: str, store_name: str, info: ObjectInfo, data: bytes) -> FetchedObject:
     """An object that was read whole. Raises: CorruptObject if its bytes do not fit its ETag."""
     md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    require_own_md5(key, store_name, info, md5)
+    return FetchedObject(info, data, md5)
+
+
+def require_own_md5(key: str, store_name: str, info: ObjectInfo, md5: bytes) -> None:
+    """Whether the bytes that were read are those of the object. Raises: CorruptObject if they do not fit its ETag."""
     if info.md5 is not None and info.md5 != md5:
         raise CorruptObject(
             f"cannot read {key!r} at {store_name}: its bytes have the MD5 {md5.hex()}, its ETag says {info.etag}",
             hint=tr("if every attempt fails, the object is damaged at the source"),
         )
-    return FetchedObject(info, data, md5)
 
 
 def confirmed_etag(key: str, store_name: str, headers: Mapping[str, str], md5: bytes) -> str:

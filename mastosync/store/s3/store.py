@@ -20,7 +20,7 @@ from mastosync.model import ObjectInfo
 from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions
 from mastosync.store.s3.boto_errors import BotoTranslator
-from mastosync.store.s3.checks import base64_of, checked_object, checked_page, confirmed_etag
+from mastosync.store.s3.checks import base64_of, checked_object, checked_page, confirmed_etag, require_own_md5
 from mastosync.store.s3.client import credentials_of, make_client
 from mastosync.store.s3.errors import Request, Unintelligible, name_of, scrubber_of
 from mastosync.store.s3.headers import arguments_of, etag_of, headers_of, info_of, unquoted
@@ -118,6 +118,7 @@ class S3Store:
                     md5.update(piece)
             finally:
                 answer["Body"].close()
+        require_own_md5(key, self.name, info, md5.digest())
         return md5.digest()
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
