@@ -14,6 +14,7 @@ from mastosync.engine.parts import LargeObject
 from mastosync.engine.steps import Aside, Step, Steps
 from mastosync.errors import ObjectError
 from mastosync.manifest import ACCESS, begun
+from mastosync.model import Presence
 from mastosync.store.base import PutOptions
 
 
@@ -46,7 +47,13 @@ def allowed(job: Job, steps: Steps[None]) -> Steps[None]:
 def upload_begun(job: Job, large: LargeObject, options: PutOptions) -> Steps[Any]:
     """The id of an upload in parts: nothing of it can be seen."""
     before = job.presence
-    upload = yield from sent(job, lambda options: Aside(partial(large.begin, options), large=True), options)
+    try:
+        upload = yield from sent(job, lambda options: Aside(partial(large.begin, options), large=True), options)
+    except STORES_NOTHING:
+        raise
+    except ObjectError:
+        job.presence = _left_open(before, job)
+        raise
     job.presence = before
     return upload
 
@@ -58,9 +65,14 @@ def upload_delivered(job: Job, large: LargeObject, upload: str) -> Steps[Any]:
     try:
         delivered = yield Aside(partial(large.deliver, upload), large=True)
     except ObjectError:
-        if not (large.may_lie_there or large.left_open):
-            job.presence = before
+        if not large.may_lie_there:
+            job.presence = _left_open(before, job) if large.left_open else before
         raise
     if job.entry.private:
         job.presence |= ACCESS
     return delivered
+
+
+def _left_open(before: Presence, job: Job) -> Presence:
+    """What is known where an upload in parts may be left that was never completed: what lay there lies there."""
+    return before | Presence.IN_DOUBT if before else begun(before, private=job.entry.private)

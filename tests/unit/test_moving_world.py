@@ -539,3 +539,23 @@ TestMovingWorld.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+def test_an_upload_in_parts_that_never_began_leaves_what_lay_there_as_it_was_known() -> None:
+    """It was stored again, although it lay there as it was wanted."""
+    calm = Weather([], [], limit=None, batch=1, killed_at=None, damaged_uploads=0, patience_seconds=0)
+    down = Trouble(EVERYTHING, NetworkFailure("by script"), False, 9, 2)
+    world = MovingWorld()
+    try:
+        world.begin(
+            acls={PRIVATE, PUBLIC}, optional=set(), is_copied=True, unsized=set(), within=False, private={"large"}
+        )
+        world.copy_all()
+        world.a_row_changes_and_is_copied_in_bad_weather(change="leave", place="large", seen_by="plan", weather=calm)
+        world.a_new_file_is_lost_and_fetched_again(private=False, weather=calm._replace(batch=2, damaged_uploads=3))
+        world.a_row_changes(change="turn", place="large", seen_by="nobody")
+        world.a_new_file_is_lost_and_fetched_again(private=False, weather=calm._replace(destination=[down]))
+        world.a_row_changes_and_is_copied(change="privacy", place="large", seen_by="plan")
+        world.the_world_agrees()
+    finally:
+        world.teardown()
