@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
-from mastosync.app.rows import Databases, files_of
+from mastosync.app.rows import Databases, files_of, right_database
 from mastosync.app.stores import gates, settings_of, transfer_options
 from mastosync.engine.applier import Applier, Applying, ApplyOptions
 from mastosync.engine.copier import CopyOptions
@@ -22,18 +19,12 @@ from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
     other_settings,
-    require_not_older,
-    require_same_database,
-    require_whole,
 )
-from mastosync.mastodon.identity import age_of, identity_of
-from mastosync.model import TABLES
 from mastosync.store.curl import CurlMultiplexer
 
 if TYPE_CHECKING:
     from mastosync.config import Config
     from mastosync.engine.stop import StopSignal
-    from mastosync.mastodon.database import MastodonDatabase
     from mastosync.progress import ProgressListener
 
 
@@ -72,19 +63,3 @@ def apply_settings(
             opening = Opening(partial(files_of, right))
         bringing = Bringing(gate, in_place, current, others, options.dry_run, opening)
         return Applier(manifest, gate, bringing, current, others, options, stop, listener, CurlMultiplexer).run()
-
-
-@contextmanager
-def right_database(manifest_path: Path, databases: Databases) -> Iterator[MastodonDatabase]:
-    """Mastodon's database. Another one, or half of it, would say that everybody may read what is private.
-
-    Each connection is asked, from any thread: a restore may be at work since the last one. Raises: PlanRefused;
-    DatabaseError; ManifestError.
-    """
-    with databases() as database:
-        found, age = identity_of(database), age_of(database, TABLES)
-        with Manifest.open(manifest_path) as manifest:
-            require_whole(found, age)
-            require_same_database(manifest, found)
-            require_not_older(manifest, found, age)
-        yield database

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from functools import partial
@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
-from mastosync.app.rows import files_of
+from mastosync.app.rows import files_of, right_database
 from mastosync.app.stores import gates, retry_policy, settings_of
 from mastosync.engine.adopter import Adopter, Adoption, AdoptOptions
 from mastosync.engine.copier import CopyOptions
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from mastosync.config import Config
     from mastosync.engine.public_result import PublicResult
     from mastosync.engine.stop import StopSignal
-    from mastosync.model import Kind, Record, RemoteFile
+    from mastosync.model import Kind, Record
     from mastosync.progress import ProgressListener
 
 _EXPOSED_AT_MOST = 10_000  # private objects that one `verify --public` asks for first
@@ -83,7 +83,7 @@ def verify(
     unshown = UNSHOWN if readers_of(acl) is Readers.EVERYBODY else frozenset()
     lots = Lots(options.sample or 0)
     sample = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
-    opening = Opening(partial(_files_now, manifest, databases))
+    opening = Opening(partial(files_of, partial(right_database, manifest.path, databases)))
     samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
@@ -158,17 +158,6 @@ def orphans(
             manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch, copies, there
         )
         yield finder, finder.run()
-
-
-def _files_now(
-    manifest: Manifest, databases: Databases, records: Sequence[Record]
-) -> dict[tuple[str, str, int], RemoteFile]:
-    """Files of these rows, of the database that was planned from. Raises: ConfigError, DatabaseError, PlanRefused."""
-    if not records:
-        return {}
-    from mastosync.app.applying import right_database
-
-    return files_of(partial(right_database, manifest.path, databases), records)
 
 
 def _pace(config: Config, workers: int) -> CopyOptions:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mastosync.manifest import Manifest, require_not_older, require_same_database, require_whole
 from mastosync.mastodon.catalog import spec_of
+from mastosync.mastodon.identity import age_of, identity_of
+from mastosync.model import TABLES
 
 if TYPE_CHECKING:
     from mastosync.mastodon.database import MastodonDatabase
@@ -33,3 +37,19 @@ def files_of(databases: Databases, records: Sequence[Record]) -> dict[tuple[str,
             for (table, attachment), wanted in ids.items()
             for row_id, found in database.remote_files(spec_of(table, attachment), wanted).items()
         }
+
+
+@contextmanager
+def right_database(manifest_path: Path, databases: Databases) -> Iterator[MastodonDatabase]:
+    """Mastodon's database. Another one, or half of it, would say that everybody may read what is private.
+
+    Each connection is asked, from any thread: a restore may be at work since the last one. Raises: PlanRefused;
+    DatabaseError; ManifestError.
+    """
+    with databases() as database:
+        found, age = identity_of(database), age_of(database, TABLES)
+        with Manifest.open(manifest_path) as manifest:
+            require_whole(found, age)
+            require_same_database(manifest, found)
+            require_not_older(manifest, found, age)
+        yield database

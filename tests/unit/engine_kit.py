@@ -6,12 +6,15 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mastosync.engine.access_notes import Note
+from mastosync.engine.archive import iter_archive
+from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.engine.bandwidth import Bandwidth
 from mastosync.engine.downtime import Downtime
 from mastosync.engine.limiter import EndpointLimiter
@@ -19,7 +22,18 @@ from mastosync.engine.memory import MemoryBudget
 from mastosync.engine.retry import Gate, RetryPolicy
 from mastosync.engine.stop import StopSignal
 from mastosync.engine.transfer import Transfer, TransferOptions
-from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Approach, Manifest, PlanWriter, StoreIdentity, approach_to, begun
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    Approach,
+    ArchiveReader,
+    ArchiveWriter,
+    Manifest,
+    PlanWriter,
+    StoreIdentity,
+    approach_to,
+    begun,
+)
 from mastosync.model import NOTHING, NOTHING_ARRIVED, Arrival, Claim, Entry, EntryGroup, Kind, Presence
 from tests.contract.memory_store import MemoryStore
 
@@ -147,3 +161,18 @@ def with_short_statements(manifest: Manifest) -> Manifest:
     """Let SQLite take twelve values at once: a plan inserts two lines a statement, and does so in its thread."""
     manifest.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 12)
     return manifest
+
+
+def exported(manifest: Manifest) -> bytes:
+    """All of it as an archive."""
+    with ArchiveReader.opened(manifest) as reader:
+        return b"".join(iter_archive(reader, lambda _: None))
+
+
+def imported(archive: bytes, path: Path) -> Manifest:
+    """A new manifest of it."""
+    source = ArchiveSource(BytesIO(archive), "archive")
+    with ArchiveWriter.creating(path) as writer:
+        writer.write_head(source.head())
+        writer.write_entries(list(source.iter_entries()))
+    return Manifest.open(path, writing=True)

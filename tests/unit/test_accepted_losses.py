@@ -6,20 +6,15 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mastosync.cli.main import main
-from mastosync.engine.archive import iter_archive
-from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
-    ArchiveReader,
-    ArchiveWriter,
     Checker,
     Manifest,
     ManifestReport,
@@ -32,7 +27,7 @@ from mastosync.manifest import (
     mark_older_losses,
 )
 from mastosync.model import TABLES, Entry, EntryState, Outcome, Reason
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, grouped, planned
+from tests.unit.engine_kit import DESTINATION, SOURCE, entry, exported, grouped, imported, planned
 
 EVERY = [entry(row) for row in range(100)]
 WHOLE = {"types": list(TABLES), "only": "all", "limit": None}
@@ -111,16 +106,11 @@ def test_a_mark_outlives_a_prune_an_export_and_a_check(manifest: Manifest, tmp_p
     plan(manifest, [], accept=True)
     forget_arrival(manifest, EVERY)
     assert Checker(manifest).run().faults == []
-    with ArchiveReader.opened(manifest) as reader:
-        source = ArchiveSource(BytesIO(b"".join(iter_archive(reader, lambda _: None))), "archive")
-    with ArchiveWriter.creating(tmp_path / "imported.db") as writer:
-        writer.write_head(source.head())
-        writer.write_entries(list(source.iter_entries()))
-    with Manifest.open(tmp_path / "imported.db", writing=True) as imported:
-        assert count_lost(imported) == 99
-        plan(imported, EVERY)
-        assert count_lost(imported) == 0
-        assert {each.state for each in ManifestReport(imported).iter_records()} == {EntryState.PENDING}
+    with imported(exported(manifest), tmp_path / "imported.db") as brought:
+        assert count_lost(brought) == 99
+        plan(brought, EVERY)
+        assert count_lost(brought) == 0
+        assert {each.state for each in ManifestReport(brought).iter_records()} == {EntryState.PENDING}
 
 
 def test_somebody_may_say_that_it_was_deleted(manifest: Manifest) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mastosync.app.applying import right_database
+from mastosync.app.rows import right_database
 from mastosync.cli.render_applying import render_applying
 from mastosync.engine.acl import AclMode
 from mastosync.engine.applier import Applier, Applying, ApplyOptions
@@ -546,8 +546,8 @@ def test_another_database_or_half_of_it_opens_nothing(
         with place.manifest.transaction():
             remember_database(place.manifest, OURS)
         identities, ages = iter([OURS]), iter([WHOLE])
-        monkeypatch.setattr("mastosync.app.applying.identity_of", lambda _: next(identities, found))
-        monkeypatch.setattr("mastosync.app.applying.age_of", lambda *_: next(ages, age))
+        monkeypatch.setattr("mastosync.app.rows.identity_of", lambda _: next(identities, found))
+        monkeypatch.setattr("mastosync.app.rows.age_of", lambda *_: next(ages, age))
         look_up = place.look_up
 
         def looked_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:

@@ -6,15 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
-from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from mastosync.engine.archive import iter_archive
-from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.engine.in_line import Applied, Fate, _closed, outcome_of, to_be_stored
 from mastosync.engine.judge import Judgement, Verdict
 from mastosync.engine.opening import Row, made_private
@@ -24,8 +21,6 @@ from mastosync.manifest import (
     ACCESS,
     HIGHEST_ID,
     LOWEST_ID,
-    ArchiveReader,
-    ArchiveWriter,
     Manifest,
     ManifestReport,
     PlanWriter,
@@ -64,7 +59,7 @@ from mastosync.model import (
     Reason,
     Record,
 )
-from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, grouped, planned
+from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, exported, grouped, imported, planned
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/lifecycle.md").read_text()
@@ -295,13 +290,7 @@ def pruned(kept: Kept) -> None:
 
 
 def archived(kept: Kept) -> Manifest:
-    with ArchiveReader.opened(kept.manifest) as reader:
-        source = ArchiveSource(BytesIO(b"".join(iter_archive(reader, lambda _: None))), "archive")
-    path = kept.manifest.path.with_name("imported.db")
-    with ArchiveWriter.creating(path) as writer:
-        writer.write_head(source.head())
-        writer.write_entries(list(source.iter_entries()))
-    return Manifest.open(path, writing=True)
+    return imported(exported(kept.manifest), kept.manifest.path.with_name("imported.db"))
 
 
 HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {

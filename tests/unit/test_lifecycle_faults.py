@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import formatdate
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from mastosync.cli.main import main
 from mastosync.config import load_config
 from mastosync.engine.access_notes import AccessNotes
 from mastosync.engine.adopter import Adopter, AdoptOptions, Fate
-from mastosync.engine.archive import iter_archive
-from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.engine.copier import Copier, CopyOptions
 from mastosync.engine.crew import Crew
 from mastosync.engine.judge import DeepCheck
@@ -48,8 +45,6 @@ from mastosync.manifest import (
     ACCESS,
     HIGHEST_ID,
     LOWEST_ID,
-    ArchiveReader,
-    ArchiveWriter,
     Manifest,
     ManifestReport,
     PlanWriter,
@@ -61,7 +56,7 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, ObjectHeaders, Origin, Outcome, Presence, Reason, Record
 from mastosync.progress import Silence
 from tests.contract.memory_store import MemoryStore, StoredObject
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, gate, grouped, planned, transfer
+from tests.unit.engine_kit import DESTINATION, SOURCE, entry, exported, gate, grouped, imported, planned, transfer
 
 AVATAR = entry(1, updated=100)
 WITHHELD = AVATAR._replace(private=True)
@@ -160,14 +155,9 @@ class Day:
         )
 
     def export_and_import(self) -> None:
-        with ArchiveReader.opened(self.manifest) as reader:
-            source = ArchiveSource(BytesIO(b"".join(iter_archive(reader, lambda _: None))), "archive")
+        archive = exported(self.manifest)
         self.manifest.close()
-        path = self.folder / "imported.db"
-        with ArchiveWriter.creating(path) as writer:
-            writer.write_head(source.head())
-            writer.write_entries(list(source.iter_entries()))
-        self.manifest = Manifest.open(path, writing=True)
+        self.manifest = imported(archive, self.folder / "imported.db")
 
     @property
     def record(self) -> Record:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from mastosync.engine.archive import iter_archive
-from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
-    ArchiveReader,
-    ArchiveWriter,
     Manifest,
     PlanWriter,
     Relation,
@@ -29,7 +24,7 @@ from mastosync.manifest import (
     relation,
 )
 from mastosync.model import Entry, EntryState, Outcome
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, grouped, planned
+from tests.unit.engine_kit import DESTINATION, SOURCE, entry, exported, grouped, imported, planned
 
 EVERY = [entry(row) for row in range(4)]
 THEN, NOW = Settings("max-age=1"), Settings("max-age=1", acl="private")
@@ -98,14 +93,9 @@ def test_an_older_version_noted_no_settings_of_what_is_gone_by_now(manifest: Man
 def test_an_archive_has_the_settings_of_what_is_gone(manifest: Manifest, tmp_path: Path) -> None:
     plan(manifest, EVERY[:2])
     apply_all(manifest)
-    with ArchiveReader.opened(manifest) as reader:
-        source = ArchiveSource(BytesIO(b"".join(iter_archive(reader, lambda _: None))), "archive")
-    with ArchiveWriter.creating(tmp_path / "imported.db") as writer:
-        writer.write_head(source.head())
-        writer.write_entries(list(source.iter_entries()))
-    with Manifest.open(tmp_path / "imported.db", writing=True) as imported:
-        plan(imported, EVERY)
-        assert other_settings(imported, NOW) == (THEN,)
+    with imported(exported(manifest), tmp_path / "imported.db") as brought:
+        plan(brought, EVERY)
+        assert other_settings(brought, NOW) == (THEN,)
 
 
 def test_one_bucket_stays_one_when_the_source_tells_nothing_any_more(manifest: Manifest) -> None:

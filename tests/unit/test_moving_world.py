@@ -30,8 +30,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from mastosync.engine import adopter, downtime, pruner, refetcher, verifier
 from mastosync.engine.adopter import Adopter, AdoptOptions
-from mastosync.engine.archive import iter_archive
-from mastosync.engine.archive_reading import ArchiveSource
 from mastosync.engine.downtime import Downtime
 from mastosync.engine.judge import DeepCheck
 from mastosync.engine.limiter import EndpointLimiter
@@ -48,8 +46,6 @@ from mastosync.errors import NetworkFailure, ObjectDenied, ServerFailure
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
-    ArchiveReader,
-    ArchiveWriter,
     Manifest,
     ManifestReport,
     PlanWriter,
@@ -62,7 +58,7 @@ from mastosync.model import TABLES, Claim, Order, Outcome, Reason, Record, Remot
 from mastosync.progress import Silence
 from mastosync.store.origin import Fetched
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import DESTINATION, SOURCE, grouped
+from tests.unit.engine_kit import DESTINATION, SOURCE, exported, grouped, imported
 from tests.unit.world import (
     EVERYTHING,
     LARGE_BYTES,
@@ -465,19 +461,14 @@ class MovingWorld(RuleBasedStateMachine):
 
     @rule()
     def export_and_import(self) -> None:
-        with ArchiveReader.opened(self.manifest) as reader:
-            archive = b"".join(iter_archive(reader, lambda _: None))
+        archive = exported(self.manifest)
         claimed = self._claimed()
         take_over(self.manifest)
         before = self._records()
         self.manifest.close()
         self.files += 1
         self.path = self.folder / f"m{self.files}.db"
-        source = ArchiveSource(BytesIO(archive), "archive")
-        with ArchiveWriter.creating(self.path) as writer:
-            writer.write_head(source.head())
-            writer.write_entries(list(source.iter_entries()))
-        self.manifest = Manifest.open(self.path, writing=True)
+        self.manifest = imported(archive, self.path)
         assert self._claimed() == claimed
         take_over(self.manifest)
         assert self._records() == before
