@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mastosync.app.apart import gates_to_write
-from mastosync.app.rows import Databases, files_of
+from mastosync.app.rows import Databases, files_of, right_database
 from mastosync.app.stores import note_own_settings, retry_policy, transfer_options
 from mastosync.engine.copier import CopyOptions
 from mastosync.engine.limiter import EndpointLimiter
@@ -70,7 +70,7 @@ def refetch(
                 stopped=lambda: stop.requested,
             )
 
-        look_up = partial(files_of, databases)
+        look_up = partial(files_of, partial(right_database, manifest.path, databases))
         ways = Ways(look_up, fetcher, is_as_named, landing.store, landing.holding, transfer, prefix)
         missing = ManifestReport(manifest).iter_failures(Reason.MISSING, options.types)
         if options.apply and config.refetch.allow_networks:

@@ -215,6 +215,16 @@ def test_rows_that_are_others_by_now_are_left(lossy: Migration, origins: Origins
     assert taken.isdisjoint(others)
 
 
+def test_half_a_database_is_not_believed_who_may_read(lossy: Migration, origins: Origins) -> None:
+    """Without accounts nobody is suspended, and what is private would be stored for everybody."""
+    allow_loopback(lossy)
+    with lossy.database.connect() as connection:
+        connection.execute("DELETE FROM accounts")
+    refused = lossy.site.run("refetch", "--apply", code=6)
+    assert "is not whole" in refused.stderr
+    assert origins.asked() == []
+
+
 def test_so_many_files_at_most(lossy: Migration, origins: Origins) -> None:
     allow_loopback(lossy)
     origins.files = {path_of(line): stored_like(line) for line in lost_originals(lossy)}
