@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
 from mastosync.engine.acl import PRIVATE, PUBLIC_READ, PrivateKeptBack
 from mastosync.engine.in_place import Found, InPlace
-from mastosync.engine.judge import expected_etag, same_etag
-from mastosync.engine.opening import Answer, Opening, Row
+from mastosync.engine.judge import expected_etag, same_etag, still_done
+from mastosync.engine.opening import Answer, Opening, Row, made_private
 from mastosync.engine.privacy_proof import PrivacyUnknown, strangers_read
 from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.server_side import Copied
@@ -18,7 +18,7 @@ from mastosync.engine.settings_rule import goal_of
 from mastosync.engine.steps import Aside, Ask, Steps
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
 from mastosync.manifest import Noted, Settings, found_misread, found_wrong
-from mastosync.model import Entry, EntryState, ObjectInfo, Origin, Outcome, Presence, Record
+from mastosync.model import Entry, EntryState, ObjectInfo, Outcome, Presence, Record
 
 _ATTEMPTS = 3  # at an object that keeps changing
 
@@ -158,11 +158,11 @@ def _in_line(info: ObjectInfo) -> Applied:
 def outcome_of(record: Record, applied: Applied) -> Outcome | None:
     """What becomes of the entry; None: nothing."""
     if applied.private:
-        record = replace(record, entry=record.entry._replace(private=True))
+        record = made_private(record)
     if applied.found is not None:
         return to_be_stored(record, applied.found, applied.detail)
     if applied.private:
-        return _done(record, record.md5, record.etag)
+        return still_done(record, record.md5, record.etag)
     copied = applied.copied
     if copied is None:
         return None
@@ -171,21 +171,7 @@ def outcome_of(record: Record, applied: Applied) -> Outcome | None:
     etag = None if told_by_md5 else copied.etag
     if (md5, etag) == (record.md5, record.etag):
         return None
-    return _done(record, md5, etag)
-
-
-def _done(record: Record, md5: bytes | None, etag: str | None) -> Outcome:
-    return Outcome(
-        record.entry,
-        EntryState.DONE,
-        size=record.entry.size,
-        md5=md5,
-        etag=etag,
-        source_key=record.source_key,
-        attempts=0,
-        detail=record.detail,
-        origin=record.origin or Origin.COPIED,
-    )
+    return still_done(record, md5, etag)
 
 
 def to_be_stored(record: Record, presence: Presence, detail: str) -> Outcome:

@@ -14,7 +14,7 @@ from mastosync.engine.retry import Gate, PatientStore
 from mastosync.engine.steps import Aside, Ask, Steps
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import ObjectInfo, Origin, Record
+from mastosync.model import EntryState, ObjectInfo, Origin, Outcome, Record
 from mastosync.store.base import FetchedObject
 
 _RANGE_BYTES = 16 * MIB  # of a large object in memory
@@ -174,3 +174,18 @@ def _unproven(record: Record) -> Judgement:
     else:
         detail = "the store copied it by itself, and no digest of it is known"
     return Judgement(record, Verdict.UNPROVEN, detail)
+
+
+def still_done(record: Record, md5: bytes | None, etag: str | None) -> Outcome:
+    """Of what lies there as it was, whatever else has been learned of it."""
+    return Outcome(
+        record.entry,
+        EntryState.DONE,
+        size=record.entry.size,
+        md5=md5,
+        etag=etag,
+        source_key=record.source_key,
+        attempts=0,
+        detail=record.detail,
+        origin=record.origin or Origin.COPIED,
+    )

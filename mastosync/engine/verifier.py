@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mastosync.engine.crew import Crew
-from mastosync.engine.judge import FAULTS, Judgement, Verdict, described, expected_etag, same_etag
+from mastosync.engine.judge import FAULTS, Judgement, Verdict, described, expected_etag, same_etag, still_done
 from mastosync.engine.key_space import KeySpace, Listing, Placed, iter_matched, record_at
 from mastosync.engine.opening import Opening, Row, made_private
 from mastosync.engine.privacy_proof import strangers_read
@@ -30,7 +30,7 @@ from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_hidden, found_misread, found_wrong
 from mastosync.mastodon.key_order import KeyRange
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Reason, Record
+from mastosync.model import Entry, EntryState, Outcome, Presence, Reason, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.store.base import ListedObject
 
@@ -365,21 +365,7 @@ def hidden(record: Record) -> Outcome:
 
 def _private_by_now(record: Record) -> Outcome:
     """Of what is public by the last plan and private by its row, and is given to nobody at the new store."""
-    return _still_done(made_private(record), record.etag)
-
-
-def _still_done(record: Record, etag: str | None) -> Outcome:
-    return Outcome(
-        record.entry,
-        EntryState.DONE,
-        size=record.entry.size,
-        md5=record.md5,
-        etag=etag,
-        source_key=record.source_key,
-        attempts=0,
-        detail=record.detail,
-        origin=record.origin or Origin.COPIED,
-    )
+    return still_done(made_private(record), record.md5, record.etag)
 
 
 def _outcome_of(judgement: Judgement) -> Outcome | None:
@@ -390,5 +376,5 @@ def _outcome_of(judgement: Judgement) -> Outcome | None:
         found = found_misread if judgement.exposed else found_wrong
         return _reopened(record, found(record.presence), detail)
     if judgement.verdict is Verdict.FINE and judgement.etag is not None:
-        return _still_done(record, judgement.etag)
+        return still_done(record, record.md5, judgement.etag)
     return None
