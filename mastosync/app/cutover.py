@@ -42,7 +42,7 @@ from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
 from mastosync.mastodon.own_file import lasts
 from mastosync.mastodon.settings import HOSTS, Setting, changed, storage_settings
-from mastosync.model import EntryState, Ownership, Reason
+from mastosync.model import Ownership, Reason
 from mastosync.progress import Silence
 
 if TYPE_CHECKING:
@@ -286,9 +286,8 @@ def _evidence(
 
 def _is_done(known: _Known, manifest: Manifest, evidence: Evidence) -> bool:
     """Whether the old store may go, by the report. It reads all of the manifest, and is asked only if it may say so."""
-    pending = any(line.state is EntryState.PENDING and line.objects for line in evidence.counts)
     looked = evidence.verifications and not evidence.done_since
-    if pending or known.settings or not (looked and known.switched and known.mastodon.place):
+    if evidence.some_pending or known.settings or not (looked and known.switched and known.mastodon.place):
         return False
     return report(known.config, manifest, 0, known.options.env, Silence()).verdict.may_go
 

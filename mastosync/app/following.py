@@ -163,7 +163,9 @@ class Following:
         last = ManifestReport(manifest).snapshot()
         if self._access_read or last is None or time.time() - last.began_at <= PLAN_AT_MOST_OLD.total_seconds():
             return True
-        _log.warning("not copied: the last plan is more than an hour old, and what became private since is not known")
+        _log.warning(
+            "not copied: the last plan is over an hour old; until the next one nobody knows what became private"
+        )
         return False
 
     def _require_same_scope(self, report: ManifestReport) -> None:

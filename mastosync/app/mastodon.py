@@ -17,6 +17,7 @@ from mastosync.mastodon.settings import (
     is_told,
     names_store,
     place_told,
+    said,
     store_told,
     used_elsewhere,
     uses_bucket,
@@ -41,8 +42,7 @@ class OwnSettings(NamedTuple):
     @property
     def permission(self) -> str:
         """What it says of who may read what it stores; empty: nothing."""
-        told = self.current.get("S3_PERMISSION")
-        return told.reveal() if told else ""
+        return said(self.current, "S3_PERMISSION")
 
     def uses(self, store: StoreConfig) -> bool:
         """Whether its media are in this store, as far as is known."""

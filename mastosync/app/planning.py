@@ -30,6 +30,7 @@ from mastosync.manifest import (
     remembered_database,
     require_likely,
     require_not_older,
+    require_right,
     require_same_database,
     require_whole,
 )
@@ -88,9 +89,7 @@ def plan(
     found, age = identity_of(database), age_of(database, options.types)
     word = _Word(options.accept_gone)
     with word.heeded():
-        require_whole(found, age)
-        require_same_database(writer.manifest, found)
-        require_not_older(writer.manifest, found, age)
+        require_right(writer.manifest, found, age)
     mark_older_losses(writer.manifest)
     base = _delta_base(config, database, found, writer, options, listener) if delta else None
     reader = Changes(database, base.since, base.highest) if base else database
@@ -141,9 +140,7 @@ def add_new(
     copy: then nothing is known of who may read what by now; ManifestError.
     """
     found, age = identity_of(database), age_of(database, options.types)
-    require_whole(found, age)
-    require_same_database(writer.manifest, found)
-    require_not_older(writer.manifest, found, age)
+    require_right(writer.manifest, found, age)
     base = _delta_base(config, database, found, writer, options, listener, however_old=True)
     writer.writes = Writes.NEW_AND_HIDDEN if base else Writes.HIDDEN
     reader = Changes(database, base.since, base.highest) if base else database

@@ -68,7 +68,6 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
     source, destination = stores
     return Switch(
         mastodon.file,
-        mastodon.uses(destination),
         changed_at=_changed_at(mastodon.file),
         unsure=mastodon.doubt(source, destination) or mastodon.neither(source, destination),
         left=mastodon.has_left(source, destination),

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.manifest import Manifest, require_not_older, require_same_database, require_whole
+from mastosync.manifest import Manifest, require_right
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.identity import age_of, identity_of
 from mastosync.model import TABLES
@@ -49,7 +49,5 @@ def right_database(manifest_path: Path, databases: Databases) -> Iterator[Mastod
     with databases() as database:
         found, age = identity_of(database), age_of(database, TABLES)
         with Manifest.open(manifest_path) as manifest:
-            require_whole(found, age)
-            require_same_database(manifest, found)
-            require_not_older(manifest, found, age)
+            require_right(manifest, found, age)
         yield database

@@ -92,8 +92,8 @@ def _row_lines(rows: RowsNow) -> list[str]:
     if rows.private:
         lines.append(
             trn(
-                "{count:,} entry is private by now, as its row says: nothing opens it",
-                "{count:,} entries are private by now, as their rows say: nothing opens them",
+                "{count:,} entry is private by now, as its row says: no copy opens it",
+                "{count:,} entries are private by now, as their rows say: no copy opens them",
                 rows.private,
             )
         )

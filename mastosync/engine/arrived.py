@@ -72,14 +72,14 @@ def found_there(job: Job, missing: ObjectMissing, *, hides: bool) -> Steps[Outco
         there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
     except ObjectError:  # it is missing at the source, whatever the destination has to say
         return job.failed(missing)
-    flaw = (yield from _flaw_of(job, there, hides=hides)) if fits_row(job.entry, there) else _misfit(job.entry, there)
+    flaw = (yield from _flaw_of(job, hides=hides)) if fits_row(job.entry, there) else _misfit(job.entry, there)
     if flaw:
         return job.failed(_but_there(job, missing, there, flaw))
     found = job.done(job.source_key, there.size, there.md5, there.etag)
     return found._replace(origin=Origin.ADOPTED, end=End.SOURCE)
 
 
-def _flaw_of(job: Job, there: ObjectInfo, *, hides: bool) -> Steps[str]:
+def _flaw_of(job: Job, *, hides: bool) -> Steps[str]:
     """Why a private object that fits its row is not adopted; empty: strangers are refused, or may be given it."""
     if not job.entry.private or job.presence or not hides:  # what we have written was asked for already
         return ""

@@ -79,9 +79,10 @@ def unknown_told(deleted: Deleted, now: float) -> str:
 def stays_told(lost: int) -> str:
     """How much stays at the destination whatever is pruned, for people."""
     return trn(
-        "{count:,} object stays: a plan lost it by --accept-gone. `mastosync accept --gone` says that it was deleted",
-        "{count:,} objects stay: a plan lost them by --accept-gone. `mastosync accept --gone` says that they were"
-        " deleted",
+        "{count:,} object stays: a plan lost it by --accept-gone. If it was really deleted: `mastosync accept --gone`."
+        " If not, plan from the right database",
+        "{count:,} objects stay: a plan lost them by --accept-gone. If they were really deleted: `mastosync accept"
+        " --gone`. If not, plan from the right database",
         lost,
     )
 
@@ -126,7 +127,10 @@ def removal(gone: Removable, *, by_hand: bool, lost: bool = False) -> str:
     `--accept-gone`, and nobody has said that it was deleted.
     """
     if lost:
-        return tr("first find out whether the plan that was accepted (--accept-gone) has read the right database")
+        return tr(
+            "first find out whether the plan that was accepted (--accept-gone) has read the right database. If it has:"
+            " `mastosync accept --gone`. If not: `mastosync plan` of the right one"
+        )
     if by_hand:
         return tr("`mastosync ls --state skipped --reason gone` lists what left the database: remove it by hand")
     if not gone.adopted:

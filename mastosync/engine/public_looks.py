@@ -111,10 +111,11 @@ def looks_at(verified: Iterable[Verified], counts: Sequence[CountLine], change: 
             objects[line.kind.table] += line.objects
     arrived = frozenset(+objects)
     shown = arrived - UNSHOWN
+    must_read = readers_of(acl) is Readers.EVERYBODY
     objects = Counter({table: objects[table] for table in shown})  # of what may be asked for
     looks = [_Look(each) for each in verified if _counts(each.details.get("public"), acl)]
     if not looks:
-        return Looks(unproved=tuple(sorted(shown)))
+        return Looks(unproved=tuple(sorted(shown)) if must_read else ())
     wrong: list[_Wrong] = []
     for look in looks:
         found = list(look.iter_wrong())
@@ -138,7 +139,7 @@ def looks_at(verified: Iterable[Verified], counts: Sequence[CountLine], change: 
     return Looks(
         told,
         most.ended_at,
-        tuple(sorted(unproved)),
+        tuple(sorted(unproved)) if must_read else (),
         untried=not later,
         before=before,
         keys=keys,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -13,10 +12,6 @@ from mastosync.engine.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY
 from mastosync.engine.readers import FaultKind, Readers, readers_of
 from mastosync.language import say, tr
 from mastosync.model import TABLES, EntryState, Kind, Origin, Record
-
-_log = logging.getLogger(__name__)
-
-"""Extension → what a browser has to be told for it to show the file."""
 
 
 class Keeper(Enum):

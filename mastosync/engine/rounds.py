@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 W = TypeVar("W")
 
-FAILURES_AT_MOST = 10  # rounds in a row: then it is for whoever started this to look into it
+FAILURES_ENOUGH = 10  # rounds in a row: then it is for whoever started this to look into it
 _MAY_PASS = (DatabaseError, StoreUnusable, ManifestInUse)
 
 
@@ -83,8 +83,8 @@ class Rounds(Generic[W]):
 
     def _is_lasting(self, failures: int, seconds: float) -> bool:
         """Whether so many failures in a row, for so long, are for people to look into."""
-        span = max(self.patience_seconds, (FAILURES_AT_MOST - 1) * self.every_seconds) if self.patience_seconds else 0.0
-        return failures >= FAILURES_AT_MOST and seconds >= span
+        span = max(self.patience_seconds, (FAILURES_ENOUGH - 1) * self.every_seconds) if self.patience_seconds else 0.0
+        return failures >= FAILURES_ENOUGH and seconds >= span
 
 
 def _until_next_try(failures: int) -> float:

@@ -225,7 +225,9 @@ class Verifier:
         try:
             return strangers_read(store, fault.key, store.head(fault.key))
         except ObjectError as error:
-            _log.warning("public: %s: its row is private by now: %s", fault.key, error.message)
+            _log.warning(
+                "public: %s: its row is private by now, and who reads it cannot be told: %s", fault.key, error.message
+            )
             return None
 
     def iter_done(self) -> Iterator[Record]:

@@ -80,7 +80,7 @@ from mastosync.manifest.settings import (
     noted_settings,
     other_settings,
 )
-from mastosync.manifest.staleness import age_details, require_not_older, require_whole
+from mastosync.manifest.staleness import age_details, require_not_older, require_right, require_whole
 from mastosync.manifest.strands import StrandReader
 from mastosync.manifest.verifications import (
     LastChange,
@@ -207,6 +207,7 @@ __all__ = [
     "require_likely",
     "require_local_disk",
     "require_not_older",
+    "require_right",
     "require_room_for",
     "require_same",
     "require_same_database",

@@ -15,7 +15,7 @@ from typing import Any
 from mastosync.errors import PlanRefused
 from mastosync.language import tr, trn
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.databases import described, remembered_database
+from mastosync.manifest.databases import described, remembered_database, require_same_database
 from mastosync.manifest.deltas import last_transaction
 from mastosync.manifest.losses import asking_for_the_right_one
 from mastosync.manifest.report import ManifestReport, SnapshotRecord
@@ -29,6 +29,13 @@ def age_details(manifest: Manifest, age: DatabaseAge) -> dict[str, Any]:
     last = ManifestReport(manifest).snapshot()
     then = {name: newest for name, newest in (_newest(last) if last else {}).items() if name not in age.empty}
     return {"tables": age.tables, "newest": {**then, **age.newest}}
+
+
+def require_right(manifest: Manifest, found: DatabaseIdentity, age: DatabaseAge) -> None:
+    """Raises: PlanRefused unless this is all of the database of the last plan, and no older copy; ManifestError."""
+    require_whole(found, age)
+    require_same_database(manifest, found)
+    require_not_older(manifest, found, age)
 
 
 def require_whole(found: DatabaseIdentity, age: DatabaseAge) -> None:

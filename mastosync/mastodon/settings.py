@@ -136,9 +136,14 @@ def media_folder(named: str, file: Path) -> Path:
     return live / (named or "public/system").replace(":rails_root", str(live))
 
 
+def said(current: Mapping[str, Secret], name: str) -> str:
+    """What a setting is; empty: it is not there."""
+    return current[name].reveal() if name in current else ""
+
+
 def uses_bucket(current: Mapping[str, Secret]) -> bool:
     """Whether a Mastodon with these settings keeps its media in a bucket; else they are on its disk."""
-    return "S3_ENABLED" in current and current["S3_ENABLED"].reveal() == "true"
+    return said(current, "S3_ENABLED") == "true"
 
 
 def is_told(current: Mapping[str, Secret]) -> bool:
@@ -148,11 +153,9 @@ def is_told(current: Mapping[str, Secret]) -> bool:
 
 def place_told(current: Mapping[str, Secret], file: Path) -> str:
     """Where the media are by these settings, for people."""
-    names = ("S3_BUCKET", "S3_ENDPOINT", "PAPERCLIP_ROOT_PATH")
-    told = {name: current[name].reveal() if name in current else "" for name in names}
     if uses_bucket(current):
-        return _bucket_told(told["S3_BUCKET"], told["S3_ENDPOINT"])
-    return tr("the folder {folder}", folder=media_folder(told["PAPERCLIP_ROOT_PATH"], file))
+        return _bucket_told(said(current, "S3_BUCKET"), said(current, "S3_ENDPOINT"))
+    return tr("the folder {folder}", folder=media_folder(said(current, "PAPERCLIP_ROOT_PATH"), file))
 
 
 def store_told(store: StoreConfig) -> str:
@@ -170,25 +173,20 @@ def _bucket_told(bucket: str, endpoint: str) -> str:
 
 def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -> bool:
     """Whether a Mastodon with these settings, which stand in a file, writes its media to this store."""
-
-    def told(name: str) -> str:
-        return current[name].reveal() if name in current else ""
-
     in_bucket = uses_bucket(current)
     if isinstance(store, FilesystemConfig):
-        folder = media_folder(told("PAPERCLIP_ROOT_PATH"), file)
+        folder = media_folder(said(current, "PAPERCLIP_ROOT_PATH"), file)
         return not in_bucket and os.path.realpath(folder) == os.path.realpath(store.folder)
     bucket = store.bucket or ""
-    same_server = _server(told("S3_ENDPOINT"), bucket) == _server(store.endpoint_url or "", bucket)
+    same_server = _server(said(current, "S3_ENDPOINT"), bucket) == _server(store.endpoint_url or "", bucket)
     return same_server and bears_name(current, store)
 
 
 def bears_name(current: Mapping[str, Secret], store: StoreConfig) -> bool:
     """Whether these settings name a bucket and a key prefix as a store has them, at whatever endpoint."""
-    told = {name: current[name].reveal() if name in current else "" for name in ("S3_BUCKET", "S3_KEY_PREFIX")}
     if not (uses_bucket(current) and isinstance(store, S3Config)):
         return False
-    return (told["S3_BUCKET"], told["S3_KEY_PREFIX"]) == (store.bucket, store.key_prefix)
+    return (said(current, "S3_BUCKET"), said(current, "S3_KEY_PREFIX")) == (store.bucket, store.key_prefix)
 
 
 def _server(endpoint: str, bucket: str) -> str:

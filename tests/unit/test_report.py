@@ -385,7 +385,7 @@ ALL_WELL = Evidence(
     public=True,
     now=NOON + DAY,
     relation=Relation.TWO,
-    switch=Switch(ENV, done=True, changed_at=NOON),
+    switch=Switch(ENV, left=True, changed_at=NOON),
     newest={Origin.COPIED: int(NOON - HOUR), Origin.ADOPTED: int(NOON + HOUR)},
 )
 

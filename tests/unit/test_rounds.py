@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from mastosync.config import DURATION
-from mastosync.engine.rounds import FAILURES_AT_MOST, Round, Rounds
+from mastosync.engine.rounds import FAILURES_ENOUGH, Round, Rounds
 from mastosync.engine.stop import StopSignal
 from mastosync.errors import (
     ConfigError,
@@ -117,10 +117,10 @@ def test_what_does_not_pass_ends_it_at_once(clock: Clock) -> None:
 
 def test_too_many_failures_in_a_row_are_for_somebody_to_look_into(clock: Clock) -> None:
     stop = StopSignal()
-    script = Script(clock, stop, 1, *[DatabaseError("away")] * FAILURES_AT_MOST, 1)
+    script = Script(clock, stop, 1, *[DatabaseError("away")] * FAILURES_ENOUGH, 1)
     with pytest.raises(DatabaseError):
         list(rounds(script, stop))
-    assert len(clock.slept) == FAILURES_AT_MOST
+    assert len(clock.slept) == FAILURES_ENOUGH
 
 
 def test_a_wait_ends_when_somebody_asks_to_stop() -> None:

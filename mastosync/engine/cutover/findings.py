@@ -20,7 +20,7 @@ from mastosync.manifest import (
     SnapshotRecord,
     VerificationRecord,
 )
-from mastosync.model import Kind, Ownership
+from mastosync.model import EntryState, Kind, Ownership
 
 
 class Grade(StrEnum):
@@ -95,7 +95,7 @@ class Evidence:
     verifications: Sequence[VerificationRecord]  # the newest first
     running: bool  # a copy is at work
     done_since: int  # entries that arrived after the last verification
-    public: bool  # the destination is a bucket, which everybody reads
+    public: bool  # the destination is a bucket; else it is a folder
     deleted: Deleted
     now: float  # seconds since the epoch
     exposed: Exposed = field(default_factory=Exposed)  # private, and everybody may read what lies at the destination
@@ -118,6 +118,11 @@ class Evidence:
     change: LastChange = field(default_factory=LastChange)  # at the destination, by another command than `copy`
     gap: Gap | None = None  # what the manifest lacks
     lying_there: Mapping[Kind, int] = field(default_factory=dict)  # of what is missing: the destination has something
+
+    @property
+    def some_pending(self) -> bool:
+        """Whether anything is still to be copied."""
+        return any(line.state is EntryState.PENDING and line.objects for line in self.counts)
 
 
 @dataclass(slots=True)

@@ -156,12 +156,7 @@ def verified(evidence: Evidence) -> Iterator[Finding]:
     message += (
         trn("; {objects} was read back", "; {objects} were read back", read, objects=f"{read:,}")
         if read and read == last.details.get("read", {}).get("objects")
-        else trn(
-            "; an earlier run has read {objects} back",
-            "; an earlier run has read {objects} back",
-            read,
-            objects=f"{read:,}",
-        )
+        else tr("; an earlier run has read {objects} back", objects=f"{read:,}")
         if read
         else tr("; none was read back")
     )
@@ -191,7 +186,7 @@ def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
     told, age = looks.told, human_seconds(max(evidence.now - looks.ended_at, 0))
     faults, shown = len(told["faults"]), told["asked"] - told["asked_private"]
     correct = tr("correct it, and run `{verify}` again", verify=looks.remedy)
-    again = _copy_first(looks) if _some_pending(evidence) else correct
+    again = _copy_first(looks) if evidence.some_pending else correct
     if reading is Reading.LISTED:
         yield Finding("public", Grade.NO_GO, tr("{age} ago anybody could list the bucket", age=age), correct)
     elif reading is Reading.EXPOSED:
@@ -214,14 +209,10 @@ def read_by_everybody(evidence: Evidence) -> Iterator[Finding]:
         worst = Grade.NO_GO if faults >= shown > 0 else Grade.WARNING
         if faults:
             yield Finding("public", worst, message, again)
-        if looks.unproved and reading is not Reading.HIDDEN:
+        if looks.unproved:
             yield Finding("public", Grade.NO_GO, *unproved_told(looks))
         elif not faults:
             yield Finding("public", Grade.OK, message)
-
-
-def _some_pending(evidence: Evidence) -> bool:
-    return any(line.state is EntryState.PENDING and line.objects for line in evidence.counts)
 
 
 def _copy_first(looks: Looks) -> str:

@@ -40,7 +40,6 @@ class Switch(NamedTuple):
     """What Mastodon's own settings say of where it writes, and those of mastosync of who reads there."""
 
     file: Path | None = None  # None: it is not known where they are
-    done: bool = False  # they name the destination
     problem: str = ""  # why they cannot be read
     changed_at: float = 0.0  # when the file was, seconds since the epoch
     unsure: str = ""  # why nobody can tell whether they name the destination; empty: it is told
@@ -58,7 +57,7 @@ class Evidence:
     runs: Sequence[Run]
     proofs: Sequence[Proof]
     running: bool  # a copy is at work
-    public: bool  # the destination is a bucket, which everybody reads
+    public: bool  # the destination is a bucket; else it is a folder
     now: float  # seconds since the epoch
     gone: Removable = field(default_factory=Removable)  # at the destination, although its rows were deleted
     shared: SharedBucket | None = None  # that both stores are; None: they are two

@@ -7,7 +7,7 @@ from mastosync.engine.report.history import moment
 from mastosync.language import tr
 from mastosync.model import Origin
 
-_READ_BACK = "mastosync verify --deep --sample 1000"  # so many, as an example
+READ_BACK = "mastosync verify --deep --sample 1000"  # so many, as an example
 
 
 def switched(evidence: Evidence) -> Finding:
@@ -25,7 +25,7 @@ def switched(evidence: Evidence) -> Finding:
         said = tr("it is not known here whether Mastodon uses the new store already")
         remedy = tr("name its settings, or a copy of them: `mastosync report --env FILE`, or mastodon_file under [env]")
         return Finding("switch", Grade.NOT_YET, said, remedy)
-    if switch.done or switch.left:
+    if switch.left:
         return _restarted(evidence) if _planned_since(evidence) else _unplanned(switch)
     if switch.unsure:
         remedy = tr(
@@ -78,7 +78,7 @@ def _restarted(evidence: Evidence) -> Finding:
         remedy = tr(
             "restart Mastodon on every machine and upload a picture. Then run `mastosync plan`, `mastosync copy` and"
             " `{verify}`, and this again",
-            verify=_READ_BACK,
+            verify=READ_BACK,
         )
         return Finding("switch", Grade.NOT_YET, said, remedy)
     if switch.alike:
@@ -86,13 +86,13 @@ def _restarted(evidence: Evidence) -> Finding:
             "upload a picture, then run `mastosync plan`, `mastosync copy` and `{verify}`, and this again: it looks"
             " where the picture was found. Or name a copy of the file with the endpoint as it is here:"
             " `mastosync report --env FILE`",
-            verify=_READ_BACK,
+            verify=READ_BACK,
         )
         return Finding("switch", Grade.NOT_YET, names, remedy)
     said = tr("{names}; the file alone does not tell whether Mastodon was restarted", names=names)
     remedy = tr(
         "restart Mastodon once more on every machine. Or, to see it, upload a picture, then run `mastosync plan`,"
         " `mastosync copy` and `{verify}`, and this again",
-        verify=_READ_BACK,
+        verify=READ_BACK,
     )
     return Finding("switch", Grade.WARNING, said, remedy)

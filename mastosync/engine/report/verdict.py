@@ -11,7 +11,7 @@ from mastosync.engine.deleted import gone_told, removal
 from mastosync.engine.public_looks import looks_at
 from mastosync.engine.readers import FaultKind, Reading, reading_of
 from mastosync.engine.report.evidence import Evidence, Finding, Grade
-from mastosync.engine.report.switch import switched
+from mastosync.engine.report.switch import READ_BACK, switched
 from mastosync.engine.shared_findings import (
     apart_told,
     exposed_told,
@@ -31,7 +31,6 @@ from mastosync.model import EntryState, Reason
 from mastosync.units import human_seconds
 
 _OLD_SECONDS = 7 * 86_400  # of a plan
-_READ_BACK = "mastosync verify --deep --sample 1000"  # so many, as an example
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +250,7 @@ def _tried(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("read-back", Grade.OK, said)
     else:
         said = tr("nothing was read back after the last `{command}`", command=evidence.last_change.command)
-        yield Finding("read-back", Grade.NOT_YET, said, _READ_BACK)
+        yield Finding("read-back", Grade.NOT_YET, said, READ_BACK)
     if evidence.public:
         yield from _read_by_everybody(evidence)
 

@@ -92,6 +92,11 @@ class Ground:
         finally:
             os.close(fd)
 
+    def free_bytes(self) -> int:
+        """How much may still be written to its disk. Raises: OSError."""
+        told = os.fstatvfs(self.fd)
+        return told.f_bavail * told.f_frsize
+
     def close(self) -> None:
         """Let go of it."""
         self._mounts.close()

@@ -107,8 +107,7 @@ class Root:
 
     def free_bytes(self, folders: bytes) -> int:
         """How much may still be written to a folder. Raises: StoreUnusable; OSError."""
-        told = os.fstatvfs(self.ground(folders).fd)
-        return told.f_bavail * told.f_frsize
+        return self.ground(folders).free_bytes()
 
     def require_there(self) -> None:
         """Raises: StoreUnusable if the folder has been removed meanwhile; OSError."""

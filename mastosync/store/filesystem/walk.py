@@ -182,10 +182,10 @@ def rooms(root: Root, pending: Mapping[str, int]) -> list[Room]:
     found = dict[int, Room]()
     for folder in dict.fromkeys(["", *followed_links(root), *pending]):
         ground = root.ground(os.fsencode(folder))
-        disk, told = os.fstat(ground.fd).st_dev, os.fstatvfs(ground.fd)
+        disk = os.fstat(ground.fd).st_dev
         if disk not in found:
             name = f"destination folder '{root.path / os.fsdecode(ground.way)}'"
-            found[disk] = Room(name, told.f_bavail * told.f_frsize, 0)
+            found[disk] = Room(name, ground.free_bytes(), 0)
         found[disk] = found[disk]._replace(pending_bytes=found[disk].pending_bytes + pending.get(folder, 0))
     return list(found.values())
 
