@@ -239,7 +239,7 @@ class ObjectChanged(ObjectError):
 
 
 class AclUnsupported(ObjectError):
-    """The destination takes no ACLs, or (`only_this`) not this one. `engine.acl` decides what that means."""
+    """The destination takes no ACLs, or (`only_this`) not this one. `copying.acl` decides what that means."""
 
     reason = Reason.PRIVATE
 
@@ -272,7 +272,7 @@ class ServerFailure(ObjectError):
 class StoreBack(MastosyncError):
     """A store was down, and answers again. Whether it had taken in what was being written, somebody has to look.
 
-    Never leaves `engine.transfer`.
+    Never leaves `copying.transfer`.
     """
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Never, Protocol, TextIO, TypeAlias
 
 from mastosync.language import deferred, say, tr
 from mastosync.model import EntryState, Outcome
-from mastosync.plain import one_line
+from mastosync.terminal_text import one_line
 from mastosync.units import clock, human_bytes
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.apart import look_if_unknown
+from mastosync.app.same_store import look_if_unknown
 from mastosync.app.stores import (
     identities,
     require_configured,
@@ -21,11 +21,9 @@ from mastosync.app.stores import (
     transfer_options,
     writing,
 )
-from mastosync.engine.lister import ListFilter, iter_listed
-from mastosync.engine.status import Status, status_of
-from mastosync.engine.stop import StopSignal
 from mastosync.errors import OutputError
 from mastosync.language import tr
+from mastosync.listing.lister import ListFilter, iter_listed
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
@@ -45,29 +43,31 @@ from mastosync.manifest import (
     warn_of_network,
 )
 from mastosync.model import FAILURE_REASONS, Reason
+from mastosync.runtime.stop import StopSignal
+from mastosync.status import Status, status_of
 
 if TYPE_CHECKING:
     from mastosync.app.copying import Again
     from mastosync.app.cutover import CutoverOptions, CutoverReport
     from mastosync.app.following import FollowOptions, FollowResult
     from mastosync.app.reporting import Comparison
+    from mastosync.applying.applier import Applying, ApplyOptions
     from mastosync.config import Config, Timetable
-    from mastosync.engine.adopter import Adoption, AdoptOptions
-    from mastosync.engine.applier import Applying, ApplyOptions
-    from mastosync.engine.copier import CopyOptions
-    from mastosync.engine.doctor import Finding
-    from mastosync.engine.forecast import Outlook
-    from mastosync.engine.orphans import OrphanFinder, OrphansResult
-    from mastosync.engine.planner import PlanOptions, PlanResult
-    from mastosync.engine.pruner import PruneOptions, Pruning
-    from mastosync.engine.refetcher import Refetching, RefetchOptions
-    from mastosync.engine.report import Report
-    from mastosync.engine.rounds import Round
-    from mastosync.engine.survey import Survey
-    from mastosync.engine.verifier import Verification, VerifyOptions
+    from mastosync.copying.copier import CopyOptions
+    from mastosync.doctor import Finding
+    from mastosync.following.rounds import Round
     from mastosync.manifest import Soundness, StoreIdentity
     from mastosync.mastodon.database import MastodonDatabase
+    from mastosync.planning.forecast import Outlook
+    from mastosync.planning.planner import PlanOptions, PlanResult
+    from mastosync.planning.survey import Survey
     from mastosync.progress import CopyProgress, ProgressListener
+    from mastosync.pruning.pruner import PruneOptions, Pruning
+    from mastosync.refetching.refetcher import Refetching, RefetchOptions
+    from mastosync.report import Report
+    from mastosync.verifying.adopter import Adoption, AdoptOptions
+    from mastosync.verifying.orphans import OrphanFinder, OrphansResult
+    from mastosync.verifying.verifier import Verification, VerifyOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class App:
     def follow(self, options: FollowOptions) -> Iterator[Round[FollowResult]]:
         """Plan and copy in rounds, of which each is told when it has ended. Raises: Interrupted when asked to stop."""
         from mastosync.app.following import Following
-        from mastosync.engine.rounds import Rounds
+        from mastosync.following.rounds import Rounds
 
         following = Following(self, options)
         patience = self.config.copy.outage_patience
@@ -216,7 +216,7 @@ class App:
 
         Raises: Interrupted when asked to stop; StoreUnusable.
         """
-        from mastosync.app.proofs import verify
+        from mastosync.app.verify import verify
 
         with self._planned("verify") as manifest:
             return verify(self.config, manifest, options, public, self.stop, self.listener, self._database)
@@ -234,7 +234,7 @@ class App:
 
     def adopt(self, options: AdoptOptions) -> Adoption:
         """Mark what lies at the destination already. Raises: Interrupted when asked to stop; StoreUnusable."""
-        from mastosync.app.proofs import adopt
+        from mastosync.app.verify import adopt
 
         with self._planned("adopt") as manifest:
             return adopt(self.config, manifest, options, self.stop, self.listener)
@@ -245,7 +245,7 @@ class App:
 
         Raises: Interrupted when asked to stop; StoreUnusable.
         """
-        from mastosync.app.proofs import orphans
+        from mastosync.app.verify import orphans
 
         with self._read() as manifest:
             WorkQueue(manifest).require_plan(*identities(self.config))
@@ -267,8 +267,8 @@ class App:
 
     def doctor(self) -> Iterator[Finding]:
         """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""
-        from mastosync.app.ways import database_way, way_to
-        from mastosync.engine.doctor import Doctor, ManifestPlace
+        from mastosync.app.doctor import database_way, way_to
+        from mastosync.doctor import Doctor, ManifestPlace
 
         return Doctor(
             source=way_to(self.config, "source"),
@@ -291,7 +291,7 @@ class App:
 
         Raises: Interrupted when asked to stop.
         """
-        from mastosync.app.upkeep import check
+        from mastosync.app.manifest import check
 
         with self._held("manifest check") if repair else self._read() as manifest:
             return check(manifest, self.stop, self.listener, quick=quick, repair=repair)
@@ -304,7 +304,7 @@ class App:
 
     def export(self, target: Path | None, *, replace: bool = False) -> int:
         """Write all of the manifest as JSON lines to a file, or to standard output; return how many entries."""
-        from mastosync.app.upkeep import export
+        from mastosync.app.manifest import export
 
         with self._read() as manifest:
             return export(manifest, target, self.listener, replace=replace)
@@ -333,7 +333,7 @@ class App:
 
     def import_archive(self, archive: Path | None) -> int:
         """Make a new manifest of what `export` wrote, whole or not at all; return how many entries."""
-        from mastosync.app.upkeep import import_archive
+        from mastosync.app.manifest import import_archive
 
         require_room_for(
             self.manifest_path,

@@ -5,27 +5,27 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mastosync.app.apart import gates_to_write
 from mastosync.app.rows import Databases, files_of, right_database
+from mastosync.app.same_store import gates_to_write
 from mastosync.app.stores import gates, settings_of, transfer_options
-from mastosync.engine.applier import Applier, Applying, ApplyOptions
-from mastosync.engine.copier import CopyOptions
-from mastosync.engine.in_line import Bringing
-from mastosync.engine.in_place import InPlace
-from mastosync.engine.opening import Opening
-from mastosync.engine.settings_rule import opens
+from mastosync.applying.applier import Applier, Applying, ApplyOptions
+from mastosync.applying.one_object import Bringing
+from mastosync.applying.rewrite import InPlace
+from mastosync.applying.settings_rule import opens
+from mastosync.checking.row_check import Opening
+from mastosync.copying.copier import CopyOptions
 from mastosync.errors import UsageError
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
     other_settings,
 )
-from mastosync.store.curl import CurlMultiplexer
+from mastosync.store.s3.curl import CurlMultiplexer
 
 if TYPE_CHECKING:
     from mastosync.config import Config
-    from mastosync.engine.stop import StopSignal
     from mastosync.progress import ProgressListener
+    from mastosync.runtime.stop import StopSignal
 
 
 def apply_settings(

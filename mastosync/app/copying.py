@@ -8,25 +8,25 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from mastosync.app.apart import gates_to_write
+from mastosync.app.same_store import gates_to_write
 from mastosync.app.stores import identities, note_own_settings, states, transfer_options, warn_of_little_room
-from mastosync.engine.access_notes import AccessNotes
-from mastosync.engine.copier import Copier
-from mastosync.engine.crew import Crew
-from mastosync.engine.memory import MemoryBudget, return_large_blocks
-from mastosync.engine.transfer import Transfer
-from mastosync.engine.witness import still_gives
+from mastosync.copying.access_notes import AccessNotes
+from mastosync.copying.copier import Copier
+from mastosync.copying.transfer import Transfer
+from mastosync.copying.witness import still_gives
 from mastosync.manifest import ManifestReport, WorkQueue, in_one_bucket, reopen
 from mastosync.model import Reason
 from mastosync.progress import CopyProgress
-from mastosync.store.curl import CurlMultiplexer
+from mastosync.runtime.memory import MemoryBudget, return_large_blocks
+from mastosync.runtime.worker_pool import Crew
+from mastosync.store.s3.curl import CurlMultiplexer
 
 if TYPE_CHECKING:
     from mastosync.config import Config
-    from mastosync.engine.copier import CopyOptions
-    from mastosync.engine.stop import StopSignal
+    from mastosync.copying.copier import CopyOptions
     from mastosync.manifest import Manifest
     from mastosync.progress import ProgressListener
+    from mastosync.runtime.stop import StopSignal
 
 
 class Again(NamedTuple):

@@ -16,9 +16,10 @@ from mastosync.app.media_host import host_of, media_host_of, no_media_host, syst
 from mastosync.app.pinning import is_pinned, pinned_file
 from mastosync.app.reporting import report
 from mastosync.app.stores import settings_of
+from mastosync.checking.public_access import Readers, readers_of
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
 from mastosync.config.env_file import edited
-from mastosync.engine.cutover import (
+from mastosync.cutover import (
     Cutover,
     Evidence,
     Fallback,
@@ -33,21 +34,20 @@ from mastosync.engine.cutover import (
     steps_back,
     steps_over,
 )
-from mastosync.engine.deleted import Deleted, gone_as_json
-from mastosync.engine.old_objects import shared_bucket
-from mastosync.engine.readers import Readers, readers_of
-from mastosync.engine.status import status_of
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
+from mastosync.findings.deleted import Deleted, gone_as_json
+from mastosync.findings.old_objects import shared_bucket
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
 from mastosync.mastodon.own_file import lasts
 from mastosync.mastodon.settings import HOSTS, Setting, changed, storage_settings
 from mastosync.model import Ownership, Reason
 from mastosync.progress import Silence
+from mastosync.status import status_of
 
 if TYPE_CHECKING:
     from mastosync.config import Config, Secret, StoreConfig
-    from mastosync.engine.status import Status
+    from mastosync.status import Status
 
 
 @dataclass(frozen=True, slots=True)

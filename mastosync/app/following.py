@@ -11,13 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mastosync.app.apart import gates_to_write, nothing_removed
+from mastosync.app.same_store import gates_to_write, nothing_removed
 from mastosync.app.stores import identities, writing
-from mastosync.engine.copier import CopyOptions
-from mastosync.engine.deleted import PLAN_AT_MOST_OLD
-from mastosync.engine.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
-from mastosync.engine.status import status_of
+from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, UsageError
+from mastosync.findings.deleted import PLAN_AT_MOST_OLD
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
@@ -28,13 +26,15 @@ from mastosync.manifest import (
     warn_of_gap,
 )
 from mastosync.progress import CopyProgress
+from mastosync.pruning.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
+from mastosync.status import status_of
 
 if TYPE_CHECKING:
     from mastosync.app import App
-    from mastosync.engine.planner import PlanOptions, PlanResult
-    from mastosync.engine.retry import Gate
     from mastosync.errors import MastosyncError
     from mastosync.manifest import StoreIdentity
+    from mastosync.planning.planner import PlanOptions, PlanResult
+    from mastosync.runtime.retry import Gate
 
 _log = logging.getLogger(__name__)
 

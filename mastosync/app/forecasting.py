@@ -7,11 +7,11 @@ from pathlib import Path
 
 from mastosync.app.stores import copies_by_itself
 from mastosync.config import Config, FilesystemConfig, Role, Timetable, preset_of
-from mastosync.engine.forecast import Bound, Outlook, Tariff, Terms, outlook
-from mastosync.engine.survey import Survey
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport
+from mastosync.planning.forecast import Bound, Outlook, Tariff, Terms, outlook
+from mastosync.planning.survey import Survey
 
 _ASSUMED_RATE = 100  # objects a second, where nothing is known at all
 _WEEK_MINUTES = 7 * 24 * 60
@@ -41,7 +41,7 @@ def outlook_of(
 
 def measured_rate(manifest: Path) -> float | None:
     """Objects a second in the last copy by this manifest; None if there is none, or it has to be brought up to date."""
-    from mastosync.engine.status import status_of
+    from mastosync.status import status_of
 
     try:
         with Manifest.glance(manifest) as opened:

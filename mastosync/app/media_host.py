@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from mastosync.checking.public_access import Readers, readers_of
 from mastosync.config import FilesystemConfig, S3Config
-from mastosync.engine.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, PublicStore
-from mastosync.engine.cutover.nginx import host_and_port, resolver_address, system_location
-from mastosync.engine.readers import Readers, readers_of
+from mastosync.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, PublicStore
+from mastosync.cutover.nginx import host_and_port, resolver_address, system_location
 from mastosync.errors import UsageError
 from mastosync.language import say, tr
 from mastosync.manifest import real_path

@@ -11,8 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mastosync.app.stores import transfer_options
-from mastosync.engine.planner import DryRun, Planner
-from mastosync.engine.survey import Surveyor
 from mastosync.errors import ManifestError, PlanRefused
 from mastosync.language import tr
 from mastosync.manifest import (
@@ -36,15 +34,17 @@ from mastosync.manifest import (
 )
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.identity import age_of, identity_of
+from mastosync.planning.planner import DryRun, Planner
+from mastosync.planning.survey import Surveyor
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mastosync.config import Config
-    from mastosync.engine.planner import PlanOptions, PlanResult
     from mastosync.manifest import DeltaBase, PlanWriter
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.model import DatabaseIdentity
+    from mastosync.planning.planner import PlanOptions, PlanResult
     from mastosync.progress import ProgressListener
 
 

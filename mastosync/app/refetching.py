@@ -8,26 +8,26 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mastosync.app.apart import gates_to_write
 from mastosync.app.rows import Databases, files_of, right_database
+from mastosync.app.same_store import gates_to_write
 from mastosync.app.stores import note_own_settings, retry_policy, transfer_options
-from mastosync.engine.copier import CopyOptions
-from mastosync.engine.limiter import EndpointLimiter
-from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.refetcher import Refetcher, Refetching, RefetchOptions, Ways
-from mastosync.engine.retry import Gate
-from mastosync.engine.transfer import Transfer
+from mastosync.copying.copier import CopyOptions
+from mastosync.copying.transfer import Transfer
 from mastosync.manifest import ManifestReport
 from mastosync.model import Reason
-from mastosync.store.curl.origin import CurlOriginFetcher
-from mastosync.store.filesystem.landing import Landing
+from mastosync.refetching.refetcher import Refetcher, Refetching, RefetchOptions, Ways
+from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.retry import Gate
+from mastosync.store.filesystem.staging import Landing
+from mastosync.store.http.origin import CurlOriginFetcher
 from mastosync.store.media_types import is_as_named
 
 if TYPE_CHECKING:
     from mastosync.config import Config
-    from mastosync.engine.stop import StopSignal
     from mastosync.manifest import Manifest
     from mastosync.progress import ProgressListener
+    from mastosync.runtime.stop import StopSignal
 
 _log = logging.getLogger(__name__)
 

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mastosync.app.files import new_file
-from mastosync.app.upkeep import told
-from mastosync.engine.report import DIGEST_NAME, FORMAT, Switch, report_of, sound_contents_of
+from mastosync.app.manifest import told
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
 from mastosync.manifest import ArchiveReader, Manifest, ManifestReport
+from mastosync.report import DIGEST_NAME, FORMAT, Switch, report_of, sound_contents_of
 
 if TYPE_CHECKING:
     from mastosync.config import Config, StoreConfig
-    from mastosync.engine.report import Report
     from mastosync.manifest import StoreIdentity
     from mastosync.progress import ProgressListener
+    from mastosync.report import Report
 
 
 @dataclass(frozen=True, slots=True)

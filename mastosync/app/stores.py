@@ -28,12 +28,12 @@ from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
     from mastosync.config import Config, FilesystemConfig, Role, StoreConfig
-    from mastosync.engine.copier import CopyOptions
-    from mastosync.engine.retry import Gate, RetryPolicy
-    from mastosync.engine.stop import StopSignal
-    from mastosync.engine.transfer import TransferOptions
+    from mastosync.copying.copier import CopyOptions
+    from mastosync.copying.transfer import TransferOptions
     from mastosync.manifest import Manifest
     from mastosync.progress import EndpointState
+    from mastosync.runtime.retry import Gate, RetryPolicy
+    from mastosync.runtime.stop import StopSignal
     from mastosync.store.base import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -62,10 +62,10 @@ def gates(
     `unchecked`: which of them need not be usable.
     `some_arrived`: the destination should hold objects, so that an empty folder there is an unmounted disk.
     """
-    from mastosync.engine.bandwidth import Bandwidth
-    from mastosync.engine.downtime import Downtime
-    from mastosync.engine.limiter import EndpointLimiter
-    from mastosync.engine.retry import Gate
+    from mastosync.runtime.bandwidth import Bandwidth
+    from mastosync.runtime.downtime import Downtime
+    from mastosync.runtime.limiter import EndpointLimiter
+    from mastosync.runtime.retry import Gate
 
     policy = retry_policy(config)
     bandwidth = Bandwidth(options.bwlimit, stop) if options.bwlimit else None
@@ -99,14 +99,14 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
         from mastosync.store.filesystem import FilesystemStore
 
         return FilesystemStore(config, role=role, holds_objects=holds_objects)
-    from mastosync.store.curl import CurlStore
+    from mastosync.store.s3.curl import CurlStore
 
     return CurlStore(config, role=role, connections=connections)
 
 
 def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
     """Say before hours have gone by if what is pending does not fit on a disk, as far as sizes are known."""
-    from mastosync.engine.status import pending_by_folder
+    from mastosync.status import pending_by_folder
     from mastosync.store.filesystem import FilesystemStore
 
     if not isinstance(destination.store, FilesystemStore):
@@ -140,15 +140,15 @@ def writing(config: Config, manifest_path: Path, command: str) -> Iterator[None]
 
 def retry_policy(config: Config) -> RetryPolicy:
     """How much patience requests are given."""
-    from mastosync.engine.retry import RetryPolicy
+    from mastosync.runtime.retry import RetryPolicy
 
     return RetryPolicy(config.copy.max_attempts, config.copy.throttle_budget_seconds)
 
 
 def transfer_options(config: Config) -> TransferOptions:
     """How objects are written."""
-    from mastosync.engine.acl import AclMode
-    from mastosync.engine.transfer import TransferOptions
+    from mastosync.copying.acl import AclMode
+    from mastosync.copying.transfer import TransferOptions
 
     source, destination, copy = config.source, config.destination, config.copy
     return TransferOptions(
@@ -305,7 +305,7 @@ def _state(name: str, gate: Gate) -> EndpointState:
 
 def _require_usable(gate: Gate, config: Config, role: Role) -> None:
     """Raises: StoreUnusable, also for what kept failing in a way that may pass."""
-    from mastosync.engine.retry import PatientStore
+    from mastosync.runtime.retry import PatientStore
 
     try:
         PatientStore(gate).check()

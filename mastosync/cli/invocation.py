@@ -12,14 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mastosync.cli.file_permissions import open_to_all
 from mastosync.cli.logs import logging_to
-from mastosync.cli.modes import open_to_all
 from mastosync.cli.output import show, show_fault, warn
 from mastosync.cli.signals import heeding_signals
 from mastosync.config import Config, Environment, Scrubber, ambient_secrets, find_config, load_config
-from mastosync.engine.stop import StopSignal
 from mastosync.errors import ConfigError, ManifestError, MastosyncError, OutputError
 from mastosync.language import tr
+from mastosync.runtime.stop import StopSignal
 
 if TYPE_CHECKING:
     from mastosync.app import App

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LazyGroup(click.Group):
-    """Commands by name, and the line of each in the help. `NAME` is `name_command` in a module of that name."""
+    """Commands by name, and the line of each in the help. `NAME` is `name_command` in `mastosync.cli.commands.name`."""
 
     def __init__(self, *arguments: Any, lines: Mapping[str, str], prefix: str = "", **options: Any) -> None:  # noqa: ANN401 - passed on as they are
         super().__init__(*arguments, **options)
@@ -29,8 +29,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
         if cmd_name not in self.lines:
             return None
-        name = f"{self._prefix}{cmd_name.replace('-', '_')}_command"
-        command = getattr(importlib.import_module(f"mastosync.cli.{name}"), name)
+        name = f"{self._prefix}{cmd_name.replace('-', '_')}"
+        command = getattr(importlib.import_module(f"mastosync.cli.commands.{name}"), f"{name}_command")
         assert isinstance(command, click.Command)  # noqa: S101 - a test walks all of them
         return in_users_language(command)
 

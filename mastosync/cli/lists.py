@@ -10,7 +10,7 @@ from typing import Any
 from mastosync.cli.output import finish_writing, require_output, warn, write_out
 from mastosync.errors import UsageError
 from mastosync.language import tr, trn
-from mastosync.plain import as_json, one_line
+from mastosync.terminal_text import as_json, one_line
 
 FORMS = ("text", "jsonl", "csv")
 

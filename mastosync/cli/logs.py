@@ -14,7 +14,7 @@ from mastosync.cli.output import warn
 from mastosync.errors import Interrupted, MastosyncError, OutputError
 from mastosync.language import tr
 from mastosync.new_files import opened_or_made
-from mastosync.plain import as_json, one_line
+from mastosync.terminal_text import as_json, one_line
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener
@@ -26,9 +26,9 @@ _TOLD_ANYWAY = (
     *(
         "mastosync.manifest",
         "mastosync.new_files",
-        "mastosync.app.apart",
-        "mastosync.engine.apart",
-        "mastosync.engine.downtime",
+        "mastosync.app.same_store",
+        "mastosync.copying.same_store",
+        "mastosync.runtime.downtime",
     ),
     *("mastosync.app.stores.room", "mastosync.app.media_host", "mastosync.store.filesystem.owners"),
 )

@@ -16,8 +16,8 @@ from mastosync.language import english_everywhere, say, tr
 from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Order, Reason
 
 if TYPE_CHECKING:
-    from mastosync.engine.copier import CopyOptions
-    from mastosync.engine.planner import PlanOptions
+    from mastosync.copying.copier import CopyOptions
+    from mastosync.planning.planner import PlanOptions
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class Scope:
 
     def options(self, config: Config, limit: int | None = None) -> PlanOptions:
         """With what the configuration says of the rest."""
-        from mastosync.engine.planner import PlanOptions
+        from mastosync.planning.planner import PlanOptions
 
         plan = config.plan
         return PlanOptions(
@@ -139,7 +139,7 @@ class Pace:
 
     def options(self, config: Config, limit: int | None = None) -> CopyOptions:
         """With what the configuration says of the rest."""
-        from mastosync.engine.copier import CopyOptions
+        from mastosync.copying.copier import CopyOptions
 
         copy = config.copy
         timetable = copy.bwlimit if self.bwlimit is None else self.bwlimit

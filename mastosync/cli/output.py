@@ -12,8 +12,8 @@ import click
 from mastosync.cli.colours import coloured
 from mastosync.errors import StdoutError
 from mastosync.language import tr
-from mastosync.plain import as_json, one_line, several_lines
 from mastosync.progress import beside_bars
+from mastosync.terminal_text import as_json, one_line, several_lines
 
 _TOLD = frozenset({"message", "remedy", "what"})  # keys of JSON under which words for people stand, and no data
 

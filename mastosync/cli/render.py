@@ -14,16 +14,16 @@ from mastosync.cli.columns import padded, width_of
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode
 from mastosync.language import say, tr, trn
 from mastosync.model import EntryState, Reason
-from mastosync.plain import one_line
+from mastosync.terminal_text import one_line
 from mastosync.units import clock, human_ago, human_bytes, human_seconds, iso
 
 if TYPE_CHECKING:
     from collections import Counter
 
-    from mastosync.engine.doctor import Diagnosis, Finding
-    from mastosync.engine.planner import PlanResult
-    from mastosync.engine.status import Status, Tally
+    from mastosync.doctor import Diagnosis, Finding
+    from mastosync.planning.planner import PlanResult
     from mastosync.progress import CopyProgress, EndpointState
+    from mastosync.status import Status, Tally
 
 _LABEL_WIDTH = 13
 
@@ -211,7 +211,7 @@ def render_status(status: Status, manifest: Path) -> str:
     lines += [_line(tr("waiting"), text) for text in _waits(status)]
     lines.append(_line(tr("progress"), progress_of(status)))
     if status.verification is not None:
-        from mastosync.engine.shared_findings import undigested_told
+        from mastosync.findings.shared import undigested_told
 
         undigested = status.verification.details.get("unproven", 0)
         found, ended = status.verification.details, datetime.fromtimestamp(status.verification.ended_at, UTC)
@@ -284,7 +284,7 @@ def _reasons_table(status: Status) -> str:
 
 def _kept_back_lines(status: Status) -> list[str]:
     """How many private objects were left out, and how to decide what becomes of them."""
-    from mastosync.engine.shared_findings import exposed_told, hiding
+    from mastosync.findings.shared import exposed_told, hiding
 
     exposed = status.exposed.objects
     lines = [f"{exposed_told(exposed)}:", hiding()] if exposed else []
@@ -304,7 +304,7 @@ def _kept_back_lines(status: Status) -> list[str]:
 
 def _settings_lines(status: Status) -> list[str]:
     """That something may lie there under other settings, and what brings it in line; nothing if nothing does."""
-    from mastosync.engine.shared_findings import settings_told
+    from mastosync.findings.shared import settings_told
 
     told = settings_told(status.settings, status.other_settings)
     return [f"{told.message}: {told.remedy}"] if told else []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mastosync.engine.in_line import Fate
+from mastosync.applying.one_object import Fate
 from mastosync.language import deferred, say, tr, trn
-from mastosync.plain import one_line
+from mastosync.terminal_text import one_line
 from mastosync.units import human_seconds
 
 if TYPE_CHECKING:
-    from mastosync.engine.applier import Applying
+    from mastosync.applying.applier import Applying
 
 _REMEDIES = {
     Fate.HIDDEN: deferred(

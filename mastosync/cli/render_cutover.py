@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.columns import padded
 from mastosync.cli.render import table
-from mastosync.engine.cutover import Fallback, Finding, Grade, Loss, Step, Verdict
+from mastosync.cutover import Fallback, Finding, Grade, Loss, Step, Verdict
 from mastosync.language import tr
-from mastosync.plain import as_json, one_line
+from mastosync.terminal_text import as_json, one_line
 
 if TYPE_CHECKING:
     from mastosync.app.cutover import CutoverReport

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from mastosync.engine.deleted import stays_told
+from mastosync.findings.deleted import stays_told
 from mastosync.language import tr, trn
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
     from mastosync.app.following import FollowResult
-    from mastosync.engine.pruner import Pruning
-    from mastosync.engine.rounds import Round
+    from mastosync.following.rounds import Round
+    from mastosync.pruning.pruner import Pruning
 
 
 def render_round(done: Round[FollowResult], result: FollowResult) -> str:

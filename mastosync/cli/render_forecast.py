@@ -6,16 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mastosync.cli.render import table
-from mastosync.engine.survey import AGES, Amount, Line, total
 from mastosync.language import tr
+from mastosync.planning.survey import AGES, Amount, Line, total
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from mastosync.config import Config
-    from mastosync.engine.forecast import End, Forecast, Outlook, Requests
-    from mastosync.engine.planner import PlanResult
-    from mastosync.engine.status import Surveyed
-    from mastosync.engine.survey import Survey
+    from mastosync.planning.forecast import End, Forecast, Outlook, Requests
+    from mastosync.planning.planner import PlanResult
+    from mastosync.planning.survey import Survey
+    from mastosync.status import Surveyed
 
 
 def render_dry_run(result: PlanResult, outlook: Outlook, head: str, notes: Sequence[str]) -> str:
@@ -27,7 +27,7 @@ def render_dry_run(result: PlanResult, outlook: Outlook, head: str, notes: Seque
 
 def cache_control_lines(config: Config) -> list[str]:
     """What objects are given on their way to a bucket."""
-    from mastosync.engine.shared_findings import cache_control_told
+    from mastosync.findings.shared import cache_control_told
 
     return [cache_control_told(config.destination.cache_control, from_disk=config.source_folder.path is not None)]
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mastosync.checking.object_check import Verdict
 from mastosync.cli.colours import PAINT_OF
 from mastosync.cli.render import table
-from mastosync.engine.adopter import Fate
-from mastosync.engine.judge import Verdict
-from mastosync.engine.orphans import AGE_NAMES
 from mastosync.language import deferred, say, tr, trn
-from mastosync.plain import one_line
+from mastosync.terminal_text import one_line
 from mastosync.units import human_bytes, human_seconds
+from mastosync.verifying.adopter import Fate
+from mastosync.verifying.orphans import AGE_NAMES
 
 if TYPE_CHECKING:
-    from mastosync.engine.adopter import Adoption
-    from mastosync.engine.orphans import OrphansResult
-    from mastosync.engine.public_result import PublicResult
-    from mastosync.engine.rows_now import RowsNow
-    from mastosync.engine.verifier import Verification
+    from mastosync.verifying.adopter import Adoption
+    from mastosync.verifying.orphans import OrphansResult
+    from mastosync.verifying.public_result import PublicResult
+    from mastosync.verifying.rows_now import RowsNow
+    from mastosync.verifying.verifier import Verification
 
 _EXAMPLES = 10
 _PREFIXES = 40

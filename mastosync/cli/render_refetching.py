@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mastosync.cli.colours import PAINT_OF
 from mastosync.cli.render import table
-from mastosync.engine.refetcher import Fate, Refetching
 from mastosync.language import deferred, say, tr
+from mastosync.refetching.refetcher import Fate, Refetching
 from mastosync.units import human_bytes, human_seconds
 
 _HOSTS = 10

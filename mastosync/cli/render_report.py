@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.columns import padded
 from mastosync.cli.render import table
-from mastosync.engine.report import Grade, moment
 from mastosync.language import tr
 from mastosync.model import EntryState, Origin
-from mastosync.plain import one_line
+from mastosync.report import Grade, moment
+from mastosync.terminal_text import one_line
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
-    from mastosync.engine.report import Count, Report, Run
+    from mastosync.report import Count, Report, Run
 
 _RUNS = 10  # that are shown, as are verifications
 

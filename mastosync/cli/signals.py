@@ -15,9 +15,9 @@ from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from mastosync.engine.stop import StopSignal
 from mastosync.errors import ExitCode, Interrupted
 from mastosync.language import tr
+from mastosync.runtime.stop import StopSignal
 
 if TYPE_CHECKING:
     from mastosync.progress import ProgressListener

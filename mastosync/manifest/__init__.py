@@ -3,9 +3,9 @@
 from mastosync.manifest.accepted_losses import accept_lost, count_lost, mark_older_losses
 from mastosync.manifest.archive import NOTES, ArchivedEntry, ArchiveReader, ArchiveWriter, Head
 from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
+from mastosync.manifest.atomic_file import appearing, require_room_for
 from mastosync.manifest.backup import back_up, backup_name
 from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
-from mastosync.manifest.complaints import is_there, read_from, written
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.databases import remember_database, remembered_database, require_same_database
 from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
@@ -58,13 +58,12 @@ from mastosync.manifest.lifecycle import (
 )
 from mastosync.manifest.lock import Holder, holder_of, writer_lock
 from mastosync.manifest.losses import ALWAYS, Losses, least_losses, require_likely
-from mastosync.manifest.plan import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter, Writes
+from mastosync.manifest.plan_merge import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter, Writes
 from mastosync.manifest.pruning import Removable, count_removable, is_wanted, iter_removable
-from mastosync.manifest.records import Row, record_of
-from mastosync.manifest.report import LIES_THERE, CountLine, ManifestReport, RunInfo, SnapshotRecord
+from mastosync.manifest.reader import LIES_THERE, CountLine, ManifestReport, RunInfo, SnapshotRecord
+from mastosync.manifest.rows import Row, record_of
 from mastosync.manifest.schema import file_version, newest_version
-from mastosync.manifest.scratch import Orphan, Scratch
-from mastosync.manifest.scratch import Place as ScratchPlace
+from mastosync.manifest.segments import StrandReader
 from mastosync.manifest.settings import (
     Noted,
     Place,
@@ -80,8 +79,10 @@ from mastosync.manifest.settings import (
     noted_settings,
     other_settings,
 )
+from mastosync.manifest.sqlite_errors import is_there, read_from, written
 from mastosync.manifest.staleness import age_details, require_not_older, require_right, require_whole
-from mastosync.manifest.strands import StrandReader
+from mastosync.manifest.temporary_database import Orphan, Scratch
+from mastosync.manifest.temporary_database import Place as ScratchPlace
 from mastosync.manifest.verifications import (
     LastChange,
     VerificationRecord,
@@ -92,8 +93,7 @@ from mastosync.manifest.verifications import (
     verifications,
 )
 from mastosync.manifest.waiting import Outage, waiting_for
-from mastosync.manifest.whole_files import appearing, require_room_for
-from mastosync.manifest.work import WorkQueue
+from mastosync.manifest.work_queue import WorkQueue
 from mastosync.manifest.write_ahead import Gap, warn_of_gap
 
 __all__ = [

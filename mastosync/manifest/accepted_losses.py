@@ -9,7 +9,7 @@ from __future__ import annotations
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.entry_writer import forget_lost, mark_lost
 from mastosync.manifest.losses import marked_losses
-from mastosync.manifest.report import ManifestReport
+from mastosync.manifest.reader import ManifestReport
 
 _NOTE_MARKS = """
 UPDATE snapshots SET details = json_set(details, '$.marks_gone', json('true'))

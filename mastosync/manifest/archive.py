@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from mastosync.errors import ManifestError
+from mastosync.manifest.atomic_file import appearing
 from mastosync.manifest.codes import (
     EXCLUDED_FLAG,
     FLAGS,
@@ -21,17 +22,16 @@ from mastosync.manifest.codes import (
     STATE_CODE,
     STATE_OF,
 )
-from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.databases import remember_database, remembered_database
 from mastosync.manifest.details import details_of
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.lifecycle import ACCESS
 from mastosync.manifest.meta import get_meta, set_meta
-from mastosync.manifest.records import COLUMNS
+from mastosync.manifest.rows import COLUMNS
 from mastosync.manifest.settings import Noted, archived_settings, remember_settings
+from mastosync.manifest.sqlite_errors import sound
 from mastosync.manifest.verifications import CHANGED
-from mastosync.manifest.whole_files import appearing
 from mastosync.manifest.write_ahead import GAP, WRITER
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Origin, Presence, Reason
 

@@ -13,10 +13,10 @@ from mastosync.errors import Interrupted, ManifestError
 from mastosync.language import deferred, say, tr, trn
 from mastosync.manifest.codes import FAILED, PENDING, REASON_OF, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.counters import Recount, odd_line, recount
 from mastosync.manifest.databases import remembered_database
 from mastosync.manifest.details import details_of
 from mastosync.manifest.identity import remembered
-from mastosync.manifest.recount import Recount, odd_line, recount
 from mastosync.manifest.schema import newest_version
 from mastosync.manifest.settings import Settings, applied_to, archived_settings
 from mastosync.model import TABLES

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 
 from mastosync.errors import PlanRefused
 from mastosync.language import tr, trn
-from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.meta import get_meta, set_meta
+from mastosync.manifest.sqlite_errors import sound
 from mastosync.model import DatabaseIdentity
 
 _DATABASE = "database"

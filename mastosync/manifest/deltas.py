@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from mastosync.language import tr
-from mastosync.manifest.report import ManifestReport
+from mastosync.manifest.reader import ManifestReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mastosync.manifest.codes import DONE, GONE, KEPT_PRIVATE, PRIVATE_FLAG
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import ARRIVED
-from mastosync.manifest.records import COLUMNS, iter_chosen
+from mastosync.manifest.rows import COLUMNS, iter_chosen
 from mastosync.model import Presence, Record
 
 _IS_EXPOSED = f"""

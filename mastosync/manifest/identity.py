@@ -12,9 +12,9 @@ from pathlib import Path
 
 from mastosync.errors import ManifestError
 from mastosync.language import say, tr
-from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.meta import delete_meta, get_meta, meta_of, set_meta
+from mastosync.manifest.sqlite_errors import sound
 from mastosync.manifest.store_names import Place, place_of
 
 _THIS_MACHINE = "file:"

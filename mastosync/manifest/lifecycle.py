@@ -2,7 +2,8 @@
 
 Where an event needs nothing but the state (`reopen`, say), its statement in `entry_writer` is all there is; what is
 known of the destination is decided here. docs/lifecycle.md has the table of all events, and what each keeps and
-forgets; `tests/unit/test_lifecycle.py` lets each happen to every kind of entry, and holds it against the table.
+forgets. `tests/unit/manifest/test_lifecycle.py` lets each happen to every kind of entry, and holds it against the
+table.
 
 Two things are known apart: what is wanted (the flags of the row, its size, when its file came), and what lies at the
 destination (`Presence`). Nothing that lies there is forgotten before `prune` has removed it. A failed attempt never

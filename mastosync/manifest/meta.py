@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from mastosync.manifest.complaints import translated
+from mastosync.manifest.sqlite_errors import translated
 
 if TYPE_CHECKING:
     from mastosync.manifest.connection import Manifest

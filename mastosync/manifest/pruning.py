@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mastosync.manifest.codes import DONE, GONE, ORIGIN_CODE, SKIPPED
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import HAS_ARRIVED
-from mastosync.manifest.records import COLUMNS, iter_chosen
+from mastosync.manifest.rows import COLUMNS, iter_chosen
 from mastosync.model import Entry, Origin, Record
 
 _LEFT = f"kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_ARRIVED}"

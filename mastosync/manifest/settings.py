@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mastosync.manifest.codes import DONE, GONE
-from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import ARRIVED, HAS_ARRIVED
 from mastosync.manifest.meta import delete_meta, meta_of, set_meta
-from mastosync.manifest.records import COLUMNS, iter_chosen
+from mastosync.manifest.rows import COLUMNS, iter_chosen
+from mastosync.manifest.sqlite_errors import sound
 from mastosync.manifest.verifications import note_change
 from mastosync.model import CACHE_CONTROL, Presence, Record
 

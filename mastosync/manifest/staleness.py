@@ -18,7 +18,7 @@ from mastosync.manifest.connection import Manifest
 from mastosync.manifest.databases import described, remembered_database, require_same_database
 from mastosync.manifest.deltas import last_transaction
 from mastosync.manifest.losses import asking_for_the_right_one
-from mastosync.manifest.report import ManifestReport, SnapshotRecord
+from mastosync.manifest.reader import ManifestReport, SnapshotRecord
 from mastosync.model import DatabaseAge, DatabaseIdentity
 
 _EXPIRING = ("backups", "imports")  # Mastodon itself removes their rows after some days, the last one too

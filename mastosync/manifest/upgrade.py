@@ -10,10 +10,10 @@ from pathlib import Path
 from mastosync.errors import ManifestError
 from mastosync.language import tr
 from mastosync.manifest.backup import back_up
-from mastosync.manifest.complaints import translated
 from mastosync.manifest.file_system import real_path
 from mastosync.manifest.lock import writer_lock
 from mastosync.manifest.schema import migrate, newest_version, schema_version
+from mastosync.manifest.sqlite_errors import translated
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.details import details_of
 from mastosync.manifest.meta import delete_meta, meta_of, set_meta
+from mastosync.manifest.sqlite_errors import sound
 
 _INSERT = "INSERT INTO verifications (started_at, ended_at, details) VALUES (?, ?, ?)"
 _SELECT = "SELECT started_at, ended_at, details FROM verifications ORDER BY id DESC LIMIT ?"

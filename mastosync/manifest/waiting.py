@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mastosync.manifest.complaints import sound
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.meta import delete_meta, meta_of, set_meta
+from mastosync.manifest.sqlite_errors import sound
 
 _WAITING = "waiting"
 

@@ -27,7 +27,6 @@ from mastosync.config import DatabaseConfig, Scrubber
 from mastosync.errors import DatabaseError, NoMastodonTables, passing, without_frames
 from mastosync.language import tr, trn
 from mastosync.mastodon.address import connection_arguments, describe, detour, place_of
-from mastosync.mastodon.ahead import ReadAhead, settle
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.columns import columns_of, media_of
 from mastosync.mastodon.paperclip import WHITE_SPACE
@@ -44,6 +43,7 @@ from mastosync.mastodon.queries import (
     select_remote_files,
     select_removed_statuses,
 )
+from mastosync.mastodon.read_ahead import ReadAhead, settle
 from mastosync.mastodon.remedies import database_hint, may_pass
 from mastosync.model import TABLES, AttachmentSpec, MediaColumns, RemoteFile
 

@@ -23,7 +23,7 @@ from mastosync.config.sources import read_text
 from mastosync.config.values import Format
 from mastosync.errors import ConfigError
 from mastosync.language import say, tr, trn
-from mastosync.mastodon.doubts import iter_doubts
+from mastosync.mastodon.docker_quotes import iter_doubts
 from mastosync.mastodon.own_file import lasts, own_file
 from mastosync.mastodon.settings import media_folder
 

@@ -179,7 +179,7 @@ def _make_haste() -> None:
     from dataclasses import replace  # noqa: PLC0415 - only here
 
     from mastosync.app import stores  # noqa: PLC0415 - see above
-    from mastosync.engine import downtime, limiter  # noqa: PLC0415
+    from mastosync.runtime import downtime, limiter  # noqa: PLC0415
 
     as_configured = stores.retry_policy
     stores.retry_policy = lambda config: replace(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from mastosync.engine.apart import FOLDER
+from mastosync.copying.same_store import FOLDER
 from scripts.lab.fault_plan import Fault, FaultPlan, Request, answer
 from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_check import differences, iter_keys

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mastosync.engine.apart import FOLDER
+from mastosync.copying.same_store import FOLDER
 from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import ACCESS_DENIED, always
 from scripts.lab.faults import FaultProxy

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.engine.apart import FOLDER
+from mastosync.copying.same_store import FOLDER
 from mastosync.model import CACHE_CONTROL
 from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import Fault, Request, always, answer, no_faults

@@ -143,7 +143,7 @@ def asked_for(site: Site, words: str) -> tuple[list[str], set[str]]:
 def test_the_names_of_commands_load_none_of_them(site: Site) -> None:
     offered, loaded = asked_for(site, "mastosync ")
     assert offered == list(COMMANDS)
-    assert not [name for name in loaded if name.endswith("_command")]
+    assert not [name for name in loaded if name.startswith("mastosync.cli.commands.")]
 
 
 def test_the_options_of_a_command_load_nothing_that_works(site: Site) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.engine.cutover import Mastosync, Step, WayOver, steps_over
+from mastosync.cutover import Mastosync, Step, WayOver, steps_over
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy

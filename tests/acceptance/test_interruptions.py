@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.engine.apart import FOLDER
+from mastosync.copying.same_store import FOLDER
 from mastosync.model import Presence
 from scripts.faultlab.manifest_copy import complaints_of
 from scripts.lab.buckets import BucketPair

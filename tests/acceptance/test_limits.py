@@ -9,7 +9,7 @@ from threading import Lock
 
 import pytest
 
-from mastosync.engine.apart import FOLDER
+from mastosync.copying.same_store import FOLDER
 from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import Fault, Request, slow_down
 from scripts.lab.faults import FaultProxy

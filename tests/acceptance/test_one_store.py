@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from mastosync.engine.apart import FOLDER
+from mastosync.copying.same_store import FOLDER
 from scripts.lab.buckets import BucketPair, delete_bucket
 from scripts.lab.fault_plan import ACCESS_DENIED, RESET, Fault, FaultPlan, always, answer, no_faults, stall
 from scripts.lab.faults import FaultProxy

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.engine.planner import PlanOptions
 from mastosync.manifest import StoreIdentity
 from mastosync.mastodon.paperclip import canonical_key
+from mastosync.planning.planner import PlanOptions
 from tests.acceptance.site import COMMAND, Site
 from tests.unit.engine_kit import entry, planned
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mastosync.cli.main import main
-from mastosync.engine.acl import AclMode
+from mastosync.copying.acl import AclMode
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, StoreIdentity
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of

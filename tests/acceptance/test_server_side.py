@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mastosync.engine.apart import FOLDER
+from mastosync.copying.same_store import FOLDER
 from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, always, answer, no_faults
 from scripts.lab.faults import FaultProxy

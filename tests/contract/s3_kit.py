@@ -13,7 +13,7 @@ from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import FetchedObject, ObjectStore, Part, PutOptions
-from mastosync.store.curl import CurlMultiplexer, CurlStore
+from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
 from mastosync.store.s3.store import S3Store
 from scripts.lab.addresses import S3Address
 from tests.contract.raw_server import RawServer

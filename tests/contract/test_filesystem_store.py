@@ -24,9 +24,6 @@ from hypothesis import strategies as st
 from mastosync.app.stores import warn_of_little_room
 from mastosync.cli.logs import telling_what_matters
 from mastosync.config import FilesystemConfig
-from mastosync.engine.limiter import EndpointLimiter
-from mastosync.engine.retry import Gate, RetryPolicy
-from mastosync.engine.stop import StopSignal
 from mastosync.errors import (
     CorruptObject,
     MastosyncError,
@@ -40,8 +37,12 @@ from mastosync.errors import (
 )
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.mountinfo import iter_mounts
+from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.retry import Gate, RetryPolicy
+from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import FetchedObject, ListedObject, ObjectStore, PutOptions
-from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, cache, grounds, mounts
+from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, grounds, mounts
+from mastosync.store.filesystem import page_cache as cache
 from mastosync.store.filesystem.names import ESCAPED, WORK, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.root import Root
 from mastosync.store.filesystem.walk import Walk

@@ -20,8 +20,8 @@ from mastosync.config import FilesystemConfig, S3Config, Secret
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import ListedObject, ObjectStore, Page, Part, Piece, PutOptions
-from mastosync.store.curl import CurlStore
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
+from mastosync.store.s3.curl import CurlStore
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import bucket_pair
 from tests.contract.memory_store import MemoryStore

@@ -26,8 +26,8 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.store.curl import origin
-from mastosync.store.curl.origin import CurlOriginFetcher
+from mastosync.store.http import origin
+from mastosync.store.http.origin import CurlOriginFetcher
 from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.waiting import PATIENCE_SECONDS
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mastosync.errors import NetworkFailure, ObjectRejected, ServerFailure, StoreUnusable, Throttled
-from mastosync.store.s3.public_site import HttpPublicSite
+from mastosync.store.http.public_site import HttpPublicSite
 from tests.contract.raw_server import Answers, RawRequest, RawServer, answer
 from tests.contract.s3_kit import MADE_UP
 from tests.contract.test_s3_check import certificate, tls_server

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 
 from mastosync.config import S3Config, Secret
 from mastosync.errors import BucketMissing, MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
-from mastosync.store.curl import CurlStore
+from mastosync.store.s3.curl import CurlStore
 from mastosync.store.s3.store import S3Store
 from scripts.lab.buckets import BucketPair
 from tests.contract.raw_server import RawServer, answer

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mastosync.errors import MastosyncError, NetworkFailure, ObjectRejected, ServerFailure, Throttled
-from mastosync.store.curl import CurlStore
+from mastosync.store.s3.curl import CurlStore
 from mastosync.store.s3.store import S3Store
 from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.contract.s3_kit import DATA, StoreClass, Wire, at, md5_of, opened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mastosync.engine.acl import AclMode
+from mastosync.copying.acl import AclMode
 from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, answer, carrying, no_faults, other_header
 
 PUBLIC_READ, PRIVATE = "public-read", "private"

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from mastosync.app import App
 from mastosync.config import load_config
-from mastosync.engine.doctor import Diagnosis, Finding, Grade, Subject
-from mastosync.engine.stop import StopSignal
+from mastosync.doctor import Diagnosis, Finding, Grade, Subject
 from mastosync.errors import ExitCode
 from mastosync.progress import Silence
+from mastosync.runtime.stop import StopSignal
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.site import NOWHERE, Site, s3_section
 from tests.contract.raw_server import RawRequest, RawServer, answer

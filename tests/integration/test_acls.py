@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from mastosync.engine.acl import AclMode
-from mastosync.engine.limiter import EndpointLimiter
-from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.retry import Gate
-from mastosync.engine.stop import StopSignal
-from mastosync.engine.transfer import Transfer, TransferOptions
+from mastosync.copying.acl import AclMode
+from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import PrivacyLost, StoreUnusable
 from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
 from mastosync.model import Claim, Entry, MediaRow, Reason
+from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.retry import Gate
+from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from mastosync.engine.acl import AclMode
-from mastosync.engine.doctor.access import End
-from mastosync.engine.doctor.acl import check_acl
-from mastosync.engine.doctor.findings import Chart, Finding, Grade, Subject
-from mastosync.engine.doctor.patience import Patience
-from mastosync.engine.doctor.probes import DATA, ProbeObjects
-from mastosync.engine.stop import StopSignal
-from mastosync.engine.transfer import TransferOptions
-from mastosync.store.curl import CurlStore
+from mastosync.copying.acl import AclMode
+from mastosync.copying.transfer import TransferOptions
+from mastosync.doctor.access import End
+from mastosync.doctor.acl import check_acl
+from mastosync.doctor.findings import Chart, Finding, Grade, Subject
+from mastosync.doctor.patience import Patience
+from mastosync.doctor.probes import DATA, ProbeObjects
+from mastosync.runtime.stop import StopSignal
+from mastosync.store.s3.curl import CurlStore
 from mastosync.store.s3.probe import S3Probe
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from mastosync.engine.doctor import Grade, Subject
+from mastosync.doctor import Grade, Subject
 from mastosync.errors import ExitCode, ServerFailure, StoreUnusable
 from mastosync.manifest import Manifest, file_version, newest_version, writer_lock
 from mastosync.manifest.file_system import file_system

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.engine.doctor import Grade, Subject
+from mastosync.doctor import Grade, Subject
 from mastosync.errors import ExitCode
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
-from mastosync.engine.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, PublicStore
+from mastosync.cutover import Fallback, MediaHost, PublicBucket, PublicFolder, PublicStore
 from mastosync.model import CACHE_CONTROL
 from scripts.lab.buckets import BucketPair
 from scripts.lab.nginx import NginxServer, why_no_nginx

@@ -6,16 +6,16 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-from mastosync.engine.copier import Copier, CopyOptions
-from mastosync.engine.crew import Crew
-from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.retry import Gate
-from mastosync.engine.stop import StopSignal
-from mastosync.engine.transfer import Transfer, TransferOptions
+from mastosync.copying.copier import Copier, CopyOptions
+from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.manifest import ManifestReport, WorkQueue
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState
 from mastosync.progress import CopyProgress, EndpointState, Silence
+from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.retry import Gate
+from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.worker_pool import Crew
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import IMPATIENT, entry, gate, planned
 

@@ -12,16 +12,10 @@ from typing import Any
 
 import pytest
 
-from mastosync.engine.access_notes import Note
-from mastosync.engine.archive import iter_archive
-from mastosync.engine.archive_reading import ArchiveSource
-from mastosync.engine.bandwidth import Bandwidth
-from mastosync.engine.downtime import Downtime
-from mastosync.engine.limiter import EndpointLimiter
-from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.retry import Gate, RetryPolicy
-from mastosync.engine.stop import StopSignal
-from mastosync.engine.transfer import Transfer, TransferOptions
+from mastosync.archive.reading import ArchiveSource
+from mastosync.archive.writing import iter_archive
+from mastosync.copying.access_notes import Note
+from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
@@ -35,6 +29,12 @@ from mastosync.manifest import (
     begun,
 )
 from mastosync.model import NOTHING, NOTHING_ARRIVED, Arrival, Claim, Entry, EntryGroup, Kind, Presence
+from mastosync.runtime.bandwidth import Bandwidth
+from mastosync.runtime.downtime import Downtime
+from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.retry import Gate, RetryPolicy
+from mastosync.runtime.stop import StopSignal
 from tests.contract.memory_store import MemoryStore
 
 LOCAL = Kind("accounts", "avatar", "original", "accounts/avatars", remote=False, cached=False)

@@ -13,9 +13,9 @@ from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, cli
 from mastosync.config import render_sample
 from mastosync.config.schema import sections
-from mastosync.engine.doctor import Subject
-from mastosync.engine.doctor.disk import check_disk
-from mastosync.engine.doctor.findings import Chart
+from mastosync.doctor import Subject
+from mastosync.doctor.disk import check_disk
+from mastosync.doctor.findings import Chart
 from mastosync.errors import EXIT_CODE_MEANING, MastosyncError
 from mastosync.model import MANIFEST_BYTES_PER_ENTRY, TABLES, Reason
 from mastosync.units import human_bytes

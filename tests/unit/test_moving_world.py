@@ -28,20 +28,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mastosync.engine import adopter, downtime, pruner, refetcher, verifier
-from mastosync.engine.adopter import Adopter, AdoptOptions
-from mastosync.engine.downtime import Downtime
-from mastosync.engine.judge import DeepCheck
-from mastosync.engine.limiter import EndpointLimiter
-from mastosync.engine.memory import MemoryBudget
-from mastosync.engine.planner import PlanOptions
-from mastosync.engine.pruner import PruneOptions, Pruner
-from mastosync.engine.refetcher import Place as PlaceOfRow
-from mastosync.engine.refetcher import Refetcher, RefetchOptions, Ways
-from mastosync.engine.retry import Gate, RetryPolicy
-from mastosync.engine.stop import StopSignal
-from mastosync.engine.transfer import Transfer, TransferOptions
-from mastosync.engine.verifier import Verifier, VerifyOptions
+from mastosync.checking.object_check import DeepCheck
+from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import NetworkFailure, ObjectDenied, ServerFailure
 from mastosync.manifest import (
     HIGHEST_ID,
@@ -55,8 +43,23 @@ from mastosync.manifest import (
     try_again,
 )
 from mastosync.model import TABLES, Claim, Order, Outcome, Reason, Record, RemoteFile
+from mastosync.planning.planner import PlanOptions
 from mastosync.progress import Silence
-from mastosync.store.origin import Fetched
+from mastosync.pruning import pruner
+from mastosync.pruning.pruner import PruneOptions, Pruner
+from mastosync.refetching import refetcher
+from mastosync.refetching.refetcher import Place as PlaceOfRow
+from mastosync.refetching.refetcher import Refetcher, RefetchOptions, Ways
+from mastosync.runtime import downtime
+from mastosync.runtime.downtime import Downtime
+from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.retry import Gate, RetryPolicy
+from mastosync.runtime.stop import StopSignal
+from mastosync.store.http.fetcher import Fetched
+from mastosync.verifying import adopter, verifier
+from mastosync.verifying.adopter import Adopter, AdoptOptions
+from mastosync.verifying.verifier import Verifier, VerifyOptions
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import DESTINATION, SOURCE, exported, grouped, imported
 from tests.unit.world import (

@@ -16,7 +16,7 @@ from botocore.exceptions import NoCredentialsError
 from mastosync.app.pinning import pin
 from mastosync.cli.main import main
 from mastosync.config import S3Config, Secret, load_config
-from mastosync.engine.doctor.manifest import _refusal
+from mastosync.doctor.manifest import _refusal
 from mastosync.manifest import Manifest, writer_lock
 from mastosync.model import Owner
 from mastosync.new_files import made, make_folders, opened_or_made
@@ -24,9 +24,9 @@ from mastosync.store.s3.boto_errors import BotoTranslator
 from mastosync.store.s3.client import credentials_of, make_client
 from mastosync.store.s3.errors import Request, scrubber_of
 from mastosync.store.s3.route import closed_folder_of_aws, plain_route
-from tests.unit import test_pinning
+from tests.unit.app import test_pinning
 from tests.unit.engine_kit import entry, planned
-from tests.unit.test_written_files import WRITERS, site
+from tests.unit.manifest.test_written_files import WRITERS, site
 
 MASTODON = 12_345, 12_346
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others, and become them")

@@ -14,9 +14,9 @@ MODULES = [str(path.relative_to(ROOT)) for path in sorted(ROOT.rglob("*.py"))]
 RUNS_SQL = {"execute", "executemany", "executescript"}
 
 REVIEWED = {
-    ("manifest/report.py", "query"): "a constant; put into it are columns, an index and counted placeholders",
-    ("manifest/report.py", "_SELECT_FAILURES"): "columns of our own and numbers of codes.py",
-    ("manifest/work.py", "query"): "every caller hands in a constant, put into which are numbers of codes.py",
+    ("manifest/reader.py", "query"): "a constant; put into it are columns, an index and counted placeholders",
+    ("manifest/reader.py", "_SELECT_FAILURES"): "columns of our own and numbers of codes.py",
+    ("manifest/work_queue.py", "query"): "every caller hands in a constant, put into which are numbers of codes.py",
     ("manifest/entry_writer.py", "_COUNT_TO_TRY_AGAIN"): "put into it are numbers of codes.py",
     ("manifest/entry_writer.py", "_TRY_AGAIN"): "the same",
     ("manifest/entry_writer.py", "_MARK_LOST"): "the same",
@@ -25,13 +25,13 @@ REVIEWED = {
     ("manifest/settings.py", "_MAY_BE_CONFIRMED"): "put into it are numbers of codes.py",
     ("manifest/exposed.py", "_COUNT"): "put into it are numbers of codes.py",
     (
-        "manifest/records.py",
+        "manifest/rows.py",
         "select",
     ): "of three modules beside it: numbers of codes.py, and columns of our own",
-    ("manifest/strands.py", "self._select"): "a constant; put into it are numbers of codes.py",
-    ("manifest/strands.py", "self._select_after"): "the same",
-    ("manifest/loading.py", "self._statement"): "a table and columns of our own, and counted placeholders",
-    ("manifest/loading.py", "self._text(len(self.waiting) // len(self._columns))"): "the same",
+    ("manifest/segments.py", "self._select"): "a constant; put into it are numbers of codes.py",
+    ("manifest/segments.py", "self._select_after"): "the same",
+    ("manifest/bulk_insert.py", "self._statement"): "a table and columns of our own, and counted placeholders",
+    ("manifest/bulk_insert.py", "self._text(len(self.waiting) // len(self._columns))"): "the same",
     ("manifest/schema.py", "statement"): "a migration of this package",
     ("manifest/schema.py", "f'PRAGMA user_version = {number}'"): "the number of one",
     ("manifest/archive.py", "_INSERT_LINES"): "columns of our own, and counted placeholders",
@@ -42,16 +42,16 @@ REVIEWED = {
     ): "of our own table of tables and their columns",
     ("manifest/check.py", "f'PRAGMA {pragma}({_FAULTS_OF_FILE})'"): "one of two names, and a number",
     ("manifest/check.py", "f'PRAGMA {name}'"): "every caller hands in a name",
-    ("manifest/recount.py", "_COUNT_WINDOW"): "put into it are numbers of codes.py",
-    ("manifest/recount.py", "_ODD_LINES"): "the same",
+    ("manifest/counters.py", "_COUNT_WINDOW"): "put into it are numbers of codes.py",
+    ("manifest/counters.py", "_ODD_LINES"): "the same",
     ("mastodon/database.py", "f'SET LOCAL {setting}'"): "of _SETTINGS",
     ("mastodon/database.py", "query"): "composed by psycopg",
     ("mastodon/identity.py", "query"): "composed by psycopg",
     (
-        "mastodon/ahead.py",
+        "mastodon/read_ahead.py",
         "sql.SQL('DECLARE mastosync NO SCROLL CURSOR FOR {}').format(self._query)",
     ): "composed by psycopg",
-    ("mastodon/ahead.py", "self._connection.pgconn"): "no statement: it goes on with one",
+    ("mastodon/read_ahead.py", "self._connection.pgconn"): "no statement: it goes on with one",
     ("mastodon/examination.py", "f'SELECT id FROM \"{name}\" LIMIT 1'"): "a name of our own list of tables",
 }
 """Statements that are made at run time, and why no stranger has a part in them. A new one is looked at first."""
@@ -63,7 +63,7 @@ DOORS = {"cli/output.py", "progress.py"}
 """Where text leaves: what people read, each of these sends through `plain`."""
 
 NO_TEXT = {
-    ("store/filesystem/workshop.py", "os.write(fd, view[at:])"): "an object's bytes, into its file",
+    ("store/filesystem/partial_files.py", "os.write(fd, view[at:])"): "an object's bytes, into its file",
     ("cli/logs.py", "os.write(self._fd, data[written:])"): "a record, which its formatter has made plain",
     ("cli/signals.py", "os.write(writing, _NO_SIGNAL)"): "a byte from one thread to another",
 }

@@ -18,9 +18,9 @@ import pytest
 
 from mastosync.cli.main import main
 from mastosync.cli.render import render_status, render_watched
-from mastosync.engine.status import Status, Tally, status_of
 from mastosync.manifest import Manifest, ManifestReport, Outage, WorkQueue, correct, record_verification, writer_lock
 from mastosync.model import EntryState, Outcome
+from mastosync.status import Status, Tally, status_of
 from mastosync.units import clock
 from tests.acceptance.site import COMMAND
 from tests.unit.engine_kit import entry, planned

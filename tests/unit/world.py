@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mastosync.engine.composite import composite_etag
-from mastosync.engine.lane import Ended
-from mastosync.engine.steps import Steps, carried_out
+from mastosync.checking.multipart_etag import composite_etag
 from mastosync.errors import AclUnsupported, CorruptObject, ObjectDenied
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Kind, ObjectInfo, Origin, Outcome, Reason, Record
+from mastosync.runtime.steps import Steps, carried_out
+from mastosync.runtime.transfer_loop import Ended
 from mastosync.store.base import Buffer, Part, PutOptions
 from tests.contract.memory_store import MemoryStore, StoredObject
 from tests.unit.engine_kit import LOCAL, REMOTE

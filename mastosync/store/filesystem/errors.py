@@ -19,7 +19,7 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.language import deferred, say, tr
-from mastosync.store.answers import Subject
+from mastosync.store.errors import Subject
 from mastosync.store.filesystem.grounds import EXHAUSTED
 from mastosync.store.filesystem.root import LinkInTheWay
 

@@ -8,14 +8,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from mastosync.model import Access, Owner, Ownership
-from mastosync.store.answers import Subject
 from mastosync.store.base import Room
+from mastosync.store.errors import Subject
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import path_of
 from mastosync.store.filesystem.owners import iter_others, me
+from mastosync.store.filesystem.partial_files import Workshop
 from mastosync.store.filesystem.root import Root
 from mastosync.store.filesystem.walk import Walk, followed_links, rooms, unfollowed_links, ways_out
-from mastosync.store.filesystem.workshop import Workshop
 
 if TYPE_CHECKING:
     from mastosync.config import FilesystemConfig

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Literal
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.answers import Subject
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions, Room
-from mastosync.store.filesystem.cache import Cache
+from mastosync.store.errors import Subject
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import namesake, path_of
+from mastosync.store.filesystem.page_cache import Cache
+from mastosync.store.filesystem.partial_files import Workshop, Workshops, names_in, write_all
 from mastosync.store.filesystem.root import Root, sync_file, sync_folder
 from mastosync.store.filesystem.uploads import Uploads
 from mastosync.store.filesystem.walk import Walk, etag_of, rooms
-from mastosync.store.filesystem.workshop import Workshop, Workshops, names_in, write_all
 from mastosync.store.media_types import HEAD_BYTES, content_type_of
 
 if TYPE_CHECKING:

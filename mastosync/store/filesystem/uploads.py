@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 from mastosync.store.base import Buffer, Part
-from mastosync.store.filesystem.workshop import Workshop, write_all
+from mastosync.store.filesystem.partial_files import Workshop, write_all
 
 _PIECE = 1024 * 1024  # bytes, where they have to come through here
 _CANNOT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM})

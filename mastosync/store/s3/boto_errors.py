@@ -11,7 +11,7 @@ from botocore.parsers import ResponseParserError, create_parser
 
 from mastosync.errors import MastosyncError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
-from mastosync.store.answers import Subject
+from mastosync.store.errors import Subject
 from mastosync.store.s3.errors import Refused, Request, Translator, Unintelligible
 from mastosync.store.s3.route import closed_folder_of_aws
 

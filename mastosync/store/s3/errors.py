@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from mastosync.config import Scrubber, ambient_secrets
 from mastosync.errors import MastosyncError, ServerFailure, StoreUnusable, without_frames
 from mastosync.language import deferred, say, tr
-from mastosync.store.answers import Answer, Subject, error_of, network_failure
+from mastosync.store.errors import Answer, Subject, error_of, network_failure
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config

@@ -1,0 +1,208 @@
+"""What proves that everything has arrived: both stores held against the manifest."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from mastosync.app.rows import files_of, right_database
+from mastosync.app.same_store import gates_to_write
+from mastosync.app.stores import gates, retry_policy, settings_of
+from mastosync.checking.object_check import DeepCheck
+from mastosync.checking.public_access import Readers, readers_of
+from mastosync.checking.row_check import Opening
+from mastosync.copying.copier import CopyOptions
+from mastosync.errors import ObjectError, StoreUnusable, UsageError
+from mastosync.findings.public_looks import looks_at
+from mastosync.language import tr
+from mastosync.manifest import (
+    LastChange,
+    Manifest,
+    ManifestReport,
+    Scratch,
+    WorkQueue,
+    in_one_bucket,
+    iter_exposed,
+    record_verification,
+    verifications,
+)
+from mastosync.mastodon.catalog import UNSHOWN
+from mastosync.mastodon.key_order import root_of
+from mastosync.model import TABLES, EntryState
+from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.memory import MemoryBudget, return_large_blocks
+from mastosync.runtime.retry import Gate
+from mastosync.runtime.stop import leaving
+from mastosync.runtime.worker_pool import Crew
+from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
+from mastosync.verifying.adopter import Adopter, Adoption, AdoptOptions
+from mastosync.verifying.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
+from mastosync.verifying.public_check import PublicCheck, waiting_for
+from mastosync.verifying.samples import Lots, PublicSample, Sample
+from mastosync.verifying.verifier import Verification, Verifier, VerifyOptions
+
+if TYPE_CHECKING:
+    from mastosync.app.rows import Databases
+    from mastosync.config import Config
+    from mastosync.model import Kind, Record
+    from mastosync.progress import ProgressListener
+    from mastosync.runtime.stop import StopSignal
+    from mastosync.verifying.public_result import PublicResult
+
+_EXPOSED_AT_MOST = 10_000  # private objects that one `verify --public` asks for first
+
+
+def verify(
+    config: Config,
+    manifest: Manifest,
+    options: VerifyOptions,
+    public: int | None,
+    stop: StopSignal,
+    listener: ProgressListener,
+    databases: Databases,
+) -> Verification:
+    """Hold the destination against the manifest, and remember what came of it. See `App.verify`."""
+    began = time.time()
+    if public is not None and config.destination_folder.path:
+        raise UsageError(
+            tr(
+                "--public reads a bucket without credentials, as anybody can; the destination is a folder of this "
+                "machine"
+            ),
+            hint=tr("leave --public out; `mastosync verify --deep` reads objects back"),
+        )
+    prefix = config.destination.key_prefix
+    some_arrived = WorkQueue(manifest).any_done()
+    acl = config.destination.acl
+    unshown = UNSHOWN if readers_of(acl) is Readers.EVERYBODY else frozenset()
+    lots = Lots(options.sample or 0)
+    sample = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
+    opening = Opening(partial(files_of, partial(right_database, manifest.path, databases)))
+    samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
+    left = tr("what was found so far is in the manifest; run the same command again to start over")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, ("destination",), some_arrived=some_arrived) as (gate,):
+        verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, samples, opening)
+        result = verifier.result
+        if not options.deep or options.sample is not None or public is not None:
+            verifier.by_listing()
+        if options.deep:
+            return_large_blocks()
+            check = DeepCheck(gate, MemoryBudget(config.copy.memory), prefix, config.copy.multipart_threshold)
+            with Crew(check.steps, options.workers, stop, CurlMultiplexer) as crew:
+                if options.sample is None:
+                    verifier.by_reading(crew, verifier.iter_done(), verifier.entries())
+                else:
+                    drawn = lots.records()
+                    verifier.by_reading(crew, drawn, len(drawn))
+        if public is not None:
+            exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
+            records = [*exposed, *sample.records()]
+            there = _done(manifest, options.types, unshown)
+            result.public = _as_anybody(config, gate, records, options.workers, stop, there)
+            result.public.sample, result.public.types = public, options.types or TABLES
+            verifier.take_public(result.public, exposed)
+    record_verification(manifest, began, time.time(), result.as_json())
+    return result
+
+
+def adopt(
+    config: Config, manifest: Manifest, options: AdoptOptions, stop: StopSignal, listener: ProgressListener
+) -> Adoption:
+    """Mark what lies at the destination already. See `App.adopt`."""
+    prefixes = (config.source.key_prefix, config.destination.key_prefix)
+    some_arrived = WorkQueue(manifest).any_done()
+    left = tr("what was adopted so far is in the manifest; run the same command again for the rest")
+    pace = _pace(config, options.workers)
+    with (
+        leaving(left),
+        gates_to_write(config, manifest, pace, stop, some_arrived=some_arrived) as (source, destination),
+    ):
+        return Adopter(
+            manifest,
+            manifest.path,
+            source,
+            destination,
+            prefixes,
+            options,
+            stop,
+            listener,
+            one_bucket=in_one_bucket(manifest),
+            source_tells_access=bool(config.source_folder.path),
+            settings=settings_of(config),
+        ).run()
+
+
+@contextmanager
+def orphans(
+    config: Config, manifest: Manifest, workers: int, stop: StopSignal, listener: ProgressListener
+) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
+    """Hold the source against the manifest. See `App.orphans`."""
+    options = OrphansOptions(workers, timedelta(minutes=config.follow.overlap_minutes))
+    report = ManifestReport(manifest)
+    planned_at = report.whole_snapshot().taken_at
+    entries = sum(line.objects for line in report.counts())
+    prefix = config.source.key_prefix
+    left = tr("nothing was changed; run the same command again to start over")
+    pace = _pace(config, options.workers)
+    with leaving(left), gates(config, pace, stop, ("source",)) as (gate,), Scratch() as scratch:
+        there = config.destination.key_prefix if in_one_bucket(manifest) else None
+        copies = "" if there is None else root_of_copies(prefix, there)
+        finder = OrphanFinder(
+            manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch, copies, there
+        )
+        yield finder, finder.run()
+
+
+def _pace(config: Config, workers: int) -> CopyOptions:
+    return CopyOptions(workers=workers, rate=config.copy.rate)
+
+
+def _wrong_before(manifest: Manifest, prefix: str, acl: str) -> set[str]:
+    """Keys, without the prefix, that anybody got otherwise than is right when somebody looked."""
+    looks = looks_at(reversed(verifications(manifest)), ManifestReport(manifest).counts(), LastChange(), acl)
+    return {key.removeprefix(root_of(prefix) or "") for key in looks.keys}
+
+
+def _done(manifest: Manifest, types: tuple[str, ...], unshown: Collection[str]) -> Counter[Kind]:
+    """How many entries are done of each kind that anybody may be asked for."""
+    found: Counter[Kind] = Counter()
+    for line in ManifestReport(manifest).counts():
+        if line.state is EntryState.DONE and line.kind.table in (types or TABLES) and line.kind.table not in unshown:
+            found[line.kind] += line.objects
+    return found
+
+
+def _as_anybody(
+    config: Config, gate: Gate, records: list[Record], workers: int, stop: StopSignal, of: Counter[Kind]
+) -> PublicResult:
+    from mastosync.store.http.public_site import HttpPublicSite
+
+    destination = config.destination
+    with ExitStack() as stack:
+        store = gate.store
+        bucket_url = store.bucket_url if isinstance(store, CurlStore) else store.endpoint
+
+        def opened(url: str) -> HttpPublicSite:
+            return stack.enter_context(closing(HttpPublicSite(url, destination, connections=workers)))
+
+        site = opened(destination.public_url or bucket_url)
+        bucket = opened(bucket_url) if destination.public_url else None
+        of_site = Gate(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
+        of_site = waiting_for(site, of_site, config.copy.outage_patience)
+        try:
+            check = PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop, destination.acl)
+            return check.run(records, of)
+        except ObjectError as error:
+            raise StoreUnusable(
+                error.message,
+                hint=tr(
+                    "check `public_url` of the destination: it must be the address at which browsers read its objects"
+                ),
+            ) from error

@@ -1,0 +1,314 @@
+"""Bringing what lies at the destination in line with its settings: Cache-Control, ACL and storage class.
+
+Each object that is done is described, and stored there once more by the store itself where it should have something
+else (`settings_rule`, `in_line`, `in_place`). Only the very object that was recorded is touched: of any other, `verify`
+decides. How far it has come is in the manifest, so the same command goes on where it stopped, however that was.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import starmap
+from typing import Any, NamedTuple
+
+from mastosync.applying.one_object import LEFT, Applied, Bringing, Fate, outcome_of, to_be_stored
+from mastosync.applying.rewrite import AccessLost, HeadersLost
+from mastosync.checking.row_check import Answer
+from mastosync.errors import (
+    DatabaseError,
+    Interrupted,
+    MastosyncError,
+    MayBeHidden,
+    MayBePublic,
+    PlanRefused,
+    PrivacyLost,
+    StoreUnusable,
+    telling_of,
+)
+from mastosync.language import deferred, tr
+from mastosync.manifest import (
+    Manifest,
+    ManifestReport,
+    Noted,
+    Place,
+    Settings,
+    applied_to,
+    begin_applying,
+    correct,
+    end_applying,
+    found_misread,
+    found_wrong,
+    iter_done_after,
+    last_change,
+    note_applied,
+    noted_as_json,
+    take_back_change,
+)
+from mastosync.model import End, EntryState, Outcome, Record
+from mastosync.progress import CheckProgress, ProgressListener
+from mastosync.runtime.outage import IN_A_ROW, Outages
+from mastosync.runtime.retry import Gate
+from mastosync.runtime.steps import Steps
+from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.transfer_loop import Ended
+from mastosync.runtime.worker_pool import Crew
+from mastosync.store.base import Multiplexer
+
+_log = logging.getLogger(__name__)
+
+_COMMIT_SECONDS = 0.5
+_STORED, _TO_BE_STORED = deferred("stored again"), deferred("to be stored again")
+_EXAMPLES = 10
+_HINT = deferred("when the store is well again, run the same command: it goes on where it stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """How to go about it."""
+
+    workers: int = 8
+    dry_run: bool = False  # ask, and write nothing
+
+
+@dataclass(slots=True)
+class Applying:
+    """What a run has come to."""
+
+    settings: Settings
+    others: Noted  # under which something may have been stored; empty: nothing was looked at
+    dry_run: bool
+    fates: Counter[Fate] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)  # of what is left
+    goes_on: bool = False  # where an earlier run had stopped
+    left_before: int = 0  # by that run
+    in_line: bool = False  # everything is, now
+    pending: int = 0  # objects that are still to be copied, which were not looked at
+    finding: str | None = None  # about the destination, for people
+    seconds: float = 0.0
+
+    @property
+    def left(self) -> int:
+        """Objects that are not in line, and should be."""
+        return self.left_before + sum(self.fates[fate] for fate in LEFT)
+
+    def as_json(self) -> dict[str, Any]:
+        """The names are part of the interface."""
+        return {
+            "dry_run": self.dry_run,
+            "settings": self.settings._asdict(),
+            "others": noted_as_json(self.others),
+            "checked": self.fates.total(),
+            **{fate.value: self.fates[fate] for fate in Fate},
+            "left": self.left,
+            "pending": self.pending,
+            "all_in_line": self.in_line,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class _Claim(NamedTuple):
+    place: Place
+    record: Record
+    answer: Answer | None = None  # what its row says; None: nothing is opened, and nobody has asked
+
+
+@dataclass(slots=True)
+class Applier:
+    """One run. The manifest belongs to this thread."""
+
+    manifest: Manifest
+    gate: Gate
+    bringing: Bringing
+    current: Settings
+    others: Noted
+    options: ApplyOptions
+    stop: StopSignal
+    listener: ProgressListener
+    multiplexer: Callable[[int], Multiplexer] | None = None  # as `Crew` has it
+    result: Applying = field(init=False)
+    _walk: _Walk = field(init=False)
+    _corrections: list[tuple[Record, Outcome]] = field(init=False, default_factory=list)
+    _to_be_told: list[MastosyncError] = field(init=False, default_factory=list)
+    _fatal: BaseException | None = field(init=False, default=None)
+    _outages: Outages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.result = Applying(self.current, self.others, self.options.dry_run)
+        self._outages = Outages(any_success=True, hint=_HINT)
+
+    def run(self) -> Applying:
+        """Look at everything that is done.
+
+        Raises: ManifestError; PlanRefused; DatabaseError; StoreUnusable; PrivacyLost; Interrupted.
+        """
+        began = time.monotonic()
+        place, change = applied_to(self.manifest, self.current), last_change(self.manifest)
+        if not self.options.dry_run:
+            begin_applying(self.manifest, self.current)
+        self.result.goes_on, self.result.left_before = place is not None, place.left if place else 0
+        self._walk = _Walk(place)
+        done = ManifestReport(self.manifest).entries(states=(EntryState.DONE,))
+        progress = CheckProgress("apply-settings", done, finding=_TO_BE_STORED if self.options.dry_run else _STORED)
+        self.listener.started(progress)
+        try:
+            self._work(progress)
+        finally:
+            self.listener.finished(progress)
+            self._record()
+            if not (self.options.dry_run or self.bringing.in_place.has_begun):
+                take_back_change(self.manifest, change)
+            self.result.seconds = time.monotonic() - began
+            self.result.finding = self.bringing.finding
+        self._require_ended()
+        if not self.options.dry_run:
+            self.result.in_line = end_applying(self.manifest, self.current, left=self.result.left, gone=self._walk.gone)
+        self.result.pending = ManifestReport(self.manifest).entries(states=(EntryState.PENDING,))
+        return self.result
+
+    def _work(self, progress: CheckProgress) -> None:
+        recorded_at = time.monotonic()
+        with Crew(self._steps, self.options.workers, self.stop, self.multiplexer) as crew:
+            for ended in crew.all_ended(self._walk.claims(self._iter_claims())):
+                self._take(ended, progress)
+                if time.monotonic() - recorded_at >= _COMMIT_SECONDS:
+                    self._record()
+                    recorded_at = time.monotonic()
+
+    def _steps(self, claim: _Claim) -> Steps[Applied]:
+        return self.bringing.steps(claim.record, claim.answer)
+
+    def _iter_claims(self) -> Iterator[_Claim]:
+        claims, opening = iter_done_after(self.manifest, self._walk.place), self.bringing.opening
+        if opening is None:
+            yield from starmap(_Claim, claims)
+            return
+        try:
+            yield from starmap(_Claim, opening.answered(claims))
+        except (DatabaseError, PlanRefused) as error:
+            self._end_all(error)
+
+    def _take(self, ended: Ended[_Claim, Applied], progress: CheckProgress) -> None:
+        place, record, _ = ended.claim
+        if ended.outcome is None:
+            self._end_with(record, ended.error)
+            return
+        applied = ended.outcome
+        self._walk.ended(place, applied)
+        self.result.fates[applied.fate] += 1
+        if applied.fate in LEFT:
+            _log.warning("%s: %s", applied.fate.value, applied.detail)
+            if len(self.result.examples) < _EXAMPLES:
+                self.result.examples.append(applied.detail)
+        if not self.options.dry_run and (outcome := outcome_of(record, applied)):
+            self._corrections.append((record, outcome))
+        self._note_outage(applied)
+        self._require_some_public()
+        progress.checked += 1
+        progress.found += applied.fate is Fate.APPLIED
+        self.listener.advanced(progress)
+
+    def _note_outage(self, applied: Applied) -> None:
+        try:
+            if applied.error is None:
+                self._outages.answered(End.DESTINATION)
+            else:
+                self._outages.failed(End.DESTINATION, applied.error.reason, applied.error.message)
+        except StoreUnusable as unusable:
+            self._end_all(unusable)
+
+    def _require_some_public(self) -> None:
+        """End a run that would find everything hidden: nobody has hidden that, and everybody reads elsewhere."""
+        fates = self.result.fates
+        if fates[Fate.HIDDEN] != IN_A_ROW or fates[Fate.APPLIED] or fates[Fate.IN_LINE]:
+            return
+        self._end_all(
+            StoreUnusable(
+                tr(
+                    "nobody reads any of {count} objects at {name} without credentials, and all were stored as public",
+                    count=IN_A_ROW,
+                    name=self.gate.store.name,
+                ),
+                hint=tr(
+                    "if everybody should read here, `mastosync verify --public` finds these objects, and"
+                    " `mastosync copy` stores them again as public; only if a CDN or proxy reads with a key of its own,"
+                    " set `acl = none`"
+                ),
+            )
+        )
+
+    def _end_with(self, record: Record, error: BaseException | None) -> None:
+        """An object was not brought to its end. What others read than should, or may, is to be stored anew."""
+        if isinstance(error, (MayBePublic, MayBeHidden, AccessLost)):
+            self._to_be_told.append(error)
+        if isinstance(error, (MayBePublic, MayBeHidden, AccessLost)) or (
+            isinstance(error, PrivacyLost) and error.lies_there
+        ):
+            self._corrections.append((record, to_be_stored(record, found_misread(record.presence), error.message)))
+        elif isinstance(error, HeadersLost):
+            self._corrections.append((record, to_be_stored(record, found_wrong(record.presence), error.message)))
+        if not isinstance(error, Interrupted):
+            self._end_all(error)
+
+    def _end_all(self, error: BaseException | None) -> None:
+        if self._fatal is None or (isinstance(error, PrivacyLost) and not isinstance(self._fatal, PrivacyLost)):
+            self._fatal = error
+        self.stop.request()
+
+    def _record(self) -> None:
+        """Let the manifest know what was found, and then how far everything has come."""
+        if self._corrections:
+            correct(self.manifest, self._corrections)
+            self._corrections.clear()
+        place = self._walk.reached()
+        if place is not None and not self.options.dry_run:
+            note_applied(self.manifest, self.current, place)
+
+    def _require_ended(self) -> None:
+        """Raises: what has ended the run."""
+        if self._fatal is not None:
+            raise telling_of([each for each in self._to_be_told if each.message != str(self._fatal)], self._fatal)
+        if self.stop.requested:
+            hint = tr("run the same command again: it goes on where this one stopped")
+            raise telling_of(self._to_be_told, Interrupted(tr("stopped on request"), hint=hint))
+
+
+class _Walk:
+    """How far everything has come that is worked on side by side."""
+
+    def __init__(self, place: Place | None) -> None:
+        self.place = place  # up to which all have ended; not beyond those that failed last
+        self._left = place.left if place else 0
+        self.gone = place.gone if place else 0
+        self._begun: deque[Place] = deque()
+        self._ended: dict[Place, Applied] = {}
+        self._told = place
+
+    def claims(self, claims: Iterator[_Claim]) -> Iterator[_Claim]:
+        """The same, which are being worked on from then on."""
+        for claim in claims:
+            self._begun.append(claim.place)
+            yield claim
+
+    def ended(self, place: Place, applied: Applied) -> None:
+        """One has ended.
+
+        If it failed, the store may have, and not the object: unless another one fares better, the next run begins with
+        it.
+        """
+        self._ended[place] = applied
+        while self._begun and self._begun[0] in self._ended:
+            reached = self._begun.popleft()
+            applied = self._ended.pop(reached)
+            self._left += applied.fate in LEFT
+            self.gone += applied.is_gone
+            if applied.fate is not Fate.FAILED:
+                self.place = reached._replace(left=self._left, gone=self.gone)
+
+    def reached(self) -> Place | None:
+        """The place to remember; None: no other than was told before."""
+        told, self._told = self._told, self.place
+        return None if self.place == told else self.place

@@ -1,0 +1,345 @@
+"""Objects of the destination, stored there once more by the store itself: with other headers, and no byte travels.
+
+The copy is pinned to the ETag that was seen, and carries its ACL in the same request. What is private is asked for
+without credentials, once a run and for each way of storing, as in a copy (`privacy_proof`). What everybody turns out to
+read is not removed, as it may lie nowhere else. What everybody reads is asked for, too, before the first one is stored
+again and after: a copy without an ACL is private at most stores, whatever the object was before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+from mastosync.applying.settings_rule import Goal
+from mastosync.checking.privacy_proof import PrivacyProof, Storing, strangers_read
+from mastosync.copying.acl import AclRule, begin_in_vain
+from mastosync.copying.large_objects import MIB
+from mastosync.copying.server_side import LARGEST_COPY, Copied, Within, copied_once
+from mastosync.copying.transfer import TransferOptions
+from mastosync.errors import (
+    CorruptObject,
+    Interrupted,
+    MastosyncError,
+    MayBeHidden,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    ObjectTooLarge,
+    StoreUnusable,
+)
+from mastosync.language import tr
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import Entry, ObjectHeaders, ObjectInfo
+from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.steps import Aside, Ask, Step, Steps, Until
+from mastosync.store.base import Part, Piece, PutOptions
+
+_PART_BYTES = 1024 * MIB  # at least
+_REFUSALS_AT_MOST = 3  # one may be about its object alone, as that is archived
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object of the destination, as the store describes it, and what it should have."""
+
+    store: PatientStore
+    entry: Entry
+    key: str
+    info: ObjectInfo
+    goal: Goal
+    read: bool  # everybody can read it
+
+
+class InPlace:
+    """What a run knows of storing in place. Shared by all workers."""
+
+    def __init__(self, destination: Gate, options: TransferOptions, bucket: str, largest: int = LARGEST_COPY) -> None:
+        """`bucket`: as the store knows it. `largest`: bytes that it copies in one request."""
+        self._destination, self._options, self._bucket, self._largest = destination, options, bucket, largest
+        self._whole_at_most = largest  # less once the store has found an object too large
+        proof = PrivacyProof(destination, self.key_of, refusals_tell=options.serves_strangers, may_remove=False)
+        self._acl = AclRule(
+            options.acl,
+            copy_private_without_acl=options.copy_private_without_acl,
+            trial=self._trial,
+            taken=options.acl_taken,
+            proof=proof,
+        )
+        self._seen: set[str | None] = set()  # ACLs with which an object was stored, and found as it should be
+        self.has_begun = False  # something was stored, or may have been
+        self._first = _FirstOne()
+        self._first_read = {Storing.COPIED: _FirstOne(), Storing.IN_PARTS: _FirstOne()}  # of what everybody reads
+
+    @property
+    def finding(self) -> str | None:
+        """What people should know of the destination that nobody knew before the run."""
+        return self._acl.finding
+
+    def key_of(self, entry: Entry) -> str:
+        """Where an entry lies at the destination."""
+        return canonical_key(entry, self._options.destination_prefix)
+
+    def opens(self, entry: Entry) -> Steps[bool]:
+        """Whether an ACL of its own makes a public object readable to everybody."""
+        return self._acl.opens(entry)
+
+    def require_allowed(self, entry: Entry) -> None:
+        """Raises: PrivateKeptBack if it is known, without a request, that storing it would open it to everybody."""
+        self._acl.require_allowed(entry)
+
+    def stored(self, one: Found) -> Steps[Copied]:
+        """Store exactly this object once more, with what it should have.
+
+        Until one has been found as it should be, there is one at a time. Raises: PrivateKeptBack; PrivacyUnknown;
+        PrivacyLost; HeadersLost if the store drops what it was sent; AccessLost if nobody can read any more what
+        everybody could; MayBeHidden; ObjectChanged if another object lies there by now; ObjectError; StoreUnusable.
+        """
+        self.has_begun = True
+        if one.info.size <= self._whole_at_most:
+            try:
+                return (yield from self._in_turn(one, Storing.COPIED))
+            except ObjectTooLarge:  # for one request of this store
+                self._whole_at_most = min(self._whole_at_most, one.info.size - 1)
+        return (yield from self._in_turn(one, Storing.IN_PARTS))
+
+    def _in_turn(self, one: Found, way: Storing) -> Steps[Copied]:
+        """Store it when it may go. What everybody reads waits for the first of it as well."""
+        is_asked = one.goal.acl is None and not one.entry.private and self._options.serves_strangers
+        if is_asked and not self._first_read[way].is_over:
+            one = replace(one, read=(yield Aside(partial(strangers_read, one.store, one.key, one.info))))
+        steps = self._stored(one, way)
+        if one.read:
+            steps = self._first_read[way].before_others(one, steps)
+        return (yield from self._first.before_others(one, steps))
+
+    def _stored(self, one: Found, way: Storing) -> Steps[Copied]:
+        yield from self._acl.allow(one.entry)
+        goal = one.goal
+        options = PutOptions(
+            one.info.headers._replace(cache_control=goal.cache_control), storage_class=goal.storage_class
+        )
+        steps, there = (self._in_parts if way is Storing.IN_PARTS else self._whole)(one, options), None
+        if one.read and not self._first_read[way].is_over:
+            copied, there = yield from _asked_after(one, steps)
+        else:
+            copied = yield from steps
+        if goal.acl not in self._seen:
+            yield Aside(partial(_require_kept, one, options.headers, there))
+            self._seen.add(goal.acl)
+        return copied
+
+    def _whole(self, one: Found, options: PutOptions) -> Steps[Copied]:
+        def written(_: ObjectInfo, write: Callable[[PutOptions], Step]) -> Steps[str]:
+            etag: str = yield from self._acl.written(one.entry, options, partial(_asked, write), Storing.COPIED)
+            return etag
+
+        within = Within(one.store, one.key, one.store, one.key, written)
+        return (yield from copied_once(within, one.info, self._bucket))
+
+    def _in_parts(self, one: Found, options: PutOptions) -> Steps[Copied]:
+        store, key = one.store, one.key
+        yield Aside(partial(store.abort_unfinished, key))  # a dead run may have left one
+
+        def begun(with_acl: PutOptions) -> Steps[str]:
+            upload: str = yield Aside(partial(store.start_multipart, key, with_acl))
+            return upload
+
+        def completed(upload: str) -> Steps[str]:
+            etag: str = yield Aside(partial(self._fill, one, upload))
+            return etag
+
+        etag: str = yield from self._acl.written(one.entry, options, begun, Storing.IN_PARTS, completed)
+        there: ObjectInfo = yield Ask(store, "head", (key,))
+        if there.size != one.info.size:
+            raise CorruptObject(
+                f"{key!r} at {store.name} had {one.info.size} bytes, and has {there.size} since the store has copied it"
+            )
+        return Copied(there.size, there.md5, etag)
+
+    def _fill(self, one: Found, upload: str) -> str:
+        """Let the store take the parts of an upload from the object itself, and complete it. Raises: as `stored`."""
+        store, whole = one.store, one.info.size
+        size = min(max(_PART_BYTES, -(-whole // self._options.parts_at_most)), self._largest)
+        try:
+            parts: list[Part] = []
+            for number, start in enumerate(range(0, whole, size), 1):
+                store.gate.stop.require_going_on()
+                piece = Piece(self._bucket, one.key, one.info, start, min(size, whole - start))
+                parts.append(store.copy_part(one.key, upload, number, piece))
+            return store.complete_multipart(one.key, upload, parts)
+        except BaseException:
+            with suppress(MastosyncError):  # the next run throws it away
+                store.gate.store.abort_multipart(one.key, upload)  # this one request waits for nobody
+            raise
+
+    def _trial(self, entry: Entry, acl: str | None) -> Step:
+        options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
+        return Aside(partial(begin_in_vain, PatientStore(self._destination), self.key_of(entry), options))
+
+
+class _FirstOne:
+    """Lets one object go first, and the next one after it was refused."""
+
+    def __init__(self) -> None:
+        self.is_over = False  # one was stored in place, and found as it should be
+        self._whose: Entry | None = None
+        self._refusals = 0
+        self._unusable: StoreUnusable | None = None  # what the first ones have shown of the store
+        self._lock = threading.Lock()
+
+    def before_others(self, one: Found, steps: Steps[Copied]) -> Steps[Copied]:
+        """The result of steps that store one, which goes first or waits until another has gone."""
+        if not self.is_over:
+            yield Until(partial(self.may_go, one.entry), one.store.gate.stop)
+            one.store.gate.stop.require_going_on()  # whoever went first may have been stopped
+        with self.turn_of(one.entry):
+            copied = yield from steps
+            self.is_over = True
+        return copied
+
+    def may_go(self, entry: Entry) -> bool:
+        """Whether nothing has to be waited for. It may have become this entry's turn."""
+        with self._lock:
+            if self.is_over or self._unusable is not None:
+                return True
+            self._whose = self._whose or entry
+            return self._whose is entry
+
+    @contextmanager
+    def turn_of(self, entry: Entry) -> Iterator[None]:
+        """The turn ends with the block. Raises: StoreUnusable if the first ones show that the store cannot do it."""
+        if self._unusable is not None:  # raised twice, it tells two stories
+            raise StoreUnusable(self._unusable.message, hint=self._unusable.hint)
+        try:
+            yield
+        except (ObjectDenied, ObjectRejected) as error:
+            if not self.is_over:
+                self._refused(error)
+            raise
+        except StoreUnusable as error:
+            self._unusable = self._unusable or error
+            raise
+        finally:
+            with self._lock:
+                if self._whose is entry:
+                    self._whose = None
+
+    def _refused(self, error: ObjectError) -> None:
+        self._refusals += 1
+        if self._refusals < _REFUSALS_AT_MOST:
+            return
+        self._unusable = StoreUnusable(
+            tr("the store does not copy objects onto themselves, or the key may not: {message}", message=error.message),
+            hint=tr(
+                "allow the key to read and write at the destination (s3:GetObject, s3:PutObject, s3:PutObjectAcl); a"
+                " store that cannot copy gives objects other settings only with another upload"
+            ),
+        )
+        raise self._unusable from error
+
+
+class HeadersLost(StoreUnusable):
+    """What was stored in place is not as it was before, and should be. No other object would fare better."""
+
+
+class AccessLost(StoreUnusable):
+    """Everybody could read an object before it was stored in place, and nobody can any more, or that is not told."""
+
+
+def _asked_after(one: Found, steps: Steps[Copied]) -> Steps[tuple[Copied, ObjectInfo]]:
+    """The result of steps that store what everybody reads, and what lies there then, once everybody still reads it.
+
+    They are asked after a failure, too: a lost answer may have been a success. Raises: AccessLost; MayBeHidden; what
+    `steps` raise.
+    """
+    try:
+        copied = yield from steps
+    except Interrupted as error:
+        raise _may_be_hidden(one) from error
+    except (ObjectMissing, ObjectTooLarge):  # nothing was stored
+        raise
+    except ObjectError:
+        yield Aside(partial(_require_read, one, described=False))
+        raise
+    return copied, (yield Aside(partial(_require_read, one)))
+
+
+def _require_read(one: Found, *, described: bool = True) -> ObjectInfo | None:
+    """What lies there now, if it is to be `described`, and is still read. Raises: AccessLost; MayBeHidden."""
+    store, key = one.store, one.key
+    hint = _without_acl_hint() if one.goal.acl is None else _with_acl_hint()
+    try:
+        there = store.head(key) if described else None
+        if strangers_read(store, key, there):
+            return there
+    except Interrupted as error:
+        raise _may_be_hidden(one) from error
+    except (ObjectError, StoreUnusable) as error:
+        message = tr(
+            "everybody could read {key!r} at {name}, and mastosync cannot tell who can now: {message}",
+            key=key,
+            name=store.name,
+            message=error.message,
+        )
+        raise AccessLost(message, hint=hint) from error
+    raise AccessLost(
+        tr("everybody could read {key!r} at {name}, and nobody can any more", key=key, name=store.name), hint=hint
+    )
+
+
+def _may_be_hidden(one: Found) -> MayBeHidden:
+    said = tr(
+        "{key!r} at {name} may be hidden: stopped before mastosync could ask who reads it",
+        key=one.key,
+        name=one.store.name,
+    )
+    return MayBeHidden(said, hint=tr("`mastosync verify --public` shows whether anybody can read it"))
+
+
+def _without_acl_hint() -> str:
+    return tr(
+        "with `acl = none` this store makes private whatever it copies onto itself: set `acl = auto` for the"
+        " destination, then run `mastosync plan`, `mastosync copy`, which stores this object anew for everybody to"
+        " read, and `mastosync apply-settings`"
+    )
+
+
+def _with_acl_hint() -> str:
+    return tr(
+        "allow the key to set ACLs (s3:PutObjectAcl); then `mastosync copy` stores this object anew, and"
+        " `mastosync apply-settings` goes on"
+    )
+
+
+def _require_kept(one: Found, sent: ObjectHeaders, there: ObjectInfo | None) -> None:
+    """Find out a store that drops what it is sent when it copies. `there`: None if it is not described yet.
+
+    Raises: HeadersLost; ObjectError.
+    """
+    store, key = one.store, one.key
+    kept = (there or store.head(key)).headers
+    names = {"content_type": "Content-Type", "cache_control": "Cache-Control", "metadata": "metadata"}
+    lost = [said for name, said in names.items() if (getattr(kept, name) or None) != (getattr(sent, name) or None)]
+    if lost:
+        raise HeadersLost(
+            tr(
+                "{name} does not keep {names} when it copies an object onto itself: {key!r} has lost it",
+                name=store.name,
+                names=", ".join(lost),
+                key=key,
+            ),
+            hint=tr(
+                "there only another upload gives objects other headers: `mastosync copy` stores this one anew; let what"
+                " serves the media (nginx, a CDN) set Cache-Control for the others"
+            ),
+        )
+
+
+def _asked(write: Callable[[PutOptions], Step], options: PutOptions) -> Steps[str]:
+    etag: str = yield write(options)
+    return etag

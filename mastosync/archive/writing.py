@@ -1,0 +1,188 @@
+"""The form of an archive: a manifest as JSON lines, to keep, to look into, and to make a manifest of again.
+
+The first line is the head (stores, what a probe of them may have left, the database, settings of the destination,
+kinds, plans, runs and their pace, verifications), the last one the foot (how many entries, and the SHA-256 of all lines
+before it), and each one between is an entry. An entry has the fields of `ls` and those that `ls` does not show; but
+`source_key` only says where the object lay, if not under its first candidate, and `accepted` which reason was accepted.
+Moments are in UTC and ISO 8601, with as many digits as an import needs to make the very same manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from mastosync.listing.lister import FIELDS
+from mastosync.manifest import ArchivedEntry, ArchiveReader, Head, noted_as_json
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import EntryState, Kind, Origin, Presence
+
+FORMAT = "mastosync-manifest"
+VERSION = 5
+LINE_FIELDS = (*FIELDS, "kind", "name", "fallback", "claimed", "updated", "excluded", "destination", "access")
+"""What is told of each entry. The names are part of the interface."""
+
+MOMENTS = ("started_at", "updated_at", "ended_at", "at")
+"""What records have as seconds since the epoch."""
+
+_ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # to make one costs as much as a line
+_LAST_SECOND = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
+_NOTED_AT_ONCE = 1_000  # entries: whoever shows progress needs no more
+
+
+class Digest:
+    """Lines go by, and are counted and hashed."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.entries = -1  # the head is none
+
+    def take(self, line: bytes) -> bytes:
+        """Take in a line with its end, and return it."""
+        self._hash.update(line)
+        self.entries += 1
+        return line
+
+    def foot(self) -> dict[str, Any]:
+        """What the last line says."""
+        return {"entries": self.entries, "sha256": self._hash.hexdigest()}
+
+
+def iter_archive(reader: ArchiveReader, note: Callable[[int], None]) -> Iterator[bytes]:
+    """The lines of an archive, each with its end, in UTF-8. `note` is told how many entries have gone by since.
+
+    Raises: ManifestError.
+    """
+    digest = Digest()
+    head = reader.head()
+    yield digest.take(encoded(head_as_json(head)))
+    prefix, noted = head.destination.key_prefix, 0
+    for each in reader.iter_entries():
+        yield digest.take(encoded(entry_as_json(each, prefix)))
+        if digest.entries - noted == _NOTED_AT_ONCE:
+            note(_NOTED_AT_ONCE)
+            noted = digest.entries
+    note(digest.entries - noted)
+    yield encoded(digest.foot())
+
+
+def encoded(line: dict[str, Any]) -> bytes:
+    """One line."""
+    return _encode(line).encode() + b"\n"
+
+
+def as_iso(seconds: float | None) -> str | float | None:
+    """A moment to the last digit. What no calendar of Python's has stays a number of seconds since the epoch."""
+    whole, _, fraction = f"{seconds}".partition(".")
+    if seconds is None or not whole.isdecimal() or int(whole) > _LAST_SECOND:
+        return seconds
+    told = datetime.fromtimestamp(int(whole), UTC).isoformat()
+    return told if not fraction else told.replace("+", f".{fraction}+")
+
+
+def seconds_of(moment: object) -> object:
+    """What `as_iso` was given; what is not text stays as it is. Raises: ValueError if it is another text."""
+    if not isinstance(moment, str):
+        return moment
+    found = _ISO.fullmatch(moment)
+    if found is None:
+        raise ValueError(f"{moment!r} is no moment in UTC")
+    whole = int(datetime.fromisoformat(f"{found[1]}+00:00").timestamp())
+    return float(f"{whole}{found[2]}") if found[2] else whole
+
+
+def head_as_json(head: Head) -> dict[str, Any]:
+    """The first line."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "source": asdict(head.source),
+        "destination": asdict(head.destination),
+        "probe": head.probe,
+        "database": head.database and asdict(head.database),
+        "settings": None if head.settings is None else noted_as_json(head.settings),
+        "notes": head.notes,
+        "kinds": [{"kind": number, **kind._asdict()} for number, kind in sorted(head.kinds.items())],
+        **{
+            table: [{name: as_iso(of) if name in MOMENTS else of for name, of in each.items()} for each in records]
+            for table, records in head.records.items()
+        },
+    }
+
+
+def entry_as_json(each: ArchivedEntry, destination_prefix: str) -> dict[str, Any]:
+    """A line between: `LINE_FIELDS` in their order."""
+    entry, kind = each.entry, each.entry.kind
+    return {
+        "table": kind.table,
+        "id": entry.id,
+        "attachment": kind.attachment,
+        "style": kind.style,
+        "key": canonical_key(entry, destination_prefix),
+        "source_key": each.source_key,
+        "state": each.state.value,
+        "reason": each.reason.value if each.reason else None,
+        "size": entry.size,
+        "attempts": each.attempts,
+        "md5": each.md5.hex() if each.md5 else None,
+        "etag": each.etag,
+        "optional": entry.optional,
+        "private": entry.private,
+        "detail": each.detail,
+        "origin": _origin(each),
+        "accepted": each.accepted and each.accepted.value,
+        "kind": each.kind,
+        "name": entry.name,
+        "fallback": entry.fallback,
+        "claimed": each.claimed,
+        "updated": as_iso(entry.updated),
+        "excluded": each.excluded,
+        "destination": _bits(each.presence),
+        "access": _bits(each.access),
+    }
+
+
+def _bits(presence: Presence | None) -> list[str] | None:
+    """The names of the bits; None: that follows from the rest."""
+    return None if presence is None else [str(bit.name).lower() for bit in Presence if bit in presence]
+
+
+def _origin(each: ArchivedEntry) -> str | None:
+    """As `ls` has it; an entry that is pending again may remember who brought it."""
+    known = each.state is EntryState.DONE or each.origin is not Origin.COPIED
+    return each.origin.value if known else None
+
+
+KIND_FIELDS = ("kind", *Kind._fields)
+HEAD_FIELDS = (
+    "format",
+    "version",
+    "source",
+    "destination",
+    "probe",
+    "database",
+    "settings",
+    "notes",
+    "kinds",
+    "snapshots",
+    "runs",
+    "verifications",
+    "samples",
+)
+_SINCE: dict[int, dict[str, Any]] = {
+    2: {"samples": [], "updated": None, "excluded": False},
+    3: {"destination": None, "access": None},
+    4: {"probe": None},
+    5: {"database": None, "settings": None, "notes": {}, "accepted": None},
+}
+LATER_FIELDS: dict[int, dict[str, Any]] = {
+    version: {name: value for since in _SINCE if since > version for name, value in _SINCE[since].items()}
+    for version in range(1, VERSION)
+}
+"""What an older version lacks, and what takes its place."""

@@ -1,0 +1,191 @@
+"""Holding one object at the destination against what the manifest says of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import partial
+from typing import NamedTuple
+
+from mastosync.checking.multipart_etag import CompositeCheck
+from mastosync.checking.privacy_proof import strangers_read
+from mastosync.copying.large_objects import MIB
+from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import EntryState, ObjectInfo, Origin, Outcome, Record
+from mastosync.runtime.memory import Hold, MemoryBudget
+from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.steps import Aside, Ask, Steps
+from mastosync.store.base import FetchedObject
+
+_RANGE_BYTES = 16 * MIB  # of a large object in memory
+
+
+class Verdict(StrEnum):
+    """What was found of an object."""
+
+    FINE = "fine"
+    LOST = "lost"  # nothing lies under its key
+    DIFFERENT = "different"  # its size or its bytes are not the recorded ones
+    UNPROVEN = "unproven"  # its size is right, and no digest is known that its bytes could be held against
+    UNREAD = "unread"  # the store kept failing at it
+
+
+FAULTS = frozenset({Verdict.LOST, Verdict.DIFFERENT})
+"""Verdicts after which an object has to be written again."""
+
+
+class Judgement(NamedTuple):
+    """A verdict, and what it rests on."""
+
+    record: Record
+    verdict: Verdict
+    detail: str | None = None  # for people
+    etag: str | None = None  # of the object, if it is fine under another ETag than the recorded one
+    size_bytes: int = 0  # that were read
+    exposed: bool = False  # it is private, and everybody can read it
+
+
+def expected_etag(md5: bytes | None, etag: str | None) -> str | None:
+    """The ETag that an object had when it was recorded."""
+    return etag or (md5.hex() if md5 else None)
+
+
+def same_etag(told: str, expected: str | None) -> bool:
+    """Whether these are one ETag: some stores write it in capitals, some in small letters."""
+    return expected is not None and (told == expected or told.lower() == expected.lower())
+
+
+def described(store: PatientStore, key: str, record: Record) -> Judgement:
+    """Judge an object that a listing did not tell as it was recorded.
+
+    A listing may be late, leave something out or spell it otherwise, and an ETag may change with no
+    byte: the object is described, and read where only its bytes can tell.
+    Raises: StoreUnusable, Interrupted.
+    """
+    try:
+        info = store.head(key)
+        judgement = _by_description(record, info) or _by_digest(record, store.digest(key, info), info)
+        return _by_access(store, key, info, judgement)
+    except ObjectMissing:
+        return Judgement(record, Verdict.LOST, f"there is no object under {key!r}")
+    except (CorruptObject, ObjectChanged) as error:
+        return Judgement(record, Verdict.DIFFERENT, error.message)
+    except ObjectError as error:
+        return Judgement(record, Verdict.UNREAD, error.message)
+
+
+class DeepCheck:
+    """Reads objects back, any number of them at once."""
+
+    def __init__(self, gate: Gate, memory: MemoryBudget, prefix: str, whole_bytes: int) -> None:
+        """`whole_bytes`: objects up to this size are read in one request."""
+        self._gate, self._memory, self._prefix, self._whole_bytes = gate, memory, prefix, whole_bytes
+
+    def steps(self, record: Record) -> Steps[Judgement]:
+        """Judge one object by its bytes. Raises: StoreUnusable, Interrupted."""
+        key = canonical_key(record.entry, self._prefix)
+        memory = self._memory.hold()
+        store = PatientStore(self._gate, memory)
+        try:
+            fetched: FetchedObject = yield Ask(store, "read", (key, self._whole_bytes))
+            if fetched.info.size != record.entry.size:
+                return _of_other_size(record, fetched.info)
+            if fetched.data is not None and fetched.md5 is not None and record.md5 is not None:
+                judgement = _by_digest(record, fetched.md5, fetched.info)
+            else:
+                judge = partial(_by_bytes, store, memory, key, record, fetched)
+                judgement = yield Aside(judge, large=fetched.data is None)
+            if _may_be_exposed(fetched.info, judgement):
+                judgement = yield Aside(partial(_by_access, store, key, fetched.info, judgement))
+        except ObjectMissing:
+            return Judgement(record, Verdict.LOST, f"there is no object under {key!r}")
+        except (CorruptObject, ObjectChanged) as error:
+            return Judgement(record, Verdict.DIFFERENT, error.message)
+        except ObjectError as error:
+            return Judgement(record, Verdict.UNREAD, error.message)
+        finally:
+            memory.release()
+        return judgement
+
+
+def _may_be_exposed(info: ObjectInfo, judgement: Judgement) -> bool:
+    """Whether what is private was stored by somebody else since it was confirmed."""
+    record = judgement.record
+    is_ours = same_etag(info.etag, expected_etag(record.md5, record.etag))
+    return record.entry.private and not is_ours and judgement.verdict not in FAULTS
+
+
+def _by_access(store: PatientStore, key: str, info: ObjectInfo, judgement: Judgement) -> Judgement:
+    """The same judgement, unless everybody can read now what is private. Raises: ObjectError, StoreUnusable."""
+    if not _may_be_exposed(info, judgement) or not strangers_read(store, key):
+        return judgement
+    detail = "it is private, another tool has stored it again since, and anybody can read it"
+    return judgement._replace(verdict=Verdict.DIFFERENT, detail=detail, etag=None, exposed=True)
+
+
+def _by_bytes(store: PatientStore, memory: Hold, key: str, record: Record, fetched: FetchedObject) -> Judgement:
+    """Judge a large object, or one without a recorded MD5: the store copied it by itself, or it was adopted."""
+    info = fetched.info
+    if record.md5 is not None:
+        return _by_digest(record, store.digest(key, info), info)
+    check = CompositeCheck(record.etag or "", info.size)
+    if not check.applies:
+        return _unproven(record)
+    if fetched.data is not None:
+        check.update(fetched.data)
+    else:
+        memory.wait(_RANGE_BYTES, store.gate.stop)
+        for start in range(0, info.size, _RANGE_BYTES):
+            check.update(store.read_range(key, info, start, min(_RANGE_BYTES, info.size - start)))
+    return Judgement(record, Verdict.FINE, size_bytes=info.size) if check.fits() else _unproven(record)
+
+
+def _by_description(record: Record, info: ObjectInfo) -> Judgement | None:
+    """None: the bytes have to be read."""
+    if info.size != record.entry.size:
+        return _of_other_size(record, info)
+    if same_etag(info.etag, expected_etag(record.md5, record.etag)):
+        return Judgement(record, Verdict.FINE)
+    if record.md5 is None:
+        return _unproven(record)
+    if info.md5 is not None:
+        return _by_digest(record, info.md5, info, read=False)
+    return None
+
+
+def _by_digest(record: Record, md5: bytes, info: ObjectInfo, *, read: bool = True) -> Judgement:
+    size_bytes = info.size if read else 0
+    if md5 != record.md5:
+        recorded = record.md5.hex() if record.md5 else "none"
+        return Judgement(
+            record, Verdict.DIFFERENT, f"its MD5 is {md5.hex()}, but {recorded} was recorded", size_bytes=size_bytes
+        )
+    learned = None if same_etag(info.etag, expected_etag(record.md5, record.etag)) else info.etag
+    return Judgement(record, Verdict.FINE, etag=learned, size_bytes=size_bytes)
+
+
+def _of_other_size(record: Record, info: ObjectInfo) -> Judgement:
+    return Judgement(record, Verdict.DIFFERENT, f"it has {info.size} bytes, but {record.entry.size} were recorded")
+
+
+def _unproven(record: Record) -> Judgement:
+    if record.origin is Origin.ADOPTED:
+        detail = "Mastodon, or another tool, wrote it: there is no digest to compare"
+    else:
+        detail = "the store copied it by itself, and no digest of it is known"
+    return Judgement(record, Verdict.UNPROVEN, detail)
+
+
+def still_done(record: Record, md5: bytes | None, etag: str | None) -> Outcome:
+    """Of what lies there as it was, whatever else has been learned of it."""
+    return Outcome(
+        record.entry,
+        EntryState.DONE,
+        size=record.entry.size,
+        md5=md5,
+        etag=etag,
+        source_key=record.source_key,
+        attempts=0,
+        detail=record.detail,
+        origin=record.origin or Origin.COPIED,
+    )

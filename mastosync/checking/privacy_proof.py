@@ -1,0 +1,282 @@
+"""Proof that the destination keeps private what is written as private.
+
+Some stores take an ACL and pass over it, and a policy of the bucket may let everybody read whatever its
+ACL. No answer to a write tells that. So the first object of a run that is written as private is asked
+for without credentials. Until it is refused, no other one is written in the same way; if it is given,
+it is removed and the run stops. Where strangers are given nothing anyway, a refusal is no proof, and nothing is
+written as private at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from typing import NamedTuple
+
+from mastosync.errors import (
+    Interrupted,
+    MastosyncError,
+    MayBePublic,
+    ObjectError,
+    ObjectMissing,
+    PrivacyLost,
+    ServerFailure,
+    StoreUnusable,
+)
+from mastosync.language import deferred, english, say, tr
+from mastosync.model import Entry, ObjectInfo
+from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.steps import Aside, Steps, T, Until
+from mastosync.runtime.stop import StopSignal
+
+_log = logging.getLogger(__name__)
+
+_REMOVAL_SECONDS = 60.0  # after which a removal is not tried again
+
+PRIVATE_IS_PUBLIC_REMEDY = deferred(
+    "the store ignores ACLs, or a policy of the bucket lets everybody read: remove this right from everybody, or "
+    "set `acl = none` for the destination and `[copy] private_objects = skip`, which does not copy private objects"
+)
+_UNKNOWN_REMEDY = deferred(
+    "requests without credentials to {name} are not answered by the store, but by a proxy, a firewall or a "
+    "gateway: correct that, or set `acl = none` for the destination and `[copy] private_objects = skip`, which "
+    "does not copy private objects; then run `mastosync retry-failed`"
+)
+
+
+class PrivacyUnknown(Exception):
+    """Nobody can tell whether the destination keeps private what is written as private, so nothing is."""
+
+    def __init__(self, failure: ObjectError, *, removed: bool = False) -> None:
+        """`failure`: what the one object has ended with that was asked for; of all others it names no store.
+
+        `removed`: the object that was being written lies there no longer.
+        """
+        super().__init__(failure.message)
+        self.failure, self.removed = failure, removed
+
+
+class _Removal(NamedTuple):
+    """What became of an object that others read, or may."""
+
+    removed: bool
+    words: str  # deferred
+    message: str = ""  # of what kept it from being removed, or looked at
+
+    @property
+    def said(self) -> str:
+        """For people."""
+        return say(self.words).format(message=self.message)
+
+
+_SPARED = _Removal(
+    False,
+    deferred("it was not removed, because it may be the only copy: make it private at the store yourself"),
+)
+_STILL_READ = _Removal(
+    False, deferred("mastosync tried to remove it, but anybody can still read it: remove it there at once")
+)
+_KEPT_AS_OLD = _Removal(True, deferred("it was removed, but the bucket keeps an old version of it: remove that there"))
+_REMOVED = _Removal(True, deferred("it was removed"))
+_FAILED = deferred("it could not be removed, so remove it there at once: {message}")
+_UNASKED = deferred("it was removed, but mastosync cannot check whether anybody can still read it: {message}")
+
+
+def strangers_read(store: PatientStore, key: str, info: ObjectInfo | None = None) -> bool:
+    """Whether somebody without credentials is given an object of the destination.
+
+    `info`: its description, by which it is told without a byte of it; a proof of privacy wants the byte.
+    Raises: ObjectError and StoreUnusable if that cannot be told, with what to do about it; Interrupted.
+    """
+    try:
+        return store.anybody_reads(key) if info is None else store.anybody_finds(key, info)
+    except ObjectMissing:  # a disk says so
+        return False
+    except (ObjectError, StoreUnusable) as error:
+        said = f"cannot tell whether {key!r} at {store.name} is private: {error.message}"
+        if isinstance(error, StoreUnusable):
+            raise StoreUnusable(said, hint=error.hint) from error
+        # as an answer of the destination that says nothing of the object
+        unknown = (type(error) if error.transient else ServerFailure)(
+            said, hint=say(_UNKNOWN_REMEDY).format(name=store.name)
+        )
+        unknown.store = store.name
+        raise unknown from error
+
+
+def untold(name: str) -> StoreUnusable:
+    """Why nothing is written as private to a destination whose endpoint refuses all strangers. `name`: the store's."""
+    return StoreUnusable(
+        tr(
+            "mastosync cannot check whether private objects stay private at {name}: its endpoint refuses every "
+            "request without credentials, whatever the ACL, and the public reads at another address",
+            name=name,
+        ),
+        hint=tr(
+            "set `acl = auto` for the destination, as its provider has no ACLs: private objects are not copied "
+            "then. If nobody can read the bucket without credentials, set also `[copy] private_objects = copy`: "
+            "then they are copied"
+        ),
+    )
+
+
+class Storing(StrEnum):
+    """How an object gets to the destination. A store may keep ACLs in one way and pass over them in another."""
+
+    WHOLE = "whole"
+    IN_PARTS = "in parts"
+    COPIED = "copied within the store"
+
+
+class PrivacyProof:
+    """What a run knows of it. Shared by all workers."""
+
+    def __init__(
+        self,
+        destination: Gate,
+        key_of: Callable[[Entry], str],
+        *,
+        refusals_tell: bool = True,
+        may_remove: bool = True,
+    ) -> None:
+        """`key_of`: under which key an entry lies at the destination.
+
+        `refusals_tell`: its endpoint gives strangers what is public.
+        `may_remove`: what everybody reads can be had from the source once more.
+        """
+        self._destination = destination
+        self._key_of = key_of
+        self._given: set[Storing] = set()
+        self._turns: dict[Storing, Entry] = {}  # whose object is to be the proof
+        self._refusal: ObjectError | StoreUnusable | None = None if refusals_tell else untold(destination.store.name)
+        self._may_remove = may_remove
+        self._spared: set[Entry] = set()  # whose objects lie nowhere else
+        self._lock = threading.Lock()
+
+    def spare(self, entry: Entry) -> None:
+        """Whatever its object proves, do not remove it: it lies nowhere else."""
+        with self._lock:
+            self._spared.add(entry)
+
+    def given(self, way: Storing) -> bool:
+        """Whether what is stored in this way is known to be private."""
+        return way in self._given
+
+    @property
+    def finding(self) -> str | None:
+        """Why nothing private was written, for people; None: that is not so."""
+        unknown = self._refusal
+        return f"{unknown.message}; {unknown.hint}" if isinstance(unknown, ObjectError) else None
+
+    def require_hope(self) -> None:
+        """Raises: what an object of this run has ended with that should have been the proof."""
+        if self._refusal is not None:
+            again = type(self._refusal)(
+                self._refusal.message, hint=self._refusal.hint
+            )  # raised twice, it tells two stories
+            raise PrivacyUnknown(again) if isinstance(again, ObjectError) else again
+
+    def of(self, entry: Entry, way: Storing, steps: Steps[T]) -> Steps[T]:
+        """The result of steps that store an entry as private, once it is known that nobody else can read it.
+
+        Raises: PrivacyLost if anybody can; PrivacyUnknown and StoreUnusable if that cannot be told: then the object
+        has been removed, unless the error says otherwise, and no other is written. What `steps` raise.
+        """
+        if way is Storing.IN_PARTS:
+            # it must have its place among the large ones before its turn: those who wait for it keep theirs
+            yield Aside(_nothing, large=True)
+        yield Until(partial(self._may_go, entry, way), self._destination.stop)
+        try:
+            self.require_hope()
+            result = yield from steps
+            if self._turns.get(way) is entry:
+                yield Aside(partial(self._look, entry))
+                self._given.add(way)
+            return result
+        finally:
+            with self._lock:
+                if self._turns.get(way) is entry:
+                    del self._turns[way]
+
+    def _may_go(self, entry: Entry, way: Storing) -> bool:
+        """Whether nothing has to be waited for. It may have become this entry's turn."""
+        with self._lock:
+            if way not in self._given and self._refusal is None:
+                return self._turns.setdefault(way, entry) is entry
+            return True
+
+    def _look(self, entry: Entry) -> None:
+        """Ask for an object without credentials. Raises: as `of`; Interrupted."""
+        key = self._key_of(entry)
+        name = self._destination.store.name
+        try:
+            if not strangers_read(PatientStore(self._destination), key):
+                return
+        except Interrupted:
+            removal = self._remove(entry, key)
+            with english():  # as the log is
+                _log.warning("%r at %s may be public: %s", key, name, removal.said)
+            if removal.removed or (removal is _SPARED and self._may_remove):
+                raise
+            raise MayBePublic(
+                tr("{key!r} at {name} may be public: {removed}", key=key, name=name, removed=removal.said),
+                hint=tr("`mastosync verify --public` shows whether anybody can read it"),
+            ) from None
+        except (ObjectError, StoreUnusable) as error:
+            removal = self._remove(entry, key)
+            with english():  # as all that went wrong with one object
+                said = f"{error.message}; {removal.said}; so nothing private is written"
+            self._refusal = type(error)(said, hint=error.hint)
+            if isinstance(self._refusal, ObjectError):
+                self._refusal.store = name
+                raise PrivacyUnknown(self._refusal, removed=removal.removed) from error
+            raise self._refusal from error
+        removal = self._remove(entry, key, ask_again=True)
+        lost = self._refusal = PrivacyLost(
+            tr(
+                "anybody can read {key!r} at {name}, although it was written as private; {removed}",
+                key=key,
+                name=name,
+                removed=removal.said,
+            ),
+            hint=tr(
+                "{remedy}; `mastosync verify --public` shows what else anybody can read",
+                remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
+            ),
+        )
+        lost.lies_there = not removal.removed
+        if lost.lies_there:
+            # now: the run may have ended for something else, and then nobody hears of the error
+            with english():
+                _log.error("anybody can read %r at %s, although it was written as private; %s", key, name, removal.said)
+        raise lost
+
+    def _remove(self, entry: Entry, key: str, *, ask_again: bool = False) -> _Removal:
+        """Whoever asked to stop does not mean this."""
+        if not self._may_remove or entry in self._spared:
+            return _SPARED
+        # told before: it may take a while, or end with this process
+        _log.warning("%r at %s may be public: it is being removed", key, self._destination.store.name)
+        stop, policy = StopSignal(), self._destination.policy
+        policy = replace(policy, throttle_budget_seconds=_REMOVAL_SECONDS).within(_REMOVAL_SECONDS)
+        store = PatientStore(Gate(self._destination.store, EndpointLimiter(stop), policy, stop))
+        with english():  # as all that went wrong with one object
+            try:
+                wholly = store.withdraw(key)
+            except MastosyncError as error:
+                return _Removal(False, _FAILED, error.message)
+            try:
+                stays = ask_again and store.anybody_reads(key)
+            except MastosyncError as error:
+                return _Removal(False, _UNASKED, error.message)
+        if stays:
+            return _STILL_READ
+        return _REMOVED if wholly else _KEPT_AS_OLD
+
+
+def _nothing() -> None: ...

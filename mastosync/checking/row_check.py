@@ -1,0 +1,97 @@
+"""Whether an object may be opened to everybody: its row is asked, now, and not a plan of a while ago.
+
+What moderators have hidden since a plan, and what users have deleted, would be opened otherwise. The database is asked
+for many rows at a time. An answer that has grown old, as a store was slow or down, is asked for again, by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
+
+from mastosync.manifest import Place
+from mastosync.mastodon.catalog import spec_of
+from mastosync.mastodon.paperclip import names_of
+from mastosync.model import Record, RemoteFile
+from mastosync.runtime.steps import Aside, Steps
+
+_AT_ONCE = 2_000  # rows
+_GOOD_SECONDS = 60.0  # for which an answer is believed
+
+
+class Row(Enum):
+    """What a row says by now."""
+
+    PUBLIC = auto()
+    PRIVATE = auto()
+    GONE = auto()  # it was deleted, or has another file
+
+
+class Answer(NamedTuple):
+    """Of the database."""
+
+    row: Row
+    at: float  # monotonic seconds: before it was asked
+
+
+LookUp = Callable[[Sequence[Record]], Mapping[tuple[str, str, int], RemoteFile]]
+"""The files of rows as they are now, by table, attachment and id; rows that are gone are not there. From any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Asks for the rows of what is about to be opened."""
+
+    look_up: LookUp
+
+    def answered(self, claims: Iterator[tuple[Place, Record]]) -> Iterator[tuple[Place, Record, Answer]]:
+        """The same, with what their rows say. Raises: DatabaseError."""
+        while some := list(islice(claims, _AT_ONCE)):
+            answers = self._ask([record for _, record in some])
+            for number, (place, record) in enumerate(some):
+                if _is_old(answers[number]):
+                    answers[number:] = self._ask([each for _, each in some[number:]])
+                yield place, record, answers[number]
+
+    def row(self, record: Record, answer: Answer) -> Steps[Row]:
+        """What its row says now. Raises: DatabaseError."""
+        if _is_old(answer):
+            (answer,) = yield Aside(partial(self._ask, [record]))
+        return answer.row
+
+    def rows(self, records: Sequence[Record]) -> list[Row]:
+        """What each of these rows says now. Raises: DatabaseError."""
+        parts = (records[first : first + _AT_ONCE] for first in range(0, len(records), _AT_ONCE))
+        return [answer.row for part in parts for answer in self._ask(part)]
+
+    def _ask(self, records: Sequence[Record]) -> list[Answer]:
+        at = time.monotonic()
+        files = self.look_up([each for each in records if not each.entry.private])
+        return [Answer(_row_of(each, files), at) for each in records]
+
+
+def made_private(record: Record) -> Record:
+    """The same, as its row has it by now; what lies there stays known as it was."""
+    return replace(record, entry=record.entry._replace(private=True))
+
+
+def _is_old(answer: Answer) -> bool:
+    return time.monotonic() - answer.at > _GOOD_SECONDS
+
+
+def _row_of(record: Record, files: Mapping[tuple[str, str, int], RemoteFile]) -> Row:
+    kind, row_id, name, *_ = entry = record.entry
+    if entry.private:
+        return Row.PRIVATE
+    found = files.get((kind.table, kind.attachment, row_id))
+    if found is None:
+        return Row.GONE
+    if found.private:
+        return Row.PRIVATE
+    names = names_of(spec_of(kind.table, kind.attachment), kind.style, found.file_name)
+    return Row.PUBLIC if name in names else Row.GONE

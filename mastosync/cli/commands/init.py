@@ -1,0 +1,139 @@
+"""`mastosync init`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from mastosync.cli.invocation import Invocation
+from mastosync.cli.options import file_option
+from mastosync.cli.output import warn
+from mastosync.config import CHANGE_ME, SYNTAXES, Secret, render_sample
+from mastosync.errors import Interrupted, UsageError
+from mastosync.language import tr
+from mastosync.model import CACHE_CONTROL
+
+_USUAL = "config.ini"
+
+
+@click.command(name="init")
+@click.option("--output", type=click.Path(path_type=Path), default=Path(_USUAL), help="Where.", show_default=True)
+@file_option(
+    "--from-env",
+    help="Begin with what Mastodon's own settings say: its .env.production.",
+)
+@click.option(
+    "--env-syntax",
+    type=click.Choice(SYNTAXES),
+    help="Who reads that file to Mastodon: dotenv or Docker Compose, or `docker run --env-file`.  [default: dotenv]",
+)
+@click.option("--copy-secrets", is_flag=True, help="Copy the secrets of that file, instead of referring to them.")
+@click.option(
+    "--reverse", is_flag=True, help="Exchange source and destination of the configuration (-c): the way back."
+)
+@click.pass_obj
+def init_command(
+    invocation: Invocation,
+    output: Path,
+    from_env: Path | None,
+    env_syntax: str | None,
+    copy_secrets: bool,
+    reverse: bool,
+) -> None:
+    """Write a configuration file to fill in. An existing file is never touched.
+
+    With --from-env, source and database are filled in, and on a terminal the destination is asked for. Secrets stay in
+    the file they are in: the configuration refers to it.
+    """
+    others = invocation.options.config is not None
+    if reverse:
+        return _write_reversed(invocation, output, others=bool(from_env or env_syntax or copy_secrets))
+    manifest = _own_manifest(invocation, output) if output.name != _USUAL else None  # another migration in this folder
+    if from_env is None:
+        if env_syntax or copy_secrets:
+            raise UsageError(tr("--env-syntax and --copy-secrets are about the file of --from-env"))
+        _write(invocation, output, Secret(render_sample({"manifest": {"path": str(manifest)}} if manifest else {})))
+        invocation.say(_written(output, to_fill_in=True, others=others))
+        return invocation.say(_given(from_disk=False))
+    from mastosync.app.files import require_new
+    from mastosync.app.init import first_config, settings_of
+    from mastosync.cli.destination import ask_destination
+
+    require_new(output, _hint())  # before anybody answers questions in vain
+    settings = settings_of(from_env, env_syntax or SYNTAXES[0], invocation.environ, copy_secrets=copy_secrets)
+    asking = sys.stdin.isatty() and sys.stdout.isatty() and not invocation.options.quiet
+    try:
+        destination = ask_destination() if asking else None
+    except (click.Abort, KeyboardInterrupt) as error:
+        raise Interrupted(tr("stopped: nothing was written"), hint=tr("the same command begins anew")) from error
+    text = first_config(settings, destination, manifest)
+    _write(invocation, output, text)
+    invocation.say(_written(output, to_fill_in=f"= {CHANGE_ME}\n" in text.reveal(), others=others))
+    if destination is None or destination.get("s3.destination"):
+        invocation.say(_given(from_disk=bool(settings.values.get("filesystem.source"))))
+    for note in settings.notes:
+        invocation.say(note)
+    for warning in settings.warnings:
+        warn(warning)
+    return None
+
+
+def _own_manifest(invocation: Invocation, output: Path) -> Path:
+    """Beside the configuration; in another folder it is named in full, as commands run in any."""
+    manifest = output.with_suffix(".db")
+    if manifest.is_absolute() or manifest.name == str(manifest):
+        return manifest
+    return (invocation.folder / manifest.parent).resolve() / manifest.name
+
+
+def _write_reversed(invocation: Invocation, output: Path, *, others: bool) -> None:
+    if others:
+        raise UsageError(tr("--reverse goes with --output alone: it takes everything from the configuration"))
+    from mastosync.app.init import acl_on_the_way_back, reversed_config, unknown_acl
+
+    manifest = _own_manifest(invocation, output)
+    _write(invocation, output, reversed_config(invocation.config, manifest, invocation.environ))
+    invocation.say(
+        tr("wrote {file}: source and destination are exchanged, and its manifest is another one", file=output)
+    )
+    if acl_on_the_way_back(invocation.config) is None:
+        warn(f"[s3.destination] acl: {unknown_acl()}")
+
+
+def _write(invocation: Invocation, output: Path, text: Secret) -> None:
+    from mastosync.app.files import new_file
+    from mastosync.new_files import owner_of_another
+
+    with new_file(output, hint=_hint()) as file:
+        file.write(text.reveal())
+    if owner := owner_of_another(output):
+        invocation.say(tr("{file} belongs to {owner}, as its folder does", file=output, owner=owner))
+
+
+def _given(*, from_disk: bool) -> str:
+    """What objects will be given, and where that can be changed."""
+    from mastosync.findings.shared import cache_control_told
+
+    said = cache_control_told(CACHE_CONTROL, from_disk=from_disk)
+    return tr("{said} (`cache_control` of [s3.destination])", said=said)
+
+
+def _hint() -> str:
+    return tr("--output names another file")
+
+
+def _written(output: Path, *, to_fill_in: bool, others: bool) -> str:
+    """`others`: commands are typed with the name of another configuration."""
+    named = "" if str(output) == _USUAL and not others else f" -c {shlex.quote(str(output))}"
+    command = f"mastosync{named} doctor"
+    if to_fill_in:
+        return tr(
+            "wrote {file}. Fill in each value that is {word} there, then run `{command}`",
+            file=output,
+            word=CHANGE_ME,
+            command=command,
+        )
+    return tr("wrote {file}. Nothing is left to fill in: run `{command}`", file=output, command=command)

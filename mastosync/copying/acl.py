@@ -1,0 +1,255 @@
+"""Which ACL an object gets at the destination, and finding out which ACLs the destination takes.
+
+Most stores that take no ACLs say so to the first object. Some answer nothing but 403, as they do
+where the key may not write at all: then a public object is written once more without, and if that
+succeeds it was the ACL. Nothing private is ever written on such a guess. Before the first private
+one it must be known whether the store has ACLs at all, as some without take `private` and pass over
+it. Where no public object has shown that yet, an upload in parts is begun and given up at once:
+nothing of it is ever visible. Whether a store keeps the ACLs that it takes, `privacy_proof` finds out.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from enum import StrEnum
+from typing import Any
+
+from mastosync.checking.privacy_proof import PrivacyProof, Storing
+from mastosync.errors import (
+    AclUnsupported,
+    ObjectDenied,
+    ObjectError,
+    ObjectRejected,
+    StoreUnusable,
+)
+from mastosync.language import deferred, tr
+from mastosync.model import Entry
+from mastosync.runtime.retry import PatientStore
+from mastosync.runtime.steps import Step, Steps
+from mastosync.store.base import PutOptions
+
+_log = logging.getLogger(__name__)
+
+PUBLIC_READ, PRIVATE = "public-read", "private"
+_EVERY_ACL = frozenset({PUBLIC_READ, PRIVATE})
+_MAY_MEAN_THE_ACL = (ObjectDenied, ObjectRejected)
+_DOUBTS_AT_MOST = 8  # refusals that were not the ACL's fault, after which it is blamed no more
+_MEANING = {
+    _EVERY_ACL: deferred("the destination has no ACLs: the bucket alone decides who can read an object"),
+    frozenset({PUBLIC_READ}): deferred(
+        "the destination refuses the ACL public-read: the bucket alone decides who can read a public object"
+    ),
+    frozenset({PRIVATE}): deferred("the destination refuses the ACL private: it cannot keep an object private"),
+}
+
+
+class AclMode(StrEnum):
+    """What ACL objects get at the destination."""
+
+    AUTO = "auto"  # per row, as far as the store takes it
+    PUBLIC_READ = "public-read"  # per row; a store that takes none is an error
+    PRIVATE = "private"  # every object; a store that takes none is an error
+    NONE = "none"  # no ACL header
+
+
+class PrivateKeptBack(Exception):
+    """The destination cannot keep this private object private."""
+
+
+Trial = Callable[[Entry, str | None], Step]
+"""A step that writes nothing, and raises what writing the entry with this ACL would."""
+
+
+class AclRule:
+    """What every object of a run is written with. Shared by all workers: what one finds out holds for all."""
+
+    def __init__(
+        self,
+        mode: AclMode,
+        *,
+        copy_private_without_acl: bool,
+        trial: Trial,
+        taken: bool | None = None,
+        proof: PrivacyProof | None = None,
+    ) -> None:
+        """`taken`: whether the store takes ACLs, where that is known before; `acl = auto` goes by it.
+
+        `proof`: that it keeps them; None: it is known to, or nobody wants to know.
+        """
+        self._mode = mode
+        self._copy_private_without_acl = copy_private_without_acl
+        self._trial = trial
+        self._known_for_none = mode is AclMode.NONE or (mode is AclMode.AUTO and taken is False)
+        self._proof = None if copy_private_without_acl or self._known_for_none else proof
+        self._taken = set(_EVERY_ACL if taken else ())
+        self._refused = set(_EVERY_ACL if self._known_for_none else ())
+        self._doubts: Counter[str] = Counter()
+        self._learning = threading.Lock()
+
+    @property
+    def hides(self) -> bool:
+        """Whether private objects are to be private at the destination; otherwise whoever decided wants them there."""
+        return not self._copy_private_without_acl
+
+    @property
+    def finding(self) -> str | None:
+        """What this run has found out about the destination, for people; None: nothing worth telling."""
+        if self._proof is not None and (unknown := self._proof.finding) is not None:
+            return unknown
+        return None if self._known_for_none else _MEANING.get(frozenset(self._refused))
+
+    def allow(self, entry: Entry) -> Steps[None]:
+        """Find out what becomes of an entry, before anything of it is read.
+
+        Raises: PrivateKeptBack; PrivacyUnknown; ObjectError if that cannot be found out now; StoreUnusable, as
+        `written` does.
+        """
+        if entry.private and self._proof is not None:
+            self._proof.require_hope()
+        if entry.private and self._must_know_of_acls():
+            yield from self._try(entry, PUBLIC_READ)
+        self.require_allowed(entry)
+
+    def written(
+        self,
+        entry: Entry,
+        options: PutOptions,
+        write: Callable[[PutOptions], Steps[Any]],
+        way: Storing,
+        complete: Callable[[Any], Steps[Any]] | None = None,
+    ) -> Steps[Any]:
+        """The result of `write` with the ACL that the row asks for, or without where the destination takes none.
+
+        `complete` makes an object of what `write` has only begun; then the result is its.
+        Raises: PrivateKeptBack; StoreUnusable if the configuration insists on ACLs; what `write` and `complete`
+        raise; and, for what is to be private, what `PrivacyProof.of` does.
+        """
+        steps = self._written(entry, options, write)
+        if complete is not None:
+            steps = _completed(steps, complete)
+        proof = self._proof
+        if proof is None or self._acl_of(entry) is not PRIVATE or proof.given(way):
+            return steps
+        return proof.of(entry, way, steps)
+
+    def opens(self, entry: Entry) -> Steps[bool]:
+        """Whether an ACL of its own makes a public object readable to everybody; without, the bucket decides."""
+        if self._is_open(PUBLIC_READ):
+            yield from self._try(entry, PUBLIC_READ)
+        return PUBLIC_READ not in self._refused
+
+    def spare(self, entry: Entry) -> None:
+        """The object of this entry lies nowhere else: whoever turns out to be able to read it, it is not removed."""
+        if self._proof is not None:
+            self._proof.spare(entry)
+
+    def _acl_of(self, entry: Entry) -> str:
+        return PRIVATE if entry.private or self._mode is AclMode.PRIVATE else PUBLIC_READ
+
+    def _written(self, entry: Entry, options: PutOptions, write: Callable[[PutOptions], Steps[Any]]) -> Steps[Any]:
+        acl = self._acl_of(entry)
+        if acl not in self._refused:
+            try:
+                result = yield from write(PutOptions(options.headers, acl, options.storage_class))
+            except AclUnsupported as error:
+                self._refuse(acl, error)
+            except _MAY_MEAN_THE_ACL as error:
+                if self._mode is AclMode.AUTO and self._is_open(acl):
+                    if self._may_go_without(entry):
+                        return (yield from self._written_without(acl, error, write(options)))
+                    yield from self._try(entry, acl)
+                if acl not in self._refused:  # others may have found it out meanwhile
+                    raise
+            else:
+                self._taken.add(acl)
+                return result
+        self.require_allowed(entry)  # after all that was found out, also by others
+        return (yield from write(options))
+
+    def _written_without(self, acl: str, refusal: ObjectError, steps: Steps[Any]) -> Steps[Any]:
+        """The result of a second attempt, without the ACL. Raises: the first refusal, unless it was the ACL."""
+        try:
+            result = yield from steps
+        except ObjectError:
+            self._doubts[acl] += 1
+            raise refusal from None
+        self._learn({acl})
+        return result
+
+    def _try(self, entry: Entry, acl: str) -> Steps[None]:
+        """Find out whether the destination takes an ACL, without writing anything."""
+        try:
+            yield self._trial(entry, acl)
+        except AclUnsupported as error:
+            self._refuse(acl, error)
+        except _MAY_MEAN_THE_ACL:
+            self._doubts[acl] += 1
+            if self._mode is AclMode.AUTO:
+                with suppress(ObjectError):
+                    yield self._trial(entry, None)
+                    self._learn({acl})
+        else:
+            self._taken.add(acl)
+
+    def _refuse(self, acl: str, error: AclUnsupported) -> None:
+        """The destination has said so itself. Raises: StoreUnusable if the configuration insists."""
+        if self._mode is not AclMode.AUTO:
+            raise StoreUnusable(
+                error.message, hint=tr("set `acl = auto` or `acl = none` for the destination")
+            ) from error
+        self._learn({acl} if error.only_this else set(_EVERY_ACL))
+
+    def _learn(self, refused: set[str]) -> None:
+        with self._learning:
+            if refused <= self._refused:
+                return
+            self._refused |= refused
+            _log.warning("%s", self.finding)
+
+    def _is_open(self, acl: str) -> bool:
+        """Whether it is still to be found out if the destination takes an ACL."""
+        known = acl in self._taken or acl in self._refused
+        return not known and self._doubts[acl] < _DOUBTS_AT_MOST
+
+    def _must_know_of_acls(self) -> bool:
+        insists_on_private = self._mode is AclMode.PRIVATE or self._copy_private_without_acl
+        return not insists_on_private and self._is_open(PUBLIC_READ)
+
+    def _may_go_without(self, entry: Entry) -> bool:
+        return not entry.private or self._copy_private_without_acl
+
+    def require_allowed(self, entry: Entry) -> None:
+        """Raises: PrivateKeptBack if it is known that this entry would become public."""
+        if PRIVATE in self._refused and not self._may_go_without(entry):
+            raise PrivateKeptBack(entry.name)
+
+
+def _completed(begun: Steps[Any], complete: Callable[[Any], Steps[Any]]) -> Steps[Any]:
+    upload = yield from begun
+    return (yield from complete(upload))
+
+
+def begin_in_vain(store: PatientStore, key: str, options: PutOptions) -> None:
+    """Begin an upload in parts and give it up: nothing is written.
+
+    Raises: as `start_multipart`; Interrupted, and what may pass, if it could not be given up for that: then whoever
+    comes next has to do it.
+    """
+    upload = store.start_multipart(key, options)
+    given_up = False
+    with suppress(ObjectError, StoreUnusable):
+        store.abort_multipart(key, upload)
+        given_up = True
+    if given_up and not store.retries:  # else one whose answer was lost may have begun as well
+        return
+    try:
+        store.abort_unfinished(key)
+    except StoreUnusable:  # the next request will say so
+        return
+    except ObjectError as error:
+        if error.transient:  # what is refused will not fare better, and says nothing of the ACL
+            raise

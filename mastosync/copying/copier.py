@@ -1,0 +1,203 @@
+"""Working through what is pending: the loop around `Transfer` that owns the manifest.
+
+One thread, this one, talks to the manifest; the crew moves objects. Between them goes a bounded
+window of claims one way and outcomes the other. Every claim is in the file before a worker
+sees it, and every outcome is in the file within a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+
+from mastosync.copying.access_notes import AccessNotes
+from mastosync.errors import ExitCode, Interrupted, MastosyncError, MayBePublic, PrivacyLost, StoreUnusable, telling_of
+from mastosync.language import english, tr
+from mastosync.manifest import ACCESS, Outage, WorkQueue
+from mastosync.model import Claim, Order, Outcome
+from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
+from mastosync.runtime.outage import Outages
+from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.worker_pool import Crew
+
+_log = logging.getLogger(__name__)
+
+COMMIT_SECONDS = 0.5  # outcomes wait this long at most, half of what is promised
+COMMIT_OUTCOMES = 1_000
+HEARTBEAT_SECONDS = 5.0  # large objects take longer; the record of the run says that it is alive
+_WINDOW_AT_MOST = 1_000  # claims beyond those in work: what a dead run leaves to look at
+_POLL_SECONDS = 0.1  # how long a signal may wait for this loop
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """How one run works."""
+
+    workers: int = 8
+    limit: int | None = None  # entries; None: all
+    rate: int | None = None  # requests a second to each endpoint; None: what it takes
+    bwlimit: Callable[[datetime], int | None] | None = None  # bytes a second at a local time (None: any)
+    order: Order = Order.LOCAL_FIRST
+
+
+@dataclass(slots=True)
+class Copier:
+    """One run of `copy`."""
+
+    queue: WorkQueue
+    crew: Crew[Claim, Outcome]
+    options: CopyOptions
+    stop: StopSignal
+    listener: ProgressListener
+    limits: Callable[[], tuple[EndpointState, ...]] = tuple
+    notes: AccessNotes = field(default_factory=AccessNotes)  # of the crew
+    still_gives: Callable[[], bool] = lambda: False  # whether the source gives what it gave in earlier runs
+    _in_work: int = field(init=False, default=0)  # claims in the hands of the crew
+    _outcomes: list[Outcome] = field(init=False, default_factory=list)
+    _outages: Outages = field(init=False)
+    _fatal: BaseException | None = field(init=False, default=None)
+    _in_doubt: list[MayBePublic] = field(init=False, default_factory=list)
+    _waits_for: list[Outage] = field(init=False, default_factory=list)  # as the manifest has it
+
+    def run(self) -> CopyProgress:
+        """Copy until nothing is pending, somebody asks to stop, or a store turns out unusable.
+
+        Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
+        """
+        try:
+            with self.crew:
+                progress = self._run()
+            self.queue.end_run(self._exit_code())
+        except BaseException as error:
+            with suppress(Exception):  # a bug of a worker, which is this error or tells less than it
+                self._collect(0)  # somebody may have found out meanwhile what everybody reads
+            if not isinstance(self._fatal, PrivacyLost):
+                telling_of(self._in_doubt, error)
+                raise
+            _log.error("%s", _named(error))
+            raise telling_of(self._in_doubt, self._fatal) from error
+        if self._fatal is not None:
+            raise telling_of(self._in_doubt, self._fatal)
+        if self.stop.requested:
+            raise telling_of(
+                self._in_doubt,
+                Interrupted(
+                    tr("stopped on request"), hint=tr("run the same command again: it goes on where this one stopped")
+                ),
+            )
+        return progress
+
+    def _exit_code(self) -> ExitCode:
+        """How this run ends; entries that failed are counted elsewhere."""
+        if self._fatal is not None:
+            return self._fatal.exit_code if isinstance(self._fatal, MastosyncError) else ExitCode.BUG
+        return ExitCode.INTERRUPTED if self.stop.requested else ExitCode.OK
+
+    def _run(self) -> CopyProgress:
+        self._outages = Outages(still_gives=self.still_gives)
+        pending = self.queue.pending()
+        progress = CopyProgress(total=min(pending, self.options.limit) if self.options.limit is not None else pending)
+        _log.info("copying %d entries with %d workers", progress.total, self.options.workers)
+        claimable = self.queue.iter_claimable()
+        work = islice(claimable, self.options.limit)
+        self.listener.started(progress)
+        try:
+            self.queue.start_run(self.options.workers)
+            self._work_through(work, progress)
+            self._wind_down(progress)
+        finally:
+            self.listener.finished(progress)
+            with english():
+                _log.info("%s", described(progress))
+        return progress
+
+    def _work_through(self, work: Iterator[Claim], progress: CopyProgress) -> None:
+        window = 2 * self.options.workers
+        exhausted = False
+        last_commit = time.monotonic()
+        while not self.stop.requested and self._fatal is None:
+            new: list[Claim] = []
+            if not exhausted and self._in_work <= window // 2:
+                new = list(islice(work, window - self._in_work))
+                exhausted = not new
+                if time.monotonic() - last_commit < COMMIT_SECONDS:  # a larger window, fewer commits
+                    window = min(2 * window, _WINDOW_AT_MOST + self.options.workers)
+            waited = time.monotonic() - last_commit
+            due = waited >= COMMIT_SECONDS or len(self._outcomes) >= COMMIT_OUTCOMES
+            if new or (due and self._outcomes) or self.notes.any_open or waited >= HEARTBEAT_SECONDS:
+                self._commit(new, progress)
+                last_commit = time.monotonic()
+            self._in_work += len(new)
+            self.crew.submit(new)
+            if exhausted and not self._in_work:
+                return
+            self._collect(_POLL_SECONDS)
+            if not self._outcomes:
+                self._tell(progress)  # that nothing comes may be because a store asked to wait
+
+    def _collect(self, wait_seconds: float) -> None:
+        """Take in what has ended; wait for the first of it."""
+        for ended in self.crew.ended(wait_seconds):
+            self._in_work -= 1
+            if ended.outcome is not None:
+                self._take_in(ended.outcome)
+            elif isinstance(ended.error, MayBePublic):
+                self._in_doubt.append(ended.error)
+            elif not isinstance(ended.error, Interrupted):  # that leaves its claim: the object may have arrived
+                self._end_with(ended.error)
+                if isinstance(ended.error, PrivacyLost) and ended.error.lies_there:
+                    self.notes.tell(ended.claim.entry, ACCESS)
+
+    def _end_with(self, error: BaseException | None) -> None:
+        """The first error ends the run. What everybody reads is worth more: it takes its place, and that is logged."""
+        before = self._fatal
+        if before is None:
+            self._fatal = error
+        elif isinstance(error, PrivacyLost) and not isinstance(before, PrivacyLost):
+            _log.error("%s", _named(before))
+            self._fatal, error.__context__ = error, before
+
+    def _take_in(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        try:
+            self._outages.note(outcome)
+        except StoreUnusable as unusable:
+            self._fatal = self._fatal or unusable
+
+    def _wind_down(self, progress: CopyProgress) -> None:
+        """Give back what nobody has begun, wait for what is in flight, and record it."""
+        released = self.crew.take_back()
+        self._in_work -= len(released)
+        if self._fatal is not None:
+            self.stop.request()  # nobody waits for another attempt, maybe for hours, at what is lost
+        while self._in_work:
+            self._collect(_POLL_SECONDS)
+            if self._outcomes:
+                self._commit([], progress)
+        self._commit([], progress, released)
+
+    def _commit(self, claims: list[Claim], progress: CopyProgress, released: list[Claim] | None = None) -> None:
+        with self.notes.taken() as access:
+            self.queue.commit(outcomes=self._outcomes, claims=claims, released=released or (), access=access)
+        for outcome in self._outcomes:
+            progress.count(outcome)
+        self._outcomes.clear()
+        self._tell(progress)
+
+    def _tell(self, progress: CopyProgress) -> None:
+        progress.limits = self.limits()
+        outages = [limit.outage for limit in progress.limits if limit.outage is not None]
+        if outages != self._waits_for:  # once a question, at most
+            self.queue.note_waiting(outages)
+            self._waits_for = outages
+        self.listener.advanced(progress)
+
+
+def _named(error: BaseException) -> str:
+    """An error for the log. What is none of ours may hold a secret: --debug has its words, without those."""
+    return str(error) if isinstance(error, MastosyncError) else type(error).__name__

@@ -1,0 +1,248 @@
+"""Large objects: ranges of the source, pinned to one ETag, feed the parts of an upload.
+
+Several parts of one object are on their way at once, each in a thread that reads it, then writes
+it. The object's own thread takes memory for them in their order, and takes them in in that order,
+as the MD5 of the whole wants it. So the earliest part always has its memory, goes on without
+anybody, and gives its memory back: nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Executor, Future, wait
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+from mastosync.checking.multipart_etag import composite_etag, is_composite
+from mastosync.checking.source_check import SourceCheck
+from mastosync.copying.job import STORES_NOTHING
+from mastosync.errors import (
+    AclUnsupported,
+    CorruptObject,
+    Interrupted,
+    MastosyncError,
+    ObjectError,
+    ObjectMissing,
+    ObjectTooLarge,
+    StoreUnusable,
+)
+from mastosync.language import tr
+from mastosync.model import ObjectInfo
+from mastosync.runtime.memory import Hold, MemoryBudget
+from mastosync.runtime.retry import PatientStore
+from mastosync.runtime.stop import StopSignal
+from mastosync.store.base import Buffer, Part, PutOptions
+
+_log = logging.getLogger(__name__)
+
+MIB = 1024 * 1024
+PARTS_AT_ONCE = 4  # of one object: enough to fill a line on which every answer takes a while
+_LOOK_SECONDS = 0.1  # memory may be had before the earliest part has arrived
+
+
+class UploadDamaged(CorruptObject):
+    """What was put together of the parts is not what they were: only another upload can help."""
+
+
+@dataclass(slots=True)
+class LargeObjects:
+    """What all large objects of a run share."""
+
+    memory: MemoryBudget
+    threads: Executor  # where parts move; as many as it has are on their way at once
+    part_size: int  # bytes, wanted
+    parts_at_most: int  # that the destination takes for one object
+    etags_fit: bool | None = None  # whether the destination makes its ETags of the parts' MD5s; None: not seen yet
+
+    def part_size_for(self, size_bytes: int, key: str, store: str) -> int:
+        """The size of each part but the last: as wanted, or more, in whole MiB, where there would be too many.
+
+        `key` and `store` name the object that is to be. Raises: ObjectTooLarge if not even one part fits into memory.
+        """
+        needed = -(-size_bytes // self.parts_at_most)
+        size = max(self.part_size, -(-needed // MIB) * MIB)
+        if size > self.memory.total_bytes:
+            raise ObjectTooLarge(
+                f"cannot write {key!r} at {store}: {size_bytes} bytes in {self.parts_at_most} parts, the most that can "
+                f"be, take {size // MIB} MiB of memory a part, and there are {self.memory.total_bytes // MIB}",
+                hint=f"set `memory` of [copy] to {size // MIB}MiB or more, "
+                "then run `mastosync retry-failed --reason too_large`",
+                store=store,
+            )
+        return size
+
+
+@dataclass(slots=True)
+class LargeObject:
+    """A large object on its way."""
+
+    source: PatientStore
+    source_key: str
+    info: ObjectInfo
+    destination: PatientStore
+    key: str
+    shared: LargeObjects
+    tried_before: bool = False  # in an earlier run, which may have left an upload behind
+    may_lie_there: bool = False  # the store was asked to make an object of the parts, and has not refused
+    left_open: bool = False  # parts may lie there that could not be thrown away
+
+    def begin(self, options: PutOptions) -> str:
+        """Begin an upload and return its id. Raises: AclUnsupported; ObjectError, StoreUnusable, Interrupted."""
+        self._part_size()
+        try:
+            return self.destination.start_multipart(self.key, options)
+        except AclUnsupported:
+            raise
+        except MastosyncError:
+            self._discard_all()  # one may have begun whose answer was lost
+            raise
+
+    def deliver(self, upload: str) -> tuple[bytes, str]:
+        """Fill an upload that has begun and complete it; after any error nothing of it is left.
+
+        Returns: MD5 of the whole, and the ETag at the destination. Raises: ObjectError, StoreUnusable, Interrupted.
+        """
+        try:
+            md5, parts = self._move_parts(upload)
+            etag = self._complete(upload, parts)
+            self._require_whole(etag, parts, md5)
+        except BaseException:
+            self._discard(upload)
+            raise
+        finally:
+            if self.tried_before or self.destination.retries:
+                self._discard_all()  # a repeated request may have begun an upload whose answer was lost
+        return md5, etag
+
+    def _complete(self, upload: str, parts: list[Part]) -> str:
+        retries, self.may_lie_there = self.destination.retries, True
+        try:
+            return self.destination.complete_multipart(self.key, upload, parts)
+        except STORES_NOTHING:
+            self.may_lie_there = self.destination.retries > retries  # an earlier attempt may have arrived
+            raise
+
+    def _move_parts(self, upload: str) -> tuple[bytes, list[Part]]:
+        """Bring all parts over. Returns: MD5 of the whole, once it has proved to be the source's, and the parts."""
+        size = self._part_size()
+        check = SourceCheck(self.source, self.source_key, self.info)
+        parts: list[Part] = []
+
+        def take_in(part: Part, data: Buffer) -> None:
+            check.update(data)
+            parts.append(part)
+
+        with _UnderWay(self.shared, self.destination.gate.stop, take_in) as under_way:
+            for number, start in enumerate(range(0, self.info.size, size), 1):
+                length = min(size, self.info.size - start)
+                under_way.begin(length, partial(self._move_part, upload, number, start, length))
+            under_way.take_in_all()
+        return check.require(), parts
+
+    def _move_part(self, upload: str, number: int, start: int, length: int) -> tuple[Part, Buffer]:
+        data = self.source.read_range(self.source_key, self.info, start, length)
+        digest = hashlib.md5(data, usedforsecurity=False).digest()
+        return self.destination.write_part(self.key, upload, number, data, digest), data
+
+    def _part_size(self) -> int:
+        return self.shared.part_size_for(self.info.size, self.key, self.destination.name)
+
+    def _require_whole(self, etag: str, parts: list[Part], md5: bytes) -> None:
+        """Compare the ETag of what was put together with the parts, where it has that form.
+
+        Some stores make theirs of something else. So the first that does not fit is settled by reading the object
+        back; where its bytes are right, ETags of this store tell nothing. Raises: UploadDamaged, ObjectError.
+        """
+        if not is_composite(etag) or self.shared.etags_fit is False:
+            return
+        made_of_parts = composite_etag([part.md5 for part in parts])
+        if etag.lower() == made_of_parts:
+            self.shared.etags_fit = True
+        elif self.shared.etags_fit or self.destination.digest(self.key, ObjectInfo(self.info.size, etag)) != md5:
+            raise UploadDamaged(
+                f"cannot write {self.key!r} at {self.destination.name}: its parts make the ETag {made_of_parts}, "
+                f"the store has put together {etag}",
+                hint="the store may be damaged: ask its provider if it stays",
+                store=self.destination.name,
+            )
+        else:
+            self.shared.etags_fit = False
+            _log.info("%s makes its ETags in its own way: they cannot be compared", self.destination.name)
+
+    def _discard(self, upload: str) -> None:
+        """Throw parts away, which cost money until then. Whatever led here counts more than a failure to."""
+        try:
+            try:
+                self.destination.abort_multipart(self.key, upload)
+            except Interrupted:  # while it waited for its turn, which this one request does not
+                self.destination.gate.store.abort_multipart(self.key, upload)
+        except ObjectMissing:  # of an upload that is none any more
+            pass
+        except MastosyncError:
+            self.left_open = True
+
+    def _discard_all(self) -> None:
+        """Throw away what may have begun unknown to us. Raises: Interrupted, and then the next run does it."""
+        try:
+            self.destination.abort_unfinished(self.key)
+        except (ObjectError, StoreUnusable):
+            self.left_open = True
+        else:
+            self.left_open = False
+
+
+class _UnderWay:
+    """Parts on their way, the earliest first. All have ended when the block ends, however it does."""
+
+    def __init__(self, shared: LargeObjects, stop: StopSignal, take_in: Callable[[Part, Buffer], None]) -> None:
+        """`take_in`: called in this thread for each part in turn; when it returns, its memory is given back."""
+        self._shared = shared
+        self._stop = stop
+        self._take_in = take_in
+        self._line: deque[tuple[Future[tuple[Part, Buffer]], Hold]] = deque()
+
+    def begin(self, size_bytes: int, move: Callable[[], tuple[Part, Buffer]]) -> None:
+        """Let a part begin as soon as there is memory for it. Raises: Interrupted; what an earlier part raises."""
+        if len(self._line) == PARTS_AT_ONCE:
+            self._take_in_earliest()
+        hold = self._shared.memory.hold()
+        try:
+            while not hold.ask(size_bytes) and self._line:
+                earliest, _ = self._line[0]
+                wait((earliest,), _LOOK_SECONDS)
+                if earliest.done():
+                    self._take_in_earliest()
+            hold.wait(size_bytes, self._stop)
+            self._line.append((self._shared.threads.submit(move), hold))
+        except BaseException:
+            hold.release()
+            raise
+
+    def take_in_all(self) -> None:
+        """Wait for all that have begun. Raises: what a part raises."""
+        while self._line:
+            self._take_in_earliest()
+
+    def _take_in_earliest(self) -> None:
+        future, hold = self._line.popleft()
+        try:
+            self._take_in(*future.result())
+        except CancelledError:  # the threads have been let go: the run is over
+            raise Interrupted(tr("stopped while waiting")) from None
+        finally:
+            del future  # and with it the bytes
+            hold.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # only for those that have begun: `wait` takes others for ended when a thread comes to them, and none may come
+        wait([future for future, _hold in self._line if not future.cancel()])
+        for _future, hold in self._line:
+            hold.release()
+        self._line.clear()

@@ -1,0 +1,165 @@
+"""Whether source and destination are two stores, which their names alone do not tell.
+
+Aliases, addresses, proxies, mounts and names of buckets may all lead to one store. So a probe object is written at the
+destination, and must not be found at the source. It is removed again, whatever happens: its name is in the manifest
+before it is written, and whoever looks after a run that died writes the same object, and removes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+from uuid import uuid4
+
+from mastosync.errors import BucketMissing, Interrupted, ObjectDenied, ObjectError, ObjectMissing, StoreUnusable
+from mastosync.language import tr
+from mastosync.manifest import Manifest, Relation, note_probe, probe_left_behind, record_relation, relation
+from mastosync.model import ObjectHeaders
+from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.stop import StopSignal
+from mastosync.store.base import FetchedObject, PutOptions
+
+_log = logging.getLogger(__name__)
+
+FOLDER = "mastosync-probe"
+"""Of the key, under the key prefix. No attachment of Mastodon's has a directory of this name."""
+
+_WAITS = (0.0, 0.05, 0.15)  # seconds before each look: a store may show what was written a moment later
+_AFTER_STOP_SECONDS = 30.0  # for the removal of a probe after somebody has asked to stop
+
+
+class SourceSilent(StoreUnusable):
+    """The source cannot be asked for a probe object, so nobody can tell whether it is another store."""
+
+
+class ProbeKeys(NamedTuple):
+    """Where a probe object is written, and where it is looked for."""
+
+    at_destination: str  # its key
+    at_source: str  # what its key would be under the key prefix of the source
+
+
+def probe_keys(name: str, source_prefix: str, destination_prefix: str) -> ProbeKeys:
+    """The keys of the probe of this name, under the key prefixes of both stores."""
+    at_source, at_destination = (
+        f"{prefix}/{FOLDER}/{name}".removeprefix("/") for prefix in (source_prefix, destination_prefix)
+    )
+    return ProbeKeys(at_destination, at_source)
+
+
+def relation_seen(
+    keys: ProbeKeys, data: bytes, read: Callable[[str, int], FetchedObject], sleep: Callable[[float], None]
+) -> Relation:
+    """What the source shows of a probe object with these bytes that lies at the destination.
+
+    `read`: the source's. An object with other bytes is no probe: some stores have one under every key.
+    Raises: what `read` and `sleep` raise, but for ObjectMissing and ObjectDenied.
+    """
+    denied = False
+    for wait in _WAITS:
+        sleep(wait)
+        for key in dict.fromkeys((keys.at_source, keys.at_destination)):
+            try:
+                found = read(key, len(data)).data == data
+            except ObjectMissing:
+                continue
+            except ObjectDenied:
+                denied = True
+                continue
+            if found:
+                return Relation.ONE if key == keys.at_source else Relation.ONE_BUCKET
+    return Relation.UNKNOWN if denied else Relation.TWO
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at two stores, for whoever holds the manifest."""
+
+    manifest: Manifest
+    source: Gate
+    destination: Gate
+    source_prefix: str
+    destination_prefix: str
+    acl: str | None  # that keeps the probe private; None: it is private without one
+    source_checked: bool = False  # by whoever opened it
+
+    def run(self) -> Relation:
+        """Find out what the stores are. What was found is recorded, unless they are one.
+
+        Raises: SourceSilent if the source does not tell, StoreUnusable if the destination does not take the probe;
+        Interrupted when asked to stop; ManifestError. The probe is removed by then, or told.
+        """
+        name = probe_left_behind(self.manifest)
+        if name is None:
+            name = uuid4().hex
+            note_probe(self.manifest, name)
+        keys = probe_keys(name, self.source_prefix, self.destination_prefix)
+        data = (
+            f"mastosync asks whether source and destination are one store, and removes this again.\n{name}\n".encode()
+        )
+        found = None
+        try:
+            self._write(keys.at_destination, data)
+            found = self._seen(keys, data)
+        except ObjectError as error:
+            raise _untold(StoreUnusable, error) from error
+        finally:
+            settled = self._remove(keys.at_destination)
+            record_relation(self.manifest, found if settled else None, probe_settled=settled)
+        return found
+
+    def _write(self, key: str, data: bytes) -> None:
+        md5 = hashlib.md5(data, usedforsecurity=False).digest()
+        PatientStore(self.destination).write(key, data, md5, PutOptions(ObjectHeaders("text/plain"), self.acl))
+
+    def _seen(self, keys: ProbeKeys, data: bytes) -> Relation:
+        """See `relation_seen`. Raises: SourceSilent if the source cannot be asked.
+
+        A bucket that does not exist is no other name of one that has the probe, before and after it was asked for. No
+        other refusal proves that much: a closed or unreachable door may be another door to the same store, and a folder
+        that is not there may lie on a disk that is not mounted.
+        """
+        source = PatientStore(self.source)
+        try:
+            if not self.source_checked:
+                source.check()  # an empty folder is no answer
+            return relation_seen(keys, data, source.read, self.source.stop.sleep)
+        except BucketMissing as error:
+            if not self._lies_there(keys.at_destination, data):
+                raise _untold(SourceSilent, error) from error
+            return Relation.ONE_BUCKET if relation(self.manifest) is Relation.ONE_BUCKET else Relation.TWO
+        except (ObjectError, StoreUnusable) as error:
+            raise _untold(SourceSilent, error) from error
+
+    def _lies_there(self, key: str, data: bytes) -> bool:
+        try:
+            return PatientStore(self.destination).read(key, len(data)).data == data
+        except (ObjectError, StoreUnusable):
+            return False
+
+    def _remove(self, key: str) -> bool:
+        """Returns: whether nobody has to try again, as the probe is gone or the store refuses to remove it."""
+        try:
+            try:
+                PatientStore(self.destination).delete(key)
+            except Interrupted:  # whoever asked to stop does not mean this
+                PatientStore(_unstopped(self.destination)).delete(key)
+        except (ObjectError, StoreUnusable) as error:
+            _log.warning("a probe object may be left, remove it: %s", error.message)
+            return isinstance(error, ObjectError) and not error.transient
+        return True
+
+
+def _untold(kind: type[StoreUnusable], error: ObjectError | StoreUnusable) -> StoreUnusable:
+    said = tr("cannot find out whether source and destination are two stores: {message}", message=error.message)
+    return kind(said, hint=error.hint or tr("try again later"))
+
+
+def _unstopped(gate: Gate) -> Gate:
+    """The same store for a few requests more, after somebody has asked to stop."""
+    stop = StopSignal()
+    return replace(gate, stop=stop, limiter=EndpointLimiter(stop), policy=gate.policy.within(_AFTER_STOP_SECONDS))

@@ -1,0 +1,261 @@
+"""A store that is a folder of this machine: whether it is the right one, can be read or written, and has room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+from mastosync.doctor.access import STORE_ERRORS
+from mastosync.doctor.apart import OtherStore, check_apart
+from mastosync.doctor.findings import Chart, Finding, Findings, Grade
+from mastosync.doctor.owner import check_owner
+from mastosync.doctor.patience import Patience
+from mastosync.doctor.probes import DATA, FOLDER, MD5
+from mastosync.doctor.source import first_found
+from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
+from mastosync.language import tr, trn
+from mastosync.model import Entry, ObjectHeaders
+from mastosync.runtime.stop import StopSignal
+from mastosync.store.base import ObjectStore, PutOptions, Room
+from mastosync.store.probe import FolderProbe
+from mastosync.units import human_bytes
+
+SOURCE_FOLDER_CHECKS = ("folder", "links", "read")
+_WRITTEN_CHECKS = ("apart", "read", "private", "owner", "names", "multipart")
+DESTINATION_FOLDER_CHECKS = ("folder", "links", "write", *_WRITTEN_CHECKS, "disk")
+
+_ENOUGH = 3  # missing objects that make a wrong place of it
+
+
+@dataclass(frozen=True, slots=True)
+class FolderWay:
+    """How to get to a folder. Opening it may raise ConfigError."""
+
+    opened: Callable[[], AbstractContextManager[tuple[ObjectStore, FolderProbe]]]
+    keep_free: int  # bytes that copying leaves free
+
+
+@dataclass(frozen=True, slots=True)
+class FolderEnd:
+    """One of the two stores, and how it is asked."""
+
+    chart: Chart
+    store: ObjectStore  # as a copy uses it
+    probe: FolderProbe
+    ask: Patience
+
+
+def check_source_folder(end: FolderEnd, entries: Callable[[], Sequence[Entry]]) -> Findings[None]:
+    """All checks of a source. `entries`: a few that should be there, asked for when they are needed."""
+    chart = end.chart
+    try:
+        end.ask(end.store.check)
+        first_key = end.ask(end.probe.first_key)
+    except STORE_ERRORS as error:
+        yield chart.failure("folder", error)
+        yield from chart.skipped(SOURCE_FOLDER_CHECKS[1:], tr("correct the folder first"))
+        return
+    yield chart.ok("folder", tr("it can be read, and holds objects such as {first_key!r}", first_key=first_key))
+    yield _links(end)
+    yield _reading(end, entries(), first_key)
+
+
+def _links(end: FolderEnd) -> Finding:
+    chart = end.chart
+    try:
+        links = end.ask(end.probe.unfollowed_links)
+    except STORE_ERRORS as error:
+        return chart.failure("links", error)
+    if not links:
+        return chart.ok("links", tr("no link was found at a place where links are not followed (not all was checked)"))
+    return chart.warning(
+        "links",
+        trn(
+            "{links} link is not followed, and what it leads to is not used: {first!r}",
+            "{links} links are not followed, and what they lead to is not used, such as {first!r}",
+            len(links),
+            links=len(links),
+            first=links[0],
+        ),
+        tr(
+            "links are followed only above the folders of single ids (as at `cache` or "
+            "`media_attachments/files`): make the link there, or mount the disk in its place"
+        ),
+    )
+
+
+def _reading(end: FolderEnd, entries: Sequence[Entry], first_key: str) -> Finding:
+    chart = end.chart
+    if not entries:
+        return next(
+            iter(
+                chart.skipped(
+                    ("read",), tr("no object is known that could be looked for, without a database or a manifest")
+                )
+            )
+        )
+    try:
+        known = first_found(end.ask, end.store, "", entries)
+    except ObjectDenied as error:
+        return chart.failure("read", error, tr("run mastosync as the user that Mastodon runs as"))
+    except STORE_ERRORS as error:
+        return chart.failure("read", error)
+    if known is not None:
+        return chart.ok("read", tr("{key!r}, {size}, was read", key=known.key, size=human_bytes(known.info.size)))
+    said = tr(
+        "none of {entries} objects that Mastodon should have is there; the first object there is {first_key!r}",
+        entries=len(entries),
+        first_key=first_key,
+    )
+    remedy = tr(
+        "check `path`: it must be the folder that holds `media_attachments` and `accounts`, of this very database"
+    )
+    return chart.failure("read", said, remedy) if len(entries) >= _ENOUGH else chart.warning("read", said, remedy)
+
+
+def check_destination_folder(
+    end: FolderEnd, keep_free: int, pending: Callable[[], Mapping[str, int] | None], source: OtherStore
+) -> Findings[None]:
+    """All checks of a destination. `pending`: bytes by folder, as far as they are known; None: there is no plan.
+
+    `source`: which must be another store.
+    """
+    chart = end.chart
+    try:
+        end.ask(end.store.check)
+        yield chart.ok("folder", tr("it is there"))
+    except STORE_ERRORS as error:
+        yield chart.failure("folder", error)
+        yield from chart.skipped(DESTINATION_FOLDER_CHECKS[1:], tr("correct the folder first"))
+        return
+    yield _links(end)
+    yield from _check_writing(end, source)
+    yield _disk(end, keep_free, pending())
+
+
+def _check_writing(end: FolderEnd, source: OtherStore) -> Findings[None]:
+    chart, folder = end.chart, f"{FOLDER}/{uuid4().hex}"
+    public, private, in_parts = f"{folder}/public.txt", f"{folder}/private.txt", f"{folder}/parts.txt"
+    with _removed(end, public, private, in_parts):
+        try:
+            end.ask(end.store.write, public, DATA, MD5, _options("public-read"))
+        except STORE_ERRORS as error:
+            yield chart.failure("write", error)
+            yield from chart.skipped(_WRITTEN_CHECKS, tr("nothing can be written"))
+            return
+        yield chart.ok("write", tr("a probe object was written"))
+        apart = check_apart(chart, end.ask, source, public, "")
+        yield apart
+        if apart.grade is Grade.FAILURE:
+            yield from chart.skipped(_WRITTEN_CHECKS[1:], tr("nothing more is written, as this is the source"))
+            return
+        try:
+            same = end.ask(end.store.read, public, len(DATA)).data == DATA
+            yield (
+                chart.ok("read", tr("it has the bytes that were written"))
+                if same
+                else chart.failure(
+                    "read",
+                    tr("the probe object was read back with other bytes than were written"),
+                    tr("check the disk"),
+                )
+            )
+            end.ask(end.store.write, private, DATA, MD5, _options("private"))
+            yield _private(chart, end.ask(end.probe.mode, public), end.ask(end.probe.mode, private))
+            yield check_owner(chart, end.ask(end.probe.ownership), end.ask(end.probe.access, public))
+            yield _names(chart, folds=end.ask(end.probe.folds_names))
+            upload = end.ask(end.store.start_multipart, in_parts, _options("private"))
+            part = end.ask(end.store.write_part, in_parts, upload, 1, DATA, MD5)
+            end.ask(end.store.complete_multipart, in_parts, upload, [part])
+            yield chart.ok("multipart", tr("a large object can be assembled from parts"))
+        except STORE_ERRORS as error:
+            yield chart.failure("write", error)
+
+
+def _private(chart: Chart, public_mode: int, private_mode: int) -> Finding:
+    if private_mode & 0o077:
+        return chart.failure(
+            "private",
+            tr(
+                "this disk keeps no file modes: a private object gets {private_mode:04o}, so other users may read it",
+                private_mode=private_mode,
+            ),
+            tr("copy to a disk that keeps file modes (not FAT, nor a network share without modes)"),
+        )
+    said = tr(
+        "public objects get the mode {public_mode:04o}, private ones {private_mode:04o}",
+        public_mode=public_mode,
+        private_mode=private_mode,
+    )
+    if not public_mode & 0o004:
+        remedy = tr("fine for a backup; for a web server to read them, run mastosync under another umask (`umask 022`)")
+        return chart.warning("private", tr("{said}: other users can read neither", said=said), remedy)
+    return chart.ok("private", said)
+
+
+def _names(chart: Chart, *, folds: bool) -> Finding:
+    if folds:
+        said = tr("this disk does not distinguish upper and lower case in names")
+        return chart.warning("names", said, tr("objects with such keys fail: copy to a disk that distinguishes them"))
+    return chart.ok("names", tr("upper and lower case are distinguished"))
+
+
+def _disk(end: FolderEnd, keep_free: int, pending: Mapping[str, int] | None) -> Finding:
+    """Of several disks, the one that has the least room for what goes there."""
+    chart = end.chart
+    try:
+        rooms = end.ask(end.probe.rooms, pending or {})
+    except STORE_ERRORS as error:
+        return chart.failure("disk", error)
+    name, free, pending_bytes = max(rooms, key=lambda room: _fullness(room, keep_free))
+    usable = max(0, free - keep_free)
+    said = tr(
+        "{size} are free, of which {kept} stay free (`keep_free`)",
+        size=human_bytes(free),
+        kept=human_bytes(min(free, keep_free)),
+    )
+    if len(rooms) > 1:
+        said = f"{name}: {said}"
+    remedy = tr("make room, choose a larger disk, or copy less (`plan --only local`)")
+    if pending is None:
+        if not usable:
+            return chart.failure("disk", said, remedy)
+        return chart.ok("disk", tr("{said}; how much will be copied is not known before the first plan", said=said))
+    said = tr(
+        "{said}; {size} are pending, as far as the database knows sizes", said=said, size=human_bytes(pending_bytes)
+    )
+    if pending_bytes > usable or not usable:
+        return chart.failure("disk", said, remedy)
+    if 2 * pending_bytes > usable:
+        return chart.warning("disk", tr("{said}; that leaves little room", said=said), remedy)
+    return chart.ok("disk", said)
+
+
+def _fullness(room: Room, keep_free: int) -> tuple[float, int]:
+    """More of a disk that has less room for what goes there."""
+    usable = max(0, room.free_bytes - keep_free)
+    return room.pending_bytes / max(1, usable), -usable
+
+
+@contextmanager
+def _removed(end: FolderEnd, *keys: str) -> Iterator[None]:
+    """Whatever happens, nothing of these is left. Raises: StoreUnusable if something is."""
+    try:
+        yield
+    finally:
+        clean_up = Patience(StopSignal())  # whoever asked to stop does not mean this
+        failures = list[ObjectError | StoreUnusable]()
+        for key in keys:
+            try:
+                clean_up(end.probe.delete, key)
+            except STORE_ERRORS as error:
+                failures.append(error)
+        if failures:
+            said = "; ".join(each.message for each in failures)  # of each that is left
+            raise StoreUnusable(said, hint=failures[0].hint) from failures[0]
+
+
+def _options(acl: str) -> PutOptions:
+    return PutOptions(ObjectHeaders("text/plain"), acl)

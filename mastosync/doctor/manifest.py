@@ -1,0 +1,203 @@
+"""The manifest: whether it can be made or gone on with, and is the one of this configuration."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from mastosync.doctor.database import DatabaseFacts
+from mastosync.doctor.disk import check_disk, check_file_system
+from mastosync.doctor.findings import Chart, Findings
+from mastosync.errors import ConfigError, ManifestError, PlanRefused, StoreUnusable
+from mastosync.findings.shared import settings_told
+from mastosync.language import tr
+from mastosync.manifest import (
+    Manifest,
+    ManifestReport,
+    Settings,
+    StoreIdentity,
+    WorkQueue,
+    file_version,
+    holder_of,
+    newest_version,
+    other_settings,
+    real_path,
+    remembered_database,
+    require_same_database,
+)
+from mastosync.model import DatabaseIdentity, Entry, EntryState
+from mastosync.new_files import of_others_told
+from mastosync.status import pending_by_folder, status_of
+
+MANIFEST_CHECKS = ("folder", "file-system", "in-use", "manifest", "database", "disk")
+
+_SAMPLED = 4  # entries
+_SEEN = 100  # to find them
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPlace:
+    """Where the manifest lies, and whose it should be."""
+
+    path: Path
+    stores: Callable[[], tuple[StoreIdentity, StoreIdentity]]  # raises ConfigError, StoreUnusable
+    network_allowed: bool = False  # whether it may lie on a network file system
+    settings: Settings | None = None  # of the destination; None: it gives its objects nothing
+
+
+@dataclass(slots=True)
+class ManifestFacts:
+    """What other checks want to know."""
+
+    entries: int = 0
+    pending: Mapping[str, int] | None = None  # bytes by folder, as far as the database knows sizes; None: no plan
+    sample: list[Entry] = field(default_factory=list)  # whose objects should exist
+
+
+def check_manifest(
+    chart: Chart, place: ManifestPlace, database: Callable[[], DatabaseFacts]
+) -> Findings[ManifestFacts]:
+    """All checks of the manifest. Nothing is left in its folder. `database`: what is known of it, when it is."""
+    facts = ManifestFacts()
+    path = real_path(place.path)
+    refusal = _refusal(path)
+    if refusal is not None:
+        yield chart.failure("folder", refusal)
+        yield from chart.skipped(MANIFEST_CHECKS[1:], tr("correct the folder first"))
+        return facts
+    yield chart.ok("folder", tr("{parent} can be written to", parent=path.parent))
+    yield check_file_system(chart, path.parent, network_allowed=place.network_allowed)
+    holder = holder_of(path)
+    if holder is not None:
+        yield chart.warning(
+            "in-use",
+            tr("the manifest is in use by {holder}", holder=holder),
+            tr("plan and copy have to wait until it ends"),
+        )
+        yield from chart.skipped(("manifest", "database"), tr("it is in use"))
+    else:
+        yield chart.ok("in-use", tr("no other command uses it"))
+        yield from _check_file(chart, place, path, facts)
+        yield from _check_database(chart, path, database().identity)
+    yield check_disk(chart, path, max(facts.entries, database().estimated_entries))
+    return facts
+
+
+def _refusal(path: Path) -> ManifestError | None:
+    """Why nothing could be written there. Permissions alone do not tell: somebody has to try."""
+    hint = tr("--manifest, or `[manifest] path`, names another place")
+    if not os.path.isdir(path.parent):  # noqa: PTH112 - of a folder that may not be looked into, too
+        return ManifestError(
+            tr("the folder of the manifest does not exist: {parent}", parent=path.parent),
+            hint=tr("make it; {hint}", hint=hint),
+        )
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):  # on Linux it never has a name
+            pass
+    except OSError as error:
+        said = tr(
+            "nothing can be written to the folder of the manifest, {parent}: {strerror}",
+            parent=path.parent,
+            strerror=error.strerror,
+        )
+        return ManifestError(said, hint=tr("it must be writable by you; {hint}", hint=hint))
+    if os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK):
+        return ManifestError(
+            tr("the manifest {path} cannot be written to", path=path),
+            hint=of_others_told(path) or tr("it must be writable by you; {hint}", hint=hint),
+        )
+    return None
+
+
+def _check_file(chart: Chart, place: ManifestPlace, path: Path, facts: ManifestFacts) -> Findings[None]:
+    if not path.exists():
+        yield chart.ok("manifest", tr("there is none yet: `mastosync plan` makes {path}", path=path))
+        return
+    version = file_version(path)
+    if version is not None and version < newest_version():  # to open it would be to change it
+        said = tr(
+            "{path} has version {version}: the next command upgrades it to version {newest_version}",
+            path=path,
+            version=version,
+            newest_version=newest_version(),
+        )
+        yield chart.ok("manifest", said if version else tr("{path} is empty: `mastosync plan` fills it", path=path))
+        return
+    try:
+        with Manifest.open(path) as manifest:
+            try:
+                stores = place.stores()
+            except (ConfigError, StoreUnusable):
+                stores = None  # which has been told of the stores
+            report = ManifestReport(manifest)
+            if report.snapshot() is None:
+                yield chart.ok("manifest", tr("{path} has no plan yet: `mastosync plan` makes one", path=path))
+                return
+            if stores is not None:
+                WorkQueue(manifest).require_plan(*stores)
+            said = _described(report, path, facts, compared=stores is not None)
+            if manifest.gap is not None:
+                yield chart.warning("manifest", f"{said}; {manifest.gap.said}", manifest.gap.remedy)
+            else:
+                yield chart.ok("manifest", said)
+            others = other_settings(manifest, place.settings) if place.settings is not None else ()
+            if told := settings_told(place.settings, others):
+                yield chart.warning("settings", told.message, told.remedy)
+    except ManifestError as error:
+        yield chart.failure("manifest", error)
+
+
+def _check_database(chart: Chart, path: Path, found: DatabaseIdentity | None) -> Findings[None]:
+    """Whether it is the one that the manifest was planned from."""
+    known = None
+    try:
+        with Manifest.glance(path) as manifest:
+            known = None if manifest is None else remembered_database(manifest)
+            if manifest is not None and found is not None:
+                require_same_database(manifest, found)
+    except PlanRefused as error:
+        yield chart.failure("database", error)
+        return
+    except ManifestError:
+        pass  # which has been told of the manifest
+    if found is None:
+        yield from chart.skipped(("database",), tr("the database comes first"))
+    elif known is None:
+        yield chart.ok("database", tr("the next plan remembers which database it has read"))
+    elif known.accounts and not found.accounts:
+        yield chart.warning(
+            "database",
+            tr("the database has no accounts, but the one that the last plan read had some: a plan would be refused"),
+            tr("look whether [pg.database] names Mastodon's database, and whether a restore is still at work"),
+        )
+    elif found.has_moved(known):
+        yield chart.ok("database", tr("another copy of the same instance's database than the last plan has read"))
+    else:
+        yield chart.ok("database", tr("nothing says that it is another one than the last plan has read"))
+
+
+def _described(report: ManifestReport, path: Path, facts: ManifestFacts, *, compared: bool) -> str:
+    """`compared`: its stores are those of the configuration."""
+    status = status_of(report)
+    totals = status.totals
+    facts.entries, facts.pending = totals.total, pending_by_folder(report.counts())
+    likely = EntryState.PENDING if totals.pending else EntryState.DONE
+    seen = (record.entry for record in islice(report.iter_records((likely,)), _SEEN))
+    facts.sample = list(islice((entry for entry in seen if not entry.optional), _SAMPLED))
+    taken_at = tr(" of {taken_at:%F %T} UTC", taken_at=status.snapshot.taken_at) if status.snapshot else ""
+    of_these = tr(" for these stores") if compared else ""
+    return tr(
+        "{path} has a plan{taken_at}{of_these}: {pending:,} pending, {done:,} done, "
+        "{failed:,} failed, {skipped:,} skipped",
+        path=path,
+        taken_at=taken_at,
+        of_these=of_these,
+        pending=totals.pending,
+        done=totals.done,
+        failed=totals.failed,
+        skipped=totals.skipped,
+    )

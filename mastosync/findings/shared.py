@@ -1,0 +1,245 @@
+"""What `cutover` and `report` both look at, and `status` too, in the same words."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from mastosync.findings.public_looks import Looks
+from mastosync.language import tr, trn
+from mastosync.manifest import CountLine, Noted, Relation, Settings
+from mastosync.model import EntryState, Ownership
+
+_USER = "mastodon"  # as Mastodon's own guide has it
+
+
+class Apart(NamedTuple):
+    """What is known, for people."""
+
+    message: str
+    remedy: str = ""  # empty where nothing need be done
+
+
+def apart_told(found: Relation | None) -> Apart:
+    """What a look has found; None: nobody has looked."""
+    if found is None:
+        return Apart(
+            tr("not checked yet: are source and destination two stores, or one store under two names?"),
+            tr("`mastosync copy` checks it, also when nothing is left to copy"),
+        )
+    if found is Relation.UNKNOWN:
+        return Apart(
+            tr("the source does not say whether an object is missing: it may be the destination under another name"),
+            tr(
+                "allow the key of the source to list the bucket (s3:ListBucket), and run `mastosync copy`: it "
+                "checks again, also when nothing is left to copy"
+            ),
+        )
+    if found is Relation.ONE_BUCKET:
+        return Apart(tr("source and destination are one bucket with two key prefixes"))
+    return Apart(tr("source and destination are two stores: what was written to one was not found at the other"))
+
+
+def others_told(found: Ownership) -> str:
+    """That some of what lies in a folder is not Mastodon's; empty: nothing of what was looked at."""
+    first = "." if found.folder.user != found.wanted.user else next(iter(found.others), "")
+    return first and tr(
+        "some of {path} does not belong to {owner}, such as {first!r}: Mastodon may not be able to read or delete it",
+        path=found.path,
+        owner=found.wanted,
+        first=first,
+    )
+
+
+def of_root_told(found: Ownership) -> str:
+    """That a folder is root's; empty: it is not."""
+    if found.wanted.user:
+        return ""
+    return tr(
+        "{path} belongs to root: Mastodon can neither read what is private there nor delete anything", path=found.path
+    )
+
+
+def giving(found: Ownership) -> str:
+    """What makes all of it Mastodon's."""
+    if found.wanted.user:
+        return tr("as root: `{command}`", command=chown(found, str(found.wanted)))
+    return tr(
+        "for a backup this is fine. For Mastodon, {giving}, or name its user as `owner` in [filesystem.destination]",
+        giving=giving_to_mastodon(found),
+    )
+
+
+def giving_to_mastodon(found: Ownership) -> str:
+    """What gives a folder of root's to Mastodon: no command where this machine knows no such user."""
+    import pwd  # noqa: PLC0415 - hardly anybody asks
+
+    try:
+        pwd.getpwnam(_USER)
+    except KeyError:
+        return tr(
+            "give {path} to the user that Mastodon runs as (in a container it has a number:"
+            " `docker compose exec web id -u`)",
+            path=found.path,
+        )
+    return tr("give it to Mastodon's user, as root: `{command}`", command=chown(found, f"{_USER}:"))
+
+
+def chown(found: Ownership, owner: str) -> str:
+    """The command that gives a folder to somebody, and what its links lead to. The links stay root's: see `Grounds`."""
+    links = [shlex.quote(f"{found.path}/{link}") for link in found.links]
+    command = " ".join(["chown -R", owner, *places_of(found)])
+    return " && ".join([command, *([f"chown -h root: {' '.join(links)}"] if links else [])])
+
+
+def places_of(found: Ownership) -> list[str]:
+    """A folder and what its links lead to, as a shell takes them."""
+    return [shlex.quote(found.path), *(shlex.quote(f"{found.path}/{link}/") for link in found.links)]
+
+
+def exposed_told(objects: int) -> str:
+    """How much of what is private lies at the destination as it was stored when it was public."""
+    return trn(
+        "{objects} private object is at the destination, where everybody may be able to read it",
+        "{objects} private objects are at the destination, where everybody may be able to read them",
+        objects,
+        objects=f"{objects:,}",
+    )
+
+
+def lost_told(objects: int) -> Apart:
+    """How much plans have lost by `--accept-gone`, and what to do about it."""
+    return Apart(
+        trn(
+            "a plan that was accepted (--accept-gone) lost {objects} object, and no plan has found it again",
+            "a plan that was accepted (--accept-gone) lost {objects} objects, and no plan has found them again",
+            objects,
+            objects=f"{objects:,}",
+        ),
+        tr(
+            "mastosync plan, of the right database; then copy. If all of that was really deleted: `mastosync accept"
+            " --gone`"
+        ),
+    )
+
+
+def hiding() -> str:
+    """What hides them."""
+    return tr(
+        "run `mastosync copy` for those that are pending, and `mastosync retry-failed` for those that failed: "
+        "both store them again as private. For the rest, run `mastosync verify --public`: remove at the "
+        "destination what it can read, and run it again. Or, if nobody can read the bucket without credentials, "
+        "set `[copy] private_objects = copy`, and copy again"
+    )
+
+
+def with_accepted(said: str, lines: Iterable[CountLine]) -> str:
+    """What is said of losses, and how many of them somebody has accepted. They are lost all the same."""
+    accepted = sum(line.accepted for line in lines)
+    if not accepted:
+        return said
+    return trn(
+        "{said} ({accepted} of them is accepted as lost)",
+        "{said} ({accepted} of them are accepted as lost)",
+        accepted,
+        said=said,
+        accepted=f"{accepted:,}",
+    )
+
+
+def trying_again(failed: Iterable[CountLine]) -> str:
+    """What tries again what has failed: also what somebody has accepted, which is left alone otherwise."""
+    command = "mastosync retry-failed" + (" --accepted" if any(line.accepted for line in failed) else "")
+    return tr("{command}; `mastosync ls --state failed` names them", command=command)
+
+
+def settings_told(current: Settings | None, others: Noted) -> Apart | None:
+    """What may lie at the destination under `others` than the `current` settings; None: nothing does."""
+    if current is None or not others:
+        return None
+    remedy = tr("`mastosync apply-settings` puts that right, and uploads nothing")
+    if set(others) == {None}:
+        return Apart(tr("adopted objects were not checked for cache_control, acl and storage_class"), remedy)
+    names = [
+        name
+        for name, value in current._asdict().items()
+        if any(each is None or getattr(each, name) != value for each in others)
+    ]
+    return Apart(
+        tr("some objects at the destination may have another {names} than is configured now", names=", ".join(names)),
+        remedy,
+    )
+
+
+def cache_control_told(cache_control: str | None, *, from_disk: bool) -> str:
+    """What objects are given that have no Cache-Control of their own, for people. `from_disk`: the source is one."""
+    if not cache_control:
+        return (
+            tr("objects get no Cache-Control, as a disk keeps none: browsers ask for each again and again")
+            if from_disk
+            else tr("objects that have no Cache-Control at the source get none")
+        )
+    return (
+        tr("all objects get the Cache-Control {value}, as a disk keeps none", value=cache_control)
+        if from_disk
+        else tr("objects that have no Cache-Control at the source get {value}", value=cache_control)
+    )
+
+
+def untried(counts: Sequence[CountLine]) -> bool:
+    """Whether something is to be copied, and nothing was tried yet: nothing is done, and nothing failed."""
+    objects = {state: sum(line.objects for line in counts if line.state is state) for state in EntryState}
+    return objects[EntryState.PENDING] > 0 and not objects[EntryState.DONE] and not objects[EntryState.FAILED]
+
+
+def unread_told() -> str:
+    """That nobody has looked at the destination as browsers will."""
+    return tr("nobody has tried yet to read objects at the new store as browsers will, without credentials")
+
+
+def unproved_told(looks: Looks) -> Apart:
+    """Of what no look proves that browsers can read what is public, and nobody what is private."""
+    tables = ", ".join(looks.unproved)
+    said = tr("too few objects of {tables} were tried without credentials", tables=tables)
+    if looks.untried:
+        said = tr(
+            "no objects of {tables} were tried without credentials since the last `{command}`",
+            tables=tables,
+            command=looks.before,
+        )
+    elif looks.before:
+        said = tr(
+            "too few objects of {tables} were tried without credentials since the last `{command}`",
+            tables=tables,
+            command=looks.before,
+        )
+    return Apart(said, looks.remedy)
+
+
+def undigested_told(objects: int) -> str:
+    """What follows how many are fine: how many of them have the right size, and no digest that anybody knows."""
+    return tr(", {objects} of them without a digest to compare", objects=f"{objects:,}") if objects else ""
+
+
+def unproven_told(objects: int) -> Apart:
+    """Of what is missing at the source, and may lie at the destination all the same."""
+    return Apart(
+        trn(
+            "{objects} object is missing at the source, but something lies at the new store, probably stored by"
+            " Mastodon itself",
+            "{objects} objects are missing at the source, but something lies at the new store for each, probably stored"
+            " by Mastodon itself",
+            objects,
+            objects=f"{objects:,}",
+        ),
+        tr(
+            "`mastosync ls --state failed --reason missing --format jsonl` tells when it was stored, and why mastosync"
+            " cannot count it as done"
+        ),
+    )
+
+
+def losses_unknown_told() -> str:
+    """For people."""
+    return tr("what the source has lost is not known yet, as nothing was copied so far")

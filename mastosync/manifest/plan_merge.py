@@ -1,0 +1,364 @@
+"""Writing a plan: one window of ids after the other, compared with what the manifest has.
+
+A window is everything of one table with `after < id <= up_to`. What the snapshot has and the
+manifest lacks is added; what the manifest has and the snapshot lacks is gone; the rest is not
+written to. Nothing but the window is ever in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from itertools import chain, repeat
+from operator import itemgetter
+from typing import Any, TypeVar
+
+from mastosync.manifest.bulk_insert import EntryLoader, Line
+from mastosync.manifest.codes import (
+    DONE,
+    EXCLUDED,
+    EXCLUDED_FLAG,
+    FLAGS,
+    GONE,
+    NO_REASON,
+    PENDING,
+    PRIVATE_FLAG,
+    SKIPPED,
+)
+from mastosync.manifest.connection import Manifest
+from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, forget_lost, move, take_back_claims
+from mastosync.manifest.identity import StoreIdentity, remember, require_same
+from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
+from mastosync.manifest.losses import Losses, marked_losses, wanted_by_kind
+from mastosync.manifest.settings import recall_settings
+from mastosync.manifest.write_ahead import close_gap
+from mastosync.model import EntryGroup, Kind
+
+_MEASURED = (
+    0x7FFF_FFFF_FFFF_FFFF  # stands for the size of what has arrived, which does not follow its row; no size is that
+)
+_OF_WINDOW = f"""
+FROM entries WHERE kind = ? AND id > ? AND id <= ? AND NOT (state = {SKIPPED} AND reason = {GONE})
+ORDER BY id, name LIMIT ?
+"""
+_SELECT_FALLBACKS = f"SELECT id, name, flags, updated, fallback {_OF_WINDOW}"
+_SELECT_SIZES = f"SELECT id, name, flags, updated, coalesce(fallback, size) {_OF_WINDOW}"
+_SELECT_SIZES_UNLESS_MEASURED = f"""
+SELECT id, name, flags, updated,
+    iif(fallback IS NULL AND (state = {DONE} OR {HAS_ARRIVED}), {_MEASURED}, coalesce(fallback, size))
+{_OF_WINDOW}
+"""
+_SELECT_PLACES = "SELECT id, name FROM entries WHERE kind = ? AND id > ? AND id <= ?"
+_SELECT_WINDOW = """
+SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL,
+    accepted
+FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
+"""
+_INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
+
+LOWEST_ID = -(2**63)
+HIGHEST_ID = 2**63 - 1
+_AFTER_EVERY_NAME = b""  # to SQLite any blob is more than any text
+_CHUNK = 10_000
+
+_Placed = TypeVar("_Placed", bound=tuple[Any, ...])  # a line, or as much of it as begins with id and name
+Window = tuple[int, int]  # ids after the first, up to the second
+
+
+@dataclass(slots=True)
+class PlanDelta:
+    """What a plan changed, in entries; bytes where the database knows them."""
+
+    seen: int = 0
+    seen_bytes: int = 0
+    added: int = 0
+    gone: int = 0
+    revived: int = 0  # gone or left out before, and back
+    reopened: int = 0  # done, failed or skipped, but now another file of this name, or of another privacy
+    excluded: int = 0  # of those that were seen: left out on request, unless somebody had begun with them
+
+    def add(self, other: PlanDelta) -> None:
+        """Sum up."""
+        for name in ("seen", "seen_bytes", "added", "gone", "revived", "reopened", "excluded"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Writes(Enum):
+    """What a plan takes over from a snapshot."""
+
+    ALL = auto()
+    NEW_AND_HIDDEN = auto()  # what is new, and what is private by now; all else stays as it is
+    HIDDEN = auto()  # what is private by now
+
+
+class PlanWriter:
+    """The hand that writes a plan. Make one with `PlanWriter.transaction`.
+
+    `writes` may be changed before the first window.
+    `accepts_losses`: what is gone is marked, as a plan of the wrong database may lose it.
+    """
+
+    def __init__(self, manifest: Manifest, loader: EntryLoader, *, accepts_losses: bool = False) -> None:
+        self.manifest = manifest
+        self.writes = Writes.ALL
+        self._accepts_losses = accepts_losses
+        self._marked, self._found_again = 0, 0  # entries, by this plan
+        self._is_back = False  # something that was gone, and lies at the destination
+        self._loader = loader
+        self._first = not manifest.kinds()
+        self._have_measured: set[int] = set()  # kinds in which something has another size than its row tells
+        self._wanted_before = wanted_by_kind(manifest)
+        self._lost: Counter[int] = Counter()  # of these, by kind; of every kind that was looked at
+        self._came: set[int] = set()  # kinds that have entries which were not among these
+
+    @classmethod
+    @contextmanager
+    def transaction(
+        cls, manifest: Manifest, source: StoreIdentity, destination: StoreIdentity, *, accepts_losses: bool = False
+    ) -> Iterator[PlanWriter]:
+        """Write a plan, whole or not at all.
+
+        The first one is written with a rollback journal, where new pages are written once, and the
+        manifest goes over to write-ahead logging when it stands.
+        Raises: ManifestError, also if the manifest belongs to other stores.
+        """
+        require_same(manifest, source, destination)
+        with manifest.transaction() as connection:
+            remember(manifest, source, destination)
+            take_back_claims(manifest)
+            with EntryLoader(connection) as loader:
+                yield cls(manifest, loader, accepts_losses=accepts_losses)
+        manifest.log_ahead()
+
+    def merge(
+        self, table: str, after: int, up_to: int, groups: Iterable[EntryGroup], *, remote: bool | None = None
+    ) -> PlanDelta:
+        """Bring one window of one table in line with the snapshot.
+
+        `groups` must hold everything that the snapshot has in the window; `remote` says that it
+        holds remote rows only (True) or local rows only (False), and the others are left alone.
+        The windows of one plan do not overlap.
+        """
+        wanted: dict[Kind, list[EntryGroup]] = defaultdict(list)
+        for group in groups:
+            wanted[group.kind].append(group)
+        if self.writes is Writes.HIDDEN:
+            return self._hide(table, (after, up_to), wanted)
+        if not wanted.keys() <= set(self.manifest.kinds().values()):
+            self._loader.settle()  # a new kind is written at once; else the load goes on while columns are made
+        numbers = {kind: self.manifest.kind_id(kind) for kind in wanted}
+        window = None if self._first else (after, up_to)
+        if window:
+            in_scope = self.manifest.kinds((table,)).items()
+            numbers |= {kind: number for number, kind in in_scope if remote is None or kind.remote == remote}
+        delta = PlanDelta()
+        if window:
+            for kind, found in wanted.items():
+                self._take_over(kind, numbers[kind], window, found)
+        for kind, number in numbers.items():
+            self._lost[number] += 0
+            self._merge_kind(number, window, wanted[kind], delta)
+        return delta
+
+    def finish(self, taken_at: datetime, details: Mapping[str, Any], *, whole: bool = False) -> None:
+        """Record the snapshot; from here on the manifest has a plan. `whole`: it has read every row there is."""
+        values = (taken_at.isoformat(timespec="microseconds"), json.dumps(dict(details)))
+        self._loader.settle()
+        if self._is_back:
+            recall_settings(self.manifest)
+        self._connection.execute(_INSERT_SNAPSHOT, values)
+        if whole:
+            close_gap(self._connection)
+
+    def losses(self, *, incremental: bool) -> Losses:
+        """What is gone by this plan, of the kinds it has looked at; an incremental one: of all kinds."""
+        numbers = self._wanted_before.keys() | self._lost.keys() if incremental else self._lost.keys()
+        counted = ((self.manifest.kind(n), self._lost[n], self._wanted_before.get(n, 0)) for n in numbers)
+        came = {kind.table for kind in map(self.manifest.kind, self._came) if not kind.remote}
+        return Losses.of(counted, came)
+
+    def settle_losses(self, *, accepted: bool) -> None:
+        """Take back the marks of what was deleted, as far as this plan tells; to be called when all is merged.
+
+        If nothing had to be `accepted`, this plan has lost what an instance loses. If it has found again what was lost
+        before, it is of the right database; so if no more is left than an instance loses, that was deleted.
+        """
+        if not self._marked and not self._found_again:
+            return
+        self._loader.settle()
+        self.manifest.write_counts()
+        left = marked_losses(self.manifest)
+        is_first = left.all.gone == self._marked  # else nobody knows which of them are older
+        if (self._marked and is_first and not accepted) or (not self._marked and left.are_likely):
+            forget_lost(self.manifest)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """The connection, when nobody else is at it."""
+        self._loader.settle()
+        return self.manifest.connection
+
+    def _hide(self, table: str, window: Window, wanted: Mapping[Kind, list[EntryGroup]]) -> PlanDelta:
+        """Mark what is private by now. A row that turned local, or remote, has the keys it had, and no line moves."""
+        delta = PlanDelta()
+        for number, kind in self.manifest.kinds((table,)).items():
+            if not self._is_present(number, window, wanted.get(kind, [])):
+                groups = [group for other, found in wanted.items() if other.room == kind.room for group in found]
+                self._compare(number, window, _in_order(map(_lines, groups)), delta)
+        return delta
+
+    def _take_over(self, kind: Kind, number: int, window: Window, groups: list[EntryGroup]) -> None:
+        """Let rows that turned local, or remote, keep their lines: they have the keys they had."""
+        others = [each for each, other in self.manifest.kinds((kind.table,)).items() if other.room == kind.room]
+        others.remove(number)
+        if not others:
+            return
+        wanted = {place for group in groups for place in zip(group.ids, group.names, strict=True)}
+        for other in others:
+            lines = self._connection.execute(_SELECT_PLACES, (other, *window))
+            if places := [place for place in lines if place in wanted]:
+                self._came.add(number)
+                move(self.manifest, other, number, places)
+
+    def _merge_kind(self, kind: int, window: Window | None, groups: list[EntryGroup], delta: PlanDelta) -> None:
+        """Merge the entries of one kind. A window without a change, usual in a second plan, costs one comparison."""
+        delta.seen += sum(len(group.ids) for group in groups)
+        delta.excluded += sum(len(group.ids) for group in groups if group.excluded)
+        delta.seen_bytes += sum(sum(filter(None, group.sizes)) for group in groups if group.sizes)
+        if window and self._is_present(kind, window, groups):
+            return
+        lines = _in_order(map(_lines, groups))
+        if window:
+            lines = self._compare(kind, window, lines, delta)
+        if lines:
+            self._came.add(kind)
+        excluded = [line for line in lines if line[2] & EXCLUDED_FLAG] if any(each.excluded for each in groups) else []
+        if excluded:
+            lines = [line for line in lines if not line[2] & EXCLUDED_FLAG]
+            self.manifest.count(kind, SKIPPED, EXCLUDED, len(excluded), _bytes_of(excluded))
+            self._loader.add(kind, excluded, state=SKIPPED, reason=EXCLUDED)
+        if lines:
+            delta.added += len(lines)
+            self.manifest.count(kind, PENDING, NO_REASON, len(lines), _bytes_of(lines))
+            self._loader.add(kind, lines)
+
+    def _is_present(self, kind: int, window: Window, groups: list[EntryGroup]) -> bool:
+        """Whether the manifest has these entries in the window, as their rows want them, and no others.
+
+        One column tells of sizes or of fallbacks: Mastodon knows sizes of originals, and those have no other name. What
+        has arrived has the size that its row tells, as a rule; whether it was measured is only asked of kinds where
+        one was not.
+        """
+        have_fallbacks = any(any(group.fallbacks or ()) for group in groups)
+        if have_fallbacks and any(any(group.sizes or ()) for group in groups):
+            return False  # line by line
+        if have_fallbacks or all(group.sizes is None for group in groups):
+            wanted = _columns(groups, (group.fallbacks for group in groups))
+            return self._connection.execute(_SELECT_FALLBACKS, (kind, *window, len(wanted) + 1)).fetchall() == wanted
+        wanted = _columns(groups, (group.sizes for group in groups))
+        place = (kind, *window, len(wanted) + 1)
+        if kind not in self._have_measured:
+            present = self._connection.execute(_SELECT_SIZES, place).fetchall()
+            if present == wanted or len(present) != len(wanted):
+                return present == wanted
+            self._have_measured.add(kind)
+        present = self._connection.execute(_SELECT_SIZES_UNLESS_MEASURED, place).fetchall()
+        return len(present) == len(wanted) and all(
+            there == (row if there[-1] != _MEASURED else (*row[:-1], _MEASURED))
+            for there, row in zip(present, wanted, strict=True)
+        )
+
+    def _compare(self, kind: int, window: Window, lines: list[Line], delta: PlanDelta) -> list[Line]:
+        """Change what stands differently in the manifest, and return what it lacks.
+
+        Chunk by chunk: where a table has lost most of its files, a window holds far more lines than the snapshot.
+        """
+        wanted = {line[:2]: line for line in lines}
+        private = {line[0] for line in lines if line[2] & PRIVATE_FLAG} if self.writes is not Writes.ALL else set()
+        after, up_to = window
+        place: tuple[int, str | bytes] = (after, _AFTER_EVERY_NAME)
+        while rows := self._connection.execute(_SELECT_WINDOW, (kind, *place, up_to, _CHUNK)).fetchall():
+            self._bring_in_line(kind, rows, wanted, private, delta)
+            place = rows[-1][:2]
+        return list(wanted.values())
+
+    def _bring_in_line(
+        self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], private: set[int], delta: PlanDelta
+    ) -> None:
+        """Take these lines out of `wanted`, and change those that stand differently there.
+
+        `private`: ids of rows whose earlier files are to be private as well, where none becomes gone.
+        """
+        changes = []
+        for row_id, name, *known, arrived, has_digest, accepted in rows:
+            flags, updated, size, fallback, state, reason, attempts = known
+            presence = presence_of(flags, state, arrived, has_digest=has_digest)
+            before = Known(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
+            line = wanted.pop((row_id, name), None)
+            if line is None and row_id in private and not before.is_gone:
+                line = row_id, name, flags | PRIVATE_FLAG, updated, fallback, size
+            after = (
+                gone(before, accepted=self._accepts_losses)
+                if line is None
+                else seen(before, Wanted(*line[2:4], line[5], line[4]))
+            )
+            if after != before and (self.writes is Writes.ALL or _hides(before, after)):
+                changes.append(Change((kind, row_id, name), before, after))
+                self._lost[kind] += after.is_gone and before.may_be_at_source
+                if before.is_gone and not after.is_gone:
+                    self._came.add(kind)
+                self._marked += after.accepted == GONE != before.accepted
+                self._found_again += before.accepted == GONE != after.accepted
+                self._is_back |= before.is_gone and not after.is_gone and bool(after.presence)
+                _note(before, after, delta)
+        change(self.manifest, changes)
+
+
+def _hides(before: Known, after: Known) -> bool:
+    """Whether an entry is private by now that was not. A refusal of all else must not hold this back."""
+    return bool(after.flags & ~before.flags & PRIVATE_FLAG)
+
+
+def _note(before: Known, after: Known, delta: PlanDelta) -> None:
+    """Count what has changed."""
+    if after.is_gone:
+        delta.gone += 1
+    elif after.state != PENDING or before.state == PENDING:
+        return
+    elif before.is_gone or before.reason == EXCLUDED:
+        delta.revived += 1
+    else:
+        delta.reopened += 1
+
+
+def _lines(group: EntryGroup) -> Iterable[Line]:
+    updated, fallbacks, sizes = (each or repeat(None) for each in (group.updated, group.fallbacks, group.sizes))
+    # what repeats has no end
+    return zip(group.ids, group.names, repeat(_flags(group)), updated, fallbacks, sizes, strict=False)
+
+
+def _columns(groups: Sequence[EntryGroup], last: Iterable[Iterable[Any] | None]) -> list[tuple[Any, ...]]:
+    """Lines as they are compared; `last`: for each group a last column, if it has one."""
+    return _in_order(
+        zip(group.ids, group.names, repeat(_flags(group)), group.updated or repeat(None), values or repeat(None))
+        for group, values in zip(groups, last, strict=False)
+    )
+
+
+def _flags(group: EntryGroup) -> int:
+    return FLAGS[group.optional, group.private, group.excluded]
+
+
+def _in_order(groups: Iterable[Iterable[_Placed]]) -> list[_Placed]:
+    """Lines of one kind by ascending id: in the order in which they lie in the manifest."""
+    return sorted(chain.from_iterable(groups), key=itemgetter(0))
+
+
+def _bytes_of(lines: Sequence[Line]) -> int:
+    return sum(filter(None, map(itemgetter(5), lines)))

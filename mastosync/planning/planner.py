@@ -1,0 +1,202 @@
+"""Planning: from one snapshot of the database to the manifest, table by table, window by window."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from mastosync.manifest import HIGHEST_ID, LOWEST_ID, DeltaBase, PlanDelta
+from mastosync.mastodon.paperclip import groups_of
+from mastosync.model import TABLES, EntryGroup, Kind
+from mastosync.planning.exclusion import marked
+from mastosync.planning.survey import DAY_SECONDS, Survey, Surveyor
+from mastosync.progress import PlanProgress, ProgressListener
+
+if TYPE_CHECKING:
+    from mastosync.errors import PlanRefused
+    from mastosync.mastodon.database import RowBatch, SnapshotInfo
+
+Scope = Literal["all", "local", "remote"]
+
+
+class SnapshotReader(Protocol):
+    """What a plan needs of the database."""
+
+    def snapshot(self, tables: tuple[str, ...]) -> SnapshotInfo:
+        """Describe the snapshot."""
+        ...
+
+    def estimated_rows(self, table: str) -> int:
+        """About how many rows a table has."""
+        ...
+
+    def iter_rows(self, table: str, *, limit: int | None, only: Scope) -> Iterator[RowBatch]:
+        """Stream a table by ascending id, in windows that say all of what they span."""
+        ...
+
+
+class EntrySink(Protocol):
+    """Where a plan goes: the manifest, or a counter for a dry run."""
+
+    def merge(
+        self, table: str, after: int, up_to: int, groups: list[EntryGroup], *, remote: bool | None = None
+    ) -> PlanDelta:
+        """Take in everything the snapshot has of a table with ids in (`after`, `up_to`]."""
+        ...
+
+
+class DryRun:
+    """Counts what a plan would hold, and writes nothing."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[Kind] = Counter()
+
+    def merge(  # noqa: D102 - see EntrySink
+        self, table: str, after: int, up_to: int, groups: list[EntryGroup], *, remote: bool | None = None
+    ) -> PlanDelta:
+        seen_bytes = sum(size or 0 for group in groups for size in group.sizes or ())
+        excluded = sum(len(group.ids) for group in groups if group.excluded)
+        for group in groups:
+            self.seen[group.kind] += len(group.ids)
+        return PlanDelta(seen=sum(len(group.ids) for group in groups), seen_bytes=seen_bytes, excluded=excluded)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What to plan."""
+
+    types: tuple[str, ...] = TABLES
+    only: Scope = "all"
+    limit: int | None = None  # rows of each table; None: all
+    max_age: int | None = None  # days: what is older of the files that are a cache is left out; None: nothing is
+    accept_gone: bool = False  # however much of what was planned is gone, and whatever database it is
+
+    def takes_in(self, kind: Kind) -> bool:
+        """Whether it looks at entries of a kind."""
+        return kind.table in self.types and self.only in ("all", "remote" if kind.remote else "local")
+
+    def as_details(self) -> dict[str, Any]:
+        """For the record of the snapshot."""
+        return {"types": list(self.types), "only": self.only, "limit": self.limit, "max_age": self.max_age}
+
+
+@dataclass(slots=True)
+class PlanResult:
+    """What a plan found and changed."""
+
+    snapshot: SnapshotInfo
+    by_table: dict[str, PlanDelta] = field(default_factory=dict)
+    base: DeltaBase | None = None  # where it began, if it is incremental
+    highest: dict[str, int] = field(default_factory=dict)  # id that was seen, by table
+    survey: Survey = field(default_factory=lambda: Survey((), ()))
+    refusal: PlanRefused | None = None  # of a dry run: with which a plan would certainly end
+
+    def as_json(self) -> dict[str, Any]:
+        """The names are part of the interface."""
+        snapshot = self.snapshot
+        return {
+            "snapshot": {
+                "database": snapshot.database,
+                "server_version": snapshot.server_version,
+                "snapshot_id": snapshot.snapshot_id,
+                "taken_at": snapshot.taken_at.isoformat(),
+            },
+            "by_type": {table: asdict(delta) for table, delta in self.by_table.items()},
+            "total": asdict(self.total()),
+            "survey": self.survey.as_json(),
+            "refusal": self.refusal and self.refusal.message,
+        }
+
+    def total(self) -> PlanDelta:
+        """All tables together."""
+        total = PlanDelta()
+        for delta in self.by_table.values():
+            total.add(delta)
+        return total
+
+
+class _Run(NamedTuple):
+    """What one plan adds to, table by table."""
+
+    sink: EntrySink
+    result: PlanResult
+    surveyor: Surveyor
+    since: float | None  # what is older is left out, where that may be
+    progress: PlanProgress
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Reads a snapshot into a sink."""
+
+    database: SnapshotReader
+    options: PlanOptions
+    listener: ProgressListener
+    surveyor: Callable[[float], Surveyor]  # of a snapshot taken at this time
+    base: DeltaBase | None = None  # the database gives only what has changed since
+
+    def run(self, sink: EntrySink) -> PlanResult:
+        """Plan every table that was asked for.
+
+        Raises: DatabaseError, ManifestError; after any error the sink must forget everything.
+        """
+        result = PlanResult(self.database.snapshot(self.options.types), base=self.base)
+        result.highest |= self.base.highest if self.base else {}
+        estimate = sum(self.database.estimated_rows(table) for table in self.options.types)
+        progress = PlanProgress(total=estimate)
+        taken_at = result.snapshot.taken_at.timestamp()
+        since = None if self.options.max_age is None else taken_at - self.options.max_age * DAY_SECONDS
+        run = _Run(sink, result, self.surveyor(taken_at), since, progress)
+        self.listener.started(progress)
+        try:
+            with _uncollected():
+                for table in self.options.types:
+                    progress.table = table
+                    result.by_table[table] = self._plan_table(table, run)
+                result.survey = run.surveyor.survey()
+        finally:
+            self.listener.finished(progress)
+        return result
+
+    def _plan_table(self, table: str, run: _Run) -> PlanDelta:
+        """Windows follow each other without a gap, so what lies between two batches is gone; unless it is a delta."""
+        sink, result, surveyor, since, progress = run
+        highest = result.highest
+        remote = {"all": None, "local": False, "remote": True}[self.options.only]
+        total = PlanDelta()
+        after = LOWEST_ID
+        for batch in self.database.iter_rows(table, limit=self.options.limit, only=self.options.only):
+            groups = _groups_of(batch, since)
+            surveyor.take(groups)
+            after = LOWEST_ID if batch.after_id is None else batch.after_id
+            total.add(sink.merge(table, after, batch.last_id, groups, remote=remote))
+            after = batch.last_id
+            highest[table] = max(after, highest.get(table, after))
+            progress.rows += max((len(media.ids) for _, media in batch.media), default=0)
+            progress.entries += sum(len(group.ids) for group in groups)
+            self.listener.advanced(progress)
+        if self.options.limit is None and self.base is None:  # else nothing is said of the ids after the last one
+            total.add(sink.merge(table, after, HIGHEST_ID, [], remote=remote))
+        return total
+
+
+def _groups_of(batch: RowBatch, since: float | None) -> list[EntryGroup]:
+    """The entries of a batch; what is older than `since`, where that may be left out, is marked."""
+    groups = [group for spec, media in batch.media for group in groups_of(spec, media)]
+    return groups if since is None else [each for group in groups for each in marked(group, since)]
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: of millions of tuples none is in a cycle, and looking takes a third longer."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

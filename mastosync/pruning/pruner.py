@@ -1,0 +1,215 @@
+"""Removing at the destination what has arrived and whose row left the database since.
+
+The one thing in mastosync that deletes objects of an instance, so it is slow to believe: the plan has to be whole
+and fresh, a key that anybody else asks for stays, and a large part of everything is a mistake until somebody says
+that it is none. What was adopted stays until somebody says that it may go: after the switch it may lie nowhere else.
+What a plan lost by `--accept-gone` stays until somebody says that it was deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from mastosync.errors import ExitCode, Interrupted, ManifestError, MastosyncError, ObjectError
+from mastosync.findings.deleted import PLAN_AT_MOST_OLD, Deleted, unknown_told
+from mastosync.language import deferred, tr
+from mastosync.manifest import (
+    ALWAYS,
+    Manifest,
+    ManifestReport,
+    count_removable,
+    forget_arrival,
+    is_wanted,
+    iter_removable,
+    mark_older_losses,
+)
+from mastosync.mastodon.paperclip import canonical_key, ids_of_key
+from mastosync.model import End, Entry, EntryState, Presence, Record
+from mastosync.runtime.outage import Outages
+from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.steps import Aside, Steps
+from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.worker_pool import Crew
+
+_log = logging.getLogger(__name__)
+
+FEW = 100  # objects: so many may be removed, if as many are done
+SHARE = 10  # and one in so many of those that are done
+_COMMIT_SECONDS = 0.5
+_HINT = deferred("check that the key may delete objects, then run the same command again: what was removed is recorded")
+
+
+class TooMuchGone(MastosyncError):
+    """More is gone than is likely."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
+@dataclass(frozen=True, slots=True)
+class PruneOptions:
+    """What to remove."""
+
+    apply: bool = False  # without it, nothing is
+    at_most: int | None = None  # objects; None: few, or a small part of what is done
+    workers: int = 8
+    adopted: bool = False  # also what lay there before a copy came to it
+
+
+@dataclass(slots=True)
+class Pruning:
+    """What a prune has come to, in objects."""
+
+    applied: bool
+    found: int  # gone, and at the destination
+    found_bytes: int
+    kept: int = 0  # of these: another entry has the same key
+    adopted: int = 0  # of these: left alone, as it lay there already
+    lost: int = 0  # beside these: left alone, as a plan lost it by --accept-gone
+    removed: int = 0
+    failed: int = 0
+    examples: list[str] = field(default_factory=list)  # of failures
+    unknown: str = ""  # up to when deletions are known, for people; empty: all of them are
+
+    def as_json(self) -> dict[str, Any]:
+        """The names are part of the interface."""
+        return {**asdict(self), "unknown": bool(self.unknown)}
+
+
+@dataclass(slots=True)
+class Pruner:
+    """One prune. `prefix` is the destination's key_prefix.
+
+    `opened` gives its gate, and is asked when there is something to remove: who has nothing to ask sends nothing.
+    """
+
+    manifest: Manifest
+    opened: Callable[[], AbstractContextManager[Gate]]
+    prefix: str
+    options: PruneOptions
+    stop: StopSignal
+    _removed: list[Entry] = field(init=False, default_factory=list)  # and not recorded yet
+
+    def run(self) -> Pruning:
+        """Remove what may be removed, or only count it.
+
+        Raises: ManifestError if the plan is no base for that; TooMuchGone; StoreUnusable; Interrupted when asked to
+        stop. What was removed by then is recorded.
+        """
+        self._require_plan()
+        unknown = unknown_told(Deleted.in_manifest(self.manifest), time.time())
+        with self.manifest.transaction():
+            mark_older_losses(self.manifest)
+        gone = count_removable(self.manifest)
+        left_alone = 0 if self.options.adopted else gone.adopted
+        result = Pruning(self.options.apply, *gone[:2], adopted=left_alone, lost=gone.lost, unknown=unknown)
+        self._require_likely(result)
+        candidates = iter_removable(self.manifest, adopted=self.options.adopted)
+        removable = (each for each in candidates if self._may_go(each, result))
+        if not self.options.apply:
+            for _ in removable:
+                self.stop.require_going_on()
+            return result
+        first = next(removable, None)
+        if first is None:
+            return result
+        with self.opened() as gate, Crew(partial(self._steps, gate), self.options.workers, self.stop) as crew:
+            try:
+                self._remove(crew, chain((first,), removable), result)
+            finally:
+                self._record()
+        return result
+
+    def _remove(self, crew: Crew[Record, ObjectError | None], records: Iterator[Record], result: Pruning) -> None:
+        recorded_at, outages = time.monotonic(), Outages(hint=_HINT)
+        for ended in crew.all_ended(records):
+            if ended.error is not None:
+                raise ended.error
+            if ended.outcome is None:
+                self._removed.append(ended.claim.entry)
+                result.removed += 1
+                outages.answered(End.DESTINATION)
+            else:
+                result.failed += 1
+                _log.warning("not removed: %s", ended.outcome.message)
+                if len(result.examples) < 10:
+                    result.examples.append(ended.outcome.message)
+                outages.failed(End.DESTINATION, ended.outcome.reason, ended.outcome.message)
+            if time.monotonic() - recorded_at >= _COMMIT_SECONDS:
+                self._record()
+                recorded_at = time.monotonic()
+        if self.stop.requested:
+            raise Interrupted(
+                tr("stopped on request"), hint=tr("run the same command again: it goes on where this one stopped")
+            )
+
+    def _steps(self, gate: Gate, record: Record) -> Steps[ObjectError | None]:
+        """Delete an object; what a store refused is the outcome."""
+        key, store = canonical_key(record.entry, self.prefix), PatientStore(gate)
+        try:
+            if Presence.IN_DOUBT in record.presence:  # maybe in parts, of which nobody knows
+                yield Aside(partial(store.abort_unfinished, key))
+            yield Aside(partial(store.delete, key))
+        except ObjectError as error:
+            return error
+        _log.info("removed %r at %s", key, gate.store.name)
+        return None
+
+    def _may_go(self, record: Record, result: Pruning) -> bool:
+        wanted = is_wanted(self.manifest, record.entry, ids_of_key(record.entry.id))
+        result.kept += wanted
+        return not wanted
+
+    def _record(self) -> None:
+        if self._removed:
+            forget_arrival(self.manifest, self._removed)
+            self._removed.clear()
+
+    def _require_plan(self) -> None:
+        plan = ManifestReport(self.manifest).snapshot()
+        if plan is None or not plan.leaves_nothing_out:
+            raise ManifestError(
+                tr(
+                    "nothing is removed: the last plan left something out, and a row that it left out may need "
+                    "the same object"
+                ),
+                hint=tr("run `mastosync plan` without --type, --only and --limit, then prune again"),
+            )
+        age = datetime.now(UTC) - plan.taken_at
+        if age > PLAN_AT_MOST_OLD:
+            raise ManifestError(
+                tr(
+                    "nothing is removed: the last plan is more than an hour old ({taken_at:%F %T} UTC)",
+                    taken_at=plan.taken_at,
+                ),
+                hint=tr("run `mastosync plan`, then prune again"),
+            )
+
+    def _require_likely(self, result: Pruning) -> None:
+        """Refuse to remove a large part of everything: a plan of a wrong or empty database looks just like that."""
+        done = sum(line.objects for line in ManifestReport(self.manifest).counts() if line.state is EntryState.DONE)
+        likely = max(ALWAYS, min(FEW, done), done // SHARE)
+        most = likely if self.options.at_most is None else self.options.at_most
+        found = result.found - result.adopted
+        if self.options.apply and found > most:
+            raise TooMuchGone(
+                tr(
+                    "nothing was removed: {found:,} objects are gone, {done:,} are done, and at most {most:,} would be"
+                    " removed",
+                    found=found,
+                    done=done,
+                    most=most,
+                ),
+                hint=tr(
+                    "check that the last plan read the right database: `mastosync ls --state skipped --reason "
+                    "gone` lists the objects. If all of them may be removed, add --at-most {found}",
+                    found=found,
+                ),
+            )

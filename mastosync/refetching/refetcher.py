@@ -1,0 +1,338 @@
+"""Refetching: what the source has lost is fetched again from where its row says that it came from.
+
+Without `apply` this only tells what could be had. Files come from servers that nobody has chosen, so each is held
+against the name under which Mastodon stored it; only an original can come back, as it was stored without change.
+What comes is laid down for a moment and copied from there as from any source, with the same checks and ACLs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
+from typing import IO, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from mastosync.errors import (
+    Interrupted,
+    MayBePublic,
+    ObjectDenied,
+    ObjectError,
+    ObjectMissing,
+    ObjectRejected,
+    ObjectTooLarge,
+    PrivacyLost,
+    Throttled,
+    telling_of,
+)
+from mastosync.language import deferred, tr
+from mastosync.manifest import Manifest, ManifestReport, claim, correct, doubt_access, found_wrong, release
+from mastosync.mastodon.catalog import spec_of
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import Arrival, Claim, Entry, EntryState, Origin, Outcome, Presence, Reason, Record, RemoteFile
+from mastosync.progress import CheckProgress, ProgressListener
+from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.outage import Outages
+from mastosync.runtime.parallel import side_by_side
+from mastosync.runtime.retry import Gate, PatientStore, RetryPolicy
+from mastosync.runtime.stop import StopSignal
+from mastosync.runtime.turns import waiting
+from mastosync.store.base import ObjectStore
+from mastosync.store.http.fetcher import Fetched, OriginFetcher
+
+_CHUNK = 2_000  # entries that are looked up, and then fetched, together
+_ORIGINAL = "original"
+_FAILURES_IN_A_ROW = 3  # after which a server is asked no more
+_PATIENCE = RetryPolicy(max_attempts=3, throttle_budget_seconds=60, first_wait_seconds=1, longest_wait_seconds=10)
+
+
+class Fate(StrEnum):
+    """What became of an entry that the source has lost, or could become of it."""
+
+    FETCHABLE = "fetchable"  # its row tells where it came from; nobody has asked there
+    REFETCHED = "refetched"  # it lies at the destination
+    DERIVED = "derived"  # Mastodon made this rendition itself, of the original
+    NO_ADDRESS = "no_address"  # its row does not tell where it came from, or it was made here
+    CHANGED = "changed"  # its row is gone by now, or not as it was planned
+    GONE = "gone"  # its server does not give it any more
+    UNLIKE = "unlike"  # what its server gives is not what was stored: Mastodon had made something else of it
+    REFUSED = "refused"  # its address must not be asked
+    TOO_LARGE = "too_large"  # more than Mastodon takes
+    UNREACHED = "unreached"  # its server kept failing
+    NOT_STORED = "not_stored"  # the destination did not take it
+
+
+_FATES: tuple[tuple[type[ObjectError], Fate], ...] = (
+    (ObjectMissing, Fate.GONE),
+    (ObjectDenied, Fate.REFUSED),
+    (ObjectTooLarge, Fate.TOO_LARGE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RefetchOptions:
+    """What to fetch, and how."""
+
+    apply: bool = False
+    workers: int = 8  # servers that are asked at the same time; each is asked for one file at a time
+    types: tuple[str, ...] = ()  # tables; empty: all
+    limit: int | None = None  # so many files at most
+    requests_per_second: float = 2.0  # to each server
+
+
+@dataclass(slots=True)
+class Refetching:
+    """What was found, and what came of it."""
+
+    applied: bool
+    by_type: dict[str, Counter[Fate]] = field(default_factory=dict)
+    by_host: Counter[str] = field(default_factory=Counter)  # files that could be had, or were asked for
+    fetched_bytes: int = 0
+    examples: list[str] = field(default_factory=list)  # of what could not be had
+    seconds: float = 0.0
+
+    def total(self) -> Counter[Fate]:
+        """Entries by fate."""
+        return sum(self.by_type.values(), Counter())
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked for came."""
+        total = self.total()
+        return not self.applied or total[Fate.REFETCHED] == self.by_host.total()
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract of `refetch --json`."""
+        total = self.total()
+        return {
+            "applied": self.applied,
+            "missing": total.total(),
+            **{fate.value: total[fate] for fate in Fate},
+            "bytes": self.fetched_bytes,
+            "by_type": {name: {fate.value: fates[fate] for fate in Fate} for name, fates in self.by_type.items()},
+            "by_host": dict(self.by_host.most_common()),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+Place = tuple[str, str, int]
+"""Table, attachment, and id of a row."""
+
+LookUp = Callable[[Sequence[Record]], Mapping[Place, RemoteFile]]
+"""Where files came from, as their rows have it now; rows that are gone are not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What a run works with."""
+
+    look_up: LookUp
+    fetcher: Callable[[], OriginFetcher]  # a new one, for one thread
+    is_as_named: Callable[[str, bytes], bool]  # whether a file that begins like this was stored under this name
+    landing: ObjectStore  # of what has come
+    holding: Callable[[str, IO[bytes]], AbstractContextManager[None]]  # lay a file down there, under a key
+    transfer: Callable[[Claim], Outcome]  # from there to the destination
+    prefix: str  # of keys, at both
+
+
+class _Wanted(NamedTuple):
+    record: Record
+    url: str
+
+
+class _Told(NamedTuple):
+    record: Record
+    fate: Fate
+    detail: str | None = None
+    outcome: Outcome | None = None  # of what lies at the destination now
+    presence: Presence | None = None  # else what may lie there, where it was tried
+
+
+@dataclass(slots=True)
+class Refetcher:
+    """One run. The manifest belongs to this thread."""
+
+    manifest: Manifest
+    ways: Ways
+    options: RefetchOptions
+    stop: StopSignal
+    listener: ProgressListener
+    _outages: Outages = field(default_factory=lambda: Outages(any_success=True))  # of the destination
+    _failures: Counter[str] = field(default_factory=Counter)  # in a row, of servers; of each in one thread at a time
+    _in_doubt: list[MayBePublic] = field(default_factory=list)
+    _begun: set[Entry] = field(default_factory=set)  # their objects may arrive
+
+    def run(self, missing: Iterator[Record]) -> Refetching:
+        """Look at entries that failed as missing. Raises: MastosyncError; Interrupted when asked to stop."""
+        result, began = Refetching(self.options.apply), time.monotonic()
+        progress = CheckProgress(
+            "refetch",
+            ManifestReport(self.manifest).entries(reasons=(Reason.MISSING,), types=self.options.types),
+            finding=deferred("refetched"),
+        )
+        self.listener.started(progress)
+        try:
+            while chunk := list(islice(missing, _CHUNK)):
+                for told in self._all_of(chunk, result):
+                    self._take(told, result)
+                    progress.checked += 1
+                    progress.found += told.fate is Fate.REFETCHED
+                    self.listener.advanced(progress)
+                if self.stop.requested:
+                    raise Interrupted(tr("stopped on request"), hint=self._left())
+                if result.by_host.total() == self.options.limit:
+                    break
+        except BaseException as error:
+            telling_of(self._in_doubt, error)
+            raise
+        finally:
+            self.listener.finished(progress)
+            result.seconds = time.monotonic() - began
+        return result
+
+    def _left(self) -> str:
+        """What has become of it when it is stopped."""
+        if self.options.apply:
+            return tr("what was fetched is in the manifest; the same command goes on")
+        return tr("nothing was fetched; the same command begins anew")
+
+    def _all_of(self, chunk: list[Record], result: Refetching) -> Iterator[_Told]:
+        files = self.ways.look_up([record for record in chunk if record.entry.kind.style == _ORIGINAL])
+        by_host: dict[str, list[_Wanted]] = defaultdict(list)
+        for record in chunk:
+            found = _sorted(record, files)
+            if isinstance(found, _Told):
+                yield found
+            elif self.options.limit is None or result.by_host.total() < self.options.limit:
+                host = _host_of(found.url)
+                result.by_host[host] += 1
+                by_host[host].append(found)
+        if not self.options.apply:
+            for wanted in by_host.values():
+                yield from (_Told(each.record, Fate.FETCHABLE) for each in wanted)
+            return
+        # those with the most files first: each is asked for one at a time
+        in_turn = sorted(by_host.items(), key=lambda each: len(each[1]), reverse=True)
+        with self._claimed([each.record.entry for wanted in by_host.values() for each in wanted]):
+            yield from side_by_side(self._of_one_host, in_turn, self.options.workers, self.stop)
+
+    @contextmanager
+    def _claimed(self, entries: Sequence[Entry]) -> Iterator[None]:
+        """Before anything may arrive the manifest has to know. What nobody has begun with is released at the end."""
+        with self.manifest.transaction() as connection:
+            claim(connection, self.manifest, entries)
+        try:
+            yield
+        except PrivacyLost as lost:
+            if not lost.lies_there:
+                raise
+            with self.manifest.transaction() as connection:
+                doubt_access(connection, self.manifest, self._begun)
+            raise
+        finally:
+            with self.manifest.transaction() as connection:
+                release(connection, self.manifest, (each for each in entries if each not in self._begun))
+            self._begun.clear()
+
+    def _of_one_host(self, files: tuple[str, Iterable[_Wanted]]) -> Iterator[_Told]:
+        """Files of one server, one after the other, in a thread of its own."""
+        host, wanted = files
+        limiter = EndpointLimiter(self.stop, self.options.requests_per_second)
+        gate = Gate(self.ways.landing, limiter, _PATIENCE, self.stop)
+        with closing(self.ways.fetcher()) as fetcher:
+            for each in wanted:
+                if self._failures[host] >= _FAILURES_IN_A_ROW:
+                    yield _Told(
+                        each.record, Fate.UNREACHED, "its server kept failing for other files, so it was not asked"
+                    )
+                    continue
+                try:
+                    self.stop.require_going_on()
+                    told = self._one(each, host, gate, fetcher)
+                except Interrupted as error:
+                    if isinstance(error, MayBePublic):
+                        self._in_doubt.append(error)
+                    return
+                if told.fate is not Fate.UNREACHED:
+                    del self._failures[host]
+                yield told
+
+    def _one(self, wanted: _Wanted, host: str, gate: Gate, fetcher: OriginFetcher) -> _Told:
+        record, entry = wanted.record, wanted.record.entry
+        spec = spec_of(entry.kind.table, entry.kind.attachment)
+        try:
+            fetched = PatientStore(gate).ask(_fetched, fetcher, wanted.url, spec.most_bytes)
+        except ObjectError as error:
+            fate = next((fate for kind, fate in _FATES if isinstance(error, kind)), Fate.UNREACHED)
+            self._failures[host] += _FAILURES_IN_A_ROW if isinstance(error, ObjectRejected) else 1
+            return _Told(record, fate, error.message)
+        with closing(fetched):
+            if not self.ways.is_as_named(entry.name, fetched.head):
+                return _Told(record, Fate.UNLIKE, f"its server gives something else than a file like {entry.name!r}")
+            wanted_anew = Claim(entry, record.attempts, Arrival(found_wrong(record.presence)))
+            self._begun.add(entry)
+            with self.ways.holding(canonical_key(entry, self.ways.prefix), fetched.file), waiting():
+                outcome = self.ways.transfer(wanted_anew)
+        self._outages.note(outcome)
+        if outcome.state is not EntryState.DONE:
+            detail = outcome.detail or "the destination cannot keep it private"
+            return _Told(record, Fate.NOT_STORED, detail, presence=outcome.presence)
+        return _Told(record, Fate.REFETCHED, None, outcome._replace(origin=Origin.REFETCHED, source_key=None))
+
+    def _take(self, told: _Told, result: Refetching) -> None:
+        entry = told.record.entry
+        result.by_type.setdefault(entry.kind.table, Counter())[told.fate] += 1
+        outcome = told.outcome
+        if outcome is not None:
+            result.fetched_bytes += outcome.size or 0
+        elif self.options.apply and told.detail is not None:
+            outcome = Outcome(
+                entry,
+                EntryState.FAILED,
+                Reason.MISSING,
+                detail=f"refetch: {told.fate.value}: {told.detail}",
+                attempts=0,
+                presence=told.presence,
+            )
+            if len(result.examples) < 10:
+                result.examples.append(f"{told.fate.value}: {canonical_key(entry, self.ways.prefix)}: {told.detail}")
+        if outcome is not None:
+            correct(self.manifest, [(told.record, outcome)])
+
+
+def _host_of(url: str) -> str:
+    """Whom to ask; empty where no URL tells. Without ports and users' names: all of these are one server."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _fetched(fetcher: OriginFetcher, url: str, most_bytes: int) -> Fetched:
+    """Fetch a file, with one attempt. Raises: ObjectRejected if its server wants to be asked much later only."""
+    try:
+        return fetcher.fetch(url, most_bytes)
+    except Throttled as error:
+        asked = error.retry_after_seconds or 0.0
+        if asked <= _PATIENCE.throttle_budget_seconds:
+            raise
+        raise ObjectRejected(f"{error.message}, and asks to wait {asked:.6g} s") from error
+
+
+def _sorted(record: Record, files: Mapping[Place, RemoteFile]) -> _Told | _Wanted:
+    """What can be said of an entry before its server is asked."""
+    entry = record.entry
+    if entry.kind.style != _ORIGINAL:
+        return _Told(record, Fate.DERIVED)
+    found = files.get((entry.kind.table, entry.kind.attachment, entry.id))
+    renamed = (
+        found is not None and found.file_name != entry.name and ":" not in found.file_name
+    )  # Paperclip fills those
+    if found is None or renamed or found.private != entry.private:
+        return _Told(record, Fate.CHANGED, "its row is another by now: plan again")
+    address = (found.address or "").strip()
+    return _Wanted(record, address) if address else _Told(record, Fate.NO_ADDRESS)

@@ -1,0 +1,166 @@
+"""Charts as inline SVG: steps over time, bars, and one bar of shares. Colours are classes, so that the page decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mastosync.report.page.markup import Markup, joined, tag
+from mastosync.report.page.scales import Scale, round_marks, time_marks
+
+_WIDTH = 760.0
+_LEFT, _RIGHT, _TOP = 62.0, 14.0, 26.0
+_PLOT_HEIGHT = 150.0
+_LABEL_WIDTH, _FIGURE_WIDTH = 190.0, 150.0
+_ROW = 28.0
+_DATE_WIDTH = 76.0
+_THINNEST = 2.0  # of what is not nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What a chart shows, for who sees it and who does not. `name` is the beginning of its ids."""
+
+    name: str
+    title: str
+    description: str
+
+
+class Step(NamedTuple):
+    """A figure that held from one moment to another (seconds since the epoch)."""
+
+    begin: float
+    end: float
+    figure: float
+
+
+class Share(NamedTuple):
+    """A part of a bar: its colour's class, what it is, how much."""
+
+    colour: str
+    label: str
+    figure: float
+
+
+class Bar(NamedTuple):
+    """A bar of parts, with its name before and its figure behind it."""
+
+    label: str
+    shares: Sequence[Share]
+    told: str
+
+
+def steps_over_time(caption: Caption, steps: Sequence[Step], unit: str, colour: str) -> Markup:
+    """An area whose height is the figure at each moment; where there is none, nothing is drawn."""
+    begin, end = steps[0].begin, steps[-1].end
+    marks = round_marks(max(step.figure for step in steps))
+    bottom = _TOP + _PLOT_HEIGHT
+    moments = time_marks(begin, end)
+    x, y = Scale(begin, end, _LEFT, _WIDTH - _RIGHT), Scale(0, marks[-1], bottom, _TOP)
+    return _svg(
+        caption,
+        bottom + (40 if moments[0][1] else 25),
+        tag("text", unit, class_="unit", x=4, y=12),
+        *(
+            joined(
+                (
+                    tag(
+                        "line", class_="grid" if mark else "axis", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y(mark), y2=y(mark)
+                    ),
+                    tag("text", f"{mark:,.10g}", class_="mark end", x=_LEFT - 8, y=y(mark) + 4),
+                )
+            )
+            for mark in marks
+        ),
+        *(_moment(x(at), bottom, clock, date) for at, clock, date in moments),
+        *(
+            _area([Step(x(each.begin), x(each.end), y(each.figure)) for each in run], bottom, colour)
+            for run in _runs(steps)
+        ),
+    )
+
+
+def bars(caption: Caption, rows: Sequence[Bar]) -> Markup:
+    """Bars below each other, all by one scale."""
+    longest = max((sum(share.figure for share in row.shares) for row in rows), default=0.0)
+    scale = Scale(0, longest or 1.0, 0, _WIDTH - _LABEL_WIDTH - _FIGURE_WIDTH)
+    drawn = []
+    for number, row in enumerate(rows):
+        top, at = number * _ROW, _LABEL_WIDTH
+        drawn.append(tag("text", row.label, class_="label end", x=_LABEL_WIDTH - 10, y=top + 18))
+        for share in row.shares:
+            if width := _seen(scale(share.figure)):
+                drawn.append(
+                    tag("rect", tag("title", share.label), class_=share.colour, x=at, y=top + 5, width=width, height=18)
+                )
+                at += width
+        drawn.append(tag("text", row.told, class_="label", x=at + 8, y=top + 18))
+    return _svg(caption, max(len(rows), 1) * _ROW, *drawn)
+
+
+def shares(caption: Caption, parts: Sequence[Share]) -> Markup:
+    """One bar, the whole of which is all parts together."""
+    total = sum(part.figure for part in parts)
+    scale = Scale(0, total or 1.0, 0, _WIDTH)
+    widths = [_seen(scale(part.figure)) for part in parts]
+    shrink = _WIDTH / sum(widths) if total else 0.0
+    drawn, at = [tag("rect", class_="none", x=0, y=0, width=_WIDTH, height=_ROW)], 0.0
+    for part, width in zip(parts, widths, strict=True):
+        if width:
+            drawn.append(
+                tag("rect", tag("title", part.label), class_=part.colour, x=at, y=0, width=width * shrink, height=_ROW)
+            )
+            at += width * shrink
+    return _svg(caption, _ROW, *drawn)
+
+
+def _seen(width: float) -> float:
+    return max(width, _THINNEST) if width else 0.0
+
+
+def _runs(steps: Sequence[Step]) -> list[list[Step]]:
+    """Steps that follow each other without a gap."""
+    found: list[list[Step]] = []
+    for step in steps:
+        if found and step.begin - found[-1][-1].end < (step.end - step.begin) / 2:
+            found[-1].append(step)
+        else:
+            found.append([step])
+    return found
+
+
+def _area(steps: Sequence[Step], bottom: float, colour: str) -> Markup:
+    """Places of a figure that goes from step to step, and what lies below it."""
+    line = " ".join(f"{each.begin:.2f},{each.figure:.2f} {each.end:.2f},{each.figure:.2f}" for each in steps)
+    begin, end = f"{steps[0].begin:.2f},{bottom:.2f}", f"{steps[-1].end:.2f},{bottom:.2f}"
+    return joined(
+        (
+            tag("polygon", class_=f"area {colour}", points=f"{begin} {line} {end}"),
+            tag("polyline", class_=f"line {colour}", points=f"{begin} {line} {end}"),
+        )
+    )
+
+
+def _moment(x: float, bottom: float, clock: str, date: str) -> Markup:
+    middle = min(x, _WIDTH - _DATE_WIDTH / 2)
+    return joined(
+        (
+            tag("line", class_="axis", x1=x, x2=x, y1=bottom, y2=bottom + 5),
+            tag("text", clock or date, class_="mark middle", x=middle, y=bottom + 19),
+            tag("text", date, class_="mark middle", x=middle, y=bottom + 34) if clock and date else None,
+        )
+    )
+
+
+def _svg(caption: Caption, height: float, *content: Markup) -> Markup:
+    title, description = f"{caption.name}-title", f"{caption.name}-description"
+    return tag(
+        "svg",
+        tag("title", caption.title, id=title),
+        tag("desc", caption.description, id=description),
+        *content,
+        viewBox=f"0 0 {_WIDTH:.0f} {height:.0f}",
+        role="img",
+        aria_labelledby=f"{title} {description}",
+    )

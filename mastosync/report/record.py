@@ -1,0 +1,248 @@
+"""The final report: all that a manifest remembers of a migration, to be kept when the old store goes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from mastosync import __version__
+from mastosync.errors import ManifestError
+from mastosync.findings.deleted import gone_as_json
+from mastosync.findings.old_objects import SharedBucket, shared_bucket
+from mastosync.language import tr
+from mastosync.listing.lister import described
+from mastosync.manifest import (
+    ArchiveReader,
+    CountLine,
+    Manifest,
+    ManifestReport,
+    Removable,
+    SnapshotRecord,
+    StoreIdentity,
+    count_lost,
+    count_removable,
+    last_change,
+    relation,
+)
+from mastosync.model import FAILURE_REASONS, TABLES, EntryState, Origin, Reason, Record
+from mastosync.report.digest import Amount, Contents, contents_of
+from mastosync.report.evidence import Evidence, Switch
+from mastosync.report.history import Pace, Proof, Run, paces_of, runs_of
+from mastosync.report.verdict import Verdict, judge
+from mastosync.status import Tally, status_of
+from mastosync.units import iso
+
+FORMAT = "mastosync-report"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Entries of one type in one state."""
+
+    table: str
+    remote: bool
+    state: EntryState
+    reason: Reason | None
+    objects: int
+    size_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        return {
+            "type": self.table,
+            "remote": self.remote,
+            "state": self.state.value,
+            "reason": self.reason.value if self.reason else None,
+            "objects": self.objects,
+            "bytes": self.size_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that is told, in every form."""
+
+    made_at: float  # seconds since the epoch, as are all moments
+    source: StoreIdentity
+    destination: StoreIdentity
+    contents: Contents
+    totals: Tally
+    counts: Sequence[Count]
+    plans: Sequence[SnapshotRecord]  # the oldest first, as are runs and proofs
+    runs: Sequence[Run]
+    paces: Sequence[Pace]
+    failures: Sequence[dict[str, Any]]  # the first of them, as `ls` has them
+    proofs: Sequence[Proof]
+    gone: Removable  # objects and bytes at the destination whose rows were deleted
+    shared: SharedBucket | None  # that both stores are; None: they are two
+    verdict: Verdict
+
+    @property
+    def period(self) -> tuple[float, float]:
+        """From the first plan to the last that was done."""
+        ends = [run.updated_at for run in self.runs] + [proof.ended_at for proof in self.proofs]
+        planned = [plan.taken_at.timestamp() for plan in self.plans]
+        return min(planned), max(planned + ends)
+
+    @property
+    def last_whole_plan(self) -> SnapshotRecord | None:
+        """The last one that left nothing out."""
+        return next((plan for plan in reversed(self.plans) if plan.whole), None)
+
+    @property
+    def worked_seconds(self) -> float:
+        """How long runs of `copy` were at work, together."""
+        return sum(run.seconds for run in self.runs)
+
+    @property
+    def copied(self) -> Amount:
+        """What runs of `copy` brought; what was brought twice counts twice."""
+        return Amount(sum(run.done for run in self.runs), sum(run.size_bytes for run in self.runs))
+
+    def of_state(self, state: EntryState) -> list[Count]:
+        """Counts of one state."""
+        return [count for count in self.counts if count.state is state]
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract of `report --format json`: names are added, and never changed."""
+        begin, end = self.period
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "mastosync": __version__,
+            "generated_at": iso(self.made_at),
+            "digest": {"sha256": self.contents.sha256, "entries": self.contents.entries},
+            "source": asdict(self.source),
+            "destination": asdict(self.destination),
+            "period": {"begin": iso(begin), "end": iso(end)},
+            "verdict": {**self.verdict.as_json(), "old_store": None if self.shared else str(self.source)},
+            "totals": asdict(self.totals),
+            "counts": [count.as_json() for count in self.counts],
+            "origins": {origin.value: self.origin(origin).as_json() for origin in Origin},
+            "gone": gone_as_json(self.gone),
+            "plans": [
+                {"number": plan.number, "taken_at": iso(plan.taken_at.timestamp()), "whole": plan.whole, **plan.details}
+                for plan in self.plans
+            ],
+            "runs": [run.as_json() for run in self.runs],
+            "pace": [pace.as_json() for pace in self.paces],
+            "failures": {"total": self.totals.failed, "listed": list(self.failures)},
+            "verifications": [proof.as_json() for proof in self.proofs],
+        }
+
+    def origin(self, origin: Origin) -> Amount:
+        """What came in this way."""
+        return self.contents.by_origin[origin]
+
+
+def report_of(
+    manifest: Manifest,
+    failures: int,
+    started: Callable[[int], None],
+    note: Callable[[int], None],
+    switch: Switch | None = None,
+) -> Report:
+    """Read all of a manifest at one moment; of what failed, so many entries are listed.
+
+    `started` is told how many entries there are, and `note` how many went by. Raises: ManifestError.
+    """
+    now = time.time()
+    with ArchiveReader.opened(manifest) as reader:
+        started(reader.expected())
+        head, about = reader.head(), ManifestReport(manifest)
+        status, lines = status_of(about), about.counts()
+        plans = [
+            SnapshotRecord(each["id"], datetime.fromisoformat(each["taken_at"]), each["details"])
+            for each in head.records["snapshots"]
+        ]
+        runs = runs_of(head.records["runs"], head.records["samples"])
+        proofs = [
+            Proof(each["started_at"], each["ended_at"], each["details"]) for each in head.records["verifications"]
+        ]
+        prefixes = head.source.key_prefix, head.destination.key_prefix
+        failed = islice(_iter_failed(about, {line.reason for line in lines}), failures)
+        public = not head.destination.is_folder
+        gone, shared = count_removable(manifest), shared_bucket(manifest)
+        contents = sound_contents_of(reader, head.destination.key_prefix, note)
+        return Report(
+            made_at=now,
+            source=head.source,
+            destination=head.destination,
+            contents=contents,
+            totals=status.totals,
+            counts=_summed(lines),
+            plans=plans,
+            runs=runs,
+            paces=paces_of(runs),
+            failures=[described(record, *prefixes) for record in failed],
+            proofs=proofs,
+            gone=gone,
+            shared=shared,
+            verdict=judge(
+                Evidence(
+                    lines,
+                    plans,
+                    runs,
+                    proofs,
+                    status.running,
+                    public,
+                    now,
+                    gone,
+                    shared,
+                    exposed=status.exposed,
+                    relation=relation(manifest),
+                    switch=switch or Switch(),
+                    newest=contents.newest,
+                    lost=count_lost(manifest),
+                    change=last_change(manifest),
+                    gap=manifest.gap,
+                    lying_there=about.lying_there().total(),
+                )
+            ),
+        )
+
+
+def sound_contents_of(reader: ArchiveReader, destination_prefix: str, note: Callable[[int], None]) -> Contents:
+    """What one look at every entry tells. Raises: ManifestError, also if there are not as many as were counted."""
+    contents, expected = contents_of(reader, destination_prefix, note), reader.expected()
+    if contents.entries != expected:
+        raise ManifestError(
+            tr(
+                "the manifest has {entries:,} entries, and its counters say {expected:,}",
+                entries=contents.entries,
+                expected=expected,
+            ),
+            hint=tr("`mastosync manifest check` tells what is wrong and what to do"),
+        )
+    return contents
+
+
+def _iter_failed(about: ManifestReport, reasons: Container[Reason | None]) -> Iterator[Record]:
+    """What the old store may have comes first: of what it lacks there may be a great deal."""
+    for reason in sorted(FAILURE_REASONS, key=lambda each: each is Reason.MISSING):
+        if reason in reasons:
+            yield from about.iter_records((EntryState.FAILED,), reasons=(reason,))
+
+
+def _summed(lines: Iterable[CountLine]) -> list[Count]:
+    """Counters of all kinds of a type together, in the order of types and states."""
+    objects: Counter[tuple[str, bool, EntryState, Reason | None]] = Counter()
+    size_bytes: Counter[tuple[str, bool, EntryState, Reason | None]] = Counter()
+    for line in lines:
+        place = (line.kind.table, line.kind.remote, line.state, line.reason)
+        objects[place] += line.objects
+        size_bytes[place] += line.size_bytes
+    tables = {table: at for at, table in enumerate(TABLES)}
+    states, reasons = list(EntryState), [None, *Reason]
+
+    def order(place: tuple[str, bool, EntryState, Reason | None]) -> tuple[int, bool, int, int]:
+        table, remote, state, reason = place
+        return tables.get(table, len(tables)), remote, states.index(state), reasons.index(reason)
+
+    return [Count(*place, objects[place], size_bytes[place]) for place in sorted(objects, key=order)]

@@ -1,0 +1,228 @@
+"""How fast an endpoint may be asked: one limiter an endpoint, shared by every worker.
+
+Nothing is limited until the endpoint throttles. Then everybody pauses, for as long as it asked for,
+or, at the first sign and while it takes nothing, for a growing time of our own, but no longer than
+whoever was throttled is ready to wait. The rate follows
+what was seen: the larger the share of throttled requests, the larger the cut (a half at most), but
+never below what the endpoint did take by the clock; each second of work without throttles adds a
+tenth, and at twice the rate of the last cut the limit falls away. A ceiling, where one is set,
+holds all the time, and the rate moves below it. An endpoint that is down is closed, and nothing is let
+through until it is opened again: see `runtime.downtime`.
+
+So a store with a hard limit is found out within seconds, however many requests are under way, and
+one that throttles a few requests by chance hardly slows the others down.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from dataclasses import dataclass
+
+from mastosync.errors import ObjectError, Throttled
+from mastosync.runtime.stop import StopSignal
+
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 30.0  # of our own; a server may ask for more
+_LONGEST_ASKED_SECONDS = 3600.0
+_STREAK = 3  # throttles without a success between them: the endpoint is closed for the moment
+_WINDOW_SECONDS = 1.0  # of work, pauses not counted
+_LEAST_RATE = 1.0  # requests a second
+_STRAY = 0.02  # a share of throttled requests that says nothing of the rate
+_CUT = 2.5  # times the share of throttled requests
+_LARGEST_CUT = 0.5  # a share that calls for it is not waited upon until the window is full
+_INCREASE = 0.1  # of the rate after the last cut
+_FREE_AGAIN = 2.0  # times the rate after the last cut: no limit any more
+_CLOSED_SECONDS = 0.2  # after which to ask again whether it is open
+_CATCH_UP_SECONDS = 0.05  # whoever comes late for a slot may make up for so much; the rest is lost
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterState:
+    """For people: what an endpoint lets through at the moment."""
+
+    rate: float | None  # requests a second; None: not limited
+    paused_seconds: float  # still to wait
+    throttles: int  # answers that asked to slow down, so far
+
+
+class EndpointLimiter:
+    """Lets requests to one endpoint through, as fast as it has shown it will take them."""
+
+    def __init__(self, stop: StopSignal, ceiling: float | None = None) -> None:
+        """With a ceiling, at most so many requests a second, whatever the endpoint would take."""
+        self._stop = stop
+        self._ceiling = ceiling
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()  # of whoever waits for the next slot
+        self._random = random.Random()  # noqa: S311 - jitter, no secret
+        self._rate: float | None = None
+        self._settled = 0.0  # the rate after the last cut
+        self._spacing = 1 / ceiling if ceiling else 0.0  # seconds from slot to slot; 0: not limited
+        self._next_slot = self._window_start = time.monotonic()  # the window's start is moved on by every pause
+        self._paused_until = 0.0
+        self._pauses_in_a_row = 0  # without a success between them
+        self._streak = 0  # throttles without a success between them
+        self._throttles = 0
+        self._window_requests = 0
+        self._window_throttles = 0
+        self._long_pause = False
+        self._warned = False  # there were throttles in the window before
+        self._taken = _Taken(self._window_start)
+        self._closed = False
+        self.has_answered = False  # anything but that it should be asked later
+
+    def close(self) -> None:
+        """Let nothing through until `open`."""
+        self._closed = True
+
+    def open(self) -> None:
+        """Let requests through again, as fast as before. Calling it twice is no error."""
+        self._closed = False
+
+    def reserve(self) -> float:
+        """Take a slot without waiting, or learn when to ask again.
+
+        Returns: 0.0 when one request may, and should, go out now; else seconds, after which the
+        caller asks again. Nothing is kept for it meanwhile: it may have to wait once more, because a
+        pause has begun or somebody was faster. A slot that was taken cannot be given back, which
+        matters little. From any thread.
+        """
+        if self._closed:
+            return _CLOSED_SECONDS
+        with self._lock:
+            now = time.monotonic()
+            if now < self._paused_until:
+                return self._paused_until - now
+            if now >= self._window_start + _WINDOW_SECONDS or (self._window_throttles and self._ends_early()):
+                self._adapt(now)
+            if self._spacing:
+                if self._next_slot > now:
+                    return self._next_slot - now
+                self._next_slot = max(self._next_slot, now - _CATCH_UP_SECONDS) + self._spacing
+            self._window_requests += 1
+            return 0.0
+
+    def wait(self, deadline: float = math.inf) -> bool:
+        """Return when a request may go out, or at a deadline by time.monotonic(); whether it may.
+
+        One that has waited for a pause which ends at the deadline may go out then: else it would have waited in vain.
+        Raises: Interrupted if asked to stop while waiting.
+        """
+        if not self.reserve():
+            return True
+        # one waits for the next slot and the others for their turn: nobody wakes up in vain
+        if not self._turn.acquire(timeout=_timeout(deadline)):
+            return False
+        try:
+            while seconds := self.reserve():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._stop.sleep(min(seconds, left))
+        finally:
+            self._turn.release()
+        return True
+
+    def note(self, error: BaseException | None, deadline: float = math.inf) -> None:
+        """Take note of how a request has ended; None: well. `deadline`: see `throttled`.
+
+        A refusal that another attempt would meet again (404, 403, 400, 412) is an answer as good as any: the endpoint
+        took the request. What broke on the way, or failed at the endpoint, says nothing of how fast it may be asked.
+        """
+        if isinstance(error, Throttled):
+            self.throttled(error.retry_after_seconds, deadline)
+        elif error is None or (isinstance(error, ObjectError) and not error.transient):
+            self.has_answered = True
+            self.succeeded()
+
+    def throttled(self, retry_after_seconds: float | None, deadline: float = math.inf) -> None:
+        """Take note of an answer that asks to slow down.
+
+        Everybody waits for as long as the server asked for. When it does not say how long, everybody
+        waits a little at the first sign and whenever all answers are throttles; what is throttled
+        now and then only lowers the rate. Answers to requests that were under way when a pause
+        began do not begin another. `deadline`: until when, by time.monotonic(), whoever was told so is ready to wait.
+        """
+        now = time.monotonic()
+        with self._lock:
+            self._throttles += 1
+            self._window_throttles += 1
+            self._streak += 1
+            end = max(now, self._paused_until)
+            if retry_after_seconds is not None:  # the longest that anybody was asked to wait
+                asked = now + min(retry_after_seconds, _LONGEST_ASKED_SECONDS)
+                end = max(end, min(asked, deadline))
+            elif now >= self._paused_until and (
+                (self._window_throttles == 1 and not self._warned) or self._streak >= _STREAK
+            ):
+                self._pauses_in_a_row += 1
+                end = max(now, min(now + self._own_pause(), deadline))
+            pause = end - max(now, self._paused_until)
+            self._window_start += pause
+            self._long_pause = self._long_pause or pause >= _WINDOW_SECONDS
+            self._paused_until = end
+
+    def succeeded(self) -> None:
+        """Take note of an answer that did not ask to slow down."""
+        if self._streak and time.monotonic() >= self._paused_until:
+            self._streak = self._pauses_in_a_row = 0
+
+    def state(self) -> LimiterState:
+        """What holds right now."""
+        with self._lock:
+            return LimiterState(self._rate, max(0.0, self._paused_until - time.monotonic()), self._throttles)
+
+    def _ends_early(self) -> bool:
+        """Whether the window need not be full: what is in it says enough, or a pause of its length has passed."""
+        bad = self._window_throttles * _CUT >= self._window_requests * _LARGEST_CUT
+        return self._long_pause or (bad and self._window_throttles >= _STREAK)
+
+    def _adapt(self, now: float) -> None:
+        """Draw the conclusion from the window that ends now."""
+        sent = self._window_requests / max(now - self._window_start, 0.001)
+        taken = self._taken.rate(now, self._window_requests - self._window_throttles)
+        share = self._window_throttles / max(self._window_requests, 1)
+        if share > _STRAY:
+            base = sent if self._rate is None else min(sent, self._rate)
+            # never below what it has taken, however much more it was asked for
+            self._rate = self._settled = max(_LEAST_RATE, taken, base * (1 - min(_LARGEST_CUT, _CUT * share)))
+        elif self._rate is not None:
+            self._rate += max(_LEAST_RATE, _INCREASE * self._settled)
+            if self._rate > _FREE_AGAIN * self._settled:
+                self._rate = None
+        limits = [limit for limit in (self._rate, self._ceiling) if limit is not None]
+        self._spacing = 1 / min(limits) if limits else 0.0
+        self._long_pause = False
+        self._warned = self._window_throttles > 0
+        self._window_start, self._window_requests, self._window_throttles = now, 0, 0
+
+    def _own_pause(self) -> float:
+        doublings = min(self._pauses_in_a_row - 1, 16)
+        longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * (1 << doublings))
+        return longest * self._random.uniform(0.5, 1.0)
+
+
+def _timeout(deadline: float) -> float:
+    """As a lock takes it."""
+    return -1 if deadline == math.inf else min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+
+
+@dataclass(slots=True)
+class _Taken:
+    """How many requests an endpoint takes, by the clock on the wall: pauses count."""
+
+    since: float
+    count: int = 0
+    before: float = 0.0  # requests a second, in the stretch before this one
+
+    def rate(self, now: float, more: int) -> float:
+        """Requests a second with these, in this stretch or in the one before; a stretch has a second at least."""
+        self.count += more
+        here = self.count / max(now - self.since, 1.0)
+        rate = max(here, self.before)
+        if now >= self.since + 1.0:
+            self.since, self.count, self.before = now, 0, here
+        return rate

@@ -1,0 +1,117 @@
+"""A budget of memory that everybody who holds bytes of objects shares.
+
+Bytes are asked for before they are read. Who cannot have them waits in line: the first in line gets
+what becomes free, so that a large object is not overtaken for ever by small ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import deque
+from contextlib import suppress
+
+from mastosync.runtime.stop import StopSignal
+
+_LOOK_SECONDS = 0.1  # how long a wish to stop may wait
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_LARGE_BLOCK_BYTES = 4 * 1024 * 1024
+
+
+def return_large_blocks() -> None:
+    """Let the C library give large blocks back to the system as soon as they are free.
+
+    glibc learns to keep blocks of a size that was freed once, in a pool for each thread: of parts of
+    16 MiB in 16 threads it would keep as much as is in use. Elsewhere there is nothing to be done.
+    """
+    with suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE_BLOCK_BYTES)  # the ratio that glibc itself goes by
+
+
+class MemoryBudget:
+    """So many bytes, and no more, are held at any time."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self.total_bytes = total_bytes
+        self.peak_bytes = 0  # the most that was held at once
+        self._free = total_bytes
+        self._line: deque[Hold] = deque()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+
+    def hold(self) -> Hold:
+        """A new hold, of nothing yet."""
+        return Hold(self)
+
+    def _resize(self, hold: Hold, size_bytes: int) -> bool:
+        with self._lock:
+            if size_bytes <= hold.held_bytes:
+                self._leave_line(hold)
+                self._free += hold.held_bytes - size_bytes
+                hold.held_bytes = size_bytes
+                self._hand_out()
+                return True
+            if not self._line and size_bytes - hold.held_bytes <= self._free:
+                self._free -= size_bytes - hold.held_bytes
+                hold.held_bytes = size_bytes
+                self.peak_bytes = max(self.peak_bytes, self.total_bytes - self._free)
+                return True
+            if not hold.wanted_bytes:
+                self._line.append(hold)
+            hold.wanted_bytes = size_bytes
+            self._hand_out()
+            return hold.held_bytes == size_bytes
+
+    def _hand_out(self) -> None:
+        while self._line and self._line[0].wanted_bytes - self._line[0].held_bytes <= self._free:
+            first = self._line.popleft()
+            self._changed.notify_all()
+            self._free -= first.wanted_bytes - first.held_bytes
+            first.held_bytes = first.wanted_bytes
+            first.wanted_bytes = 0  # last: whoever sees it needs no lock to know what is held
+        self.peak_bytes = max(self.peak_bytes, self.total_bytes - self._free)
+
+    def _leave_line(self, hold: Hold) -> None:
+        if hold.wanted_bytes:
+            self._line.remove(hold)
+            hold.wanted_bytes = 0
+
+
+class Hold:
+    """What one transfer, or one part of it, holds of a budget."""
+
+    __slots__ = ("_budget", "held_bytes", "wanted_bytes")
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self.held_bytes = 0
+        self.wanted_bytes = 0  # while it stands in line
+
+    def ask(self, size_bytes: int) -> bool:
+        """Hold this much from now on. False: not yet, but in line for it; ask again.
+
+        More than the whole budget is taken for the whole: who reads less at once keeps the promise.
+        """
+        size_bytes = min(size_bytes, self._budget.total_bytes)
+        # most ask for what they hold: without a place in line nobody else changes that
+        if not self.wanted_bytes and self.held_bytes == size_bytes:
+            return True
+        return self._budget._resize(self, size_bytes)
+
+    def wait(self, size_bytes: int, stop: StopSignal) -> None:
+        """Hold this much, as soon as it can be had. Raises: Interrupted.
+
+        Who holds some while waiting for more may wait for another who does the same: release first.
+        """
+        while not self.ask(size_bytes):
+            with self._budget._changed:
+                if self.wanted_bytes:
+                    self._budget._changed.wait(_LOOK_SECONDS)
+            stop.require_going_on()
+
+    def release(self) -> None:
+        """Give everything back. Calling it twice is no error."""
+        self.ask(0)

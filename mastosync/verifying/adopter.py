@@ -1,0 +1,281 @@
+"""Adopting: what lies at the destination already, whoever brought it, becomes done without a byte being moved.
+
+Both stores are listed in the order of keys, side by side with what is not done. An object is the source's
+if size and ETag are: an MD5 of its bytes, or one of parts of the same sizes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mastosync.checking.multipart_etag import is_composite
+from mastosync.checking.object_check import expected_etag, same_etag
+from mastosync.errors import ObjectError, ObjectMissing
+from mastosync.language import deferred
+from mastosync.manifest import (
+    Approach,
+    Manifest,
+    ManifestReport,
+    Settings,
+    StrandReader,
+    approach_to,
+    correct,
+    note_settings,
+)
+from mastosync.mastodon.key_order import KeyRange
+from mastosync.mastodon.paperclip import canonical_key, iter_candidates
+from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
+from mastosync.progress import CheckProgress, ProgressListener
+from mastosync.runtime.parallel import side_by_side
+from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.stop import StopSignal
+from mastosync.store.base import ListedObject
+from mastosync.verifying.listing_merge import Follower, KeySpace, Listing, Placed, iter_matched, record_at
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 500
+_RANGES_A_WORKER = 2
+_OPEN = (EntryState.PENDING, EntryState.FAILED)
+
+
+class Fate(StrEnum):
+    """What became of an entry that was not done."""
+
+    ADOPTED = "adopted"
+    ABSENT = "absent"  # nothing lies under its key
+    DIFFERENT = "different"  # what lies there is not what the source has
+    UNDECIDED = "undecided"  # the size is right, and the ETags cannot be compared
+    UNKNOWN = "unknown"  # something lies there, but not at the source: nothing to compare with
+    UNREAD = "unread"  # an end failed or refused when it was asked: nothing is known of it
+    LEFT = "left"  # private, also at the source alone, or to be written anew: adopting would leave it as it is
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptOptions:
+    """How closely to look."""
+
+    workers: int = 8
+    types: tuple[str, ...] = ()  # tables; empty: all
+    deep: bool = False  # read at both ends what the ETags do not tell
+
+
+@dataclass(slots=True)
+class Adoption:
+    """What was found."""
+
+    by_type: dict[str, Counter[Fate]] = field(default_factory=dict)
+    adopted_bytes: int = 0
+    read_bytes: int = 0  # by `deep`, at both ends
+    seconds: float = 0.0
+
+    def total(self) -> Counter[Fate]:
+        """Entries by fate."""
+        return sum(self.by_type.values(), Counter())
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract of `adopt --json`."""
+        total = self.total()
+        return {
+            "checked": total.total(),
+            **{fate.value: total[fate] for fate in Fate},
+            "bytes": self.adopted_bytes,
+            "read_bytes": self.read_bytes,
+            "by_type": {name: {fate.value: fates[fate] for fate in Fate} for name, fates in self.by_type.items()},
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class _Decision(NamedTuple):
+    record: Record
+    fate: Fate
+    outcome: Outcome | None = None
+    read_bytes: int = 0
+
+
+class _Found(NamedTuple):
+    """An object at the source."""
+
+    key: str
+    size: int
+    etag: str
+
+
+@dataclass(slots=True)
+class Adopter:
+    """One run of `adopt`. The manifest belongs to this thread."""
+
+    manifest: Manifest
+    path: Path
+    source: Gate
+    destination: Gate
+    prefixes: tuple[str, str]  # of source and destination
+    options: AdoptOptions
+    stop: StopSignal
+    listener: ProgressListener
+    one_bucket: bool = False  # of source and destination, under two prefixes
+    source_tells_access: bool = False  # what it keeps from everybody, as a disk does by modes
+    settings: Settings | None = None  # of the destination; None: it gives its objects nothing
+    _noted: bool = field(init=False, default=False)  # that others have stored some of it
+
+    def run(self) -> Adoption:
+        """Look at everything that is not done. Raises: MastosyncError."""
+        result, began = Adoption(), time.monotonic()
+        space = KeySpace(self.options.types)
+        listings = self._listings()  # so that nothing is begun that cannot be done
+        total = ManifestReport(self.manifest).entries(states=_OPEN, types=self.options.types)
+        with StrandReader.opened(self.path, _OPEN) as reader:
+            ranges = space.cut(reader, total, _RANGES_A_WORKER * self.options.workers)
+        progress = CheckProgress("adopt", total, finding=deferred("adopted"))
+        self.listener.started(progress)
+
+        def decided(keys: KeyRange) -> Iterator[list[_Decision]]:
+            with StrandReader.opened(self.path, _OPEN) as reader:
+                yield from self._range(space, reader, listings, keys)
+
+        try:
+            for batch in side_by_side(decided, ranges, self.options.workers, self.stop):
+                self._take(batch, result)
+                progress.checked += len(batch)
+                progress.found += sum(decision.fate is Fate.ADOPTED for decision in batch)
+                self.listener.advanced(progress)
+        finally:
+            self.listener.finished(progress)
+            result.seconds = time.monotonic() - began
+        return result
+
+    def _listings(self) -> tuple[Listing, Listing]:
+        here, there = self.prefixes
+        return Listing(PatientStore(self.source), here), Listing(PatientStore(self.destination), there)
+
+    def _range(
+        self, space: KeySpace, reader: StrandReader, listings: tuple[Listing, Listing], keys: KeyRange
+    ) -> Iterator[list[_Decision]]:
+        """One range, in a thread of its own. The source is only listed where the destination has something."""
+        here, there = Follower(listings[0]), listings[1]
+        batch: list[_Decision] = []
+        for placed, found in iter_matched(space.iter_placed(reader, keys), there.iter_range(keys)):
+            if placed is None:
+                continue
+            batch.append(self._decide(placed, record_at(reader, placed), found, here))
+            if len(batch) == _BATCH:
+                yield batch
+                self.stop.require_going_on()
+                batch = []
+        yield batch
+
+    def _decide(self, placed: Placed, record: Record, there: ListedObject | None, follower: Follower) -> _Decision:
+        if there is None:
+            return _Decision(record, Fate.ABSENT)
+        has_digest = record.md5 is not None or record.etag is not None
+        approach = approach_to(record.presence, private=record.entry.private, has_digest=has_digest)
+        as_confirmed = there.size == record.entry.size and same_etag(there.etag, expected_etag(record.md5, record.etag))
+        unknown = approach in (Approach.REWRITE, Approach.EXAMINE)
+        if unknown or record.entry.private:  # a listing does not tell who can read it
+            return _Decision(record, Fate.LEFT)
+        try:
+            if approach is Approach.CONFIRM and as_confirmed:
+                return self._heeding_source(_confirmed(record))
+            here = self._at_source(placed, record, follower)
+            if here is None:
+                return _Decision(record, Fate.UNKNOWN)
+            return self._heeding_source(self._compare(record, here, there))
+        except ObjectError as error:
+            _log.warning("not adopted: %s", error.message)
+            return _Decision(record, Fate.UNREAD)
+
+    def _heeding_source(self, decision: _Decision) -> _Decision:
+        """The same, unless the source itself keeps the object from everybody. Raises: ObjectError."""
+        if decision.outcome is None or not self.source_tells_access:
+            return decision
+        key = decision.outcome.source_key or canonical_key(decision.record.entry, self.prefixes[0])
+        try:
+            closed = PatientStore(self.source).head(key).private
+        except ObjectMissing:  # it has been removed since, or the source has lost it
+            closed = False
+        return _Decision(decision.record, Fate.LEFT, read_bytes=decision.read_bytes) if closed else decision
+
+    def _compare(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
+        """By what listings tell, and by bytes if asked to. Raises: ObjectError."""
+        if here.size != there.size:
+            return _Decision(record, Fate.DIFFERENT)
+        told_by_bytes = looks_like_md5(there.etag) or is_composite(there.etag)  # a disk's is made of other things
+        if told_by_bytes and same_etag(here.etag, there.etag):
+            md5 = bytes.fromhex(there.etag) if looks_like_md5(there.etag) else None
+            return self._adopted(record, here, there, md5)
+        if self.options.deep:
+            return self._read(record, here, there)
+        comparable = looks_like_md5(here.etag) and looks_like_md5(there.etag)
+        return _Decision(record, Fate.DIFFERENT if comparable else Fate.UNDECIDED)
+
+    def _at_source(self, placed: Placed, record: Record, follower: Follower) -> _Found | None:
+        """The object that a copy would take; None: the source has none. Raises: ObjectError if it does not say so."""
+        listed = follower.at(placed.key)
+        copies = self.prefixes[1] if self.one_bucket else None
+        canonical, *others = iter_candidates(record.entry, self.prefixes[0], copies)
+        if listed is not None:
+            return _Found(canonical, listed.size, listed.etag)
+        store = PatientStore(self.source)
+        for key in (canonical, *others):  # the first again: a listing may spell it otherwise
+            try:
+                info = store.head(key)
+            except ObjectMissing:
+                continue
+            return _Found(key, info.size, info.etag)
+        return None
+
+    def _adopted(
+        self, record: Record, here: _Found, there: ListedObject, md5: bytes | None, read_bytes: int = 0
+    ) -> _Decision:
+        told_by_md5 = md5 is not None and same_etag(there.etag, md5.hex())
+        canonical = canonical_key(record.entry, self.prefixes[0])
+        outcome = Outcome(
+            record.entry,
+            EntryState.DONE,
+            size=there.size,
+            md5=md5,
+            etag=None if told_by_md5 else there.etag,
+            source_key=None if here.key == canonical else here.key,
+            attempts=0,
+            origin=Origin.ADOPTED,
+        )
+        return _Decision(record, Fate.ADOPTED, outcome, read_bytes)
+
+    def _read(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
+        """Compare the bytes themselves. Raises: ObjectError."""
+        source, destination = PatientStore(self.source), PatientStore(self.destination)
+        key = canonical_key(record.entry, self.prefixes[1])
+        info = destination.head(key)
+        md5 = destination.digest(key, info)
+        wanted = source.digest(here.key, source.head(here.key))
+        read_bytes = here.size + there.size
+        if md5 != wanted:
+            return _Decision(record, Fate.DIFFERENT, read_bytes=read_bytes)
+        return self._adopted(record, here, there._replace(etag=info.etag), md5, read_bytes)
+
+    def _take(self, batch: list[_Decision], result: Adoption) -> None:
+        corrections = [(each.record, each.outcome) for each in batch if each.outcome is not None]
+        if corrections:
+            if self.settings is not None and not self._noted:
+                note_settings(self.manifest, self.settings, by_others=True)
+                self._noted = True
+            correct(self.manifest, corrections)
+        for decision in batch:
+            fates = result.by_type.setdefault(decision.record.entry.kind.table, Counter())
+            fates[decision.fate] += 1
+            result.read_bytes += decision.read_bytes
+            if decision.outcome is not None:
+                result.adopted_bytes += decision.outcome.size or 0
+
+
+def _confirmed(record: Record) -> _Decision:
+    """It lies there as it was confirmed before its row had been gone, or of another privacy, for a while."""
+    seen = (record.entry.size, record.md5, record.etag, record.source_key, 0, None, record.origin or Origin.COPIED)
+    return _Decision(record, Fate.ADOPTED, Outcome(record.entry, EntryState.DONE, None, *seen))

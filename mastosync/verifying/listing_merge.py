@@ -1,0 +1,186 @@
+"""The manifest and a store's listing side by side: two sorted streams, in constant memory.
+
+The space of keys is cut into ranges with evenly many entries, so that many ranges can be listed at
+the same time: a listing by itself tells the next page only when the last one has come.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mastosync.errors import ConfigError, ObjectError, StoreUnusable
+from mastosync.language import tr
+from mastosync.manifest import Row, StrandReader, record_of
+from mastosync.mastodon.key_order import KeyRange, Strand, iter_strands, root_of
+from mastosync.model import Record
+from mastosync.runtime.retry import PatientStore
+from mastosync.store.base import ListedObject, Page
+
+_SAMPLES_A_RANGE = 16  # of which every sixteenth is where the space is cut
+_LEAST_ENTRIES = 2_000  # in a range: two pages of a listing
+
+
+class Placed(NamedTuple):
+    """An entry under one of its keys, which is here without the prefix of a store."""
+
+    key: str
+    kind: int  # its number in the manifest
+    row: Row
+    canonical: bool  # it is the key that Mastodon asks for
+
+
+class KeySpace(NamedTuple):
+    """Which entries, and under which of their keys. All keys here are without prefix: that is of a store."""
+
+    types: tuple[str, ...] = ()  # tables; empty: all
+    every_form: bool = False  # under every key that an object may have; else just the canonical one
+
+    def cut(self, reader: StrandReader, entries: int, ranges: int) -> list[KeyRange]:
+        """Ranges that hold evenly many of `entries` (about how many there are), and together every key there is."""
+        ranges = max(1, min(ranges, entries // _LEAST_ENTRIES))
+        step = max(1, entries // (ranges * _SAMPLES_A_RANGE))
+        samples = []
+        if ranges > 1:
+            for number, kind in reader.kinds(self.types).items():
+                (strand, *_) = iter_strands(kind)
+                samples += [f"{strand.folder(row_id)}{name}" for row_id, name in reader.iter_every(number, step)]
+        samples.sort()
+        cuts = sorted({samples[len(samples) * number // ranges] for number in range(1, ranges)}) if samples else []
+        return [KeyRange(after, up_to) for after, up_to in zip(["", *cuts], [*cuts, None], strict=True)]
+
+    def iter_placed(self, reader: StrandReader, keys: KeyRange) -> Iterator[Placed]:
+        """Entries with keys in a range, in the order of the keys; an entry comes once for each of its keys."""
+        streams = []
+        for number, kind in reader.kinds(self.types).items():
+            for strand in iter_strands(kind, every_form=self.every_form):
+                if ids := strand.ids_within(keys):
+                    streams.append(_iter_strand(reader, number, strand, ids, keys))
+        return heapq.merge(*streams)
+
+
+class Listing:
+    """What a store holds under its prefix, listed in the order of keys, which are told without the prefix."""
+
+    def __init__(self, store: PatientStore, prefix: str, way_round: str = "") -> None:
+        """`way_round`: what a user can do without a listing, for messages.
+
+        Raises: ConfigError if the keys lie in no order that can be told beforehand.
+        """
+        root = root_of(prefix)
+        if root is None:
+            raise ConfigError(
+                tr(
+                    "the keys under key_prefix {prefix!r} cannot be compared with a listing: Paperclip puts "
+                    "parts of each entry in where it has a colon",
+                    prefix=prefix,
+                ),
+                hint=way_round or tr("use a key_prefix without a colon for this store"),
+            )
+        self.store, self.root, self._way_round = store, root, way_round
+
+    def iter_range(self, keys: KeyRange) -> Iterator[ListedObject]:
+        """Everything in a range. Raises: StoreUnusable, Interrupted."""
+        after = keys.after
+        while True:
+            page = self.page(after)
+            for found in page.objects:
+                if keys.up_to is not None and found.key > keys.up_to:
+                    return
+                yield found
+            if page.is_last or not page.objects:
+                return
+            after = page.objects[-1].key
+
+    def page(self, after: str) -> Page:
+        """What comes after a key, as much as is told at a time. Raises: as `iter_range`."""
+        self.store.gate.stop.require_going_on()
+        try:
+            page = self.store.list_page(self.root, f"{self.root}{after}" if after else "")
+        except (ObjectError, StoreUnusable) as error:
+            hint = error.hint
+            if isinstance(error, ObjectError) and not error.transient:
+                hint = tr("the key needs the right to list the bucket (s3:ListBucket)")
+            place = tr(", after {after!r}", after=f"{self.root}{after}") if after else ""
+            raise StoreUnusable(
+                f"{error.message}{place}", hint="; ".join(filter(None, (hint, self._way_round)))
+            ) from error
+        if self.root:
+            objects = [found._replace(key=found.key.removeprefix(self.root)) for found in page.objects]
+            return Page(objects, page.is_last)
+        return page
+
+
+class Follower:
+    """Looks keys up in a listing, in ascending order; what lies between them is not listed."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._found: dict[str, ListedObject] = {}
+        self._up_to = ""  # everything up to here has been listed
+        self._is_last = False
+
+    def at(self, key: str) -> ListedObject | None:
+        """The object under a key, which comes after all that were asked for before."""
+        while key > self._up_to and not self._is_last:
+            page = self._listing.page(max(self._up_to, key[:-1]))  # a part of a key comes before it
+            self._found = {found.key: found for found in page.objects}
+            self._is_last = page.is_last or not page.objects
+            self._up_to = page.objects[-1].key if page.objects else key
+        return self._found.get(key)
+
+
+def iter_matched(
+    placed: Iterator[Placed], listed: Iterator[ListedObject]
+) -> Iterator[tuple[Placed | None, ListedObject | None]]:
+    """Both streams merged: what has the same key comes together, the rest alone.
+
+    Two entries may have one key; both then come with the object. Where a store does not keep to the
+    order, entry and object come apart: neither is proof that the other is not there.
+    """
+    found = next(listed, None)
+    matched = False  # the object at hand belongs to an entry
+    for entry in placed:
+        while found is not None and found.key < entry.key:
+            if not matched:
+                yield None, found
+            found, matched = next(listed, None), False
+        matched = found is not None and found.key == entry.key
+        yield entry, found if matched else None
+    while found is not None:
+        if not matched:
+            yield None, found
+        found, matched = next(listed, None), False
+
+
+def record_at(reader: StrandReader, placed: Placed) -> Record:
+    """All that the manifest knows of an entry."""
+    return record_of(reader.kinds()[placed.kind], placed.row)
+
+
+def _iter_strand(
+    reader: StrandReader, number: int, strand: Strand, ids: tuple[int, int], keys: KeyRange
+) -> Iterator[Placed]:
+    """Entries of one strand by key. Where digits are dropped, ids that share a folder come by name."""
+    rows, canonical, by_fallback = reader.iter_rows(number, *ids), strand.is_canonical, strand.form.other_name
+    if strand.lowest < 0:  # these do not lie in their order; there is one, if any
+        rows = iter(sorted(rows, key=lambda row: strand.folder(row[0])))
+    edges = {strand.folder(row_id) for row_id in ids}  # only what lies here may be outside of the range
+    folder, found = "", list[Placed]()
+    for row in rows:
+        name = row[2] if by_fallback else row[1]
+        if name is None:
+            continue
+        here = strand.folder(row[0])
+        if here != folder:
+            yield from _in_range(found, keys) if strand.lowest < 0 or folder in edges else found
+            folder, found = here, []
+        found.append(Placed(here + name, number, row, canonical))
+        if len(found) > 1:
+            found.sort()
+    yield from _in_range(found, keys)
+
+
+def _in_range(found: list[Placed], keys: KeyRange) -> Iterator[Placed]:
+    return (placed for placed in found if keys.holds(placed.key))

@@ -1,0 +1,346 @@
+"""The source held against the manifest: what no row refers to, and what rows refer to in vain. Nothing is changed.
+
+The source is listed in the order of keys, beside every key under which an entry's object may lie. Somebody
+may delete by this list, so an object is only told as an orphan if the manifest, asked for its key in
+another way, does not know it either.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mastosync.errors import ObjectError, ObjectMissing
+from mastosync.language import deferred
+from mastosync.manifest import Orphan, Scratch, ScratchPlace, StrandReader, record_of
+from mastosync.mastodon.key_order import KeyRange, root_of
+from mastosync.mastodon.paperclip import iter_candidates
+from mastosync.model import Entry, Record
+from mastosync.progress import CheckProgress, ProgressListener
+from mastosync.runtime.parallel import side_by_side
+from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.stop import StopSignal
+from mastosync.store.base import ListedObject
+from mastosync.verifying.listing_merge import KeySpace, Listing, Placed, iter_matched
+
+_BATCH = 1_000
+_RANGES_A_WORKER = 4
+_ASKED_AT_MOST = 1_000  # entries that no listing had and no request found: then the listing is believed
+_ASKED_AT_ONCE = 200
+_FOLDERS = re.compile(r"((?:\d{3}/)+)([^/]+)/")  # the id of a key, and its style
+_DEPTH = 2  # folders of a prefix that is counted
+
+_PREFIXES, _OTHERS = 1_000, "(others)"  # prefixes that are counted apart
+
+AGES = (
+    (deferred("less than a day"), 1),
+    (deferred("less than a week"), 7),
+    (deferred("less than a month"), 30),
+    (deferred("less than a year"), 365),
+)
+"""What ages are counted by: younger than so many days."""
+
+AGE_NAMES = (*(name for name, _ in AGES), deferred("more than a year"), deferred("unknown"))
+
+_SNOWFLAKE_TABLES = frozenset({"accounts", "media_attachments"})
+_FIRST_SNOWFLAKE = datetime(2016, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class OrphansOptions:
+    """How to look."""
+
+    workers: int = 8
+    overlap: timedelta = timedelta(minutes=15)  # an object lies there so long before its row is seen, at most
+
+
+@dataclass(slots=True)
+class Tallied:
+    """Objects and their bytes."""
+
+    objects: int = 0
+    size_bytes: int = 0
+
+    def add(self, size_bytes: int) -> None:
+        """One more."""
+        self.objects += 1
+        self.size_bytes += size_bytes
+
+    def as_json(self) -> dict[str, int]:
+        """For the outside."""
+        return {"objects": self.objects, "bytes": self.size_bytes}
+
+
+@dataclass(slots=True)
+class OrphansResult:
+    """What was found."""
+
+    planned_at: datetime
+    newer_than: datetime  # what came later may have a row that the plan could not see
+    listed: Tallied = field(default_factory=Tallied)  # everything at the source
+    orphans: Tallied = field(default_factory=Tallied)
+    newer: Tallied = field(default_factory=Tallied)  # no row of the plan refers to them, but they are that new
+    copies: Tallied = field(default_factory=Tallied)  # under the destination's key prefix in the same bucket
+    by_prefix: dict[str, Tallied] = field(default_factory=dict)  # orphans
+    missing: dict[str, Counter[str]] = field(default_factory=dict)  # required entries by type and age
+    optional_missing: int = 0  # that Mastodon can do without
+    seconds: float = 0.0
+
+    @property
+    def missing_total(self) -> int:
+        """Required entries that the source does not have."""
+        return sum(ages.total() for ages in self.missing.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract of `orphans --json`."""
+        return {
+            "planned_at": self.planned_at.isoformat(),
+            "newer_than": self.newer_than.isoformat(),
+            "listed": self.listed.as_json(),
+            "orphans": self.orphans.as_json(),
+            "newer": self.newer.as_json(),
+            "copies": self.copies.as_json(),
+            "by_prefix": {prefix: tallied.as_json() for prefix, tallied in sorted(self.by_prefix.items())},
+            "missing": {
+                "objects": self.missing_total,
+                "by_type": {name: dict(ages) for name, ages in sorted(self.missing.items())},
+            },
+            "optional_missing": self.optional_missing,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a range tells at a time."""
+
+    listed: Tallied = field(default_factory=Tallied)
+    orphans: list[Orphan] = field(default_factory=list)
+    newer: Tallied = field(default_factory=Tallied)
+    copies: Tallied = field(default_factory=Tallied)
+    absent: list[ScratchPlace] = field(default_factory=list)  # not under the canonical key
+    elsewhere: list[ScratchPlace] = field(default_factory=list)  # under another one
+
+    def note(self, placed: Placed, found: ListedObject | None) -> None:
+        """Remember where an entry has, or has not, an object."""
+        place = (placed.kind, placed.row[0], placed.row[1])
+        if found is None and placed.canonical:
+            self.absent.append(place)
+        elif found is not None and not placed.canonical:
+            self.elsewhere.append(place)
+
+
+@dataclass(slots=True)
+class OrphanFinder:
+    """One comparison. What is found is in `scratch` afterwards."""
+
+    path: Path  # of the manifest
+    gate: Gate
+    prefix: str
+    planned_at: datetime
+    entries: int  # about how many the manifest has
+    options: OrphansOptions
+    stop: StopSignal
+    listener: ProgressListener
+    scratch: Scratch
+    copies: str = ""  # what keys of the destination begin with, if they are listed with the source's; empty: none are
+    destination_prefix: str | None = None  # if it lies in the same bucket; None: it does not
+
+    def run(self) -> OrphansResult:
+        """List the source, and compare. Raises: MastosyncError."""
+        result, began = OrphansResult(self.planned_at, self._newer_than), time.monotonic()
+        space, listing = KeySpace(every_form=True), Listing(PatientStore(self.gate), self.prefix)
+        with StrandReader.opened(self.path) as reader:
+            ranges = space.cut(reader, self.entries, _RANGES_A_WORKER * self.options.workers)
+        progress = CheckProgress("orphans", 0, finding=deferred("that no row refers to"))
+        self.listener.started(progress)
+
+        def batches(keys: KeyRange) -> Iterator[_Batch]:
+            with StrandReader.opened(self.path) as reader:
+                yield from self._range(space, reader, listing, keys)
+
+        try:
+            for batch in side_by_side(batches, ranges, self.options.workers, self.stop):
+                self._take(batch, result)
+                progress.checked, progress.found = result.listed.objects, result.orphans.objects
+                self.listener.advanced(progress)
+            self._ask_for_missing()
+            for _, record in self._iter_missing():
+                self._count_missing(record.entry, result)
+        finally:
+            self.listener.finished(progress)
+            result.seconds = time.monotonic() - began
+        return result
+
+    @property
+    def _newer_than(self) -> datetime:
+        """Mastodon stores a file before it commits the row; clocks differ, and standbys lag."""
+        return self.planned_at - self.options.overlap
+
+    def iter_orphans(self) -> Iterator[Orphan]:
+        """Objects that no row refers to, by their keys at the source."""
+        root = root_of(self.prefix) or ""
+        return ((f"{root}{key}", size, modified) for key, size, modified in self.scratch.iter_orphans())
+
+    def iter_missing(self) -> Iterator[Record]:
+        """Required entries without an object at the source, by type and id."""
+        for _, record in self._iter_missing():
+            if not record.entry.optional:
+                yield record
+
+    def _iter_missing(self) -> Iterator[tuple[ScratchPlace, Record]]:
+        with StrandReader.opened(self.path) as reader:
+            kinds = reader.kinds()
+            for place in self.scratch.iter_missing():
+                self.stop.require_going_on()
+                kind, row_id, name = place
+                row = next(row for row in reader.iter_rows(kind, row_id, row_id) if row[1] == name)
+                yield place, record_of(kinds[kind], row)
+
+    def _ask_for_missing(self) -> None:
+        """Ask for the first ones by themselves, in case they are there.
+
+        Listings may be late, or spell a key otherwise; and under a prefix there are keys without it, which
+        are not listed.
+        """
+        missing, in_vain = self._iter_missing(), 0
+        while some := list(islice(missing, min(_ASKED_AT_ONCE, _ASKED_AT_MOST - in_vain))):
+            there = list(side_by_side(self._places_of_found, some, self.options.workers, self.stop))
+            self.scratch.add_elsewhere(there)
+            in_vain += len(some) - len(there)
+
+    def _places_of_found(self, missing: tuple[ScratchPlace, Record]) -> Iterator[ScratchPlace]:
+        place, record = missing
+        if self._lies_somewhere(record.entry):
+            yield place
+
+    def _lies_somewhere(self, entry: Entry) -> bool:
+        store = PatientStore(self.gate)
+        for key in iter_candidates(entry, self.prefix, self.destination_prefix):
+            try:
+                store.head(key)
+            except ObjectMissing:
+                continue
+            except ObjectError:
+                return False  # it cannot be read, at any rate
+            return True
+        return False
+
+    def _range(self, space: KeySpace, reader: StrandReader, listing: Listing, keys: KeyRange) -> Iterator[_Batch]:
+        """One range, in a thread of its own."""
+        batch = _Batch()
+
+        def listed() -> Iterator[ListedObject]:
+            for found in listing.iter_range(keys):
+                batch.listed.add(found.size)
+                yield found
+
+        for seen, (placed, found) in enumerate(iter_matched(space.iter_placed(reader, keys), listed()), 1):
+            if placed is not None:
+                batch.note(placed, found)
+            elif found is not None and self._is_copy(found.key):
+                batch.copies.add(found.size)
+            elif found is not None and not is_referred_to(reader, found.key):
+                if _is_newer(found.modified, self._newer_than):
+                    batch.newer.add(found.size)
+                else:
+                    batch.orphans.append((found.key, found.size, found.modified))
+            if seen % _BATCH == 0:
+                yield batch
+                self.stop.require_going_on()
+                batch = _Batch()
+        yield batch
+
+    def _is_copy(self, key: str) -> bool:
+        """Whether an object of the destination lies there: whoever deletes orphans must not meet it."""
+        return bool(self.copies) and f"{root_of(self.prefix) or ''}{key}".startswith(self.copies)
+
+    def _take(self, batch: _Batch, result: OrphansResult) -> None:
+        self.scratch.add_orphans(batch.orphans)
+        self.scratch.add_absent(batch.absent)
+        self.scratch.add_elsewhere(batch.elsewhere)
+        for tallied, more in (
+            (result.listed, batch.listed),
+            (result.newer, batch.newer),
+            (result.copies, batch.copies),
+        ):
+            tallied.objects += more.objects
+            tallied.size_bytes += more.size_bytes
+        for key, size, _ in batch.orphans:
+            result.orphans.add(size)
+            folder = f"{root_of(self.prefix) or ''}{_folder_of(key)}"
+            if folder not in result.by_prefix and len(result.by_prefix) >= _PREFIXES:
+                folder = _OTHERS
+            result.by_prefix.setdefault(folder, Tallied()).add(size)
+
+    def _count_missing(self, entry: Entry, result: OrphansResult) -> None:
+        if entry.optional:
+            result.optional_missing += 1
+            return
+        age = age_of(entry, datetime.now(UTC))
+        result.missing.setdefault(entry.kind.table, Counter())[age] += 1
+
+
+def root_of_copies(source_prefix: str, destination_prefix: str) -> str:
+    """What the keys of copies begin with that are listed with the source, where both are one bucket; empty: none are.
+
+    Where the source lies below the prefix of the destination, its listing holds no copies.
+    """
+    root = root_of(destination_prefix)
+    if root is None:  # each attachment has one of its own
+        root = destination_prefix.partition(":")[0].removeprefix("/")
+    return "" if (root_of(source_prefix) or "").startswith(root) else root
+
+
+def is_referred_to(reader: StrandReader, key: str) -> bool:
+    """Whether any entry may have its object under this key, which is without prefix.
+
+    The id is read off the key, and every entry that it may mean is asked for all its keys.
+    """
+    bare = key.removeprefix("cache/")
+    for number, kind in reader.kinds().items():
+        if not bare.startswith(f"{kind.directory}/"):
+            continue
+        folders = _FOLDERS.match(bare, len(kind.directory) + 1)
+        if folders is None or folders[2] != kind.style:
+            continue
+        digits = int(folders[1].replace("/", ""))
+        spans = [(digits * scale, digits * scale + scale - 1) for scale in (1, 10, 100)]  # of dropped digits
+        for lowest, highest in [*spans, (-(2**63), -1)]:
+            if lowest >= 2**63:
+                continue
+            for row in reader.iter_rows(number, lowest, min(highest, 2**63 - 1)):
+                if key in iter_candidates(record_of(kind, row).entry, ""):
+                    return True
+    return False
+
+
+def age_of(entry: Entry, now: datetime) -> str:
+    """How old a row is, as far as its id tells: those of accounts and media carry their time."""
+    if entry.kind.table not in _SNOWFLAKE_TABLES or entry.id >> 16 < _FIRST_SNOWFLAKE.timestamp() * 1000:
+        return "unknown"
+    days = (now.timestamp() - (entry.id >> 16) / 1000) / 86_400
+    return next((name for name, limit in AGES if days < limit), AGE_NAMES[-2])
+
+
+def _is_newer(modified: str, moment: datetime) -> bool:
+    """Whether an object came after this, or at the very moment. One that does not tell is taken for old."""
+    try:
+        when = datetime.fromisoformat(modified)
+    except ValueError:
+        return False
+    return when.replace(tzinfo=when.tzinfo or UTC) >= moment
+
+
+def _folder_of(key: str) -> str:
+    """What orphans are counted by: the folders that tell what a key is of."""
+    folders = key.split("/")[:-1]
+    depth = _DEPTH + (folders[:1] == ["cache"])
+    return "".join(f"{folder}/" for folder in folders[:depth]) or "(no folder)"

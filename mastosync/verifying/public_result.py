@@ -1,0 +1,221 @@
+"""What `verify --public` has found, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from mastosync.checking.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY
+from mastosync.checking.public_access import FaultKind, Readers, readers_of
+from mastosync.checking.row_check import Row, made_private
+from mastosync.language import say, tr
+from mastosync.model import TABLES, EntryState, Kind, Origin, Record
+
+
+class Keeper(Enum):
+    """Who gives what the new store itself refuses."""
+
+    OLD_STORE = auto()  # by the fallback of the media host
+    CACHE = auto()  # of the media host
+
+
+FROM = {
+    None: "",
+    Keeper.OLD_STORE: " from the old store, which the media host asks",
+    Keeper.CACHE: " from the cache of the media host",
+}
+"""Where somebody got what the new store refuses."""
+
+
+class PublicFault(NamedTuple):
+    """An object that anybody gets otherwise than is right."""
+
+    record: Record
+    key: str
+    detail: str
+    exposed: bool = False  # nobody may read it, and anybody can
+    unread: bool = False  # nothing can be said: the site kept failing
+    keeper: Keeper | None = None  # None: the new store itself is at fault, or nobody knows who
+    headers: bool = False  # anybody gets it, and only its headers are not right
+    refused: bool = False  # strangers are to read it, and the new store does not give it
+
+    @property
+    def kind(self) -> FaultKind:
+        """What is wrong, in a word."""
+        if self.exposed:
+            return FaultKind.EXPOSED
+        if self.unread:
+            return FaultKind.UNCLEAR
+        return FaultKind.HEADERS if self.headers else FaultKind.UNREADABLE
+
+
+@dataclass(slots=True)
+class Asked:
+    """What was asked for of one kind."""
+
+    objects: int = 0
+    private: int = 0  # of these: nobody may read them
+    faults: int = 0
+
+
+@dataclass(slots=True)
+class PublicResult:
+    """What was found."""
+
+    url: str
+    listing: bool  # anybody can list the bucket
+    acl: str = ""  # of the destination, as configured
+    served: bool = False  # at `url` by somebody who need not be the store
+    by_kind: dict[Kind, Asked] = field(default_factory=dict)
+    of: Mapping[Kind, int] = field(default_factory=dict)  # so many there are that could have been asked for
+    sample: int = 0  # so many of them were to be asked for
+    types: Sequence[str] = TABLES  # of which
+    faults: list[PublicFault] = field(default_factory=list)
+
+    @property
+    def asked(self) -> int:
+        """Objects that were asked for."""
+        return sum(asked.objects for asked in self.by_kind.values())
+
+    @property
+    def asked_private(self) -> int:
+        """Those among them that nobody may read."""
+        return sum(asked.private for asked in self.by_kind.values())
+
+    @property
+    def clean(self) -> bool:
+        """Whether everything is as it has to be."""
+        return not self.listing and not self.faults
+
+    @property
+    def nothing_is_right(self) -> bool:
+        """Whether not one public object can be read as it has to be: then it is not the objects."""
+        faults = sum(self.must_be_read(fault.record) for fault in self.faults)
+        return faults > 0 and faults == self.asked - self.asked_private
+
+    @property
+    def all_private(self) -> bool:
+        """Whether nobody may read anything at the bucket."""
+        return readers_of(self.acl) is not Readers.EVERYBODY
+
+    def must_be_read(self, record: Record) -> bool:
+        """Whether everybody has to be able to read an object; if not, nobody may."""
+        return readers_of(self.acl, private=record.entry.private) is Readers.EVERYBODY
+
+    @property
+    def exposed(self) -> int:
+        """How many objects anybody can read that nobody may."""
+        return sum(fault.exposed for fault in self.faults)
+
+    @property
+    def remedies(self) -> list[str]:
+        """What to do about these, for people."""
+        told = []
+        exposing = {fault.keeper for fault in self.faults if fault.exposed}
+        if any(fault.exposed and not fault.record.entry.private for fault in self.faults):
+            told.append(
+                tr(
+                    "with `acl = private` nobody may read anything at the bucket: `mastosync apply-settings` hides what"
+                    " was stored before that was set"
+                )
+            )
+        if None in exposing:
+            told.append(
+                tr(
+                    "{remedy}; then `mastosync copy` stores them as private again, or says which you have to remove",
+                    remedy=say(PRIVATE_IS_PUBLIC_REMEDY),
+                )
+            )
+        if Keeper.OLD_STORE in exposing:
+            told.append(
+                tr(
+                    "the new store keeps them private, and the fallback brings them from the old one: make them private"
+                    " there, or let it answer for less (`mastosync cutover --fallback cache --nginx FILE`, or none)"
+                )
+            )
+        if Keeper.CACHE in exposing:
+            told.append(
+                tr(
+                    "the new store keeps them private, and nginx gives them from its cache for a day at most: empty the"
+                    " folder that `proxy_cache_path` names, or wait"
+                )
+            )
+        if any(fault.keeper is Keeper.OLD_STORE and not fault.exposed for fault in self.faults):
+            told.append(
+                tr(
+                    "what only the old store gives is gone when the fallback is: make these objects public at the new"
+                    " store, by their ACL or the policy of the bucket"
+                )
+            )
+        return told
+
+    @property
+    def to_be_rewritten(self) -> list[PublicFault]:
+        """What a copy would put right: what others brought with other headers or another ACL than ours, or laid open.
+
+        What is public and we wrote ourselves would be written the same again. What is private and can be read at the
+        store is not done, whoever wrote it, and a copy proves that it hides it.
+        """
+        given = [fault for fault in self.faults if fault.exposed and fault.keeper is None]
+        exposed = [fault for fault in given if fault.record.state is EntryState.DONE]
+        if self.nothing_is_right:
+            return exposed
+        adopted = [fault for fault in self.faults if fault.record.origin is Origin.ADOPTED and not fault.unread]
+        return exposed + [fault for fault in adopted if not fault.exposed]
+
+    def drop(self, fault: PublicFault, row: Row) -> None:
+        """It is none, as its row says: nobody may read it by now, or nobody asks for it any more."""
+        self.faults.remove(fault)
+        asked = self.by_kind[fault.record.entry.kind]
+        asked.faults -= 1
+        if row is Row.PRIVATE:
+            asked.private += 1
+        else:
+            asked.objects -= 1
+
+    def expose(self, fault: PublicFault) -> None:
+        """Its row is private by now, and anybody reads it."""
+        record = made_private(fault.record)
+        detail = f"its row is private by now, and anybody can read it{FROM[fault.keeper]}"
+        told = fault._replace(record=record, detail=detail, exposed=True, refused=False)
+        self.faults[self.faults.index(fault)] = told
+        self.by_kind[record.entry.kind].private += 1
+
+    def as_json(self) -> dict[str, Any]:
+        """Its part of `verify --json`."""
+        return {
+            "url": self.url,
+            "anybody_can_list": self.listing,
+            "all_private": self.all_private,
+            "asked": self.asked,
+            "asked_private": self.asked_private,
+            "of": sum(self.of.values()),
+            "sample": self.sample,
+            "types": list(self.types),
+            "exposed": self.exposed,
+            "by_kind": [
+                {
+                    "type": kind.table,
+                    "attachment": kind.attachment,
+                    "style": kind.style,
+                    "remote": kind.remote,
+                    "cached": kind.cached,
+                    "asked": asked.objects,
+                    "of": self.of.get(kind, 0),
+                    "faults": asked.faults,
+                }
+                for kind, asked in sorted(self.by_kind.items())
+            ],
+            "faults": [
+                {
+                    "key": fault.key,
+                    "detail": fault.detail,
+                    "type": fault.record.entry.kind.table,
+                    "exposed": fault.exposed,
+                    "fault": fault.kind.value,
+                }
+                for fault in self.faults
+            ],
+        }

@@ -1,0 +1,55 @@
+"""ETags of uploads in parts: the bytes they were made of fit, and damaged ones do not."""
+
+from __future__ import annotations
+
+from hashlib import md5
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mastosync.checking.multipart_etag import CompositeCheck
+
+MIB = 1024 * 1024
+
+
+def etag_of(data: bytes, part_size: int) -> str:
+    """As S3 makes it."""
+    parts = [data[start : start + part_size] for start in range(0, len(data), part_size)] or [b""]
+    return f"{md5(b''.join(md5(part).digest() for part in parts)).hexdigest()}-{len(parts)}"
+
+
+def check(etag: str, data: bytes, piece: int) -> CompositeCheck:
+    checked = CompositeCheck(etag, len(data))
+    for start in range(0, len(data), piece):
+        checked.update(data[start : start + piece])
+    return checked
+
+
+@pytest.mark.parametrize("part_size", [5 * MIB, 8 * MIB, 15 * MIB, 16 * MIB, 5_000_000])
+@pytest.mark.parametrize("size", [21 * MIB + 7, 30 * MIB])
+@pytest.mark.parametrize("piece", [16 * MIB, 3 * MIB + 1])
+def test_bytes_fit_the_etag_of_usual_parts_and_a_damaged_byte_does_not(part_size: int, size: int, piece: int) -> None:
+    data = bytearray(md5(b"seed").digest() * (size // 16 + 1))[:size]
+    etag = etag_of(bytes(data), part_size)
+    assert check(etag, bytes(data), piece).fits()
+    data[size // 2] ^= 1
+    assert not check(etag, bytes(data), piece).fits()
+
+
+@given(st.binary(max_size=200), st.integers(1, 64))
+def test_a_single_part_may_have_any_size(data: bytes, piece: int) -> None:
+    assert check(etag_of(data, max(len(data), 1)), data, piece).fits()
+
+
+def test_unusual_parts_do_not_fit_and_other_etags_tell_nothing() -> None:
+    data = bytes(12 * MIB)
+    assert not check(etag_of(data, 11 * MIB + 3), data, MIB).fits()
+    assert CompositeCheck(etag_of(data, 11 * MIB), len(data)).applies
+    for etag in ("", "d41d8cd98f00b204e9800998ecf8427e", "0123-2", "x" * 32 + "-2", "opaque"):
+        assert not CompositeCheck(etag, 0).applies
+
+
+def test_an_etag_in_capitals_is_the_same() -> None:
+    data = bytes(6 * MIB)
+    assert check(etag_of(data, 5 * MIB).upper(), data, MIB).fits()

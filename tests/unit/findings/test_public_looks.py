@@ -1,0 +1,154 @@
+"""What all `verify --public` prove together: each what it has covered, and none what a larger one found wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mastosync.findings.public_looks import Looks, looks_at
+from mastosync.findings.usual_sample import USUAL_SAMPLE
+from mastosync.manifest import CountLine, LastChange, VerificationRecord
+from mastosync.model import TABLES, EntryState, Kind
+from tests.unit.engine_kit import LOCAL
+
+EMOJI = Kind("custom_emojis", "image", "original", "custom_emojis/images", remote=False, cached=False)
+IMPORT = Kind("imports", "data", "original", "imports/data", remote=False, cached=False)
+ARRIVED = [CountLine(kind, EntryState.DONE, None, 500, 0) for kind in (LOCAL, EMOJI, IMPORT)]
+
+
+def look(
+    at: float,
+    *faults: tuple[str, str],
+    sample: int = USUAL_SAMPLE,
+    types: tuple[str, ...] = TABLES,
+    of: int = 500,
+    exposed: bool = False,
+    listed: bool = False,
+) -> VerificationRecord:
+    """By time; `faults`: types and keys."""
+    asked = min(sample, of)
+    by_kind = [
+        {"type": each, "asked": asked, "of": of, "faults": sum(table == each for table, _ in faults)} for each in types
+    ]
+    told: dict[str, Any] = {"asked": asked * len(types), "asked_private": 0, "by_kind": by_kind, "sample": sample}
+    told |= {"types": list(types), "exposed": len(faults) if exposed else 0, "anybody_can_list": listed}
+    told["faults"] = [{"key": key, "detail": "?", "type": table, "exposed": exposed} for table, key in faults]
+    return VerificationRecord(at, at + 1, {"checked": 500, "fine": 500, "public": told})
+
+
+def old(record: VerificationRecord) -> VerificationRecord:
+    """As versions told it that did not say how much was asked for."""
+    told = {name: value for name, value in record.details["public"].items() if name not in ("sample", "types")}
+    told["faults"] = [{"key": each["key"], "detail": each["detail"]} for each in told["faults"]]
+    return VerificationRecord(record.started_at, record.ended_at, record.details | {"public": told})
+
+
+def at(*records: VerificationRecord, change: LastChange | None = None) -> Looks:
+    return looks_at(records, ARRIVED, change or LastChange(), "auto")
+
+
+WRONG = ("accounts", "accounts/avatars/1.png")
+
+
+def test_before_anybody_has_looked_nothing_is_proved() -> None:
+    found = at(VerificationRecord(1, 2, {"checked": 1, "fine": 1}))
+    assert found.told is None
+    assert found.unproved == ("accounts", "custom_emojis")  # nobody reads the rest
+
+
+@pytest.mark.parametrize(
+    ("looked", "unproved"),
+    [
+        ([look(1)], ()),
+        ([look(1, sample=5_000)], ()),
+        ([look(1, sample=1)], ("accounts", "custom_emojis")),
+        ([look(1, sample=1, of=1)], ("accounts", "custom_emojis")),  # all that there was
+        ([look(1, types=("custom_emojis",))], ("accounts",)),
+        ([look(1, types=("custom_emojis",)), look(2, types=("accounts",))], ()),  # by parts
+        ([look(1), look(2, sample=1, types=("custom_emojis",))], ()),
+    ],
+)
+@pytest.mark.parametrize("older", [False, True])
+def test_it_proves_what_it_has_covered(
+    looked: list[VerificationRecord], unproved: tuple[str, ...], older: bool
+) -> None:
+    assert at(*(old(each) if older else each for each in looked)).unproved == unproved
+
+
+@pytest.mark.parametrize(
+    ("later", "stands"),
+    [
+        (look(2), False),
+        (look(2, types=("accounts",)), False),
+        (look(2, types=("custom_emojis",)), True),
+        (look(2, sample=1), True),
+        (look(2, sample=1, of=1), False),  # all that there is
+        (look(2, ("custom_emojis", "b.png")), False),
+    ],
+)
+@pytest.mark.parametrize("older", [False, True])
+def test_what_is_wrong_stands_until_as_much_was_asked_for(later: VerificationRecord, stands: bool, older: bool) -> None:
+    first = look(1, WRONG, exposed=True)
+    found = at(old(first) if older else first, later)
+    assert found.told is not None
+    assert (WRONG[1] in found.keys) is stands
+    assert found.told["exposed"] == stands
+    assert (WRONG[1] in {each["key"] for each in found.told["faults"]}) is stands
+
+
+def test_what_a_larger_sample_has_found_is_settled_by_one_as_large() -> None:
+    wide = look(1, WRONG, sample=300)
+    assert at(wide, look(2)).remedy == "mastosync verify --public --sample 300"
+    assert at(wide, look(2)).keys == {WRONG[1]}
+    assert not at(wide, look(2), look(3, sample=300)).keys
+    assert at(look(1)).remedy == "mastosync verify --public"
+
+
+def test_what_is_wrong_and_of_a_type_of_which_nothing_is_left_holds_nobody_up() -> None:
+    assert not looks_at([look(1, WRONG)], ARRIVED[1:], LastChange(), "auto").keys
+
+
+def test_each_look_asks_whether_anybody_can_list() -> None:
+    few = look(2, sample=1, types=("custom_emojis",))
+    told = at(look(1, listed=True), few).told
+    assert told is not None
+    assert not told["anybody_can_list"]
+
+
+def test_no_look_proves_anything_of_what_was_stored_anew_since() -> None:
+    found = at(look(1), change=LastChange(5, "apply-settings"))
+    assert (found.unproved, found.before) == (("accounts", "custom_emojis"), "apply-settings")
+    assert at(look(1), look(6), change=LastChange(5, "apply-settings")).unproved == ()
+
+
+def test_all_that_there_is_is_enough() -> None:
+    few = [replace(line, objects=2) for line in ARRIVED]
+    assert not looks_at([look(1, sample=2, of=2)], few, LastChange(), "auto").unproved
+
+
+def test_what_arrives_after_a_look_is_not_proved_by_it() -> None:
+    early = look(1, types=("accounts",))
+    early.details["public"]["types"] = list(TABLES)  # all were looked for, and none of the others had arrived
+    assert at(early).unproved == ("custom_emojis",)
+    few = [ARRIVED[0], replace(ARRIVED[1], objects=USUAL_SAMPLE)]
+    assert not looks_at([early], few, LastChange(), "auto").unproved, "the first emojis need no other look"
+    grown = [replace(line, objects=1_001) for line in ARRIVED]
+    assert looks_at([look(1)], grown, LastChange(), "auto").unproved == ("accounts", "custom_emojis")
+    assert not looks_at([look(1)], [replace(line, objects=1_000) for line in ARRIVED], LastChange(), "auto").unproved
+    media = [*ARRIVED, CountLine(LOCAL._replace(table="media_attachments"), EntryState.DONE, None, 90_000, 0)]
+    assert looks_at([look(1)], media, LastChange(), "auto").unproved, "most has come since"
+
+
+def test_what_was_found_wrong_twice_counts_once() -> None:
+    found = at(look(1, WRONG, sample=5_000), look(2, WRONG))
+    assert found.told is not None
+    assert len(found.told["faults"]) == 1
+
+
+def test_a_look_at_what_was_all_private_tells_nothing_where_everybody_has_to_read() -> None:
+    hidden = look(2)
+    hidden.details["public"]["all_private"] = True
+    assert looks_at([hidden], ARRIVED, LastChange(), "auto").told is None
+    assert looks_at([hidden], ARRIVED, LastChange(), "private").told is not None

@@ -1,0 +1,345 @@
+"""What may be removed at the destination, and all that keeps it from being removed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mastosync.cli.render_following import render_pruning
+from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
+from mastosync.manifest import (
+    HIGHEST_ID,
+    LOWEST_ID,
+    Approach,
+    Manifest,
+    ManifestReport,
+    PlanWriter,
+    WorkQueue,
+    accept_lost,
+    correct,
+    count_removable,
+)
+from mastosync.mastodon.paperclip import canonical_key, id_partition, ids_of_key
+from mastosync.model import Entry, EntryState, Origin, Outcome, Reason
+from mastosync.planning.planner import PlanOptions
+from mastosync.pruning.pruner import FEW, PruneOptions, Pruner, Pruning, TooMuchGone
+from mastosync.runtime.retry import Gate
+from mastosync.runtime.stop import StopSignal
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, approach_of, entry, gate, grouped
+
+ROOT = Path(__file__).parents[3] / "mastosync"
+WHOLE = PlanOptions().as_details()
+NOW_REMOTE = LOCAL._replace(remote=True)  # of a schema that knows no cache/: the key is the same
+APPLY = PruneOptions(apply=True, workers=4)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Iterator[Manifest]:
+    with Manifest.create(tmp_path / "m.db") as manifest:
+        yield manifest
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore("new")
+
+
+def plan(
+    manifest: Manifest, entries: Sequence[Entry], hours_ago: float = 0, *, accept: bool = False, **details: object
+) -> None:
+    with PlanWriter.transaction(manifest, SOURCE, DESTINATION, accepts_losses=accept) as writer:
+        writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped(entries))
+        writer.settle_losses(accepted=accept)
+        writer.finish(datetime.now(UTC) - timedelta(hours=hours_ago), {**WHOLE, **details})
+
+
+def copy_all(manifest: Manifest, store: MemoryStore) -> None:
+    queue = WorkQueue(manifest)
+    claims = list(queue.iter_claimable())
+    for claim in claims:
+        store.put(canonical_key(claim.entry, "p"), b"data")
+    queue.commit(outcomes=[Outcome(claim.entry, EntryState.DONE, size=4, md5=b"\1" * 16) for claim in claims])
+
+
+def prune(
+    manifest: Manifest, store: MemoryStore, options: PruneOptions = APPLY, stop: StopSignal | None = None
+) -> Pruning:
+    opened: list[str] = []
+
+    def open_gate() -> AbstractContextManager[Gate]:
+        opened.append("destination")
+        return nullcontext(gate(store))
+
+    result = Pruner(manifest, open_gate, "p", options, stop or StopSignal()).run()
+    assert len(opened) == bool(result.removed + result.failed), "a store is asked if there is something to remove"
+    return result
+
+
+def counts(result: Pruning) -> tuple[int, int, int, int]:
+    return result.found, result.kept, result.removed, result.failed
+
+
+def test_what_is_gone_is_removed_once_and_what_stays_stays(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(1), entry(2), entry(3)])
+    copy_all(manifest, store)
+    plan(manifest, [entry(2)])
+    assert counts(prune(manifest, store, PruneOptions())) == (2, 0, 0, 0)
+    assert len(store.objects) == 3
+    assert counts(prune(manifest, store)) == (2, 0, 2, 0)
+    assert list(store.objects) == [canonical_key(entry(2), "p")]
+    assert counts(prune(manifest, store)) == (0, 0, 0, 0)
+
+
+def test_what_was_adopted_stays_until_somebody_says_that_it_may_go(manifest: Manifest, store: MemoryStore) -> None:
+    """After the switch it may lie nowhere else."""
+    uploaded = [entry(row) for row in range(2, 20)]
+    plan(manifest, [entry(1), *uploaded])
+    copy_all(manifest, store)
+    for record in list(ManifestReport(manifest).iter_records()):
+        if record.entry.id > 1:
+            found = Outcome(record.entry, EntryState.DONE, size=4, md5=b"\1" * 16, origin=Origin.ADOPTED)
+            correct(manifest, [(record, found)])
+    plan(manifest, [])
+    dry = prune(manifest, store, PruneOptions())
+    assert (dry.found, dry.adopted) == (19, 18)
+    assert "prune --adopted" in render_pruning(dry, adopted=False)
+    assert [prune(manifest, store).removed for _ in range(2)] == [1, 0]
+    assert len(store.objects) == 18
+    with pytest.raises(TooMuchGone):
+        prune(manifest, store, PruneOptions(apply=True, adopted=True))
+    assert prune(manifest, store, PruneOptions(apply=True, at_most=18, adopted=True)).removed == 18
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_what_a_plan_lost_stays_until_somebody_says_that_it_was_deleted(
+    manifest: Manifest, store: MemoryStore, adopted: bool
+) -> None:
+    """After the switch it may lie at the destination alone."""
+    alive, ended, wrong = [entry(row) for row in range(30)], entry(40), entry(12345678901234599)
+    same_key = entry(12345678901234567)
+    plan(manifest, [*alive, ended, same_key])
+    copy_all(manifest, store)
+    for record in list(ManifestReport(manifest).iter_records()):
+        if adopted and record.entry.id < 30:
+            found = Outcome(record.entry, EntryState.DONE, size=4, md5=b"\1" * 16, origin=Origin.ADOPTED)
+            correct(manifest, [(record, found)])
+    plan(manifest, [*alive, wrong])
+    copy_all(manifest, store)
+    plan(manifest, [], accept=True, marks_gone=True)
+    everything = PruneOptions(apply=True, at_most=100, adopted=adopted)
+    assert count_removable(manifest) == (2, 8, 0, 31)
+    result = prune(manifest, store, everything)
+    assert (*counts(result), result.lost) == (2, 1, 1, 0, 31), "one has the key of what stays"
+    assert "31 objects stay: a plan lost them by --accept-gone" in render_pruning(result, adopted=adopted)
+    assert len(store.objects) == 31
+    accept_lost(manifest)
+    assert prune(manifest, store, everything).removed == 32
+
+
+def test_what_a_plan_lost_stays_where_only_the_destination_may_have_it(manifest: Manifest, store: MemoryStore) -> None:
+    """Its file was replaced after the switch, so that the source has none of this name."""
+    for updated in (5, 7):
+        plan(manifest, [entry(1, updated=updated), entry(2, updated=updated)])
+        if updated == 5:
+            copy_all(manifest, store)
+    queue = WorkQueue(manifest)
+    queue.commit(
+        outcomes=[Outcome(each.entry, EntryState.FAILED, Reason.MISSING) for each in list(queue.iter_claimable())]
+    )
+    plan(manifest, [], accept=True, marks_gone=True)
+    assert count_removable(manifest) == (0, 0, 0, 2)
+
+
+def test_what_an_older_version_lost_stays_too(manifest: Manifest, store: MemoryStore) -> None:
+    """It kept no marks, and its plan may be of short ago."""
+    plan(manifest, [entry(row) for row in range(12)])
+    copy_all(manifest, store)
+    plan(manifest, [], accepted_gone=12)
+    for options in (PruneOptions(), PruneOptions(apply=True, at_most=12)):
+        result = prune(manifest, store, options)
+        assert (*counts(result), result.lost) == (0, 0, 0, 0, 12)
+    assert len(store.objects) == 12
+
+
+def test_what_was_removed_and_comes_back_is_copied_as_if_it_had_never_been_there(
+    manifest: Manifest, store: MemoryStore
+) -> None:
+    plan(manifest, [entry(1)])
+    copy_all(manifest, store)
+    plan(manifest, [])
+    prune(manifest, store)
+    plan(manifest, [entry(1)])
+    (claim,) = WorkQueue(manifest).iter_claimable()
+    assert approach_of(claim) is Approach.WRITE
+
+
+def test_what_never_arrived_is_not_asked_for(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(1)])
+    plan(manifest, [])
+    assert counts(prune(manifest, store)) == (0, 0, 0, 0)
+    assert store.count("delete") == 0
+
+
+@pytest.mark.parametrize(
+    ("gone", "alive"),
+    [
+        (entry(12345678901234567), entry(12345678901234599)),  # the last digits are in no key
+        (entry(-99), entry(-98)),
+    ],
+)
+def test_a_key_that_another_entry_has_stays(manifest: Manifest, store: MemoryStore, gone: Entry, alive: Entry) -> None:
+    assert canonical_key(gone, "p") == canonical_key(alive, "p")
+    plan(manifest, [gone])
+    copy_all(manifest, store)
+    plan(manifest, [alive])
+    assert counts(prune(manifest, store)) == (1, 1, 0, 0)
+    assert store.objects
+    plan(manifest, [])
+    assert prune(manifest, store).removed == 1
+
+
+def test_a_row_that_became_remote_has_the_line_it_had(manifest: Manifest, store: MemoryStore) -> None:
+    """Its key is the same, so that nothing is gone."""
+    plan(manifest, [entry(7)])
+    copy_all(manifest, store)
+    plan(manifest, [entry(7, kind=NOW_REMOTE)])
+    assert counts(prune(manifest, store)) == (0, 0, 0, 0)
+    assert store.objects
+    plan(manifest, [])
+    assert prune(manifest, store).removed == 1
+
+
+@given(row_id=st.integers(-(10**8) + 1, 2**63 - 1))
+def test_ids_of_a_key_are_all_that_share_its_digits(row_id: int) -> None:
+    lowest, highest = ids_of_key(row_id)
+    assert lowest <= row_id <= highest
+    same = [each for each in range(row_id - 120, row_id + 120) if id_partition(each) == id_partition(row_id)]
+    assert set(same) <= set(range(lowest, highest + 1))
+    assert highest - lowest < 100
+
+
+@pytest.mark.parametrize("details", [{"only": "local"}, {"types": ["accounts"]}, {"limit": 5}])
+def test_a_plan_that_left_something_out_is_no_base(
+    manifest: Manifest, store: MemoryStore, details: dict[str, Any]
+) -> None:
+    plan(manifest, [entry(1)])
+    copy_all(manifest, store)
+    plan(manifest, [], **details)
+    with pytest.raises(ManifestError, match="left something out"):
+        prune(manifest, store)
+    assert not store.calls
+
+
+def test_nor_is_an_old_one(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(1)])
+    copy_all(manifest, store)
+    plan(manifest, [], hours_ago=1.1)
+    with pytest.raises(ManifestError, match="more than an hour"):
+        prune(manifest, store)
+    plan(manifest, [], incremental=True)
+    assert prune(manifest, store).removed == 1
+
+
+def test_a_large_part_of_everything_is_refused_until_somebody_says_how_much_it_is(
+    manifest: Manifest, store: MemoryStore
+) -> None:
+    plan(manifest, [entry(row) for row in range(FEW + 1)])
+    copy_all(manifest, store)
+    plan(manifest, [])
+    with pytest.raises(TooMuchGone) as refused:
+        prune(manifest, store)
+    assert refused.value.exit_code == 3
+    assert f"--at-most {FEW + 1}" in refused.value.hint
+    assert not store.calls
+    assert prune(manifest, store, PruneOptions()).found == FEW + 1
+    assert prune(manifest, store, PruneOptions(apply=True, at_most=FEW + 1)).removed == FEW + 1
+
+
+@pytest.mark.parametrize(("gone", "done", "refused"), [(10, 0, False), (11, 10, True), (11, 11, False)])
+def test_of_few_objects_no_more_go_than_stay(
+    manifest: Manifest, store: MemoryStore, gone: int, done: int, refused: bool
+) -> None:
+    plan(manifest, [entry(row) for row in range(gone + done)])
+    copy_all(manifest, store)
+    plan(manifest, [entry(row) for row in range(done)])
+    if refused:
+        with pytest.raises(TooMuchGone):
+            prune(manifest, store)
+    else:
+        assert prune(manifest, store).removed == gone
+
+
+def test_what_a_store_refuses_is_told_and_tried_again_by_the_next_one(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(1), entry(2)])
+    copy_all(manifest, store)
+    plan(manifest, [])
+    store.fail("delete", ObjectDenied("no"), NetworkFailure("passes"))
+    result = prune(manifest, store)
+    assert counts(result) == (2, 0, 1, 1)
+    assert result.examples == ["no"]
+    assert counts(prune(manifest, store)) == (1, 0, 1, 0)
+
+
+def test_a_key_that_may_not_delete_is_no_thousand_failures(manifest: Manifest, store: MemoryStore) -> None:
+    plan(manifest, [entry(row) for row in range(90)])
+    copy_all(manifest, store)
+    plan(manifest, [])
+    store.fail("delete", *[ObjectDenied("no")] * 90)
+    with pytest.raises(StoreUnusable, match="in a row"):
+        prune(manifest, store, PruneOptions(apply=True, at_most=90))
+
+
+@pytest.mark.parametrize("error", [StoreUnusable("gone"), Interrupted("stopped")])
+def test_what_ends_a_prune_leaves_recorded_what_was_removed(
+    manifest: Manifest, store: MemoryStore, error: Exception
+) -> None:
+    plan(manifest, [entry(row) for row in range(30)])
+    copy_all(manifest, store)
+    plan(manifest, [])
+    store.fail("delete", error)
+    all_of_them = PruneOptions(apply=True, at_most=30)
+    with pytest.raises(type(error)):
+        prune(manifest, store, all_of_them)
+    left = sum(
+        record.md5 is not None
+        for record in ManifestReport(manifest).iter_records((EntryState.SKIPPED,), (), (Reason.GONE,))
+    )
+    assert left >= len(store.objects)  # nothing is recorded as removed that is there
+    assert prune(manifest, store, all_of_them).removed == left
+    assert not store.objects
+
+
+def test_only_the_pruner_and_probes_delete() -> None:
+    """Whoever else asked a store to delete something would have to explain it here."""
+    asking = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("delete", "delete_object", "delete_objects")
+    }
+    elsewhere = {each for each in asking if not each.startswith(("store/", "doctor/"))}
+    assert elsewhere == {"copying/same_store.py", "pruning/pruner.py", "runtime/retry.py"}
+
+
+def test_what_only_a_whole_plan_would_have_found_deleted_is_told_as_unknown(
+    manifest: Manifest, store: MemoryStore
+) -> None:
+    plan(manifest, [entry(1)])
+    copy_all(manifest, store)
+    assert not prune(manifest, store).unknown
+    plan(manifest, [entry(1)], incremental=True)
+    result = prune(manifest, store)
+    assert "are not known" in result.unknown
+    assert result.as_json()["unknown"] is True
+    assert "mastosync plan" in render_pruning(result, adopted=False)
+    plan(manifest, [entry(1)])
+    assert not prune(manifest, store).unknown

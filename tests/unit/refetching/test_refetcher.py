@@ -1,0 +1,349 @@
+"""Refetching, without any server: what is asked for, how often, and what becomes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import IO, Any, NoReturn
+from urllib.parse import urlsplit
+
+import pytest
+
+from mastosync.copying.transfer import Transfer, TransferOptions
+from mastosync.errors import (
+    Interrupted,
+    NetworkFailure,
+    ObjectDenied,
+    ObjectMissing,
+    ObjectTooLarge,
+    StoreUnusable,
+    Throttled,
+)
+from mastosync.manifest import Manifest, ManifestReport, WorkQueue
+from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
+from mastosync.progress import Silence
+from mastosync.refetching import refetcher
+from mastosync.refetching.refetcher import Fate, Place, Refetcher, Refetching, RefetchOptions, Ways
+from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.retry import RetryPolicy
+from mastosync.runtime.stop import StopSignal
+from mastosync.store.http.fetcher import Fetched
+from mastosync.store.media_types import is_as_named
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import Clock, entry, gate, planned
+from tests.waiting import PATIENCE_SECONDS
+
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+ORIGINAL = Kind("media_attachments", "file", "original", "media_attachments/files", remote=True, cached=True)
+SMALL = ORIGINAL._replace(style="small")
+Answer = bytes | Exception
+
+
+class Origins:
+    """Servers of others: what is asked of them, and what they give."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[str] = []
+
+    def fetch(self, url: str, most_bytes: int) -> Fetched:
+        assert most_bytes == 99 * 1024 * 1024
+        self.asked.append(url)
+        answer = self.answers.get(url, PNG)
+        if isinstance(answer, Exception):
+            raise answer
+        return Fetched(io.BytesIO(answer), len(answer), hashlib.md5(answer).digest(), answer[:16])
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+Run = Callable[..., Refetching]
+
+
+@pytest.fixture
+def origins() -> Origins:
+    return Origins()
+
+
+@pytest.fixture
+def destination() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Factory: `run({entry: its row}, **options)` refetches entries that have failed as missing."""
+    patience = RetryPolicy(max_attempts=2, first_wait_seconds=0.001, longest_wait_seconds=0.002)
+    monkeypatch.setattr(refetcher, "_PATIENCE", patience)
+    landing = MemoryStore()
+    opened: list[Manifest] = []
+
+    @contextmanager
+    def holding(key: str, content: IO[bytes]) -> Iterator[None]:
+        landing.put(key, content.read())
+        yield
+
+    def made(
+        rows: Mapping[Entry, RemoteFile | None], *, stop: StopSignal | None = None, **options: object
+    ) -> Refetching:
+        chosen = RefetchOptions(**{"apply": True, "requests_per_second": 1000.0, "workers": 2, **options})  # type: ignore[arg-type]
+        manifest = planned(tmp_path / f"{len(opened)}.db", rows)
+        opened.append(manifest)
+        queue = WorkQueue(manifest)
+        claims = list(queue.iter_claimable())
+        queue.commit(claims=claims)
+        queue.commit(outcomes=[Outcome(each.entry, EntryState.FAILED, Reason.MISSING) for each in claims])
+        by_place = {(each.kind.table, each.kind.attachment, each.id): row for each, row in rows.items()}
+
+        def look_up(records: Sequence[Record]) -> dict[Place, RemoteFile]:
+            places = [(each.entry.kind.table, each.entry.kind.attachment, each.entry.id) for each in records]
+            return {place: row for place in places if (row := by_place.get(place)) is not None}
+
+        transfer = Transfer(gate(landing), gate(destination), TransferOptions(), MemoryBudget(1 << 30))
+        ways = Ways(look_up, lambda: origins, is_as_named, landing, holding, transfer, "")
+        work = Refetcher(manifest, ways, chosen, stop or StopSignal(), Silence())
+        return work.run(ManifestReport(manifest).iter_failures(Reason.MISSING))
+
+    made.manifests = opened  # type: ignore[attr-defined] # for tests that look into them
+    yield made
+    for manifest in opened:
+        manifest.close()
+
+
+def remote(number: int, *, host: str = "a.example", name: str | None = None, private: bool = False) -> RemoteFile:
+    return RemoteFile(name or f"{number}.png", f"https://{host}/{number}.png", private)
+
+
+def some(count: int, host: str = "a.example", first: int = 1) -> dict[Entry, RemoteFile | None]:
+    numbers = range(first, first + count)
+    return {entry(number, f"{number}.png", kind=ORIGINAL): remote(number, host=host) for number in numbers}
+
+
+def fates(result: Refetching) -> dict[Fate, int]:
+    return {fate: number for fate, number in result.total().items() if number}
+
+
+def test_what_comes_is_written_and_is_done(run: Run, destination: MemoryStore) -> None:
+    result = run(some(3))
+    assert fates(result) == {Fate.REFETCHED: 3}
+    assert result.complete
+    assert len(destination.objects) == 3
+
+
+def test_a_destination_that_is_down_ends_it_before_every_server_was_asked(
+    run: Run, origins: Origins, destination: MemoryStore
+) -> None:
+    destination.fail("write", *[NetworkFailure("refused")] * 1000)
+    with pytest.raises(StoreUnusable, match=r"the destination failed .* refused"):
+        run(some(200))
+    assert len(origins.asked) < 100
+
+
+def test_who_asks_to_stop_is_told_of_what_may_be_public_and_nothing_that_came_is_forgotten(
+    run: Run, destination: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what was being written for another server at that moment: that may have vanished by the next run."""
+    stop, removing, came = StopSignal(), Event(), Event()
+    write, withdraw = destination.write, destination.withdraw
+
+    def asked(_: str) -> NoReturn:
+        assert came.wait(PATIENCE_SECONDS)
+        stop.request()
+        raise Interrupted("stopped while waiting")
+
+    def failing(key: str) -> bool:
+        removing.set()
+        return withdraw(key)
+
+    def slow(key: str, *arguments: Any) -> str:  # noqa: ANN401
+        if "002" in key:
+            came.set()
+            assert removing.wait(PATIENCE_SECONDS)
+        return write(key, *arguments)
+
+    monkeypatch.setattr(destination, "anybody_reads", asked)
+    monkeypatch.setattr(destination, "withdraw", failing)
+    monkeypatch.setattr(destination, "write", slow)
+    destination.fail("withdraw", ObjectDenied("cannot delete: 403"))
+    private = entry(1, "1.png", kind=ORIGINAL, private=True)
+    rows = {private: remote(1, private=True), **some(1, "b.example", first=2)}
+    with pytest.raises(Interrupted, match=r"^stopped on request; .*may be public: .*cannot delete: 403"):
+        run(rows, stop=stop)
+    (manifest,) = run.manifests  # type: ignore[attr-defined]
+    assert [each.entry.id for each in ManifestReport(manifest).iter_records((EntryState.DONE,))] == [2]
+
+
+@pytest.mark.parametrize(
+    ("apply", "left"),
+    [
+        (False, "nothing was fetched; the same command begins anew"),
+        (True, "what was fetched is in the manifest; the same command goes on"),
+    ],
+)
+def test_who_asks_to_stop_is_told_what_has_come_of_it(run: Run, apply: bool, left: str) -> None:
+    stop = StopSignal()
+    stop.request()
+    with pytest.raises(Interrupted) as told:
+        run(some(1, "a.example"), stop=stop, apply=apply)
+    assert told.value.hint == left
+
+
+def test_without_apply_nobody_is_asked(run: Run, origins: Origins, destination: MemoryStore) -> None:
+    result = run(some(3), apply=False)
+    assert fates(result) == {Fate.FETCHABLE: 3}
+    assert (origins.asked, destination.objects) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("failure", "fate"),
+    [
+        (ObjectMissing("404"), Fate.GONE),
+        (ObjectDenied("this machine"), Fate.REFUSED),
+        (ObjectTooLarge("too much"), Fate.TOO_LARGE),
+        (NetworkFailure("nobody there"), Fate.UNREACHED),
+        (b"<html>", Fate.UNLIKE),
+        (b"GIF89a and so on", Fate.UNLIKE),
+    ],
+)
+def test_what_does_not_come_stays_missing_and_says_why(run: Run, origins: Origins, failure: Answer, fate: Fate) -> None:
+    origins.answers = {"https://a.example/1.png": failure}
+    result = run(some(1))
+    assert fates(result) == {fate: 1}
+    assert not result.complete
+    (record,) = ManifestReport(run.manifests[0]).iter_records((EntryState.FAILED,))  # type: ignore[attr-defined]
+    assert record.reason is Reason.MISSING
+    assert (record.detail or "").startswith(f"refetch: {fate.value}: ")
+
+
+def test_what_cannot_be_asked_for_is_not(run: Run, origins: Origins) -> None:
+    rows: dict[Entry, RemoteFile | None] = {
+        entry(1, "1.png", kind=SMALL): remote(1),
+        entry(2, "2.png", kind=ORIGINAL): None,
+        entry(3, "3.png", kind=ORIGINAL): remote(3, name="another.png"),
+        entry(4, "4.png", kind=ORIGINAL): remote(4, private=True),
+        entry(5, "5.png", kind=ORIGINAL): RemoteFile("5.png", None, private=False),
+        entry(6, "6.png", kind=ORIGINAL): RemoteFile("6.png", " ", private=False),
+    }
+    result = run(rows)
+    assert fates(result) == {Fate.DERIVED: 1, Fate.CHANGED: 3, Fate.NO_ADDRESS: 2}
+    assert origins.asked == []
+    assert result.complete, "nothing was to be had"
+
+
+def test_a_server_that_keeps_failing_is_asked_no_more_and_others_are(run: Run, origins: Origins) -> None:
+    down = some(10, "down.example")
+    origins.answers = {row.address or "": NetworkFailure("no") for row in down.values() if row}
+    result = run({**down, **some(5, "up.example", first=100)})
+    assert fates(result) == {Fate.UNREACHED: 10, Fate.REFETCHED: 5}
+    assert sum("down.example" in url for url in origins.asked) == 3 * 2, "three files, each tried twice"
+
+
+def test_a_server_that_keeps_failing_is_not_asked_again_for_later_entries(
+    run: Run, origins: Origins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refetcher, "_CHUNK", 4)
+    down = some(20, "down.example")
+    origins.answers = {row.address or "": NetworkFailure("no") for row in down.values() if row}
+    assert fates(run(down)) == {Fate.UNREACHED: 20}
+    assert len(origins.asked) == 3 * 2, "three files, each tried twice"
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_wants_to_be_asked_much_later_holds_nobody_up(run: Run, origins: Origins) -> None:
+    busy = some(5, "busy.example")
+    origins.answers = {row.address or "": Throttled("429", retry_after_seconds=86_400) for row in busy.values() if row}
+    result = run({**busy, **some(5, "up.example", first=100)})
+    assert fates(result) == {Fate.UNREACHED: 5, Fate.REFETCHED: 5}
+    assert sum("busy.example" in url for url in origins.asked) == 1, "it has said that it wants no more"
+    details = {each.detail for each in ManifestReport(run.manifests[0]).iter_records((EntryState.FAILED,))}  # type: ignore[attr-defined]
+    assert any("86400 s" in (detail or "") for detail in details), details
+
+
+def test_each_server_is_asked_for_one_file_at_a_time_and_several_servers_side_by_side(
+    run: Run, origins: Origins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, under_way, most = threading.Barrier(2, timeout=PATIENCE_SECONDS), Counter[str](), Counter[str]()
+    fetch = origins.fetch
+
+    def watched(url: str, most_bytes: int) -> Fetched:
+        host = urlsplit(url).hostname or ""
+        under_way[host] += 1
+        most[host] = max(most[host], under_way[host])
+        if url.endswith("1.png"):
+            both.wait()  # breaks, unless two servers are asked at the same time
+        under_way[host] -= 1
+        return fetch(url, most_bytes)
+
+    monkeypatch.setattr(origins, "fetch", watched)
+    one = {each: row._replace(address=f"https://A.example:443/{each.id}.png") for each, row in some(9).items() if row}
+    del one[entry(1, "1.png", kind=ORIGINAL)]
+    rows = {**one, **some(1), **some(1, "b.example", first=101)}
+    assert fates(run(rows)) == {Fate.REFETCHED: 10}
+    assert most == {"a.example": 1, "b.example": 1}
+
+
+def test_a_server_is_asked_no_faster_than_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    began = clock.now
+    run(some(11), requests_per_second=2.0)
+    assert clock.now - began == pytest.approx(5, abs=0.5)
+
+
+def test_urls_that_are_none_end_nothing_and_no_password_in_one_is_shown(run: Run, origins: Origins) -> None:
+    rows = some(3)
+    urls = ["http://[x/1.png", "https://user:marked-secret@a.example/2.png", "https://a.example/3.png"]
+    odd = {each: row._replace(address=url) for (each, row), url in zip(rows.items(), urls, strict=True) if row}
+    origins.answers = {urls[0]: ObjectDenied("no URL")}
+    for apply in (False, True):
+        result = run(odd, apply=apply)
+        assert result.by_host == {"": 1, "a.example": 2}
+    assert fates(result) == {Fate.REFUSED: 1, Fate.REFETCHED: 2}
+
+
+def test_a_limit_holds_for_what_is_asked_for(run: Run, origins: Origins) -> None:
+    result = run({**some(4), **some(4, "b.example", first=50)}, limit=3)
+    assert len(origins.asked) == result.by_host.total() == 3
+
+
+def test_a_wish_to_stop_is_heeded_and_nothing_is_said_of_the_rest(run: Run, origins: Origins) -> None:
+    stop = StopSignal()
+    stop.request()
+    with pytest.raises(Interrupted):
+        run(some(3), stop=stop)
+    assert origins.asked == []
+    records = list(ManifestReport(run.manifests[0]).iter_records((EntryState.FAILED,)))  # type: ignore[attr-defined]
+    assert [record.detail for record in records] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "taken"),
+    [
+        ("a.png", PNG, True),
+        ("a.PNG", PNG, True),
+        ("a.jpeg", b"\xff\xd8\xff\xe1", True),
+        ("a.mp4", b"\x00\x00\x00\x20ftypmp42", True),
+        ("a.mp3", b"\xff\xfb\x90\x64", True),
+        ("a.mp4", b"GIF89a", False),  # Mastodon had made a video of it
+        ("a.jpeg", b"\x00\x00\x00\x1cftypheic", False),  # and a JPEG of this
+        ("a.mp4", b"\x00\x00\x00\x14ftypqt  ", False),  # and a video that browsers show of this
+        ("a.mp4", b"\x00\x00\x00\x20ftypM4A ", False),
+        ("a.avif", b"\x00\x00\x00\x1cftypheic", False),
+        ("a.avif", b"\x00\x00\x00\x1cftypavif", True),
+        ("a.mp3", b"OggS\x00", False),
+        ("a.png", b"\xff\xd8\xff\xe1", False),
+        ("a.heic", b"\x00\x00\x00\x1cftypheic", False),  # which browsers do not show
+        ("a.svg", b"<svg>", False),
+        ("a.html", b"<html>", False),
+        ("a.png", b"", False),
+        ("a", PNG, False),
+    ],
+)
+def test_only_what_was_stored_without_change_is_taken(name: str, head: bytes, taken: bool) -> None:
+    assert is_as_named(name, head) is taken

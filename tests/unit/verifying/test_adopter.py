@@ -1,0 +1,96 @@
+"""What `adopt` says of an object at the destination when the source does not say whether it has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mastosync.errors import NetworkFailure, ObjectDenied, ObjectMissing, ObjectRejected, ServerFailure, Throttled
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.progress import Silence
+from mastosync.runtime.stop import StopSignal
+from mastosync.verifying.adopter import Adopter, AdoptOptions, Fate
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import entry, gate, planned
+
+KEY = canonical_key(entry(), "")
+NO_ANSWERS = [
+    ObjectDenied("403"),
+    ObjectRejected("400"),
+    ServerFailure("500"),
+    NetworkFailure("reset"),
+    Throttled("503"),
+]
+
+
+def adopted(folder: Path, old: MemoryStore, new: MemoryStore, *, deep: bool = False) -> dict[Fate, int]:
+    stop = StopSignal()
+    with planned(folder / "m.db", [entry()]) as manifest:
+        stores = gate(old, stop), gate(new, stop)
+        options = AdoptOptions(workers=1, deep=deep)
+        return dict(Adopter(manifest, folder / "m.db", *stores, ("", ""), options, stop, Silence()).run().total())
+
+
+def test_what_the_source_says_that_it_has_not_is_unknown(tmp_path: Path) -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    new.put(KEY, b"bytes")
+    old.fail("head", ObjectMissing("404", certain=False))
+    assert adopted(tmp_path, old, new) == {Fate.UNKNOWN: 1}
+
+
+@pytest.mark.parametrize(
+    ("closed", "failure", "fate"),
+    [
+        (False, None, Fate.ADOPTED),
+        (True, None, Fate.LEFT),
+        (False, ObjectMissing("404"), Fate.ADOPTED),  # meanwhile
+        (False, ObjectDenied("403"), Fate.UNREAD),
+    ],
+)
+def test_a_source_that_tells_who_may_read_is_asked_before_anything_is_adopted(
+    tmp_path: Path, closed: bool, failure: Exception | None, fate: Fate
+) -> None:
+    old, new, stop = MemoryStore("old"), MemoryStore("new"), StopSignal()
+    for store in (old, new):
+        store.put(KEY, b"bytes")
+    old.objects[KEY].private = closed
+    if failure is not None:
+        old.fail("head", failure)
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        ends, options = (gate(old, stop), gate(new, stop)), AdoptOptions(workers=1)
+        finder = Adopter(manifest, manifest.path, *ends, ("", ""), options, stop, Silence(), source_tells_access=True)
+        assert dict(finder.run().total()) == {fate: 1}
+
+
+def test_what_lies_at_the_destination_is_not_compared_with_itself(tmp_path: Path) -> None:
+    """Both stores are one bucket, and the destination's prefix is one under which the source may lie as well."""
+    store, stop = MemoryStore(), StopSignal()
+    store.put(KEY, b"bytes")
+    fates = {}
+    for one_bucket in (False, True):
+        path = tmp_path / f"{one_bucket}.db"
+        with planned(path, [entry()]) as manifest:
+            ends = gate(store, stop), gate(store, stop)
+            options = AdoptOptions(workers=1)
+            finder = Adopter(manifest, path, *ends, ("old", ""), options, stop, Silence(), one_bucket)
+            fates[one_bucket] = dict(finder.run().total())
+    assert fates == {False: {Fate.ADOPTED: 1}, True: {Fate.UNKNOWN: 1}}
+
+
+@pytest.mark.parametrize("error", NO_ANSWERS, ids=lambda error: type(error).__name__)
+def test_a_source_that_does_not_answer_lacks_nothing(tmp_path: Path, error: Exception) -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    new.put(KEY, b"bytes")
+    old.fail("head", *[error] * 1000)
+    assert adopted(tmp_path, old, new) == {Fate.UNREAD: 1}
+
+
+@pytest.mark.parametrize("error", NO_ANSWERS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("end", ["old", "new"])
+def test_what_could_not_be_read_by_deep_is_not_told_to_need_it(tmp_path: Path, error: Exception, end: str) -> None:
+    old, new = MemoryStore("old"), MemoryStore("new")
+    for store in (old, new):
+        store.put(KEY, b"bytes", etag=f"as {store.name} has it")
+    (old if end == "old" else new).fail("head", *[error] * 1000)
+    assert adopted(tmp_path, old, new, deep=True) == {Fate.UNREAD: 1}

@@ -1,0 +1,186 @@
+"""Entries in the order in which stores list, cut into ranges, and merged with a listing."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mastosync.errors import ConfigError
+from mastosync.manifest import StrandReader
+from mastosync.mastodon.key_order import KeyRange, root_of
+from mastosync.mastodon.paperclip import canonical_key, iter_candidates
+from mastosync.model import Entry, Kind
+from mastosync.runtime.retry import PatientStore
+from mastosync.store.base import ListedObject
+from mastosync.verifying.listing_merge import Follower, KeySpace, Listing, Placed, iter_matched, record_at
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import gate, planned
+
+KINDS = [
+    Kind("accounts", "avatar", style, "accounts/avatars", remote=remote, cached=cached)
+    for style in ("original", "static")
+    for remote, cached in ((False, False), (True, False), (True, True))
+] + [
+    Kind("media_attachments", "file", style, "media_attachments/files", remote=remote, cached=remote)
+    for style in ("original", "small")
+    for remote in (False, True)
+]
+IDS = st.one_of(
+    st.integers(0, 30),
+    st.integers(1, 18).flatmap(lambda digits: st.integers(10**digits - 20, min(10**digits + 20, 2**63 - 1))),
+    st.integers(0, 2**63 - 1),
+    st.integers(10**16, 10**16 + 300),  # of which ten share a folder
+    st.sampled_from([-99, -1, -100_000, 2**63 - 1, 0]),
+)
+NAMES = st.one_of(
+    st.sampled_from(["a.png", "b.png", "-", "é.png", "🐘", "a b/c.png", "\U0010ffff"]), st.text(min_size=1)
+)
+ENTRIES = st.lists(
+    st.builds(
+        Entry,
+        st.sampled_from(KINDS),
+        IDS,
+        NAMES.filter(lambda name: "\0" not in name),
+        st.none() | st.sampled_from(["a.gif", "zz"]),
+        optional=st.just(False),
+        private=st.just(False),
+        size=st.none(),
+        updated=st.none() | st.integers(0, 2**40),
+    ),
+    min_size=1,
+    max_size=60,
+    unique_by=lambda entry: entry[:3],
+)
+PREFIXES = st.sampled_from(["", "p", "p/", "/p", "cache", "a/b"])
+
+
+@contextmanager
+def reading(entries: list[Entry]) -> Iterator[StrandReader]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.db"
+        with planned(path, entries), StrandReader.opened(path) as reader:
+            yield reader
+
+
+@settings(max_examples=150, deadline=None)
+@given(entries=ENTRIES, every_form=st.booleans(), data=st.data())
+def test_entries_come_in_the_order_of_their_keys(entries: list[Entry], every_form: bool, data: st.DataObject) -> None:
+    """All of them, in whatever ranges they are read."""
+    wanted = sorted(
+        key for entry in entries for key in (iter_candidates(entry, "") if every_form else [canonical_key(entry, "")])
+    )
+    cuts = data.draw(st.lists(st.one_of(st.sampled_from(wanted), st.text()), max_size=4).map(sorted))
+    ranges = [KeyRange(*bounds) for bounds in pairwise(["", *cuts, None])]  # type: ignore[arg-type]
+    space = KeySpace(every_form=every_form)
+    with reading(entries) as reader:
+        found = [placed for keys in ranges for placed in space.iter_placed(reader, keys)]
+        assert [placed.key for placed in found] == wanted
+        for placed in found:
+            entry = record_at(reader, placed).entry
+            assert placed.key in iter_candidates(entry, "")
+            assert placed.canonical == (placed.key == canonical_key(entry, ""))
+
+
+@given(entry=ENTRIES.map(lambda entries: entries[0]), prefix=PREFIXES)
+def test_a_prefix_goes_before_every_key(entry: Entry, prefix: str) -> None:
+    assert canonical_key(entry, prefix) == f"{root_of(prefix)}{canonical_key(entry, '')}"
+
+
+def test_ranges_hold_evenly_many_entries(tmp_path: Path) -> None:
+    """However ids are spread, and however many kinds there are."""
+    kind = KINDS[0]
+    few_and_far = [Entry(kind, 10**17 + number * 10**13, "a.png", None, False, False, None) for number in range(8_000)]
+    many = [Entry(KINDS[-1], number, "b.png", None, False, False, None) for number in range(16_000)]
+    with planned(tmp_path / "m.db", [*few_and_far, *many]), StrandReader.opened(tmp_path / "m.db") as reader:
+        space = KeySpace()
+        ranges = space.cut(reader, 24_000, 8)
+        assert len(ranges) == 8
+        assert (ranges[0].after, ranges[-1].up_to) == ("", None)
+        assert all(left.up_to == right.after for left, right in pairwise(ranges))
+        held = [sum(1 for _ in space.iter_placed(reader, keys)) for keys in ranges]
+        assert sum(held) == 24_000
+        assert max(held) < 1.5 * 24_000 / 8
+        assert len(space.cut(reader, 24_000, 1000)) <= 12, "a range is worth at least two pages"
+
+
+def test_a_manifest_of_little_is_one_range(tmp_path: Path) -> None:
+    with (
+        planned(tmp_path / "m.db", [Entry(KINDS[0], 1, "a", None, False, False, None)]),
+        StrandReader.opened(tmp_path / "m.db") as reader,
+    ):
+        assert KeySpace().cut(reader, 1, 16) == [KeyRange("", None)]
+
+
+def test_a_prefix_that_paperclip_fills_in_has_no_order() -> None:
+    with pytest.raises(ConfigError, match="colon"):
+        listing(MemoryStore(), "files/:id")
+
+
+def listing(store: MemoryStore, prefix: str = "") -> Listing:
+    return Listing(PatientStore(gate(store)), prefix)
+
+
+@pytest.mark.parametrize("page_keys", [1, 2, 3, 1000])
+def test_a_range_is_listed_from_its_begin_to_its_end(page_keys: int) -> None:
+    store = MemoryStore()
+    store.page_keys = page_keys
+    for key in ("a", "p/b", "p/c", "p/d", "p/e", "p0", "q"):
+        store.put(key, b"x")
+
+    def keys_of(prefix: str, keys: KeyRange) -> list[str]:
+        return [found.key for found in listing(store, prefix).iter_range(keys)]
+
+    assert keys_of("", KeyRange("", None)) == sorted(store.objects)
+    assert keys_of("p", KeyRange("", None)) == ["b", "c", "d", "e"]
+    assert keys_of("p", KeyRange("b", "d")) == ["c", "d"]
+    assert keys_of("", KeyRange("p0", None)) == ["q"]
+    assert keys_of("", KeyRange("q", None)) == []
+
+
+@given(
+    there=st.sets(st.text("abc", min_size=1, max_size=3), max_size=12),
+    wanted=st.sets(st.text("abc", min_size=1, max_size=3), max_size=12),
+    page_keys=st.integers(1, 5),
+    prefix=st.sampled_from(["", "p"]),
+)
+def test_a_follower_finds_what_is_there(there: set[str], wanted: set[str], page_keys: int, prefix: str) -> None:
+    store = MemoryStore()
+    store.page_keys = page_keys
+    for key in there:
+        store.put(f"{root_of(prefix)}{key}", key.encode())
+    follower = Follower(listing(store, prefix))
+    found = {key: follower.at(key) for key in sorted(wanted)}
+    assert {key for key, each in found.items() if each is not None} == there & wanted
+    assert all(each is None or each.key == key for key, each in found.items())
+
+
+def test_a_follower_does_not_list_what_lies_between() -> None:
+    store = MemoryStore()
+    store.page_keys = 10
+    for number in range(1000):
+        store.put(f"{number:03}", b"x")
+    follower = Follower(listing(store))
+    assert follower.at("005")
+    assert follower.at("900")
+    assert follower.at("901")
+    assert store.count("list_page") == 2
+
+
+KEYS = st.lists(st.sampled_from("abcdef"), max_size=8)
+
+
+@given(wanted=KEYS.map(sorted), there=KEYS.map(set).map(sorted))
+def test_what_has_the_same_key_comes_together(wanted: list[str], there: list[str]) -> None:
+    placed = [Placed(key, number, None, canonical=True) for number, key in enumerate(wanted)]  # type: ignore[arg-type]
+    pairs = list(iter_matched(iter(placed), iter(ListedObject(key, 1, "", "") for key in there)))
+    assert [entry for entry, _ in pairs if entry] == placed
+    assert {entry.key for entry, found in pairs if entry and found} == set(wanted) & set(there)
+    assert all(entry.key == found.key for entry, found in pairs if entry and found)
+    assert [found.key for entry, found in pairs if found and not entry] == [key for key in there if key not in wanted]

@@ -1,0 +1,168 @@
+"""What Mastodon has hidden or deleted since the last plan: `verify` gives no copy a reason to bring it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mastosync.checking.object_check import Verdict
+from mastosync.checking.row_check import Opening
+from mastosync.errors import ConfigError, DatabaseError
+from mastosync.manifest import Manifest, ManifestReport, correct
+from mastosync.mastodon.paperclip import canonical_key
+from mastosync.model import Entry, EntryState, Origin, Outcome, Record, RemoteFile
+from mastosync.progress import Silence
+from mastosync.runtime.stop import StopSignal
+from mastosync.verifying.public_result import Asked, Keeper, PublicFault, PublicResult
+from mastosync.verifying.verifier import Verifier, VerifyOptions
+from tests.contract.memory_store import MemoryStore
+from tests.unit.engine_kit import LOCAL, entry, gate
+from tests.unit.verifying.test_verifier import PREFIX, copied, pending, read
+
+PUBLIC, HIDDEN, DELETED, RENAMED = (entry(row_id, f"{row_id}.png") for row_id in (1, 2, 3, 4))
+ALL = [PUBLIC, HIDDEN, DELETED, RENAMED]
+
+
+class Rows:
+    """The database, as the rows are by now; it counts how often it was asked."""
+
+    def __init__(self, *, trouble: Exception | None = None) -> None:
+        self.trouble, self.asked = trouble, 0
+
+    def __call__(self, records: Sequence[Record]) -> Mapping[tuple[str, str, int], RemoteFile]:
+        self.asked += 1
+        if self.trouble is not None:
+            raise self.trouble
+        now = {1: ("1.png", False), 2: ("2.png", True), 4: ("another.png", False)}
+        return {(LOCAL.table, LOCAL.attachment, row_id): file_of(*said) for row_id, said in now.items()}
+
+
+def file_of(name: str, private: bool) -> RemoteFile:
+    return RemoteFile(name, None, private)
+
+
+def verifier(manifest: Manifest, store: MemoryStore, rows: Rows | None) -> Verifier:
+    stop, opening = StopSignal(), None if rows is None else Opening(rows)
+    options = VerifyOptions(workers=2)
+    return Verifier(manifest, manifest.path, gate(store, stop), PREFIX, options, stop, Silence(), (), opening)
+
+
+def of_state(manifest: Manifest, state: EntryState) -> dict[int, bool]:
+    """Whether they are private, by id."""
+    records = ManifestReport(manifest).iter_records(states=(state,))
+    return {each.entry.id: each.entry.private for each in records}
+
+
+def refused(manifest: Manifest, keeper: Keeper | None = None, others: int = 1) -> PublicResult:
+    """All of them were brought by another tool, and strangers are given none at the new store; others are fine."""
+    result = PublicResult("https://files.example", listing=False, acl="public-read")
+    records = list(ManifestReport(manifest).iter_records())
+    for each in records:
+        adopted = replace(each, origin=Origin.ADOPTED)
+        key = canonical_key(each.entry, PREFIX)
+        result.faults.append(PublicFault(adopted, key, "answered 403", keeper=keeper, refused=True))
+    result.by_kind[LOCAL] = Asked(len(records) + others, 0, len(records))
+    return result
+
+
+def close(store: MemoryStore, entries: Iterable[Entry], acl: str = "private") -> None:
+    for each in entries:
+        store.objects[canonical_key(each, PREFIX)].acl = acl
+
+
+def test_what_was_hidden_or_deleted_is_no_fault_and_is_not_stored_for_everybody(tmp_path: Path) -> None:
+    with copied(tmp_path / "m.db", ALL) as (manifest, store):
+        close(store, ALL)
+        made, public = verifier(manifest, store, Rows()), refused(manifest)
+        made.take_public(public)
+        assert of_state(manifest, EntryState.PENDING) == {1: False}
+        assert of_state(manifest, EntryState.DONE) == {2: True, 3: False, 4: False}
+        assert [fault.record.entry.id for fault in public.faults] == [1]
+        assert public.by_kind[LOCAL] == Asked(3, 1, 1)
+        told = made.result.as_json()
+        assert told["reopened"] == 1
+        assert told["rows"] == {"private": 1, "deleted": 2, "unasked": 0, "database": None}
+
+
+def test_what_everybody_reads_at_the_store_and_is_private_by_now_is_stored_as_private(tmp_path: Path) -> None:
+    with copied(tmp_path / "m.db", [HIDDEN]) as (manifest, store):
+        close(store, [HIDDEN], "public-read")
+        made, public = verifier(manifest, store, Rows()), refused(manifest)
+        made.take_public(public)
+        assert of_state(manifest, EntryState.PENDING) == {2: True}
+        assert (public.exposed, public.clean) == (1, False)
+
+
+def test_what_only_the_old_store_still_gives_stays_a_fault(tmp_path: Path) -> None:
+    with copied(tmp_path / "m.db", [HIDDEN]) as (manifest, store):
+        close(store, [HIDDEN])
+        made, public = verifier(manifest, store, Rows()), refused(manifest, Keeper.OLD_STORE)
+        made.take_public(public)
+        assert of_state(manifest, EntryState.DONE) == {2: True}
+        assert (public.exposed, made.result.reopened) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "rows", [None, Rows(trouble=DatabaseError("out of reach")), Rows(trouble=ConfigError("no [pg.database]"))]
+)
+def test_what_strangers_are_refused_stays_as_it_is_if_the_database_cannot_be_asked(
+    tmp_path: Path, rows: Rows | None
+) -> None:
+    with copied(tmp_path / "m.db", ALL) as (manifest, store):
+        close(store, ALL)
+        made, public = verifier(manifest, store, rows), refused(manifest)
+        made.take_public(public)
+        assert not pending(manifest)
+        assert (len(public.faults), made.result.rows.unasked, made.result.reopened) == (4, 4, 0)
+
+
+def test_what_was_deleted_and_is_lost_is_not_brought_back(tmp_path: Path) -> None:
+    with copied(tmp_path / "m.db", ALL) as (manifest, store):
+        store.objects.clear()
+        made = verifier(manifest, store, Rows())
+        made.by_listing()
+        assert of_state(manifest, EntryState.PENDING) == {1: False, 2: True}
+        assert of_state(manifest, EntryState.DONE) == {3: False, 4: False}
+        assert (made.result.reopened, made.result.rows.deleted, made.result.clean) == (2, 2, False)
+
+
+def test_what_was_deleted_is_counted_once_when_all_is_listed_and_read(tmp_path: Path) -> None:
+    with copied(tmp_path / "m.db", ALL) as (manifest, store):
+        del store.objects[canonical_key(DELETED, PREFIX)]
+        made = verifier(manifest, store, Rows())
+        made.by_listing()
+        result = read(made, made.iter_done(), made.entries())
+        total = result.total()
+        assert (total[Verdict.FINE], total[Verdict.LOST], result.rows.deleted) == (3, 1, 1)
+
+
+def test_what_is_lost_is_pending_if_the_database_is_out_of_reach_which_is_asked_once(tmp_path: Path) -> None:
+    rows = Rows(trouble=DatabaseError("out of reach"))
+    entries = [entry(row_id, f"{row_id}.png") for row_id in range(1, 400)]
+    with copied(tmp_path / "m.db", entries) as (manifest, store):
+        store.objects.clear()
+        made = verifier(manifest, store, rows)
+        made.by_listing()
+        assert (len(pending(manifest)), made.result.reopened, rows.asked) == (399, 399, 1)
+
+
+def test_the_database_is_not_asked_when_all_is_well(tmp_path: Path) -> None:
+    rows = Rows()
+    with copied(tmp_path / "m.db", ALL) as (manifest, store):
+        made = verifier(manifest, store, rows)
+        made.by_listing()
+        made.take_public(PublicResult("https://files.example", listing=False))
+        assert (made.result.clean, rows.asked) == (True, 0)
+
+
+def test_a_record_that_is_out_of_date_is_left(tmp_path: Path) -> None:
+    with copied(tmp_path / "m.db", [HIDDEN]) as (manifest, store):
+        close(store, [HIDDEN])
+        public = refused(manifest)
+        record = public.faults[0].record
+        correct(manifest, [(record, Outcome(record.entry, EntryState.PENDING, presence=record.presence))])
+        verifier(manifest, store, Rows()).take_public(public)
+        assert of_state(manifest, EntryState.PENDING) == {2: False}
