@@ -39,8 +39,7 @@ from mastosync.findings.deleted import Deleted, gone_as_json
 from mastosync.findings.old_objects import shared_bucket
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
-from mastosync.mastodon.own_file import lasts
-from mastosync.mastodon.settings import HOSTS, Setting, changed, storage_settings
+from mastosync.mastodon.settings import HOSTS, Setting, changed, lasts, storage_settings
 from mastosync.model import Ownership, Reason
 from mastosync.progress import Silence
 from mastosync.status import status_of

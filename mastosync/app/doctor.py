@@ -13,7 +13,7 @@ from mastosync.language import tr
 
 if TYPE_CHECKING:
     from mastosync.config import Config, FilesystemConfig, Role
-    from mastosync.mastodon.examination import Examination
+    from mastosync.mastodon.identity import Examination
     from mastosync.store.base import ObjectStore
     from mastosync.store.probe import FolderProbe, StoreProbe
 
@@ -29,7 +29,7 @@ def way_to(config: Config, role: Role) -> StoreWay | FolderWay:
 def database_way(config: Config, tunnel: Callable[[], AbstractContextManager[tuple[str, int] | None]]) -> DatabaseWay:
     """The way to the database; `tunnel` opens the tunnel to it, if there is one, and tells its near end."""
     from mastosync.mastodon.database import MastodonDatabase
-    from mastosync.mastodon.examination import Examination
+    from mastosync.mastodon.identity import Examination
 
     @contextmanager
     def connect(via: tuple[str, int] | None) -> Iterator[Examination]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from mastosync.config import FilesystemConfig
 from mastosync.config.sources import read_text
 from mastosync.language import tr
-from mastosync.mastodon.own_file import lasts
 from mastosync.mastodon.settings import (
     KEYS,
     bears_name,
     current_settings,
     is_of_mastodon,
     is_told,
+    lasts,
     names_store,
     place_told,
     said,

@@ -33,7 +33,7 @@ from mastosync.manifest import (
     verifications,
 )
 from mastosync.mastodon.catalog import UNSHOWN
-from mastosync.mastodon.key_order import root_of
+from mastosync.mastodon.paperclip import root_of
 from mastosync.model import TABLES, EntryState
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget, return_large_blocks

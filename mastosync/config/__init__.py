@@ -1,14 +1,8 @@
 """INI file and environment in, one frozen and typed `Config` out."""
 
-from mastosync.config.celery import CeleryConfig
-from mastosync.config.copying import CopyConfig
-from mastosync.config.env import SYNTAXES, EnvConfig
-from mastosync.config.folder import FilesystemConfig, OwnerKey
 from mastosync.config.keys import CHANGE_ME
 from mastosync.config.loader import load_config
-from mastosync.config.plan import PlanConfig
-from mastosync.config.prices import Preset, PricesConfig, preset_of
-from mastosync.config.providers import PROVIDERS, Provider
+from mastosync.config.providers import PROVIDERS, Preset, PricesConfig, Provider, preset_of
 from mastosync.config.sample import render_sample
 from mastosync.config.schema import (
     Config,
@@ -21,6 +15,15 @@ from mastosync.config.schema import (
     TunnelConfig,
 )
 from mastosync.config.scrub import Scrubber, ambient_secrets
+from mastosync.config.sections import (
+    SYNTAXES,
+    CeleryConfig,
+    CopyConfig,
+    EnvConfig,
+    FilesystemConfig,
+    OwnerKey,
+    PlanConfig,
+)
 from mastosync.config.sources import find_config
 from mastosync.config.timetable import BANDWIDTH, Timetable
 from mastosync.config.values import DURATION, Environment, Secret, parse_size

@@ -16,18 +16,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
-from mastosync.config.celery import CeleryConfig
-from mastosync.config.copying import CopyConfig
-from mastosync.config.env import EnvConfig
-from mastosync.config.folder import FilesystemConfig
-from mastosync.config.follow import FollowConfig
-from mastosync.config.keys import CHANGE_ME, Section, key, read_section, section
-from mastosync.config.missing import missing_bucket, missing_key
-from mastosync.config.plan import PlanConfig
-from mastosync.config.prices import PricesConfig
-from mastosync.config.providers import PROVIDERS, Provider, implied
-from mastosync.config.refetch import RefetchConfig
+from mastosync.config.keys import CHANGE_ME, Section, key, missing_bucket, missing_key, read_section, section
+from mastosync.config.providers import PROVIDERS, PricesConfig, Provider, implied
 from mastosync.config.scrub import password_in
+from mastosync.config.sections import (
+    CeleryConfig,
+    CopyConfig,
+    EnvConfig,
+    FilesystemConfig,
+    FollowConfig,
+    PlanConfig,
+    RefetchConfig,
+)
 from mastosync.config.values import (
     BUCKET,
     DATABASE_URL,

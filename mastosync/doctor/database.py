@@ -14,7 +14,7 @@ from mastosync.language import deferred, say, tr
 from mastosync.model import Entry
 
 if TYPE_CHECKING:
-    from mastosync.mastodon.examination import ServerFacts
+    from mastosync.mastodon.identity import ServerFacts
     from mastosync.model import DatabaseIdentity
 
 DATABASE_CHECKS = ("tunnel", "connection", "server", "pooler", "tables", "columns", "permission")

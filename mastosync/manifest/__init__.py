@@ -1,14 +1,12 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
-from mastosync.manifest.accepted_losses import accept_lost, count_lost, mark_older_losses
 from mastosync.manifest.archive import NOTES, ArchivedEntry, ArchiveReader, ArchiveWriter, Head
 from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
 from mastosync.manifest.atomic_file import appearing, require_room_for
 from mastosync.manifest.backup import back_up, backup_name
 from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
+from mastosync.manifest.codes import HIGHEST_ID, LOWEST_ID
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.databases import remember_database, remembered_database, require_same_database
-from mastosync.manifest.deltas import DeltaBase, DeltaTerms, SnapshotMark, delta_base
 from mastosync.manifest.entry_writer import (
     accept,
     claim,
@@ -23,7 +21,6 @@ from mastosync.manifest.entry_writer import (
     take_over,
     try_again,
 )
-from mastosync.manifest.exposed import Exposed, count_exposed, iter_exposed
 from mastosync.manifest.file_system import (
     is_memory,
     is_network,
@@ -57,13 +54,28 @@ from mastosync.manifest.lifecycle import (
     rewritten_in_place,
 )
 from mastosync.manifest.lock import Holder, holder_of, writer_lock
-from mastosync.manifest.losses import ALWAYS, Losses, least_losses, require_likely
-from mastosync.manifest.plan_merge import HIGHEST_ID, LOWEST_ID, PlanDelta, PlanWriter, Writes
-from mastosync.manifest.pruning import Removable, count_removable, is_wanted, iter_removable
+from mastosync.manifest.losses import (
+    ALWAYS,
+    Losses,
+    accept_lost,
+    count_lost,
+    least_losses,
+    mark_older_losses,
+    require_likely,
+)
+from mastosync.manifest.plan_merge import PlanDelta, PlanWriter, Writes
+from mastosync.manifest.pruning import (
+    Exposed,
+    Removable,
+    count_exposed,
+    count_removable,
+    is_wanted,
+    iter_exposed,
+    iter_removable,
+)
 from mastosync.manifest.reader import LIES_THERE, CountLine, ManifestReport, RunInfo, SnapshotRecord
 from mastosync.manifest.rows import Row, record_of
 from mastosync.manifest.schema import file_version, newest_version
-from mastosync.manifest.segments import StrandReader
 from mastosync.manifest.settings import (
     Noted,
     Place,
@@ -79,12 +91,22 @@ from mastosync.manifest.settings import (
     noted_settings,
     other_settings,
 )
+from mastosync.manifest.snapshots import (
+    DeltaBase,
+    DeltaTerms,
+    SnapshotMark,
+    delta_base,
+    remember_database,
+    remembered_database,
+    require_same_database,
+)
 from mastosync.manifest.sqlite_errors import is_there, read_from, written
 from mastosync.manifest.staleness import age_details, require_not_older, require_right, require_whole
 from mastosync.manifest.temporary_database import Orphan, Scratch
 from mastosync.manifest.temporary_database import Place as ScratchPlace
 from mastosync.manifest.verifications import (
     LastChange,
+    StrandReader,
     VerificationRecord,
     last_change,
     last_verification,
@@ -92,8 +114,7 @@ from mastosync.manifest.verifications import (
     take_back_change,
     verifications,
 )
-from mastosync.manifest.waiting import Outage, waiting_for
-from mastosync.manifest.work_queue import WorkQueue
+from mastosync.manifest.work_queue import Outage, WorkQueue, waiting_for
 from mastosync.manifest.write_ahead import Gap, warn_of_gap
 
 __all__ = [

@@ -23,13 +23,12 @@ from mastosync.manifest.codes import (
     STATE_OF,
 )
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.databases import remember_database, remembered_database
-from mastosync.manifest.details import details_of
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.lifecycle import ACCESS
-from mastosync.manifest.meta import get_meta, set_meta
+from mastosync.manifest.meta import details_of, get_meta, set_meta
 from mastosync.manifest.rows import COLUMNS
 from mastosync.manifest.settings import Noted, archived_settings, remember_settings
+from mastosync.manifest.snapshots import remember_database, remembered_database
 from mastosync.manifest.sqlite_errors import sound
 from mastosync.manifest.verifications import CHANGED
 from mastosync.manifest.write_ahead import GAP, WRITER

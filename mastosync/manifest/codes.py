@@ -53,3 +53,6 @@ FLAGS: dict[tuple[bool, bool, bool], int] = {
     for excluded in (False, True)
 }
 """(optional, private, excluded) → the flags column."""
+
+LOWEST_ID = -(2**63)
+HIGHEST_ID = 2**63 - 1

@@ -3,6 +3,11 @@
 What was not copied yet counts as what is done: what is gone is never copied, and nobody would ask for it. What is of
 this server hardly ever leaves by the hundred, so where enough of it was planned, it alone tells. Files of other servers
 are a cache, which admins clear. docs/design.md has these numbers in words.
+
+What plans have lost by `--accept-gone`: the old store is kept until it is back, or somebody says it was deleted.
+
+Each such entry is marked (`lifecycle.gone`), so that no later plan of the same wrong database clears anything. An older
+version kept no marks, and only the number of entries in the record of its plan.
 """
 
 from __future__ import annotations
@@ -15,7 +20,9 @@ from mastosync.errors import PlanRefused
 from mastosync.language import tr
 from mastosync.manifest.codes import DONE, EXCLUDED, GONE, MISSING, OPTIONAL_MISSING, PENDING
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.databases import described
+from mastosync.manifest.entry_writer import forget_lost, mark_lost
+from mastosync.manifest.reader import ManifestReport
+from mastosync.manifest.snapshots import described
 from mastosync.model import CACHE_TABLES, DatabaseIdentity, Kind
 
 ALWAYS = 10  # entries: so few say nothing
@@ -162,3 +169,40 @@ def asking_for_the_right_one() -> str:
         "is this the right database, and is all of it restored? If so, and that much was deleted:"
         " `mastosync plan --accept-gone`"
     )
+
+
+_NOTE_MARKS = """
+UPDATE snapshots SET details = json_set(details, '$.marks_gone', json('true'))
+WHERE json_extract(details, '$.accepted_gone') > 0
+"""
+
+
+def count_lost(manifest: Manifest) -> int:
+    """How many entries are lost so. Raises: ManifestError."""
+    return marked_losses(manifest).all.gone or _unmarked(manifest)
+
+
+def mark_older_losses(manifest: Manifest) -> None:
+    """Mark, within a transaction, what is gone by a plan of an older version, if that counted until now."""
+    if _unmarked(manifest):
+        mark_lost(manifest)
+        manifest.connection.execute(_NOTE_MARKS)
+
+
+def accept_lost(manifest: Manifest) -> None:
+    """Record that all of it was deleted. Raises: ManifestError."""
+    with manifest.transaction():
+        mark_older_losses(manifest)
+        forget_lost(manifest)
+
+
+def _unmarked(manifest: Manifest) -> int:
+    """How many entries plans of an older version have lost since the last whole plan, that one included."""
+    lost = 0
+    for plan in ManifestReport(manifest).iter_snapshots():
+        if plan.details.get("marks_gone"):
+            break
+        lost += plan.accepted_gone
+        if plan.whole:
+            break
+    return lost

@@ -19,7 +19,6 @@ from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from mastosync.manifest.bulk_insert import EntryLoader, Line
 from mastosync.manifest.codes import (
     DONE,
     EXCLUDED,
@@ -37,6 +36,7 @@ from mastosync.manifest.identity import StoreIdentity, remember, require_same
 from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
 from mastosync.manifest.losses import Losses, marked_losses, wanted_by_kind
 from mastosync.manifest.settings import recall_settings
+from mastosync.manifest.temporary_database import EntryLoader, Line
 from mastosync.manifest.write_ahead import close_gap
 from mastosync.model import EntryGroup, Kind
 
@@ -62,8 +62,6 @@ FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, nam
 """
 _INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
 
-LOWEST_ID = -(2**63)
-HIGHEST_ID = 2**63 - 1
 _AFTER_EVERY_NAME = b""  # to SQLite any blob is more than any text
 _CHUNK = 10_000
 

@@ -2,6 +2,8 @@
 
 What a plan lost by `--accept-gone` stays, until a plan finds it again or somebody says that it was deleted: it may lie
 nowhere else.
+
+What is private, and lies at the destination as it was stored when it was public, or may.
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mastosync.manifest.codes import DONE, GONE, ORIGIN_CODE, SKIPPED
+from mastosync.manifest.codes import DONE, GONE, KEPT_PRIVATE, ORIGIN_CODE, PRIVATE_FLAG, SKIPPED
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.entry_writer import HAS_ARRIVED
+from mastosync.manifest.entry_writer import ARRIVED, HAS_ARRIVED
 from mastosync.manifest.rows import COLUMNS, iter_chosen
-from mastosync.model import Entry, Origin, Record
+from mastosync.model import Entry, Origin, Presence, Record
 
 _LEFT = f"kind = ? AND state = {SKIPPED} AND reason = {GONE} AND state <> {DONE} AND {HAS_ARRIVED}"
 _REMOVABLE = f"{_LEFT} AND accepted IS NOT {GONE}"
@@ -74,3 +76,35 @@ def is_wanted(manifest: Manifest, entry: Entry, ids: tuple[int, int]) -> bool:
             for number, other in manifest.kinds((entry.kind.table,)).items()
             if other.room == entry.kind.room
         )
+
+
+_IS_EXPOSED = f"""
+flags & {PRIVATE_FLAG} AND state <> {DONE} AND reason <> {GONE} AND {ARRIVED} & {Presence.AS_PUBLIC.value}
+"""  # as the index has it, to the letter: SQLite proves no more
+_COUNT_EXPOSED = f"""
+SELECT count(*), count(*) FILTER (WHERE reason = {KEPT_PRIVATE})
+FROM entries INDEXED BY entries_exposed WHERE {_IS_EXPOSED}
+"""
+_SELECT_EXPOSED = f"""
+SELECT {COLUMNS} FROM entries INDEXED BY entries_exposed
+WHERE kind = ? AND {_IS_EXPOSED} AND (id, name) > (?, ?) ORDER BY id, name LIMIT ?
+"""
+
+
+class Exposed(NamedTuple):
+    """How many private objects everybody may be able to read at the destination."""
+
+    objects: int = 0
+    kept_back: int = 0  # so many of them were skipped as private, and no copy will hide them
+
+
+def count_exposed(manifest: Manifest) -> Exposed:
+    """Count them, whatever became of their entries; what is gone is for `prune`. Raises: ManifestError."""
+    with translated(manifest.path):
+        return Exposed(*manifest.connection.execute(_COUNT_EXPOSED).fetchone())
+
+
+def iter_exposed(manifest: Manifest, types: tuple[str, ...] = ()) -> Iterator[Record]:
+    """Their entries, by kind and id. Nothing is being read while one is handed out. Raises: ManifestError."""
+    for number, kind in manifest.kinds(types).items():
+        yield from iter_chosen(manifest, _SELECT_EXPOSED, number, kind)

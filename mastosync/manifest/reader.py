@@ -10,12 +10,10 @@ from typing import Any
 
 from mastosync.errors import ManifestError
 from mastosync.language import tr
-from mastosync.manifest.codes import DONE, FAILED, MISSING, REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
+from mastosync.manifest.codes import DONE, FAILED, LOWEST_ID, MISSING, REASON_CODE, REASON_OF, STATE_CODE, STATE_OF
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.details import details_of
 from mastosync.manifest.identity import StoreIdentity, remembered
-from mastosync.manifest.meta import LAST_END, get_meta
-from mastosync.manifest.plan_merge import LOWEST_ID
+from mastosync.manifest.meta import LAST_END, details_of, get_meta
 from mastosync.manifest.rows import COLUMNS, Row, record_of
 from mastosync.manifest.sqlite_errors import sound
 from mastosync.model import TABLES, EntryState, Kind, Reason, Record

@@ -15,10 +15,9 @@ from typing import Any
 from mastosync.errors import PlanRefused
 from mastosync.language import tr, trn
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.databases import described, remembered_database, require_same_database
-from mastosync.manifest.deltas import last_transaction
 from mastosync.manifest.losses import asking_for_the_right_one
 from mastosync.manifest.reader import ManifestReport, SnapshotRecord
+from mastosync.manifest.snapshots import described, last_transaction, remembered_database, require_same_database
 from mastosync.model import DatabaseAge, DatabaseIdentity
 
 _EXPIRING = ("backups", "imports")  # Mastodon itself removes their rows after some days, the last one too

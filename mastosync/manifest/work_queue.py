@@ -1,11 +1,15 @@
-"""Work: claiming pending entries and recording what became of them."""
+"""Work: claiming pending entries and recording what became of them.
+
+Which stores a run waits for right now, for whoever looks on. It counts for nothing once that run has ended.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mastosync.errors import ExitCode
 from mastosync.manifest.codes import DONE, OPTIONAL_FLAG, ORIGIN_OF, PENDING, PRIVATE_FLAG
@@ -13,10 +17,38 @@ from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.entry_writer import Settled, claim, note_access, release, settle, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.manifest.lifecycle import presence_of
-from mastosync.manifest.meta import LAST_END, set_meta
-from mastosync.manifest.order import merged, stages
-from mastosync.manifest.waiting import Outage, note_waiting
+from mastosync.manifest.meta import LAST_END, delete_meta, meta_of, set_meta
+from mastosync.manifest.rows import merged, stages
+from mastosync.manifest.sqlite_errors import sound
 from mastosync.model import Arrival, Claim, Entry, EntryState, Order, Outcome, Presence
+
+_WAITING = "waiting"
+
+
+class Outage(NamedTuple):
+    """A store that is waited for."""
+
+    store: str  # for people
+    since: float  # seconds since the epoch, as the following
+    until: float  # it is waited for
+    answer: str  # what became of the request that was sent last
+
+
+def note_waiting(manifest: Manifest, outages: Sequence[Outage]) -> None:
+    """Note them all, within the caller's transaction. Raises: ManifestError."""
+    with translated(manifest.path):
+        if outages:
+            set_meta(manifest.connection, _WAITING, json.dumps([each._asdict() for each in outages]))
+        else:
+            delete_meta(manifest.connection, _WAITING)
+
+
+def waiting_for(manifest: Manifest) -> tuple[Outage, ...]:
+    """What the last run has noted. Raises: ManifestError."""
+    found = meta_of(manifest, _WAITING)
+    with sound(manifest.path):
+        return tuple(Outage(**each) for each in json.loads(found)) if found else ()
+
 
 _NOT_DONE = f"state <> {DONE}"  # said again, or SQLite does not see that the partial index serves
 _COLUMNS = (

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mastosync.mastodon.columns import columns_of, media_of
 from mastosync.mastodon.database import BATCH_ROWS, MastodonDatabase, RowBatch, SnapshotInfo
-from mastosync.mastodon.queries import Scope, select_changed, select_named
+from mastosync.mastodon.queries import Scope, columns_of, media_of, select_changed, select_named
 from mastosync.mastodon.read_ahead import ReadAhead
 
 _WHOLE_RESULT = "SET LOCAL cursor_tuple_fraction = 1"

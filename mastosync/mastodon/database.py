@@ -28,7 +28,6 @@ from mastosync.errors import DatabaseError, NoMastodonTables, passing, without_f
 from mastosync.language import tr, trn
 from mastosync.mastodon.address import connection_arguments, describe, detour, place_of
 from mastosync.mastodon.catalog import CATALOG, specs_of
-from mastosync.mastodon.columns import columns_of, media_of
 from mastosync.mastodon.paperclip import WHITE_SPACE
 from mastosync.mastodon.queries import (
     ALSO_READ,
@@ -37,6 +36,8 @@ from mastosync.mastodon.queries import (
     Scope,
     Selection,
     Table,
+    columns_of,
+    media_of,
     select_named,
     select_of_removed,
     select_of_statuses,

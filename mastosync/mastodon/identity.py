@@ -2,20 +2,25 @@
 
 The moments at which the oldest accounts were made, to the microsecond, are of one instance alone. They stay the same
 in a dump that is restored elsewhere, and on a standby. The first one is of the instance itself, the account -99.
+
+What `doctor` asks of Mastodon's database, in the same kind of snapshot that a plan reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 
 from mastosync.errors import DatabaseError
 from mastosync.language import tr
+from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.database import MastodonDatabase
-from mastosync.mastodon.queries import ALSO_READ, select_newest_id, select_oldest_accounts, select_reference
-from mastosync.model import DatabaseAge, DatabaseIdentity
+from mastosync.mastodon.paperclip import entries_of
+from mastosync.mastodon.queries import ALSO_READ, Scope, select_newest_id, select_oldest_accounts, select_reference
+from mastosync.model import DatabaseAge, DatabaseIdentity, Entry
 
 _MAY_ASK = "SELECT coalesce(has_function_privilege(to_regprocedure('pg_control_system()')::oid, 'EXECUTE'), FALSE)"
 _CLUSTER = """
@@ -88,3 +93,114 @@ def _cluster(database: MastodonDatabase) -> str | None:
 
 def _hash(*values: int) -> str:
     return sha256(" ".join(map(str, values)).encode()).hexdigest()[:_DIGITS]
+
+
+_PATIENCE = "SET LOCAL statement_timeout = '3s'"
+_SERVER = """
+SELECT current_database()::text, current_setting('server_version'), pg_is_in_recovery(),
+       current_setting('max_standby_streaming_delay'), current_setting('hot_standby_feedback')::bool,
+       pg_backend_pid()
+"""
+_NULL_FRACTIONS = """
+SELECT s.tablename::text, s.attname::text, s.null_frac::float8
+  FROM pg_stats s
+  JOIN pg_namespace n ON n.nspname = s.schemaname
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
+ WHERE c.relname = ANY (%s) AND pg_table_is_visible(c.oid) AND s.attname LIKE '%%\\_file\\_name'
+"""
+_SAMPLED = ("site_uploads", "custom_emojis", "accounts", "media_attachments")  # small ones first
+_SAMPLED_ROWS = 1  # of each
+_USUAL_TYPE = "image/jpeg"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """The server, and what stands before it."""
+
+    database: str
+    version: str
+    in_recovery: bool  # a standby, not the primary
+    standby_delay: str  # max_standby_streaming_delay, as the server writes it
+    standby_feedback: bool  # hot_standby_feedback
+    pooled: bool  # a pooler answers in the server's place
+
+
+class Examination:
+    """Questions to an open database. Every method raises DatabaseError, also for what takes seconds."""
+
+    def __init__(self, database: MastodonDatabase) -> None:
+        self._database = database
+        self.name = database.name
+        connection = database.connection
+        self.unencrypted_to = "" if connection.pgconn.ssl_in_use else connection.info.hostaddr or connection.info.host
+        with database.reading("settings"):
+            database.connection.execute(_PATIENCE)
+
+    def server(self) -> ServerFacts:
+        """Version and role, and whether a pooler stands in between.
+
+        A server announces the number of its process at the start of a connection; a pooler, which
+        shares few server connections among many, announces one of its own.
+        """
+        connection = self._database.connection
+        with self._database.reading("settings"):
+            ((database, version, in_recovery, delay, feedback, process),) = connection.execute(_SERVER).fetchall()
+        return ServerFacts(database, version, in_recovery, delay, feedback, process != connection.info.backend_pid)
+
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        """Those of Mastodon's tables that exist, with their columns; `statuses` as well, which has no attachments."""
+        return {name: table.columns for name, table in self._database.found.items()}
+
+    def refusals(self, tables: Sequence[str]) -> list[DatabaseError]:
+        """Why tables that exist, or those that decide on their privacy, cannot be read; empty if all can.
+
+        Rows may be hidden by a policy.
+        """
+        database, refusals = self._database, []
+        try:
+            database.snapshot(tables)
+        except DatabaseError as error:
+            refusals.append(error)
+        for name in dict.fromkeys(each for table in tables for each in (table, *ALSO_READ.get(table, ()))):
+            if name not in database.found or not database.found[name].has("id") or not database.is_readable(name):
+                continue
+            try:
+                with database.reading(name), database.connection.transaction(), database.connection.cursor() as cursor:
+                    cursor.execute(f'SELECT id FROM "{name}" LIMIT 1')  # noqa: S608 - a name of our own list
+            except DatabaseError as error:
+                refusals.append(error)
+        return refusals
+
+    def identity(self) -> DatabaseIdentity:
+        """By what a manifest knows it again."""
+        return identity_of(self._database)
+
+    def estimated_entries(self, tables: Sequence[str]) -> int:
+        """About how many objects a plan of these tables holds, by the planner's statistics; 0 without any."""
+        with self._database.reading("statistics"):
+            rows = self._database.connection.execute(_NULL_FRACTIONS, (list(tables),)).fetchall()
+        absent = {(table, column): fraction for table, column, fraction in rows}
+        total = 0.0
+        for table in tables:
+            for spec in specs_of(table):
+                named = 1 - absent.get((table, f"{spec.attachment}_file_name"), 0.0)
+                styles = sum(style.applies(_USUAL_TYPE, None) for style in spec.styles)
+                total += self._database.estimated_rows(table) * named * styles
+        return round(total)
+
+    def sample(self) -> list[Entry]:
+        """One entry of a row of some tables: the oldest of this server's own, or of any server's if it has none.
+
+        Ends with what there is as soon as a table takes seconds. To be asked last: that ends the transaction.
+        """
+        found: list[Entry] = []
+        scopes: tuple[Scope, ...] = ("local", "all")
+        with suppress(DatabaseError):
+            for scope in scopes:
+                for table in _SAMPLED:
+                    for batch in self._database.iter_rows(table, limit=_SAMPLED_ROWS, only=scope):
+                        rows = [(spec, row) for spec, media in batch.media for row in media.iter_rows()]
+                        found += [entry for spec, row in rows for entry in entries_of(spec, row)[:1]]
+                if found:
+                    break
+        return found

@@ -29,8 +29,7 @@ from mastosync.manifest import (
     correct,
     note_settings,
 )
-from mastosync.mastodon.key_order import KeyRange
-from mastosync.mastodon.paperclip import canonical_key, iter_candidates
+from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates
 from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.parallel import side_by_side

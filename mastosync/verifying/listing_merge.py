@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import tr
 from mastosync.manifest import Row, StrandReader, record_of
-from mastosync.mastodon.key_order import KeyRange, Strand, iter_strands, root_of
+from mastosync.mastodon.paperclip import KeyRange, Strand, iter_strands, root_of
 from mastosync.model import Record
 from mastosync.runtime.retry import PatientStore
 from mastosync.store.base import ListedObject, Page

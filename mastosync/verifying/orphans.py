@@ -20,8 +20,7 @@ from typing import Any
 from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import deferred
 from mastosync.manifest import Orphan, Scratch, ScratchPlace, StrandReader, record_of
-from mastosync.mastodon.key_order import KeyRange, root_of
-from mastosync.mastodon.paperclip import iter_candidates
+from mastosync.mastodon.paperclip import KeyRange, iter_candidates, root_of
 from mastosync.model import Entry, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.parallel import side_by_side

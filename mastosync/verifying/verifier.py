@@ -20,8 +20,7 @@ from mastosync.checking.row_check import Opening, Row, made_private
 from mastosync.errors import ObjectError
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_hidden, found_misread, found_wrong
-from mastosync.mastodon.key_order import KeyRange
-from mastosync.mastodon.paperclip import canonical_key
+from mastosync.mastodon.paperclip import KeyRange, canonical_key
 from mastosync.model import Entry, EntryState, Outcome, Presence, Reason, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.parallel import side_by_side

@@ -12,7 +12,7 @@ from mastosync.doctor.database import DatabaseWay, check_database
 from mastosync.doctor.findings import Chart, Finding, Grade, Subject, drained
 from mastosync.doctor.network import is_this_machine
 from mastosync.errors import DatabaseError
-from mastosync.mastodon.examination import ServerFacts
+from mastosync.mastodon.identity import ServerFacts
 from mastosync.model import DatabaseIdentity, Entry
 from tests.contract.raw_server import RawServer, answer
 from tests.integration.doctor_kit import examined, site_without_stores

@@ -24,7 +24,7 @@ from mastosync.manifest import (
     Soundness,
     WorkQueue,
     applied_to,
-    counters,
+    check,
     noted_settings,
     remembered_database,
     take_over,
@@ -87,7 +87,7 @@ def test_a_sound_manifest_is_called_sound(path: Path, quick: bool) -> None:
 
 def test_entries_are_counted_in_windows_of_any_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for lines in (1, 2, 7, 22, 23, 29, 30, 52, 53):
-        monkeypatch.setattr(counters, "_WINDOW", lines)
+        monkeypatch.setattr(check, "_WINDOW", lines)
         seen: list[int] = []
         with Manifest.open(path) as manifest:
             found = Checker(manifest, note=seen.append).run()

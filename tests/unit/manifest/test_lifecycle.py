@@ -42,8 +42,8 @@ from mastosync.manifest import (
     take_over,
     try_again,
 )
+from mastosync.manifest.check import _IS_SANE
 from mastosync.manifest.codes import FLAGS, REASON_CODE, STATE_CODE
-from mastosync.manifest.counters import _IS_SANE
 from mastosync.manifest.entry_writer import HAS_ARRIVED, Settled, settle
 from mastosync.manifest.lifecycle import presence_of
 from mastosync.model import (

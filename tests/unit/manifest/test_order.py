@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mastosync.manifest import WorkQueue
-from mastosync.manifest.order import merged, stages
+from mastosync.manifest.rows import merged, stages
 from mastosync.model import Entry, Kind, Order
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
 

@@ -8,8 +8,7 @@ import pytest
 
 from mastosync.app.forecasting import measured_rate, outlook_of
 from mastosync.config import Config, load_config
-from mastosync.config.prices import PRESETS
-from mastosync.config.providers import PROVIDERS
+from mastosync.config.providers import PRESETS, PROVIDERS
 from mastosync.manifest import WorkQueue
 from mastosync.model import EntryState, Outcome
 from mastosync.planning.forecast import GB, Bound, Outlook, Requests, Tariff, Terms, outlook

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from mastosync.errors import ConfigError
 from mastosync.manifest import StrandReader
-from mastosync.mastodon.key_order import KeyRange, root_of
-from mastosync.mastodon.paperclip import canonical_key, iter_candidates
+from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates, root_of
 from mastosync.model import Entry, Kind
 from mastosync.runtime.retry import PatientStore
 from mastosync.store.base import ListedObject

@@ -1,0 +1,292 @@
+"""The keys of how objects are copied.
+
+The keys of what a plan takes in.
+
+The keys of keeping pace with an instance that lives on.
+
+The keys of fetching files again from where they came from.
+
+The keys of where secrets are looked up that the configuration only refers to.
+
+The keys of a cluster of workers.
+
+The keys of a store that is a folder of this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import NamedTuple
+
+from mastosync.config.keys import key
+from mastosync.config.timetable import BANDWIDTH, Timetable
+from mastosync.config.values import (
+    DURATION,
+    NETWORKS,
+    ORDER,
+    PATH,
+    PATIENCE,
+    SECRET,
+    SWITCH,
+    TYPES,
+    Format,
+    Secret,
+    Wrong,
+    choice,
+    seconds,
+    size,
+    whole,
+)
+from mastosync.language import deferred, say, tr
+from mastosync.model import TABLES
+
+# ruff: noqa: RUF009 - `key` only wraps `field()`; its defaults are immutable
+
+
+_MIB = 1024**2
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class CopyConfig:
+    """How objects are copied."""
+
+    workers: int = key(8, whole(1), "How many objects are copied at the same time.")
+    rate: int | None = key(
+        None,
+        whole(1),
+        "At most so many requests a second to each endpoint, whatever it would take: reading and writing count for"
+        " their own endpoint, repeated requests and parts count as well. Below that, the rate follows what the"
+        " endpoint takes. Default: the provider's limit, where one is known, else none.",
+    )
+    bwlimit: Timetable = key(
+        Timetable(),
+        BANDWIDTH,
+        "At most so many bytes of objects a second, each counted once: read at this rate and written at this rate."
+        " A timetable is in local time, and what was last said holds on; Mon-08:00,5M speaks of one day only."
+        " 5M is 5 MiB and 5MB are 5,000,000 bytes.",
+    )
+    order: str = key(
+        "local-first", ORDER, "What to begin with: what no other server has, or just the newest or oldest."
+    )
+    max_attempts: int = key(5, whole(1), "How often an object is tried in one run before it counts as failed.")
+    throttle_budget_seconds: float = key(
+        900.0, seconds(0), "How long an object may wait for a store that asks to slow down before it fails."
+    )
+    outage_patience: float = key(
+        3600.0,
+        PATIENCE,
+        "How long a store is waited for that was there and does not answer any more, or answers 503 to everything."
+        " Nothing fails meanwhile: what was on its way waits, the store is asked now and then, and the run goes on when"
+        " it answers. Then the run stops. So long `follow` also tries again soon after a round that could not reach a"
+        " store or the database. off: a run stops when so many objects in a row have failed that it is not the"
+        " objects.",
+    )
+    multipart_threshold: int = key(16 * _MIB, size(1, 5 * _GIB), "Objects larger than this travel in parts.")
+    part_size: int = key(16 * _MIB, size(5 * _MIB, 5 * _GIB), "Size of a part. Several of one object travel at once.")
+    server_side: str = key(
+        "auto",
+        choice("auto", "never"),
+        "Whether a store may copy by itself, so that no bytes travel through this machine. auto: where source and"
+        " destination have the same endpoint_url and access_key, as long as the store does not refuse. bwlimit does"
+        " not hold then. never: every byte is read and written here.",
+    )
+    memory: int = key(
+        256 * _MIB,
+        size(16 * _MIB, 1024 * _GIB),
+        "How much of objects is in memory at once, whatever the workers and sizes. At least as much as part_size"
+        " and multipart_threshold.",
+    )
+    private_objects: str = key(
+        "skip",
+        choice("skip", "copy"),
+        "What to do with objects that must stay private where no ACL can keep them so. skip leaves them out, until"
+        " `copy` is run with copy, which copies them all the same. Choose that only if nobody can read the bucket"
+        " without credentials.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlanConfig:
+    """What a plan takes in."""
+
+    only: str = key("all", choice("all", "local", "remote"), "Objects of this server, of other servers, or all.")
+    types: tuple[str, ...] = key(TABLES, TYPES, "Which tables, separated by commas or spaces.")
+    limit: int | None = key(None, whole(1), "At most so many rows of each table: for a trial. Default: no limit.")
+    max_age: int | None = key(
+        None,
+        whole(1, 36_500),
+        "Leave out files of other servers that are older than so many days: media of posts and preview cards, which"
+        " Mastodon itself calls a cache and fetches again. Never left out are files of this server, and avatars,"
+        " headers and emojis of others. Default: nothing is left out.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FollowConfig:
+    """When is read what has changed."""
+
+    every: float = key(600.0, DURATION, "How long from the beginning of a round to that of the next one.")
+    overlap_minutes: int = key(
+        15,
+        whole(1, 24 * 60),
+        "What changed so long before the last plan is read again. A row says when it changed and is seen when its"
+        " transaction ends, and clocks differ: longer than the longest transaction, and than a standby lags behind.",
+    )
+    full_every_hours: int = key(
+        24,
+        whole(1, 24 * 365),
+        "How often everything is read: only that finds rows that were deleted, or changed without a word.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RefetchConfig:
+    """How files are fetched from where they came from."""
+
+    requests_per_second: int = key(2, whole(1, 100), "At most so many requests a second to each of these servers.")
+    use_proxies: bool = key(
+        False,
+        SWITCH,
+        "Whether to go by the proxies that the environment names (https_proxy and its kin). A proxy looks names up by"
+        " itself: what it can reach, a URL in the database can then reach as well.",
+    )
+    allow_networks: tuple[IPv4Network | IPv6Network, ...] = key(
+        (),
+        NETWORKS,
+        "Networks that may be connected to though they are one's own, separated by spaces: 10.1.0.0/16 fd12::/32. A URL"
+        " in the database can then reach everything in there.",
+    )
+
+
+# ruff: noqa: RUF009 - `key` only wraps `field()`; its defaults are immutable
+
+
+SYNTAXES = ("dotenv", "docker")
+
+
+@dataclass(frozen=True, slots=True)
+class EnvConfig:
+    """Where `env:NAME` is looked up."""
+
+    file: Path | None = key(
+        None,
+        PATH,
+        "A file of variables, such as Mastodon's own .env.production. What it does not have is looked up in the"
+        " environment. Default: the environment alone.",
+    )
+    syntax: str = key(
+        "dotenv",
+        choice(*SYNTAXES),
+        "Who else reads these files. dotenv: Mastodon itself, or Docker Compose; quotes around a value are no part of"
+        " it. docker: `docker run --env-file`, or Compose before version 2; every character of a value is a part of"
+        " it.",
+    )
+    mastodon_file: Path | None = key(
+        None,
+        PATH,
+        "Mastodon's own .env.production, if file is another one since `mastosync pin-secrets`. `cutover` says what to"
+        " change in it, and `report` looks whether it names the destination. Default: file.",
+    )
+
+    @property
+    def settings(self) -> Path | None:
+        """Where Mastodon's own settings may be, as far as is known."""
+        return self.mastodon_file or self.file
+
+
+# ruff: noqa: RUF009 - `key` only wraps `field()`; its defaults are immutable
+
+
+@dataclass(frozen=True, slots=True)
+class CeleryConfig:
+    """For a cluster of workers, and for files written for the older Celery tool."""
+
+    broker: Secret | None = key(None, SECRET, "The broker's URL, such as redis://localhost:6379/0.")
+    backend: Secret | None = key(None, SECRET, "The URL where results are kept.")
+    concurrency: int | None = key(None, whole(1), "Tasks at the same time on one machine. Default: [copy] workers.")
+    log_level: str = key(
+        "info", choice("debug", "info", "warning", "error", "critical", "fatal"), "How much the workers log."
+    )
+
+
+# ruff: noqa: RUF009 - `key` only wraps `field()`; its defaults are immutable
+
+
+_HIGHEST_ID = 2**32 - 2  # the one above means nobody
+
+
+class OwnerKey(NamedTuple):
+    """Whose files are to be, by numbers."""
+
+    user: int
+    group: int | None  # None: as the folder's
+
+
+def _owner(text: str) -> OwnerKey:
+    import grp  # noqa: PLC0415 - only who names somebody needs them
+    import pwd  # noqa: PLC0415
+
+    user, colon, group = text.strip().partition(":")
+    if not user or (colon and not group):
+        raise ValueError
+    return OwnerKey(
+        _number_of(user, lambda name: pwd.getpwnam(name).pw_uid, deferred("this machine knows no user {name!r}")),
+        _number_of(group, lambda name: grp.getgrnam(name).gr_gid, deferred("this machine knows no group {name!r}"))
+        if colon
+        else None,
+    )
+
+
+def _number_of(name: str, known: Callable[[str], int], unknown: str) -> int:
+    try:
+        number = int(name) if name.isascii() and name.isdigit() else known(name)
+    except KeyError:
+        raise Wrong(say(unknown).format(name=name), tr("Correct the name, or write its number.")) from None
+    if number > _HIGHEST_ID:
+        raise ValueError
+    return number
+
+
+OWNER = Format(deferred("a user, such as mastodon, or user:group, or their numbers"), _owner)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesystemConfig:
+    """A folder of this machine, where objects are files: what Mastodon has without S3."""
+
+    path: Path | None = key(
+        None,
+        PATH,
+        "The folder that holds `media_attachments`, `accounts` and the others: Mastodon's PAPERCLIP_ROOT_PATH, which is"
+        " public/system below its own folder unless set.",
+    )
+    fsync: str = key(
+        "always",
+        choice("always", "never"),
+        "Whether an object counts as done only when the disk itself has it. never is faster, most of all for small"
+        " objects, and a power cut may then lose some that count as done: `mastosync verify` finds them.",
+        only="filesystem.destination",
+    )
+    keep_free: int = key(
+        _GIB,
+        size(0, 1024 * 1024 * _GIB),
+        "Copying stops before less than this is free on the disk.",
+        only="filesystem.destination",
+    )
+    owner: OwnerKey | None = key(
+        None,
+        OWNER,
+        "Whose the files and folders are that are written. Unless set, those of the folder itself: Mastodon has to read"
+        " and delete them. Only root may give files to others.",
+        only="filesystem.destination",
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The path, of a folder that is configured (`Config.require_store`)."""
+        assert self.path is not None  # noqa: S101
+        return self.path
