@@ -23,7 +23,7 @@ from mastosync.app.stores import (
 )
 from mastosync.errors import OutputError
 from mastosync.language import tr
-from mastosync.listing.lister import ListFilter, iter_listed
+from mastosync.listing import ListFilter, iter_listed
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
@@ -55,15 +55,15 @@ if TYPE_CHECKING:
     from mastosync.config import Config, Timetable
     from mastosync.copying.copier import CopyOptions
     from mastosync.doctor import Finding
-    from mastosync.following.rounds import Round
+    from mastosync.following import Round
     from mastosync.manifest import Soundness, StoreIdentity
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.planning.forecast import Outlook
     from mastosync.planning.planner import PlanOptions, PlanResult
     from mastosync.planning.survey import Survey
     from mastosync.progress import CopyProgress, ProgressListener
-    from mastosync.pruning.pruner import PruneOptions, Pruning
-    from mastosync.refetching.refetcher import Refetching, RefetchOptions
+    from mastosync.pruning import PruneOptions, Pruning
+    from mastosync.refetching import Refetching, RefetchOptions
     from mastosync.report import Report
     from mastosync.verifying.adopter import Adoption, AdoptOptions
     from mastosync.verifying.orphans import OrphanFinder, OrphansResult
@@ -162,7 +162,7 @@ class App:
     def follow(self, options: FollowOptions) -> Iterator[Round[FollowResult]]:
         """Plan and copy in rounds, of which each is told when it has ended. Raises: Interrupted when asked to stop."""
         from mastosync.app.following import Following
-        from mastosync.following.rounds import Rounds
+        from mastosync.following import Rounds
 
         following = Following(self, options)
         patience = self.config.copy.outage_patience
@@ -181,7 +181,7 @@ class App:
 
     def status(self) -> Status:
         """Where the migration stands."""
-        from mastosync.app.forecasting import outlook_of
+        from mastosync.app.planning import outlook_of
 
         with self._read() as manifest:
             manifest.require_plan()
@@ -192,7 +192,7 @@ class App:
 
     def outlook(self, survey: Survey, rate: int | None = None, bwlimit: Timetable | None = None) -> Outlook:
         """What a move of what a plan has seen will take; `rate` and `bwlimit` as `copy` has them."""
-        from mastosync.app.forecasting import measured_rate, outlook_of
+        from mastosync.app.planning import measured_rate, outlook_of
 
         measured = measured_rate(self.manifest_path)
         return outlook_of(self.config, survey, rate=rate, bwlimit=bwlimit, measured=measured)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mastosync.app.rows import Databases, files_of, right_database
+from mastosync.app.mastodon import Databases, files_of, right_database
 from mastosync.app.same_store import gates_to_write
 from mastosync.app.stores import gates, settings_of, transfer_options
 from mastosync.applying.applier import Applier, Applying, ApplyOptions
 from mastosync.applying.one_object import Bringing
-from mastosync.applying.rewrite import InPlace
-from mastosync.applying.settings_rule import opens
+from mastosync.applying.rewrite import InPlace, opens
 from mastosync.checking.row_check import Opening
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import UsageError

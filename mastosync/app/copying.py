@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mastosync.app.same_store import gates_to_write
 from mastosync.app.stores import identities, note_own_settings, states, transfer_options, warn_of_little_room
-from mastosync.copying.access_notes import AccessNotes
+from mastosync.copying.acl import AccessNotes
 from mastosync.copying.copier import Copier
+from mastosync.copying.store_checks import still_gives
 from mastosync.copying.transfer import Transfer
-from mastosync.copying.witness import still_gives
 from mastosync.manifest import ManifestReport, WorkQueue, in_one_bucket, reopen
 from mastosync.model import Reason
 from mastosync.progress import CopyProgress

@@ -35,8 +35,7 @@ from mastosync.cutover import (
     steps_over,
 )
 from mastosync.errors import ObjectError, StoreUnusable, UsageError
-from mastosync.findings.deleted import Deleted, gone_as_json
-from mastosync.findings.old_objects import shared_bucket
+from mastosync.findings.deleted import Deleted, gone_as_json, shared_bucket
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
 from mastosync.mastodon.settings import HOSTS, Setting, changed, lasts, storage_settings

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from mastosync.manifest import appearing, require_room_for, written
+from mastosync.manifest import appearing, is_there, require_room_for, written
 
 
 def require_new(target: Path, hint: str) -> None:
@@ -27,3 +27,10 @@ def new_file(target: Path, *, replace: bool = False, mode: int = 0o600, hint: st
     with appearing(target, replace=replace) as partial, written(target), partial.open("w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), mode)
         yield file
+
+
+def manifest_beside(config: Path, path: Path) -> Path | None:
+    """The manifest beside the configuration, in full, if none lies where a relative path leads from here."""
+    if path.is_absolute() or is_there(path) or not is_there(config.parent / path):
+        return None
+    return (config.parent / path).resolve()

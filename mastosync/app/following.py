@@ -26,7 +26,7 @@ from mastosync.manifest import (
     warn_of_gap,
 )
 from mastosync.progress import CopyProgress
-from mastosync.pruning.pruner import PruneOptions, Pruner, Pruning, TooMuchGone
+from mastosync.pruning import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.status import status_of
 
 if TYPE_CHECKING:

@@ -8,19 +8,19 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mastosync.app.rows import Databases, files_of, right_database
+from mastosync.app.mastodon import Databases, files_of, right_database
 from mastosync.app.same_store import gates_to_write
 from mastosync.app.stores import note_own_settings, retry_policy, transfer_options
 from mastosync.copying.copier import CopyOptions
 from mastosync.copying.transfer import Transfer
 from mastosync.manifest import ManifestReport
 from mastosync.model import Reason
-from mastosync.refetching.refetcher import Refetcher, Refetching, RefetchOptions, Ways
+from mastosync.refetching import Refetcher, Refetching, RefetchOptions, Ways
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import Gate
-from mastosync.store.filesystem.staging import Landing
-from mastosync.store.http.origin import CurlOriginFetcher
+from mastosync.store.filesystem.store import Landing
+from mastosync.store.http.fetcher import CurlOriginFetcher
 from mastosync.store.media_types import is_as_named
 
 if TYPE_CHECKING:

@@ -62,9 +62,8 @@ def gates(
     `unchecked`: which of them need not be usable.
     `some_arrived`: the destination should hold objects, so that an empty folder there is an unmounted disk.
     """
-    from mastosync.runtime.bandwidth import Bandwidth
-    from mastosync.runtime.downtime import Downtime
-    from mastosync.runtime.limiter import EndpointLimiter
+    from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
+    from mastosync.runtime.outages import Downtime
     from mastosync.runtime.retry import Gate
 
     policy = retry_policy(config)

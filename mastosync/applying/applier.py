@@ -50,7 +50,7 @@ from mastosync.manifest import (
 )
 from mastosync.model import End, EntryState, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener
-from mastosync.runtime.outage import IN_A_ROW, Outages
+from mastosync.runtime.outages import IN_A_ROW, Outages
 from mastosync.runtime.retry import Gate
 from mastosync.runtime.steps import Steps
 from mastosync.runtime.stop import StopSignal

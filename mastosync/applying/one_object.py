@@ -7,8 +7,7 @@ from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
-from mastosync.applying.rewrite import Found, InPlace
-from mastosync.applying.settings_rule import goal_of
+from mastosync.applying.rewrite import Found, InPlace, goal_of
 from mastosync.checking.object_check import expected_etag, same_etag, still_done
 from mastosync.checking.privacy_proof import PrivacyUnknown, strangers_read
 from mastosync.checking.row_check import Answer, Opening, Row, made_private

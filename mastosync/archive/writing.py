@@ -17,7 +17,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from mastosync.listing.lister import FIELDS
+from mastosync.listing import FIELDS
 from mastosync.manifest import ArchivedEntry, ArchiveReader, Head, noted_as_json
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Kind, Origin, Presence

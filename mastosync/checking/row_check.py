@@ -2,22 +2,26 @@
 
 What moderators have hidden since a plan, and what users have deleted, would be opened otherwise. The database is asked
 for many rows at a time. An answer that has grown old, as a store was slow or down, is asked for again, by itself.
+
+What rows say by now of what `verify` is about to make pending, so that no copy opens or brings back it.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from mastosync.errors import ConfigError, DatabaseError, PlanRefused
 from mastosync.manifest import Place
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.paperclip import names_of
-from mastosync.model import Record, RemoteFile
+from mastosync.model import Entry, Record, RemoteFile
 from mastosync.runtime.steps import Aside, Steps
 
 _AT_ONCE = 2_000  # rows
@@ -95,3 +99,48 @@ def _row_of(record: Record, files: Mapping[tuple[str, str, int], RemoteFile]) ->
         return Row.PRIVATE
     names = names_of(spec_of(kind.table, kind.attachment), kind.style, found.file_name)
     return Row.PUBLIC if name in names else Row.GONE
+
+
+_log = logging.getLogger(__name__)
+
+_ASKED_AT_MOST = 10_000  # rows of one run: of a store that has lost more, plan first
+
+
+@dataclass(slots=True)
+class RowsNow:
+    """Asks for them, and counts what they said. The database is asked only if there is something to ask for."""
+
+    opening: Opening | None = None  # None: there is no database to ask
+    private: int = 0  # entries that are public by the last plan, and private by their rows
+    unasked: int = 0  # that were not made pending, as nobody could be asked
+    trouble: str = ""  # why
+    gone: set[Entry] = field(init=False, default_factory=set)  # their rows are, or have another file
+    _asked: int = field(init=False, default=0)
+
+    @property
+    def deleted(self) -> int:
+        """Entries that stay as they are, as their rows are gone or have another file."""
+        return len(self.gone)
+
+    def of(self, records: Sequence[Record]) -> dict[Entry, Row]:
+        """What their rows say; of what is private anyway, and where nobody can tell, there is no word."""
+        wanted = [each for each in records if not each.entry.private][: _ASKED_AT_MOST - self._asked]
+        if not wanted or self.opening is None or self.trouble:
+            return {}
+        self._asked += len(wanted)
+        try:
+            rows = self.opening.rows(wanted)
+        except (ConfigError, DatabaseError, PlanRefused) as error:
+            self.trouble = error.message
+            _log.warning("cannot ask the database for rows of what is at fault: %s", error.message)
+            return {}
+        return {record.entry: row for record, row in zip(wanted, rows, strict=True)}
+
+    def as_json(self) -> dict[str, Any]:
+        """Its part of `verify --json`."""
+        return {
+            "private": self.private,
+            "deleted": self.deleted,
+            "unasked": self.unasked,
+            "database": self.trouble or None,
+        }

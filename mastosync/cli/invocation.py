@@ -1,9 +1,13 @@
-"""What the global options stand for: configuration, manifest, progress and logs of one run."""
+"""What the global options stand for: configuration, manifest, progress and logs of one run.
+
+Files that should be nobody else's business.
+"""
 
 from __future__ import annotations
 
 import logging
 import shlex
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.cli.file_permissions import open_to_all
 from mastosync.cli.logs import logging_to
 from mastosync.cli.output import show, show_fault, warn
 from mastosync.cli.signals import heeding_signals
@@ -24,6 +27,29 @@ from mastosync.runtime.stop import StopSignal
 if TYPE_CHECKING:
     from mastosync.app import App
     from mastosync.progress import ProgressListener
+
+
+def open_to_all(*files: Path | None) -> Iterator[str]:
+    """A warning for each file that everybody on this machine may read or write.
+
+    They were made for their owner alone. A group that was let in later is somebody's decision, and left alone; so is
+    the mode itself, in case the whole world was meant.
+    """
+    for file in files:
+        if file is None:
+            continue
+        try:
+            mode = file.stat().st_mode
+        except OSError:
+            continue  # whoever opens it tells
+        if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
+            command = f"chmod 600 {shlex.quote(str(file))}"
+            yield (
+                tr("{file} can be written by everybody on this machine: {command}", file=file, command=command)
+                if mode & stat.S_IWOTH
+                else tr("{file} can be read by everybody on this machine: {command}", file=file, command=command)
+            )
+
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +125,7 @@ class Invocation:
 
     def _require_not_beside(self, path: Path) -> None:
         """Who works with a configuration of another folder means the manifest there, and is to say so."""
-        from mastosync.app.beside import manifest_beside
+        from mastosync.app.files import manifest_beside
 
         file = self.config.path
         beside = manifest_beside(file, path) if file else None

@@ -28,7 +28,7 @@ _TOLD_ANYWAY = (
         "mastosync.new_files",
         "mastosync.app.same_store",
         "mastosync.copying.same_store",
-        "mastosync.runtime.downtime",
+        "mastosync.runtime.outages",
     ),
     *("mastosync.app.stores.room", "mastosync.app.media_host", "mastosync.store.filesystem.owners"),
 )

@@ -14,9 +14,8 @@ from mastosync.cli.help import in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
 from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import log_end, telling_what_matters
-from mastosync.cli.output import complain, show_origin, write_commands_with
+from mastosync.cli.output import NobodyReads, complain, give_up, guarded_streams, show_origin, write_commands_with
 from mastosync.cli.signals import sigterm_as_ctrl_c
-from mastosync.cli.streams import NobodyReads, give_up, guarded_streams
 from mastosync.errors import ExitCode, Interrupted, MastosyncError, StdoutError
 from mastosync.language import lend_to_libraries, tr
 
@@ -50,7 +49,7 @@ class _Commands(LazyGroup):
     """The first group: its help ends with environment, files and exit codes."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from mastosync.cli.reference import environment, exit_codes, files
+        from mastosync.cli.help import environment, exit_codes, files
 
         told = {tr("Environment"): environment(), tr("Files"): files(), tr("Exit codes"): exit_codes()}
         for title, meanings in told.items():

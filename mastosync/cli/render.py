@@ -9,8 +9,7 @@ from itertools import groupby, repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.cli.colours import PAINT_OF, Paint, paint
-from mastosync.cli.columns import padded, width_of
+from mastosync.cli.terminal import PAINT_OF, Paint, padded, paint, width_of
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode
 from mastosync.language import say, tr, trn
 from mastosync.model import EntryState, Reason

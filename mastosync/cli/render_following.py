@@ -11,8 +11,8 @@ from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
     from mastosync.app.following import FollowResult
-    from mastosync.following.rounds import Round
-    from mastosync.pruning.pruner import Pruning
+    from mastosync.following import Round
+    from mastosync.pruning import Pruning
 
 
 def render_round(done: Round[FollowResult], result: FollowResult) -> str:

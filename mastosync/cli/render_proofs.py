@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mastosync.checking.object_check import Verdict
-from mastosync.cli.colours import PAINT_OF
 from mastosync.cli.render import table
+from mastosync.cli.terminal import PAINT_OF
 from mastosync.language import deferred, say, tr, trn
 from mastosync.terminal_text import one_line
 from mastosync.units import human_bytes, human_seconds
@@ -14,10 +14,10 @@ from mastosync.verifying.adopter import Fate
 from mastosync.verifying.orphans import AGE_NAMES
 
 if TYPE_CHECKING:
+    from mastosync.checking.row_check import RowsNow
     from mastosync.verifying.adopter import Adoption
     from mastosync.verifying.orphans import OrphansResult
     from mastosync.verifying.public_result import PublicResult
-    from mastosync.verifying.rows_now import RowsNow
     from mastosync.verifying.verifier import Verification
 
 _EXAMPLES = 10

@@ -6,6 +6,11 @@ succeeds it was the ACL. Nothing private is ever written on such a guess. Before
 one it must be known whether the store has ACLs at all, as some without take `private` and pass over
 it. Where no public object has shown that yet, an upload in parts is begun and given up at once:
 nothing of it is ever visible. Whether a store keeps the ACLs that it takes, `privacy_proof` finds out.
+
+With which access claims are written after all, where a worker finds out more than the rows say.
+
+The manifest has to know before the object may lie there: a run that dies would leave it as one of another privacy.
+Workers tell it here, and wait until the thread that owns the manifest has taken it in.
 """
 
 from __future__ import annotations
@@ -13,10 +18,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from mastosync.checking.privacy_proof import PrivacyProof, Storing
 from mastosync.errors import (
@@ -27,7 +32,7 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.language import deferred, tr
-from mastosync.model import Entry
+from mastosync.model import Entry, Presence
 from mastosync.runtime.retry import PatientStore
 from mastosync.runtime.steps import Step, Steps
 from mastosync.store.base import PutOptions
@@ -253,3 +258,39 @@ def begin_in_vain(store: PatientStore, key: str, options: PutOptions) -> None:
     except ObjectError as error:
         if error.transient:  # what is refused will not fare better, and says nothing of the ACL
             raise
+
+
+Note: TypeAlias = Callable[[Entry, Presence], Callable[[], bool]]
+"""Takes an entry and its access to the manifest, and gives a function that tells whether they are there."""
+
+
+class AccessNotes:
+    """Notes on their way from workers to the manifest."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[tuple[Entry, Presence]] = []
+        self._told = self._recorded = 0  # notes, since the beginning
+
+    def tell(self, entry: Entry, access: Presence) -> Callable[[], bool]:
+        """As `Note`, from any thread."""
+        with self._lock:
+            self._open.append((entry, access))
+            self._told += 1
+            number = self._told
+        return lambda: self._recorded >= number
+
+    @property
+    def any_open(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._open)
+
+    @contextmanager
+    def taken(self) -> Iterator[list[tuple[Entry, Presence]]]:
+        """What is to be recorded in this block. It stays open, and who waits for it waits, unless that ends well."""
+        with self._lock:
+            taken, number = list(self._open), self._told
+        yield taken
+        with self._lock:
+            del self._open[: len(taken)]
+            self._recorded = number

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
-from mastosync.copying.access_notes import AccessNotes
+from mastosync.copying.acl import AccessNotes
 from mastosync.errors import ExitCode, Interrupted, MastosyncError, MayBePublic, PrivacyLost, StoreUnusable, telling_of
 from mastosync.language import english, tr
 from mastosync.manifest import ACCESS, Outage, WorkQueue
 from mastosync.model import Claim, Order, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
-from mastosync.runtime.outage import Outages
+from mastosync.runtime.outages import Outages
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import Crew
 

@@ -15,15 +15,13 @@ from itertools import chain, islice
 
 from mastosync.checking.multipart_etag import is_composite
 from mastosync.checking.privacy_proof import PrivacyProof, PrivacyUnknown, Storing, strangers_read
-from mastosync.checking.source_check import SourceCheck, SourceDamaged
-from mastosync.copying.access_notes import Note
-from mastosync.copying.acl import AclMode, AclRule, PrivateKeptBack, begin_in_vain
+from mastosync.copying.acl import AclMode, AclRule, Note, PrivateKeptBack, begin_in_vain
 from mastosync.copying.arrived import confirmed, find_arrived, found_there, is_confirmed, newer_there
-from mastosync.copying.bucket_look import BucketLook
 from mastosync.copying.job import Job, approach_of
-from mastosync.copying.large_objects import MIB, LargeObject, LargeObjects, UploadDamaged
+from mastosync.copying.large_objects import MIB, LargeObject, LargeObjects, SourceCheck, SourceDamaged, UploadDamaged
 from mastosync.copying.sending import allowed, sent, upload_begun, upload_delivered
 from mastosync.copying.server_side import Copied, Refusal, ServerSide, Within
+from mastosync.copying.store_checks import BucketLook
 from mastosync.errors import ObjectChanged, ObjectError, ObjectMissing, StoreBack
 from mastosync.manifest import ACCESS, Approach, begun, is_misplaced, rewritten_in_place
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates

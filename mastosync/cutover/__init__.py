@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from mastosync.cutover.arrival import beyond, failed, left_out, losses_of, missing, pending
 from mastosync.cutover.commands import Command, Mastosync, Step
-from mastosync.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Secrets, Verdict
+from mastosync.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Secrets, Verdict, owned
 from mastosync.cutover.history import apart, deleted, planned, read_by_everybody, settings, verified, whole
 from mastosync.cutover.mastodon import by_hand, doubt, media_host, permission, secrets, uses
 from mastosync.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
-from mastosync.cutover.owner import owned
 from mastosync.cutover.steps import NewFiles, WayBack, WayOver, steps_back, steps_over
 from mastosync.language import tr
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from mastosync.cutover.commands import Command, Mastosync, Step, fallback_log, file_name
 from mastosync.cutover.findings import Fallback
-from mastosync.findings.deleted import adopted_told
-from mastosync.findings.old_objects import SharedBucket
+from mastosync.findings.deleted import SharedBucket, adopted_told
 from mastosync.language import tr
 from mastosync.manifest import Removable
 

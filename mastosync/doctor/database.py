@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mastosync.doctor.findings import Chart, Finding, Findings
-from mastosync.doctor.network import is_this_machine
+from mastosync.doctor.machine import is_this_machine
 from mastosync.errors import ConfigError, DatabaseError, NoMastodonTables
 from mastosync.language import deferred, say, tr
 from mastosync.model import Entry

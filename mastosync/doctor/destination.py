@@ -5,9 +5,8 @@ from __future__ import annotations
 from mastosync.copying.transfer import TransferOptions
 from mastosync.doctor.access import ACCESS_CHECKS, STORE_ERRORS, End, check_access, check_missing_key
 from mastosync.doctor.acl import ACL_CHECKS, check_acl
-from mastosync.doctor.apart import OtherStore, check_apart
 from mastosync.doctor.findings import Finding, Findings, Grade
-from mastosync.doctor.probes import DATA, MD5, ProbeObjects, put_options
+from mastosync.doctor.probes import DATA, MD5, OtherStore, ProbeObjects, check_apart, put_options
 from mastosync.errors import ObjectDenied
 from mastosync.findings.shared import cache_control_told
 from mastosync.language import tr

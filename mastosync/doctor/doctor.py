@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mastosync.copying.transfer import TransferOptions
-from mastosync.doctor.access import End
-from mastosync.doctor.apart import OtherStore
+from mastosync.doctor.access import End, Patience, stopped
 from mastosync.doctor.database import DatabaseFacts, DatabaseWay, check_database
 from mastosync.doctor.destination import DESTINATION_CHECKS, check_destination
 from mastosync.doctor.findings import Chart, Finding, Findings, Subject, drained
@@ -24,7 +23,7 @@ from mastosync.doctor.folder import (
 )
 from mastosync.doctor.machine import check_machine
 from mastosync.doctor.manifest import ManifestFacts, ManifestPlace, check_manifest
-from mastosync.doctor.patience import Patience, stopped
+from mastosync.doctor.probes import OtherStore
 from mastosync.doctor.source import SOURCE_CHECKS, check_source
 from mastosync.errors import ConfigError, StoreUnusable
 from mastosync.language import tr

@@ -1,8 +1,12 @@
-"""This machine: whether it gives as much as the configuration asks for."""
+"""This machine: whether it gives as much as the configuration asks for.
+
+Where a connection leads: what does not leave this machine needs no encryption.
+"""
 
 from __future__ import annotations
 
 import resource
+from ipaddress import ip_address
 
 from mastosync.doctor.findings import Chart, Findings
 from mastosync.language import tr
@@ -37,3 +41,13 @@ def check_machine(chart: Chart, workers: int) -> Findings[None]:
 
 def _any_number(limit: int) -> int:
     return limit if limit != resource.RLIM_INFINITY else 2**31
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host (a name, an address or the folder of a socket) is this one for sure."""
+    if not host or host.startswith(("/", "@")) or host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name, which may be anywhere

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from mastosync.doctor.access import ACCESS_CHECKS, STORE_ERRORS, Access, End, check_access, check_missing_key
+from mastosync.doctor.access import ACCESS_CHECKS, STORE_ERRORS, Access, End, Patience, check_access, check_missing_key
 from mastosync.doctor.findings import Finding, Findings
-from mastosync.doctor.patience import Patience
 from mastosync.errors import ObjectDenied, ObjectMissing
 from mastosync.language import tr
 from mastosync.mastodon.paperclip import iter_candidates

@@ -26,8 +26,7 @@ from mastosync.findings.shared import (
 from mastosync.language import tr, trn
 from mastosync.manifest import Relation
 from mastosync.model import EntryState, Reason
-from mastosync.report.evidence import Evidence, Finding, Grade
-from mastosync.report.switch import READ_BACK, switched
+from mastosync.report.evidence import READ_BACK, Evidence, Finding, Grade, switched
 from mastosync.units import human_seconds
 
 _OLD_SECONDS = 7 * 86_400  # of a plan

@@ -20,12 +20,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 
 from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreBack, Throttled
 from mastosync.model import ObjectInfo
-from mastosync.runtime.bandwidth import Bandwidth
-from mastosync.runtime.downtime import Downtime
-from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import Hold
+from mastosync.runtime.outages import Downtime
+from mastosync.runtime.parallel import waiting
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.turns import waiting
 from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Part, Piece, PutOptions
 
 P = ParamSpec("P")

@@ -14,7 +14,7 @@ from typing import Protocol
 from mastosync.errors import MastosyncError
 from mastosync.model import Access, Ownership
 from mastosync.store.base import Room
-from mastosync.store.http.strangers import Glimpse
+from mastosync.store.http.anonymous import Glimpse
 
 
 class Culprit(StrEnum):

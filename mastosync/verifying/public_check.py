@@ -15,11 +15,11 @@ from mastosync.errors import ObjectError
 from mastosync.language import tr
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Kind, Record
-from mastosync.runtime.downtime import Downtime
+from mastosync.runtime.outages import Downtime
 from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import Gate, PatientStore
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.http.strangers import Known, Meaning, meaning_of, meaning_of_status
+from mastosync.store.http.anonymous import Known, Meaning, meaning_of, meaning_of_status
 from mastosync.store.probe import PublicAnswer, PublicSite
 from mastosync.verifying.public_result import FROM, Asked, Keeper, PublicFault, PublicResult
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from mastosync.checking.object_check import FAULTS, Judgement, Verdict, described, expected_etag, same_etag, still_done
 from mastosync.checking.privacy_proof import strangers_read
-from mastosync.checking.row_check import Opening, Row, made_private
+from mastosync.checking.row_check import Opening, Row, RowsNow, made_private
 from mastosync.errors import ObjectError
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_hidden, found_misread, found_wrong
@@ -30,7 +30,6 @@ from mastosync.runtime.worker_pool import Crew
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import KeySpace, Listing, Placed, iter_matched, record_at
 from mastosync.verifying.public_result import Keeper, PublicFault, PublicResult
-from mastosync.verifying.rows_now import RowsNow
 from mastosync.verifying.samples import Sample, Ticket
 
 _log = logging.getLogger(__name__)

@@ -179,7 +179,7 @@ def _make_haste() -> None:
     from dataclasses import replace  # noqa: PLC0415 - only here
 
     from mastosync.app import stores  # noqa: PLC0415 - see above
-    from mastosync.runtime import downtime, limiter  # noqa: PLC0415
+    from mastosync.runtime import limiter, outages  # noqa: PLC0415 - see above
 
     as_configured = stores.retry_policy
     stores.retry_policy = lambda config: replace(
@@ -187,5 +187,5 @@ def _make_haste() -> None:
     )
     limiter._FIRST_PAUSE_SECONDS /= 20
     limiter._LONGEST_PAUSE_SECONDS /= 20
-    downtime.FIRST_WAIT_SECONDS /= 20
-    downtime.LONGEST_WAIT_SECONDS /= 20
+    outages.FIRST_WAIT_SECONDS /= 20
+    outages.LONGEST_WAIT_SECONDS /= 20

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from mastosync.copying.same_store import FOLDER
-from mastosync.runtime.downtime import NO_SUCH_KEY
+from mastosync.runtime.outages import NO_SUCH_KEY
 from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import LOST_ANSWER, RESET, Fault, Request
 from scripts.lab.faults import FaultProxy

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.cli import colours
-from mastosync.cli.colours import Paint, coloured, paint
-from mastosync.cli.columns import width_of
+from mastosync.cli import terminal
 from mastosync.cli.output import show
 from mastosync.cli.render import table
+from mastosync.cli.terminal import Paint, coloured, paint, width_of
 from tests.acceptance.site import Site
 from tests.acceptance.test_forging import on_terminal
 from tests.unit.engine_kit import entry, planned
@@ -70,9 +69,9 @@ def test_the_doctor_shows_how_bad_it_is(site: Site) -> None:
 def in_colour(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    colours.shows_colours.cache_clear()
+    terminal.shows_colours.cache_clear()
     yield
-    colours.shows_colours.cache_clear()
+    terminal.shows_colours.cache_clear()
 
 
 def without_times(text: str) -> str:

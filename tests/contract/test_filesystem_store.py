@@ -41,8 +41,8 @@ from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.retry import Gate, RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import FetchedObject, ListedObject, ObjectStore, PutOptions
-from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, grounds, mounts
-from mastosync.store.filesystem import page_cache as cache
+from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, volumes
+from mastosync.store.filesystem import root as cache
 from mastosync.store.filesystem.names import ESCAPED, WORK, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.root import Root
 from mastosync.store.filesystem.walk import Walk
@@ -620,10 +620,10 @@ def open_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def below(folder: Path) -> tuple[mounts.Mount, ...]:
+def below(folder: Path) -> tuple[volumes.Mount, ...]:
     fd = os.open(folder, os.O_RDONLY)
     try:
-        return mounts.mounts_below(fd)
+        return volumes.mounts_below(fd)
     finally:
         os.close(fd)
 
@@ -874,7 +874,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
         with mounted(root / "cache", "--bind", str(tmp_path / "media")):
             with monkeypatch.context() as patched:
-                patched.setattr(mounts, "mounts_below", fails)
+                patched.setattr(volumes, "mounts_below", fails)
                 with pytest.raises(MastosyncError):
                     store.delete("other")
             with pytest.raises(StoreUnusable, match="is mounted"):
@@ -962,7 +962,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     ) -> None:
         """Whether it is tried again: not if that cannot pass."""
         put(store, "cache/a")
-        monkeypatch.setattr(grounds, "mount_number", raising(OSError(code, "not now")))
+        monkeypatch.setattr(volumes, "mount_number", raising(OSError(code, "not now")))
         with pytest.raises(expected):
             store.head("cache/a")
         with pytest.raises(expected):
@@ -979,7 +979,7 @@ os.kill(os.getpid(), signal.SIGKILL)
             (root / "cache" / "accounts").mkdir()
             with mounted(root / "cache" / "accounts", "--bind", str(tmp_path / "media")):
                 in_order = {each.place for each in below(root)}
-                monkeypatch.setattr(mounts, "iter_mounts", lambda table: reversed([*iter_mounts(table)]))
+                monkeypatch.setattr(volumes, "iter_mounts", lambda table: reversed([*iter_mounts(table)]))
                 assert {each.place for each in below(root)} == in_order == {b"cache", b"cache/accounts"}
 
     def test_they_are_found_where_the_system_does_not_tell_on_which_one_a_folder_lies(
@@ -989,7 +989,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         (tmp_path / "media").mkdir()
         (tmp_path / "media" / "a").write_bytes(b"media")
         (root / "cache").mkdir()
-        monkeypatch.setattr(mounts, "_ID", re.compile(b"never^"))
+        monkeypatch.setattr(volumes, "_ID", re.compile(b"never^"))
         with mounted(root / "cache", "--bind", str(tmp_path / "media")):
             with pytest.raises(StoreUnusable, match="is mounted"):
                 store.delete("cache/a")
@@ -1002,7 +1002,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     ) -> None:
         """It is not taken for an answer about a file: not for one that is missing, nor for one that is closed."""
         put(store, "cache/a")
-        monkeypatch.setattr(mounts, "mounts_below", raising(error(errno.EIO, "it is gone")))
+        monkeypatch.setattr(volumes, "mounts_below", raising(error(errno.EIO, "it is gone")))
         with closing(FilesystemStore(FilesystemConfig(path=root, keep_free=0), role="destination")) as another:
             for act in (another.head, another.delete, lambda key: another.read(key, 10), lambda key: put(another, key)):
                 with pytest.raises(StoreUnusable, match="cannot find out what is mounted below the destination folder"):

@@ -26,8 +26,8 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.store.http import origin
-from mastosync.store.http.origin import CurlOriginFetcher
+from mastosync.store.http import fetcher as fetching
+from mastosync.store.http.fetcher import CurlOriginFetcher
 from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.waiting import PATIENCE_SECONDS
 
@@ -153,7 +153,7 @@ def test_a_redirect_in_letters_of_any_kind_leads_there(server: RawServer, fetche
 
 def test_nothing_leads_out_of_https() -> None:
     with pytest.raises(ObjectDenied, match="out of https"):
-        origin._plain("http://example.com/a.png", before="https://example.com/")
+        fetching._plain("http://example.com/a.png", before="https://example.com/")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451, 204, 206, 304, 302])
@@ -232,7 +232,7 @@ def trickling(send: Callable[[socket.socket, threading.Event], None]) -> Iterato
 )
 def test_a_wish_to_stop_breaks_a_fetch_off(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("SILENCE_SECONDS", "WHOLE_SECONDS"):
-        monkeypatch.setattr(origin, limit, 600)
+        monkeypatch.setattr(fetching, limit, 600)
     stopped = threading.Event()
 
     def stall(connection: socket.socket, over: threading.Event) -> None:
@@ -248,7 +248,7 @@ def test_a_wish_to_stop_breaks_a_fetch_off(begun: bytes, monkeypatch: pytest.Mon
 
 
 def test_silence_ends_after_its_time(fetcher: CurlOriginFetcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(origin, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(fetcher, "SILENCE_SECONDS", 1)
 
     def stall(_: socket.socket, over: threading.Event) -> None:
         over.wait(60)
@@ -258,7 +258,7 @@ def test_silence_ends_after_its_time(fetcher: CurlOriginFetcher, monkeypatch: py
 
 
 def test_a_drip_ends_with_the_time_for_the_whole(fetcher: CurlOriginFetcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(origin, "WHOLE_SECONDS", 1)
+    monkeypatch.setattr(fetcher, "WHOLE_SECONDS", 1)
 
     def drip(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
@@ -273,7 +273,7 @@ def test_a_drip_ends_with_the_time_for_the_whole(fetcher: CurlOriginFetcher, mon
 
 
 def test_the_limits_are_those_of_mastodon() -> None:
-    limits = (origin.CONNECT_SECONDS, origin.SILENCE_SECONDS, origin.WHOLE_SECONDS, origin.REDIRECTS_AT_MOST)
+    limits = (fetching.CONNECT_SECONDS, fetching.SILENCE_SECONDS, fetching.WHOLE_SECONDS, fetching.REDIRECTS_AT_MOST)
     assert limits == (5, 10, 30, 3)
 
 
@@ -353,7 +353,7 @@ def test_a_full_disk_here_is_not_laid_to_the_server(
     buffer_bytes: int,
 ) -> None:
     full = Path("/dev/full").open("wb", buffer_bytes)  # noqa: SIM115 - closed by whom it is given to
-    monkeypatch.setattr(origin, "SpooledTemporaryFile", lambda _: full)
+    monkeypatch.setattr(fetcher, "SpooledTemporaryFile", lambda _: full)
     with pytest.raises(StoreUnusable, match="No space left") as caught:
         fetcher.fetch(f"{server.endpoint_url}/a.png", MOST)
     assert "TMPDIR" in (caught.value.hint or "")

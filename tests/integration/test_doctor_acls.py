@@ -10,10 +10,9 @@ import pytest
 
 from mastosync.copying.acl import AclMode
 from mastosync.copying.transfer import TransferOptions
-from mastosync.doctor.access import End
+from mastosync.doctor.access import End, Patience
 from mastosync.doctor.acl import check_acl
 from mastosync.doctor.findings import Chart, Finding, Grade, Subject
-from mastosync.doctor.patience import Patience
 from mastosync.doctor.probes import DATA, ProbeObjects
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.s3.curl import CurlStore

@@ -14,7 +14,7 @@ import pytest
 
 from mastosync.archive.reading import ArchiveSource
 from mastosync.archive.writing import iter_archive
-from mastosync.copying.access_notes import Note
+from mastosync.copying.acl import Note
 from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.manifest import (
     HIGHEST_ID,
@@ -29,10 +29,9 @@ from mastosync.manifest import (
     begun,
 )
 from mastosync.model import NOTHING, NOTHING_ARRIVED, Arrival, Claim, Entry, EntryGroup, Kind, Presence
-from mastosync.runtime.bandwidth import Bandwidth
-from mastosync.runtime.downtime import Downtime
-from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.outages import Downtime
 from mastosync.runtime.retry import Gate, RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from tests.contract.memory_store import MemoryStore

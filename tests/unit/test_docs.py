@@ -14,8 +14,8 @@ from mastosync.cli.main import COMMANDS, cli
 from mastosync.config import render_sample
 from mastosync.config.schema import sections
 from mastosync.doctor import Subject
-from mastosync.doctor.disk import check_disk
 from mastosync.doctor.findings import Chart
+from mastosync.doctor.manifest import check_disk
 from mastosync.errors import EXIT_CODE_MEANING, MastosyncError
 from mastosync.model import MANIFEST_BYTES_PER_ENTRY, TABLES, Reason
 from mastosync.units import human_bytes

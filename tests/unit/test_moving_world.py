@@ -28,6 +28,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from mastosync import pruning, refetching
 from mastosync.checking.object_check import DeepCheck
 from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import NetworkFailure, ObjectDenied, ServerFailure
@@ -45,15 +46,13 @@ from mastosync.manifest import (
 from mastosync.model import TABLES, Claim, Order, Outcome, Reason, Record, RemoteFile
 from mastosync.planning.planner import PlanOptions
 from mastosync.progress import Silence
-from mastosync.pruning import pruner
-from mastosync.pruning.pruner import PruneOptions, Pruner
-from mastosync.refetching import refetcher
-from mastosync.refetching.refetcher import Place as PlaceOfRow
-from mastosync.refetching.refetcher import Refetcher, RefetchOptions, Ways
-from mastosync.runtime import downtime
-from mastosync.runtime.downtime import Downtime
+from mastosync.pruning import PruneOptions, Pruner
+from mastosync.refetching import Place as PlaceOfRow
+from mastosync.refetching import Refetcher, RefetchOptions, Ways
+from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.outages import Downtime
 from mastosync.runtime.retry import Gate, RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.http.fetcher import Fetched
@@ -107,14 +106,14 @@ def troubles(methods: st.SearchStrategy[str], *, applied: bool = False) -> st.Se
     return st.one_of(passing, lasting)
 
 
-outages = st.builds(
+silences = st.builds(
     lambda times, after: Trouble(EVERYTHING, NetworkFailure("by script"), False, times, after),
     st.sampled_from([ALWAYS + 1, ALWAYS + 2, 3 * ALWAYS]),
     st.integers(0, 4),
 )
 at_source = st.lists(troubles(reads), max_size=1)
 at_destination = st.lists(
-    st.one_of(troubles(reads), troubles(writes), troubles(st.just(WRITES), applied=True), outages), max_size=2
+    st.one_of(troubles(reads), troubles(writes), troubles(st.just(WRITES), applied=True), silences), max_size=2
 )
 places = st.sampled_from(list(WHERE))
 changes = st.sampled_from(["privacy", "privacy", "file", "need", "leave", "turn"])  # what has left comes back
@@ -155,9 +154,9 @@ class MovingWorld(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(adopter, "side_by_side", one_after_the_other)
         self.patch.setattr(verifier, "side_by_side", one_after_the_other)
-        self.patch.setattr(refetcher, "side_by_side", one_after_the_other)
-        self.patch.setattr(pruner, "Crew", OneThread)
-        self.patch.setattr(downtime, "FIRST_WAIT_SECONDS", 0)
+        self.patch.setattr(refetching, "side_by_side", one_after_the_other)
+        self.patch.setattr(pruning, "Crew", OneThread)
+        self.patch.setattr(outages, "FIRST_WAIT_SECONDS", 0)
         self.patience_seconds = 0
         self.manifest = Manifest.create(self.path)
 

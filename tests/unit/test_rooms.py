@@ -15,7 +15,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 _VALUES = {"model", "errors", "units"}
 _RUNNING = {"runtime", "checking", "store.base", "progress"}
-_KEYS = {"mastodon.catalog", "mastodon.paperclip", "mastodon.key_order"}
+_KEYS = {"mastodon.catalog", "mastodon.paperclip"}
 
 ROOMS: dict[str, set[str]] = {
     # what everybody shares
@@ -33,27 +33,22 @@ ROOMS: dict[str, set[str]] = {
     # what Mastodon knows
     "mastodon.catalog": {"model"},
     "mastodon.paperclip": {"model"},
-    "mastodon.key_order": {"model", "mastodon.paperclip"},
-    "mastodon.columns": {"model"},
     "mastodon.read_ahead": {"psycopg"},
     "mastodon.address": {"errors", "config", "psycopg"},
-    "mastodon.dotenv": {"errors", "config", "mastodon.docker_quotes", "mastodon.own_file", "mastodon.settings"},
-    "mastodon.own_file": {"errors", "config"},
-    "mastodon.docker_quotes": {"config"},
+    "mastodon.dotenv": {"errors", "config", "mastodon.settings"},
     "mastodon.remedies": set(),
-    "mastodon.settings": {"config", "mastodon.own_file"},
+    "mastodon.settings": {"errors", "config"},
     "mastodon.known_hosts": {"errors", "paramiko"},
     "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},
     "mastodon.queries": {"model", "psycopg"},
     "mastodon.changes": {"model", "mastodon"},
     "mastodon.identity": {"model", "errors", "mastodon"},
-    "mastodon.examination": {"model", "errors", "mastodon"},
     "mastodon.tunnel": {"errors", "config", "mastodon.known_hosts", "sshtunnel", "paramiko"},
     # the manifest
     "manifest": {"model", "errors", "manifest", "mountinfo", "new_files"},
     # stores
     "store.base": {"model", "errors"},
-    "store.probe": {"model", "errors", "store.base", "store.http.strangers"},
+    "store.probe": {"model", "errors", "store.base", "store.http.anonymous"},
     "store.errors": {"errors"},
     "store.media_types": set(),
     "store.http": {"__init__", "model", "errors", "config", "store", "pycurl", "urllib3"},
@@ -62,7 +57,6 @@ ROOMS: dict[str, set[str]] = {
     "store.filesystem": {"model", "errors", "config", "store", "mountinfo"},
     # how work is carried on
     "runtime.limiter": {"errors", "runtime.stop"},
-    "runtime.bandwidth": {"errors", "runtime.stop"},
     "runtime": {"model", "errors", "units", "runtime", "manifest", "store.base", "tenacity"},
     "checking.public_access": set(),
     "checking": {
@@ -80,7 +74,7 @@ ROOMS: dict[str, set[str]] = {
     # what mastosync can do
     "planning": _VALUES | _KEYS | {"planning", "manifest", "progress"},
     "copying": _VALUES | _KEYS | _RUNNING | {"copying", "manifest"},
-    "verifying": _VALUES | _KEYS | _RUNNING | {"verifying", "manifest", "store.probe", "store.http.strangers"},
+    "verifying": _VALUES | _KEYS | _RUNNING | {"verifying", "manifest", "store.probe", "store.http.anonymous"},
     "applying": _VALUES | _KEYS | _RUNNING | {"applying", "copying", "findings", "manifest"},
     "following": _VALUES | {"following", "runtime"},
     "pruning": _VALUES | _KEYS | _RUNNING | {"pruning", "findings", "manifest"},

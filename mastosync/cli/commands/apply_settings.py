@@ -1,13 +1,25 @@
-"""`mastosync apply-settings`."""
+"""`mastosync apply-settings`.
+
+What `apply-settings` has come to, as text for people.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from mastosync.applying.one_object import Fate
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, rate_option, workers_option
 from mastosync.cli.output import show_json
 from mastosync.errors import ExitCode
+from mastosync.language import deferred, say, tr, trn
+from mastosync.terminal_text import one_line
+from mastosync.units import human_seconds
+
+if TYPE_CHECKING:
+    from mastosync.applying.applier import Applying
 
 
 @click.command(name="apply-settings")
@@ -32,7 +44,6 @@ def apply_settings_command(
     Ctrl-C once finishes what is in flight; the same command goes on from there, also after a crash.
     """
     from mastosync.applying.applier import ApplyOptions
-    from mastosync.cli.render_applying import render_applying
 
     options = ApplyOptions(workers or invocation.config.copy.workers, dry_run)
     with invocation.running() as app:
@@ -42,3 +53,82 @@ def apply_settings_command(
     else:
         invocation.say(render_applying(result))
     return ExitCode.INCOMPLETE if result.left and not dry_run else ExitCode.OK
+
+
+_REMEDIES = {
+    Fate.HIDDEN: deferred(
+        "was stored as public, and nobody reads it without credentials: Mastodon may have hidden it since, which the"
+        " next `mastosync plan` tells; if it should be read, `mastosync verify --public` finds it after that plan, and"
+        " `mastosync copy` stores it again"
+    ),
+    Fate.DIFFERENT: deferred("another object lies there than was recorded, or none: run `mastosync verify` first"),
+    Fate.FAILED: deferred("the store refused it or kept failing: run the same command again"),
+}
+
+
+def render_applying(result: Applying) -> str:
+    """All of it."""
+    if not result.others:
+        return tr("nothing to do: whatever is done was stored under the settings of today")
+    fates = result.fates
+    checked = fates.total()
+    told = trn(
+        "looked at {checked} object in {duration}",
+        "looked at {checked} objects in {duration}",
+        checked,
+        checked=f"{checked:,}",
+        duration=human_seconds(result.seconds),
+    )
+    values = {"told": told, "objects": f"{fates[Fate.APPLIED]:,}", "in_line": f"{fates[Fate.IN_LINE]:,}"}
+    told = (
+        tr("{told}; to be stored again: at most {objects}, in line already: {in_line}", **values)
+        if result.dry_run
+        else tr("{told}; stored again: {objects}, in line before: {in_line}", **values)
+    )
+    lines = [told]
+    if result.goes_on:
+        lines.append(tr("an earlier run had come some of the way; only the rest was looked at"))
+    if kept := fates[Fate.KEPT_BACK]:
+        lines.append(
+            trn(
+                "{objects} private object is left as it is: no ACL is sent that would keep it so",
+                "{objects} private objects are left as they are: no ACL is sent that would keep them so",
+                kept,
+                objects=f"{kept:,}",
+            )
+        )
+    if closed := fates[Fate.CLOSED]:
+        lines.append(
+            trn(
+                "{objects} object is left as it is: its row is private or gone by now, which the next `mastosync plan`"
+                " takes in",
+                "{objects} objects are left as they are: their rows are private or gone by now, which the next"
+                " `mastosync plan` takes in",
+                closed,
+                objects=f"{closed:,}",
+            )
+        )
+    lines += [f"{fate.value}: {fates[fate]:,}: {say(words)}" for fate, words in _REMEDIES.items() if fates[fate]]
+    lines += [f"  {one_line(example)}" for example in result.examples]
+    if result.finding:
+        lines.append(say(result.finding))
+    return "\n".join([*lines, _end(result)])
+
+
+def _end(result: Applying) -> str:
+    if result.dry_run:
+        return tr("a dry run: nothing was written")
+    if result.in_line:
+        return tr("all well: everything that is done has the settings of today")
+    if result.left:
+        return tr("not all is in line: see above, then run the same command again")
+    if pending := result.pending:
+        return trn(
+            "what is done is in line; {objects} object is pending: run `mastosync copy`, then this again",
+            "what is done is in line; {objects} objects are pending: run `mastosync copy`, then this again",
+            pending,
+            objects=f"{pending:,}",
+        )
+    return tr(
+        "what is done is in line; something lies there that is not done: run `mastosync copy`, then this once more"
+    )

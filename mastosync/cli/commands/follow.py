@@ -48,7 +48,7 @@ def follow_command(
     from mastosync.app.following import FollowOptions
     from mastosync.cli.render import failed_lines
     from mastosync.cli.render_following import render_failure, render_round
-    from mastosync.pruning.pruner import PruneOptions
+    from mastosync.pruning import PruneOptions
 
     config, refused = invocation.config, False
     news: dict[str, int] = {}

@@ -33,7 +33,7 @@ def ls_command(
     limit: int | None,
 ) -> None:
     """List entries of the manifest, by type and id."""
-    from mastosync.listing.lister import FIELDS, ListFilter
+    from mastosync.listing import FIELDS, ListFilter
 
     accepted = None if losses is None else losses == "accepted"
     chosen = ListFilter(tuple(map(EntryState, states)), types, tuple(map(Reason, reasons)), accepted)

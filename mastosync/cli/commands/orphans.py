@@ -42,7 +42,7 @@ def orphans_command(
     counted apart: its row may not have been there to be seen.
     """
     from mastosync.cli.render_proofs import render_newer, render_orphans
-    from mastosync.listing.lister import FIELDS
+    from mastosync.listing import FIELDS
 
     if as_json and (form or print0):
         raise UsageError(tr("--format lists and --json counts"), hint=tr("use one of them"))
@@ -67,7 +67,7 @@ def _listed(invocation: Invocation, finder: OrphanFinder, *, missing: bool) -> G
         for found in finder.iter_orphans():
             yield dict(zip(_ORPHAN_FIELDS, found, strict=True))
         return
-    from mastosync.listing.lister import described
+    from mastosync.listing import described
 
     config = invocation.config
     for record in finder.iter_missing():

@@ -34,7 +34,7 @@ def prune_command(
     switch lies nowhere else, and Mastodon itself removes it there.
     """
     from mastosync.cli.render_following import render_pruning
-    from mastosync.pruning.pruner import PruneOptions
+    from mastosync.pruning import PruneOptions
 
     options = PruneOptions(apply, at_most, workers or invocation.config.copy.workers, adopted)
     with invocation.running() as app:

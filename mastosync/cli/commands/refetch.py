@@ -1,4 +1,7 @@
-"""`mastosync refetch`."""
+"""`mastosync refetch`.
+
+What `refetch` found, as text for people.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,12 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, source_gone_option, types_option
 from mastosync.cli.output import show_json, warn
+from mastosync.cli.render import table
+from mastosync.cli.terminal import PAINT_OF
 from mastosync.errors import ExitCode
-from mastosync.language import tr
+from mastosync.language import deferred, say, tr
+from mastosync.refetching import Fate, Refetching
+from mastosync.units import human_bytes, human_seconds
 
 
 @click.command(name="refetch")
@@ -33,8 +40,7 @@ def refetch_command(
     Of what failed as `missing`, originals whose row has a URL can come back, as far as Mastodon had stored them
     without change. Without --apply this only tells how many those are.
     """
-    from mastosync.cli.render_refetching import render_refetching
-    from mastosync.refetching.refetcher import RefetchOptions
+    from mastosync.refetching import RefetchOptions
 
     config = invocation.config
     options = RefetchOptions(
@@ -50,3 +56,67 @@ def refetch_command(
     else:
         invocation.say(render_refetching(result))
     return ExitCode.OK if result.complete else ExitCode.INCOMPLETE
+
+
+_HOSTS = 10
+_MEANING = {
+    Fate.DERIVED: deferred(
+        "Mastodon makes these from the original: run `tootctl media refresh` and `tootctl accounts refresh` on "
+        "its server; those of emojis and of this server's own pictures are made when the picture is sent or "
+        "uploaded again"
+    ),
+    Fate.NO_ADDRESS: deferred("uploaded to this server, or Mastodon keeps no URL for it"),
+    Fate.CHANGED: deferred("its row was deleted or has changed since: run `mastosync plan`"),
+    Fate.GONE: deferred("the other server does not have it any more"),
+    Fate.UNLIKE: deferred(
+        "the other server sends another type of file than Mastodon had stored: Mastodon had converted it"
+    ),
+    Fate.REFUSED: deferred(
+        "not asked: the URL leads to an address that must not be asked, such as one in a local network"
+    ),
+    Fate.TOO_LARGE: deferred("larger than Mastodon accepts"),
+    Fate.UNREACHED: deferred("the other server failed: run the same command again"),
+    Fate.NOT_STORED: deferred("the destination refused it, or failed"),
+}
+
+
+def render_refetching(result: Refetching) -> str:
+    """What `refetch` found, or brought."""
+    total = result.total()
+    if not total:
+        return tr("nothing failed as missing")
+    first = Fate.REFETCHED if result.applied else Fate.FETCHABLE
+    fates = [first, *(fate for fate in Fate if fate is not first and total[fate])]
+    rows = [
+        (name, *(f"{counts[fate]:,}" for fate in fates))
+        for name, counts in [*sorted(result.by_type.items()), (tr("total"), total)]
+    ]
+    lines = [table((tr("missing"), *fates), rows, (None, *map(PAINT_OF.get, fates))), ""]
+    lines += [f"{fate.value}: {say(meaning)}" for fate, meaning in _MEANING.items() if total[fate]]
+    lines += result.examples
+    asked = result.by_host.total()
+    most = ", ".join(f"{host} {files:,}" for host, files in result.by_host.most_common(_HOSTS))
+    if result.applied:
+        lines.append(
+            tr(
+                "fetched {fetched:,} of {asked:,} files ({size}) from {servers:,} servers in {duration}",
+                fetched=total[first],
+                asked=asked,
+                size=human_bytes(result.fetched_bytes),
+                servers=len(result.by_host),
+                duration=human_seconds(result.seconds),
+            )
+        )
+        if total[first]:
+            lines.append(tr("next: mastosync verify"))
+    else:
+        lines.append(
+            tr(
+                "{asked:,} files could be fetched from {servers:,} servers{most}",
+                asked=asked,
+                servers=len(result.by_host),
+                most=f": {most}" if most else "",
+            )
+        )
+        lines.append(tr("no server was asked, and nothing was written: `mastosync refetch --apply` fetches the files"))
+    return "\n".join(lines)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from mastosync import __version__
 from mastosync.language import spoken, tr
 from mastosync.report import DIGEST_NAME, Grade, moment
-from mastosync.report.page.blocks import prose, terms
-from mastosync.report.page.markup import Markup, joined, stylesheet, tag
+from mastosync.report.page.markup import Markup, joined, prose, stylesheet, tag, terms
 from mastosync.report.page.sections import (
     contents_section,
     failures_section,

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mastosync.language import tr, trn
 from mastosync.model import EntryState, Origin
 from mastosync.report import iso, moment
-from mastosync.report.page.blocks import figure, paragraph, section, table
 from mastosync.report.page.charts import Bar, Caption, Share, Step, bars, shares, steps_over_time
-from mastosync.report.page.markup import Markup, tag
+from mastosync.report.page.markup import Markup, figure, paragraph, section, table, tag
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from mastosync.errors import (
 )
 from mastosync.language import deferred, say, tr
 from mastosync.store.errors import Subject
-from mastosync.store.filesystem.grounds import EXHAUSTED
 from mastosync.store.filesystem.root import LinkInTheWay
+from mastosync.store.filesystem.volumes import EXHAUSTED
 
 _UNUSABLE: dict[int, str] = {
     **dict.fromkeys(

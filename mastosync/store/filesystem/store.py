@@ -4,19 +4,26 @@ A file gets its name by being renamed to it when it is whole, so nobody ever see
 made of what the system says of it (`walk.etag_of`): it changes with the content and with who may read it, and costs no
 reading.
 A disk keeps bytes and who may read them, and no headers: the Content-Type is told by name and bytes.
+
+A folder of files on their way: laid down under their keys, read as any source is, and gone afterwards.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Literal, Self
 
+from mastosync.config import FilesystemConfig
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
@@ -24,9 +31,8 @@ from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part
 from mastosync.store.errors import Subject
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import namesake, path_of
-from mastosync.store.filesystem.page_cache import Cache
 from mastosync.store.filesystem.partial_files import Workshop, Workshops, names_in, write_all
-from mastosync.store.filesystem.root import Root, sync_file, sync_folder
+from mastosync.store.filesystem.root import Cache, Root, sync_file, sync_folder
 from mastosync.store.filesystem.uploads import Uploads
 from mastosync.store.filesystem.walk import Walk, etag_of, rooms
 from mastosync.store.media_types import HEAD_BYTES, content_type_of
@@ -328,3 +334,44 @@ def _mode(options: PutOptions) -> int:
 
 def _md5(data: Buffer) -> hashlib._Hash:
     return hashlib.md5(data, usedforsecurity=False)
+
+
+class Landing:
+    """Use as a context manager; from any thread. It lies where temporary files do."""
+
+    def __enter__(self) -> Self:
+        self._folder = TemporaryDirectory(prefix="mastosync-")
+        self.store = FilesystemStore(FilesystemConfig(path=Path(self._folder.name)), role="source")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.store.close()
+        self._folder.cleanup()
+
+    @contextmanager
+    def holding(self, key: str, content: IO[bytes]) -> Iterator[None]:
+        """Have an object under this key for as long as the block runs.
+
+        Raises: StoreUnusable if the disk does not take it; ValueError if it is no key.
+        """
+        path = Path(self._folder.name, os.fsdecode(path_of(key)))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                shutil.copyfileobj(content, file)
+        except OSError as error:
+            raise StoreUnusable(
+                tr(
+                    "cannot store {key!r} temporarily in {name}: {strerror}",
+                    key=key,
+                    name=self._folder.name,
+                    strerror=error.strerror,
+                ),
+                hint=tr("free some space there, or set TMPDIR to another folder"),
+            ) from error
+        try:
+            yield
+        finally:
+            path.unlink()

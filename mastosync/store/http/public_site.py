@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 from mastosync.errors import ServerFailure, StoreUnusable, without_frames
 from mastosync.language import say, tr
 from mastosync.store.errors import Answer, error_of, network_failure
-from mastosync.store.http.strangers import NO_REFUSALS, Glimpse
+from mastosync.store.http.anonymous import NO_REFUSALS, Glimpse
 from mastosync.store.probe import PublicAnswer
 from mastosync.store.s3.errors import TLS_HINT, scrubber_of
 from mastosync.store.s3.headers import unquoted

@@ -1,11 +1,16 @@
-"""The boto3 client: everything it has to be told, so that it does what it is asked to and nothing more."""
+"""The boto3 client: everything it has to be told, so that it does what it is asked to and nothing more.
+
+The way that boto3 takes to a bucket, told to a client beside it.
+"""
 
 from __future__ import annotations
 
 import os
 from copy import copy
 from functools import cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.exceptions as boto_errors
@@ -14,12 +19,14 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config as BotoConfig
 from botocore.hooks import HierarchicalEmitter
+from botocore.httpsession import get_cert_path
+from botocore.utils import get_environ_proxies
 
 from mastosync import __version__
 from mastosync.errors import StoreUnusable, without_frames
 from mastosync.language import tr
 from mastosync.store.s3.errors import Unintelligible
-from mastosync.store.s3.route import leave_warning_to_us, own_bundle
+from mastosync.store.s3.route import Route, leave_warning_to_us, own_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,3 +154,33 @@ def _end_with_errors(
         if response_dict["status_code"] < 300 and parsed_response["Error"].get("Code") in ("", "500"):
             raise Unintelligible("it is no XML")  # botocore calls that a 500
         raise boto_errors.ClientError(cast("Any", parsed_response), event_name.rpartition(".")[2])
+
+
+def route_to(client: S3Client, bucket: str) -> Route:
+    """The way of a client that is not yet in use. Raises: botocore's errors, if there is no way to this bucket."""
+    prepared: dict[str, Any] = {}
+
+    def keep(params: dict[str, Any], **_: object) -> tuple[object, dict[str, object]]:
+        prepared.update(params)
+        return SimpleNamespace(status_code=200), {}  # an answer: botocore sends nothing
+
+    events: Any = client.meta.events  # whose stubs know of no answers
+    events.register_first("before-call.s3.HeadObject", keep)
+    try:
+        client.head_object(Bucket=bucket, Key="key")
+    finally:
+        events.unregister("before-call.s3.HeadObject", keep)
+    url = str(prepared["url"]).removesuffix("key")
+    signing = prepared["context"].get("signing", {})
+    return Route(
+        url,
+        region=str(signing.get("region") or client.meta.region_name),
+        proxy=get_environ_proxies(url).get(urlsplit(url).scheme, ""),
+        ca_bundle=_ca_bundle(),
+    )
+
+
+def _ca_bundle() -> str:
+    """The certificates that boto3 trusts."""
+    configured = new_session().get_config_variable("ca_bundle")
+    return str(configured or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True))

@@ -57,7 +57,7 @@ class LateS3Store:
         route = plain_route(self._config)
         if route is not None:
             return str(self._config.endpoint_url), route
-        from mastosync.store.s3.boto_route import route_to  # noqa: PLC0415 - as above
+        from mastosync.store.s3.client import route_to  # noqa: PLC0415 - as above
 
         store = self.made
         with store.translated(Request("use", subject=Subject.STORE)):

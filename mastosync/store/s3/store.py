@@ -19,13 +19,22 @@ from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions
 from mastosync.store.errors import Subject
+from mastosync.store.http.anonymous import NO_REFUSALS, Glimpse, Known, Meaning, meaning_of
 from mastosync.store.http.public_site import glance, glimpse_of
-from mastosync.store.http.strangers import NO_REFUSALS, Glimpse, Known, Meaning, meaning_of
-from mastosync.store.s3.boto_errors import BotoTranslator
-from mastosync.store.s3.checks import base64_of, checked_object, checked_page, confirmed_etag, require_own_md5
 from mastosync.store.s3.client import credentials_of, make_client
-from mastosync.store.s3.errors import Request, Unintelligible, name_of, scrubber_of
-from mastosync.store.s3.headers import arguments_of, etag_of, headers_of, info_of, unquoted
+from mastosync.store.s3.errors import BotoTranslator, Request, Unintelligible, name_of, scrubber_of
+from mastosync.store.s3.headers import (
+    arguments_of,
+    base64_of,
+    checked_object,
+    checked_page,
+    confirmed_etag,
+    etag_of,
+    headers_of,
+    info_of,
+    require_own_md5,
+    unquoted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

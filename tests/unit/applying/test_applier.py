@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from mastosync.app.rows import right_database
+from mastosync.app.mastodon import right_database
 from mastosync.applying.applier import Applier, Applying, ApplyOptions
 from mastosync.applying.one_object import Bringing, Fate
-from mastosync.applying.rewrite import AccessLost, HeadersLost, InPlace
-from mastosync.applying.settings_rule import goal_of, opens
+from mastosync.applying.rewrite import AccessLost, HeadersLost, InPlace, goal_of, opens
 from mastosync.checking.row_check import Opening, Row
-from mastosync.cli.render_applying import render_applying
+from mastosync.cli.commands.apply_settings import render_applying
 from mastosync.copying.acl import AclMode
 from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import (
@@ -546,8 +545,8 @@ def test_another_database_or_half_of_it_opens_nothing(
         with place.manifest.transaction():
             remember_database(place.manifest, OURS)
         identities, ages = iter([OURS]), iter([WHOLE])
-        monkeypatch.setattr("mastosync.app.rows.identity_of", lambda _: next(identities, found))
-        monkeypatch.setattr("mastosync.app.rows.age_of", lambda *_: next(ages, age))
+        monkeypatch.setattr("mastosync.app.mastodon.identity_of", lambda _: next(identities, found))
+        monkeypatch.setattr("mastosync.app.mastodon.age_of", lambda *_: next(ages, age))
         look_up = place.look_up
 
         def looked_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:

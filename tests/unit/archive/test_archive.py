@@ -24,7 +24,7 @@ from mastosync.archive.reading import ArchiveSource
 from mastosync.archive.writing import LINE_FIELDS, VERSION, as_iso, seconds_of
 from mastosync.config import Config
 from mastosync.errors import Interrupted, ManifestError, UsageError
-from mastosync.listing.lister import FIELDS, ListFilter, iter_listed
+from mastosync.listing import FIELDS, ListFilter, iter_listed
 from mastosync.manifest import (
     ARCHIVED_RECORDS,
     HIGHEST_ID,

@@ -13,16 +13,16 @@ from typing import NoReturn
 import pytest
 
 from mastosync.cli import main as main_module
+from mastosync.cli.commands.refetch import render_refetching
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, main
 from mastosync.cli.render import failed_lines, render_status
-from mastosync.cli.render_refetching import render_refetching
 from mastosync.copying.copier import Copier, CopyOptions
 from mastosync.errors import ExitCode, Interrupted, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue, correct, writer_lock
 from mastosync.model import Claim, EntryState, Outcome, Reason
 from mastosync.progress import Silence
-from mastosync.refetching.refetcher import Fate, Refetching
+from mastosync.refetching import Fate, Refetching
 from mastosync.runtime.stop import StopSignal
 from mastosync.status import Status, status_of
 from tests.unit.copying.test_copier import crew

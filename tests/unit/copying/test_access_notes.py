@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mastosync.copying.access_notes import AccessNotes
+from mastosync.copying.acl import AccessNotes
 from mastosync.model import Presence
 from tests.unit.engine_kit import entry
 

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import pytest
 
 from mastosync.copying.copier import Copier, CopyOptions
+from mastosync.copying.store_checks import still_gives
 from mastosync.copying.transfer import TransferOptions
-from mastosync.copying.witness import still_gives
 from mastosync.errors import (
     Interrupted,
     ManifestError,

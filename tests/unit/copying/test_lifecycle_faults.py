@@ -20,7 +20,7 @@ from mastosync.app.stores import identities
 from mastosync.checking.object_check import DeepCheck
 from mastosync.cli.main import main
 from mastosync.config import load_config
-from mastosync.copying.access_notes import AccessNotes
+from mastosync.copying.acl import AccessNotes
 from mastosync.copying.copier import Copier, CopyOptions
 from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import (
@@ -48,7 +48,7 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, ObjectHeaders, Origin, Outcome, Presence, Reason, Record
 from mastosync.planning.planner import PlanOptions
 from mastosync.progress import Silence
-from mastosync.pruning.pruner import PruneOptions, Pruner
+from mastosync.pruning import PruneOptions, Pruner
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.steps import carried_out
 from mastosync.runtime.stop import StopSignal

@@ -10,10 +10,10 @@ import pytest
 
 from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import NetworkFailure, ObjectDenied, PrivacyLost, ServerFailure, StoreUnusable
-from mastosync.following.rounds import Rounds
+from mastosync.following import Rounds
 from mastosync.manifest import ACCESS, ManifestReport, WorkQueue
 from mastosync.model import Arrival, Claim, End, EntryState, Outcome, Presence, Reason
-from mastosync.runtime.outage import IN_A_ROW, Outages
+from mastosync.runtime.outages import IN_A_ROW, Outages
 from mastosync.runtime.stop import StopSignal
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import entry, planned, transfer

@@ -17,7 +17,7 @@ from mastosync.app.cutover import CutoverOptions, cutover
 from mastosync.app.doctor import way_to
 from mastosync.app.media_host import system_redirect
 from mastosync.app.pinning import pin
-from mastosync.cli.render_cutover import render_cutover, render_written
+from mastosync.cli.commands.cutover import render_cutover, render_written
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret, load_config
 from mastosync.config.env_file import assignment
 from mastosync.cutover import (
@@ -42,8 +42,7 @@ from mastosync.cutover import (
 )
 from mastosync.doctor import StoreWay
 from mastosync.errors import ConfigError, UsageError
-from mastosync.findings.deleted import Deleted
-from mastosync.findings.old_objects import SharedBucket, shared_bucket
+from mastosync.findings.deleted import Deleted, SharedBucket, shared_bucket
 from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,

@@ -10,10 +10,9 @@ from typing import Any, cast
 import pytest
 
 from mastosync.cli.render import render_findings, render_summary
-from mastosync.doctor.access import End, _closed
+from mastosync.doctor.access import End, Patience, _closed
 from mastosync.doctor.findings import Chart, Diagnosis, Finding, Findings, Grade, Subject, drained
 from mastosync.doctor.folder import FolderEnd, _disk
-from mastosync.doctor.patience import Patience
 from mastosync.errors import ConfigError, ExitCode, Interrupted, NetworkFailure, ObjectDenied, StoreUnusable, Throttled
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import Room

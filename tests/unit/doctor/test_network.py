@@ -10,7 +10,7 @@ import pytest
 
 from mastosync.doctor.database import DatabaseWay, check_database
 from mastosync.doctor.findings import Chart, Finding, Grade, Subject, drained
-from mastosync.doctor.network import is_this_machine
+from mastosync.doctor.machine import is_this_machine
 from mastosync.errors import DatabaseError
 from mastosync.mastodon.identity import ServerFacts
 from mastosync.model import DatabaseIdentity, Entry

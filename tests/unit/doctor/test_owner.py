@@ -9,7 +9,7 @@ import pytest
 from mastosync.cutover import Grade as CutoverGrade
 from mastosync.cutover import judge
 from mastosync.doctor.findings import Chart, Finding, Grade, Subject
-from mastosync.doctor.owner import check_owner
+from mastosync.doctor.folder import check_owner
 from mastosync.model import Access, Owner, Ownership
 from tests.unit.cutover.test_cutover import evidence
 

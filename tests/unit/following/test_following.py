@@ -15,7 +15,7 @@ from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, StoreUnusable, passing
 from mastosync.planning.planner import PlanOptions
 from mastosync.progress import CopyProgress, Silence
-from mastosync.pruning.pruner import PruneOptions
+from mastosync.pruning import PruneOptions
 from mastosync.runtime.stop import StopSignal
 from tests.unit.engine_kit import entry, planned
 

@@ -17,7 +17,7 @@ from mastosync.errors import (
     StoreUnusable,
     passing,
 )
-from mastosync.following.rounds import FAILURES_ENOUGH, Round, Rounds
+from mastosync.following import FAILURES_ENOUGH, Round, Rounds
 from mastosync.runtime.stop import StopSignal
 from tests.unit.engine_kit import Clock
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mastosync.errors import ManifestError
-from mastosync.listing.lister import ListFilter, iter_listed
+from mastosync.listing import ListFilter, iter_listed
 from mastosync.manifest import (
     Approach,
     Checker,

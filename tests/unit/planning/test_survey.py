@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from mastosync.mastodon.catalog import CATALOG, spec_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of, groups_of, id_partition
 from mastosync.model import Entry, EntryGroup, Kind, MediaColumns, MediaRow
-from mastosync.planning.directories import DirectoryCount
-from mastosync.planning.exclusion import marked
-from mastosync.planning.survey import AGES, DAY_SECONDS, Amount, Survey, Surveyor
+from mastosync.planning.planner import marked
+from mastosync.planning.survey import AGES, DAY_SECONDS, Amount, DirectoryCount, Survey, Surveyor
 from tests.unit.engine_kit import grouped, ungrouped
 
 NOW = 1_800_000_000

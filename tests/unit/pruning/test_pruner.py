@@ -30,7 +30,7 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import canonical_key, id_partition, ids_of_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Reason
 from mastosync.planning.planner import PlanOptions
-from mastosync.pruning.pruner import FEW, PruneOptions, Pruner, Pruning, TooMuchGone
+from mastosync.pruning import FEW, PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.runtime.retry import Gate
 from mastosync.runtime.stop import StopSignal
 from tests.contract.memory_store import MemoryStore
@@ -327,7 +327,7 @@ def test_only_the_pruner_and_probes_delete() -> None:
         if isinstance(node, ast.Attribute) and node.attr in ("delete", "delete_object", "delete_objects")
     }
     elsewhere = {each for each in asking if not each.startswith(("store/", "doctor/"))}
-    assert elsewhere == {"copying/same_store.py", "pruning/pruner.py", "runtime/retry.py"}
+    assert elsewhere == {"copying/same_store.py", "pruning.py", "runtime/retry.py"}
 
 
 def test_what_only_a_whole_plan_would_have_found_deleted_is_told_as_unknown(

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mastosync import refetching
 from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import (
     Interrupted,
@@ -28,8 +29,7 @@ from mastosync.errors import (
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
 from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
 from mastosync.progress import Silence
-from mastosync.refetching import refetcher
-from mastosync.refetching.refetcher import Fate, Place, Refetcher, Refetching, RefetchOptions, Ways
+from mastosync.refetching import Fate, Place, Refetcher, Refetching, RefetchOptions, Ways
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
@@ -81,7 +81,7 @@ def destination() -> MemoryStore:
 def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Factory: `run({entry: its row}, **options)` refetches entries that have failed as missing."""
     patience = RetryPolicy(max_attempts=2, first_wait_seconds=0.001, longest_wait_seconds=0.002)
-    monkeypatch.setattr(refetcher, "_PATIENCE", patience)
+    monkeypatch.setattr(refetching, "_PATIENCE", patience)
     landing = MemoryStore()
     opened: list[Manifest] = []
 
@@ -248,7 +248,7 @@ def test_a_server_that_keeps_failing_is_asked_no_more_and_others_are(run: Run, o
 def test_a_server_that_keeps_failing_is_not_asked_again_for_later_entries(
     run: Run, origins: Origins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refetcher, "_CHUNK", 4)
+    monkeypatch.setattr(refetching, "_CHUNK", 4)
     down = some(20, "down.example")
     origins.answers = {row.address or "": NetworkFailure("no") for row in down.values() if row}
     assert fates(run(down)) == {Fate.UNREACHED: 20}

@@ -16,13 +16,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from mastosync.cli.render_report import render_report
+from mastosync.cli.commands.report import render_report
 from mastosync.manifest import newest_version
 from mastosync.model import EntryState
 from mastosync.report import Pace, Report
+from mastosync.report.page.charts import round_marks, time_marks
 from mastosync.report.page.document import render_page
 from mastosync.report.page.markup import Markup, tag
-from mastosync.report.page.scales import round_marks, time_marks
 from mastosync.units import human_bytes
 from tests.unit.manifests import restored
 from tests.unit.report.test_report import DAY, HOUR, NOON, app, steadily

@@ -22,11 +22,11 @@ from typing import Any
 import pytest
 
 from mastosync.app import App
+from mastosync.cli.commands.report import render_report
 from mastosync.cli.main import main
-from mastosync.cli.render_report import render_report
 from mastosync.config import Config
 from mastosync.errors import ManifestError, UsageError
-from mastosync.findings.old_objects import SharedBucket
+from mastosync.findings.deleted import SharedBucket
 from mastosync.manifest import (
     LIES_THERE,
     CountLine,

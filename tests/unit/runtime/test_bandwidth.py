@@ -16,7 +16,7 @@ from mastosync.config.timetable import BANDWIDTH
 from mastosync.config.values import Wrong
 from mastosync.errors import Interrupted
 from mastosync.model import ObjectHeaders
-from mastosync.runtime.bandwidth import Bandwidth
+from mastosync.runtime.limiter import Bandwidth
 from mastosync.runtime.retry import PatientStore
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions

@@ -23,9 +23,9 @@ from mastosync.errors import (
 from mastosync.manifest import ManifestReport
 from mastosync.model import EntryState
 from mastosync.progress import AnyProgress, CopyProgress, Silence
-from mastosync.runtime import downtime
-from mastosync.runtime.downtime import NO_SUCH_KEY, Downtime
+from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.outages import NO_SUCH_KEY, Downtime
 from mastosync.runtime.retry import Gate, PatientStore, RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
@@ -88,8 +88,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downtime, "FIRST_WAIT_SECONDS", 0.005)
-    monkeypatch.setattr(downtime, "LONGEST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(outages, "FIRST_WAIT_SECONDS", 0.005)
+    monkeypatch.setattr(outages, "LONGEST_WAIT_SECONDS", 0.02)
     monkeypatch.setattr("mastosync.runtime.limiter._CLOSED_SECONDS", 0.01)
 
 
@@ -200,7 +200,7 @@ class TestOneRequest:
         assert asked.retries - asked.in_vain == 1
 
     def test_ends_at_once_when_somebody_asks_to_stop(self, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(downtime, "FIRST_WAIT_SECONDS", 600)
+        monkeypatch.setattr(outages, "FIRST_WAIT_SECONDS", 600)
         store, stop = Unsteady("new"), StopSignal()
         made = gate(store, stop, ONE, patience_seconds=HOUR)
         made.limiter.has_answered = True
@@ -226,7 +226,7 @@ class TestOneRequest:
     ) -> None:
         store = Unsteady("new")
         store.put("k", b"data")
-        with caplog.at_level(logging.WARNING, "mastosync.runtime.downtime"):
+        with caplog.at_level(logging.WARNING, "mastosync.runtime.outages"):
             self.asked(store).head("k")
         begun, ended = caplog.records
         assert "is down, and asked again until" in begun.getMessage()

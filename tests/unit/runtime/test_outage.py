@@ -6,7 +6,7 @@ import pytest
 
 from mastosync.errors import StoreUnusable
 from mastosync.model import End, EntryState, Outcome, Reason
-from mastosync.runtime.outage import IN_A_ROW, WRONG_PLACE_AFTER, Outages
+from mastosync.runtime.outages import IN_A_ROW, WRONG_PLACE_AFTER, Outages
 from tests.unit.engine_kit import entry
 
 DONE = Outcome(entry(), EntryState.DONE)

@@ -15,8 +15,7 @@ import pytest
 from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import Interrupted, MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
 from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
-from mastosync.runtime.bandwidth import Bandwidth
-from mastosync.runtime.limiter import EndpointLimiter
+from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import Gate, RetryPolicy
 from mastosync.runtime.steps import Aside, Steps

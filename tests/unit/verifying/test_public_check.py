@@ -11,7 +11,7 @@ from mastosync.cli.render_proofs import _public_lines
 from mastosync.errors import Interrupted, NetworkFailure, StoreUnusable
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Origin, Presence, Record
-from mastosync.runtime.downtime import NO_SUCH_KEY
+from mastosync.runtime.outages import NO_SUCH_KEY
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.probe import PublicAnswer
 from mastosync.verifying.public_check import PublicCheck, waiting_for

@@ -10,8 +10,7 @@ import pycurl
 
 from mastosync.errors import MastosyncError
 from mastosync.store.base import Finished, ObjectStore
-from mastosync.store.s3.curl.exchange import Exchange
-from mastosync.store.s3.curl.handle import Handle
+from mastosync.store.s3.curl.handle import Exchange, Handle
 from mastosync.store.s3.curl.store import CurlStore
 
 _AT_ONCE = 8  # requests that end together keep each other waiting: few enough to send what follows them soon

@@ -19,9 +19,7 @@ from mastosync.errors import ObjectDenied, ObjectMissing, ObjectRejected
 from mastosync.language import tr
 from mastosync.store.base import FetchedObject, Page, PutOptions
 from mastosync.store.errors import Subject
-from mastosync.store.s3.checks import checked_object, checked_page, confirmed_etag
-from mastosync.store.s3.curl.exchange import Answered, Credentials, Exchange, Lines
-from mastosync.store.s3.curl.handle import Handle
+from mastosync.store.s3.curl.handle import Answered, Credentials, Exchange, Handle, Lines
 from mastosync.store.s3.documents import (
     LONGEST_LISTING,
     etag_of_copy,
@@ -31,7 +29,7 @@ from mastosync.store.s3.documents import (
     require_no_error,
 )
 from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, refusal, scrubber_of
-from mastosync.store.s3.headers import http_headers_of, info_of
+from mastosync.store.s3.headers import checked_object, checked_page, confirmed_etag, http_headers_of, info_of
 from mastosync.store.s3.lazy import LateS3Store
 
 if TYPE_CHECKING:

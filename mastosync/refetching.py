@@ -36,11 +36,10 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Arrival, Claim, Entry, EntryState, Origin, Outcome, Presence, Reason, Record, RemoteFile
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.outage import Outages
-from mastosync.runtime.parallel import side_by_side
+from mastosync.runtime.outages import Outages
+from mastosync.runtime.parallel import side_by_side, waiting
 from mastosync.runtime.retry import Gate, PatientStore, RetryPolicy
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.turns import waiting
 from mastosync.store.base import ObjectStore
 from mastosync.store.http.fetcher import Fetched, OriginFetcher
 

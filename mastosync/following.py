@@ -16,7 +16,7 @@ from itertools import count
 from typing import Generic, TypeVar
 
 from mastosync.errors import DatabaseError, ManifestInUse, MastosyncError, PrivacyLost, StoreUnusable
-from mastosync.runtime import downtime
+from mastosync.runtime import outages
 from mastosync.runtime.stop import StopSignal
 
 _log = logging.getLogger(__name__)
@@ -89,5 +89,5 @@ class Rounds(Generic[W]):
 
 def _until_next_try(failures: int) -> float:
     doublings = min(failures - 1, 16)
-    longest = min(downtime.LONGEST_WAIT_SECONDS, downtime.FIRST_WAIT_SECONDS * (1 << doublings))
+    longest = min(outages.LONGEST_WAIT_SECONDS, outages.FIRST_WAIT_SECONDS * (1 << doublings))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret

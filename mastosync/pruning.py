@@ -33,7 +33,7 @@ from mastosync.manifest import (
 )
 from mastosync.mastodon.paperclip import canonical_key, ids_of_key
 from mastosync.model import End, Entry, EntryState, Presence, Record
-from mastosync.runtime.outage import Outages
+from mastosync.runtime.outages import Outages
 from mastosync.runtime.retry import Gate, PatientStore
 from mastosync.runtime.steps import Aside, Steps
 from mastosync.runtime.stop import StopSignal

@@ -1,0 +1,111 @@
+"""How wide text is on a terminal, and where its lines may be broken: in East Asia, too, where words have no spaces.
+
+Colours on standard output: who has one, and who sees it.
+
+A text is painted where it is made and coloured where it leaves, and between the two it is looked at for what others
+have written (`plain.several_lines`), which spells out every escape. So what stands for our own escapes has to pass
+there, and nobody else may be able to write it: it is made up anew in every run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import cache
+from unicodedata import category, combining, east_asian_width
+
+_KATAKANA = frozenset(map(chr, range(0x30A1, 0x30FF)))
+_NEVER_FIRST = frozenset("ーァィゥェォッャュョぁぃぅぇぉっゃゅょ々")
+_CLOSING, _OPENING = {"Pe", "Pf", "Po"}, {"Ps", "Pi"}  # general categories of punctuation
+
+
+def width_of(text: str) -> int:
+    """In columns: most characters of East Asia take two."""
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+def padded(text: str, width: int) -> str:
+    """With as many spaces behind it as it takes."""
+    return text + " " * (width - width_of(text))
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """One paragraph in lines of so many columns. What cannot be broken is left as it is, however wide."""
+    lines = [""]
+    for piece in _pieces(text):
+        if lines[-1] and width_of(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """What has to stay on one line, with the spaces behind it."""
+    begin = 0
+    for at in range(1, len(text)):
+        before, after = text[at - 1], text[at]
+        if after != " " and (before == " " or _may_part(before, after)):
+            yield text[begin:at]
+            begin = at
+    yield text[begin:]
+
+
+def _may_part(before: str, after: str) -> bool:
+    if _width(before) < 2 and _width(after) < 2:
+        return False  # within a word that spaces set off
+    if before in _KATAKANA and after in _KATAKANA:
+        return False  # within a word from another language, which reads badly in halves
+    return category(before) not in _OPENING and category(after) not in _CLOSING and after not in _NEVER_FIRST
+
+
+def _width(character: str) -> int:
+    if combining(character):
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
+
+
+_ESCAPE = os.urandom(8).hex()
+"""In place of the two characters that begin a colour, until `coloured` puts them there."""
+
+
+class Paint(StrEnum):
+    """What a text is, and the attributes that show it (ECMA-48, SGR)."""
+
+    HEADING = "1"
+    GOOD = "32"
+    BAD = "31"
+    WAITING = "33"
+
+
+PAINT_OF: dict[str, Paint] = {
+    **dict.fromkeys(("done", "ok", "fine", "adopted", "refetched"), Paint.GOOD),
+    **dict.fromkeys(("pending", "warning", "unproven", "unread", "undecided", "unreached"), Paint.WAITING),
+    **dict.fromkeys(("failed", "failure", "lost", "different", "not_stored"), Paint.BAD),
+}
+"""How states, grades, verdicts and fates are painted. What is not here is plain."""
+
+
+def paint(text: str, how: Paint | None) -> str:
+    """The text as `how` has it, if standard output shows colours; it must be one line."""
+    return f"{_ESCAPE}{how}m{text}{_ESCAPE}0m" if how and text and shows_colours() else text
+
+
+def coloured(text: str) -> str:
+    """Painted text as a terminal wants it."""
+    return text.replace(_ESCAPE, "\x1b[")
+
+
+@cache
+def shows_colours() -> bool:
+    """Whether standard output is a terminal that shows colours, and nobody wants it otherwise.
+
+    `NO_COLOR` is heeded first (no-color.org), then `FORCE_COLOR` and `CLICOLOR_FORCE`, then `CLICOLOR=0`.
+    """
+    wish = os.environ.get
+    if wish("NO_COLOR"):
+        return False
+    if wish("FORCE_COLOR", "0") not in ("", "0") or wish("CLICOLOR_FORCE", "0") not in ("", "0"):
+        return True
+    return sys.stdout.isatty() and wish("TERM") != "dumb" and wish("CLICOLOR") != "0"
