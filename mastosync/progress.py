@@ -151,7 +151,7 @@ class ProgressListener(Protocol):
         ...
 
 
-class Silence:
+class NoProgress:
     """Shows nothing."""
 
     def started(self, progress: AnyProgress) -> None:  # noqa: D102 - see ProgressListener
@@ -167,7 +167,7 @@ class Silence:
         ...
 
 
-class Words(Silence):
+class MessagesOnly(NoProgress):
     """Shows no progress, but says what a person should read."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -178,7 +178,7 @@ class Words(Silence):
             print(one_line(text), file=self._stream, flush=True)
 
 
-class Lines(Words):
+class LineProgress(MessagesOnly):
     """A line a second, for logs and pipes."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -197,7 +197,7 @@ class Lines(Words):
         self.message(described(progress))
 
 
-class Bar:
+class BarProgress:
     """A tqdm bar on a terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:

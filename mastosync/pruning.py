@@ -34,10 +34,10 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import canonical_key, ids_of_key
 from mastosync.model import End, Entry, EntryState, Presence, Record
 from mastosync.runtime.outages import Outages
-from mastosync.runtime.retry import Gate, PatientStore
-from mastosync.runtime.steps import Aside, Steps
+from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.steps import BlockingCall, Steps
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.worker_pool import Crew
+from mastosync.runtime.worker_pool import WorkerPool
 
 _log = logging.getLogger(__name__)
 
@@ -87,11 +87,11 @@ class Pruning:
 class Pruner:
     """One prune. `prefix` is the destination's key_prefix.
 
-    `opened` gives its gate, and is asked when there is something to remove: who has nothing to ask sends nothing.
+    `opened` gives the access to it, and is asked only when there is something to remove.
     """
 
     manifest: Manifest
-    opened: Callable[[], AbstractContextManager[Gate]]
+    opened: Callable[[], AbstractContextManager[StoreAccess]]
     prefix: str
     options: PruneOptions
     stop: StopSignal
@@ -120,16 +120,19 @@ class Pruner:
         first = next(removable, None)
         if first is None:
             return result
-        with self.opened() as gate, Crew(partial(self._steps, gate), self.options.workers, self.stop) as crew:
+        with (
+            self.opened() as store_access,
+            WorkerPool(partial(self._steps, store_access), self.options.workers, self.stop) as pool,
+        ):
             try:
-                self._remove(crew, chain((first,), removable), result)
+                self._remove(pool, chain((first,), removable), result)
             finally:
                 self._record()
         return result
 
-    def _remove(self, crew: Crew[Record, ObjectError | None], records: Iterator[Record], result: Pruning) -> None:
+    def _remove(self, pool: WorkerPool[Record, ObjectError | None], records: Iterator[Record], result: Pruning) -> None:
         recorded_at, outages = time.monotonic(), Outages(hint=_HINT)
-        for ended in crew.all_ended(records):
+        for ended in pool.all_ended(records):
             if ended.error is not None:
                 raise ended.error
             if ended.outcome is None:
@@ -150,16 +153,16 @@ class Pruner:
                 tr("stopped on request"), hint=tr("run the same command again: it goes on where this one stopped")
             )
 
-    def _steps(self, gate: Gate, record: Record) -> Steps[ObjectError | None]:
+    def _steps(self, store_access: StoreAccess, record: Record) -> Steps[ObjectError | None]:
         """Delete an object; what a store refused is the outcome."""
-        key, store = canonical_key(record.entry, self.prefix), PatientStore(gate)
+        key, store = canonical_key(record.entry, self.prefix), RetryingStore(store_access)
         try:
             if Presence.IN_DOUBT in record.presence:  # maybe in parts, of which nobody knows
-                yield Aside(partial(store.abort_unfinished, key))
-            yield Aside(partial(store.delete, key))
+                yield BlockingCall(partial(store.abort_unfinished, key))
+            yield BlockingCall(partial(store.delete, key))
         except ObjectError as error:
             return error
-        _log.info("removed %r at %s", key, gate.store.name)
+        _log.info("removed %r at %s", key, store_access.store.name)
         return None
 
     def _may_go(self, record: Record, result: Pruning) -> bool:

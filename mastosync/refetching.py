@@ -38,7 +38,7 @@ from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.outages import Outages
 from mastosync.runtime.parallel import side_by_side, waiting
-from mastosync.runtime.retry import Gate, PatientStore, RetryPolicy
+from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
 from mastosync.store.http.fetcher import Fetched, OriginFetcher
@@ -49,7 +49,7 @@ _FAILURES_IN_A_ROW = 3  # after which a server is asked no more
 _PATIENCE = RetryPolicy(max_attempts=3, throttle_budget_seconds=60, first_wait_seconds=1, longest_wait_seconds=10)
 
 
-class Fate(StrEnum):
+class RefetchStatus(StrEnum):
     """What became of an entry that the source has lost, or could become of it."""
 
     FETCHABLE = "fetchable"  # its row tells where it came from; nobody has asked there
@@ -65,10 +65,10 @@ class Fate(StrEnum):
     NOT_STORED = "not_stored"  # the destination did not take it
 
 
-_FATES: tuple[tuple[type[ObjectError], Fate], ...] = (
-    (ObjectMissing, Fate.GONE),
-    (ObjectDenied, Fate.REFUSED),
-    (ObjectTooLarge, Fate.TOO_LARGE),
+_FATES: tuple[tuple[type[ObjectError], RefetchStatus], ...] = (
+    (ObjectMissing, RefetchStatus.GONE),
+    (ObjectDenied, RefetchStatus.REFUSED),
+    (ObjectTooLarge, RefetchStatus.TOO_LARGE),
 )
 
 
@@ -88,13 +88,13 @@ class Refetching:
     """What was found, and what came of it."""
 
     applied: bool
-    by_type: dict[str, Counter[Fate]] = field(default_factory=dict)
+    by_type: dict[str, Counter[RefetchStatus]] = field(default_factory=dict)
     by_host: Counter[str] = field(default_factory=Counter)  # files that could be had, or were asked for
     fetched_bytes: int = 0
     examples: list[str] = field(default_factory=list)  # of what could not be had
     seconds: float = 0.0
 
-    def total(self) -> Counter[Fate]:
+    def total(self) -> Counter[RefetchStatus]:
         """Entries by fate."""
         return sum(self.by_type.values(), Counter())
 
@@ -102,7 +102,7 @@ class Refetching:
     def complete(self) -> bool:
         """Whether everything that was asked for came."""
         total = self.total()
-        return not self.applied or total[Fate.REFETCHED] == self.by_host.total()
+        return not self.applied or total[RefetchStatus.REFETCHED] == self.by_host.total()
 
     def as_json(self) -> dict[str, Any]:
         """The contract of `refetch --json`."""
@@ -110,9 +110,11 @@ class Refetching:
         return {
             "applied": self.applied,
             "missing": total.total(),
-            **{fate.value: total[fate] for fate in Fate},
+            **{fate.value: total[fate] for fate in RefetchStatus},
             "bytes": self.fetched_bytes,
-            "by_type": {name: {fate.value: fates[fate] for fate in Fate} for name, fates in self.by_type.items()},
+            "by_type": {
+                name: {fate.value: fates[fate] for fate in RefetchStatus} for name, fates in self.by_type.items()
+            },
             "by_host": dict(self.by_host.most_common()),
             "seconds": round(self.seconds, 3),
         }
@@ -145,7 +147,7 @@ class _Wanted(NamedTuple):
 
 class _Told(NamedTuple):
     record: Record
-    fate: Fate
+    fate: RefetchStatus
     detail: str | None = None
     outcome: Outcome | None = None  # of what lies at the destination now
     presence: Presence | None = None  # else what may lie there, where it was tried
@@ -179,7 +181,7 @@ class Refetcher:
                 for told in self._all_of(chunk, result):
                     self._take(told, result)
                     progress.checked += 1
-                    progress.found += told.fate is Fate.REFETCHED
+                    progress.found += told.fate is RefetchStatus.REFETCHED
                     self.listener.advanced(progress)
                 if self.stop.requested:
                     raise Interrupted(tr("stopped on request"), hint=self._left())
@@ -212,7 +214,7 @@ class Refetcher:
                 by_host[host].append(found)
         if not self.options.apply:
             for wanted in by_host.values():
-                yield from (_Told(each.record, Fate.FETCHABLE) for each in wanted)
+                yield from (_Told(each.record, RefetchStatus.FETCHABLE) for each in wanted)
             return
         # those with the most files first: each is asked for one at a time
         in_turn = sorted(by_host.items(), key=lambda each: len(each[1]), reverse=True)
@@ -241,37 +243,41 @@ class Refetcher:
         """Files of one server, one after the other, in a thread of its own."""
         host, wanted = files
         limiter = EndpointLimiter(self.stop, self.options.requests_per_second)
-        gate = Gate(self.ways.landing, limiter, _PATIENCE, self.stop)
+        store_access = StoreAccess(self.ways.landing, limiter, _PATIENCE, self.stop)
         with closing(self.ways.fetcher()) as fetcher:
             for each in wanted:
                 if self._failures[host] >= _FAILURES_IN_A_ROW:
                     yield _Told(
-                        each.record, Fate.UNREACHED, "its server kept failing for other files, so it was not asked"
+                        each.record,
+                        RefetchStatus.UNREACHED,
+                        "its server kept failing for other files, so it was not asked",
                     )
                     continue
                 try:
                     self.stop.require_going_on()
-                    told = self._one(each, host, gate, fetcher)
+                    told = self._one(each, host, store_access, fetcher)
                 except Interrupted as error:
                     if isinstance(error, MayBePublic):
                         self._in_doubt.append(error)
                     return
-                if told.fate is not Fate.UNREACHED:
+                if told.fate is not RefetchStatus.UNREACHED:
                     del self._failures[host]
                 yield told
 
-    def _one(self, wanted: _Wanted, host: str, gate: Gate, fetcher: OriginFetcher) -> _Told:
+    def _one(self, wanted: _Wanted, host: str, store_access: StoreAccess, fetcher: OriginFetcher) -> _Told:
         record, entry = wanted.record, wanted.record.entry
         spec = spec_of(entry.kind.table, entry.kind.attachment)
         try:
-            fetched = PatientStore(gate).ask(_fetched, fetcher, wanted.url, spec.most_bytes)
+            fetched = RetryingStore(store_access).ask(_fetched, fetcher, wanted.url, spec.most_bytes)
         except ObjectError as error:
-            fate = next((fate for kind, fate in _FATES if isinstance(error, kind)), Fate.UNREACHED)
+            fate = next((fate for kind, fate in _FATES if isinstance(error, kind)), RefetchStatus.UNREACHED)
             self._failures[host] += _FAILURES_IN_A_ROW if isinstance(error, ObjectRejected) else 1
             return _Told(record, fate, error.message)
         with closing(fetched):
             if not self.ways.is_as_named(entry.name, fetched.head):
-                return _Told(record, Fate.UNLIKE, f"its server gives something else than a file like {entry.name!r}")
+                return _Told(
+                    record, RefetchStatus.UNLIKE, f"its server gives something else than a file like {entry.name!r}"
+                )
             wanted_anew = Claim(entry, record.attempts, Arrival(found_wrong(record.presence)))
             self._begun.add(entry)
             with self.ways.holding(canonical_key(entry, self.ways.prefix), fetched.file), waiting():
@@ -279,8 +285,8 @@ class Refetcher:
         self._outages.note(outcome)
         if outcome.state is not EntryState.DONE:
             detail = outcome.detail or "the destination cannot keep it private"
-            return _Told(record, Fate.NOT_STORED, detail, presence=outcome.presence)
-        return _Told(record, Fate.REFETCHED, None, outcome._replace(origin=Origin.REFETCHED, source_key=None))
+            return _Told(record, RefetchStatus.NOT_STORED, detail, presence=outcome.presence)
+        return _Told(record, RefetchStatus.REFETCHED, None, outcome._replace(origin=Origin.REFETCHED, source_key=None))
 
     def _take(self, told: _Told, result: Refetching) -> None:
         entry = told.record.entry
@@ -326,12 +332,12 @@ def _sorted(record: Record, files: Mapping[Place, RemoteFile]) -> _Told | _Wante
     """What can be said of an entry before its server is asked."""
     entry = record.entry
     if entry.kind.style != _ORIGINAL:
-        return _Told(record, Fate.DERIVED)
+        return _Told(record, RefetchStatus.DERIVED)
     found = files.get((entry.kind.table, entry.kind.attachment, entry.id))
     renamed = (
         found is not None and found.file_name != entry.name and ":" not in found.file_name
     )  # Paperclip fills those
     if found is None or renamed or found.private != entry.private:
-        return _Told(record, Fate.CHANGED, "its row is another by now: plan again")
+        return _Told(record, RefetchStatus.CHANGED, "its row is another by now: plan again")
     address = (found.address or "").strip()
-    return _Wanted(record, address) if address else _Told(record, Fate.NO_ADDRESS)
+    return _Wanted(record, address) if address else _Told(record, RefetchStatus.NO_ADDRESS)

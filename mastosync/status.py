@@ -15,9 +15,9 @@ from mastosync.manifest import (
     Exposed,
     ManifestReport,
     Noted,
+    ObjectSettings,
     Outage,
     RunInfo,
-    Settings,
     SnapshotRecord,
     VerificationRecord,
     count_exposed,
@@ -110,7 +110,7 @@ class Status:
     running: bool = False  # the last copy is at work right now
     accepted: dict[str, int] = field(default_factory=dict)  # of `reasons`: what failed and was accepted as lost
     news: dict[tuple[str, str], int] = field(default_factory=dict)  # what failed and was not: by type and reason
-    settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
+    settings: ObjectSettings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there
     waiting: tuple[Outage, ...] = ()  # for which stores the last copy waits right now
     outlook: Outlook | None = None  # made of the survey by whoever knows on which terms
@@ -182,7 +182,7 @@ class Status:
         return {"plan": number, "taken_at": taken_at.isoformat(), **survey.as_json()}
 
 
-def status_of(report: ManifestReport, settings: Settings | None = None) -> Status:
+def status_of(report: ManifestReport, settings: ObjectSettings | None = None) -> Status:
     """Sum up the counters. `settings`: as in `Status`. Raises: ManifestError."""
     totals = Tally()
     by_type = {table: Tally() for table in TABLES}

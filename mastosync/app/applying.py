@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mastosync.app.mastodon import Databases, files_of, right_database
-from mastosync.app.same_store import gates_to_write
-from mastosync.app.stores import gates, settings_of, transfer_options
+from mastosync.app.same_store import stores_to_write
+from mastosync.app.stores import open_stores, settings_of, transfer_options
 from mastosync.applying.applier import Applier, Applying, ApplyOptions
 from mastosync.applying.one_object import Bringing
 from mastosync.applying.rewrite import InPlace, opens
@@ -48,17 +48,19 @@ def apply_settings(
         return Applying(current, others, options.dry_run, in_line=True)
     pace = CopyOptions(workers=options.workers, rate=rate or config.copy.rate)
     opened = (
-        gates(config, pace, stop, ("destination",), some_arrived=True)
+        open_stores(config, pace, stop, ("destination",), some_arrived=True)
         if options.dry_run
-        else gates_to_write(config, manifest, pace, stop, ("destination",), some_arrived=True)
+        else stores_to_write(config, manifest, pace, stop, ("destination",), some_arrived=True)
     )
-    with opened as (gate,):
-        in_place = InPlace(gate, transfer_options(config), config.destination.bucket or "")
+    with opened as (store_access,):
+        in_place = InPlace(store_access, transfer_options(config), config.destination.bucket or "")
         opening = None
         if opens(current, others) and not options.dry_run:
             right = partial(right_database, manifest.path, databases)
             with right():  # before anything is looked at
                 pass
             opening = Opening(partial(files_of, right))
-        bringing = Bringing(gate, in_place, current, others, options.dry_run, opening)
-        return Applier(manifest, gate, bringing, current, others, options, stop, listener, CurlMultiplexer).run()
+        bringing = Bringing(store_access, in_place, current, others, options.dry_run, opening)
+        return Applier(
+            manifest, store_access, bringing, current, others, options, stop, listener, CurlMultiplexer
+        ).run()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from mastosync.app.same_store import gates_to_write
+from mastosync.app.same_store import stores_to_write
 from mastosync.app.stores import identities, note_own_settings, states, transfer_options, warn_of_little_room
 from mastosync.copying.acl import AccessNotes
 from mastosync.copying.copier import Copier
@@ -18,7 +18,7 @@ from mastosync.manifest import ManifestReport, WorkQueue, in_one_bucket, reopen
 from mastosync.model import Reason
 from mastosync.progress import CopyProgress
 from mastosync.runtime.memory import MemoryBudget, return_large_blocks
-from mastosync.runtime.worker_pool import Crew
+from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.s3.curl import CurlMultiplexer
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def copy_pending(
         return CopyProgress(total=0)
     return_large_blocks()
     with (
-        gates_to_write(config, manifest, options, stop, some_arrived=queue.any_done()) as (source, destination),
+        stores_to_write(config, manifest, options, stop, some_arrived=queue.any_done()) as (source, destination),
         ExitStack() as stack,
     ):
         for each in wanted:  # only now, as both stores can be used
@@ -74,7 +74,7 @@ def copy_pending(
         transfer = stack.enter_context(closing(Transfer(source, destination, writing, memory, notes.tell)))
         copier = Copier(
             queue,
-            Crew(transfer.steps, options.workers, stop, CurlMultiplexer),
+            WorkerPool(transfer.steps, options.workers, stop, CurlMultiplexer),
             options,
             stop,
             listener,

@@ -40,7 +40,7 @@ from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
 from mastosync.mastodon.settings import HOSTS, Setting, changed, lasts, storage_settings
 from mastosync.model import Ownership, Reason
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.status import status_of
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def _is_done(known: _Known, manifest: Manifest, evidence: Evidence) -> bool:
     looked = evidence.verifications and not evidence.done_since
     if evidence.some_pending or known.settings or not (looked and known.switched and known.mastodon.place):
         return False
-    return report(known.config, manifest, 0, known.options.env, Silence()).verdict.may_go
+    return report(known.config, manifest, 0, known.options.env, NoProgress()).verdict.may_go
 
 
 def _ownership(destination: StoreConfig) -> tuple[Ownership | None, tuple[str, str] | None]:

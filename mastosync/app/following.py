@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mastosync.app.same_store import gates_to_write, nothing_removed
+from mastosync.app.same_store import nothing_removed, stores_to_write
 from mastosync.app.stores import identities, writing
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, UsageError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mastosync.errors import MastosyncError
     from mastosync.manifest import StoreIdentity
     from mastosync.planning.planner import PlanOptions, PlanResult
-    from mastosync.runtime.retry import Gate
+    from mastosync.runtime.retry import StoreAccess
 
 _log = logging.getLogger(__name__)
 
@@ -71,15 +71,15 @@ def prune(app: App, manifest: Manifest, options: PruneOptions, *, source_gone: b
         raise nothing_removed()
 
     @contextmanager
-    def opened() -> Iterator[Gate]:
+    def opened() -> Iterator[StoreAccess]:
         pace = CopyOptions(workers=options.workers)
-        with gates_to_write(
+        with stores_to_write(
             *(app.config, manifest, pace, app.stop, ("destination",)),
             some_arrived=True,
             removing=True,
             source_gone=source_gone,
-        ) as (gate,):
-            yield gate
+        ) as (store_access,):
+            yield store_access
 
     return Pruner(manifest, opened, app.config.destination.key_prefix, options, app.stop).run()
 

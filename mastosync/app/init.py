@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from mastosync.config import CHANGE_ME, Config, Secret, render_sample
 from mastosync.config.schema import sections
-from mastosync.config.sources import Place, Said, read_file
+from mastosync.config.sources import Said, ValueSource, read_file
 from mastosync.errors import ConfigError
 from mastosync.language import tr
 
 if TYPE_CHECKING:
-    from mastosync.mastodon.dotenv import Settings
+    from mastosync.mastodon.dotenv import MastodonSettings
 
 
-def settings_of(path: Path, syntax: str, environ: Mapping[str, str], *, copy_secrets: bool) -> Settings:
+def settings_of(path: Path, syntax: str, environ: Mapping[str, str], *, copy_secrets: bool) -> MastodonSettings:
     """What Mastodon's settings in a file say. Raises: ConfigError."""
     from mastosync.mastodon.dotenv import read_settings
 
@@ -24,7 +24,7 @@ def settings_of(path: Path, syntax: str, environ: Mapping[str, str], *, copy_sec
 
 
 def first_config(
-    settings: Settings, destination: Mapping[str, Mapping[str, str]] | None, manifest: Path | None = None
+    settings: MastodonSettings, destination: Mapping[str, Mapping[str, str]] | None, manifest: Path | None = None
 ) -> Secret:
     """The text of a configuration of these settings, which may hold secrets; a destination is filled in or left open.
 
@@ -94,7 +94,7 @@ def unknown_acl() -> str:
 def _lines(said: Mapping[str, Said]) -> dict[str, str]:
     """Keys as they stand in a file, each on one line."""
     return {
-        f"{name}_file" if each.place is Place.FILE else name: " ".join(each.text.reveal().split("\n"))
+        f"{name}_file" if each.place is ValueSource.FILE else name: " ".join(each.text.reveal().split("\n"))
         for name, each in said.items()
     }
 

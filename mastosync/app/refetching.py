@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mastosync.app.mastodon import Databases, files_of, right_database
-from mastosync.app.same_store import gates_to_write
+from mastosync.app.same_store import stores_to_write
 from mastosync.app.stores import note_own_settings, retry_policy, transfer_options
 from mastosync.copying.copier import CopyOptions
 from mastosync.copying.transfer import Transfer
@@ -18,8 +18,8 @@ from mastosync.model import Reason
 from mastosync.refetching import Refetcher, Refetching, RefetchOptions, Ways
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import Gate
-from mastosync.store.filesystem.store import Landing
+from mastosync.runtime.retry import StoreAccess
+from mastosync.store.filesystem.store import StagingFolder
 from mastosync.store.http.fetcher import CurlOriginFetcher
 from mastosync.store.media_types import is_as_named
 
@@ -44,12 +44,12 @@ def refetch(
 ) -> Refetching:
     """Fetch again what the source has lost, or tell what could be. See `App.refetch`."""
     with ExitStack() as stack:
-        landing = stack.enter_context(Landing())
+        landing = stack.enter_context(StagingFolder())
         pace = CopyOptions(workers=options.workers, rate=config.copy.rate)
-        here = there = Gate(landing.store, EndpointLimiter(stop), retry_policy(config), stop)
+        here = there = StoreAccess(landing.store, EndpointLimiter(stop), retry_policy(config), stop)
         if options.apply:  # a dry run asks nobody but the database
             (there,) = stack.enter_context(
-                gates_to_write(config, manifest, pace, stop, ("destination",), source_gone=source_gone)
+                stores_to_write(config, manifest, pace, stop, ("destination",), source_gone=source_gone)
             )
             note_own_settings(config, manifest)
         prefix = config.destination.key_prefix

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mastosync.app.stores import gates
+from mastosync.app.stores import open_stores
 from mastosync.errors import ConfigError, StoreUnusable, UsageError
 from mastosync.language import tr
 from mastosync.manifest import Relation, probe_left_behind, relation
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from mastosync.config import Config, Role
     from mastosync.copying.copier import CopyOptions
     from mastosync.manifest import Manifest
-    from mastosync.runtime.retry import Gate
+    from mastosync.runtime.retry import StoreAccess
     from mastosync.runtime.stop import StopSignal
 
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def gates_to_write(
+def stores_to_write(
     config: Config,
     manifest: Manifest,
     options: CopyOptions,
@@ -33,23 +33,23 @@ def gates_to_write(
     some_arrived: bool = False,
     removing: bool = False,
     source_gone: bool = False,
-) -> Iterator[tuple[Gate, ...]]:
-    """See `gates`. For whoever writes to the destination, or removes what lies there: they are two different stores.
+) -> Iterator[tuple[StoreAccess, ...]]:
+    """See `open_stores`. For whoever writes to the destination, or removes objects there: the stores are two.
 
     Once found out, that holds for what this manifest writes; before anything is removed (`removing`) it is looked at
     anew. `source_gone`: the user's word that the source is another store, where it cannot be asked any more.
     Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed, or nobody can tell.
     """
     if not removing and _is_settled(manifest):
-        with gates(config, options, stop, roles, some_arrived=some_arrived) as opened:
+        with open_stores(config, options, stop, roles, some_arrived=some_arrived) as opened:
             yield opened
         return
     needless: tuple[Role, ...] = () if "source" in roles else ("source",)
-    with gates(config, options, stop, some_arrived=some_arrived, unchecked=needless) as (source, destination):
+    with open_stores(config, options, stop, some_arrived=some_arrived, unchecked=needless) as (source, destination):
         _require_two(
             config, manifest, source, destination, removing=removing, source_gone=source_gone, checked=not needless
         )
-        both: dict[Role, Gate] = {"source": source, "destination": destination}
+        both: dict[Role, StoreAccess] = {"source": source, "destination": destination}
         yield tuple(both[role] for role in both if role in roles)
 
 
@@ -62,7 +62,7 @@ def look_if_unknown(
     Raises: ConfigError if they are one; StoreUnusable; Interrupted.
     """
     if not _is_settled(manifest) or relation(manifest) is Relation.UNKNOWN:
-        with gates(config, options, stop, some_arrived=some_arrived) as (source, destination):
+        with open_stores(config, options, stop, some_arrived=some_arrived) as (source, destination):
             _require_two(config, manifest, source, destination, removing=False, source_gone=False, checked=True)
 
 
@@ -74,8 +74,8 @@ def _is_settled(manifest: Manifest) -> bool:
 def _require_two(
     config: Config,
     manifest: Manifest,
-    source: Gate,
-    destination: Gate,
+    source: StoreAccess,
+    destination: StoreAccess,
     *,
     removing: bool,
     source_gone: bool,
@@ -83,7 +83,7 @@ def _require_two(
 ) -> None:
     """Look at the stores themselves. `checked`: the source is known to be usable.
 
-    Raises: as `gates_to_write`; Interrupted.
+    Raises: as `stores_to_write`; Interrupted.
     """
     from mastosync.copying.same_store import Look, SourceSilent
 

@@ -14,7 +14,7 @@ from mastosync.errors import ConfigError, ObjectError, StoreUnusable, passing
 from mastosync.language import deferred, say, tr
 from mastosync.manifest import (
     ManifestReport,
-    Settings,
+    ObjectSettings,
     StoreIdentity,
     note_settings,
     place_on_disk,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mastosync.copying.transfer import TransferOptions
     from mastosync.manifest import Manifest
     from mastosync.progress import EndpointState
-    from mastosync.runtime.retry import Gate, RetryPolicy
+    from mastosync.runtime.retry import RetryPolicy, StoreAccess
     from mastosync.runtime.stop import StopSignal
     from mastosync.store.base import ObjectStore
 
@@ -46,7 +46,7 @@ _AWS = "https://s3.amazonaws.com"
 
 
 @contextmanager
-def gates(
+def open_stores(
     config: Config,
     options: CopyOptions,
     stop: StopSignal,
@@ -54,7 +54,7 @@ def gates(
     *,
     some_arrived: bool = False,
     unchecked: tuple[Role, ...] = (),
-) -> Iterator[tuple[Gate, ...]]:
+) -> Iterator[tuple[StoreAccess, ...]]:
     """Stores, found usable, each behind its limiter; one endpoint has one limiter. For whoever only reads.
 
     One that is down from the start is told at once; what has answered once is waited for.
@@ -64,7 +64,7 @@ def gates(
     """
     from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
     from mastosync.runtime.outages import Downtime
-    from mastosync.runtime.retry import Gate
+    from mastosync.runtime.retry import StoreAccess
 
     policy = retry_policy(config)
     bandwidth = Bandwidth(options.bwlimit, stop) if options.bwlimit else None
@@ -80,10 +80,10 @@ def gates(
             stack.callback(store.close)
             limiter = limiters.setdefault(store.endpoint, EndpointLimiter(stop, options.rate or published))
             downtime = downtimes.setdefault(store.endpoint, Downtime(limiter, stop, config.copy.outage_patience))
-            gate = Gate(store, limiter, policy, stop, bandwidth, downtime)
+            store_access = StoreAccess(store, limiter, policy, stop, bandwidth, downtime)
             if role not in unchecked:
-                _require_usable(gate, config, role)
-            opened.append(gate)
+                _require_usable(store_access, config, role)
+            opened.append(store_access)
         yield tuple(opened)
 
 
@@ -103,7 +103,7 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
     return CurlStore(config, role=role, connections=connections)
 
 
-def warn_of_little_room(destination: Gate, manifest: Manifest) -> None:
+def warn_of_little_room(destination: StoreAccess, manifest: Manifest) -> None:
     """Say before hours have gone by if what is pending does not fit on a disk, as far as sizes are known."""
     from mastosync.status import pending_by_folder
     from mastosync.store.filesystem import FilesystemStore
@@ -167,7 +167,7 @@ def transfer_options(config: Config) -> TransferOptions:
     )
 
 
-def settings_of(config: Config) -> Settings | None:
+def settings_of(config: Config) -> ObjectSettings | None:
     """What the destination gives its objects, as the manifest remembers it; None: it is a disk, or not known."""
     destination = config.destination
     if config.destination_folder.path or not destination.bucket:
@@ -175,7 +175,7 @@ def settings_of(config: Config) -> Settings | None:
     acl = destination.acl if destination.acl != "public-read" else "auto"  # which is the same for each row
     if destination.acl == "auto" and destination.known.takes_acl is False:
         acl = "none"
-    return Settings(destination.cache_control or None, acl, destination.storage_class)
+    return ObjectSettings(destination.cache_control or None, acl, destination.storage_class)
 
 
 def note_own_settings(config: Config, manifest: Manifest) -> None:
@@ -287,27 +287,27 @@ def copies_by_itself(config: Config) -> bool:
     return same_endpoint and source.access_key == destination.access_key
 
 
-def states(source: Gate, destination: Gate) -> tuple[EndpointState, ...]:
+def states(source: StoreAccess, destination: StoreAccess) -> tuple[EndpointState, ...]:
     """How fast both endpoints let themselves be asked; they may be one."""
-    gates = {"source": source, "destination": destination}
+    open_stores = {"source": source, "destination": destination}
     if source.limiter is destination.limiter:
-        gates = {"store": source}
-    return tuple(_state(name, gate) for name, gate in gates.items())
+        open_stores = {"store": source}
+    return tuple(_state(name, store_access) for name, store_access in open_stores.items())
 
 
-def _state(name: str, gate: Gate) -> EndpointState:
+def _state(name: str, store_access: StoreAccess) -> EndpointState:
     from mastosync.progress import EndpointState
 
-    state, outage = gate.limiter.state(), gate.downtime.outage if gate.downtime else None
+    state, outage = store_access.limiter.state(), store_access.downtime.outage if store_access.downtime else None
     return EndpointState(name, state.rate, state.paused_seconds, state.throttles, outage)
 
 
-def _require_usable(gate: Gate, config: Config, role: Role) -> None:
+def _require_usable(store_access: StoreAccess, config: Config, role: Role) -> None:
     """Raises: StoreUnusable, also for what kept failing in a way that may pass."""
-    from mastosync.runtime.retry import PatientStore
+    from mastosync.runtime.retry import RetryingStore
 
     try:
-        PatientStore(gate).check()
+        RetryingStore(store_access).check()
     except ObjectError as error:
         unusable = StoreUnusable(error.message, hint=error.hint or tr("try again later"))
         raise passing(unusable, may_pass=error.transient) from error

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mastosync.app.mastodon import files_of, right_database
-from mastosync.app.same_store import gates_to_write
-from mastosync.app.stores import gates, retry_policy, settings_of
+from mastosync.app.same_store import stores_to_write
+from mastosync.app.stores import open_stores, retry_policy, settings_of
 from mastosync.checking.object_check import DeepCheck
 from mastosync.checking.public_access import Readers, readers_of
 from mastosync.checking.row_check import Opening
@@ -37,14 +37,14 @@ from mastosync.mastodon.paperclip import root_of
 from mastosync.model import TABLES, EntryState
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget, return_large_blocks
-from mastosync.runtime.retry import Gate
+from mastosync.runtime.retry import StoreAccess
 from mastosync.runtime.stop import leaving
-from mastosync.runtime.worker_pool import Crew
+from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
 from mastosync.verifying.adopter import Adopter, Adoption, AdoptOptions
 from mastosync.verifying.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
 from mastosync.verifying.public_check import PublicCheck, waiting_for
-from mastosync.verifying.samples import Lots, PublicSample, Sample
+from mastosync.verifying.samples import PublicSample, RankedSample, Sample
 from mastosync.verifying.verifier import Verification, Verifier, VerifyOptions
 
 if TYPE_CHECKING:
@@ -81,31 +81,31 @@ def verify(
     some_arrived = WorkQueue(manifest).any_done()
     acl = config.destination.acl
     unshown = UNSHOWN if readers_of(acl) is Readers.EVERYBODY else frozenset()
-    lots = Lots(options.sample or 0)
+    lots = RankedSample(options.sample or 0)
     sample = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
     opening = Opening(partial(files_of, partial(right_database, manifest.path, databases)))
     samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
-    with leaving(left), gates(config, pace, stop, ("destination",), some_arrived=some_arrived) as (gate,):
-        verifier = Verifier(manifest, manifest.path, gate, prefix, options, stop, listener, samples, opening)
+    with leaving(left), open_stores(config, pace, stop, ("destination",), some_arrived=some_arrived) as (store_access,):
+        verifier = Verifier(manifest, manifest.path, store_access, prefix, options, stop, listener, samples, opening)
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:
             verifier.by_listing()
         if options.deep:
             return_large_blocks()
-            check = DeepCheck(gate, MemoryBudget(config.copy.memory), prefix, config.copy.multipart_threshold)
-            with Crew(check.steps, options.workers, stop, CurlMultiplexer) as crew:
+            check = DeepCheck(store_access, MemoryBudget(config.copy.memory), prefix, config.copy.multipart_threshold)
+            with WorkerPool(check.steps, options.workers, stop, CurlMultiplexer) as pool:
                 if options.sample is None:
-                    verifier.by_reading(crew, verifier.iter_done(), verifier.entries())
+                    verifier.by_reading(pool, verifier.iter_done(), verifier.entries())
                 else:
                     drawn = lots.records()
-                    verifier.by_reading(crew, drawn, len(drawn))
+                    verifier.by_reading(pool, drawn, len(drawn))
         if public is not None:
             exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
             records = [*exposed, *sample.records()]
             there = _done(manifest, options.types, unshown)
-            result.public = _as_anybody(config, gate, records, options.workers, stop, there)
+            result.public = _as_anybody(config, store_access, records, options.workers, stop, there)
             result.public.sample, result.public.types = public, options.types or TABLES
             verifier.take_public(result.public, exposed)
     record_verification(manifest, began, time.time(), result.as_json())
@@ -122,7 +122,7 @@ def adopt(
     pace = _pace(config, options.workers)
     with (
         leaving(left),
-        gates_to_write(config, manifest, pace, stop, some_arrived=some_arrived) as (source, destination),
+        stores_to_write(config, manifest, pace, stop, some_arrived=some_arrived) as (source, destination),
     ):
         return Adopter(
             manifest,
@@ -151,11 +151,11 @@ def orphans(
     prefix = config.source.key_prefix
     left = tr("nothing was changed; run the same command again to start over")
     pace = _pace(config, options.workers)
-    with leaving(left), gates(config, pace, stop, ("source",)) as (gate,), Scratch() as scratch:
+    with leaving(left), open_stores(config, pace, stop, ("source",)) as (store_access,), Scratch() as scratch:
         there = config.destination.key_prefix if in_one_bucket(manifest) else None
         copies = "" if there is None else root_of_copies(prefix, there)
         finder = OrphanFinder(
-            manifest.path, gate, prefix, planned_at, entries, options, stop, listener, scratch, copies, there
+            manifest.path, store_access, prefix, planned_at, entries, options, stop, listener, scratch, copies, there
         )
         yield finder, finder.run()
 
@@ -180,13 +180,13 @@ def _done(manifest: Manifest, types: tuple[str, ...], unshown: Collection[str]) 
 
 
 def _as_anybody(
-    config: Config, gate: Gate, records: list[Record], workers: int, stop: StopSignal, of: Counter[Kind]
+    config: Config, store_access: StoreAccess, records: list[Record], workers: int, stop: StopSignal, of: Counter[Kind]
 ) -> PublicResult:
     from mastosync.store.http.public_site import HttpPublicSite
 
     destination = config.destination
     with ExitStack() as stack:
-        store = gate.store
+        store = store_access.store
         bucket_url = store.bucket_url if isinstance(store, CurlStore) else store.endpoint
 
         def opened(url: str) -> HttpPublicSite:
@@ -194,7 +194,7 @@ def _as_anybody(
 
         site = opened(destination.public_url or bucket_url)
         bucket = opened(bucket_url) if destination.public_url else None
-        of_site = Gate(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
+        of_site = StoreAccess(store, EndpointLimiter(stop, config.copy.rate), retry_policy(config), stop)
         of_site = waiting_for(site, of_site, config.copy.outage_patience)
         try:
             check = PublicCheck(site, bucket, of_site, destination.key_prefix, workers, stop, destination.acl)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from mastosync.applying.one_object import LEFT, Applied, Bringing, Fate, outcome_of, to_be_stored
+from mastosync.applying.one_object import LEFT, Applied, ApplyStatus, Bringing, outcome_of, to_be_stored
 from mastosync.applying.rewrite import AccessLost, HeadersLost
-from mastosync.checking.row_check import Answer
+from mastosync.checking.row_check import RowAnswer
 from mastosync.errors import (
     DatabaseError,
     Interrupted,
@@ -31,11 +31,11 @@ from mastosync.errors import (
 )
 from mastosync.language import deferred, tr
 from mastosync.manifest import (
+    AppliedUpTo,
     Manifest,
     ManifestReport,
     Noted,
-    Place,
-    Settings,
+    ObjectSettings,
     applied_to,
     begin_applying,
     correct,
@@ -51,11 +51,11 @@ from mastosync.manifest import (
 from mastosync.model import End, EntryState, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.outages import IN_A_ROW, Outages
-from mastosync.runtime.retry import Gate
+from mastosync.runtime.retry import StoreAccess
 from mastosync.runtime.steps import Steps
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.transfer_loop import Ended
-from mastosync.runtime.worker_pool import Crew
+from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import Multiplexer
 
 _log = logging.getLogger(__name__)
@@ -78,10 +78,10 @@ class ApplyOptions:
 class Applying:
     """What a run has come to."""
 
-    settings: Settings
+    settings: ObjectSettings
     others: Noted  # under which something may have been stored; empty: nothing was looked at
     dry_run: bool
-    fates: Counter[Fate] = field(default_factory=Counter)
+    fates: Counter[ApplyStatus] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)  # of what is left
     goes_on: bool = False  # where an earlier run had stopped
     left_before: int = 0  # by that run
@@ -102,7 +102,7 @@ class Applying:
             "settings": self.settings._asdict(),
             "others": noted_as_json(self.others),
             "checked": self.fates.total(),
-            **{fate.value: self.fates[fate] for fate in Fate},
+            **{fate.value: self.fates[fate] for fate in ApplyStatus},
             "left": self.left,
             "pending": self.pending,
             "all_in_line": self.in_line,
@@ -111,9 +111,9 @@ class Applying:
 
 
 class _Claim(NamedTuple):
-    place: Place
+    place: AppliedUpTo
     record: Record
-    answer: Answer | None = None  # what its row says; None: nothing is opened, and nobody has asked
+    answer: RowAnswer | None = None  # what its row says; None: nothing is opened, and nobody has asked
 
 
 @dataclass(slots=True)
@@ -121,14 +121,14 @@ class Applier:
     """One run. The manifest belongs to this thread."""
 
     manifest: Manifest
-    gate: Gate
+    store_access: StoreAccess
     bringing: Bringing
-    current: Settings
+    current: ObjectSettings
     others: Noted
     options: ApplyOptions
     stop: StopSignal
     listener: ProgressListener
-    multiplexer: Callable[[int], Multiplexer] | None = None  # as `Crew` has it
+    multiplexer: Callable[[int], Multiplexer] | None = None  # as `WorkerPool` has it
     result: Applying = field(init=False)
     _walk: _Walk = field(init=False)
     _corrections: list[tuple[Record, Outcome]] = field(init=False, default_factory=list)
@@ -171,8 +171,8 @@ class Applier:
 
     def _work(self, progress: CheckProgress) -> None:
         recorded_at = time.monotonic()
-        with Crew(self._steps, self.options.workers, self.stop, self.multiplexer) as crew:
-            for ended in crew.all_ended(self._walk.claims(self._iter_claims())):
+        with WorkerPool(self._steps, self.options.workers, self.stop, self.multiplexer) as pool:
+            for ended in pool.all_ended(self._walk.claims(self._iter_claims())):
                 self._take(ended, progress)
                 if time.monotonic() - recorded_at >= _COMMIT_SECONDS:
                     self._record()
@@ -208,7 +208,7 @@ class Applier:
         self._note_outage(applied)
         self._require_some_public()
         progress.checked += 1
-        progress.found += applied.fate is Fate.APPLIED
+        progress.found += applied.fate is ApplyStatus.APPLIED
         self.listener.advanced(progress)
 
     def _note_outage(self, applied: Applied) -> None:
@@ -223,14 +223,14 @@ class Applier:
     def _require_some_public(self) -> None:
         """End a run that would find everything hidden: nobody has hidden that, and everybody reads elsewhere."""
         fates = self.result.fates
-        if fates[Fate.HIDDEN] != IN_A_ROW or fates[Fate.APPLIED] or fates[Fate.IN_LINE]:
+        if fates[ApplyStatus.HIDDEN] != IN_A_ROW or fates[ApplyStatus.APPLIED] or fates[ApplyStatus.IN_LINE]:
             return
         self._end_all(
             StoreUnusable(
                 tr(
                     "nobody reads any of {count} objects at {name} without credentials, and all were stored as public",
                     count=IN_A_ROW,
-                    name=self.gate.store.name,
+                    name=self.store_access.store.name,
                 ),
                 hint=tr(
                     "if everybody should read here, `mastosync verify --public` finds these objects, and"
@@ -279,12 +279,12 @@ class Applier:
 class _Walk:
     """How far everything has come that is worked on side by side."""
 
-    def __init__(self, place: Place | None) -> None:
+    def __init__(self, place: AppliedUpTo | None) -> None:
         self.place = place  # up to which all have ended; not beyond those that failed last
         self._left = place.left if place else 0
         self.gone = place.gone if place else 0
-        self._begun: deque[Place] = deque()
-        self._ended: dict[Place, Applied] = {}
+        self._begun: deque[AppliedUpTo] = deque()
+        self._ended: dict[AppliedUpTo, Applied] = {}
         self._told = place
 
     def claims(self, claims: Iterator[_Claim]) -> Iterator[_Claim]:
@@ -293,7 +293,7 @@ class _Walk:
             self._begun.append(claim.place)
             yield claim
 
-    def ended(self, place: Place, applied: Applied) -> None:
+    def ended(self, place: AppliedUpTo, applied: Applied) -> None:
         """One has ended.
 
         If it failed, the store may have, and not the object: unless another one fares better, the next run begins with
@@ -305,10 +305,10 @@ class _Walk:
             applied = self._ended.pop(reached)
             self._left += applied.fate in LEFT
             self.gone += applied.is_gone
-            if applied.fate is not Fate.FAILED:
+            if applied.fate is not ApplyStatus.FAILED:
                 self.place = reached._replace(left=self._left, gone=self.gone)
 
-    def reached(self) -> Place | None:
+    def reached(self) -> AppliedUpTo | None:
         """The place to remember; None: no other than was told before."""
         told, self._told = self._told, self.place
         return None if self.place == told else self.place

@@ -10,19 +10,19 @@ from typing import NamedTuple
 from mastosync.applying.rewrite import Found, InPlace, goal_of
 from mastosync.checking.object_check import expected_etag, same_etag, still_done
 from mastosync.checking.privacy_proof import PrivacyUnknown, strangers_read
-from mastosync.checking.row_check import Answer, Opening, Row, made_private
+from mastosync.checking.row_check import Opening, Row, RowAnswer, made_private
 from mastosync.copying.acl import PRIVATE, PUBLIC_READ, PrivateKeptBack
 from mastosync.copying.server_side import Copied
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
-from mastosync.manifest import Noted, Settings, found_misread, found_wrong
+from mastosync.manifest import Noted, ObjectSettings, found_misread, found_wrong
 from mastosync.model import Entry, EntryState, ObjectInfo, Outcome, Presence, Record
-from mastosync.runtime.retry import Gate, PatientStore
-from mastosync.runtime.steps import Aside, Ask, Steps
+from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.steps import BlockingCall, Steps, StoreCall
 
 _ATTEMPTS = 3  # at an object that keeps changing
 
 
-class Fate(StrEnum):
+class ApplyStatus(StrEnum):
     """What became of an object."""
 
     IN_LINE = "in_line"  # it had what it should have
@@ -34,14 +34,14 @@ class Fate(StrEnum):
     FAILED = "failed"  # the store refused or kept failing
 
 
-LEFT = frozenset({Fate.HIDDEN, Fate.DIFFERENT, Fate.FAILED})
+LEFT = frozenset({ApplyStatus.HIDDEN, ApplyStatus.DIFFERENT, ApplyStatus.FAILED})
 """What is not in line afterwards, and should be."""
 
 
 class Applied(NamedTuple):
     """A fate, and what the manifest is to know of it."""
 
-    fate: Fate
+    fate: ApplyStatus
     detail: str = ""  # for people
     copied: Copied | None = None  # its ETag is another one now, or its MD5 is known
     found: Presence | None = None  # what lies there has to be stored anew
@@ -51,16 +51,16 @@ class Applied(NamedTuple):
     @property
     def is_gone(self) -> bool:
         """Whether its row is, so that it stays as it was stored: it may come back."""
-        return self.fate is Fate.CLOSED and not self.private
+        return self.fate is ApplyStatus.CLOSED and not self.private
 
 
 @dataclass(frozen=True, slots=True)
 class Bringing:
     """Brings objects in line, any number of them at once."""
 
-    gate: Gate
+    store_access: StoreAccess
     in_place: InPlace
-    current: Settings
+    current: ObjectSettings
     others: Noted  # under which they may have been stored
     dry_run: bool = False  # ask, and write nothing
     opening: Opening | None = None  # asked before anything is opened to everybody; None: nothing is
@@ -70,41 +70,45 @@ class Bringing:
         """What people should know of the destination that nobody knew before the run."""
         return self.in_place.finding
 
-    def steps(self, record: Record, answer: Answer | None = None) -> Steps[Applied]:
+    def steps(self, record: Record, answer: RowAnswer | None = None) -> Steps[Applied]:
         """Bring one object in line; `answer`: what `opening` has said of it.
 
         Raises: StoreUnusable and DatabaseError, after which no other would fare better; Interrupted.
         """
-        key, store = self.in_place.key_of(record.entry), PatientStore(self.gate)
+        key, store = self.in_place.key_of(record.entry), RetryingStore(self.store_access)
         try:
             return (yield from self._brought_in_line(record, key, store, answer))
         except PrivateKeptBack:
-            return Applied(Fate.KEPT_BACK)
+            return Applied(ApplyStatus.KEPT_BACK)
         except PrivacyUnknown as unknown:
             message = unknown.failure.message
             was_written = bool(unknown.failure.store)
-            return Applied(Fate.FAILED, message, found=found_misread(record.presence) if was_written else None)
+            return Applied(ApplyStatus.FAILED, message, found=found_misread(record.presence) if was_written else None)
         except (ObjectMissing, ObjectChanged) as error:
-            return Applied(Fate.DIFFERENT, error.message)
+            return Applied(ApplyStatus.DIFFERENT, error.message)
         except ObjectError as error:
             damaged = found_wrong(record.presence) if isinstance(error, CorruptObject) else None
-            return Applied(Fate.FAILED, error.message, found=damaged, error=error)
+            return Applied(ApplyStatus.FAILED, error.message, found=damaged, error=error)
 
-    def _brought_in_line(self, record: Record, key: str, store: PatientStore, answer: Answer | None) -> Steps[Applied]:
+    def _brought_in_line(
+        self, record: Record, key: str, store: RetryingStore, answer: RowAnswer | None
+    ) -> Steps[Applied]:
         for attempt in range(_ATTEMPTS):
-            info: ObjectInfo = yield Ask(store, "head", (key,))
+            info: ObjectInfo = yield StoreCall(store, "head", (key,))
             if not _is_recorded(record, info):
-                return Applied(Fate.DIFFERENT, f"another object lies under {key!r} than was recorded")
+                return Applied(ApplyStatus.DIFFERENT, f"another object lies under {key!r} than was recorded")
             goal = goal_of(record, info, self.current, self.others)
             is_public = goal.acl == PUBLIC_READ
             # what is private is always stored again, so that somebody asks who reads it
             if goal.acl != PRIVATE and not (goal.differs or goal.acl_in_question):
                 return _in_line(info)
-            read: bool = is_public and (yield Aside(partial(strangers_read, store, key, info)))
+            read: bool = is_public and (yield BlockingCall(partial(strangers_read, store, key, info)))
             if is_public and (closed := (yield from self._by_row(record, answer, read=read))):
                 return closed
             if is_public and not (read or goal.acl_in_question) and (yield from self._was_hidden(record.entry)):
-                return Applied(Fate.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials")
+                return Applied(
+                    ApplyStatus.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials"
+                )
             if is_public and read and not goal.differs:
                 return _in_line(info)
             try:
@@ -114,7 +118,7 @@ class Bringing:
                     raise
         raise AssertionError("unreachable")
 
-    def _by_row(self, record: Record, answer: Answer | None, *, read: bool) -> Steps[Applied | None]:
+    def _by_row(self, record: Record, answer: RowAnswer | None, *, read: bool) -> Steps[Applied | None]:
         """What becomes of a public object whose row says otherwise by now; None: it says the same, or is not asked."""
         if self.opening is None or answer is None:
             return None
@@ -124,9 +128,9 @@ class Bringing:
     def _stored(self, one: Found) -> Steps[Applied]:
         if self.dry_run:
             self.in_place.require_allowed(one.entry)
-            return Applied(Fate.APPLIED)
+            return Applied(ApplyStatus.APPLIED)
         copied = yield from self.in_place.stored(one)
-        return Applied(Fate.APPLIED, copied=copied)
+        return Applied(ApplyStatus.APPLIED, copied=copied)
 
     def _was_hidden(self, entry: Entry) -> Steps[bool]:
         """Whether somebody has hidden what was certainly stored as public: Mastodon does so, after the switch."""
@@ -146,12 +150,12 @@ def _closed(record: Record, row: Row, *, read: bool) -> Applied:
     is_private = row is Row.PRIVATE
     detail = "its row is private by now" if is_private else "its row is gone by now, or has another file"
     found = found_misread(record.presence) if is_private and read else None
-    return Applied(Fate.CLOSED, detail, found=found, private=is_private)
+    return Applied(ApplyStatus.CLOSED, detail, found=found, private=is_private)
 
 
 def _in_line(info: ObjectInfo) -> Applied:
     """Nothing is to be done; a dead run may have stored it so, and not recorded under which ETag."""
-    return Applied(Fate.IN_LINE, copied=Copied(info.size, info.md5, info.etag))
+    return Applied(ApplyStatus.IN_LINE, copied=Copied(info.size, info.md5, info.etag))
 
 
 def outcome_of(record: Record, applied: Applied) -> Outcome | None:

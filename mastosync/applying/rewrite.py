@@ -5,9 +5,7 @@ without credentials, once a run and for each way of storing, as in a copy (`priv
 read is not removed, as it may lie nowhere else. What everybody reads is asked for, too, before the first one is stored
 again and after: a copy without an ACL is private at most stores, whatever the object was before.
 
-What an object of the destination should have, by the settings of today and those it may have been stored under.
-
-Pure functions. Only what such settings have given is taken away again: any other value is the object's own, and stays.
+Only what the settings of this tool have given is taken away again: any other value is the object's own, and stays.
 """
 
 from __future__ import annotations
@@ -37,12 +35,12 @@ from mastosync.errors import (
     StoreUnusable,
 )
 from mastosync.language import tr
-from mastosync.manifest import Noted, Settings
+from mastosync.manifest import Noted, ObjectSettings
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, ObjectHeaders, ObjectInfo, Origin, Record
-from mastosync.runtime.retry import Gate, PatientStore
-from mastosync.runtime.steps import Aside, Ask, Step, Steps, Until
-from mastosync.store.base import Part, Piece, PutOptions
+from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.steps import BlockingCall, Step, Steps, StoreCall, Until
+from mastosync.store.base import Piece, PutOptions, UploadedPart
 
 _USUAL_CLASS = "STANDARD"  # which no store names
 
@@ -57,14 +55,14 @@ class Goal(NamedTuple):
     acl_in_question: bool  # it may have been stored with another one, which no store tells
 
 
-def acl_of(settings: Settings, *, private: bool) -> str | None:
+def acl_of(settings: ObjectSettings, *, private: bool) -> str | None:
     """The ACL that these settings give a row."""
     if settings.acl == AclMode.NONE:
         return None
     return PRIVATE if private or settings.acl == AclMode.PRIVATE else PUBLIC_READ
 
 
-def goal_of(record: Record, info: ObjectInfo, current: Settings, noted: Noted) -> Goal:
+def goal_of(record: Record, info: ObjectInfo, current: ObjectSettings, noted: Noted) -> Goal:
     """What an object should have that the store describes so. `noted`: all that it may have been stored under."""
     known = [each for each in noted if each is not None]
     cache_control = _own_or(info.headers.cache_control, {each.cache_control for each in known}, current.cache_control)
@@ -84,7 +82,7 @@ def goal_of(record: Record, info: ObjectInfo, current: Settings, noted: Noted) -
     )
 
 
-def opens(current: Settings, noted: Noted) -> bool:
+def opens(current: ObjectSettings, noted: Noted) -> bool:
     """Whether objects become readable to everybody that were stored otherwise, as far as is known."""
     acl = acl_of(current, private=False)
     return acl == PUBLIC_READ and any(each is None or acl_of(each, private=False) != acl for each in noted)
@@ -102,7 +100,7 @@ _REFUSALS_AT_MOST = 3  # one may be about its object alone, as that is archived
 class Found:
     """An object of the destination, as the store describes it, and what it should have."""
 
-    store: PatientStore
+    store: RetryingStore
     entry: Entry
     key: str
     info: ObjectInfo
@@ -113,7 +111,9 @@ class Found:
 class InPlace:
     """What a run knows of storing in place. Shared by all workers."""
 
-    def __init__(self, destination: Gate, options: TransferOptions, bucket: str, largest: int = LARGEST_COPY) -> None:
+    def __init__(
+        self, destination: StoreAccess, options: TransferOptions, bucket: str, largest: int = LARGEST_COPY
+    ) -> None:
         """`bucket`: as the store knows it. `largest`: bytes that it copies in one request."""
         self._destination, self._options, self._bucket, self._largest = destination, options, bucket, largest
         self._whole_at_most = largest  # less once the store has found an object too large
@@ -166,7 +166,7 @@ class InPlace:
         """Store it when it may go. What everybody reads waits for the first of it as well."""
         is_asked = one.goal.acl is None and not one.entry.private and self._options.serves_strangers
         if is_asked and not self._first_read[way].is_over:
-            one = replace(one, read=(yield Aside(partial(strangers_read, one.store, one.key, one.info))))
+            one = replace(one, read=(yield BlockingCall(partial(strangers_read, one.store, one.key, one.info))))
         steps = self._stored(one, way)
         if one.read:
             steps = self._first_read[way].before_others(one, steps)
@@ -184,7 +184,7 @@ class InPlace:
         else:
             copied = yield from steps
         if goal.acl not in self._seen:
-            yield Aside(partial(_require_kept, one, options.headers, there))
+            yield BlockingCall(partial(_require_kept, one, options.headers, there))
             self._seen.add(goal.acl)
         return copied
 
@@ -198,18 +198,18 @@ class InPlace:
 
     def _in_parts(self, one: Found, options: PutOptions) -> Steps[Copied]:
         store, key = one.store, one.key
-        yield Aside(partial(store.abort_unfinished, key))  # a dead run may have left one
+        yield BlockingCall(partial(store.abort_unfinished, key))  # a dead run may have left one
 
         def begun(with_acl: PutOptions) -> Steps[str]:
-            upload: str = yield Aside(partial(store.start_multipart, key, with_acl))
+            upload: str = yield BlockingCall(partial(store.start_multipart, key, with_acl))
             return upload
 
         def completed(upload: str) -> Steps[str]:
-            etag: str = yield Aside(partial(self._fill, one, upload))
+            etag: str = yield BlockingCall(partial(self._fill, one, upload))
             return etag
 
         etag: str = yield from self._acl.written(one.entry, options, begun, Storing.IN_PARTS, completed)
-        there: ObjectInfo = yield Ask(store, "head", (key,))
+        there: ObjectInfo = yield StoreCall(store, "head", (key,))
         if there.size != one.info.size:
             raise CorruptObject(
                 f"{key!r} at {store.name} had {one.info.size} bytes, and has {there.size} since the store has copied it"
@@ -221,20 +221,20 @@ class InPlace:
         store, whole = one.store, one.info.size
         size = min(max(_PART_BYTES, -(-whole // self._options.parts_at_most)), self._largest)
         try:
-            parts: list[Part] = []
+            parts: list[UploadedPart] = []
             for number, start in enumerate(range(0, whole, size), 1):
-                store.gate.stop.require_going_on()
+                store.store_access.stop.require_going_on()
                 piece = Piece(self._bucket, one.key, one.info, start, min(size, whole - start))
                 parts.append(store.copy_part(one.key, upload, number, piece))
             return store.complete_multipart(one.key, upload, parts)
         except BaseException:
             with suppress(MastosyncError):  # the next run throws it away
-                store.gate.store.abort_multipart(one.key, upload)  # this one request waits for nobody
+                store.store_access.store.abort_multipart(one.key, upload)  # this one request waits for nobody
             raise
 
     def _trial(self, entry: Entry, acl: str | None) -> Step:
         options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
-        return Aside(partial(begin_in_vain, PatientStore(self._destination), self.key_of(entry), options))
+        return BlockingCall(partial(begin_in_vain, RetryingStore(self._destination), self.key_of(entry), options))
 
 
 class _FirstOne:
@@ -250,8 +250,8 @@ class _FirstOne:
     def before_others(self, one: Found, steps: Steps[Copied]) -> Steps[Copied]:
         """The result of steps that store one, which goes first or waits until another has gone."""
         if not self.is_over:
-            yield Until(partial(self.may_go, one.entry), one.store.gate.stop)
-            one.store.gate.stop.require_going_on()  # whoever went first may have been stopped
+            yield Until(partial(self.may_go, one.entry), one.store.store_access.stop)
+            one.store.store_access.stop.require_going_on()  # whoever went first may have been stopped
         with self.turn_of(one.entry):
             copied = yield from steps
             self.is_over = True
@@ -319,9 +319,9 @@ def _asked_after(one: Found, steps: Steps[Copied]) -> Steps[tuple[Copied, Object
     except (ObjectMissing, ObjectTooLarge):  # nothing was stored
         raise
     except ObjectError:
-        yield Aside(partial(_require_read, one, described=False))
+        yield BlockingCall(partial(_require_read, one, described=False))
         raise
-    return copied, (yield Aside(partial(_require_read, one)))
+    return copied, (yield BlockingCall(partial(_require_read, one)))
 
 
 def _require_read(one: Found, *, described: bool = True) -> ObjectInfo | None:

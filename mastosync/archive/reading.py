@@ -28,7 +28,7 @@ from mastosync.manifest import (
     ArchivedEntry,
     Head,
     Noted,
-    Settings,
+    ObjectSettings,
     StoreIdentity,
     flaw,
     noted_of,
@@ -53,7 +53,7 @@ _T = TypeVar("_T")
 _NUMBERS = ("id", "run", "workers", "done", "failed", "skipped", "bytes")
 
 
-class Wrong(ValueError):
+class InvalidLine(ValueError):
     """A line that no export writes; the message says why."""
 
 
@@ -79,7 +79,7 @@ class ArchiveSource:
             found = _parsed(line)
             self._version = _version(found)
             self._head = _head(_completed(found, self._version, HEAD_FIELDS))
-        except (Wrong, TypeError, ValueError, KeyError) as wrong:
+        except (InvalidLine, TypeError, ValueError, KeyError) as wrong:
             raise self._refused(str(wrong)) from wrong
         self._digest.take(line)
         return self._head
@@ -94,7 +94,7 @@ class ArchiveSource:
                     self._look_at_foot(found)
                     return
                 yield self._entry(found)
-            except (Wrong, TypeError, ValueError, KeyError) as wrong:
+            except (InvalidLine, TypeError, ValueError, KeyError) as wrong:
                 raise self._refused(str(wrong)) from wrong
             self._digest.take(line)
 
@@ -114,22 +114,22 @@ class ArchiveSource:
 
     def _entry(self, line: dict[str, Any]) -> ArchivedEntry:
         if self._head is None:
-            raise Wrong("it comes before the head")
+            raise InvalidLine("it comes before the head")
         entry = _archived(_completed(line, self._version, LINE_FIELDS), self._head)
         place = (entry.kind, entry.entry.id, entry.entry.name)
         if self._last is not None and place <= self._last:
-            raise Wrong("it does not come after the line before it, by kind, id and name")
+            raise InvalidLine("it does not come after the line before it, by kind, id and name")
         self._last = place
         return entry
 
     def _look_at_foot(self, line: dict[str, Any]) -> None:
         if line != self._digest.foot():
-            raise Wrong("the lines before it are not those that were written: one is missing or was changed")
+            raise InvalidLine("the lines before it are not those that were written: one is missing or was changed")
         with read_from(self._name):
             more = self._stream.read(1)
         if more:
             self._number += 1
-            raise Wrong("there is something after the last line")
+            raise InvalidLine("there is something after the last line")
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
@@ -138,26 +138,26 @@ def _parsed(line: bytes) -> dict[str, Any]:
         if b"\\ud" in line:  # half of a character is no text
             json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise Wrong(f"it is no JSON: {error}") from error
+        raise InvalidLine(f"it is no JSON: {error}") from error
     if not isinstance(found, dict):
-        raise Wrong("it is no JSON object")
+        raise InvalidLine("it is no JSON object")
     return found
 
 
 def _require_fields(line: object, names: tuple[str, ...]) -> None:
     if not isinstance(line, dict):
-        raise Wrong(f"{line!r:.60} stands where an object should")
+        raise InvalidLine(f"{line!r:.60} stands where an object should")
     if line.keys() != set(names):
         wrong = sorted(line.keys() ^ set(names))
-        raise Wrong(f"fields are missing, or there are others than should be: {', '.join(wrong)}")
+        raise InvalidLine(f"fields are missing, or there are others than should be: {', '.join(wrong)}")
 
 
 def _version(line: dict[str, Any]) -> int:
     if line.get("format") != FORMAT:
-        raise Wrong("it is not the beginning of an export")
+        raise InvalidLine("it is not the beginning of an export")
     version = _of(line, "version", int)
     if not 1 <= version <= VERSION:
-        raise Wrong(f"it is of version {version}, and this mastosync reads versions up to {VERSION}: upgrade it")
+        raise InvalidLine(f"it is of version {version}, and this mastosync reads versions up to {VERSION}: upgrade it")
     return version
 
 
@@ -176,7 +176,7 @@ def _head(line: dict[str, Any]) -> Head:
         kinds[_number(each, "kind")] = kind
     records = {table: [_record(each, columns) for each in line[table]] for table, columns in ARCHIVED_RECORDS.items()}
     if not records["snapshots"]:
-        raise Wrong("it has no plan")
+        raise InvalidLine("it has no plan")
     source, destination = _store(line["source"]), _store(line["destination"])
     database, settings = _database(line["database"]), _settings(line["settings"])
     notes = _notes(line["notes"])
@@ -185,7 +185,7 @@ def _head(line: dict[str, Any]) -> Head:
 
 def _notes(told: Any) -> dict[str, str]:  # noqa: ANN401 - of JSON
     if not isinstance(told, dict) or not all(name in NOTES and isinstance(value, str) for name, value in told.items()):
-        raise Wrong(f"notes are {told!r:.60}")
+        raise InvalidLine(f"notes are {told!r:.60}")
     return told
 
 
@@ -195,7 +195,7 @@ def _database(line: dict[str, Any] | None) -> DatabaseIdentity | None:
     _require_fields(line, tuple(each.name for each in fields(DatabaseIdentity)))
     accounts = tuple(_of(line, "accounts", list))
     if not all(isinstance(each, str) for each in accounts):
-        raise Wrong(f"accounts are {accounts!r:.60}")
+        raise InvalidLine(f"accounts are {accounts!r:.60}")
     return DatabaseIdentity(_of(line, "name", str), _of(line, "address", str), _perhaps(line, "cluster", str), accounts)
 
 
@@ -203,10 +203,10 @@ def _settings(told: Any) -> Noted | None:  # noqa: ANN401 - of JSON
     if told is None:
         return None
     if not isinstance(told, list):
-        raise Wrong(f"settings is {told!r}")
+        raise InvalidLine(f"settings is {told!r}")
     for each in told:
         if each is not None:
-            _require_fields(each, Settings._fields)
+            _require_fields(each, ObjectSettings._fields)
             _of(each, "acl", str)
             _perhaps(each, "cache_control", str)
             _perhaps(each, "storage_class", str)
@@ -239,7 +239,7 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
     line["updated"] = seconds_of(line["updated"])
     number = _number(line, "kind")
     if number not in head.kinds:
-        raise Wrong(f"the head has no kind {number}")
+        raise InvalidLine(f"the head has no kind {number}")
     kind = head.kinds[number]
     entry = Entry(
         kind=kind,
@@ -252,16 +252,16 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
         updated=None if line["updated"] is None else _number(line, "updated"),
     )
     if (line["table"], line["attachment"], line["style"]) != kind[:3]:
-        raise Wrong(f"kind {number} is of {' '.join(kind[:3])}")
+        raise InvalidLine(f"kind {number} is of {' '.join(kind[:3])}")
     if not entry.name or line["key"] != canonical_key(entry, head.destination.key_prefix):
-        raise Wrong("its key does not follow from its kind, id and name")
+        raise InvalidLine("its key does not follow from its kind, id and name")
     state, reason = EntryState(_of(line, "state", str)), line["reason"]
     if (reason is None) != (state in (EntryState.PENDING, EntryState.DONE)):
-        raise Wrong(f"an entry cannot be {state} with the reason {reason!r}")
+        raise InvalidLine(f"an entry cannot be {state} with the reason {reason!r}")
     if _of(line, "claimed", bool) and state in (EntryState.DONE, EntryState.SKIPPED):
-        raise Wrong("an entry that is done or skipped cannot be claimed")
+        raise InvalidLine("an entry that is done or skipped cannot be claimed")
     if _number(line, "attempts") < 0:
-        raise Wrong("attempts are not less than none")
+        raise InvalidLine("attempts are not less than none")
     return ArchivedEntry(
         kind=number,
         entry=entry,
@@ -286,7 +286,7 @@ def _presence(line: dict[str, Any], state: EntryState) -> Presence | None:
     presence = _bits(line, "destination")
     wrong = None if presence is None else flaw(state, presence)
     if wrong is not None:
-        raise Wrong(wrong)
+        raise InvalidLine(wrong)
     return presence
 
 
@@ -294,7 +294,7 @@ def _access(line: dict[str, Any]) -> Presence | None:
     """With which a claimed object is being written; None: it is not claimed, or that is unknown."""
     access = _bits(line, "access")
     if access is not None and (not line["claimed"] or not access or access & ~ACCESS):
-        raise Wrong(f"access is {line['access']!r}")
+        raise InvalidLine(f"access is {line['access']!r}")
     return access
 
 
@@ -303,7 +303,7 @@ def _accepted(line: dict[str, Any], state: EntryState) -> Reason | None:
     reason = _perhaps(line, "accepted", str)
     is_gone = reason == line["reason"] == Reason.GONE
     if reason is not None and not is_gone and (state is EntryState.DONE or reason not in ACCEPTABLE_REASONS):
-        raise Wrong(f"an entry that is {state} cannot be accepted as {reason!r}")
+        raise InvalidLine(f"an entry that is {state} cannot be accepted as {reason!r}")
     return None if reason is None else Reason(reason)
 
 
@@ -313,7 +313,7 @@ def _bits(line: dict[str, Any], name: str) -> Presence | None:
     if told is None:
         return None
     if not isinstance(told, list) or not all(isinstance(bit, str) for bit in told):
-        raise Wrong(f"{name} is {told!r}")
+        raise InvalidLine(f"{name} is {told!r}")
     presence = NOTHING
     for bit in told:
         presence |= Presence[bit.upper()]
@@ -323,7 +323,7 @@ def _bits(line: dict[str, Any], name: str) -> Presence | None:
 def _size(line: dict[str, Any]) -> int | None:
     size = None if line["size"] is None else _number(line, "size")
     if size is not None and size < 0:
-        raise Wrong(f"size is {size}")
+        raise InvalidLine(f"size is {size}")
     return size
 
 
@@ -331,14 +331,14 @@ def _md5(text: str | None) -> bytes | None:
     if text is None:
         return None
     if len(text) != 32:
-        raise Wrong(f"{text!r} is no MD5")
+        raise InvalidLine(f"{text!r} is no MD5")
     return bytes.fromhex(text)
 
 
 def _of(line: dict[str, Any], name: str, kind: type[_T]) -> _T:
     value = line[name]
     if type(value) is not kind:  # a bool is an int to isinstance
-        raise Wrong(f"{name} is {value!r}")
+        raise InvalidLine(f"{name} is {value!r}")
     return value
 
 
@@ -349,5 +349,5 @@ def _perhaps(line: dict[str, Any], name: str, kind: type[_T]) -> _T | None:
 def _number(line: dict[str, Any], name: str) -> int:
     number = _of(line, name, int)
     if not -_LARGEST - 1 <= number <= _LARGEST:
-        raise Wrong(f"{name} is {number}")
+        raise InvalidLine(f"{name} is {number}")
     return number

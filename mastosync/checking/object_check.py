@@ -12,15 +12,15 @@ from mastosync.copying.large_objects import MIB
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectMissing
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, ObjectInfo, Origin, Outcome, Record
-from mastosync.runtime.memory import Hold, MemoryBudget
-from mastosync.runtime.retry import Gate, PatientStore
-from mastosync.runtime.steps import Aside, Ask, Steps
+from mastosync.runtime.memory import MemoryBudget, Reservation
+from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.steps import BlockingCall, Steps, StoreCall
 from mastosync.store.base import FetchedObject
 
 _RANGE_BYTES = 16 * MIB  # of a large object in memory
 
 
-class Verdict(StrEnum):
+class CheckStatus(StrEnum):
     """What was found of an object."""
 
     FINE = "fine"
@@ -30,15 +30,15 @@ class Verdict(StrEnum):
     UNREAD = "unread"  # the store kept failing at it
 
 
-FAULTS = frozenset({Verdict.LOST, Verdict.DIFFERENT})
+FAULTS = frozenset({CheckStatus.LOST, CheckStatus.DIFFERENT})
 """Verdicts after which an object has to be written again."""
 
 
-class Judgement(NamedTuple):
+class CheckResult(NamedTuple):
     """A verdict, and what it rests on."""
 
     record: Record
-    verdict: Verdict
+    verdict: CheckStatus
     detail: str | None = None  # for people
     etag: str | None = None  # of the object, if it is fine under another ETag than the recorded one
     size_bytes: int = 0  # that were read
@@ -55,7 +55,7 @@ def same_etag(told: str, expected: str | None) -> bool:
     return expected is not None and (told == expected or told.lower() == expected.lower())
 
 
-def described(store: PatientStore, key: str, record: Record) -> Judgement:
+def described(store: RetryingStore, key: str, record: Record) -> CheckResult:
     """Judge an object that a listing did not tell as it was recorded.
 
     A listing may be late, leave something out or spell it otherwise, and an ETag may change with no
@@ -67,63 +67,65 @@ def described(store: PatientStore, key: str, record: Record) -> Judgement:
         judgement = _by_description(record, info) or _by_digest(record, store.digest(key, info), info)
         return _by_access(store, key, info, judgement)
     except ObjectMissing:
-        return Judgement(record, Verdict.LOST, f"there is no object under {key!r}")
+        return CheckResult(record, CheckStatus.LOST, f"there is no object under {key!r}")
     except (CorruptObject, ObjectChanged) as error:
-        return Judgement(record, Verdict.DIFFERENT, error.message)
+        return CheckResult(record, CheckStatus.DIFFERENT, error.message)
     except ObjectError as error:
-        return Judgement(record, Verdict.UNREAD, error.message)
+        return CheckResult(record, CheckStatus.UNREAD, error.message)
 
 
 class DeepCheck:
     """Reads objects back, any number of them at once."""
 
-    def __init__(self, gate: Gate, memory: MemoryBudget, prefix: str, whole_bytes: int) -> None:
+    def __init__(self, store_access: StoreAccess, memory: MemoryBudget, prefix: str, whole_bytes: int) -> None:
         """`whole_bytes`: objects up to this size are read in one request."""
-        self._gate, self._memory, self._prefix, self._whole_bytes = gate, memory, prefix, whole_bytes
+        self._store_access, self._memory, self._prefix, self._whole_bytes = store_access, memory, prefix, whole_bytes
 
-    def steps(self, record: Record) -> Steps[Judgement]:
+    def steps(self, record: Record) -> Steps[CheckResult]:
         """Judge one object by its bytes. Raises: StoreUnusable, Interrupted."""
         key = canonical_key(record.entry, self._prefix)
         memory = self._memory.hold()
-        store = PatientStore(self._gate, memory)
+        store = RetryingStore(self._store_access, memory)
         try:
-            fetched: FetchedObject = yield Ask(store, "read", (key, self._whole_bytes))
+            fetched: FetchedObject = yield StoreCall(store, "read", (key, self._whole_bytes))
             if fetched.info.size != record.entry.size:
                 return _of_other_size(record, fetched.info)
             if fetched.data is not None and fetched.md5 is not None and record.md5 is not None:
                 judgement = _by_digest(record, fetched.md5, fetched.info)
             else:
                 judge = partial(_by_bytes, store, memory, key, record, fetched)
-                judgement = yield Aside(judge, large=fetched.data is None)
+                judgement = yield BlockingCall(judge, large=fetched.data is None)
             if _may_be_exposed(fetched.info, judgement):
-                judgement = yield Aside(partial(_by_access, store, key, fetched.info, judgement))
+                judgement = yield BlockingCall(partial(_by_access, store, key, fetched.info, judgement))
         except ObjectMissing:
-            return Judgement(record, Verdict.LOST, f"there is no object under {key!r}")
+            return CheckResult(record, CheckStatus.LOST, f"there is no object under {key!r}")
         except (CorruptObject, ObjectChanged) as error:
-            return Judgement(record, Verdict.DIFFERENT, error.message)
+            return CheckResult(record, CheckStatus.DIFFERENT, error.message)
         except ObjectError as error:
-            return Judgement(record, Verdict.UNREAD, error.message)
+            return CheckResult(record, CheckStatus.UNREAD, error.message)
         finally:
             memory.release()
         return judgement
 
 
-def _may_be_exposed(info: ObjectInfo, judgement: Judgement) -> bool:
+def _may_be_exposed(info: ObjectInfo, judgement: CheckResult) -> bool:
     """Whether what is private was stored by somebody else since it was confirmed."""
     record = judgement.record
     is_ours = same_etag(info.etag, expected_etag(record.md5, record.etag))
     return record.entry.private and not is_ours and judgement.verdict not in FAULTS
 
 
-def _by_access(store: PatientStore, key: str, info: ObjectInfo, judgement: Judgement) -> Judgement:
+def _by_access(store: RetryingStore, key: str, info: ObjectInfo, judgement: CheckResult) -> CheckResult:
     """The same judgement, unless everybody can read now what is private. Raises: ObjectError, StoreUnusable."""
     if not _may_be_exposed(info, judgement) or not strangers_read(store, key):
         return judgement
     detail = "it is private, another tool has stored it again since, and anybody can read it"
-    return judgement._replace(verdict=Verdict.DIFFERENT, detail=detail, etag=None, exposed=True)
+    return judgement._replace(verdict=CheckStatus.DIFFERENT, detail=detail, etag=None, exposed=True)
 
 
-def _by_bytes(store: PatientStore, memory: Hold, key: str, record: Record, fetched: FetchedObject) -> Judgement:
+def _by_bytes(
+    store: RetryingStore, memory: Reservation, key: str, record: Record, fetched: FetchedObject
+) -> CheckResult:
     """Judge a large object, or one without a recorded MD5: the store copied it by itself, or it was adopted."""
     info = fetched.info
     if record.md5 is not None:
@@ -134,18 +136,18 @@ def _by_bytes(store: PatientStore, memory: Hold, key: str, record: Record, fetch
     if fetched.data is not None:
         check.update(fetched.data)
     else:
-        memory.wait(_RANGE_BYTES, store.gate.stop)
+        memory.wait(_RANGE_BYTES, store.store_access.stop)
         for start in range(0, info.size, _RANGE_BYTES):
             check.update(store.read_range(key, info, start, min(_RANGE_BYTES, info.size - start)))
-    return Judgement(record, Verdict.FINE, size_bytes=info.size) if check.fits() else _unproven(record)
+    return CheckResult(record, CheckStatus.FINE, size_bytes=info.size) if check.fits() else _unproven(record)
 
 
-def _by_description(record: Record, info: ObjectInfo) -> Judgement | None:
+def _by_description(record: Record, info: ObjectInfo) -> CheckResult | None:
     """None: the bytes have to be read."""
     if info.size != record.entry.size:
         return _of_other_size(record, info)
     if same_etag(info.etag, expected_etag(record.md5, record.etag)):
-        return Judgement(record, Verdict.FINE)
+        return CheckResult(record, CheckStatus.FINE)
     if record.md5 is None:
         return _unproven(record)
     if info.md5 is not None:
@@ -153,27 +155,29 @@ def _by_description(record: Record, info: ObjectInfo) -> Judgement | None:
     return None
 
 
-def _by_digest(record: Record, md5: bytes, info: ObjectInfo, *, read: bool = True) -> Judgement:
+def _by_digest(record: Record, md5: bytes, info: ObjectInfo, *, read: bool = True) -> CheckResult:
     size_bytes = info.size if read else 0
     if md5 != record.md5:
         recorded = record.md5.hex() if record.md5 else "none"
-        return Judgement(
-            record, Verdict.DIFFERENT, f"its MD5 is {md5.hex()}, but {recorded} was recorded", size_bytes=size_bytes
+        return CheckResult(
+            record, CheckStatus.DIFFERENT, f"its MD5 is {md5.hex()}, but {recorded} was recorded", size_bytes=size_bytes
         )
     learned = None if same_etag(info.etag, expected_etag(record.md5, record.etag)) else info.etag
-    return Judgement(record, Verdict.FINE, etag=learned, size_bytes=size_bytes)
+    return CheckResult(record, CheckStatus.FINE, etag=learned, size_bytes=size_bytes)
 
 
-def _of_other_size(record: Record, info: ObjectInfo) -> Judgement:
-    return Judgement(record, Verdict.DIFFERENT, f"it has {info.size} bytes, but {record.entry.size} were recorded")
+def _of_other_size(record: Record, info: ObjectInfo) -> CheckResult:
+    return CheckResult(
+        record, CheckStatus.DIFFERENT, f"it has {info.size} bytes, but {record.entry.size} were recorded"
+    )
 
 
-def _unproven(record: Record) -> Judgement:
+def _unproven(record: Record) -> CheckResult:
     if record.origin is Origin.ADOPTED:
         detail = "Mastodon, or another tool, wrote it: there is no digest to compare"
     else:
         detail = "the store copied it by itself, and no digest of it is known"
-    return Judgement(record, Verdict.UNPROVEN, detail)
+    return CheckResult(record, CheckStatus.UNPROVEN, detail)
 
 
 def still_done(record: Record, md5: bytes | None, etag: str | None) -> Outcome:

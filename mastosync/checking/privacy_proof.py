@@ -30,8 +30,8 @@ from mastosync.errors import (
 from mastosync.language import deferred, english, say, tr
 from mastosync.model import Entry, ObjectInfo
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.retry import Gate, PatientStore
-from mastosync.runtime.steps import Aside, Steps, T, Until
+from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.steps import BlockingCall, Steps, T, Until
 from mastosync.runtime.stop import StopSignal
 
 _log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ _FAILED = deferred("it could not be removed, so remove it there at once: {messag
 _UNASKED = deferred("it was removed, but mastosync cannot check whether anybody can still read it: {message}")
 
 
-def strangers_read(store: PatientStore, key: str, info: ObjectInfo | None = None) -> bool:
+def strangers_read(store: RetryingStore, key: str, info: ObjectInfo | None = None) -> bool:
     """Whether somebody without credentials is given an object of the destination.
 
     `info`: its description, by which it is told without a byte of it; a proof of privacy wants the byte.
@@ -138,7 +138,7 @@ class PrivacyProof:
 
     def __init__(
         self,
-        destination: Gate,
+        destination: StoreAccess,
         key_of: Callable[[Entry], str],
         *,
         refusals_tell: bool = True,
@@ -189,13 +189,13 @@ class PrivacyProof:
         """
         if way is Storing.IN_PARTS:
             # it must have its place among the large ones before its turn: those who wait for it keep theirs
-            yield Aside(_nothing, large=True)
+            yield BlockingCall(_nothing, large=True)
         yield Until(partial(self._may_go, entry, way), self._destination.stop)
         try:
             self.require_hope()
             result = yield from steps
             if self._turns.get(way) is entry:
-                yield Aside(partial(self._look, entry))
+                yield BlockingCall(partial(self._look, entry))
                 self._given.add(way)
             return result
         finally:
@@ -215,7 +215,7 @@ class PrivacyProof:
         key = self._key_of(entry)
         name = self._destination.store.name
         try:
-            if not strangers_read(PatientStore(self._destination), key):
+            if not strangers_read(RetryingStore(self._destination), key):
                 return
         except Interrupted:
             removal = self._remove(entry, key)
@@ -264,7 +264,7 @@ class PrivacyProof:
         _log.warning("%r at %s may be public: it is being removed", key, self._destination.store.name)
         stop, policy = StopSignal(), self._destination.policy
         policy = replace(policy, throttle_budget_seconds=_REMOVAL_SECONDS).within(_REMOVAL_SECONDS)
-        store = PatientStore(Gate(self._destination.store, EndpointLimiter(stop), policy, stop))
+        store = RetryingStore(StoreAccess(self._destination.store, EndpointLimiter(stop), policy, stop))
         with english():  # as all that went wrong with one object
             try:
                 wholly = store.withdraw(key)

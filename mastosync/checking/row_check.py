@@ -18,11 +18,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from mastosync.errors import ConfigError, DatabaseError, PlanRefused
-from mastosync.manifest import Place
+from mastosync.manifest import AppliedUpTo
 from mastosync.mastodon.catalog import spec_of
 from mastosync.mastodon.paperclip import names_of
 from mastosync.model import Entry, Record, RemoteFile
-from mastosync.runtime.steps import Aside, Steps
+from mastosync.runtime.steps import BlockingCall, Steps
 
 _AT_ONCE = 2_000  # rows
 _GOOD_SECONDS = 60.0  # for which an answer is believed
@@ -36,7 +36,7 @@ class Row(Enum):
     GONE = auto()  # it was deleted, or has another file
 
 
-class Answer(NamedTuple):
+class RowAnswer(NamedTuple):
     """Of the database."""
 
     row: Row
@@ -53,7 +53,7 @@ class Opening:
 
     look_up: LookUp
 
-    def answered(self, claims: Iterator[tuple[Place, Record]]) -> Iterator[tuple[Place, Record, Answer]]:
+    def answered(self, claims: Iterator[tuple[AppliedUpTo, Record]]) -> Iterator[tuple[AppliedUpTo, Record, RowAnswer]]:
         """The same, with what their rows say. Raises: DatabaseError."""
         while some := list(islice(claims, _AT_ONCE)):
             answers = self._ask([record for _, record in some])
@@ -62,10 +62,10 @@ class Opening:
                     answers[number:] = self._ask([each for _, each in some[number:]])
                 yield place, record, answers[number]
 
-    def row(self, record: Record, answer: Answer) -> Steps[Row]:
+    def row(self, record: Record, answer: RowAnswer) -> Steps[Row]:
         """What its row says now. Raises: DatabaseError."""
         if _is_old(answer):
-            (answer,) = yield Aside(partial(self._ask, [record]))
+            (answer,) = yield BlockingCall(partial(self._ask, [record]))
         return answer.row
 
     def rows(self, records: Sequence[Record]) -> list[Row]:
@@ -73,10 +73,10 @@ class Opening:
         parts = (records[first : first + _AT_ONCE] for first in range(0, len(records), _AT_ONCE))
         return [answer.row for part in parts for answer in self._ask(part)]
 
-    def _ask(self, records: Sequence[Record]) -> list[Answer]:
+    def _ask(self, records: Sequence[Record]) -> list[RowAnswer]:
         at = time.monotonic()
         files = self.look_up([each for each in records if not each.entry.private])
-        return [Answer(_row_of(each, files), at) for each in records]
+        return [RowAnswer(_row_of(each, files), at) for each in records]
 
 
 def made_private(record: Record) -> Record:
@@ -84,7 +84,7 @@ def made_private(record: Record) -> Record:
     return replace(record, entry=record.entry._replace(private=True))
 
 
-def _is_old(answer: Answer) -> bool:
+def _is_old(answer: RowAnswer) -> bool:
     return time.monotonic() - answer.at > _GOOD_SECONDS
 
 

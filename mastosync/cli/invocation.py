@@ -162,9 +162,9 @@ class Invocation:
     def reading(self) -> App:
         """The application for a question that only the manifest answers: needs no configuration if it is named."""
         from mastosync.app import App
-        from mastosync.progress import Silence
+        from mastosync.progress import NoProgress
 
-        app = App(self._config_if_any, self.manifest_path, Silence(), StopSignal())
+        app = App(self._config_if_any, self.manifest_path, NoProgress(), StopSignal())
         self._warn_of_files()
         return app
 
@@ -205,13 +205,13 @@ class Invocation:
         return exposed
 
     def _listener(self) -> ProgressListener:
-        from mastosync.progress import Bar, Lines, Silence, Words
+        from mastosync.progress import BarProgress, LineProgress, MessagesOnly, NoProgress
 
         if self.options.quiet:
-            return Silence()
+            return NoProgress()
         if self.options.no_progress:
-            return Words()
-        return Bar() if sys.stderr.isatty() else Lines()
+            return MessagesOnly()
+        return BarProgress() if sys.stderr.isatty() else LineProgress()
 
     @contextmanager
     def _logging(self, listener: ProgressListener) -> Iterator[None]:

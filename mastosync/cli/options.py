@@ -129,7 +129,7 @@ source_gone_option = click.option(
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PaceOptions:
     """How fast a copy may go and in which order, as far as its options say."""
 
     workers: int | None
@@ -212,6 +212,6 @@ def pace_options(command: Callable[..., R]) -> Callable[..., R]:
         order: str | None,
         **options: object,
     ) -> R:
-        return command(*arguments, pace=Pace(workers, rate, bwlimit, order), **options)
+        return command(*arguments, pace=PaceOptions(workers, rate, bwlimit, order), **options)
 
     return gathered

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.cli.render import table
 from mastosync.language import tr
-from mastosync.planning.survey import AGES, Amount, Line, total
+from mastosync.planning.survey import AGES, Estimate, Line, total
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -166,14 +166,14 @@ def _saved(planned: Forecast, left: Forecast) -> str:
     return f"{share:.0%}, {human_bytes(planned.amount.size_bytes - left.amount.size_bytes)}"
 
 
-def _where(lines: Iterable[Line], *, remote: bool) -> Amount:
+def _where(lines: Iterable[Line], *, remote: bool) -> Estimate:
     return total(line for line in lines if line.remote == remote)
 
 
-def _cells(amount: Amount) -> tuple[str, str]:
+def _cells(amount: Estimate) -> tuple[str, str]:
     """Objects, and bytes as far as known or estimated."""
     return f"{amount.objects:,}", human_bytes(amount.size_bytes)
 
 
-def _sizes(amount: Amount) -> tuple[str, ...]:
+def _sizes(amount: Estimate) -> tuple[str, ...]:
     return f"{amount.objects:,}", human_bytes(amount.known_bytes), human_bytes(amount.estimated_bytes)

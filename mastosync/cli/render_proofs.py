@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mastosync.checking.object_check import Verdict
+from mastosync.checking.object_check import CheckStatus
 from mastosync.cli.render import table
 from mastosync.cli.terminal import PAINT_OF
 from mastosync.language import deferred, say, tr, trn
 from mastosync.terminal_text import one_line
 from mastosync.units import human_bytes, human_seconds
-from mastosync.verifying.adopter import Fate
+from mastosync.verifying.adopter import AdoptionStatus
 from mastosync.verifying.orphans import AGE_NAMES
 
 if TYPE_CHECKING:
@@ -23,20 +23,24 @@ if TYPE_CHECKING:
 _EXAMPLES = 10
 _PREFIXES = 40
 _FATES = {
-    Fate.ABSENT: deferred("not at the destination yet"),
-    Fate.DIFFERENT: deferred("the destination has another object under this key; `mastosync copy` replaces it"),
-    Fate.UNDECIDED: deferred(
+    AdoptionStatus.ABSENT: deferred("not at the destination yet"),
+    AdoptionStatus.DIFFERENT: deferred(
+        "the destination has another object under this key; `mastosync copy` replaces it"
+    ),
+    AdoptionStatus.UNDECIDED: deferred(
         "the sizes are equal, but the ETags cannot be compared: `mastosync adopt --deep` reads and compares the bytes"
     ),
-    Fate.UNKNOWN: deferred("the source does not have it, so it cannot be compared"),
-    Fate.UNREAD: deferred("a store failed or refused the request: run the same command again"),
-    Fate.LEFT: deferred("not adopted, because it is private or has to be stored again: `mastosync copy` does that"),
+    AdoptionStatus.UNKNOWN: deferred("the source does not have it, so it cannot be compared"),
+    AdoptionStatus.UNREAD: deferred("a store failed or refused the request: run the same command again"),
+    AdoptionStatus.LEFT: deferred(
+        "not adopted, because it is private or has to be stored again: `mastosync copy` does that"
+    ),
 }
 
 
 def render_verification(result: Verification) -> str:
     """What `verify` found."""
-    verdicts = [verdict for verdict in Verdict if verdict is Verdict.FINE or result.total()[verdict]]
+    verdicts = [verdict for verdict in CheckStatus if verdict is CheckStatus.FINE or result.total()[verdict]]
     rows = [
         (name, *(f"{counts[verdict]:,}" for verdict in verdicts))
         for name, counts in [*sorted(result.by_type.items()), (tr("total"), result.total())]
@@ -62,7 +66,7 @@ def render_verification(result: Verification) -> str:
                 reopened=result.reopened,
             )
         )
-    if result.total()[Verdict.UNREAD]:
+    if result.total()[CheckStatus.UNREAD]:
         lines.append(
             tr(
                 "objects that could not be read still count as done: when the store works again, run `mastosync "
@@ -114,7 +118,7 @@ def _row_lines(rows: RowsNow) -> list[str]:
 def render_adoption(result: Adoption) -> str:
     """What `adopt` found."""
     total = result.total()
-    fates = [fate for fate in Fate if fate is Fate.ADOPTED or total[fate]]
+    fates = [fate for fate in AdoptionStatus if fate is AdoptionStatus.ADOPTED or total[fate]]
     rows = [
         (name, *(f"{counts[fate]:,}" for fate in fates))
         for name, counts in [*sorted(result.by_type.items()), (tr("total"), total)]
@@ -124,13 +128,13 @@ def render_adoption(result: Adoption) -> str:
     lines.append(
         tr(
             "adopted {adopted:,} of {all:,} objects ({size}) in {duration}; nothing was moved",
-            adopted=total[Fate.ADOPTED],
+            adopted=total[AdoptionStatus.ADOPTED],
             all=total.total(),
             size=human_bytes(result.adopted_bytes),
             duration=human_seconds(result.seconds),
         )
     )
-    if total[Fate.ADOPTED]:
+    if total[AdoptionStatus.ADOPTED]:
         lines.append(
             tr(
                 "another tool may have stored them without ACL and headers: `mastosync verify --public` checks this in"

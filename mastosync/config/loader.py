@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from mastosync.config.keys import CHANGE_ME, Key, Section, no_configuration
 from mastosync.config.schema import Config, Referred, S3Config, sections
 from mastosync.config.sections import EnvConfig
-from mastosync.config.sources import Place, Said, no_section, read_environment, read_file, read_secret_file
-from mastosync.config.values import Format, Secret, Wrong, show_size, to_path
+from mastosync.config.sources import Said, ValueSource, no_section, read_environment, read_file, read_secret_file
+from mastosync.config.values import Format, InvalidValue, Secret, show_size, to_path
 from mastosync.errors import ConfigError
 from mastosync.language import say, tr
 
@@ -40,7 +40,7 @@ def refers(text: str) -> bool:
 
 def is_held(said: Said) -> bool:
     """Whether a value that a configuration file says stands in that file itself."""
-    return said.place is Place.LINE and not refers(said.text.reveal())
+    return said.place is ValueSource.LINE and not refers(said.text.reveal())
 
 
 class References:
@@ -52,15 +52,15 @@ class References:
 
     def name_in_file(self, said: Said) -> str | None:
         """The variable of the file of `[env]` that this refers to; None if it does not. Raises: ConfigError."""
-        match = _REFERENCE.fullmatch(said.text.reveal()) if said.place is Place.LINE else None
+        match = _REFERENCE.fullmatch(said.text.reveal()) if said.place is ValueSource.LINE else None
         return match[1] if match and self._file and match[1] in self._file.variables else None
 
     def resolve(self, said: Said) -> Said:
         """What is meant by what was said of a secret. Raises: ConfigError if nothing is there."""
-        if said.place is Place.FILE:
-            return said._replace(text=read_secret_file(said.text, said.origin), place=Place.ELSEWHERE)
-        match = _REFERENCE.fullmatch(said.text.reveal()) if said.place is Place.LINE else None
-        return said._replace(text=self._variable(match[1], said.origin), place=Place.ELSEWHERE) if match else said
+        if said.place is ValueSource.FILE:
+            return said._replace(text=read_secret_file(said.text, said.origin), place=ValueSource.ELSEWHERE)
+        match = _REFERENCE.fullmatch(said.text.reveal()) if said.place is ValueSource.LINE else None
+        return said._replace(text=self._variable(match[1], said.origin), place=ValueSource.ELSEWHERE) if match else said
 
     def _variable(self, name: str, origin: str) -> Secret:
         referring = tr("{origin} refers to {name}", origin=origin, name=name)
@@ -178,7 +178,7 @@ def _value(key: Key, said: Said) -> object:
         raise ConfigError(tr("{origin} spans several lines", origin=origin), hint=hint)
     try:
         return form.parse(said.text.reveal())
-    except Wrong as wrong:
+    except InvalidValue as wrong:
         problem, hint = wrong.message, wrong.hint
     except ValueError:
         problem, hint = "", ""

@@ -33,8 +33,8 @@ from mastosync.config.values import (
     SWITCH,
     TYPES,
     Format,
+    InvalidValue,
     Secret,
-    Wrong,
     choice,
     seconds,
     size,
@@ -245,7 +245,7 @@ def _number_of(name: str, known: Callable[[str], int], unknown: str) -> int:
     try:
         number = int(name) if name.isascii() and name.isdigit() else known(name)
     except KeyError:
-        raise Wrong(say(unknown).format(name=name), tr("Correct the name, or write its number.")) from None
+        raise InvalidValue(say(unknown).format(name=name), tr("Correct the name, or write its number.")) from None
     if number > _HIGHEST_ID:
         raise ValueError
     return number

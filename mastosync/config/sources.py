@@ -25,7 +25,7 @@ _PREFIX = "MASTOSYNC_"
 _ALIASES = {"MASTOSYNC_MANIFEST": ("manifest", "path")}  # shorter names that are part of the command line
 
 
-class Place(Enum):
+class ValueSource(Enum):
     """What stood there."""
 
     LINE = "the value of a line of the configuration file, or of a secret a reference"
@@ -41,7 +41,7 @@ class Said(NamedTuple):
 
     text: Secret
     origin: str
-    place: Place
+    place: ValueSource
 
 
 def find_config(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
@@ -115,9 +115,9 @@ def read_file(path: Path) -> dict[str, dict[str, Said]]:
             raise ConfigError(tr("{path}: there is no section [{name}]", path=path, name=_name(section)), hint=hint)
         said = found[section] = {}
         for name, value in values.items():
-            key, place = name, Place.LINE
+            key, place = name, ValueSource.LINE
             if key not in sections()[section].keys:
-                key, place = name.removesuffix("_file"), Place.FILE
+                key, place = name.removesuffix("_file"), ValueSource.FILE
                 if key == name or not _is_secret(section, key):
                     raise _unknown_key(path, text, section, name)
             if not value and not sections()[section].keys[key].info.form.empty_counts:
@@ -232,7 +232,7 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, Said]]:
                 tr("{one} and {other} are both set", one=seen[key.variable], other=name), hint=tr("Unset one of them.")
             )
         seen[key.variable] = name
-        yield key, Said(text, name, Place.ELSEWHERE)
+        yield key, Said(text, name, ValueSource.ELSEWHERE)
 
 
 def _refuse_unknown_variable(name: str, known: tuple[str, ...]) -> None:

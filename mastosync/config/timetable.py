@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 
-from mastosync.config.values import Format, Wrong, parse_size, suggest
+from mastosync.config.values import Format, InvalidValue, parse_size, suggest
 from mastosync.language import deferred, tr
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -54,13 +54,13 @@ def _entry(text: str) -> tuple[Sequence[int], int, int | None]:
     name, _, time = when.rpartition("-")
     match = _TIME.fullmatch(time)
     if match is None:
-        raise Wrong(
+        raise InvalidValue(
             tr("{text!r} does not begin with a time such as 08:00", text=text),
             tr("An entry is 08:00,5M or Mon-08:00,5M."),
         )
     days = [number for number, day in enumerate(_DAYS) if name in (day, day[:3])] if name else range(7)
     if not days:
-        raise Wrong(tr("{name!r} is no day", name=name), suggest(name, tuple(day[:3] for day in _DAYS)))
+        raise InvalidValue(tr("{name!r} is no day", name=name), suggest(name, tuple(day[:3] for day in _DAYS)))
     return days, int(match[1]) * 60 + int(match[2]), _limit(rate)
 
 
@@ -69,7 +69,7 @@ def _limit(text: str) -> int | None:
         return None
     limit = parse_size(text)
     if text[-1].isdigit():
-        raise Wrong(
+        raise InvalidValue(
             tr("{text!r} has no unit", text=text),
             tr("Write {text}K for KiB a second (what rclone takes it for), or {text}M.", text=text),
         )

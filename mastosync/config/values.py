@@ -64,7 +64,7 @@ class Environment(dict[str, str]):
         return "Environment(***)"
 
 
-class Wrong(ValueError):
+class InvalidValue(ValueError):
     """A value that cannot be, said without its place (the loader knows that) and without any secret."""
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -113,13 +113,13 @@ def _word(text: str) -> str:
 
 def _bucket(text: str) -> str:
     if "/" in text:
-        raise Wrong(tr("a bucket's name holds no slash"), tr("Folders inside the bucket go into key_prefix."))
+        raise InvalidValue(tr("a bucket's name holds no slash"), tr("Folders inside the bucket go into key_prefix."))
     return _word(text)
 
 
 def _host(text: str) -> str:
     if "://" in text:
-        raise Wrong(
+        raise InvalidValue(
             tr("a URL where a host name belongs"),
             tr("Write the bare host name, the IP address or the socket's folder."),
         )
@@ -143,7 +143,7 @@ def choice(*names: str) -> Format[str]:
         if (name := text.strip().lower()) in names:
             return name
         near = nearest(text, names)
-        raise Wrong("", tr("Did you mean {near}?", near=near) if near else "")
+        raise InvalidValue("", tr("Did you mean {near}?", near=near) if near else "")
 
     return Format(deferred("one of {names}"), parse, bounds={"names": ", ".join(names)})
 
@@ -296,7 +296,7 @@ def _tables(text: str) -> tuple[str, ...]:
     names = text.replace(",", " ").split()
     for name in names:
         if name not in TABLES and name != "all":
-            raise Wrong(tr("{name!r} is no type", name=name), suggest(name, TABLES))
+            raise InvalidValue(tr("{name!r} is no type", name=name), suggest(name, TABLES))
     return TABLES if "all" in names or not names else tuple(table for table in TABLES if table in names)
 
 
@@ -318,11 +318,11 @@ def _split(url: str) -> SplitResult:
 
 def _endpoint(text: str) -> str:
     if "@" in text:
-        raise Wrong(tr("a user name or password in the URL"), tr("Put them into access_key and secret_key."))
+        raise InvalidValue(tr("a user name or password in the URL"), tr("Put them into access_key and secret_key."))
     if "?" in text:  # it may hold a signature, or a token
-        raise Wrong(tr("a query in the URL"), tr("Leave out the ? and what follows it."))
+        raise InvalidValue(tr("a query in the URL"), tr("Leave out the ? and what follows it."))
     if "://" not in text:
-        raise Wrong(
+        raise InvalidValue(
             tr("{text!r} does not start with http:// or https://", text=text), tr("Write https://{text}", text=text)
         )
     parts = _split(_word(text))

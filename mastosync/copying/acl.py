@@ -33,7 +33,7 @@ from mastosync.errors import (
 )
 from mastosync.language import deferred, tr
 from mastosync.model import Entry, Presence
-from mastosync.runtime.retry import PatientStore
+from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.steps import Step, Steps
 from mastosync.store.base import PutOptions
 
@@ -238,7 +238,7 @@ def _completed(begun: Steps[Any], complete: Callable[[Any], Steps[Any]]) -> Step
     return (yield from complete(upload))
 
 
-def begin_in_vain(store: PatientStore, key: str, options: PutOptions) -> None:
+def begin_in_vain(store: RetryingStore, key: str, options: PutOptions) -> None:
     """Begin an upload in parts and give it up: nothing is written.
 
     Raises: as `start_multipart`; Interrupted, and what may pass, if it could not be given up for that: then whoever

@@ -12,8 +12,8 @@ from mastosync.copying.job import Job, fits_row, is_as_new_as_row, is_older_than
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
 from mastosync.manifest import LIES_THERE, Approach
 from mastosync.model import End, Entry, ObjectInfo, Origin, Outcome, Presence
-from mastosync.runtime.retry import PatientStore
-from mastosync.runtime.steps import Aside, Ask, Steps
+from mastosync.runtime.retry import RetryingStore
+from mastosync.runtime.steps import BlockingCall, Steps, StoreCall
 from mastosync.store.base import FetchedObject
 
 _UNCONFIRMED = frozenset({Approach.WRITE, Approach.COMPARE, Approach.EXAMINE})
@@ -23,7 +23,7 @@ def confirmed(job: Job) -> Steps[Outcome | None]:
     """By the very size and ETag under which the destination confirmed it."""
     arrival = job.claim.arrival
     try:
-        there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
+        there: ObjectInfo = yield StoreCall(job.destination, "head", (job.key,))
     except (ObjectMissing, ObjectDenied):  # a key may write that may not read
         return None
     if there.size != job.entry.size or not same_etag(there.etag, expected_etag(arrival.md5, arrival.etag)):
@@ -69,7 +69,7 @@ def found_there(job: Job, missing: ObjectMissing, *, hides: bool) -> Steps[Outco
         found = yield from confirmed(job)
         return found._replace(end=End.SOURCE) if found else job.failed(missing)
     try:
-        there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
+        there: ObjectInfo = yield StoreCall(job.destination, "head", (job.key,))
     except ObjectError:  # it is missing at the source, whatever the destination has to say
         return job.failed(missing)
     flaw = (yield from _flaw_of(job, hides=hides)) if fits_row(job.entry, there) else _misfit(job.entry, there)
@@ -84,7 +84,7 @@ def _flaw_of(job: Job, *, hides: bool) -> Steps[str]:
     if not job.entry.private or job.presence or not hides:  # what we have written was asked for already
         return ""
     try:
-        readable: bool = yield Aside(partial(strangers_read, job.destination, job.key))
+        readable: bool = yield BlockingCall(partial(strangers_read, job.destination, job.key))
     except ObjectError as error:
         return error.message
     return "it is private, but anybody can read it" if readable else ""
@@ -112,11 +112,11 @@ def is_confirmed(job: Job, fetched: FetchedObject) -> Steps[bool]:
     """Whether what was fetched from the destination has the very bytes that were confirmed once."""
     if fetched.info.size != job.entry.size:
         return False
-    digest = fetched.md5 or (yield Aside(partial(_digest, job.source, job.key, fetched.info)))
+    digest = fetched.md5 or (yield BlockingCall(partial(_digest, job.source, job.key, fetched.info)))
     return bool(digest == job.claim.arrival.md5)
 
 
-def _digest(store: PatientStore, key: str, info: ObjectInfo) -> bytes:
+def _digest(store: RetryingStore, key: str, info: ObjectInfo) -> bytes:
     """The MD5 of an object; it is read where its ETag is none."""
     return info.md5 or store.digest(key, info)
 
@@ -132,7 +132,7 @@ def newer_there(job: Job, info: ObjectInfo) -> Steps[Outcome | None]:
     if not arrival.presence & Presence.STALE or not is_older_than_row(entry, info):
         return None
     try:
-        there: ObjectInfo = yield Ask(job.destination, "head", (job.key,))
+        there: ObjectInfo = yield StoreCall(job.destination, "head", (job.key,))
     except ObjectError:  # what is to be written there will tell
         return None
     is_ours = same_etag(there.etag, expected_etag(arrival.md5, arrival.etag))

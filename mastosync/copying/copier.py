@@ -23,7 +23,7 @@ from mastosync.model import Claim, Order, Outcome
 from mastosync.progress import CopyProgress, EndpointState, ProgressListener, described
 from mastosync.runtime.outages import Outages
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.worker_pool import Crew
+from mastosync.runtime.worker_pool import WorkerPool
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Copier:
     """One run of `copy`."""
 
     queue: WorkQueue
-    crew: Crew[Claim, Outcome]
+    pool: WorkerPool[Claim, Outcome]
     options: CopyOptions
     stop: StopSignal
     listener: ProgressListener
@@ -70,7 +70,7 @@ class Copier:
         Raises: StoreUnusable, ManifestError, and Interrupted after what was in flight is recorded.
         """
         try:
-            with self.crew:
+            with self.pool:
                 progress = self._run()
             self.queue.end_run(self._exit_code())
         except BaseException as error:
@@ -133,7 +133,7 @@ class Copier:
                 self._commit(new, progress)
                 last_commit = time.monotonic()
             self._in_work += len(new)
-            self.crew.submit(new)
+            self.pool.submit(new)
             if exhausted and not self._in_work:
                 return
             self._collect(_POLL_SECONDS)
@@ -142,7 +142,7 @@ class Copier:
 
     def _collect(self, wait_seconds: float) -> None:
         """Take in what has ended; wait for the first of it."""
-        for ended in self.crew.ended(wait_seconds):
+        for ended in self.pool.ended(wait_seconds):
             self._in_work -= 1
             if ended.outcome is not None:
                 self._take_in(ended.outcome)
@@ -171,7 +171,7 @@ class Copier:
 
     def _wind_down(self, progress: CopyProgress) -> None:
         """Give back what nobody has begun, wait for what is in flight, and record it."""
-        released = self.crew.take_back()
+        released = self.pool.take_back()
         self._in_work -= len(released)
         if self._fatal is not None:
             self.stop.request()  # nobody waits for another attempt, maybe for hours, at what is lost

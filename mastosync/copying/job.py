@@ -17,8 +17,8 @@ from mastosync.errors import (
 )
 from mastosync.manifest import Approach, approach_to, is_misplaced
 from mastosync.model import Claim, End, Entry, EntryState, ObjectInfo, Origin, Outcome, Presence, Reason
-from mastosync.runtime.memory import Hold
-from mastosync.runtime.retry import PatientStore
+from mastosync.runtime.memory import Reservation
+from mastosync.runtime.retry import RetryingStore
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ class Job:
     claim: Claim
     key: str  # canonical, at the destination
     source_key: str  # canonical, at the source
-    source: PatientStore
-    destination: PatientStore
-    memory: Hold
+    source: RetryingStore
+    destination: RetryingStore
+    memory: Reservation
     approach: Approach
     presence: Presence  # of what lies at the destination, as far as is known by now
     is_heeded: bool = False  # the source keeps it from everybody, and the manifest has not been told

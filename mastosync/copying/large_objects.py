@@ -33,10 +33,10 @@ from mastosync.errors import (
 )
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
-from mastosync.runtime.memory import Hold, MemoryBudget
-from mastosync.runtime.retry import PatientStore
+from mastosync.runtime.memory import MemoryBudget, Reservation
+from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import Buffer, ObjectStore, Part, PutOptions
+from mastosync.store.base import Buffer, ObjectStore, PutOptions, UploadedPart
 
 
 class SourceDamaged(CorruptObject):
@@ -129,10 +129,10 @@ class LargeObjects:
 class LargeObject:
     """A large object on its way."""
 
-    source: PatientStore
+    source: RetryingStore
     source_key: str
     info: ObjectInfo
-    destination: PatientStore
+    destination: RetryingStore
     key: str
     shared: LargeObjects
     tried_before: bool = False  # in an earlier run, which may have left an upload behind
@@ -167,7 +167,7 @@ class LargeObject:
                 self._discard_all()  # a repeated request may have begun an upload whose answer was lost
         return md5, etag
 
-    def _complete(self, upload: str, parts: list[Part]) -> str:
+    def _complete(self, upload: str, parts: list[UploadedPart]) -> str:
         retries, self.may_lie_there = self.destination.retries, True
         try:
             return self.destination.complete_multipart(self.key, upload, parts)
@@ -175,24 +175,24 @@ class LargeObject:
             self.may_lie_there = self.destination.retries > retries  # an earlier attempt may have arrived
             raise
 
-    def _move_parts(self, upload: str) -> tuple[bytes, list[Part]]:
+    def _move_parts(self, upload: str) -> tuple[bytes, list[UploadedPart]]:
         """Bring all parts over. Returns: MD5 of the whole, once it has proved to be the source's, and the parts."""
         size = self._part_size()
         check = SourceCheck(self.source, self.source_key, self.info)
-        parts: list[Part] = []
+        parts: list[UploadedPart] = []
 
-        def take_in(part: Part, data: Buffer) -> None:
+        def take_in(part: UploadedPart, data: Buffer) -> None:
             check.update(data)
             parts.append(part)
 
-        with _UnderWay(self.shared, self.destination.gate.stop, take_in) as under_way:
+        with _UnderWay(self.shared, self.destination.store_access.stop, take_in) as under_way:
             for number, start in enumerate(range(0, self.info.size, size), 1):
                 length = min(size, self.info.size - start)
                 under_way.begin(length, partial(self._move_part, upload, number, start, length))
             under_way.take_in_all()
         return check.require(), parts
 
-    def _move_part(self, upload: str, number: int, start: int, length: int) -> tuple[Part, Buffer]:
+    def _move_part(self, upload: str, number: int, start: int, length: int) -> tuple[UploadedPart, Buffer]:
         data = self.source.read_range(self.source_key, self.info, start, length)
         digest = hashlib.md5(data, usedforsecurity=False).digest()
         return self.destination.write_part(self.key, upload, number, data, digest), data
@@ -200,7 +200,7 @@ class LargeObject:
     def _part_size(self) -> int:
         return self.shared.part_size_for(self.info.size, self.key, self.destination.name)
 
-    def _require_whole(self, etag: str, parts: list[Part], md5: bytes) -> None:
+    def _require_whole(self, etag: str, parts: list[UploadedPart], md5: bytes) -> None:
         """Compare the ETag of what was put together with the parts, where it has that form.
 
         Some stores make theirs of something else. So the first that does not fit is settled by reading the object
@@ -228,7 +228,7 @@ class LargeObject:
             try:
                 self.destination.abort_multipart(self.key, upload)
             except Interrupted:  # while it waited for its turn, which this one request does not
-                self.destination.gate.store.abort_multipart(self.key, upload)
+                self.destination.store_access.store.abort_multipart(self.key, upload)
         except ObjectMissing:  # of an upload that is none any more
             pass
         except MastosyncError:
@@ -247,14 +247,14 @@ class LargeObject:
 class _UnderWay:
     """Parts on their way, the earliest first. All have ended when the block ends, however it does."""
 
-    def __init__(self, shared: LargeObjects, stop: StopSignal, take_in: Callable[[Part, Buffer], None]) -> None:
+    def __init__(self, shared: LargeObjects, stop: StopSignal, take_in: Callable[[UploadedPart, Buffer], None]) -> None:
         """`take_in`: called in this thread for each part in turn; when it returns, its memory is given back."""
         self._shared = shared
         self._stop = stop
         self._take_in = take_in
-        self._line: deque[tuple[Future[tuple[Part, Buffer]], Hold]] = deque()
+        self._line: deque[tuple[Future[tuple[UploadedPart, Buffer]], Reservation]] = deque()
 
-    def begin(self, size_bytes: int, move: Callable[[], tuple[Part, Buffer]]) -> None:
+    def begin(self, size_bytes: int, move: Callable[[], tuple[UploadedPart, Buffer]]) -> None:
         """Let a part begin as soon as there is memory for it. Raises: Interrupted; what an earlier part raises."""
         if len(self._line) == PARTS_AT_ONCE:
             self._take_in_earliest()

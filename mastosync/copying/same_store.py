@@ -19,7 +19,7 @@ from mastosync.language import tr
 from mastosync.manifest import Manifest, Relation, note_probe, probe_left_behind, record_relation, relation
 from mastosync.model import ObjectHeaders
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import FetchedObject, PutOptions
 
@@ -80,8 +80,8 @@ class Look:
     """One look at two stores, for whoever holds the manifest."""
 
     manifest: Manifest
-    source: Gate
-    destination: Gate
+    source: StoreAccess
+    destination: StoreAccess
     source_prefix: str
     destination_prefix: str
     acl: str | None  # that keeps the probe private; None: it is private without one
@@ -114,7 +114,7 @@ class Look:
 
     def _write(self, key: str, data: bytes) -> None:
         md5 = hashlib.md5(data, usedforsecurity=False).digest()
-        PatientStore(self.destination).write(key, data, md5, PutOptions(ObjectHeaders("text/plain"), self.acl))
+        RetryingStore(self.destination).write(key, data, md5, PutOptions(ObjectHeaders("text/plain"), self.acl))
 
     def _seen(self, keys: ProbeKeys, data: bytes) -> Relation:
         """See `relation_seen`. Raises: SourceSilent if the source cannot be asked.
@@ -123,7 +123,7 @@ class Look:
         other refusal proves that much: a closed or unreachable door may be another door to the same store, and a folder
         that is not there may lie on a disk that is not mounted.
         """
-        source = PatientStore(self.source)
+        source = RetryingStore(self.source)
         try:
             if not self.source_checked:
                 source.check()  # an empty folder is no answer
@@ -137,7 +137,7 @@ class Look:
 
     def _lies_there(self, key: str, data: bytes) -> bool:
         try:
-            return PatientStore(self.destination).read(key, len(data)).data == data
+            return RetryingStore(self.destination).read(key, len(data)).data == data
         except (ObjectError, StoreUnusable):
             return False
 
@@ -145,9 +145,9 @@ class Look:
         """Returns: whether nobody has to try again, as the probe is gone or the store refuses to remove it."""
         try:
             try:
-                PatientStore(self.destination).delete(key)
+                RetryingStore(self.destination).delete(key)
             except Interrupted:  # whoever asked to stop does not mean this
-                PatientStore(_unstopped(self.destination)).delete(key)
+                RetryingStore(_unstopped(self.destination)).delete(key)
         except (ObjectError, StoreUnusable) as error:
             _log.warning("a probe object may be left, remove it: %s", error.message)
             return isinstance(error, ObjectError) and not error.transient
@@ -159,7 +159,9 @@ def _untold(kind: type[StoreUnusable], error: ObjectError | StoreUnusable) -> St
     return kind(said, hint=error.hint or tr("try again later"))
 
 
-def _unstopped(gate: Gate) -> Gate:
+def _unstopped(store_access: StoreAccess) -> StoreAccess:
     """The same store for a few requests more, after somebody has asked to stop."""
     stop = StopSignal()
-    return replace(gate, stop=stop, limiter=EndpointLimiter(stop), policy=gate.policy.within(_AFTER_STOP_SECONDS))
+    return replace(
+        store_access, stop=stop, limiter=EndpointLimiter(stop), policy=store_access.policy.within(_AFTER_STOP_SECONDS)
+    )

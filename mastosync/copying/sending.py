@@ -14,7 +14,7 @@ from mastosync.copying.large_objects import LargeObject
 from mastosync.errors import ObjectError
 from mastosync.manifest import ACCESS, begun
 from mastosync.model import Presence
-from mastosync.runtime.steps import Aside, Step, Steps
+from mastosync.runtime.steps import BlockingCall, Step, Steps
 from mastosync.store.base import PutOptions
 
 
@@ -48,7 +48,7 @@ def upload_begun(job: Job, large: LargeObject, options: PutOptions) -> Steps[Any
     """The id of an upload in parts: nothing of it can be seen."""
     before = job.presence
     try:
-        upload = yield from sent(job, lambda options: Aside(partial(large.begin, options), large=True), options)
+        upload = yield from sent(job, lambda options: BlockingCall(partial(large.begin, options), large=True), options)
     except STORES_NOTHING:
         raise
     except ObjectError:
@@ -63,7 +63,7 @@ def upload_delivered(job: Job, large: LargeObject, upload: str) -> Steps[Any]:
     before = job.presence
     job.presence = begun(before, private=job.entry.private)
     try:
-        delivered = yield Aside(partial(large.deliver, upload), large=True)
+        delivered = yield BlockingCall(partial(large.deliver, upload), large=True)
     except ObjectError:
         if not large.may_lie_there:
             job.presence = _left_open(before, job) if large.left_open else before

@@ -25,8 +25,8 @@ from mastosync.errors import (
     Throttled,
 )
 from mastosync.model import ObjectInfo
-from mastosync.runtime.retry import PatientStore
-from mastosync.runtime.steps import Ask, Step, Steps
+from mastosync.runtime.retry import RetryingStore
+from mastosync.runtime.steps import Step, Steps, StoreCall
 from mastosync.store.base import PutOptions
 
 _log = logging.getLogger(__name__)
@@ -43,9 +43,9 @@ Written: TypeAlias = Callable[[ObjectInfo, Callable[[PutOptions], Step]], Steps[
 class Within:
     """One object to be copied."""
 
-    source: PatientStore
+    source: RetryingStore
     source_key: str
-    destination: PatientStore
+    destination: RetryingStore
     key: str
     written: Written
 
@@ -95,7 +95,7 @@ class ServerSide:
         if source_bucket is None:
             return None
         for _ in range(_ATTEMPTS):
-            info: ObjectInfo = yield Ask(one.source, "head", (one.source_key,))
+            info: ObjectInfo = yield StoreCall(one.source, "head", (one.source_key,))
             if info.size > LARGEST_COPY:
                 return None
             try:
@@ -134,11 +134,13 @@ def copied_once(one: Within, info: ObjectInfo, source_bucket: str) -> Steps[Copi
     """The copy, as good as its source. Raises: CorruptObject if it is not; what `written` raises."""
     etag: str = yield from one.written(
         info,
-        lambda options: Ask(one.destination, "copy_from", (source_bucket, one.source_key, info, one.key, options)),
+        lambda options: StoreCall(
+            one.destination, "copy_from", (source_bucket, one.source_key, info, one.key, options)
+        ),
     )
     if info.md5 is not None and etag.lower() == info.md5.hex():
         return Copied(info.size, info.md5, etag)
-    there: ObjectInfo = yield Ask(one.destination, "head", (one.key,))
+    there: ObjectInfo = yield StoreCall(one.destination, "head", (one.key,))
     if there.size != info.size or (info.md5 and there.md5 and info.md5 != there.md5):
         raise CorruptObject(
             f"the store copied {one.source_key!r} to {one.key!r} at {one.destination.name}, and the two differ: "

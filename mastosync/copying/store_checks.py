@@ -13,12 +13,12 @@ from mastosync.errors import ObjectDenied, ObjectError, ObjectMissing
 from mastosync.manifest import Manifest, ManifestReport
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Origin
-from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.retry import RetryingStore, StoreAccess
 
 _ASKED = 8  # objects: rows go, and their files with them
 
 
-def still_gives(source: Gate, manifest: Manifest, prefix: str) -> bool:
+def still_gives(source: StoreAccess, manifest: Manifest, prefix: str) -> bool:
     """Whether the source lets us have anything that it had before; False too if it never had. Unknown counts as yes.
 
     Raises: StoreUnusable; Interrupted.
@@ -26,7 +26,7 @@ def still_gives(source: Gate, manifest: Manifest, prefix: str) -> bool:
     records = ManifestReport(manifest).iter_records((EntryState.DONE,))
     for record in list(islice((each for each in records if each.origin is not Origin.REFETCHED), _ASKED)):
         try:
-            PatientStore(source).head(record.source_key or canonical_key(record.entry, prefix))
+            RetryingStore(source).head(record.source_key or canonical_key(record.entry, prefix))
         except (ObjectMissing, ObjectDenied):
             continue
         except ObjectError:
@@ -50,7 +50,7 @@ class BucketLook:
         """Whether somebody has just looked, and the bucket was there."""
         return time.monotonic() < self._holds_until
 
-    def require(self, store: PatientStore) -> None:
+    def require(self, store: RetryingStore) -> None:
         """Return if the bucket is there. Raises: as `check` of `ObjectStore`; Interrupted."""
         with self._asking:
             if not self.holds:

@@ -38,8 +38,8 @@ from mastosync.model import (
     Reason,
 )
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import Gate, PatientStore
-from mastosync.runtime.steps import Aside, Ask, Step, Steps, Until, carried_out
+from mastosync.runtime.retry import RetryingStore, StoreAccess
+from mastosync.runtime.steps import BlockingCall, Step, Steps, StoreCall, Until, run_to_end
 from mastosync.store.base import FetchedObject, PutOptions
 
 _log = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ class Transfer:
 
     def __init__(
         self,
-        source: Gate,
-        destination: Gate,
+        source: StoreAccess,
+        destination: StoreAccess,
         options: TransferOptions,
         memory: MemoryBudget,
         note: Note | None = None,
@@ -111,7 +111,7 @@ class Transfer:
 
     def __call__(self, claim: Claim) -> Outcome:
         """Copy what a claim names, alone. Raises: as `steps`."""
-        return carried_out(self.steps(claim))
+        return run_to_end(self.steps(claim))
 
     def steps(self, claim: Claim) -> Steps[Outcome]:
         """Copy what a claim names.
@@ -137,7 +137,7 @@ class Transfer:
         source_key = canonical_key(entry, here)
         key = source_key if here == there else canonical_key(entry, there)
         memory = self._memory.hold()
-        source, destination = PatientStore(self._source, memory), PatientStore(self._destination, begins_anew=True)
+        source, destination = RetryingStore(self._source, memory), RetryingStore(self._destination, begins_anew=True)
         return Job(claim, key, source_key, source, destination, memory, approach_of(claim), claim.arrival.presence)
 
     def _steps(self, job: Job) -> Steps[Outcome]:
@@ -145,7 +145,7 @@ class Transfer:
         try:
             if arrival.presence:
                 if arrival.presence & Presence.IN_DOUBT:  # it may have been on its way in parts, whatever it is now
-                    yield Aside(partial(job.destination.abort_unfinished, job.key))
+                    yield BlockingCall(partial(job.destination.abort_unfinished, job.key))
                 yield from self._look_who_reads(job)
             if job.entry.private:
                 yield from allowed(job, self._acl.allow(job.entry))
@@ -176,7 +176,7 @@ class Transfer:
             return
         if job.approach is Approach.REWRITE or (job.entry.private and not self._acl.hides):
             return
-        readable: bool = yield Aside(partial(strangers_read, job.destination, job.key))
+        readable: bool = yield BlockingCall(partial(strangers_read, job.destination, job.key))
         if job.entry.private and readable:
             job.presence, job.approach = job.presence | Presence.AS_PUBLIC, Approach.REWRITE
         elif not job.entry.private and not readable:
@@ -185,7 +185,7 @@ class Transfer:
     def _heed_source_first(self, job: Job) -> Steps[None]:
         """As `_heed_source`, before anything is read: what the source keeps from everybody is hidden, or stays so."""
         try:
-            info: ObjectInfo = yield Ask(job.source, "head", (job.claim.arrival.source_key or job.source_key,))
+            info: ObjectInfo = yield StoreCall(job.source, "head", (job.claim.arrival.source_key or job.source_key,))
         except ObjectError:  # what to make of that, the copy will see
             return
         yield from self._heed_source(job, info)
@@ -196,7 +196,7 @@ class Transfer:
         if job.approach is Approach.CONFIRM:
             return (yield from confirmed(job))
         if job.approach in (Approach.COMPARE, Approach.EXAMINE):
-            found: Outcome | None = yield Aside(partial(find_arrived, job, self._iter_candidates(job)))
+            found: Outcome | None = yield BlockingCall(partial(find_arrived, job, self._iter_candidates(job)))
             return found
         return None
 
@@ -228,7 +228,7 @@ class Transfer:
         for source_key in self._iter_candidates(job):
             try:
                 if self._server_side.on and job.claim.arrival.presence & Presence.STALE:
-                    info: ObjectInfo = yield Ask(job.source, "head", (source_key,))
+                    info: ObjectInfo = yield StoreCall(job.source, "head", (source_key,))
                     if newer := (yield from newer_there(job, info)):
                         return newer
                 within = (yield from self._copy_within(job, source_key)) if self._server_side.on else None
@@ -247,7 +247,7 @@ class Transfer:
                 self._server_side.did_without(within)
             return outcome
         if in_doubt and not self._source_bucket.holds:
-            yield Aside(partial(self._source_bucket.require, job.source))
+            yield BlockingCall(partial(self._source_bucket.require, job.source))
         if job.entry.optional:
             return job.skipped(Reason.OPTIONAL_MISSING)
         missing = missing or ObjectMissing(f"no key to look for {job.key!r}")
@@ -291,8 +291,8 @@ class Transfer:
         job.presence = begun(before, private=job.entry.private)
         return etag
 
-    def _read(self, job: Job, source_key: str) -> Ask:
-        return Ask(job.source, "read", (source_key, self._options.multipart_threshold))
+    def _read(self, job: Job, source_key: str) -> StoreCall:
+        return StoreCall(job.source, "read", (source_key, self._options.multipart_threshold))
 
     def _deliver(self, job: Job, source_key: str, fetched: FetchedObject) -> Steps[Outcome]:
         """Store what was fetched; an object that was replaced or damaged on the way is read again."""
@@ -327,15 +327,15 @@ class Transfer:
         if not job.is_heeded or self._note is None:
             return
         access = begun(job.presence, private=job.entry.private) & ACCESS  # also of what this job has tried before
-        yield Until(self._note(job.entry, access), job.source.gate.stop)
+        yield Until(self._note(job.entry, access), job.source.store_access.stop)
         job.is_heeded = False
 
     def _deliver_whole(self, job: Job, source_key: str, info: ObjectInfo, data: bytes, md5: bytes) -> Steps[Outcome]:
         if is_composite(info.etag):  # the store has compared an MD5; this one takes some trying
             check = SourceCheck(job.source, source_key, info)
-            yield Aside(partial(check.require_whole, data))
+            yield BlockingCall(partial(check.require_whole, data))
         etag = yield from self._written(
-            job, info, lambda options: Ask(job.destination, "write", (job.key, data, md5, options))
+            job, info, lambda options: StoreCall(job.destination, "write", (job.key, data, md5, options))
         )
         return job.done(source_key, len(data), md5, etag)
 
@@ -357,9 +357,11 @@ class Transfer:
         candidates = iter_candidates(job.entry, self._options.source_prefix, self._copies)
         return chain((job.source_key,), islice(candidates, 1, None))
 
-    def _trial(self, entry: Entry, acl: str | None) -> Aside:
+    def _trial(self, entry: Entry, acl: str | None) -> BlockingCall:
         options = PutOptions(ObjectHeaders(), acl=acl, storage_class=self._options.storage_class)
-        return Aside(partial(begin_in_vain, PatientStore(self._destination), self._destination_key(entry), options))
+        return BlockingCall(
+            partial(begin_in_vain, RetryingStore(self._destination), self._destination_key(entry), options)
+        )
 
     def _destination_key(self, entry: Entry) -> str:
         return canonical_key(entry, self._options.destination_prefix)

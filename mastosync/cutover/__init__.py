@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from mastosync.cutover.arrival import beyond, failed, left_out, losses_of, missing, pending
 from mastosync.cutover.commands import Command, Mastosync, Step
-from mastosync.cutover.findings import Cutover, Evidence, Fallback, Finding, Grade, Loss, Secrets, Verdict, owned
+from mastosync.cutover.findings import (
+    Cutover,
+    CutoverVerdict,
+    Evidence,
+    Fallback,
+    Finding,
+    Grade,
+    LossOutcome,
+    Secrets,
+    owned,
+)
 from mastosync.cutover.history import apart, deleted, planned, read_by_everybody, settings, verified, whole
 from mastosync.cutover.mastodon import by_hand, doubt, media_host, permission, secrets, uses
 from mastosync.cutover.nginx import MediaHost, PublicBucket, PublicFolder, PublicStore
@@ -19,11 +29,12 @@ from mastosync.language import tr
 __all__ = [
     "Command",
     "Cutover",
+    "CutoverVerdict",
     "Evidence",
     "Fallback",
     "Finding",
     "Grade",
-    "Loss",
+    "LossOutcome",
     "Mastosync",
     "MediaHost",
     "NewFiles",
@@ -32,7 +43,6 @@ __all__ = [
     "PublicStore",
     "Secrets",
     "Step",
-    "Verdict",
     "WayBack",
     "WayOver",
     "judge",

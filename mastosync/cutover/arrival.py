@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from mastosync.cutover.findings import Fallback, Finding, Grade, Loss
+from mastosync.cutover.findings import Fallback, Finding, Grade, LossOutcome
 from mastosync.findings.shared import (
     exposed_told,
     hiding,
@@ -25,13 +25,13 @@ DISPENSABLE = frozenset({"preview_card_providers", "imports"})
 """Tables that Mastodon makes do without: it makes new ones, or has read them once."""
 
 
-def loss_of(kind: Kind) -> Loss:
+def loss_of(kind: Kind) -> LossOutcome:
     """What it means that the source has none of this kind. Backups count as lost: they are gone for whoever waits."""
     if kind.table in DISPENSABLE:
-        return Loss.DISPENSABLE
+        return LossOutcome.DISPENSABLE
     if not kind.remote:
-        return Loss.FOR_GOOD
-    return Loss.FETCHABLE if spec_of(kind.table, kind.attachment).address else Loss.DISPENSABLE
+        return LossOutcome.FOR_GOOD
+    return LossOutcome.FETCHABLE if spec_of(kind.table, kind.attachment).address else LossOutcome.DISPENSABLE
 
 
 def pending(counts: Sequence[CountLine]) -> Iterator[Finding]:
@@ -88,12 +88,12 @@ def failed(counts: Sequence[CountLine]) -> Iterator[Finding]:
         yield Finding("failed", Grade.OK, tr("no object failed that the source has"))
 
 
-def missing(losses: Mapping[tuple[str, bool, Loss], int], counts: Sequence[CountLine]) -> Iterator[Finding]:
+def missing(losses: Mapping[tuple[str, bool, LossOutcome], int], counts: Sequence[CountLine]) -> Iterator[Finding]:
     """What the source has lost. It cannot be waited for, but somebody has to know."""
-    by_loss: Counter[Loss] = Counter()
+    by_loss: Counter[LossOutcome] = Counter()
     for (_, _, loss), objects in losses.items():
         by_loss[loss] += objects
-    if lost := by_loss[Loss.FOR_GOOD]:
+    if lost := by_loss[LossOutcome.FOR_GOOD]:
         yield Finding(
             "lost",
             Grade.WARNING,
@@ -104,16 +104,20 @@ def missing(losses: Mapping[tuple[str, bool, Loss], int], counts: Sequence[Count
                     lost,
                     objects=f"{lost:,}",
                 ),
-                (line for line in counts if line.reason is Reason.MISSING and loss_of(line.kind) is Loss.FOR_GOOD),
+                (
+                    line
+                    for line in counts
+                    if line.reason is Reason.MISSING and loss_of(line.kind) is LossOutcome.FOR_GOOD
+                ),
             ),
             tr(
                 "`mastosync ls --state failed --reason missing` lists them: look into old backups, or go on without"
                 " them; a `static` picture is made again when the picture itself is uploaded again"
             ),
         )
-    if unproven := by_loss[Loss.UNPROVEN]:
+    if unproven := by_loss[LossOutcome.UNPROVEN]:
         yield Finding("unproven", Grade.WARNING, *unproven_told(unproven))
-    if fetchable := by_loss[Loss.FETCHABLE]:
+    if fetchable := by_loss[LossOutcome.FETCHABLE]:
         yield Finding(
             "fetchable",
             Grade.WARNING,
@@ -202,19 +206,19 @@ def _is_at_the_source_alone(line: CountLine) -> bool:
 
 def losses_of(
     counts: Sequence[CountLine], lying_there: Mapping[Kind, int] | None = None
-) -> dict[tuple[str, bool, Loss], int]:
+) -> dict[tuple[str, bool, LossOutcome], int]:
     """Files that the source has lost, by table, and by whether they are of other servers.
 
     `lying_there`: of so many the destination has something.
     """
-    found: Counter[tuple[str, bool, Loss]] = Counter()
+    found: Counter[tuple[str, bool, LossOutcome]] = Counter()
     for line in counts:
         if line.reason is Reason.MISSING:
             unproven = min((lying_there or {}).get(line.kind, 0), line.objects)
-            found[line.kind.table, line.kind.remote, Loss.UNPROVEN] += unproven
+            found[line.kind.table, line.kind.remote, LossOutcome.UNPROVEN] += unproven
             found[line.kind.table, line.kind.remote, loss_of(line.kind)] += line.objects - unproven
         elif line.reason is Reason.OPTIONAL_MISSING:
-            loss = Loss.DISPENSABLE if _may_be_optional(line.kind) else loss_of(line.kind)
+            loss = LossOutcome.DISPENSABLE if _may_be_optional(line.kind) else loss_of(line.kind)
             found[line.kind.table, line.kind.remote, loss] += line.objects
     order = {table: at for at, table in enumerate(TABLES)}
     return dict(sorted((+found).items(), key=lambda each: (order[each[0][0]], *each[0][1:])))

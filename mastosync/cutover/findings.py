@@ -19,8 +19,8 @@ from mastosync.manifest import (
     Gap,
     LastChange,
     Noted,
+    ObjectSettings,
     Relation,
-    Settings,
     SnapshotRecord,
     VerificationRecord,
 )
@@ -35,7 +35,7 @@ class Grade(StrEnum):
     NO_GO = "no-go"  # users would miss something
 
 
-class Verdict(StrEnum):
+class CutoverVerdict(StrEnum):
     """What it all comes to."""
 
     GO = "go"
@@ -60,7 +60,7 @@ class Secrets(StrEnum):
     ALIKE = "alike"  # so they are, or both stores have one key
 
 
-class Loss(StrEnum):
+class LossOutcome(StrEnum):
     """What becomes of a file that the source has lost."""
 
     FOR_GOOD = "lost"
@@ -116,7 +116,7 @@ class Evidence:
     doubt: str = ""  # why nobody can tell which of the two they are in; empty: it is told, or nothing is known
     ownership: Ownership | None = None  # of the folder that the destination is, if that can be looked at
     unseen: tuple[str, str] | None = None  # why that cannot be looked at, and what to do
-    settings: Settings | None = None  # of the destination, as the configuration has them; None: it has none
+    settings: ObjectSettings | None = None  # of the destination, as the configuration has them; None: it has none
     other_settings: Noted = ()  # under which something may lie there
     lost: int = 0  # entries, by plans that were accepted, and no plan has found them again
     change: LastChange = field(default_factory=LastChange)  # at the destination, by another command than `copy`
@@ -134,15 +134,17 @@ class Cutover:
     """Go or no-go."""
 
     findings: list[Finding] = field(default_factory=list)
-    losses: dict[tuple[str, bool, Loss], int] = field(default_factory=dict)  # by table, and whether of other servers
+    losses: dict[tuple[str, bool, LossOutcome], int] = field(
+        default_factory=dict
+    )  # by table, and whether of other servers
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> CutoverVerdict:
         """The worst of the findings."""
         if any(found.grade is Grade.NO_GO for found in self.findings):
-            return Verdict.NO_GO
+            return CutoverVerdict.NO_GO
         needed = any(found.needs_fallback for found in self.findings)
-        return Verdict.GO_WITH_FALLBACK if needed else Verdict.GO
+        return CutoverVerdict.GO_WITH_FALLBACK if needed else CutoverVerdict.GO
 
     def as_json(self) -> dict[str, Any]:
         """For scripts. The names are part of the interface."""

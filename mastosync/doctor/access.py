@@ -73,7 +73,7 @@ _CLOCK_FAILURE_SECONDS = 300.0  # stores refuse signatures at fifteen minutes, a
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class CheckedStore:
     """One of the two stores, and how it is asked."""
 
     chart: Chart
@@ -85,14 +85,14 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class BucketAccess:
     """What is known of a store that can be used."""
 
     may_list: bool
     first_key: str  # of an object under the prefix; empty where none is known
 
 
-def check_access(end: End) -> Findings[Access | None]:
+def check_access(end: CheckedStore) -> Findings[BucketAccess | None]:
     """Go through the doors, one after the other. Returns: None if one of them is closed."""
     try:
         greeting = end.ask(end.probe.greet)
@@ -116,7 +116,7 @@ def check_access(end: End) -> Findings[Access | None]:
     return (yield from _check_bucket(end, greeting))
 
 
-def check_missing_key(end: End, access: Access, key: str, consequence: str) -> Findings[bool]:
+def check_missing_key(end: CheckedStore, access: BucketAccess, key: str, consequence: str) -> Findings[bool]:
     """How a key is answered that nobody has written. Returns: False if the store makes objects up."""
     chart = end.chart
     try:
@@ -151,7 +151,7 @@ def check_missing_key(end: End, access: Access, key: str, consequence: str) -> F
     return True
 
 
-def _refusal(end: End) -> ObjectError | StoreUnusable | None:
+def _refusal(end: CheckedStore) -> ObjectError | StoreUnusable | None:
     """What `copy` would end with before its first object."""
     try:
         end.ask(end.store.check)
@@ -160,7 +160,7 @@ def _refusal(end: End) -> ObjectError | StoreUnusable | None:
     return None
 
 
-def _closed(end: End, refusal: ObjectError | StoreUnusable, culprit: Culprit | None) -> Findings[None]:
+def _closed(end: CheckedStore, refusal: ObjectError | StoreUnusable, culprit: Culprit | None) -> Findings[None]:
     chart = end.chart
     if culprit is Culprit.ENDPOINT:
         yield from chart.skipped(ACCESS_CHECKS[2:], tr("correct the endpoint first"))
@@ -174,12 +174,12 @@ def _closed(end: End, refusal: ObjectError | StoreUnusable, culprit: Culprit | N
         yield from chart.skipped(ACCESS_CHECKS[4:], tr("correct the bucket first"))
 
 
-def _check_bucket(end: End, greeting: Greeting) -> Findings[Access | None]:
+def _check_bucket(end: CheckedStore, greeting: Greeting) -> Findings[BucketAccess | None]:
     chart = end.chart
     access = None
     try:
         keys = end.ask(end.probe.keys, f"{end.prefix}/" if end.prefix else "", 1)
-        access = Access(may_list=True, first_key=keys[0] if keys else "")
+        access = BucketAccess(may_list=True, first_key=keys[0] if keys else "")
         yield chart.ok("bucket", tr("it exists, and the key may list it"))
     except ObjectDenied as error:
         if remedy := _other_style(end):
@@ -187,7 +187,7 @@ def _check_bucket(end: End, greeting: Greeting) -> Findings[Access | None]:
             yield chart.failure("addressing", error, remedy)
             yield from chart.skipped(("anonymous-list",), tr("correct the addressing first"))
             return None
-        access = Access(may_list=False, first_key="")
+        access = BucketAccess(may_list=False, first_key="")
         yield chart.ok("bucket", tr("it seems to exist: this key may not list it, so nothing more can be said"))
     except STORE_ERRORS as error:
         yield chart.failure("bucket", error)
@@ -196,7 +196,7 @@ def _check_bucket(end: End, greeting: Greeting) -> Findings[Access | None]:
     return access
 
 
-def _reached(end: End, greeting: Greeting) -> Finding:
+def _reached(end: CheckedStore, greeting: Greeting) -> Finding:
     address, url = end.probe.address, urlsplit(end.probe.address.url)
     proxy = tr(", through the proxy {proxy}", proxy=address.proxy) if address.proxy else ""
     said = tr(
@@ -229,7 +229,7 @@ def _reached(end: End, greeting: Greeting) -> Finding:
     )
 
 
-def _clock(end: End, greeting: Greeting) -> Finding:
+def _clock(end: CheckedStore, greeting: Greeting) -> Finding:
     ahead, chart = greeting.clock_ahead_seconds, end.chart
     if ahead is None:
         return next(iter(chart.skipped(("clock",), tr("the store does not send its time"))))
@@ -249,7 +249,7 @@ def _clock(end: End, greeting: Greeting) -> Finding:
     return chart.warning("clock", said, remedy)
 
 
-def _addressing(end: End) -> Finding:
+def _addressing(end: CheckedStore) -> Finding:
     address, chart = end.probe.address, end.chart
     where = tr(
         "{style}: objects are at {url}KEY, signed for the region {region}",
@@ -268,7 +268,7 @@ def _addressing(end: End) -> Finding:
     return chart.ok("addressing", where)
 
 
-def _anonymous_list(end: End, greeting: Greeting) -> Finding:
+def _anonymous_list(end: CheckedStore, greeting: Greeting) -> Finding:
     if not greeting.lists:
         return end.chart.ok("anonymous-list", tr("nobody can list the bucket without credentials"))
     return end.chart.warning(
@@ -281,13 +281,13 @@ def _anonymous_list(end: End, greeting: Greeting) -> Finding:
     )
 
 
-def _other_style(end: End) -> str:
+def _other_style(end: CheckedStore) -> str:
     """A remedy, if the bucket is found with its name in the other place; else an empty string."""
     style = end.ask(end.probe.works_otherwise)
     return tr("set `addressing_style = {style}`: with that, the bucket is found", style=style) if style else ""
 
 
-def _with_region(end: End, refusal: ObjectError | StoreUnusable) -> str:
+def _with_region(end: CheckedStore, refusal: ObjectError | StoreUnusable) -> str:
     """Where `secret_key` is suspected, `region` may be as well: it is part of what is signed."""
     if "secret_key" not in refusal.hint:
         return refusal.hint

@@ -9,13 +9,13 @@ from functools import partial
 from mastosync.checking.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY, Storing, untold
 from mastosync.copying.acl import AclMode, AclRule, PrivateKeptBack
 from mastosync.copying.transfer import TransferOptions
-from mastosync.doctor.access import STORE_ERRORS, End
+from mastosync.doctor.access import STORE_ERRORS, CheckedStore
 from mastosync.doctor.findings import Finding, Findings
 from mastosync.doctor.probes import DATA, FOLDER, MD5, ProbeObjects, put_options
 from mastosync.errors import ObjectDenied, ObjectError, StoreUnusable
 from mastosync.language import say, tr
 from mastosync.model import Entry, Kind
-from mastosync.runtime.steps import Aside, Steps, carried_out
+from mastosync.runtime.steps import BlockingCall, Steps, run_to_end
 from mastosync.store.base import PutOptions
 
 ACL_CHECKS = ("acl", "anonymous-read", "private")
@@ -37,7 +37,7 @@ class _Fate:
     refusal: ObjectError | StoreUnusable | None = None
 
 
-def check_acl(end: End, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:
+def check_acl(end: CheckedStore, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:
     """Write a public and a private object as a copy would, and look at them with a stranger's eyes."""
     chart = end.chart
     rule = AclRule(
@@ -56,13 +56,13 @@ def check_acl(end: End, probes: ProbeObjects, options: TransferOptions) -> Findi
     yield _private(end, options, private)
 
 
-def _fate(end: End, probes: ProbeObjects, options: TransferOptions, rule: AclRule, entry: Entry) -> _Fate:
+def _fate(end: CheckedStore, probes: ProbeObjects, options: TransferOptions, rule: AclRule, entry: Entry) -> _Fate:
     key = probes.key(entry.name, in_parts=True)
     sent: list[str | None] = []
 
-    def write(with_acl: PutOptions) -> Aside:
+    def write(with_acl: PutOptions) -> BlockingCall:
         sent.append(with_acl.acl)
-        return Aside(partial(end.ask, end.store.write, key, DATA, MD5, with_acl))
+        return BlockingCall(partial(end.ask, end.store.write, key, DATA, MD5, with_acl))
 
     def written(with_acl: PutOptions) -> Steps[str]:
         etag: str = yield write(with_acl)
@@ -74,7 +74,7 @@ def _fate(end: End, probes: ProbeObjects, options: TransferOptions, rule: AclRul
         return etag
 
     try:
-        etag = carried_out(steps())
+        etag = run_to_end(steps())
         return _Fate(sent[-1], _public_at(end, entry, key, etag))
     except PrivateKeptBack:
         return _Fate(kept_back=True)
@@ -82,7 +82,7 @@ def _fate(end: End, probes: ProbeObjects, options: TransferOptions, rule: AclRul
         return _Fate(refusal=error)
 
 
-def _public_at(end: End, entry: Entry, key: str, etag: str) -> str:
+def _public_at(end: CheckedStore, entry: Entry, key: str, etag: str) -> str:
     """Where anybody can read an object: a public one as it was written, a private one in any form."""
     public = end.ask(end.store.anybody_reads, key) if entry.private else end.ask(end.probe.is_public, key, etag)
     if public:
@@ -90,7 +90,9 @@ def _public_at(end: End, entry: Entry, key: str, etag: str) -> str:
     return end.probe.public_address(key, MD5) if entry.private else ""
 
 
-def _trial(end: End, probes: ProbeObjects, options: TransferOptions, entry: Entry, acl: str | None) -> Aside:
+def _trial(
+    end: CheckedStore, probes: ProbeObjects, options: TransferOptions, entry: Entry, acl: str | None
+) -> BlockingCall:
     key = probes.key(entry.name, in_parts=True)
 
     def begin_in_vain() -> None:
@@ -98,10 +100,10 @@ def _trial(end: End, probes: ProbeObjects, options: TransferOptions, entry: Entr
         with suppress(*STORE_ERRORS):  # what is left is removed in the end
             end.ask(end.store.abort_multipart, key, upload)
 
-    return Aside(begin_in_vain)
+    return BlockingCall(begin_in_vain)
 
 
-def _refused(end: End, refusal: ObjectError | StoreUnusable) -> Finding:
+def _refused(end: CheckedStore, refusal: ObjectError | StoreUnusable) -> Finding:
     """The end of a copy, or of every object: as an object could be written without an ACL, it is the ACL."""
     if not isinstance(refusal, ObjectDenied):
         return end.chart.failure("acl", refusal)
@@ -118,7 +120,7 @@ def _refused(end: End, refusal: ObjectError | StoreUnusable) -> Finding:
     )
 
 
-def _verdict(end: End, options: TransferOptions, found: str | None, public: _Fate, private: _Fate) -> Finding:
+def _verdict(end: CheckedStore, options: TransferOptions, found: str | None, public: _Fate, private: _Fate) -> Finding:
     chart = end.chart
     if found is None:
         if public.acl is None:
@@ -153,7 +155,7 @@ def _verdict(end: End, options: TransferOptions, found: str | None, public: _Fat
     )
 
 
-def _anonymous_read(end: End, options: TransferOptions, public: _Fate) -> Finding:
+def _anonymous_read(end: CheckedStore, options: TransferOptions, public: _Fate) -> Finding:
     """What becomes of public objects."""
     chart = end.chart
     if options.acl is AclMode.PRIVATE:
@@ -170,7 +172,7 @@ def _anonymous_read(end: End, options: TransferOptions, public: _Fate) -> Findin
     )
 
 
-def _private(end: End, options: TransferOptions, private: _Fate) -> Finding:
+def _private(end: CheckedStore, options: TransferOptions, private: _Fate) -> Finding:
     """What becomes of private objects: backups, and media of suspended accounts and removed posts."""
     chart = end.chart
     if private.kept_back:

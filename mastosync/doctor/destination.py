@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mastosync.copying.transfer import TransferOptions
-from mastosync.doctor.access import ACCESS_CHECKS, STORE_ERRORS, End, check_access, check_missing_key
+from mastosync.doctor.access import ACCESS_CHECKS, STORE_ERRORS, CheckedStore, check_access, check_missing_key
 from mastosync.doctor.acl import ACL_CHECKS, check_acl
 from mastosync.doctor.findings import Finding, Findings, Grade
 from mastosync.doctor.probes import DATA, MD5, OtherStore, ProbeObjects, check_apart, put_options
@@ -19,7 +19,7 @@ DESTINATION_CHECKS = (*ACCESS_CHECKS, "missing-key", "write", *_WRITTEN_CHECKS)
 
 
 def check_destination(
-    end: End, options: TransferOptions, source: OtherStore, *, from_disk: bool = False
+    end: CheckedStore, options: TransferOptions, source: OtherStore, *, from_disk: bool = False
 ) -> Findings[None]:
     """All checks of the destination. `source`: which must be another store; `from_disk`: it is a disk."""
     chart = end.chart
@@ -40,7 +40,7 @@ def check_destination(
 
 
 def _check_writing(
-    end: End, probes: ProbeObjects, options: TransferOptions, source: OtherStore, *, from_disk: bool
+    end: CheckedStore, probes: ProbeObjects, options: TransferOptions, source: OtherStore, *, from_disk: bool
 ) -> Findings[None]:
     chart, headers = end.chart, put_options(options)
     key = probes.key("object")
@@ -70,7 +70,7 @@ def _check_writing(
     yield from _check_multipart(end, probes, options)
 
 
-def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
+def _check_reading_back(end: CheckedStore, key: str, sent: PutOptions) -> Findings[None]:
     chart = end.chart
     try:
         fetched = end.ask(end.store.read, key, len(DATA))
@@ -105,7 +105,7 @@ def _check_reading_back(end: End, key: str, sent: PutOptions) -> Findings[None]:
         yield chart.ok("headers", tr("Content-Type, Cache-Control and metadata are kept"))
 
 
-def _cache_control(end: End, given: str | None, *, from_disk: bool) -> Finding:
+def _cache_control(end: CheckedStore, given: str | None, *, from_disk: bool) -> Finding:
     """What browsers and caches will go by."""
     said = cache_control_told(given, from_disk=from_disk)
     if given or not from_disk:
@@ -115,7 +115,7 @@ def _cache_control(end: End, given: str | None, *, from_disk: bool) -> Finding:
     )
 
 
-def _check_delete(end: End, probes: ProbeObjects, key: str) -> Findings[None]:
+def _check_delete(end: CheckedStore, probes: ProbeObjects, key: str) -> Findings[None]:
     chart = end.chart
     try:
         became = probes.remove(key)
@@ -142,7 +142,7 @@ def _check_delete(end: End, probes: ProbeObjects, key: str) -> Findings[None]:
         yield chart.warning("delete", said, tr("let a lifecycle rule expire old versions, or suspend versioning"))
 
 
-def _check_checksum(end: End, probes: ProbeObjects, *, etag_is_md5: bool) -> Findings[None]:
+def _check_checksum(end: CheckedStore, probes: ProbeObjects, *, etag_is_md5: bool) -> Findings[None]:
     chart, key = end.chart, probes.key("damaged")
     try:
         taken = end.ask(end.probe.write_damaged, key, DATA)
@@ -163,7 +163,7 @@ def _check_checksum(end: End, probes: ProbeObjects, *, etag_is_md5: bool) -> Fin
         yield chart.warning("checksum", said, remedy)
 
 
-def _check_multipart(end: End, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:
+def _check_multipart(end: CheckedStore, probes: ProbeObjects, options: TransferOptions) -> Findings[None]:
     chart, key, store = end.chart, probes.key("parts", in_parts=True), end.store
     threshold = human_bytes(options.multipart_threshold)
     try:

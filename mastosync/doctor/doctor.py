@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mastosync.copying.transfer import TransferOptions
-from mastosync.doctor.access import End, Patience, stopped
+from mastosync.doctor.access import CheckedStore, Patience, stopped
 from mastosync.doctor.database import DatabaseFacts, DatabaseWay, check_database
 from mastosync.doctor.destination import DESTINATION_CHECKS, check_destination
 from mastosync.doctor.findings import Chart, Finding, Findings, Subject, drained
@@ -123,10 +123,14 @@ class Doctor:
 
     def _entered(
         self, stack: ExitStack, subject: Subject, way: StoreWay, checks: Iterable[str]
-    ) -> Findings[End | None]:
+    ) -> Findings[CheckedStore | None]:
         """A store, for as long as the stack; None if the configuration makes none."""
         opened = yield from self._opened(stack, subject, way.opened, checks)
-        return None if opened is None else End(Chart(subject), *opened, Patience(self.stop), way.prefix, way.of_keys)
+        return (
+            None
+            if opened is None
+            else CheckedStore(Chart(subject), *opened, Patience(self.stop), way.prefix, way.of_keys)
+        )
 
     def _folder(
         self, stack: ExitStack, subject: Subject, way: FolderWay, checks: Iterable[str]

@@ -21,7 +21,7 @@ from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
-    Settings,
+    ObjectSettings,
     StoreIdentity,
     WorkQueue,
     file_version,
@@ -111,7 +111,7 @@ class ManifestPlace:
     path: Path
     stores: Callable[[], tuple[StoreIdentity, StoreIdentity]]  # raises ConfigError, StoreUnusable
     network_allowed: bool = False  # whether it may lie on a network file system
-    settings: Settings | None = None  # of the destination; None: it gives its objects nothing
+    settings: ObjectSettings | None = None  # of the destination; None: it gives its objects nothing
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from mastosync.copying.same_store import ProbeKeys, relation_seen
 from mastosync.copying.transfer import TransferOptions
-from mastosync.doctor.access import STORE_ERRORS, End, Patience
+from mastosync.doctor.access import STORE_ERRORS, CheckedStore, Patience
 from mastosync.doctor.findings import Chart, Finding
 from mastosync.errors import ConfigError, Interrupted, NetworkFailure
 from mastosync.language import tr
@@ -42,7 +42,7 @@ def put_options(options: TransferOptions, acl: str | None = None) -> PutOptions:
 class ProbeObjects:
     """Use as a context manager: when it ends, what was written is gone, or named in `left_behind`."""
 
-    def __init__(self, end: End) -> None:
+    def __init__(self, end: CheckedStore) -> None:
         self._end = end
         self._folder = f"{end.prefix}/{FOLDER}/{uuid4().hex}".removeprefix("/")
         self._noted: dict[str, bool] = {}  # key -> whether uploads in parts were begun

@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from mastosync.doctor.access import ACCESS_CHECKS, STORE_ERRORS, Access, End, Patience, check_access, check_missing_key
+from mastosync.doctor.access import (
+    ACCESS_CHECKS,
+    STORE_ERRORS,
+    BucketAccess,
+    CheckedStore,
+    Patience,
+    check_access,
+    check_missing_key,
+)
 from mastosync.doctor.findings import Finding, Findings
 from mastosync.errors import ObjectDenied, ObjectMissing
 from mastosync.language import tr
@@ -24,7 +32,7 @@ _ENOUGH = 3  # missing objects that make a wrong place of it
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class FoundObject:
     """An object that is there."""
 
     key: str
@@ -32,7 +40,7 @@ class Known:
     private: bool  # Mastodon would have it so
 
 
-def check_source(end: End, entries: Callable[[], Sequence[Entry]]) -> Findings[None]:
+def check_source(end: CheckedStore, entries: Callable[[], Sequence[Entry]]) -> Findings[None]:
     """All checks of the source. `entries`: a few that should be there, asked for when they are needed."""
     access = yield from check_access(end)
     if access is None:
@@ -46,13 +54,13 @@ def check_source(end: End, entries: Callable[[], Sequence[Entry]]) -> Findings[N
     yield from _check_reading(end, access, entries())
 
 
-def _check_reading(end: End, access: Access, entries: Sequence[Entry]) -> Findings[None]:
+def _check_reading(end: CheckedStore, access: BucketAccess, entries: Sequence[Entry]) -> Findings[None]:
     chart = end.chart
     try:
         known = first_found(end.ask, end.store, end.prefix, entries)
         if known is None and access.first_key and not entries:
             fetched = end.ask(end.store.read, access.first_key, _MOST_BYTES)
-            known = Known(access.first_key, fetched.info, private=False)
+            known = FoundObject(access.first_key, fetched.info, private=False)
     except ObjectDenied as error:
         yield chart.failure("read", error, tr("allow the key to read objects (s3:GetObject)"))
     except STORE_ERRORS as error:
@@ -74,7 +82,7 @@ def _check_reading(end: End, access: Access, entries: Sequence[Entry]) -> Findin
     yield from chart.skipped(_READ_CHECKS[1:], tr("no object is known that could be read"))
 
 
-def first_found(ask: Patience, store: ObjectStore, prefix: str, entries: Sequence[Entry]) -> Known | None:
+def first_found(ask: Patience, store: ObjectStore, prefix: str, entries: Sequence[Entry]) -> FoundObject | None:
     """The first of these entries that is under one of its keys. Raises: ObjectDenied if some is, but is not for us."""
     denied = None
     for entry in entries:
@@ -86,13 +94,13 @@ def first_found(ask: Patience, store: ObjectStore, prefix: str, entries: Sequenc
             except ObjectDenied as error:
                 denied = denied or error
                 break
-            return Known(key, fetched.info, entry.private)
+            return FoundObject(key, fetched.info, entry.private)
     if denied is not None:
         raise denied
     return None
 
 
-def _nothing_found(end: End, access: Access, entries: Sequence[Entry]) -> Finding:
+def _nothing_found(end: CheckedStore, access: BucketAccess, entries: Sequence[Entry]) -> Finding:
     chart = end.chart
     if not entries:
         return next(
@@ -115,7 +123,7 @@ def _nothing_found(end: End, access: Access, entries: Sequence[Entry]) -> Findin
     return chart.failure("read", said, remedy) if len(entries) >= _ENOUGH else chart.warning("read", said, remedy)
 
 
-def _check_known(end: End, known: Known) -> Findings[None]:
+def _check_known(end: CheckedStore, known: FoundObject) -> Findings[None]:
     chart = end.chart
     try:
         end.ask(end.store.head, known.key)

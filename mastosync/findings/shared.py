@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mastosync.findings.public_looks import Looks
 from mastosync.language import tr, trn
-from mastosync.manifest import CountLine, Noted, Relation, Settings
+from mastosync.manifest import CountLine, Noted, ObjectSettings, Relation
 from mastosync.model import EntryState, Ownership
 
 _USER = "mastodon"  # as Mastodon's own guide has it
@@ -87,7 +87,7 @@ def giving_to_mastodon(found: Ownership) -> str:
 
 
 def chown(found: Ownership, owner: str) -> str:
-    """The command that gives a folder to somebody, and what its links lead to. The links stay root's: see `Grounds`."""
+    """The command that gives a folder to somebody, and what its links lead to. The links stay root's: see `Volumes`."""
     links = [shlex.quote(f"{found.path}/{link}") for link in found.links]
     command = " ".join(["chown -R", owner, *places_of(found)])
     return " && ".join([command, *([f"chown -h root: {' '.join(links)}"] if links else [])])
@@ -154,7 +154,7 @@ def trying_again(failed: Iterable[CountLine]) -> str:
     return tr("{command}; `mastosync ls --state failed` names them", command=command)
 
 
-def settings_told(current: Settings | None, others: Noted) -> Apart | None:
+def settings_told(current: ObjectSettings | None, others: Noted) -> Apart | None:
     """What may lie at the destination under `others` than the `current` settings; None: nothing does."""
     if current is None or not others:
         return None

@@ -77,9 +77,9 @@ from mastosync.manifest.reader import LIES_THERE, CountLine, ManifestReport, Run
 from mastosync.manifest.rows import Row, record_of
 from mastosync.manifest.schema import file_version, newest_version
 from mastosync.manifest.settings import (
+    AppliedUpTo,
     Noted,
-    Place,
-    Settings,
+    ObjectSettings,
     applied_to,
     begin_applying,
     end_applying,
@@ -102,11 +102,10 @@ from mastosync.manifest.snapshots import (
 )
 from mastosync.manifest.sqlite_errors import is_there, read_from, written
 from mastosync.manifest.staleness import age_details, require_not_older, require_right, require_whole
-from mastosync.manifest.temporary_database import Orphan, Scratch
-from mastosync.manifest.temporary_database import Place as ScratchPlace
+from mastosync.manifest.temporary_database import Orphan, OrphanPlace, Scratch
 from mastosync.manifest.verifications import (
     LastChange,
-    StrandReader,
+    SegmentReader,
     VerificationRecord,
     last_change,
     last_verification,
@@ -125,6 +124,7 @@ __all__ = [
     "LIES_THERE",
     "LOWEST_ID",
     "NOTES",
+    "AppliedUpTo",
     "Approach",
     "ArchiveReader",
     "ArchiveWriter",
@@ -143,9 +143,10 @@ __all__ = [
     "Manifest",
     "ManifestReport",
     "Noted",
+    "ObjectSettings",
     "Orphan",
+    "OrphanPlace",
     "Outage",
-    "Place",
     "PlanDelta",
     "PlanWriter",
     "Relation",
@@ -153,13 +154,11 @@ __all__ = [
     "Row",
     "RunInfo",
     "Scratch",
-    "ScratchPlace",
-    "Settings",
+    "SegmentReader",
     "SnapshotMark",
     "SnapshotRecord",
     "Soundness",
     "StoreIdentity",
-    "StrandReader",
     "VerificationRecord",
     "WorkQueue",
     "Writes",

@@ -30,7 +30,7 @@ from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.identity import remembered
 from mastosync.manifest.meta import details_of
 from mastosync.manifest.schema import newest_version
-from mastosync.manifest.settings import Settings, applied_to, archived_settings
+from mastosync.manifest.settings import ObjectSettings, applied_to, archived_settings
 from mastosync.manifest.snapshots import remembered_database
 from mastosync.model import ACCEPTABLE_REASONS, TABLES
 
@@ -132,7 +132,7 @@ _PUT_BACK = deferred(
 )
 
 
-class Part(StrEnum):
+class CheckedPart(StrEnum):
     """What can be wrong."""
 
     FILE = "file"
@@ -147,7 +147,7 @@ class Part(StrEnum):
 class Fault:
     """One thing that is wrong, and what to do."""
 
-    part: Part
+    part: CheckedPart
     message: str
     remedy: str
 
@@ -165,7 +165,7 @@ class Soundness:
     @property
     def only_counters(self) -> bool:
         """Whether a repair puts everything right."""
-        return bool(self.faults) and all(fault.part is Part.COUNTERS for fault in self.faults)
+        return bool(self.faults) and all(fault.part is CheckedPart.COUNTERS for fault in self.faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,27 +227,27 @@ class Checker:
                 raise
             found = [str(error)]
         if found != ["ok"]:
-            yield from (Fault(Part.FILE, tr("SQLite says: {each}", each=each), say(_PUT_BACK)) for each in found)
+            yield from (Fault(CheckedPart.FILE, tr("SQLite says: {each}", each=each), say(_PUT_BACK)) for each in found)
 
     def _plan(self) -> Iterator[Fault]:
         if not self.manifest.has_plan:
-            yield Fault(Part.PLAN, tr("it has no plan, or the plan was interrupted"), tr("run `mastosync plan`"))
+            yield Fault(CheckedPart.PLAN, tr("it has no plan, or the plan was interrupted"), tr("run `mastosync plan`"))
             return
         for role in ("source", "destination"):
             if self._damage(partial(remembered, role=role)) or remembered(self.manifest, role) is None:
-                yield Fault(Part.PLAN, tr("it does not say what its {role} is", role=say(role)), say(_PUT_BACK))
+                yield Fault(CheckedPart.PLAN, tr("it does not say what its {role} is", role=say(role)), say(_PUT_BACK))
         for table, details in self.manifest.connection.execute(_SELECT_DETAILS):
             try:
                 details_of(table, details)
             except (TypeError, ValueError):
                 yield Fault(
-                    Part.PLAN,
+                    CheckedPart.PLAN,
                     tr("the record of a plan or verification cannot be read: {details:.60}", details=str(details)),
                     say(_PUT_BACK),
                 )
-        for reader in (remembered_database, archived_settings, partial(applied_to, current=Settings())):
+        for reader in (remembered_database, archived_settings, partial(applied_to, current=ObjectSettings())):
             if damage := self._damage(reader):
-                yield Fault(Part.PLAN, damage, say(_PUT_BACK))
+                yield Fault(CheckedPart.PLAN, damage, say(_PUT_BACK))
 
     def _damage(self, reader: Callable[[Manifest], object]) -> str:
         """What is wrong with something that is remembered; empty: nothing. Raises: ManifestError, as SQLite says."""
@@ -263,7 +263,7 @@ class Checker:
         for number, kind in self.manifest.kinds().items():
             if kind.table not in TABLES:
                 yield Fault(
-                    Part.KINDS,
+                    CheckedPart.KINDS,
                     tr("kind {number} is of the unknown table {table!r}", number=number, table=kind.table),
                     say(_PUT_BACK),
                 )
@@ -278,13 +278,15 @@ class Checker:
                 number=count,
                 example=example,
             )
-            yield Fault(Part.CLAIMS, said, say(_PUT_BACK))
+            yield Fault(CheckedPart.CLAIMS, said, say(_PUT_BACK))
 
     def _lines(self, found: Recount) -> Iterator[Fault]:
         unknown = {kind for kind, _, _ in found.objects} - self.manifest.kinds().keys()
         for kind in sorted(unknown):
             yield Fault(
-                Part.KINDS, tr("there are entries of kind {kind}, which is not defined", kind=kind), say(_PUT_BACK)
+                CheckedPart.KINDS,
+                tr("there are entries of kind {kind}, which is not defined", kind=kind),
+                say(_PUT_BACK),
             )
         for kind, count in found.odd.items():
             if count:
@@ -297,7 +299,7 @@ class Checker:
                     table=where.table if where else "?",
                 )
                 yield Fault(
-                    Part.ENTRIES,
+                    CheckedPart.ENTRIES,
                     tr("{said}, such as {row_id} {name!r}", said=said, row_id=row_id, name=name),
                     say(_PUT_BACK),
                 )
@@ -310,7 +312,7 @@ class Checker:
                 continue
             (said, said_bytes), (objects, size) = kept.get(place, (0, 0)), there.get(place, (0, 0))
             yield Fault(
-                Part.COUNTERS,
+                CheckedPart.COUNTERS,
                 tr(
                     "the counter of {named} says {said:,} objects and {said_bytes:,} bytes, but there are "
                     "{objects:,} and {size:,}",

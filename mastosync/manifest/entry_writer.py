@@ -24,7 +24,7 @@ from mastosync.manifest.codes import (
     STATE_CODE,
 )
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.lifecycle import ACCESS, Known, access_of, left_by_a_death, presence_of, stored_presence
+from mastosync.manifest.lifecycle import ACCESS, KnownEntry, access_of, left_by_a_death, presence_of, stored_presence
 from mastosync.manifest.verifications import note_change
 from mastosync.model import (
     FAILURE_REASONS,
@@ -129,8 +129,8 @@ class Change(NamedTuple):
     """An entry that a plan has seen differently."""
 
     place: Place
-    before: Known
-    after: Known
+    before: KnownEntry
+    after: KnownEntry
 
 
 def change(manifest: Manifest, changes: Sequence[Change]) -> None:

@@ -38,7 +38,7 @@ _AWS_PRIVATE_LINK = re.compile(rf"(?:bucket\.)?vpce-[a-z0-9-]+\.s3\.{_REGION}\.v
 _NUMBERS = re.compile(r"(?:0x[0-9a-f]+|[0-9]+)(?:\.(?:0x[0-9a-f]+|[0-9]+)){0,3}")
 
 
-class Place(NamedTuple):
+class StoreLocation(NamedTuple):
     """Where keys lie, in the one spelling that all names of it share."""
 
     service: str  # host, port unless it is 80 or 443, and path; or a partition of Amazon's
@@ -47,23 +47,23 @@ class Place(NamedTuple):
     port: int | None = None  # 80 or 443, at which one server answers as a rule; None: the service tells
 
 
-def place_of(endpoint: str, bucket: str, key_prefix: str) -> Place:
+def place_of(endpoint: str, bucket: str, key_prefix: str) -> StoreLocation:
     """The place that an endpoint's URL, a bucket and a key prefix name."""
     root = f"{key_prefix}/".removeprefix("/") if key_prefix else ""
     try:
         url = urlsplit(endpoint)
         given = url.port
     except ValueError:  # an old manifest, or an archive, may have anything
-        return Place(endpoint, bucket, root)
+        return StoreLocation(endpoint, bucket, root)
     if url.scheme not in ("http", "https") or not url.hostname:
-        return Place(endpoint, bucket, root)  # no URL of a store: a folder
+        return StoreLocation(endpoint, bucket, root)  # no URL of a store: a folder
     host, path = _host(url.hostname), url.path.rstrip("/")
     if given in _DEFAULT_PORTS and not path and (partition := _partition(host)) is not None:
         service, in_host = partition
-        return Place(service, in_host, f"{bucket}/{root}") if in_host else Place(service, bucket, root)
+        return StoreLocation(service, in_host, f"{bucket}/{root}") if in_host else StoreLocation(service, bucket, root)
     if given not in _DEFAULT_PORTS:
-        return Place(f"{host}:{given}{path}", bucket, root)
-    return Place(f"{host}{path}", bucket, root, given or (443 if url.scheme == "https" else 80))
+        return StoreLocation(f"{host}:{given}{path}", bucket, root)
+    return StoreLocation(f"{host}{path}", bucket, root, given or (443 if url.scheme == "https" else 80))
 
 
 def _host(name: str) -> str:
@@ -123,7 +123,7 @@ class StoreIdentity:
         return self.endpoint == _THIS_MACHINE
 
     @property
-    def place(self) -> Place:
+    def place(self) -> StoreLocation:
         """Where its keys lie, whatever the names are that it was given."""
         return place_of(self.endpoint, self.bucket, self.key_prefix)
 

@@ -45,7 +45,7 @@ class Wanted(NamedTuple):
     fallback: str | None
 
 
-class Known(NamedTuple):
+class KnownEntry(NamedTuple):
     """What the manifest knows of an entry, as far as events change it. States and reasons are codes."""
 
     flags: int
@@ -124,7 +124,7 @@ def is_misplaced(presence: Presence, *, private: bool) -> bool:
     return bool(presence & ACCESS & ~access_of(private=private))
 
 
-def seen(known: Known, wanted: Wanted) -> Known:
+def seen(known: KnownEntry, wanted: Wanted) -> KnownEntry:
     """A plan sees an entry again, maybe with another file, another privacy, or after it had been gone.
 
     What its row asks for is taken over. The size is, unless an object of this file has arrived: that has been measured.
@@ -140,10 +140,10 @@ def seen(known: Known, wanted: Wanted) -> Known:
     state, reason = _state_when_seen(known, wanted, changed, replaced=replaced)
     is_answered = replaced or known.accepted == GONE  # it was of the file that was lost, or of a row that is back
     accepted = None if is_answered else known.accepted
-    return Known(flags, updated, size, fallback, state, reason, known.attempts, presence, accepted)
+    return KnownEntry(flags, updated, size, fallback, state, reason, known.attempts, presence, accepted)
 
 
-def _state_when_seen(known: Known, wanted: Wanted, changed: int, *, replaced: bool) -> tuple[int, int]:
+def _state_when_seen(known: KnownEntry, wanted: Wanted, changed: int, *, replaced: bool) -> tuple[int, int]:
     state, reason = found = known.state, known.reason
     pending = PENDING, NO_REASON
     if wanted.flags & EXCLUDED_FLAG and not known.attempts and not known.presence:  # nobody has begun with it
@@ -161,7 +161,7 @@ def _state_when_seen(known: Known, wanted: Wanted, changed: int, *, replaced: bo
     return found
 
 
-def gone(known: Known, *, accepted: bool = False) -> Known:
+def gone(known: KnownEntry, *, accepted: bool = False) -> KnownEntry:
     """Its row has left the database. What lies at the destination stays known, for `prune`, and for its return.
 
     `accepted`: by a plan that loses whatever it loses, so that what a store may have is marked. The mark stays until a

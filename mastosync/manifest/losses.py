@@ -48,7 +48,7 @@ WHERE accepted IS NOT NULL AND accepted = {GONE} GROUP BY kind
 
 
 @dataclass(slots=True)
-class Loss:
+class LostRows:
     """So many entries that were planned, and that the source may have, are gone."""
 
     gone: int = 0
@@ -69,16 +69,16 @@ class Loss:
 class Losses:
     """What a plan has lost, of what it has looked at."""
 
-    own: Loss = field(default_factory=Loss)
-    profiles: Loss = field(default_factory=Loss)
-    cache: Loss = field(default_factory=Loss)
+    own: LostRows = field(default_factory=LostRows)
+    profiles: LostRows = field(default_factory=LostRows)
+    cache: LostRows = field(default_factory=LostRows)
     emptied: dict[str, int] = field(default_factory=dict)  # tables, and how many entries of this server each has lost
-    alone: dict[str, Loss] = field(default_factory=dict)  # of this server, by table: too much, and not all
+    alone: dict[str, LostRows] = field(default_factory=dict)  # of this server, by table: too much, and not all
 
     @classmethod
     def of(cls, counted: Iterable[tuple[Kind, int, int]], came: Collection[str] = ()) -> Losses:
         """Of entries that are gone, and that were planned, by kind. `came`: tables with new ones of this server."""
-        losses, tables = cls(), defaultdict[str, Loss](Loss)
+        losses, tables = cls(), defaultdict[str, LostRows](LostRows)
         for kind, gone, planned in counted:
             loss = losses.cache if kind.table in CACHE_TABLES else losses.profiles
             for each in (loss,) if kind.remote else (losses.own, tables[kind.table]):
@@ -92,10 +92,10 @@ class Losses:
         return losses
 
     @property
-    def all(self) -> Loss:
+    def all(self) -> LostRows:
         """Together."""
         each = (self.own, self.profiles, self.cache)
-        return Loss(sum(loss.gone for loss in each), sum(loss.planned for loss in each))
+        return LostRows(sum(loss.gone for loss in each), sum(loss.planned for loss in each))
 
     @property
     def are_likely(self) -> bool:

@@ -33,7 +33,7 @@ from mastosync.manifest.codes import (
 from mastosync.manifest.connection import Manifest
 from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, forget_lost, move, take_back_claims
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
-from mastosync.manifest.lifecycle import Known, Wanted, gone, presence_of, seen
+from mastosync.manifest.lifecycle import KnownEntry, Wanted, gone, presence_of, seen
 from mastosync.manifest.losses import Losses, marked_losses, wanted_by_kind
 from mastosync.manifest.settings import recall_settings
 from mastosync.manifest.temporary_database import EntryLoader, Line
@@ -297,7 +297,7 @@ class PlanWriter:
         for row_id, name, *known, arrived, has_digest, accepted in rows:
             flags, updated, size, fallback, state, reason, attempts = known
             presence = presence_of(flags, state, arrived, has_digest=has_digest)
-            before = Known(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
+            before = KnownEntry(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
             line = wanted.pop((row_id, name), None)
             if line is None and row_id in private and not before.is_gone:
                 line = row_id, name, flags | PRIVATE_FLAG, updated, fallback, size
@@ -318,12 +318,12 @@ class PlanWriter:
         change(self.manifest, changes)
 
 
-def _hides(before: Known, after: Known) -> bool:
+def _hides(before: KnownEntry, after: KnownEntry) -> bool:
     """Whether an entry is private by now that was not. A refusal of all else must not hold this back."""
     return bool(after.flags & ~before.flags & PRIVATE_FLAG)
 
 
-def _note(before: Known, after: Known, delta: PlanDelta) -> None:
+def _note(before: KnownEntry, after: KnownEntry, delta: PlanDelta) -> None:
     """Count what has changed."""
     if after.is_gone:
         delta.gone += 1

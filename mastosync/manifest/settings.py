@@ -36,7 +36,7 @@ _SETTINGS, _PLACE, _OF_GONE = "settings", "settings_applied", "settings_of_gone"
 _BEFORE_ALL = (0, -(2**63), "")
 
 
-class Settings(NamedTuple):
+class ObjectSettings(NamedTuple):
     """What a destination gives its objects, beside their bytes and their own headers."""
 
     cache_control: str | None = None  # to objects that have none of their own
@@ -44,11 +44,11 @@ class Settings(NamedTuple):
     storage_class: str | None = None  # None: the bucket's own
 
 
-Noted = tuple[Settings | None, ...]
+Noted = tuple[ObjectSettings | None, ...]
 """Settings under which something may have been stored. None: somebody else has, under nobody knows which."""
 
 
-class Place(NamedTuple):
+class AppliedUpTo(NamedTuple):
     """Up to where everything that is done was brought in line."""
 
     kind: int
@@ -67,7 +67,7 @@ def noted_settings(manifest: Manifest) -> Noted | None:
 
 def noted_of(found: Sequence[dict[str, str | None] | None]) -> Noted:
     """Settings as JSON has them. Raises: TypeError if these are none."""
-    return tuple(None if each is None else Settings(**each) for each in found)  # type: ignore[arg-type]
+    return tuple(None if each is None else ObjectSettings(**each) for each in found)  # type: ignore[arg-type]
 
 
 def noted_as_json(noted: Noted) -> list[dict[str, str | None] | None]:
@@ -81,7 +81,7 @@ def remember_settings(manifest: Manifest, noted: Noted | None) -> None:
         set_meta(manifest.connection, _SETTINGS, _encoded(noted))
 
 
-def other_settings(manifest: Manifest, current: Settings) -> Noted:
+def other_settings(manifest: Manifest, current: ObjectSettings) -> Noted:
     """Settings other than the `current` ones, under which something that is done may lie there. Raises: ManifestError.
 
     Before settings were noted, objects were given no Cache-Control unless the configuration had one. Nobody knows
@@ -97,7 +97,7 @@ def other_settings(manifest: Manifest, current: Settings) -> Noted:
     return tuple(each for each in noted if each != current)
 
 
-def note_settings(manifest: Manifest, current: Settings, *, by_others: bool = False) -> None:
+def note_settings(manifest: Manifest, current: ObjectSettings, *, by_others: bool = False) -> None:
     """Note the `current` settings before something is stored under them; `by_others`: under others, nobody knows which.
 
     What was brought in line so far may not be so any more, if these are others than those that it was given, or if what
@@ -116,7 +116,7 @@ def note_settings(manifest: Manifest, current: Settings, *, by_others: bool = Fa
             delete_meta(connection, _PLACE)
 
 
-def begin_applying(manifest: Manifest, current: Settings) -> None:
+def begin_applying(manifest: Manifest, current: ObjectSettings) -> None:
     """Note the `current` settings before anything is brought in line with them.
 
     And that something is stored anew: `take_back_change` if nothing was. Raises: ManifestError.
@@ -129,25 +129,25 @@ def begin_applying(manifest: Manifest, current: Settings) -> None:
         note_change(connection, "apply-settings")
 
 
-def applied_to(manifest: Manifest, current: Settings) -> Place | None:
+def applied_to(manifest: Manifest, current: ObjectSettings) -> AppliedUpTo | None:
     """Up to where everything was given these settings; None: nothing was. Raises: ManifestError."""
     value = meta_of(manifest, _PLACE)
     if value is None:
         return None
     with sound(manifest.path):
         found = json.loads(value)
-        given, place = noted_of([found["settings"]]), Place(*found["place"])
+        given, place = noted_of([found["settings"]]), AppliedUpTo(*found["place"])
     return place if given == (current,) else None
 
 
-def note_applied(manifest: Manifest, current: Settings, place: Place) -> None:
+def note_applied(manifest: Manifest, current: ObjectSettings, place: AppliedUpTo) -> None:
     """Note up to where everything was given these settings. Raises: ManifestError."""
     with manifest.transaction() as connection:
         value = json.dumps({"settings": current._asdict(), "place": place})
         set_meta(connection, _PLACE, value)
 
 
-def end_applying(manifest: Manifest, current: Settings, *, left: int, gone: int = 0) -> bool:
+def end_applying(manifest: Manifest, current: ObjectSettings, *, left: int, gone: int = 0) -> bool:
     """Note that everything that is done has been looked at, and `left` objects could not be brought in line.
 
     `gone`: so many stay as they are, as their rows are gone, which no plan knows yet.
@@ -163,7 +163,7 @@ def end_applying(manifest: Manifest, current: Settings, *, left: int, gone: int 
     return in_line
 
 
-def _keep_for_gone(manifest: Manifest, current: Settings, gone: int) -> None:
+def _keep_for_gone(manifest: Manifest, current: ObjectSettings, gone: int) -> None:
     """What is gone is not brought in line: keep the settings under which it may lie there, for its return.
 
     `gone`: so many more are than the last plan knows.
@@ -198,7 +198,7 @@ def _joined(noted: Noted, more: Noted) -> Noted:
     return (*noted, *(each for each in more if each not in noted))
 
 
-def iter_done_after(manifest: Manifest, place: Place | None) -> Iterator[tuple[Place, Record]]:
+def iter_done_after(manifest: Manifest, place: AppliedUpTo | None) -> Iterator[tuple[AppliedUpTo, Record]]:
     """What is done and comes after a place, by kind, id and name. Nothing is being read while one is handed out.
 
     Raises: ManifestError.
@@ -209,10 +209,10 @@ def iter_done_after(manifest: Manifest, place: Place | None) -> Iterator[tuple[P
             continue
         after = (row_id, name) if number == first else _BEFORE_ALL[1:]
         for record in iter_chosen(manifest, _DONE_AFTER, number, kind, after):
-            yield Place(number, record.entry.id, record.entry.name), record
+            yield AppliedUpTo(number, record.entry.id, record.entry.name), record
 
 
-def _before_notes(current: Settings) -> Settings:
+def _before_notes(current: ObjectSettings) -> ObjectSettings:
     given = None if current.cache_control == CACHE_CONTROL else current.cache_control
     return current._replace(cache_control=given)
 

@@ -25,7 +25,7 @@ CREATE TABLE elsewhere (kind INTEGER, id INTEGER, name TEXT, PRIMARY KEY (kind, 
 """
 _ABSENT = "SELECT kind, id, name FROM absent EXCEPT SELECT kind, id, name FROM elsewhere ORDER BY kind, id, name"
 
-Place = tuple[int, int, str]
+OrphanPlace = tuple[int, int, str]
 """Kind, id and name of an entry."""
 
 Orphan = tuple[str, int, str]
@@ -70,12 +70,12 @@ class Scratch:
         with _temporary():
             self._connection.executemany("INSERT OR IGNORE INTO orphans VALUES (?, ?, ?)", orphans)
 
-    def add_absent(self, places: Iterable[Place]) -> None:
+    def add_absent(self, places: Iterable[OrphanPlace]) -> None:
         """Take in entries whose object does not lie under its canonical key."""
         with _temporary():
             self._connection.executemany("INSERT OR IGNORE INTO absent VALUES (?, ?, ?)", places)
 
-    def add_elsewhere(self, places: Iterable[Place]) -> None:
+    def add_elsewhere(self, places: Iterable[OrphanPlace]) -> None:
         """Take in entries that have an object under another key."""
         with _temporary():
             self._connection.executemany("INSERT OR IGNORE INTO elsewhere VALUES (?, ?, ?)", places)
@@ -86,7 +86,7 @@ class Scratch:
             for orphan in self._connection.execute("SELECT key, size, modified FROM orphans ORDER BY key"):  # noqa: UP028 - see `StrandReader.iter_rows`
                 yield orphan
 
-    def iter_missing(self) -> Iterator[Place]:
+    def iter_missing(self) -> Iterator[OrphanPlace]:
         """Entries that have no object at all, by kind and id."""
         with _temporary():
             for place in self._connection.execute(_ABSENT):  # noqa: UP028 - as above

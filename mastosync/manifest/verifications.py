@@ -102,8 +102,8 @@ _CACHE_KIB = 2_048  # lines are read once, one after the other
 _BEFORE_ALL = (-(2**63), "")
 
 
-class StrandReader:
-    """Entries of the manifest in some states, but for those that are gone. Use `StrandReader.opened`."""
+class SegmentReader:
+    """Entries of the manifest in some states, but for those that are gone. Use `SegmentReader.opened`."""
 
     def __init__(self, manifest: Manifest, states: Collection[EntryState]) -> None:
         self._manifest = manifest
@@ -113,7 +113,7 @@ class StrandReader:
 
     @classmethod
     @contextmanager
-    def opened(cls, path: Path, states: Collection[EntryState] = ()) -> Iterator[StrandReader]:
+    def opened(cls, path: Path, states: Collection[EntryState] = ()) -> Iterator[SegmentReader]:
         """A reader for this thread. No states: all. Raises: ManifestError, here and below."""
         with closing(Manifest.open(path)) as manifest:
             manifest.connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

@@ -86,7 +86,7 @@ _DATABASE = {"host": "HOST", "port": "PORT", "database": "NAME", "user": "USER",
 
 
 @dataclass(slots=True)
-class Settings:
+class MastodonSettings:
     """What was found. A section of `values` without keys is one that nothing is needed of."""
 
     values: Sections = field(default_factory=dict, repr=False)  # section → key → text; may hold secrets
@@ -95,7 +95,7 @@ class Settings:
     warnings: list[str] = field(default_factory=list)  # what may be wrong, and what could not be taken over
 
 
-def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_secrets: bool) -> Settings:
+def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_secrets: bool) -> MastodonSettings:
     """The settings in a file; secrets stay there and are referred to, unless they are to be copied.
 
     `values` fills in the source and the database, and of the destination what goes along.
@@ -137,10 +137,10 @@ class _Translation:
         self._path = path
         self._file = file
         self._copy_secrets = copy_secrets
-        self._found = Settings()
+        self._found = MastodonSettings()
         self.referred = False
 
-    def run(self) -> Settings:
+    def run(self) -> MastodonSettings:
         if self._text("S3_ENABLED") == "true":
             self._bucket()
         elif other := next((name for name in ("SWIFT", "AZURE") if self._text(f"{name}_ENABLED") == "true"), None):

@@ -290,7 +290,7 @@ class KeyRange(NamedTuple):
         return key > self.after and (self.up_to is None or key <= self.up_to)
 
 
-class Strand(NamedTuple):
+class SortedSegment(NamedTuple):
     """Entries of one kind with ids from `lowest` to `highest`, under one form of their keys."""
 
     kind: Kind
@@ -335,14 +335,14 @@ def root_of(prefix: str) -> str | None:
     return f"{prefix}/".removeprefix("/") if prefix else ""
 
 
-def iter_strands(kind: Kind, *, every_form: bool = False) -> Iterator[Strand]:
+def iter_strands(kind: Kind, *, every_form: bool = False) -> Iterator[SortedSegment]:
     """The strands of a kind, without prefix: of its canonical keys, or of every key its objects may have."""
     for form in key_forms(kind, "", every_form=every_form):
         head = key_head(kind, form)
         if form.width == 9:
             for lowest, highest in _AMBIGUOUS.values():
-                yield Strand(kind, head, form, lowest, highest)
+                yield SortedSegment(kind, head, form, lowest, highest)
             continue
-        yield Strand(kind, head, form, -_HIGHEST - 1, -1)
+        yield SortedSegment(kind, head, form, -_HIGHEST - 1, -1)
         for lowest, highest in _DIGITS:
-            yield Strand(kind, head, form, lowest, highest)
+            yield SortedSegment(kind, head, form, lowest, highest)

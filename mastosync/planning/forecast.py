@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from mastosync.planning.survey import AGE_DAYS, AGES, Amount, Line, Survey, total
+from mastosync.planning.survey import AGE_DAYS, AGES, Estimate, Line, Survey, total
 
 PAGE = 1_000  # objects of a listing, in one answer
 GB = 10**9  # bytes, as prices are told
@@ -122,7 +122,7 @@ class Money(NamedTuple):
 class Forecast:
     """What it takes to move some of what a survey has seen."""
 
-    amount: Amount
+    amount: Estimate
     copy: Way
     seconds: tuple[tuple[str, float], ...]  # for each bound how long it would take, the longest first
     money: tuple[Money, ...]  # of the ends whose prices are known
@@ -213,7 +213,7 @@ def _forecast(lines: Iterable[Line], terms: Terms) -> Forecast:
     return Forecast(amount, copy, tuple(sorted(seconds, key=lambda each: -each[1])), money)
 
 
-def _copy(amount: Amount) -> Way:
+def _copy(amount: Estimate) -> Way:
     whole = amount.objects - amount.large
     return Way(
         "copy",
@@ -222,11 +222,11 @@ def _copy(amount: Amount) -> Way:
     )
 
 
-def _copy_within(amount: Amount) -> Way:
+def _copy_within(amount: Estimate) -> Way:
     return Way("copy", Requests(head=amount.objects + amount.optional), Requests(put=amount.objects))
 
 
-def _ways_of_others(survey: Survey, amount: Amount) -> tuple[Way, ...]:
+def _ways_of_others(survey: Survey, amount: Estimate) -> tuple[Way, ...]:
     """A tool that lists has to list what is left out as well, and makes the same directories at the destination."""
     directories, pages = survey.directory_count(), _pages(survey.total().objects)
     copied = _copy(amount)

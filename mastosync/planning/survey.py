@@ -97,7 +97,7 @@ _MOST_BYTES_OF_SMALL = 150 * 1024  # which has 230,400 pixels at most, of films 
 
 
 @dataclass(slots=True)
-class Amount:
+class Estimate:
     """So many objects. Sizes are the database's, which knows those of originals only; others are estimated."""
 
     objects: int = 0
@@ -108,9 +108,9 @@ class Amount:
     large: int = 0  # objects that travel in parts
     parts: int = 0  # of these
 
-    def add(self, other: Amount) -> None:
+    def add(self, other: Estimate) -> None:
         """Sum up."""
-        for name in Amount.__slots__:
+        for name in Estimate.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
@@ -126,7 +126,7 @@ class Line(NamedTuple):
     remote: bool
     age: str  # one of AGES
     excluded: bool  # this plan leaves them out
-    amount: Amount
+    amount: Estimate
 
     @property
     def is_cache(self) -> bool:
@@ -141,7 +141,7 @@ class Survey:
     lines: tuple[Line, ...]
     directories: tuple[tuple[str, bool, int], ...]  # type, remote, and how many there are in the keys
 
-    def total(self, *, excluded: bool | None = None) -> Amount:
+    def total(self, *, excluded: bool | None = None) -> Estimate:
         """All lines, or those that the plan leaves out, or takes in."""
         return total(line for line in self.lines if excluded is None or line.excluded == excluded)
 
@@ -161,13 +161,13 @@ class Survey:
     @classmethod
     def of_json(cls, said: dict[str, Any]) -> Survey:
         """What `as_json` has written. Raises: KeyError, TypeError if it was something else."""
-        lines = tuple(Line(**{**line, "amount": Amount(**line["amount"])}) for line in said["lines"])
+        lines = tuple(Line(**{**line, "amount": Estimate(**line["amount"])}) for line in said["lines"])
         return cls(lines, tuple((each["table"], each["remote"], each["directories"]) for each in said["directories"]))
 
 
-def total(lines: Iterable[Line]) -> Amount:
+def total(lines: Iterable[Line]) -> Estimate:
     """The sum of some lines."""
-    amount = Amount()
+    amount = Estimate()
     for line in lines:
         amount.add(line.amount)
     return amount
@@ -198,7 +198,7 @@ class Surveyor:
     taken_at: float  # seconds since the epoch, from which ages are counted
     multipart_threshold: int  # bytes above which an object travels in parts
     part_size: int  # bytes
-    _cells: dict[_Cell, Amount] = field(default_factory=lambda: defaultdict(Amount), init=False)
+    _cells: dict[_Cell, Estimate] = field(default_factory=lambda: defaultdict(Estimate), init=False)
     _directories: DirectoryCount = field(default_factory=DirectoryCount, init=False)
     _bounds: list[float] = field(init=False)  # between ages, the oldest first
     _ages: tuple[str, ...] = field(default=tuple(reversed(AGES[:-1])), init=False)  # between them
@@ -223,7 +223,7 @@ class Surveyor:
 
     def survey(self) -> Survey:
         """What it has come to."""
-        lines: dict[tuple[str, bool, str, bool], Amount] = defaultdict(Amount)
+        lines: dict[tuple[str, bool, str, bool], Estimate] = defaultdict(Estimate)
         for cell, amount in self._cells.items():
             amount.estimated_bytes = round(amount.unsized * self._usual_bytes(cell))
             lines[cell.table, cell.remote, cell.age, cell.excluded].add(amount)
@@ -254,7 +254,7 @@ class Surveyor:
         each = [ages[place] for place in map(bisect_right, repeat(bounds), times)]
         return _Ages(Counter(each), each)
 
-    def _size(self, amount: Amount, objects: int, sizes: Sequence[int]) -> None:
+    def _size(self, amount: Estimate, objects: int, sizes: Sequence[int]) -> None:
         """Take in the known sizes of some objects."""
         amount.known_bytes += sum(sizes)
         amount.unsized += objects - len(sizes)
@@ -265,7 +265,7 @@ class Surveyor:
 
     def _usual_bytes(self, cell: _Cell) -> float:
         """What an object of unknown size has, by the originals of the same attachment whose sizes are known."""
-        known = Amount()
+        known = Estimate()
         for other, amount in self._cells.items():
             if (other.table, other.attachment, other.style) == (cell.table, cell.attachment, "original"):
                 known.add(amount)

@@ -17,7 +17,7 @@ _FAULTS = ("lost", "different", "unread")  # in the words of `verify --json`
 _SAMPLED_SECONDS = 60.0  # a run leaves so often how far it has come: anything finer would be made up
 
 
-class Sample(NamedTuple):
+class ProgressSample(NamedTuple):
     """How far a run had come."""
 
     at: float  # seconds since the epoch
@@ -34,7 +34,7 @@ class Stretch(NamedTuple):
     size_bytes: int
 
 
-class Pace(NamedTuple):
+class RunPace(NamedTuple):
     """How fast objects came in a part of the time, while a run was at work."""
 
     begin: float  # seconds since the epoch
@@ -65,7 +65,7 @@ class Run:
     failed: int
     skipped: int
     size_bytes: int
-    samples: Sequence[Sample]
+    samples: Sequence[ProgressSample]
 
     @property
     def seconds(self) -> float:
@@ -84,8 +84,8 @@ class Run:
 
     def iter_stretches(self) -> Iterator[Stretch]:
         """From sample to sample; of a run that left none, as a whole."""
-        last = Sample(self.started_at, 0, 0)
-        for sample in (*self.samples, Sample(self.updated_at, self.done, self.size_bytes)):
+        last = ProgressSample(self.started_at, 0, 0)
+        for sample in (*self.samples, ProgressSample(self.updated_at, self.done, self.size_bytes)):
             if sample.at > last.at:  # clocks are put back at times
                 yield Stretch(last.at, sample.at, sample.done - last.done, sample.size_bytes - last.size_bytes)
                 last = sample
@@ -167,9 +167,9 @@ class Proof:
 
 def runs_of(runs: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -> list[Run]:
     """Runs, the oldest first, of what an archive remembers of them."""
-    by_run: dict[int, list[Sample]] = defaultdict(list)
+    by_run: dict[int, list[ProgressSample]] = defaultdict(list)
     for each in samples:
-        by_run[each["run"]].append(Sample(each["at"], each["done"], each["bytes"]))
+        by_run[each["run"]].append(ProgressSample(each["at"], each["done"], each["bytes"]))
     return [
         Run(
             number=each["id"],
@@ -182,7 +182,7 @@ def runs_of(runs: Sequence[dict[str, Any]], samples: Sequence[dict[str, Any]]) -
     ]
 
 
-def paces_of(runs: Sequence[Run]) -> list[Pace]:
+def paces_of(runs: Sequence[Run]) -> list[RunPace]:
     """The pace in even parts of the time from the first run to the last; none where nobody was at work."""
     stretches = [stretch for run in runs for stretch in run.iter_stretches()]
     if not stretches:
@@ -200,7 +200,7 @@ def paces_of(runs: Sequence[Run]) -> list[Pace]:
             objects[part] += stretch.done * share
             size_bytes[part] += stretch.size_bytes * share
     return [
-        Pace(begin + part * width, begin + (part + 1) * width, objects[part] / seconds, size_bytes[part] / seconds)
+        RunPace(begin + part * width, begin + (part + 1) * width, objects[part] / seconds, size_bytes[part] / seconds)
         for part, seconds in enumerate(worked)
         if seconds > width / 1e6  # rounding leaves less than nothing at an edge
     ]

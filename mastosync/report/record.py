@@ -41,8 +41,8 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import FAILURE_REASONS, TABLES, Entry, EntryState, Origin, Reason, Record
 from mastosync.report.evidence import Evidence, Switch
-from mastosync.report.history import Pace, Proof, Run, paces_of, runs_of
-from mastosync.report.verdict import Verdict, judge
+from mastosync.report.history import Proof, Run, RunPace, paces_of, runs_of
+from mastosync.report.verdict import DeletionVerdict, judge
 from mastosync.status import Tally, status_of
 from mastosync.units import iso
 
@@ -144,12 +144,12 @@ class Report:
     counts: Sequence[Count]
     plans: Sequence[SnapshotRecord]  # the oldest first, as are runs and proofs
     runs: Sequence[Run]
-    paces: Sequence[Pace]
+    paces: Sequence[RunPace]
     failures: Sequence[dict[str, Any]]  # the first of them, as `ls` has them
     proofs: Sequence[Proof]
     gone: Removable  # objects and bytes at the destination whose rows were deleted
     shared: SharedBucket | None  # that both stores are; None: they are two
-    verdict: Verdict
+    verdict: DeletionVerdict
 
     @property
     def period(self) -> tuple[float, float]:

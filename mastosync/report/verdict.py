@@ -33,7 +33,7 @@ _OLD_SECONDS = 7 * 86_400  # of a plan
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DeletionVerdict:
     """All findings."""
 
     findings: tuple[Finding, ...]
@@ -48,9 +48,9 @@ class Verdict:
         return {"may_go": self.may_go, "findings": [found.as_json() for found in self.findings]}
 
 
-def judge(evidence: Evidence) -> Verdict:
+def judge(evidence: Evidence) -> DeletionVerdict:
     """Look at everything."""
-    return Verdict(
+    return DeletionVerdict(
         (
             *_whole(evidence),
             *_arrived(evidence),

@@ -38,15 +38,15 @@ class MemoryBudget:
         self.total_bytes = total_bytes
         self.peak_bytes = 0  # the most that was held at once
         self._free = total_bytes
-        self._line: deque[Hold] = deque()
+        self._line: deque[Reservation] = deque()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
 
-    def hold(self) -> Hold:
+    def hold(self) -> Reservation:
         """A new hold, of nothing yet."""
-        return Hold(self)
+        return Reservation(self)
 
-    def _resize(self, hold: Hold, size_bytes: int) -> bool:
+    def _resize(self, hold: Reservation, size_bytes: int) -> bool:
         with self._lock:
             if size_bytes <= hold.held_bytes:
                 self._leave_line(hold)
@@ -74,13 +74,13 @@ class MemoryBudget:
             first.wanted_bytes = 0  # last: whoever sees it needs no lock to know what is held
         self.peak_bytes = max(self.peak_bytes, self.total_bytes - self._free)
 
-    def _leave_line(self, hold: Hold) -> None:
+    def _leave_line(self, hold: Reservation) -> None:
         if hold.wanted_bytes:
             self._line.remove(hold)
             hold.wanted_bytes = 0
 
 
-class Hold:
+class Reservation:
     """What one transfer, or one part of it, holds of a budget."""
 
     __slots__ = ("_budget", "held_bytes", "wanted_bytes")

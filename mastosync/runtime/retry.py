@@ -21,11 +21,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 from mastosync.errors import NetworkFailure, ObjectError, ServerFailure, StoreBack, Throttled
 from mastosync.model import ObjectInfo
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
-from mastosync.runtime.memory import Hold
+from mastosync.runtime.memory import Reservation
 from mastosync.runtime.outages import Downtime
 from mastosync.runtime.parallel import waiting
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Part, Piece, PutOptions
+from mastosync.store.base import Buffer, CachingStore, FetchedObject, ObjectStore, Page, Piece, PutOptions, UploadedPart
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class StoreAccess:
     """What all requests to one store share."""
 
     store: ObjectStore
@@ -72,20 +72,22 @@ class Gate:
             error.store = self.store.name
 
 
-class PatientStore:
-    """A store behind its gate: the same contract, repeated within the policy.
+class RetryingStore:
+    """A store as it is to be asked: the same contract, repeated within the policy.
 
     One is made for each entry, so that `retries` tells what that entry cost.
     """
 
-    __slots__ = ("_begins_anew", "_counting", "gate", "in_vain", "memory", "retries")
+    __slots__ = ("_begins_anew", "_counting", "in_vain", "memory", "retries", "store_access")
 
-    def __init__(self, gate: Gate, memory: Hold | None = None, *, begins_anew: bool = False) -> None:
+    def __init__(
+        self, store_access: StoreAccess, memory: Reservation | None = None, *, begins_anew: bool = False
+    ) -> None:
         """`memory`: where room for whole objects is taken from; None: nobody counts it.
 
         `begins_anew`: a write that was begun before its store was down is not repeated: it raises StoreBack.
         """
-        self.gate = gate
+        self.store_access = store_access
         self.memory = memory
         self.retries = 0
         self.in_vain = 0  # of these: while the store was down
@@ -94,83 +96,83 @@ class PatientStore:
 
     @property
     def name(self) -> str:  # noqa: D102 - see ObjectStore, here and below
-        return self.gate.store.name
+        return self.store_access.store.name
 
     @property
     def endpoint(self) -> str:  # noqa: D102
-        return self.gate.store.endpoint
+        return self.store_access.store.endpoint
 
     def check(self) -> None:  # noqa: D102
-        self._patiently(self.gate.store.check)
+        self._patiently(self.store_access.store.check)
 
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
-        return self._patiently(self.gate.store.list_page, prefix, after)
+        return self._patiently(self.store_access.store.list_page, prefix, after)
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
-        return self._patiently(self.gate.store.head, key)
+        return self._patiently(self.store_access.store.head, key)
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
         self._make_room(max_bytes)
-        return self._fitted(self._patiently(self.gate.store.read, key, max_bytes))
+        return self._fitted(self._patiently(self.store_access.store.read, key, max_bytes))
 
     def read_cached(self, key: str, max_bytes: int) -> FetchedObject | None:
         """What `read` gives, if nothing has to be waited for: the store, its limiter, memory. Raises: nothing."""
-        store, memory = self.gate.store, self.memory
-        if not isinstance(store, CachingStore) or self.gate.limiter.reserve():
+        store, memory = self.store_access.store, self.memory
+        if not isinstance(store, CachingStore) or self.store_access.limiter.reserve():
             return None
         fetched = store.read_cached(key, max_bytes, memory.ask if memory is not None else lambda _: True)
         if fetched is not None:
-            self.gate.limiter.succeeded()
+            self.store_access.limiter.succeeded()
         return fetched
 
     def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
-        return self._patiently(self.gate.store.read_range, key, info, start, length)
+        return self._patiently(self.store_access.store.read_range, key, info, start, length)
 
     def digest(self, key: str, info: ObjectInfo) -> bytes:  # noqa: D102
-        return self._patiently(self.gate.store.digest, key, info)
+        return self._patiently(self.store_access.store.digest, key, info)
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
         self._take(data)
-        return self._patiently(self.gate.store.write, key, data, md5, options)
+        return self._patiently(self.store_access.store.write, key, data, md5, options)
 
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
     ) -> str:
-        return self._patiently(self.gate.store.copy_from, source_bucket, source_key, info, key, options)
+        return self._patiently(self.store_access.store.copy_from, source_bucket, source_key, info, key, options)
 
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
-        return self._patiently(self.gate.store.start_multipart, key, options)
+        return self._patiently(self.store_access.store.start_multipart, key, options)
 
-    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
         self._take(data)
-        return self._patiently(self.gate.store.write_part, key, upload_id, number, data, md5)
+        return self._patiently(self.store_access.store.write_part, key, upload_id, number, data, md5)
 
-    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:  # noqa: D102
-        return self._patiently(self.gate.store.copy_part, key, upload_id, number, piece)
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
+        return self._patiently(self.store_access.store.copy_part, key, upload_id, number, piece)
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
-        return self._patiently(self.gate.store.complete_multipart, key, upload_id, parts)
+    def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
+        return self._patiently(self.store_access.store.complete_multipart, key, upload_id, parts)
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
-        self._patiently(self.gate.store.abort_multipart, key, upload_id)
+        self._patiently(self.store_access.store.abort_multipart, key, upload_id)
 
     def abort_unfinished(self, key: str) -> int:  # noqa: D102
-        return self._patiently(self.gate.store.abort_unfinished, key)
+        return self._patiently(self.store_access.store.abort_unfinished, key)
 
     def delete(self, key: str) -> None:  # noqa: D102
-        self._patiently(self.gate.store.delete, key)
+        self._patiently(self.store_access.store.delete, key)
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
-        return self._patiently(self.gate.store.anybody_reads, key)
+        return self._patiently(self.store_access.store.anybody_reads, key)
 
     def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
-        return self._patiently(self.gate.store.anybody_finds, key, info)
+        return self._patiently(self.store_access.store.anybody_finds, key, info)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
-        return self._patiently(self.gate.store.withdraw, key)
+        return self._patiently(self.store_access.store.withdraw, key)
 
     def close(self) -> None:  # noqa: D102
-        self.gate.store.close()
+        self.store_access.store.close()
 
     def ask(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What another request to the same endpoint gives, with the same patience."""
@@ -178,7 +180,7 @@ class PatientStore:
 
     def again(self, failure: ObjectError, operation: str, arguments: tuple[Any, ...]) -> object:
         """What a method of `ObjectStore` gives whose first attempt has failed like this, its bandwidth being paid."""
-        request = getattr(self.gate.store, operation)
+        request = getattr(self.store_access.store, operation)
         if operation != "read":
             return self._after(failure, request, *arguments)
         _, max_bytes = arguments
@@ -189,7 +191,7 @@ class PatientStore:
         """Hold memory for an object of a size that is not known yet."""
         if self.memory is not None:
             self.memory.release()  # of an attempt that failed
-            self.memory.wait(size_bytes, self.gate.stop)
+            self.memory.wait(size_bytes, self.store_access.stop)
 
     def _fitted(self, fetched: FetchedObject) -> FetchedObject:
         """Hold no more than what came."""
@@ -199,8 +201,8 @@ class PatientStore:
 
     def _take(self, data: Buffer) -> None:
         """Wait for the bandwidth. Bytes count when they are written, once: so reading keeps to it as well."""
-        if self.gate.bandwidth is not None:
-            self.gate.bandwidth.take(len(data))
+        if self.store_access.bandwidth is not None:
+            self.store_access.bandwidth.take(len(data))
 
     def _patiently(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Most requests succeed at once and never meet the policy: that keeps them cheap."""
@@ -213,13 +215,13 @@ class PatientStore:
 
     def _after(self, failure: ObjectError, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a request whose first attempt failed in a way that may pass, and anew when its store was down."""
-        downtime = self.gate.downtime if self.gate.policy.deadline == math.inf else None
+        downtime = self.store_access.downtime if self.store_access.policy.deadline == math.inf else None
         while True:
             spell = _Spell(0 if downtime is None else downtime.outlasted)
             try:
                 return self._repeated(spell, failure, request, *args, **kwargs)
             except (NetworkFailure, ServerFailure, Throttled) as error:
-                if downtime is None or not downtime.outlast(self.gate.store, error, spell.outlasted):
+                if downtime is None or not downtime.outlast(self.store_access.store, error, spell.outlasted):
                     raise
                 failure = error
             self._look_first(spell, failure, request)
@@ -233,10 +235,10 @@ class PatientStore:
 
     def _look_first(self, spell: _Spell, failure: ObjectError, request: Callable[P, T]) -> None:
         """Raises: StoreBack, if what a write may have stored before its store was down is to be looked for."""
-        downtime = self.gate.downtime
+        downtime = self.store_access.downtime
         if downtime is None or downtime.outlasted == spell.outlasted:
             return
-        if self._begins_anew and request == self.gate.store.write:
+        if self._begins_anew and request == self.store_access.store.write:
             raise StoreBack(failure.message) from failure
 
     def _repeated(
@@ -244,12 +246,12 @@ class PatientStore:
     ) -> T:
         """The same, within the policy."""
         last, is_first = failure, True
-        policy = self.gate.policy
+        policy = self.store_access.policy
         budget = _Budget(policy)
 
         def attempt() -> T:
             nonlocal last, is_first
-            if is_first or not self.gate.limiter.wait(policy.deadline):
+            if is_first or not self.store_access.limiter.wait(policy.deadline):
                 is_first = False
                 raise last
             self._look_first(spell, last, request)
@@ -266,14 +268,14 @@ class PatientStore:
             retry=retry_if_exception(_may_pass),
             stop=budget,
             wait=_WaitUnlessAsked(policy),
-            sleep=self.gate.stop.sleep,
+            sleep=self.store_access.stop.sleep,
             reraise=True,
         )
         return patience(attempt)
 
     def _sent(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Send a request as soon as the limiter lets it through."""
-        self.gate.limiter.wait()
+        self.store_access.limiter.wait()
         return self._answered(None, request, *args, **kwargs)
 
     def _answered(self, throttled_since: float | None, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -281,9 +283,9 @@ class PatientStore:
         try:
             answer = request(*args, **kwargs)
         except ObjectError as error:
-            self.gate.note(error, throttled_since)
+            self.store_access.note(error, throttled_since)
             raise
-        self.gate.note(None)
+        self.store_access.note(None)
         return answer
 
 

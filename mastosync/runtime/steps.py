@@ -1,7 +1,7 @@
 """What a transfer wants done, step by step, so that one thread can carry on many of them.
 
 A transfer is a generator: it yields a step, and whoever drives it sends the result back in, or
-throws the error. `carried_out` drives one alone and waits for each step; `runtime.transfer_loop` drives many.
+throws the error. `run_to_end` drives one alone and waits for each step; `runtime.transfer_loop` drives many.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from mastosync.errors import ObjectError
-from mastosync.runtime.retry import PatientStore
+from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.stop import StopSignal
 
 T = TypeVar("T")
@@ -19,10 +19,10 @@ T = TypeVar("T")
 _LOOK_SECONDS = 0.005
 
 
-class Ask(NamedTuple):
+class StoreCall(NamedTuple):
     """One small request of one store, of which many can be under way in one thread."""
 
-    store: PatientStore
+    store: RetryingStore
     operation: Literal["read", "write", "head", "copy_from"]  # a method of `ObjectStore`
     arguments: tuple[Any, ...]
 
@@ -40,7 +40,7 @@ class Ask(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class BlockingCall:
     """Work that waits on its own, in a thread of its own."""
 
     work: Callable[[], object]
@@ -67,11 +67,11 @@ class Until:
             self.stop.sleep(_LOOK_SECONDS)
 
 
-Step: TypeAlias = Ask | Aside | Until
+Step: TypeAlias = StoreCall | BlockingCall | Until
 Steps: TypeAlias = Generator[Step, Any, T]
 
 
-def carried_out(steps: Steps[T]) -> T:
+def run_to_end(steps: Steps[T]) -> T:
     """The result of steps that are done one after the other, here. Raises: what they raise."""
     try:
         step = next(steps)

@@ -21,7 +21,7 @@ from queue import Empty, Queue
 from typing import Generic, NamedTuple, TypeVar
 
 from mastosync.errors import Interrupted, MastosyncError, ObjectError
-from mastosync.runtime.steps import Aside, Ask, Step, Steps, Until
+from mastosync.runtime.steps import BlockingCall, Step, Steps, StoreCall, Until
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import Multiplexer
 
@@ -75,7 +75,7 @@ class LargeQuota:
 
 
 @dataclass(slots=True)
-class LaneSetting(Generic[C, R]):
+class LoopSettings(Generic[C, R]):
     """What all lanes of a run share. What they carry on are transfers of claims, or whatever else goes step by step."""
 
     transfer: Callable[[C], Steps[R]]
@@ -88,10 +88,10 @@ class LaneSetting(Generic[C, R]):
     abandoned: bool = False  # nobody waits for what is under way any more
 
 
-class Lane(Generic[C, R]):
+class TransferLoop(Generic[C, R]):
     """Carries on `width` transfers at most."""
 
-    def __init__(self, setting: LaneSetting[C, R], width: int, multiplexer: Multiplexer | None) -> None:
+    def __init__(self, setting: LoopSettings[C, R], width: int, multiplexer: Multiplexer | None) -> None:
         self._setting = setting
         self._width = width
         self._multiplexer = multiplexer
@@ -195,8 +195,8 @@ class Lane(Generic[C, R]):
 
     def _take_result(self, transfer: _Transfer[C, R], result: object, error: MastosyncError | None) -> None:
         ask = transfer.step
-        assert isinstance(ask, Ask)  # noqa: S101 - nothing else goes to the multiplexer
-        ask.store.gate.note(error)
+        assert isinstance(ask, StoreCall)  # noqa: S101 - nothing else goes to the multiplexer
+        ask.store.store_access.note(error)
         if isinstance(error, ObjectError) and error.transient:
             self._set_aside(transfer, partial(ask.carry_out_after, error))
         else:
@@ -217,11 +217,11 @@ class Lane(Generic[C, R]):
     def _make(self, transfer: _Transfer[C, R]) -> None:
         step = transfer.step
         assert step is not None  # noqa: S101 - it has begun
-        if isinstance(step, Aside) and step.large and not transfer.counts_as_large:
+        if isinstance(step, BlockingCall) and step.large and not transfer.counts_as_large:
             self._active -= 1
             self._setting.parked.append(transfer)  # to be taken at once, unless too many are moving
             return
-        if isinstance(step, Aside):
+        if isinstance(step, BlockingCall):
             self._set_aside(transfer, step.carry_out)
             return
         if isinstance(step, Until):
@@ -231,23 +231,23 @@ class Lane(Generic[C, R]):
                 self._put_off(transfer, _ELSEWHERE_SECONDS)
             return
         multiplexer = self._multiplexer
-        if multiplexer is None or not multiplexer.takes(step.store.gate.store, step.operation, step.arguments):
+        if multiplexer is None or not multiplexer.takes(step.store.store_access.store, step.operation, step.arguments):
             answer = step.answer_at_hand()
             if answer is None:
                 self._set_aside(transfer, step.carry_out)  # which asks limiter and bandwidth itself
             else:
                 self._go_on(transfer, answer)
             return
-        gate = step.store.gate
+        store_access = step.store.store_access
         if wait := self._delay(transfer, step):
             self._put_off(transfer, wait)
             return
         memory = step.store.memory
         room = memory.ask if memory is not None else _always
         try:
-            multiplexer.begin(transfer, gate.store, step.operation, step.arguments, room)
+            multiplexer.begin(transfer, store_access.store, step.operation, step.arguments, room)
         except MastosyncError as error:
-            gate.note(error)
+            store_access.note(error)
             self._go_on(transfer, None, error)
         else:
             self._under_way += 1
@@ -255,15 +255,15 @@ class Lane(Generic[C, R]):
     def _put_off(self, transfer: _Transfer[C, R], seconds: float) -> None:
         heapq.heappush(self._later, (time.monotonic() + seconds, next(self._order), transfer))
 
-    def _delay(self, transfer: _Transfer[C, R], ask: Ask) -> float:
+    def _delay(self, transfer: _Transfer[C, R], ask: StoreCall) -> float:
         """Seconds after which to try again to send a request; 0.0: now."""
-        gate = ask.store.gate
-        if gate.bandwidth is not None and ask.operation == "write" and not transfer.paid:
+        store_access = ask.store.store_access
+        if store_access.bandwidth is not None and ask.operation == "write" and not transfer.paid:
             _, data, *_ = ask.arguments
-            if wait := gate.bandwidth.reserve(len(data)):
+            if wait := store_access.bandwidth.reserve(len(data)):
                 return wait
             transfer.paid = True
-        return gate.limiter.reserve()
+        return store_access.limiter.reserve()
 
     def _set_aside(self, transfer: _Transfer[C, R], work: Callable[[], object]) -> None:
         future = self._setting.threads.submit(work)

@@ -12,7 +12,7 @@ from typing import Generic, Self, TypeVar
 
 from mastosync.runtime.steps import Steps
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.transfer_loop import Ended, Lane, LaneSetting, LargeQuota
+from mastosync.runtime.transfer_loop import Ended, LargeQuota, LoopSettings, TransferLoop
 from mastosync.store.base import Multiplexer
 
 C = TypeVar("C")
@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.1
 _CORES_A_LANE = 2  # the copier, hashing and the system want some too: a lane more would only cost
 
 
-class Crew(Generic[C, R]):
+class WorkerPool(Generic[C, R]):
     """Moves objects, `workers` of them at once. Use as a context manager: outside of it there are no threads."""
 
     def __init__(
@@ -36,11 +36,11 @@ class Crew(Generic[C, R]):
         """`multiplexer` makes one for so many requests at once; None: every request waits in a thread of its own."""
         self.workers = workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="aside")
-        self._setting = LaneSetting(transfer, self._threads, stop, LargeQuota(max(1, workers // 2)))
+        self._setting = LoopSettings(transfer, self._threads, stop, LargeQuota(max(1, workers // 2)))
         lanes = min(workers, (os.cpu_count() or 1) // _CORES_A_LANE, _LANES_AT_MOST)
         widths = _shares(workers, max(1, lanes))
         self._pool = ThreadPoolExecutor(len(widths), thread_name_prefix="copy")
-        self._to_run = [Lane(self._setting, width, multiplexer and multiplexer(width)) for width in widths]
+        self._to_run = [TransferLoop(self._setting, width, multiplexer and multiplexer(width)) for width in widths]
         self._lanes: list[Future[None]] = []
 
     def __enter__(self) -> Self:

@@ -51,7 +51,7 @@ class PutOptions(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class UploadedPart:
     """A part that the store has confirmed."""
 
     number: int  # from 1
@@ -174,7 +174,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:
         """Store part `number` (from 1); repeating it replaces it.
 
         Raises: CorruptObject as `write`; ObjectChanged if the upload is unknown by now; ObjectError,
@@ -182,7 +182,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:
         """Let the store take part `number` from another object by itself; its MD5 is not known (empty).
 
         Nothing is said of bytes, as by `copy_from`. Raises: ObjectMissing if that object or the upload is not found;
@@ -190,7 +190,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
+    def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:
         """Make the object visible and return its ETag; on return the store has confirmed it.
 
         Raises: ObjectChanged if a part is not there, or the upload is unknown by now (completed by an

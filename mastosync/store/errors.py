@@ -128,7 +128,7 @@ _NOT_FOUND: dict[Subject, type[ObjectError]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StoreAnswer:
     """A store's refusal, in a form that every HTTP client can give."""
 
     status: int  # HTTP; 0 if the client knows none
@@ -157,7 +157,7 @@ class Answer:
         return self.has_body and not self.has_code and not of_s3
 
 
-def error_of(answer: Answer, where: str) -> MastosyncError:
+def error_of(answer: StoreAnswer, where: str) -> MastosyncError:
     """The error that an answer stands for. `where` names the operation, the key and the store."""
     error = _error_of(answer, f"cannot {where}: the store answers {_said(answer)}")
     if answer.subject is Subject.STORE and isinstance(error, ObjectError) and not error.transient:
@@ -165,7 +165,7 @@ def error_of(answer: Answer, where: str) -> MastosyncError:
     return error
 
 
-def _error_of(answer: Answer, text: str) -> MastosyncError:
+def _error_of(answer: StoreAnswer, text: str) -> MastosyncError:
     code = answer.code if answer.code in _UNUSABLE else _UNUSABLE_STATUSES.get(answer.status, "")
     if code:
         region = answer.headers.get("x-amz-bucket-region")
@@ -181,7 +181,7 @@ def _error_of(answer: Answer, text: str) -> MastosyncError:
     return _object_error(answer, text)
 
 
-def _object_error(answer: Answer, text: str) -> ObjectError:
+def _object_error(answer: StoreAnswer, text: str) -> ObjectError:
     """The first line that fits."""
     status, code = answer.status, answer.code
     table: tuple[tuple[bool, type[ObjectError], str], ...] = (
@@ -222,19 +222,19 @@ def _object_error(answer: Answer, text: str) -> ObjectError:
     return error
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: StoreAnswer) -> str:
     code, message = answer.shown(answer.code) if answer.has_code else "", answer.shown(answer.message)
     return " ".join(filter(None, (str(answer.status), code, f"({message})" if message else "")))
 
 
-def _refuses_acl(answer: Answer) -> bool:
+def _refuses_acl(answer: StoreAnswer) -> bool:
     names_it = answer.status in (400, 403, 501) and _NAMES_ACL.search(answer.message) is not None
     if answer.subject is Subject.COPY and answer.code == "NotImplemented":
         return names_it  # else it is the copying
     return answer.code in _NO_ACL or names_it
 
 
-def _of_store(answer: Answer, error: ObjectError) -> MastosyncError:
+def _of_store(answer: StoreAnswer, error: ObjectError) -> MastosyncError:
     """What a refusal says of a whole store that was asked for nothing but itself.
 
     It stays ObjectDenied where the key may not ask, which tells nothing of reading and writing objects.

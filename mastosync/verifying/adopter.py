@@ -23,8 +23,8 @@ from mastosync.manifest import (
     Approach,
     Manifest,
     ManifestReport,
-    Settings,
-    StrandReader,
+    ObjectSettings,
+    SegmentReader,
     approach_to,
     correct,
     note_settings,
@@ -33,7 +33,7 @@ from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidate
 from mastosync.model import EntryState, Origin, Outcome, Record, looks_like_md5
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.parallel import side_by_side
-from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import Follower, KeySpace, Listing, Placed, iter_matched, record_at
@@ -45,7 +45,7 @@ _RANGES_A_WORKER = 2
 _OPEN = (EntryState.PENDING, EntryState.FAILED)
 
 
-class Fate(StrEnum):
+class AdoptionStatus(StrEnum):
     """What became of an entry that was not done."""
 
     ADOPTED = "adopted"
@@ -70,12 +70,12 @@ class AdoptOptions:
 class Adoption:
     """What was found."""
 
-    by_type: dict[str, Counter[Fate]] = field(default_factory=dict)
+    by_type: dict[str, Counter[AdoptionStatus]] = field(default_factory=dict)
     adopted_bytes: int = 0
     read_bytes: int = 0  # by `deep`, at both ends
     seconds: float = 0.0
 
-    def total(self) -> Counter[Fate]:
+    def total(self) -> Counter[AdoptionStatus]:
         """Entries by fate."""
         return sum(self.by_type.values(), Counter())
 
@@ -84,17 +84,19 @@ class Adoption:
         total = self.total()
         return {
             "checked": total.total(),
-            **{fate.value: total[fate] for fate in Fate},
+            **{fate.value: total[fate] for fate in AdoptionStatus},
             "bytes": self.adopted_bytes,
             "read_bytes": self.read_bytes,
-            "by_type": {name: {fate.value: fates[fate] for fate in Fate} for name, fates in self.by_type.items()},
+            "by_type": {
+                name: {fate.value: fates[fate] for fate in AdoptionStatus} for name, fates in self.by_type.items()
+            },
             "seconds": round(self.seconds, 3),
         }
 
 
 class _Decision(NamedTuple):
     record: Record
-    fate: Fate
+    fate: AdoptionStatus
     outcome: Outcome | None = None
     read_bytes: int = 0
 
@@ -113,15 +115,15 @@ class Adopter:
 
     manifest: Manifest
     path: Path
-    source: Gate
-    destination: Gate
+    source: StoreAccess
+    destination: StoreAccess
     prefixes: tuple[str, str]  # of source and destination
     options: AdoptOptions
     stop: StopSignal
     listener: ProgressListener
     one_bucket: bool = False  # of source and destination, under two prefixes
     source_tells_access: bool = False  # what it keeps from everybody, as a disk does by modes
-    settings: Settings | None = None  # of the destination; None: it gives its objects nothing
+    settings: ObjectSettings | None = None  # of the destination; None: it gives its objects nothing
     _noted: bool = field(init=False, default=False)  # that others have stored some of it
 
     def run(self) -> Adoption:
@@ -130,20 +132,20 @@ class Adopter:
         space = KeySpace(self.options.types)
         listings = self._listings()  # so that nothing is begun that cannot be done
         total = ManifestReport(self.manifest).entries(states=_OPEN, types=self.options.types)
-        with StrandReader.opened(self.path, _OPEN) as reader:
+        with SegmentReader.opened(self.path, _OPEN) as reader:
             ranges = space.cut(reader, total, _RANGES_A_WORKER * self.options.workers)
         progress = CheckProgress("adopt", total, finding=deferred("adopted"))
         self.listener.started(progress)
 
         def decided(keys: KeyRange) -> Iterator[list[_Decision]]:
-            with StrandReader.opened(self.path, _OPEN) as reader:
+            with SegmentReader.opened(self.path, _OPEN) as reader:
                 yield from self._range(space, reader, listings, keys)
 
         try:
             for batch in side_by_side(decided, ranges, self.options.workers, self.stop):
                 self._take(batch, result)
                 progress.checked += len(batch)
-                progress.found += sum(decision.fate is Fate.ADOPTED for decision in batch)
+                progress.found += sum(decision.fate is AdoptionStatus.ADOPTED for decision in batch)
                 self.listener.advanced(progress)
         finally:
             self.listener.finished(progress)
@@ -152,10 +154,10 @@ class Adopter:
 
     def _listings(self) -> tuple[Listing, Listing]:
         here, there = self.prefixes
-        return Listing(PatientStore(self.source), here), Listing(PatientStore(self.destination), there)
+        return Listing(RetryingStore(self.source), here), Listing(RetryingStore(self.destination), there)
 
     def _range(
-        self, space: KeySpace, reader: StrandReader, listings: tuple[Listing, Listing], keys: KeyRange
+        self, space: KeySpace, reader: SegmentReader, listings: tuple[Listing, Listing], keys: KeyRange
     ) -> Iterator[list[_Decision]]:
         """One range, in a thread of its own. The source is only listed where the destination has something."""
         here, there = Follower(listings[0]), listings[1]
@@ -172,23 +174,23 @@ class Adopter:
 
     def _decide(self, placed: Placed, record: Record, there: ListedObject | None, follower: Follower) -> _Decision:
         if there is None:
-            return _Decision(record, Fate.ABSENT)
+            return _Decision(record, AdoptionStatus.ABSENT)
         has_digest = record.md5 is not None or record.etag is not None
         approach = approach_to(record.presence, private=record.entry.private, has_digest=has_digest)
         as_confirmed = there.size == record.entry.size and same_etag(there.etag, expected_etag(record.md5, record.etag))
         unknown = approach in (Approach.REWRITE, Approach.EXAMINE)
         if unknown or record.entry.private:  # a listing does not tell who can read it
-            return _Decision(record, Fate.LEFT)
+            return _Decision(record, AdoptionStatus.LEFT)
         try:
             if approach is Approach.CONFIRM and as_confirmed:
                 return self._heeding_source(_confirmed(record))
             here = self._at_source(placed, record, follower)
             if here is None:
-                return _Decision(record, Fate.UNKNOWN)
+                return _Decision(record, AdoptionStatus.UNKNOWN)
             return self._heeding_source(self._compare(record, here, there))
         except ObjectError as error:
             _log.warning("not adopted: %s", error.message)
-            return _Decision(record, Fate.UNREAD)
+            return _Decision(record, AdoptionStatus.UNREAD)
 
     def _heeding_source(self, decision: _Decision) -> _Decision:
         """The same, unless the source itself keeps the object from everybody. Raises: ObjectError."""
@@ -196,15 +198,15 @@ class Adopter:
             return decision
         key = decision.outcome.source_key or canonical_key(decision.record.entry, self.prefixes[0])
         try:
-            closed = PatientStore(self.source).head(key).private
+            closed = RetryingStore(self.source).head(key).private
         except ObjectMissing:  # it has been removed since, or the source has lost it
             closed = False
-        return _Decision(decision.record, Fate.LEFT, read_bytes=decision.read_bytes) if closed else decision
+        return _Decision(decision.record, AdoptionStatus.LEFT, read_bytes=decision.read_bytes) if closed else decision
 
     def _compare(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
         """By what listings tell, and by bytes if asked to. Raises: ObjectError."""
         if here.size != there.size:
-            return _Decision(record, Fate.DIFFERENT)
+            return _Decision(record, AdoptionStatus.DIFFERENT)
         told_by_bytes = looks_like_md5(there.etag) or is_composite(there.etag)  # a disk's is made of other things
         if told_by_bytes and same_etag(here.etag, there.etag):
             md5 = bytes.fromhex(there.etag) if looks_like_md5(there.etag) else None
@@ -212,7 +214,7 @@ class Adopter:
         if self.options.deep:
             return self._read(record, here, there)
         comparable = looks_like_md5(here.etag) and looks_like_md5(there.etag)
-        return _Decision(record, Fate.DIFFERENT if comparable else Fate.UNDECIDED)
+        return _Decision(record, AdoptionStatus.DIFFERENT if comparable else AdoptionStatus.UNDECIDED)
 
     def _at_source(self, placed: Placed, record: Record, follower: Follower) -> _Found | None:
         """The object that a copy would take; None: the source has none. Raises: ObjectError if it does not say so."""
@@ -221,7 +223,7 @@ class Adopter:
         canonical, *others = iter_candidates(record.entry, self.prefixes[0], copies)
         if listed is not None:
             return _Found(canonical, listed.size, listed.etag)
-        store = PatientStore(self.source)
+        store = RetryingStore(self.source)
         for key in (canonical, *others):  # the first again: a listing may spell it otherwise
             try:
                 info = store.head(key)
@@ -245,18 +247,18 @@ class Adopter:
             attempts=0,
             origin=Origin.ADOPTED,
         )
-        return _Decision(record, Fate.ADOPTED, outcome, read_bytes)
+        return _Decision(record, AdoptionStatus.ADOPTED, outcome, read_bytes)
 
     def _read(self, record: Record, here: _Found, there: ListedObject) -> _Decision:
         """Compare the bytes themselves. Raises: ObjectError."""
-        source, destination = PatientStore(self.source), PatientStore(self.destination)
+        source, destination = RetryingStore(self.source), RetryingStore(self.destination)
         key = canonical_key(record.entry, self.prefixes[1])
         info = destination.head(key)
         md5 = destination.digest(key, info)
         wanted = source.digest(here.key, source.head(here.key))
         read_bytes = here.size + there.size
         if md5 != wanted:
-            return _Decision(record, Fate.DIFFERENT, read_bytes=read_bytes)
+            return _Decision(record, AdoptionStatus.DIFFERENT, read_bytes=read_bytes)
         return self._adopted(record, here, there._replace(etag=info.etag), md5, read_bytes)
 
     def _take(self, batch: list[_Decision], result: Adoption) -> None:
@@ -277,4 +279,4 @@ class Adopter:
 def _confirmed(record: Record) -> _Decision:
     """It lies there as it was confirmed before its row had been gone, or of another privacy, for a while."""
     seen = (record.entry.size, record.md5, record.etag, record.source_key, 0, None, record.origin or Origin.COPIED)
-    return _Decision(record, Fate.ADOPTED, Outcome(record.entry, EntryState.DONE, None, *seen))
+    return _Decision(record, AdoptionStatus.ADOPTED, Outcome(record.entry, EntryState.DONE, None, *seen))

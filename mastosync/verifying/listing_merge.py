@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import tr
-from mastosync.manifest import Row, StrandReader, record_of
-from mastosync.mastodon.paperclip import KeyRange, Strand, iter_strands, root_of
+from mastosync.manifest import Row, SegmentReader, record_of
+from mastosync.mastodon.paperclip import KeyRange, SortedSegment, iter_strands, root_of
 from mastosync.model import Record
-from mastosync.runtime.retry import PatientStore
+from mastosync.runtime.retry import RetryingStore
 from mastosync.store.base import ListedObject, Page
 
 _SAMPLES_A_RANGE = 16  # of which every sixteenth is where the space is cut
@@ -37,7 +37,7 @@ class KeySpace(NamedTuple):
     types: tuple[str, ...] = ()  # tables; empty: all
     every_form: bool = False  # under every key that an object may have; else just the canonical one
 
-    def cut(self, reader: StrandReader, entries: int, ranges: int) -> list[KeyRange]:
+    def cut(self, reader: SegmentReader, entries: int, ranges: int) -> list[KeyRange]:
         """Ranges that hold evenly many of `entries` (about how many there are), and together every key there is."""
         ranges = max(1, min(ranges, entries // _LEAST_ENTRIES))
         step = max(1, entries // (ranges * _SAMPLES_A_RANGE))
@@ -50,7 +50,7 @@ class KeySpace(NamedTuple):
         cuts = sorted({samples[len(samples) * number // ranges] for number in range(1, ranges)}) if samples else []
         return [KeyRange(after, up_to) for after, up_to in zip(["", *cuts], [*cuts, None], strict=True)]
 
-    def iter_placed(self, reader: StrandReader, keys: KeyRange) -> Iterator[Placed]:
+    def iter_placed(self, reader: SegmentReader, keys: KeyRange) -> Iterator[Placed]:
         """Entries with keys in a range, in the order of the keys; an entry comes once for each of its keys."""
         streams = []
         for number, kind in reader.kinds(self.types).items():
@@ -63,7 +63,7 @@ class KeySpace(NamedTuple):
 class Listing:
     """What a store holds under its prefix, listed in the order of keys, which are told without the prefix."""
 
-    def __init__(self, store: PatientStore, prefix: str, way_round: str = "") -> None:
+    def __init__(self, store: RetryingStore, prefix: str, way_round: str = "") -> None:
         """`way_round`: what a user can do without a listing, for messages.
 
         Raises: ConfigError if the keys lie in no order that can be told beforehand.
@@ -95,7 +95,7 @@ class Listing:
 
     def page(self, after: str) -> Page:
         """What comes after a key, as much as is told at a time. Raises: as `iter_range`."""
-        self.store.gate.stop.require_going_on()
+        self.store.store_access.stop.require_going_on()
         try:
             page = self.store.list_page(self.root, f"{self.root}{after}" if after else "")
         except (ObjectError, StoreUnusable) as error:
@@ -154,13 +154,13 @@ def iter_matched(
         found, matched = next(listed, None), False
 
 
-def record_at(reader: StrandReader, placed: Placed) -> Record:
+def record_at(reader: SegmentReader, placed: Placed) -> Record:
     """All that the manifest knows of an entry."""
     return record_of(reader.kinds()[placed.kind], placed.row)
 
 
 def _iter_strand(
-    reader: StrandReader, number: int, strand: Strand, ids: tuple[int, int], keys: KeyRange
+    reader: SegmentReader, number: int, strand: SortedSegment, ids: tuple[int, int], keys: KeyRange
 ) -> Iterator[Placed]:
     """Entries of one strand by key. Where digits are dropped, ids that share a folder come by name."""
     rows, canonical, by_fallback = reader.iter_rows(number, *ids), strand.is_canonical, strand.form.other_name

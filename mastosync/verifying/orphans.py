@@ -19,12 +19,12 @@ from typing import Any
 
 from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import deferred
-from mastosync.manifest import Orphan, Scratch, ScratchPlace, StrandReader, record_of
+from mastosync.manifest import Orphan, OrphanPlace, Scratch, SegmentReader, record_of
 from mastosync.mastodon.paperclip import KeyRange, iter_candidates, root_of
 from mastosync.model import Entry, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.parallel import side_by_side
-from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import KeySpace, Listing, Placed, iter_matched
@@ -117,15 +117,15 @@ class OrphansResult:
 
 
 @dataclass(slots=True)
-class _Batch:
+class _KeyBatch:
     """What a range tells at a time."""
 
     listed: Tallied = field(default_factory=Tallied)
     orphans: list[Orphan] = field(default_factory=list)
     newer: Tallied = field(default_factory=Tallied)
     copies: Tallied = field(default_factory=Tallied)
-    absent: list[ScratchPlace] = field(default_factory=list)  # not under the canonical key
-    elsewhere: list[ScratchPlace] = field(default_factory=list)  # under another one
+    absent: list[OrphanPlace] = field(default_factory=list)  # not under the canonical key
+    elsewhere: list[OrphanPlace] = field(default_factory=list)  # under another one
 
     def note(self, placed: Placed, found: ListedObject | None) -> None:
         """Remember where an entry has, or has not, an object."""
@@ -141,7 +141,7 @@ class OrphanFinder:
     """One comparison. What is found is in `scratch` afterwards."""
 
     path: Path  # of the manifest
-    gate: Gate
+    store_access: StoreAccess
     prefix: str
     planned_at: datetime
     entries: int  # about how many the manifest has
@@ -155,14 +155,14 @@ class OrphanFinder:
     def run(self) -> OrphansResult:
         """List the source, and compare. Raises: MastosyncError."""
         result, began = OrphansResult(self.planned_at, self._newer_than), time.monotonic()
-        space, listing = KeySpace(every_form=True), Listing(PatientStore(self.gate), self.prefix)
-        with StrandReader.opened(self.path) as reader:
+        space, listing = KeySpace(every_form=True), Listing(RetryingStore(self.store_access), self.prefix)
+        with SegmentReader.opened(self.path) as reader:
             ranges = space.cut(reader, self.entries, _RANGES_A_WORKER * self.options.workers)
         progress = CheckProgress("orphans", 0, finding=deferred("that no row refers to"))
         self.listener.started(progress)
 
-        def batches(keys: KeyRange) -> Iterator[_Batch]:
-            with StrandReader.opened(self.path) as reader:
+        def batches(keys: KeyRange) -> Iterator[_KeyBatch]:
+            with SegmentReader.opened(self.path) as reader:
                 yield from self._range(space, reader, listing, keys)
 
         try:
@@ -194,8 +194,8 @@ class OrphanFinder:
             if not record.entry.optional:
                 yield record
 
-    def _iter_missing(self) -> Iterator[tuple[ScratchPlace, Record]]:
-        with StrandReader.opened(self.path) as reader:
+    def _iter_missing(self) -> Iterator[tuple[OrphanPlace, Record]]:
+        with SegmentReader.opened(self.path) as reader:
             kinds = reader.kinds()
             for place in self.scratch.iter_missing():
                 self.stop.require_going_on()
@@ -215,13 +215,13 @@ class OrphanFinder:
             self.scratch.add_elsewhere(there)
             in_vain += len(some) - len(there)
 
-    def _places_of_found(self, missing: tuple[ScratchPlace, Record]) -> Iterator[ScratchPlace]:
+    def _places_of_found(self, missing: tuple[OrphanPlace, Record]) -> Iterator[OrphanPlace]:
         place, record = missing
         if self._lies_somewhere(record.entry):
             yield place
 
     def _lies_somewhere(self, entry: Entry) -> bool:
-        store = PatientStore(self.gate)
+        store = RetryingStore(self.store_access)
         for key in iter_candidates(entry, self.prefix, self.destination_prefix):
             try:
                 store.head(key)
@@ -232,9 +232,9 @@ class OrphanFinder:
             return True
         return False
 
-    def _range(self, space: KeySpace, reader: StrandReader, listing: Listing, keys: KeyRange) -> Iterator[_Batch]:
+    def _range(self, space: KeySpace, reader: SegmentReader, listing: Listing, keys: KeyRange) -> Iterator[_KeyBatch]:
         """One range, in a thread of its own."""
-        batch = _Batch()
+        batch = _KeyBatch()
 
         def listed() -> Iterator[ListedObject]:
             for found in listing.iter_range(keys):
@@ -254,14 +254,14 @@ class OrphanFinder:
             if seen % _BATCH == 0:
                 yield batch
                 self.stop.require_going_on()
-                batch = _Batch()
+                batch = _KeyBatch()
         yield batch
 
     def _is_copy(self, key: str) -> bool:
         """Whether an object of the destination lies there: whoever deletes orphans must not meet it."""
         return bool(self.copies) and f"{root_of(self.prefix) or ''}{key}".startswith(self.copies)
 
-    def _take(self, batch: _Batch, result: OrphansResult) -> None:
+    def _take(self, batch: _KeyBatch, result: OrphansResult) -> None:
         self.scratch.add_orphans(batch.orphans)
         self.scratch.add_absent(batch.absent)
         self.scratch.add_elsewhere(batch.elsewhere)
@@ -298,7 +298,7 @@ def root_of_copies(source_prefix: str, destination_prefix: str) -> str:
     return "" if (root_of(source_prefix) or "").startswith(root) else root
 
 
-def is_referred_to(reader: StrandReader, key: str) -> bool:
+def is_referred_to(reader: SegmentReader, key: str) -> bool:
     """Whether any entry may have its object under this key, which is without prefix.
 
     The id is read off the key, and every entry that it may mean is asked for all its keys.

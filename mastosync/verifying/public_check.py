@@ -17,9 +17,9 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Kind, Record
 from mastosync.runtime.outages import Downtime
 from mastosync.runtime.parallel import side_by_side
-from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.http.anonymous import Known, Meaning, meaning_of, meaning_of_status
+from mastosync.store.http.anonymous import KnownObject, Meaning, meaning_of, meaning_of_status
 from mastosync.store.probe import PublicAnswer, PublicSite
 from mastosync.verifying.public_result import FROM, Asked, Keeper, PublicFault, PublicResult
 
@@ -47,17 +47,19 @@ class _Questioned:
         return self.site.read(key)
 
 
-def waiting_for(site: PublicSite, gate: Gate, patience_seconds: float) -> Gate:
-    """The same gate for a `PublicCheck`, where a site that is down is waited for, as a store is.
+def waiting_for(site: PublicSite, store_access: StoreAccess, patience_seconds: float) -> StoreAccess:
+    """The same access for a `PublicCheck`, where a site that is down is waited for, as a store is.
 
     The bucket is not: many answer nobody who has no credentials.
     """
-    return replace(gate, downtime=Downtime(gate.limiter, gate.stop, patience_seconds, _Questioned(site)))
+    return replace(
+        store_access, downtime=Downtime(store_access.limiter, store_access.stop, patience_seconds, _Questioned(site))
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class PublicCheck:
-    """Asks without credentials. `gate` is that of the site: its requests share one limiter and patience.
+    """Asks without credentials. `store_access` is that of the site: its requests share one limiter and patience.
 
     `bucket` is asked for private objects as well, as they must be nowhere to be had; None: that is the site. `acl`: of
     the destination, as configured.
@@ -65,7 +67,7 @@ class PublicCheck:
 
     site: PublicSite
     bucket: PublicSite | None
-    gate: Gate
+    store_access: StoreAccess
     prefix: str
     workers: int
     stop: StopSignal
@@ -76,7 +78,7 @@ class PublicCheck:
 
         Raises: NetworkFailure and the like if the site cannot be asked at all; Interrupted when asked to stop.
         """
-        lists = PatientStore(self.gate).ask(self.site.lists) or self._bucket_lists()
+        lists = RetryingStore(self.store_access).ask(self.site.lists) or self._bucket_lists()
         result = PublicResult(self.site.url, lists, self.acl, served=self.bucket is not None)
         result.of = Counter(record.entry.kind for record in records) | Counter(of or {})
         for record in records:
@@ -94,7 +96,7 @@ class PublicCheck:
         if self.bucket is None:
             return False
         try:
-            return PatientStore(self.gate).ask(self.bucket.lists)
+            return RetryingStore(self.store_access).ask(self.bucket.lists)
         except ObjectError as error:
             _log.warning("public: nobody can tell whether anybody may list the bucket: %s", error.message)
             return False
@@ -132,7 +134,7 @@ class PublicCheck:
 
         What is public has to lie at the store, and what is private has to be nowhere, not even in a cache.
         """
-        read = PatientStore(self.gate).ask
+        read = RetryingStore(self.store_access).ask
         if readers is Readers.NOBODY:
             return self._told_of_private(read(site.read, key), site, record, key)
         answer = read(partial(site.read, fresh=True), key)
@@ -162,19 +164,19 @@ class PublicCheck:
         """Who has given what is private. Raises: ObjectError."""
         if answer.from_old or site is self.bucket:
             return Keeper.OLD_STORE if answer.from_old else None
-        again = PatientStore(self.gate).ask(partial(site.read, fresh=True), key)
+        again = RetryingStore(self.store_access).ask(partial(site.read, fresh=True), key)
         if again.from_old:
             return Keeper.OLD_STORE
         return Keeper.CACHE if meaning_of_status(again.status) is Meaning.REFUSED else None
 
-    def _known(self, record: Record, key: str) -> list[Known]:
+    def _known(self, record: Record, key: str) -> list[KnownObject]:
         """By what the store describes, and by what was recorded, as a cache may still have what the store has not."""
         known = []
         with suppress(ObjectError):
-            there = PatientStore(self.gate).head(key)
-            known.append(Known(there.size, there.etag))
+            there = RetryingStore(self.store_access).head(key)
+            known.append(KnownObject(there.size, there.etag))
         if record.entry.size is not None:
-            known.append(Known(record.entry.size, expected_etag(record.md5, record.etag) or ""))
+            known.append(KnownObject(record.entry.size, expected_etag(record.md5, record.etag) or ""))
         return known
 
 

@@ -76,7 +76,7 @@ class _Lowest:
         return [(-minus_lot, record) for minus_lot, _, record in sorted(self._heap, reverse=True)]
 
 
-class Lots:
+class RankedSample:
     """So many of all, others each time: who reads back today need not read what was read yesterday."""
 
     def __init__(self, size: int) -> None:

@@ -14,19 +14,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mastosync.checking.object_check import FAULTS, Judgement, Verdict, described, expected_etag, same_etag, still_done
+from mastosync.checking.object_check import (
+    FAULTS,
+    CheckResult,
+    CheckStatus,
+    described,
+    expected_etag,
+    same_etag,
+    still_done,
+)
 from mastosync.checking.privacy_proof import strangers_read
 from mastosync.checking.row_check import Opening, Row, RowsNow, made_private
 from mastosync.errors import ObjectError
 from mastosync.language import tr
-from mastosync.manifest import Manifest, ManifestReport, StrandReader, correct, found_hidden, found_misread, found_wrong
+from mastosync.manifest import (
+    Manifest,
+    ManifestReport,
+    SegmentReader,
+    correct,
+    found_hidden,
+    found_misread,
+    found_wrong,
+)
 from mastosync.mastodon.paperclip import KeyRange, canonical_key
 from mastosync.model import Entry, EntryState, Outcome, Presence, Reason, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.parallel import side_by_side
-from mastosync.runtime.retry import Gate, PatientStore
+from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.worker_pool import Crew
+from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import KeySpace, Listing, Placed, iter_matched, record_at
 from mastosync.verifying.public_result import Keeper, PublicFault, PublicResult
@@ -55,18 +71,18 @@ class VerifyOptions:
 class Verification:
     """What was found."""
 
-    by_type: dict[str, Counter[Verdict]] = field(default_factory=dict)
+    by_type: dict[str, Counter[CheckStatus]] = field(default_factory=dict)
     checked_bytes: int = 0  # of the objects looked at, as recorded
     read_objects: int = 0  # by `deep`
     read_bytes: int = 0
     listed: bool = False  # every entry was looked for
     reopened: int = 0  # entries that went back to pending
-    examples: list[Judgement] = field(default_factory=list)  # of what is not fine
+    examples: list[CheckResult] = field(default_factory=list)  # of what is not fine
     rows: RowsNow = field(default_factory=RowsNow)  # of what is at fault
     public: PublicResult | None = None  # what anybody gets; None: nobody asked
     seconds: float = 0.0
 
-    def total(self) -> Counter[Verdict]:
+    def total(self) -> Counter[CheckStatus]:
         """Entries by verdict."""
         return sum(self.by_type.values(), Counter())
 
@@ -79,20 +95,20 @@ class Verification:
     def clean(self) -> bool:
         """Whether everything that was looked at is there, as it was recorded."""
         total = self.total()
-        return not any(total[verdict] for verdict in (*FAULTS, Verdict.UNREAD)) and (
+        return not any(total[verdict] for verdict in (*FAULTS, CheckStatus.UNREAD)) and (
             self.public is None or self.public.clean
         )
 
     def as_json(self) -> dict[str, Any]:
         """The contract of `verify --json`."""
         by_type = {
-            name: {verdict.value: counts[verdict] for verdict in Verdict} for name, counts in self.by_type.items()
+            name: {verdict.value: counts[verdict] for verdict in CheckStatus} for name, counts in self.by_type.items()
         }
         total = self.total()
         return {
             "checked": self.checked,
             "bytes": self.checked_bytes,
-            **{verdict.value: total[verdict] for verdict in Verdict},
+            **{verdict.value: total[verdict] for verdict in CheckStatus},
             "by_type": by_type,
             "listed": self.listed,
             "read": {"objects": self.read_objects, "bytes": self.read_bytes},
@@ -104,12 +120,12 @@ class Verification:
 
 
 @dataclass(slots=True)
-class _Batch:
+class _EntryBatch:
     """What a range tells at a time."""
 
     fine: Counter[int] = field(default_factory=Counter)  # entries by the number of their kind
     fine_bytes: int = 0
-    judgements: list[Judgement] = field(default_factory=list)  # of all others
+    judgements: list[CheckResult] = field(default_factory=list)  # of all others
     drawn: list[tuple[Sample, Ticket, Record]] = field(default_factory=list)
 
 
@@ -119,7 +135,7 @@ class Verifier:
 
     manifest: Manifest
     path: Path
-    gate: Gate
+    store_access: StoreAccess
     prefix: str
     options: VerifyOptions
     stop: StopSignal
@@ -143,14 +159,14 @@ class Verifier:
         """Look for every entry that is done in listings of the destination. Raises: MastosyncError."""
         space = KeySpace(self.options.types)
         way_round = tr("run `mastosync verify --deep`, which needs no listing")
-        listing = Listing(PatientStore(self.gate), self.prefix, way_round)
+        listing = Listing(RetryingStore(self.store_access), self.prefix, way_round)
         entries = self.entries()
-        with StrandReader.opened(self.path, _DONE) as reader:
+        with SegmentReader.opened(self.path, _DONE) as reader:
             ranges = space.cut(reader, entries, _RANGES_A_WORKER * self.options.workers)
-        _log.info("listing %s in %d ranges", self.gate.store.name, len(ranges))
+        _log.info("listing %s in %d ranges", self.store_access.store.name, len(ranges))
 
-        def batches(keys: KeyRange) -> Iterator[_Batch]:
-            with StrandReader.opened(self.path, _DONE) as reader:
+        def batches(keys: KeyRange) -> Iterator[_EntryBatch]:
+            with SegmentReader.opened(self.path, _DONE) as reader:
                 yield from self._range(space.iter_placed(reader, keys), listing.iter_range(keys), reader)
 
         with self._telling("verify", entries):
@@ -158,12 +174,12 @@ class Verifier:
                 self._take_batch(batch)
         self.result.listed = True
 
-    def by_reading(self, crew: Crew[Record, Judgement], records: Iterable[Record], objects: int) -> None:
+    def by_reading(self, pool: WorkerPool[Record, CheckResult], records: Iterable[Record], objects: int) -> None:
         """Read these objects back. They count anew unless they were counted by a listing. Raises: MastosyncError."""
         with self._telling("read back", objects):
-            pending: list[Judgement] = []
+            pending: list[CheckResult] = []
             wanted = (each for each in records if each.entry not in self.rows.gone)  # these a listing has counted
-            for _, judgement, error in crew.all_ended(wanted):
+            for _, judgement, error in pool.all_ended(wanted):
                 if error is not None:
                     raise error
                 assert judgement is not None  # noqa: S101 - there is one where there is no error
@@ -174,7 +190,7 @@ class Verifier:
                 if len(pending) >= _BATCH:
                     self._settle(pending)
                     pending = []
-                self._advance(1, judgement.verdict is not Verdict.FINE)
+                self._advance(1, judgement.verdict is not CheckStatus.FINE)
             self._settle(pending)
         self.stop.require_going_on()
 
@@ -219,7 +235,7 @@ class Verifier:
 
     def _strangers_read(self, fault: PublicFault) -> bool | None:
         """Whether the new store gives it to anybody, whatever another site says; None: that cannot be told."""
-        store = PatientStore(self.gate)
+        store = RetryingStore(self.store_access)
         try:
             return strangers_read(store, fault.key, store.head(fault.key))
         except ObjectError as error:
@@ -230,7 +246,7 @@ class Verifier:
 
     def iter_done(self) -> Iterator[Record]:
         """Every entry that is done."""
-        with StrandReader.opened(self.path, _DONE) as reader:
+        with SegmentReader.opened(self.path, _DONE) as reader:
             for number in reader.kinds(self.options.types):
                 for row in reader.iter_rows(number, -(2**63), 2**63 - 1):
                     yield record_at(reader, Placed("", number, row, canonical=True))
@@ -240,10 +256,10 @@ class Verifier:
         return ManifestReport(self.manifest).entries(states=(EntryState.DONE,), types=self.options.types)
 
     def _range(
-        self, entries: Iterator[Placed], listed: Iterator[ListedObject], reader: StrandReader
-    ) -> Iterator[_Batch]:
+        self, entries: Iterator[Placed], listed: Iterator[ListedObject], reader: SegmentReader
+    ) -> Iterator[_EntryBatch]:
         """One range, in a thread of its own."""
-        batch = _Batch()
+        batch = _EntryBatch()
         pairs = ((placed, found) for placed, found in iter_matched(entries, listed) if placed is not None)
         for seen, (placed, found) in enumerate(pairs, 1):
             _, _, _, _, size, _, _, _, md5, etag, *_ = placed.row
@@ -258,50 +274,50 @@ class Verifier:
             if seen % _BATCH == 0 or len(batch.judgements) >= _JUDGEMENTS:
                 yield batch
                 self.stop.require_going_on()
-                batch = _Batch()
+                batch = _EntryBatch()
         yield batch
 
-    def _judged(self, record: Record, found: ListedObject | None) -> Judgement:
+    def _judged(self, record: Record, found: ListedObject | None) -> CheckResult:
         key = canonical_key(record.entry, self.prefix)
         if found is None and self._not_found >= _ASKED_AT_MOST and not self._listing_errs:
-            return Judgement(record, Verdict.LOST, f"no listing has {key!r}")
-        judgement = described(PatientStore(self.gate), key, record)
+            return CheckResult(record, CheckStatus.LOST, f"no listing has {key!r}")
+        judgement = described(RetryingStore(self.store_access), key, record)
         if found is None:
-            self._not_found += judgement.verdict is Verdict.LOST
-            self._listing_errs = self._listing_errs or judgement.verdict is not Verdict.LOST
+            self._not_found += judgement.verdict is CheckStatus.LOST
+            self._listing_errs = self._listing_errs or judgement.verdict is not CheckStatus.LOST
         return judgement
 
-    def _take_batch(self, batch: _Batch) -> None:
+    def _take_batch(self, batch: _EntryBatch) -> None:
         kinds = self.manifest.kinds()
         for number, entries in batch.fine.items():
-            self._verdicts(kinds[number].table)[Verdict.FINE] += entries
+            self._verdicts(kinds[number].table)[CheckStatus.FINE] += entries
         self.result.checked_bytes += batch.fine_bytes
         for judgement in batch.judgements:
             self._count(judgement)
         self._settle(batch.judgements)
         for sample, ticket, record in batch.drawn:
             sample.take(ticket, record)
-        faults = sum(judgement.verdict is not Verdict.FINE for judgement in batch.judgements)
+        faults = sum(judgement.verdict is not CheckStatus.FINE for judgement in batch.judgements)
         self._advance(batch.fine.total() + len(batch.judgements), faults)
 
-    def _count(self, judgement: Judgement, *, again: bool = False) -> None:
+    def _count(self, judgement: CheckResult, *, again: bool = False) -> None:
         verdicts = self._verdicts(judgement.record.entry.kind.table)
         verdicts[judgement.verdict] += 1
         if again:  # the listing found it fine
-            verdicts[Verdict.FINE] -= 1
+            verdicts[CheckStatus.FINE] -= 1
         else:
             self.result.checked_bytes += judgement.record.entry.size or 0
-        if judgement.verdict is not Verdict.FINE:
+        if judgement.verdict is not CheckStatus.FINE:
             self._tell(judgement)
 
-    def _tell(self, judgement: Judgement) -> None:
+    def _tell(self, judgement: CheckResult) -> None:
         key = canonical_key(judgement.record.entry, self.prefix)
         about = {"key": key, "verdict": judgement.verdict.value}
         _log.warning("%s: %s: %s", judgement.verdict.value, key, judgement.detail, extra={"about": about})
         if len(self.result.examples) < 10:
             self.result.examples.append(judgement)
 
-    def _settle(self, judgements: list[Judgement]) -> None:
+    def _settle(self, judgements: list[CheckResult]) -> None:
         """Put back to pending what has to be written again, and remember ETags under which objects are fine."""
         rows = self.rows.of([each.record for each in judgements if each.verdict in FAULTS])
         corrections = []
@@ -318,7 +334,7 @@ class Verifier:
         if corrections:
             correct(self.manifest, corrections)
 
-    def _verdicts(self, table: str) -> Counter[Verdict]:
+    def _verdicts(self, table: str) -> Counter[CheckStatus]:
         return self.result.by_type.setdefault(table, Counter())
 
     def _telling(self, what: str, total: int) -> _Telling:
@@ -368,13 +384,13 @@ def _private_by_now(record: Record) -> Outcome:
     return still_done(made_private(record), record.md5, record.etag)
 
 
-def _outcome_of(judgement: Judgement) -> Outcome | None:
+def _outcome_of(judgement: CheckResult) -> Outcome | None:
     """What becomes of the entry; None: nothing."""
     record = judgement.record
     if judgement.verdict in FAULTS:
         detail = f"verify: {judgement.verdict.value}: {judgement.detail}"
         found = found_misread if judgement.exposed else found_wrong
         return _reopened(record, found(record.presence), detail)
-    if judgement.verdict is Verdict.FINE and judgement.etag is not None:
+    if judgement.verdict is CheckStatus.FINE and judgement.etag is not None:
         return still_done(record, record.md5, judgement.etag)
     return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piece, PutOptions, UploadedPart
 
 MODIFIED = "2026-11-24T00:00:00.000Z"
 
@@ -175,13 +175,13 @@ class MemoryStore:
         self._uploads[upload_id] = _Upload(key, options)
         return upload_id
 
-    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:
         self._called("write_part", key)
         self._require_md5(key, data, md5)
         self._upload(key, upload_id).parts[number] = bytes(data)
-        return Part(number, md5.hex(), md5)
+        return UploadedPart(number, md5.hex(), md5)
 
-    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:
         self._called("copy_part", key)
         source = self.buckets[piece.bucket]._object(piece.key)
         if source.etag != piece.info.etag:
@@ -189,9 +189,9 @@ class MemoryStore:
         data = source.data[piece.start : piece.start + piece.length]
         assert len(data) == piece.length > 0, "not a range of the object"
         self._upload(key, upload_id).parts[number] = data
-        return Part(number, _md5(data).hex(), b"")
+        return UploadedPart(number, _md5(data).hex(), b"")
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
+    def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:
         self._called("complete_multipart", key)
         upload = self._upload(key, upload_id)
         if any(part.number not in upload.parts or _md5(upload.parts[part.number]).hex() != part.etag for part in parts):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import FetchedObject, ObjectStore, Part, PutOptions
+from mastosync.store.base import FetchedObject, ObjectStore, PutOptions, UploadedPart
 from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
 from mastosync.store.s3.store import S3Store
 from scripts.lab.addresses import S3Address
@@ -146,7 +146,7 @@ class Prepared:
 
     key: str
     upload_id: str
-    part: Part
+    part: UploadedPart
     bucket: str = "my-bucket"
 
     @classmethod
@@ -154,12 +154,12 @@ class Prepared:
         client.put_object(Bucket=bucket, Key=key, Body=DATA)
         upload_id = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
         etag = client.upload_part(Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=1, Body=DATA)["ETag"]
-        return cls(key, upload_id, Part(1, etag, md5_of(DATA)), bucket)
+        return cls(key, upload_id, UploadedPart(1, etag, md5_of(DATA)), bucket)
 
     @classmethod
     def made_up(cls) -> Prepared:
         """Something that is in no store."""
-        return cls("key", "upload", Part(1, md5_of(DATA).hex(), md5_of(DATA)))
+        return cls("key", "upload", UploadedPart(1, md5_of(DATA).hex(), md5_of(DATA)))
 
     def calls(self, store: ObjectStore) -> Mapping[str, Callable[[], object]]:
         """How to call each of METHODS."""

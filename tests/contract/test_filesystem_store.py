@@ -38,7 +38,7 @@ from mastosync.errors import (
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.mountinfo import iter_mounts
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.retry import Gate, RetryPolicy
+from mastosync.runtime.retry import RetryPolicy, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import FetchedObject, ListedObject, ObjectStore, PutOptions
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, volumes
@@ -715,7 +715,7 @@ class TestDisk:
         monkeypatch.setattr(os, "fstatvfs", raising(OSError(errno.ENOMEM, "no memory")))
         stop = StopSignal()
         with planned(tmp_path / "m.db", [entry(1)]) as manifest:
-            warn_of_little_room(Gate(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
+            warn_of_little_room(StoreAccess(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
         assert any("no memory" in message for message in caplog.messages)
 
     def test_who_copies_more_than_fits_is_told_before_it_begins(
@@ -728,7 +728,7 @@ class TestDisk:
             planned(tmp_path / "m.db", [entry(1)._replace(size=2048)]) as manifest,
             telling_what_matters(),
         ):
-            warn_of_little_room(Gate(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
+            warn_of_little_room(StoreAccess(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
         assert "has room for 0 Bytes, but 2.0 KiB are pending" in capsys.readouterr().err
 
     def test_a_disk_without_room_for_another_name_is_full(self, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.store.s3.lazy import LateS3Store
+from mastosync.store.s3.lazy import LazyS3Store
 from tests.contract.raw_server import RawServer, answer
 from tests.contract.s3_kit import MADE_UP, at
 from tests.waiting import PATIENCE_SECONDS
@@ -56,7 +56,7 @@ from contextlib import suppress
 from mastosync.config import S3Config, Secret
 from mastosync.errors import NetworkFailure
 from mastosync.store.s3 import store
-from mastosync.store.s3.lazy import LateS3Store
+from mastosync.store.s3.lazy import LazyS3Store
 
 config = S3Config("key", Secret("hidden words"), endpoint_url="http://127.0.0.1:9", bucket="my-bucket")
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -65,7 +65,7 @@ with suppress(OSError):
     while True:
         taken.append(os.open(os.devnull, os.O_RDONLY))
 try:
-    LateS3Store(config, role="source", connections=1).made
+    LazyS3Store(config, role="source", connections=1).made
 except NetworkFailure as failure:
     for descriptor in taken:
         os.close(descriptor)
@@ -74,7 +74,7 @@ except NetworkFailure as failure:
 
 
 def test_it_is_made_once_for_all_threads() -> None:
-    with closing(LateS3Store(at("http://127.0.0.1:9", MADE_UP), role="source", connections=8)) as store:
+    with closing(LazyS3Store(at("http://127.0.0.1:9", MADE_UP), role="source", connections=8)) as store:
         everybody = threading.Barrier(8)
 
         def ask(_: int) -> object:

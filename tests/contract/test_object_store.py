@@ -19,7 +19,7 @@ import pytest
 from mastosync.config import FilesystemConfig, S3Config, Secret
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders
-from mastosync.store.base import ListedObject, ObjectStore, Page, Part, Piece, PutOptions
+from mastosync.store.base import ListedObject, ObjectStore, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
 from mastosync.store.s3.curl import CurlStore
 from scripts.lab.addresses import S3Address
@@ -61,7 +61,7 @@ class Room:
     def data(self, key: str) -> bytes | None:
         return self.store.read(key, 64 * MIB).data
 
-    def put_parts(self, key: str, upload_id: str, *parts: bytes) -> list[Part]:
+    def put_parts(self, key: str, upload_id: str, *parts: bytes) -> list[UploadedPart]:
         return [
             self.store.write_part(key, upload_id, number, data, md5_of(data)) for number, data in enumerate(parts, 1)
         ]
@@ -483,7 +483,7 @@ class TestParts:
         data = [bytes_of(PART_BYTES), bytes_of(PART_BYTES + 1), b"the rest"]
         upload = room.store.start_multipart(key, PLAIN)
 
-        def send(number: int) -> Part:
+        def send(number: int) -> UploadedPart:
             return room.store.write_part(key, upload, number, data[number - 1], md5_of(data[number - 1]))
 
         with ThreadPoolExecutor(3) as pool:
@@ -529,7 +529,7 @@ class TestParts:
     ) -> None:
         upload = room.store.start_multipart(key, PLAIN)
         room.put_parts(key, upload, b"data")
-        lost = Part(number, md5_of(b"lost").hex(), md5_of(b"lost"))
+        lost = UploadedPart(number, md5_of(b"lost").hex(), md5_of(b"lost"))
         with pytest.raises(ObjectChanged, match=key):
             room.store.complete_multipart(key, upload, [lost])
         room.store.abort_multipart(key, upload)

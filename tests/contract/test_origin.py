@@ -248,7 +248,7 @@ def test_a_wish_to_stop_breaks_a_fetch_off(begun: bytes, monkeypatch: pytest.Mon
 
 
 def test_silence_ends_after_its_time(fetcher: CurlOriginFetcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetcher, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(fetching, "SILENCE_SECONDS", 1)
 
     def stall(_: socket.socket, over: threading.Event) -> None:
         over.wait(60)
@@ -258,7 +258,7 @@ def test_silence_ends_after_its_time(fetcher: CurlOriginFetcher, monkeypatch: py
 
 
 def test_a_drip_ends_with_the_time_for_the_whole(fetcher: CurlOriginFetcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetcher, "WHOLE_SECONDS", 1)
+    monkeypatch.setattr(fetching, "WHOLE_SECONDS", 1)
 
     def drip(connection: socket.socket, over: threading.Event) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
@@ -353,7 +353,7 @@ def test_a_full_disk_here_is_not_laid_to_the_server(
     buffer_bytes: int,
 ) -> None:
     full = Path("/dev/full").open("wb", buffer_bytes)  # noqa: SIM115 - closed by whom it is given to
-    monkeypatch.setattr(fetcher, "SpooledTemporaryFile", lambda _: full)
+    monkeypatch.setattr(fetching, "SpooledTemporaryFile", lambda _: full)
     with pytest.raises(StoreUnusable, match="No space left") as caught:
         fetcher.fetch(f"{server.endpoint_url}/a.png", MOST)
     assert "TMPDIR" in (caught.value.hint or "")

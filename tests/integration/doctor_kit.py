@@ -16,7 +16,7 @@ from mastosync.app import App
 from mastosync.config import load_config
 from mastosync.doctor import Diagnosis, Finding, Grade, Subject
 from mastosync.errors import ExitCode
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.site import NOWHERE, Site, s3_section
@@ -82,7 +82,7 @@ class Examined:
 def examined(site: Site, manifest: Path | None = None) -> Examined:
     """Let the doctor look at a site. Whatever it finds is fit to be shown."""
     config = load_config(site.config, {})
-    app = App(config, manifest or site.manifest, Silence(), StopSignal())
+    app = App(config, manifest or site.manifest, NoProgress(), StopSignal())
     diagnosis = Diagnosis(list(app.doctor()))
     told = json.dumps(diagnosis.as_json())
     hidden = {*SECRETS, config.source.access_key, config.destination.access_key} - {NOWHERE.access_key}

@@ -22,7 +22,7 @@ from mastosync.mastodon.paperclip import canonical_key, entries_of
 from mastosync.model import Claim, Entry, MediaRow, Reason
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import Gate
+from mastosync.runtime.retry import StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
 from scripts.lab.addresses import S3Address
@@ -80,7 +80,7 @@ class Way:
     def transfer(self, options: TransferOptions) -> Transfer:
         stop = StopSignal()
         source, destination = (
-            Gate(store, EndpointLimiter(stop), IMPATIENT, stop) for store in (self.source, self.destination)
+            StoreAccess(store, EndpointLimiter(stop), IMPATIENT, stop) for store in (self.source, self.destination)
         )
         return Transfer(source, destination, options, MemoryBudget(1 << 30))
 

@@ -22,7 +22,7 @@ from mastosync.mastodon.queries import select_named
 from mastosync.model import EntryState, Kind, Outcome, Reason
 from mastosync.planning.planner import Planner, PlanOptions, PlanResult, Scope
 from mastosync.planning.survey import Surveyor
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from scripts.lab.addresses import DatabaseAddress
 from tests.integration.mastodon_tables import config_of, execute
 from tests.unit.engine_kit import DESTINATION, SOURCE
@@ -146,7 +146,7 @@ class Plans:
             PlanWriter.transaction(self.manifest, SOURCE, DESTINATION) as writer,
         ):
             reader = Changes(database, base.since, base.highest) if base else database
-            result = Planner(reader, self.options, Silence(), SURVEYOR, base).run(writer)
+            result = Planner(reader, self.options, NoProgress(), SURVEYOR, base).run(writer)
             writer.finish(now, {})
         self.base = DeltaBase(now + timedelta(seconds=1), result.highest)
         return result

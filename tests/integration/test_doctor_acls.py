@@ -10,7 +10,7 @@ import pytest
 
 from mastosync.copying.acl import AclMode
 from mastosync.copying.transfer import TransferOptions
-from mastosync.doctor.access import End, Patience
+from mastosync.doctor.access import CheckedStore, Patience
 from mastosync.doctor.acl import check_acl
 from mastosync.doctor.findings import Chart, Finding, Grade, Subject
 from mastosync.doctor.probes import DATA, ProbeObjects
@@ -43,7 +43,7 @@ class Way:
 
     buckets: BucketPair
     proxy: FaultProxy
-    end: End
+    end: CheckedStore
 
     def look(self, options: TransferOptions) -> dict[str, Finding]:
         """The findings about ACLs, by check. Nothing of the probes is left."""
@@ -64,7 +64,9 @@ def way(moto: S3Address) -> Iterator[Way]:
         config = config_of(S3Address(proxy.endpoint_url, "key", "secret", "", ""), buckets.destination)
         store = stack.enter_context(closing(CurlStore(config, role="destination", connections=1)))
         probe = stack.enter_context(closing(S3Probe(config, role="destination")))
-        yield Way(buckets, proxy, End(Chart(Subject.DESTINATION), store, probe, Patience(StopSignal()), prefix=""))
+        yield Way(
+            buckets, proxy, CheckedStore(Chart(Subject.DESTINATION), store, probe, Patience(StopSignal()), prefix="")
+        )
 
 
 @pytest.mark.parametrize("decided", ["skip", "copy"])

@@ -11,13 +11,13 @@ from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.manifest import ManifestReport, WorkQueue
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState
-from mastosync.progress import CopyProgress, EndpointState, Silence
+from mastosync.progress import CopyProgress, EndpointState, NoProgress
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import Gate
+from mastosync.runtime.retry import StoreAccess
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.worker_pool import Crew
+from mastosync.runtime.worker_pool import WorkerPool
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, entry, gate, planned
+from tests.unit.engine_kit import IMPATIENT, entry, planned, store_access
 
 HOUR = 3600.0
 
@@ -31,19 +31,19 @@ class World:
         for each in self.entries:
             old.put(canonical_key(each, ""), b"%d" % each.id)
         self.manifest = planned(tmp_path / "m.db", self.entries)
-        self.gates = [gate(store, self.stop, IMPATIENT, patience_seconds=HOUR) for store in (old, new)]
-        for made in self.gates:
+        self.open_stores = [store_access(store, self.stop, IMPATIENT, patience_seconds=HOUR) for store in (old, new)]
+        for made in self.open_stores:
             made.limiter.has_answered = True  # it was found usable
 
     def copy(
-        self, listener: Silence | None = None, workers: int = 16, writing: TransferOptions | None = None
+        self, listener: NoProgress | None = None, workers: int = 16, writing: TransferOptions | None = None
     ) -> CopyProgress:
-        source, destination = self.gates
+        source, destination = self.open_stores
         options = CopyOptions(workers=workers)
         with closing(Transfer(source, destination, writing or TransferOptions(), MemoryBudget(1 << 30))) as transfer:
-            crew = Crew(transfer.steps, workers, self.stop)
-            made = Copier(WorkQueue(self.manifest), crew, options, self.stop, listener or Silence())
-            made.limits = lambda: tuple(_state(each) for each in self.gates)
+            pool = WorkerPool(transfer.steps, workers, self.stop)
+            made = Copier(WorkQueue(self.manifest), pool, options, self.stop, listener or NoProgress())
+            made.limits = lambda: tuple(_state(each) for each in self.open_stores)
             return made.run()
 
     def close(self) -> None:
@@ -59,5 +59,5 @@ class World:
         assert {key: stored.acl for key, stored in self.new.objects.items()} == acls
 
 
-def _state(of: Gate) -> EndpointState:
+def _state(of: StoreAccess) -> EndpointState:
     return EndpointState("destination", outage=of.downtime.outage if of.downtime else None)

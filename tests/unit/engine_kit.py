@@ -1,4 +1,4 @@
-"""What the engine's tests share: entries, gates and a planned manifest."""
+"""What the engine's tests share: entries, stores and a planned manifest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mastosync.model import NOTHING, NOTHING_ARRIVED, Arrival, Claim, Entry, Ent
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.outages import Downtime
-from mastosync.runtime.retry import Gate, RetryPolicy
+from mastosync.runtime.retry import RetryPolicy, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from tests.contract.memory_store import MemoryStore
 
@@ -95,22 +95,22 @@ def approach_of(claim: Claim) -> Approach:
     return approach_to(presence, private=claim.entry.private, has_digest=md5 is not None or etag is not None)
 
 
-def gate(
+def store_access(
     store: MemoryStore,
     stop: StopSignal | None = None,
     policy: RetryPolicy = IMPATIENT,
     bandwidth: Bandwidth | None = None,
     patience_seconds: float = 0,
-) -> Gate:
+) -> StoreAccess:
     stop = stop or StopSignal()
     limiter = EndpointLimiter(stop)
-    return Gate(store, limiter, policy, stop, bandwidth, Downtime(limiter, stop, patience_seconds))
+    return StoreAccess(store, limiter, policy, stop, bandwidth, Downtime(limiter, stop, patience_seconds))
 
 
 def transfer(
     old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None, note: Note | None = None
 ) -> Transfer:
-    return Transfer(gate(old), gate(new), options or TransferOptions(), MemoryBudget(1 << 30), note)
+    return Transfer(store_access(old), store_access(new), options or TransferOptions(), MemoryBudget(1 << 30), note)
 
 
 def grouped(entries: Iterable[Entry]) -> list[EntryGroup]:

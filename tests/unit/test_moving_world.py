@@ -45,7 +45,7 @@ from mastosync.manifest import (
 )
 from mastosync.model import TABLES, Claim, Order, Outcome, Reason, Record, RemoteFile
 from mastosync.planning.planner import PlanOptions
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.pruning import PruneOptions, Pruner
 from mastosync.refetching import Place as PlaceOfRow
 from mastosync.refetching import Refetcher, RefetchOptions, Ways
@@ -53,7 +53,7 @@ from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.outages import Downtime
-from mastosync.runtime.retry import Gate, RetryPolicy
+from mastosync.runtime.retry import RetryPolicy, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.http.fetcher import Fetched
 from mastosync.verifying import adopter, verifier
@@ -155,7 +155,7 @@ class MovingWorld(RuleBasedStateMachine):
         self.patch.setattr(adopter, "side_by_side", one_after_the_other)
         self.patch.setattr(verifier, "side_by_side", one_after_the_other)
         self.patch.setattr(refetching, "side_by_side", one_after_the_other)
-        self.patch.setattr(pruning, "Crew", OneThread)
+        self.patch.setattr(pruning, "WorkerPool", OneThread)
         self.patch.setattr(outages, "FIRST_WAIT_SECONDS", 0)
         self.patience_seconds = 0
         self.manifest = Manifest.create(self.path)
@@ -320,7 +320,9 @@ class MovingWorld(RuleBasedStateMachine):
         work = islice(queue.iter_claimable(), limit)
         options = TransferOptions(multipart_threshold=LARGE_BYTES, source_bucket="old" if self.within else None)
         memory = MemoryBudget(1 << 28)
-        with closing(Transfer(self._gate(self.world.old), self._gate(self.world.new), options, memory)) as transfer:
+        with closing(
+            Transfer(self._store_access(self.world.old), self._store_access(self.world.new), options, memory)
+        ) as transfer:
             while claims := list(islice(work, batch)):
                 queue.commit(claims=claims)
                 if killed_at == "claim":
@@ -339,11 +341,11 @@ class MovingWorld(RuleBasedStateMachine):
         self.world.ends(_place(claim), outcome)
         return outcome, bool(self.world.new.doubtful)
 
-    def _gate(self, store: MovingStore) -> Gate:
+    def _store_access(self, store: MovingStore) -> StoreAccess:
         stop = StopSignal()
         limiter = EndpointLimiter(stop)
         limiter.has_answered = True  # it was found usable
-        return Gate(store, limiter, AT_ONCE, stop, downtime=Downtime(limiter, stop, self.patience_seconds))
+        return StoreAccess(store, limiter, AT_ONCE, stop, downtime=Downtime(limiter, stop, self.patience_seconds))
 
     def _rise_again(self) -> None:
         """The process has died; another one opens the manifest."""
@@ -377,10 +379,10 @@ class MovingWorld(RuleBasedStateMachine):
         self.world.runs()
         self.world.new.troubles, self.world.new.damaged_uploads = list(weather.destination), weather.damaged_uploads
         landing, stop = MemoryStore("landing"), StopSignal()
-        gates = Gate(landing, EndpointLimiter(stop), AT_ONCE, stop), self._gate(self.world.new)
+        open_stores = StoreAccess(landing, EndpointLimiter(stop), AT_ONCE, stop), self._store_access(self.world.new)
         options = TransferOptions(multipart_threshold=LARGE_BYTES)
         ended: list[tuple[Outcome, bool]] = []
-        with closing(Transfer(*gates, options, MemoryBudget(1 << 28))) as transfer:
+        with closing(Transfer(*open_stores, options, MemoryBudget(1 << 28))) as transfer:
 
             def transferred(claim: Claim) -> Outcome:
                 ended.append(self._transferred(transfer, claim))
@@ -396,7 +398,7 @@ class MovingWorld(RuleBasedStateMachine):
 
             elsewhere = partial(Elsewhere, self.world)
             ways = Ways(self._rows_now, elsewhere, lambda *_: True, landing, holding, transferred, "")
-            made = Refetcher(self.manifest, ways, RefetchOptions(apply=True, workers=1), stop, Silence())
+            made = Refetcher(self.manifest, ways, RefetchOptions(apply=True, workers=1), stop, NoProgress())
             try:
                 made.run(ManifestReport(self.manifest).iter_failures(Reason.MISSING, ()))
             except Death:
@@ -422,10 +424,10 @@ class MovingWorld(RuleBasedStateMachine):
     def verify(self, deep: bool) -> None:
         take_over(self.manifest)
         before = self._records()
-        gate, options = self._gate(self.world.new), VerifyOptions(workers=1, deep=deep)
-        made = Verifier(self.manifest, self.path, gate, "", options, gate.stop, Silence())
+        store_access, options = self._store_access(self.world.new), VerifyOptions(workers=1, deep=deep)
+        made = Verifier(self.manifest, self.path, store_access, "", options, store_access.stop, NoProgress())
         if deep:
-            check = DeepCheck(gate, MemoryBudget(1 << 28), "", LARGE_BYTES)
+            check = DeepCheck(store_access, MemoryBudget(1 << 28), "", LARGE_BYTES)
             made.by_reading(OneThread(check.steps), list(made.iter_done()), made.entries())  # type: ignore[arg-type]
         else:
             made.by_listing()
@@ -435,24 +437,24 @@ class MovingWorld(RuleBasedStateMachine):
     def adopt(self, deep: bool) -> None:
         take_over(self.manifest)
         before = self._records()
-        old, new = self._gate(self.world.old), self._gate(self.world.new)
+        old, new = self._store_access(self.world.old), self._store_access(self.world.new)
         options = AdoptOptions(workers=1, deep=deep)
-        Adopter(self.manifest, self.path, old, new, ("", ""), options, new.stop, Silence()).run()
+        Adopter(self.manifest, self.path, old, new, ("", ""), options, new.stop, NoProgress()).run()
         self.world.adopts(before, self._records())
 
     @rule(killed_at=st.sampled_from([None, None, "delete", "record"]))
     def prune(self, killed_at: str | None) -> None:
         self._plan()
-        gate = self._gate(self.world.new)
+        store_access = self._store_access(self.world.new)
         if killed_at:
-            gate.store.troubles = [Trouble("delete", Death(), applied=killed_at == "record")]  # type: ignore[attr-defined]
+            store_access.store.troubles = [Trouble("delete", Death(), applied=killed_at == "record")]  # type: ignore[attr-defined]
         try:
             MortalPruner(
                 self.manifest,
-                lambda: nullcontext(gate),
+                lambda: nullcontext(store_access),
                 "",
                 PruneOptions(apply=True, workers=1, adopted=True),
-                gate.stop,
+                store_access.stop,
             ).run()
         except Death:
             self._rise_again()
@@ -511,8 +513,8 @@ class MortalPruner(Pruner):
     """One that a death keeps from recording what it has removed."""
 
     def _record(self) -> None:
-        with self.opened() as gate:
-            store = gate.store
+        with self.opened() as store_access:
+            store = store_access.store
         assert isinstance(store, MovingStore)
         if not store.is_dead:
             super()._record()

@@ -16,9 +16,9 @@ from mastosync.checking.multipart_etag import composite_etag
 from mastosync.errors import AclUnsupported, CorruptObject, ObjectDenied
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Kind, ObjectInfo, Origin, Outcome, Reason, Record
-from mastosync.runtime.steps import Steps, carried_out
+from mastosync.runtime.steps import Steps, run_to_end
 from mastosync.runtime.transfer_loop import Ended
-from mastosync.store.base import Buffer, Part, PutOptions
+from mastosync.store.base import Buffer, PutOptions, UploadedPart
 from tests.contract.memory_store import MemoryStore, StoredObject
 from tests.unit.engine_kit import LOCAL, REMOTE
 
@@ -94,7 +94,7 @@ class MovingStore(MemoryStore):
             raise CorruptObject(f"cannot write {key!r} at {self.name}: it has arrived with other bytes")
         return etag
 
-    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:
         taken, is_damaged = self._taken(data)
         digest = hashlib.md5(taken, usedforsecurity=False).digest()
         part = super().write_part(key, upload_id, number, taken, digest if is_damaged else md5)
@@ -118,7 +118,7 @@ class MovingStore(MemoryStore):
         with self._doubtful_after_failure(key):
             return super().start_multipart(key, options)
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
+    def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:
         with self._storing("complete_multipart", key):
             return super().complete_multipart(key, upload_id, parts)
 
@@ -406,7 +406,7 @@ class OneThread:
     def all_ended(self, claims: Iterable[object]) -> Iterator[Ended[object, object]]:
         """What becomes of these."""
         for claim in claims:
-            yield Ended(claim, carried_out(self._steps(claim)))
+            yield Ended(claim, run_to_end(self._steps(claim)))
 
     def __enter__(self) -> OneThread:
         return self

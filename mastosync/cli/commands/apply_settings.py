@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mastosync.applying.one_object import Fate
+from mastosync.applying.one_object import ApplyStatus
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, rate_option, workers_option
 from mastosync.cli.output import show_json
@@ -56,13 +56,15 @@ def apply_settings_command(
 
 
 _REMEDIES = {
-    Fate.HIDDEN: deferred(
+    ApplyStatus.HIDDEN: deferred(
         "was stored as public, and nobody reads it without credentials: Mastodon may have hidden it since, which the"
         " next `mastosync plan` tells; if it should be read, `mastosync verify --public` finds it after that plan, and"
         " `mastosync copy` stores it again"
     ),
-    Fate.DIFFERENT: deferred("another object lies there than was recorded, or none: run `mastosync verify` first"),
-    Fate.FAILED: deferred("the store refused it or kept failing: run the same command again"),
+    ApplyStatus.DIFFERENT: deferred(
+        "another object lies there than was recorded, or none: run `mastosync verify` first"
+    ),
+    ApplyStatus.FAILED: deferred("the store refused it or kept failing: run the same command again"),
 }
 
 
@@ -79,7 +81,7 @@ def render_applying(result: Applying) -> str:
         checked=f"{checked:,}",
         duration=human_seconds(result.seconds),
     )
-    values = {"told": told, "objects": f"{fates[Fate.APPLIED]:,}", "in_line": f"{fates[Fate.IN_LINE]:,}"}
+    values = {"told": told, "objects": f"{fates[ApplyStatus.APPLIED]:,}", "in_line": f"{fates[ApplyStatus.IN_LINE]:,}"}
     told = (
         tr("{told}; to be stored again: at most {objects}, in line already: {in_line}", **values)
         if result.dry_run
@@ -88,7 +90,7 @@ def render_applying(result: Applying) -> str:
     lines = [told]
     if result.goes_on:
         lines.append(tr("an earlier run had come some of the way; only the rest was looked at"))
-    if kept := fates[Fate.KEPT_BACK]:
+    if kept := fates[ApplyStatus.KEPT_BACK]:
         lines.append(
             trn(
                 "{objects} private object is left as it is: no ACL is sent that would keep it so",
@@ -97,7 +99,7 @@ def render_applying(result: Applying) -> str:
                 objects=f"{kept:,}",
             )
         )
-    if closed := fates[Fate.CLOSED]:
+    if closed := fates[ApplyStatus.CLOSED]:
         lines.append(
             trn(
                 "{objects} object is left as it is: its row is private or gone by now, which the next `mastosync plan`"

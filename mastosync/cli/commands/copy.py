@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import Pace, pace_options, types_option
+from mastosync.cli.options import PaceOptions, pace_options, types_option
 from mastosync.cli.render import render_copy
 from mastosync.errors import ExitCode
 
@@ -15,7 +15,7 @@ from mastosync.errors import ExitCode
 @types_option
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many entries in this run.")
 @click.pass_obj
-def copy_command(invocation: Invocation, pace: Pace, types: tuple[str, ...], limit: int | None) -> ExitCode:
+def copy_command(invocation: Invocation, pace: PaceOptions, types: tuple[str, ...], limit: int | None) -> ExitCode:
     """Work through what is pending, until nothing is.
 
     Ctrl-C once finishes what is in flight; the same command goes on from there, also after a crash.

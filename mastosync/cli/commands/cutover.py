@@ -20,7 +20,7 @@ from mastosync.cli.render import table
 from mastosync.cli.terminal import padded
 from mastosync.config import CHANGE_ME, Secret
 from mastosync.config.values import PUBLIC_URL
-from mastosync.cutover import Fallback, Finding, Grade, Loss, Step, Verdict
+from mastosync.cutover import CutoverVerdict, Fallback, Finding, Grade, LossOutcome, Step
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import tr
 from mastosync.terminal_text import as_json, one_line
@@ -121,7 +121,7 @@ def cutover_command(
     are no obstacle: until then nginx can get them from the old store.
     """
     from mastosync.app.cutover import CutoverOptions
-    from mastosync.cutover import Fallback, Verdict
+    from mastosync.cutover import CutoverVerdict, Fallback
 
     if as_json and nginx == _STDOUT:
         raise UsageError(tr("--nginx - prints the configuration alone"), hint=tr("--json holds it, too"))
@@ -149,7 +149,7 @@ def cutover_command(
         invocation.say(render_written(report, file, new_env))
     else:
         invocation.say(render_cutover(report))
-    return ExitCode.INCOMPLETE if report.cutover.verdict is Verdict.NO_GO else ExitCode.OK
+    return ExitCode.INCOMPLETE if report.cutover.verdict is CutoverVerdict.NO_GO else ExitCode.OK
 
 
 def _write(path: Path, text: Secret, option: str, *, replace: bool, mode: int = 0o600) -> None:
@@ -204,10 +204,10 @@ def _finding(found: Finding) -> str:
 
 def _losses(report: CutoverReport) -> str:
     meanings = {
-        Loss.FOR_GOOD: tr("lost for good"),
-        Loss.FETCHABLE: tr("other servers may have it"),
-        Loss.UNPROVEN: tr("something lies at the new store"),
-        Loss.DISPENSABLE: tr("Mastodon does without, or makes it anew"),
+        LossOutcome.FOR_GOOD: tr("lost for good"),
+        LossOutcome.FETCHABLE: tr("other servers may have it"),
+        LossOutcome.UNPROVEN: tr("something lies at the new store"),
+        LossOutcome.DISPENSABLE: tr("Mastodon does without, or makes it anew"),
     }
     rows = [
         (tr("{table}, of other servers", table=name) if remote else name, f"{objects:,}", meanings[loss])
@@ -217,7 +217,7 @@ def _losses(report: CutoverReport) -> str:
 
 
 def _is_no_go(report: CutoverReport) -> bool:
-    return report.cutover.verdict is Verdict.NO_GO
+    return report.cutover.verdict is CutoverVerdict.NO_GO
 
 
 def _verdict(report: CutoverReport) -> str:
@@ -234,26 +234,26 @@ def _verdict(report: CutoverReport) -> str:
     if report.switched:
         return tr("By its settings, Mastodon uses the new store already: go on with the steps that are left.")
     return {
-        Verdict.GO: tr("GO: you can switch Mastodon over now, by the steps below."),
-        Verdict.GO_WITH_FALLBACK: tr(
+        CutoverVerdict.GO: tr("GO: you can switch Mastodon over now, by the steps below."),
+        CutoverVerdict.GO_WITH_FALLBACK: tr(
             "GO, with the fallback: you can switch Mastodon over now, by the steps below. Until the rest has arrived,"
             " nginx has to ask the old store for it."
         ),
-        Verdict.NO_GO: tr(
+        CutoverVerdict.NO_GO: tr(
             "NO-GO: do not switch yet. Do what is told at each line with NO-GO above, and run this again."
         ),
     }[report.cutover.verdict]
 
 
-def _verdict_alone(verdict: Verdict) -> str:
+def _verdict_alone(verdict: CutoverVerdict) -> str:
     """The same, where neither findings nor steps are shown."""
     return {
-        Verdict.GO: tr("GO: you can switch Mastodon over."),
-        Verdict.GO_WITH_FALLBACK: tr(
+        CutoverVerdict.GO: tr("GO: you can switch Mastodon over."),
+        CutoverVerdict.GO_WITH_FALLBACK: tr(
             "GO, with the fallback: you can switch Mastodon over. Until the rest has arrived, nginx has to ask the old"
             " store for it."
         ),
-        Verdict.NO_GO: tr("NO-GO: do not switch yet. `mastosync cutover` tells what is to be done before."),
+        CutoverVerdict.NO_GO: tr("NO-GO: do not switch yet. `mastosync cutover` tells what is to be done before."),
     }[verdict]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import Pace, Scope, at_most_option, duration, pace_options, scope_options
+from mastosync.cli.options import PaceOptions, Scope, at_most_option, duration, pace_options, scope_options
 from mastosync.cli.output import warn
 from mastosync.errors import ExitCode
 
@@ -32,7 +32,7 @@ def follow_command(
     prune: bool,
     at_most: int | None,
     scope: Scope,
-    pace: Pace,
+    pace: PaceOptions,
 ) -> ExitCode:
     """Plan and copy again and again, until told to stop.
 

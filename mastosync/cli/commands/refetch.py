@@ -14,7 +14,7 @@ from mastosync.cli.render import table
 from mastosync.cli.terminal import PAINT_OF
 from mastosync.errors import ExitCode
 from mastosync.language import deferred, say, tr
-from mastosync.refetching import Fate, Refetching
+from mastosync.refetching import Refetching, RefetchStatus
 from mastosync.units import human_bytes, human_seconds
 
 
@@ -60,23 +60,23 @@ def refetch_command(
 
 _HOSTS = 10
 _MEANING = {
-    Fate.DERIVED: deferred(
+    RefetchStatus.DERIVED: deferred(
         "Mastodon makes these from the original: run `tootctl media refresh` and `tootctl accounts refresh` on "
         "its server; those of emojis and of this server's own pictures are made when the picture is sent or "
         "uploaded again"
     ),
-    Fate.NO_ADDRESS: deferred("uploaded to this server, or Mastodon keeps no URL for it"),
-    Fate.CHANGED: deferred("its row was deleted or has changed since: run `mastosync plan`"),
-    Fate.GONE: deferred("the other server does not have it any more"),
-    Fate.UNLIKE: deferred(
+    RefetchStatus.NO_ADDRESS: deferred("uploaded to this server, or Mastodon keeps no URL for it"),
+    RefetchStatus.CHANGED: deferred("its row was deleted or has changed since: run `mastosync plan`"),
+    RefetchStatus.GONE: deferred("the other server does not have it any more"),
+    RefetchStatus.UNLIKE: deferred(
         "the other server sends another type of file than Mastodon had stored: Mastodon had converted it"
     ),
-    Fate.REFUSED: deferred(
+    RefetchStatus.REFUSED: deferred(
         "not asked: the URL leads to an address that must not be asked, such as one in a local network"
     ),
-    Fate.TOO_LARGE: deferred("larger than Mastodon accepts"),
-    Fate.UNREACHED: deferred("the other server failed: run the same command again"),
-    Fate.NOT_STORED: deferred("the destination refused it, or failed"),
+    RefetchStatus.TOO_LARGE: deferred("larger than Mastodon accepts"),
+    RefetchStatus.UNREACHED: deferred("the other server failed: run the same command again"),
+    RefetchStatus.NOT_STORED: deferred("the destination refused it, or failed"),
 }
 
 
@@ -85,8 +85,8 @@ def render_refetching(result: Refetching) -> str:
     total = result.total()
     if not total:
         return tr("nothing failed as missing")
-    first = Fate.REFETCHED if result.applied else Fate.FETCHABLE
-    fates = [first, *(fate for fate in Fate if fate is not first and total[fate])]
+    first = RefetchStatus.REFETCHED if result.applied else RefetchStatus.FETCHABLE
+    fates = [first, *(fate for fate in RefetchStatus if fate is not first and total[fate])]
     rows = [
         (name, *(f"{counts[fate]:,}" for fate in fates))
         for name, counts in [*sorted(result.by_type.items()), (tr("total"), total)]

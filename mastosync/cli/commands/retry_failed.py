@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.options import Pace, failure_reasons_option, pace_options, types_option
+from mastosync.cli.options import PaceOptions, failure_reasons_option, pace_options, types_option
 from mastosync.cli.render import render_copy
 from mastosync.errors import ExitCode
 from mastosync.language import tr, trn
@@ -20,7 +20,12 @@ from mastosync.model import FAILURE_REASONS, Reason
 @pace_options
 @click.pass_obj
 def retry_failed_command(
-    invocation: Invocation, types: tuple[str, ...], reasons: tuple[str, ...], accepted: bool, no_copy: bool, pace: Pace
+    invocation: Invocation,
+    types: tuple[str, ...],
+    reasons: tuple[str, ...],
+    accepted: bool,
+    no_copy: bool,
+    pace: PaceOptions,
 ) -> ExitCode:
     """Put failed entries back to pending, and copy what is pending.
 

@@ -83,7 +83,7 @@ class Caption:
     description: str
 
 
-class Step(NamedTuple):
+class ChartStep(NamedTuple):
     """A figure that held from one moment to another (seconds since the epoch)."""
 
     begin: float
@@ -99,7 +99,7 @@ class Share(NamedTuple):
     figure: float
 
 
-class Bar(NamedTuple):
+class ChartBar(NamedTuple):
     """A bar of parts, with its name before and its figure behind it."""
 
     label: str
@@ -107,7 +107,7 @@ class Bar(NamedTuple):
     told: str
 
 
-def steps_over_time(caption: Caption, steps: Sequence[Step], unit: str, colour: str) -> Markup:
+def steps_over_time(caption: Caption, steps: Sequence[ChartStep], unit: str, colour: str) -> Markup:
     """An area whose height is the figure at each moment; where there is none, nothing is drawn."""
     begin, end = steps[0].begin, steps[-1].end
     marks = round_marks(max(step.figure for step in steps))
@@ -131,13 +131,13 @@ def steps_over_time(caption: Caption, steps: Sequence[Step], unit: str, colour: 
         ),
         *(_moment(x(at), bottom, clock, date) for at, clock, date in moments),
         *(
-            _area([Step(x(each.begin), x(each.end), y(each.figure)) for each in run], bottom, colour)
+            _area([ChartStep(x(each.begin), x(each.end), y(each.figure)) for each in run], bottom, colour)
             for run in _runs(steps)
         ),
     )
 
 
-def bars(caption: Caption, rows: Sequence[Bar]) -> Markup:
+def bars(caption: Caption, rows: Sequence[ChartBar]) -> Markup:
     """Bars below each other, all by one scale."""
     longest = max((sum(share.figure for share in row.shares) for row in rows), default=0.0)
     scale = Scale(0, longest or 1.0, 0, _WIDTH - _LABEL_WIDTH - _FIGURE_WIDTH)
@@ -175,9 +175,9 @@ def _seen(width: float) -> float:
     return max(width, _THINNEST) if width else 0.0
 
 
-def _runs(steps: Sequence[Step]) -> list[list[Step]]:
+def _runs(steps: Sequence[ChartStep]) -> list[list[ChartStep]]:
     """Steps that follow each other without a gap."""
-    found: list[list[Step]] = []
+    found: list[list[ChartStep]] = []
     for step in steps:
         if found and step.begin - found[-1][-1].end < (step.end - step.begin) / 2:
             found[-1].append(step)
@@ -186,7 +186,7 @@ def _runs(steps: Sequence[Step]) -> list[list[Step]]:
     return found
 
 
-def _area(steps: Sequence[Step], bottom: float, colour: str) -> Markup:
+def _area(steps: Sequence[ChartStep], bottom: float, colour: str) -> Markup:
     """Places of a figure that goes from step to step, and what lies below it."""
     line = " ".join(f"{each.begin:.2f},{each.figure:.2f} {each.end:.2f},{each.figure:.2f}" for each in steps)
     begin, end = f"{steps[0].begin:.2f},{bottom:.2f}", f"{steps[-1].end:.2f},{bottom:.2f}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mastosync.language import tr, trn
 from mastosync.model import EntryState, Origin
 from mastosync.report import iso, moment
-from mastosync.report.page.charts import Bar, Caption, Share, Step, bars, shares, steps_over_time
+from mastosync.report.page.charts import Caption, ChartBar, ChartStep, Share, bars, shares, steps_over_time
 from mastosync.report.page.markup import Markup, figure, paragraph, section, table, tag
 from mastosync.units import human_bytes, human_seconds
 
@@ -34,7 +34,7 @@ def contents_section(report: Report) -> Markup:
     ]
     told = ", ".join(part.label for part in parts)
     done = _split(report.of_state(EntryState.DONE), lambda each: each.table, lambda each: each.size_bytes)
-    by_type = [Bar(name, each, human_bytes(sum(part.figure for part in each))) for name, each in done.items()]
+    by_type = [ChartBar(name, each, human_bytes(sum(part.figure for part in each))) for name, each in done.items()]
     origins = [(origin.value, report.origin(origin)) for origin in Origin]
     return section(
         tr("What there is"),
@@ -71,8 +71,8 @@ def pace_section(report: Report) -> Markup:
         return section(tr("Pace"), paragraph(tr("No copy has left its pace.")))
     fastest = max(pace.bytes_per_second for pace in paces)
     unit, size = next((each for each in _RATES if fastest >= each[1]), _RATES[-1])
-    objects = [Step(pace.begin, pace.end, pace.objects_per_second) for pace in paces]
-    size_bytes = [Step(pace.begin, pace.end, pace.bytes_per_second / size) for pace in paces]
+    objects = [ChartStep(pace.begin, pace.end, pace.objects_per_second) for pace in paces]
+    size_bytes = [ChartStep(pace.begin, pace.end, pace.bytes_per_second / size) for pace in paces]
     told = tr("From {begin} to {end}.", begin=iso(paces[0].begin), end=iso(paces[-1].end))
     rows = [(moment(each.begin), f"{each.objects_per_second:,.1f}", _rate(each.bytes_per_second)) for each in paces]
     return section(
@@ -132,7 +132,7 @@ def failures_section(report: Report) -> Markup:
     """What failed, what was skipped, and why."""
     failed, skipped = report.of_state(EntryState.FAILED), report.of_state(EntryState.SKIPPED)
     why = _split(failed, lambda each: each.reason or "", lambda each: each.objects)
-    by_reason = [Bar(name, each, f"{sum(part.figure for part in each):,.0f}") for name, each in why.items()]
+    by_reason = [ChartBar(name, each, f"{sum(part.figure for part in each):,.0f}") for name, each in why.items()]
     rest = report.totals.failed - len(report.failures)
     return section(
         tr("What failed, and why"),
@@ -252,7 +252,7 @@ def _whose() -> tuple[str, str]:
     return tr("of this server"), tr("of other servers")
 
 
-def _told(rows: Sequence[Bar]) -> str:
+def _told(rows: Sequence[ChartBar]) -> str:
     return ", ".join(f"{row.label}: {row.told}" for row in rows)
 
 

@@ -29,7 +29,7 @@ _PRIVATE_MODE = 0o700  # what is in it may become private
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Workshop:
+class PartialFiles:
     """Made when something is first written."""
 
     def __init__(self, root: Root, way: bytes = b"") -> None:
@@ -181,17 +181,17 @@ class Workshop:
             self._fd = None
 
 
-class Workshops:
+class PartialFolders:
     """One for each disk of a root."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._made: dict[bytes, Workshop] = {}
+        self._made: dict[bytes, PartialFiles] = {}
 
-    def at(self, path: bytes) -> Workshop:
+    def at(self, path: bytes) -> PartialFiles:
         """That of whatever lies at a path. Raises: StoreUnusable; OSError."""
         way = self._root.ground(path.rpartition(b"/")[0]).way
-        return self._made.get(way) or self._made.setdefault(way, Workshop(self._root, way))
+        return self._made.get(way) or self._made.setdefault(way, PartialFiles(self._root, way))
 
     def close(self) -> None:
         """Remove them. Calling it twice is no error."""

@@ -13,7 +13,7 @@ from mastosync.store.errors import Subject
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import path_of
 from mastosync.store.filesystem.owners import iter_others, me
-from mastosync.store.filesystem.partial_files import Workshop
+from mastosync.store.filesystem.partial_files import PartialFiles
 from mastosync.store.filesystem.root import Root
 from mastosync.store.filesystem.walk import Walk, followed_links, rooms, unfollowed_links, ways_out
 
@@ -79,7 +79,7 @@ class FilesystemProbe:
 
     def folds_names(self) -> bool:  # noqa: D102
         with translated(f"use the {self._name}", Subject.STORE):
-            work = Workshop(self._root)
+            work = PartialFiles(self._root)
             try:
                 _ = work.fd
                 return work.folds_names

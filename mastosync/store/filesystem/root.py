@@ -32,7 +32,7 @@ from mastosync.errors import StoreUnusable
 from mastosync.language import tr
 from mastosync.store.filesystem.names import RESERVED
 from mastosync.store.filesystem.owners import Owners
-from mastosync.store.filesystem.volumes import Ground, Grounds, leads_nowhere, mounts_untold
+from mastosync.store.filesystem.volumes import Volume, Volumes, leads_nowhere, mounts_untold
 
 if TYPE_CHECKING:
     from mastosync.config import OwnerKey
@@ -57,7 +57,7 @@ class Root:
         """`name`: for messages; `owner`: of what is made below it, if not the folder's own."""
         self.path, self.name, self.writes = path, name, writes
         self._fd: int | None = None
-        self._grounds: Grounds | None = None  # known once it is open, where objects are written
+        self._grounds: Volumes | None = None  # known once it is open, where objects are written
         self.owners = Owners(path, name, owner)
         self._opening = threading.Lock()
 
@@ -82,7 +82,7 @@ class Root:
             ) from error
         if self.writes:
             try:
-                self._grounds = Grounds(fd, self.path, self.name)
+                self._grounds = Volumes(fd, self.path, self.name)
                 self.owners.settle(os.fstat(fd))
             except OSError as error:
                 os.close(fd)
@@ -98,12 +98,12 @@ class Root:
             head = _head(path if folder is not None else path.rpartition(b"/")[0])
             self._known_grounds.require_one_disk(head, path, folder)
 
-    def ground(self, folders: bytes) -> Ground:
+    def ground(self, folders: bytes) -> Volume:
         """Where what lies in a folder is, if objects are written. Raises: StoreUnusable; OSError."""
         return self._known_grounds.of(_head(folders))
 
     @property
-    def _known_grounds(self) -> Grounds:
+    def _known_grounds(self) -> Volumes:
         _ = self.fd
         assert self._grounds is not None  # noqa: S101 - objects are written
         return self._grounds

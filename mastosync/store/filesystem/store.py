@@ -27,11 +27,11 @@ from mastosync.config import FilesystemConfig
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions, Room
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piece, PutOptions, Room, UploadedPart
 from mastosync.store.errors import Subject
 from mastosync.store.filesystem.errors import translated
 from mastosync.store.filesystem.names import namesake, path_of
-from mastosync.store.filesystem.partial_files import Workshop, Workshops, names_in, write_all
+from mastosync.store.filesystem.partial_files import PartialFiles, PartialFolders, names_in, write_all
 from mastosync.store.filesystem.root import Cache, Root, sync_file, sync_folder
 from mastosync.store.filesystem.uploads import Uploads
 from mastosync.store.filesystem.walk import Walk, etag_of, rooms
@@ -62,7 +62,7 @@ class FilesystemStore:
         self._holds_objects = holds_objects or not self._writes
         self._root = Root(path, self.name, writes=self._writes, owner=config.owner)
         self._cache = Cache(self._root)
-        self._works = Workshops(self._root)
+        self._works = PartialFolders(self._root)
         self._walks: dict[tuple[str, str], Iterator[ListedObject]] = {}
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
@@ -142,7 +142,7 @@ class FilesystemStore:
     ) -> str:
         raise self._copies_nothing(key)
 
-    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:  # noqa: D102
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
         raise self._copies_nothing(key)
 
     def _copies_nothing(self, key: str) -> ObjectRejected:
@@ -155,12 +155,12 @@ class FilesystemStore:
         with self._writing("begin an upload of", key, Subject.NEW_OBJECT, 0) as path:
             return self._uploads(path).start(key, _mode(options))
 
-    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
         with self._writing(f"write part {number} of", key, Subject.UPLOAD, 2 * len(data)) as path:  # again in the whole
             self._require_md5(key, data, md5)
             return self._uploads(path).write_part(upload_id, number, data, md5)
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
+    def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
         with (
             self._writing("complete the upload of", key, Subject.UPLOAD, 0) as path,
             Uploads(work := self._works.at(path)).assembled(upload_id, parts) as whole,
@@ -268,7 +268,7 @@ class FilesystemStore:
                 ),
             )
 
-    def _put_in_place(self, key: str, path: bytes, work: Workshop, whole: tuple[int, bytes, int]) -> str:
+    def _put_in_place(self, key: str, path: bytes, work: PartialFiles, whole: tuple[int, bytes, int]) -> str:
         """Give a file that is whole its name. `whole`: its folder, name and descriptor as yet.
 
         Returns: its ETag, which a rename does not change.
@@ -336,7 +336,7 @@ def _md5(data: Buffer) -> hashlib._Hash:
     return hashlib.md5(data, usedforsecurity=False)
 
 
-class Landing:
+class StagingFolder:
     """Use as a context manager; from any thread. It lies where temporary files do."""
 
     def __enter__(self) -> Self:

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from uuid import uuid4
 
-from mastosync.store.base import Buffer, Part
-from mastosync.store.filesystem.partial_files import Workshop, write_all
+from mastosync.store.base import Buffer, UploadedPart
+from mastosync.store.filesystem.partial_files import PartialFiles, write_all
 
 _PIECE = 1024 * 1024  # bytes, where they have to come through here
 _CANNOT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM})
@@ -27,7 +27,7 @@ _UPLOAD = re.compile(r"[0-9a-f]{32}-([0-7]+)-[0-9a-f]{32}")
 class Uploads:
     """All that have begun in one workshop."""
 
-    def __init__(self, work: Workshop) -> None:
+    def __init__(self, work: PartialFiles) -> None:
         self._work = work
 
     def start(self, key: str, mode: int) -> str:
@@ -36,16 +36,16 @@ class Uploads:
         self._work.new_folder(upload_id)
         return upload_id
 
-    def write_part(self, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:
+    def write_part(self, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:
         """Store a part. Raises: OSError, with ENOENT if the upload is unknown."""
         mode = _mode_of(upload_id)
         with self._work.folder(upload_id) as folder, self._work.new_file(mode, folder) as (name, fd):
             write_all(fd, data)
             os.rename(name, _name_of(number, md5), src_dir_fd=folder, dst_dir_fd=folder)
-        return Part(number, md5.hex(), md5)
+        return UploadedPart(number, md5.hex(), md5)
 
     @contextmanager
-    def assembled(self, upload_id: str, parts: list[Part]) -> Iterator[tuple[int, bytes, int]]:
+    def assembled(self, upload_id: str, parts: list[UploadedPart]) -> Iterator[tuple[int, bytes, int]]:
         """All parts in one file: its folder, name and descriptor. When the block ends well, the upload is over.
 
         Raises: OSError, with ENOENT if the upload or a part is unknown.

@@ -138,7 +138,7 @@ _LEADS_BACK = deferred("in the {name}, the link {link!r} leads to where other ob
 _AGAIN_HINT = deferred("run the same command again: it looks first where the link leads")
 
 
-class Ground:
+class Volume:
     """A folder and what lies below it on its disk."""
 
     def __init__(self, fd: int, name: str, way: bytes = b"") -> None:
@@ -179,7 +179,7 @@ class Ground:
             )
         return ""
 
-    def holds(self, other: Ground) -> bool:
+    def holds(self, other: Volume) -> bool:
         """Whether it is another one, or lies above it. Raises: OSError."""
         fd = os.dup(other.fd)
         try:
@@ -204,7 +204,7 @@ class Ground:
         os.close(self.fd)
 
 
-class Grounds:
+class Volumes:
     """The grounds of a root. From any thread."""
 
     def __init__(self, fd: int, path: Path, name: str) -> None:
@@ -212,16 +212,16 @@ class Grounds:
         self._path, self._name = path, name
         copy = os.dup(fd)
         try:
-            self._root = Ground(copy, name)
+            self._root = Volume(copy, name)
         except BaseException:
             os.close(copy)
             raise
         self._since_ns = time.time_ns()
-        self._linked: dict[bytes, Ground] = {}  # by their links
-        self._known: dict[bytes, Ground] = {}  # by ways of folders that may be links
+        self._linked: dict[bytes, Volume] = {}  # by their links
+        self._known: dict[bytes, Volume] = {}  # by ways of folders that may be links
         self._resolving = threading.Lock()
 
-    def of(self, way: bytes) -> Ground:
+    def of(self, way: bytes) -> Volume:
         """Of what lies below folders of which each may be a link.
 
         Raises: StoreUnusable for a link that cannot be followed; OSError.
@@ -249,7 +249,7 @@ class Grounds:
         with self._resolving:
             self._resolved(way)
 
-    def _require_one_disk(self, ground: Ground, path: bytes, folder: int | None) -> None:
+    def _require_one_disk(self, ground: Volume, path: bytes, folder: int | None) -> None:
         try:
             stray = ground.stray(path, folder)
         except OSError as error:  # which says nothing of what lies at the path
@@ -259,7 +259,7 @@ class Grounds:
         if stray:
             raise StoreUnusable(stray, hint=say(_MOUNT_HINT))
 
-    def _resolved(self, path: bytes) -> Ground:
+    def _resolved(self, path: bytes) -> Volume:
         """The ground of the last link on the way; what is not there is no link."""
         folders = path.split(b"/") if path else []
         ground, fd = self._root, os.dup(self._root.fd)
@@ -307,7 +307,7 @@ class Grounds:
         finally:
             os.close(link)
 
-    def _led(self, way: bytes, segment: bytes, folder: int) -> Ground | None:
+    def _led(self, way: bytes, segment: bytes, folder: int) -> Volume | None:
         """A ground that was not known yet; None: this is no link to a folder. Raises: StoreUnusable; OSError."""
         target = self._target(way, segment, folder)
         try:
@@ -321,7 +321,7 @@ class Grounds:
         if fd is None:
             return None
         try:
-            found = Ground(fd, self._name, way)
+            found = Volume(fd, self._name, way)
         except BaseException:
             os.close(fd)
             raise
@@ -336,7 +336,7 @@ class Grounds:
         self._linked[way] = found
         return found
 
-    def _require_led(self, ground: Ground) -> None:
+    def _require_led(self, ground: Volume) -> None:
         """Nobody would find what is written to a folder that the link leads to no more. Raises: StoreUnusable."""
         try:
             status = os.stat(ground.way, dir_fd=self._root.fd)

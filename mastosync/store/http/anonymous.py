@@ -36,7 +36,7 @@ class Glimpse(NamedTuple):
         return self.content_type.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
 
 
-class Known(NamedTuple):
+class KnownObject(NamedTuple):
     """By what an object is told from anything else."""
 
     size: int  # bytes
@@ -50,7 +50,7 @@ def meaning_of_status(status: int) -> Meaning:
     return Meaning.REFUSED if 400 <= status < 500 and status not in NO_REFUSALS else Meaning.NOTHING
 
 
-def meaning_of(found: Glimpse, known: Callable[[], Collection[Known]]) -> Meaning:
+def meaning_of(found: Glimpse, known: Callable[[], Collection[KnownObject]]) -> Meaning:
     """What an answer means. `known`: what the object may be known by; if nobody can tell, whatever comes may be it."""
     meaning = meaning_of_status(found.status)
     if meaning is not Meaning.GIVEN:

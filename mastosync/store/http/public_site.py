@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError
 
 from mastosync.errors import ServerFailure, StoreUnusable, without_frames
 from mastosync.language import say, tr
-from mastosync.store.errors import Answer, error_of, network_failure
+from mastosync.store.errors import StoreAnswer, error_of, network_failure
 from mastosync.store.http.anonymous import NO_REFUSALS, Glimpse
 from mastosync.store.probe import PublicAnswer
 from mastosync.store.s3.errors import TLS_HINT, scrubber_of
@@ -113,7 +113,7 @@ class HttpPublicSite:
             answer = self._pool.request("GET", url, headers=headers, preload_content=False)
             try:
                 if answer.status in NO_REFUSALS or answer.status >= 500:
-                    raise error_of(Answer(answer.status, "", "", _lowered(answer.headers)), where)
+                    raise error_of(StoreAnswer(answer.status, "", "", _lowered(answer.headers)), where)
                 yield answer
             finally:
                 answer.close()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus
 
 from mastosync.store.base import ListedObject, Page
-from mastosync.store.s3.errors import Unintelligible, refusal
-from mastosync.store.s3.headers import unquoted
+from mastosync.store.s3.errors import Unintelligible
+from mastosync.store.s3.headers import refusal, unquoted
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -1,7 +1,4 @@
-"""The headers that travel with an object: from answers, into boto3's arguments, and into HTTP.
-
-Bytes held against what the store says of them.
-"""
+"""Headers of objects: from answers, into boto3's arguments, into HTTP; and what answers tell of bytes, or refuse."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from mastosync.errors import CorruptObject, ObjectRejected
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo, looks_like_md5
 from mastosync.store.base import FetchedObject, Page
+from mastosync.store.s3.errors import Refused, Unintelligible
 
 if TYPE_CHECKING:
     from mastosync.store.base import PutOptions
@@ -179,3 +177,12 @@ def checked_page(store_name: str, after: str, page: Page) -> Page:
 def base64_of(digest: bytes) -> str:
     """A digest as the header Content-MD5 has it."""
     return base64.b64encode(digest).decode()
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refused | Unintelligible:
+    """What an answer says that is no success."""
+    if status <= 300:  # what botocore takes for a success
+        return Unintelligible(f"its status is {status}")
+    from mastosync.store.s3.boto_errors import parsed_refusal  # noqa: PLC0415 - most runs meet none
+
+    return parsed_refusal(status, headers, body)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mastosync.errors import NetworkFailure, without_frames
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, Page, Part, Piece, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.errors import Subject
 from mastosync.store.s3.errors import Request
 from mastosync.store.s3.route import Route, guarded, plain_route
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mastosync.store.s3.store import S3Store
 
 
-class LateS3Store:
+class LazyS3Store:
     """An `S3Store` that is made, and boto3 loaded, when it is first asked. See `ObjectStore` for its methods."""
 
     def __init__(self, config: S3Config, *, role: str, connections: int) -> None:
@@ -96,13 +96,13 @@ class LateS3Store:
     def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
         return self.made.start_multipart(key, options)
 
-    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
         return self.made.write_part(key, upload_id, number, data, md5)
 
-    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:  # noqa: D102
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
         return self.made.copy_part(key, upload_id, number, piece)
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
+    def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
         return self.made.complete_multipart(key, upload_id, parts)
 
     def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102

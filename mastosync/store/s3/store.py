@@ -17,12 +17,13 @@ import botocore.exceptions as boto_errors
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.model import ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Part, Piece, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.errors import Subject
-from mastosync.store.http.anonymous import NO_REFUSALS, Glimpse, Known, Meaning, meaning_of
+from mastosync.store.http.anonymous import NO_REFUSALS, Glimpse, KnownObject, Meaning, meaning_of
 from mastosync.store.http.public_site import glance, glimpse_of
+from mastosync.store.s3.boto_errors import BotoTranslator
 from mastosync.store.s3.client import credentials_of, make_client
-from mastosync.store.s3.errors import BotoTranslator, Request, Unintelligible, name_of, scrubber_of
+from mastosync.store.s3.errors import Request, Unintelligible, name_of, scrubber_of
 from mastosync.store.s3.headers import (
     arguments_of,
     base64_of,
@@ -158,7 +159,7 @@ class S3Store:
             answer = self.client.create_multipart_upload(Bucket=self._bucket, Key=key, **arguments_of(options))
             return answer["UploadId"]
 
-    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:  # noqa: D102
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
         with self.translated(Request(f"write part {number} of", key, subject=Subject.UPLOAD)):
             answer = self.client.upload_part(
                 Bucket=self._bucket,
@@ -169,9 +170,9 @@ class S3Store:
                 ContentMD5=base64_of(md5),
             )
             confirmed_etag(key, self.name, headers_of(answer), md5)
-            return Part(number, answer["ETag"], md5)
+            return UploadedPart(number, answer["ETag"], md5)
 
-    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> Part:  # noqa: D102
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
         with self.translated(Request(f"copy part {number} of", key, subject=Subject.COPY)):
             answer = self.client.upload_part_copy(
                 Bucket=self._bucket,
@@ -182,9 +183,9 @@ class S3Store:
                 CopySourceRange=f"bytes={piece.start}-{piece.start + piece.length - 1}",
                 CopySourceIfMatch=f'"{piece.info.etag}"',
             )
-            return Part(number, answer["CopyPartResult"]["ETag"], b"")
+            return UploadedPart(number, answer["CopyPartResult"]["ETag"], b"")
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:  # noqa: D102
+    def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
         with self.translated(Request("complete", key, subject=Subject.UPLOAD)):
             answer = self.client.complete_multipart_upload(
                 Bucket=self._bucket,
@@ -220,9 +221,9 @@ class S3Store:
         return self._is_given(key, lambda: self._stranger.get_object, partial(self._known, key))
 
     def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
-        return self._is_given(key, lambda: self._stranger.head_object, lambda: (Known(info.size, info.etag),))
+        return self._is_given(key, lambda: self._stranger.head_object, lambda: (KnownObject(info.size, info.etag),))
 
-    def _is_given(self, key: str, method: Callable[[], Any], known: Callable[[], tuple[Known, ...]]) -> bool:
+    def _is_given(self, key: str, method: Callable[[], Any], known: Callable[[], tuple[KnownObject, ...]]) -> bool:
         """Whether an object is given to somebody without credentials. `method`: of their client."""
         with self.translated(Request("read, without credentials,", key)):
             found = self._told_to_strangers(key, method())
@@ -254,12 +255,12 @@ class S3Store:
             answer["Body"].close()  # drops the connection, unless nothing was in it
         return glimpse_of(answer["ResponseMetadata"]["HTTPStatusCode"], headers_of(answer))
 
-    def _known(self, key: str) -> tuple[Known, ...]:
+    def _known(self, key: str) -> tuple[KnownObject, ...]:
         try:
             there = self.head(key)
         except ObjectError:
             return ()
-        return (Known(there.size, there.etag),)
+        return (KnownObject(there.size, there.etag),)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
         version, stays = self._version(key), False

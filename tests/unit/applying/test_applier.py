@@ -15,7 +15,7 @@ import pytest
 
 from mastosync.app.mastodon import right_database
 from mastosync.applying.applier import Applier, Applying, ApplyOptions
-from mastosync.applying.one_object import Bringing, Fate
+from mastosync.applying.one_object import ApplyStatus, Bringing
 from mastosync.applying.rewrite import AccessLost, HeadersLost, InPlace, goal_of, opens
 from mastosync.checking.row_check import Opening, Row
 from mastosync.cli.commands.apply_settings import render_applying
@@ -43,8 +43,8 @@ from mastosync.manifest import (
     Manifest,
     ManifestReport,
     Noted,
+    ObjectSettings,
     PlanWriter,
-    Settings,
     WorkQueue,
     applied_to,
     correct,
@@ -55,7 +55,7 @@ from mastosync.manifest import (
     remember_database,
     take_back_change,
 )
-from mastosync.manifest import Place as Reached
+from mastosync.manifest import AppliedUpTo as Reached
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import (
     CACHE_CONTROL,
@@ -70,14 +70,14 @@ from mastosync.model import (
     Record,
     RemoteFile,
 )
-from mastosync.progress import Silence
-from mastosync.runtime.steps import carried_out
+from mastosync.progress import NoProgress
+from mastosync.runtime.steps import run_to_end
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore, StoredObject
-from tests.unit.engine_kit import DESTINATION, REMOTE, SOURCE, Clock, entry, gate, grouped, planned
+from tests.unit.engine_kit import DESTINATION, REMOTE, SOURCE, Clock, entry, grouped, planned, store_access
 
-NONE, USUAL, OTHER = Settings(), Settings(CACHE_CONTROL), Settings("max-age=60")
+NONE, USUAL, OTHER = ObjectSettings(), ObjectSettings(CACHE_CONTROL), ObjectSettings("max-age=60")
 OWN = ObjectHeaders("image/png", "no-store", "inline", metadata=(("a", "b"),))
 PLAIN = ObjectHeaders("image/png")
 
@@ -90,7 +90,7 @@ def md5_of(data: bytes) -> bytes:
     return hashlib.md5(data, usedforsecurity=False).digest()
 
 
-class Stopping(Silence):
+class Stopping(NoProgress):
     """Asks to stop when so many objects have gone by."""
 
     def __init__(self, stop: StopSignal, after: int) -> None:
@@ -102,7 +102,7 @@ class Stopping(Silence):
 
 
 @dataclass
-class Place:
+class AppliedUpTo:
     """A manifest in which everything is done, and the store that has it."""
 
     manifest: Manifest
@@ -128,7 +128,7 @@ class Place:
 
     def apply(
         self,
-        current: Settings = USUAL,
+        current: ObjectSettings = USUAL,
         *,
         workers: int = 4,
         stop_after: int | None = None,
@@ -142,7 +142,7 @@ class Place:
 
     def applier(
         self,
-        current: Settings,
+        current: ObjectSettings,
         workers: int = 4,
         stop_after: int | None = None,
         largest: int = 1 << 40,
@@ -153,21 +153,21 @@ class Place:
         stop = stop or StopSignal()
         others = other_settings(self.manifest, current)
         given = TransferOptions(acl=AclMode(current.acl), storage_class=current.storage_class, **options)
-        at = gate(self.store, stop)
+        at = store_access(self.store, stop)
         opening = Opening(self.look_up) if opens(current, others) and not dry_run else None
         bringing = Bringing(at, InPlace(at, given, "memory", largest), current, others, dry_run, opening)
-        listener = Silence() if stop_after is None else Stopping(stop, stop_after)
+        listener = NoProgress() if stop_after is None else Stopping(stop, stop_after)
         how = ApplyOptions(workers, dry_run)
         return Applier(self.manifest, at, bringing, current, others, how, stop, listener)
 
 
 @contextmanager
 def stored(
-    path: Path, entries: list[Entry], under: Settings = NONE, headers: dict[int, ObjectHeaders] | None = None
-) -> Iterator[Place]:
+    path: Path, entries: list[Entry], under: ObjectSettings = NONE, headers: dict[int, ObjectHeaders] | None = None
+) -> Iterator[AppliedUpTo]:
     """As a copy leaves it."""
     with planned(path, entries) as manifest:
-        place, outcomes = Place(manifest), []
+        place, outcomes = AppliedUpTo(manifest), []
         note_settings(manifest, under)
         for record in ManifestReport(manifest).iter_records():
             of = record.entry
@@ -194,9 +194,9 @@ def test_what_is_pending_is_told_with_what_brings_it(pending: int, said: str) ->
 
 def test_what_has_none_or_what_was_configured_before_gets_another_cache_control(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), headers={2: OWN, 3: PLAIN._replace(cache_control="max-age=1")}) as place:
-        note_settings(place.manifest, Settings("max-age=1"))
+        note_settings(place.manifest, ObjectSettings("max-age=1"))
         result = place.apply()
-        assert (result.fates, result.in_line) == ({Fate.APPLIED: 5, Fate.IN_LINE: 1}, True)
+        assert (result.fates, result.in_line) == ({ApplyStatus.APPLIED: 5, ApplyStatus.IN_LINE: 1}, True)
         assert place.object(1).headers == place.object(3).headers == PLAIN._replace(cache_control=CACHE_CONTROL)
         assert place.object(2).headers == OWN
         assert {place.object(number).acl for number in range(1, 7)} == {"public-read"}
@@ -223,7 +223,7 @@ def test_what_was_verified_still_holds_if_nothing_was_stored_anew(tmp_path: Path
         for number in (1, 2, 3):
             place.object(number).headers = PLAIN._replace(cache_control=CACHE_CONTROL)
         before = last_change(place.manifest)
-        assert place.apply().fates == {Fate.IN_LINE: 3}
+        assert place.apply().fates == {ApplyStatus.IN_LINE: 3}
         assert last_change(place.manifest) == before
         take_back_change(place.manifest, LastChange())
         note_settings(place.manifest, NONE)
@@ -241,7 +241,7 @@ def test_what_may_have_been_stored_anew_is_a_change(tmp_path: Path) -> None:
             raise ObjectChanged("412")
 
         place.store.copy_from = unanswered  # type: ignore[method-assign,assignment]
-        assert place.apply().fates == {Fate.IN_LINE: 1}
+        assert place.apply().fates == {ApplyStatus.IN_LINE: 1}
         assert place.store.objects[key].headers.cache_control == CACHE_CONTROL
         assert last_change(place.manifest).command == "apply-settings"
 
@@ -256,9 +256,9 @@ def test_headers_and_metadata_stay(tmp_path: Path) -> None:
 def test_what_is_in_line_is_not_stored_again(acl: str, tmp_path: Path) -> None:
     under, wanted = NONE._replace(acl=acl), USUAL._replace(acl=acl)
     with stored(tmp_path / "m.db", some(3), under, {2: OWN}) as place:
-        assert place.apply(wanted).fates == {Fate.APPLIED: 2, Fate.IN_LINE: 1}
+        assert place.apply(wanted).fates == {ApplyStatus.APPLIED: 2, ApplyStatus.IN_LINE: 1}
         note_settings(place.manifest, under)
-        assert place.apply(wanted).fates == {Fate.IN_LINE: 3}
+        assert place.apply(wanted).fates == {ApplyStatus.IN_LINE: 3}
 
 
 def test_given_and_empty_takes_away_what_was_given(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_another_object_than_was_recorded_is_left_alone(change: str, tmp_path: P
         else:
             place.store.put(place.key(3), b"x" * len(data_of(entry(3))), PLAIN)
         result = place.apply()
-        assert (result.fates[Fate.DIFFERENT], result.left, result.in_line) == (1, 1, False)
+        assert (result.fates[ApplyStatus.DIFFERENT], result.left, result.in_line) == (1, 1, False)
         assert change == "none" or place.object(3).headers == PLAIN
         assert NONE in (noted_settings(place.manifest) or ())  # it is asked for again
         assert applied_to(place.manifest, USUAL) is None
@@ -304,7 +304,7 @@ def test_another_object_than_was_recorded_is_left_alone(change: str, tmp_path: P
 def test_an_object_that_is_replaced_meanwhile_is_looked_at_again(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(1)) as place:
         place.store.fail("copy_from", ObjectChanged("412"), NetworkFailure("reset"))
-        assert place.apply().fates == {Fate.APPLIED: 1}
+        assert place.apply().fates == {ApplyStatus.APPLIED: 1}
         assert place.store.count("head") == 3  # and one for the first of a run
 
 
@@ -318,7 +318,7 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path) -> None:
         place.store.calls.clear()
         result = place.apply()
         assert (result.goes_on, result.in_line) == (True, True)
-        assert copied + result.fates[Fate.APPLIED] == 80
+        assert copied + result.fates[ApplyStatus.APPLIED] == 80
         assert result.fates.total() < 40
 
 
@@ -329,7 +329,7 @@ def test_what_was_left_by_an_earlier_run_is_not_forgotten_by_the_one_that_ends(t
             place.apply(stop_after=30, workers=1)
         result = place.apply()
         assert (result.left, result.left_before, result.in_line) == (1, 1, False)
-        assert place.apply().fates[Fate.DIFFERENT] == 1
+        assert place.apply().fates[ApplyStatus.DIFFERENT] == 1
 
 
 def test_what_a_store_refused_that_is_well_again_is_not_left(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_without_an_answer_who_reads_it_nothing_private_is_stored_and_the_rest_g
     with stored(tmp_path / "m.db", [*some(3), *(entry(row_id, private=True) for row_id in (7, 8, 9))]) as place:
         place.store.fail("anybody_reads", *[ServerFailure("503")] * 10)
         result = place.apply(workers=1)
-        assert result.fates == {Fate.APPLIED: 3, Fate.FAILED: 3}
+        assert result.fates == {ApplyStatus.APPLIED: 3, ApplyStatus.FAILED: 3}
         assert [acl for _, acl in place.store.asked].count("private") == 1
         assert [place.record(row_id).state for row_id in (7, 8, 9)].count(EntryState.PENDING) == 1  # which was stored
         assert len(place.store.objects) == 6
@@ -382,7 +382,7 @@ def test_who_stops_while_that_is_asked_is_told_the_name_of_what_may_be_public(tm
 
 def test_what_is_private_never_goes_without_its_acl(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", [*some(3), entry(9, private=True)]) as place:
-        assert place.apply().fates == {Fate.APPLIED: 4}
+        assert place.apply().fates == {ApplyStatus.APPLIED: 4}
         assert place.object(9).acl == "private"
         assert {acl for method, acl in place.store.asked if method == "copy_from"} == {"public-read", "private"}
 
@@ -391,7 +391,7 @@ def test_what_somebody_has_hidden_since_is_not_opened_again(tmp_path: Path) -> N
     with stored(tmp_path / "m.db", some()) as place:
         place.object(4).acl = "private"  # as Mastodon does after the switch, when an account is suspended
         result = place.apply()
-        assert (result.fates[Fate.HIDDEN], result.in_line) == (1, False)
+        assert (result.fates[ApplyStatus.HIDDEN], result.in_line) == (1, False)
         assert (place.object(4).acl, place.object(4).headers) == ("private", PLAIN)
 
 
@@ -404,7 +404,7 @@ def test_where_nobody_reads_anything_nobody_has_hidden_it(tmp_path: Path) -> Non
             place.apply()
         assert not place.store.count("copy_from")
         assert place.store.count("head") < 150
-        assert place.apply(USUAL._replace(acl="none")).fates == {Fate.APPLIED: 200}
+        assert place.apply(USUAL._replace(acl="none")).fates == {ApplyStatus.APPLIED: 200}
 
 
 def test_where_no_acl_opens_anything_the_bucket_decides(tmp_path: Path) -> None:
@@ -413,7 +413,7 @@ def test_where_no_acl_opens_anything_the_bucket_decides(tmp_path: Path) -> None:
             there.acl = None  # and everybody reads elsewhere
         place.store.refused["public-read"] = AclUnsupported("it takes none")
         result = place.apply()
-        assert (result.fates, result.in_line) == ({Fate.APPLIED: 6}, True)
+        assert (result.fates, result.in_line) == ({ApplyStatus.APPLIED: 6}, True)
         assert result.finding is not None
 
 
@@ -426,7 +426,7 @@ def test_only_what_is_public_by_its_row_now_is_opened(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
         place.rows = {2: file(private=True), 3: None, 4: file("b.png"), 5: file()}
         result = place.apply()
-        assert (result.fates, result.left, result.in_line) == ({Fate.APPLIED: 3, Fate.CLOSED: 3}, 0, True)
+        assert (result.fates, result.left, result.in_line) == ({ApplyStatus.APPLIED: 3, ApplyStatus.CLOSED: 3}, 0, True)
         assert [place.object(number).acl == "public-read" for number in range(1, 7)] == [
             *(True, False, False, False, True, True)
         ]
@@ -441,7 +441,7 @@ def test_what_everybody_reads_although_its_row_is_private_by_now_is_to_be_hidden
     with stored(tmp_path / "m.db", some(2), NONE._replace(acl="private")) as place:
         place.object(1).acl = "public-read"  # by somebody else
         place.rows = {1: file(private=True)}
-        assert place.apply().fates == {Fate.APPLIED: 1, Fate.CLOSED: 1}
+        assert place.apply().fates == {ApplyStatus.APPLIED: 1, ApplyStatus.CLOSED: 1}
         hidden = place.record(1)
         assert (hidden.state, hidden.entry.private, hidden.presence) == (EntryState.PENDING, True, ACCESS)
         assert "private by now" in (hidden.detail or "")
@@ -451,7 +451,7 @@ def test_so_is_what_has_the_headers_that_it_should_have(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(2), NONE._replace(acl="private")) as place:
         place.object(1).acl = place.object(2).acl = "public-read"
         place.rows = {1: file(private=True)}
-        assert place.apply(NONE).fates == {Fate.IN_LINE: 1, Fate.CLOSED: 1}
+        assert place.apply(NONE).fates == {ApplyStatus.IN_LINE: 1, ApplyStatus.CLOSED: 1}
         hidden = place.record(1)
         assert (hidden.state, hidden.entry.private, hidden.presence) == (EntryState.PENDING, True, ACCESS)
 
@@ -487,7 +487,7 @@ def test_progress_tells_what_is_done_apart_from_what_would_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry_run: bool, said: str
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(Silence, "started", lambda _, progress: told.append(progress.finding))
+    monkeypatch.setattr(NoProgress, "started", lambda _, progress: told.append(progress.finding))
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
         place.apply(dry_run=dry_run)
     assert told == [said]
@@ -495,7 +495,7 @@ def test_progress_tells_what_is_done_apart_from_what_would_be(
 
 def test_a_dry_run_asks_no_database(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
-        assert place.apply(dry_run=True).fates == {Fate.APPLIED: 6}
+        assert place.apply(dry_run=True).fates == {ApplyStatus.APPLIED: 6}
         assert not place.asked
 
 
@@ -517,7 +517,7 @@ def test_a_database_that_fails_ends_the_run_and_nothing_more_is_opened(
             place.apply(workers=1)
         opened = [each.acl for each in place.store.objects.values()].count("public-read")
         assert opened <= 4
-        place.look_up = Place.look_up.__get__(place)  # type: ignore[method-assign]
+        place.look_up = AppliedUpTo.look_up.__get__(place)  # type: ignore[method-assign]
         assert place.apply().in_line
 
 
@@ -575,14 +575,14 @@ def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.Mon
     first = next(claims)
     clock.now += 61  # the workers were slow
     second = next(claims)
-    assert carried_out(opening.row(second[1], second[2])) is Row.PUBLIC
+    assert run_to_end(opening.row(second[1], second[2])) is Row.PUBLIC
     clock.now += 61  # the store was down
-    assert carried_out(opening.row(second[1], second[2])) is Row.PRIVATE
+    assert run_to_end(opening.row(second[1], second[2])) is Row.PRIVATE
     assert asked == [[1, 2, 3], [2, 3], [2]]
     assert first[2].row is Row.PUBLIC
 
 
-def reopened(place: Place) -> list[Record]:
+def reopened(place: AppliedUpTo) -> list[Record]:
     return [each for each in ManifestReport(place.manifest).iter_records() if each.state is EntryState.PENDING]
 
 
@@ -622,7 +622,7 @@ def test_what_stays_public_without_an_acl_is_asked_for_once(opened_by: str, tmp_
         keeping = MemoryStore() if opened_by == "policy" else Keeping()
         keeping.objects, place.store = place.store.objects, keeping
         keeping.open_to_all = opened_by == "policy"
-        assert place.apply(USUAL._replace(acl="none"), workers=4).fates == {Fate.APPLIED: 40}
+        assert place.apply(USUAL._replace(acl="none"), workers=4).fates == {ApplyStatus.APPLIED: 40}
         assert keeping.count("anybody_finds") <= 4 + 1 + 4
 
 
@@ -682,7 +682,7 @@ def test_private_objects_that_are_kept_back_are_told_alike_by_a_dry_run(tmp_path
         place.store.open_to_all = True
         for dry_run in (True, False):
             result = place.apply(USUAL._replace(acl="none"), dry_run=dry_run)
-            assert result.fates == {Fate.APPLIED: 3, Fate.KEPT_BACK: 2}
+            assert result.fates == {ApplyStatus.APPLIED: 3, ApplyStatus.KEPT_BACK: 2}
             assert "2 private objects are left as they are" in render_applying(result)
 
 
@@ -705,7 +705,7 @@ def test_a_store_that_does_not_copy_is_noticed_by_the_first_objects(refusal: Exc
 def test_one_archived_object_does_not_stop_the_others(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), USUAL) as place:
         place.store.fail("copy_from", ObjectDenied("403 InvalidObjectState"))
-        assert place.apply(OTHER, acl_taken=True).fates == {Fate.FAILED: 1, Fate.APPLIED: 5}
+        assert place.apply(OTHER, acl_taken=True).fates == {ApplyStatus.FAILED: 1, ApplyStatus.APPLIED: 5}
 
 
 class Dropping(MemoryStore):
@@ -750,7 +750,7 @@ def test_a_large_object_goes_in_parts_that_the_store_takes_itself(noticed: str, 
 def test_parts_of_an_object_that_fails_are_thrown_away(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(1)) as place:
         place.store.fail("copy_part", ObjectDenied("403"))
-        assert place.apply(largest=5, acl_taken=True).fates == {Fate.FAILED: 1}
+        assert place.apply(largest=5, acl_taken=True).fates == {ApplyStatus.FAILED: 1}
         assert not place.store.unfinished()
 
 
@@ -758,7 +758,7 @@ def test_a_dry_run_looks_and_writes_nothing(tmp_path: Path) -> None:
     with stored(tmp_path / "m.db", some(), headers={2: OWN}) as place:
         before = noted_settings(place.manifest)
         result = place.apply(dry_run=True)
-        assert (result.fates, result.in_line) == ({Fate.APPLIED: 5, Fate.IN_LINE: 1}, False)
+        assert (result.fates, result.in_line) == ({ApplyStatus.APPLIED: 5, ApplyStatus.IN_LINE: 1}, False)
         assert {method for method, _ in place.store.calls} == {"head", "anybody_finds"}
         assert (noted_settings(place.manifest), applied_to(place.manifest, USUAL)) == (before, None)
 
@@ -769,7 +769,7 @@ def test_what_lies_there_and_is_not_done_keeps_the_old_settings_in_mind(tmp_path
         lost = Outcome(record.entry, EntryState.PENDING, presence=record.presence, attempts=0)
         correct(place.manifest, [(record, lost)])  # it may be confirmed as it lies
         result = place.apply()
-        assert (result.fates, result.left, result.in_line) == ({Fate.APPLIED: 5}, 0, False)
+        assert (result.fates, result.left, result.in_line) == ({ApplyStatus.APPLIED: 5}, 0, False)
         assert noted_settings(place.manifest) == (NONE, USUAL)
 
 
@@ -781,7 +781,7 @@ class TestNotes:
 
     @pytest.mark.parametrize(("current", "others"), [(USUAL, (NONE,)), (OTHER, ()), (NONE, ())])
     def test_an_older_manifest_is_taken_for_one_without_the_usual_default(
-        self, tmp_path: Path, current: Settings, others: Noted
+        self, tmp_path: Path, current: ObjectSettings, others: Noted
     ) -> None:
         with stored(tmp_path / "m.db", some()) as place:
             with place.manifest.transaction() as connection:
@@ -817,17 +817,17 @@ class TestNotes:
             place.object(2).acl = None
             note_settings(place.manifest, USUAL, by_others=True)
             assert other_settings(place.manifest, USUAL) == (None,)
-            assert place.apply().fates == {Fate.IN_LINE: 5, Fate.APPLIED: 1}
+            assert place.apply().fates == {ApplyStatus.IN_LINE: 5, ApplyStatus.APPLIED: 1}
             assert place.object(2).acl == "public-read"
             assert other_settings(place.manifest, USUAL) == ()
 
 
 class TestRule:
     def goal(self, told: str | None, current: str | None, *others: str | None, class_told: str | None = None) -> Any:  # noqa: ANN401
-        known = [Settings(None, "auto", each) for each in others]
+        known = [ObjectSettings(None, "auto", each) for each in others]
         record = Record(entry(), None, EntryState.DONE, None, 0, None, None, None, Origin.COPIED)
         info = ObjectInfo(1, "e", ObjectHeaders(cache_control=told), storage_class=class_told)
-        return goal_of(record, info, Settings(None, "auto", current), tuple(known))
+        return goal_of(record, info, ObjectSettings(None, "auto", current), tuple(known))
 
     @pytest.mark.parametrize(
         ("told", "current", "others", "goal"),

@@ -32,8 +32,8 @@ from mastosync.manifest import (
     Checker,
     Manifest,
     ManifestReport,
+    ObjectSettings,
     PlanWriter,
-    Settings,
     WorkQueue,
     appearing,
     last_change,
@@ -51,7 +51,7 @@ from mastosync.manifest.rows import COLUMNS
 from mastosync.manifest.verifications import note_change
 from mastosync.manifest.write_ahead import keep_gap, note_writer
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Origin, Outcome, Presence, Reason, Record
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, grouped, planned
 from tests.unit.manifests import restored
@@ -60,7 +60,7 @@ TABLES = ("meta", "kinds", "entries", "claims", "snapshots", "runs", "verificati
 
 
 def app(path: Path) -> App:
-    return App(Config(), path, Silence(), StopSignal())
+    return App(Config(), path, NoProgress(), StopSignal())
 
 
 def exported(path: Path) -> bytes:
@@ -244,7 +244,7 @@ def test_the_database_it_was_planned_from_is_not_forgotten(path: Path) -> None:
 
 
 def test_settings_of_the_destination_are_not_forgotten(path: Path) -> None:
-    new, before = path.with_name("new.db"), Settings("max-age=1", "none", "COLD")
+    new, before = path.with_name("new.db"), ObjectSettings("max-age=1", "none", "COLD")
     with Manifest.open(path) as manifest:
         note_settings(manifest, before)
         note_settings(manifest, before, by_others=True)

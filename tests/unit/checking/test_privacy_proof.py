@@ -25,9 +25,9 @@ from mastosync.model import Claim, Entry, EntryState, Outcome, Presence, Reason
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.worker_pool import Crew
+from mastosync.runtime.worker_pool import WorkerPool
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, LOCAL, Clock, claim, entry, gate, written_before
+from tests.unit.engine_kit import IMPATIENT, LOCAL, Clock, claim, entry, store_access, written_before
 from tests.unit.runtime.test_worker_pool import MemoryMultiplexer, all_ended
 
 MIB = 1024 * 1024
@@ -68,7 +68,10 @@ class Run:
             self.old.put(key_of(number), b"%d" % number * 5)
         # that there are ACLs is known from a public object, so that only what is of privacy is asked
         self.transfer = Transfer(
-            gate(self.old, self.stop), gate(self.new, self.stop, policy), options, MemoryBudget(memory_bytes)
+            store_access(self.old, self.stop),
+            store_access(self.new, self.stop, policy),
+            options,
+            MemoryBudget(memory_bytes),
         )
         assert self(1, private=False).state is EntryState.DONE
 
@@ -334,8 +337,8 @@ def test_where_strangers_are_given_nothing_anyway_their_refusal_is_no_proof(mode
     """What is private is not even read, as nobody could tell who reads it at the address that everybody uses."""
     run = Run(TransferOptions())
     run.transfer = Transfer(
-        gate(run.old, run.stop),
-        gate(run.new, run.stop),
+        store_access(run.old, run.stop),
+        store_access(run.new, run.stop),
         TransferOptions(acl=mode, serves_strangers=False),
         MemoryBudget(MIB),
     )
@@ -382,9 +385,9 @@ def workers(request: pytest.FixtureRequest) -> int:
 def moved(run: Run, numbers: range, workers: int) -> list[Outcome | BaseException | None]:
     """What became of private and public objects, of which many are under way at once."""
     claims = [claim(a(number, private=number % 3 != 0)) for number in numbers]
-    with Crew(run.transfer.steps, workers, run.stop, MemoryMultiplexer) as crew:
-        crew.submit(claims)
-        return [ended.outcome or ended.error for ended in all_ended(crew, len(claims))]
+    with WorkerPool(run.transfer.steps, workers, run.stop, MemoryMultiplexer) as pool:
+        pool.submit(claims)
+        return [ended.outcome or ended.error for ended in all_ended(pool, len(claims))]
 
 
 def test_until_there_is_proof_one_private_object_is_written_and_the_others_wait(way: str, workers: int) -> None:
@@ -416,14 +419,14 @@ def test_who_waits_for_the_proof_of_others_is_interrupted_and_keeps_its_claim() 
         return MemoryStore.anybody_reads(run.new, key)
 
     run.new.anybody_reads = held  # type: ignore[method-assign]
-    with Crew(run.transfer.steps, 4, run.stop, MemoryMultiplexer) as crew:
-        crew.submit([claim(a(2)), claim(a(3))])
+    with WorkerPool(run.transfer.steps, 4, run.stop, MemoryMultiplexer) as pool:
+        pool.submit([claim(a(2)), claim(a(3))])
         assert entered.wait(20)
         run.stop.request()
-        (waited,) = all_ended(crew, 1)
+        (waited,) = all_ended(pool, 1)
         assert isinstance(waited.error, Interrupted)
         leave.set()
-        (proved,) = all_ended(crew, 1)
+        (proved,) = all_ended(pool, 1)
     assert proved.outcome is not None
     assert proved.outcome.state is EntryState.DONE
     assert len(run.new.objects) == 2

@@ -21,11 +21,11 @@ from mastosync.copying.copier import Copier, CopyOptions
 from mastosync.errors import ExitCode, Interrupted, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue, correct, writer_lock
 from mastosync.model import Claim, EntryState, Outcome, Reason
-from mastosync.progress import Silence
-from mastosync.refetching import Fate, Refetching
+from mastosync.progress import NoProgress
+from mastosync.refetching import Refetching, RefetchStatus
 from mastosync.runtime.stop import StopSignal
 from mastosync.status import Status, status_of
-from tests.unit.copying.test_copier import crew
+from tests.unit.copying.test_copier import pool
 from tests.unit.engine_kit import entry, planned
 
 ARGUMENTS = {
@@ -100,7 +100,7 @@ def copied(manifest: Manifest, ending: Exception | None, stop: StopSignal) -> No
             raise ending
         return Outcome(claim.entry, EntryState.DONE, size=1, md5=bytes(16))
 
-    Copier(WorkQueue(manifest), crew(work, 1, stop), CopyOptions(workers=1), stop, Silence()).run()
+    Copier(WorkQueue(manifest), pool(work, 1, stop), CopyOptions(workers=1), stop, NoProgress()).run()
 
 
 def shown(manifest: Manifest) -> tuple[Status, str]:
@@ -200,7 +200,7 @@ def test_beside_what_is_missing_only_the_rest_is_tried_again(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("brought", [False, True])
 def test_who_has_fetched_nothing_need_not_verify(brought: bool) -> None:
-    fate = Fate.REFETCHED if brought else Fate.GONE
+    fate = RefetchStatus.REFETCHED if brought else RefetchStatus.GONE
     result = Refetching(applied=True)
     result.by_type["accounts"] = Counter({fate: 1})
     assert ("mastosync verify" in render_refetching(result)) is brought

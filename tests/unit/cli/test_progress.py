@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from mastosync.cli.render import render_copy
-from mastosync.progress import Bar, CopyProgress, EndpointState, Lines, described
+from mastosync.progress import BarProgress, CopyProgress, EndpointState, LineProgress, described
 from mastosync.status import Status, Tally
 
 QUIET = EndpointState("source")
@@ -46,7 +46,7 @@ def test_a_line_tells_of_throttling_and_is_silent_without() -> None:
 
 def test_lines_tell_of_it() -> None:
     stream = io.StringIO()
-    Lines(stream).finished(CopyProgress(10, limits=(PAUSED,)))
+    LineProgress(stream).finished(CopyProgress(10, limits=(PAUSED,)))
     assert "destination throttles: waiting 12 s" in stream.getvalue()
 
 
@@ -72,7 +72,7 @@ def drawn_last(reader: int, expected: str) -> str:
 def test_the_bar_tells_of_it_even_when_nothing_else_happens(terminal: tuple[int, io.TextIOWrapper]) -> None:
     reader, stream = terminal
     progress = CopyProgress(10)
-    bar = Bar(stream)
+    bar = BarProgress(stream)
     bar.started(progress)
     progress.limits = (PAUSED,)
     bar.advanced(progress)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mastosync.cli.logs import logging_to
 from mastosync.cli.render import render_findings, table
 from mastosync.doctor.findings import Chart, Subject
-from mastosync.progress import Lines, Silence
+from mastosync.progress import LineProgress, NoProgress
 from mastosync.terminal_text import as_json, one_line, several_lines
 
 HOSTILE = {
@@ -101,7 +101,7 @@ def test_json_says_exactly_what_was_and_is_as_harmless(value: dict[str, str]) ->
 @pytest.mark.parametrize("text", LOGGED.values(), ids=LOGGED)
 def test_a_key_forges_no_record_of_the_log(tmp_path: Path, form: str, text: str) -> None:
     path = tmp_path / "log"
-    with logging_to(path, form, 0, Silence()):
+    with logging_to(path, form, 0, NoProgress()):
         logging.getLogger("mastosync.test").warning("failed: %s", text, extra={"about": {"key": text}})
     written = path.read_bytes().decode()
     assert written.endswith("\n")
@@ -114,7 +114,7 @@ def test_a_key_forges_no_record_of_the_log(tmp_path: Path, form: str, text: str)
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_nor_a_message_to_people(text: str) -> None:
     shown = io.StringIO()
-    Lines(shown).message(f"failed: {text}")
+    LineProgress(shown).message(f"failed: {text}")
     assert not moves_a_terminal(shown.getvalue().removesuffix("\n"))
 
 

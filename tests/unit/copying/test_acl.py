@@ -12,12 +12,12 @@ from mastosync.copying.transfer import Transfer, TransferOptions
 from mastosync.errors import AclUnsupported, Interrupted, NetworkFailure, ObjectDenied, ObjectRejected, StoreUnusable
 from mastosync.model import Entry, EntryState, ObjectHeaders, Outcome, Presence, Reason
 from mastosync.runtime.limiter import EndpointLimiter
-from mastosync.runtime.retry import PatientStore
-from mastosync.runtime.steps import Ask
+from mastosync.runtime.retry import RetryingStore
+from mastosync.runtime.steps import StoreCall
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, claim, entry, gate, transfer, written_before
+from tests.unit.engine_kit import LOCAL, claim, entry, store_access, transfer, written_before
 
 NO_ACLS = AclUnsupported("AccessControlListNotSupported")
 NOT_THIS = AclUnsupported("Unsupported value for canned acl", only_this=True)
@@ -276,7 +276,7 @@ def test_a_refusal_that_comes_when_others_have_found_it_out_is_understood(*, pri
     run = Run(dict.fromkeys(BOTH, DENIED), multipart_threshold=1, part_size=4)
     late = run.transfer.steps(claim(a(1, private=private)))
     step = next(late)
-    while not isinstance(step, Ask) or step.operation != "write":
+    while not isinstance(step, StoreCall) or step.operation != "write":
         try:
             step = late.send(step.carry_out())
         except ObjectDenied as error:
@@ -346,8 +346,8 @@ def test_a_trial_that_could_not_be_given_up_for_a_wish_to_stop_leaves_it_to_the_
     """Else the object would be done, and the upload would lie there, and cost, for ever."""
     stop = StopSignal()
     store = StoppedAfterTheBeginning(stop)
-    behind = gate(store, stop)
+    behind = store_access(store, stop)
     store.limiters.append(behind.limiter)
     with pytest.raises(Interrupted):
-        begin_in_vain(PatientStore(behind), "a", PutOptions(ObjectHeaders()))
+        begin_in_vain(RetryingStore(behind), "a", PutOptions(ObjectHeaders()))
     assert store.unfinished() == ["a"]

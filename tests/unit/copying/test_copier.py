@@ -31,13 +31,13 @@ from mastosync.errors import (
 from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, begun, reopen, take_over
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import NOTHING, Claim, End, EntryState, Outcome, Reason
-from mastosync.progress import AnyProgress, CopyProgress, EndpointState, Silence
-from mastosync.runtime.steps import Aside, Steps
+from mastosync.progress import AnyProgress, CopyProgress, EndpointState, NoProgress
+from mastosync.runtime.steps import BlockingCall, Steps
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.worker_pool import Crew
-from mastosync.store.base import Part
+from mastosync.runtime.worker_pool import WorkerPool
+from mastosync.store.base import UploadedPart
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, approach_of, claim, entry, gate, planned, transfer
+from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, approach_of, claim, entry, planned, store_access, transfer
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
@@ -53,17 +53,17 @@ def run(
     still_gives: bool = False,
 ) -> CopyProgress:
     stop, options = stop or StopSignal(), CopyOptions(workers=workers, limit=limit)
-    made = Copier(WorkQueue(manifest), crew(work, workers, stop), options, stop, Silence())
+    made = Copier(WorkQueue(manifest), pool(work, workers, stop), options, stop, NoProgress())
     made.still_gives = lambda: still_gives
     return made.run()
 
 
-def crew(work: Callable[[Claim], Outcome], workers: int, stop: StopSignal) -> Crew[Claim, Outcome]:
+def pool(work: Callable[[Claim], Outcome], workers: int, stop: StopSignal) -> WorkerPool[Claim, Outcome]:
     def steps(claim: Claim) -> Steps[Outcome]:
-        outcome: Outcome = yield Aside(partial(work, claim))
+        outcome: Outcome = yield BlockingCall(partial(work, claim))
         return outcome
 
-    return Crew(steps, workers, stop)
+    return WorkerPool(steps, workers, stop)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_everybody_reads_is_told_whatever_else_ends_the_run(
         raise PrivacyLost("everybody can read it")
 
     with planned(tmp_path / "m.db", [entry(1), entry(2)]) as manifest:
-        copier = Copier(WorkQueue(manifest), crew(work, 4, stop), CopyOptions(workers=4), stop, Silence())
+        copier = Copier(WorkQueue(manifest), pool(work, 4, stop), CopyOptions(workers=4), stop, NoProgress())
         with pytest.raises(PrivacyLost) as lost:
             copier.run()
     assert lost.value.__context__ is first
@@ -100,7 +100,9 @@ def test_nor_does_what_fails_at_the_end_hide_it(
     def fails(*_: object) -> NoReturn:
         raise KeyboardInterrupt("a secret, as libraries tell it")
 
-    monkeypatch.setattr(*{"the screen": (Silence, "finished"), "the manifest": (WorkQueue, "end_run")}[ending], fails)
+    monkeypatch.setattr(
+        *{"the screen": (NoProgress, "finished"), "the manifest": (WorkQueue, "end_run")}[ending], fails
+    )
     with planned(tmp_path / "m.db", [entry(1)]) as manifest, pytest.raises(PrivacyLost):
         run(manifest, work)
     assert "KeyboardInterrupt" in caplog.messages
@@ -124,14 +126,14 @@ def test_nor_does_a_manifest_that_cannot_be_written_meanwhile(tmp_path: Path, mo
         if outcomes:
             full.set()
             assert found_out.wait(PATIENCE_SECONDS)
-            wait_until(lambda: not copier.crew._setting.ended.empty(), "it was told")
+            wait_until(lambda: not copier.pool._setting.ended.empty(), "it was told")
             raise ManifestError("the disk is full")
         commit(queue, outcomes=outcomes, **others)
 
     monkeypatch.setattr(WorkQueue, "commit", fails)
     stop = StopSignal()
     with planned(tmp_path / "m.db", [entry(1), entry(2)]) as manifest:
-        copier = Copier(WorkQueue(manifest), crew(work, 4, stop), CopyOptions(workers=4), stop, Silence())
+        copier = Copier(WorkQueue(manifest), pool(work, 4, stop), CopyOptions(workers=4), stop, NoProgress())
         with pytest.raises(PrivacyLost) as lost:
             copier.run()
     assert isinstance(lost.value.__cause__, ManifestError)
@@ -245,7 +247,7 @@ def test_a_manifest_that_cannot_be_written_ends_large_objects_in_the_midst_of_th
         old.put(canonical_key(each, ""), bytes(100))
     write_part = new.write_part
 
-    def held_up(*arguments: Any) -> Part:  # noqa: ANN401 - those of the store
+    def held_up(*arguments: Any) -> UploadedPart:  # noqa: ANN401 - those of the store
         manifest.connection.execute("PRAGMA query_only = ON")
         go_on.wait(60)
         return write_part(*arguments)
@@ -256,9 +258,9 @@ def test_a_manifest_that_cannot_be_written_ends_large_objects_in_the_midst_of_th
     with planned(tmp_path / "m.db", entries) as manifest:
         stop = StopSignal()
         with closing(transfer(old, new, options)) as moving:
-            made = Crew(moving.steps, 2, stop)
+            made = WorkerPool(moving.steps, 2, stop)
             with pytest.raises(ManifestError):
-                Copier(WorkQueue(manifest), made, CopyOptions(workers=2), stop, Silence()).run()
+                Copier(WorkQueue(manifest), made, CopyOptions(workers=2), stop, NoProgress()).run()
         go_on.set()
         wait_until(lambda: set(threading.enumerate()) <= before, "all threads have ended")
     assert not new.unfinished()
@@ -452,7 +454,7 @@ def test_what_came_in_an_earlier_run_does_not_vouch_for_the_key_of_this_one(tmp_
         for still_there in (False, True):
             for method in ("read", "head"):
                 old.fail(method, *[error] * 10_000 if method == "read" or not still_there else ())
-            gives = still_gives(gate(old), manifest, "")
+            gives = still_gives(store_access(old), manifest, "")
             assert gives is still_there
             if not gives:
                 with pytest.raises(
@@ -546,7 +548,7 @@ def test_a_bug_in_a_worker_is_not_swallowed_and_loses_no_entry(tmp_path: Path) -
         assert found[EntryState.PENDING] >= 1
 
 
-class Telling(Silence):
+class Telling(NoProgress):
     """Lets a test know what a listener is told."""
 
     def __init__(self, until: Callable[[CopyProgress], bool]) -> None:
@@ -575,7 +577,7 @@ def test_people_are_told_of_throttling_while_nothing_comes_of_it(
 
     with planned(tmp_path / "m.db", [entry()]) as manifest:
         stop = StopSignal()
-        copier = Copier(WorkQueue(manifest), crew(once_told, 1, stop), CopyOptions(workers=1), stop, listener)
+        copier = Copier(WorkQueue(manifest), pool(once_told, 1, stop), CopyOptions(workers=1), stop, listener)
         copier.limits = lambda: (paused,) if asked.is_set() else ()
         assert copier.run().throttles == 1
 

@@ -17,9 +17,9 @@ from mastosync.model import Claim, EntryState, ObjectHeaders, ObjectInfo, Outcom
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import Buffer, Part, PutOptions
+from mastosync.store.base import Buffer, PutOptions, UploadedPart
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
+from tests.unit.engine_kit import IMPATIENT, claim, entry, store_access
 from tests.unit.runtime.test_memory import is_whole
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
@@ -71,7 +71,7 @@ class Watched(MemoryStore):
         finally:
             self._ends()
 
-    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> Part:
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:
         self._begins()
         try:
             self.while_writing(number)
@@ -94,8 +94,8 @@ class Copying:
     def __post_init__(self) -> None:
         self.budget = MemoryBudget(self.memory_bytes)
         options = TransferOptions(multipart_threshold=PART, part_size=PART, parts_at_once=self.at_once)
-        self.source = gate(self.old, self.stop, self.policy)
-        self.destination = gate(self.new, self.stop, self.policy)
+        self.source = store_access(self.old, self.stop, self.policy)
+        self.destination = store_access(self.new, self.stop, self.policy)
         self.transfer = Transfer(self.source, self.destination, options, self.budget)
         self.old.put(KEY, DATA)
 
@@ -300,7 +300,7 @@ class TestEtagOfTheDestination:
         """Let a store answer another ETag for what it puts together, or put together something else."""
         complete = store.complete_multipart
 
-        def otherwise(key: str, upload_id: str, parts: list[Part]) -> str:
+        def otherwise(key: str, upload_id: str, parts: list[UploadedPart]) -> str:
             complete(key, upload_id, parts)
             store.objects[key].etag = etag
             if data is not None:
@@ -377,7 +377,7 @@ class TestSizesOfParts:
         old, new = MemoryStore("old"), MemoryStore("new")
         old.put(KEY, DATA)
         options = TransferOptions(multipart_threshold=PART, part_size=PART, parts_at_most=2)
-        outcome = Transfer(gate(old), gate(new), options, MemoryBudget(10))(claim(entry()))
+        outcome = Transfer(store_access(old), store_access(new), options, MemoryBudget(10))(claim(entry()))
         assert (outcome.state, outcome.reason) == (EntryState.FAILED, Reason.TOO_LARGE)
         assert not new.calls
 

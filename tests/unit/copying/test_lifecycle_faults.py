@@ -47,16 +47,26 @@ from mastosync.manifest import (
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, ObjectHeaders, Origin, Outcome, Presence, Reason, Record
 from mastosync.planning.planner import PlanOptions
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.pruning import PruneOptions, Pruner
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.steps import carried_out
+from mastosync.runtime.steps import run_to_end
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.worker_pool import Crew
-from mastosync.verifying.adopter import Adopter, AdoptOptions, Fate
+from mastosync.runtime.worker_pool import WorkerPool
+from mastosync.verifying.adopter import Adopter, AdoptionStatus, AdoptOptions
 from mastosync.verifying.verifier import Verifier, VerifyOptions
 from tests.contract.memory_store import MemoryStore, StoredObject
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, exported, gate, grouped, imported, planned, transfer
+from tests.unit.engine_kit import (
+    DESTINATION,
+    SOURCE,
+    entry,
+    exported,
+    grouped,
+    imported,
+    planned,
+    store_access,
+    transfer,
+)
 
 AVATAR = entry(1, updated=100)
 WITHHELD = AVATAR._replace(private=True)
@@ -98,8 +108,8 @@ class Day:
         """The same with a copier; what ended it."""
         stop, notes = StopSignal(), AccessNotes()
         with closing(transfer(self.old, self.new, self.options, notes.tell)) as one:
-            crew = Crew(one.steps, 1, stop)
-            copier = Copier(WorkQueue(self.manifest), crew, CopyOptions(), stop, Silence(), notes=notes)
+            pool = WorkerPool(one.steps, 1, stop)
+            copier = Copier(WorkQueue(self.manifest), pool, CopyOptions(), stop, NoProgress(), notes=notes)
             try:
                 copier.run()
             except MastosyncError as error:
@@ -130,26 +140,26 @@ class Day:
 
     def verify(self) -> None:
         stop = StopSignal()
-        to = gate(self.new, stop)
-        Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(workers=1), stop, Silence()).by_listing()
+        to = store_access(self.new, stop)
+        Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(workers=1), stop, NoProgress()).by_listing()
 
     def verify_deep(self) -> None:
         stop = StopSignal()
-        to = gate(self.new, stop)
-        made = Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(), stop, Silence())
+        to = store_access(self.new, stop)
+        made = Verifier(self.manifest, self.manifest.path, to, "", VerifyOptions(), stop, NoProgress())
         made.by_reading(_Alone(DeepCheck(to, MemoryBudget(1 << 20), "", 1 << 20)), list(made.iter_done()), 1)  # type: ignore[arg-type]
 
-    def adopt(self) -> dict[Fate, int]:
+    def adopt(self) -> dict[AdoptionStatus, int]:
         stop = StopSignal()
-        stores = gate(self.old, stop), gate(self.new, stop)
+        stores = store_access(self.old, stop), store_access(self.new, stop)
         options = AdoptOptions(workers=1)
-        made = Adopter(self.manifest, self.manifest.path, *stores, ("", ""), options, stop, Silence())
+        made = Adopter(self.manifest, self.manifest.path, *stores, ("", ""), options, stop, NoProgress())
         return dict(made.run().total())
 
     def prune(self) -> int:
         stop = StopSignal()
         return (
-            Pruner(self.manifest, lambda: nullcontext(gate(self.new, stop)), "", PruneOptions(apply=True), stop)
+            Pruner(self.manifest, lambda: nullcontext(store_access(self.new, stop)), "", PruneOptions(apply=True), stop)
             .run()
             .removed
         )
@@ -196,7 +206,7 @@ class _Alone:
 
     def all_ended(self, records: Sequence[Record]) -> Iterator[tuple[Record, object, None]]:
         for each in records:
-            yield each, carried_out(self._check.steps(each)), None
+            yield each, run_to_end(self._check.steps(each)), None
 
 
 @pytest.fixture
@@ -236,7 +246,7 @@ def test_a_damaged_object_is_never_adopted_with_the_digest_of_the_damage(day: Da
         day.retry()
         assert day.fate() == MISSING
         assert Presence.STALE in day.record.presence
-    assert day.adopt() == {Fate.LEFT: 1}
+    assert day.adopt() == {AdoptionStatus.LEFT: 1}
     day.old.put(KEY, b"the file")
     day.retry()
     assert day.fate() == DONE
@@ -263,7 +273,7 @@ def test_a_private_object_that_came_back_is_written_again_if_strangers_can_read_
     day.plan()
     day.new.objects[KEY].acl = PUBLIC
     day.plan(WITHHELD)
-    assert day.adopt() == {Fate.LEFT: 1}
+    assert day.adopt() == {AdoptionStatus.LEFT: 1}
     day.copy()
     assert (day.fate(), day.acl) == (DONE, PRIVATE)
 
@@ -305,7 +315,7 @@ def test_what_became_public_and_failed_once_is_not_adopted_as_it_lies_there(day:
     day.plan(AVATAR)
     day.new.fail("write", *FAILS_ALWAYS)
     day.copy()
-    assert day.adopt() == {Fate.LEFT: 1}
+    assert day.adopt() == {AdoptionStatus.LEFT: 1}
     day.retry()
     assert (day.fate(), day.acl) == (DONE, PUBLIC)
 
@@ -453,7 +463,7 @@ def test_adopt_confirms_what_was_gone_and_is_back_from_the_listing(day: Day) -> 
     day.plan()
     day.plan(AVATAR)
     day.new.calls.clear()
-    assert day.adopt() == {Fate.ADOPTED: 1}
+    assert day.adopt() == {AdoptionStatus.ADOPTED: 1}
     assert day.fate() == DONE
     assert day.record.origin is Origin.COPIED
     assert {method for method, _ in day.new.calls} == {"list_page"}
@@ -591,7 +601,7 @@ def test_adopt_takes_no_private_object_that_somebody_else_has_stored(day: Day) -
     day.new.put(KEY, b"the FILE")
     day.new.objects[KEY].acl = PUBLIC
     day.plan(WITHHELD)
-    assert day.adopt() == {Fate.LEFT: 1}
+    assert day.adopt() == {AdoptionStatus.LEFT: 1}
     day.copy()
     assert (day.fate(), day.acl) == (DONE, PRIVATE)
 

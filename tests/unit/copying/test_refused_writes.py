@@ -17,7 +17,7 @@ from mastosync.errors import (
     ServerFailure,
 )
 from mastosync.model import NOTHING, Arrival, Claim, Entry, EntryState, ObjectInfo, Presence, Reason
-from mastosync.store.base import Part, PutOptions
+from mastosync.store.base import PutOptions, UploadedPart
 from tests.contract.memory_store import MemoryStore
 from tests.unit.engine_kit import entry, transfer
 
@@ -88,7 +88,7 @@ class Damaging(MemoryStore):
         super().__init__("new")
         self.reads = reads
 
-    def complete_multipart(self, key: str, upload_id: str, parts: list[Part]) -> str:
+    def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:
         super().complete_multipart(key, upload_id, parts)
         self.objects[key].data = b"!" + self.objects[key].data[1:]
         self.fail("start_multipart", *[ObjectDenied("the right to write is gone")] * 9)

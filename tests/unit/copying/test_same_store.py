@@ -35,7 +35,7 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import FetchedObject
 from mastosync.store.filesystem import FilesystemStore
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, gate, planned
+from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned, store_access
 
 E = TypeVar("E", bound=MastosyncError)
 ROOT = Path(__file__).parents[3] / "mastosync"
@@ -55,7 +55,7 @@ def look(
     prefixes: tuple[str, str] = ("", ""),
     stop: StopSignal | None = None,
 ) -> Relation:
-    return Look(manifest, gate(old, stop), gate(new, stop), *prefixes, None).run()
+    return Look(manifest, store_access(old, stop), store_access(new, stop), *prefixes, None).run()
 
 
 def refused(kind: type[E], manifest: Manifest, old: MemoryStore, new: MemoryStore) -> E:
@@ -210,11 +210,14 @@ def test_an_empty_mount_point_is_no_other_store(manifest: Manifest, tmp_path: Pa
     source = FilesystemStore(FilesystemConfig(path=tmp_path / "system"), role="source")
     for _ in ("its folder is not there", "it is empty"):
         with pytest.raises(SourceSilent):
-            Look(manifest, replace(gate(MemoryStore()), store=source), gate(new), "", "", None).run()
+            Look(manifest, replace(store_access(MemoryStore()), store=source), store_access(new), "", "", None).run()
         assert relation(manifest) is None
         (tmp_path / "system").mkdir(exist_ok=True)
     (tmp_path / "system" / "accounts").mkdir()
-    assert Look(manifest, replace(gate(MemoryStore()), store=source), gate(new), "", "", None).run() is Relation.TWO
+    assert (
+        Look(manifest, replace(store_access(MemoryStore()), store=source), store_access(new), "", "", None).run()
+        is Relation.TWO
+    )
 
 
 def test_who_asks_to_stop_leaves_nothing_behind(manifest: Manifest) -> None:
@@ -286,4 +289,4 @@ def test_whoever_writes_to_a_destination_has_looked() -> None:
                 for node in ast.walk(function)
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
             }
-            assert not called & {"Transfer", "Pruner"} or "gates_to_write" in called, f"{path}: {function.name}"
+            assert not called & {"Transfer", "Pruner"} or "stores_to_write" in called, f"{path}: {function.name}"

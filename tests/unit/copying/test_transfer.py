@@ -23,15 +23,15 @@ from mastosync.errors import (
 from mastosync.model import Claim, End, EntryState, ObjectHeaders, Origin, Presence, Reason
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import Gate, RetryPolicy
-from mastosync.runtime.steps import Ask
+from mastosync.runtime.retry import RetryPolicy, StoreAccess
+from mastosync.runtime.steps import StoreCall
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from mastosync.store.s3.curl import CurlStore
 from tests.contract.memory_store import MemoryStore
 from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.contract.s3_kit import at, opened
-from tests.unit.engine_kit import IMPATIENT, REMOTE, claim, entry, gate, transfer, written_before
+from tests.unit.engine_kit import IMPATIENT, REMOTE, claim, entry, store_access, transfer, written_before
 
 KEY = "accounts/avatars/000/000/001/original/a.png"
 CACHED = "cache/media_attachments/files/000/000/001/small/a.png"
@@ -345,11 +345,11 @@ def test_whoever_goes_on_to_the_next_candidate_holds_no_memory() -> None:
     """The words of a refusal take some. Who wants all that there is would wait for it, and it for them, for ever."""
     steps = transfer(*stores()).steps(claim(entry(kind=REMOTE)))
     first = next(steps)
-    assert isinstance(first, Ask)
+    assert isinstance(first, StoreCall)
     assert first.store.memory is not None
     assert first.store.memory.ask(200)
     second = steps.throw(ObjectMissing("404"))
-    assert isinstance(second, Ask)
+    assert isinstance(second, StoreCall)
     assert second.arguments[0] == PLAIN
     assert first.store.memory.held_bytes == 0
     steps.close()
@@ -529,7 +529,9 @@ def test_a_wait_cut_short_raises_so_that_the_claim_stays() -> None:
     stop.request()
     patient = RetryPolicy(first_wait_seconds=60, longest_wait_seconds=60)
     with pytest.raises(Interrupted):
-        Transfer(gate(old, stop), gate(new, stop, patient), TransferOptions(), MemoryBudget(1 << 30))(claim(entry()))
+        Transfer(store_access(old, stop), store_access(new, stop, patient), TransferOptions(), MemoryBudget(1 << 30))(
+            claim(entry())
+        )
 
 
 @pytest.mark.parametrize("in_parts", [False, True])
@@ -608,8 +610,8 @@ class TestABare404:
 
         with RawServer(answers) as server, opened(at(server.endpoint_url), kind=CurlStore) as store:
             stop = StopSignal()
-            here = Gate(store, EndpointLimiter(stop), IMPATIENT, stop)
-            move = Transfer(here, gate(MemoryStore("new")), TransferOptions(), MemoryBudget(1 << 30))
+            here = StoreAccess(store, EndpointLimiter(stop), IMPATIENT, stop)
+            move = Transfer(here, store_access(MemoryStore("new")), TransferOptions(), MemoryBudget(1 << 30))
             outcome = move(claim(entry(optional=optional)))
         assert (outcome.state, outcome.reason, outcome.end) == (EntryState.FAILED, Reason.SERVER, End.SOURCE)
         assert "404" in (outcome.detail or "")

@@ -22,18 +22,18 @@ from mastosync.config import Config, FilesystemConfig, S3Config, Secret, load_co
 from mastosync.config.env_file import assignment
 from mastosync.cutover import (
     Cutover,
+    CutoverVerdict,
     Evidence,
     Fallback,
     Finding,
     Grade,
-    Loss,
+    LossOutcome,
     Mastosync,
     MediaHost,
     NewFiles,
     PublicBucket,
     PublicFolder,
     Secrets,
-    Verdict,
     WayBack,
     WayOver,
     judge,
@@ -51,10 +51,10 @@ from mastosync.manifest import (
     Gap,
     LastChange,
     Manifest,
+    ObjectSettings,
     PlanWriter,
     Relation,
     Removable,
-    Settings,
     SnapshotRecord,
     StoreIdentity,
     VerificationRecord,
@@ -115,7 +115,7 @@ def found(looked_at: Evidence) -> dict[str, Finding]:
 
 def test_when_all_is_well_it_is_go() -> None:
     result = judge(evidence())
-    assert result.verdict is Verdict.GO
+    assert result.verdict is CutoverVerdict.GO
     assert {each.grade for each in result.findings} == {Grade.OK}
     assert not result.losses
 
@@ -123,22 +123,27 @@ def test_when_all_is_well_it_is_go() -> None:
 @pytest.mark.parametrize(
     ("line", "verdict"),
     [
-        (CountLine(LOCAL, EntryState.PENDING, None, 1, 0), Verdict.NO_GO),
-        (CountLine(BACKUP, EntryState.PENDING, None, 1, 0), Verdict.NO_GO),
-        (CountLine(REMOTE, EntryState.PENDING, None, 1, 0), Verdict.GO_WITH_FALLBACK),
-        (CountLine(CARD, EntryState.PENDING, None, 1, 0), Verdict.GO_WITH_FALLBACK),
-        *((failed(LOCAL, reason), Verdict.NO_GO) for reason in (Reason.DENIED, Reason.CORRUPT, Reason.TOO_LARGE)),
-        (failed(REMOTE, Reason.NETWORK), Verdict.GO_WITH_FALLBACK),
+        (CountLine(LOCAL, EntryState.PENDING, None, 1, 0), CutoverVerdict.NO_GO),
+        (CountLine(BACKUP, EntryState.PENDING, None, 1, 0), CutoverVerdict.NO_GO),
+        (CountLine(REMOTE, EntryState.PENDING, None, 1, 0), CutoverVerdict.GO_WITH_FALLBACK),
+        (CountLine(CARD, EntryState.PENDING, None, 1, 0), CutoverVerdict.GO_WITH_FALLBACK),
+        *(
+            (failed(LOCAL, reason), CutoverVerdict.NO_GO)
+            for reason in (Reason.DENIED, Reason.CORRUPT, Reason.TOO_LARGE)
+        ),
+        (failed(REMOTE, Reason.NETWORK), CutoverVerdict.GO_WITH_FALLBACK),
         # what is lost is lost: to wait does not bring it back
-        (failed(LOCAL, Reason.MISSING), Verdict.GO),
-        (failed(REMOTE, Reason.MISSING), Verdict.GO),
-        (CountLine(BACKUP, EntryState.SKIPPED, Reason.PRIVATE, 1, 0), Verdict.GO),
-        (CountLine(LOCAL, EntryState.SKIPPED, Reason.GONE, 1, 0), Verdict.GO),
-        (CountLine(LOCAL, EntryState.SKIPPED, Reason.EXCLUDED, 1, 0), Verdict.GO_WITH_FALLBACK),
+        (failed(LOCAL, Reason.MISSING), CutoverVerdict.GO),
+        (failed(REMOTE, Reason.MISSING), CutoverVerdict.GO),
+        (CountLine(BACKUP, EntryState.SKIPPED, Reason.PRIVATE, 1, 0), CutoverVerdict.GO),
+        (CountLine(LOCAL, EntryState.SKIPPED, Reason.GONE, 1, 0), CutoverVerdict.GO),
+        (CountLine(LOCAL, EntryState.SKIPPED, Reason.EXCLUDED, 1, 0), CutoverVerdict.GO_WITH_FALLBACK),
     ],
     ids=str,
 )
-def test_what_has_not_arrived_decides_by_whether_somebody_would_miss_it(line: CountLine, verdict: Verdict) -> None:
+def test_what_has_not_arrived_decides_by_whether_somebody_would_miss_it(
+    line: CountLine, verdict: CutoverVerdict
+) -> None:
     assert judge(evidence(line)).verdict is verdict
 
 
@@ -150,18 +155,18 @@ def test_a_lost_picture_that_stands_still_is_a_loss(reason: Reason, place: tuple
     kind = Kind(*place, "static", f"{place[0]}/{place[1]}s", remote, cached=remote)
     state = EntryState.FAILED if reason is Reason.MISSING else EntryState.SKIPPED
     result = judge(evidence(CountLine(kind, state, reason, 1, 0)))
-    assert result.losses == {(place[0], remote, Loss.FETCHABLE if remote else Loss.FOR_GOOD): 1}
+    assert result.losses == {(place[0], remote, LossOutcome.FETCHABLE if remote else LossOutcome.FOR_GOOD): 1}
 
 
 def test_what_may_lie_at_the_new_store_is_not_called_lost() -> None:
     result = judge(evidence(failed(BACKUP, Reason.MISSING, 2), lying_there={BACKUP: 2}))
-    assert result.losses == {("backups", False, Loss.UNPROVEN): 2}
+    assert result.losses == {("backups", False, LossOutcome.UNPROVEN): 2}
     told = {each.check: each for each in result.findings}
     assert "lost" not in told
     assert "something lies at the new store" in told["unproven"].message
-    assert result.verdict is Verdict.GO
+    assert result.verdict is CutoverVerdict.GO
     part = judge(evidence(failed(BACKUP, Reason.MISSING, 2), lying_there={BACKUP: 1}))
-    assert part.losses == {("backups", False, Loss.UNPROVEN): 1, ("backups", False, Loss.FOR_GOOD): 1}
+    assert part.losses == {("backups", False, LossOutcome.UNPROVEN): 1, ("backups", False, LossOutcome.FOR_GOOD): 1}
 
 
 def test_what_has_no_digest_to_compare_is_found_as_well_as_it_can_be() -> None:
@@ -177,12 +182,12 @@ def test_what_the_source_has_lost_is_told_by_what_becomes_of_it() -> None:
     optional = CountLine(FAVICON, EntryState.SKIPPED, Reason.OPTIONAL_MISSING, 3, 0)
     result = judge(evidence(*lines, optional))
     assert result.losses == {
-        ("media_attachments", True, Loss.FETCHABLE): 2,
-        ("accounts", False, Loss.FOR_GOOD): 2,
-        ("preview_cards", True, Loss.DISPENSABLE): 2,
-        ("preview_card_providers", False, Loss.DISPENSABLE): 2,
-        ("site_uploads", False, Loss.DISPENSABLE): 3,
-        ("backups", False, Loss.FOR_GOOD): 2,
+        ("media_attachments", True, LossOutcome.FETCHABLE): 2,
+        ("accounts", False, LossOutcome.FOR_GOOD): 2,
+        ("preview_cards", True, LossOutcome.DISPENSABLE): 2,
+        ("preview_card_providers", False, LossOutcome.DISPENSABLE): 2,
+        ("site_uploads", False, LossOutcome.DISPENSABLE): 3,
+        ("backups", False, LossOutcome.FOR_GOOD): 2,
     }
     told = {each.check: each for each in result.findings}
     assert told["lost"].grade is told["fetchable"].grade is Grade.WARNING
@@ -210,23 +215,23 @@ def test_a_plan_ages(plans: list[SnapshotRecord], grade: Grade) -> None:
 @pytest.mark.parametrize(
     ("plans", "verdict"),
     [
-        ([plan(limit=10)], Verdict.NO_GO),
-        ([plan(only="remote")], Verdict.NO_GO),
-        ([plan(types=["accounts"])], Verdict.NO_GO),
-        ([plan(only="local")], Verdict.GO_WITH_FALLBACK),
-        ([plan(types=[table for table in TABLES if table != "preview_cards"])], Verdict.GO_WITH_FALLBACK),
-        ([plan(types=[table for table in TABLES if table != "imports"])], Verdict.GO),
-        ([plan(only="local"), plan(only="remote")], Verdict.GO),
-        ([plan(types=[table]) for table in TABLES], Verdict.GO),
+        ([plan(limit=10)], CutoverVerdict.NO_GO),
+        ([plan(only="remote")], CutoverVerdict.NO_GO),
+        ([plan(types=["accounts"])], CutoverVerdict.NO_GO),
+        ([plan(only="local")], CutoverVerdict.GO_WITH_FALLBACK),
+        ([plan(types=[table for table in TABLES if table != "preview_cards"])], CutoverVerdict.GO_WITH_FALLBACK),
+        ([plan(types=[table for table in TABLES if table != "imports"])], CutoverVerdict.GO),
+        ([plan(only="local"), plan(only="remote")], CutoverVerdict.GO),
+        ([plan(types=[table]) for table in TABLES], CutoverVerdict.GO),
     ],
 )
-def test_what_no_plan_took_in_is_not_forgotten(plans: list[SnapshotRecord], verdict: Verdict) -> None:
+def test_what_no_plan_took_in_is_not_forgotten(plans: list[SnapshotRecord], verdict: CutoverVerdict) -> None:
     assert judge(evidence(plans=plans)).verdict is verdict
 
 
 def test_an_old_plan_of_the_cache_is_no_obstacle() -> None:
     result = judge(evidence(plans=[plan(HOUR, only="local"), plan(9 * DAY)]))
-    assert result.verdict is Verdict.GO_WITH_FALLBACK
+    assert result.verdict is CutoverVerdict.GO_WITH_FALLBACK
     assert "9 days" in next(each.message for each in result.findings if each.check == "cache-plan")
 
 
@@ -254,7 +259,7 @@ def test_how_much_was_new_tells_how_much_has_come_since() -> None:
 def test_what_arrived_should_be_verified(known: dict[str, Any], grade: Grade) -> None:
     told = judge(evidence(public=False, **known))
     assert next(each.grade for each in told.findings if each.check == "verify") is grade
-    assert told.verdict is (Verdict.NO_GO if grade is Grade.NO_GO else Verdict.GO)
+    assert told.verdict is (CutoverVerdict.NO_GO if grade is Grade.NO_GO else CutoverVerdict.GO)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +303,7 @@ def test_a_look_of_few_and_one_from_before_objects_were_stored_anew_prove_nothin
 
 def test_a_manifest_that_lacks_its_newest_entries_is_a_no_go() -> None:
     told = judge(evidence(gap=Gap("entries are missing", "run `mastosync plan`")))
-    assert told.verdict is Verdict.NO_GO
+    assert told.verdict is CutoverVerdict.NO_GO
     assert told.findings[0].as_json() | {"needs_fallback": False} == {
         "check": "gap",
         "status": "no-go",
@@ -322,7 +327,7 @@ def test_what_left_the_database_and_lies_at_the_destination_is_told_with_what_re
     assert told.grade is Grade.WARNING
     assert "3 objects (4.0 KiB)" in told.message
     assert "mastosync prune --apply" in told.remedy
-    assert judge(evidence(deleted=Deleted(Removable(3, 4096), NOW - HOUR, later=False))).verdict is Verdict.GO
+    assert judge(evidence(deleted=Deleted(Removable(3, 4096), NOW - HOUR, later=False))).verdict is CutoverVerdict.GO
 
 
 @pytest.mark.parametrize(
@@ -339,12 +344,12 @@ def test_what_was_deleted_since_the_last_whole_plan_is_not_known(deleted: Delete
     assert told in findings["deletions"].message
     assert "mastosync plan && mastosync prune" in findings["deletions"].remedy
     assert "gone" not in findings, "nobody knows"
-    assert judge(evidence(deleted=deleted)).verdict is Verdict.GO
+    assert judge(evidence(deleted=deleted)).verdict is CutoverVerdict.GO
 
 
 def test_settings_that_have_changed_since_a_copy_are_a_warning_with_what_puts_it_right() -> None:
-    now = Settings("max-age=60", "private")
-    told = found(evidence(settings=now, other_settings=(Settings("max-age=1", "private"),)))["settings"]
+    now = ObjectSettings("max-age=60", "private")
+    told = found(evidence(settings=now, other_settings=(ObjectSettings("max-age=1", "private"),)))["settings"]
     assert (told.grade, "another cache_control than" in told.message) == (Grade.WARNING, True)
     assert "mastosync apply-settings" in told.remedy
     of_others = found(evidence(settings=now, other_settings=(None,)))["settings"]
@@ -965,12 +970,12 @@ def test_when_all_is_done_only_the_end_is_told() -> None:
 @pytest.mark.parametrize("secrets", [Secrets.UNPINNED, Secrets.LOST])
 def test_who_would_lose_the_keys_of_the_old_store_may_not_switch(secrets: Secrets) -> None:
     result = judge(evidence(secrets=secrets))
-    assert result.verdict is Verdict.NO_GO
+    assert result.verdict is CutoverVerdict.NO_GO
     assert {each.check for each in result.findings if each.grade is not Grade.OK} == {"secrets"}
 
 
 def test_without_a_media_host_nobody_may_switch() -> None:
-    assert judge(evidence(media_host=False)).verdict is Verdict.NO_GO
+    assert judge(evidence(media_host=False)).verdict is CutoverVerdict.NO_GO
 
 
 def env_of(folder: Path, *lines: str) -> Path:
@@ -1151,7 +1156,7 @@ def test_the_new_settings_are_the_old_ones_with_other_lines(tmp_path: Path) -> N
 def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
         report = cutover(configured(tmp_path), manifest, CutoverOptions())
-    assert report.cutover.verdict is Verdict.NO_GO
+    assert report.cutover.verdict is CutoverVerdict.NO_GO
     assert "S3_ALIAS_HOST=CHANGE-ME" in [each.line for each in report.settings]
     assert report.as_json()["nginx"] is None
     assert report.cors is None
@@ -1233,8 +1238,8 @@ def test_keys_of_the_new_store_are_not_kept_as_those_of_the_old(tmp_path: Path) 
 
 def test_what_somebody_has_given_up_keeps_nobody_from_switching() -> None:
     line = replace(failed(LOCAL, Reason.CORRUPT, 2), accepted=2)
-    assert judge(evidence(line)).verdict is Verdict.GO
-    assert judge(evidence(replace(line, accepted=1))).verdict is Verdict.NO_GO
+    assert judge(evidence(line)).verdict is CutoverVerdict.GO
+    assert judge(evidence(replace(line, accepted=1))).verdict is CutoverVerdict.NO_GO
 
 
 @pytest.mark.parametrize(
@@ -1262,8 +1267,8 @@ def test_media_that_mastodon_keeps_private_are_not_opened(tmp_path: Path) -> Non
 def test_where_nginx_cannot_be_told_it_is_no_go_if_the_fallback_is_needed(tmp_path: Path) -> None:
     told = ("nginx cannot be told", "write it by hand")
     waiting = CountLine(REMOTE, EntryState.PENDING, None, 1, 0)
-    assert judge(evidence(waiting, by_hand=told)).verdict is Verdict.NO_GO
-    assert judge(evidence(by_hand=told)).verdict is Verdict.GO
+    assert judge(evidence(waiting, by_hand=told)).verdict is CutoverVerdict.NO_GO
+    assert judge(evidence(by_hand=told)).verdict is CutoverVerdict.GO
     steps = steps_over(WayOver(Mastosync(), ("cutover",), by_hand="nginx cannot be told"))
     assert not any("--nginx" in command for step in steps for command in step.lines)
 
@@ -1296,17 +1301,17 @@ def test_one_key_for_both_stores_is_never_lost(tmp_path: Path) -> None:
 
 
 def test_where_all_is_private_nobody_has_to_be_able_to_read_it() -> None:
-    assert judge(evidence(verifications=[proof()], acl="private")).verdict is Verdict.GO
+    assert judge(evidence(verifications=[proof()], acl="private")).verdict is CutoverVerdict.GO
     for wrong in ({"listed": True}, {"exposed": 1, "faults": 1}):
         looked = evidence(verifications=[proof(public=public(**wrong))], acl="private")
-        assert judge(looked).verdict is Verdict.NO_GO
-    assert judge(evidence(verifications=[proof(public=public(faults=9))], acl="private")).verdict is Verdict.GO
+        assert judge(looked).verdict is CutoverVerdict.NO_GO
+    assert judge(evidence(verifications=[proof(public=public(faults=9))], acl="private")).verdict is CutoverVerdict.GO
 
 
 def test_a_look_at_what_was_all_private_does_not_tell_that_everybody_can_read() -> None:
     looked = evidence(verifications=[proof(public={**public(), "all_private": True})], acl="auto")
     assert found(looked)["public"].remedy == "mastosync verify --public"
-    assert judge(looked).verdict is Verdict.NO_GO
+    assert judge(looked).verdict is CutoverVerdict.NO_GO
 
 
 @pytest.mark.parametrize("acl", ["private", "auto"])

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from mastosync.cli.render import render_findings, render_summary
-from mastosync.doctor.access import End, Patience, _closed
+from mastosync.doctor.access import CheckedStore, Patience, _closed
 from mastosync.doctor.findings import Chart, Diagnosis, Finding, Findings, Grade, Subject, drained
 from mastosync.doctor.folder import FolderEnd, _disk
 from mastosync.errors import ConfigError, ExitCode, Interrupted, NetworkFailure, ObjectDenied, StoreUnusable, Throttled
@@ -53,7 +53,7 @@ def test_checks_hand_on_what_they_found_out() -> None:
 
 @pytest.mark.parametrize("of_keys", ["", "the keys are of another store now"])
 def test_a_refused_key_is_told_with_what_may_have_happened_to_it(of_keys: str) -> None:
-    end = End(SOURCE, MemoryStore(), cast("Any", None), cast("Any", None), "", of_keys)  # neither is asked
+    end = CheckedStore(SOURCE, MemoryStore(), cast("Any", None), cast("Any", None), "", of_keys)  # neither is asked
     told, *_ = _closed(end, StoreUnusable("no", hint="check `access_key`"), Culprit.CREDENTIALS)
     assert told.remedy == "check `access_key`" + (f"; {of_keys}" if of_keys else "")
 

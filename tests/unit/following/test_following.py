@@ -14,7 +14,7 @@ from mastosync.config import Environment, load_config
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, StoreUnusable, passing
 from mastosync.planning.planner import PlanOptions
-from mastosync.progress import CopyProgress, Silence
+from mastosync.progress import CopyProgress, NoProgress
 from mastosync.pruning import PruneOptions
 from mastosync.runtime.stop import StopSignal
 from tests.unit.engine_kit import entry, planned
@@ -56,7 +56,7 @@ def following(folder: Path, kind: type[App], **options: Any) -> tuple[Following,
         (folder / name).mkdir()
     (folder / "config.ini").write_text(CONFIG.format(folder=folder), encoding="utf-8")
     config, stop = load_config(folder / "config.ini", Environment({})), StopSignal()
-    app = kind(config, folder / "m.db", Silence(), stop)
+    app = kind(config, folder / "m.db", NoProgress(), stop)
     return Following(app, FollowOptions(PlanOptions(), CopyOptions(), every_seconds=600, **options)), stop
 
 

@@ -20,7 +20,7 @@ from mastosync.manifest import (
     Fault,
     Manifest,
     ManifestReport,
-    Settings,
+    ObjectSettings,
     Soundness,
     WorkQueue,
     applied_to,
@@ -30,9 +30,9 @@ from mastosync.manifest import (
     take_over,
     writer_lock,
 )
-from mastosync.manifest.check import Part
+from mastosync.manifest.check import CheckedPart
 from mastosync.model import EntryState, Outcome, Reason
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from tests.unit.engine_kit import REMOTE, entry, planned
 from tests.unit.manifests import restored
@@ -57,7 +57,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def app(path: Path) -> App:
-    return App(Config(), path, Silence(), StopSignal())
+    return App(Config(), path, NoProgress(), StopSignal())
 
 
 def checked(path: Path, *, quick: bool = False) -> Soundness:
@@ -71,7 +71,7 @@ def change(path: Path, *statements: str) -> None:
         connection.commit()
 
 
-def only(found: Soundness, part: Part) -> list[Fault]:
+def only(found: Soundness, part: CheckedPart) -> list[Fault]:
     assert {fault.part for fault in found.faults} == {part}
     assert all(fault.remedy and fault.message for fault in found.faults)
     return found.faults
@@ -99,37 +99,41 @@ def test_entries_are_counted_in_windows_of_any_size(path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("statement", "part", "words"),
     [
-        ("UPDATE counts SET objects = objects + 1 WHERE state = 1", Part.COUNTERS, "says 11 objects"),
-        ("UPDATE counts SET bytes = 0 WHERE state = 1", Part.COUNTERS, "70"),
-        ("DELETE FROM counts WHERE state = 2", Part.COUNTERS, "failed (network)"),
-        ("INSERT INTO counts VALUES (77, 0, 0, 3, 0)", Part.COUNTERS, "kind 77"),
-        ("DELETE FROM entries WHERE state = 0 AND id = 5 AND kind = 1", Part.COUNTERS, "pending"),
+        ("UPDATE counts SET objects = objects + 1 WHERE state = 1", CheckedPart.COUNTERS, "says 11 objects"),
+        ("UPDATE counts SET bytes = 0 WHERE state = 1", CheckedPart.COUNTERS, "70"),
+        ("DELETE FROM counts WHERE state = 2", CheckedPart.COUNTERS, "failed (network)"),
+        ("INSERT INTO counts VALUES (77, 0, 0, 3, 0)", CheckedPart.COUNTERS, "kind 77"),
+        ("DELETE FROM entries WHERE state = 0 AND id = 5 AND kind = 1", CheckedPart.COUNTERS, "pending"),
         (
             "INSERT INTO claims SELECT kind, id, name, 3 FROM entries WHERE state = 1 LIMIT 1",
-            Part.CLAIMS,
+            CheckedPart.CLAIMS,
             "1 claim belongs",
         ),
-        ("INSERT INTO claims VALUES (1, 999, 'nobody.png', 3)", Part.CLAIMS, "999 nobody.png"),
-        ("UPDATE kinds SET \"table\" = 'toots' WHERE id = 1", Part.KINDS, "toots"),
-        ("DELETE FROM kinds WHERE id = 2", Part.KINDS, "kind 2"),
-        ("DELETE FROM snapshots", Part.PLAN, "no plan"),
-        ("DELETE FROM meta WHERE name = 'source'", Part.PLAN, "source"),
-        ("UPDATE meta SET value = 'x' WHERE name = 'destination'", Part.PLAN, "destination"),
-        ("UPDATE snapshots SET details = '{'", Part.PLAN, "record of a plan"),
-        ("UPDATE snapshots SET details = '[]'", Part.PLAN, "record of a plan or verification cannot be read: []"),
-        ("INSERT INTO verifications VALUES (9, 1, 2, 'null')", Part.PLAN, "record of a plan or verification"),
-        ("INSERT OR REPLACE INTO meta VALUES ('database', '{')", Part.PLAN, "invalid value"),
-        ("INSERT OR REPLACE INTO meta VALUES ('settings', '[3]')", Part.PLAN, "invalid value"),
-        ("INSERT OR REPLACE INTO meta VALUES ('settings_applied', '[]')", Part.PLAN, "invalid value"),
-        ("UPDATE entries SET name = '' WHERE id = 25 AND kind = 1", Part.ENTRIES, "1 entries of kind"),
-        ("UPDATE entries SET md5 = x'00' WHERE state = 1", Part.ENTRIES, "10 entries"),
-        ("UPDATE entries SET flags = 9 WHERE id = 3", Part.ENTRIES, "such as 3 'a.png'"),
-        ("UPDATE entries SET attempts = -1 WHERE id = 3", Part.ENTRIES, "such as 3"),
-        ("UPDATE entries SET origin = 7 WHERE id = 3", Part.ENTRIES, "such as 3"),
-        ("UPDATE entries SET size = 'much' WHERE id = 5", Part.ENTRIES, "such as 5"),
+        ("INSERT INTO claims VALUES (1, 999, 'nobody.png', 3)", CheckedPart.CLAIMS, "999 nobody.png"),
+        ("UPDATE kinds SET \"table\" = 'toots' WHERE id = 1", CheckedPart.KINDS, "toots"),
+        ("DELETE FROM kinds WHERE id = 2", CheckedPart.KINDS, "kind 2"),
+        ("DELETE FROM snapshots", CheckedPart.PLAN, "no plan"),
+        ("DELETE FROM meta WHERE name = 'source'", CheckedPart.PLAN, "source"),
+        ("UPDATE meta SET value = 'x' WHERE name = 'destination'", CheckedPart.PLAN, "destination"),
+        ("UPDATE snapshots SET details = '{'", CheckedPart.PLAN, "record of a plan"),
+        (
+            "UPDATE snapshots SET details = '[]'",
+            CheckedPart.PLAN,
+            "record of a plan or verification cannot be read: []",
+        ),
+        ("INSERT INTO verifications VALUES (9, 1, 2, 'null')", CheckedPart.PLAN, "record of a plan or verification"),
+        ("INSERT OR REPLACE INTO meta VALUES ('database', '{')", CheckedPart.PLAN, "invalid value"),
+        ("INSERT OR REPLACE INTO meta VALUES ('settings', '[3]')", CheckedPart.PLAN, "invalid value"),
+        ("INSERT OR REPLACE INTO meta VALUES ('settings_applied', '[]')", CheckedPart.PLAN, "invalid value"),
+        ("UPDATE entries SET name = '' WHERE id = 25 AND kind = 1", CheckedPart.ENTRIES, "1 entries of kind"),
+        ("UPDATE entries SET md5 = x'00' WHERE state = 1", CheckedPart.ENTRIES, "10 entries"),
+        ("UPDATE entries SET flags = 9 WHERE id = 3", CheckedPart.ENTRIES, "such as 3 'a.png'"),
+        ("UPDATE entries SET attempts = -1 WHERE id = 3", CheckedPart.ENTRIES, "such as 3"),
+        ("UPDATE entries SET origin = 7 WHERE id = 3", CheckedPart.ENTRIES, "such as 3"),
+        ("UPDATE entries SET size = 'much' WHERE id = 5", CheckedPart.ENTRIES, "such as 5"),
     ],
 )
-def test_what_is_wrong_is_named(path: Path, statement: str, part: Part, words: str) -> None:
+def test_what_is_wrong_is_named(path: Path, statement: str, part: CheckedPart, words: str) -> None:
     change(path, statement)
     assert words in " | ".join(fault.message for fault in only(checked(path), part))
 
@@ -139,7 +143,7 @@ def test_whoever_meets_what_is_damaged_is_sent_to_the_check(path: Path, value: s
     readers: dict[str, Callable[[Manifest], object]] = {
         "database": remembered_database,
         "settings": noted_settings,
-        "settings_applied": lambda manifest: applied_to(manifest, Settings()),
+        "settings_applied": lambda manifest: applied_to(manifest, ObjectSettings()),
         "source": lambda manifest: ManifestReport(manifest).store("source"),
         "snapshots": lambda manifest: list(ManifestReport(manifest).iter_snapshots()),
         "last plan": lambda manifest: ManifestReport(manifest).snapshot(),
@@ -180,7 +184,7 @@ def test_details_of_another_form_are_found_and_each_command_sends_to_the_check(
         assert not checked(path).faults
         connection.execute(f"UPDATE {table} SET details = ?", (value,))  # noqa: S608
         connection.commit()
-    assert only(checked(path), Part.PLAN)
+    assert only(checked(path), CheckedPart.PLAN)
     for command in ("status", "report"):
         assert main(["--no-progress", "--manifest", str(path), command]) == ExitCode.MANIFEST
         said = capsys.readouterr().err
@@ -193,7 +197,7 @@ def test_states_and_reasons_that_cannot_be_are_found(path: Path, state: int, rea
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE entries SET state = ?, reason = ? WHERE id = 2 AND kind = 1", (state, reason))
         connection.commit()
-    assert Part.ENTRIES in {fault.part for fault in checked(path).faults}
+    assert CheckedPart.ENTRIES in {fault.part for fault in checked(path).faults}
 
 
 def damage(path: Path) -> None:
@@ -227,7 +231,7 @@ def test_a_damaged_file_is_found(path: Path, quick: bool, how: Callable[[Path], 
 def told_of_damage(path: Path, *, quick: bool) -> str:
     """What is said; some damage keeps a manifest from being opened at all."""
     try:
-        faults = only(checked(path, quick=quick), Part.FILE)
+        faults = only(checked(path, quick=quick), CheckedPart.FILE)
     except ManifestError as error:
         return error.message
     assert all("backup" in fault.remedy for fault in faults)
@@ -239,7 +243,7 @@ def test_an_index_that_disagrees_with_its_lines_is_found_unless_it_has_to_be_qui
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute("UPDATE sqlite_schema SET sql = replace(sql, '<> 1', '<> 2') WHERE name = 'entries_open'")
         connection.commit()
-    assert "entries_open" in only(checked(path), Part.FILE)[0].message
+    assert "entries_open" in only(checked(path), CheckedPart.FILE)[0].message
     assert not checked(path, quick=True).faults
 
 
@@ -267,7 +271,7 @@ def test_repair_leaves_a_sound_manifest_alone(path: Path) -> None:
 def test_repair_does_not_touch_what_counters_cannot_put_right(path: Path) -> None:
     change(path, "UPDATE counts SET objects = 1000", "INSERT INTO claims VALUES (1, 999, 'nobody.png', 3)")
     found = app(path).check(repair=True)
-    assert {fault.part for fault in found.faults} == {Part.COUNTERS, Part.CLAIMS}
+    assert {fault.part for fault in found.faults} == {CheckedPart.COUNTERS, CheckedPart.CLAIMS}
     assert not list(path.parent.glob("*.backup"))
     assert checked(path).faults == found.faults
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from mastosync.applying.one_object import Applied, Fate, _closed, outcome_of, to_be_stored
-from mastosync.checking.object_check import Judgement, Verdict
+from mastosync.applying.one_object import Applied, ApplyStatus, _closed, outcome_of, to_be_stored
+from mastosync.checking.object_check import CheckResult, CheckStatus
 from mastosync.checking.row_check import Row, made_private
 from mastosync.copying.server_side import Copied
 from mastosync.manifest import (
@@ -272,8 +272,8 @@ def failed(presence: Callable[[Record], Presence | None]) -> Callable[[Record], 
     return lambda record: Outcome(record.entry, EntryState.FAILED, Reason.NETWORK, presence=presence(record))
 
 
-def judged(verdict: Verdict, etag: str | None = None) -> Callable[[Record], Outcome | None]:
-    return lambda record: _outcome_of(Judgement(record, verdict, "", etag))
+def judged(verdict: CheckStatus, etag: str | None = None) -> Callable[[Record], Outcome | None]:
+    return lambda record: _outcome_of(CheckResult(record, verdict, "", etag))
 
 
 def unreadable(record: Record) -> Outcome:
@@ -326,28 +326,28 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     ),
     "kept back": came_to(skipped(Reason.PRIVATE)),
     "absent, and dispensable": came_to(skipped(Reason.OPTIONAL_MISSING)),
-    "verified: lost, or different": corrected(judged(Verdict.LOST)),
+    "verified: lost, or different": corrected(judged(CheckStatus.LOST)),
     "verified: not readable by those whom the row asks for": corrected(unreadable),
     "verified: lost, or different, and its row is private by now": corrected(
-        lambda record: _outcome_of(Judgement(made_private(record), Verdict.LOST, ""))
+        lambda record: _outcome_of(CheckResult(made_private(record), CheckStatus.LOST, ""))
     ),
     "verified: not readable by strangers, as its row is private by now": corrected(_private_by_now),
     "verified: read by everybody at the store, and its row is private by now": corrected(
         lambda record: unreadable(made_private(record))
     ),
     "verified: private, stored by others since, and readable by everybody": corrected(
-        lambda record: _outcome_of(Judgement(record, Verdict.DIFFERENT, "", exposed=True))
+        lambda record: _outcome_of(CheckResult(record, CheckStatus.DIFFERENT, "", exposed=True))
     ),
     "verified: private, public when it was stored, and hidden by now": corrected(hidden_by_now),
-    "verified: another ETag, the same bytes": corrected(judged(Verdict.FINE, "another")),
+    "verified: another ETag, the same bytes": corrected(judged(CheckStatus.FINE, "another")),
     "stored again by the destination itself, under other settings": corrected(
-        lambda record: outcome_of(record, Applied(Fate.APPLIED, copied=Copied(MEASURED, None, "another")))
+        lambda record: outcome_of(record, Applied(ApplyStatus.APPLIED, copied=Copied(MEASURED, None, "another")))
     ),
     "stored again under other settings, and not with the headers or bytes that it should have": corrected(
-        lambda record: outcome_of(record, Applied(Fate.FAILED, found=found_wrong(record.presence)))
+        lambda record: outcome_of(record, Applied(ApplyStatus.FAILED, found=found_wrong(record.presence)))
     ),
     "stored again as private, and read by everybody, or nobody can tell by whom": corrected(
-        lambda record: outcome_of(record, Applied(Fate.FAILED, found=found_misread(record.presence)))
+        lambda record: outcome_of(record, Applied(ApplyStatus.FAILED, found=found_misread(record.presence)))
     ),
     "stored again, read by everybody before, and by nobody since, or nobody can tell": corrected(
         lambda record: to_be_stored(record, found_misread(record.presence), "nobody reads it any more")

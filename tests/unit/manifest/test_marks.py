@@ -12,9 +12,9 @@ from mastosync.manifest import (
     HIGHEST_ID,
     LOWEST_ID,
     Manifest,
+    ObjectSettings,
     PlanWriter,
     Relation,
-    Settings,
     WorkQueue,
     end_applying,
     in_one_bucket,
@@ -27,7 +27,7 @@ from mastosync.model import Entry, EntryState, Outcome
 from tests.unit.engine_kit import DESTINATION, SOURCE, entry, exported, grouped, imported, planned
 
 EVERY = [entry(row) for row in range(4)]
-THEN, NOW = Settings("max-age=1"), Settings("max-age=1", acl="private")
+THEN, NOW = ObjectSettings("max-age=1"), ObjectSettings("max-age=1", acl="private")
 
 
 @pytest.fixture
@@ -80,14 +80,14 @@ def test_an_older_version_noted_no_settings_of_what_is_gone_by_now(manifest: Man
     with manifest.transaction() as connection:
         connection.execute("DELETE FROM meta WHERE name = 'settings'")
     plan(manifest, [])
-    usual = Settings("public, max-age=315576000, immutable")
+    usual = ObjectSettings("public, max-age=315576000, immutable")
     note_settings(manifest, usual)
     plan(manifest, EVERY)
     apply_nothing = other_settings(manifest, usual)
     assert apply_nothing == (), "nothing is done"
     queue = WorkQueue(manifest)
     queue.commit(outcomes=[Outcome(each.entry, EntryState.DONE, size=1) for each in queue.iter_claimable()])
-    assert other_settings(manifest, usual) == (Settings(None),)
+    assert other_settings(manifest, usual) == (ObjectSettings(None),)
 
 
 def test_an_archive_has_the_settings_of_what_is_gone(manifest: Manifest, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mastosync.errors import ManifestError
-from mastosync.manifest import StrandReader, back_up
+from mastosync.manifest import SegmentReader, back_up
 from mastosync.manifest.sqlite_errors import copied, translated
 from tests.unit.engine_kit import entry, planned
 
@@ -81,7 +81,7 @@ def test_a_damaged_manifest_is_not_laid_to_the_copy_of_it(tmp_path: Path) -> Non
 def test_who_stops_in_the_middle_may_do_so_after_the_reader_has_closed(tmp_path: Path) -> None:
     """As happens where an error leaves a block in which many strands are merged."""
     planned(tmp_path / "m.db", [entry(number) for number in range(1, 4)]).close()
-    with StrandReader.opened(tmp_path / "m.db") as reader:
+    with SegmentReader.opened(tmp_path / "m.db") as reader:
         (number,) = reader.kinds()
         rows = reader.iter_rows(number, 1, 9)
         assert next(rows)[0] == 1

@@ -22,7 +22,7 @@ from mastosync.manifest import (
     Checker,
     Manifest,
     ManifestReport,
-    StrandReader,
+    SegmentReader,
     WorkQueue,
     file_version,
     newest_version,
@@ -131,7 +131,7 @@ def test_what_an_earlier_version_knew_is_read_the_same(version: int, path: Path)
             assert places == claimed
             assert {approach_of(each) for each in left} == {Approach.EXAMINE}, "nobody knows for whom it was stored"
         assert not Checker(manifest).run().faults
-    with StrandReader.opened(path, (EntryState.DONE,)) as reader:  # what `verify` reads
+    with SegmentReader.opened(path, (EntryState.DONE,)) as reader:  # what `verify` reads
         found = sum(len(list(reader.iter_rows(kind, -(2**63), 2**63 - 1))) for kind in reader.kinds())
         assert found == counted[1]
 

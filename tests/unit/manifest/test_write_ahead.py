@@ -27,7 +27,7 @@ from mastosync.doctor.manifest import check_manifest
 from mastosync.errors import ConfigError, ManifestError
 from mastosync.manifest import Manifest, PlanWriter, WorkQueue, back_up, writer_lock
 from mastosync.model import EntryState, Outcome
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
 from tests.unit.manifests import restored
@@ -78,7 +78,7 @@ def copied_alone(path: Path, name: str = "copy.db") -> Path:
 
 
 def done_in(path: Path) -> int:
-    return App(Config(), path, Silence(), StopSignal()).status().totals.done
+    return App(Config(), path, NoProgress(), StopSignal()).status().totals.done
 
 
 def is_told_of(path: Path) -> bool:
@@ -165,7 +165,7 @@ def test_it_is_over_with_the_first_whole_plan_as_rows_may_be_missing(dead: Path)
 def test_a_backup_of_what_lacks_entries_lacks_them(dead: Path) -> None:
     copy = copied_alone(dead)
     backup = copy.with_name("backup.db")
-    App(Config(), copy, Silence(), StopSignal()).back_up(backup)
+    App(Config(), copy, NoProgress(), StopSignal()).back_up(backup)
     assert is_told_of(backup)
 
 

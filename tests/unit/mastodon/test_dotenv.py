@@ -12,12 +12,12 @@ import pytest
 from mastosync.app.init import first_config
 from mastosync.config import CHANGE_ME, Config, Secret, load_config
 from mastosync.errors import ConfigError
-from mastosync.mastodon.dotenv import Settings, read_settings
+from mastosync.mastodon.dotenv import MastodonSettings, read_settings
 
 HUNTER = "hunter2"
 ROOT = Path(__file__).parents[3]
 
-Begin = Callable[..., Settings]
+Begin = Callable[..., MastodonSettings]
 
 
 @pytest.fixture
@@ -25,19 +25,19 @@ def begin(tmp_path: Path) -> Begin:
     """`begin(text)` is what a `.env.production` with this text says, in a folder that has `public/system`."""
     (tmp_path / "public" / "system").mkdir(parents=True)
 
-    def begin(text: str, *, syntax: str = "dotenv", copy_secrets: bool = False) -> Settings:
+    def begin(text: str, *, syntax: str = "dotenv", copy_secrets: bool = False) -> MastodonSettings:
         (tmp_path / ".env.production").write_text(text, encoding="utf-8")
         return read_settings(tmp_path / ".env.production", syntax, {}, copy_secrets=copy_secrets)
 
     return begin
 
 
-def written(settings: Settings, destination: dict[str, dict[str, str]] | None = None) -> str:
+def written(settings: MastodonSettings, destination: dict[str, dict[str, str]] | None = None) -> str:
     """The text of the configuration."""
     return first_config(settings, destination).reveal()
 
 
-def loaded(tmp_path: Path, settings: Settings) -> Config:
+def loaded(tmp_path: Path, settings: MastodonSettings) -> Config:
     """The configuration of these settings, when the destination is filled in."""
     text = written(settings, {"s3.destination": {"bucket": "new-media"}, "filesystem.destination": {}})
     path = tmp_path / "config.ini"

@@ -12,22 +12,28 @@ from mastosync.config.providers import PRESETS, PROVIDERS
 from mastosync.manifest import WorkQueue
 from mastosync.model import EntryState, Outcome
 from mastosync.planning.forecast import GB, Bound, Outlook, Requests, Tariff, Terms, outlook
-from mastosync.planning.survey import Amount, Line, Survey
+from mastosync.planning.survey import Estimate, Line, Survey
 from tests.unit.engine_kit import entry, planned
 
 MIB = 1024**2
 PACE = [Bound("pace", "objects", 10.0)]
 SURVEY = Survey(
     (
-        Line("accounts", True, "older", False, Amount(objects=1_000, known_bytes=20 * GB)),
-        Line("media_attachments", False, "older", False, Amount(objects=2_000, known_bytes=60 * GB, large=1, parts=4)),
-        Line("media_attachments", True, "under_30_days", False, Amount(objects=500, known_bytes=5 * GB, optional=7)),
+        Line("accounts", True, "older", False, Estimate(objects=1_000, known_bytes=20 * GB)),
         Line(
-            "media_attachments", True, "under_90_days", False, Amount(objects=300, estimated_bytes=5 * GB, unsized=300)
+            "media_attachments", False, "older", False, Estimate(objects=2_000, known_bytes=60 * GB, large=1, parts=4)
         ),
-        Line("preview_cards", True, "older", False, Amount(objects=200, known_bytes=10 * GB)),
-        Line("preview_cards", True, "unknown", False, Amount(objects=50)),
-        Line("media_attachments", True, "older", True, Amount(objects=9_000, known_bytes=900 * GB)),
+        Line("media_attachments", True, "under_30_days", False, Estimate(objects=500, known_bytes=5 * GB, optional=7)),
+        Line(
+            "media_attachments",
+            True,
+            "under_90_days",
+            False,
+            Estimate(objects=300, estimated_bytes=5 * GB, unsized=300),
+        ),
+        Line("preview_cards", True, "older", False, Estimate(objects=200, known_bytes=10 * GB)),
+        Line("preview_cards", True, "unknown", False, Estimate(objects=50)),
+        Line("media_attachments", True, "older", True, Estimate(objects=9_000, known_bytes=900 * GB)),
     ),
     (("accounts", True, 4_000), ("media_attachments", True, 30_000)),
 )

@@ -12,7 +12,7 @@ from mastosync.mastodon.catalog import CATALOG, spec_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of, groups_of, id_partition
 from mastosync.model import Entry, EntryGroup, Kind, MediaColumns, MediaRow
 from mastosync.planning.planner import marked
-from mastosync.planning.survey import AGES, DAY_SECONDS, Amount, DirectoryCount, Survey, Surveyor
+from mastosync.planning.survey import AGES, DAY_SECONDS, DirectoryCount, Estimate, Survey, Surveyor
 from tests.unit.engine_kit import grouped, ungrouped
 
 NOW = 1_800_000_000
@@ -38,7 +38,7 @@ def media(
     return Entry(kind, row_id, f"{row_id}.jpg", None, optional, private=False, size=size, updated=updated)
 
 
-def amount_of(survey: Survey, age: str) -> Amount:
+def amount_of(survey: Survey, age: str) -> Estimate:
     (line,) = (line for line in survey.lines if line.age == age)
     return line.amount
 

@@ -31,10 +31,10 @@ from mastosync.mastodon.paperclip import canonical_key, id_partition, ids_of_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Reason
 from mastosync.planning.planner import PlanOptions
 from mastosync.pruning import FEW, PruneOptions, Pruner, Pruning, TooMuchGone
-from mastosync.runtime.retry import Gate
+from mastosync.runtime.retry import StoreAccess
 from mastosync.runtime.stop import StopSignal
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, approach_of, entry, gate, grouped
+from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, approach_of, entry, grouped, store_access
 
 ROOT = Path(__file__).parents[3] / "mastosync"
 WHOLE = PlanOptions().as_details()
@@ -75,11 +75,11 @@ def prune(
 ) -> Pruning:
     opened: list[str] = []
 
-    def open_gate() -> AbstractContextManager[Gate]:
+    def open_store_access() -> AbstractContextManager[StoreAccess]:
         opened.append("destination")
-        return nullcontext(gate(store))
+        return nullcontext(store_access(store))
 
-    result = Pruner(manifest, open_gate, "p", options, stop or StopSignal()).run()
+    result = Pruner(manifest, open_store_access, "p", options, stop or StopSignal()).run()
     assert len(opened) == bool(result.removed + result.failed), "a store is asked if there is something to remove"
     return result
 

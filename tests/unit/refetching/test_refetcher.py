@@ -28,15 +28,15 @@ from mastosync.errors import (
 )
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue
 from mastosync.model import Entry, EntryState, Kind, Outcome, Reason, Record, RemoteFile
-from mastosync.progress import Silence
-from mastosync.refetching import Fate, Place, Refetcher, Refetching, RefetchOptions, Ways
+from mastosync.progress import NoProgress
+from mastosync.refetching import Place, Refetcher, Refetching, RefetchOptions, RefetchStatus, Ways
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.http.fetcher import Fetched
 from mastosync.store.media_types import is_as_named
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import Clock, entry, gate, planned
+from tests.unit.engine_kit import Clock, entry, planned, store_access
 from tests.waiting import PATIENCE_SECONDS
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -106,9 +106,9 @@ def run(tmp_path: Path, origins: Origins, destination: MemoryStore, monkeypatch:
             places = [(each.entry.kind.table, each.entry.kind.attachment, each.entry.id) for each in records]
             return {place: row for place in places if (row := by_place.get(place)) is not None}
 
-        transfer = Transfer(gate(landing), gate(destination), TransferOptions(), MemoryBudget(1 << 30))
+        transfer = Transfer(store_access(landing), store_access(destination), TransferOptions(), MemoryBudget(1 << 30))
         ways = Ways(look_up, lambda: origins, is_as_named, landing, holding, transfer, "")
-        work = Refetcher(manifest, ways, chosen, stop or StopSignal(), Silence())
+        work = Refetcher(manifest, ways, chosen, stop or StopSignal(), NoProgress())
         return work.run(ManifestReport(manifest).iter_failures(Reason.MISSING))
 
     made.manifests = opened  # type: ignore[attr-defined] # for tests that look into them
@@ -126,13 +126,13 @@ def some(count: int, host: str = "a.example", first: int = 1) -> dict[Entry, Rem
     return {entry(number, f"{number}.png", kind=ORIGINAL): remote(number, host=host) for number in numbers}
 
 
-def fates(result: Refetching) -> dict[Fate, int]:
+def fates(result: Refetching) -> dict[RefetchStatus, int]:
     return {fate: number for fate, number in result.total().items() if number}
 
 
 def test_what_comes_is_written_and_is_done(run: Run, destination: MemoryStore) -> None:
     result = run(some(3))
-    assert fates(result) == {Fate.REFETCHED: 3}
+    assert fates(result) == {RefetchStatus.REFETCHED: 3}
     assert result.complete
     assert len(destination.objects) == 3
 
@@ -197,22 +197,24 @@ def test_who_asks_to_stop_is_told_what_has_come_of_it(run: Run, apply: bool, lef
 
 def test_without_apply_nobody_is_asked(run: Run, origins: Origins, destination: MemoryStore) -> None:
     result = run(some(3), apply=False)
-    assert fates(result) == {Fate.FETCHABLE: 3}
+    assert fates(result) == {RefetchStatus.FETCHABLE: 3}
     assert (origins.asked, destination.objects) == ([], {})
 
 
 @pytest.mark.parametrize(
     ("failure", "fate"),
     [
-        (ObjectMissing("404"), Fate.GONE),
-        (ObjectDenied("this machine"), Fate.REFUSED),
-        (ObjectTooLarge("too much"), Fate.TOO_LARGE),
-        (NetworkFailure("nobody there"), Fate.UNREACHED),
-        (b"<html>", Fate.UNLIKE),
-        (b"GIF89a and so on", Fate.UNLIKE),
+        (ObjectMissing("404"), RefetchStatus.GONE),
+        (ObjectDenied("this machine"), RefetchStatus.REFUSED),
+        (ObjectTooLarge("too much"), RefetchStatus.TOO_LARGE),
+        (NetworkFailure("nobody there"), RefetchStatus.UNREACHED),
+        (b"<html>", RefetchStatus.UNLIKE),
+        (b"GIF89a and so on", RefetchStatus.UNLIKE),
     ],
 )
-def test_what_does_not_come_stays_missing_and_says_why(run: Run, origins: Origins, failure: Answer, fate: Fate) -> None:
+def test_what_does_not_come_stays_missing_and_says_why(
+    run: Run, origins: Origins, failure: Answer, fate: RefetchStatus
+) -> None:
     origins.answers = {"https://a.example/1.png": failure}
     result = run(some(1))
     assert fates(result) == {fate: 1}
@@ -232,7 +234,7 @@ def test_what_cannot_be_asked_for_is_not(run: Run, origins: Origins) -> None:
         entry(6, "6.png", kind=ORIGINAL): RemoteFile("6.png", " ", private=False),
     }
     result = run(rows)
-    assert fates(result) == {Fate.DERIVED: 1, Fate.CHANGED: 3, Fate.NO_ADDRESS: 2}
+    assert fates(result) == {RefetchStatus.DERIVED: 1, RefetchStatus.CHANGED: 3, RefetchStatus.NO_ADDRESS: 2}
     assert origins.asked == []
     assert result.complete, "nothing was to be had"
 
@@ -241,7 +243,7 @@ def test_a_server_that_keeps_failing_is_asked_no_more_and_others_are(run: Run, o
     down = some(10, "down.example")
     origins.answers = {row.address or "": NetworkFailure("no") for row in down.values() if row}
     result = run({**down, **some(5, "up.example", first=100)})
-    assert fates(result) == {Fate.UNREACHED: 10, Fate.REFETCHED: 5}
+    assert fates(result) == {RefetchStatus.UNREACHED: 10, RefetchStatus.REFETCHED: 5}
     assert sum("down.example" in url for url in origins.asked) == 3 * 2, "three files, each tried twice"
 
 
@@ -251,7 +253,7 @@ def test_a_server_that_keeps_failing_is_not_asked_again_for_later_entries(
     monkeypatch.setattr(refetching, "_CHUNK", 4)
     down = some(20, "down.example")
     origins.answers = {row.address or "": NetworkFailure("no") for row in down.values() if row}
-    assert fates(run(down)) == {Fate.UNREACHED: 20}
+    assert fates(run(down)) == {RefetchStatus.UNREACHED: 20}
     assert len(origins.asked) == 3 * 2, "three files, each tried twice"
 
 
@@ -260,7 +262,7 @@ def test_a_server_that_wants_to_be_asked_much_later_holds_nobody_up(run: Run, or
     busy = some(5, "busy.example")
     origins.answers = {row.address or "": Throttled("429", retry_after_seconds=86_400) for row in busy.values() if row}
     result = run({**busy, **some(5, "up.example", first=100)})
-    assert fates(result) == {Fate.UNREACHED: 5, Fate.REFETCHED: 5}
+    assert fates(result) == {RefetchStatus.UNREACHED: 5, RefetchStatus.REFETCHED: 5}
     assert sum("busy.example" in url for url in origins.asked) == 1, "it has said that it wants no more"
     details = {each.detail for each in ManifestReport(run.manifests[0]).iter_records((EntryState.FAILED,))}  # type: ignore[attr-defined]
     assert any("86400 s" in (detail or "") for detail in details), details
@@ -285,7 +287,7 @@ def test_each_server_is_asked_for_one_file_at_a_time_and_several_servers_side_by
     one = {each: row._replace(address=f"https://A.example:443/{each.id}.png") for each, row in some(9).items() if row}
     del one[entry(1, "1.png", kind=ORIGINAL)]
     rows = {**one, **some(1), **some(1, "b.example", first=101)}
-    assert fates(run(rows)) == {Fate.REFETCHED: 10}
+    assert fates(run(rows)) == {RefetchStatus.REFETCHED: 10}
     assert most == {"a.example": 1, "b.example": 1}
 
 
@@ -304,7 +306,7 @@ def test_urls_that_are_none_end_nothing_and_no_password_in_one_is_shown(run: Run
     for apply in (False, True):
         result = run(odd, apply=apply)
         assert result.by_host == {"": 1, "a.example": 2}
-    assert fates(result) == {Fate.REFUSED: 1, Fate.REFETCHED: 2}
+    assert fates(result) == {RefetchStatus.REFUSED: 1, RefetchStatus.REFETCHED: 2}
 
 
 def test_a_limit_holds_for_what_is_asked_for(run: Run, origins: Origins) -> None:

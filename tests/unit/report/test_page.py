@@ -19,7 +19,7 @@ import pytest
 from mastosync.cli.commands.report import render_report
 from mastosync.manifest import newest_version
 from mastosync.model import EntryState
-from mastosync.report import Pace, Report
+from mastosync.report import Report, RunPace
 from mastosync.report.page.charts import round_marks, time_marks
 from mastosync.report.page.document import render_page
 from mastosync.report.page.markup import Markup, tag
@@ -206,13 +206,16 @@ def test_what_is_left_out_is_told(report: Report) -> None:
     "paces",
     [
         [],
-        [Pace(NOON, NOON + 1, 30.0, 1e6)],
-        [Pace(NOON, NOON + 0.01, 0.0, 0.0)],
-        [Pace(NOON + at * HOUR, NOON + (at + 1) * HOUR, at % 7, 10.0 ** (at / 40)) for at in (0, 1, 2, 170, 171, 330)],
-        [Pace(NOON, NOON + 3 * 365 * DAY, 1e9, 1e15)],
+        [RunPace(NOON, NOON + 1, 30.0, 1e6)],
+        [RunPace(NOON, NOON + 0.01, 0.0, 0.0)],
+        [
+            RunPace(NOON + at * HOUR, NOON + (at + 1) * HOUR, at % 7, 10.0 ** (at / 40))
+            for at in (0, 1, 2, 170, 171, 330)
+        ],
+        [RunPace(NOON, NOON + 3 * 365 * DAY, 1e9, 1e15)],
     ],
 )
-def test_any_pace_can_be_drawn(report: Report, paces: list[Pace]) -> None:
+def test_any_pace_can_be_drawn(report: Report, paces: list[RunPace]) -> None:
     page = render_page(replace(report, paces=paces))
     test_nothing_is_drawn_outside_of_a_chart(page)
     Document(page)
@@ -220,7 +223,7 @@ def test_any_pace_can_be_drawn(report: Report, paces: list[Pace]) -> None:
 
 
 def test_a_gap_is_no_line(report: Report) -> None:
-    at_work = [Pace(NOON + at * HOUR, NOON + (at + 1) * HOUR, 5.0, 5.0) for at in (0, 1, 100, 101, 102)]
+    at_work = [RunPace(NOON + at * HOUR, NOON + (at + 1) * HOUR, 5.0, 5.0) for at in (0, 1, 100, 101, 102)]
     page = render_page(replace(report, paces=at_work))
     lines = [svg.findall("polyline") for svg in drawings(page) if svg.findall("polyline")]
     assert [len(each) for each in lines] == [2, 2]

@@ -43,9 +43,9 @@ from mastosync.manifest import (
     newest_version,
 )
 from mastosync.model import TABLES, EntryState, Origin, Outcome, Reason
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.report import Evidence, Proof, Report, Run, Switch, judge
-from mastosync.report.history import PACES, Sample, paces_of, runs_of
+from mastosync.report.history import PACES, ProgressSample, paces_of, runs_of
 from mastosync.report.page.document import render_page
 from mastosync.runtime.stop import StopSignal
 from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
@@ -53,7 +53,7 @@ from tests.unit.manifests import restored
 
 
 def app(path: Path) -> App:
-    return App(Config(), path, Silence(), StopSignal())
+    return App(Config(), path, NoProgress(), StopSignal())
 
 
 @pytest.fixture
@@ -283,13 +283,13 @@ NOON = datetime(2026, 11, 1, 12, tzinfo=UTC).timestamp()
 HOUR, DAY = 3_600.0, 86_400.0
 
 
-def run(begin: float, seconds: float, done: int = 0, *, samples: tuple[Sample, ...] = ()) -> Run:
+def run(begin: float, seconds: float, done: int = 0, *, samples: tuple[ProgressSample, ...] = ()) -> Run:
     return Run(1, begin, begin + seconds, begin + seconds, 8, done, 0, 0, done * 1_000, samples)
 
 
 def steadily(begin: float, seconds: float, each_minute: int) -> Run:
     minutes = range(int(seconds / 60) + 1)
-    samples = tuple(Sample(begin + 60 * at, each_minute * at, each_minute * at * 1_000) for at in minutes)
+    samples = tuple(ProgressSample(begin + 60 * at, each_minute * at, each_minute * at * 1_000) for at in minutes)
     return run(begin, seconds, each_minute * (len(samples) - 1), samples=samples)
 
 
@@ -323,7 +323,7 @@ def test_a_steady_run_has_a_steady_pace() -> None:
 
 
 def test_a_change_of_pace_is_seen_where_it_was() -> None:
-    samples = (Sample(NOON, 0, 0), Sample(NOON + 60, 60, 0), Sample(NOON + 120, 660, 0))
+    samples = (ProgressSample(NOON, 0, 0), ProgressSample(NOON + 60, 60, 0), ProgressSample(NOON + 120, 660, 0))
     assert [round(pace.objects_per_second) for pace in paces_of([run(NOON, 120, 660, samples=samples)])] == [1, 10]
 
 
@@ -343,7 +343,7 @@ def test_hundreds_of_runs_make_no_more_figures() -> None:
 
 
 def test_a_clock_that_was_put_back_breaks_nothing() -> None:
-    samples = (Sample(NOON, 0, 0), Sample(NOON - 500, 10, 10), Sample(NOON + 60, 60, 60))
+    samples = (ProgressSample(NOON, 0, 0), ProgressSample(NOON - 500, 10, 10), ProgressSample(NOON + 60, 60, 60))
     assert moved([run(NOON, 60, 60, samples=samples)]) == pytest.approx(60)
 
 

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mastosync.config.timetable import BANDWIDTH
-from mastosync.config.values import Wrong
+from mastosync.config.values import InvalidValue
 from mastosync.errors import Interrupted
 from mastosync.model import ObjectHeaders
 from mastosync.runtime.limiter import Bandwidth
-from mastosync.runtime.retry import PatientStore
+from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import MONDAY, Clock, gate
+from tests.unit.engine_kit import MONDAY, Clock, store_access
 
 pytestmark = pytest.mark.timing
 
@@ -92,7 +92,7 @@ def test_what_is_no_bandwidth_is_refused(text: str) -> None:
 
 
 def test_a_number_without_a_unit_is_refused_because_rclone_means_something_else_by_it() -> None:
-    with pytest.raises(Wrong) as refused:
+    with pytest.raises(InvalidValue) as refused:
         BANDWIDTH.parse("512")
     assert "512K" in refused.value.hint
 
@@ -197,11 +197,11 @@ def test_many_threads_share_one_bandwidth_and_use_it() -> None:
 
 def test_what_is_written_counts_once_and_what_is_read_does_not(clock: Clock) -> None:
     store = MemoryStore()
-    limited = gate(store, bandwidth=bandwidth(clock, "1M"))
+    limited = store_access(store, bandwidth=bandwidth(clock, "1M"))
     data, md5 = bytes(MIB), hashlib.md5(bytes(MIB)).digest()
     begin = clock.now
     for number in range(3):
-        patient = PatientStore(limited)
+        patient = RetryingStore(limited)
         patient.write(str(number), data, md5, PutOptions(ObjectHeaders()))
         patient.read(str(number), MIB)
     assert clock.now - begin == pytest.approx(2)  # the third goes when two are paid for

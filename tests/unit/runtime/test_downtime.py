@@ -22,16 +22,16 @@ from mastosync.errors import (
 )
 from mastosync.manifest import ManifestReport
 from mastosync.model import EntryState
-from mastosync.progress import AnyProgress, CopyProgress, Silence
+from mastosync.progress import AnyProgress, CopyProgress, NoProgress
 from mastosync.runtime import outages
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.outages import NO_SUCH_KEY, Downtime
-from mastosync.runtime.retry import Gate, PatientStore, RetryPolicy
+from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from tests.contract.memory_store import MemoryStore
 from tests.unit.copy_world import HOUR, World
-from tests.unit.engine_kit import IMPATIENT, Clock, gate
+from tests.unit.engine_kit import IMPATIENT, Clock, store_access
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
@@ -94,11 +94,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestOneRequest:
-    def asked(self, store: MemoryStore, patience_seconds: float = HOUR, policy: RetryPolicy = ONE) -> PatientStore:
+    def asked(self, store: MemoryStore, patience_seconds: float = HOUR, policy: RetryPolicy = ONE) -> RetryingStore:
         """A store that has answered once."""
-        made = gate(store, policy=policy, patience_seconds=patience_seconds)
+        made = store_access(store, policy=policy, patience_seconds=patience_seconds)
         made.limiter.has_answered = True
-        return PatientStore(made)
+        return RetryingStore(made)
 
     def test_waits_until_its_store_answers_and_is_repeated(self, clock: Clock) -> None:
         store = Unsteady("new", questions=12)
@@ -120,7 +120,7 @@ class TestOneRequest:
     def test_is_repeated_if_an_outage_has_ended_before_it_was_looked_at(self, clock: Clock) -> None:
         """Another thread has waited for it, and others are answered again already."""
         asked = self.asked(MemoryStore(), policy=IMPATIENT)
-        down, attempts = asked.gate.downtime, 0
+        down, attempts = asked.store_access.downtime, 0
         assert down is not None
 
         def fails_while_it_is_down(key: str) -> str:
@@ -130,7 +130,7 @@ class TestOneRequest:
                 return key
             if attempts == IMPATIENT.max_attempts:
                 down.outlasted += 1
-                asked.gate.limiter.note(None)
+                asked.store_access.limiter.note(None)
             raise NetworkFailure("refused")
 
         assert asked.ask(fails_while_it_is_down, "k") == "k"
@@ -179,7 +179,7 @@ class TestOneRequest:
     def test_is_told_at_once_if_the_store_has_never_answered(self, clock: Clock) -> None:
         store = Unsteady("new")
         with pytest.raises(NetworkFailure):
-            PatientStore(gate(store, policy=ONE, patience_seconds=HOUR)).check()
+            RetryingStore(store_access(store, policy=ONE, patience_seconds=HOUR)).check()
         assert not clock.slept
 
     def test_is_told_at_once_if_patience_is_off(self, clock: Clock) -> None:
@@ -202,13 +202,13 @@ class TestOneRequest:
     def test_ends_at_once_when_somebody_asks_to_stop(self, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(outages, "FIRST_WAIT_SECONDS", 600)
         store, stop = Unsteady("new"), StopSignal()
-        made = gate(store, stop, ONE, patience_seconds=HOUR)
+        made = store_access(store, stop, ONE, patience_seconds=HOUR)
         made.limiter.has_answered = True
         errors: list[BaseException] = []
 
         def ask() -> None:
             try:
-                PatientStore(made).head("k")
+                RetryingStore(made).head("k")
             except BaseException as error:  # noqa: BLE001 - looked at below
                 errors.append(error)
 
@@ -266,7 +266,7 @@ def test_while_it_is_down_it_is_asked_one_question_at_a_time_and_nothing_else_is
     world = world_of(MemoryStore("old"), new, objects=400)
     seen: list[tuple[int, int]] = []
 
-    class Looking(Silence):
+    class Looking(NoProgress):
         def advanced(self, progress: AnyProgress) -> None:
             assert isinstance(progress, CopyProgress)
             if progress.throttling:
@@ -298,10 +298,10 @@ class Gateway(MemoryStore):
 
 class TestAGatewayThatAnswers503ToEverything:
     def copy(self, store: MemoryStore, patience_seconds: float = HOUR) -> Callable[[], object]:
-        made = gate(store, policy=RetryPolicy(), patience_seconds=patience_seconds)
+        made = store_access(store, policy=RetryPolicy(), patience_seconds=patience_seconds)
         made.limiter.has_answered = True
         store.put("k", b"data")
-        return lambda: PatientStore(made).head("k")
+        return lambda: RetryingStore(made).head("k")
 
     @pytest.mark.parametrize("retry_after_seconds", [None, 30.0, 7200.0])
     def test_is_waited_for_as_long_as_a_store_that_is_down(
@@ -324,7 +324,7 @@ class TestAGatewayThatAnswers503ToEverything:
     def test_is_not_waited_for_if_it_has_never_answered_anything_else(self, clock: Clock) -> None:
         store = Gateway(clock, 40 * MINUTE)
         with pytest.raises(Throttled):
-            PatientStore(gate(store, policy=RetryPolicy(), patience_seconds=HOUR)).check()
+            RetryingStore(store_access(store, policy=RetryPolicy(), patience_seconds=HOUR)).check()
         assert clock.now == pytest.approx(1000 + 15 * MINUTE, abs=31)
 
     def test_fails_as_before_if_patience_is_off(self, clock: Clock) -> None:
@@ -340,10 +340,10 @@ def test_one_endpoint_for_both_is_one_outage_and_two_are_two(clock: Clock) -> No
     down = Downtime(shared, stop, HOUR)
     old, new = Unsteady("old"), MemoryStore("new")
     old.put("k", b"data")
-    gates = [Gate(store, shared, ONE, stop, downtime=down) for store in (old, new)]
-    PatientStore(gates[0]).head("k")
+    open_stores = [StoreAccess(store, shared, ONE, stop, downtime=down) for store in (old, new)]
+    RetryingStore(open_stores[0]).head("k")
     assert down.outlasted == 1
-    other = gate(new, stop, ONE, patience_seconds=HOUR)
+    other = store_access(new, stop, ONE, patience_seconds=HOUR)
     assert other.downtime is not None
     assert (other.limiter.reserve(), other.downtime.outage) == (0, None)
 
@@ -354,15 +354,17 @@ def test_a_run_that_has_lost_patience_leaves_what_was_on_its_way_to_the_next(
     new = Unsteady("new", 50, questions=10**6)
     new.loses_answers = 10
     world = world_of(MemoryStore("old"), new)
-    world.gates = [gate(store, world.stop, IMPATIENT, patience_seconds=0.05) for store in (world.old, new)]
-    for each in world.gates:
+    world.open_stores = [
+        store_access(store, world.stop, IMPATIENT, patience_seconds=0.05) for store in (world.old, new)
+    ]
+    for each in world.open_stores:
         each.limiter.has_answered = True
     with pytest.raises(StoreUnusable, match="has been down since"):
         world.copy()
     states = Counter(record.state for record in ManifestReport(world.manifest).iter_records())
     assert states[EntryState.FAILED] == 0
     new.times, world.stop = 0, StopSignal()
-    world.gates = [gate(store, world.stop, IMPATIENT) for store in (world.old, new)]
+    world.open_stores = [store_access(store, world.stop, IMPATIENT) for store in (world.old, new)]
     world.copy()
     world.assert_all_is_well()
     assert set(new.stored.values()) == {1}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mastosync.errors import Interrupted
-from mastosync.runtime.memory import Hold, MemoryBudget
+from mastosync.runtime.memory import MemoryBudget, Reservation
 from mastosync.runtime.stop import StopSignal
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
@@ -32,7 +32,7 @@ def is_whole(budget: MemoryBudget) -> bool:
 
 
 @contextmanager
-def waiting(hold: Hold, size: int, stop: StopSignal) -> Iterator[threading.Thread]:
+def waiting(hold: Reservation, size: int, stop: StopSignal) -> Iterator[threading.Thread]:
     """A thread that stands in line for this much, and ends with the block."""
 
     def wait() -> None:

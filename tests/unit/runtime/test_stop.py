@@ -18,7 +18,7 @@ import pytest
 
 from mastosync.cli.signals import heeding_signals
 from mastosync.errors import Interrupted
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 
 pytestmark = pytest.mark.timing
@@ -30,11 +30,11 @@ STUCK = """
 import ctypes
 from mastosync.cli.signals import heeding_signals
 from mastosync.runtime.stop import StopSignal
-from mastosync.progress import Words
+from mastosync.progress import MessagesOnly
 
 lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
 lock(mutex)
-with heeding_signals(StopSignal(), Words()):
+with heeding_signals(StopSignal(), MessagesOnly()):
     print("stuck", flush=True)
     lock(mutex)  # which never ends, and heeds no signal
 """
@@ -135,7 +135,7 @@ class TestASignalHandler:
         """Whoever shows a message takes locks, of streams and bars, which the main thread may hold at that moment."""
         told: list[tuple[str, threading.Thread]] = []
 
-        class Telling(Silence):
+        class Telling(NoProgress):
             def message(self, text: str) -> None:
                 told.append((text, threading.current_thread()))
 
@@ -170,7 +170,7 @@ class TestASignalHandler:
     def test_is_one_however_often_a_terminal_closes(self) -> None:
         """Its shell says it once more, and whoever ends a session says SIGTERM as well."""
         stop = StopSignal()
-        with heeding_signals(stop, Silence()):
+        with heeding_signals(stop, NoProgress()):
             signal.raise_signal(signal.SIGHUP)
             signal.raise_signal(signal.SIGHUP)
             signal.raise_signal(signal.SIGTERM)
@@ -181,7 +181,7 @@ class TestASignalHandler:
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             stop = StopSignal()
-            with heeding_signals(stop, Silence()):
+            with heeding_signals(stop, NoProgress()):
                 signal.raise_signal(signal.SIGHUP)
                 assert not stop.requested
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -190,19 +190,19 @@ class TestASignalHandler:
 
     def test_leaves_no_thread_and_no_handler_behind(self) -> None:
         before = signal.getsignal(signal.SIGTERM), set(threading.enumerate())
-        with pytest.raises(ZeroDivisionError), heeding_signals(StopSignal(), Silence()):
+        with pytest.raises(ZeroDivisionError), heeding_signals(StopSignal(), NoProgress()):
             raise ZeroDivisionError
         assert (signal.getsignal(signal.SIGTERM), set(threading.enumerate())) == before
 
     def test_ends_at_once_what_is_kept_whole_or_not_at_all(self) -> None:
         with (
-            heeding_signals(StopSignal(), Silence(), at_once=True),
+            heeding_signals(StopSignal(), NoProgress(), at_once=True),
             pytest.raises(Interrupted, match="before it was whole"),
         ):
             signal.raise_signal(signal.SIGINT)
         stop = StopSignal()
         with (
-            heeding_signals(stop, Silence()),
+            heeding_signals(stop, NoProgress()),
             stop.breaking_off(),
             pytest.raises(Interrupted, match="before it was whole"),
         ):

@@ -17,14 +17,14 @@ from mastosync.errors import Interrupted, MastosyncError, NetworkFailure, Server
 from mastosync.model import Claim, EntryState, ObjectInfo, Outcome
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.retry import Gate, RetryPolicy
-from mastosync.runtime.steps import Aside, Steps
+from mastosync.runtime.retry import RetryPolicy, StoreAccess
+from mastosync.runtime.steps import BlockingCall, Steps
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.transfer_loop import Ended
-from mastosync.runtime.worker_pool import Crew
+from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import Buffer, FetchedObject, Finished, Multiplexer, ObjectStore
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, claim, entry, gate
+from tests.unit.engine_kit import IMPATIENT, claim, entry, store_access
 from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
@@ -65,7 +65,7 @@ def _finished(tag: object, request: Callable[[], object]) -> Finished:
         return Finished(tag, None, error)
 
 
-Copying = Crew[Claim, Outcome]
+Copying = WorkerPool[Claim, Outcome]
 Copied = Ended[Claim, Outcome]
 
 
@@ -82,13 +82,13 @@ def objects(*numbers: int, size: int = 5) -> MemoryStore:
 
 
 @contextmanager
-def crew(
+def pool(
     steps: Callable[[Claim], Steps[Outcome]],
     workers: int,
     stop: StopSignal | None = None,
     multiplexer: Callable[[int], Multiplexer] | None = MemoryMultiplexer,
 ) -> Iterator[Copying]:
-    with Crew(steps, workers, stop or StopSignal(), multiplexer) as made:
+    with WorkerPool(steps, workers, stop or StopSignal(), multiplexer) as made:
         yield made
 
 
@@ -102,7 +102,7 @@ def all_ended(of: Copying, count: int) -> list[Copied]:
 
 
 def copied(transfer: Transfer, *numbers: int, workers: int = 4, stop: StopSignal | None = None) -> list[Copied]:
-    with crew(transfer.steps, workers, stop) as made:
+    with pool(transfer.steps, workers, stop) as made:
         made.submit([claim(entry(number)) for number in numbers])
         return all_ended(made, len(numbers))
 
@@ -112,7 +112,7 @@ def states(ended: list[Copied]) -> set[EntryState | None]:
 
 
 def transfer(old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None) -> Transfer:
-    return Transfer(gate(old), gate(new), options or TransferOptions(), MemoryBudget(1 << 20))
+    return Transfer(store_access(old), store_access(new), options or TransferOptions(), MemoryBudget(1 << 20))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7, 32])
@@ -141,7 +141,9 @@ def test_a_throttled_endpoint_is_asked_less_and_nothing_fails() -> None:
     old, new = objects(*range(1, 40)), MemoryStore("new")
     old.fail("read", Throttled("slow down", retry_after_seconds=0.3))
     limiter = EndpointLimiter(stop)
-    moving = Transfer(Gate(old, limiter, PATIENT, stop), gate(new), TransferOptions(), MemoryBudget(1 << 20))
+    moving = Transfer(
+        StoreAccess(old, limiter, PATIENT, stop), store_access(new), TransferOptions(), MemoryBudget(1 << 20)
+    )
     started = time.monotonic()
     assert states(copied(moving, *range(1, 40), stop=stop)) == {EntryState.DONE}
     assert time.monotonic() - started >= 0.3
@@ -152,7 +154,10 @@ def test_a_ceiling_holds_for_all_lanes_together() -> None:
     stop = StopSignal()
     old, new = objects(*range(1, 31)), MemoryStore("new")
     moving = Transfer(
-        Gate(old, EndpointLimiter(stop, ceiling=60.0), IMPATIENT, stop), gate(new), TransferOptions(), MemoryBudget(99)
+        StoreAccess(old, EndpointLimiter(stop, ceiling=60.0), IMPATIENT, stop),
+        store_access(new),
+        TransferOptions(),
+        MemoryBudget(99),
     )
     started = time.monotonic()
     assert states(copied(moving, *range(1, 31), workers=8, stop=stop)) == {EntryState.DONE}
@@ -162,8 +167,8 @@ def test_a_ceiling_holds_for_all_lanes_together() -> None:
 def test_bandwidth_is_paid_once_for_each_object() -> None:
     stop = StopSignal()
     old, new = objects(*range(10, 40), size=500), MemoryStore("new")  # of 1,000 bytes each
-    writing = Gate(new, EndpointLimiter(stop), IMPATIENT, stop, Bandwidth(lambda _: 100_000, stop))
-    moving = Transfer(gate(old), writing, TransferOptions(), MemoryBudget(1 << 20))
+    writing = StoreAccess(new, EndpointLimiter(stop), IMPATIENT, stop, Bandwidth(lambda _: 100_000, stop))
+    moving = Transfer(store_access(old), writing, TransferOptions(), MemoryBudget(1 << 20))
     started = time.monotonic()
     assert states(copied(moving, *range(10, 40), stop=stop)) == {EntryState.DONE}
     assert 0.15 <= time.monotonic() - started < 3.0
@@ -174,8 +179,10 @@ def test_who_waits_for_an_endpoint_is_interrupted_and_keeps_its_claim() -> None:
     old = objects(1, 2, 3)
     old.fail("read", Throttled("slow down", retry_after_seconds=600.0))
     limiter = EndpointLimiter(stop)
-    moving = Transfer(Gate(old, limiter, PATIENT, stop), gate(MemoryStore()), TransferOptions(), MemoryBudget(1 << 20))
-    with crew(moving.steps, 1, stop) as made:
+    moving = Transfer(
+        StoreAccess(old, limiter, PATIENT, stop), store_access(MemoryStore()), TransferOptions(), MemoryBudget(1 << 20)
+    )
+    with pool(moving.steps, 1, stop) as made:
         made.submit([claim(entry(1)), claim(entry(2))])
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not limiter.state().throttles and time.monotonic() < deadline:
@@ -193,10 +200,10 @@ def test_what_no_entry_survives_is_told_with_its_claim() -> None:
     assert isinstance(ended.error, StoreUnusable)
 
     def buggy(_: Claim) -> Steps[Outcome]:
-        yield Aside(lambda: None)
+        yield BlockingCall(lambda: None)
         raise ZeroDivisionError
 
-    with crew(buggy, 2) as made:
+    with pool(buggy, 2) as made:
         made.submit([claim(entry(1))])
         (ended,) = all_ended(made, 1)
     assert isinstance(ended.error, ZeroDivisionError)
@@ -221,14 +228,14 @@ class TestLargeObjects:
 
         def steps(of: Claim) -> Steps[Outcome]:
             if of.entry.name == "large":
-                yield Aside(large, large=True)
+                yield BlockingCall(large, large=True)
             else:
-                yield Aside(lambda: None)
+                yield BlockingCall(lambda: None)
             return Outcome(of.entry, EntryState.DONE)
 
         claims = [claim(entry(number, "large")) for number in range(8)]
         claims += [claim(entry(number)) for number in range(40)]
-        with crew(steps, 4) as made:
+        with pool(steps, 4) as made:
             made.submit(claims)
             ended = all_ended(made, 40)
             assert {each.claim.entry.name for each in ended} == {"a.png"}
@@ -252,7 +259,7 @@ class TestLargeObjects:
 
         old.read_range = slow  # type: ignore[method-assign]
         small = [claim(entry(number, "missing.png")) for number in range(100, 200)]
-        with crew(transfer(old, new, IN_PARTS).steps, 1, stop) as made:
+        with pool(transfer(old, new, IN_PARTS).steps, 1, stop) as made:
             made.submit([claim(entry(number)) for number in range(1, 6)] + small)
             assert begun.wait(PATIENCE_SECONDS)
             stop.request()
@@ -266,12 +273,12 @@ class TestLargeObjects:
         go_on, begun = threading.Event(), threading.Event()
 
         def stuck(of: Claim) -> Steps[Outcome]:
-            yield Aside(lambda: begun.set() or go_on.wait(PATIENCE_SECONDS))  # type: ignore[func-returns-value]
+            yield BlockingCall(lambda: begun.set() or go_on.wait(PATIENCE_SECONDS))  # type: ignore[func-returns-value]
             return Outcome(of.entry, EntryState.DONE)
 
         started = time.monotonic()
         try:
-            with crew(stuck, 2) as made:
+            with pool(stuck, 2) as made:
                 made.submit([claim(entry(1))])
                 assert begun.wait(PATIENCE_SECONDS)
             assert time.monotonic() - started < PATIENCE_SECONDS / 2
@@ -284,7 +291,7 @@ class TestHoweverARunEnds:
 
     def test_there_is_no_thread_before_it_begins(self) -> None:
         before = set(threading.enumerate())
-        Crew(transfer(objects(), MemoryStore("new")).steps, 4, StopSignal())
+        WorkerPool(transfer(objects(), MemoryStore("new")).steps, 4, StopSignal())
         assert set(threading.enumerate()) <= before
 
     def test_no_lane_is_left_when_one_cannot_begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +306,7 @@ class TestHoweverARunEnds:
             start(thread)
 
         monkeypatch.setattr(threading.Thread, "start", only_one)
-        with pytest.raises(RuntimeError), Crew(transfer(objects(), MemoryStore("new")).steps, 4, StopSignal()):
+        with pytest.raises(RuntimeError), WorkerPool(transfer(objects(), MemoryStore("new")).steps, 4, StopSignal()):
             pytest.fail("it began")
         monkeypatch.undo()
         assert len(started) == 1
@@ -309,10 +316,10 @@ class TestHoweverARunEnds:
         stop, waiting, before = StopSignal(), threading.Event(), set(threading.enumerate())
 
         def patient(of: Claim) -> Steps[Outcome]:
-            yield Aside(lambda: waiting.set() or stop.sleep(600))  # type: ignore[func-returns-value]
+            yield BlockingCall(lambda: waiting.set() or stop.sleep(600))  # type: ignore[func-returns-value]
             return Outcome(of.entry, EntryState.DONE)
 
-        with suppress(ZeroDivisionError), crew(patient, 2, stop) as made:
+        with suppress(ZeroDivisionError), pool(patient, 2, stop) as made:
             made.submit([claim(entry(1))])
             assert waiting.wait(PATIENCE_SECONDS)
             raise ZeroDivisionError
@@ -320,7 +327,7 @@ class TestHoweverARunEnds:
 
     def test_a_run_that_is_well_asks_nobody_to_stop(self) -> None:
         stop = StopSignal()
-        with crew(transfer(objects(), MemoryStore("new")).steps, 2, stop):
+        with pool(transfer(objects(), MemoryStore("new")).steps, 2, stop):
             pass
         assert not stop.requested
 
@@ -331,7 +338,7 @@ class TestAllEnded:
     def test_all_of_them_end(self) -> None:
         numbers = range(1, 100)
         old, new = objects(*numbers), MemoryStore("new")
-        with crew(transfer(old, new).steps, 3) as made:
+        with pool(transfer(old, new).steps, 3) as made:
             ended = list(made.all_ended(claim(entry(number)) for number in numbers))
         assert (len(ended), states(ended)) == (99, {EntryState.DONE})
 
@@ -339,14 +346,14 @@ class TestAllEnded:
         numbers = range(1, 100)
         old, new = objects(*numbers), MemoryStore("new")
         asked = iter([claim(entry(number)) for number in numbers])
-        with crew(transfer(old, new).steps, 2) as made:
+        with pool(transfer(old, new).steps, 2) as made:
             next(made.all_ended(asked))
             assert len(list(asked)) > 99 - 3 * 4 * 2
 
     def test_a_wish_to_stop_ends_it_with_what_has_begun(self) -> None:
         numbers = range(1, 100)
         old, new, stop = objects(*numbers), MemoryStore("new"), StopSignal()
-        with crew(transfer(old, new).steps, 2, stop) as made:
+        with pool(transfer(old, new).steps, 2, stop) as made:
             seen = 0
             for _ in made.all_ended(claim(entry(number)) for number in numbers):
                 seen += 1
@@ -395,8 +402,8 @@ def test_what_a_store_has_at_hand_is_taken_without_another_thread() -> None:
     numbers = range(1, 100)
     old, new, memory = CachingMemoryStore("old"), MemoryStore("new"), MemoryBudget(1 << 30)
     old.objects = objects(*numbers).objects
-    moved = Transfer(gate(old), gate(new), TransferOptions(), memory)
-    with crew(moved.steps, 8, multiplexer=WritingMultiplexer) as made:
+    moved = Transfer(store_access(old), store_access(new), TransferOptions(), memory)
+    with pool(moved.steps, 8, multiplexer=WritingMultiplexer) as made:
         made.submit([claim(entry(number)) for number in numbers])
         assert states(all_ended(made, len(numbers))) == {EntryState.DONE}
     assert {key: stored.data for key, stored in new.objects.items()} == {
@@ -408,8 +415,8 @@ def test_what_a_store_has_at_hand_is_taken_without_another_thread() -> None:
 
 def test_what_the_multiplexer_does_not_take_pays_for_its_bandwidth_once() -> None:
     old, new, meter = objects(*range(1, 20)), MemoryStore("new"), Meter()
-    moved = Transfer(gate(old), gate(new, bandwidth=meter), TransferOptions(), MemoryBudget(1 << 20))
-    with crew(moved.steps, 4, multiplexer=TakesNothing) as made:
+    moved = Transfer(store_access(old), store_access(new, bandwidth=meter), TransferOptions(), MemoryBudget(1 << 20))
+    with pool(moved.steps, 4, multiplexer=TakesNothing) as made:
         made.submit([claim(entry(number)) for number in range(1, 20)])
         assert states(all_ended(made, 19)) == {EntryState.DONE}
     assert meter.taken_bytes == sum(len(stored.data) for stored in new.objects.values())

@@ -25,7 +25,7 @@ from mastosync.errors import (
     StoreUnusable,
     Throttled,
 )
-from mastosync.store.errors import Answer, Subject, error_of, network_failure, retry_after_seconds
+from mastosync.store.errors import StoreAnswer, Subject, error_of, network_failure, retry_after_seconds
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 
@@ -38,7 +38,7 @@ def told(
     with_acl: bool = False,
     headers: dict[str, str] | None = None,
 ) -> MastosyncError:
-    return error_of(Answer(status, code, message, headers or {}, subject, with_acl), "read 'a/b.png' at the store")
+    return error_of(StoreAnswer(status, code, message, headers or {}, subject, with_acl), "read 'a/b.png' at the store")
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_a_store_that_says_so_in_its_own_words_is_certain(code: str, certain: bo
 )
 def test_a_page_of_somebody_else_says_nothing_of_an_object(subject: Subject, kind: type[MastosyncError]) -> None:
     """As of a proxy that has lost the store, and answers 404 in words of its own."""
-    page = Answer(404, "404", "Not Found", {"content-type": "text/html"}, subject, has_body=True)
+    page = StoreAnswer(404, "404", "Not Found", {"content-type": "text/html"}, subject, has_body=True)
     assert type(error_of(page, "read 'a' at the store")) is kind
 
 
 @pytest.mark.parametrize("headers", [{"x-amz-request-id": "1"}, {"content-type": "application/xml; charset=utf-8"}])
 def test_what_a_store_has_signed_or_nobody_can_read_is_no_page(headers: dict[str, str]) -> None:
     """Some stores repeat a key in their XML whose characters XML has not."""
-    missing = error_of(Answer(404, "404", "Not Found", headers, has_body=True), "read 'a' at the store")
+    missing = error_of(StoreAnswer(404, "404", "Not Found", headers, has_body=True), "read 'a' at the store")
     assert isinstance(missing, ObjectMissing)
     assert not missing.certain
 

@@ -8,11 +8,11 @@ import pytest
 
 from mastosync.errors import NetworkFailure, ObjectDenied, ObjectMissing, ObjectRejected, ServerFailure, Throttled
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
-from mastosync.verifying.adopter import Adopter, AdoptOptions, Fate
+from mastosync.verifying.adopter import Adopter, AdoptionStatus, AdoptOptions
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import entry, gate, planned
+from tests.unit.engine_kit import entry, planned, store_access
 
 KEY = canonical_key(entry(), "")
 NO_ANSWERS = [
@@ -24,32 +24,32 @@ NO_ANSWERS = [
 ]
 
 
-def adopted(folder: Path, old: MemoryStore, new: MemoryStore, *, deep: bool = False) -> dict[Fate, int]:
+def adopted(folder: Path, old: MemoryStore, new: MemoryStore, *, deep: bool = False) -> dict[AdoptionStatus, int]:
     stop = StopSignal()
     with planned(folder / "m.db", [entry()]) as manifest:
-        stores = gate(old, stop), gate(new, stop)
+        stores = store_access(old, stop), store_access(new, stop)
         options = AdoptOptions(workers=1, deep=deep)
-        return dict(Adopter(manifest, folder / "m.db", *stores, ("", ""), options, stop, Silence()).run().total())
+        return dict(Adopter(manifest, folder / "m.db", *stores, ("", ""), options, stop, NoProgress()).run().total())
 
 
 def test_what_the_source_says_that_it_has_not_is_unknown(tmp_path: Path) -> None:
     old, new = MemoryStore("old"), MemoryStore("new")
     new.put(KEY, b"bytes")
     old.fail("head", ObjectMissing("404", certain=False))
-    assert adopted(tmp_path, old, new) == {Fate.UNKNOWN: 1}
+    assert adopted(tmp_path, old, new) == {AdoptionStatus.UNKNOWN: 1}
 
 
 @pytest.mark.parametrize(
     ("closed", "failure", "fate"),
     [
-        (False, None, Fate.ADOPTED),
-        (True, None, Fate.LEFT),
-        (False, ObjectMissing("404"), Fate.ADOPTED),  # meanwhile
-        (False, ObjectDenied("403"), Fate.UNREAD),
+        (False, None, AdoptionStatus.ADOPTED),
+        (True, None, AdoptionStatus.LEFT),
+        (False, ObjectMissing("404"), AdoptionStatus.ADOPTED),  # meanwhile
+        (False, ObjectDenied("403"), AdoptionStatus.UNREAD),
     ],
 )
 def test_a_source_that_tells_who_may_read_is_asked_before_anything_is_adopted(
-    tmp_path: Path, closed: bool, failure: Exception | None, fate: Fate
+    tmp_path: Path, closed: bool, failure: Exception | None, fate: AdoptionStatus
 ) -> None:
     old, new, stop = MemoryStore("old"), MemoryStore("new"), StopSignal()
     for store in (old, new):
@@ -58,8 +58,10 @@ def test_a_source_that_tells_who_may_read_is_asked_before_anything_is_adopted(
     if failure is not None:
         old.fail("head", failure)
     with planned(tmp_path / "m.db", [entry()]) as manifest:
-        ends, options = (gate(old, stop), gate(new, stop)), AdoptOptions(workers=1)
-        finder = Adopter(manifest, manifest.path, *ends, ("", ""), options, stop, Silence(), source_tells_access=True)
+        ends, options = (store_access(old, stop), store_access(new, stop)), AdoptOptions(workers=1)
+        finder = Adopter(
+            manifest, manifest.path, *ends, ("", ""), options, stop, NoProgress(), source_tells_access=True
+        )
         assert dict(finder.run().total()) == {fate: 1}
 
 
@@ -71,11 +73,11 @@ def test_what_lies_at_the_destination_is_not_compared_with_itself(tmp_path: Path
     for one_bucket in (False, True):
         path = tmp_path / f"{one_bucket}.db"
         with planned(path, [entry()]) as manifest:
-            ends = gate(store, stop), gate(store, stop)
+            ends = store_access(store, stop), store_access(store, stop)
             options = AdoptOptions(workers=1)
-            finder = Adopter(manifest, path, *ends, ("old", ""), options, stop, Silence(), one_bucket)
+            finder = Adopter(manifest, path, *ends, ("old", ""), options, stop, NoProgress(), one_bucket)
             fates[one_bucket] = dict(finder.run().total())
-    assert fates == {False: {Fate.ADOPTED: 1}, True: {Fate.UNKNOWN: 1}}
+    assert fates == {False: {AdoptionStatus.ADOPTED: 1}, True: {AdoptionStatus.UNKNOWN: 1}}
 
 
 @pytest.mark.parametrize("error", NO_ANSWERS, ids=lambda error: type(error).__name__)
@@ -83,7 +85,7 @@ def test_a_source_that_does_not_answer_lacks_nothing(tmp_path: Path, error: Exce
     old, new = MemoryStore("old"), MemoryStore("new")
     new.put(KEY, b"bytes")
     old.fail("head", *[error] * 1000)
-    assert adopted(tmp_path, old, new) == {Fate.UNREAD: 1}
+    assert adopted(tmp_path, old, new) == {AdoptionStatus.UNREAD: 1}
 
 
 @pytest.mark.parametrize("error", NO_ANSWERS, ids=lambda error: type(error).__name__)
@@ -93,4 +95,4 @@ def test_what_could_not_be_read_by_deep_is_not_told_to_need_it(tmp_path: Path, e
     for store in (old, new):
         store.put(KEY, b"bytes", etag=f"as {store.name} has it")
     (old if end == "old" else new).fail("head", *[error] * 1000)
-    assert adopted(tmp_path, old, new, deep=True) == {Fate.UNREAD: 1}
+    assert adopted(tmp_path, old, new, deep=True) == {AdoptionStatus.UNREAD: 1}

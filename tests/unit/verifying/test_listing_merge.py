@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mastosync.errors import ConfigError
-from mastosync.manifest import StrandReader
+from mastosync.manifest import SegmentReader
 from mastosync.mastodon.paperclip import KeyRange, canonical_key, iter_candidates, root_of
 from mastosync.model import Entry, Kind
-from mastosync.runtime.retry import PatientStore
+from mastosync.runtime.retry import RetryingStore
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import Follower, KeySpace, Listing, Placed, iter_matched, record_at
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import gate, planned
+from tests.unit.engine_kit import planned, store_access
 
 KINDS = [
     Kind("accounts", "avatar", style, "accounts/avatars", remote=remote, cached=cached)
@@ -61,10 +61,10 @@ PREFIXES = st.sampled_from(["", "p", "p/", "/p", "cache", "a/b"])
 
 
 @contextmanager
-def reading(entries: list[Entry]) -> Iterator[StrandReader]:
+def reading(entries: list[Entry]) -> Iterator[SegmentReader]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.db"
-        with planned(path, entries), StrandReader.opened(path) as reader:
+        with planned(path, entries), SegmentReader.opened(path) as reader:
             yield reader
 
 
@@ -97,7 +97,7 @@ def test_ranges_hold_evenly_many_entries(tmp_path: Path) -> None:
     kind = KINDS[0]
     few_and_far = [Entry(kind, 10**17 + number * 10**13, "a.png", None, False, False, None) for number in range(8_000)]
     many = [Entry(KINDS[-1], number, "b.png", None, False, False, None) for number in range(16_000)]
-    with planned(tmp_path / "m.db", [*few_and_far, *many]), StrandReader.opened(tmp_path / "m.db") as reader:
+    with planned(tmp_path / "m.db", [*few_and_far, *many]), SegmentReader.opened(tmp_path / "m.db") as reader:
         space = KeySpace()
         ranges = space.cut(reader, 24_000, 8)
         assert len(ranges) == 8
@@ -112,7 +112,7 @@ def test_ranges_hold_evenly_many_entries(tmp_path: Path) -> None:
 def test_a_manifest_of_little_is_one_range(tmp_path: Path) -> None:
     with (
         planned(tmp_path / "m.db", [Entry(KINDS[0], 1, "a", None, False, False, None)]),
-        StrandReader.opened(tmp_path / "m.db") as reader,
+        SegmentReader.opened(tmp_path / "m.db") as reader,
     ):
         assert KeySpace().cut(reader, 1, 16) == [KeyRange("", None)]
 
@@ -123,7 +123,7 @@ def test_a_prefix_that_paperclip_fills_in_has_no_order() -> None:
 
 
 def listing(store: MemoryStore, prefix: str = "") -> Listing:
-    return Listing(PatientStore(gate(store)), prefix)
+    return Listing(RetryingStore(store_access(store)), prefix)
 
 
 @pytest.mark.parametrize("page_keys", [1, 2, 3, 1000])

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 
 from mastosync.cli.render_proofs import render_orphans
 from mastosync.errors import ManifestError
-from mastosync.manifest import Manifest, Scratch, StrandReader
+from mastosync.manifest import Manifest, Scratch, SegmentReader
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import Entry
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from mastosync.verifying.orphans import (
     OrphanFinder,
@@ -26,7 +26,7 @@ from mastosync.verifying.orphans import (
     root_of_copies,
 )
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, REMOTE, entry, gate, planned
+from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned, store_access
 from tests.unit.verifying.test_listing_merge import ENTRIES
 
 NOW = datetime(2026, 11, 24, 1, 0, 0, 200_000, tzinfo=UTC)
@@ -44,7 +44,7 @@ def test_every_key_an_entry_may_have_is_known(entries: list[Entry]) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.db"
-        with planned(path, entries), StrandReader.opened(path) as reader:
+        with planned(path, entries), SegmentReader.opened(path) as reader:
             assert all(is_referred_to(reader, key) for key in keys)
             assert {key for key in others if is_referred_to(reader, key)} <= keys
 
@@ -63,7 +63,7 @@ def test_every_key_an_entry_may_have_is_known(entries: list[Entry]) -> None:
     ],
 )
 def test_what_no_entry_means_is_not_known(tmp_path: Path, key: str) -> None:
-    with planned(tmp_path / "m.db", [entry()]), StrandReader.opened(tmp_path / "m.db") as reader:
+    with planned(tmp_path / "m.db", [entry()]), SegmentReader.opened(tmp_path / "m.db") as reader:
         assert not is_referred_to(reader, key)
 
 
@@ -101,9 +101,9 @@ def find(tmp_path: Path) -> Find:
         path = tmp_path / "m.db"
         with planned(path, entries) if not path.exists() else Manifest.open(path), Scratch() as scratch:
             options = OrphansOptions(2, OVERLAP)
-            stop, listener = StopSignal(), Silence()
+            stop, listener = StopSignal(), NoProgress()
             finder = OrphanFinder(
-                path, gate(store), prefix, NOW, len(entries), options, stop, listener, scratch, copies, there
+                path, store_access(store), prefix, NOW, len(entries), options, stop, listener, scratch, copies, there
             )
             result = finder.run()
             orphans = [key for key, _, _ in finder.iter_orphans()]

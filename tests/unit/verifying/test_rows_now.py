@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.checking.object_check import Verdict
+from mastosync.checking.object_check import CheckStatus
 from mastosync.checking.row_check import Opening
 from mastosync.errors import ConfigError, DatabaseError
 from mastosync.manifest import Manifest, ManifestReport, correct
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Record, RemoteFile
-from mastosync.progress import Silence
+from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from mastosync.verifying.public_result import Asked, Keeper, PublicFault, PublicResult
 from mastosync.verifying.verifier import Verifier, VerifyOptions
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, entry, gate
+from tests.unit.engine_kit import LOCAL, entry, store_access
 from tests.unit.verifying.test_verifier import PREFIX, copied, pending, read
 
 PUBLIC, HIDDEN, DELETED, RENAMED = (entry(row_id, f"{row_id}.png") for row_id in (1, 2, 3, 4))
@@ -47,7 +47,9 @@ def file_of(name: str, private: bool) -> RemoteFile:
 def verifier(manifest: Manifest, store: MemoryStore, rows: Rows | None) -> Verifier:
     stop, opening = StopSignal(), None if rows is None else Opening(rows)
     options = VerifyOptions(workers=2)
-    return Verifier(manifest, manifest.path, gate(store, stop), PREFIX, options, stop, Silence(), (), opening)
+    return Verifier(
+        manifest, manifest.path, store_access(store, stop), PREFIX, options, stop, NoProgress(), (), opening
+    )
 
 
 def of_state(manifest: Manifest, state: EntryState) -> dict[int, bool]:
@@ -136,7 +138,7 @@ def test_what_was_deleted_is_counted_once_when_all_is_listed_and_read(tmp_path: 
         made.by_listing()
         result = read(made, made.iter_done(), made.entries())
         total = result.total()
-        assert (total[Verdict.FINE], total[Verdict.LOST], result.rows.deleted) == (3, 1, 1)
+        assert (total[CheckStatus.FINE], total[CheckStatus.LOST], result.rows.deleted) == (3, 1, 1)
 
 
 def test_what_is_lost_is_pending_if_the_database_is_out_of_reach_which_is_asked_once(tmp_path: Path) -> None:

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.checking.object_check import DeepCheck, Verdict
+from mastosync.checking.object_check import CheckStatus, DeepCheck
 from mastosync.errors import Interrupted, ObjectDenied, ServerFailure, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, correct
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import Entry, EntryState, Origin, Outcome, Record
-from mastosync.progress import CheckProgress, Silence
+from mastosync.progress import CheckProgress, NoProgress
 from mastosync.runtime.memory import MemoryBudget
-from mastosync.runtime.steps import carried_out
+from mastosync.runtime.steps import run_to_end
 from mastosync.runtime.stop import StopSignal
-from mastosync.runtime.worker_pool import Crew
+from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import Page
 from mastosync.verifying.verifier import Verification, Verifier, VerifyOptions
 from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, entry, gate, planned
+from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, entry, planned, store_access
 
 PREFIX = "p"
 
@@ -54,7 +54,7 @@ def copied(path: Path, entries: list[Entry]) -> Iterator[tuple[Manifest, MemoryS
         yield manifest, store
 
 
-class Telling(Silence):
+class Telling(NoProgress):
     """Remembers how far it came."""
 
     checked = 0
@@ -74,7 +74,7 @@ def verifier(
 ) -> Verifier:
     stop = stop or StopSignal()
     options = VerifyOptions(workers=workers)
-    return Verifier(manifest, manifest.path, gate(store, stop), PREFIX, options, stop, listener or Telling())
+    return Verifier(manifest, manifest.path, store_access(store, stop), PREFIX, options, stop, listener or Telling())
 
 
 def listed(manifest: Manifest, store: MemoryStore, workers: int = 4) -> Verification:
@@ -88,9 +88,9 @@ def pending(manifest: Manifest) -> set[int]:
 
 
 def read(made: Verifier, records: Iterable[Record], objects: int) -> Verification:
-    check = DeepCheck(made.gate, MemoryBudget(1 << 20), PREFIX, 1 << 16)
-    with Crew(check.steps, 4, made.stop) as crew:
-        made.by_reading(crew, records, objects)
+    check = DeepCheck(made.store_access, MemoryBudget(1 << 20), PREFIX, 1 << 16)
+    with WorkerPool(check.steps, 4, made.stop) as pool:
+        made.by_reading(pool, records, objects)
     return made.result
 
 
@@ -113,7 +113,7 @@ def test_exactly_what_is_lost_or_different_is_found_in_many_ranges(tmp_path: Pat
             store.put(f"p/stray/{number}", b"x")
         result = listed(manifest, store)
         total = result.total()
-        assert (total[Verdict.LOST], total[Verdict.DIFFERENT], total[Verdict.FINE]) == (20, 40, 9_000 - 60)
+        assert (total[CheckStatus.LOST], total[CheckStatus.DIFFERENT], total[CheckStatus.FINE]) == (20, 40, 9_000 - 60)
         assert result.reopened == 60
         assert pending(manifest) == {each.id for each in harmed}
         assert store.count("list_page") > 4 * 2, "ranges are listed by themselves"
@@ -124,7 +124,7 @@ def test_exactly_what_is_lost_or_different_is_found_in_many_ranges(tmp_path: Pat
 
 def test_ranges_cost_hardly_more_pages_than_one(tmp_path: Path) -> None:
     with copied(tmp_path / "m.db", many(8_000)) as (manifest, store):
-        assert listed(manifest, store, workers=16).total()[Verdict.FINE] == 8_000
+        assert listed(manifest, store, workers=16).total()[CheckStatus.FINE] == 8_000
         assert store.count("list_page") <= 8 + 2 * 4
 
 
@@ -146,7 +146,7 @@ def test_after_many_requests_in_vain_a_listing_is_believed(tmp_path: Path, monke
     monkeypatch.setattr("mastosync.verifying.verifier._ASKED_AT_MOST", 50)
     with copied(tmp_path / "m.db", many(3_000)) as (manifest, store):
         store.objects.clear()
-        assert listed(manifest, store).total()[Verdict.LOST] == 3_000
+        assert listed(manifest, store).total()[CheckStatus.LOST] == 3_000
         assert store.count("head") < 50 + 4
         assert len(pending(manifest)) == 3_000
 
@@ -157,7 +157,7 @@ def test_what_a_store_keeps_failing_at_is_told_and_stays_done(tmp_path: Path) ->
         store.put(canonical_key(entries[0], PREFIX), b"other bytes")
         store.fail("head", *[ServerFailure("it fails")] * IMPATIENT.max_attempts)
         result = listed(manifest, store)
-        assert (result.total()[Verdict.UNREAD], result.clean, result.reopened) == (1, False, 0)
+        assert (result.total()[CheckStatus.UNREAD], result.clean, result.reopened) == (1, False, 0)
         assert not pending(manifest)
 
 
@@ -202,7 +202,7 @@ def test_reading_back_compares_bytes(tmp_path: Path) -> None:
         del store.objects[canonical_key(gone, PREFIX)]
         made = verifier(manifest, store)
         result = read(made, made.iter_done(), 300)
-        assert (result.total()[Verdict.DIFFERENT], result.total()[Verdict.LOST]) == (1, 1)
+        assert (result.total()[CheckStatus.DIFFERENT], result.total()[CheckStatus.LOST]) == (1, 1)
         assert result.read_objects == 300
         assert pending(manifest) == {rotten.id, gone.id}
 
@@ -214,7 +214,7 @@ def test_what_has_no_digest_says_who_wrote_it(origin: Origin | None, said: str) 
     store = MemoryStore()
     store.put("accounts/avatars/000/000/001/original/a.png", b"1234", etag="changed")
     record = Record(entry()._replace(size=4), None, EntryState.DONE, None, 1, None, "old", None, origin)
-    check = DeepCheck(gate(store), MemoryBudget(1 << 20), "", 100)
-    judgement = carried_out(check.steps(record))
-    assert judgement.verdict is Verdict.UNPROVEN
+    check = DeepCheck(store_access(store), MemoryBudget(1 << 20), "", 100)
+    judgement = run_to_end(check.steps(record))
+    assert judgement.verdict is CheckStatus.UNPROVEN
     assert said in (judgement.detail or "")

@@ -38,7 +38,7 @@ class Answered(NamedTuple):
         return f"Answered({self.status}, ***)"  # somebody's file, or words of a store that repeats what it was sent
 
 
-class Lines(tuple[bytes, ...]):
+class HeaderLines(tuple[bytes, ...]):
     """Headers of a request; `repr` shows none, as one of them may be a session token."""
 
     __slots__ = ()
@@ -52,7 +52,7 @@ class Credentials(NamedTuple):
 
     access_key: bytes
     secret_key: bytes
-    lines: Lines  # headers of every request that is signed with them
+    lines: HeaderLines  # headers of every request that is signed with them
 
     def __repr__(self) -> str:
         return "Credentials(***)"
@@ -65,7 +65,7 @@ class Exchange(NamedTuple, Generic[T_co]):
     url: str
     credentials: Credentials
     conclude: Callable[[Answered | OSError], T_co]  # raises errors of the contract
-    lines: Lines  # all its headers
+    lines: HeaderLines  # all its headers
     body: bytes | None = None
     max_bytes: int = 0  # of the answer, unless it is an error: what is longer is not read to its end
 
@@ -103,7 +103,7 @@ class Handle:
         self.method = method
         self.curl = pycurl.Curl()
         self._credentials: Credentials | None = None  # these three are what libcurl has been told last
-        self._lines = Lines()
+        self._lines = HeaderLines()
         self._max_bytes = -1
         self._received = _Received({} if sockets is None else sockets)
         try:

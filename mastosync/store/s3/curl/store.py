@@ -19,7 +19,7 @@ from mastosync.errors import ObjectDenied, ObjectMissing, ObjectRejected
 from mastosync.language import tr
 from mastosync.store.base import FetchedObject, Page, PutOptions
 from mastosync.store.errors import Subject
-from mastosync.store.s3.curl.handle import Answered, Credentials, Exchange, Handle, Lines
+from mastosync.store.s3.curl.handle import Answered, Credentials, Exchange, Handle, HeaderLines
 from mastosync.store.s3.documents import (
     LONGEST_LISTING,
     etag_of_copy,
@@ -28,9 +28,9 @@ from mastosync.store.s3.documents import (
     require_listing,
     require_no_error,
 )
-from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, refusal, scrubber_of
-from mastosync.store.s3.headers import checked_object, checked_page, confirmed_etag, http_headers_of, info_of
-from mastosync.store.s3.lazy import LateS3Store
+from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, scrubber_of
+from mastosync.store.s3.headers import checked_object, checked_page, confirmed_etag, http_headers_of, info_of, refusal
+from mastosync.store.s3.lazy import LazyS3Store
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -51,7 +51,7 @@ class CurlStore:
 
         Raises: StoreUnusable if no client can be made of the configuration.
         """
-        self._boto = boto = LateS3Store(config, role=role, connections=connections)
+        self._boto = boto = LazyS3Store(config, role=role, connections=connections)
         self.endpoint, self._route = boto.way()
         self.name = name_of(config, role, self.endpoint)
         self._translated = Translator(self.name, scrubber_of(config))
@@ -205,7 +205,7 @@ class CurlStore:
                 return confirmed_etag(key, self.name, _successful(answered).headers, md5)
 
         credentials = self._credentials(request)
-        sent = Lines((*credentials.lines, *lines, b"content-md5: " + base64.b64encode(md5)))
+        sent = HeaderLines((*credentials.lines, *lines, b"content-md5: " + base64.b64encode(md5)))
         return Exchange("PUT", self._url(key), credentials, conclude, sent, data)
 
     def _copying(
@@ -224,7 +224,7 @@ class CurlStore:
             f'x-amz-copy-source-if-match: "{info.etag}"',
             "x-amz-metadata-directive: REPLACE",  # else the headers given here are passed over
         )
-        sent = Lines((*credentials.lines, *lines, *(line.encode() for line in of_source)))
+        sent = HeaderLines((*credentials.lines, *lines, *(line.encode() for line in of_source)))
         return Exchange("PUT", self._url(key), credentials, conclude, sent, b"")
 
     def _lines(self, verb: str, key: str, options: PutOptions) -> tuple[bytes, ...]:
@@ -286,7 +286,7 @@ def _configured(config: S3Config) -> Credentials | None:
 
 def _credentials_of(access_key: str, secret_key: str, token: str | None) -> Credentials:
     lines = ["x-amz-content-sha256: UNSIGNED-PAYLOAD", *([f"x-amz-security-token: {token}"] if token else [])]
-    return Credentials(access_key.encode(), secret_key.encode(), Lines(line.encode() for line in lines))
+    return Credentials(access_key.encode(), secret_key.encode(), HeaderLines(line.encode() for line in lines))
 
 
 @lru_cache(maxsize=1024)
