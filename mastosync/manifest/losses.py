@@ -2,7 +2,7 @@
 
 What was not copied yet counts as what is done: what is gone is never copied, and nobody would ask for it. What is of
 this server hardly ever leaves by the hundred, so where enough of it was planned, it alone tells. Files of other servers
-are a cache, which admins clear. docs/design.md has these numbers in words.
+are a cache, which admins clear. docs/design/planning.md has these numbers in words.
 
 What plans have lost by `--accept-gone`: the old store is kept until it is back, or somebody says it was deleted.
 

@@ -4,7 +4,7 @@ What came since, and what it lacks, would be gone; and what is private would be 
 so are not there.
 
 The newest rows may be deleted, so that lower ids alone say nothing. They do where the tables are not the very ones that
-the last plan read, or are seen as they were before it. docs/design.md says what that cannot see.
+the last plan read, or are seen as they were before it. docs/design/following.md says what that cannot see.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def test_the_disk_that_a_manifest_takes_is_one_figure_everywhere(tmp_path: Path)
     figure = f"{MANIFEST_BYTES_PER_ENTRY} bytes"
     places = {
         "docs/guide.md": f"about {figure} of disk for each object when all are done",
-        "docs/design.md": f"at {figure} and a quarter more",
+        "docs/design/interface.md": f"at {figure} and a quarter more",
         "config.sample.ini": f"about {figure} an object when all are done",
     }
     for name, said in places.items():

@@ -175,6 +175,26 @@ def test_the_table_has_no_line_without_a_room() -> None:
     assert not [line for line in ROOMS if not any(room_of(name_of(path)) == line for path in MODULES)]
 
 
+def imported_modules(path: Path) -> set[str]:
+    """The modules that a module imports when it is loaded."""
+    known = {name_of(each) for each in MODULES}
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mastosync"):
+            base = (node.module or "").removeprefix("mastosync").lstrip(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}" if base else alias.name
+                found.add(inner if inner in known else base)
+    return found & known
+
+
+def test_no_import_leads_back_to_where_it_began() -> None:
+    leads = {name_of(path): imported_modules(path) for path in MODULES}
+    while free := {name for name, to in leads.items() if not to & leads.keys()}:
+        leads = {name: to for name, to in leads.items() if name not in free}
+    assert not leads
+
+
 def test_no_other_module_has_sql_for_what_is_remembered_by_name() -> None:
     writers = {name_of(path) for path in MODULES if re.search(r"(FROM|INTO|UPDATE) meta\b", path.read_text())}
     assert writers == {"manifest.meta"}

@@ -1,6 +1,6 @@
 """What an answer to somebody without credentials means: they are given the object, are refused, or neither is known.
 
-There is one judgement, whoever asked and wherever: docs/design.md has its table.
+There is one judgement, whoever asked and wherever: docs/design/privacy.md has its table.
 """
 
 from __future__ import annotations
