@@ -15,8 +15,8 @@ from scripts.lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance import populate
 from scripts.lab.instance_objects import Instance
-from tests.acceptance.site import Site, pg_section, s3_section
-from tests.acceptance.sources import SharedSources
+from tests.support.shared_sources import SharedSources
+from tests.support.site import Site, pg_section, s3_section
 
 SMALL: dict[str, Any] = {"accounts": 5, "media": 5, "large_video_bytes": 0, "all_oddities": False}
 """What a test moves unless it says otherwise: enough of everything, as each object costs each test a while."""

@@ -14,7 +14,7 @@ from scripts.lab.fault_plan import ACCESS_DENIED, always
 from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_objects import StoredObject
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.stores import assert_holds
+from tests.support.bucket_checks import assert_holds
 
 Proxies = Callable[..., FaultProxy]
 

@@ -19,10 +19,10 @@ from scripts.lab.fault_plan import Fault, Request, always, answer, no_faults
 from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_objects import StoredObject
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.disks import lay_down
-from tests.acceptance.site import shown
-from tests.acceptance.stores import assert_holds
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.bucket_checks import assert_holds
+from tests.support.media_folders import lay_down
+from tests.support.site import shown
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 MIB = 1024 * 1024
 BYTES = {"PutObject", "UploadPart", "CompleteMultipartUpload", "GetObject"}

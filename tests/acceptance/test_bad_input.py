@@ -14,9 +14,10 @@ import pytest
 from mastosync.manifest import Manifest
 from scripts.lab.addresses import DatabaseAddress, S3Address
 from scripts.lab.buckets import BucketPair
-from tests.acceptance.site import NOWHERE, Site, pg_section, python_module, s3_section, shown
-from tests.contract.raw_server import RawServer, answer
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
+from tests.support.raw_server import RawServer, answer
+from tests.support.site import NOWHERE, Site, pg_section, python_module, s3_section, shown
 
 SECRETS = ("marked-secret", "marked-password")
 

@@ -16,7 +16,7 @@ import pytest
 
 from mastosync.cli.main import COMMANDS
 from mastosync.model import EntryState
-from tests.acceptance.site import COMMAND, Site
+from tests.support.site import COMMAND, Site
 
 SHELLS = {
     "bash": ["bash", "--noprofile", "--rcfile", "rc", "-i"],

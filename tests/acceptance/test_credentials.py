@@ -9,7 +9,7 @@ import pytest
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import Site, shown
+from tests.support.site import Site, shown
 
 ROLES = ("SOURCE", "DESTINATION")
 WAYS = ("config", "environment", "files", "aws-environment", "aws-profile", "aws-default-profile", "aws-process")

@@ -16,10 +16,11 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from scripts.lab.nginx import NginxServer, why_no_nginx
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import COMMAND, NOWHERE, Site, s3_section
-from tests.acceptance.stores import takes_only
 from tests.contract.test_s3_check import certificate
-from tests.unit.engine_kit import entry, planned
+from tests.support.bucket_checks import takes_only
+from tests.support.entries import entry
+from tests.support.manifests import planned
+from tests.support.site import COMMAND, NOWHERE, Site, s3_section
 
 
 @pytest.fixture

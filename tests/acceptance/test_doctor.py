@@ -17,7 +17,7 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import Fault, Request, delay
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import COMMAND, Site, shown
+from tests.support.site import COMMAND, Site, shown
 
 
 def checks_of(done: subprocess.CompletedProcess[str]) -> dict[tuple[str, str], dict[str, str]]:

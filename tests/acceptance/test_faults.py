@@ -32,8 +32,8 @@ from scripts.lab.fault_plan import (
 )
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import shown
-from tests.acceptance.stores import assert_holds
+from tests.support.bucket_checks import assert_holds
+from tests.support.site import shown
 
 PASSING = {
     "internal error": INTERNAL_ERROR,

@@ -10,8 +10,9 @@ import pytest
 from mastosync.manifest import Manifest
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import NOWHERE, Site, s3_section, shown
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
+from tests.support.site import NOWHERE, Site, s3_section, shown
 
 
 def modes_in(folder: Path) -> dict[str, int]:

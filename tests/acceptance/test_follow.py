@@ -14,8 +14,8 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import RESET
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import shown
-from tests.waiting import wait_until
+from tests.support.site import shown
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ import pytest
 
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
-from tests.acceptance.hostile import NAMES, Hostile, populate
-from tests.acceptance.site import COMMAND, Site, pg_section, s3_section, shown
 from tests.acceptance.test_hostile_keys import NOT_ON_SEAWEED
-from tests.contract.raw_server import RawServer, answer
+from tests.support.hostile_names import NAMES, Hostile, populate
+from tests.support.raw_server import RawServer, answer
+from tests.support.site import COMMAND, Site, pg_section, s3_section, shown
 
 FORGED = "mastosync: all well"
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING|ERROR|DEBUG) ")

@@ -15,11 +15,12 @@ from mastosync.manifest import Manifest, StoreIdentity, file_version, newest_ver
 from mastosync.model import EntryState
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import COMMAND, NOWHERE, Site, s3_section, shown
-from tests.acceptance.small_disk import SmallDisk, small_disk
 from tests.acceptance.test_interruptions import assert_intact
-from tests.unit.engine_kit import entry, planned
-from tests.unit.manifests import restored
+from tests.support.entries import entry
+from tests.support.manifest_versions import restored
+from tests.support.manifests import planned
+from tests.support.site import COMMAND, NOWHERE, Site, s3_section, shown
+from tests.support.small_disk import SmallDisk, small_disk
 
 KIB = 1024
 STORES = StoreIdentity(NOWHERE.endpoint_url, "old", ""), StoreIdentity(NOWHERE.endpoint_url, "new", "")

@@ -19,8 +19,8 @@ from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.shell import Shell
-from tests.acceptance.stores import assert_holds, takes_only
+from tests.support.bucket_checks import assert_holds, takes_only
+from tests.support.shell import Shell
 
 DOCS = Path(__file__).parents[2] / "docs"
 MASTODON = "/home/mastodon/live"

@@ -12,8 +12,8 @@ import pytest
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance_check import iter_keys
-from tests.acceptance.hostile import NAMES, Hostile, populate
-from tests.acceptance.site import Site, pg_section, s3_section, shown
+from tests.support.hostile_names import NAMES, Hostile, populate
+from tests.support.site import Site, pg_section, s3_section, shown
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

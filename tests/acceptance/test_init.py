@@ -17,8 +17,8 @@ from mastosync.config import CHANGE_ME
 from scripts.lab.addresses import DatabaseAddress, S3Address
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance import populate
-from tests.acceptance.site import COMMAND, Site, shown
-from tests.waiting import wait_until
+from tests.support.site import COMMAND, Site, shown
+from tests.support.waiting import wait_until
 
 SECRET = "m4rked secret"
 

@@ -23,9 +23,9 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import Fault, FaultPlan, Kind, Request, delay
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import COMMAND, shown
-from tests.acceptance.stores import assert_holds, stored
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.bucket_checks import assert_holds, stored
+from tests.support.site import COMMAND, shown
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
 

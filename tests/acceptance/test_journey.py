@@ -24,12 +24,12 @@ from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_check import iter_keys
 from scripts.lab.instance_objects import Instance
 from tests.acceptance.conftest import MigrationFactory
-from tests.acceptance.disks import iter_files, lay_down
-from tests.acceptance.shell import Shell
-from tests.acceptance.site import Site
-from tests.acceptance.stores import takes_only
 from tests.acceptance.test_guide import ENV, add_emoji, key_of, keys_of, store_picture
-from tests.waiting import wait_until
+from tests.support.bucket_checks import takes_only
+from tests.support.media_folders import iter_files, lay_down
+from tests.support.shell import Shell
+from tests.support.site import Site
+from tests.support.waiting import wait_until
 
 HOST = "files.social.example"
 STEP = re.compile(r"^  \d+\. (.*)$")

@@ -12,7 +12,7 @@ import pytest
 from mastosync.cli.terminal import width_of
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import MigrationFactory
-from tests.acceptance.site import COMMAND, Site
+from tests.support.site import COMMAND, Site
 
 JAPANESE = {"LANG": "ja_JP.UTF-8", "PYTHONUTF8": "1"}
 KANA = re.compile("[\u3040-\u30ff]")

@@ -15,9 +15,9 @@ from scripts.lab.fault_plan import Fault, Request, slow_down
 from scripts.lab.faults import FaultProxy
 from scripts.lab.traffic import Exchange
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import shown
-from tests.acceptance.stores import assert_holds
-from tests.waiting import PATIENCE_SECONDS, noticing_stalls
+from tests.support.bucket_checks import assert_holds
+from tests.support.site import shown
+from tests.support.waiting import PATIENCE_SECONDS, noticing_stalls
 
 pytestmark = pytest.mark.timing
 

@@ -19,14 +19,14 @@ from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_check import differences, iter_keys
 from scripts.lab.instance_objects import DEFAULT_HEADERS, StoredObject
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.disks import assert_disk_holds, iter_files, lay_down, left_behind, state_of
-from tests.acceptance.site import shown
 from tests.acceptance.test_interruptions import slowly
 from tests.acceptance.test_migration import expected_states, found_states
 from tests.acceptance.test_one_store import remove_a_picture
 from tests.acceptance.test_orphans import still_referred_to
 from tests.contract.test_filesystem_store import a_disk, mounted
-from tests.waiting import wait_until
+from tests.support.media_folders import assert_disk_holds, iter_files, lay_down, left_behind, state_of
+from tests.support.site import shown
+from tests.support.waiting import wait_until
 
 CACHE_CONTROL = DEFAULT_HEADERS["CacheControl"]
 MIB = 1024 * 1024

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mastosync.errors import EXIT_CODE_MEANING
-from tests.acceptance.site import Site
+from tests.support.site import Site
 from tests.unit.test_docs import command, names
 
 

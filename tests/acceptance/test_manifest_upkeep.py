@@ -20,16 +20,17 @@ from mastosync.model import EntryState, Outcome
 from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import NOWHERE, Site, s3_section
-from tests.acceptance.stores import assert_holds, stored
 from tests.acceptance.test_interruptions import (
     assert_intact,
     ever_more_slowly,
     slowly,
 )
-from tests.unit.engine_kit import entry, planned
-from tests.unit.manifests import restored
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.bucket_checks import assert_holds, stored
+from tests.support.entries import entry
+from tests.support.manifest_versions import restored
+from tests.support.manifests import planned
+from tests.support.site import NOWHERE, Site, s3_section
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from scripts.lab.faults import FaultProxy
 from scripts.lab.nginx import NginxServer, why_no_nginx
 from scripts.lab.ports import HOST, PortBlock
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.disks import lay_down
 from tests.acceptance.test_cutover import in_shell
 from tests.acceptance.test_verify import unlisted
+from tests.support.media_folders import lay_down
 
 pytestmark = pytest.mark.skipif(bool(why_no_nginx()), reason=why_no_nginx())
 

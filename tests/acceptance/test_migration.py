@@ -17,8 +17,8 @@ import pytest
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance import upload
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import COMMAND, shown
-from tests.acceptance.stores import assert_holds, assert_untouched
+from tests.support.bucket_checks import assert_holds, assert_untouched
+from tests.support.site import COMMAND, shown
 
 
 def expected_states(migration: Migration) -> dict[tuple[str, str | None], int]:

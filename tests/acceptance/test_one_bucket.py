@@ -13,7 +13,7 @@ from mastosync.mastodon.catalog import specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of
 from mastosync.model import Entry, EntryGroup, MediaRow
 from scripts.lab.buckets import BucketPair
-from tests.acceptance.site import Site, s3_section
+from tests.support.site import Site, s3_section
 
 DOG = entries_of(specs_of("media_attachments")[0], MediaRow(4, "dog.png", "image/png"))[0]
 FIRST, SECOND = DOG._replace(size=3, updated=1000), DOG._replace(size=5, updated=2000)

@@ -15,9 +15,9 @@ from scripts.lab.fault_plan import ACCESS_DENIED, RESET, Fault, FaultPlan, alway
 from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.stores import assert_holds
 from tests.acceptance.test_follow import execute, holds, listing, of_a_picture
-from tests.waiting import wait_until
+from tests.support.bucket_checks import assert_holds
+from tests.support.waiting import wait_until
 
 Start = Callable[..., tuple[Migration, FaultProxy]]
 

@@ -15,9 +15,9 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import LOST_ANSWER, RESET, Fault, Request
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import shown
-from tests.acceptance.stores import assert_holds, stored
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.bucket_checks import assert_holds, stored
+from tests.support.site import shown
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
 

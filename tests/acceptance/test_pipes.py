@@ -14,8 +14,9 @@ import pytest
 from mastosync.manifest import StoreIdentity
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.planning.planner import PlanOptions
-from tests.acceptance.site import COMMAND, Site
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
+from tests.support.site import COMMAND, Site
 
 NAMES = (
     "a.png",

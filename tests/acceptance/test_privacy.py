@@ -19,9 +19,7 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, Request, always, answer, no_faults
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import Site, s3_section
-from tests.acceptance.stores import assert_holds, stored
-from tests.integration.acl_tastes import (
+from tests.support.acl_answers import (
     DENIED,
     FATES,
     FINDINGS,
@@ -31,7 +29,9 @@ from tests.integration.acl_tastes import (
     TASTES,
     UNUSABLE,
 )
-from tests.unit.engine_kit import grouped
+from tests.support.bucket_checks import assert_holds, stored
+from tests.support.entries import grouped
+from tests.support.site import Site, s3_section
 
 Proxies = Callable[..., FaultProxy]
 

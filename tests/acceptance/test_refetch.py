@@ -15,8 +15,8 @@ from psycopg import sql
 from scripts.lab.buckets import BucketPair
 from scripts.lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.small_disk import small_disk
-from tests.contract.raw_server import RawRequest, RawServer, answer
+from tests.support.raw_server import RawRequest, RawServer, answer
+from tests.support.small_disk import small_disk
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LARGE_BYTES = 6 * 1024 * 1024

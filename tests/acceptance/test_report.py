@@ -9,7 +9,7 @@ from typing import Any
 from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import MigrationFactory
-from tests.acceptance.stores import takes_only
+from tests.support.bucket_checks import takes_only
 from tests.unit.report.test_report import digest_by_hand
 
 

@@ -25,11 +25,12 @@ from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
 from scripts.lab.sshd import SshServer
 from tests.acceptance.conftest import MigrationFactory
-from tests.acceptance.evil_postgres import EvilPostgres
-from tests.acceptance.site import COMMAND, Site, pg_section, shown
-from tests.contract.raw_server import Answers, RawRequest, RawServer, answer
 from tests.integration.test_tunnel import write_key
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.evil_postgres import EvilPostgres
+from tests.support.manifests import planned
+from tests.support.raw_server import Answers, RawRequest, RawServer, answer
+from tests.support.site import COMMAND, Site, pg_section, shown
 
 WORD = "m4rked"
 """A part of every secret that no encoding of text changes; nothing else holds it."""

@@ -12,7 +12,7 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import ACCESS_DENIED, Fault, FaultPlan, always, answer, no_faults
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.stores import assert_holds, assert_untouched, stored
+from tests.support.bucket_checks import assert_holds, assert_untouched, stored
 
 DONE_WITHOUT = "the store does not copy by itself"
 Start = Callable[..., tuple[Migration, FaultProxy]]

@@ -11,7 +11,7 @@ import pytest
 
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import shown
+from tests.support.site import shown
 
 IMPORTED = re.compile(r"^import time:.*\|\s*(\S+)$", re.MULTILINE)
 BOTO3 = {"boto3", "botocore", "urllib3"}

@@ -12,9 +12,10 @@ from mastosync.cli import terminal
 from mastosync.cli.output import show
 from mastosync.cli.render import table
 from mastosync.cli.terminal import Paint, coloured, paint, width_of
-from tests.acceptance.site import Site
 from tests.acceptance.test_forging import on_terminal
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
+from tests.support.site import Site
 
 GREEN, YELLOW, BOLD, END = "\x1b[32m", "\x1b[33m", "\x1b[1m", "\x1b[0m"
 

@@ -10,10 +10,10 @@ import pytest
 
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import shown
-from tests.contract.raw_server import RawServer
 from tests.contract.test_s3_check import certificate, tls_server
-from tests.integration.doctor_kit import odd_store
+from tests.support.doctor_sites import odd_store
+from tests.support.raw_server import RawServer
+from tests.support.site import shown
 
 WARNING = "verify_tls is false"
 

@@ -12,8 +12,8 @@ import pytest
 from scripts.lab.buckets import BucketPair
 from scripts.lab.sshd import SshServer
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import COMMAND, Site, shown
-from tests.waiting import wait_until
+from tests.support.site import COMMAND, Site, shown
+from tests.support.waiting import wait_until
 
 BLOCK = 1024
 

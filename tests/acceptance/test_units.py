@@ -23,13 +23,13 @@ from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from scripts.lab.instance import populate
-from tests.acceptance.disks import lay_down
-from tests.acceptance.site import COMMAND, Site
-from tests.acceptance.stores import assert_holds, stored
 from tests.acceptance.test_init import settings_for, write_settings
+from tests.support.bucket_checks import assert_holds, stored
+from tests.support.media_folders import lay_down
+from tests.support.site import COMMAND, Site
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.unit.test_contrib import SERVICES, lines_of
 from tests.unit.test_docs import ROOT
-from tests.waiting import PATIENCE_SECONDS, wait_until
 
 FEW: dict[str, Any] = {"accounts": 3, "media": 3, "large_video_bytes": 0, "missing": 0, "all_oddities": False}
 NOBODY = 61_803  # a user that no machine has

@@ -13,8 +13,8 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.fault_plan import ACCESS_DENIED, DAMAGED_DOWNLOAD, Fault, Request, always, no_faults
 from scripts.lab.faults import FaultProxy
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import shown
-from tests.acceptance.stores import assert_holds
+from tests.support.bucket_checks import assert_holds
+from tests.support.site import shown
 
 Proxies = Callable[..., FaultProxy]
 

@@ -17,8 +17,8 @@ from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
 from scripts.lab.instance_check import iter_keys
 from tests.acceptance.conftest import Migration, MigrationFactory
-from tests.acceptance.site import pg_section, shown
 from tests.acceptance.test_guide import add_emoji, keys_of, store_picture
+from tests.support.site import pg_section, shown
 
 EMPTIED = f"TRUNCATE {', '.join(TABLES)} CASCADE"
 HALF = "TRUNCATE media_attachments"

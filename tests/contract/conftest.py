@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from tests.contract.raw_server import RawServer
-from tests.contract.s3_kit import STORES, StoreClass, Wire, at, opened
+from tests.support.raw_server import RawServer
+from tests.support.s3_clients import STORES, StoreClass, Wire, at, opened
 
 
 @pytest.fixture(scope="module", params=STORES, ids=lambda kind: kind.__name__)

@@ -20,9 +20,10 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import TABLES, Entry, EntryState, Outcome
 from scripts.lab.addresses import S3Address
 from scripts.lab.configuration import s3_section
-from tests.acceptance.site import COMMAND, Site
-from tests.contract.raw_server import RawRequest, RawServer, answer
-from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
+from tests.support.entries import LOCAL, REMOTE, entry
+from tests.support.manifests import planned
+from tests.support.raw_server import RawRequest, RawServer, answer
+from tests.support.site import COMMAND, Site
 
 pytestmark = pytest.mark.timing
 

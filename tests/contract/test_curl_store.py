@@ -28,10 +28,10 @@ from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import ObjectStore, PutOptions
 from mastosync.store.s3.client import credentials_of, make_client, route_to
 from mastosync.store.s3.curl import CurlStore
-from tests.contract.raw_server import RawRequest, RawServer, answer
-from tests.contract.s3_kit import DATA, MADE_UP, PLAIN, STORES, StoreClass, at, md5_of, opened
 from tests.contract.test_object_store import ODD_KEYS
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.raw_server import RawRequest, RawServer, answer
+from tests.support.s3_clients import DATA, MADE_UP, PLAIN, STORES, StoreClass, at, md5_of, opened
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'
 FULL = PutOptions(

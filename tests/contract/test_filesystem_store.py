@@ -48,7 +48,8 @@ from mastosync.store.filesystem.root import Root
 from mastosync.store.filesystem.walk import Walk
 from mastosync.store.media_types import content_type_of
 from tests.contract.test_object_store import ODD_KEYS, bytes_of, listed, md5_of
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
 
 GOLDEN = [Path(__file__).parents[1] / "golden" / name for name in ("keys.jsonl", "prefix.jsonl")]
 PUBLIC, PRIVATE = (PutOptions(ObjectHeaders("image/png"), acl) for acl in ("public-read", "private"))

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from mastosync.store.s3.lazy import LazyS3Store
-from tests.contract.raw_server import RawServer, answer
-from tests.contract.s3_kit import MADE_UP, at
-from tests.waiting import PATIENCE_SECONDS
+from tests.support.raw_server import RawServer, answer
+from tests.support.s3_clients import MADE_UP, at
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.timing
 

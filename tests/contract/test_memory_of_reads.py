@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.raw_server import RawServer, answer
-from tests.contract.s3_kit import STORES, StoreClass, at, md5_of, opened
+from tests.support.raw_server import RawServer, answer
+from tests.support.s3_clients import STORES, StoreClass, at, md5_of, opened
 
 pytestmark = pytest.mark.timing
 

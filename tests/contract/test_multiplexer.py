@@ -16,10 +16,10 @@ from mastosync.model import ObjectInfo
 from mastosync.store.base import FetchedObject
 from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
 from scripts.lab.buckets import BucketPair
-from tests.contract.memory_store import MemoryStore
-from tests.contract.raw_server import RawRequest, RawServer, answer
-from tests.contract.s3_kit import DATA, MADE_UP, PLAIN, at, config_of, md5_of, opened
-from tests.waiting import PATIENCE_SECONDS
+from tests.support.memory_store import MemoryStore
+from tests.support.raw_server import RawRequest, RawServer, answer
+from tests.support.s3_clients import DATA, MADE_UP, PLAIN, at, config_of, md5_of, opened
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.timing
 

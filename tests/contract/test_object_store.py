@@ -24,9 +24,9 @@ from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
 from mastosync.store.s3.curl import CurlStore
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import bucket_pair
-from tests.contract.memory_store import MemoryStore
-from tests.contract.raw_server import RawServer
-from tests.contract.s3_kit import STORES, StoreClass
+from tests.support.memory_store import MemoryStore
+from tests.support.raw_server import RawServer
+from tests.support.s3_clients import STORES, StoreClass
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -28,8 +28,8 @@ from mastosync.errors import (
 )
 from mastosync.store.http import fetcher as fetching
 from mastosync.store.http.fetcher import CurlOriginFetcher
-from tests.contract.raw_server import RawRequest, RawServer, answer
-from tests.waiting import PATIENCE_SECONDS
+from tests.support.raw_server import RawRequest, RawServer, answer
+from tests.support.waiting import PATIENCE_SECONDS
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 100

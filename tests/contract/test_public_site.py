@@ -13,9 +13,9 @@ import pytest
 
 from mastosync.errors import NetworkFailure, ObjectRejected, ServerFailure, StoreUnusable, Throttled
 from mastosync.store.http.public_site import HttpPublicSite
-from tests.contract.raw_server import Answers, RawRequest, RawServer, answer
-from tests.contract.s3_kit import MADE_UP
 from tests.contract.test_s3_check import certificate, tls_server
+from tests.support.raw_server import Answers, RawRequest, RawServer, answer
+from tests.support.s3_clients import MADE_UP
 
 LISTING = b"<?xml version='1.0'?><ListBucketResult><Name>bucket</Name></ListBucketResult>"
 

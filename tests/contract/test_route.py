@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mastosync.config import S3Config, Secret
 from mastosync.store.s3.client import make_client, route_to
 from mastosync.store.s3.route import plain_route
-from tests.contract.s3_kit import MADE_UP
+from tests.support.s3_clients import MADE_UP
 
 HOSTS = (
     "s3.example.com",

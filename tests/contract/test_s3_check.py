@@ -23,8 +23,8 @@ from mastosync.errors import BucketMissing, MastosyncError, NetworkFailure, Serv
 from mastosync.store.s3.curl import CurlStore
 from mastosync.store.s3.store import S3Store
 from scripts.lab.buckets import BucketPair
-from tests.contract.raw_server import RawServer, answer
-from tests.contract.s3_kit import (
+from tests.support.raw_server import RawServer, answer
+from tests.support.s3_clients import (
     ACCESS_KEY,
     DATA,
     MADE_UP,
@@ -39,7 +39,7 @@ from tests.contract.s3_kit import (
     md5_of,
     opened,
 )
-from tests.contract.s3_kit import assert_says_where_without_secrets as assert_says_where
+from tests.support.s3_clients import assert_says_where_without_secrets as assert_says_where
 
 XML = "application/xml"
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'

@@ -57,8 +57,8 @@ from scripts.lab.fault_plan import (
     too_many_requests,
 )
 from scripts.lab.faults import FaultProxy
-from tests.contract import raw_server
-from tests.contract.s3_kit import (
+from tests.support import raw_server
+from tests.support.s3_clients import (
     DATA,
     METHODS,
     PLAIN,

@@ -12,8 +12,8 @@ from mastosync.errors import MastosyncError, NetworkFailure, ObjectDenied, Serve
 from mastosync.store.probe import Culprit, Removal
 from mastosync.store.s3.probe import S3Probe
 from mastosync.store.s3.store import S3Store
-from tests.contract.raw_server import RawServer, answer
-from tests.contract.s3_kit import MADE_UP, at
+from tests.support.raw_server import RawServer, answer
+from tests.support.s3_clients import MADE_UP, at
 
 
 def error(status: int, code: str) -> bytes:

@@ -23,8 +23,8 @@ from scripts.lab.buckets import BucketPair, bucket_pair
 from scripts.lab.fault_plan import LOST_ANSWER, RESET, always, no_faults
 from scripts.lab.fault_plan import answer as fault
 from scripts.lab.faults import FaultProxy
-from tests.contract.raw_server import RawServer, answer
-from tests.contract.s3_kit import (
+from tests.support.raw_server import RawServer, answer
+from tests.support.s3_clients import (
     DATA,
     MADE_UP,
     METHODS,

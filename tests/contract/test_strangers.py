@@ -10,8 +10,8 @@ import pytest
 from mastosync.errors import MastosyncError, NetworkFailure, ObjectRejected, ServerFailure, Throttled
 from mastosync.store.s3.curl import CurlStore
 from mastosync.store.s3.store import S3Store
-from tests.contract.raw_server import RawRequest, RawServer, answer
-from tests.contract.s3_kit import DATA, StoreClass, Wire, at, md5_of, opened
+from tests.support.raw_server import RawRequest, RawServer, answer
+from tests.support.s3_clients import DATA, StoreClass, Wire, at, md5_of, opened
 
 KEY = "accounts/avatars/000/000/001/original/a.png"
 ETAG = f'ETag: "{md5_of(DATA).hex()}"\r\n'

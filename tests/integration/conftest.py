@@ -16,7 +16,7 @@ import pytest
 
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.ports import accepts_connections
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

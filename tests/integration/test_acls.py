@@ -30,8 +30,7 @@ from scripts.lab.buckets import BucketPair, bucket_pair
 from scripts.lab.fault_plan import no_faults
 from scripts.lab.faults import FaultProxy
 from scripts.lab.traffic import Exchange
-from tests.contract.s3_kit import STORES, StoreClass, config_of
-from tests.integration.acl_tastes import (
+from tests.support.acl_answers import (
     DENIED,
     FATES,
     FINDINGS,
@@ -43,7 +42,8 @@ from tests.integration.acl_tastes import (
     TASTES,
     UNUSABLE,
 )
-from tests.unit.engine_kit import IMPATIENT
+from tests.support.s3_clients import STORES, StoreClass, config_of
+from tests.support.transfers import IMPATIENT
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -24,8 +24,8 @@ from mastosync.planning.planner import Planner, PlanOptions, PlanResult, Scope
 from mastosync.planning.survey import Surveyor
 from mastosync.progress import NoProgress
 from scripts.lab.addresses import DatabaseAddress
-from tests.integration.mastodon_tables import config_of, execute
-from tests.unit.engine_kit import DESTINATION, SOURCE
+from tests.support.manifests import DESTINATION, SOURCE
+from tests.support.mastodon_tables import config_of, execute
 
 TABLES = """
 CREATE TABLE accounts (id bigint PRIMARY KEY, domain varchar, suspended_at timestamp, updated_at timestamp,

@@ -17,7 +17,7 @@ from mastosync.mastodon.paperclip import WHITE_SPACE, canonical_key, entries_of
 from mastosync.mastodon.queries import Scope
 from mastosync.model import TABLES, MediaRow
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
-from tests.integration.mastodon_tables import (
+from tests.support.mastodon_tables import (
     ACCOUNTS,
     MEDIA,
     STATUSES,

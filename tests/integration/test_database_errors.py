@@ -14,7 +14,7 @@ from mastosync.config import DatabaseConfig, Secret
 from mastosync.errors import DatabaseError, ExitCode
 from mastosync.mastodon.database import MastodonDatabase
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
-from tests.integration.mastodon_tables import (
+from tests.support.mastodon_tables import (
     ACCOUNTS,
     MANY_ACCOUNTS,
     MEDIA,

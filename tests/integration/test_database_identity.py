@@ -12,7 +12,7 @@ from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.identity import age_of, identity_of
 from mastosync.model import DatabaseAge, DatabaseIdentity
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
-from tests.integration.mastodon_tables import ACCOUNTS, MEDIA, STATUSES, config_of, execute
+from tests.support.mastodon_tables import ACCOUNTS, MEDIA, STATUSES, config_of, execute
 
 CREATED = (
     "ALTER TABLE accounts ADD created_at timestamp NOT NULL DEFAULT '2017-04-01 12:00:00.000001'",

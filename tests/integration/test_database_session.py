@@ -15,9 +15,9 @@ from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.identity import identity_of
 from mastosync.model import TABLES
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
-from tests.integration.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, read, rows_of
-from tests.integration.wire import Wire, messages_in
-from tests.waiting import wait_until
+from tests.support.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, read, rows_of
+from tests.support.postgres_wire import Wire, messages_in
+from tests.support.waiting import wait_until
 
 
 def test_limits_of_the_database_do_not_hold_and_nothing_can_be_written(

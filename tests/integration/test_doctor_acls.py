@@ -21,9 +21,7 @@ from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
 from scripts.lab.fault_plan import no_faults
 from scripts.lab.faults import FaultProxy
-from tests.contract.raw_server import RawServer, answer
-from tests.contract.s3_kit import config_of
-from tests.integration.acl_tastes import (
+from tests.support.acl_answers import (
     DENIED,
     FATES,
     KEPT_BACK,
@@ -34,7 +32,9 @@ from tests.integration.acl_tastes import (
     TASTES,
     UNUSABLE,
 )
-from tests.integration.doctor_kit import objects_in
+from tests.support.doctor_sites import objects_in
+from tests.support.raw_server import RawServer, answer
+from tests.support.s3_clients import config_of
 
 
 @dataclass(frozen=True)

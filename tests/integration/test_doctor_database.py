@@ -19,10 +19,10 @@ from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from scripts.lab.client import Lab
 from scripts.lab.instance import SCHEMA
 from scripts.lab.sshd import SshServer
-from tests.acceptance.site import Site, pg_section
-from tests.integration.doctor_kit import Examined, examined
-from tests.integration.mastodon_tables import ACCOUNTS, MEDIA, execute
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.doctor_sites import Examined, examined
+from tests.support.mastodon_tables import ACCOUNTS, MEDIA, execute
+from tests.support.site import Site, pg_section
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 OK, WARNING, FAILURE, SKIPPED = Grade.OK, Grade.WARNING, Grade.FAILURE, Grade.SKIPPED
 

@@ -18,9 +18,10 @@ from mastosync.manifest.file_system import file_system
 from mastosync.store.filesystem import FilesystemProbe, walk
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from scripts.lab.instance import SCHEMA
-from tests.acceptance.site import NOWHERE, Site, pg_section, s3_section
-from tests.integration.doctor_kit import Examined, examined
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
+from tests.support.doctor_sites import Examined, examined
+from tests.support.entries import entry
+from tests.support.manifests import DESTINATION, SOURCE, planned
+from tests.support.site import NOWHERE, Site, pg_section, s3_section
 
 OK, WARNING, FAILURE, SKIPPED = Grade.OK, Grade.WARNING, Grade.FAILURE, Grade.SKIPPED
 

@@ -31,10 +31,10 @@ from scripts.lab.fault_plan import (
     slow_down,
 )
 from scripts.lab.faults import FaultProxy
-from tests.acceptance.site import Site, s3_section
-from tests.contract.raw_server import RawRequest, RawServer
-from tests.contract.raw_server import answer as raw_answer
-from tests.integration.doctor_kit import Examined, error, examined, objects_in, odd_store, site_of
+from tests.support.doctor_sites import Examined, error, examined, objects_in, odd_store, site_of
+from tests.support.raw_server import RawRequest, RawServer
+from tests.support.raw_server import answer as raw_answer
+from tests.support.site import Site, s3_section
 
 OK, WARNING, FAILURE, SKIPPED = Grade.OK, Grade.WARNING, Grade.FAILURE, Grade.SKIPPED
 

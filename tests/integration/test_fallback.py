@@ -22,8 +22,8 @@ from mastosync.model import CACHE_CONTROL
 from scripts.lab.buckets import BucketPair
 from scripts.lab.nginx import NginxServer, why_no_nginx
 from scripts.lab.ports import HOST, PortBlock
-from tests.contract.raw_server import RawServer, answer
 from tests.contract.test_s3_check import certificate
+from tests.support.raw_server import RawServer, answer
 
 pytestmark = pytest.mark.skipif(bool(why_no_nginx()), reason=why_no_nginx())
 

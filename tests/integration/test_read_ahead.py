@@ -15,9 +15,9 @@ import pytest
 from mastosync.errors import Interrupted
 from mastosync.mastodon.database import BATCH_ROWS, MastodonDatabase
 from scripts.lab.addresses import DatabaseAddress
-from tests.integration.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, rows_of
-from tests.integration.wire import Wire, messages_in
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, rows_of
+from tests.support.postgres_wire import Wire, messages_in
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
 

@@ -28,8 +28,8 @@ from mastosync.mastodon.tunnel import open_tunnel
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.ports import HOST, accepts_connections
 from scripts.lab.sshd import SshServer
-from tests.integration.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, rows_of
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.mastodon_tables import ACCOUNTS, MANY_ACCOUNTS, config_of, execute, rows_of
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 PASSWORD = "s3cret pässword"
 PASSPHRASE = "s3cret päss phrase"

@@ -16,7 +16,7 @@ from scripts.faultlab.scenario import Act, Blow, Death, Scenario, scenario_of
 from scripts.lab.addresses import S3Address
 from scripts.lab.fault_plan import DAMAGED_DOWNLOAD, INTERNAL_ERROR, LOST_ANSWER, Fault, Request, delay, though_done
 from scripts.lab.traffic import Exchange
-from tests.lab.saboteur import Saboteur
+from tests.support.saboteur import Saboteur
 
 SEED = 990_000
 QUIET = Scenario(

@@ -34,7 +34,7 @@ from scripts.lab.faults import FaultProxy
 from scripts.lab.ports import PortBlock, accepts_connections
 from scripts.lab.process import LabError, ServerProcess
 from scripts.lab.sshd import SshServer, make_key
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -20,7 +20,7 @@ from scripts.faultlab.scenario import MOVING, Act, Moment, Scenario, Turn
 from scripts.lab.addresses import S3Address
 from scripts.lab.fault_plan import DAMAGED_DOWNLOAD, LOST_ANSWER, Fault, Request
 from scripts.lab.traffic import Exchange
-from tests.lab.saboteur import Saboteur
+from tests.support.saboteur import Saboteur
 
 SEED = 970_000
 QUIET = Scenario(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.memory_store import MemoryStore
-from tests.unit.copy_world import World
+from tests.support.copy_world import World
+from tests.support.memory_store import MemoryStore
 
 
 @pytest.fixture

@@ -59,9 +59,8 @@ from mastosync.store.http.fetcher import Fetched
 from mastosync.verifying import adopter, verifier
 from mastosync.verifying.adopter import Adopter, AdoptOptions
 from mastosync.verifying.verifier import Verifier, VerifyOptions
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import DESTINATION, SOURCE, exported, grouped, imported
-from tests.unit.world import (
+from tests.support.entries import grouped
+from tests.support.lifecycle_model import (
     EVERYTHING,
     LARGE_BYTES,
     PRIVATE,
@@ -80,6 +79,8 @@ from tests.unit.world import (
     one_after_the_other,
     place_of,
 )
+from tests.support.manifests import DESTINATION, SOURCE, exported, imported
+from tests.support.memory_store import MemoryStore
 
 AT_ONCE = RetryPolicy(max_attempts=3, throttle_budget_seconds=0, first_wait_seconds=0, longest_wait_seconds=0)
 ALWAYS = AT_ONCE.max_attempts

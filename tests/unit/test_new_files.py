@@ -24,8 +24,9 @@ from mastosync.store.s3.boto_errors import BotoTranslator
 from mastosync.store.s3.client import credentials_of, make_client
 from mastosync.store.s3.errors import Request, scrubber_of
 from mastosync.store.s3.route import closed_folder_of_aws, plain_route
+from tests.support.entries import entry
+from tests.support.manifests import planned
 from tests.unit.app import test_pinning
-from tests.unit.engine_kit import entry, planned
 from tests.unit.manifest.test_written_files import WRITERS, site
 
 MASTODON = 12_345, 12_346

@@ -22,8 +22,9 @@ from mastosync.manifest import Manifest, ManifestReport, Outage, WorkQueue, corr
 from mastosync.model import EntryState, Outcome
 from mastosync.status import Status, Tally, status_of
 from mastosync.units import clock
-from tests.acceptance.site import COMMAND
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
+from tests.support.site import COMMAND
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 

@@ -17,7 +17,8 @@ from mastosync.app.mastodon import own_settings
 from mastosync.app.pinning import is_pinned
 from mastosync.config import Config, FilesystemConfig, load_config
 from mastosync.cutover import Mastosync, Secrets, WayOver, steps_over
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
 
 ENV = """\
 LOCAL_DOMAIN=social.example

@@ -74,8 +74,11 @@ from mastosync.progress import NoProgress
 from mastosync.runtime.steps import run_to_end
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
-from tests.contract.memory_store import MemoryStore, StoredObject
-from tests.unit.engine_kit import DESTINATION, REMOTE, SOURCE, Clock, entry, grouped, planned, store_access
+from tests.support.clock import Clock
+from tests.support.entries import REMOTE, entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, planned
+from tests.support.memory_store import MemoryStore, StoredObject
+from tests.support.transfers import store_access
 
 NONE, USUAL, OTHER = ObjectSettings(), ObjectSettings(CACHE_CONTROL), ObjectSettings("max-age=60")
 OWN = ObjectHeaders("image/png", "no-store", "inline", metadata=(("a", "b"),))

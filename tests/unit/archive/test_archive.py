@@ -53,8 +53,9 @@ from mastosync.manifest.write_ahead import keep_gap, note_writer
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Origin, Outcome, Presence, Reason, Record
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
-from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, grouped, planned
-from tests.unit.manifests import restored
+from tests.support.entries import LOCAL, REMOTE, grouped
+from tests.support.manifest_versions import restored
+from tests.support.manifests import DESTINATION, SOURCE, planned
 
 TABLES = ("meta", "kinds", "entries", "claims", "snapshots", "runs", "verifications", "samples")
 

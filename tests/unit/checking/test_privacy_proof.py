@@ -26,8 +26,10 @@ from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, LOCAL, Clock, claim, entry, store_access, written_before
+from tests.support.clock import Clock
+from tests.support.entries import LOCAL, claim, entry, written_before
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import IMPATIENT, store_access
 from tests.unit.runtime.test_worker_pool import MemoryMultiplexer, all_ended
 
 MIB = 1024 * 1024

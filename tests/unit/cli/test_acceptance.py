@@ -32,7 +32,8 @@ from mastosync.model import Entry, EntryState, Outcome, Reason
 from mastosync.report import report_of
 from mastosync.report.evidence import Grade
 from mastosync.status import status_of
-from tests.unit.engine_kit import LOCAL, entry, grouped, planned
+from tests.support.entries import LOCAL, entry, grouped
+from tests.support.manifests import planned
 
 CONFIG = """
 [filesystem.source]

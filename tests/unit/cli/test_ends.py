@@ -25,8 +25,9 @@ from mastosync.progress import NoProgress
 from mastosync.refetching import Refetching, RefetchStatus
 from mastosync.runtime.stop import StopSignal
 from mastosync.status import Status, status_of
+from tests.support.entries import entry
+from tests.support.manifests import planned
 from tests.unit.copying.test_copier import pool
-from tests.unit.engine_kit import entry, planned
 
 ARGUMENTS = {
     "accept": ["accept", "--undo"],

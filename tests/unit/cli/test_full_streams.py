@@ -15,7 +15,8 @@ from mastosync.cli.logs import logging_to
 from mastosync.cli.main import main
 from mastosync.errors import OutputError
 from mastosync.manifest import StoreIdentity
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
 from tests.unit.manifest.test_written_files import CONFIG
 
 FULL = Path("/dev/full")

@@ -6,7 +6,7 @@ import pytest
 
 from mastosync.copying.acl import AccessNotes
 from mastosync.model import Presence
-from tests.unit.engine_kit import entry
+from tests.support.entries import entry
 
 CLOSED, OPEN = (entry(), Presence.AS_PRIVATE), (entry(2), Presence.AS_PUBLIC)
 

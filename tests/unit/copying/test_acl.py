@@ -16,8 +16,9 @@ from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.steps import StoreCall
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, claim, entry, store_access, transfer, written_before
+from tests.support.entries import LOCAL, claim, entry, written_before
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access, transfer
 
 NO_ACLS = AclUnsupported("AccessControlListNotSupported")
 NOT_THIS = AclUnsupported("Unsupported value for canned acl", only_this=True)

@@ -36,9 +36,11 @@ from mastosync.runtime.steps import BlockingCall, Steps
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import UploadedPart
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, approach_of, claim, entry, planned, store_access, transfer
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.entries import LOCAL, REMOTE, approach_of, claim, entry
+from tests.support.manifests import planned
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import IMPATIENT, store_access, transfer
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
 

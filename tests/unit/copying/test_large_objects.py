@@ -18,10 +18,11 @@ from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import Buffer, PutOptions, UploadedPart
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, claim, entry, store_access
+from tests.support.entries import claim, entry
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import IMPATIENT, store_access
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.unit.runtime.test_memory import is_whole
-from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
 

@@ -55,18 +55,10 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.verifying.adopter import Adopter, AdoptionStatus, AdoptOptions
 from mastosync.verifying.verifier import Verifier, VerifyOptions
-from tests.contract.memory_store import MemoryStore, StoredObject
-from tests.unit.engine_kit import (
-    DESTINATION,
-    SOURCE,
-    entry,
-    exported,
-    grouped,
-    imported,
-    planned,
-    store_access,
-    transfer,
-)
+from tests.support.entries import entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, exported, imported, planned
+from tests.support.memory_store import MemoryStore, StoredObject
+from tests.support.transfers import store_access, transfer
 
 AVATAR = entry(1, updated=100)
 WITHHELD = AVATAR._replace(private=True)

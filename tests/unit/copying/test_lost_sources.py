@@ -15,8 +15,10 @@ from mastosync.manifest import ACCESS, ManifestReport, WorkQueue
 from mastosync.model import Arrival, Claim, End, EntryState, Outcome, Presence, Reason
 from mastosync.runtime.outages import IN_A_ROW, Outages
 from mastosync.runtime.stop import StopSignal
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import entry, planned, transfer
+from tests.support.entries import entry
+from tests.support.manifests import planned
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import transfer
 
 KEY = "accounts/avatars/000/000/001/original/a.png"
 WAS_PUBLIC = Arrival(Presence.AS_PUBLIC, md5(b"bytes").digest())

@@ -18,8 +18,9 @@ from mastosync.errors import (
 )
 from mastosync.model import NOTHING, Arrival, Claim, Entry, EntryState, ObjectInfo, Presence, Reason
 from mastosync.store.base import PutOptions, UploadedPart
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import entry, transfer
+from tests.support.entries import entry
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import transfer
 
 KEY = "accounts/avatars/000/000/001/original/a.png"
 DOUBT = Presence.AS_PUBLIC | Presence.IN_DOUBT

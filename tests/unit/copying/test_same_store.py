@@ -34,8 +34,10 @@ from mastosync.manifest import (
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import FetchedObject
 from mastosync.store.filesystem import FilesystemStore
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned, store_access
+from tests.support.entries import entry
+from tests.support.manifests import DESTINATION, SOURCE, planned
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access
 
 E = TypeVar("E", bound=MastosyncError)
 ROOT = Path(__file__).parents[3] / "mastosync"

@@ -25,8 +25,9 @@ from mastosync.errors import (
 )
 from mastosync.model import EntryState, ObjectHeaders, ObjectInfo, Outcome, Reason
 from mastosync.store.base import PutOptions
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import REMOTE, claim, entry, transfer
+from tests.support.entries import REMOTE, claim, entry
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import transfer
 
 CACHED = "cache/media_attachments/files/000/000/001/small/a.png"
 PLAIN = "media_attachments/files/000/000/001/small/a.png"

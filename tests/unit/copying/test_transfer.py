@@ -28,10 +28,11 @@ from mastosync.runtime.steps import StoreCall
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
 from mastosync.store.s3.curl import CurlStore
-from tests.contract.memory_store import MemoryStore
-from tests.contract.raw_server import RawRequest, RawServer, answer
-from tests.contract.s3_kit import at, opened
-from tests.unit.engine_kit import IMPATIENT, REMOTE, claim, entry, store_access, transfer, written_before
+from tests.support.entries import REMOTE, claim, entry, written_before
+from tests.support.memory_store import MemoryStore
+from tests.support.raw_server import RawRequest, RawServer, answer
+from tests.support.s3_clients import at, opened
+from tests.support.transfers import IMPATIENT, store_access, transfer
 
 KEY = "accounts/avatars/000/000/001/original/a.png"
 CACHED = "cache/media_attachments/files/000/000/001/small/a.png"

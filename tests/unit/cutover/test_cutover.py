@@ -63,7 +63,8 @@ from mastosync.manifest import (
 )
 from mastosync.mastodon.settings import Setting, changed, current_settings, names_store, storage_settings
 from mastosync.model import TABLES, EntryState, Kind, Outcome, Reason
-from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, entry, grouped, planned
+from tests.support.entries import LOCAL, REMOTE, entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, planned
 
 NAMED = CutoverOptions(media_host="files.example.com")
 NOW = 1_800_000_000.0

@@ -17,7 +17,7 @@ from mastosync.errors import ConfigError, ExitCode, Interrupted, NetworkFailure,
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import Room
 from mastosync.store.probe import Culprit
-from tests.contract.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore
 
 SOURCE, DATABASE = Chart(Subject.SOURCE), Chart(Subject.DATABASE)
 

@@ -14,8 +14,8 @@ from mastosync.doctor.machine import is_this_machine
 from mastosync.errors import DatabaseError
 from mastosync.mastodon.identity import ServerFacts
 from mastosync.model import DatabaseIdentity, Entry
-from tests.contract.raw_server import RawServer, answer
-from tests.integration.doctor_kit import examined, site_without_stores
+from tests.support.doctor_sites import examined, site_without_stores
+from tests.support.raw_server import RawServer, answer
 
 LISTING = answer(
     200,

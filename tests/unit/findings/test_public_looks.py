@@ -10,7 +10,7 @@ import pytest
 from mastosync.findings.public_looks import USUAL_SAMPLE, Looks, looks_at
 from mastosync.manifest import CountLine, LastChange, VerificationRecord
 from mastosync.model import TABLES, EntryState, Kind
-from tests.unit.engine_kit import LOCAL
+from tests.support.entries import LOCAL
 
 EMOJI = Kind("custom_emojis", "image", "original", "custom_emojis/images", remote=False, cached=False)
 IMPORT = Kind("imports", "data", "original", "imports/data", remote=False, cached=False)

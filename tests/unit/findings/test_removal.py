@@ -17,7 +17,7 @@ from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, PlanWriter, Stor
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Origin, Outcome
 from mastosync.planning.planner import PlanOptions
-from tests.unit.engine_kit import entry, grouped
+from tests.support.entries import entry, grouped
 
 KEPT = [entry(row) for row in range(10, 40)]
 Run = Callable[..., str]

@@ -17,7 +17,8 @@ from mastosync.planning.planner import PlanOptions
 from mastosync.progress import CopyProgress, NoProgress
 from mastosync.pruning import PruneOptions
 from mastosync.runtime.stop import StopSignal
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
 
 CONFIG = """
 [filesystem.source]

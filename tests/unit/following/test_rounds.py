@@ -19,7 +19,7 @@ from mastosync.errors import (
 )
 from mastosync.following import FAILURES_ENOUGH, Round, Rounds
 from mastosync.runtime.stop import StopSignal
-from tests.unit.engine_kit import Clock
+from tests.support.clock import Clock
 
 
 @pytest.fixture

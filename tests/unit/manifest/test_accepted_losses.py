@@ -27,7 +27,8 @@ from mastosync.manifest import (
     mark_older_losses,
 )
 from mastosync.model import TABLES, Entry, EntryState, Outcome, Reason
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, exported, grouped, imported, planned
+from tests.support.entries import entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, exported, imported, planned
 
 EVERY = [entry(row) for row in range(100)]
 WHOLE = {"types": list(TABLES), "only": "all", "limit": None}

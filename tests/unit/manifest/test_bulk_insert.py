@@ -17,8 +17,9 @@ import pytest
 from mastosync.errors import Interrupted, ManifestError
 from mastosync.manifest import HIGHEST_ID, LOWEST_ID, Manifest, ManifestReport, PlanDelta, PlanWriter
 from mastosync.model import Entry
-from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, entry, grouped, with_short_statements
-from tests.waiting import PATIENCE_SECONDS
+from tests.support.entries import LOCAL, REMOTE, entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, with_short_statements
+from tests.support.waiting import PATIENCE_SECONDS
 
 # every other one is of the same kind
 ENTRIES = [entry(row_id, kind=kind, private=row_id % 3 == 0) for row_id in range(25) for kind in (LOCAL, REMOTE)]

@@ -34,8 +34,9 @@ from mastosync.manifest.check import CheckedPart
 from mastosync.model import EntryState, Outcome, Reason
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
-from tests.unit.engine_kit import REMOTE, entry, planned
-from tests.unit.manifests import restored
+from tests.support.entries import REMOTE, entry
+from tests.support.manifest_versions import restored
+from tests.support.manifests import planned
 
 
 @pytest.fixture

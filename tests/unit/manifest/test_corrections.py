@@ -13,7 +13,8 @@ import pytest
 from mastosync.manifest import Approach, Manifest, ManifestReport, WorkQueue, correct, found_wrong, last_change
 from mastosync.manifest import reader as report
 from mastosync.model import Entry, EntryState, Origin, Outcome, Reason, Record
-from tests.unit.engine_kit import REMOTE, approach_of, entry, planned
+from tests.support.entries import REMOTE, approach_of, entry
+from tests.support.manifests import planned
 
 MD5 = b"\1" * 16
 

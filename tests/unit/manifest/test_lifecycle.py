@@ -59,7 +59,8 @@ from mastosync.model import (
     Record,
 )
 from mastosync.verifying.verifier import _outcome_of, _private_by_now, hidden
-from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, exported, grouped, imported, planned
+from tests.support.entries import LOCAL, entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, exported, imported, planned
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/lifecycle.md").read_text()

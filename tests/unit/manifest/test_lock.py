@@ -12,7 +12,7 @@ import pytest
 from mastosync.errors import ManifestInUse
 from mastosync.manifest import Manifest, holder_of, writer_lock
 from mastosync.manifest.lock import lock_path
-from tests.unit.engine_kit import planned
+from tests.support.manifests import planned
 
 pytestmark = pytest.mark.timing
 

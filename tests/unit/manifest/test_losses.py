@@ -25,7 +25,8 @@ from mastosync.manifest import (
     require_same_database,
 )
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Outcome, Presence, Reason
-from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, grouped, planned
+from tests.support.entries import LOCAL, entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, planned
 
 CACHE = Kind("media_attachments", "file", "small", "media_attachments/files", remote=True, cached=True)
 PROFILE = Kind("accounts", "avatar", "original", "accounts/avatars", remote=True, cached=True)

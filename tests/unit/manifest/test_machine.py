@@ -25,7 +25,8 @@ from mastosync.manifest import (
     reopen,
 )
 from mastosync.model import FAILURE_REASONS, NOTHING, Claim, Entry, EntryState, Kind, Outcome, Presence, Reason
-from tests.unit.engine_kit import grouped, with_short_statements
+from tests.support.entries import grouped
+from tests.support.manifests import with_short_statements
 
 SOURCE = StoreIdentity("https://old.example", "media", "")
 DESTINATION = StoreIdentity("https://new.example", "media", "")

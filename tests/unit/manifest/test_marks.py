@@ -24,7 +24,8 @@ from mastosync.manifest import (
     relation,
 )
 from mastosync.model import Entry, EntryState, Outcome
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, exported, grouped, imported, planned
+from tests.support.entries import entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, exported, imported, planned
 
 EVERY = [entry(row) for row in range(4)]
 THEN, NOW = ObjectSettings("max-age=1"), ObjectSettings("max-age=1", acl="private")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mastosync.manifest import WorkQueue
 from mastosync.manifest.rows import merged, stages
 from mastosync.model import Entry, Kind, Order
-from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
+from tests.support.entries import LOCAL, REMOTE, entry
+from tests.support.manifests import planned
 
 CARD = Kind("preview_cards", "image", "original", "preview_cards/images", remote=True, cached=True)
 ICON = Kind("preview_card_providers", "icon", "original", "preview_card_providers/icons", remote=False, cached=False)

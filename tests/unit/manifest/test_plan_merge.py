@@ -20,7 +20,8 @@ from mastosync.manifest import (
 )
 from mastosync.manifest.lock import writer_lock
 from mastosync.model import Claim, Entry, EntryState, Outcome, Reason
-from tests.unit.engine_kit import DESTINATION, SOURCE, approach_of, entry, grouped, planned
+from tests.support.entries import approach_of, entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE, planned
 
 
 def plan(manifest: Manifest, *entries: Entry) -> PlanDelta:

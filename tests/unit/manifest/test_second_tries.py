@@ -8,7 +8,8 @@ import pytest
 
 from mastosync.manifest import Checker, Manifest, ManifestReport, WorkQueue, try_again
 from mastosync.model import Entry, EntryState, Outcome, Reason
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
 
 
 def fail(manifest: Manifest, reason: Reason, attempts: int = 1) -> None:

@@ -12,7 +12,8 @@ import pytest
 from mastosync.errors import ManifestError
 from mastosync.manifest import SegmentReader, back_up
 from mastosync.manifest.sqlite_errors import copied, translated
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
 
 
 def closed(connection: sqlite3.Connection) -> None:

@@ -19,7 +19,8 @@ from mastosync.manifest import (
     require_whole,
 )
 from mastosync.model import DatabaseAge, DatabaseIdentity
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import DESTINATION, SOURCE, planned
 
 HERE = DatabaseIdentity("mastodon_production", "db:5432", "c1", ("a1",))
 ELSEWHERE = DatabaseIdentity("mastodon_production", "db:5432", "c2", ("a1",))

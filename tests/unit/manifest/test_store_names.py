@@ -17,7 +17,8 @@ from mastosync.errors import ConfigError, ManifestError, StoreUnusable
 from mastosync.manifest import Relation, StoreIdentity, WorkQueue, file_system, in_one_bucket, record_relation
 from mastosync.store.filesystem import walk
 from mastosync.store.filesystem.root import Root
-from tests.unit.engine_kit import DESTINATION, entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import DESTINATION, planned
 
 FRANKFURT = "https://s3.eu-central-1.amazonaws.com"
 

@@ -33,9 +33,9 @@ from mastosync.manifest import (
 from mastosync.manifest.schema import MIGRATIONS, migrate
 from mastosync.model import EntryState, Presence
 from mastosync.status import status_of
-from tests.acceptance.site import COMMAND
-from tests.unit.engine_kit import approach_of
-from tests.unit.manifests import FOLDER, restored
+from tests.support.entries import approach_of
+from tests.support.manifest_versions import FOLDER, restored
+from tests.support.site import COMMAND
 
 RELEASED = {
     "0001_initial.sql": "2ccd38202d8d01ccfd4903bb287188bc280dec8f40b550958dbda12cff0f49cd",
@@ -84,7 +84,7 @@ def test_a_migration_is_never_changed_and_a_new_one_is_pinned_here() -> None:
 
 
 def test_there_is_a_manifest_of_every_earlier_version() -> None:
-    """Before a migration is added, `python -m tests.unit.manifests` makes the one that is missing."""
+    """`python -m tests.support.manifest_versions` makes the one of the version as it is."""
     assert {f"v{version}.sql" for version in EARLIER} <= {file.name for file in FOLDER.glob("*.sql")}
 
 

@@ -29,8 +29,9 @@ from mastosync.manifest import Manifest, PlanWriter, WorkQueue, back_up, writer_
 from mastosync.model import EntryState, Outcome
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
-from tests.unit.engine_kit import DESTINATION, SOURCE, entry, planned
-from tests.unit.manifests import restored
+from tests.support.entries import entry
+from tests.support.manifest_versions import restored
+from tests.support.manifests import DESTINATION, SOURCE, planned
 
 
 def do_one(manifest: Manifest) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from mastosync.cli.main import main
 from mastosync.manifest import StoreIdentity
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
 
 CONFIG = """
 [s3.source]

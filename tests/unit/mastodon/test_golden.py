@@ -11,7 +11,7 @@ import pytest
 from mastosync.mastodon.catalog import CATALOG, specs_of
 from mastosync.mastodon.paperclip import canonical_key, entries_of, groups_of, is_blank
 from mastosync.model import AttachmentSpec, MediaColumns, MediaRow
-from tests.unit.engine_kit import ungrouped
+from tests.support.entries import ungrouped
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 VECTORS = [

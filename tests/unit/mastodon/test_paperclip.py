@@ -19,7 +19,7 @@ from mastosync.mastodon.paperclip import (
     iter_candidates,
 )
 from mastosync.model import TABLES, AttachmentSpec, Entry, MediaColumns, MediaRow
-from tests.unit.engine_kit import ungrouped
+from tests.support.entries import ungrouped
 
 FILE, THUMBNAIL = specs_of("media_attachments")
 

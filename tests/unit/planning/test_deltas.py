@@ -12,7 +12,7 @@ import pytest
 from mastosync.errors import ManifestError
 from mastosync.manifest import DeltaBase, DeltaTerms, Manifest, ManifestReport, PlanWriter, SnapshotMark, delta_base
 from mastosync.planning.planner import PlanOptions
-from tests.unit.engine_kit import DESTINATION, SOURCE
+from tests.support.manifests import DESTINATION, SOURCE
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 TERMS = DeltaTerms(overlap=timedelta(minutes=15), full_every=timedelta(hours=24))

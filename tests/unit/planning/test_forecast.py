@@ -13,7 +13,8 @@ from mastosync.manifest import WorkQueue
 from mastosync.model import EntryState, Outcome
 from mastosync.planning.forecast import GB, Bound, Outlook, Requests, Tariff, Terms, outlook
 from mastosync.planning.survey import Estimate, Line, Survey
-from tests.unit.engine_kit import entry, planned
+from tests.support.entries import entry
+from tests.support.manifests import planned
 
 MIB = 1024**2
 PACE = [Bound("pace", "objects", 10.0)]

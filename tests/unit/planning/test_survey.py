@@ -13,7 +13,7 @@ from mastosync.mastodon.paperclip import canonical_key, entries_of, groups_of, i
 from mastosync.model import Entry, EntryGroup, Kind, MediaColumns, MediaRow
 from mastosync.planning.planner import marked
 from mastosync.planning.survey import AGES, DAY_SECONDS, DirectoryCount, Estimate, Survey, Surveyor
-from tests.unit.engine_kit import grouped, ungrouped
+from tests.support.entries import grouped, ungrouped
 
 NOW = 1_800_000_000
 MIB = 1024**2

@@ -33,8 +33,10 @@ from mastosync.planning.planner import PlanOptions
 from mastosync.pruning import FEW, PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.runtime.retry import StoreAccess
 from mastosync.runtime.stop import StopSignal
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, approach_of, entry, grouped, store_access
+from tests.support.entries import LOCAL, approach_of, entry, grouped
+from tests.support.manifests import DESTINATION, SOURCE
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access
 
 ROOT = Path(__file__).parents[3] / "mastosync"
 WHOLE = PlanOptions().as_details()

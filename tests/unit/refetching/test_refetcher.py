@@ -35,9 +35,12 @@ from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.http.fetcher import Fetched
 from mastosync.store.media_types import is_as_named
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import Clock, entry, planned, store_access
-from tests.waiting import PATIENCE_SECONDS
+from tests.support.clock import Clock
+from tests.support.entries import entry
+from tests.support.manifests import planned
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access
+from tests.support.waiting import PATIENCE_SECONDS
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 ORIGINAL = Kind("media_attachments", "file", "original", "media_attachments/files", remote=True, cached=True)

@@ -24,7 +24,7 @@ from mastosync.report.page.charts import round_marks, time_marks
 from mastosync.report.page.document import render_page
 from mastosync.report.page.markup import Markup, tag
 from mastosync.units import human_bytes
-from tests.unit.manifests import restored
+from tests.support.manifest_versions import restored
 from tests.unit.report.test_report import DAY, HOUR, NOON, app, steadily
 
 HOSTILE = "</script><img src=//evil.example onerror=\"alert('1')\"><!-- &amp; ]]> \x00\x1b[31m\u202e\ud800 {0} %s"

@@ -48,8 +48,9 @@ from mastosync.report import Evidence, Proof, Report, Run, Switch, judge
 from mastosync.report.history import PACES, ProgressSample, paces_of, runs_of
 from mastosync.report.page.document import render_page
 from mastosync.runtime.stop import StopSignal
-from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned
-from tests.unit.manifests import restored
+from tests.support.entries import LOCAL, REMOTE, entry
+from tests.support.manifest_versions import restored
+from tests.support.manifests import planned
 
 
 def app(path: Path) -> App:

@@ -20,8 +20,9 @@ from mastosync.runtime.limiter import Bandwidth
 from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import MONDAY, Clock, store_access
+from tests.support.clock import MONDAY, Clock
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access
 
 pytestmark = pytest.mark.timing
 

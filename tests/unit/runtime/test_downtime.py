@@ -29,10 +29,11 @@ from mastosync.runtime.outages import NO_SUCH_KEY, Downtime
 from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
-from tests.contract.memory_store import MemoryStore
-from tests.unit.copy_world import HOUR, World
-from tests.unit.engine_kit import IMPATIENT, Clock, store_access
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.clock import Clock
+from tests.support.copy_world import HOUR, World
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import IMPATIENT, store_access
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
 

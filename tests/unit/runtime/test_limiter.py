@@ -30,8 +30,9 @@ from mastosync.model import ObjectInfo
 from mastosync.runtime.limiter import EndpointLimiter
 from mastosync.runtime.retry import RetryingStore, RetryPolicy
 from mastosync.runtime.stop import StopSignal
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, Clock, store_access
+from tests.support.clock import Clock
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import IMPATIENT, store_access
 
 pytestmark = pytest.mark.timing
 

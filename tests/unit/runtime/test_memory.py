@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mastosync.errors import Interrupted
 from mastosync.runtime.memory import MemoryBudget, Reservation
 from mastosync.runtime.stop import StopSignal
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
 

@@ -7,7 +7,7 @@ import pytest
 from mastosync.errors import StoreUnusable
 from mastosync.model import End, EntryState, Outcome, Reason
 from mastosync.runtime.outages import IN_A_ROW, WRONG_PLACE_AFTER, Outages
-from tests.unit.engine_kit import entry
+from tests.support.entries import entry
 
 DONE = Outcome(entry(), EntryState.DONE)
 MISSING = Outcome(entry(), EntryState.FAILED, Reason.MISSING, detail="404", end=End.SOURCE)

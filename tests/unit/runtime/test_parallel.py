@@ -10,7 +10,7 @@ import pytest
 
 from mastosync.runtime.parallel import in_turns, side_by_side, waiting
 from mastosync.runtime.stop import StopSignal
-from tests.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.timing
 

@@ -23,9 +23,10 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.transfer_loop import Ended
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import Buffer, FetchedObject, Finished, Multiplexer, ObjectStore
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, claim, entry, store_access
-from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.entries import claim, entry
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import IMPATIENT, store_access
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.timing
 

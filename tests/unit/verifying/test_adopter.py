@@ -11,8 +11,10 @@ from mastosync.mastodon.paperclip import canonical_key
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from mastosync.verifying.adopter import Adopter, AdoptionStatus, AdoptOptions
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import entry, planned, store_access
+from tests.support.entries import entry
+from tests.support.manifests import planned
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access
 
 KEY = canonical_key(entry(), "")
 NO_ANSWERS = [

@@ -19,8 +19,9 @@ from mastosync.model import Entry, Kind
 from mastosync.runtime.retry import RetryingStore
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import Follower, KeySpace, Listing, Placed, iter_matched, record_at
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import planned, store_access
+from tests.support.manifests import planned
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access
 
 KINDS = [
     Kind("accounts", "avatar", style, "accounts/avatars", remote=remote, cached=cached)

@@ -25,8 +25,10 @@ from mastosync.verifying.orphans import (
     is_referred_to,
     root_of_copies,
 )
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, REMOTE, entry, planned, store_access
+from tests.support.entries import LOCAL, REMOTE, entry
+from tests.support.manifests import planned
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access
 from tests.unit.verifying.test_listing_merge import ENTRIES
 
 NOW = datetime(2026, 11, 24, 1, 0, 0, 200_000, tzinfo=UTC)

@@ -16,8 +16,10 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.store.probe import PublicAnswer
 from mastosync.verifying.public_check import PublicCheck, waiting_for
 from mastosync.verifying.public_result import PublicResult
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import Clock, entry, store_access
+from tests.support.clock import Clock
+from tests.support.entries import entry
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access
 
 DATA = b"a picture"
 MD5 = hashlib.md5(DATA).digest()

@@ -18,8 +18,9 @@ from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from mastosync.verifying.public_result import Asked, Keeper, PublicFault, PublicResult
 from mastosync.verifying.verifier import Verifier, VerifyOptions
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, entry, store_access
+from tests.support.entries import LOCAL, entry
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access
 from tests.unit.verifying.test_verifier import PREFIX, copied, pending, read
 
 PUBLIC, HIDDEN, DELETED, RENAMED = (entry(row_id, f"{row_id}.png") for row_id in (1, 2, 3, 4))

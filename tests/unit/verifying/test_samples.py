@@ -15,8 +15,9 @@ from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from mastosync.verifying.samples import PublicSample, RankedSample, Sample
 from mastosync.verifying.verifier import Verifier, VerifyOptions
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import LOCAL, REMOTE, entry, store_access
+from tests.support.entries import LOCAL, REMOTE, entry
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import store_access
 from tests.unit.verifying.test_verifier import PREFIX, copied, many
 
 IMPORT = Kind("imports", "data", "original", "imports/data", remote=False, cached=False)

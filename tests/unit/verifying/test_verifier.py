@@ -22,8 +22,10 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import Page
 from mastosync.verifying.verifier import Verification, Verifier, VerifyOptions
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, LOCAL, REMOTE, entry, planned, store_access
+from tests.support.entries import LOCAL, REMOTE, entry
+from tests.support.manifests import planned
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import IMPATIENT, store_access
 
 PREFIX = "p"
 

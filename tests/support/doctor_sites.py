@@ -1,4 +1,4 @@
-"""What the tests of the doctor share: sites to look at, stores that are odd, and what was found."""
+"""Sites for the doctor to examine, stores that answer oddly, and what the doctor found."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from mastosync.errors import ExitCode
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from scripts.lab.buckets import BucketPair
-from tests.acceptance.site import NOWHERE, Site, s3_section
-from tests.contract.raw_server import RawRequest, RawServer, answer
+from tests.support.raw_server import RawRequest, RawServer, answer
+from tests.support.site import NOWHERE, Site, s3_section
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

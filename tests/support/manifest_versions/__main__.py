@@ -1,6 +1,6 @@
-"""Prints a manifest of the newest version as SQL. Run this before a migration is added, and keep what it prints:
+"""Prints a manifest of the newest version as SQL. Run this after a migration was added, N being its number:
 
-python -m tests.unit.manifests > tests/unit/manifests/vN.sql
+python -m tests.support.manifest_versions > tests/support/manifest_versions/vN.sql
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mastosync.manifest import (
     record_verification,
 )
 from mastosync.model import FAILURE_REASONS, TABLES, Claim, Entry, EntryState, Kind, Origin, Outcome, Reason
-from tests.unit.engine_kit import grouped
+from tests.support.entries import grouped
 
 SOURCE = StoreIdentity("http://127.0.0.1:9", "old-media", "")
 DESTINATION = StoreIdentity("http://127.0.0.1:9", "new-media", "")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.acceptance.site import COMMAND, Site
+from tests.support.site import COMMAND, Site
 
 _STUB = '#!/bin/sh\necho "$(basename "$0") $*" >> {log}\n'
 

@@ -1,4 +1,4 @@
-"""What the tests of the clients of S3 share."""
+"""Every client of S3 of mastosync, opened on a server of the test, and a call of each of its methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mastosync.store.base import FetchedObject, ObjectStore, PutOptions, Uploade
 from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
 from mastosync.store.s3.store import S3Store
 from scripts.lab.addresses import S3Address
-from tests.contract.raw_server import RawServer
+from tests.support.raw_server import RawServer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
-from tests.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 
 class Wire:

@@ -1,4 +1,4 @@
-"""What the tests of the database share: tables of Mastodon's shape, filled and read back."""
+"""Tables of Mastodon's shape in a real PostgreSQL, filled and read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An `ObjectStore` in memory, with failures by script: for the engine's tests, held to the same contract."""
+"""An `ObjectStore` in memory, with failures by script. It passes the contract tests of every store."""
 
 from __future__ import annotations
 

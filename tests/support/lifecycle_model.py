@@ -19,8 +19,8 @@ from mastosync.model import Entry, EntryState, Kind, ObjectInfo, Origin, Outcome
 from mastosync.runtime.steps import Steps, run_to_end
 from mastosync.runtime.transfer_loop import Ended
 from mastosync.store.base import Buffer, PutOptions, UploadedPart
-from tests.contract.memory_store import MemoryStore, StoredObject
-from tests.unit.engine_kit import LOCAL, REMOTE
+from tests.support.entries import LOCAL, REMOTE
+from tests.support.memory_store import MemoryStore, StoredObject
 
 PUBLIC, PRIVATE = "public-read", "private"
 LARGE_BYTES = 24  # what is larger travels in parts

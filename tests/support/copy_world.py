@@ -16,8 +16,10 @@ from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
-from tests.contract.memory_store import MemoryStore
-from tests.unit.engine_kit import IMPATIENT, entry, planned, store_access
+from tests.support.entries import entry
+from tests.support.manifests import planned
+from tests.support.memory_store import MemoryStore
+from tests.support.transfers import IMPATIENT, store_access
 
 HOUR = 3600.0
 

@@ -1,0 +1,34 @@
+"""Transfers between stores in memory, which wait for milliseconds where a user's would wait for minutes."""
+
+from __future__ import annotations
+
+from mastosync.copying.acl import Note
+from mastosync.copying.transfer import Transfer, TransferOptions
+from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
+from mastosync.runtime.memory import MemoryBudget
+from mastosync.runtime.outages import Downtime
+from mastosync.runtime.retry import RetryPolicy, StoreAccess
+from mastosync.runtime.stop import StopSignal
+from tests.support.memory_store import MemoryStore
+
+IMPATIENT = RetryPolicy(
+    max_attempts=3, throttle_budget_seconds=0.2, first_wait_seconds=0.001, longest_wait_seconds=0.01
+)
+
+
+def store_access(
+    store: MemoryStore,
+    stop: StopSignal | None = None,
+    policy: RetryPolicy = IMPATIENT,
+    bandwidth: Bandwidth | None = None,
+    patience_seconds: float = 0,
+) -> StoreAccess:
+    stop = stop or StopSignal()
+    limiter = EndpointLimiter(stop)
+    return StoreAccess(store, limiter, policy, stop, bandwidth, Downtime(limiter, stop, patience_seconds))
+
+
+def transfer(
+    old: MemoryStore, new: MemoryStore, options: TransferOptions | None = None, note: Note | None = None
+) -> Transfer:
+    return Transfer(store_access(old), store_access(new), options or TransferOptions(), MemoryBudget(1 << 30), note)
