@@ -30,7 +30,7 @@ IN_MEMORY = $(if $(MEMORY),TMPDIR=$$(mktemp -d '$(MEMORY)/tests-XXXXXX') && expo
 	trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT TERM HUP;)
 # of which the lowest that will do is 3.11, and without ensurepip no .venv can be made
 IS_GOOD_PYTHON = import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
-REQUIREMENTS := setup.cfg pyproject.toml $(LOCK)
+REQUIREMENTS := setup.py setup.cfg pyproject.toml $(LOCK)
 # the one that is installed, else one unpacked here from the package of Debian or Ubuntu
 NGINX := $(or $(shell PATH="$$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/bin" command -v nginx),build/nginx)
 
@@ -40,15 +40,15 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # two pips must not work on one .venv
-.PHONY: help demo test test-lab test-fast test-timing test-pythons faults soak bench bench-plan bench-size audit lint format sample messages lock venv clean
+.PHONY: help demo test test-lab test-fast test-timing test-pythons faults soak bench bench-plan bench-size audit lint format sample messages check-messages dist lock venv clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/.demo ## migrate a made-up Mastodon between two stores on this machine; leaves demo/ to look into
 	@$(BIN)/python -m scripts.demo
 
-test: .venv/.test build/compiled ## run the tests of mastosync, against real servers on this machine
+test: .venv/.test build/compiled ## run all tests of mastosync, against real servers on this machine
 	@$(if $(wildcard $(NGINX)),,$(MAKE) --no-print-directory build/nginx || echo 'So the tests that need nginx are skipped.' >&2)
 	@$(IN_MEMORY) $(PARALLEL) --ignore tests/lab
 
@@ -58,19 +58,19 @@ test-lab: .venv/.test build/compiled ## run the tests of those servers and of th
 test-fast: .venv/.test ## run the unit tests only
 	$(PYTEST) tests/unit
 
-test-timing: .venv/.test ## run what looks at clocks, signals, deaths or memory TIMES times
+test-timing: .venv/.test ## run the tests that depend on clocks, signals, deaths or memory TIMES times
 	@$(IN_MEMORY) $(PARALLEL) -m timing --count $(TIMES)
 
 test-pythons: .venv/.test ## run the unit tests on every Python from 3.11 on that this machine has
 	@$(BIN)/python -m scripts.pythons $(if $(OTHERS),--others) -n auto $(ARGUMENTS)
 
-faults: .venv/.test ## live through RUNS bad days of each kind, into docs/reliability.md; or once more through SEED's
+faults: .venv/.test ## run RUNS migrations of each kind with random faults, and write docs/reliability.md; or run SEED's again
 	@$(IN_MEMORY) $(BIN)/python -m scripts.faultlab $(if $(SEED),--seed $(SEED),--runs $(RUNS) --jobs $(WORKERS) --write) $(ARGUMENTS)
 
-soak: .venv/.test ## copy for so many MINUTES with faults on, and look whether anything grows
+soak: .venv/.test ## copy for MINUTES with faults, and check that nothing grows
 	@$(BIN)/python -m scripts.faultlab.soak --minutes $(MINUTES) $(ARGUMENTS)
 
-bench: .venv/.bench $(NGINX) ## measure everything beside other clients, into benchmarks/results.md
+bench: .venv/.bench $(NGINX) ## measure everything beside other clients, and write benchmarks/results.md
 	@$(BIN)/python -m benchmarks.copy $(ARGUMENTS)
 
 bench-plan: .venv/.test ## measure plans of two million keys, against a PostgreSQL on this machine
@@ -79,7 +79,7 @@ bench-plan: .venv/.test ## measure plans of two million keys, against a PostgreS
 bench-size: .venv/.test ## measure how many bytes of disk the manifest takes for an entry, pending and done
 	@$(BIN)/python -m benchmarks.manifest_size $(ARGUMENTS)
 
-audit: .venv/.audit ## look for known holes in what is installed, and at the licenses of what goes along
+audit: .venv/.audit ## look for known vulnerabilities in what is installed, and check the licenses of what goes along
 	$(BIN)/python -m scripts.licenses
 	@# --strict: what nobody could look up is no success
 	@$(BIN)/pip-audit --strict --requirement requirements-dev.lock --no-deps --disable-pip --progress-spinner off $(AUDIT) || { \
@@ -93,7 +93,7 @@ lint: .venv/.dev ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: .venv/.dev ## put the code into shape
+format: .venv/.dev ## format the code, and fix what a linter can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
@@ -105,10 +105,16 @@ sample: .venv/.run ## renew config.sample.ini from the declarations in mastosync
 messages: .venv/.test ## renew the catalogs in mastosync/locale, and name what is not translated yet
 	@$(BIN)/python -m scripts.messages
 
+check-messages: .venv/.test ## fail if a message is not translated, or a catalog is not up to date
+	@$(BIN)/python -m scripts.messages --check
+
+dist: .venv/.dist check-messages ## build wheel and sdist into dist/, check them, and migrate the demo with the wheel
+	@$(BIN)/python -m scripts.dist
+
 lock: .venv/.made ## renew requirements-dev.lock from the newest packages that fit
 	rm -rf build/lock
 	$(BIN)/python -m venv build/lock
-	build/lock/bin/python -m pip --disable-pip-version-check install --quiet -e '.[test,dev,bench,audit]'
+	build/lock/bin/python -m pip --disable-pip-version-check install --quiet -e '.[test,dev,bench,audit,dist]'
 	build/lock/bin/python -m pip freeze --exclude-editable > requirements-dev.lock
 	rm -rf build/lock
 
@@ -118,6 +124,7 @@ clean: ## remove what was made here
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	if [ -e demo/.made-by-the-demo ]; then rm -rf demo; fi
 	find mastosync scripts benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -f mastosync/locale/*/LC_MESSAGES/*.mo
 
 # --- .venv, with a stamp for each set of packages it holds ---
 
@@ -156,13 +163,17 @@ clean: ## remove what was made here
 	$(INSTALL) -e '.[audit]'
 	@touch $@
 
+.venv/.dist: .venv/.made $(REQUIREMENTS)
+	$(INSTALL) -e '.[dist]'
+	@touch $@
+
 .venv/.dev: .venv/.made $(REQUIREMENTS)
 	$(INSTALL) -e '.[test,dev]'
 	@touch $@
 
 # --- tests, compiled once: in a fresh clone each of the parallel processes would compile all of them at the same time ---
 
-build/compiled: .venv/.test $(wildcard tests/*.py tests/*/*.py)
+build/compiled: .venv/.test $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py)
 	@mkdir -p build
 	@# one process a core; what cannot be collected is for the tests to say
 	@for folders in tests/unit 'tests/acceptance tests/contract tests/integration tests/lab tests/reliability'; do \

@@ -1,9 +1,10 @@
 """The demo: a made-up Mastodon moves from one store to another, all on this machine.
 
-    python -m scripts.demo [--folder demo]
+    python -m scripts.demo [--folder demo] [--command mastosync]
 
 PostgreSQL and two SeaweedFS stores are started for it, and stopped whatever happens. What remains is a folder
-with the configuration, the manifest, the log, and every object of both stores as a file. The exit code is 0
+with the configuration, the manifest, the log, and every object of both stores as a file. `--command` is another
+mastosync than that of this environment: `make dist` names the one that it installed from the wheel. The exit code is 0
 when everything came out as it should, 1 when it did not, and 130 after Ctrl-C.
 """
 
@@ -82,6 +83,7 @@ class DemoError(Exception):
 class Demo:
     """The story, told by the commands that a user types in `folder`."""
 
+    command: Path
     folder: Path
     source: S3Client
     destination: S3Client
@@ -90,28 +92,26 @@ class Demo:
     def tell(self) -> None:
         """Run it all. Raises: DemoError when something is not as it should be."""
         lost = self.instance.missing
-        run(self.folder, "Is everything in order? Better to know before than after.", "doctor")
-        run(self.folder, "What is there to do? This only counts.", "plan --dry-run")
-        run(self.folder, "Now every object that the database knows of goes into the manifest.", "plan")
-        run(
-            self.folder,
+        self.run("Is everything in order? Better to know before than after.", "doctor")
+        self.run("What is there to do? This only counts.", "plan --dry-run")
+        self.run("Now every object that the database knows of goes into the manifest.", "plan")
+        self.run(
             f"They are copied. The source lost {len(lost)} objects long ago, and exit code 3 will say so.",
             "--log-file mastosync.log copy --workers 8",
             expected_code=3,
         )
-        run(self.folder, "The manifest knows what became of every object ...", "status")
-        run(self.folder, "... and which ones failed.", "ls --state failed --format jsonl")
+        self.run("The manifest knows what became of every object ...", "status")
+        self.run("... and which ones failed.", "ls --state failed --format jsonl")
         found = lost[:FOUND_AGAIN]
         upload(self.source, SOURCE_BUCKET, [each.source for each in found])
         say(f"\n# Somebody finds {len(found)} of the lost objects in a backup, and puts them back at the source.")
-        run(
-            self.folder,
+        self.run(
             "Only what failed is tried again. The rest stays lost, so the exit code stays 3.",
             "--log-file mastosync.log retry-failed",
             expected_code=3,
         )
         self.prove()
-        run(self.folder, "This is how it ends.", "status")
+        self.run("This is how it ends.", "status")
         self.check(found)
 
     def prove(self) -> None:
@@ -119,10 +119,10 @@ class Demo:
         lost = next(each.key for each in self.instance.present if each.table == "media_attachments")
         self.destination.delete_object(Bucket=DESTINATION_BUCKET, Key=lost)
         say("\n# Somebody deletes an object at the new store by mistake.")
-        run(self.folder, "What is done is held against the new store, and something is not.", "verify", expected_code=3)
-        run(self.folder, "What was lost there is copied again.", "copy", expected_code=3)
-        run(self.folder, "Now all is there. A few objects are read back as well.", "verify --deep --sample 20")
-        run(self.folder, "And what would be left behind at the old store?", "orphans")
+        self.run("What is done is held against the new store, and something is not.", "verify", expected_code=3)
+        self.run("What was lost there is copied again.", "copy", expected_code=3)
+        self.run("Now all is there. A few objects are read back as well.", "verify --deep --sample 20")
+        self.run("And what would be left behind at the old store?", "orphans")
 
     def check(self, found: list[InstanceObject]) -> None:
         """Hold both stores, and what the manifest says, against what is known of the instance. Raises: DemoError."""
@@ -155,13 +155,29 @@ class Demo:
         )
 
     def _wrong_counts(self, done: int) -> Iterator[str]:
-        answer = subprocess.run([COMMAND, "status", "--json"], cwd=self.folder, check=True, stdout=subprocess.PIPE)
+        answer = subprocess.run([self.command, "status", "--json"], cwd=self.folder, check=True, stdout=subprocess.PIPE)
         totals = json.loads(answer.stdout)["totals"]
         skipped = len(self.instance.optional_absent)
         failed = len(self.instance.objects) - done - skipped
         for state, count in {"pending": 0, "done": done, "failed": failed, "skipped": skipped}.items():
             if totals[state] != count:
                 yield f"manifest: {totals[state]} {state} instead of {count}"
+
+    def run(self, sentence: str, arguments: str, expected_code: int = 0) -> None:
+        """Say what a command is for, and run it as a user would. Raises: DemoError if it ends in another way."""
+        say(f"\n# {sentence}\n$ mastosync {arguments}")
+        process = None
+        try:
+            with signals_held_back():
+                # a process group of its own: Ctrl-C comes to us alone, and we pass it on, also while Python is starting
+                process = subprocess.Popen([self.command, *arguments.split()], cwd=self.folder, process_group=0)
+            code = process.wait()
+        except BaseException:
+            if process is not None:
+                stop_in_order(process)
+            raise
+        if code != expected_code:
+            raise DemoError(f"`mastosync {arguments}` ended with exit code {code} instead of {expected_code}")
 
 
 def main() -> int:
@@ -175,11 +191,13 @@ def main() -> int:
             signal.signal(number, leave)
     started = time.monotonic()
     try:
-        if not COMMAND.exists():
-            raise DemoError(f"{COMMAND} is not there: install mastosync into this environment, or use `make demo`")
+        if not options.command.exists():
+            raise DemoError(
+                f"{options.command} is not there: install mastosync into its environment, or use `make demo`"
+            )
         with fresh_folder(options.folder) as folder:
             perform(folder, options)
-            tell_what_remains(folder, time.monotonic() - started)
+            tell_what_remains(folder, options.command, time.monotonic() - started)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -196,6 +214,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="demo", description="Migrates a made-up Mastodon on this machine.")
     parser.add_argument("--folder", type=Path, default=ROOT / "demo", help="made anew; what remains is there")
+    parser.add_argument("--command", type=Path, default=COMMAND, help="the mastosync that migrates")
     parser.add_argument("--accounts", type=int, default=85, help="how many, beside the odd ones")
     parser.add_argument("--media", type=int, default=130, help="how many attachments, beside the odd ones")
     parser.add_argument("--seed", type=int, default=1, help="another one makes another instance")
@@ -233,7 +252,7 @@ def perform(folder: Path, options: argparse.Namespace) -> None:
             missing=MISSING,
         )
         say(f"$ cd {shlex.quote(str(folder))}    # config.ini names both stores and the database")
-        Demo(folder, source, destination, instance).tell()
+        Demo(options.command.absolute(), folder, source, destination, instance).tell()
 
 
 @contextlib.contextmanager
@@ -257,23 +276,6 @@ def fresh_folder(path: Path) -> Iterator[Path]:
             else:
                 child.unlink()
         yield folder
-
-
-def run(folder: Path, sentence: str, arguments: str, expected_code: int = 0) -> None:
-    """Say what a command is for, and run it as a user would. Raises: DemoError if it ends otherwise than expected."""
-    say(f"\n# {sentence}\n$ mastosync {arguments}")
-    process = None
-    try:
-        with signals_held_back():
-            # a process group of its own: Ctrl-C comes to us alone, and we pass it on, also while its Python is starting
-            process = subprocess.Popen([COMMAND, *arguments.split()], cwd=folder, process_group=0)
-        code = process.wait()
-    except BaseException:
-        if process is not None:
-            stop_in_order(process)
-        raise
-    if code != expected_code:
-        raise DemoError(f"`mastosync {arguments}` ended with exit code {code} instead of {expected_code}")
 
 
 def stop_in_order(process: subprocess.Popen[bytes]) -> None:
@@ -307,11 +309,11 @@ def leave(number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def tell_what_remains(folder: Path, seconds: float) -> None:
+def tell_what_remains(folder: Path, command: Path, seconds: float) -> None:
     """Say what is in the folder, and how to look at it."""
-    here, command = (
+    here, there = (
         shlex.quote(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else shlex.quote(str(path))
-        for path in (folder, COMMAND)
+        for path in (folder, command)
     )
     say(
         f"\nThat took {seconds:.0f} s; the servers are stopped. What is left in {here}/:",
@@ -320,8 +322,8 @@ def tell_what_remains(folder: Path, seconds: float) -> None:
         "  mastosync.log          what copy and retry-failed had to say",
         "  source/, destination/  what the stores held, one file an object, its key as the path",
         "Look around:",
-        f"  {command} --manifest {here}/mastosync.db status",
-        f"  {command} --manifest {here}/mastosync.db ls --state failed --format jsonl",
+        f"  {there} --manifest {here}/mastosync.db status",
+        f"  {there} --manifest {here}/mastosync.db ls --state failed --format jsonl",
         f"  diff -rq {here}/source {here}/destination",
     )
 

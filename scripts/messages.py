@@ -1,10 +1,12 @@
 """The catalogs of messages: finds what has to be translated, and makes `mastosync/locale/` follow.
 
-    python -m scripts.messages
+    python -m scripts.messages [--check]
 
-renews the template `mastosync.pot`, brings each `mastosync.po` up to date and compiles it. It exits with 1 and names
-what is not translated yet, or was translated from another text (`fuzzy`). Messages are literals given to `tr`, `trn`
-and `deferred`, what commands say of themselves, and click's own words.
+renews the template `mastosync.pot`, brings each `mastosync.po` up to date, compiles it, and names what is not
+translated yet. Until somebody translates it, people read it in English. `--check` writes nothing. It exits with 1 if a
+catalog lacks a message or a translation, or has one that no code says any more: so no release leaves with a gap.
+
+Messages are literals given to `tr`, `trn` and `deferred`, what commands say of themselves, and click's own words.
 """
 
 from __future__ import annotations
@@ -18,16 +20,17 @@ from pathlib import Path
 
 import click
 from babel.messages import Catalog
-from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 from mastosync.cli.help import paragraphs
 from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.main import cli
 from mastosync.language import DOMAIN, LOCALES
+from setup import compile_catalogs
 
 ROOT = LOCALES.parents[1]
-TEMPLATE = LOCALES / f"{DOMAIN}.pot"
+TEMPLATE = f"{DOMAIN}.pot"
+CHECK = "--check"
 
 _FORMS = {"tr": 1, "trn": 2, "deferred": 1}  # how many literals each function takes
 _FORMS_OF_CLICK = {"_": 1, "ngettext": 2}
@@ -101,27 +104,62 @@ def unfinished(catalog: Catalog) -> Iterator[str]:
             yield str(message.id)
 
 
-def main() -> int:
-    """Renew the catalogs."""
-    wanted = template()
-    with TEMPLATE.open("wb") as file:
+def catalogs(folder: Path = LOCALES) -> Iterator[tuple[Path, Catalog]]:
+    """What translators have written, by file."""
+    for path in sorted(folder.glob(f"*/LC_MESSAGES/{DOMAIN}.po")):
+        yield path, read_po(path.read_bytes().splitlines(keepends=True), locale=path.parts[-3])
+
+
+def renew(wanted: Catalog, folder: Path = LOCALES) -> None:
+    """Have the template and every catalog hold these messages and no other. A changed message has no translation."""
+    with (folder / TEMPLATE).open("wb") as file:
         write_po(file, wanted, width=120, omit_header=True, include_lineno=False)
-    waiting: list[str] = []
-    for path in sorted(LOCALES.glob(f"*/LC_MESSAGES/{DOMAIN}.po")):
-        catalog = read_po(path.read_bytes().splitlines(keepends=True), locale=path.parts[-3])
-        catalog.update(wanted, update_creation_date=False)
+    for path, catalog in catalogs(folder):
+        catalog.update(wanted, no_fuzzy_matching=True, update_creation_date=False)
         catalog.obsolete.clear()
         with path.open("wb") as file:
             write_po(file, catalog, width=120, include_lineno=False)
-        with path.with_suffix(".mo").open("wb") as file:
-            write_mo(file, catalog)
-        waiting += [f"{path.relative_to(ROOT)}: {message}" for message in unfinished(catalog)]
+
+
+def compile_outdated(folder: Path = LOCALES) -> None:
+    """Compile the catalogs if one is newer than its `.mo`, or has none."""
+    for path in folder.glob(f"*/LC_MESSAGES/{DOMAIN}.po"):
+        compiled = path.with_suffix(".mo")
+        if not compiled.exists() or compiled.stat().st_mtime_ns < path.stat().st_mtime_ns:
+            compile_catalogs(folder)
+
+
+def gaps(wanted: Catalog, folder: Path = LOCALES) -> Iterator[str]:
+    """A line for each message that a catalog has not translated, lacks, or has though nobody says it."""
+    template = read_po((folder / TEMPLATE).read_bytes().splitlines(keepends=True))
+    for path, catalog in [(folder / TEMPLATE, template), *catalogs(folder)]:
+        name, there = path.relative_to(folder), _ids(catalog)
+        yield from (f"{name}: is not in it: {each}" for each in sorted(_ids(wanted) - there))
+        yield from (f"{name}: is said nowhere: {each}" for each in sorted(there - _ids(wanted)))
+        if catalog is not template:
+            yield from (f"{name}: is not translated: {each}" for each in unfinished(catalog))
+
+
+def _ids(catalog: Catalog) -> set[str]:
+    return {str(message.id) for message in catalog if message.id}
+
+
+def main(arguments: list[str], folder: Path = LOCALES) -> int:
+    """Renew the catalogs, or check them. Returns: the exit code."""
+    wanted = template()
+    if arguments != [CHECK]:
+        renew(wanted, folder)
+        compile_catalogs(folder)
+    waiting = list(gaps(wanted, folder))
     for line in waiting:
         print(line, file=sys.stderr)
     print(f"{len(wanted)} messages, {len(waiting)} to translate")
-    return 1 if waiting else 0
+    if waiting and arguments == [CHECK]:
+        print("`make messages` renews the catalogs; the translations are to be written there", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
     os.environ["LC_ALL"] = "C"  # commands are read as they are written
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -28,7 +28,7 @@ Version = tuple[int, int]
 OTHERS = "--others"
 
 _TELL = "import ensurepip, sys, venv; print(*sys.version_info[:3])"
-_REQUIREMENTS = ("setup.cfg", "pyproject.toml", "requirements-dev.lock")
+_REQUIREMENTS = ("setup.py", "setup.cfg", "pyproject.toml", "requirements-dev.lock")
 _TELL_SECONDS = 60
 
 

@@ -27,6 +27,7 @@ from scripts.lab.fault_plan import FaultPlan, no_faults
 from scripts.lab.faults import FaultProxy
 from scripts.lab.shared import SharedLab
 from scripts.lab.sshd import SshServer
+from scripts.messages import compile_outdated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -49,6 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """The controller (or the only process) prepares the shared lab; workers of xdist join it."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # programs inherit it: under nohup they would ignore a hangup
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker_input is None:
+        compile_outdated()
     config.stash[SHARED_LAB] = SharedLab(Path(worker_input["lab_folder"])) if worker_input else SharedLab.open()
 
 

@@ -1,4 +1,4 @@
-"""Words for people: which language they are in, that nothing of it can break a run, and that every catalog is whole."""
+"""Words for people: which language they are in, that nothing of it can break a run, and that translations fit."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from gettext import GNUTranslations
-from io import BytesIO
 from pathlib import Path
 from string import Formatter
 
 import pytest
 from babel.messages import Catalog, Message
-from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from mastosync import language
 from mastosync.language import LOCALES, english, english_everywhere, say, tr, trn, wanted_languages
-from scripts.messages import TEMPLATE, literals, template
 
 PO_FILES = sorted(LOCALES.glob("*/LC_MESSAGES/mastosync.po"))
 
@@ -106,19 +103,20 @@ class TestCatalogs:
     def test_there_is_one(self) -> None:
         assert [path.parts[-3] for path in PO_FILES] == ["ja"]
 
-    @pytest.mark.parametrize("path", [TEMPLATE, *PO_FILES], ids=str)
-    def test_it_has_every_message_and_no_other(self, path: Path) -> None:
-        """`make messages` makes it so."""
-        there = {message.id for message in catalog_of(path) if message.id}
-        assert there == {message.id for message in template() if message.id}
-
     @pytest.mark.parametrize("path", PO_FILES, ids=str)
     def test_what_runs_is_what_was_translated(self, path: Path) -> None:
-        compiled = BytesIO()
-        write_mo(compiled, catalog_of(path))
-        compiled.seek(0)
+        """A test session compiles what is outdated, as whoever installs mastosync does."""
         with path.with_suffix(".mo").open("rb") as file:
-            assert GNUTranslations(file)._catalog == GNUTranslations(compiled)._catalog  # type: ignore[attr-defined]
+            compiled = GNUTranslations(file)._catalog  # type: ignore[attr-defined]
+        translated: dict[str | tuple[str, int], str] = {}
+        for message in catalog_of(path):
+            forms, said = forms_of(message.id), forms_of(message.string)
+            if len(forms) == 1 and all(said):
+                translated[forms[0]] = said[0]
+            elif all(said):
+                translated |= {(forms[0], number): text for number, text in enumerate(said)}
+        assert {key for key in compiled if key} == {key for key in translated if key}
+        assert not [key for key in translated if key and compiled[key] != translated[key]]
 
     @pytest.mark.parametrize("path", PO_FILES, ids=str)
     def test_a_translation_can_take_the_place_of_its_message(self, path: Path) -> None:
@@ -130,17 +128,14 @@ class TestCatalogs:
             said, meant = (set("".join(forms_of(texts))) for texts in (message.string, message.id))
             "".join(said - meant).encode("euc_jp")
 
-    @pytest.mark.parametrize("code", ["tr(f'{name} is wrong')", "tr(message)", "trn('one', many, 2)", "deferred(1)"])
-    def test_what_is_none_would_be_found(self, code: str) -> None:
-        with pytest.raises(ValueError, match="not a literal"):
-            list(literals(code, "here"))
-
 
 def fault_of(message: Message) -> str:
     """What is wrong with a translation, if anything is."""
     forms, said = forms_of(message.id), forms_of(message.string)
-    if message.fuzzy or not said or not all(said):
-        return "not translated"
+    if not all(said):  # which is said in English, and named by `make messages`
+        return ""
+    if message.fuzzy:
+        return "guessed, or of another text"
     named = [placeholders_of(form) for form in forms]
     for text in said:
         if not set.union(*named) >= placeholders_of(text) >= set.intersection(*named):
