@@ -33,17 +33,14 @@ ROOMS: dict[str, set[str]] = {
     # what Mastodon knows
     "mastodon.catalog": {"model"},
     "mastodon.paperclip": {"model"},
-    "mastodon.read_ahead": {"psycopg"},
-    "mastodon.address": {"errors", "config", "psycopg"},
+    "mastodon.connection": {"errors", "config", "psycopg"},
     "mastodon.dotenv": {"errors", "config", "mastodon.settings"},
-    "mastodon.remedies": set(),
     "mastodon.settings": {"errors", "config"},
-    "mastodon.known_hosts": {"errors", "paramiko"},
     "mastodon.database": {"model", "errors", "config", "mastodon", "psycopg"},
     "mastodon.queries": {"model", "psycopg"},
     "mastodon.changes": {"model", "mastodon"},
     "mastodon.identity": {"model", "errors", "mastodon"},
-    "mastodon.tunnel": {"errors", "config", "mastodon.known_hosts", "sshtunnel", "paramiko"},
+    "mastodon.tunnel": {"errors", "config", "sshtunnel", "paramiko"},
     # the manifest
     "manifest": {"model", "errors", "manifest", "mountinfo", "new_files"},
     # stores
