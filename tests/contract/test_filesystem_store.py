@@ -43,8 +43,7 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import FetchedObject, ListedObject, ObjectStore, PutOptions
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, volumes
 from mastosync.store.filesystem import root as cache
-from mastosync.store.filesystem.names import ESCAPED, WORK, key_of_escaped, namesake, path_of
-from mastosync.store.filesystem.root import Root
+from mastosync.store.filesystem.root import ESCAPED, WORK, Root, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.walk import Walk
 from mastosync.store.media_types import content_type_of
 from tests.contract.test_object_store import ODD_KEYS, bytes_of, listed, md5_of

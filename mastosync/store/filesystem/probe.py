@@ -11,10 +11,9 @@ from mastosync.model import Access, Owner, Ownership
 from mastosync.store.base import Room
 from mastosync.store.errors import Subject
 from mastosync.store.filesystem.errors import translated
-from mastosync.store.filesystem.names import path_of
 from mastosync.store.filesystem.owners import iter_others, me
 from mastosync.store.filesystem.partial_files import PartialFiles
-from mastosync.store.filesystem.root import Root
+from mastosync.store.filesystem.root import Root, path_of
 from mastosync.store.filesystem.walk import Walk, followed_links, rooms, unfollowed_links, ways_out
 
 if TYPE_CHECKING:

@@ -30,10 +30,8 @@ from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piece, PutOptions, Room, UploadedPart
 from mastosync.store.errors import Subject
 from mastosync.store.filesystem.errors import translated
-from mastosync.store.filesystem.names import namesake, path_of
-from mastosync.store.filesystem.partial_files import PartialFiles, PartialFolders, names_in, write_all
-from mastosync.store.filesystem.root import Cache, Root, sync_file, sync_folder
-from mastosync.store.filesystem.uploads import Uploads
+from mastosync.store.filesystem.partial_files import PartialFiles, PartialFolders, Uploads, names_in, write_all
+from mastosync.store.filesystem.root import Cache, Root, namesake, path_of, sync_file, sync_folder
 from mastosync.store.filesystem.walk import Walk, etag_of, rooms
 from mastosync.store.media_types import HEAD_BYTES, content_type_of
 

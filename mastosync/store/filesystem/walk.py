@@ -18,8 +18,7 @@ from operator import attrgetter
 
 from mastosync.errors import StoreUnusable
 from mastosync.store.base import ListedObject, Room
-from mastosync.store.filesystem.names import ESCAPED, RESERVED, key_of_escaped
-from mastosync.store.filesystem.root import Root
+from mastosync.store.filesystem.root import ESCAPED, RESERVED, Root, key_of_escaped
 from mastosync.store.filesystem.volumes import EXHAUSTED, mounts_below
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from mastosync.store.errors import StoreAnswer, error_of, network_failure
 from mastosync.store.http.anonymous import NO_REFUSALS, Glimpse
 from mastosync.store.probe import PublicAnswer
 from mastosync.store.s3.errors import TLS_HINT, scrubber_of
-from mastosync.store.s3.headers import unquoted
+from mastosync.store.s3.protocol import unquoted
 from mastosync.store.s3.route import Route, leave_warning_to_us, own_bundle, public_route
 
 if TYPE_CHECKING:

@@ -27,10 +27,9 @@ from mastosync.errors import (
 from mastosync.store.errors import Subject
 from mastosync.store.http.public_site import HttpPublicSite
 from mastosync.store.probe import Address, Culprit, Greeting, Removal
-from mastosync.store.s3.boto_errors import NO_CREDENTIALS, refused_of
-from mastosync.store.s3.client import route_to
+from mastosync.store.s3.client import NO_CREDENTIALS, refused_of, route_to
 from mastosync.store.s3.errors import Refused, Request, Unintelligible
-from mastosync.store.s3.headers import base64_of, unquoted
+from mastosync.store.s3.protocol import base64_of, unquoted
 from mastosync.store.s3.store import S3Store
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piec
 from mastosync.store.errors import Subject
 from mastosync.store.http.anonymous import NO_REFUSALS, Glimpse, KnownObject, Meaning, meaning_of
 from mastosync.store.http.public_site import glance, glimpse_of
-from mastosync.store.s3.boto_errors import BotoTranslator
-from mastosync.store.s3.client import credentials_of, make_client
+from mastosync.store.s3.client import BotoTranslator, credentials_of, make_client
 from mastosync.store.s3.errors import Request, Unintelligible, name_of, scrubber_of
-from mastosync.store.s3.headers import (
+from mastosync.store.s3.protocol import (
+    LISTING_FIELDS,
     arguments_of,
     base64_of,
     checked_object,
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
     from mastosync.config import S3Config
-
-_OF_A_LISTING = frozenset({"Name", "MaxKeys", "IsTruncated"})  # what is no S3 store answers with none of these
 
 _PIECE_BYTES = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -74,7 +72,7 @@ class S3Store:
             with self.translated(Request("use", subject=Subject.STORE)):
                 # a listing takes the way that objects take: boto3's other probes address buckets in their own way
                 answer = self.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
-                if not _OF_A_LISTING & answer.keys():
+                if not LISTING_FIELDS & answer.keys():
                     raise Unintelligible("it is no listing")
         except ObjectDenied:
             return  # a key that may not list may still read and write
@@ -86,7 +84,7 @@ class S3Store:
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
         with self.translated(Request("list", subject=Subject.STORE)):
             answer = self.client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, StartAfter=after)
-            if not _OF_A_LISTING & answer.keys():
+            if not LISTING_FIELDS & answer.keys():
                 raise Unintelligible("it is no listing")
             objects = [
                 ListedObject(
