@@ -98,7 +98,7 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
         from mastosync.store.filesystem import FilesystemStore
 
         return FilesystemStore(config, role=role, holds_objects=holds_objects)
-    from mastosync.store.s3.curl import CurlStore
+    from mastosync.store.s3.curl_store import CurlStore
 
     return CurlStore(config, role=role, connections=connections)
 

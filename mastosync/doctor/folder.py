@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from mastosync.doctor.access import STORE_ERRORS, Patience
@@ -20,8 +21,10 @@ from mastosync.language import tr, trn
 from mastosync.model import Access, Entry, ObjectHeaders, Ownership
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore, PutOptions, Room
-from mastosync.store.probe import FolderProbe
 from mastosync.units import human_bytes
+
+if TYPE_CHECKING:
+    from mastosync.store.filesystem.probe import FilesystemProbe
 
 
 def check_owner(chart: Chart, found: Ownership, probe: Access) -> Finding:
@@ -88,7 +91,7 @@ _ENOUGH = 3  # missing objects that make a wrong place of it
 class FolderWay:
     """How to get to a folder. Opening it may raise ConfigError."""
 
-    opened: Callable[[], AbstractContextManager[tuple[ObjectStore, FolderProbe]]]
+    opened: Callable[[], AbstractContextManager[tuple[ObjectStore, FilesystemProbe]]]
     keep_free: int  # bytes that copying leaves free
 
 
@@ -98,7 +101,7 @@ class FolderEnd:
 
     chart: Chart
     store: ObjectStore  # as a copy uses it
-    probe: FolderProbe
+    probe: FilesystemProbe
     ask: Patience
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.store.s3.curl import CurlStore
+from mastosync.store.s3.curl_store import CurlStore
 from tests.contract.raw_server import RawServer, answer
 from tests.contract.s3_kit import MADE_UP, at
 from tests.waiting import PATIENCE_SECONDS
@@ -25,7 +25,7 @@ from contextlib import closing, suppress
 from mastosync.config import S3Config, Secret
 from mastosync.errors import NetworkFailure, ObjectMissing
 from mastosync.model import ObjectInfo
-from mastosync.store.s3.curl import CurlStore
+from mastosync.store.s3.curl_store import CurlStore
 
 config = S3Config("key", Secret("secret"), endpoint_url=sys.argv[1], bucket="my-bucket")
 with closing(CurlStore(config, role="source", connections=1)) as store:
@@ -55,8 +55,8 @@ import os, resource, sys, traceback
 from contextlib import suppress
 from mastosync.config import S3Config, Secret
 from mastosync.errors import NetworkFailure
-from mastosync.store.s3 import store
-from mastosync.store.s3.curl import CurlStore
+from mastosync.store.s3 import boto_store
+from mastosync.store.s3.curl_store import CurlStore
 
 config = S3Config("key", Secret("hidden words"), endpoint_url="http://127.0.0.1:9", bucket="my-bucket")
 curl = CurlStore(config, role="source", connections=1)

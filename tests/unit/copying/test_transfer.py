@@ -27,7 +27,7 @@ from mastosync.runtime.retry import RetryPolicy, StoreAccess
 from mastosync.runtime.steps import StoreCall
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
-from mastosync.store.s3.curl import CurlStore
+from mastosync.store.s3.curl_store import CurlStore
 from tests.contract.memory_store import MemoryStore
 from tests.contract.raw_server import RawRequest, RawServer, answer
 from tests.contract.s3_kit import at, opened

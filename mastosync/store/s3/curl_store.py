@@ -20,7 +20,7 @@ from mastosync.errors import NetworkFailure, ObjectDenied, ObjectMissing, Object
 from mastosync.language import tr
 from mastosync.store.base import Buffer, FetchedObject, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.errors import Subject
-from mastosync.store.s3.curl.handle import Credentials, Exchange, Handle, HeaderLines, Response
+from mastosync.store.s3.curl_handle import Credentials, Exchange, Handle, HeaderLines, Response
 from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, scrubber_of
 from mastosync.store.s3.protocol import (
     LONGEST_LISTING,
@@ -41,7 +41,7 @@ from mastosync.store.s3.route import Route, guarded, plain_route
 if TYPE_CHECKING:
     from mastosync.config import S3Config
     from mastosync.model import ObjectInfo
-    from mastosync.store.s3.store import S3Store
+    from mastosync.store.s3.boto_store import S3Store
 
 _DOTS = frozenset({".", ".."})
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
@@ -291,7 +291,7 @@ class CurlStore:
     def _made_boto(self) -> S3Store:
         try:
             with self._making:
-                from mastosync.store.s3.store import S3Store  # noqa: PLC0415 - this is what is put off
+                from mastosync.store.s3.boto_store import S3Store  # noqa: PLC0415 - this is what is put off
 
                 if self._boto is None:
                     self._boto = S3Store(self._config, role=self._role, connections=self._connections)
@@ -307,7 +307,7 @@ class CurlStore:
         route = plain_route(self._config)
         if route is not None:
             return str(self._config.endpoint_url), route
-        from mastosync.store.s3.client import route_to  # noqa: PLC0415 - as above
+        from mastosync.store.s3.boto_client import route_to  # noqa: PLC0415 - as above
 
         with self.boto.translated(Request("use", subject=Subject.STORE)):
             return self.boto.endpoint, guarded(route_to(self.boto.client, self._config.bucket or ""), self._config)
