@@ -112,7 +112,7 @@ def warn_of_little_room(destination: StoreAccess, manifest: Manifest) -> None:
         return
     pending = pending_by_folder(ManifestReport(manifest).counts())
     try:
-        rooms = destination.store.rooms(pending)
+        rooms = destination.store.disks(pending)
     except ObjectError as error:  # which passes: what does not fit will be told when it is full
         _log.warning("%s", error.message)
         return

@@ -20,7 +20,7 @@ from mastosync.findings.shared import giving, of_root_told, others_told
 from mastosync.language import tr, trn
 from mastosync.model import Access, Entry, ObjectHeaders, Ownership
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import ObjectStore, PutOptions, Room
+from mastosync.store.base import DiskSpace, ObjectStore, PutOptions
 from mastosync.units import human_bytes
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def _disk(end: FolderEnd, keep_free: int, pending: Mapping[str, int] | None) -> 
     """Of several disks, the one that has the least room for what goes there."""
     chart = end.chart
     try:
-        rooms = end.ask(end.probe.rooms, pending or {})
+        rooms = end.ask(end.probe.disks, pending or {})
     except STORE_ERRORS as error:
         return chart.failure("disk", error)
     name, free, pending_bytes = max(rooms, key=lambda room: _fullness(room, keep_free))
@@ -291,7 +291,7 @@ def _disk(end: FolderEnd, keep_free: int, pending: Mapping[str, int] | None) -> 
     return chart.ok("disk", said)
 
 
-def _fullness(room: Room, keep_free: int) -> tuple[float, int]:
+def _fullness(room: DiskSpace, keep_free: int) -> tuple[float, int]:
     """More of a disk that has less room for what goes there."""
     usable = max(0, room.free_bytes - keep_free)
     return room.pending_bytes / max(1, usable), -usable

@@ -1,15 +1,12 @@
-"""Where files lie until they are whole: a folder of this process, on the same disk as what they become.
+"""Files that are not whole yet, and uploads in parts: in a folder of this process, on the disk where they will lie.
 
-That is in the root, or in a folder that a link there leads to.
+The folder lies in the root, or where a link in the root leads to, and nothing in it is an object. The process holds a
+lock on it, which the system releases when the process ends: a folder without a lock was left by a dead process, and the
+next process removes it.
 
-Nothing in it is an object. Its owner holds a lock on it, which the system releases with its holder; what
-nobody holds was left by a process that died, and the next one removes it.
-
-Uploads in parts: a folder each, whose files are the parts, until they are put together.
-
-A part's name holds its number, size and MD5, so what is put together is what was confirmed, and repeating
-anything does no harm. The system puts the files together by itself where it can, and on some disks without
-moving a byte. What a dead process leaves is removed with its workshop.
+An upload is a folder in there, whose files are its parts. The name of a part holds its number, size and MD5: so only
+what was confirmed is put together, and repeating anything does no harm. The system puts parts together by itself where
+it can, on some disks without moving a byte.
 """
 
 from __future__ import annotations
@@ -29,19 +26,22 @@ from uuid import uuid4
 from mastosync.errors import StoreUnusable
 from mastosync.language import tr
 from mastosync.store.base import Buffer, UploadedPart
-from mastosync.store.filesystem.root import RESERVED, WORK, Root
+from mastosync.store.filesystem.root import RESERVED, WORK, RootFolder
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LAST_OF_WORK = WORK.split(b"/")[-1]
 _ATTEMPTS, _PAUSE_SECONDS = 1000, 0.001
 _PRIVATE_MODE = 0o700  # what is in it may become private
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE = 1024 * 1024  # bytes, where they have to come through here
+_CANNOT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM})
+_UPLOAD = re.compile(r"[0-9a-f]{32}-([0-7]+)-[0-9a-f]{32}")
 
 
-class PartialFiles:
-    """Made when something is first written."""
+class PartialFolder:
+    """The folder of partial files on one disk, made when something is first written."""
 
-    def __init__(self, root: Root, way: bytes = b"") -> None:
+    def __init__(self, root: RootFolder, way: bytes = b"") -> None:
         """`way`: the link to the folder that it lies in; empty: it lies in the root."""
         self._root = root
         self._reserved = [*(way.split(b"/") if way else ()), RESERVED]
@@ -64,7 +64,7 @@ class PartialFiles:
     def new_file(self, mode: int, folder: int | None = None) -> Iterator[tuple[bytes, int]]:
         """A new, empty file by its name and descriptor, gone when the block ends unless it was moved away.
 
-        `mode` as for any new file: less what the umask takes. `folder`: one in it; None: the workshop itself.
+        `mode` as for any new file: less what the umask takes. `folder`: one in it; None: the folder itself.
         Raises: OSError.
         """
         place = self.fd if folder is None else folder
@@ -193,14 +193,14 @@ class PartialFiles:
 class PartialFolders:
     """One for each disk of a root."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: RootFolder) -> None:
         self._root = root
-        self._made: dict[bytes, PartialFiles] = {}
+        self._made: dict[bytes, PartialFolder] = {}
 
-    def at(self, path: bytes) -> PartialFiles:
+    def at(self, path: bytes) -> PartialFolder:
         """That of whatever lies at a path. Raises: StoreUnusable; OSError."""
-        way = self._root.ground(path.rpartition(b"/")[0]).way
-        return self._made.get(way) or self._made.setdefault(way, PartialFiles(self._root, way))
+        way = self._root.volume(path.rpartition(b"/")[0]).link
+        return self._made.get(way) or self._made.setdefault(way, PartialFolder(self._root, way))
 
     def close(self) -> None:
         """Remove them. Calling it twice is no error."""
@@ -241,15 +241,10 @@ def _exists(name: bytes, folder: int) -> bool:
     return True
 
 
-_PIECE = 1024 * 1024  # bytes, where they have to come through here
-_CANNOT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM})
-_UPLOAD = re.compile(r"[0-9a-f]{32}-([0-7]+)-[0-9a-f]{32}")
-
-
 class Uploads:
-    """All that have begun in one workshop."""
+    """Uploads in parts that have begun in one folder of partial files."""
 
-    def __init__(self, work: PartialFiles) -> None:
+    def __init__(self, work: PartialFolder) -> None:
         self._work = work
 
     def start(self, key: str, mode: int) -> str:
