@@ -1,8 +1,8 @@
 """The contract of `ObjectStore` for a folder: a key is a path, an object is a file. See docs/design/disk.md.
 
-A file is renamed to its name when it is whole, so nobody ever sees half of one. Its ETag is made of what the system says
-of it (`walk.etag_of`): it changes with the content and with who may read it, and costs no reading. A disk keeps bytes
-and who may read them, and no headers: the Content-Type is told by name and bytes.
+A file is renamed to its name when it is whole, so nobody ever sees half of one. Its ETag is made of what the system
+says of it (`walk.etag_of`): it changes with the content and with who may read it, and costs no reading. A disk keeps
+bytes and who may read them, and no headers: the Content-Type is told by name and bytes.
 """
 
 from __future__ import annotations
