@@ -41,7 +41,7 @@ from mastosync.runtime.parallel import side_by_side, waiting
 from mastosync.runtime.retry import RetryingStore, RetryPolicy, StoreAccess
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
-from mastosync.store.http.fetcher import Fetched, OriginFetcher
+from mastosync.store.http.fetcher import FetchedFile, OriginFetcher
 
 _CHUNK = 2_000  # entries that are looked up, and then fetched, together
 _ORIGINAL = "original"
@@ -317,7 +317,7 @@ def _host_of(url: str) -> str:
         return ""
 
 
-def _fetched(fetcher: OriginFetcher, url: str, most_bytes: int) -> Fetched:
+def _fetched(fetcher: OriginFetcher, url: str, most_bytes: int) -> FetchedFile:
     """Fetch a file, with one attempt. Raises: ObjectRejected if its server wants to be asked much later only."""
     try:
         return fetcher.fetch(url, most_bytes)

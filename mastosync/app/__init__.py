@@ -387,7 +387,7 @@ class App:
     @contextmanager
     def _tunnel(self) -> Iterator[tuple[str, int] | None]:
         """The near end of the tunnel to the database, if there is to be one."""
-        from mastosync.mastodon.address import server_address
+        from mastosync.mastodon.connection import server_address
 
         config = self.config.require_database()
         if not self.config.tunnel.enabled:

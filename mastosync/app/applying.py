@@ -19,7 +19,7 @@ from mastosync.manifest import (
     Manifest,
     other_settings,
 )
-from mastosync.store.s3.curl import CurlMultiplexer
+from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
 
 if TYPE_CHECKING:
     from mastosync.config import Config

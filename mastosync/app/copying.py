@@ -19,7 +19,7 @@ from mastosync.model import Reason
 from mastosync.progress import CopyProgress
 from mastosync.runtime.memory import MemoryBudget, return_large_blocks
 from mastosync.runtime.worker_pool import WorkerPool
-from mastosync.store.s3.curl import CurlMultiplexer
+from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
 
 if TYPE_CHECKING:
     from mastosync.config import Config

@@ -38,7 +38,7 @@ from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.findings.deleted import Deleted, gone_as_json, shared_bucket
 from mastosync.language import tr
 from mastosync.manifest import Manifest, ManifestReport, count_lost, last_change, relation, same_file, verifications
-from mastosync.mastodon.settings import HOSTS, Setting, changed, lasts, storage_settings
+from mastosync.mastodon.settings import HOSTS, Setting, changed, is_rereadable, storage_settings
 from mastosync.model import Ownership, Reason
 from mastosync.progress import NoProgress
 from mastosync.status import status_of
@@ -82,7 +82,7 @@ class CutoverOptions:
     @property
     def _lasting_env(self) -> Path | None:
         """What a later command can read as well."""
-        return self.env if self.env and lasts(self.env) else None
+        return self.env if self.env and is_rereadable(self.env) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mastosync.config import Config, FilesystemConfig, Role
     from mastosync.mastodon.identity import Examination
     from mastosync.store.base import ObjectStore
-    from mastosync.store.probe import FolderProbe, StoreProbe
+    from mastosync.store.filesystem.probe import FilesystemProbe
+    from mastosync.store.s3.probe import S3Probe
 
 _CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
 _READ_SECONDS = 10.0
@@ -49,7 +50,7 @@ def _folder_way(config: Config, role: Role) -> FolderWay:
     folder = _folder_of(config, role)
 
     @contextmanager
-    def opened() -> Iterator[tuple[ObjectStore, FolderProbe]]:
+    def opened() -> Iterator[tuple[ObjectStore, FilesystemProbe]]:
         _require_apart(config, role)
         with (
             closing(FilesystemStore(folder, role=role)) as store,
@@ -61,13 +62,13 @@ def _folder_way(config: Config, role: Role) -> FolderWay:
 
 
 def _bucket_way(config: Config, role: Role) -> StoreWay:
-    from mastosync.store.s3.curl import CurlStore
+    from mastosync.store.s3.curl_store import CurlStore
     from mastosync.store.s3.probe import S3Probe
 
     bucket = config.source if role == "source" else config.destination
 
     @contextmanager
-    def opened() -> Iterator[tuple[ObjectStore, StoreProbe]]:
+    def opened() -> Iterator[tuple[ObjectStore, S3Probe]]:
         config.require_store(role)
         _require_apart(config, role)
         quick = replace(

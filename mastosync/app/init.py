@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mastosync.config import CHANGE_ME, Config, Secret, render_sample
 from mastosync.config.schema import sections
-from mastosync.config.sources import Said, ValueSource, read_file
+from mastosync.config.sources import RawValue, ValueSource, read_file
 from mastosync.errors import ConfigError
 from mastosync.language import tr
 
@@ -91,10 +91,10 @@ def unknown_acl() -> str:
     )
 
 
-def _lines(said: Mapping[str, Said]) -> dict[str, str]:
+def _lines(said: Mapping[str, RawValue]) -> dict[str, str]:
     """Keys as they stand in a file, each on one line."""
     return {
-        f"{name}_file" if each.place is ValueSource.FILE else name: " ".join(each.text.reveal().split("\n"))
+        f"{name}_file" if each.source is ValueSource.FILE else name: " ".join(each.text.reveal().split("\n"))
         for name, each in said.items()
     }
 

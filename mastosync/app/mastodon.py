@@ -22,14 +22,14 @@ from mastosync.mastodon.settings import (
     bears_name,
     current_settings,
     is_of_mastodon,
-    is_told,
-    lasts,
+    is_rereadable,
+    locates_media,
+    media_location,
     names_store,
-    place_told,
-    said,
-    store_told,
+    store_location,
     used_elsewhere,
     uses_bucket,
+    value_of,
 )
 from mastosync.model import TABLES
 
@@ -49,12 +49,12 @@ class OwnSettings(NamedTuple):
     @property
     def place(self) -> Path | None:
         """Where commands find that file; None: nowhere, as it came by a pipe, or is not known."""
-        return self.file if self.file and lasts(self.file) else None
+        return self.file if self.file and is_rereadable(self.file) else None
 
     @property
     def permission(self) -> str:
         """What it says of who may read what it stores; empty: nothing."""
-        return said(self.current, "S3_PERMISSION")
+        return value_of(self.current, "S3_PERMISSION")
 
     def uses(self, store: StoreConfig) -> bool:
         """Whether its media are in this store, as far as is known."""
@@ -65,7 +65,7 @@ class OwnSettings(NamedTuple):
 
         A container knows a folder by another path than this machine does, and a bucket by another endpoint.
         """
-        on_disk = is_told(self.current) and not uses_bucket(self.current)
+        on_disk = locates_media(self.current) and not uses_bucket(self.current)
         is_folder = [isinstance(store, FilesystemConfig) for store in (source, destination)]
         on_new_disk = on_disk and is_folder == [False, True]
         return self.uses(destination) or on_new_disk or self.names_as(source, destination)
@@ -91,14 +91,14 @@ class OwnSettings(NamedTuple):
         return tr(
             "{file} names {place}, and neither the old store nor the new one has that name, endpoint and key prefix",
             file=self.file,
-            place=place_told(self.current, self.file),
+            place=media_location(self.current, self.file),
         )
 
     def doubt(self, source: StoreConfig, destination: StoreConfig) -> str:
         """Why nobody can tell which of these stores they are in; empty: it is told, or the file is not known."""
         if self.file is None or self.uses(source) or self.uses(destination):
             return ""
-        if not is_told(self.current):
+        if not locates_media(self.current):
             return tr("{file} does not say where Mastodon keeps its media (S3_ENABLED, S3_BUCKET)", file=self.file)
         in_bucket, to_folder = uses_bucket(self.current), isinstance(destination, FilesystemConfig)
         if not bears_name(self.current, destination) and (in_bucket or not to_folder):
@@ -106,8 +106,8 @@ class OwnSettings(NamedTuple):
         return tr(
             "{file} names {place}, and the new store is {store} here: in a container they may be the same",
             file=self.file,
-            place=place_told(self.current, self.file),
-            store=store_told(destination),
+            place=media_location(self.current, self.file),
+            store=store_location(destination),
         )
 
 
@@ -121,8 +121,8 @@ def own_settings(config: Config, named: Path | None = None) -> OwnSettings:
         return OwnSettings(None, {})
     text = read_text(file, str(file))
     current = current_settings(text, file, config.env.syntax, "--env" if named else "")
-    is_told = named or config.env.mastodon_file  # else it may be any file of variables
-    return OwnSettings(file, current, text) if is_told or is_of_mastodon(current) else OwnSettings(None, {})
+    is_known = named or config.env.mastodon_file  # else it may be any file of variables
+    return OwnSettings(file, current, text) if is_known or is_of_mastodon(current) else OwnSettings(None, {})
 
 
 def acl_of_way_back(config: Config, mastodon: OwnSettings) -> str | None:

@@ -98,7 +98,7 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
         from mastosync.store.filesystem import FilesystemStore
 
         return FilesystemStore(config, role=role, holds_objects=holds_objects)
-    from mastosync.store.s3.curl import CurlStore
+    from mastosync.store.s3.curl_store import CurlStore
 
     return CurlStore(config, role=role, connections=connections)
 
@@ -112,7 +112,7 @@ def warn_of_little_room(destination: StoreAccess, manifest: Manifest) -> None:
         return
     pending = pending_by_folder(ManifestReport(manifest).counts())
     try:
-        rooms = destination.store.rooms(pending)
+        rooms = destination.store.disks(pending)
     except ObjectError as error:  # which passes: what does not fit will be told when it is full
         _log.warning("%s", error.message)
         return

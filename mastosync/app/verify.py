@@ -40,7 +40,8 @@ from mastosync.runtime.memory import MemoryBudget, return_large_blocks
 from mastosync.runtime.retry import StoreAccess
 from mastosync.runtime.stop import leaving
 from mastosync.runtime.worker_pool import WorkerPool
-from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
+from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
+from mastosync.store.s3.curl_store import CurlStore
 from mastosync.verifying.adopter import Adopter, Adoption, AdoptOptions
 from mastosync.verifying.orphans import OrphanFinder, OrphansOptions, OrphansResult, root_of_copies
 from mastosync.verifying.public_check import PublicCheck, waiting_for

@@ -1,6 +1,5 @@
 """INI file and environment in, one frozen and typed `Config` out."""
 
-from mastosync.config.keys import CHANGE_ME
 from mastosync.config.loader import load_config
 from mastosync.config.providers import PROVIDERS, Preset, PricesConfig, Provider, preset_of
 from mastosync.config.sample import render_sample
@@ -14,8 +13,9 @@ from mastosync.config.schema import (
     StoreConfig,
     TunnelConfig,
 )
-from mastosync.config.scrub import Scrubber, ambient_secrets
+from mastosync.config.secrets import Environment, Scrubber, Secret, ambient_secrets
 from mastosync.config.sections import (
+    BANDWIDTH,
     SYNTAXES,
     CeleryConfig,
     CopyConfig,
@@ -23,10 +23,10 @@ from mastosync.config.sections import (
     FilesystemConfig,
     OwnerKey,
     PlanConfig,
+    Timetable,
 )
 from mastosync.config.sources import find_config
-from mastosync.config.timetable import BANDWIDTH, Timetable
-from mastosync.config.values import DURATION, Environment, Secret, parse_size
+from mastosync.config.values import CHANGE_ME, DURATION, parse_size
 
 __all__ = [
     "BANDWIDTH",

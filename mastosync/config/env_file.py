@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from mastosync.config.secrets import Secret
 from mastosync.config.sources import read_text
-from mastosync.config.values import Secret
 from mastosync.errors import ConfigError
 from mastosync.language import tr
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mastosync.config.keys import CHANGE_ME, Key, Section, no_configuration
-from mastosync.config.schema import Config, Referred, S3Config, sections
+from mastosync.config.schema import Config, Referred, S3Config, no_configuration, sections
+from mastosync.config.secrets import Secret
 from mastosync.config.sections import EnvConfig
-from mastosync.config.sources import Said, ValueSource, no_section, read_environment, read_file, read_secret_file
-from mastosync.config.values import Format, InvalidValue, Secret, show_size, to_path
+from mastosync.config.sources import RawValue, ValueSource, no_section, read_environment, read_file, read_secret_file
+from mastosync.config.values import CHANGE_ME, Format, InvalidValue, Key, Section, show_size, to_path
 from mastosync.errors import ConfigError
 from mastosync.language import say, tr
 
@@ -38,9 +38,9 @@ def refers(text: str) -> bool:
     return bool(_REFERENCE.fullmatch(text))
 
 
-def is_held(said: Said) -> bool:
+def is_held(raw: RawValue) -> bool:
     """Whether a value that a configuration file says stands in that file itself."""
-    return said.place is ValueSource.LINE and not refers(said.text.reveal())
+    return raw.source is ValueSource.LINE and not refers(raw.text.reveal())
 
 
 class References:
@@ -50,17 +50,17 @@ class References:
         self._env = env
         self._environ = environ
 
-    def name_in_file(self, said: Said) -> str | None:
+    def name_in_file(self, raw: RawValue) -> str | None:
         """The variable of the file of `[env]` that this refers to; None if it does not. Raises: ConfigError."""
-        match = _REFERENCE.fullmatch(said.text.reveal()) if said.place is ValueSource.LINE else None
+        match = _REFERENCE.fullmatch(raw.text.reveal()) if raw.source is ValueSource.LINE else None
         return match[1] if match and self._file and match[1] in self._file.variables else None
 
-    def resolve(self, said: Said) -> Said:
+    def resolve(self, raw: RawValue) -> RawValue:
         """What is meant by what was said of a secret. Raises: ConfigError if nothing is there."""
-        if said.place is ValueSource.FILE:
-            return said._replace(text=read_secret_file(said.text, said.origin), place=ValueSource.ELSEWHERE)
-        match = _REFERENCE.fullmatch(said.text.reveal()) if said.place is ValueSource.LINE else None
-        return said._replace(text=self._variable(match[1], said.origin), place=ValueSource.ELSEWHERE) if match else said
+        if raw.source is ValueSource.FILE:
+            return RawValue(read_secret_file(raw.text, raw.origin), raw.origin, ValueSource.ELSEWHERE)
+        match = _REFERENCE.fullmatch(raw.text.reveal()) if raw.source is ValueSource.LINE else None
+        return RawValue(self._variable(match[1], raw.origin), raw.origin, ValueSource.ELSEWHERE) if match else raw
 
     def _variable(self, name: str, origin: str) -> Secret:
         referring = tr("{origin} refers to {name}", origin=origin, name=name)
@@ -105,34 +105,34 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     What is wrong is refused here; what is missing is refused by `Config.require_…`, when a command needs it.
     Raises: ConfigError.
     """
-    said = read_file(path) if path else {}
-    warnings = [*_readable_by_others(path, said)] if path else []
+    given = read_file(path) if path else {}
+    warnings = [*_readable_by_others(path, given)] if path else []
     for key, text in read_environment(environ):
-        said.setdefault(key.section, {})[key.name] = text
-    if path is None and said.keys().isdisjoint(_ALONE_WORTH_A_START):
+        given.setdefault(key.section, {})[key.name] = text
+    if path is None and given.keys().isdisjoint(_ALONE_WORTH_A_START):
         raise no_configuration()
-    if path is not None and not said:
+    if path is not None and not given:
         raise no_section(path)
-    absent = frozenset(sections()) - said.keys()
-    said |= {name: {} for name in absent}
-    _require_filled_in(path, said)
-    said, referred = _looked_up(said, environ)
-    _require_filled_in(path, said)
-    if "key_prefix" in said["s3.source"] and "path" not in said["filesystem.destination"]:
-        said["s3.destination"].setdefault("key_prefix", said["s3.source"]["key_prefix"])
+    absent = frozenset(sections()) - given.keys()
+    given |= {name: {} for name in absent}
+    _require_filled_in(path, given)
+    given, referred = _looked_up(given, environ)
+    _require_filled_in(path, given)
+    if "key_prefix" in given["s3.source"] and "path" not in given["filesystem.destination"]:
+        given["s3.destination"].setdefault("key_prefix", given["s3.source"]["key_prefix"])
     built: dict[str, Any] = {
-        section.attribute: section.kind(**_values(section, said[name])) for name, section in sections().items()
+        section.attribute: section.kind(**_values(section, given[name])) for name, section in sections().items()
     }
     warnings += _unguarded("source", built["source"]) + _unguarded("destination", built["destination"])
     config = Config(**built, path=path, absent=absent, warnings=tuple(warnings), referred=referred)
-    for problem, hint in _contradictions(config, said):
+    for problem, hint in _contradictions(config, given):
         raise ConfigError(f"{path or tr('the environment')}: {problem}", hint=hint)
     return config
 
 
-def _require_filled_in(path: Path | None, said: Mapping[str, Mapping[str, Said]]) -> None:
+def _require_filled_in(path: Path | None, given: Mapping[str, Mapping[str, RawValue]]) -> None:
     """Raises: ConfigError that names all that is still to fill in."""
-    origins = [each.origin for keys in said.values() for each in keys.values() if each.text.reveal() == CHANGE_ME]
+    origins = [each.origin for keys in given.values() for each in keys.values() if each.text.reveal() == CHANGE_ME]
     if len(origins) == 1:
         raise ConfigError(
             tr("{origin} is still {placeholder}", origin=origins[0], placeholder=CHANGE_ME),
@@ -148,14 +148,14 @@ def _require_filled_in(path: Path | None, said: Mapping[str, Mapping[str, Said]]
 
 
 def _looked_up(
-    said: Mapping[str, Mapping[str, Said]], environ: Mapping[str, str]
-) -> tuple[dict[str, dict[str, Said]], tuple[Referred, ...]]:
+    given: Mapping[str, Mapping[str, RawValue]], environ: Mapping[str, str]
+) -> tuple[dict[str, dict[str, RawValue]], tuple[Referred, ...]]:
     """What is meant by it: references in the place of secrets are followed. Also: which of them the file answers."""
-    env: EnvConfig = sections()["env"].kind(**_values(sections()["env"], said["env"]))
+    env: EnvConfig = sections()["env"].kind(**_values(sections()["env"], given["env"]))
     references = References(env, environ)
-    meant: dict[str, dict[str, Said]] = {}
+    meant: dict[str, dict[str, RawValue]] = {}
     referred = []
-    for section, keys in said.items():
+    for section, keys in given.items():
         meant[section] = dict(keys)
         for name, each in keys.items():
             if sections()[section].keys[name].info.form.hidden:
@@ -165,25 +165,25 @@ def _looked_up(
     return meant, tuple(referred)
 
 
-def _values(section: Section, said: Mapping[str, Said]) -> dict[str, object]:
+def _values(section: Section, given: Mapping[str, RawValue]) -> dict[str, object]:
     # what `~` is depends on who runs this: such a default is read like any other value
     paths = {name: to_path(str(key.default)) for name, key in section.keys.items() if isinstance(key.default, Path)}
-    return paths | {name: _value(section.keys[name], text) for name, text in said.items()}
+    return paths | {name: _value(section.keys[name], text) for name, text in given.items()}
 
 
-def _value(key: Key, said: Said) -> object:
-    form, origin = key.info.form, said.origin  # the text itself stands in no variable, which a dump would show
-    if "\n" in said.text.reveal() and not form.multiline:
+def _value(key: Key, raw: RawValue) -> object:
+    form, origin = key.info.form, raw.origin  # the text itself stands in no variable, which a dump would show
+    if "\n" in raw.text.reveal() and not form.multiline:
         hint = tr("Write it on one line. In a file, an indented line continues the one above: move it to the left.")
         raise ConfigError(tr("{origin} spans several lines", origin=origin), hint=hint)
     try:
-        return form.parse(said.text.reveal())
+        return form.parse(raw.text.reveal())
     except InvalidValue as wrong:
         problem, hint = wrong.message, wrong.hint
     except ValueError:
         problem, hint = "", ""
     # outside of `except`: the first error quotes the text, and would hang on as the context
-    shown = _shown(form, said.text.reveal())
+    shown = _shown(form, raw.text.reveal())
     problem = problem or tr("{shown} is not {allowed}", shown=shown, allowed=form.described(say))
     if not hint and key.default in (None, ""):
         hint = tr("Correct it, or leave it out.")
@@ -196,11 +196,11 @@ def _shown(form: Format[Any], text: str) -> str:
     return tr("the value") if form.hidden or "@" in text or len(text) > 60 else repr(text)
 
 
-def _readable_by_others(path: Path, said: Mapping[str, Mapping[str, Said]]) -> tuple[str, ...]:
+def _readable_by_others(path: Path, given: Mapping[str, Mapping[str, RawValue]]) -> tuple[str, ...]:
     mode = path.stat().st_mode
     secret = any(
         sections()[section].keys[name].info.form.hidden and is_held(each)
-        for section, keys in said.items()
+        for section, keys in given.items()
         for name, each in keys.items()
     )
     if not (secret and mode & (stat.S_IRGRP | stat.S_IROTH)):

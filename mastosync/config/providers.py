@@ -1,24 +1,18 @@
-"""What is known of stores by the name of their provider.
+"""What is known of S3 providers: defaults, limits, list prices. A new one goes into `PROVIDERS`, and nowhere else.
 
-Facts come from the providers' documentation, named at each line, as it read in 2026. What is not
-known is left to the store to say: whether it takes ACLs shows at the first object, and how many
-requests it takes is found out by asking. That a provider keeps ACLs is not known here of any: whoever
-owns a bucket can let everybody read it, whatever its objects say.
+Facts come from the providers' documentation, named at each line, as it read in 2026. What is not known is left to the
+store: whether it takes ACLs shows at the first object, and how many requests it takes is found out by asking. Whether a
+provider keeps ACLs is known of none: the owner of a bucket can let everybody read it, whatever its objects say.
 
-`reads` and `writes` are ceilings, so only figures are here that hold for every customer and every
-bucket, and that no single client gets past. Not here are soft limits and what grows on request:
-Amazon's 3,500 writes and 5,500 reads a second count for each prefix, of which a bucket has as many
-as it needs; Backblaze's 500 are where new accounts begin; OVH's 300 and 900 grow with the load;
-Akamai's 750 to 20,000 depend on the contract. Figures of old age are not here either: those of
-DigitalOcean have grown threefold since 240 went the round.
+`reads` and `writes` are ceilings: only figures that hold for every customer and every bucket, and that no single client
+gets past. Soft limits are left out, and what grows on request: Amazon's 3,500 writes and 5,500 reads a second count for
+each prefix, of which a bucket has as many as it needs; Backblaze's 500 are where new accounts begin; OVH's 300 and 900
+grow with the load; Akamai's 750 to 20,000 depend on the contract. So are old figures: those of DigitalOcean have grown
+threefold since 240 went the round. Of checksums nothing needs to be known: none that the SDK would add is sent.
 
-Of checksums nothing needs to be known: of those that the SDK would add, none is sent to anybody.
-
-The keys of what stores charge, and what some of them have published.
-
-Prices change, depend on regions and contracts, and have allowances that nobody's bill is like another's with. So each
-preset has its date and where it was read, and no figure made of it is shown without them. Where a provider publishes
-nothing plain, or nobody here is sure, there is no preset: a wrong price is worse than none.
+Prices change, depend on regions and contracts, and have allowances that differ from bill to bill. So each preset has
+its date and where it was read, and no figure made of it is shown without them. Where a provider publishes nothing
+plain, there is no preset: a wrong price is worse than none.
 """
 
 from __future__ import annotations
@@ -31,8 +25,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from mastosync.config.keys import key
-from mastosync.config.values import WORD, choice, price
+from mastosync.config.values import PRICE, WORD, choice, key
 
 _MIB = 1024**2
 
@@ -235,7 +228,6 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     }
 )
 
-_PRICE = price()
 _END = choice("auto", "none", *PRESETS)
 
 
@@ -252,15 +244,15 @@ class PricesConfig:
     )
     destination: str = key("auto", _END, "The same for the destination.")
     currency: str = key("USD", WORD, "The currency of the keys below.")
-    source_egress_per_gb: float | None = key(None, _PRICE, "What a GB (10^9 bytes) costs that leaves the source.")
-    source_egress_free_gb: float | None = key(None, _PRICE, "How many of them are free.")
-    source_get_per_1000: float | None = key(None, _PRICE, "What a thousand GETs and HEADs cost.")
-    source_list_per_1000: float | None = key(None, _PRICE, "What a thousand pages of a listing cost.")
-    destination_ingress_per_gb: float | None = key(None, _PRICE, "What a GB costs that comes in.")
-    destination_put_per_1000: float | None = key(None, _PRICE, "What a thousand PUTs cost.")
-    destination_get_per_1000: float | None = key(None, _PRICE, "What a thousand GETs and HEADs cost there.")
-    destination_list_per_1000: float | None = key(None, _PRICE, "What a thousand pages of a listing cost there.")
-    destination_storage_per_gb_month: float | None = key(None, _PRICE, "What a GB costs a month.")
+    source_egress_per_gb: float | None = key(None, PRICE, "What a GB (10^9 bytes) costs that leaves the source.")
+    source_egress_free_gb: float | None = key(None, PRICE, "How many of them are free.")
+    source_get_per_1000: float | None = key(None, PRICE, "What a thousand GETs and HEADs cost.")
+    source_list_per_1000: float | None = key(None, PRICE, "What a thousand pages of a listing cost.")
+    destination_ingress_per_gb: float | None = key(None, PRICE, "What a GB costs that comes in.")
+    destination_put_per_1000: float | None = key(None, PRICE, "What a thousand PUTs cost.")
+    destination_get_per_1000: float | None = key(None, PRICE, "What a thousand GETs and HEADs cost there.")
+    destination_list_per_1000: float | None = key(None, PRICE, "What a thousand pages of a listing cost there.")
+    destination_storage_per_gb_month: float | None = key(None, PRICE, "What a GB costs a month.")
 
     def given(self, role: Literal["source", "destination"]) -> dict[str, float]:
         """The prices that were given for one end, by their names without the end."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from mastosync.config.keys import CHANGE_ME, Key, Section
 from mastosync.config.schema import sections
+from mastosync.config.values import CHANGE_ME, Key, Section
 from mastosync.errors import ConfigError
 from mastosync.language import tr
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
-from mastosync.config.keys import CHANGE_ME, Section, key, missing_bucket, missing_key, read_section, section
 from mastosync.config.providers import PROVIDERS, PricesConfig, Provider, implied
-from mastosync.config.scrub import password_in
+from mastosync.config.secrets import Secret, password_in
 from mastosync.config.sections import (
     CeleryConfig,
     CopyConfig,
@@ -30,6 +29,7 @@ from mastosync.config.sections import (
 )
 from mastosync.config.values import (
     BUCKET,
+    CHANGE_ME,
     DATABASE_URL,
     ENDPOINT,
     HIDDEN_WORD,
@@ -42,11 +42,17 @@ from mastosync.config.values import (
     TEXT,
     TEXT_OR_NONE,
     WORD,
-    Secret,
+    Section,
     choice,
+    key,
+    read_section,
     seconds,
+    section,
+    variable,
     whole,
 )
+from mastosync.errors import ConfigError
+from mastosync.language import tr
 from mastosync.model import CACHE_CONTROL, MANIFEST_BYTES_PER_ENTRY
 
 
@@ -327,7 +333,9 @@ class Config:
         """One of the two. Raises: ConfigError if it has neither bucket nor path."""
         store = self.store(role)
         if isinstance(store, S3Config) and not store.bucket:
-            raise missing_bucket(self.path, role)
+            missing = missing_key(self.path, f"s3.{role}", "bucket")
+            missing.hint += " " + tr("Or name a folder: path in [filesystem.{role}].", role=role)
+            raise missing
         return store
 
     def published_rates(self) -> tuple[int | None, int | None]:
@@ -344,3 +352,25 @@ def sections() -> Mapping[str, Section]:
     """All sections by name, in the order of the file."""
     found = [read_section(item) for item in fields(Config) if "section" in item.metadata]
     return MappingProxyType({section.name: section for section in found})
+
+
+def no_configuration() -> ConfigError:
+    """There is none at all."""
+    return ConfigError(tr("there is no configuration"), hint=f"{tr('`mastosync init` writes one.')} {_places()}")
+
+
+def missing_key(path: Path | None, section: str, name: str) -> ConfigError:
+    """A key that a command cannot do without. `path`: of the file; None: there is only the environment."""
+    given = variable(section, name)
+    hint = tr("Add it there, or set {variable}.", variable=given)
+    if path is None:
+        hint = f"{tr('Set {variable}, or write a file with `mastosync init`.', variable=given)} {_places()}"
+    where = path or tr("the environment")
+    return ConfigError(tr("{where}: [{section}] {name} is missing", where=where, section=section, name=name), hint=hint)
+
+
+def _places() -> str:
+    return tr(
+        "A configuration file is looked for in this order: -c/--config, MASTOSYNC_CONFIG, ./private/$CONFIG_FILE_NAME,"
+        " ./config.ini, ./private/config.ini."
+    )

@@ -1,7 +1,6 @@
-"""Where the text of a value comes from: a file in one of some places, or the environment.
+"""Reads the text of each value from a file or the environment, and knows nothing of what it means.
 
-Nothing here knows what a value means. What goes wrong is said with file, line and key; never with the
-content of a line, which may be a secret.
+Errors name file, line and key, and never quote a line, which may hold a secret.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from mastosync.config.keys import Key
 from mastosync.config.schema import sections
-from mastosync.config.values import Secret, nearest, suggest, to_path
+from mastosync.config.secrets import Secret
+from mastosync.config.values import Key, nearest, suggest, to_path
 from mastosync.errors import ConfigError
 from mastosync.language import tr
 
@@ -26,14 +25,14 @@ _ALIASES = {"MASTOSYNC_MANIFEST": ("manifest", "path")}  # shorter names that ar
 
 
 class ValueSource(Enum):
-    """What stood there."""
+    """What a text is, and where it stood."""
 
     LINE = "the value of a line of the configuration file, or of a secret a reference"
     FILE = "the name of a file that holds it, in the configuration file"
     ELSEWHERE = "the value itself, in the environment or a file"
 
 
-class Said(NamedTuple):
+class RawValue(NamedTuple):
     """The text given for a key, and where it stood.
 
     Any text is kept as a secret until its key is known to be none: it may have slipped out of its line.
@@ -41,7 +40,7 @@ class Said(NamedTuple):
 
     text: Secret
     origin: str
-    place: ValueSource
+    source: ValueSource
 
 
 def find_config(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
@@ -105,29 +104,29 @@ def read_secret_file(name: Secret, origin: str) -> Secret:
     )
 
 
-def read_file(path: Path) -> dict[str, dict[str, Said]]:
+def read_file(path: Path) -> dict[str, dict[str, RawValue]]:
     """What a configuration file says: sections that exist, keys that are known. Raises: ConfigError."""
     text = read_text(path, str(path))
-    found: dict[str, dict[str, Said]] = {}
+    found: dict[str, dict[str, RawValue]] = {}
     for section, values in _parse(text, path).items():
         if section not in sections():
             hint = suggest(section, tuple(sections()))
             raise ConfigError(tr("{path}: there is no section [{name}]", path=path, name=_name(section)), hint=hint)
-        said = found[section] = {}
+        given = found[section] = {}
         for name, value in values.items():
-            key, place = name, ValueSource.LINE
+            key, source = name, ValueSource.LINE
             if key not in sections()[section].keys:
-                key, place = name.removesuffix("_file"), ValueSource.FILE
+                key, source = name.removesuffix("_file"), ValueSource.FILE
                 if key == name or not _is_secret(section, key):
                     raise _unknown_key(path, text, section, name)
             if not value and not sections()[section].keys[key].info.form.empty_counts:
                 continue
-            if key in said:
+            if key in given:
                 raise ConfigError(
                     tr("{path}: [{section}] has {key} and {key}_file", path=path, section=section, key=key),
                     hint=tr("Remove one of the two."),
                 )
-            said[key] = Said(value, f"{path}: [{section}] {name}", place)
+            given[key] = RawValue(value, f"{path}: [{section}] {name}", source)
     return found
 
 
@@ -139,7 +138,7 @@ def _has_known_key(text: Secret) -> bool:
 
 def no_section(path: Path, text: Secret | None = None) -> ConfigError:
     """A file without a section says nothing, or was not meant. `text`: None if there is nothing to look at."""
-    said = tr("{path} is no configuration: it has no section, such as [s3.source]", path=path)
+    problem = tr("{path} is no configuration: it has no section, such as [s3.source]", path=path)
     hint = tr("`mastosync init --output FILE` writes a configuration, and -c names it.")
     if text and _VARIABLE.search(text.reveal()):
         shown = shlex.quote(str(path))
@@ -147,7 +146,7 @@ def no_section(path: Path, text: Secret | None = None) -> ConfigError:
             "It looks like Mastodon's own settings: `mastosync init --from-env {path}` makes a configuration of them.",
             path=shown,
         )
-    return ConfigError(said, hint=hint)
+    return ConfigError(problem, hint=hint)
 
 
 def _is_secret(section: str, name: str) -> bool:
@@ -206,7 +205,7 @@ def _unknown_key(path: Path, text: Secret, section: str, key: str) -> ConfigErro
     return ConfigError(tr("{where} has no key {key}", where=where, key=key), hint=hint)
 
 
-def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, Said]]:
+def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, RawValue]]:
     """What MASTOSYNC_<SECTION>_<KEY> say, or the files that MASTOSYNC_<SECTION>_<KEY>_FILE name.
 
     Raises: ConfigError for a variable of a known section without such a key, a file that cannot be read, and a
@@ -232,7 +231,7 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[Key, Said]]:
                 tr("{one} and {other} are both set", one=seen[key.variable], other=name), hint=tr("Unset one of them.")
             )
         seen[key.variable] = name
-        yield key, Said(text, name, ValueSource.ELSEWHERE)
+        yield key, RawValue(text, name, ValueSource.ELSEWHERE)
 
 
 def _refuse_unknown_variable(name: str, known: tuple[str, ...]) -> None:

@@ -1,67 +1,28 @@
-"""How one value of the configuration is written: what is allowed, how it is read, and how it is shown.
+"""How a key of the configuration is declared, and how its value is written: what is allowed, how it is read and shown.
 
-A `Format` serves the loader (read, refuse), the sample file (show) and the error messages (say what is
-allowed), so that the three cannot disagree.
+A `Format` serves the loader (read, refuse), the sample file (show) and the error messages (say what is allowed), so
+that the three cannot disagree. `key` and `section` declare fields of dataclasses; `Key` and `Section` are read back.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Generic, NoReturn, TypeVar
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from mastosync.config.secrets import Secret
 from mastosync.language import deferred, tr
 from mastosync.model import TABLES, Order
 
 T = TypeVar("T")
 
-
-class Secret:
-    """A string that is never shown: `repr`, `str` and `format` hide it, and it refuses to be pickled.
-
-    Only `reveal()` gives it away; secrets with equal content are equal.
-    """
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The secret itself: for the client that needs it, for nothing else."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __format__(self, spec: str) -> str:
-        return format(str(self), spec)
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._value))
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is not pickled: it would end up in a message or a file")
-
-
-class Environment(dict[str, str]):
-    """Variables of the environment; `repr` shows none of them, as any may hold a secret."""
-
-    def __repr__(self) -> str:
-        return "Environment(***)"
+CHANGE_ME = "CHANGE-ME"
+"""What the sample holds where only the admin knows the value. The loader refuses it."""
 
 
 class InvalidValue(ValueError):
@@ -78,7 +39,7 @@ class Format(Generic[T]):
     """How a value is written in a file or in the environment."""
 
     allowed: str  # completes the sentence "this is not …", `deferred`; empty: any text is taken
-    parse: Callable[[str], T]  # raises ValueError, or Wrong where it can say more
+    parse: Callable[[str], T]  # raises ValueError, or InvalidValue where it can say more
     show: Callable[[T], str] = str
     hidden: bool = False  # never shown: not in repr, not in errors
     evident: bool = False  # the sample need not say what is allowed
@@ -235,16 +196,14 @@ PATIENCE = Format(
 DURATION = Format(deferred("a duration such as 10m, 1h30m or 45s"), parse_duration, show=show_duration)
 
 
-def price() -> Format[float]:
-    """An amount of money, or a number that goes with one: with a fraction if need be, and no sign."""
+def _price(text: str) -> float:
+    if not _NUMBER.fullmatch(text.strip()):
+        raise ValueError
+    return float(text)
 
-    def parse(text: str) -> float:
-        if not _NUMBER.fullmatch(text.strip()):
-            raise ValueError
-        return float(text)
 
-    return Format(deferred("a number such as 0.09"), parse, show=lambda value: f"{value:g}", evident=True)
-
+PRICE = Format(deferred("a number such as 0.09"), _price, show=lambda value: f"{value:g}", evident=True)
+"""An amount of money, or a number that goes with one: with a fraction if need be, and no sign."""
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(?:([kmgt])(ib|b)?|b)?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -359,3 +318,66 @@ NETWORKS = Format(
     _networks,
     show=lambda networks: " ".join(map(str, networks)),
 )
+
+
+class KeyInfo(NamedTuple):
+    """What a field says of its key, beside its type and default."""
+
+    form: Format[Any]
+    meaning: str
+    sample: str | None  # the value shown in the sample file, where that is not the default
+    only: str | None  # the one section that has this key, where several share the class
+
+
+def key(default: T, form: Format[Any], meaning: str, *, sample: str | None = None, only: str | None = None) -> T:
+    """Declare a key; the parameters are those of `KeyInfo`."""
+    info = KeyInfo(form, meaning, sample, only)
+    return field(default=default, repr=not form.hidden, metadata={"key": info})
+
+
+def section(name: str, default: T, intro: str) -> T:
+    """Declare a section: its name in the file, its defaults, and what the sample says at its head."""
+    return field(default=default, metadata={"section": name, "intro": intro})
+
+
+class Key(NamedTuple):
+    """A key of one section, as read from its field."""
+
+    section: str
+    name: str
+    default: object
+    info: KeyInfo
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides it."""
+        return variable(self.section, self.name)
+
+
+class Section(NamedTuple):
+    """A section, as read from the field of `Config`."""
+
+    name: str
+    attribute: str  # of Config
+    kind: type[Any]
+    intro: str
+    keys: Mapping[str, Key]
+
+    @property
+    def variable(self) -> str:
+        """What the environment variables of its keys start with."""
+        return variable(self.name)
+
+
+def variable(*names: str) -> str:
+    """The environment variable that overrides a key: MASTOSYNC_S3_SOURCE_BUCKET for `s3.source`, `bucket`."""
+    return "_".join(("MASTOSYNC", *names)).replace(".", "_").upper()
+
+
+def read_section(item: Field[Any]) -> Section:
+    """The section that a field of `Config` declares with `section()`."""
+    name: str = item.metadata["section"]
+    kind: type[Any] = type(item.default)
+    keys = [Key(name, each.name, each.default, each.metadata["key"]) for each in fields(kind)]
+    own = {key.name: key for key in keys if key.info.only in (None, name)}
+    return Section(name, item.name, kind, item.metadata["intro"], MappingProxyType(own))

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from mastosync.doctor.findings import Chart, Finding, Findings
@@ -18,8 +18,11 @@ from mastosync.errors import Interrupted, ObjectDenied, ObjectError, ObjectMissi
 from mastosync.language import tr
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
-from mastosync.store.probe import Culprit, Greeting, StoreProbe
+from mastosync.store.probe import Culprit, Greeting
 from mastosync.units import human_seconds
+
+if TYPE_CHECKING:
+    from mastosync.store.s3.probe import S3Probe
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,7 +81,7 @@ class CheckedStore:
 
     chart: Chart
     store: ObjectStore  # as a copy uses it
-    probe: StoreProbe
+    probe: S3Probe
     ask: Patience
     prefix: str  # of all keys; may be empty
     of_keys: str = ""  # what may have happened to the access key, if it is refused; empty: nobody knows

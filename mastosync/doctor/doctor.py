@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mastosync.copying.transfer import TransferOptions
 from mastosync.doctor.access import CheckedStore, Patience, stopped
@@ -30,7 +30,9 @@ from mastosync.language import tr
 from mastosync.model import Entry
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import ObjectStore
-from mastosync.store.probe import StoreProbe
+
+if TYPE_CHECKING:
+    from mastosync.store.s3.probe import S3Probe
 
 T = TypeVar("T")
 
@@ -41,7 +43,7 @@ _CONFIGURATION = "configuration"
 class StoreWay:
     """How to get to a store. Opening it may raise ConfigError and StoreUnusable."""
 
-    opened: Callable[[], AbstractContextManager[tuple[ObjectStore, StoreProbe]]]
+    opened: Callable[[], AbstractContextManager[tuple[ObjectStore, S3Probe]]]
     prefix: str
     of_keys: str = ""  # what may have happened to its keys, if it refuses them
 

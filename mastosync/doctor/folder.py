@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from mastosync.doctor.access import STORE_ERRORS, Patience
@@ -19,9 +20,11 @@ from mastosync.findings.shared import giving, of_root_told, others_told
 from mastosync.language import tr, trn
 from mastosync.model import Access, Entry, ObjectHeaders, Ownership
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import ObjectStore, PutOptions, Room
-from mastosync.store.probe import FolderProbe
+from mastosync.store.base import DiskSpace, ObjectStore, PutOptions
 from mastosync.units import human_bytes
+
+if TYPE_CHECKING:
+    from mastosync.store.filesystem.probe import FilesystemProbe
 
 
 def check_owner(chart: Chart, found: Ownership, probe: Access) -> Finding:
@@ -88,7 +91,7 @@ _ENOUGH = 3  # missing objects that make a wrong place of it
 class FolderWay:
     """How to get to a folder. Opening it may raise ConfigError."""
 
-    opened: Callable[[], AbstractContextManager[tuple[ObjectStore, FolderProbe]]]
+    opened: Callable[[], AbstractContextManager[tuple[ObjectStore, FilesystemProbe]]]
     keep_free: int  # bytes that copying leaves free
 
 
@@ -98,7 +101,7 @@ class FolderEnd:
 
     chart: Chart
     store: ObjectStore  # as a copy uses it
-    probe: FolderProbe
+    probe: FilesystemProbe
     ask: Patience
 
 
@@ -261,7 +264,7 @@ def _disk(end: FolderEnd, keep_free: int, pending: Mapping[str, int] | None) -> 
     """Of several disks, the one that has the least room for what goes there."""
     chart = end.chart
     try:
-        rooms = end.ask(end.probe.rooms, pending or {})
+        rooms = end.ask(end.probe.disks, pending or {})
     except STORE_ERRORS as error:
         return chart.failure("disk", error)
     name, free, pending_bytes = max(rooms, key=lambda room: _fullness(room, keep_free))
@@ -288,7 +291,7 @@ def _disk(end: FolderEnd, keep_free: int, pending: Mapping[str, int] | None) -> 
     return chart.ok("disk", said)
 
 
-def _fullness(room: Room, keep_free: int) -> tuple[float, int]:
+def _fullness(room: DiskSpace, keep_free: int) -> tuple[float, int]:
     """More of a disk that has less room for what goes there."""
     usable = max(0, room.free_bytes - keep_free)
     return room.pending_bytes / max(1, usable), -usable

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mastosync.mastodon.database import BATCH_ROWS, MastodonDatabase, RowBatch, SnapshotInfo
-from mastosync.mastodon.queries import Scope, columns_of, media_of, select_changed, select_named
-from mastosync.mastodon.read_ahead import ReadAhead
+from mastosync.mastodon.queries import ReadAhead, Scope, columns_of, media_of, select_changed, select_named
 
 _WHOLE_RESULT = "SET LOCAL cursor_tuple_fraction = 1"
 

@@ -26,13 +26,21 @@ from psycopg.conninfo import make_conninfo
 from mastosync.config import DatabaseConfig, Scrubber
 from mastosync.errors import DatabaseError, NoMastodonTables, passing, without_frames
 from mastosync.language import tr, trn
-from mastosync.mastodon.address import connection_arguments, describe, detour, place_of
 from mastosync.mastodon.catalog import CATALOG, specs_of
+from mastosync.mastodon.connection import (
+    address_of,
+    connection_arguments,
+    describe,
+    hint_for,
+    may_pass,
+    through_tunnel,
+)
 from mastosync.mastodon.paperclip import WHITE_SPACE
 from mastosync.mastodon.queries import (
     ALSO_READ,
     STATUS_COLUMNS,
     STATUSES,
+    ReadAhead,
     Scope,
     Selection,
     Table,
@@ -43,9 +51,8 @@ from mastosync.mastodon.queries import (
     select_of_statuses,
     select_remote_files,
     select_removed_statuses,
+    settle,
 )
-from mastosync.mastodon.read_ahead import ReadAhead, settle
-from mastosync.mastodon.remedies import database_hint, may_pass
 from mastosync.model import TABLES, AttachmentSpec, MediaColumns, RemoteFile
 
 _log = logging.getLogger(__name__)
@@ -90,9 +97,9 @@ class MastodonDatabase:
         self._arguments = connection_arguments(config)
         self._scrubbed = Scrubber((self._arguments.get("password", ""),))
         self.name = describe(self._arguments) + (tr(", through the tunnel") if via else "")
-        self.address = place_of(self._arguments)
+        self.address = address_of(self._arguments)
         if via:
-            self._arguments |= detour(self._arguments, via)
+            self._arguments |= through_tunnel(self._arguments, via)
         self.found: dict[str, Table] = {}
         self._of_removed: array[int] | None = None
 
@@ -377,7 +384,7 @@ def _translated(doing: str, scrubbed: Scrubber) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         said = scrubbed(str(error)).strip().partition("\n")[0].removeprefix("connection failed: ")
-        hint = database_hint(error.sqlstate, str(error))
+        hint = hint_for(error.sqlstate, str(error))
         passes = may_pass(error.sqlstate, str(error))
         raise passing(DatabaseError(f"{doing}: {said}", hint=hint), may_pass=passes) from without_frames(
             error, scrubbed

@@ -24,22 +24,22 @@ from mastosync.config.sources import read_text
 from mastosync.config.values import Format
 from mastosync.errors import ConfigError
 from mastosync.language import say, tr, trn
-from mastosync.mastodon.settings import lasts, media_folder, own_file
+from mastosync.mastodon.settings import is_rereadable, media_folder, own_file
 
-_IN_DOUBT = ("AWS_SECRET_ACCESS_KEY", "DB_PASS", "REPLICA_DB_PASS")
+_MAY_HOLD_QUOTES = ("AWS_SECRET_ACCESS_KEY", "DB_PASS", "REPLICA_DB_PASS")
 """What may hold any character: nobody sees whether quotes belong to it."""
 
 _UNREADABLE_IN_QUOTES = ("S3_ENABLED", "S3_BUCKET", "S3_ENDPOINT", "DB_HOST", "DB_NAME", "DB_USER", "LOCAL_DOMAIN")
 """With quotes around one of these Mastodon could not work: whoever reads the file takes them off."""
 
 
-def iter_doubts(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[str]:
+def docker_warnings(path: Path, file: EnvFile, as_docker: EnvFile) -> Iterator[str]:
     """What should be known of the secrets in a file, of which `as_docker` is the other reading."""
     for_docker_run = set(as_docker.broken) <= set(file.broken) and not any(
         _is_quoted(as_docker.value(name)) for name in _UNREADABLE_IN_QUOTES
     )
     quoted, doubtful = [], []
-    for name in _IN_DOUBT:
+    for name in _MAY_HOLD_QUOTES:
         value, verbatim = file.value(name), as_docker.value(name)
         if value is None or verbatim is None:
             continue
@@ -105,7 +105,7 @@ def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_s
     path = Path.cwd() / path
     text = read_text(path, str(path))
     file = own_file(text, path, syntax, environ, "--from-env")
-    if not lasts(path):
+    if not is_rereadable(path):
         raise ConfigError(
             tr("{file} is no file that can be read again, and the configuration would refer to it", file=path),
             hint=tr("Write its text into a file that only you can read, and name that."),
@@ -124,7 +124,7 @@ def read_settings(path: Path, syntax: str, environ: Mapping[str, str], *, copy_s
             )
         )
     other = parsed(text, "docker", environ) if syntax == "dotenv" else file
-    found.warnings += iter_doubts(path, file, other)
+    found.warnings += docker_warnings(path, file, other)
     key = "file" if translation.referred else "mastodon_file"
     found.values["env"] = {key: str(path), **({} if syntax == "dotenv" else {"syntax": syntax})}
     return found

@@ -1,21 +1,29 @@
-"""Queries for rows with attachments, put together of the columns that a database has.
+"""Queries for rows with attachments, and their rows as columns: a plan has millions of rows and moves whole columns.
 
-Rows of a query turned into columns: a plan has millions of rows, and moves whole columns of them.
-
-A row holds id, remote, private, var; then name, type, size, schema version and time of each attachment.
+A query names only the columns that the database has. A row holds id, remote, private, var; then name, type, size,
+schema version and time of each attachment. `ReadAhead` asks for the next batch while the last one is worked on.
 """
 
 from __future__ import annotations
 
+import selectors
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from itertools import compress
-from typing import Any, Literal, NamedTuple
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Self
 
-from psycopg import sql
+import psycopg
+from psycopg import generators, pq, sql
+from psycopg.adapt import Transformer
+from psycopg.errors import error_from_result
 
 from mastosync.model import AttachmentSpec, MediaColumns
+
+Columns = Sequence[tuple[Any, ...]]
+"""Columns of rows: id, remote, private, var, and five of each attachment."""
 
 Scope = Literal["all", "local", "remote"]
 """Which rows: of every server, of this one, or of all others."""
@@ -27,6 +35,9 @@ STATUS_COLUMNS = ("id", "deleted_at")
 """All that is ever read of a post."""
 
 ALSO_READ = {"media_attachments": ("accounts", STATUSES), "imports": ("accounts",)}  # what makes their rows private
+
+SETTLE_SECONDS = 1.0
+"""How long a server may be silent that is to finish what nobody wants any more."""
 
 
 class Table(NamedTuple):
@@ -256,9 +267,6 @@ def _has_removed(found: Mapping[str, Table]) -> bool:
     return STATUSES in found and found[STATUSES].has(*STATUS_COLUMNS)
 
 
-Columns = Sequence[tuple[Any, ...]]
-
-
 def columns_of(rows: Sequence[tuple[Any, ...]], after_id: int | None, withheld: Sequence[int] = ()) -> Columns:
     """Columns of rows whose ids ascend from `after_id` on, each id once: a view in place of a table may repeat it.
 
@@ -287,3 +295,64 @@ def media_of(columns: Columns, attachment: int) -> MediaColumns:
     names, types, sizes, versions, updated = columns[4 + 5 * attachment : 9 + 5 * attachment]
     media = (ids, names, types, sizes, versions, remote, private, variables, updated)
     return MediaColumns._make(media if all(names) else (tuple(compress(column, names)) for column in media))
+
+
+class ReadAhead:
+    """The rows of a query, batch by batch, by a cursor on the server. Use as a context manager in a transaction.
+
+    The next batch is asked for before the last one is handed out, so that server, network and
+    reader work at the same time. There is no thread: what has been asked for waits in the socket.
+    Raises: psycopg.Error.
+    """
+
+    def __init__(self, connection: psycopg.Connection, query: sql.Composable, batch_rows: int) -> None:
+        self._connection = connection
+        self._query = query
+        self._batch_rows = batch_rows
+
+    def __enter__(self) -> Self:
+        self._connection.execute(sql.SQL("DECLARE mastosync NO SCROLL CURSOR FOR {}").format(self._query))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        settle(self._connection)
+        if self._connection.info.transaction_status == pq.TransactionStatus.INTRANS:
+            self._connection.execute("CLOSE mastosync")
+
+    def __iter__(self) -> Iterator[list[tuple[Any, ...]]]:
+        transformer = Transformer(self._connection)
+        self._ask()
+        while True:
+            (result,) = self._connection.wait(generators.execute(self._connection.pgconn))
+            if result.status != pq.ExecStatus.TUPLES_OK:
+                raise error_from_result(result, encoding=self._connection.info.encoding)
+            is_last = result.ntuples < self._batch_rows
+            if not is_last:
+                self._ask()
+            transformer.set_pgresult(result)
+            if result.ntuples:
+                yield transformer.load_rows(0, result.ntuples, tuple)
+            if is_last:
+                return
+
+    def _ask(self) -> None:
+        query = f"FETCH FORWARD {self._batch_rows} FROM mastosync".encode()
+        self._connection.pgconn.send_query_params(query, None, result_format=pq.Format.BINARY)
+        self._connection.pgconn.flush()
+
+
+def settle(connection: psycopg.Connection) -> None:
+    """Take in what was asked for ahead, so that the connection is free. One that says nothing is left as it is."""
+    pgconn = connection.pgconn
+    if pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
+        return
+    with closing(selectors.DefaultSelector()) as selector:
+        selector.register(pgconn.socket, selectors.EVENT_READ)
+        while pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
+            while pgconn.is_busy():
+                if not selector.select(SETTLE_SECONDS):
+                    return
+                pgconn.consume_input()
+            pgconn.get_result()

@@ -29,7 +29,7 @@ _KNOWN = re.compile(
 """Names of variables that Mastodon reads; one of them is enough."""
 
 
-def lasts(path: Path) -> bool:
+def is_rereadable(path: Path) -> bool:
     """Whether the file can be read again, by the same name. What `<(command)` or a pipe leaves there cannot."""
     folder = Path(os.path.realpath(path.parent))  # /dev/fd is in /proc
     return path.is_file() and not folder.is_relative_to("/proc") and path != Path("/dev/stdin")
@@ -44,14 +44,14 @@ def own_file(text: Secret, path: Path, syntax: str, environ: Mapping[str, str], 
     if any(map(_KNOWN.fullmatch, file.variables)):
         return file
     if not file.variables and not file.broken:
-        said = tr("{file} sets nothing: it is empty, or all of it is comments", file=path)
+        problem = tr("{file} sets nothing: it is empty, or all of it is comments", file=path)
     else:
-        said = tr("{file} is not Mastodon's: none of its lines is a setting that Mastodon knows", file=path)
+        problem = tr("{file} is not Mastodon's: none of its lines is a setting that Mastodon knows", file=path)
     hint = tr("{option} names Mastodon's own file, such as /home/mastodon/live/.env.production", option=option)
     ours = {key for section in sections().values() for key in section.keys}
     if len(ours & file.variables.keys()) > 1:
         hint = tr("it looks like a configuration of mastosync, which -c names; {hint}", hint=hint)
-    raise ConfigError(said, hint=hint)
+    raise ConfigError(problem, hint=hint)
 
 
 _NEEDS_QUOTES = re.compile(r"[\s#$\"\\]")
@@ -173,36 +173,36 @@ def media_folder(named: str, file: Path) -> Path:
     return live / (named or "public/system").replace(":rails_root", str(live))
 
 
-def said(current: Mapping[str, Secret], name: str) -> str:
+def value_of(current: Mapping[str, Secret], name: str) -> str:
     """What a setting is; empty: it is not there."""
     return current[name].reveal() if name in current else ""
 
 
 def uses_bucket(current: Mapping[str, Secret]) -> bool:
     """Whether a Mastodon with these settings keeps its media in a bucket; else they are on its disk."""
-    return said(current, "S3_ENABLED") == "true"
+    return value_of(current, "S3_ENABLED") == "true"
 
 
-def is_told(current: Mapping[str, Secret]) -> bool:
+def locates_media(current: Mapping[str, Secret]) -> bool:
     """Whether these settings say where the media are. A container may have them in its environment alone."""
     return "S3_ENABLED" in current and (not uses_bucket(current) or "S3_BUCKET" in current)
 
 
-def place_told(current: Mapping[str, Secret], file: Path) -> str:
+def media_location(current: Mapping[str, Secret], file: Path) -> str:
     """Where the media are by these settings, for people."""
     if uses_bucket(current):
-        return _bucket_told(said(current, "S3_BUCKET"), said(current, "S3_ENDPOINT"))
-    return tr("the folder {folder}", folder=media_folder(said(current, "PAPERCLIP_ROOT_PATH"), file))
+        return _bucket_location(value_of(current, "S3_BUCKET"), value_of(current, "S3_ENDPOINT"))
+    return tr("the folder {folder}", folder=media_folder(value_of(current, "PAPERCLIP_ROOT_PATH"), file))
 
 
-def store_told(store: StoreConfig) -> str:
+def store_location(store: StoreConfig) -> str:
     """A store in the same words."""
     if isinstance(store, FilesystemConfig):
         return tr("the folder {folder}", folder=store.folder)
-    return _bucket_told(store.bucket or "", store.endpoint_url or "")
+    return _bucket_location(store.bucket or "", store.endpoint_url or "")
 
 
-def _bucket_told(bucket: str, endpoint: str) -> str:
+def _bucket_location(bucket: str, endpoint: str) -> str:
     server = _server(endpoint, bucket)
     told = tr("the bucket {bucket!r}", bucket=bucket)
     return tr("{bucket} at {server}", bucket=told, server=server) if server else told
@@ -212,10 +212,10 @@ def names_store(current: Mapping[str, Secret], store: StoreConfig, file: Path) -
     """Whether a Mastodon with these settings, which stand in a file, writes its media to this store."""
     in_bucket = uses_bucket(current)
     if isinstance(store, FilesystemConfig):
-        folder = media_folder(said(current, "PAPERCLIP_ROOT_PATH"), file)
+        folder = media_folder(value_of(current, "PAPERCLIP_ROOT_PATH"), file)
         return not in_bucket and os.path.realpath(folder) == os.path.realpath(store.folder)
     bucket = store.bucket or ""
-    same_server = _server(said(current, "S3_ENDPOINT"), bucket) == _server(store.endpoint_url or "", bucket)
+    same_server = _server(value_of(current, "S3_ENDPOINT"), bucket) == _server(store.endpoint_url or "", bucket)
     return same_server and bears_name(current, store)
 
 
@@ -223,7 +223,7 @@ def bears_name(current: Mapping[str, Secret], store: StoreConfig) -> bool:
     """Whether these settings name a bucket and a key prefix as a store has them, at whatever endpoint."""
     if not (uses_bucket(current) and isinstance(store, S3Config)):
         return False
-    return (said(current, "S3_BUCKET"), said(current, "S3_KEY_PREFIX")) == (store.bucket, store.key_prefix)
+    return (value_of(current, "S3_BUCKET"), value_of(current, "S3_KEY_PREFIX")) == (store.bucket, store.key_prefix)
 
 
 def _server(endpoint: str, bucket: str) -> str:
@@ -244,7 +244,7 @@ def used_elsewhere(current: Mapping[str, Secret], *stores: StoreConfig) -> str:
 
     Buckets are told by their names alone, and folders not at all: containers see them under other names.
     """
-    if not is_told(current):
+    if not locates_media(current):
         return ""
     if uses_bucket(current):
         bucket = current["S3_BUCKET"].reveal()

@@ -1,17 +1,24 @@
 """The SSH tunnel to a database that listens only to its own network. The only door to sshtunnel and paramiko.
 
-sshtunnel checks a server's key only if it is told which one to expect, so every tunnel starts with
-a handshake of our own: the key that the server shows is looked up in known_hosts, and one that is
-not there ends the matter before any password or signature is sent.
+sshtunnel checks a server's key only if it is told which one to expect. So every tunnel starts with a handshake of our
+own: the key that the server shows is looked up in known_hosts, and an unknown one ends the matter before any password
+or signature is sent. known_hosts is read here (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"), because paramiko's reader
+stumbles over markers and knows neither patterns nor two keys of one kind.
 """
 
 from __future__ import annotations
 
+import binascii
+import hashlib
+import hmac
 import logging
+import re
 import socket
-from collections.abc import Iterator
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import paramiko
 from sshtunnel import BaseSSHTunnelForwarderError, SSHTunnelForwarder
@@ -19,7 +26,6 @@ from sshtunnel import BaseSSHTunnelForwarderError, SSHTunnelForwarder
 from mastosync.config import Secret, TunnelConfig
 from mastosync.errors import DatabaseError, TunnelError, passing
 from mastosync.language import tr
-from mastosync.mastodon.known_hosts import HostKey, host_name, known_keys
 
 HANDSHAKE_SECONDS = 15
 """How long the SSH server may take to answer, and again to agree on ciphers."""
@@ -239,6 +245,68 @@ def _reason(error: DatabaseError, remote: str, gateway: str, said: str, alive: b
 
 
 # --- the server's identity ---
+
+
+class HostKey(NamedTuple):
+    """A server's public key, as known_hosts writes it."""
+
+    kind: str  # ssh-ed25519
+    data: str  # base64
+
+    @property
+    def fingerprint(self) -> str:
+        """In the form that `ssh` and `ssh-keygen -l` show."""
+        digest = hashlib.sha256(b64decode(self.data)).digest()
+        return f"SHA256:{b64encode(digest).decode().rstrip('=')} ({self.kind})"
+
+
+class KnownKeys(NamedTuple):
+    """What a file says of one server."""
+
+    accepted: tuple[HostKey, ...]
+    revoked: tuple[HostKey, ...]
+
+
+def host_name(host: str, port: int) -> str:
+    """The name of a server in the file."""
+    return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
+
+
+def known_keys(lines: Iterable[str], name: str) -> KnownKeys:
+    """The keys that a file accepts and revokes for a server. Lines that make no sense say nothing."""
+    accepted: list[HostKey] = []
+    revoked: list[HostKey] = []
+    for line in lines:
+        fields = line.split()
+        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+        if len(fields) < 3 or not _is_base64(fields[2]) or not _means(fields[0], name):
+            continue
+        if marker in ("", "@revoked"):  # the other is @cert-authority: certificates are not supported
+            (revoked if marker else accepted).append(HostKey(fields[1], fields[2]))
+    return KnownKeys(tuple(accepted), tuple(revoked))
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(b64decode(text, validate=True))
+    except binascii.Error:
+        return False
+
+
+def _means(names: str, name: str) -> bool:
+    """Whether the names of a line, hashed or patterns, include this one."""
+    if names.startswith("|1|"):
+        salt, _, digest = names.removeprefix("|1|").partition("|")
+        if not (_is_base64(salt) and _is_base64(digest)):
+            return False
+        return hmac.compare_digest(hmac.digest(b64decode(salt), name.encode(), "sha1"), b64decode(digest))
+    patterns = names.lower().split(",")
+    refused = (pattern.removeprefix("!") for pattern in patterns if pattern.startswith("!"))
+    return any(_fits(pattern, name) for pattern in patterns) and not any(_fits(pattern, name) for pattern in refused)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), name) is not None
 
 
 def _trusted_key(config: TunnelConfig, host: str) -> paramiko.PKey:

@@ -85,7 +85,7 @@ class Page(NamedTuple):
     is_last: bool
 
 
-class Room(NamedTuple):
+class DiskSpace(NamedTuple):
     """What is free on one disk of a destination, and what is to be written there."""
 
     name: str  # of its folder, for people

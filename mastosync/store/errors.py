@@ -1,12 +1,16 @@
-"""From what an S3-compatible store answers to the errors of the contract: one table for every client.
+"""One table from what goes wrong at a store to the errors of the contract: answers of S3 stores, and errors of files.
 
-Sources: the S3 error reference, and what other vendors document or were seen to send.
+It serves every client and knows none. Sources: the S3 error reference, and what other vendors document or were seen to
+send.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -106,6 +110,48 @@ _HINTS: dict[str, str] = {
     "EntityTooSmall": deferred("the destination does not accept parts as small as this: raise `part_size`"),
     "InvalidStorageClass": deferred("check `storage_class`: the destination does not have it"),
 }
+
+# --- of files ---
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # what this machine may be short of for a moment
+
+_DISK_UNUSABLE: dict[int, str] = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT),
+        deferred("the disk is full: make room (or raise the quota), then run the same command again"),
+    ),
+    errno.EROFS: deferred(
+        "the disk is mounted read-only: look into the system's log, a damaged disk may be the reason"
+    ),
+    errno.EXDEV: deferred("another disk is mounted below the folder: copy to a folder that is on one disk"),
+    **dict.fromkeys(
+        (errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ESHUTDOWN),
+        deferred("the disk is not there any more: mount it again, then run the same command again"),
+    ),
+}
+"""After these no other object would fare better."""
+
+_FILE_DENIED_HINT = deferred(
+    "run mastosync as a user who may do this (usually Mastodon's own), or correct the file's mode; then "
+    "`mastosync retry-failed --reason denied` tries again"
+)
+_LINK_HINT = deferred(
+    "links are followed only above the folders of single ids (as at `cache` or `media_attachments/files`). Find "
+    "out why the link is there; make it further up, or mount the disk in its place. Then run `mastosync "
+    "retry-failed --reason denied`"
+)
+_IN_THE_WAY_HINT = deferred(
+    "on a disk, a name is either a file or a folder, and links are followed only above the folders of single ids: "
+    "move away what is in the way"
+)
+_DISK_HINT = deferred(
+    "look into the system's log: the disk may be damaged; `mastosync retry-failed --reason server` tries again"
+)
+_TOO_MANY_HINT = deferred("too many files are open: use fewer `workers`, or raise `ulimit -n`")
+
+_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+_IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY})
+_NO_NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 
 
 class Subject(Enum):
@@ -286,3 +332,51 @@ def _number(value: str | None) -> float | None:
     except ValueError:
         return None
     return number if number is not None and 0 <= number < float("inf") else None
+
+
+# --- of files ---
+
+
+class LinkInTheWay(OSError):
+    """A link that is not followed where it lies."""
+
+    def __init__(self, link: bytes) -> None:
+        super().__init__(errno.ELOOP, tr("{link!r} is a symbolic link", link=os.fsdecode(link)))
+
+
+@contextmanager
+def file_errors(where: str, subject: Subject) -> Iterator[None]:
+    """Raise what an `OSError` of the block stands for. `where`: the operation, the key and the store."""
+    try:
+        yield
+    except OSError as error:
+        what = f" ({os.fsdecode(error.filename)!r})" if error.filename and subject is Subject.STORE else ""
+        raise _error_of_file(error, f"cannot {where}: {error.strerror or error}{what}", subject) from error
+
+
+def _error_of_file(error: OSError, text: str, subject: Subject) -> MastosyncError:
+    code = error.errno or 0
+    if code in _DISK_UNUSABLE:
+        return StoreUnusable(text, hint=say(_DISK_UNUSABLE[code]))
+    if code in EXHAUSTED:
+        return ServerFailure(text, hint=say(_TOO_MANY_HINT))
+    if subject is Subject.STORE:
+        return StoreUnusable(text, hint=tr("check `path`, and that you may do this there"))
+    if isinstance(error, LinkInTheWay):
+        return ObjectDenied(text, hint=say(_LINK_HINT))
+    return _object_error_of_file(code, text, subject)
+
+
+def _object_error_of_file(code: int, text: str, subject: Subject) -> ObjectError:
+    """The first line that fits."""
+    not_found = {Subject.UPLOAD: ObjectChanged, Subject.OBJECT: ObjectMissing}.get(subject)
+    table: tuple[tuple[bool, type[ObjectError], str], ...] = (
+        (not_found is not None and code in _NO_FILE, not_found or ObjectMissing, ""),
+        (code in _IN_THE_WAY, ObjectRejected, _IN_THE_WAY_HINT),
+        (code in (errno.EACCES, errno.EPERM), ObjectDenied, _FILE_DENIED_HINT),
+        (code in _NO_NAME, ObjectRejected, deferred("a file on this disk cannot have this name")),
+        (code == errno.EFBIG, ObjectTooLarge, deferred("this file system does not allow files as large as this")),
+        (True, ServerFailure, _DISK_HINT),
+    )
+    kind, hint = next((kind, hint) for fits, kind, hint in table if fits)
+    return kind(text, hint=say(hint))

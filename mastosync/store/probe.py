@@ -1,20 +1,66 @@
-"""`StoreProbe`: what `doctor` wants to know of a store and a copy need not ask.
+"""What is found out of a store beside copying: by the probes of `doctor`, and by asking without credentials.
 
-It stands beside an `ObjectStore` of the same bucket and promises the same: one attempt a request, and
-no errors but those of that contract.
+An answer to somebody without credentials means the same whoever asked: docs/design/privacy.md has the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from mastosync.errors import MastosyncError
-from mastosync.model import Access, Ownership
-from mastosync.store.base import Room
-from mastosync.store.http.anonymous import Glimpse
+NOT_REFUSALS = frozenset({407, 408, 421, 425, 429})
+"""Of 4xx: of somebody on the way, or there may be another answer."""
+
+
+class AnonymousAccess(StrEnum):
+    """Whether an object is given to somebody without credentials, as far as an answer tells."""
+
+    GIVEN = "given"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"  # somebody else answers in place of the store, and may let others pass
+
+
+class AnonymousAnswer(NamedTuple):
+    """What an answer to somebody without credentials says of its body."""
+
+    status: int  # HTTP
+    size: int | None  # bytes; None: it does not tell
+    etag: str  # without quotes; empty: it has none
+    content_type: str
+    is_elsewhere: bool = False  # by way of a redirect
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is for people, as that which asks them to log in."""
+        return self.content_type.partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
+
+
+class ObjectTraits(NamedTuple):
+    """What tells an object from anything else."""
+
+    size: int  # bytes
+    etag: str  # without quotes; empty: it is not known
+
+
+def access_by_status(status: int) -> AnonymousAccess:
+    """As far as a status tells: GIVEN is something, whatever it may be."""
+    if 200 <= status < 300:
+        return AnonymousAccess.GIVEN
+    return AnonymousAccess.REFUSED if 400 <= status < 500 and status not in NOT_REFUSALS else AnonymousAccess.UNKNOWN
+
+
+def access_by(found: AnonymousAnswer, known: Callable[[], Collection[ObjectTraits]]) -> AnonymousAccess:
+    """What an answer means. `known`: what the object may be known by; if nobody can tell, whatever comes may be it."""
+    access = access_by_status(found.status)
+    if access is not AnonymousAccess.GIVEN:
+        return access
+    if found.is_elsewhere and found.is_page:
+        return AnonymousAccess.REFUSED
+    things = known()
+    is_object = not things or any(found.size in (None, each.size) or found.etag == each.etag for each in things)
+    return AnonymousAccess.GIVEN if is_object else AnonymousAccess.UNKNOWN
 
 
 class Culprit(StrEnum):
@@ -68,10 +114,10 @@ class PublicAnswer:
     from_old: bool = False  # the media host of `cutover --nginx` says that the new store did not give it
 
     @property
-    def glimpse(self) -> Glimpse:
+    def as_anonymous(self) -> AnonymousAnswer:
         """What it means to a stranger goes by that."""
         size = None if self.is_encoded else self.size
-        return Glimpse(self.status, size, self.etag, self.content_type, self.is_elsewhere)
+        return AnonymousAnswer(self.status, size, self.etag, self.content_type, self.is_elsewhere)
 
 
 class PublicSite(Protocol):
@@ -95,106 +141,4 @@ class PublicSite(Protocol):
 
     def close(self) -> None:
         """Give connections back."""
-        ...
-
-
-class StoreProbe(Protocol):
-    """Questions to one bucket. Only `write_damaged` and `delete` change anything."""
-
-    @property
-    def address(self) -> Address:
-        """Where requests go."""
-        ...
-
-    def greet(self) -> Greeting:
-        """Ask without credentials. Any answer will do.
-
-        Raises: NetworkFailure or StoreUnusable if there is none, or no secure connection.
-        """
-        ...
-
-    def culprit(self, error: MastosyncError) -> Culprit:
-        """What the refusal of a whole store is due to."""
-        ...
-
-    def keys(self, prefix: str, at_most: int) -> list[str]:
-        """The first keys that begin with `prefix`. Raises: ObjectDenied if the key may not list."""
-        ...
-
-    def works_otherwise(self) -> str:
-        """The other addressing style, if the bucket can be listed with it; else an empty string."""
-        ...
-
-    def is_public(self, key: str, etag: str) -> bool:
-        """Whether anybody can read this object. `etag` tells it from what else may be sent instead."""
-        ...
-
-    def public_address(self, key: str, md5: bytes) -> str:
-        """Under which URL anybody gets an object of this MD5 where `public_url` says that everybody reads them.
-
-        Empty: nowhere, as far as can be told. The key must be new: what came before may be kept by a cache, or be
-        served from another store.
-        """
-        ...
-
-    def write_damaged(self, key: str, data: bytes) -> bool:
-        """Send an object with the Content-MD5 of another, and return whether the store took it.
-
-        Raises: ObjectDenied and the like if the refusal has other reasons.
-        """
-        ...
-
-    def delete(self, key: str) -> Removal:
-        """Delete an object with all its versions, and tell what has become of it. One that is not there is no error."""
-        ...
-
-    def close(self) -> None:
-        """Give connections back."""
-        ...
-
-
-class FolderProbe(Protocol):
-    """Questions to a folder of this machine. Only `folds_names` and `delete` change anything, and leave nothing."""
-
-    def first_key(self) -> str:
-        """The first object's; empty: there is none. Raises: StoreUnusable."""
-        ...
-
-    def unfollowed_links(self) -> list[str]:
-        """Links to folders where none is followed, as far as an admin may have made them.
-
-        That is in the folders that hold those of ids: all others would take a look at every object.
-        Raises: StoreUnusable, at a destination also for a link that would have to be followed, and cannot be.
-        """
-        ...
-
-    def rooms(self, pending: Mapping[str, int]) -> list[Room]:
-        """The disks of a destination, as links may lead to several. `pending`: bytes, by folders of keys.
-
-        Raises: StoreUnusable.
-        """
-        ...
-
-    def mode(self, key: str) -> int:
-        """Who may do what with an object's file: the nine bits. Raises: ObjectMissing."""
-        ...
-
-    def ownership(self) -> Ownership:
-        """Whose what is written should be, and whether what lies there is. Raises: StoreUnusable."""
-        ...
-
-    def access(self, key: str) -> Access:
-        """Whose an object's file is, and who may do what with it. Raises: ObjectMissing."""
-        ...
-
-    def folds_names(self) -> bool:
-        """Whether the disk takes names for one that differ only in case. Raises: StoreUnusable."""
-        ...
-
-    def delete(self, key: str) -> None:
-        """Delete an object, and the folders that are empty then; one that is not there is no error."""
-        ...
-
-    def close(self) -> None:
-        """Let go of it."""
         ...

@@ -19,8 +19,7 @@ from mastosync.runtime.outages import Downtime
 from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.http.anonymous import KnownObject, Meaning, meaning_of, meaning_of_status
-from mastosync.store.probe import PublicAnswer, PublicSite
+from mastosync.store.probe import AnonymousAccess, ObjectTraits, PublicAnswer, PublicSite, access_by, access_by_status
 from mastosync.verifying.public_result import FROM, Asked, Keeper, PublicFault, PublicResult
 
 _log = logging.getLogger(__name__)
@@ -138,10 +137,10 @@ class PublicCheck:
         if readers is Readers.NOBODY:
             return self._told_of_private(read(site.read, key), site, record, key)
         answer = read(partial(site.read, fresh=True), key)
-        is_unread = meaning_of_status(answer.status) is Meaning.NOTHING
+        is_unread = access_by_status(answer.status) is AnonymousAccess.UNKNOWN
         keeper = Keeper.OLD_STORE if answer.from_old else None
         if detail := _wrong(record, answer):
-            refused = answer.from_old or meaning_of_status(answer.status) is Meaning.REFUSED
+            refused = answer.from_old or access_by_status(answer.status) is AnonymousAccess.REFUSED
             return PublicFault(record, key, detail, unread=is_unread, keeper=keeper, refused=refused)
         detail = _wrong_headers(key, answer)
         return PublicFault(record, key, detail, keeper=keeper, headers=True) if detail else None
@@ -149,10 +148,10 @@ class PublicCheck:
     def _told_of_private(self, answer: PublicAnswer, site: PublicSite, record: Record, key: str) -> PublicFault | None:
         at = f" at {site.url}" if site is self.bucket else ""
         it_is = "it is private" if record.entry.private else "everything is private here (acl = private)"
-        meaning = meaning_of(answer.glimpse, partial(self._known, record, key))
-        if meaning is Meaning.REFUSED:
+        access = access_by(answer.as_anonymous, partial(self._known, record, key))
+        if access is AnonymousAccess.REFUSED:
             return None
-        if meaning is Meaning.NOTHING:
+        if access is AnonymousAccess.UNKNOWN:
             told = f"{answer.status}, {answer.size} bytes of {answer.content_type!r}"
             detail = f"{it_is}, and it is not clear who can read it: the answer ({told}) is not the object{at}"
             return PublicFault(record, key, detail, unread=True)
@@ -167,16 +166,16 @@ class PublicCheck:
         again = RetryingStore(self.store_access).ask(partial(site.read, fresh=True), key)
         if again.from_old:
             return Keeper.OLD_STORE
-        return Keeper.CACHE if meaning_of_status(again.status) is Meaning.REFUSED else None
+        return Keeper.CACHE if access_by_status(again.status) is AnonymousAccess.REFUSED else None
 
-    def _known(self, record: Record, key: str) -> list[KnownObject]:
+    def _known(self, record: Record, key: str) -> list[ObjectTraits]:
         """By what the store describes, and by what was recorded, as a cache may still have what the store has not."""
         known = []
         with suppress(ObjectError):
             there = RetryingStore(self.store_access).head(key)
-            known.append(KnownObject(there.size, there.etag))
+            known.append(ObjectTraits(there.size, there.etag))
         if record.entry.size is not None:
-            known.append(KnownObject(record.entry.size, expected_etag(record.md5, record.etag) or ""))
+            known.append(ObjectTraits(record.entry.size, expected_etag(record.md5, record.etag) or ""))
         return known
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 
 from mastosync.config import S3Config
-from mastosync.store.s3.client import make_client
+from mastosync.store.s3.boto_client import make_client
 
 make_client(S3Config(endpoint_url="http://127.0.0.1:9", bucket="nobody", region="us-east-1"), 1).close()
 gc.collect()

@@ -43,8 +43,7 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import FetchedObject, ListedObject, ObjectStore, PutOptions
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, volumes
 from mastosync.store.filesystem import root as cache
-from mastosync.store.filesystem.names import ESCAPED, WORK, key_of_escaped, namesake, path_of
-from mastosync.store.filesystem.root import Root
+from mastosync.store.filesystem.root import ESCAPED, WORK, RootFolder, key_of_escaped, namesake, path_of
 from mastosync.store.filesystem.walk import Walk
 from mastosync.store.media_types import content_type_of
 from tests.contract.test_object_store import ODD_KEYS, bytes_of, listed, md5_of
@@ -378,7 +377,7 @@ class TestLinks:
                 assert (disk / "elsewhere" / key.removeprefix("cache/")).read_bytes() == b"data"
                 assert store.read(key, 10).data == b"data"
                 assert [found.key for found in listed(store, "")] == ["accounts/a", key, large]
-                own, other = store.rooms({"cache/accounts/avatars": 7, "accounts/avatars": 5, "cache/media": 2})
+                own, other = store.disks({"cache/accounts/avatars": 7, "accounts/avatars": 5, "cache/media": 2})
                 assert (own.name, own.pending_bytes) == (f"destination folder '{root}'", 5)
                 assert (other.name, other.pending_bytes) == (f"destination folder '{root / 'cache'}'", 9)
                 assert other.free_bytes <= 4 << 20
@@ -707,7 +706,7 @@ class TestDisk:
         with closing(destination(tmp_path, keep_free=1 << 60)) as store:
             with pytest.raises(StoreUnusable, match="keep_free"):
                 put(store, "a")
-            assert [room.free_bytes for room in store.rooms({})] == [0]
+            assert [room.free_bytes for room in store.disks({})] == [0]
 
     def test_who_cannot_tell_for_a_moment_how_much_is_free_warns_of_nothing(
         self, store: FilesystemStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -797,17 +796,17 @@ os.kill(os.getpid(), signal.SIGKILL)
     def test_a_store_begins_however_many_others_end_at_that_moment(
         self, root: Path, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        others, folder = iter(range(20)), Root.folder
+        others, folder = iter(range(20)), RootFolder.folder
 
         @contextmanager
-        def tidied_up(self: Root, segments: list[bytes], *, make: bool = False) -> Iterator[int]:
+        def tidied_up(self: RootFolder, segments: list[bytes], *, make: bool = False) -> Iterator[int]:
             with folder(self, segments, make=make) as fd:
                 if make and next(others, None) is not None:
                     os.rmdir(segments[-1], dir_fd=self.fd)
                 yield fd
 
         with monkeypatch.context() as patched:
-            patched.setattr(Root, "folder", tidied_up)
+            patched.setattr(RootFolder, "folder", tidied_up)
             upload = store.start_multipart("key", PUBLIC)
         assert next(others, None) is None, "all of them ended"
         store.complete_multipart("key", upload, [store.write_part("key", upload, 1, b"x", md5_of(b"x"))])
@@ -949,7 +948,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         """Also where an object has to be removed, as everybody can read it."""
         put(store, "cache/a")
         with monkeypatch.context() as patched:
-            patched.setattr(Root, "folder", raising(OSError(code, os.strerror(code))))
+            patched.setattr(RootFolder, "folder", raising(OSError(code, os.strerror(code))))
             for act in (store.delete, store.withdraw, store.head):
                 with pytest.raises(ServerFailure, match=os.strerror(code)) as caught:
                     act("cache/a")
@@ -1232,6 +1231,6 @@ def test_the_probe_deletes_an_object_and_the_folders_that_are_empty_then(store: 
         probe.delete("a/b/c/d")
         assert [path.name for path in (root / "a").iterdir()] == ["other"]
         assert not probe.folds_names()
-        ((_, free, pending),) = probe.rooms({"a": 3})
+        ((_, free, pending),) = probe.disks({"a": 3})
         assert (free > 0, pending) == (True, 3)
         assert probe.mode("a/other") & 0o600 == 0o600

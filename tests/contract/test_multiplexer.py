@@ -14,7 +14,8 @@ import pytest
 from mastosync.errors import NetworkFailure, ObjectMissing, ServerFailure
 from mastosync.model import ObjectInfo
 from mastosync.store.base import FetchedObject
-from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
+from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
+from mastosync.store.s3.curl_store import CurlStore
 from scripts.lab.buckets import BucketPair
 from tests.support.memory_store import MemoryStore
 from tests.support.raw_server import RawRequest, RawServer, answer

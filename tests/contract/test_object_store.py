@@ -21,7 +21,7 @@ from mastosync.errors import CorruptObject, ObjectChanged, ObjectMissing, Object
 from mastosync.model import ObjectHeaders
 from mastosync.store.base import ListedObject, ObjectStore, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore
-from mastosync.store.s3.curl import CurlStore
+from mastosync.store.s3.curl_store import CurlStore
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import bucket_pair
 from tests.support.memory_store import MemoryStore

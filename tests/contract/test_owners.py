@@ -18,7 +18,7 @@ from mastosync.config import FilesystemConfig, OwnerKey, load_config
 from mastosync.errors import ConfigError, ObjectChanged, StoreUnusable
 from mastosync.model import Owner
 from mastosync.store.filesystem import FilesystemProbe, FilesystemStore, owners
-from mastosync.store.filesystem.owners import gives_away, may_give, me, wanted_owner
+from mastosync.store.filesystem.owners import current_owner, gives_away, may_give, wanted_owner
 from tests.contract.test_filesystem_store import NOBODY, PRIVATE, PUBLIC, as_nobody, put
 from tests.contract.test_object_store import listed, md5_of
 
@@ -123,10 +123,10 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert [path.name for path in folder.iterdir()] == ["a"]
 
     def test_a_folder_of_its_own_stays_its_own(self, folder: Path) -> None:
-        os.chown(folder, *me())
+        os.chown(folder, *current_owner())
         with closing(store_of(folder)) as store:
             put(store, KEY)
-        assert owners_below(folder) == {me()}
+        assert owners_below(folder) == {current_owner()}
 
     @pytest.mark.parametrize(
         ("asked", "owner"), [(OwnerKey(7, 8), Owner(7, 8)), (OwnerKey(7, None), Owner(7, MASTODON.group))]
@@ -171,7 +171,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(os, "fchown", refuse)
     monkeypatch.setattr(owners, "is_privileged", lambda: True)
-    monkeypatch.setattr(owners, "me", lambda: Owner(-2, -2))
+    monkeypatch.setattr(owners, "current_owner", lambda: Owner(-2, -2))
     return calls
 
 
@@ -254,7 +254,7 @@ put(destination(Path({str(folder)!r})), "a/b")
     without = ["setpriv", "--bounding-set", "-chown", "--inh-caps", "-chown", sys.executable, "-c", code]
     done = subprocess.run(without, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
     assert f"chown -R {MASTODON} {folder}" in done.stderr
-    assert owners_below(folder) == {me()}
+    assert owners_below(folder) == {current_owner()}
 
 
 def test_whose_files_are_to_be() -> None:
@@ -307,7 +307,7 @@ def test_a_look_finds_what_is_somebody_elses(folder: Path) -> None:
         os.chown(folder / key, 0, 0)
     with closing(FilesystemProbe(FilesystemConfig(path=folder), role="destination")) as probe:
         found = probe.ownership()
-    assert (found.folder, found.wanted, found.runs_as) == (MASTODON, MASTODON, me())
+    assert (found.folder, found.wanted, found.runs_as) == (MASTODON, MASTODON, current_owner())
     assert found.gives
     assert set(found.others) == {"cache", "media_attachments/files/116/a.png"}
 

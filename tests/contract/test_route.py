@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mastosync.config import S3Config, Secret
-from mastosync.store.s3.client import make_client, route_to
+from mastosync.store.s3.boto_client import make_client, route_to
 from mastosync.store.s3.route import plain_route
 from tests.support.s3_clients import MADE_UP
 

@@ -20,8 +20,8 @@ from cryptography.x509.oid import NameOID
 
 from mastosync.config import S3Config, Secret
 from mastosync.errors import BucketMissing, MastosyncError, NetworkFailure, ServerFailure, StoreUnusable, Throttled
-from mastosync.store.s3.curl import CurlStore
-from mastosync.store.s3.store import S3Store
+from mastosync.store.s3.boto_store import S3Store
+from mastosync.store.s3.curl_store import CurlStore
 from scripts.lab.buckets import BucketPair
 from tests.support.raw_server import RawServer, answer
 from tests.support.s3_clients import (

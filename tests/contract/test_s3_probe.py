@@ -10,8 +10,8 @@ import pytest
 
 from mastosync.errors import MastosyncError, NetworkFailure, ObjectDenied, ServerFailure
 from mastosync.store.probe import Culprit, Removal
+from mastosync.store.s3.boto_store import S3Store
 from mastosync.store.s3.probe import S3Probe
-from mastosync.store.s3.store import S3Store
 from tests.support.raw_server import RawServer, answer
 from tests.support.s3_clients import MADE_UP, at
 

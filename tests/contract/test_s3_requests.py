@@ -16,8 +16,8 @@ from botocore.exceptions import EndpointConnectionError
 from mastosync.errors import CorruptObject, MastosyncError, ObjectChanged, ObjectRejected, StoreUnusable
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import ObjectStore, PutOptions
-from mastosync.store.s3.client import make_client, new_session
-from mastosync.store.s3.store import S3Store
+from mastosync.store.s3.boto_client import make_client, new_session
+from mastosync.store.s3.boto_store import S3Store
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
 from scripts.lab.fault_plan import LOST_ANSWER, RESET, always, no_faults

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from mastosync.errors import MastosyncError, NetworkFailure, ObjectRejected, ServerFailure, Throttled
-from mastosync.store.s3.curl import CurlStore
-from mastosync.store.s3.store import S3Store
+from mastosync.store.s3.boto_store import S3Store
+from mastosync.store.s3.curl_store import CurlStore
 from tests.support.raw_server import RawRequest, RawServer, answer
 from tests.support.s3_clients import DATA, StoreClass, Wire, at, md5_of, opened
 

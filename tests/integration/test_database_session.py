@@ -10,7 +10,7 @@ import pytest
 
 from mastosync.config import DatabaseConfig, Secret
 from mastosync.errors import DatabaseError
-from mastosync.mastodon.address import server_address
+from mastosync.mastodon.connection import server_address
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.identity import identity_of
 from mastosync.model import TABLES

@@ -15,7 +15,7 @@ from mastosync.doctor.acl import check_acl
 from mastosync.doctor.findings import Chart, Finding, Grade, Subject
 from mastosync.doctor.probes import DATA, ProbeObjects
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.s3.curl import CurlStore
+from mastosync.store.s3.curl_store import CurlStore
 from mastosync.store.s3.probe import S3Probe
 from scripts.lab.addresses import S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair

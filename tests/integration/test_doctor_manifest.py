@@ -15,7 +15,7 @@ from mastosync.doctor import Grade, Subject
 from mastosync.errors import ExitCode, ServerFailure, StoreUnusable
 from mastosync.manifest import Manifest, file_version, newest_version, writer_lock
 from mastosync.manifest.file_system import file_system
-from mastosync.store.filesystem import FilesystemProbe, walk
+from mastosync.store.filesystem import FilesystemProbe, probe
 from scripts.lab.addresses import DatabaseAddress, PostgresAddress
 from scripts.lab.instance import SCHEMA
 from tests.support.doctor_sites import Examined, examined
@@ -126,7 +126,7 @@ class TestFile:
             filesystem_source={"path": str(old)}, filesystem_destination={"path": str(new), "keep_free": "0"}
         )
         planned(site.manifest, [entry(1), entry(2)]).close()
-        monkeypatch.setattr(walk, "mounts_below", short)
+        monkeypatch.setattr(probe, "mounts_below", short)
         found = examined(site)
         assert "2 pending, 0 done" in found.manifest["manifest"].message
         assert "for these stores" not in found.manifest["manifest"].message, "nobody has compared them"

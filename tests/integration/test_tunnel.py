@@ -22,7 +22,7 @@ from paramiko import HostKeys, PKey
 
 from mastosync.config import Secret, TunnelConfig
 from mastosync.errors import DatabaseError, ExitCode, TunnelError
-from mastosync.mastodon.address import server_address
+from mastosync.mastodon.connection import server_address
 from mastosync.mastodon.database import MastodonDatabase
 from mastosync.mastodon.tunnel import open_tunnel
 from scripts.lab.addresses import DatabaseAddress

@@ -13,8 +13,9 @@ from mastosync.config import S3Config, Secret
 from mastosync.errors import MastosyncError
 from mastosync.model import ObjectHeaders, ObjectInfo
 from mastosync.store.base import FetchedObject, ObjectStore, PutOptions, UploadedPart
-from mastosync.store.s3.curl import CurlMultiplexer, CurlStore
-from mastosync.store.s3.store import S3Store
+from mastosync.store.s3.boto_store import S3Store
+from mastosync.store.s3.curl_multiplexer import CurlMultiplexer
+from mastosync.store.s3.curl_store import CurlStore
 from scripts.lab.addresses import S3Address
 from tests.support.raw_server import RawServer
 

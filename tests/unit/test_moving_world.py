@@ -55,7 +55,7 @@ from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.outages import Downtime
 from mastosync.runtime.retry import RetryPolicy, StoreAccess
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.http.fetcher import Fetched
+from mastosync.store.http.fetcher import FetchedFile
 from mastosync.verifying import adopter, verifier
 from mastosync.verifying.adopter import Adopter, AdoptOptions
 from mastosync.verifying.verifier import Verifier, VerifyOptions
@@ -501,11 +501,11 @@ class Elsewhere:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def fetch(self, url: str, most_bytes: int) -> Fetched:
+    def fetch(self, url: str, most_bytes: int) -> FetchedFile:
         place = url.rpartition("/")[2]
         data = bytes_of(place, self._world.rows[place].version)
         assert len(data) <= most_bytes
-        return Fetched(BytesIO(data), len(data), md5(data, usedforsecurity=False).digest(), data[:16])
+        return FetchedFile(BytesIO(data), len(data), md5(data, usedforsecurity=False).digest(), data[:16])
 
     def close(self) -> None: ...
 

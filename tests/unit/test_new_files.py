@@ -20,8 +20,7 @@ from mastosync.doctor.manifest import _refusal
 from mastosync.manifest import Manifest, writer_lock
 from mastosync.model import Owner
 from mastosync.new_files import made, make_folders, opened_or_made
-from mastosync.store.s3.boto_errors import BotoTranslator
-from mastosync.store.s3.client import credentials_of, make_client
+from mastosync.store.s3.boto_client import BotoTranslator, credentials_of, make_client
 from mastosync.store.s3.errors import Request, scrubber_of
 from mastosync.store.s3.route import closed_folder_of_aws, plain_route
 from tests.support.entries import entry

@@ -48,10 +48,10 @@ REVIEWED = {
     ("mastodon/database.py", "query"): "composed by psycopg",
     ("mastodon/identity.py", "query"): "composed by psycopg",
     (
-        "mastodon/read_ahead.py",
+        "mastodon/queries.py",
         "sql.SQL('DECLARE mastosync NO SCROLL CURSOR FOR {}').format(self._query)",
     ): "composed by psycopg",
-    ("mastodon/read_ahead.py", "self._connection.pgconn"): "no statement: it goes on with one",
+    ("mastodon/queries.py", "self._connection.pgconn"): "no statement: it goes on with one",
     ("mastodon/identity.py", "f'SELECT id FROM \"{name}\" LIMIT 1'"): "a name of our own list of tables",
 }
 """Statements that are made at run time, and why no stranger has a part in them. A new one is looked at first."""

@@ -12,10 +12,7 @@ import logging
 import os
 import re
 import shlex
-import stat
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +29,6 @@ _CHOWN, _DAC_OVERRIDE = 1 << 0, 1 << 1  # see capabilities(7); who gives a folde
 _REFUSED = frozenset({errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 """What file systems without owners say, servers that take root for nobody, and containers that lack the user."""
 _HELD = re.compile(rb"^CapEff:\s*([0-9a-f]+)$", re.MULTILINE)
-_LOOKED_AT_MOST = 3_000  # files and folders, of somebody else's
 
 
 class Owners:
@@ -48,7 +44,7 @@ class Owners:
     def settle(self, folder: os.stat_result) -> None:
         """Look at the folder, once it is open."""
         self.wanted = wanted_owner(Owner(folder.st_uid, folder.st_gid), self._asked)
-        self.gives = gives_away(self.wanted, me(), asked=self._asked is not None, privileged=is_privileged())
+        self.gives = gives_away(self.wanted, current_owner(), asked=self._asked is not None, privileged=is_privileged())
 
     def give(self, fd: int) -> None:
         """Give away what was just made. Raises: StoreUnusable if `owner` asks for it, and it cannot be; OSError."""
@@ -94,7 +90,7 @@ class Owners:
                 )
 
 
-def me() -> Owner:
+def current_owner() -> Owner:
     """Whose is what this process makes, as a rule."""
     return Owner(os.geteuid(), os.getegid())
 
@@ -124,43 +120,3 @@ def may_give(told: bytes, user: int) -> bool:
     """The same by what the system tells of a process. Root who may not is refused, and tells of that: so it tries."""
     held = int(found[1], 16) if (found := _HELD.search(told)) else 0
     return bool(held & _DAC_OVERRIDE) if held & _CHOWN else user == 0
-
-
-def iter_others(root: int, wanted: Owner) -> Iterator[str]:
-    """What lies below an open folder and is somebody else's, but for folders in which `wanted` may write all the same.
-
-    Of the folders of ids, the last one alone is entered.
-    That is a sample, of all tables and of what came last. What is closed or gone is passed over. Raises: OSError.
-    """
-    folders, looked = [""], 0
-    while folders and looked < _LOOKED_AT_MOST:
-        folder = folders.pop()
-        below = list[str]()
-        with suppress(FileNotFoundError, PermissionError, NotADirectoryError):
-            fd = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
-            try:
-                with os.scandir(fd) as entries:
-                    names = sorted(entry.name for entry in entries)
-                for name in names[: _LOOKED_AT_MOST - looked]:
-                    looked += 1
-                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                    if stat.S_ISLNK(status.st_mode):  # what it leads to counts
-                        with suppress(OSError):
-                            status = os.stat(name, dir_fd=fd)
-                    path = f"{folder}/{name}".lstrip("/")
-                    if not _is_usable(status, wanted) and name != "lost+found":
-                        yield path
-                    if stat.S_ISDIR(status.st_mode):
-                        below.append(path)
-            finally:
-                os.close(fd)
-        of_ids = [path for path in below if path.rpartition("/")[2].isdecimal()]
-        folders += [path for path in below if path not in of_ids] + of_ids[-1:]
-
-
-def _is_usable(status: os.stat_result, wanted: Owner) -> bool:
-    """Whether a file is theirs, or a folder is, or has a mode by which they may write in it."""
-    if status.st_uid == wanted.user or not stat.S_ISDIR(status.st_mode):
-        return status.st_uid == wanted.user
-    needed = 0o030 if status.st_gid == wanted.group else 0o003
-    return status.st_mode & needed == needed

@@ -1,15 +1,22 @@
-"""Where files lie until they are whole: a folder of this process, on the same disk as what they become.
+"""Files that are not whole yet, and uploads in parts: in a folder of this process, on the disk where they will lie.
 
-That is in the root, or in a folder that a link there leads to.
+The folder lies in the root, or where a link in the root leads to, and nothing in it is an object. The process holds a
+lock on it, which the system releases when the process ends: a folder without a lock was left by a dead process, and the
+next process removes it.
 
-Nothing in it is an object. Its owner holds a lock on it, which the system releases with its holder; what
-nobody holds was left by a process that died, and the next one removes it.
+An upload is a folder in there, whose files are its parts. The name of a part holds its number, size and MD5: so only
+what was confirmed is put together, and repeating anything does no harm. The system puts parts together by itself where
+it can, on some disks without moving a byte.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import os
+import re
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -18,21 +25,23 @@ from uuid import uuid4
 
 from mastosync.errors import StoreUnusable
 from mastosync.language import tr
-from mastosync.store.base import Buffer
-from mastosync.store.filesystem.names import RESERVED, WORK
-from mastosync.store.filesystem.root import Root
+from mastosync.store.base import Buffer, UploadedPart
+from mastosync.store.filesystem.root import RESERVED, WORK, RootFolder
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LAST_OF_WORK = WORK.split(b"/")[-1]
 _ATTEMPTS, _PAUSE_SECONDS = 1000, 0.001
 _PRIVATE_MODE = 0o700  # what is in it may become private
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PIECE = 1024 * 1024  # bytes, where they have to come through here
+_CANNOT = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EXDEV, errno.EPERM})
+_UPLOAD = re.compile(r"[0-9a-f]{32}-([0-7]+)-[0-9a-f]{32}")
 
 
-class PartialFiles:
-    """Made when something is first written."""
+class PartialFolder:
+    """The folder of partial files on one disk, made when something is first written."""
 
-    def __init__(self, root: Root, way: bytes = b"") -> None:
+    def __init__(self, root: RootFolder, way: bytes = b"") -> None:
         """`way`: the link to the folder that it lies in; empty: it lies in the root."""
         self._root = root
         self._reserved = [*(way.split(b"/") if way else ()), RESERVED]
@@ -55,7 +64,7 @@ class PartialFiles:
     def new_file(self, mode: int, folder: int | None = None) -> Iterator[tuple[bytes, int]]:
         """A new, empty file by its name and descriptor, gone when the block ends unless it was moved away.
 
-        `mode` as for any new file: less what the umask takes. `folder`: one in it; None: the workshop itself.
+        `mode` as for any new file: less what the umask takes. `folder`: one in it; None: the folder itself.
         Raises: OSError.
         """
         place = self.fd if folder is None else folder
@@ -184,14 +193,14 @@ class PartialFiles:
 class PartialFolders:
     """One for each disk of a root."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: RootFolder) -> None:
         self._root = root
-        self._made: dict[bytes, PartialFiles] = {}
+        self._made: dict[bytes, PartialFolder] = {}
 
-    def at(self, path: bytes) -> PartialFiles:
+    def at(self, path: bytes) -> PartialFolder:
         """That of whatever lies at a path. Raises: StoreUnusable; OSError."""
-        way = self._root.ground(path.rpartition(b"/")[0]).way
-        return self._made.get(way) or self._made.setdefault(way, PartialFiles(self._root, way))
+        way = self._root.volume(path.rpartition(b"/")[0]).link
+        return self._made.get(way) or self._made.setdefault(way, PartialFolder(self._root, way))
 
     def close(self) -> None:
         """Remove them. Calling it twice is no error."""
@@ -230,3 +239,98 @@ def _exists(name: bytes, folder: int) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+class Uploads:
+    """Uploads in parts that have begun in one folder of partial files."""
+
+    def __init__(self, work: PartialFolder) -> None:
+        self._work = work
+
+    def start(self, key: str, mode: int) -> str:
+        """Begin one, of a file with this mode. Raises: OSError."""
+        upload_id = f"{_beginning(key)}{mode:o}-{uuid4().hex}"
+        self._work.new_folder(upload_id)
+        return upload_id
+
+    def write_part(self, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:
+        """Store a part. Raises: OSError, with ENOENT if the upload is unknown."""
+        mode = _mode_of(upload_id)
+        with self._work.folder(upload_id) as folder, self._work.new_file(mode, folder) as (name, fd):
+            write_all(fd, data)
+            os.rename(name, _name_of(number, md5), src_dir_fd=folder, dst_dir_fd=folder)
+        return UploadedPart(number, md5.hex(), md5)
+
+    @contextmanager
+    def assembled(self, upload_id: str, parts: list[UploadedPart]) -> Iterator[tuple[int, bytes, int]]:
+        """All parts in one file: its folder, name and descriptor. When the block ends well, the upload is over.
+
+        Raises: OSError, with ENOENT if the upload or a part is unknown.
+        """
+        mode = _mode_of(upload_id)
+        with self._work.folder(upload_id) as folder, self._work.new_file(mode, folder) as (name, whole):
+            for part in parts:
+                _append(whole, _name_of(part.number, part.md5), folder)
+            yield folder, name, whole
+        self._work.remove(upload_id)
+
+    def discard(self, upload_id: str) -> None:
+        """Give one up; it may be unknown. Raises: OSError."""
+        with suppress(FileNotFoundError):
+            _mode_of(upload_id)
+            self._work.remove(upload_id)
+
+    def discard_all(self, key: str) -> int:
+        """Give up those of this key, and return how many there were. Raises: OSError."""
+        found = self._work.folders(_beginning(key))
+        for upload_id in found:
+            self._work.remove(upload_id)
+        return len(found)
+
+
+def _beginning(key: str) -> str:
+    """Of the ids of a key's uploads, and of no other's."""
+    return f"{hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()}-"
+
+
+def _mode_of(upload_id: str) -> int:
+    """Raises: FileNotFoundError if there is no such upload."""
+    match = _UPLOAD.fullmatch(upload_id)
+    if match is None:
+        raise FileNotFoundError(errno.ENOENT, "there is no such upload")
+    return int(match[1], 8)
+
+
+def _name_of(number: int, md5: bytes) -> bytes:
+    return f"{number:05}-{md5.hex()}".encode()
+
+
+def _append(whole: int, name: bytes, folder: int) -> None:
+    """Put a part's bytes after those that are there. Raises: OSError."""
+    part = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        status = os.fstat(part)
+        # the folder may be somebody's who is not root, and may not read what root may
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise FileNotFoundError(errno.ENOENT, "this is not the part that was written")
+        left = status.st_size
+        while left:
+            came = _moved(part, whole, left)
+            left -= came
+            if not came:
+                raise FileNotFoundError(errno.ENOENT, "a part has lost bytes")
+    finally:
+        os.close(part)
+
+
+def _moved(part: int, whole: int, at_most: int) -> int:
+    """Bytes that went from one file to the other. Raises: OSError."""
+    if hasattr(os, "copy_file_range"):  # Linux
+        try:
+            return os.copy_file_range(part, whole, at_most)
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                raise
+    data = os.read(part, min(at_most, _PIECE))
+    write_all(whole, data)
+    return len(data)

@@ -1,18 +1,16 @@
-"""A folder that everything lies below. It is held open, and nothing is ever asked for by a path from outside.
+"""The folder that a store lies in, held open: nothing is ever asked for by a path from outside.
 
-Whoever holds a folder open keeps its disk, so that what is not found there is truly missing.
-Links to folders are followed above the folders of ids: admins move `cache` to another disk like that. No other link
-is, at any segment: below lies what Mastodon's own process makes, and whoever has a hand in that could have any file of
-this machine, or a private one of Mastodon's, read as a public object. Where objects are written, a link must be an
-admin's as well (`grounds.py`), and nothing below a mount is touched, which may be the source.
+A folder that is held open keeps its disk, so what is not found in it is truly missing.
 
-Reading what the system has in memory, in a thread that must not wait for a disk.
+A key is its own path, as Paperclip has it on a disk. A key that cannot be a path (with a segment that is empty, a dot
+or two, or longer than 255 bytes; with a NUL) has a path under the reserved folder: its bytes in hexadecimal digits,
+which fold, escape and leave the root nowhere, and keep the order of keys. So does a key with a segment of that folder's
+own name: no two keys have one path.
 
-A file in the cache is read in less time than it takes to wake another thread. One that is not there may take long, or
-for ever where a network lies between. The system tells them apart (`RWF_NOWAIT`) on most local disks; where it cannot
-(network file systems, other systems than Linux) nothing counts as cached. To open a file may need the disk as well, and
-nothing that Python has asks for that without waiting: so the more there were in a row that are not in the cache, the
-fewer are tried, and whoever reads a cold disk waits for one file in a few hundred.
+Links to folders are followed above the folders of ids, as admins move `cache` to another disk like that, and nowhere
+else: below lies what Mastodon's own process makes, and somebody who controls it could have any file of this machine, or
+a private one of Mastodon's, read as a public object. Where objects are written, a link must also be an admin's, and
+nothing below a mount is touched, as it may be the source: see `volumes`.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ import os
 import re
 import stat
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,12 +29,66 @@ from typing import TYPE_CHECKING
 
 from mastosync.errors import StoreUnusable
 from mastosync.language import tr
-from mastosync.store.filesystem.names import RESERVED
+from mastosync.store.errors import LinkInTheWay
 from mastosync.store.filesystem.owners import Owners
 from mastosync.store.filesystem.volumes import Volume, Volumes, leads_nowhere, mounts_untold
 
 if TYPE_CHECKING:
     from mastosync.config import OwnerKey
+
+RESERVED = b".mastosync"
+"""The one name that no folder of a key has: what is made here, and is no object, lies there."""
+
+ESCAPED = RESERVED + b"/keys"
+"""The folder of keys that no path can be."""
+
+WORK = RESERVED + b"/work"
+"""The folder of what is not whole yet."""
+
+_LONGEST_SEGMENT = 255  # bytes: NAME_MAX of every usual file system
+_DIGITS = 240  # of an escaped key, in one segment
+_GOES_ON = b"+"  # ends a segment that others follow: it is a folder, and never the file of another key
+_PASSED_OVER_AT_MOST = 255  # files between two that are tried
+_LARGEST = 1024 * 1024  # bytes: to hash more takes so long that a thread is worth it
+_NOWAIT = getattr(os, "RWF_NOWAIT", -1)  # flags that no system knows: it refuses
+
+
+def path_of(key: str) -> bytes:
+    """The path of a key, relative to the root. No two keys have one. Raises: ValueError if this is no key."""
+    name = key.encode()
+    if not name:
+        raise ValueError("it is empty")
+    segments = name.split(b"/")
+    if all(map(_can_be, segments)) and b"\0" not in name:
+        return name
+    digits = name.hex().encode()
+    pieces = [digits[start : start + _DIGITS] for start in range(0, len(digits), _DIGITS)]
+    return b"/".join((ESCAPED, *(piece + _GOES_ON for piece in pieces[:-1]), pieces[-1]))
+
+
+def key_of_escaped(path: bytes) -> str | None:
+    """The key of a path below `ESCAPED`; None if it is no key's."""
+    try:
+        key = bytes.fromhex(path.replace(_GOES_ON + b"/", b"").decode()).decode()
+        return key if path_of(key) == ESCAPED + b"/" + path else None
+    except ValueError:
+        return None
+
+
+def namesake(name: str, names: list[str]) -> str | None:
+    """Another name that a disk takes for this one, if it folds case and forms of Unicode."""
+    if name in names:
+        return None
+    return next((other for other in names if _folded(other) == _folded(name)), None)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _can_be(segment: bytes) -> bool:
+    return 0 < len(segment) <= _LONGEST_SEGMENT and segment not in (b".", b"..") and segment.lower() != RESERVED
+
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a pipe must not keep anybody waiting
@@ -43,21 +96,14 @@ _NO_LINK_FROM = re.compile(rb"(?:\A|/)(?:[0-9]{3}|%s)(?:/|\Z)" % re.escape(RESER
 _NOT_OF_OBJECTS = frozenset({os.fsdecode(RESERVED), "lost+found"})
 
 
-class LinkInTheWay(OSError):
-    """A link that is not followed where it lies."""
-
-    def __init__(self, link: bytes) -> None:
-        super().__init__(errno.ELOOP, tr("{link!r} is a symbolic link", link=os.fsdecode(link)))
-
-
-class Root:
+class RootFolder:
     """A folder below which files are found, and folders made."""
 
     def __init__(self, path: Path, name: str, *, writes: bool, owner: OwnerKey | None = None) -> None:
         """`name`: for messages; `owner`: of what is made below it, if not the folder's own."""
         self.path, self.name, self.writes = path, name, writes
         self._fd: int | None = None
-        self._grounds: Volumes | None = None  # known once it is open, where objects are written
+        self._volumes: Volumes | None = None  # known once it is open, where objects are written
         self.owners = Owners(path, name, owner)
         self._opening = threading.Lock()
 
@@ -82,7 +128,7 @@ class Root:
             ) from error
         if self.writes:
             try:
-                self._grounds = Volumes(fd, self.path, self.name)
+                self._volumes = Volumes(fd, self.path, self.name)
                 self.owners.settle(os.fstat(fd))
             except OSError as error:
                 os.close(fd)
@@ -96,17 +142,17 @@ class Root:
         """
         if self.writes:
             head = _head(path if folder is not None else path.rpartition(b"/")[0])
-            self._known_grounds.require_one_disk(head, path, folder)
+            self._known_volumes.require_one_disk(head, path, folder)
 
-    def ground(self, folders: bytes) -> Volume:
+    def volume(self, folders: bytes) -> Volume:
         """Where what lies in a folder is, if objects are written. Raises: StoreUnusable; OSError."""
-        return self._known_grounds.of(_head(folders))
+        return self._known_volumes.of(_head(folders))
 
     @property
-    def _known_grounds(self) -> Volumes:
+    def _known_volumes(self) -> Volumes:
         _ = self.fd
-        assert self._grounds is not None  # noqa: S101 - objects are written
-        return self._grounds
+        assert self._volumes is not None  # noqa: S101 - objects are written
+        return self._volumes
 
     def is_empty(self) -> bool:
         """Whether nothing but what every disk has lies there: an unmounted one looks like that. Raises: OSError."""
@@ -115,7 +161,7 @@ class Root:
 
     def free_bytes(self, folders: bytes) -> int:
         """How much may still be written to a folder. Raises: StoreUnusable; OSError."""
-        return self.ground(folders).free_bytes()
+        return self.volume(folders).free_bytes()
 
     def require_there(self) -> None:
         """Raises: StoreUnusable if the folder has been removed meanwhile; OSError."""
@@ -169,7 +215,7 @@ class Root:
         """Whether the link to a folder at this path is followed. Raises: StoreUnusable if it should be; OSError."""
         if not self.may_be_link(path):
             return False
-        return not self.writes or self.ground(os.fsencode(path)).way == os.fsencode(path)
+        return not self.writes or self.volume(os.fsencode(path)).link == os.fsencode(path)
 
     @contextmanager
     def folder(self, segments: list[bytes], *, make: bool = False, durable: bool = False) -> Iterator[int]:
@@ -190,7 +236,7 @@ class Root:
                     # what a mount hides is neither missing nor in the way, and nothing is made there
                     self.require_one_disk(b"/".join(segments[:depth]), way[-1])
                     if self.writes and error.errno in (errno.ELOOP, errno.ENOTDIR):
-                        self._known_grounds.require_no_new_link(_head(b"/".join(segments)))
+                        self._known_volumes.require_no_new_link(_head(b"/".join(segments)))
                     if not (make and isinstance(error, FileNotFoundError)):
                         raise
                     with suppress(FileExistsError):  # somebody was faster
@@ -215,8 +261,8 @@ class Root:
     def _start(self, segments: list[bytes]) -> tuple[int, int]:
         """How many folders of a way are reached at once, by links too, and the last of them, open. Raises: OSError."""
         if self.writes:
-            ground = self.ground(b"/".join(segments))
-            return (ground.way.count(b"/") + 1 if ground.way else 0), os.dup(ground.fd)
+            volume = self.volume(b"/".join(segments))
+            return (volume.link.count(b"/") + 1 if volume.link else 0), os.dup(volume.fd)
         linked = self.linked(segments)
         return linked, os.open(b"/".join(segments[:linked]), _FOLDER, dir_fd=self.fd) if linked else os.dup(self.fd)
 
@@ -267,9 +313,9 @@ class Root:
     def close(self) -> None:
         """Let go of it. Calling it twice is no error."""
         with self._opening:
-            if self._grounds is not None:
-                self._grounds.close()
-                self._grounds = None
+            if self._volumes is not None:
+                self._volumes.close()
+                self._volumes = None
             if self._fd is not None:
                 os.close(self._fd)
                 self._fd = None
@@ -298,15 +344,17 @@ def sync_folder(fd: int) -> None:
             raise
 
 
-_PASSED_OVER_AT_MOST = 255  # files between two that are tried
-_LARGEST = 1024 * 1024  # bytes: to hash more takes so long that a thread is worth it
-_NOWAIT = getattr(os, "RWF_NOWAIT", -1)  # flags that no system knows: it refuses
+class PageCache:
+    """What the system has in memory of the files below a root. From any thread.
 
+    A file in the page cache is read in less time than it takes to wake another thread; another one may take long, or
+    for ever where a network lies between. The system tells them apart (`RWF_NOWAIT`) on most local disks; elsewhere
+    (network file systems, systems other than Linux) nothing counts as cached. To open a file may need the disk too,
+    and Python has no call that does not wait for it: so the more files in a row were not in the cache, the fewer are
+    tried, and a cold disk is waited for once in a few hundred files.
+    """
 
-class Cache:
-    """What the system has in memory of the files below a root. From any thread."""
-
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: RootFolder) -> None:
         self._root = root
         self._gap = 0  # files to pass over after the next that is not there
         self._to_pass = 0

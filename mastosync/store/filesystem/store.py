@@ -1,11 +1,8 @@
-"""The contract of `ObjectStore` for a folder: a key is a path, an object is a file.
+"""The contract of `ObjectStore` for a folder: a key is a path, an object is a file. See docs/design/disk.md.
 
-A file gets its name by being renamed to it when it is whole, so nobody ever sees half of one. Its ETag is
-made of what the system says of it (`walk.etag_of`): it changes with the content and with who may read it, and costs no
-reading.
-A disk keeps bytes and who may read them, and no headers: the Content-Type is told by name and bytes.
-
-A folder of files on their way: laid down under their keys, read as any source is, and gone afterwards.
+A file is renamed to its name when it is whole, so nobody ever sees half of one. Its ETag is made of what the system
+says of it (`walk.etag_of`): it changes with the content and with who may read it, and costs no reading. A disk keeps
+bytes and who may read them, and no headers: the Content-Type is told by name and bytes.
 """
 
 from __future__ import annotations
@@ -27,14 +24,12 @@ from mastosync.config import FilesystemConfig
 from mastosync.errors import CorruptObject, ObjectChanged, ObjectError, ObjectRejected, StoreUnusable
 from mastosync.language import tr
 from mastosync.model import ObjectHeaders, ObjectInfo
-from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piece, PutOptions, Room, UploadedPart
-from mastosync.store.errors import Subject
-from mastosync.store.filesystem.errors import translated
-from mastosync.store.filesystem.names import namesake, path_of
-from mastosync.store.filesystem.partial_files import PartialFiles, PartialFolders, names_in, write_all
-from mastosync.store.filesystem.root import Cache, Root, sync_file, sync_folder
-from mastosync.store.filesystem.uploads import Uploads
-from mastosync.store.filesystem.walk import Walk, etag_of, rooms
+from mastosync.store.base import Buffer, DiskSpace, FetchedObject, ListedObject, Page, Piece, PutOptions, UploadedPart
+from mastosync.store.errors import Subject, file_errors
+from mastosync.store.filesystem.partial_files import PartialFolder, PartialFolders, Uploads, names_in, write_all
+from mastosync.store.filesystem.probe import disks
+from mastosync.store.filesystem.root import PageCache, RootFolder, namesake, path_of, sync_file, sync_folder
+from mastosync.store.filesystem.walk import Walk, etag_of
 from mastosync.store.media_types import HEAD_BYTES, content_type_of
 
 if TYPE_CHECKING:
@@ -60,13 +55,13 @@ class FilesystemStore:
         self._config = config
         self._writes = role == "destination"
         self._holds_objects = holds_objects or not self._writes
-        self._root = Root(path, self.name, writes=self._writes, owner=config.owner)
-        self._cache = Cache(self._root)
+        self._root = RootFolder(path, self.name, writes=self._writes, owner=config.owner)
+        self._cache = PageCache(self._root)
         self._works = PartialFolders(self._root)
         self._walks: dict[tuple[str, str], Iterator[ListedObject]] = {}
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
-        with translated(f"use the {self.name}", Subject.STORE):
+        with file_errors(f"use the {self.name}", Subject.STORE):
             if self._root.is_empty() and self._holds_objects:
                 raise StoreUnusable(
                     tr("the {name} is empty, but objects should be in it", name=self.name),
@@ -81,7 +76,7 @@ class FilesystemStore:
             return self._info(key, status, os.pread(fd, HEAD_BYTES, 0))
 
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
-        with translated(f"list the {self.name}", Subject.STORE):
+        with file_errors(f"list the {self.name}", Subject.STORE):
             walk = self._walks.pop((prefix, after), None) or iter(Walk(self._root, prefix, after))
             objects = list(islice(walk, _PAGE))
             following = next(walk, None) if len(objects) == _PAGE else None
@@ -201,7 +196,7 @@ class FilesystemStore:
     @contextmanager
     def _opened(self, verb: str, key: str) -> Iterator[tuple[int, os.stat_result]]:
         path = self._path(verb, key)
-        with translated(f"{verb} {key!r} at {self.name}", Subject.OBJECT), self._root.opened(path) as found:
+        with file_errors(f"{verb} {key!r} at {self.name}", Subject.OBJECT), self._root.opened(path) as found:
             yield found
 
     def _fetched(self, key: str, before: os.stat_result, after: os.stat_result, data: bytes) -> FetchedObject:
@@ -236,18 +231,18 @@ class FilesystemStore:
         if not self._writes:
             raise StoreUnusable(f"cannot {verb} {key!r} at {self.name}: nothing is ever written or deleted at a source")
         path = self._path(verb, key)
-        with translated(f"{verb} {key!r} at {self.name}", subject):
+        with file_errors(f"{verb} {key!r} at {self.name}", subject):
             if size_bytes:
                 self._require_room(size_bytes, path)
             yield path
 
-    def rooms(self, pending: Mapping[str, int]) -> list[Room]:
+    def disks(self, pending: Mapping[str, int]) -> list[DiskSpace]:
         """Its disks, and how much may still be written to each. `pending`: bytes, by folders of keys.
 
         Raises: StoreUnusable; ServerFailure if it may be told a moment later.
         """
-        with translated(f"use the {self.name}", Subject.STORE):
-            found = rooms(self._root, pending)
+        with file_errors(f"use the {self.name}", Subject.STORE):
+            found = disks(self._root, pending)
         return [each._replace(free_bytes=max(0, each.free_bytes - self._config.keep_free)) for each in found]
 
     def _require_room(self, size_bytes: int, path: bytes) -> None:
@@ -268,7 +263,7 @@ class FilesystemStore:
                 ),
             )
 
-    def _put_in_place(self, key: str, path: bytes, work: PartialFiles, whole: tuple[int, bytes, int]) -> str:
+    def _put_in_place(self, key: str, path: bytes, work: PartialFolder, whole: tuple[int, bytes, int]) -> str:
         """Give a file that is whole its name. `whole`: its folder, name and descriptor as yet.
 
         Returns: its ETag, which a rename does not change.
@@ -276,7 +271,7 @@ class FilesystemStore:
         (folder, name, fd), durable = whole, self._config.fsync == "always"
         *segments, last = path.split(b"/")
         with (
-            translated(f"write {key!r} at {self.name}", Subject.NEW_OBJECT),
+            file_errors(f"write {key!r} at {self.name}", Subject.NEW_OBJECT),
             self._root.folder(segments, make=True, durable=durable) as place,
         ):
             if work.folds_names:
@@ -337,7 +332,10 @@ def _md5(data: Buffer) -> hashlib._Hash:
 
 
 class StagingFolder:
-    """Use as a context manager; from any thread. It lies where temporary files do."""
+    """Files on their way: stored under their keys, read as any source is, and gone afterwards.
+
+    A context manager, for any thread. The folder lies where temporary files do.
+    """
 
     def __enter__(self) -> Self:
         self._folder = TemporaryDirectory(prefix="mastosync-")
@@ -352,7 +350,7 @@ class StagingFolder:
 
     @contextmanager
     def holding(self, key: str, content: IO[bytes]) -> Iterator[None]:
-        """Have an object under this key for as long as the block runs.
+        """Store an object under this key for as long as the block runs.
 
         Raises: StoreUnusable if the disk does not take it; ValueError if it is no key.
         """

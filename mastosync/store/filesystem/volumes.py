@@ -1,14 +1,12 @@
-"""What is mounted below a folder, as Linux tells it.
+"""The disks below a root: what is mounted there, and where links lead that are followed.
 
 Another file system is known by its device (`st_dev`), on every system and at any time. A folder of the same one that is
-mounted (`mount --bind`) has the same device: the table of mounts alone knows of it.
+mounted (`mount --bind`) has the same device, and only Linux's table of mounts knows of it.
 
-Where objects that are written lie: below the root, or below what a link in it leads to, each on one disk.
-
-Admins move `cache` to another disk and leave a link. Such a link is followed where objects are read, and where they
-are written if nobody but an admin can have made it: it must be root's, or of whoever runs mastosync, as Linux has it
-for links in folders that many write to. Else Mastodon's process could have root write where it may not itself. What a
-link leads to is held open, and is looked at once more for each object: whoever moves it stops the run.
+Admins move `cache` to another disk and leave a link. Such a link is followed where objects are read. Where they are
+written, it is followed if only an admin can have made it: it must be root's, or of the user who runs mastosync, as
+Linux has it for links in folders that many write to. Else Mastodon's process could have root write where it may not
+itself. What a link leads to is held open and looked at once more for each object: a link that is moved stops the run.
 """
 
 from __future__ import annotations
@@ -29,10 +27,23 @@ from typing import NamedTuple
 from mastosync.errors import StoreUnusable
 from mastosync.language import deferred, say, tr
 from mastosync.mountinfo import UNREADABLE_HINT, MountPoint, iter_mounts
+from mastosync.store.errors import EXHAUSTED
 
 _SELF = Path("/proc/self")
 _ID = re.compile(rb"^mnt_id:\s*(\d+)$", re.MULTILINE)
 _LINES_BYTES = 4096  # of what the system says of a descriptor, many times over
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NO_FOLDER = frozenset({errno.ELOOP, errno.ENOTDIR})
+_REMEMBERED = 10_000  # ways to folders of ids; Mastodon has some dozens
+_MOUNT_HINT = deferred(
+    "it may be the source, so nothing is read, written or removed there: unmount it, or set `path` to a folder "
+    "without mounts below it"
+)
+_OF_ANOTHER = deferred("in the {name}, the link {link!r} belongs to somebody else, and is not followed")
+_NEW = deferred("in the {name}, the link {link!r} was made since this run began")
+_MOVED = deferred("in the {name}, the link {link!r} leads to another folder than before")
+_LEADS_BACK = deferred("in the {name}, the link {link!r} leads to where other objects lie")
+_AGAIN_HINT = deferred("run the same command again: it looks first where the link leads")
 
 
 class Mount(NamedTuple):
@@ -122,31 +133,15 @@ def mounts_below(folder: int) -> tuple[Mount, ...]:
     return tuple(found)
 
 
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # what this machine may be short of for a moment
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NO_FOLDER = frozenset({errno.ELOOP, errno.ENOTDIR})
-_REMEMBERED = 10_000  # ways to folders of ids; Mastodon has some dozens
-_MOUNT_HINT = deferred(
-    "it may be the source, so nothing is read, written or removed there: unmount it, or set `path` to a folder "
-    "without mounts below it"
-)
-_OF_ANOTHER = deferred("in the {name}, the link {link!r} belongs to somebody else, and is not followed")
-_NEW = deferred("in the {name}, the link {link!r} was made since this run began")
-_LED_ASTRAY = deferred("in the {name}, the link {link!r} leads to another folder than before")
-_LEADS_BACK = deferred("in the {name}, the link {link!r} leads to where other objects lie")
-_AGAIN_HINT = deferred("run the same command again: it looks first where the link leads")
-
-
 class Volume:
     """A folder and what lies below it on its disk."""
 
-    def __init__(self, fd: int, name: str, way: bytes = b"") -> None:
-        """`fd`: its descriptor, which this closes; `name`: of the root, for messages; `way`: the link that leads there.
+    def __init__(self, fd: int, name: str, link: bytes = b"") -> None:
+        """`fd`: its descriptor, which this closes; `name`: of the root, for messages; `link`: the one that leads there.
 
         Raises: OSError.
         """
-        self.fd, self.way, self._name = fd, way, name
+        self.fd, self.link, self._name = fd, link, name
         self._status, self._mount = os.fstat(fd), mount_number(fd)
         self._mounts = Mounts(fd)
 
@@ -159,7 +154,7 @@ class Volume:
 
         `folder`: the descriptor of what lies at the path, if it is a folder that is open.
         """
-        above = self.way and self.way + b"/"
+        above = self.link and self.link + b"/"
         mounts = self._mounts.now()
         # paths alone do not do: of a folder above a mount that is renamed nobody hears
         strays = folder is not None and mount_number(folder) != self._mount
@@ -205,7 +200,7 @@ class Volume:
 
 
 class Volumes:
-    """The grounds of a root. From any thread."""
+    """The disks of a root: its own, and those that links lead to. From any thread."""
 
     def __init__(self, fd: int, path: Path, name: str) -> None:
         """`fd`: of the root, which stays open; `name`: for messages. Raises: OSError."""
@@ -226,16 +221,16 @@ class Volumes:
 
         Raises: StoreUnusable for a link that cannot be followed; OSError.
         """
-        ground = self._known.get(way)
-        if ground is None:
+        volume = self._known.get(way)
+        if volume is None:
             with self._resolving:
-                ground = self._resolved(way)
+                volume = self._resolved(way)
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
-                self._known[way] = ground
-        if ground.way:
-            self._require_led(ground)
-        return ground
+                self._known[way] = volume
+        if volume.link:
+            self._require_unmoved(volume)
+        return volume
 
     def require_one_disk(self, way: bytes, path: bytes, folder: int | None) -> None:
         """For whoever touches what lies at a path, below folders of which each may be a link.
@@ -249,9 +244,9 @@ class Volumes:
         with self._resolving:
             self._resolved(way)
 
-    def _require_one_disk(self, ground: Volume, path: bytes, folder: int | None) -> None:
+    def _require_one_disk(self, volume: Volume, path: bytes, folder: int | None) -> None:
         try:
-            stray = ground.stray(path, folder)
+            stray = volume.stray(path, folder)
         except OSError as error:  # which says nothing of what lies at the path
             if error.errno in EXHAUSTED:  # for the moment
                 raise OSError(error.errno, error.strerror) from error
@@ -260,9 +255,9 @@ class Volumes:
             raise StoreUnusable(stray, hint=say(_MOUNT_HINT))
 
     def _resolved(self, path: bytes) -> Volume:
-        """The ground of the last link on the way; what is not there is no link."""
+        """The volume of the last link on the way; what is not there is no link."""
         folders = path.split(b"/") if path else []
-        ground, fd = self._root, os.dup(self._root.fd)
+        volume, fd = self._root, os.dup(self._root.fd)
         try:
             for depth, segment in enumerate(folders, 1):
                 way = b"/".join(folders[:depth])
@@ -273,16 +268,16 @@ class Volumes:
                 except OSError as error:
                     if error.errno not in _NO_FOLDER:
                         raise
-                    self._require_one_disk(ground, b"/".join(folders[: depth - 1]), fd)
-                    led = self._linked.get(way) or self._led(way, segment, fd)
-                    if led is None:
+                    self._require_one_disk(volume, b"/".join(folders[: depth - 1]), fd)
+                    linked = self._linked.get(way) or self._opened_link(way, segment, fd)
+                    if linked is None:
                         break
-                    ground, below = led, os.dup(led.fd)
+                    volume, below = linked, os.dup(linked.fd)
                 os.close(fd)
                 fd = below
         finally:
             os.close(fd)
-        return ground
+        return volume
 
     def _target(self, way: bytes, segment: bytes, folder: int) -> bytes | None:
         """Where a link of ours leads; None: it is no link. Raises: StoreUnusable if it is not ours; OSError."""
@@ -307,8 +302,8 @@ class Volumes:
         finally:
             os.close(link)
 
-    def _led(self, way: bytes, segment: bytes, folder: int) -> Volume | None:
-        """A ground that was not known yet; None: this is no link to a folder. Raises: StoreUnusable; OSError."""
+    def _opened_link(self, way: bytes, segment: bytes, folder: int) -> Volume | None:
+        """A volume that was not known yet; None: this is no link to a folder. Raises: StoreUnusable; OSError."""
         target = self._target(way, segment, folder)
         try:
             fd = None if target is None else os.open(target, _FOLDER, dir_fd=folder)
@@ -336,14 +331,14 @@ class Volumes:
         self._linked[way] = found
         return found
 
-    def _require_led(self, ground: Volume) -> None:
+    def _require_unmoved(self, volume: Volume) -> None:
         """Nobody would find what is written to a folder that the link leads to no more. Raises: StoreUnusable."""
         try:
-            status = os.stat(ground.way, dir_fd=self._root.fd)
+            status = os.stat(volume.link, dir_fd=self._root.fd)
         except FileNotFoundError:
-            raise self._leads_nowhere(ground.way) from None
-        if not ground.is_at(status):
-            raise self._unusable(ground.way, _LED_ASTRAY, say(_AGAIN_HINT))
+            raise self._leads_nowhere(volume.link) from None
+        if not volume.is_at(status):
+            raise self._unusable(volume.link, _MOVED, say(_AGAIN_HINT))
 
     def _leads_nowhere(self, way: bytes) -> StoreUnusable:
         return leads_nowhere(self._name, way)
@@ -353,8 +348,8 @@ class Volumes:
 
     def close(self) -> None:
         """Let go of all of them."""
-        for ground in (self._root, *self._linked.values()):
-            ground.close()
+        for volume in (self._root, *self._linked.values()):
+            volume.close()
 
 
 def leads_nowhere(name: str, link: bytes) -> StoreUnusable:

@@ -11,24 +11,20 @@ import heapq
 import logging
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from operator import attrgetter
 
-from mastosync.errors import StoreUnusable
-from mastosync.store.base import ListedObject, Room
-from mastosync.store.filesystem.names import ESCAPED, RESERVED, key_of_escaped
-from mastosync.store.filesystem.root import Root
-from mastosync.store.filesystem.volumes import EXHAUSTED, mounts_below
+from mastosync.store.base import ListedObject
+from mastosync.store.filesystem.root import ESCAPED, RESERVED, RootFolder, key_of_escaped
 
 _log = logging.getLogger(__name__)
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RESERVED = os.fsdecode(RESERVED)
 _ESCAPED = os.fsdecode(ESCAPED) + "/"
-_LOOKED_INTO_AT_MOST = 1_000  # folders, for links
-_LOST_AND_FOUND = "lost+found/"  # at the head of a disk, for root's eyes
+LOST_AND_FOUND = "lost+found/"  # at the head of a disk, for root's eyes
 
 
 def etag_of(status: os.stat_result) -> str:
@@ -43,7 +39,7 @@ def etag_of(status: os.stat_result) -> str:
 class Walk:
     """Objects below a root whose keys begin with `prefix` and come after `after`."""
 
-    def __init__(self, root: Root, prefix: str, after: str) -> None:
+    def __init__(self, root: RootFolder, prefix: str, after: str) -> None:
         self._root, self._prefix, self._after = root, prefix, after
 
     def __iter__(self) -> Iterator[ListedObject]:
@@ -110,7 +106,7 @@ class Walk:
             self._root.require_one_disk(folder.encode().rstrip(b"/"))  # else a mount hides it
             return []
         except PermissionError:
-            if folder == _LOST_AND_FOUND:
+            if folder == LOST_AND_FOUND:
                 return []
             raise
         try:
@@ -150,132 +146,3 @@ class Walk:
         there = os.stat(path.encode(), dir_fd=self._root.fd)
         above = [".", *(path[:at] for at, letter in enumerate(path) if letter == "/")]
         return any(os.path.samestat(there, os.stat(each.encode(), dir_fd=self._root.fd)) for each in above)
-
-
-def ways_out(root: Root) -> list[str]:
-    """Where a store leads out of its folder: links that are followed, and, at a source, mounts, also behind links.
-
-    What cannot be read is passed over: a damaged folder is no reason not to copy the others, and a source that is gone
-    none not to prune. Raises: StoreUnusable and OSError if this machine is short of something for the moment.
-    """
-    ways = set[str]()
-    with _passing_over(root, ""):
-        ways.update(path for path, followed in _iter_links(root, past_damage=True) if followed)
-    for folder in [] if root.writes else ["", *ways]:
-        # a table that is not there: no system that tells
-        with _passing_over(root, folder), _opened(root, folder) as fd, suppress(FileNotFoundError):
-            ways.update(f"{folder}/{os.fsdecode(mount.place)}".lstrip("/") for mount in mounts_below(fd))
-    return sorted(ways)
-
-
-def followed_links(root: Root) -> list[str]:
-    """Links to folders that are followed. Raises: OSError."""
-    return sorted({path for path, followed in _iter_links(root) if followed})
-
-
-def rooms(root: Root, pending: Mapping[str, int]) -> list[Room]:
-    """The disks of a destination. `pending`: bytes by the folders below which they are to be written.
-
-    Raises: OSError; StoreUnusable.
-    """
-    found = dict[int, Room]()
-    for folder in dict.fromkeys(["", *followed_links(root), *pending]):
-        ground = root.ground(os.fsencode(folder))
-        disk = os.fstat(ground.fd).st_dev
-        if disk not in found:
-            name = f"destination folder '{root.path / os.fsdecode(ground.way)}'"
-            found[disk] = Room(name, ground.free_bytes(), 0)
-        found[disk] = found[disk]._replace(pending_bytes=found[disk].pending_bytes + pending.get(folder, 0))
-    return list(found.values())
-
-
-@contextmanager
-def _passing_over(root: Root, folder: str) -> Iterator[None]:
-    try:
-        yield
-    except (StoreUnusable, OSError) as error:
-        if _may_pass(error) or _may_pass(error.__cause__):
-            raise
-        if isinstance(error, OSError):  # else it is the source itself: whoever reads it will tell
-            where = ascii(folder or ".")
-            _log.warning("cannot look for links and mounts in the %s at %s: %s", root.name, where, error.strerror)
-
-
-@contextmanager
-def _opened(root: Root, folder: str) -> Iterator[int]:
-    fd = os.open(os.fsencode(folder) or b".", _FOLDER, dir_fd=root.fd)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _may_pass(error: BaseException | None) -> bool:
-    """Whether this machine is short of something for the moment."""
-    return isinstance(error, OSError) and error.errno in EXHAUSTED
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder, or leads to one."""
-    try:
-        return entry.is_dir()
-    except OSError as error:  # it leads in circles, or through what may not be read
-        if _may_pass(error):
-            raise
-        return False
-
-
-def _is_followed(root: Root, path: str) -> bool:
-    try:
-        return root.follows(path)
-    except StoreUnusable:
-        return False
-
-
-def unfollowed_links(root: Root) -> list[str]:
-    """Links that are not followed, in all folders but those of ids.
-
-    Raises: StoreUnusable for one behind which objects should be written, and cannot be; OSError.
-    """
-    found = sorted({path for path, followed in _iter_links(root) if not followed})
-    for path in found if root.writes else ():
-        root.follows(path)
-    return found
-
-
-def _iter_links(root: Root, *, past_damage: bool = False) -> Iterator[tuple[str, bool]]:
-    """Links in all folders but those of ids, and whether each is followed; some come twice.
-
-    Folders that are gone or closed are passed over; `past_damage`: those that cannot be read for anything else, too.
-    Raises: OSError.
-    """
-    folders, seen, damaged = [""], dict[tuple[int, int], str](), set[str]()
-    while folders and len(seen) < _LOOKED_INTO_AT_MOST:
-        folder, below = folders.pop(), list[str]()
-        try:
-            with _opened(root, folder) as fd:
-                status = os.fstat(fd)
-                if seen.setdefault((status.st_dev, status.st_ino), folder) != folder:  # a link leads back
-                    continue
-                with os.scandir(fd) as entries:
-                    for entry in entries:
-                        path = folder + entry.name
-                        looked_into = root.may_be_link(path) and _is_folder(entry)
-                        if entry.is_symlink():
-                            looked_into = looked_into and _is_followed(root, path)
-                            yield path, looked_into
-                        if looked_into and path not in (_RESERVED, _LOST_AND_FOUND[:-1]):
-                            below.append(f"{path}/")
-        except (FileNotFoundError, PermissionError):
-            if not folder:
-                raise
-        except OSError:
-            if folder not in damaged:  # once more: a disk on the network may have been away for a moment
-                damaged.add(folder)
-                folders.append(folder)
-                continue
-            if not past_damage:
-                raise
-            with _passing_over(root, folder):
-                raise
-        folders += below

@@ -45,7 +45,7 @@ from mastosync.store.s3.route import public_route
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedFile:
     """A file that was fetched, in memory or on the disk without a name. Whoever has it closes it."""
 
     file: IO[bytes]  # at its start
@@ -61,7 +61,7 @@ class Fetched:
 class OriginFetcher(Protocol):
     """Fetches files, one after the other, from servers that are not trusted. One for each thread."""
 
-    def fetch(self, url: str, most_bytes: int) -> Fetched:
+    def fetch(self, url: str, most_bytes: int) -> FetchedFile:
         """Fetch a file, with one attempt.
 
         Raises: ObjectMissing if its server does not give it; ObjectDenied if the URL must not be asked;
@@ -112,7 +112,7 @@ class CurlOriginFetcher:
         self._stopped = stopped
         self._curl = pycurl.Curl()
 
-    def fetch(self, url: str, most_bytes: int) -> Fetched:  # noqa: D102 - see OriginFetcher, here and below
+    def fetch(self, url: str, most_bytes: int) -> FetchedFile:  # noqa: D102 - see OriginFetcher, here and below
         deadline = time.monotonic() + WHOLE_SECONDS
         target = _plain(url)
         for _ in range(1 + REDIRECTS_AT_MOST):
@@ -128,9 +128,9 @@ class CurlOriginFetcher:
         with suppress(pycurl.error):
             self._curl.close()
 
-    def _ask(self, url: str, most_bytes: int, deadline: float) -> _Arriving:
+    def _ask(self, url: str, most_bytes: int, deadline: float) -> _Download:
         """One request. Raises: ObjectError unless there is a file, or it leads elsewhere."""
-        arriving = _Arriving(url, most_bytes, self._allowed)
+        arriving = _Download(url, most_bytes, self._allowed)
         try:
             self._prepare(url, arriving, deadline)
             self._curl.perform()
@@ -147,7 +147,7 @@ class CurlOriginFetcher:
                 each.close()
         return arriving
 
-    def _prepare(self, url: str, arriving: _Arriving, deadline: float) -> None:
+    def _prepare(self, url: str, arriving: _Download, deadline: float) -> None:
         curl, route = self._curl, public_route(url)
         proxy = route.proxy if self._through_proxies else ""
         if why := _refused_as_it_stands(url, self._allowed):
@@ -179,7 +179,7 @@ class CurlOriginFetcher:
 
 
 @dataclass(slots=True)
-class _Arriving:
+class _Download:
     """What comes of one request, as it comes."""
 
     url: str
@@ -273,14 +273,14 @@ class _Arriving:
             return ObjectDenied(f"{shown(self.url)} is not asked: {said}")
         return NetworkFailure(f"cannot fetch {shown(self.url)}: {said}")
 
-    def fetched(self) -> Fetched:
+    def fetched(self) -> FetchedFile:
         """The file. Raises: StoreUnusable if the disk here does not take all of it."""
         try:
             self.file.seek(0)
         except OSError as error:
             self.let_go()
             raise self._unkept(error) from error
-        return Fetched(self.file, self.size, self._md5.digest(), self.head)
+        return FetchedFile(self.file, self.size, self._md5.digest(), self.head)
 
     def let_go(self) -> None:
         """Nobody wants the file."""

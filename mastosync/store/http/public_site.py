@@ -15,10 +15,9 @@ from urllib3.exceptions import HTTPError
 from mastosync.errors import ServerFailure, StoreUnusable, without_frames
 from mastosync.language import say, tr
 from mastosync.store.errors import StoreAnswer, error_of, network_failure
-from mastosync.store.http.anonymous import NO_REFUSALS, Glimpse
-from mastosync.store.probe import PublicAnswer
+from mastosync.store.probe import NOT_REFUSALS, AnonymousAnswer, PublicAnswer
 from mastosync.store.s3.errors import TLS_HINT, scrubber_of
-from mastosync.store.s3.headers import unquoted
+from mastosync.store.s3.protocol import unquoted
 from mastosync.store.s3.route import Route, leave_warning_to_us, own_bundle, public_route
 
 if TYPE_CHECKING:
@@ -32,22 +31,22 @@ _LISTING_BYTES = 4096  # enough to tell a listing
 _LISTING_QUERIES = ("", "?list-type=2&max-keys=1", "?max-keys=1")
 
 
-def glimpse_of(status: int, headers: Mapping[str, str]) -> Glimpse:
+def anonymous_answer(status: int, headers: Mapping[str, str]) -> AnonymousAnswer:
     """`headers`: names in lower case."""
     size, etag = headers.get("content-length", ""), headers.get("etag", "")
     known = int(size) if size.isdecimal() and "content-encoding" not in headers else None
     if status == 204:  # which has no body, and so no header that tells its length
         known = 0
-    return Glimpse(status, known, unquoted(etag.removeprefix("W/")), headers.get("content-type", ""))
+    return AnonymousAnswer(status, known, unquoted(etag.removeprefix("W/")), headers.get("content-type", ""))
 
 
-def glance(url: str, config: S3Config) -> Glimpse:
+def ask_anonymously(url: str, config: S3Config) -> AnonymousAnswer:
     """What somebody without credentials is told of what lies under a URL that a store of this configuration names.
 
     Raises: ObjectError if there is no answer, or one that may pass; StoreUnusable.
     """
     with closing(HttpPublicSite(url, config, connections=1)) as site:
-        return site.glance(url)
+        return site.ask_anonymously(url)
 
 
 class HttpPublicSite:
@@ -78,7 +77,7 @@ class HttpPublicSite:
             for piece in answer.stream(_PIECE_BYTES, decode_content=False):
                 md5.update(piece)
                 size += len(piece)
-            found = glimpse_of(answer.status, _lowered(answer.headers))
+            found = anonymous_answer(answer.status, _lowered(answer.headers))
             return PublicAnswer(
                 answer.status,
                 size,
@@ -98,10 +97,10 @@ class HttpPublicSite:
                     return True
         return False
 
-    def glance(self, url: str) -> Glimpse:
+    def ask_anonymously(self, url: str) -> AnonymousAnswer:
         """What an answer for this URL, instead of the site's own, says of itself. Raises: as `read`."""
         with self._asked(url, f"read, as anybody may, {url}") as answer:
-            return glimpse_of(answer.status, _lowered(answer.headers))
+            return anonymous_answer(answer.status, _lowered(answer.headers))
 
     def close(self) -> None:  # noqa: D102
         self._pool.clear()
@@ -112,7 +111,7 @@ class HttpPublicSite:
         try:
             answer = self._pool.request("GET", url, headers=headers, preload_content=False)
             try:
-                if answer.status in NO_REFUSALS or answer.status >= 500:
+                if answer.status in NOT_REFUSALS or answer.status >= 500:
                     raise error_of(StoreAnswer(answer.status, "", "", _lowered(answer.headers)), where)
                 yield answer
             finally:

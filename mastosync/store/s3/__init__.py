@@ -1,5 +1,4 @@
-"""S3 by boto3, and what every client of S3 needs.
+"""S3 by two clients: `boto_store` does everything, `curl_store` the small objects; see docs/design/copying.md.
 
-To load boto3 takes longer than hundreds of objects, so nothing of it is loaded before it is needed: `store`,
-`client`, `probe` and the modules named `boto_…` import it, the others do not. `late` is the way from here to there.
+To load boto3 takes longer than hundreds of objects. Only `probe` and the modules named `boto_…` import it at once.
 """

@@ -27,11 +27,10 @@ from mastosync.errors import (
 from mastosync.store.errors import Subject
 from mastosync.store.http.public_site import HttpPublicSite
 from mastosync.store.probe import Address, Culprit, Greeting, Removal
-from mastosync.store.s3.boto_errors import NO_CREDENTIALS, refused_of
-from mastosync.store.s3.client import route_to
+from mastosync.store.s3.boto_client import NO_CREDENTIALS, refused_of, route_to
+from mastosync.store.s3.boto_store import S3Store
 from mastosync.store.s3.errors import Refused, Request, Unintelligible
-from mastosync.store.s3.headers import base64_of, unquoted
-from mastosync.store.s3.store import S3Store
+from mastosync.store.s3.protocol import base64_of, unquoted
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
@@ -65,7 +64,10 @@ _VERSIONS_AT_MOST = 20  # of a probe object, which is written a few times
 
 
 class S3Probe:
-    """See `StoreProbe` for what each method promises."""
+    """Questions to one bucket; only `write_damaged` and `delete` change anything.
+
+    As at an `ObjectStore`: one attempt a request, and no errors but those of that contract.
+    """
 
     def __init__(self, config: S3Config, *, role: str) -> None:
         """Raises: StoreUnusable if no client can be made of the configuration."""
@@ -75,13 +77,17 @@ class S3Probe:
         with self._store.translated(Request("use", subject=Subject.STORE)):
             self.address = self._address()
 
-    def greet(self) -> Greeting:  # noqa: D102 - see StoreProbe, here and below
+    def greet(self) -> Greeting:
+        """Ask without credentials. Any answer will do.
+
+        Raises: NetworkFailure or StoreUnusable if there is none, or no secure connection.
+        """
         answer: Any = {}
         lists = False
         before = time.time()
         with self._store.translated(Request("reach", subject=Subject.STORE)):
             try:
-                with self._as_a_stranger():
+                with self._anonymously():
                     answer = self._store.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
                 lists = "IsTruncated" in answer
             except boto_errors.ClientError as error:
@@ -91,7 +97,8 @@ class S3Probe:
         after = time.time()
         return Greeting(lists, after - before, _ahead(answer, (before + after) / 2))
 
-    def culprit(self, error: MastosyncError) -> Culprit:  # noqa: D102
+    def culprit(self, error: MastosyncError) -> Culprit:
+        """What the refusal of a whole store is due to."""
         cause = error.__cause__
         if isinstance(cause, NO_CREDENTIALS):
             return Culprit.CREDENTIALS
@@ -107,12 +114,14 @@ class S3Probe:
             return Culprit.CREDENTIALS
         return Culprit.ENDPOINT
 
-    def keys(self, prefix: str, at_most: int) -> list[str]:  # noqa: D102
+    def keys(self, prefix: str, at_most: int) -> list[str]:
+        """The first keys that begin with `prefix`. Raises: ObjectDenied if the key may not list."""
         with self._store.translated(Request("list", subject=Subject.STORE)):
             answer = self._store.client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=at_most)
             return [found["Key"] for found in answer.get("Contents", [])]
 
-    def works_otherwise(self) -> str:  # noqa: D102
+    def works_otherwise(self) -> str:
+        """The other addressing style, if the bucket can be listed with it; else an empty string."""
         style = "virtual" if self.address.style == "path" else "path"
         try:
             other = S3Store(replace(self._config, addressing_style=style), role=self._role, connections=1)
@@ -125,9 +134,10 @@ class S3Probe:
             return ""
         return style if listing.get("Name") == self._bucket else ""
 
-    def is_public(self, key: str, etag: str) -> bool:  # noqa: D102
+    def is_public(self, key: str, etag: str) -> bool:
+        """Whether anybody can read this object. `etag` tells it from what else may be sent instead."""
         try:
-            with self._store.translated(Request("read, without credentials,", key)), self._as_a_stranger():
+            with self._store.translated(Request("read, without credentials,", key)), self._anonymously():
                 answer = self._store.client.get_object(Bucket=self._bucket, Key=key)
                 answer["Body"].close()
                 return "ETag" in answer and unquoted(answer["ETag"]) == etag
@@ -138,7 +148,12 @@ class S3Probe:
                 raise
             return False
 
-    def public_address(self, key: str, md5: bytes) -> str:  # noqa: D102
+    def public_address(self, key: str, md5: bytes) -> str:
+        """Under which URL anybody gets an object of this MD5 where `public_url` says that everybody reads them.
+
+        Empty: nowhere, as far as can be told. The key must be new: what came before may be kept by a cache, or be
+        served from another store.
+        """
         if not self._config.public_url:
             return ""
         with (
@@ -149,7 +164,11 @@ class S3Probe:
             return site.url + key if (answer.status, answer.md5) == (200, md5) else ""
         return ""
 
-    def write_damaged(self, key: str, data: bytes) -> bool:  # noqa: D102
+    def write_damaged(self, key: str, data: bytes) -> bool:
+        """Send an object with the Content-MD5 of another, and return whether the store took it.
+
+        Raises: ObjectDenied and the like if the refusal has other reasons.
+        """
         digest = md5(data + b"damaged", usedforsecurity=False).digest()
         try:
             with self._store.translated(Request("write", key, subject=Subject.NEW_OBJECT)):
@@ -158,7 +177,8 @@ class S3Probe:
             return False
         return True
 
-    def delete(self, key: str) -> Removal:  # noqa: D102
+    def delete(self, key: str) -> Removal:
+        """Delete an object with all its versions, and tell what has become of it. One that is not there is no error."""
         became = Removal.GONE
         for _ in range(_VERSIONS_AT_MOST):
             version = self._newest_version(key)
@@ -177,11 +197,12 @@ class S3Probe:
                 became = Removal.VERSIONS_GONE
         return Removal.HIDDEN
 
-    def close(self) -> None:  # noqa: D102
+    def close(self) -> None:
+        """Give connections back."""
         self._store.close()
 
     @contextmanager
-    def _as_a_stranger(self) -> Iterator[None]:
+    def _anonymously(self) -> Iterator[None]:
         """Without credentials, as anybody may ask. For one thread."""
         events: Any = self._store.client.meta.events  # whose stubs know of no answers
         events.register_first("choose-signer.s3", disable_signing)

@@ -27,7 +27,7 @@ from mastosync.runtime.retry import RetryPolicy, StoreAccess
 from mastosync.runtime.steps import StoreCall
 from mastosync.runtime.stop import StopSignal
 from mastosync.store.base import PutOptions
-from mastosync.store.s3.curl import CurlStore
+from mastosync.store.s3.curl_store import CurlStore
 from tests.support.entries import REMOTE, claim, entry, written_before
 from tests.support.memory_store import MemoryStore
 from tests.support.raw_server import RawRequest, RawServer, answer

@@ -15,7 +15,7 @@ from mastosync.doctor.findings import Chart, Diagnosis, Finding, Findings, Grade
 from mastosync.doctor.folder import FolderEnd, _disk
 from mastosync.errors import ConfigError, ExitCode, Interrupted, NetworkFailure, ObjectDenied, StoreUnusable, Throttled
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.base import Room
+from mastosync.store.base import DiskSpace
 from mastosync.store.probe import Culprit
 from tests.support.memory_store import MemoryStore
 
@@ -75,8 +75,8 @@ GIB = 1 << 30
 def test_of_several_disks_the_one_counts_that_is_filled_most(
     rooms: list[tuple[int, int]], grade: Grade, told: str
 ) -> None:
-    found = [Room(f"folder {number}", free * GIB, pending * GIB) for number, (free, pending) in enumerate(rooms)]
-    probe: Any = SimpleNamespace(rooms=lambda _: found)
+    found = [DiskSpace(f"folder {number}", free * GIB, pending * GIB) for number, (free, pending) in enumerate(rooms)]
+    probe: Any = SimpleNamespace(disks=lambda _: found)
     store: Any = None
     finding = _disk(FolderEnd(SOURCE, store, probe, Patience(StopSignal())), 0, {})
     assert (finding.grade, finding.message.startswith(told)) == (grade, True)

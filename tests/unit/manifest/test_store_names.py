@@ -15,8 +15,8 @@ from mastosync.app.stores import identities
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret
 from mastosync.errors import ConfigError, ManifestError, StoreUnusable
 from mastosync.manifest import Relation, StoreIdentity, WorkQueue, file_system, in_one_bucket, record_relation
-from mastosync.store.filesystem import walk
-from mastosync.store.filesystem.root import Root
+from mastosync.store.filesystem import probe
+from mastosync.store.filesystem.root import RootFolder
 from tests.support.entries import entry
 from tests.support.manifests import DESTINATION, planned
 
@@ -269,7 +269,7 @@ def test_who_is_short_of_something_for_the_moment_does_not_know_where_a_folder_l
 ) -> None:
     with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(linked)
-    monkeypatch.setattr(walk, what, failing(code))
+    monkeypatch.setattr(probe, what, failing(code))
     with pytest.raises(StoreUnusable, match="cannot look for links and mounts in the source folder"):
         identities(linked)
 
@@ -278,7 +278,7 @@ def test_who_is_short_of_something_for_the_moment_does_not_know_where_a_folder_l
 def test_links_count_though_nobody_can_tell_of_mounts(
     linked: Config, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    monkeypatch.setattr(walk, "mounts_below", failing(code))
+    monkeypatch.setattr(probe, "mounts_below", failing(code))
     with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(linked)
 
@@ -289,14 +289,14 @@ def test_a_damaged_folder_of_the_source_keeps_nobody_from_the_others(
     linked: Config, monkeypatch: pytest.MonkeyPatch, damaged: str, code: int
 ) -> None:
     """Nor from what needs no source at all; and where the others lead is known."""
-    opened = walk._opened
+    opened = probe._opened
 
-    def dying(root: Root, folder: str) -> AbstractContextManager[int]:
+    def dying(root: RootFolder, folder: str) -> AbstractContextManager[int]:
         return failing(code)() if folder == damaged else opened(root, folder)
 
     source = linked.source_folder.folder
     (source / "damaged").mkdir()
-    monkeypatch.setattr(walk, "_opened", dying)
+    monkeypatch.setattr(probe, "_opened", dying)
     if damaged:
         with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
             identities(linked)
@@ -309,7 +309,7 @@ def test_links_that_were_seen_count_though_the_rest_of_a_folder_is_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken_off: str
 ) -> None:
     config = led(tmp_path, f"{broken_off}link")
-    monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old" / broken_off, damaged_after=1, times=99))
+    monkeypatch.setattr(probe, "os", Scanning(tmp_path / "old" / broken_off, damaged_after=1, times=99))
     with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(config)
     assert sum("cannot look for links and mounts in the source folder" in message for message in caplog.messages) == 1
@@ -317,7 +317,7 @@ def test_links_that_were_seen_count_though_the_rest_of_a_folder_is_damaged(
 
 def test_what_lies_below_a_damaged_folder_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = led(tmp_path, "cache/link")
-    monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old", damaged_after=1, times=99))
+    monkeypatch.setattr(probe, "os", Scanning(tmp_path / "old", damaged_after=1, times=99))
     with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(config)
 
@@ -327,7 +327,7 @@ def test_where_no_system_tells_of_mounts_nothing_is_said_of_it(
 ) -> None:
     config = led(tmp_path, "link")
     (tmp_path / "old" / "link").unlink()
-    monkeypatch.setattr(walk, "mounts_below", failing(errno.ENOENT))
+    monkeypatch.setattr(probe, "mounts_below", failing(errno.ENOENT))
     assert identities(config)
     assert not caplog.messages
 
@@ -337,7 +337,7 @@ def test_a_folder_that_cannot_be_read_for_a_moment_is_read_once_more(
 ) -> None:
     """As on a disk that lies on the network: a moment later, a copy would read through it."""
     config = led(tmp_path, "cache/link")
-    monkeypatch.setattr(walk, "os", Scanning(tmp_path / "old" / "cache", damaged_after=0, times=1))
+    monkeypatch.setattr(probe, "os", Scanning(tmp_path / "old" / "cache", damaged_after=0, times=1))
     with pytest.raises(ConfigError, match="in the folder of the source, leads to the destination"):
         identities(config)
 
@@ -349,7 +349,7 @@ def test_a_source_that_cannot_be_looked_at_is_for_whoever_reads_it(
     """As below a home that is closed to others, or on a disk of the network that has died."""
     (linked.source_folder.folder / "cache").unlink()
     monkeypatch.setattr(Path, "samefile", failing(code))
-    monkeypatch.setattr(Root, "fd", property(failing(code)))
+    monkeypatch.setattr(RootFolder, "fd", property(failing(code)))
     assert identities(linked)
 
 

@@ -33,7 +33,7 @@ from mastosync.refetching import Place, Refetcher, Refetching, RefetchOptions, R
 from mastosync.runtime.memory import MemoryBudget
 from mastosync.runtime.retry import RetryPolicy
 from mastosync.runtime.stop import StopSignal
-from mastosync.store.http.fetcher import Fetched
+from mastosync.store.http.fetcher import FetchedFile
 from mastosync.store.media_types import is_as_named
 from tests.support.clock import Clock
 from tests.support.entries import entry
@@ -55,13 +55,13 @@ class Origins:
         self.answers: dict[str, Answer] = {}
         self.asked: list[str] = []
 
-    def fetch(self, url: str, most_bytes: int) -> Fetched:
+    def fetch(self, url: str, most_bytes: int) -> FetchedFile:
         assert most_bytes == 99 * 1024 * 1024
         self.asked.append(url)
         answer = self.answers.get(url, PNG)
         if isinstance(answer, Exception):
             raise answer
-        return Fetched(io.BytesIO(answer), len(answer), hashlib.md5(answer).digest(), answer[:16])
+        return FetchedFile(io.BytesIO(answer), len(answer), hashlib.md5(answer).digest(), answer[:16])
 
     def close(self) -> None:
         """Nothing to close."""
@@ -277,7 +277,7 @@ def test_each_server_is_asked_for_one_file_at_a_time_and_several_servers_side_by
     both, under_way, most = threading.Barrier(2, timeout=PATIENCE_SECONDS), Counter[str](), Counter[str]()
     fetch = origins.fetch
 
-    def watched(url: str, most_bytes: int) -> Fetched:
+    def watched(url: str, most_bytes: int) -> FetchedFile:
         host = urlsplit(url).hostname or ""
         under_way[host] += 1
         most[host] = max(most[host], under_way[host])

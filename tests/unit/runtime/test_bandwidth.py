@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mastosync.config.timetable import BANDWIDTH
+from mastosync.config.sections import BANDWIDTH
 from mastosync.config.values import InvalidValue
 from mastosync.errors import Interrupted
 from mastosync.model import ObjectHeaders

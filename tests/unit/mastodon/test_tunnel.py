@@ -7,7 +7,7 @@ from base64 import b64encode
 
 import pytest
 
-from mastosync.mastodon.known_hosts import HostKey, host_name, known_keys
+from mastosync.mastodon.tunnel import HostKey, host_name, known_keys
 
 KEY = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl")
 OTHER = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ")

@@ -1,6 +1,7 @@
 """The contract of `ObjectStore` for many small objects: libcurl makes their requests, boto3 does the rest.
 
-libcurl takes a fraction of boto3's processor time. What it has to be told is in `handle`.
+libcurl takes a fraction of boto3's processor time; what it has to be told is in `handle`. boto3 is loaded, and its
+client made, when something first needs it.
 """
 
 from __future__ import annotations
@@ -15,26 +16,32 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from mastosync.errors import ObjectDenied, ObjectMissing, ObjectRejected
+from mastosync.errors import NetworkFailure, ObjectDenied, ObjectMissing, ObjectRejected, without_frames
 from mastosync.language import tr
-from mastosync.store.base import FetchedObject, Page, PutOptions
+from mastosync.store.base import Buffer, FetchedObject, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.errors import Subject
-from mastosync.store.s3.curl.handle import Answered, Credentials, Exchange, Handle, HeaderLines
-from mastosync.store.s3.documents import (
+from mastosync.store.s3.curl_handle import Credentials, Exchange, Handle, HeaderLines, Response
+from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, scrubber_of
+from mastosync.store.s3.protocol import (
     LONGEST_LISTING,
+    checked_object,
+    checked_page,
+    confirmed_etag,
     etag_of_copy,
+    http_headers_of,
+    info_of,
     listing_query,
     page_of,
+    refusal,
     require_listing,
     require_no_error,
 )
-from mastosync.store.s3.errors import Request, Translator, Unintelligible, name_of, scrubber_of
-from mastosync.store.s3.headers import checked_object, checked_page, confirmed_etag, http_headers_of, info_of, refusal
-from mastosync.store.s3.lazy import LazyS3Store
+from mastosync.store.s3.route import Route, guarded, plain_route
 
 if TYPE_CHECKING:
     from mastosync.config import S3Config
     from mastosync.model import ObjectInfo
+    from mastosync.store.s3.boto_store import S3Store
 
 _DOTS = frozenset({".", ".."})
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
@@ -51,11 +58,12 @@ class CurlStore:
 
         Raises: StoreUnusable if no client can be made of the configuration.
         """
-        self._boto = boto = LazyS3Store(config, role=role, connections=connections)
-        self.endpoint, self._route = boto.way()
+        self._config, self._role, self._connections = config, role, connections
+        self._boto: S3Store | None = None
+        self._making = threading.Lock()
+        self.endpoint, self._route = self._way()
         self.name = name_of(config, role, self.endpoint)
         self._translated = Translator(self.name, scrubber_of(config))
-        self._config = config
         self._is_source = role == "source"
         # libcurl encodes other characters of an access key, which then is another key to the store
         self._signs_as_asked = config.access_key is None or _UNRESERVED.fullmatch(config.access_key) is not None
@@ -69,12 +77,6 @@ class CurlStore:
             "head": self._describing,
             "copy_from": self._copying,
         }
-        self.read_range, self.digest = boto.read_range, boto.digest
-        self.start_multipart, self.write_part = boto.start_multipart, boto.write_part
-        self.complete_multipart, self.copy_part = boto.complete_multipart, boto.copy_part
-        self.abort_multipart, self.abort_unfinished = boto.abort_multipart, boto.abort_unfinished
-        self.withdraw = boto.withdraw
-        self.anybody_reads, self.anybody_finds = boto.anybody_reads, boto.anybody_finds
 
     @property
     def bucket_url(self) -> str:
@@ -83,7 +85,7 @@ class CurlStore:
 
     def check(self) -> None:  # noqa: D102 - see ObjectStore, here and below
         if not self._signs_as_asked:
-            return self._boto.check()
+            return self.boto.check()
         handle = self.handle("GET")  # of its own: the connection would lie idle for as long as a run takes
         try:
             handle.made(self._listing())
@@ -94,34 +96,34 @@ class CurlStore:
 
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
         if not self._signs_as_asked:
-            return self._boto.list_page(prefix, after)
+            return self.boto.list_page(prefix, after)
         return checked_page(self.name, after, self._handles.reading.made(self._paging(prefix, after)))
 
     def read(self, key: str, max_bytes: int) -> FetchedObject:  # noqa: D102
         if not self._is_for_libcurl(key):
-            return self._boto.read(key, max_bytes)
+            return self.boto.read(key, max_bytes)
         return self._handles.reading.made(self._reading(key, max_bytes))
 
     def write(self, key: str, data: bytes, md5: bytes, options: PutOptions) -> str:  # noqa: D102
         if not self._is_for_libcurl(key):
-            return self._boto.write(key, data, md5, options)
+            return self.boto.write(key, data, md5, options)
         return self._handles.writing.made(self._writing(key, data, md5, options))
 
     def head(self, key: str) -> ObjectInfo:  # noqa: D102
         if not self._is_for_libcurl(key):
-            return self._boto.head(key)
+            return self.boto.head(key)
         return self._handles.describing.made(self._describing(key))
 
     def copy_from(  # noqa: D102
         self, source_bucket: str, source_key: str, info: ObjectInfo, key: str, options: PutOptions
     ) -> str:
         if not self._is_for_libcurl(key):
-            return self._boto.copy_from(source_bucket, source_key, info, key, options)
+            return self.boto.copy_from(source_bucket, source_key, info, key, options)
         return self._handles.writing.made(self._copying(source_bucket, source_key, info, key, options))
 
     def delete(self, key: str) -> None:  # noqa: D102
         if self._is_source or not self._is_for_libcurl(key):
-            return self._boto.delete(key)  # which refuses it at a source
+            return self.boto.delete(key)  # which refuses it at a source
         return self._handles.removing.made(self._removing(key))
 
     def takes(self, operation: str, arguments: tuple[Any, ...]) -> bool:
@@ -140,9 +142,9 @@ class CurlStore:
         """What objects take the same way as: other probes of S3 address buckets in their own way."""
         request = Request("use", subject=Subject.STORE)
 
-        def conclude(answered: Answered | OSError) -> None:
+        def conclude(response: Response | OSError) -> None:
             with self._translated(request):
-                require_listing(*_successful(answered))
+                require_listing(*_successful(response))
 
         credentials = self._credentials(request)
         return Exchange("GET", self._listing_url(listing_query(1)), credentials, conclude, credentials.lines)
@@ -150,9 +152,9 @@ class CurlStore:
     def _paging(self, prefix: str, after: str) -> Exchange[Page]:
         request = Request("list", subject=Subject.STORE)
 
-        def conclude(answered: Answered | OSError) -> Page:
+        def conclude(response: Response | OSError) -> Page:
             with self._translated(request):
-                return page_of(*_successful(answered))
+                return page_of(*_successful(response))
 
         url, credentials = self._listing_url(listing_query(1000, prefix, after)), self._credentials(request)
         return Exchange("GET", url, credentials, conclude, credentials.lines, None, LONGEST_LISTING)
@@ -163,15 +165,15 @@ class CurlStore:
     def _reading(self, key: str, max_bytes: int) -> Exchange[FetchedObject]:
         request = Request("read", key)
 
-        def conclude(answered: Answered | OSError) -> FetchedObject:
+        def conclude(response: Response | OSError) -> FetchedObject:
             with self._translated(request):
-                answered = _successful(answered)
-                info = info_of(answered.headers)
+                response = _successful(response)
+                info = info_of(response.headers)
                 if info.size > max_bytes:
                     return FetchedObject(info, data=None, md5=None)
-                if len(answered.body) != info.size:
-                    raise Unintelligible(f"{info.size} bytes were announced, {len(answered.body)} came")
-            return checked_object(key, self.name, info, answered.body)
+                if len(response.body) != info.size:
+                    raise Unintelligible(f"{info.size} bytes were announced, {len(response.body)} came")
+            return checked_object(key, self.name, info, response.body)
 
         credentials = self._credentials(request)
         return Exchange("GET", self._url(key), credentials, conclude, credentials.lines, None, max_bytes)
@@ -179,9 +181,9 @@ class CurlStore:
     def _describing(self, key: str) -> Exchange[ObjectInfo]:
         request = Request("describe", key)
 
-        def conclude(answered: Answered | OSError) -> ObjectInfo:
+        def conclude(response: Response | OSError) -> ObjectInfo:
             with self._translated(request):
-                return info_of(_successful(answered).headers)
+                return info_of(_successful(response).headers)
 
         credentials = self._credentials(request)
         return Exchange("HEAD", self._url(key), credentials, conclude, credentials.lines, None, _ANY_SIZE)
@@ -189,9 +191,9 @@ class CurlStore:
     def _removing(self, key: str) -> Exchange[None]:
         request = Request("delete", key)
 
-        def conclude(answered: Answered | OSError) -> None:
+        def conclude(response: Response | OSError) -> None:
             with suppress(ObjectMissing), self._translated(request):
-                require_no_error(*_successful(answered))
+                require_no_error(*_successful(response))
 
         credentials = self._credentials(request)
         return Exchange("DELETE", self._url(key), credentials, conclude, credentials.lines)
@@ -200,9 +202,9 @@ class CurlStore:
         lines = self._lines("write", key, options)
         request = Request("write", key, subject=Subject.NEW_OBJECT, with_acl=options.acl is not None)
 
-        def conclude(answered: Answered | OSError) -> str:
+        def conclude(response: Response | OSError) -> str:
             with self._translated(request):
-                return confirmed_etag(key, self.name, _successful(answered).headers, md5)
+                return confirmed_etag(key, self.name, _successful(response).headers, md5)
 
         credentials = self._credentials(request)
         sent = HeaderLines((*credentials.lines, *lines, b"content-md5: " + base64.b64encode(md5)))
@@ -214,9 +216,9 @@ class CurlStore:
         lines = self._lines("copy to", key, options)
         request = Request("copy to", key, subject=Subject.COPY, with_acl=options.acl is not None)
 
-        def conclude(answered: Answered | OSError) -> str:
+        def conclude(response: Response | OSError) -> str:
             with self._translated(request):
-                return etag_of_copy(*_successful(answered))
+                return etag_of_copy(*_successful(response))
 
         credentials = self._credentials(request)
         of_source = (
@@ -236,11 +238,79 @@ class CurlStore:
                 f"cannot {verb} {key!r} at {self.name}: {error}", hint=tr("no request can be made for this object")
             ) from None
 
+    def read_range(self, key: str, info: ObjectInfo, start: int, length: int) -> Buffer:  # noqa: D102
+        return self.boto.read_range(key, info, start, length)
+
+    def digest(self, key: str, info: ObjectInfo) -> bytes:  # noqa: D102
+        return self.boto.digest(key, info)
+
+    def start_multipart(self, key: str, options: PutOptions) -> str:  # noqa: D102
+        return self.boto.start_multipart(key, options)
+
+    def write_part(self, key: str, upload_id: str, number: int, data: Buffer, md5: bytes) -> UploadedPart:  # noqa: D102
+        return self.boto.write_part(key, upload_id, number, data, md5)
+
+    def copy_part(self, key: str, upload_id: str, number: int, piece: Piece) -> UploadedPart:  # noqa: D102
+        return self.boto.copy_part(key, upload_id, number, piece)
+
+    def complete_multipart(self, key: str, upload_id: str, parts: list[UploadedPart]) -> str:  # noqa: D102
+        return self.boto.complete_multipart(key, upload_id, parts)
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:  # noqa: D102
+        self.boto.abort_multipart(key, upload_id)
+
+    def abort_unfinished(self, key: str) -> int:  # noqa: D102
+        return self.boto.abort_unfinished(key)
+
+    def anybody_reads(self, key: str) -> bool:  # noqa: D102
+        return self.boto.anybody_reads(key)
+
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
+        return self.boto.anybody_finds(key, info)
+
+    def withdraw(self, key: str) -> bool:  # noqa: D102
+        return self.boto.withdraw(key)
+
     def close(self) -> None:  # noqa: D102
         with self._opening:
             for handle in self._opened:
                 handle.close()
-        self._boto.close()
+        with self._making:
+            if self._boto is not None:
+                self._boto.close()
+
+    @property
+    def boto(self) -> S3Store:
+        """The same bucket by boto3, made once for all threads.
+
+        Raises: StoreUnusable if no client can be made of the configuration; NetworkFailure if boto3's files cannot
+        be read at the moment, because connections have taken all the descriptors that this process may have.
+        """
+        return self._boto or self._made_boto()
+
+    def _made_boto(self) -> S3Store:
+        try:
+            with self._making:
+                from mastosync.store.s3.boto_store import S3Store  # noqa: PLC0415 - this is what is put off
+
+                if self._boto is None:
+                    self._boto = S3Store(self._config, role=self._role, connections=self._connections)
+                return self._boto
+        except OSError as error:
+            raise NetworkFailure(
+                f"cannot load boto3 for the {self._role} bucket {self._config.bucket!r}: {error}",
+                hint=tr("if too many files are open, use fewer `workers` or raise `ulimit -n`"),
+            ) from without_frames(error)
+
+    def _way(self) -> tuple[str, Route]:
+        """The endpoint and the route to the bucket; boto3 is asked where only it can tell. Raises: StoreUnusable."""
+        route = plain_route(self._config)
+        if route is not None:
+            return str(self._config.endpoint_url), route
+        from mastosync.store.s3.boto_client import route_to  # noqa: PLC0415 - as above
+
+        with self.boto.translated(Request("use", subject=Subject.STORE)):
+            return self.boto.endpoint, guarded(route_to(self.boto.client, self._config.bucket or ""), self._config)
 
     def _is_for_libcurl(self, key: str) -> bool:
         """Whether libcurl asks for this very key: it folds segments of dots, and has no option against it."""
@@ -257,7 +327,7 @@ class CurlStore:
         """What to sign the next request with; those that were not configured may be renewed any time."""
         if self._configured is not None:
             return self._configured
-        found = self._boto.credentials(request)
+        found = self.boto.credentials(request)
         return _credentials_of(found.access_key or "", found.secret_key or "", found.token)
 
     def _url(self, key: str) -> str:
@@ -301,9 +371,9 @@ def _lines_of(options: PutOptions) -> tuple[bytes, ...]:
     return tuple(line.encode() for line in (*left_out, *lines))
 
 
-def _successful(answered: Answered | OSError) -> Answered:
-    if isinstance(answered, OSError):
-        raise answered
-    if not 200 <= answered.status < 300:
-        raise refusal(*answered)
-    return answered
+def _successful(response: Response | OSError) -> Response:
+    if isinstance(response, OSError):
+        raise response
+    if not 200 <= response.status < 300:
+        raise refusal(*response)
+    return response

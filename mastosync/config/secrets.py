@@ -1,4 +1,4 @@
-"""Secrets taken out of what others wrote, in every spelling in which they may have written them."""
+"""Secrets: values that are never shown, and words of others from which secrets are taken out in every spelling."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from typing import NoReturn
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 HIDDEN = "***"
@@ -14,6 +15,50 @@ _AMBIENT = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "
 """Variables of the environment that libraries read by themselves, and that hold secrets."""
 
 _MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
+
+
+class Secret:
+    """A string that is never shown: `repr`, `str` and `format` hide it, and it refuses to be pickled.
+
+    Only `reveal()` gives it away; secrets with equal content are equal.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself: for the client that needs it, for nothing else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled: it would end up in a message or a file")
+
+
+class Environment(dict[str, str]):
+    """Variables of the environment; `repr` shows none of them, as any may hold a secret."""
+
+    def __repr__(self) -> str:
+        return "Environment(***)"
 
 
 class Scrubber:

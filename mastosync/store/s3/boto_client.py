@@ -1,11 +1,12 @@
 """The boto3 client: everything it has to be told, so that it does what it is asked to and nothing more.
 
-The way that boto3 takes to a bucket, told to a client beside it.
+Also the route that boto3 takes to a bucket, for a client beside it, and boto3's errors as those of the contract.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from copy import copy
 from functools import cache
 from types import SimpleNamespace
@@ -16,17 +17,21 @@ import boto3
 import botocore.exceptions as boto_errors
 import botocore.loaders
 import botocore.session
+import urllib3.exceptions
 from botocore import UNSIGNED
 from botocore.config import Config as BotoConfig
 from botocore.hooks import HierarchicalEmitter
 from botocore.httpsession import get_cert_path
+from botocore.parsers import ResponseParserError
 from botocore.utils import get_environ_proxies
 
 from mastosync import __version__
-from mastosync.errors import StoreUnusable, without_frames
+from mastosync.errors import MastosyncError, ObjectRejected, StoreUnusable, without_frames
 from mastosync.language import tr
-from mastosync.store.s3.errors import Unintelligible
-from mastosync.store.s3.route import Route, leave_warning_to_us, own_bundle
+from mastosync.store.errors import Subject
+from mastosync.store.s3.errors import Refused, Request, Translator, Unintelligible
+from mastosync.store.s3.protocol import refused
+from mastosync.store.s3.route import Route, closed_folder_of_aws, leave_warning_to_us, own_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +40,16 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from mastosync.config import S3Config
+
+NO_CREDENTIALS = (
+    boto_errors.NoCredentialsError,
+    boto_errors.PartialCredentialsError,
+    boto_errors.CredentialRetrievalError,
+    boto_errors.TokenRetrievalError,
+    boto_errors.ProfileNotFound,
+    RuntimeError,  # botocore's, for new credentials that have expired already
+)
+"""There is nothing to sign a request with."""
 
 
 def make_client(config: S3Config, connections: int, *, signed: bool = True) -> S3Client:
@@ -184,3 +199,55 @@ def _ca_bundle() -> str:
     """The certificates that boto3 trusts."""
     configured = new_session().get_config_variable("ca_bundle")
     return str(configured or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True))
+
+
+class BotoTranslator(Translator):
+    """For what boto3 does."""
+
+    network = (
+        boto_errors.HTTPClientError,  # connect and read time-outs, proxies, closed connections
+        boto_errors.ConnectionError,
+        boto_errors.IncompleteReadError,  # this and OSError are only to be sure: urllib3 is the first to notice
+        urllib3.exceptions.HTTPError,  # those of a body that botocore lets out as they are
+        *Translator.network,
+    )
+    tls = (boto_errors.SSLError, *Translator.tls)
+    foreign = (
+        boto_errors.ClientError,
+        boto_errors.BotoCoreError,
+        *NO_CREDENTIALS,
+        *network,
+        ResponseParserError,
+        *Translator.foreign,
+    )
+
+    def translation(self, error: Exception, request: Request) -> MastosyncError:
+        """The error of the contract that one of `foreign` stands for."""
+        if isinstance(error, boto_errors.ClientError):
+            return super().translation(refused_of(error), request)
+        where, said = self._where(request), self._scrubbed(str(error))
+        if isinstance(error, NO_CREDENTIALS):
+            hint = tr("set `access_key` and `secret_key` of this store, or the environment that the AWS SDK reads")
+            if folder := closed_folder_of_aws():
+                hint = tr(
+                    "{hint}; this user may not read {folder}: set HOME to their own folder, if the keys are there",
+                    hint=hint,
+                    folder=folder,
+                )
+            # the library's words may hold some
+            return StoreUnusable(f"cannot {where}: no usable credentials were found", hint=hint)
+        if isinstance(error, boto_errors.ParamValidationError) and request.subject is not Subject.STORE:
+            return ObjectRejected(f"cannot {where}: {said}", hint=tr("no request can be made for this object"))
+        if isinstance(error, boto_errors.BotoCoreError) and not isinstance(error, self.network):
+            return StoreUnusable(f"cannot {where}: {said}", hint=tr("check this store's section"))
+        return super().translation(error, request)
+
+
+def refused_of(error: boto_errors.ClientError) -> Refused:
+    """What boto3 tells of an answer."""
+    metadata: dict[str, Any] = dict(error.response["ResponseMetadata"])
+    headers = metadata.get("HTTPHeaders", {})
+    # without a length there may be one: applications send their pages in chunks
+    has_body = error.operation_name != "HeadObject" and headers.get("content-length", "") != "0"
+    fields = {name: str(value or "") for name, value in error.response.get("Error", {}).items()}
+    return refused(int(metadata.get("HTTPStatusCode", 0)), headers, fields, has_body=has_body)

@@ -1,18 +1,20 @@
-"""Pages of listings: those in the usual form are read without an XML parser, and tell the same."""
+"""What S3 stores write: usual listings are read without a parser and tell the same; headers; refusals."""
 
 from __future__ import annotations
 
+from typing import Any, cast
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import given
+from botocore.parsers import create_parser
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mastosync.store.base import ListedObject, Page
-from mastosync.store.s3 import documents
-from mastosync.store.s3.documents import page_of
-from mastosync.store.s3.errors import Unintelligible
+from mastosync.store.s3 import protocol
+from mastosync.store.s3.errors import Refused, Unintelligible
+from mastosync.store.s3.protocol import decode_metadata, encode_metadata, page_of, refusal
 
 AWS = "<Key>{key}</Key><LastModified>{modified}</LastModified><ETag>{etag}</ETag><Size>{size}</Size>"
 FORMS = {
@@ -42,7 +44,7 @@ def no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         pytest.fail("a parser was needed")
 
-    monkeypatch.setattr(documents, "_parsed", refuse)
+    monkeypatch.setattr(protocol, "_parsed", refuse)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -132,3 +134,83 @@ def test_what_is_cut_off_or_something_else_is_no_listing(body: bytes) -> None:
 def test_a_size_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="many"):
         page_of(200, {}, document(f"<Contents>{AWS.format(key='k', modified='', etag='e', size='many')}</Contents>"))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+@example("=?UTF-8?B?w6Q=?=")
+@example("=?utf-8?q?a?= =?utf-8?q?b?=")
+@example("a\r\nX-Injected: b")
+@example(" ")
+def test_any_text_survives_in_a_header_of_plain_ascii(text: str) -> None:
+    header = encode_metadata(text)
+    assert header.isascii()
+    assert header.isprintable()
+    assert header == header.strip()
+    assert decode_metadata(header) == text
+
+
+@pytest.mark.parametrize("text", ["", "plain", "two words", 'a=b; c="d"', "100%"])
+def test_what_needs_no_form_of_its_own_is_sent_as_it_is(text: str) -> None:
+    assert encode_metadata(text) == text
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        ("=?UTF-8?B?w6Q=?=", "ä"),
+        ("=?utf-8?q?=C3=A4_b?=", "ä b"),
+        ("=?iso-8859-1?Q?=E4?=", "ä"),
+        ("ä".encode().decode("latin-1"), "ä"),  # UTF-8, as Python's HTTP client reads it
+        ("\xe4", "\xe4"),  # really Latin-1
+        ("=?UTF-8?B?abcde?=", "=?UTF-8?B?abcde?="),
+        ("=?x-none?Q?a?=", "=?x-none?Q?a?="),
+        ("=?\x92tf-8?B?w6Q=?=", "=?\x92tf-8?B?w6Q=?="),
+        ("=?UTF-8?B?/w==?=", "=?UTF-8?B?/w==?="),
+        ("a =? b", "a =? b"),
+    ],
+)
+def test_what_others_have_written_is_understood_or_left_alone(header: str, text: str) -> None:
+    assert decode_metadata(header) == text
+
+
+@given(st.text(st.characters(max_codepoint=255)))
+def test_no_header_is_too_strange_to_be_read(header: str) -> None:
+    decode_metadata(header)
+    decode_metadata(f"=?{header}?=")
+    decode_metadata(f"=?UTF-8?B?{header}?=")
+    decode_metadata(f"=?{header}?Q?abc?=")
+
+
+ERROR = b"<Code>SlowDown</Code><Message>Please reduce</Message><Details>your rate</Details><RequestId>1</RequestId>"
+REFUSALS = (
+    b"<Error>%s</Error>" % ERROR,
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error>\n%s\n</Error>\n' % ERROR,
+    b'<?xml version="1.0" encoding="iso-8859-1"?><Error><Code>A</Code><Message>\xc3\xa4</Message></Error>',
+    b'<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/">%s</Error>' % ERROR,
+    b'<ErrorResponse xmlns="x"><Error>%s</Error><RequestId>1</RequestId></ErrorResponse>' % ERROR,
+    b"<Error><Code/><Message>m</Message></Error>",
+    b"<html><body>Service Unavailable</body></html>",
+    b"<HTML></HTML>",
+    b"<Error><Code>cut",
+    b"\xff",
+    b" \n",
+    b"",
+)
+
+
+@pytest.mark.parametrize("status", [301, 400, 403, 404, 500, 503, 599])
+@pytest.mark.parametrize("body", REFUSALS)
+def test_a_refusal_says_what_botocore_would_read_in_it(status: int, body: bytes) -> None:
+    headers = {"x-amz-request-id": "1", "retry-after": "3"}
+    parsed: Any = create_parser("rest-xml").parse(
+        {"status_code": status, "headers": headers, "body": body}, cast("Any", None)
+    )
+    theirs, ours = parsed["Error"], refusal(status, headers, body)
+    assert isinstance(ours, Refused)
+    assert (ours.status, ours.headers, ours.has_body) == (status, headers, bool(body))
+    assert ours.code == (theirs.get("Code") or "")
+    assert ours.message == " ".join(theirs[part] for part in ("Message", "Details") if theirs.get(part))
+
+
+def test_what_is_no_refusal_is_no_answer_of_s3() -> None:
+    assert isinstance(refusal(300, {}, b""), Unintelligible)

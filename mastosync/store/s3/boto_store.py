@@ -19,12 +19,12 @@ from mastosync.language import tr
 from mastosync.model import ObjectInfo
 from mastosync.store.base import Buffer, FetchedObject, ListedObject, Page, Piece, PutOptions, UploadedPart
 from mastosync.store.errors import Subject
-from mastosync.store.http.anonymous import NO_REFUSALS, Glimpse, KnownObject, Meaning, meaning_of
-from mastosync.store.http.public_site import glance, glimpse_of
-from mastosync.store.s3.boto_errors import BotoTranslator
-from mastosync.store.s3.client import credentials_of, make_client
+from mastosync.store.http.public_site import anonymous_answer, ask_anonymously
+from mastosync.store.probe import NOT_REFUSALS, AnonymousAccess, AnonymousAnswer, ObjectTraits, access_by
+from mastosync.store.s3.boto_client import BotoTranslator, credentials_of, make_client
 from mastosync.store.s3.errors import Request, Unintelligible, name_of, scrubber_of
-from mastosync.store.s3.headers import (
+from mastosync.store.s3.protocol import (
+    LISTING_FIELDS,
     arguments_of,
     base64_of,
     checked_object,
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
     from mastosync.config import S3Config
-
-_OF_A_LISTING = frozenset({"Name", "MaxKeys", "IsTruncated"})  # what is no S3 store answers with none of these
 
 _PIECE_BYTES = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -74,7 +72,7 @@ class S3Store:
             with self.translated(Request("use", subject=Subject.STORE)):
                 # a listing takes the way that objects take: boto3's other probes address buckets in their own way
                 answer = self.client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
-                if not _OF_A_LISTING & answer.keys():
+                if not LISTING_FIELDS & answer.keys():
                     raise Unintelligible("it is no listing")
         except ObjectDenied:
             return  # a key that may not list may still read and write
@@ -86,7 +84,7 @@ class S3Store:
     def list_page(self, prefix: str, after: str) -> Page:  # noqa: D102
         with self.translated(Request("list", subject=Subject.STORE)):
             answer = self.client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, StartAfter=after)
-            if not _OF_A_LISTING & answer.keys():
+            if not LISTING_FIELDS & answer.keys():
                 raise Unintelligible("it is no listing")
             objects = [
                 ListedObject(
@@ -218,27 +216,29 @@ class S3Store:
         self._delete(key)
 
     def anybody_reads(self, key: str) -> bool:  # noqa: D102
-        return self._is_given(key, lambda: self._stranger.get_object, partial(self._known, key))
+        return self._is_given(key, lambda: self._anonymous_client.get_object, partial(self._known, key))
 
     def anybody_finds(self, key: str, info: ObjectInfo) -> bool:  # noqa: D102
-        return self._is_given(key, lambda: self._stranger.head_object, lambda: (KnownObject(info.size, info.etag),))
+        return self._is_given(
+            key, lambda: self._anonymous_client.head_object, lambda: (ObjectTraits(info.size, info.etag),)
+        )
 
-    def _is_given(self, key: str, method: Callable[[], Any], known: Callable[[], tuple[KnownObject, ...]]) -> bool:
+    def _is_given(self, key: str, method: Callable[[], Any], known: Callable[[], tuple[ObjectTraits, ...]]) -> bool:
         """Whether an object is given to somebody without credentials. `method`: of their client."""
         with self.translated(Request("read, without credentials,", key)):
-            found = self._told_to_strangers(key, method())
+            found = self._anonymous_answer(key, method())
             if 300 <= found.status < 400:
                 raise Unintelligible(f"its status is {found.status}, and it names no other place")
-        meaning = meaning_of(found, known)
-        if meaning is Meaning.NOTHING:
+        access = access_by(found, known)
+        if access is AnonymousAccess.UNKNOWN:
             raise ObjectRejected(
                 f"cannot read, without credentials, {key!r} at {self.name}: the answer is another object, or none "
                 f"({found.size} bytes of {found.content_type!r})",
                 hint=tr("this is not the store's answer: check the proxies, firewalls and gateways on the way to it"),
             )
-        return meaning is Meaning.GIVEN
+        return access is AnonymousAccess.GIVEN
 
-    def _told_to_strangers(self, key: str, ask: Callable[..., Any]) -> Glimpse:
+    def _anonymous_answer(self, key: str, ask: Callable[..., Any]) -> AnonymousAnswer:
         """What somebody without credentials is told. Raises: ClientError for what may pass, or says nothing."""
         try:
             answer = ask(Bucket=self._bucket, Key=key)
@@ -247,20 +247,20 @@ class S3Store:
             status, headers = metadata["HTTPStatusCode"], metadata.get("HTTPHeaders", {})
             if status in _REDIRECTS and (location := headers.get("location")):
                 # nothing secret goes along, and others follow it
-                return glance(urljoin(f"{self.endpoint}/", location), self._config)._replace(is_elsewhere=True)
-            if status in NO_REFUSALS or status >= 500:
+                return ask_anonymously(urljoin(f"{self.endpoint}/", location), self._config)._replace(is_elsewhere=True)
+            if status in NOT_REFUSALS or status >= 500:
                 raise
-            return glimpse_of(status, headers)
+            return anonymous_answer(status, headers)
         if "Body" in answer:
             answer["Body"].close()  # drops the connection, unless nothing was in it
-        return glimpse_of(answer["ResponseMetadata"]["HTTPStatusCode"], headers_of(answer))
+        return anonymous_answer(answer["ResponseMetadata"]["HTTPStatusCode"], headers_of(answer))
 
-    def _known(self, key: str) -> tuple[KnownObject, ...]:
+    def _known(self, key: str) -> tuple[ObjectTraits, ...]:
         try:
             there = self.head(key)
         except ObjectError:
             return ()
-        return (KnownObject(there.size, there.etag),)
+        return (ObjectTraits(there.size, there.etag),)
 
     def withdraw(self, key: str) -> bool:  # noqa: D102
         version, stays = self._version(key), False
@@ -292,7 +292,7 @@ class S3Store:
         return False
 
     @cached_property
-    def _stranger(self) -> S3Client:
+    def _anonymous_client(self) -> S3Client:
         """A client of the same bucket, by the same way, without credentials."""
         return make_client(self._config, 1, signed=False)
 
@@ -303,8 +303,8 @@ class S3Store:
 
     def close(self) -> None:  # noqa: D102
         self.client.close()
-        if (stranger := self.__dict__.get("_stranger")) is not None:
-            stranger.close()
+        if (client := self.__dict__.get("_anonymous_client")) is not None:
+            client.close()
 
     def _require_same(self, key: str, info: ObjectInfo, answer: GetObjectOutputTypeDef) -> None:
         if etag_of(headers_of(answer)) != info.etag:

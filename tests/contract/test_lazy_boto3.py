@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.store.s3.lazy import LazyS3Store
+from mastosync.store.s3.curl_store import CurlStore
 from tests.support.raw_server import RawServer, answer
 from tests.support.s3_clients import MADE_UP, at
 from tests.support.waiting import PATIENCE_SECONDS
@@ -25,7 +25,7 @@ from contextlib import closing, suppress
 from mastosync.config import S3Config, Secret
 from mastosync.errors import NetworkFailure, ObjectMissing
 from mastosync.model import ObjectInfo
-from mastosync.store.s3.curl import CurlStore
+from mastosync.store.s3.curl_store import CurlStore
 
 config = S3Config("key", Secret("secret"), endpoint_url=sys.argv[1], bucket="my-bucket")
 with closing(CurlStore(config, role="source", connections=1)) as store:
@@ -55,17 +55,18 @@ import os, resource, sys, traceback
 from contextlib import suppress
 from mastosync.config import S3Config, Secret
 from mastosync.errors import NetworkFailure
-from mastosync.store.s3 import store
-from mastosync.store.s3.lazy import LazyS3Store
+from mastosync.store.s3 import boto_store
+from mastosync.store.s3.curl_store import CurlStore
 
 config = S3Config("key", Secret("hidden words"), endpoint_url="http://127.0.0.1:9", bucket="my-bucket")
+curl = CurlStore(config, role="source", connections=1)
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 taken = []
 with suppress(OSError):
     while True:
         taken.append(os.open(os.devnull, os.O_RDONLY))
 try:
-    LazyS3Store(config, role="source", connections=1).made
+    curl.boto
 except NetworkFailure as failure:
     for descriptor in taken:
         os.close(descriptor)
@@ -74,12 +75,12 @@ except NetworkFailure as failure:
 
 
 def test_it_is_made_once_for_all_threads() -> None:
-    with closing(LazyS3Store(at("http://127.0.0.1:9", MADE_UP), role="source", connections=8)) as store:
+    with closing(CurlStore(at("http://127.0.0.1:9", MADE_UP), role="source", connections=8)) as store:
         everybody = threading.Barrier(8)
 
         def ask(_: int) -> object:
             everybody.wait(PATIENCE_SECONDS)
-            return store.made
+            return store.boto
 
         with ThreadPoolExecutor(8) as pool:
             made = list(pool.map(ask, range(8)))

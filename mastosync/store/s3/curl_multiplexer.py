@@ -10,8 +10,8 @@ import pycurl
 
 from mastosync.errors import MastosyncError
 from mastosync.store.base import Finished, ObjectStore
-from mastosync.store.s3.curl.handle import Exchange, Handle
-from mastosync.store.s3.curl.store import CurlStore
+from mastosync.store.s3.curl_handle import Exchange, Handle
+from mastosync.store.s3.curl_store import CurlStore
 
 _AT_ONCE = 8  # requests that end together keep each other waiting: few enough to send what follows them soon
 _PAUSED_WAIT_SECONDS = 0.01  # room may become free in another thread

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Answered(NamedTuple):
+class Response(NamedTuple):
     """What came back."""
 
     status: int
@@ -35,7 +35,7 @@ class Answered(NamedTuple):
     body: bytes  # a part of it, if it is longer than what was asked for
 
     def __repr__(self) -> str:
-        return f"Answered({self.status}, ***)"  # somebody's file, or words of a store that repeats what it was sent
+        return f"Response({self.status}, ***)"  # somebody's file, or words of a store that repeats what it was sent
 
 
 class HeaderLines(tuple[bytes, ...]):
@@ -64,7 +64,7 @@ class Exchange(NamedTuple, Generic[T_co]):
     method: str  # GET, PUT, HEAD or DELETE
     url: str
     credentials: Credentials
-    conclude: Callable[[Answered | OSError], T_co]  # raises errors of the contract
+    conclude: Callable[[Response | OSError], T_co]  # raises errors of the contract
     lines: HeaderLines  # all its headers
     body: bytes | None = None
     max_bytes: int = 0  # of the answer, unless it is an error: what is longer is not read to its end
@@ -215,7 +215,7 @@ class Handle:
             if failure is not None:
                 return exchange.conclude(_failure(failure))
             status, received = int(self.curl.getinfo(pycurl.RESPONSE_CODE)), self._received
-            return exchange.conclude(Answered(status, _headers_of(received.head), received.body()))
+            return exchange.conclude(Response(status, _headers_of(received.head), received.body()))
         finally:
             self._received.clear()
             if exchange.body is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mastosync.mastodon.remedies import database_hint, may_pass
+from mastosync.mastodon.connection import hint_for, may_pass
 
 AT = 'connection to server at "db.example" (192.0.2.1), port 5432 failed: '
 
@@ -48,7 +48,7 @@ AT = 'connection to server at "db.example" (192.0.2.1), port 5432 failed: '
     ],
 )
 def test_words_of_libpq(text: str, step: str) -> None:
-    assert step in database_hint(None, text)
+    assert step in hint_for(None, text)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_words_of_libpq(text: str, step: str) -> None:
     ],
 )
 def test_states_in_any_language(sqlstate: str, step: str) -> None:
-    assert step in database_hint(sqlstate, "")
+    assert step in hint_for(sqlstate, "")
 
 
 def test_the_unknown_has_no_remedy() -> None:
-    assert database_hint("42601", "syntax error") == ""
+    assert hint_for("42601", "syntax error") == ""
     assert not may_pass("42601", "syntax error")
 
 
