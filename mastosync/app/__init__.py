@@ -181,7 +181,7 @@ class App:
 
     def status(self) -> Status:
         """Where the migration stands."""
-        from mastosync.app.planning import outlook_of
+        from mastosync.app.status import outlook_of
 
         with self._read() as manifest:
             manifest.require_plan()
@@ -192,7 +192,7 @@ class App:
 
     def outlook(self, survey: Survey, rate: int | None = None, bwlimit: Timetable | None = None) -> Outlook:
         """What a move of what a plan has seen will take; `rate` and `bwlimit` as `copy` has them."""
-        from mastosync.app.planning import measured_rate, outlook_of
+        from mastosync.app.status import measured_rate, outlook_of
 
         measured = measured_rate(self.manifest_path)
         return outlook_of(self.config, survey, rate=rate, bwlimit=bwlimit, measured=measured)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mastosync.app.mastodon import Databases, files_of, right_database
+from mastosync.app.context import Databases, files_of, right_database
 from mastosync.app.same_store import stores_to_write
 from mastosync.app.stores import open_stores, settings_of, transfer_options
 from mastosync.applying.applier import Applier, Applying, ApplyOptions

@@ -1,22 +1,13 @@
-"""Mastodon's own settings, where the configuration or an option says where they are.
-
-Rows of Mastodon's database that belong to entries of the manifest.
-"""
+"""Mastodon's own settings, where the configuration or an option says where they are."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mastosync.config import FilesystemConfig
 from mastosync.config.sources import read_text
 from mastosync.language import tr
-from mastosync.manifest import Manifest, require_right
-from mastosync.mastodon.catalog import spec_of
-from mastosync.mastodon.identity import age_of, identity_of
 from mastosync.mastodon.settings import (
     KEYS,
     bears_name,
@@ -31,12 +22,9 @@ from mastosync.mastodon.settings import (
     used_elsewhere,
     uses_bucket,
 )
-from mastosync.model import TABLES
 
 if TYPE_CHECKING:
     from mastosync.config import Config, Role, Secret, StoreConfig
-    from mastosync.mastodon.database import MastodonDatabase
-    from mastosync.model import Record, RemoteFile
 
 
 class OwnSettings(NamedTuple):
@@ -158,39 +146,3 @@ def has_one_key(config: Config) -> bool:
     """Whether the source has the keys of the destination: one for both, or the file was written over."""
     source, destination = config.source, config.destination
     return (source.access_key, source.secret_key) == (destination.access_key, destination.secret_key)
-
-
-Databases = Callable[[], AbstractContextManager["MastodonDatabase"]]
-
-
-def files_of(databases: Databases, records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
-    """Files as their rows have them now, by table, attachment and id; rows that are gone are not there.
-
-    The database is open for a moment only: what is done with the answer may take hours. Raises: DatabaseError.
-    """
-    ids: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for record in records:
-        kind = record.entry.kind
-        ids[kind.table, kind.attachment].append(record.entry.id)
-    if not ids:
-        return {}
-    with databases() as database:
-        return {
-            (table, attachment, row_id): found
-            for (table, attachment), wanted in ids.items()
-            for row_id, found in database.remote_files(spec_of(table, attachment), wanted).items()
-        }
-
-
-@contextmanager
-def right_database(manifest_path: Path, databases: Databases) -> Iterator[MastodonDatabase]:
-    """Mastodon's database. Another one, or half of it, would say that everybody may read what is private.
-
-    Each connection is asked, from any thread: a restore may be at work since the last one. Raises: PlanRefused;
-    DatabaseError; ManifestError.
-    """
-    with databases() as database:
-        found, age = identity_of(database), age_of(database, TABLES)
-        with Manifest.open(manifest_path) as manifest:
-            require_right(manifest, found, age)
-        yield database

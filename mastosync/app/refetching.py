@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mastosync.app.mastodon import Databases, files_of, right_database
+from mastosync.app.context import Databases, files_of, right_database
 from mastosync.app.same_store import stores_to_write
 from mastosync.app.stores import note_own_settings, retry_policy, transfer_options
 from mastosync.copying.copier import CopyOptions

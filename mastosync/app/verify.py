@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mastosync.app.mastodon import files_of, right_database
+from mastosync.app.context import files_of, right_database
 from mastosync.app.same_store import stores_to_write
 from mastosync.app.stores import open_stores, retry_policy, settings_of
 from mastosync.checking.object_check import DeepCheck
@@ -48,7 +48,7 @@ from mastosync.verifying.samples import PublicSample, RankedSample, Sample
 from mastosync.verifying.verifier import Verification, Verifier, VerifyOptions
 
 if TYPE_CHECKING:
-    from mastosync.app.mastodon import Databases
+    from mastosync.app.context import Databases
     from mastosync.config import Config
     from mastosync.model import Kind, Record
     from mastosync.progress import ProgressListener

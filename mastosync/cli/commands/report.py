@@ -20,7 +20,6 @@ from mastosync.cli.terminal import padded
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import english_everywhere, tr
 from mastosync.model import EntryState, Origin
-from mastosync.report import Grade, moment
 from mastosync.terminal_text import one_line
 from mastosync.units import human_bytes, human_seconds
 
@@ -129,6 +128,8 @@ def render_report(report: Report) -> str:
 
 
 def _head(report: Report) -> Iterator[str]:
+    from mastosync.report import moment
+
     begin, end = report.period
     yield _line(tr("source"), str(report.source))
     yield _line(tr("destination"), str(report.destination))
@@ -155,6 +156,8 @@ def _head(report: Report) -> Iterator[str]:
 
 
 def _verdict(report: Report) -> Iterator[str]:
+    from mastosync.report import Grade
+
     if report.shared:
         may_go = tr("THE OLD OBJECTS MAY BE DELETED, BUT NOT THE BUCKET")
         yield may_go if report.verdict.may_go else tr("KEEP THE OLD OBJECTS: SEE not-yet")
@@ -201,6 +204,8 @@ def _runs(report: Report) -> Iterator[str]:
 
 
 def _run(run: Run) -> tuple[str, ...]:
+    from mastosync.report import moment
+
     rate = run.objects_per_second
     time = human_seconds(run.seconds) if run.ended_at else tr("{time}, not ended", time=human_seconds(run.seconds))
     figures = (f"{count:,}" for count in (run.workers, run.done, run.failed, run.skipped))
@@ -214,6 +219,8 @@ def _run(run: Run) -> tuple[str, ...]:
 
 
 def _proofs(report: Report) -> Iterator[str]:
+    from mastosync.report import moment
+
     if not report.proofs:
         yield tr("nothing was verified yet")
         return

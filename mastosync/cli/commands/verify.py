@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from mastosync.checking.public_access import USUAL_SAMPLE
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, types_option, workers_option
 from mastosync.cli.output import show_json
 from mastosync.errors import ExitCode, UsageError
-from mastosync.findings.public_looks import USUAL_SAMPLE
 from mastosync.language import tr
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mastosync.app.mastodon import right_database
+from mastosync.app.context import right_database
 from mastosync.applying.applier import Applier, Applying, ApplyOptions
 from mastosync.applying.one_object import ApplyStatus, Bringing
 from mastosync.applying.rewrite import AccessLost, HeadersLost, InPlace, goal_of, opens
@@ -545,8 +545,8 @@ def test_another_database_or_half_of_it_opens_nothing(
         with place.manifest.transaction():
             remember_database(place.manifest, OURS)
         identities, ages = iter([OURS]), iter([WHOLE])
-        monkeypatch.setattr("mastosync.app.mastodon.identity_of", lambda _: next(identities, found))
-        monkeypatch.setattr("mastosync.app.mastodon.age_of", lambda *_: next(ages, age))
+        monkeypatch.setattr("mastosync.app.context.identity_of", lambda _: next(identities, found))
+        monkeypatch.setattr("mastosync.app.context.age_of", lambda *_: next(ages, age))
         look_up = place.look_up
 
         def looked_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
