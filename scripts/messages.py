@@ -21,8 +21,7 @@ from babel.messages import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from mastosync.cli.help import paragraphs
-from mastosync.cli.lazy_group import LazyGroup
+from mastosync.cli.help import LazyGroup, paragraphs
 from mastosync.cli.main import cli
 from mastosync.language import DOMAIN, LOCALES
 

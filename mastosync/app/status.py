@@ -1,11 +1,14 @@
-"""Where a migration stands and what is left of it: limits and prices, as configuration and providers tell them."""
+"""Where a migration stands, and what it will take.
+
+The limits and prices of a forecast are those that configuration and providers tell.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mastosync.app.stores import copies_by_itself
+from mastosync.app.stores import copies_by_itself, settings_of
 from mastosync.config import FilesystemConfig, preset_of
 from mastosync.errors import ManifestError
 from mastosync.language import tr
@@ -16,12 +19,30 @@ from mastosync.status import status_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mastosync.app.context import Context
     from mastosync.config import Config, Role, Timetable
     from mastosync.planning.survey import Survey
+    from mastosync.status import Status
 
 _ASSUMED_RATE = 100  # objects a second, where nothing is known at all
 _WEEK_MINUTES = 7 * 24 * 60
 _AWS = ("amazonaws.com", "amazonaws.com.cn")
+
+
+def status(context: Context) -> Status:
+    """Where the migration stands, with a forecast for all that the last whole plan has seen. Raises: ManifestError."""
+    with context.reading() as manifest:
+        manifest.require_plan()
+        found = status_of(ManifestReport(manifest), settings_of(context.config))
+    if found.surveyed is not None:
+        found.outlook = outlook_of(context.config, found.surveyed.survey, measured=found.rate)
+    return found
+
+
+def forecast(context: Context, survey: Survey, rate: int | None = None, bwlimit: Timetable | None = None) -> Outlook:
+    """What a move of what a plan has seen will take; `rate` and `bwlimit` as `copy` has them."""
+    measured = measured_rate(context.manifest_path)
+    return outlook_of(context.config, survey, rate=rate, bwlimit=bwlimit, measured=measured)
 
 
 def outlook_of(

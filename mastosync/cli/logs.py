@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 _ROOT = "mastosync"
 _TOLD_ANYWAY = (
-    *(
-        "mastosync.manifest",
-        "mastosync.new_files",
-        "mastosync.app.same_store",
-        "mastosync.copying.same_store",
-        "mastosync.runtime.outages",
-    ),
-    *("mastosync.app.stores.room", "mastosync.app.media_host", "mastosync.store.filesystem.owners"),
+    "mastosync.manifest",
+    "mastosync.new_files",
+    "mastosync.app.stores",
+    "mastosync.app.copy.room",
+    "mastosync.app.mastodon_settings",
+    "mastosync.copying.same_store",
+    "mastosync.runtime.outages",
+    "mastosync.store.filesystem.owners",
 )
 """Of these, people have to know.
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import click
 
 from mastosync import __version__
-from mastosync.cli.help import in_users_language
+from mastosync.cli.help import LazyGroup, environment, exit_codes, files, in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
-from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import log_end, telling_what_matters
 from mastosync.cli.output import NobodyReads, complain, give_up, guarded_streams, show_origin, write_commands_with
 from mastosync.cli.signals import sigterm_as_ctrl_c
@@ -49,8 +48,6 @@ class _Commands(LazyGroup):
     """The first group: its help ends with environment, files and exit codes."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from mastosync.cli.help import environment, exit_codes, files
-
         told = {tr("Environment"): environment(), tr("Files"): files(), tr("Exit codes"): exit_codes()}
         for title, meanings in told.items():
             with formatter.section(title):

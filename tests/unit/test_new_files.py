@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from mastosync.app.pinning import pin
+from mastosync.app.files import pin
 from mastosync.cli.main import main
 from mastosync.config import S3Config, Secret, load_config
 from mastosync.doctor.manifest import _refusal

@@ -1,7 +1,4 @@
-"""`mastosync apply-settings`.
-
-What `apply-settings` has come to, as text for people.
-"""
+"""`mastosync apply-settings`."""
 
 from __future__ import annotations
 
@@ -42,11 +39,12 @@ def apply_settings_command(
 
     Ctrl-C once finishes what is in flight; the same command goes on from there, also after a crash.
     """
+    from mastosync.app.copy import apply_settings
     from mastosync.applying.applier import ApplyOptions
 
     options = ApplyOptions(workers or invocation.config.copy.workers, dry_run)
-    with invocation.running() as app:
-        result = app.apply_settings(options, rate)
+    with invocation.running() as context:
+        result = apply_settings(context, options, rate)
     if as_json:
         show_json(result.as_json())
     else:

@@ -1,7 +1,4 @@
-"""`mastosync cutover`.
-
-The cut-over as text for people.
-"""
+"""`mastosync cutover`."""
 
 from __future__ import annotations
 
@@ -16,8 +13,7 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import file_option, json_option, parsed_by
 from mastosync.cli.output import show_exactly, show_json
-from mastosync.cli.render import table
-from mastosync.cli.terminal import padded
+from mastosync.cli.terminal import padded, table
 from mastosync.config import CHANGE_ME, Secret
 from mastosync.config.values import PUBLIC_URL
 from mastosync.errors import ExitCode, UsageError
@@ -120,7 +116,7 @@ def cutover_command(
     It reads the manifest and Mastodon's settings, and changes nothing. Files of other servers that were not copied yet
     are no obstacle: until then nginx can get them from the old store.
     """
-    from mastosync.app.cutover import CutoverOptions
+    from mastosync.app.cutover import CutoverOptions, cutover
     from mastosync.cutover import Fallback
 
     if as_json and nginx == _STDOUT:
@@ -135,7 +131,7 @@ def cutover_command(
         file,
         Fallback(media.fallback),
     )
-    report = invocation.reading().cutover(options)
+    report = cutover(invocation.context_to_read(), options)
     report.require_apart(file, new_env)
     if file is not None:
         _write(file, Secret(report.require_fallback().render()), "--nginx", replace=force, mode=_NGINX_MODE)

@@ -1,7 +1,4 @@
-"""`mastosync refetch`.
-
-What `refetch` found, as text for people.
-"""
+"""`mastosync refetch`."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, source_gone_option, types_option
 from mastosync.cli.output import show_json, warn
-from mastosync.cli.render import table
-from mastosync.cli.terminal import PAINT_OF
+from mastosync.cli.terminal import PAINT_OF, table
 from mastosync.errors import ExitCode
 from mastosync.language import deferred, say, tr
 from mastosync.units import human_bytes, human_seconds
@@ -44,6 +40,7 @@ def refetch_command(
     Of what failed as `missing`, originals whose row has a URL can come back, as far as Mastodon had stored them
     without change. Without --apply this only tells how many those are.
     """
+    from mastosync.app.copy import refetch
     from mastosync.refetching import RefetchOptions
 
     config = invocation.config
@@ -53,8 +50,8 @@ def refetch_command(
     if apply and config.refetch.allow_networks:
         named = ", ".join(map(str, config.refetch.allow_networks))
         warn(tr("URLs in the database can reach {named}, as [refetch] allow_networks says", named=named))
-    with invocation.running() as app:
-        result = app.refetch(options, source_gone=source_gone)
+    with invocation.running() as context:
+        result = refetch(context, options, source_gone=source_gone)
     if as_json:
         show_json(result.as_json())
     else:

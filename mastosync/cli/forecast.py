@@ -1,17 +1,16 @@
-"""What a move will take, as text for people."""
+"""What a move will take, as `plan --dry-run` and `status` show it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mastosync.cli.render import table
+from mastosync.cli.terminal import table
 from mastosync.language import tr
 from mastosync.planning.survey import AGES, Estimate, Line, total
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
-    from mastosync.config import Config
     from mastosync.planning.forecast import End, Forecast, Outlook, Requests
     from mastosync.planning.planner import PlanResult
     from mastosync.planning.survey import Survey
@@ -20,16 +19,9 @@ if TYPE_CHECKING:
 
 def render_dry_run(result: PlanResult, outlook: Outlook, head: str, notes: Sequence[str]) -> str:
     """All that a dry run says, between what a plan begins and ends with."""
-    blocks = [head, _by_type(result), by_age(result.survey), _requests(outlook), _time(outlook.planned)]
+    blocks = [head, _by_type(result), _by_age(result.survey), _requests(outlook), _time(outlook.planned)]
     blocks += [_money(outlook.planned), _choices(outlook), "\n".join([*notes, tr("a dry run: nothing was written")])]
     return "\n\n".join(filter(None, blocks))
-
-
-def cache_control_lines(config: Config) -> list[str]:
-    """What objects are given on their way to a bucket."""
-    from mastosync.findings.shared import cache_control_told
-
-    return [cache_control_told(config.destination.cache_control, from_disk=config.source_folder.path is not None)]
 
 
 def render_surveyed(surveyed: Surveyed, outlook: Outlook | None) -> str:
@@ -39,13 +31,13 @@ def render_surveyed(surveyed: Surveyed, outlook: Outlook | None) -> str:
         number=surveyed.number,
         taken_at=f"{surveyed.taken_at:%F %T}",
     )
-    lines = ["", said, by_age(surveyed.survey)]
+    lines = ["", said, _by_age(surveyed.survey)]
     if outlook is not None:
         lines += ["", _time(outlook.planned), _money(outlook.planned)]
     return "\n".join(lines)
 
 
-def by_age(survey: Survey) -> str:
+def _by_age(survey: Survey) -> str:
     """Objects and bytes by age, of this server and of others; ages that nobody has are left out."""
     head = (tr("age"), tr("local"), tr("bytes"), tr("remote"), tr("bytes"), tr("of which cache"), tr("bytes"))
     names = {
