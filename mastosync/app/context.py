@@ -168,7 +168,7 @@ def manifest_beside(config: Path, path: Path) -> Path | None:
 
 
 def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
-    """Source and destination, as the manifest remembers them.
+    """Source and destination, as the manifest records them.
 
     Raises: ConfigError if they are one; StoreUnusable if this machine is too short of descriptors or memory to tell.
     """
@@ -188,9 +188,9 @@ def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
 
 
 def require_configured(config: Config, manifest: Manifest) -> None:
-    """Hold the stores that the configuration names against those of the manifest. It may name none.
+    """Check that the manifest was made for the stores of the configuration, which may name none.
 
-    Raises: ManifestError if they are others.
+    Raises: ManifestError if it was made for others.
     """
     source, destination = (
         identity_of_store(store) if isinstance(store, FilesystemConfig) or store.bucket else None
@@ -200,7 +200,7 @@ def require_configured(config: Config, manifest: Manifest) -> None:
 
 
 def identity_of_store(config: StoreConfig) -> StoreIdentity:
-    """A store as its manifest remembers it, and shows it."""
+    """A store as the manifest records and shows it."""
     if isinstance(config, FilesystemConfig):
         return StoreIdentity.of_folder(real_path(config.folder))
     url = urlsplit(config.endpoint_url or AWS_URL)
@@ -209,7 +209,7 @@ def identity_of_store(config: StoreConfig) -> StoreIdentity:
 
 
 def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
-    """Nothing is written below the source, or where it leads.
+    """Check that nothing will be written below the source, or where its links lead.
 
     Raises: ConfigError if one folder lies in the other, or is it; StoreUnusable if this machine is too short of
     descriptors or memory to tell.
@@ -239,7 +239,7 @@ def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
 
 
 def _ways_out(config: FilesystemConfig, role: Role) -> list[Path]:
-    """Links below a folder, and mounts below a source: what is behind them lies elsewhere. Raises: StoreUnusable."""
+    """Links below a folder, and mounts below a source: they lead out of it. Raises: StoreUnusable."""
     from mastosync.store.filesystem import FilesystemProbe
 
     with closing(FilesystemProbe(config, role=role)) as probe:
@@ -250,5 +250,5 @@ def _ways_out(config: FilesystemConfig, role: Role) -> list[Path]:
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:
-    """Whether they are one, or one lies in the other."""
+    """Whether both are the same folder, or one is inside the other."""
     return one.is_relative_to(other) or other.is_relative_to(one)

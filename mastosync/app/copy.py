@@ -78,7 +78,7 @@ def retry_failed(
 
 
 class _Again(NamedTuple):
-    """What is copied beside what is pending: what has failed or was skipped for some reasons."""
+    """Entries that are copied beside those that are pending: failed or skipped, for these reasons."""
 
     reasons: tuple[Reason, ...]
     accepted: bool = True  # also what was accepted as a loss
@@ -97,7 +97,7 @@ def copy_pending(
     types: tuple[str, ...] = (),
     again: _Again | None = None,
 ) -> CopyProgress:
-    """Copy with a manifest that is held already; `again`: also what has failed or was skipped.
+    """Copy with a manifest that is open already; `again`: also what has failed or was skipped.
 
     Raises: as `copy`.
     """
@@ -133,20 +133,20 @@ def copy_pending(
             still_gives=partial(still_gives, source, manifest, config.source.key_prefix),
         )
         stack.callback(gc.unfreeze)  # another run may follow in this process
-        gc.freeze()  # what is here now stays to the end: the collector need not look through it again and again
+        gc.freeze()  # what is here now stays to the end: the collector need not scan it again
         progress = copier.run()
         progress.finding = transfer.finding
         return progress
 
 
 def warn_of_little_room(destination: StoreAccess, manifest: Manifest) -> None:
-    """Say before hours have gone by if what is pending does not fit on a disk, as far as sizes are known."""
+    """Warn before the copy if what is pending does not fit on a disk, as far as sizes are known."""
     if not isinstance(destination.store, FilesystemStore):
         return
     pending = pending_by_folder(ManifestReport(manifest).counts())
     try:
         rooms = destination.store.rooms(pending)
-    except ObjectError as error:  # which passes: what does not fit will be told when it is full
+    except ObjectError as error:  # no reason to stop: a full disk is an error of its own
         _log.warning("%s", error.message)
         return
     for name, room, size_bytes in rooms:
@@ -163,7 +163,7 @@ def warn_of_little_room(destination: StoreAccess, manifest: Manifest) -> None:
 
 
 def _endpoint_states(source: StoreAccess, destination: StoreAccess) -> tuple[EndpointState, ...]:
-    """How fast both endpoints let themselves be asked; they may be one."""
+    """Rates and pauses of both endpoints, which may be one."""
     by_name = {"source": source, "destination": destination}
     if source.limiter is destination.limiter:
         by_name = {"store": source}
@@ -176,7 +176,7 @@ def _endpoint_states(source: StoreAccess, destination: StoreAccess) -> tuple[End
 
 
 def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = False) -> Refetching:
-    """Fetch again what the source has lost; unless `options.apply`, only tell what could be had.
+    """Fetch again what the source has lost; unless `options.apply`, only count what could be fetched.
 
     `source_gone`: the source is another store than the destination, even if it cannot be asked any more.
     Raises: Interrupted when asked to stop; DatabaseError; StoreUnusable.
@@ -222,7 +222,7 @@ def refetch(context: Context, options: RefetchOptions, *, source_gone: bool = Fa
 
 
 def apply_settings(context: Context, options: ApplyOptions, rate: int | None = None) -> Applying:
-    """Let the destination store again what lies there under other settings than those of the configuration.
+    """Make the destination store again the objects that have other settings than those of the configuration.
 
     `rate`: requests a second. Raises: UsageError if the destination is a disk; Interrupted when asked to stop;
     StoreUnusable.

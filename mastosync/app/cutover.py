@@ -210,9 +210,9 @@ def cutover_from(config: Config, manifest: Manifest, options: CutoverOptions) ->
     fallback, refusal = _fallback(known)
     evidence = _evidence(known, manifest, about, status, refusal)
     is_bucket = isinstance(config.store("destination"), S3Config)
-    told = known.secrets is not Secrets.LOST  # else no step could work
+    steps_work = known.secrets is not Secrets.LOST  # else no step could work
     old, new = (str(about.store(role)) for role in ("source", "destination"))
-    done = told and _is_done(known, manifest, evidence)
+    done = steps_work and _is_done(known, manifest, evidence)
     return CutoverReport(
         cutover=judge(evidence),
         env=known.mastodon.file,
@@ -223,8 +223,8 @@ def cutover_from(config: Config, manifest: Manifest, options: CutoverOptions) ->
         fallback=fallback,
         refusal=refusal,
         deleted=evidence.deleted,
-        over=steps_over(replace(_way_over(known, evidence, refusal), old=old, done=done)) if told else [],
-        back=steps_back(_way_back(known, old, new)) if told else [],
+        over=steps_over(replace(_way_over(known, evidence, refusal), old=old, done=done)) if steps_work else [],
+        back=steps_back(_way_back(known, old, new)) if steps_work else [],
         switched=known.switched,
         done=done,
         env_syntax=config.env.syntax,

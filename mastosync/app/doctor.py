@@ -26,7 +26,7 @@ _READ_SECONDS = 10.0
 
 
 def doctor(context: Context) -> Iterator[Finding]:
-    """Look at everything that can fail before it does. Raises: Interrupted, when all probes are removed."""
+    """Check everything that can fail. Raises: Interrupted, after all probes are removed."""
     config = context.config
     return Doctor(
         source=way_to(config, "source"),
@@ -46,7 +46,7 @@ def doctor(context: Context) -> Iterator[Finding]:
 
 
 def way_to(config: Config, role: Role) -> StoreWay | FolderWay:
-    """The way to one of the stores."""
+    """How to reach one of the stores."""
     return _folder_way(config, role) if _folder_of(config, role).path else _bucket_way(config, role)
 
 

@@ -33,15 +33,15 @@ _OVERRIDE = "MASTOSYNC_ENV_FILE"
 
 
 def require_new(target: Path, hint: str) -> None:
-    """Raises: UsageError if there is such a file already; `hint` says what to do then."""
+    """Raises: UsageError if the file exists; `hint` says what to do then."""
     require_room_for(target, hint=hint)
 
 
 @contextmanager
 def new_file(target: Path, *, replace: bool = False, mode: int = 0o600, hint: str = "") -> Iterator[TextIO]:
-    """A text that takes its name when the block has ended well. `hint`: what to do if there is such a file already.
+    """Write a text file that appears whole, when the block ends well, or not at all.
 
-    Raises: UsageError if there is one that is not to be replaced; OutputError if nothing can be written.
+    `hint`: what to do if the file exists. Raises: UsageError if it exists and `replace` is off; OutputError.
     """
     if not replace:
         require_new(target, hint)
@@ -53,9 +53,10 @@ def new_file(target: Path, *, replace: bool = False, mode: int = 0o600, hint: st
 def first_config(
     settings: MastodonSettings, destination: Mapping[str, Mapping[str, str]] | None, manifest: Path | None = None
 ) -> Secret:
-    """The text of a configuration of these settings, which may hold secrets; a destination is filled in or left open.
+    """The text of a configuration made of Mastodon's settings. It may contain secrets.
 
-    `manifest`: where it is to be, if not at the default. Raises: ConfigError for a value that a line cannot hold.
+    `destination`: its sections; None: they are left to be filled in. `manifest`: its path, if not the default.
+    Raises: ConfigError for a value that does not fit on a line.
     """
     keys = sections()["s3.destination"].keys.values()
     to_fill_in = {key.name: CHANGE_ME for key in keys if key.info.sample == CHANGE_ME}
@@ -70,11 +71,11 @@ def first_config(
 def reversed_config(config: Config, manifest: Path, environ: Mapping[str, str]) -> Secret:
     """The text of a configuration with source and destination exchanged, and a manifest of its own.
 
-    What only a destination has (headers, public address) is left at its default, and so is `acl`, unless it is known:
-    see `acl_of_way_back`. It may hold secrets. Raises: ConfigError if no file says what the stores are.
+    Settings that only a destination has (headers, public address) are left at their defaults, and so is `acl` unless
+    `acl_of_way_back` knows it. The text may contain secrets. Raises: ConfigError if no file names the stores.
     """
-    said = read_file(_file_alone(config, environ))
-    values = {name: _lines(said.get(name, {})) for name in sections()}
+    given = read_file(_file_alone(config, environ))
+    values = {name: _lines(given.get(name, {})) for name in sections()}
     values["prices"] = {}  # they are of source and destination
     for kind in ("s3", "filesystem"):
         source, destination = values[f"{kind}.source"], values[f"{kind}.destination"]
@@ -95,7 +96,7 @@ def reversed_config(config: Config, manifest: Path, environ: Mapping[str, str]) 
 
 
 def acl_on_the_way_back(config: Config) -> str | None:
-    """As `acl_of_way_back`, by Mastodon's settings if they can be read. A disk has none, which counts as known."""
+    """As `acl_of_way_back`, with Mastodon's settings if they can be read. A disk has no ACL: that is known."""
     if config.source_folder.path:
         return "auto"
     try:
@@ -105,7 +106,7 @@ def acl_on_the_way_back(config: Config) -> str | None:
 
 
 def unknown_acl() -> str:
-    """What to look at, where `acl` is at its default because nobody knows it."""
+    """What to look up where `acl` is left at its default because it is not known."""
     return tr(
         "nobody knows here which ACL objects have at this store: look up S3_PERMISSION as it was while Mastodon used it"
         " (in a backup of .env.production). If it was private, set `acl = private`; if it was given and empty, set"
@@ -113,16 +114,16 @@ def unknown_acl() -> str:
     )
 
 
-def _lines(said: Mapping[str, Said]) -> dict[str, str]:
-    """Keys as they stand in a file, each on one line."""
+def _lines(given: Mapping[str, Said]) -> dict[str, str]:
+    """Keys as a file has them, each on one line."""
     return {
         f"{name}_file" if each.place is ValueSource.FILE else name: " ".join(each.text.reveal().split("\n"))
-        for name, each in said.items()
+        for name, each in given.items()
     }
 
 
 def _file_alone(config: Config, environ: Mapping[str, str]) -> Path:
-    """The file that says where both stores are. Raises: ConfigError if the environment has a part in it."""
+    """The file that names both stores. Raises: ConfigError if variables of the environment name part of them."""
     stores = [section for name, section in sections().items() if name.endswith((".source", ".destination"))]
     names = sorted(name for name in environ if name.startswith(tuple(f"{section.variable}_" for section in stores)))
     if config.path is not None and not names:
@@ -155,7 +156,7 @@ def is_pinned(config: Config) -> bool:
 
 
 def pin(config: Config, environ: Mapping[str, str]) -> Path:
-    """Copy what is referred to into a file of its own (0600), and let the configuration name that file.
+    """Copy the secrets that the configuration refers to into a new file (0600), and make the configuration name it.
 
     Both files appear whole or not at all, the configuration last. Returns: the new file.
     Raises: ConfigError; UsageError if another file has its name; OutputError.
@@ -175,7 +176,7 @@ def pin(config: Config, environ: Mapping[str, str]) -> Path:
                 tr("{file} exists already, and holds something else", file=target),
                 hint=tr("move it away, and pin the secrets once more"),
             )
-        with appearing(target, like=config.path.stat()) as partial:  # whoever reads that has to read this
+        with appearing(target, like=config.path.stat()) as partial:  # the same users read both
             _fill(partial, target, secrets, mode=0o600)
     _rewrite(config, target, environ)
     return target
@@ -224,7 +225,7 @@ def _rewrite(config: Config, target: Path, environ: Mapping[str, str]) -> None:
 
 
 def _without_places(config: Config) -> Config:
-    """What a configuration means, wherever it stands."""
+    """The configuration without the paths of its files."""
     return replace(config, env=Config().env, path=None, warnings=(), referred=())
 
 

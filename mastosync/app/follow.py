@@ -63,14 +63,14 @@ class FollowResult:
 
 
 def follow(context: Context, options: FollowOptions) -> Iterator[Round[FollowResult]]:
-    """Plan and copy in rounds, of which each is told when it has ended. Raises: Interrupted when asked to stop."""
+    """Plan and copy in rounds; yields each when it has ended. Raises: Interrupted when asked to stop."""
     following = Following(context, options)
     patience = context.config.copy.outage_patience
     return iter(Rounds(following.go_round, options.every_seconds, options.once, context.stop, patience))
 
 
 def prune(context: Context, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
-    """Remove at the destination what is gone; unless `options.apply`, only tell what that would be.
+    """Remove at the destination what is gone; unless `options.apply`, only count it.
 
     `source_gone`: the source is another store, even if it cannot be asked any more.
     Raises: Interrupted when asked to stop; TooMuchGone; StoreUnusable; UsageError if both stores are one bucket.
@@ -107,18 +107,18 @@ class Following:
         self._reads_all = self.options.full
 
     def go_round(self) -> FollowResult:
-        """Plan and copy, with the manifest held from the beginning to the end and for no longer.
+        """Plan and copy, with the manifest locked for the length of the round.
 
         Raises: Interrupted when asked to stop; DatabaseError, StoreUnusable, ManifestError, ConfigError.
         """
         try:
             return self._go_round()
         finally:
-            gc.collect()  # clients of stores are made of cycles, megabytes each time, which would lie there for long
+            gc.collect()  # clients of stores are cycles of megabytes, which would stay for long
 
     def _go_round(self) -> FollowResult:
         stores, self._access_read = identities(self.context.config), False
-        # what ends a round by an error ends its threads, and not the rounds after it
+        # an error that stops the threads of this round must not stop the next one
         with self.context.stop.part() as stop:
             return self._go_round_with(replace(self.context, stop=stop), stores)
 
@@ -146,9 +146,9 @@ class Following:
     def _plan(
         self, context: Context, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity]
     ) -> tuple[PlanResult | None, PlanRefused | None]:
-        """Plan, or tell why not: what is pending, and what is new, is copied, and the next round plans again.
+        """Plan, or say why not. Pending and new entries are copied even so, and the next round plans again.
 
-        What is private by now is known even so, unless the database is another one.
+        After a refusal, what is private by now is still read, unless the database is another one.
         """
         try:
             with self.context.stop.breaking_off():
@@ -165,7 +165,7 @@ class Following:
         return planned, None
 
     def _knows_access(self, manifest: Manifest) -> bool:
-        """Whether it is known who may read what is pending: by this round, or by a plan of short ago.
+        """Whether this round, or a plan of less than an hour ago, has read which entries are private.
 
         What became private since would be stored for everybody.
         """
@@ -178,7 +178,7 @@ class Following:
         return False
 
     def _require_same_scope(self, report: ManifestReport) -> None:
-        """Refuse to widen or narrow by oversight what is migrated: an option of `plan` would be forgotten here."""
+        """Refuse options that differ from those of the last plan: they would change what is migrated by oversight."""
         last, wanted = report.snapshot(), self.options.plan.as_details()
         if last is None:
             return
@@ -196,7 +196,7 @@ class Following:
             )
 
     def _since(self, planned: PlanResult | None) -> int:
-        """From when on a file may be so new that its object was not there yet, in seconds since the epoch."""
+        """Since when a file may be too new for its object to be there, in seconds since the epoch."""
         overlap = timedelta(minutes=self.context.config.follow.overlap_minutes)
         if planned is None:
             return int((datetime.now(UTC) - overlap).timestamp())

@@ -47,7 +47,7 @@ _AT_ONCE = 2_000  # entries
 def accept(
     context: Context, types: tuple[str, ...], reasons: tuple[Reason, ...], *, undo: bool, dry_run: bool
 ) -> Counter[tuple[str, Reason]]:
-    """Take note that losses are known, or take that back. Returns: how many those are, by type and reason."""
+    """Accept losses as known, or take that back. Returns: how many entries, by type and reason."""
     with _reading_or_writing(context, dry_run=dry_run) as manifest:
         found = count_losses(manifest, types, reasons, accepted=undo)
         if not dry_run:
@@ -56,7 +56,7 @@ def accept(
 
 
 def accept_gone(context: Context, *, dry_run: bool) -> int:
-    """Take note that what plans lost by `--accept-gone` was deleted. Returns: how many entries that are."""
+    """Accept that what plans have lost by `--accept-gone` was deleted. Returns: how many entries."""
     with _reading_or_writing(context, dry_run=dry_run) as manifest:
         lost = count_lost(manifest)
         if lost and not dry_run:
@@ -72,7 +72,7 @@ def _reading_or_writing(context: Context, *, dry_run: bool) -> Iterator[Manifest
 
 
 def check(context: Context, *, quick: bool = False, repair: bool = False) -> Soundness:
-    """Hold each part of the manifest against the others; `repair` counts anew if only the counters are off.
+    """Compare the parts of the manifest with each other; `repair` rebuilds the counters if nothing else is wrong.
 
     Raises: Interrupted when asked to stop.
     """
@@ -93,14 +93,14 @@ def check(context: Context, *, quick: bool = False, repair: bool = False) -> Sou
 
 
 def back_up(context: Context, target: Path | None, *, replace: bool = False) -> tuple[Path, int]:
-    """Copy the manifest as it stands, whoever is at work on it; return where the copy lies, and its size."""
+    """Copy the manifest, also while a command works on it. Returns: the path of the copy, and its size."""
     target = target or backup_name(context.manifest_path)
-    context.reading().close()  # which says what is wrong with it, and brings it up to date
+    context.reading().close()  # raises what is wrong with it, and upgrades it
     return target, back_up_file(context.manifest_path, target, replace=replace, error_type=OutputError)
 
 
 def export(context: Context, target: Path | None, *, replace: bool = False) -> int:
-    """Write all of the manifest as JSON lines to a file, or to standard output; return how many entries."""
+    """Write the whole manifest as JSON lines to a file, or to standard output. Returns: how many entries."""
     with (
         context.reading() as manifest,
         ArchiveReader.opened(manifest) as reader,
@@ -122,7 +122,7 @@ def export(context: Context, target: Path | None, *, replace: bool = False) -> i
 
 
 def import_archive(context: Context, archive: Path | None) -> int:
-    """Make a new manifest of what `export` wrote, whole or not at all; return how many entries."""
+    """Make a new manifest of an export, whole or not at all. Returns: how many entries."""
     require_room_for(
         context.manifest_path,
         hint=tr("`mastosync --manifest NEW manifest import FILE` makes another one; nothing was changed"),
@@ -149,7 +149,7 @@ def import_archive(context: Context, archive: Path | None) -> int:
 
 @contextmanager
 def entry_progress(command: str, listener: ProgressListener) -> Iterator[tuple[CheckProgress, Callable[[int], None]]]:
-    """Progress of entries that go by, and how to say that some did."""
+    """Progress in entries, and the function that counts some more."""
     progress = CheckProgress(command, total=0, finding="")
     listener.started(progress)
 

@@ -54,20 +54,20 @@ class OwnSettings(NamedTuple):
 
     @property
     def place(self) -> Path | None:
-        """Where commands find that file; None: nowhere, as it came by a pipe, or is not known."""
+        """The path of the file for later commands; None: it came by a pipe, or is not known."""
         return self.file if self.file and lasts(self.file) else None
 
     @property
     def permission(self) -> str:
-        """What it says of who may read what it stores; empty: nothing."""
+        """S3_PERMISSION: who may read what Mastodon stores; empty: it is not set."""
         return said(self.current, "S3_PERMISSION")
 
     def uses(self, store: StoreConfig) -> bool:
-        """Whether its media are in this store, as far as is known."""
+        """Whether Mastodon's settings name this store."""
         return self.file is not None and names_store(self.current, store, self.file)
 
     def has_left(self, source: StoreConfig, destination: StoreConfig) -> bool:
-        """Whether they are no longer in the source: they are in the destination, or in what can only be it.
+        """Whether Mastodon has left the source: its settings name the destination, or what can only be the destination.
 
         A container knows a folder by another path than this machine does, and a bucket by another endpoint.
         """
@@ -77,20 +77,20 @@ class OwnSettings(NamedTuple):
         return self.uses(destination) or on_new_disk or self.names_as(source, destination)
 
     def names_as(self, source: StoreConfig, destination: StoreConfig) -> bool:
-        """Whether they are in a bucket that is called as the destination, and not as the source, at another endpoint.
+        """Whether the settings name a bucket called as the destination, and not as the source, at another endpoint.
 
-        The names alone do not prove that it is the destination.
+        The name alone does not prove that it is the destination.
         """
         if self.file is None or self.uses(source) or self.uses(destination):
             return False
         return bears_name(self.current, destination) and not bears_name(self.current, source)
 
     def elsewhere(self, source: StoreConfig, destination: StoreConfig) -> str:
-        """Where they are, if that is certainly neither of these stores; empty: it is one, or nobody can tell."""
+        """Where media are, if certainly in neither of these stores; empty: in one of them, or it is not known."""
         return used_elsewhere(self.current, source, destination) if self.file else ""
 
     def neither(self, source: StoreConfig, destination: StoreConfig) -> str:
-        """That they are in neither of these stores, by all of their names, for people; empty: they are in one."""
+        """A message that, by all names, media are in neither of these stores; empty: they are in one."""
         on_the_only_disk = isinstance(source, FilesystemConfig) and not uses_bucket(self.current)
         if self.file is None or on_the_only_disk or self.uses(source) or self.uses(destination):
             return ""
@@ -101,7 +101,7 @@ class OwnSettings(NamedTuple):
         )
 
     def doubt(self, source: StoreConfig, destination: StoreConfig) -> str:
-        """Why nobody can tell which of these stores they are in; empty: it is told, or the file is not known."""
+        """Why it is not known which of these stores media are in; empty: it is, or there is no file to tell."""
         if self.file is None or self.uses(source) or self.uses(destination):
             return ""
         if not is_told(self.current):
@@ -132,9 +132,9 @@ def own_settings(config: Config, named: Path | None = None) -> OwnSettings:
 
 
 def acl_of_way_back(config: Config, mastodon: OwnSettings) -> str | None:
-    """The `acl` of a bucket that was the source, for when it is the destination; None: nobody knows.
+    """The `acl` of the source, for the way back, when it is the destination; None: it is not known.
 
-    Whoever keeps media private does so wherever they are. Mastodon's settings tell it until the switch.
+    Media that were private in one store stay private in the other. Mastodon's settings say so until the switch.
     """
     acl = config.destination.acl if config.destination.bucket else None
     if acl == "private":
@@ -167,7 +167,7 @@ def has_one_key(config: Config) -> bool:
 
 
 def no_media_host() -> UsageError:
-    """What to tell whoever needs it."""
+    """The error of a command that needs the media host."""
     return UsageError(
         tr("it is not known which host browsers will ask for media"),
         hint=tr("name it: --media-host HOST, or public_url under [s3.destination]"),
@@ -175,14 +175,14 @@ def no_media_host() -> UsageError:
 
 
 def tells_host(config: Config, host: str) -> bool:
-    """Whether the configuration itself says what browsers will ask."""
+    """Whether the configuration itself names this media host."""
     return urlsplit(config.destination.public_url or "").netloc == host
 
 
 def host_of(config: Config, current: Mapping[str, Secret], named: str | None) -> tuple[str | None, str]:
-    """The host that browsers ask, and the scheme of its addresses: as named, as configured, or as it is today.
+    """The media host, and the scheme of its addresses: as named, as configured, or as Mastodon has it today.
 
-    None: nobody has said it. Raises: UsageError if what was named is no host.
+    None: it is not known. Raises: UsageError if `named` is no host.
     """
     configured = urlsplit(config.destination.public_url or "")
     if named:
@@ -191,16 +191,16 @@ def host_of(config: Config, current: Mapping[str, Secret], named: str | None) ->
     if configured.netloc and not configured.path.strip("/"):  # with a path, it is the address of the bucket itself
         return configured.netloc, configured.scheme
     for name in ("S3_ALIAS_HOST", "S3_CLOUDFRONT_HOST", "PAPERCLIP_ROOT_URL"):
-        told = current[name].reveal().removeprefix("https://").rstrip("/") if name in current else ""
-        if told and "/" not in told:
-            return told, "https"
+        host = current[name].reveal().removeprefix("https://").rstrip("/") if name in current else ""
+        if host and "/" not in host:
+            return host, "https"
     return None, "https"
 
 
 def media_host_of(
     config: Config, host: str | None, scheme: str, urls: Mapping[str, str | None], fallback: Fallback
 ) -> MediaHost:
-    """Raises: UsageError if nobody can say what nginx is to ask, or be."""
+    """What nginx is told. Raises: UsageError if the media host or the address of a store is not known."""
     if host is None:
         raise no_media_host()
     source, destination = config.require_stores()
@@ -219,7 +219,7 @@ def media_host_of(
 
 
 def system_redirect(config: Config, current: Mapping[str, Secret], media_url: str) -> str | None:
-    """What nginx is to answer where Mastodon served media of its disk, on its own host; None: it did not."""
+    """The redirect for media that Mastodon served from its disk, on its own host; None: it served none."""
     root = current["PAPERCLIP_ROOT_URL"].reveal() if "PAPERCLIP_ROOT_URL" in current else "/system"
     prefix = config.destination.key_prefix
     if not config.source_folder.path or not _PLAIN_PATH.fullmatch(root.rstrip("/")) or ":" in prefix:
@@ -228,7 +228,7 @@ def system_redirect(config: Config, current: Mapping[str, Secret], media_url: st
 
 
 def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> PublicStore:
-    """A store as everybody reads it. Raises: UsageError if nobody can say where."""
+    """A store as strangers read it. Raises: UsageError if its public address is not known."""
     if isinstance(store, FilesystemConfig):
         return PublicFolder(real_path(store.folder))
     all_private = readers_of(store.acl) is not Readers.EVERYBODY
@@ -263,7 +263,7 @@ def _public_store(store: StoreConfig, role: str, url: str | None, host: str) -> 
 
 
 def _bucket_url(store: S3Config) -> str:
-    """Where objects of a bucket are read, up to the slash before the key."""
+    """The address of a bucket's objects, up to the slash before the key."""
     bucket = store.bucket or ""
     if store.endpoint_url is None:
         host = f"s3.{store.region}.amazonaws.com"
@@ -275,12 +275,12 @@ def _bucket_url(store: S3Config) -> str:
 
 
 def _in_address(prefix: str) -> str:
-    """What a key prefix makes of an address before `cache/` or the table."""
+    """A key prefix as it stands in an address, before `cache/` or the table."""
     return quote(f"{prefix}/".removeprefix("/"), safe="/~") if prefix else ""
 
 
 def _resolvers() -> tuple[str, ...]:
-    """The name servers of this machine, as nginx writes them. What is no address is left out, and said."""
+    """The name servers of this machine, as nginx writes them. Warns of entries that are no address."""
     try:
         lines = _RESOLV_CONF.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -295,7 +295,7 @@ def _resolvers() -> tuple[str, ...]:
 
 
 def cors_rules(current: Mapping[str, Secret]) -> dict[str, Any] | None:
-    """What lets Mastodon's pages read from the bucket itself, without nginx; None: nobody knows their domain."""
+    """The rules that let Mastodon's pages read from the bucket itself, without nginx; None: their domain is unknown."""
     named = (current[name].reveal() for name in ("WEB_DOMAIN", "LOCAL_DOMAIN") if name in current)
     domain = next(filter(None, named), None)
     if domain is None:

@@ -1,4 +1,4 @@
-"""From the database to the manifest: all of it, or what has changed since the last plan."""
+"""`plan`: from the database to the manifest, all of it, or what has changed since the last plan."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def plan(context: Context, options: PlanOptions, *, dry_run: bool = False, delta
 
 
 def _count(context: Context, options: PlanOptions) -> PlanResult:
-    """What a plan would hold."""
+    """Count what a plan would write."""
     with context.database() as database:
         counter, found, age = DryRun(), identity_of(database), age_of(database, options.types)
         result = Planner(database, options, context.listener, _surveyor(context.config)).run(counter)
@@ -78,7 +78,7 @@ def _count(context: Context, options: PlanOptions) -> PlanResult:
         except PlanRefused as refusal:
             result.refusal = refusal
         except ManifestError:
-            pass  # whoever needs the manifest says what is wrong with it
+            pass  # the commands that need the manifest say what is wrong with it
     return result
 
 
@@ -90,7 +90,7 @@ def plan_into(
     *,
     delta: bool,
 ) -> PlanResult:
-    """Bring a manifest that is held already in line with the database, in one transaction.
+    """Plan into a manifest that is open already, in one transaction.
 
     `delta`: read only what has changed since the last plan, where that will do; the listener hears why it does not.
     Raises: PlanRefused if the database cannot be the right one, and that is not accepted; ManifestError; DatabaseError.
@@ -100,13 +100,13 @@ def plan_into(
         began_at = time.time()  # by the clock of Mastodon's files, which that of the database need not be
         found, age = identity_of(database), age_of(database, options.types)
         accepted = _Acceptance(options.accept_gone)
-        with accepted.heeded():
+        with accepted.respected():
             require_right(manifest, found, age)
         mark_older_losses(manifest)
         base = _delta_base(context, database, found, manifest, options) if delta else None
         result = _planner(context, database, options, base).run(writer)
         losses = writer.losses(incremental=base is not None)
-        with accepted.heeded():
+        with accepted.respected():
             require_likely(losses, found)
         writer.settle_losses(accepted=accepted.was_needed)
         remember_database(manifest, found)
@@ -150,8 +150,8 @@ class _Acceptance:
     was_needed: bool = False
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Go on where a plan would be refused, if so told. Raises: PlanRefused otherwise."""
+    def respected(self) -> Iterator[None]:
+        """Go on where a plan would be refused, if that is accepted. Raises: PlanRefused otherwise."""
         try:
             yield
         except PlanRefused:
@@ -161,7 +161,7 @@ class _Acceptance:
 
 
 def _details(result: PlanResult, options: PlanOptions) -> dict[str, Any]:
-    """For the record of the snapshot."""
+    """What the manifest records of the snapshot."""
     snapshot, base, total = result.snapshot, result.base, result.total()
     details = {
         "database": snapshot.database,
@@ -182,7 +182,7 @@ def _details(result: PlanResult, options: PlanOptions) -> dict[str, Any]:
 
 
 def _surveyor(config: Config) -> Callable[[float], Surveyor]:
-    """What adds up what a plan sees, of a snapshot taken at some time."""
+    """Makes the surveyor of a snapshot, from the time at which it was taken."""
     sizes = transfer_options(config)
     return partial(Surveyor, multipart_threshold=sizes.multipart_threshold, part_size=sizes.part_size)
 
@@ -196,7 +196,7 @@ def _delta_base(
     *,
     however_old: bool = False,
 ) -> DeltaBase | None:
-    """Where to go on from; None, and the listener knows why: everything has to be read."""
+    """Where an incremental plan starts; None: everything has to be read, and the listener is told why."""
     follow, snapshot = context.config.follow, database.snapshot(options.types)
     full_every = timedelta.max if however_old else timedelta(hours=follow.full_every_hours)
     terms = DeltaTerms(timedelta(minutes=follow.overlap_minutes), full_every)

@@ -112,7 +112,7 @@ def _changed_at(file: Path) -> float:
 
 
 def _store(known: StoreIdentity | None) -> StoreConfig:
-    """A store as far as Mastodon's settings name it."""
+    """A store of the manifest as a configuration has it."""
     if known is None:
         return S3Config()
     if known.is_folder:
@@ -139,8 +139,8 @@ def _digest_in(file: Path) -> str:
 
 def _digest_in_json(text: str) -> str | None:
     try:
-        told = json.loads(text)
-        return str(told["digest"]["sha256"]) if told["format"] == FORMAT else None
+        parsed = json.loads(text)
+        return str(parsed["digest"]["sha256"]) if parsed["format"] == FORMAT else None
     except (ValueError, KeyError, TypeError):
         return None
 

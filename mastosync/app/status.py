@@ -40,7 +40,7 @@ def status(context: Context) -> Status:
 
 
 def forecast(context: Context, survey: Survey, rate: int | None = None, bwlimit: Timetable | None = None) -> Outlook:
-    """What a move of what a plan has seen will take; `rate` and `bwlimit` as `copy` has them."""
+    """What it will take to copy all that a plan has seen; `rate` and `bwlimit` as for `copy`."""
     measured = measured_rate(context.manifest_path)
     return outlook_of(context.config, survey, rate=rate, bwlimit=bwlimit, measured=measured)
 
@@ -53,7 +53,7 @@ def outlook_of(
     bwlimit: Timetable | None = None,
     measured: float | None = None,
 ) -> Outlook:
-    """What a move will take. `rate` and `bwlimit` override the configuration; `measured`: objects a second so far."""
+    """The same. `rate` and `bwlimit` override the configuration; `measured`: objects a second of the last copy."""
     bounds = [*_rates(config, rate), *_bandwidth(bwlimit or config.copy.bwlimit)]
     if measured:
         bounds.append(
@@ -72,7 +72,7 @@ def measured_rate(manifest: Path) -> float | None:
         with Manifest.glance(manifest) as opened:
             return None if opened is None else status_of(ManifestReport(opened)).rate
     except ManifestError:
-        return None  # whoever needs the manifest says what is wrong with it
+        return None  # the commands that need the manifest say what is wrong with it
 
 
 def _rates(config: Config, rate: int | None) -> Iterator[Bound]:

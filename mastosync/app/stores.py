@@ -1,6 +1,6 @@
 """Stores of a configuration, opened: each behind the limiter of its endpoint, and how objects are written to them.
 
-Whoever writes to the destination passes `stores_to_write`: it is no store that the media lie in.
+A command that writes to the destination opens it by `stores_to_write`, which checks that it is not the source.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def open_stores(
     some_arrived: bool = False,
     unchecked: tuple[Role, ...] = (),
 ) -> Iterator[tuple[StoreAccess, ...]]:
-    """Stores, found usable, each behind its limiter; one endpoint has one limiter. For whoever only reads.
+    """Stores to read from, checked to be usable, each behind its limiter; one endpoint has one limiter.
 
-    One that is down from the start is told at once; what has answered once is waited for.
+    A store that is down at the start is an error at once; one that has answered before is waited for.
 
     `unchecked`: which of them need not be usable.
     `some_arrived`: the destination should hold objects, so that an empty folder there is an unmounted disk.
@@ -83,10 +83,10 @@ def stores_to_write(
     removing: bool = False,
     source_gone: bool = False,
 ) -> Iterator[tuple[StoreAccess, ...]]:
-    """See `open_stores`. For whoever writes to the destination, or removes objects there: the stores are two.
+    """As `open_stores`, for commands that write to the destination or remove objects there: both stores are not one.
 
-    Once found out, that holds for what this manifest writes; before anything is removed (`removing`) it is looked at
-    anew. `source_gone`: the user's word that the source is another store, where it cannot be asked any more.
+    That is probed once for each manifest, and again before anything is removed (`removing`). `source_gone`: the user
+    says that the source is another store, where it cannot be asked any more.
     Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed, or nobody can tell.
     """
     if not removing and _is_settled(manifest):
@@ -109,9 +109,9 @@ def stores_to_write(
 
 
 def look_if_unknown(context: Context, manifest: Manifest, options: CopyOptions, *, some_arrived: bool) -> None:
-    """For a copy that has nothing to write: `cutover` and `report` go by what was found.
+    """Probe whether both stores are one, after a copy that had nothing to write: `cutover` and `report` need to know.
 
-    What no look could tell is looked at once more: a key may have been allowed more since.
+    A probe without a result is repeated: the key may have got more rights since.
     Raises: ConfigError if they are one; StoreUnusable; Interrupted.
     """
     if not _is_settled(manifest) or relation(manifest) is Relation.UNKNOWN:
@@ -120,7 +120,7 @@ def look_if_unknown(context: Context, manifest: Manifest, options: CopyOptions, 
 
 
 def _is_settled(manifest: Manifest) -> bool:
-    """Whether the stores were looked at, and nothing is left of a look."""
+    """Whether the stores were probed, and the probe object was removed."""
     return relation(manifest) is not None and not probe_left_behind(manifest)
 
 
@@ -134,7 +134,7 @@ def _require_two(
     source_gone: bool,
     checked: bool,
 ) -> None:
-    """Look at the stores themselves. `checked`: the source is known to be usable.
+    """Probe the stores themselves. `checked`: the source is known to be usable.
 
     Raises: as `stores_to_write`; Interrupted.
     """
@@ -162,7 +162,7 @@ def _require_two(
     if found is Relation.ONE_BUCKET and removing:
         raise nothing_removed()
     if found is Relation.UNKNOWN:
-        said = tr(
+        problem = tr(
             "the {source} does not say whether an object is missing, so mastosync cannot find out whether the "
             "{destination} is another store",
             source=source.store.name,
@@ -170,14 +170,14 @@ def _require_two(
         )
         remedy = tr("allow the key of the source to list the bucket (s3:ListBucket)")
         if removing and not source_gone:
-            raise StoreUnusable(tr("nothing is removed: {said}", said=said), hint=_or_gone(remedy))
+            raise StoreUnusable(tr("nothing is removed: {said}", said=problem), hint=_or_gone(remedy))
         _log.warning(
-            "%s: %s", said, tr("it is taken for another store, because of --source-gone") if source_gone else remedy
+            "%s: %s", problem, tr("it is taken for another store, because of --source-gone") if source_gone else remedy
         )
 
 
 def _or_gone(remedy: str) -> str:
-    """What to do about a source that does not tell."""
+    """What to do about a source that does not answer."""
     return tr(
         "{remedy}. If the source is gone for good, and you are sure that it was another store than the "
         "destination, run `prune` or `refetch` with --source-gone",
@@ -210,7 +210,7 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
 
 
 def retry_policy(config: Config) -> RetryPolicy:
-    """How much patience requests are given."""
+    """How often and how long requests are repeated."""
     from mastosync.runtime.retry import RetryPolicy
 
     return RetryPolicy(config.copy.max_attempts, config.copy.throttle_budget_seconds)
@@ -240,7 +240,7 @@ def transfer_options(config: Config) -> TransferOptions:
 
 
 def settings_of(config: Config) -> ObjectSettings | None:
-    """What the destination gives its objects, as the manifest remembers it; None: it is a disk, or not known."""
+    """The settings that objects get at the destination, as the manifest records them; None: a disk, or not known."""
     destination = config.destination
     if config.destination_folder.path or not destination.bucket:
         return None
@@ -251,14 +251,14 @@ def settings_of(config: Config) -> ObjectSettings | None:
 
 
 def note_own_settings(config: Config, manifest: Manifest) -> None:
-    """Note what objects are given from now on, before any is written. Raises: ManifestError."""
+    """Record the settings that objects get from now on, before any is written. Raises: ManifestError."""
     settings = settings_of(config)
     if settings is not None:
         note_settings(manifest, settings)
 
 
 def copies_by_itself(config: Config) -> bool:
-    """Whether both are reached at one endpoint with one key, so that the store can copy, and it may."""
+    """Whether the store may copy by itself: both are reached at one endpoint with one key."""
     if config.copy.server_side == "never" or config.source_folder.path or config.destination_folder.path:
         return False
     source, destination = config.source, config.destination
@@ -276,14 +276,14 @@ def _require_usable(store_access: StoreAccess, config: Config, role: Role) -> No
         unusable = StoreUnusable(error.message, hint=error.hint or tr("try again later"))
         raise passing(unusable, may_pass=error.transient) from error
     except StoreUnusable as error:
-        if told := of_changed_file(config, role):
-            changed = StoreUnusable(error.message, hint=f"{error.hint}; {told}" if error.hint else told)
+        if cause := of_changed_file(config, role):
+            changed = StoreUnusable(error.message, hint=f"{error.hint}; {cause}" if error.hint else cause)
             raise passing(changed, may_pass=error.may_pass) from error
         raise
 
 
 def of_changed_file(config: Config, role: Role) -> str:
-    """What may have happened to the keys of a store that refuses them; empty: they stand where nobody else writes."""
+    """What may have happened to the keys of a store that refuses them; empty: they are in no file of Mastodon."""
     names = [each.variable for each in config.referred if each.section == f"s3.{role}"]
     if not names:
         return ""

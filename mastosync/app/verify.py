@@ -54,10 +54,10 @@ _EXPOSED_AT_MOST = 10_000  # private objects that one `verify --public` asks for
 
 
 def verify(context: Context, options: VerifyOptions, public: int | None = None) -> Verification:
-    """Hold the destination against the manifest, and remember what came of it.
+    """Compare the destination with the manifest, and record the result.
 
-    `public`: ask for so many objects as anybody may. Raises: Interrupted when asked to stop; StoreUnusable; UsageError
-    if that is to be asked of a folder.
+    `public`: read a sample of this size without credentials, as a stranger. Raises: Interrupted when asked to stop;
+    StoreUnusable; UsageError if `public` is given and the destination is a folder.
     """
     with context.writing_planned("verify") as manifest:
         return _verify(context, manifest, options, public)
@@ -112,7 +112,7 @@ def _verify(context: Context, manifest: Manifest, options: VerifyOptions, public
 
 
 def adopt(context: Context, options: AdoptOptions) -> Adoption:
-    """Mark what lies at the destination already. Raises: Interrupted when asked to stop; StoreUnusable."""
+    """Mark as done what the destination has already. Raises: Interrupted when asked to stop; StoreUnusable."""
     config = context.config
     with context.writing_planned("adopt") as manifest:
         prefixes = (config.source.key_prefix, config.destination.key_prefix)
@@ -140,7 +140,7 @@ def adopt(context: Context, options: AdoptOptions) -> Adoption:
 
 @contextmanager
 def orphans(context: Context, workers: int) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
-    """What the source has that no row refers to, and the other way round; lists live as long as the block.
+    """List source objects that no row refers to, and rows whose object is missing; lists live as long as the block.
 
     Raises: Interrupted when asked to stop; StoreUnusable.
     """
@@ -176,13 +176,13 @@ def _pace(config: Config, workers: int) -> CopyOptions:
 
 
 def _wrong_before(manifest: Manifest, prefix: str, acl: str) -> set[str]:
-    """Keys, without the prefix, that anybody got otherwise than is right when somebody looked."""
+    """Keys, without the prefix, that an earlier `verify --public` found wrong."""
     looks = looks_at(reversed(verifications(manifest)), ManifestReport(manifest).counts(), LastChange(), acl)
     return {key.removeprefix(root_of(prefix) or "") for key in looks.keys}
 
 
 def _done(manifest: Manifest, types: tuple[str, ...], unshown: Collection[str]) -> Counter[Kind]:
-    """How many entries are done of each kind that anybody may be asked for."""
+    """How many entries are done, by kind; without kinds that strangers are never shown."""
     found: Counter[Kind] = Counter()
     for line in ManifestReport(manifest).counts():
         if line.state is EntryState.DONE and line.kind.table in (types or TABLES) and line.kind.table not in unshown:

@@ -122,5 +122,5 @@ def settings_lines(status: Status) -> list[str]:
     """That something may lie there under other settings, and what brings it in line; nothing if nothing does."""
     from mastosync.findings.shared import settings_told
 
-    told = settings_told(status.settings, status.other_settings)
-    return [f"{told.message}: {told.remedy}"] if told else []
+    found = settings_told(status.settings, status.other_settings)
+    return [f"{found.message}: {found.remedy}"] if found else []

@@ -26,12 +26,12 @@ def render_dry_run(result: PlanResult, outlook: Outlook, head: str, notes: Seque
 
 def render_surveyed(surveyed: Surveyed, outlook: Outlook | None) -> str:
     """The short form, for `status`; without an outlook if nothing is left to move."""
-    said = tr(
+    line = tr(
         "all there was to move when plan {number} was made, {taken_at} UTC:",
         number=surveyed.number,
         taken_at=f"{surveyed.taken_at:%F %T}",
     )
-    lines = ["", said, _by_age(surveyed.survey)]
+    lines = ["", line, _by_age(surveyed.survey)]
     if outlook is not None:
         lines += ["", _time(outlook.planned), _money(outlook.planned)]
     return "\n".join(lines)
@@ -92,19 +92,19 @@ def _requests(outlook: Outlook) -> str:
             ("source", tr("source"), way.source),
             ("destination", tr("destination"), way.destination),
         )
-        for end, said, requests in ends:
+        for end, label, requests in ends:
             if requests.all:
                 price = outlook.price(end, requests)
                 shown = f"{price[0]:,.2f} {price[1]}" if price else "?"
-                rows.append((f"{names[way.name]}: {said}", *(f"{count:,}" for count in requests), shown))
+                rows.append((f"{names[way.name]}: {label}", *(f"{count:,}" for count in requests), shown))
     return table((tr("requests"), "LIST", "HEAD", "GET", "PUT", tr("price")), rows)
 
 
 def _time(forecast: Forecast) -> str:
     """How long each limit would let it take; the first one decides."""
     (slowest, seconds), *others = forecast.seconds
-    said = tr("time: at least {time} ({limit})", time=human_seconds(seconds), limit=slowest)
-    return "\n".join([said, *(f"      {human_seconds(each)} ({name})" for name, each in others)])
+    line = tr("time: at least {time} ({limit})", time=human_seconds(seconds), limit=slowest)
+    return "\n".join([line, *(f"      {human_seconds(each)} ({name})" for name, each in others)])
 
 
 def _money(forecast: Forecast) -> str:
@@ -113,7 +113,7 @@ def _money(forecast: Forecast) -> str:
     lines = []
     for each in forecast.money:
         end = tr("at the source") if each.end == "source" else tr("at the destination")
-        said = tr(
+        line = tr(
             "money {end}: about {once} {currency} for the copy (requests {requests}, traffic {traffic})",
             end=end,
             once=f"{each.once:,.2f}",
@@ -122,8 +122,8 @@ def _money(forecast: Forecast) -> str:
             traffic=f"{each.traffic:,.2f}",
         )
         if each.end == "destination":
-            said += tr(", then {month} {currency} a month", month=f"{each.month:,.2f}", currency=each.currency)
-        lines += [said, f"      {tr('an estimate,')} {each.origin}"]
+            line += tr(", then {month} {currency} a month", month=f"{each.month:,.2f}", currency=each.currency)
+        lines += [line, f"      {tr('an estimate,')} {each.origin}"]
     return "\n".join(lines)
 
 

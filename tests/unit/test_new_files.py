@@ -24,7 +24,7 @@ from mastosync.store.s3.boto_errors import BotoTranslator
 from mastosync.store.s3.client import credentials_of, make_client
 from mastosync.store.s3.errors import Request, scrubber_of
 from mastosync.store.s3.route import closed_folder_of_aws, plain_route
-from tests.unit.app import test_pinning
+from tests.unit.app import test_files
 from tests.unit.engine_kit import entry, planned
 from tests.unit.manifest.test_written_files import WRITERS, site
 
@@ -118,10 +118,10 @@ class TestRoot:
             assert (home / name).stat().st_mode & 0o777 == 0o600
 
     def test_pinned_secrets_belong_to_whom_the_configuration_belongs(self, home: Path, tmp_path: Path) -> None:
-        (tmp_path / ".env.production").write_text(test_pinning.ENV)
+        (tmp_path / ".env.production").write_text(test_files.ENV)
         (tmp_path / "new-key").write_text("new secret\n")
         config = home / "config.ini"
-        config.write_text(test_pinning.CONFIG.format(folder=tmp_path))
+        config.write_text(test_files.CONFIG.format(folder=tmp_path))
         os.chown(config, 0, MASTODON[1])
         pin(load_config(config, {}), {})
         assert set(owners_in(home).values()) == {(0, MASTODON[1])}

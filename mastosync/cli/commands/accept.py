@@ -96,19 +96,19 @@ def _render_losses(found: Counter[tuple[str, Reason]], *, undo: bool, dry_run: b
     if not count:
         return tr("nothing was accepted before") if undo else tr("nothing has failed that can be accepted and is not")
     if undo and dry_run:
-        said = trn("{count:,} entry would count as new again", "{count:,} entries would count as new again", count)
+        text = trn("{count:,} entry would count as new again", "{count:,} entries would count as new again", count)
     elif undo:
-        said, note = trn("{count:,} entry counts as new again", "{count:,} entries count as new again", count), ""
+        text, note = trn("{count:,} entry counts as new again", "{count:,} entries count as new again", count), ""
     elif dry_run:
-        said = trn("{count:,} entry can be accepted as lost", "{count:,} entries can be accepted as lost", count)
+        text = trn("{count:,} entry can be accepted as lost", "{count:,} entries can be accepted as lost", count)
     else:
-        said = trn("{count:,} entry is accepted as lost", "{count:,} entries are accepted as lost", count)
+        text = trn("{count:,} entry is accepted as lost", "{count:,} entries are accepted as lost", count)
         note = tr(
             "accepted entries stay `failed`, but no longer count as new failures; `mastosync accept --undo` takes that"
             " back"
         )
     rows = [(name, reason.value, f"{objects:,}") for (name, reason), objects in found.items()]
-    return "\n".join([said, "", table((tr("type"), tr("reason"), tr("entries")), rows), *(["", note] if note else [])])
+    return "\n".join([text, "", table((tr("type"), tr("reason"), tr("entries")), rows), *(["", note] if note else [])])
 
 
 def _render_gone(lost: int, *, dry_run: bool) -> str:
@@ -116,6 +116,6 @@ def _render_gone(lost: int, *, dry_run: bool) -> str:
     if not lost:
         return tr("no entry is missing that a plan has lost by --accept-gone")
     if dry_run:
-        said = trn("{count:,} entry would count as deleted", "{count:,} entries would count as deleted", lost)
-        return said + "\n\n" + tr("nothing was changed")
+        text = trn("{count:,} entry would count as deleted", "{count:,} entries would count as deleted", lost)
+        return text + "\n\n" + tr("nothing was changed")
     return trn("{count:,} entry counts as deleted", "{count:,} entries count as deleted", lost)

@@ -71,7 +71,7 @@ def render_applying(result: Applying) -> str:
         return tr("nothing to do: whatever is done was stored under the settings of today")
     counts = result.fates
     checked = counts.total()
-    told = trn(
+    line = trn(
         "looked at {checked} object in {duration}",
         "looked at {checked} objects in {duration}",
         checked,
@@ -79,16 +79,16 @@ def render_applying(result: Applying) -> str:
         duration=human_seconds(result.seconds),
     )
     values = {
-        "told": told,
+        "told": line,
         "objects": f"{counts[ApplyStatus.APPLIED]:,}",
         "in_line": f"{counts[ApplyStatus.IN_LINE]:,}",
     }
-    told = (
+    line = (
         tr("{told}; to be stored again: at most {objects}, in line already: {in_line}", **values)
         if result.dry_run
         else tr("{told}; stored again: {objects}, in line before: {in_line}", **values)
     )
-    lines = [told]
+    lines = [line]
     if result.goes_on:
         lines.append(tr("an earlier run had come some of the way; only the rest was looked at"))
     if kept := counts[ApplyStatus.KEPT_BACK]:

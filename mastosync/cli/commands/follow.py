@@ -86,30 +86,30 @@ def _render_round(done: Round[FollowResult], result: FollowResult) -> str:
     """What a round has done, and when the next one is."""
     from mastosync.findings.deleted import stays_told
 
-    copied, said = result.copy, []
+    copied, parts = result.copy, []
     if result.plan is None:
-        said.append(tr("not planned"))
+        parts.append(tr("not planned"))
     else:
         change = result.plan.total()
-        said += [
+        parts += [
             tr("{count} new", count=f"{change.added + change.revived:,}"),
             tr("{count} replaced", count=f"{change.reopened:,}"),
             tr("{count} gone", count=f"{change.gone:,}"),
         ]
     if result.held_back:
-        said.append(tr("nothing copied, as it is not known what became private since the last plan"))
+        parts.append(tr("nothing copied, as it is not known what became private since the last plan"))
     else:
-        said.append(tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)))
+        parts.append(tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)))
     if copied.failed:
-        said.append(tr("{count} failed", count=f"{copied.failed:,}"))
+        parts.append(tr("{count} failed", count=f"{copied.failed:,}"))
     if result.pruning is not None:
-        said.append(tr("{count} removed", count=f"{result.pruning.removed:,}"))
+        parts.append(tr("{count} removed", count=f"{result.pruning.removed:,}"))
         if result.pruning.lost:
-            said.append(stays_told(result.pruning.lost))
+            parts.append(stays_told(result.pruning.lost))
     line = tr(
         "round {number}: {what} in {seconds} s",
         number=done.number,
-        what=", ".join(said),
+        what=", ".join(parts),
         seconds=f"{done.seconds:,.1f}",
     )
     return line + _next(done)

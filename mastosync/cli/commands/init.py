@@ -118,8 +118,8 @@ def _given(*, from_disk: bool) -> str:
     """What objects will be given, and where that can be changed."""
     from mastosync.findings.shared import cache_control_told
 
-    said = cache_control_told(CACHE_CONTROL, from_disk=from_disk)
-    return tr("{said} (`cache_control` of [s3.destination])", said=said)
+    text = cache_control_told(CACHE_CONTROL, from_disk=from_disk)
+    return tr("{said} (`cache_control` of [s3.destination])", said=text)
 
 
 def _hint() -> str:

@@ -272,5 +272,5 @@ def _cut(count: int) -> Iterator[str]:
         yield tr("{count} earlier ones are in the report as JSON", count=f"{count - _RUNS:,}")
 
 
-def _line(name: str, told: str) -> str:
-    return f"{padded(name, 12)} {one_line(told)}"
+def _line(name: str, text: str) -> str:
+    return f"{padded(name, 12)} {one_line(text)}"

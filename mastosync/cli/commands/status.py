@@ -120,17 +120,17 @@ def _progress(status: Status) -> str:
     """How much has arrived of what is to arrive, what is left, and what is lost."""
     totals = status.totals
     if totals.percent_done is None:
-        said = [tr("nothing is to be copied")]
+        parts = [tr("nothing is to be copied")]
     else:
-        said = [tr("{percent:.2f} % done", percent=totals.percent_done)]
+        parts = [tr("{percent:.2f} % done", percent=totals.percent_done)]
     if totals.pending:
         size = tr(" ({size} known)", size=human_bytes(totals.bytes_pending)) if totals.bytes_pending else ""
-        said.append(tr("pending {count:,}{size}", count=totals.pending, size=size))
+        parts.append(tr("pending {count:,}{size}", count=totals.pending, size=size))
     if totals.news:
-        said.append(tr("failed {count:,}", count=totals.news))
+        parts.append(tr("failed {count:,}", count=totals.news))
     if totals.accepted:
-        said.append(tr("accepted as lost {count:,}", count=totals.accepted))
-    return ", ".join(said)
+        parts.append(tr("accepted as lost {count:,}", count=totals.accepted))
+    return ", ".join(parts)
 
 
 def render_watched(status: Status) -> str:

@@ -77,14 +77,14 @@ def render_verification(result: Verification) -> str:
     ]
     lines = [table((tr("type"), *verdicts), rows, (None, *map(PAINT_OF.get, verdicts))), ""]
     lines += [one_line(f"{each.verdict.value}: {each.detail}") for each in result.examples[:_EXAMPLES]]
-    told = tr("checked {checked:,} objects ({size})", checked=result.checked, size=human_bytes(result.checked_bytes))
+    line = tr("checked {checked:,} objects ({size})", checked=result.checked, size=human_bytes(result.checked_bytes))
     if result.read_objects:
-        told += tr(
+        line += tr(
             ", read {read_objects:,} back ({size})",
             read_objects=result.read_objects,
             size=human_bytes(result.read_bytes),
         )
-    lines.append(tr("{told} in {duration}", told=told, duration=human_seconds(result.seconds)))
+    lines.append(tr("{told} in {duration}", told=line, duration=human_seconds(result.seconds)))
     if result.public is not None:
         lines += _public_lines(result.public)
     lines += _row_lines(result.rows)
@@ -162,8 +162,8 @@ def _public_lines(public: PublicResult) -> list[str]:
     ]
     lines += [one_line(f"  {fault.key}: {fault.detail}") for fault in public.faults[:_EXAMPLES]]
     if public.all_private and public.served:
-        told = tr("what is public by its row was asked for at the bucket alone: who serves it decides who reads it")
-        lines.append(f"  {told}")
+        line = tr("what is public by its row was asked for at the bucket alone: who serves it decides who reads it")
+        lines.append(f"  {line}")
     if public.faults:
         lines.append(_by_kind(public))
     lines += [f"  {remedy}" for remedy in public.remedies]
@@ -176,8 +176,8 @@ def _public_lines(public: PublicResult) -> list[str]:
             )
         )
     if public.nothing_is_right:
-        told = tr("none of them was right: check `public_url` of the destination and the policy of its bucket")
-        lines.append(f"  {told}")
+        line = tr("none of them was right: check `public_url` of the destination and the policy of its bucket")
+        lines.append(f"  {line}")
     return lines
 
 
