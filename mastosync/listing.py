@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mastosync.manifest import ManifestReport
+from mastosync.manifest import Manifest, ManifestReport
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates
 from mastosync.model import EntryState, Reason, Record
 
@@ -42,12 +42,13 @@ class ListFilter:
     accepted: bool | None = None  # failures: only those that somebody has accepted, or only those that nobody has
 
 
-def iter_listed(report: ManifestReport, chosen: ListFilter) -> Iterator[dict[str, Any]]:
+def iter_listed(manifest: Manifest, chosen: ListFilter) -> Iterator[dict[str, Any]]:
     """Entries as flat dictionaries of `FIELDS`, by type and id.
 
     `key` is the canonical key at the destination; `source_key` is where the object was found, or
     will be looked for first. Raises: ManifestError.
     """
+    report = ManifestReport(manifest)
     source, destination = report.store("source"), report.store("destination")
     source_prefix = source.key_prefix if source else ""
     destination_prefix = destination.key_prefix if destination else ""

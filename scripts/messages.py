@@ -22,8 +22,7 @@ import click
 from babel.messages import Catalog
 from babel.messages.pofile import read_po, write_po
 
-from mastosync.cli.help import paragraphs
-from mastosync.cli.lazy_group import LazyGroup
+from mastosync.cli.help import LazyGroup, paragraphs
 from mastosync.cli.main import cli
 from mastosync.language import DOMAIN, LOCALES
 from setup import compile_catalogs

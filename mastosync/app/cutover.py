@@ -1,20 +1,30 @@
-"""Everything that whoever switches Mastodon over has to know, from configuration and manifest."""
+"""`cutover`: what one has to know to switch Mastodon over, from configuration, manifest and Mastodon's settings."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mastosync.app.mastodon import OwnSettings, acl_of_way_back, has_one_key, keys_at_stake, own_settings
-from mastosync.app.media_host import host_of, media_host_of, no_media_host, system_redirect, tells_host
-from mastosync.app.pinning import is_pinned, pinned_file
-from mastosync.app.reporting import report
+from mastosync.app.files import is_pinned, pinned_file
+from mastosync.app.mastodon_settings import (
+    OwnSettings,
+    acl_of_way_back,
+    cors_rules,
+    has_one_key,
+    host_of,
+    keys_at_stake,
+    media_host_of,
+    no_media_host,
+    own_settings,
+    system_redirect,
+    tells_host,
+)
+from mastosync.app.report import report_from
 from mastosync.app.stores import settings_of
 from mastosync.checking.public_access import Readers, readers_of
 from mastosync.config import CHANGE_ME, FilesystemConfig, S3Config
@@ -44,6 +54,7 @@ from mastosync.progress import NoProgress
 from mastosync.status import status_of
 
 if TYPE_CHECKING:
+    from mastosync.app.context import Context
     from mastosync.config import Config, Secret, StoreConfig
     from mastosync.status import Status
 
@@ -185,29 +196,35 @@ class _Known:
         return Secrets.ALIKE if has_one_key(self.config) else Secrets.LOST
 
 
-def cutover(config: Config, manifest: Manifest, options: CutoverOptions) -> CutoverReport:
-    """Look at everything. Raises: ConfigError, ManifestError."""
+def cutover(context: Context, options: CutoverOptions) -> CutoverReport:
+    """Whether Mastodon can be pointed at the destination, and how. Raises: ConfigError, ManifestError."""
+    with context.reading_planned() as manifest:
+        return cutover_from(context.config, manifest, options)
+
+
+def cutover_from(config: Config, manifest: Manifest, options: CutoverOptions) -> CutoverReport:
+    """The same, of a manifest that is open already."""
     about = ManifestReport(manifest)
     status = status_of(about, settings_of(config))
     known = _known(config, options, status)
     fallback, refusal = _fallback(known)
     evidence = _evidence(known, manifest, about, status, refusal)
     is_bucket = isinstance(config.store("destination"), S3Config)
-    told = known.secrets is not Secrets.LOST  # else no step could work
+    steps_work = known.secrets is not Secrets.LOST  # else no step could work
     old, new = (str(about.store(role)) for role in ("source", "destination"))
-    done = told and _is_done(known, manifest, evidence)
+    done = steps_work and _is_done(known, manifest, evidence)
     return CutoverReport(
         cutover=judge(evidence),
         env=known.mastodon.file,
         env_text=known.mastodon.text,
         settings=known.settings,
         media_host=known.host,
-        cors=_cors(known.mastodon.current) if is_bucket else None,
+        cors=cors_rules(known.mastodon.current) if is_bucket else None,
         fallback=fallback,
         refusal=refusal,
         deleted=evidence.deleted,
-        over=steps_over(replace(_way_over(known, evidence, refusal), old=old, done=done)) if told else [],
-        back=steps_back(_way_back(known, old, new)) if told else [],
+        over=steps_over(replace(_way_over(known, evidence, refusal), old=old, done=done)) if steps_work else [],
+        back=steps_back(_way_back(known, old, new)) if steps_work else [],
         switched=known.switched,
         done=done,
         env_syntax=config.env.syntax,
@@ -287,7 +304,7 @@ def _is_done(known: _Known, manifest: Manifest, evidence: Evidence) -> bool:
     looked = evidence.verifications and not evidence.done_since
     if evidence.some_pending or known.settings or not (looked and known.switched and known.mastodon.place):
         return False
-    return report(known.config, manifest, 0, known.options.env, NoProgress()).verdict.may_go
+    return report_from(known.config, manifest, 0, known.options.env, NoProgress()).verdict.may_go
 
 
 def _ownership(destination: StoreConfig) -> tuple[Ownership | None, tuple[str, str] | None]:
@@ -379,18 +396,3 @@ def _names(path: Path) -> tuple[Path, list[Path]]:
             return each, taken
         taken.append(each)
     raise AssertionError  # numbers do not end
-
-
-def _cors(current: Mapping[str, Secret]) -> dict[str, Any] | None:
-    """What lets Mastodon's pages read from the bucket itself, without nginx; None: nobody knows their domain."""
-    named = (current[name].reveal() for name in ("WEB_DOMAIN", "LOCAL_DOMAIN") if name in current)
-    domain = next(filter(None, named), None)
-    if domain is None:
-        return None
-    rule = {
-        "AllowedOrigins": [f"https://{domain}"],
-        "AllowedMethods": ["GET", "HEAD"],
-        "AllowedHeaders": ["*"],
-        "MaxAgeSeconds": 86_400,
-    }
-    return {"CORSRules": [rule]}

@@ -1,18 +1,22 @@
-"""How `doctor` gets to stores and database: with less patience than a copy, and never to write where media lie."""
+"""`doctor`: it goes to stores and database with less patience than a copy, and never writes where media lie."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from mastosync.app.stores import identities, of_changed_file
-from mastosync.doctor import DatabaseWay, FolderWay, StoreWay
+from mastosync.app.context import identities
+from mastosync.app.stores import of_changed_file, settings_of, transfer_options
+from mastosync.doctor import DatabaseWay, Doctor, FolderWay, ManifestPlace, StoreWay
 from mastosync.language import tr
 
 if TYPE_CHECKING:
+    from mastosync.app.context import Context
     from mastosync.config import Config, FilesystemConfig, Role
+    from mastosync.doctor import Finding
     from mastosync.mastodon.identity import Examination
     from mastosync.store.base import ObjectStore
     from mastosync.store.filesystem.probe import FilesystemProbe
@@ -22,15 +26,36 @@ _CONNECT_SECONDS = 5  # at most: a doctor is to be done within seconds
 _READ_SECONDS = 10.0
 
 
+def doctor(context: Context) -> Iterator[Finding]:
+    """Check everything that can fail. Raises: Interrupted, after all probes are removed."""
+    config = context.config
+    return Doctor(
+        source=way_to(config, "source"),
+        destination=way_to(config, "destination"),
+        database=_database_way(context),
+        manifest=ManifestPlace(
+            context.manifest_path,
+            partial(identities, config),
+            network_allowed=config.manifest.network_filesystem == "allow",
+            settings=settings_of(config),
+        ),
+        options=transfer_options(config),
+        types=config.plan.types,
+        workers=config.copy.workers,
+        stop=context.stop,
+    ).run()
+
+
 def way_to(config: Config, role: Role) -> StoreWay | FolderWay:
-    """The way to one of the stores."""
+    """How to reach one of the stores."""
     return _folder_way(config, role) if _folder_of(config, role).path else _bucket_way(config, role)
 
 
-def database_way(config: Config, tunnel: Callable[[], AbstractContextManager[tuple[str, int] | None]]) -> DatabaseWay:
-    """The way to the database; `tunnel` opens the tunnel to it, if there is one, and tells its near end."""
+def _database_way(context: Context) -> DatabaseWay:
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.mastodon.identity import Examination
+
+    config = context.config
 
     @contextmanager
     def connect(via: tuple[str, int] | None) -> Iterator[Examination]:
@@ -41,7 +66,7 @@ def database_way(config: Config, tunnel: Callable[[], AbstractContextManager[tup
 
     ssh = config.tunnel
     gateway = tr("the SSH server {ssh_host}:{ssh_port}", ssh_host=ssh.ssh_host, ssh_port=ssh.ssh_port)
-    return DatabaseWay(gateway if ssh.enabled else "", tunnel, connect)
+    return DatabaseWay(gateway if ssh.enabled else "", context.tunnel, connect)
 
 
 def _folder_way(config: Config, role: Role) -> FolderWay:

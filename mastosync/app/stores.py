@@ -1,63 +1,47 @@
-"""Both stores of a configuration: who they are, and each behind its limiter."""
+"""Stores of a configuration, opened: each behind the limiter of its endpoint, and how objects are written to them.
+
+A command that writes to the destination opens it by `stores_to_write`, which checks that it is not the source.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from itertools import product
-from pathlib import Path, PurePath
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from mastosync.errors import ConfigError, ObjectError, StoreUnusable, passing
-from mastosync.language import deferred, say, tr
-from mastosync.manifest import (
-    ManifestReport,
-    ObjectSettings,
-    StoreIdentity,
-    note_settings,
-    place_on_disk,
-    real_path,
-    require_local_disk,
-    require_same,
-    same_file,
-    writer_lock,
-)
-from mastosync.units import human_bytes
+from mastosync.app.context import identity_of_store
+from mastosync.config import FilesystemConfig
+from mastosync.errors import ConfigError, ObjectError, StoreUnusable, UsageError, passing
+from mastosync.language import tr
+from mastosync.manifest import ObjectSettings, Relation, note_settings, probe_left_behind, relation
 
 if TYPE_CHECKING:
-    from mastosync.config import Config, FilesystemConfig, Role, StoreConfig
+    from mastosync.app.context import Context
+    from mastosync.config import Config, Role, StoreConfig
     from mastosync.copying.copier import CopyOptions
     from mastosync.copying.transfer import TransferOptions
     from mastosync.manifest import Manifest
-    from mastosync.progress import EndpointState
     from mastosync.runtime.retry import RetryPolicy, StoreAccess
-    from mastosync.runtime.stop import StopSignal
     from mastosync.store.base import ObjectStore
 
-_log = logging.getLogger(__name__)
-_room_log = logging.getLogger(f"{__name__}.room")  # of which people hear, see `cli.logs`
+_log = logging.getLogger(__name__)  # of which people hear, see `cli.logs`
 
 _ROLES: tuple[Role, ...] = ("source", "destination")
-
-_APART = deferred("choose a destination folder outside the source: mastosync never writes to the source")
-_AWS = "https://s3.amazonaws.com"
 
 
 @contextmanager
 def open_stores(
-    config: Config,
+    context: Context,
     options: CopyOptions,
-    stop: StopSignal,
-    roles: tuple[Role, ...] = ("source", "destination"),
+    roles: tuple[Role, ...] = _ROLES,
     *,
     some_arrived: bool = False,
     unchecked: tuple[Role, ...] = (),
 ) -> Iterator[tuple[StoreAccess, ...]]:
-    """Stores, found usable, each behind its limiter; one endpoint has one limiter. For whoever only reads.
+    """Stores to read from, checked to be usable, each behind its limiter; one endpoint has one limiter.
 
-    One that is down from the start is told at once; what has answered once is waited for.
+    A store that is down at the start is an error at once; one that has answered before is waited for.
 
     `unchecked`: which of them need not be usable.
     `some_arrived`: the destination should hold objects, so that an empty folder there is an unmounted disk.
@@ -66,6 +50,7 @@ def open_stores(
     from mastosync.runtime.outages import Downtime
     from mastosync.runtime.retry import StoreAccess
 
+    config, stop = context.config, context.stop
     policy = retry_policy(config)
     bandwidth = Bandwidth(options.bwlimit, stop) if options.bwlimit else None
     limiters: dict[str, EndpointLimiter] = {}
@@ -87,13 +72,134 @@ def open_stores(
         yield tuple(opened)
 
 
+@contextmanager
+def stores_to_write(
+    context: Context,
+    manifest: Manifest,
+    options: CopyOptions,
+    roles: tuple[Role, ...] = _ROLES,
+    *,
+    some_arrived: bool = False,
+    removing: bool = False,
+    source_gone: bool = False,
+) -> Iterator[tuple[StoreAccess, ...]]:
+    """As `open_stores`, for commands that write to the destination or remove objects there: both stores are not one.
+
+    That is probed once for each manifest, and again before anything is removed (`removing`). `source_gone`: the user
+    says that the source is another store, where it cannot be asked any more.
+    Raises: ConfigError if they are one; UsageError and StoreUnusable if nothing may be removed, or nobody can tell.
+    """
+    if not removing and _is_settled(manifest):
+        with open_stores(context, options, roles, some_arrived=some_arrived) as opened:
+            yield opened
+        return
+    needless: tuple[Role, ...] = () if "source" in roles else ("source",)
+    with open_stores(context, options, some_arrived=some_arrived, unchecked=needless) as (source, destination):
+        _require_two(
+            context.config,
+            manifest,
+            source,
+            destination,
+            removing=removing,
+            source_gone=source_gone,
+            checked=not needless,
+        )
+        both: dict[Role, StoreAccess] = {"source": source, "destination": destination}
+        yield tuple(both[role] for role in both if role in roles)
+
+
+def look_if_unknown(context: Context, manifest: Manifest, options: CopyOptions, *, some_arrived: bool) -> None:
+    """Probe whether both stores are one, after a copy that had nothing to write: `cutover` and `report` need to know.
+
+    A probe without a result is repeated: the key may have got more rights since.
+    Raises: ConfigError if they are one; StoreUnusable; Interrupted.
+    """
+    if not _is_settled(manifest) or relation(manifest) is Relation.UNKNOWN:
+        with open_stores(context, options, some_arrived=some_arrived) as (source, destination):
+            _require_two(context.config, manifest, source, destination, removing=False, source_gone=False, checked=True)
+
+
+def _is_settled(manifest: Manifest) -> bool:
+    """Whether the stores were probed, and the probe object was removed."""
+    return relation(manifest) is not None and not probe_left_behind(manifest)
+
+
+def _require_two(
+    config: Config,
+    manifest: Manifest,
+    source: StoreAccess,
+    destination: StoreAccess,
+    *,
+    removing: bool,
+    source_gone: bool,
+    checked: bool,
+) -> None:
+    """Probe the stores themselves. `checked`: the source is known to be usable.
+
+    Raises: as `stores_to_write`; Interrupted.
+    """
+    from mastosync.copying.same_store import Look, SourceSilent
+
+    prefixes = (config.source.key_prefix, config.destination.key_prefix)
+    acl = "private" if config.destination_folder.path else None  # objects of S3 are private unless told otherwise
+    try:
+        found = Look(manifest, source, destination, *prefixes, acl, source_checked=checked).run()
+    except SourceSilent as error:
+        if not source_gone:
+            raise SourceSilent(error.message, hint=_or_gone(error.hint)) from error
+        _log.warning("%s; they are taken for two stores, because of --source-gone", error.message)
+        return
+    if found is Relation.ONE:
+        raise ConfigError(
+            tr(
+                "source and destination are the same store: an object that was written to the {destination} was "
+                "found at the {source}",
+                destination=destination.store.name,
+                source=source.store.name,
+            ),
+            hint=tr("name another bucket, key_prefix or path for one of them"),
+        )
+    if found is Relation.ONE_BUCKET and removing:
+        raise nothing_removed()
+    if found is Relation.UNKNOWN:
+        problem = tr(
+            "the {source} does not say whether an object is missing, so mastosync cannot find out whether the "
+            "{destination} is another store",
+            source=source.store.name,
+            destination=destination.store.name,
+        )
+        remedy = tr("allow the key of the source to list the bucket (s3:ListBucket)")
+        if removing and not source_gone:
+            raise StoreUnusable(tr("nothing is removed: {said}", said=problem), hint=_or_gone(remedy))
+        _log.warning(
+            "%s: %s", problem, tr("it is taken for another store, because of --source-gone") if source_gone else remedy
+        )
+
+
+def _or_gone(remedy: str) -> str:
+    """What to do about a source that does not answer."""
+    return tr(
+        "{remedy}. If the source is gone for good, and you are sure that it was another store than the "
+        "destination, run `prune` or `refetch` with --source-gone",
+        remedy=remedy,
+    )
+
+
+def nothing_removed() -> UsageError:
+    """Why a prune does nothing where both stores are one bucket."""
+    return UsageError(
+        tr(
+            "nothing is removed, because source and destination are the same bucket: an object there may belong to both"
+        ),
+        hint=tr("remove by hand the objects that `mastosync ls --state skipped --reason gone` lists"),
+    )
+
+
 def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objects: bool = False) -> ObjectStore:
     """The store that a configuration names. `connections`: threads that will use it at once.
 
     Raises: StoreUnusable if no client can be made of the configuration.
     """
-    from mastosync.config import FilesystemConfig
-
     if isinstance(config, FilesystemConfig):
         from mastosync.store.filesystem import FilesystemStore
 
@@ -103,42 +209,8 @@ def open_store(config: StoreConfig, role: Role, connections: int, *, holds_objec
     return CurlStore(config, role=role, connections=connections)
 
 
-def warn_of_little_room(destination: StoreAccess, manifest: Manifest) -> None:
-    """Say before hours have gone by if what is pending does not fit on a disk, as far as sizes are known."""
-    from mastosync.status import pending_by_folder
-    from mastosync.store.filesystem import FilesystemStore
-
-    if not isinstance(destination.store, FilesystemStore):
-        return
-    pending = pending_by_folder(ManifestReport(manifest).counts())
-    try:
-        rooms = destination.store.disks(pending)
-    except ObjectError as error:  # which passes: what does not fit will be told when it is full
-        _log.warning("%s", error.message)
-        return
-    for name, room, size_bytes in rooms:
-        if size_bytes > room:
-            _room_log.warning(
-                "%s",
-                tr(
-                    "the {store} has room for {room}, but {pending} are pending: copying will stop when it is full",
-                    store=name,
-                    room=human_bytes(room),
-                    pending=human_bytes(size_bytes),
-                ),
-            )
-
-
-@contextmanager
-def writing(config: Config, manifest_path: Path, command: str) -> Iterator[None]:
-    """The writer's lock of a manifest. Raises: ManifestError if somebody else has it, or it is on a network."""
-    require_local_disk(manifest_path, allow_network=config.manifest.network_filesystem == "allow")
-    with writer_lock(real_path(manifest_path), command):
-        yield
-
-
 def retry_policy(config: Config) -> RetryPolicy:
-    """How much patience requests are given."""
+    """How often and how long requests are repeated."""
     from mastosync.runtime.retry import RetryPolicy
 
     return RetryPolicy(config.copy.max_attempts, config.copy.throttle_budget_seconds)
@@ -168,7 +240,7 @@ def transfer_options(config: Config) -> TransferOptions:
 
 
 def settings_of(config: Config) -> ObjectSettings | None:
-    """What the destination gives its objects, as the manifest remembers it; None: it is a disk, or not known."""
+    """The settings that objects get at the destination, as the manifest records them; None: a disk, or not known."""
     destination = config.destination
     if config.destination_folder.path or not destination.bucket:
         return None
@@ -179,127 +251,19 @@ def settings_of(config: Config) -> ObjectSettings | None:
 
 
 def note_own_settings(config: Config, manifest: Manifest) -> None:
-    """Note what objects are given from now on, before any is written. Raises: ManifestError."""
+    """Record the settings that objects get from now on, before any is written. Raises: ManifestError."""
     settings = settings_of(config)
     if settings is not None:
         note_settings(manifest, settings)
 
 
-def identities(config: Config) -> tuple[StoreIdentity, StoreIdentity]:
-    """Source and destination, as the manifest remembers them.
-
-    Raises: ConfigError if they are one; StoreUnusable if this machine is too short of descriptors or memory to tell.
-    """
-    stores = config.require_stores()
-    source, destination = map(_identity, stores)
-    if source.same_store(destination) and source.same_port(destination):  # else a probe tells
-        raise ConfigError(
-            tr("source and destination are the same: {source}", source=source)
-            if str(source) == str(destination)
-            else tr(
-                "source and destination are the same: {source} is {destination}", source=source, destination=destination
-            ),
-            hint=tr("name another bucket, key_prefix or path for one of them"),
-        )
-    _require_apart(*stores)
-    return source, destination
-
-
-def require_configured(config: Config, manifest: Manifest) -> None:
-    """Hold the stores that the configuration names against those of the manifest. It may name none.
-
-    Raises: ManifestError if they are others.
-    """
-    from mastosync.config import FilesystemConfig
-
-    source, destination = (
-        _identity(store) if isinstance(store, FilesystemConfig) or store.bucket else None
-        for store in (config.store("source"), config.store("destination"))
-    )
-    require_same(manifest, source, destination)
-
-
-def _identity(config: StoreConfig) -> StoreIdentity:
-    """A store as its manifest remembers it, and shows it."""
-    from mastosync.config import FilesystemConfig
-
-    if isinstance(config, FilesystemConfig):
-        return StoreIdentity.of_folder(real_path(config.folder))
-    url = urlsplit(config.endpoint_url or _AWS)
-    endpoint = f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}"
-    return StoreIdentity(endpoint, config.bucket or "", config.key_prefix)
-
-
-def _require_apart(source: StoreConfig, destination: StoreConfig) -> None:
-    """Nothing is written below the source, or where it leads.
-
-    Raises: ConfigError if one folder lies in the other, or is it; StoreUnusable if this machine is too short of
-    descriptors or memory to tell.
-    """
-    from mastosync.config import FilesystemConfig
-
-    if not (isinstance(source, FilesystemConfig) and isinstance(destination, FilesystemConfig)):
-        return
-    here, there = real_path(source.folder), real_path(destination.folder)
-    if same_file(here, there) or _overlap(here, there) or _overlap(*map(place_on_disk, (here, there))):
-        raise ConfigError(
-            tr(
-                "the folders of source and destination are the same, or one is inside the other: {here} and {there}",
-                here=here,
-                there=there,
-            ),
-            hint=say(_APART),
-        )
-    leading_here = [(way, place_on_disk(way)) for way in (here, *_ways_out(source, "source"))]
-    leading_there = [(way, place_on_disk(way)) for way in (there, *_ways_out(destination, "destination"))]
-    for (way, place), (other, place_of_other) in product(leading_here, leading_there):
-        if _overlap(place, place_of_other):
-            raise ConfigError(
-                tr("{way}, in the folder of the source, leads to the destination: {there}", way=way, there=other)
-                if other == there
-                else tr("{way}, in the folder of the destination, leads to the source: {there}", way=other, there=way),
-                hint=say(_APART),
-            )
-
-
-def _ways_out(config: FilesystemConfig, role: Role) -> list[Path]:
-    """Links below a folder, and mounts below a source: what is behind them lies elsewhere. Raises: StoreUnusable."""
-    from mastosync.store.filesystem import FilesystemProbe
-
-    with closing(FilesystemProbe(config, role=role)) as probe:
-        try:
-            return [config.folder / way for way in probe.ways_out()]
-        except ObjectError as error:
-            raise StoreUnusable(error.message, hint=error.hint) from error
-
-
-def _overlap(one: PurePath, other: PurePath) -> bool:
-    """Whether they are one, or one lies in the other."""
-    return one.is_relative_to(other) or other.is_relative_to(one)
-
-
 def copies_by_itself(config: Config) -> bool:
-    """Whether both are reached at one endpoint with one key, so that the store can copy, and it may."""
+    """Whether the store may copy by itself: both are reached at one endpoint with one key."""
     if config.copy.server_side == "never" or config.source_folder.path or config.destination_folder.path:
         return False
     source, destination = config.source, config.destination
-    same_endpoint = _identity(source).place.service == _identity(destination).place.service
+    same_endpoint = identity_of_store(source).place.service == identity_of_store(destination).place.service
     return same_endpoint and source.access_key == destination.access_key
-
-
-def states(source: StoreAccess, destination: StoreAccess) -> tuple[EndpointState, ...]:
-    """How fast both endpoints let themselves be asked; they may be one."""
-    open_stores = {"source": source, "destination": destination}
-    if source.limiter is destination.limiter:
-        open_stores = {"store": source}
-    return tuple(_state(name, store_access) for name, store_access in open_stores.items())
-
-
-def _state(name: str, store_access: StoreAccess) -> EndpointState:
-    from mastosync.progress import EndpointState
-
-    state, outage = store_access.limiter.state(), store_access.downtime.outage if store_access.downtime else None
-    return EndpointState(name, state.rate, state.paused_seconds, state.throttles, outage)
 
 
 def _require_usable(store_access: StoreAccess, config: Config, role: Role) -> None:
@@ -312,14 +276,14 @@ def _require_usable(store_access: StoreAccess, config: Config, role: Role) -> No
         unusable = StoreUnusable(error.message, hint=error.hint or tr("try again later"))
         raise passing(unusable, may_pass=error.transient) from error
     except StoreUnusable as error:
-        if told := of_changed_file(config, role):
-            changed = StoreUnusable(error.message, hint=f"{error.hint}; {told}" if error.hint else told)
+        if cause := of_changed_file(config, role):
+            changed = StoreUnusable(error.message, hint=f"{error.hint}; {cause}" if error.hint else cause)
             raise passing(changed, may_pass=error.may_pass) from error
         raise
 
 
 def of_changed_file(config: Config, role: Role) -> str:
-    """What may have happened to the keys of a store that refuses them; empty: they stand where nobody else writes."""
+    """What may have happened to the keys of a store that refuses them; empty: they are in no file of Mastodon."""
     names = [each.variable for each in config.referred if each.section == f"s3.{role}"]
     if not names:
         return ""

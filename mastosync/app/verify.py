@@ -1,4 +1,4 @@
-"""What proves that everything has arrived: both stores held against the manifest."""
+"""Commands that compare a store with the manifest: `verify`, `adopt` and `orphans`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mastosync.app.mastodon import files_of, right_database
-from mastosync.app.same_store import stores_to_write
-from mastosync.app.stores import open_stores, retry_policy, settings_of
+from mastosync.app.stores import open_stores, retry_policy, settings_of, stores_to_write
 from mastosync.checking.object_check import DeepCheck
 from mastosync.checking.public_access import Readers, readers_of
 from mastosync.checking.row_check import Opening
@@ -23,7 +20,6 @@ from mastosync.findings.public_looks import looks_at
 from mastosync.language import tr
 from mastosync.manifest import (
     LastChange,
-    Manifest,
     ManifestReport,
     Scratch,
     WorkQueue,
@@ -49,26 +45,27 @@ from mastosync.verifying.samples import PublicSample, RankedSample, Sample
 from mastosync.verifying.verifier import Verification, Verifier, VerifyOptions
 
 if TYPE_CHECKING:
-    from mastosync.app.mastodon import Databases
+    from mastosync.app.context import Context
     from mastosync.config import Config
+    from mastosync.manifest import Manifest
     from mastosync.model import Kind, Record
-    from mastosync.progress import ProgressListener
-    from mastosync.runtime.stop import StopSignal
     from mastosync.verifying.public_result import PublicResult
 
 _EXPOSED_AT_MOST = 10_000  # private objects that one `verify --public` asks for first
 
 
-def verify(
-    config: Config,
-    manifest: Manifest,
-    options: VerifyOptions,
-    public: int | None,
-    stop: StopSignal,
-    listener: ProgressListener,
-    databases: Databases,
-) -> Verification:
-    """Hold the destination against the manifest, and remember what came of it. See `App.verify`."""
+def verify(context: Context, options: VerifyOptions, public: int | None = None) -> Verification:
+    """Compare the destination with the manifest, and record the result.
+
+    `public`: read a sample of this size without credentials, as a stranger. Raises: Interrupted when asked to stop;
+    StoreUnusable; UsageError if `public` is given and the destination is a folder.
+    """
+    with context.writing_planned("verify") as manifest:
+        return _verify(context, manifest, options, public)
+
+
+def _verify(context: Context, manifest: Manifest, options: VerifyOptions, public: int | None) -> Verification:
+    config, stop = context.config, context.stop
     began = time.time()
     if public is not None and config.destination_folder.path:
         raise UsageError(
@@ -82,14 +79,16 @@ def verify(
     some_arrived = WorkQueue(manifest).any_done()
     acl = config.destination.acl
     unshown = UNSHOWN if readers_of(acl) is Readers.EVERYBODY else frozenset()
-    lots = RankedSample(options.sample or 0)
-    sample = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
-    opening = Opening(partial(files_of, partial(right_database, manifest.path, databases)))
-    samples: list[Sample] = [*([lots] if options.deep else []), *([sample] if public else [])]
+    to_read = RankedSample(options.sample or 0)
+    to_ask = PublicSample(public or 0, manifest.kinds(), _wrong_before(manifest, prefix, acl), unshown)
+    samples: list[Sample] = [*([to_read] if options.deep else []), *([to_ask] if public else [])]
+    opening = Opening(context.files_now)
     left = tr("what was found so far is in the manifest; run the same command again to start over")
     pace = _pace(config, options.workers)
-    with leaving(left), open_stores(config, pace, stop, ("destination",), some_arrived=some_arrived) as (store_access,):
-        verifier = Verifier(manifest, manifest.path, store_access, prefix, options, stop, listener, samples, opening)
+    with leaving(left), open_stores(context, pace, ("destination",), some_arrived=some_arrived) as (store_access,):
+        verifier = Verifier(
+            manifest, manifest.path, store_access, prefix, options, stop, context.listener, samples, opening
+        )
         result = verifier.result
         if not options.deep or options.sample is not None or public is not None:
             verifier.by_listing()
@@ -100,63 +99,75 @@ def verify(
                 if options.sample is None:
                     verifier.by_reading(pool, verifier.iter_done(), verifier.entries())
                 else:
-                    drawn = lots.records()
+                    drawn = to_read.records()
                     verifier.by_reading(pool, drawn, len(drawn))
         if public is not None:
             exposed = list(islice(iter_exposed(manifest, options.types), _EXPOSED_AT_MOST))
-            records = [*exposed, *sample.records()]
+            records = [*exposed, *to_ask.records()]
             there = _done(manifest, options.types, unshown)
-            result.public = _as_anybody(config, store_access, records, options.workers, stop, there)
+            result.public = _as_anybody(context, store_access, records, options.workers, there)
             result.public.sample, result.public.types = public, options.types or TABLES
             verifier.take_public(result.public, exposed)
     record_verification(manifest, began, time.time(), result.as_json())
     return result
 
 
-def adopt(
-    config: Config, manifest: Manifest, options: AdoptOptions, stop: StopSignal, listener: ProgressListener
-) -> Adoption:
-    """Mark what lies at the destination already. See `App.adopt`."""
-    prefixes = (config.source.key_prefix, config.destination.key_prefix)
-    some_arrived = WorkQueue(manifest).any_done()
-    left = tr("what was adopted so far is in the manifest; run the same command again for the rest")
-    pace = _pace(config, options.workers)
-    with (
-        leaving(left),
-        stores_to_write(config, manifest, pace, stop, some_arrived=some_arrived) as (source, destination),
-    ):
-        return Adopter(
-            manifest,
-            manifest.path,
-            source,
-            destination,
-            prefixes,
-            options,
-            stop,
-            listener,
-            one_bucket=in_one_bucket(manifest),
-            source_tells_access=bool(config.source_folder.path),
-            settings=settings_of(config),
-        ).run()
+def adopt(context: Context, options: AdoptOptions) -> Adoption:
+    """Mark as done what the destination has already. Raises: Interrupted when asked to stop; StoreUnusable."""
+    config = context.config
+    with context.writing_planned("adopt") as manifest:
+        prefixes = (config.source.key_prefix, config.destination.key_prefix)
+        some_arrived = WorkQueue(manifest).any_done()
+        left = tr("what was adopted so far is in the manifest; run the same command again for the rest")
+        pace = _pace(config, options.workers)
+        with (
+            leaving(left),
+            stores_to_write(context, manifest, pace, some_arrived=some_arrived) as (source, destination),
+        ):
+            return Adopter(
+                manifest,
+                manifest.path,
+                source,
+                destination,
+                prefixes,
+                options,
+                context.stop,
+                context.listener,
+                one_bucket=in_one_bucket(manifest),
+                source_tells_access=bool(config.source_folder.path),
+                settings=settings_of(config),
+            ).run()
 
 
 @contextmanager
-def orphans(
-    config: Config, manifest: Manifest, workers: int, stop: StopSignal, listener: ProgressListener
-) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
-    """Hold the source against the manifest. See `App.orphans`."""
+def orphans(context: Context, workers: int) -> Iterator[tuple[OrphanFinder, OrphansResult]]:
+    """List source objects that no row refers to, and rows whose object is missing; lists live as long as the block.
+
+    Raises: Interrupted when asked to stop; StoreUnusable.
+    """
+    config = context.config
     options = OrphansOptions(workers, timedelta(minutes=config.follow.overlap_minutes))
-    report = ManifestReport(manifest)
-    planned_at = report.whole_snapshot().taken_at
-    entries = sum(line.objects for line in report.counts())
     prefix = config.source.key_prefix
     left = tr("nothing was changed; run the same command again to start over")
-    pace = _pace(config, options.workers)
-    with leaving(left), open_stores(config, pace, stop, ("source",)) as (store_access,), Scratch() as scratch:
+    with context.reading_planned() as manifest, ExitStack() as stack:
+        report = ManifestReport(manifest)
+        planned_at = report.whole_snapshot().taken_at
+        entries = sum(line.objects for line in report.counts())
+        stack.enter_context(leaving(left))
+        (store_access,) = stack.enter_context(open_stores(context, _pace(config, workers), ("source",)))
         there = config.destination.key_prefix if in_one_bucket(manifest) else None
-        copies = "" if there is None else root_of_copies(prefix, there)
         finder = OrphanFinder(
-            manifest.path, store_access, prefix, planned_at, entries, options, stop, listener, scratch, copies, there
+            manifest.path,
+            store_access,
+            prefix,
+            planned_at,
+            entries,
+            options,
+            context.stop,
+            context.listener,
+            stack.enter_context(Scratch()),
+            "" if there is None else root_of_copies(prefix, there),
+            there,
         )
         yield finder, finder.run()
 
@@ -166,13 +177,13 @@ def _pace(config: Config, workers: int) -> CopyOptions:
 
 
 def _wrong_before(manifest: Manifest, prefix: str, acl: str) -> set[str]:
-    """Keys, without the prefix, that anybody got otherwise than is right when somebody looked."""
+    """Keys, without the prefix, that an earlier `verify --public` found wrong."""
     looks = looks_at(reversed(verifications(manifest)), ManifestReport(manifest).counts(), LastChange(), acl)
     return {key.removeprefix(root_of(prefix) or "") for key in looks.keys}
 
 
 def _done(manifest: Manifest, types: tuple[str, ...], unshown: Collection[str]) -> Counter[Kind]:
-    """How many entries are done of each kind that anybody may be asked for."""
+    """How many entries are done, by kind; without kinds that strangers are never shown."""
     found: Counter[Kind] = Counter()
     for line in ManifestReport(manifest).counts():
         if line.state is EntryState.DONE and line.kind.table in (types or TABLES) and line.kind.table not in unshown:
@@ -181,10 +192,11 @@ def _done(manifest: Manifest, types: tuple[str, ...], unshown: Collection[str]) 
 
 
 def _as_anybody(
-    config: Config, store_access: StoreAccess, records: list[Record], workers: int, stop: StopSignal, of: Counter[Kind]
+    context: Context, store_access: StoreAccess, records: list[Record], workers: int, of: Counter[Kind]
 ) -> PublicResult:
     from mastosync.store.http.public_site import HttpPublicSite
 
+    config, stop = context.config, context.stop
     destination = config.destination
     with ExitStack() as stack:
         store = store_access.store

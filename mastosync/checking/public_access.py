@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from enum import Enum, StrEnum, auto
 from typing import Any
 
+USUAL_SAMPLE = 100
+"""So many objects `verify --public` asks for, unless somebody says how many."""
 _ALL_PRIVATE = "private"  # as `acl`: every object, whatever its row says
 
 

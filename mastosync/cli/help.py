@@ -1,19 +1,23 @@
-"""Help in the user's language: what commands say of themselves, and lines that are broken where it allows.
+"""Help in the user's language, and groups of commands that load each one when it is asked for.
 
-What help and manual page say of mastosync as a whole, beside commands and options.
+Beside what commands and options say, it has what help and manual page say of mastosync as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib
+from collections.abc import Iterable, Mapping
 from inspect import cleandoc
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mastosync.cli.terminal import width_of, wrapped
 from mastosync.errors import EXIT_CODE_MEANING
 from mastosync.language import say, tr
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 C = TypeVar("C", bound=click.Command)
 
@@ -66,6 +70,42 @@ def _filled(text: str, width: int, indent: str) -> Iterable[str]:
     for paragraph in text.split("\n\n"):
         lines = wrapped(paragraph.replace("\n", " "), width - len(indent))
         yield "\n".join(f"{indent}{line}" for line in lines)
+
+
+class LazyGroup(click.Group):
+    """Commands by name, and the line of each in the help. Start-up does not pay for those that are not asked for.
+
+    `NAME` is `name_command` in `mastosync.cli.commands.name`, or, in a group of commands that share one module,
+    `module_name_command` there.
+    """
+
+    def __init__(self, *arguments: Any, lines: Mapping[str, str], module: str = "", **options: Any) -> None:  # noqa: ANN401 - passed on as they are
+        super().__init__(*arguments, **options)
+        self.lines = lines
+        self._module = module
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102 - see click.Group
+        return list(self.lines)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
+        if cmd_name not in self.lines:
+            return None
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"mastosync.cli.commands.{self._module or name}")
+        command = getattr(module, f"{self._module}_{name}_command" if self._module else f"{name}_command")
+        assert isinstance(command, click.Command)  # noqa: S101 - a test walks all of them
+        return in_users_language(command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:  # noqa: D102
+        from click.shell_completion import CompletionItem
+
+        meant = {name: say(line) for name, line in self.lines.items() if name.startswith(incomplete)}
+        named = (CompletionItem(name, help=line) for name, line in meant.items())
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]  # a group's own would load all of them
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102
+        with formatter.section(tr("Commands")):
+            formatter.write_dl([(name, say(line)) for name, line in self.lines.items()])
 
 
 def environment() -> dict[str, str]:

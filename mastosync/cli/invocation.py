@@ -1,7 +1,4 @@
-"""What the global options stand for: configuration, manifest, progress and logs of one run.
-
-Files that should be nobody else's business.
-"""
+"""What the global options stand for: configuration, manifest, progress and logs of one run."""
 
 from __future__ import annotations
 
@@ -25,30 +22,8 @@ from mastosync.language import tr
 from mastosync.runtime.stop import StopSignal
 
 if TYPE_CHECKING:
-    from mastosync.app import App
+    from mastosync.app.context import Context
     from mastosync.progress import ProgressListener
-
-
-def open_to_all(*files: Path | None) -> Iterator[str]:
-    """A warning for each file that everybody on this machine may read or write.
-
-    They were made for their owner alone. A group that was let in later is somebody's decision, and left alone; so is
-    the mode itself, in case the whole world was meant.
-    """
-    for file in files:
-        if file is None:
-            continue
-        try:
-            mode = file.stat().st_mode
-        except OSError:
-            continue  # whoever opens it tells
-        if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
-            command = f"chmod 600 {shlex.quote(str(file))}"
-            yield (
-                tr("{file} can be written by everybody on this machine: {command}", file=file, command=command)
-                if mode & stat.S_IWOTH
-                else tr("{file} can be read by everybody on this machine: {command}", file=file, command=command)
-            )
 
 
 _log = logging.getLogger(__name__)
@@ -125,7 +100,7 @@ class Invocation:
 
     def _require_not_beside(self, path: Path) -> None:
         """Who works with a configuration of another folder means the manifest there, and is to say so."""
-        from mastosync.app.files import manifest_beside
+        from mastosync.app.context import manifest_beside
 
         file = self.config.path
         beside = manifest_beside(file, path) if file else None
@@ -142,31 +117,32 @@ class Invocation:
         )
 
     @contextmanager
-    def running(self, *, stop_at_once: bool = False, manifest_alone: bool = False) -> Iterator[App]:
-        """The application for work that takes time: with progress, logs, and signals heeded.
+    def running(self, *, stop_at_once: bool = False, manifest_alone: bool = False) -> Iterator[Context]:
+        """The context of work that takes time: with progress, logs, and signals heeded.
 
         `manifest_alone`: no configuration is needed if the manifest is named.
         """
-        from mastosync.app import App
+        from mastosync.app.context import Context
 
         listener = self._listener()
         stop = StopSignal()
         with self._logging(listener), heeding_signals(stop, listener, at_once=stop_at_once):
-            app = App(self._config_if_any if manifest_alone else self.config, self.manifest_path, listener, stop)
+            config = self._config_if_any if manifest_alone else self.config
+            context = Context(config, self.manifest_path, listener, stop)
             exposed = self._warn_of_files()
             if self.options.log_file is not None:  # on the screen they are already
-                for warning in (*app.config.warnings, *exposed):
+                for warning in (*config.warnings, *exposed):
                     _log.warning("%s", warning)
-            yield app
+            yield context
 
-    def reading(self) -> App:
-        """The application for a question that only the manifest answers: needs no configuration if it is named."""
-        from mastosync.app import App
+    def context_to_read(self) -> Context:
+        """The context of a question that only the manifest answers: no configuration is needed if it is named."""
+        from mastosync.app.context import Context
         from mastosync.progress import NoProgress
 
-        app = App(self._config_if_any, self.manifest_path, NoProgress(), StopSignal())
+        context = Context(self._config_if_any, self.manifest_path, NoProgress(), StopSignal())
         self._warn_of_files()
-        return app
+        return context
 
     @property
     def _config_if_any(self) -> Config:
@@ -194,12 +170,12 @@ class Invocation:
     def tell_news(self, news: Mapping[str, int]) -> None:
         """What failed and nobody has accepted, by reason: who wants quiet wants to know at least that."""
         if news and self.options.quiet:
-            from mastosync.cli.render import news_line
+            from mastosync.cli.copy_results import news_line
 
             warn(news_line(news))
 
     def _warn_of_files(self) -> tuple[str, ...]:
-        exposed = tuple(open_to_all(self.manifest_path, self.options.log_file))
+        exposed = tuple(files_open_to_all(self.manifest_path, self.options.log_file))
         for warning in exposed:
             warn(warning)
         return exposed
@@ -223,3 +199,25 @@ class Invocation:
         """Tell at once that the log takes no more: the run goes on."""
         self.log_error = error
         warn(tr("{problem}; the run goes on", problem=error.message))
+
+
+def files_open_to_all(*files: Path | None) -> Iterator[str]:
+    """A warning for each file that everybody on this machine may read or write.
+
+    They were made for their owner alone. A group that was let in later is somebody's decision, and left alone; so is
+    the mode itself, in case the whole world was meant.
+    """
+    for file in files:
+        if file is None:
+            continue
+        try:
+            mode = file.stat().st_mode
+        except OSError:
+            continue  # whoever opens it tells
+        if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
+            command = f"chmod 600 {shlex.quote(str(file))}"
+            yield (
+                tr("{file} can be written by everybody on this machine: {command}", file=file, command=command)
+                if mode & stat.S_IWOTH
+                else tr("{file} can be read by everybody on this machine: {command}", file=file, command=command)
+            )

@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 _ROOT = "mastosync"
 _TOLD_ANYWAY = (
-    *(
-        "mastosync.manifest",
-        "mastosync.new_files",
-        "mastosync.app.same_store",
-        "mastosync.copying.same_store",
-        "mastosync.runtime.outages",
-    ),
-    *("mastosync.app.stores.room", "mastosync.app.media_host", "mastosync.store.filesystem.owners"),
+    "mastosync.manifest",
+    "mastosync.new_files",
+    "mastosync.app.stores",
+    "mastosync.app.copy.room",
+    "mastosync.app.mastodon_settings",
+    "mastosync.copying.same_store",
+    "mastosync.runtime.outages",
+    "mastosync.store.filesystem.owners",
 )
 """Of these, people have to know.
 
@@ -89,14 +89,14 @@ def log_end(path: Path | None, form: str, error: MastosyncError) -> None:
     what_to_do = ", ".join(error.hint.splitlines())
     about = {"hint": what_to_do, "exit_code": int(error.exit_code)}
     with suppress(MastosyncError), logging_to(path, form):  # that it cannot be written has been said
-        told = error.message if form == "json" or not what_to_do else f"{error.message}: {what_to_do}"
-        _log.log(level, "%s", told, extra={"about": about})
+        text = error.message if form == "json" or not what_to_do else f"{error.message}: {what_to_do}"
+        _log.log(level, "%s", text, extra={"about": about})
 
 
 def _gap(missing: int) -> logging.LogRecord:
     """What a log that is not whole says of that."""
-    said = "what is missing before this line could not be written: %s records"
-    return _log.makeRecord(_log.name, logging.WARNING, "", 0, said, (f"{missing:,}",), None)
+    text = "what is missing before this line could not be written: %s records"
+    return _log.makeRecord(_log.name, logging.WARNING, "", 0, text, (f"{missing:,}",), None)
 
 
 class _OwnFile(logging.Handler):
@@ -172,10 +172,10 @@ class _ToStandardError(logging.Handler):
     _said_last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = record.getMessage()
-        if said != self._said_last:
-            warn(said)
-        self._said_last = said
+        text = record.getMessage()
+        if text != self._said_last:
+            warn(text)
+        self._said_last = text
 
 
 class _ToListener(logging.Handler):

@@ -10,9 +10,8 @@ from pathlib import Path
 import click
 
 from mastosync import __version__
-from mastosync.cli.help import in_users_language
+from mastosync.cli.help import LazyGroup, environment, exit_codes, files, in_users_language
 from mastosync.cli.invocation import GlobalOptions, Invocation
-from mastosync.cli.lazy_group import LazyGroup
 from mastosync.cli.logs import log_end, telling_what_matters
 from mastosync.cli.output import NobodyReads, complain, give_up, guarded_streams, show_origin, write_commands_with
 from mastosync.cli.signals import sigterm_as_ctrl_c
@@ -49,10 +48,8 @@ class _Commands(LazyGroup):
     """The first group: its help ends with environment, files and exit codes."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from mastosync.cli.help import environment, exit_codes, files
-
-        told = {tr("Environment"): environment(), tr("Files"): files(), tr("Exit codes"): exit_codes()}
-        for title, meanings in told.items():
+        sections = {tr("Environment"): environment(), tr("Files"): files(), tr("Exit codes"): exit_codes()}
+        for title, meanings in sections.items():
             with formatter.section(title):
                 formatter.write_dl(list(meanings.items()))
 
@@ -110,15 +107,15 @@ def _run(arguments: list[str] | None) -> int:
             complain(*_misplaced(error))
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt) as error:  # before work that heeds signals has begun, or after it has ended
-        said = _with_notes(tr("stopped"), error)
-        return _told(invocation, Interrupted(said, hint=tr("run the same command again")))
+        text = _with_notes(tr("stopped"), error)
+        return _told(invocation, Interrupted(text, hint=tr("run the same command again")))
     except NobodyReads:
         give_up(sys.stdout)
         return _told_of_log(invocation)
     except Exception as error:  # noqa: BLE001 - the last door
-        said = tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)
+        text = tr("unexpected {kind}: {error}", kind=type(error).__name__, error=error)
         unknown = MastosyncError(
-            invocation.scrubbed(_with_notes(said, error)),
+            invocation.scrubbed(_with_notes(text, error)),
             hint=tr(
                 "this is a bug: please report it with the output of the same command and --debug; "
                 "what was committed to the manifest is safe"
@@ -135,9 +132,9 @@ def _told_of_log(invocation: Invocation) -> ExitCode:
     return error.exit_code
 
 
-def _with_notes(said: str, error: BaseException) -> str:
+def _with_notes(text: str, error: BaseException) -> str:
     """What is said of an error, and what was noted of the run that it ended: see `telling_of`."""
-    return "; ".join([said, *getattr(error, "__notes__", ())])
+    return "; ".join([text, *getattr(error, "__notes__", ())])
 
 
 def _told(invocation: Invocation, error: MastosyncError) -> ExitCode:

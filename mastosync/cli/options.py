@@ -165,8 +165,8 @@ def parsed_by(form: Format[T]) -> Callable[[click.Context, click.Parameter, str 
                 "{text!r} is not {allowed}", text=text, allowed=form.described(say)
             )
             hint = getattr(wrong, "hint", "")
-            told = tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}."
-            raise click.BadParameter(told) from wrong
+            message = tr("{problem}. {hint}", problem=problem, hint=hint) if hint else f"{problem}."
+            raise click.BadParameter(message) from wrong
 
     return parse
 

@@ -1,8 +1,7 @@
-"""Where text leaves for people: the one place that prints it.
+"""Where text leaves: the one place that prints it, for people and for programs.
 
-Standard output and standard error of one run: what it means if nothing can be written there, whoever writes.
-
-Without the first, a result does not arrive: the run ends. Nothing but words depends on the second: work goes on.
+It also says what it means if nothing can be written to standard output or standard error, whoever writes. Without the
+first, a result does not arrive: the run ends. Nothing but words depends on the second: work goes on.
 """
 
 from __future__ import annotations
@@ -12,19 +11,22 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 import click
 
 from mastosync.cli.terminal import coloured
-from mastosync.errors import StdoutError
-from mastosync.language import tr
+from mastosync.errors import StdoutError, UsageError
+from mastosync.language import tr, trn
 from mastosync.progress import beside_bars
 from mastosync.terminal_text import as_json, one_line, several_lines
 
 _TOLD = frozenset({"message", "remedy", "what"})  # keys of JSON under which words for people stand, and no data
+
+LIST_FORMATS = ("text", "jsonl", "csv")
+"""Of lists for pipes: a key a line, or with NUL behind it; JSON lines; CSV. Never a colour, never a heading."""
 
 
 class _Typed:
@@ -84,25 +86,6 @@ def _typed_in(value: object, name: str = "") -> object:
     return _typed(value) if name in _TOLD and isinstance(value, str) else value
 
 
-def require_output() -> None:
-    """Raises: StdoutError if whoever started this has closed standard output, which Python then does not have."""
-    if sys.stdout is None:
-        raise StdoutError(tr("standard output is closed"), hint=tr("a list is written there: leave it open"))
-
-
-def write_out(text: str) -> None:
-    """A piece of a list for programs, exactly as it is; `finish_writing` follows the last one.
-
-    Raises: StdoutError, NobodyReads.
-    """
-    sys.stdout.write(text)
-
-
-def finish_writing() -> None:
-    """Hand over what is still waiting to be written. Raises: StdoutError, NobodyReads."""
-    sys.stdout.flush()
-
-
 def ask(question: str, default: str = "", *, hidden: bool = False) -> str:
     """What somebody types: one line, which is not shown if it is `hidden`. Raises: click.Abort if nobody answers."""
     try:
@@ -131,6 +114,76 @@ def show_origin(traceback: str) -> None:
     """Where an error comes from, for --debug; set off, as messages of others are in there with their lines."""
     for line in traceback.splitlines():
         click.echo(f"| {one_line(line)}", err=True)
+
+
+def print_rows(rows: Iterable[dict[str, Any]], fields: Sequence[str], form: str, *, nul: bool = False) -> None:
+    """Print rows, each of which has a `key`, as text (keys only), jsonl or csv.
+
+    Into a pipe or file, a key is exactly what it is; on a terminal it is spelled out where it would
+    do more than to be read. A key that holds what ends it cannot be told from two: whoever deletes by
+    such a list would delete what it names by chance, so it is left out, and that is told. With `nul`
+    that is NUL instead of a line break. Raises: UsageError, OutputError.
+    """
+    if nul and form != "text":
+        raise UsageError(
+            tr("--print0 ends keys, and --format {form} has lines", form=form), hint=tr("leave one of them out")
+        )
+    if sys.stdout is None:  # whoever started this has closed it
+        raise StdoutError(tr("standard output is closed"), hint=tr("a list is written there: leave it open"))
+    if form == "text":
+        _print_keys(rows, "\0" if nul else "\n")
+    else:
+        {"jsonl": _print_jsonl, "csv": _print_csv}[form](rows, fields)
+    sys.stdout.flush()
+
+
+def _print_keys(rows: Iterable[dict[str, Any]], end: str) -> None:
+    on_terminal, left_out = sys.stdout.isatty(), 0
+    for row in rows:
+        key = row["key"]
+        if on_terminal:
+            key = one_line(key)
+        elif end in key or (end == "\n" and "\r" in key):
+            left_out += 1
+            continue
+        sys.stdout.write(key + end)
+    if left_out and end == "\n":
+        warn(
+            trn(
+                "{count:,} key holds a line break and is left out: --print0 and `--format jsonl` have it",
+                "{count:,} keys hold line breaks and are left out: --print0 and `--format jsonl` have them",
+                left_out,
+            )
+        )
+    elif left_out:
+        warn(
+            trn(
+                "{count:,} key holds a NUL and is left out: `--format jsonl` has it",
+                "{count:,} keys hold NULs and are left out: `--format jsonl` has them",
+                left_out,
+            )
+        )
+
+
+def _print_jsonl(rows: Iterable[dict[str, Any]], _: Sequence[str]) -> None:
+    for row in rows:
+        sys.stdout.write(as_json(row) + "\n")
+
+
+def _print_csv(rows: Iterable[dict[str, Any]], fields: Sequence[str]) -> None:
+    import csv
+
+    plain = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
+    # before Python 3.13 a carriage return gets no quotes, and ends the line for whoever reads it
+    quoted = csv.DictWriter(sys.stdout, fields, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    on_terminal = sys.stdout.isatty()
+    plain.writeheader()
+    for row in rows:
+        texts = {name: value for name, value in row.items() if isinstance(value, str)}
+        if on_terminal:
+            plain.writerow(row | {name: one_line(text) for name, text in texts.items()})
+        else:
+            (quoted if any("\r" in text for text in texts.values()) else plain).writerow(row)
 
 
 class NobodyReads(Exception):

@@ -1,20 +1,22 @@
-"""How wide text is on a terminal, and where its lines may be broken: in East Asia, too, where words have no spaces.
+"""Text on a terminal: how wide it is, where its lines may be broken, columns, and colours.
 
-Colours on standard output: who has one, and who sees it.
-
-A text is painted where it is made and coloured where it leaves, and between the two it is looked at for what others
-have written (`plain.several_lines`), which spells out every escape. So what stands for our own escapes has to pass
-there, and nobody else may be able to write it: it is made up anew in every run.
+In East Asia lines are broken within what has no spaces, too. Text is painted where it is made and coloured where it
+leaves. Between the two it is searched for what others have written (`terminal_text.several_lines`), which spells out
+every escape. So what stands for our own escapes has to pass there, and nobody else may be able to write it: it is made
+up anew in every run.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import cache
+from itertools import repeat, zip_longest
 from unicodedata import category, combining, east_asian_width
+
+from mastosync.terminal_text import one_line
 
 _KATAKANA = frozenset(map(chr, range(0x30A1, 0x30FF)))
 _NEVER_FIRST = frozenset("ーァィゥェォッャュョぁぃぅぇぉっゃゅょ々")
@@ -84,7 +86,7 @@ PAINT_OF: dict[str, Paint] = {
     **dict.fromkeys(("pending", "warning", "unproven", "unread", "undecided", "unreached"), Paint.WAITING),
     **dict.fromkeys(("failed", "failure", "lost", "different", "not_stored"), Paint.BAD),
 }
-"""How states, grades, verdicts and fates are painted. What is not here is plain."""
+"""How states, grades and verdicts are painted. What is not here is plain."""
 
 
 def paint(text: str, how: Paint | None) -> str:
@@ -109,3 +111,26 @@ def shows_colours() -> bool:
     if wish("FORCE_COLOR", "0") not in ("", "0") or wish("CLICOLOR_FORCE", "0") not in ("", "0"):
         return True
     return sys.stdout.isatty() and wish("TERM") != "dumb" and wish("CLICOLOR") != "0"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], paints: Sequence[Paint | None] = ()) -> str:
+    """Columns as wide as they need to be, words to the left and numbers to the right.
+
+    `paints`: how the first columns are painted, where there is anything but a zero.
+    """
+    rows = [tuple(map(one_line, row)) for row in rows]
+    numbers = [all(row[column][:1].isdigit() or not row[column] for row in rows) for column in range(len(head))]
+    numbers[0] = False
+    widths = [max(width_of(row[column]) for row in (head, *rows)) for column in range(len(head))]
+
+    def line(row: Sequence[str], paints: Iterable[Paint | None]) -> str:
+        cells = zip(row, widths, paints, numbers, strict=False)
+        return "  ".join(_cell(text, width, how, right=right) for text, width, how, right in cells).rstrip()
+
+    of_columns = [how for how, _ in zip_longest(paints, head)]
+    return "\n".join([line(head, repeat(Paint.HEADING)), *(line(row, of_columns) for row in rows)])
+
+
+def _cell(text: str, width: int, how: Paint | None, *, right: bool) -> str:
+    padding, painted = " " * (width - width_of(text)), paint(text, how if text != "0" else None)
+    return padding + painted if right else painted + padding

@@ -4,8 +4,6 @@ A look proves what it covered, and no more. What it found wrong stands until ano
 the same type, by a sample as large, or by asking for all that there is. Only what a sample of the usual size has
 covered since objects were stored anew, of each type that has arrived, is proved; and not if most of what there is has
 arrived since, nor if most of a type has, and more than a sample of it.
-
-A module of its own, as the help of the command tells it, and loads nothing else for that.
 """
 
 from __future__ import annotations
@@ -15,13 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from mastosync.checking.public_access import Readers, has_asked, readers_of
+from mastosync.checking.public_access import USUAL_SAMPLE, Readers, has_asked, readers_of
 from mastosync.manifest import CountLine, LastChange
 from mastosync.mastodon.catalog import UNSHOWN
 from mastosync.model import TABLES, EntryState
-
-USUAL_SAMPLE = 100
-"""So many objects `verify --public` asks for, unless somebody says how many."""
 
 
 class Verified(Protocol):

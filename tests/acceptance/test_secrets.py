@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from mastosync.app import App
+from mastosync.app import plan
 from mastosync.cli import main as cli_main
 from mastosync.cli.main import COMMANDS
 from mastosync.model import TABLES
@@ -465,7 +465,7 @@ def test_not_when_it_meets_a_bug(
     def broken(*_: object, **__: object) -> None:
         raise LookupError(f"library at fault: {WORDS['source']} {SECRETS['database-password']} {SECRETS['broker']}")
 
-    monkeypatch.setattr(App, "plan", broken)
+    monkeypatch.setattr(plan, "plan", broken)
     code = cli_main.main([*options, "plan"])
     told = capfd.readouterr()
     assert code == 1

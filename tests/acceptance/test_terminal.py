@@ -10,8 +10,7 @@ import pytest
 
 from mastosync.cli import terminal
 from mastosync.cli.output import show
-from mastosync.cli.render import table
-from mastosync.cli.terminal import Paint, coloured, paint, width_of
+from mastosync.cli.terminal import Paint, coloured, paint, table, width_of
 from tests.acceptance.test_forging import on_terminal
 from tests.support.entries import entry
 from tests.support.manifests import planned

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mastosync.app.stores import warn_of_little_room
+from mastosync.app.copy import warn_of_little_room
 from mastosync.cli.logs import telling_what_matters
 from mastosync.config import FilesystemConfig
 from mastosync.errors import (

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mastosync.app import App
+from mastosync.app.context import Context
+from mastosync.app.doctor import doctor
 from mastosync.config import load_config
 from mastosync.doctor import Diagnosis, Finding, Grade, Subject
 from mastosync.errors import ExitCode
@@ -82,8 +83,8 @@ class Examined:
 def examined(site: Site, manifest: Path | None = None) -> Examined:
     """Let the doctor look at a site. Whatever it finds is fit to be shown."""
     config = load_config(site.config, {})
-    app = App(config, manifest or site.manifest, NoProgress(), StopSignal())
-    diagnosis = Diagnosis(list(app.doctor()))
+    context = Context(config, manifest or site.manifest, NoProgress(), StopSignal())
+    diagnosis = Diagnosis(list(doctor(context)))
     told = json.dumps(diagnosis.as_json())
     hidden = {*SECRETS, config.source.access_key, config.destination.access_key} - {NOWHERE.access_key}
     hidden |= {store.secret_key.reveal() for store in (config.source, config.destination) if store.secret_key}

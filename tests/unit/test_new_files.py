@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import NoCredentialsError
 
-from mastosync.app.pinning import pin
+from mastosync.app.files import pin
 from mastosync.cli.main import main
 from mastosync.config import S3Config, Secret, load_config
 from mastosync.doctor.manifest import _refusal
@@ -25,7 +25,7 @@ from mastosync.store.s3.errors import Request, scrubber_of
 from mastosync.store.s3.route import closed_folder_of_aws, plain_route
 from tests.support.entries import entry
 from tests.support.manifests import planned
-from tests.unit.app import test_pinning
+from tests.unit.app import test_files
 from tests.unit.manifest.test_written_files import WRITERS, site
 
 MASTODON = 12_345, 12_346
@@ -118,10 +118,10 @@ class TestRoot:
             assert (home / name).stat().st_mode & 0o777 == 0o600
 
     def test_pinned_secrets_belong_to_whom_the_configuration_belongs(self, home: Path, tmp_path: Path) -> None:
-        (tmp_path / ".env.production").write_text(test_pinning.ENV)
+        (tmp_path / ".env.production").write_text(test_files.ENV)
         (tmp_path / "new-key").write_text("new secret\n")
         config = home / "config.ini"
-        config.write_text(test_pinning.CONFIG.format(folder=tmp_path))
+        config.write_text(test_files.CONFIG.format(folder=tmp_path))
         os.chown(config, 0, MASTODON[1])
         pin(load_config(config, {}), {})
         assert set(owners_in(home).values()) == {(0, MASTODON[1])}

@@ -101,7 +101,19 @@ ROOMS |= {
     "app": _VALUES | _RUNNING | _CAPABILITIES | {"app", "config", "manifest", "mastodon", "store", "new_files"},
     "cli": _VALUES
     | _CAPABILITIES
-    | {"__init__", "app", "cli", "config", "checking", "runtime", "progress", "terminal_text", "new_files", "click"},
+    | {
+        "__init__",
+        "app",
+        "cli",
+        "config",
+        "mastodon.dotenv",
+        "checking",
+        "runtime",
+        "progress",
+        "terminal_text",
+        "new_files",
+        "click",
+    },
 }
 """Room (or one module of it, which then has its own line) → what it may import beside the standard library."""
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from mastosync.cli.commands.status import render_status, render_watched
 from mastosync.cli.main import main
-from mastosync.cli.render import render_status, render_watched
 from mastosync.manifest import Manifest, ManifestReport, Outage, WorkQueue, correct, record_verification, writer_lock
 from mastosync.model import EntryState, Outcome
 from mastosync.status import Status, Tally, status_of

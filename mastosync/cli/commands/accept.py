@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from mastosync.cli.copy_results import listed
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import types_option
-from mastosync.cli.render import listed, render_acceptance, render_accepted_gone
+from mastosync.cli.terminal import table
 from mastosync.errors import UsageError
-from mastosync.language import tr
+from mastosync.language import tr, trn
 from mastosync.model import ACCEPTABLE_REASONS, FAILURE_REASONS, Reason
+
+if TYPE_CHECKING:
+    from collections import Counter
 
 
 @click.command(name="accept")
@@ -36,28 +42,33 @@ def accept_command(
     After `plan --accept-gone`, `report` keeps the old store until a plan has found again what was lost. If it was
     really deleted, --gone says so.
     """
+    from mastosync.app.manifest import accept
+    from mastosync.app.status import status
+
     if gone:
         _accept_gone(invocation, dry_run=dry_run, others=bool(reasons or types or undo))
         return
     chosen = _chosen(reasons, all_if_none=undo or dry_run)
-    with invocation.running() as app:
-        found = app.accept(types, chosen, undo=undo, dry_run=dry_run)
-        news = app.status().news_of()
-    invocation.say(render_acceptance(found, undo=undo, dry_run=dry_run))
+    with invocation.running() as context:
+        found = accept(context, types, chosen, undo=undo, dry_run=dry_run)
+        news = status(context).news_of()
+    invocation.say(_render_losses(found, undo=undo, dry_run=dry_run))
     if news and not undo and not dry_run:
         invocation.say(tr("still new: {reasons}", reasons=listed(news)))
 
 
 def _accept_gone(invocation: Invocation, *, dry_run: bool, others: bool) -> None:
     """Raises: UsageError."""
+    from mastosync.app.manifest import accept_gone
+
     if others:
         raise UsageError(
             tr("--gone does not go together with --reason, --type and --undo"),
             hint=tr("`mastosync accept --gone` takes in all that plans have lost, and is for good"),
         )
-    with invocation.running() as app:
-        lost = app.accept_gone(dry_run=dry_run)
-    invocation.say(render_accepted_gone(lost, dry_run=dry_run))
+    with invocation.running() as context:
+        lost = accept_gone(context, dry_run=dry_run)
+    invocation.say(_render_gone(lost, dry_run=dry_run))
 
 
 def _chosen(reasons: tuple[str, ...], *, all_if_none: bool) -> tuple[Reason, ...]:
@@ -77,3 +88,34 @@ def _chosen(reasons: tuple[str, ...], *, all_if_none: bool) -> tuple[Reason, ...
                 hint=tr("`mastosync retry-failed --reason {reason}` tries it again", reason=reason.value),
             )
     return tuple(map(Reason, reasons)) or ACCEPTABLE_REASONS
+
+
+def _render_losses(found: Counter[tuple[str, Reason]], *, undo: bool, dry_run: bool) -> str:
+    """How many losses were accepted or taken back, or would be."""
+    count, note = found.total(), tr("nothing was changed")
+    if not count:
+        return tr("nothing was accepted before") if undo else tr("nothing has failed that can be accepted and is not")
+    if undo and dry_run:
+        text = trn("{count:,} entry would count as new again", "{count:,} entries would count as new again", count)
+    elif undo:
+        text, note = trn("{count:,} entry counts as new again", "{count:,} entries count as new again", count), ""
+    elif dry_run:
+        text = trn("{count:,} entry can be accepted as lost", "{count:,} entries can be accepted as lost", count)
+    else:
+        text = trn("{count:,} entry is accepted as lost", "{count:,} entries are accepted as lost", count)
+        note = tr(
+            "accepted entries stay `failed`, but no longer count as new failures; `mastosync accept --undo` takes that"
+            " back"
+        )
+    rows = [(name, reason.value, f"{objects:,}") for (name, reason), objects in found.items()]
+    return "\n".join([text, "", table((tr("type"), tr("reason"), tr("entries")), rows), *(["", note] if note else [])])
+
+
+def _render_gone(lost: int, *, dry_run: bool) -> str:
+    """How many entries were lost by `plan --accept-gone`, and count as deleted now, or would."""
+    if not lost:
+        return tr("no entry is missing that a plan has lost by --accept-gone")
+    if dry_run:
+        text = trn("{count:,} entry would count as deleted", "{count:,} entries would count as deleted", lost)
+        return text + "\n\n" + tr("nothing was changed")
+    return trn("{count:,} entry counts as deleted", "{count:,} entries count as deleted", lost)

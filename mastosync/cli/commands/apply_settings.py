@@ -1,7 +1,4 @@
-"""`mastosync apply-settings`.
-
-What `apply-settings` has come to, as text for people.
-"""
+"""`mastosync apply-settings`."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mastosync.applying.one_object import ApplyStatus
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, rate_option, workers_option
 from mastosync.cli.output import show_json
@@ -43,11 +39,12 @@ def apply_settings_command(
 
     Ctrl-C once finishes what is in flight; the same command goes on from there, also after a crash.
     """
+    from mastosync.app.copy import apply_settings
     from mastosync.applying.applier import ApplyOptions
 
     options = ApplyOptions(workers or invocation.config.copy.workers, dry_run)
-    with invocation.running() as app:
-        result = app.apply_settings(options, rate)
+    with invocation.running() as context:
+        result = apply_settings(context, options, rate)
     if as_json:
         show_json(result.as_json())
     else:
@@ -55,42 +52,46 @@ def apply_settings_command(
     return ExitCode.INCOMPLETE if result.left and not dry_run else ExitCode.OK
 
 
-_REMEDIES = {
-    ApplyStatus.HIDDEN: deferred(
+_REMEDIES: dict[str, str] = {
+    "hidden": deferred(
         "was stored as public, and nobody reads it without credentials: Mastodon may have hidden it since, which the"
         " next `mastosync plan` tells; if it should be read, `mastosync verify --public` finds it after that plan, and"
         " `mastosync copy` stores it again"
     ),
-    ApplyStatus.DIFFERENT: deferred(
-        "another object lies there than was recorded, or none: run `mastosync verify` first"
-    ),
-    ApplyStatus.FAILED: deferred("the store refused it or kept failing: run the same command again"),
+    "different": deferred("another object lies there than was recorded, or none: run `mastosync verify` first"),
+    "failed": deferred("the store refused it or kept failing: run the same command again"),
 }
 
 
 def render_applying(result: Applying) -> str:
     """All of it."""
+    from mastosync.applying.one_object import ApplyStatus
+
     if not result.others:
         return tr("nothing to do: whatever is done was stored under the settings of today")
-    fates = result.fates
-    checked = fates.total()
-    told = trn(
+    counts = result.fates
+    checked = counts.total()
+    line = trn(
         "looked at {checked} object in {duration}",
         "looked at {checked} objects in {duration}",
         checked,
         checked=f"{checked:,}",
         duration=human_seconds(result.seconds),
     )
-    values = {"told": told, "objects": f"{fates[ApplyStatus.APPLIED]:,}", "in_line": f"{fates[ApplyStatus.IN_LINE]:,}"}
-    told = (
+    values = {
+        "told": line,
+        "objects": f"{counts[ApplyStatus.APPLIED]:,}",
+        "in_line": f"{counts[ApplyStatus.IN_LINE]:,}",
+    }
+    line = (
         tr("{told}; to be stored again: at most {objects}, in line already: {in_line}", **values)
         if result.dry_run
         else tr("{told}; stored again: {objects}, in line before: {in_line}", **values)
     )
-    lines = [told]
+    lines = [line]
     if result.goes_on:
         lines.append(tr("an earlier run had come some of the way; only the rest was looked at"))
-    if kept := fates[ApplyStatus.KEPT_BACK]:
+    if kept := counts[ApplyStatus.KEPT_BACK]:
         lines.append(
             trn(
                 "{objects} private object is left as it is: no ACL is sent that would keep it so",
@@ -99,7 +100,7 @@ def render_applying(result: Applying) -> str:
                 objects=f"{kept:,}",
             )
         )
-    if closed := fates[ApplyStatus.CLOSED]:
+    if closed := counts[ApplyStatus.CLOSED]:
         lines.append(
             trn(
                 "{objects} object is left as it is: its row is private or gone by now, which the next `mastosync plan`"
@@ -110,7 +111,11 @@ def render_applying(result: Applying) -> str:
                 objects=f"{closed:,}",
             )
         )
-    lines += [f"{fate.value}: {fates[fate]:,}: {say(words)}" for fate, words in _REMEDIES.items() if fates[fate]]
+    lines += [
+        f"{status.value}: {counts[status]:,}: {say(_REMEDIES[status])}"
+        for status in ApplyStatus
+        if counts[status] and status in _REMEDIES
+    ]
     lines += [f"  {one_line(example)}" for example in result.examples]
     if result.finding:
         lines.append(say(result.finding))

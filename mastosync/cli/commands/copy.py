@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from mastosync.cli.copy_results import render_copy
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import PaceOptions, pace_options, types_option
-from mastosync.cli.render import render_copy
 from mastosync.errors import ExitCode
 
 
@@ -20,11 +20,14 @@ def copy_command(invocation: Invocation, pace: PaceOptions, types: tuple[str, ..
 
     Ctrl-C once finishes what is in flight; the same command goes on from there, also after a crash.
     """
+    from mastosync.app.copy import copy
+    from mastosync.app.status import status
+
     options = pace.options(invocation.config, limit)
-    with invocation.running() as app:
-        progress = app.copy(options, types)
-        status = app.status()
-    invocation.say(render_copy(progress, status))
-    news = status.news_of(types)
+    with invocation.running() as context:
+        progress = copy(context, options, types)
+        left = status(context)
+    invocation.say(render_copy(progress, left))
+    news = left.news_of(types)
     invocation.tell_news(news)
     return ExitCode.INCOMPLETE if news else ExitCode.OK

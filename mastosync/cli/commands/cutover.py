@@ -1,7 +1,4 @@
-"""`mastosync cutover`.
-
-The cut-over as text for people.
-"""
+"""`mastosync cutover`."""
 
 from __future__ import annotations
 
@@ -16,17 +13,16 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import file_option, json_option, parsed_by
 from mastosync.cli.output import show_exactly, show_json
-from mastosync.cli.render import table
-from mastosync.cli.terminal import padded
+from mastosync.cli.terminal import padded, table
 from mastosync.config import CHANGE_ME, Secret
 from mastosync.config.values import PUBLIC_URL
-from mastosync.cutover import CutoverVerdict, Fallback, Finding, Grade, LossOutcome, Step
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import tr
 from mastosync.terminal_text import as_json, one_line
 
 if TYPE_CHECKING:
     from mastosync.app.cutover import CutoverReport
+    from mastosync.cutover import CutoverVerdict, Finding, Step
     from mastosync.mastodon.settings import Setting
 
 R = TypeVar("R")
@@ -120,8 +116,8 @@ def cutover_command(
     It reads the manifest and Mastodon's settings, and changes nothing. Files of other servers that were not copied yet
     are no obstacle: until then nginx can get them from the old store.
     """
-    from mastosync.app.cutover import CutoverOptions
-    from mastosync.cutover import CutoverVerdict, Fallback
+    from mastosync.app.cutover import CutoverOptions, cutover
+    from mastosync.cutover import Fallback
 
     if as_json and nginx == _STDOUT:
         raise UsageError(tr("--nginx - prints the configuration alone"), hint=tr("--json holds it, too"))
@@ -135,7 +131,7 @@ def cutover_command(
         file,
         Fallback(media.fallback),
     )
-    report = invocation.reading().cutover(options)
+    report = cutover(invocation.context_to_read(), options)
     report.require_apart(file, new_env)
     if file is not None:
         _write(file, Secret(report.require_fallback().render()), "--nginx", replace=force, mode=_NGINX_MODE)
@@ -149,7 +145,7 @@ def cutover_command(
         invocation.say(render_written(report, file, new_env))
     else:
         invocation.say(render_cutover(report))
-    return ExitCode.INCOMPLETE if report.cutover.verdict is CutoverVerdict.NO_GO else ExitCode.OK
+    return ExitCode.INCOMPLETE if _is_no_go(report) else ExitCode.OK
 
 
 def _write(path: Path, text: Secret, option: str, *, replace: bool, mode: int = 0o600) -> None:
@@ -197,12 +193,16 @@ def render_cutover(report: CutoverReport) -> str:
 
 
 def _finding(found: Finding) -> str:
+    from mastosync.cutover import Grade
+
     words = {Grade.OK: tr("ok"), Grade.WARNING: tr("warning"), Grade.NO_GO: tr("NO-GO")}
     line = f"{padded(words[found.grade], 8)} {found.check:<10} {one_line(found.message)}"
     return line + (f"\n{'':<20}-> {one_line(found.remedy)}" if found.remedy else "")
 
 
 def _losses(report: CutoverReport) -> str:
+    from mastosync.cutover import LossOutcome
+
     meanings = {
         LossOutcome.FOR_GOOD: tr("lost for good"),
         LossOutcome.FETCHABLE: tr("other servers may have it"),
@@ -217,10 +217,14 @@ def _losses(report: CutoverReport) -> str:
 
 
 def _is_no_go(report: CutoverReport) -> bool:
+    from mastosync.cutover import CutoverVerdict
+
     return report.cutover.verdict is CutoverVerdict.NO_GO
 
 
 def _verdict(report: CutoverReport) -> str:
+    from mastosync.cutover import CutoverVerdict
+
     if report.switched and _is_no_go(report):
         return tr(
             "By its settings, Mastodon uses the new store already. Do what is told at each line with NO-GO above, then"
@@ -247,6 +251,8 @@ def _verdict(report: CutoverReport) -> str:
 
 def _verdict_alone(verdict: CutoverVerdict) -> str:
     """The same, where neither findings nor steps are shown."""
+    from mastosync.cutover import CutoverVerdict
+
     return {
         CutoverVerdict.GO: tr("GO: you can switch Mastodon over."),
         CutoverVerdict.GO_WITH_FALLBACK: tr(
@@ -293,6 +299,8 @@ def _media_host(report: CutoverReport) -> Iterator[str]:
 
 
 def _written(report: CutoverReport, nginx: Path) -> str:
+    from mastosync.cutover import Fallback
+
     return {
         Fallback.ALL: tr("The media host of nginx, with the fallback, is in {file}.", file=nginx),
         Fallback.CACHE: tr("The media host of nginx, with the fallback for `cache/` alone, is in {file}.", file=nginx),

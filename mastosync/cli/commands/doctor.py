@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option
 from mastosync.cli.output import show, show_json
-from mastosync.cli.render import render_findings, render_summary
+from mastosync.cli.terminal import PAINT_OF, Paint, paint
 from mastosync.errors import ExitCode
+from mastosync.language import tr
+from mastosync.terminal_text import one_line
+
+if TYPE_CHECKING:
+    from mastosync.doctor import Diagnosis, Finding
 
 
 @click.command(name="doctor")
@@ -21,11 +28,12 @@ def doctor_command(invocation: Invocation, as_json: bool) -> ExitCode:
 
     Nothing is written at the source. Probe objects at the destination are removed again.
     """
+    from mastosync.app.doctor import doctor
     from mastosync.doctor import Diagnosis, Grade
 
     diagnosis = Diagnosis()
-    with invocation.running() as app:
-        for _, group in groupby(app.doctor(), key=lambda finding: finding.subject):
+    with invocation.running() as context:
+        for _, group in groupby(doctor(context), key=lambda finding: finding.subject):
             findings = list(group)
             diagnosis.findings += findings
             shown = [found for found in findings if found.grade is Grade.FAILURE or not invocation.options.quiet]
@@ -36,3 +44,32 @@ def doctor_command(invocation: Invocation, as_json: bool) -> ExitCode:
     else:
         invocation.say(render_summary(diagnosis))
     return diagnosis.exit_code
+
+
+def render_findings(findings: Sequence[Finding]) -> str:
+    """What was found about one subject, a line each, with the remedy below."""
+    lines = [paint(findings[0].subject.value, Paint.HEADING)]
+    for _, group in groupby(findings, key=lambda found: found.message if found.grade == "skipped" else found.check):
+        finding, *others = group  # what was skipped for the same reason is one line
+        if others or finding.grade == "skipped":
+            lines.append(
+                f"  skipped  {', '.join(each.check for each in (finding, *others))}: {one_line(finding.message)}"
+            )
+            continue
+        grade = paint(f"{finding.grade.value:<8}", PAINT_OF.get(finding.grade.value))
+        lines.append(f"  {grade} {finding.check:<14} {one_line(finding.message)}")
+        lines += [f"{'':<26}-> {line}" for line in finding.remedy.splitlines()]
+    return "\n".join([*lines, ""])
+
+
+def render_summary(diagnosis: Diagnosis) -> str:
+    """What it all comes to."""
+    counts = ", ".join(
+        paint(f"{grade.value} {count}", PAINT_OF.get(grade.value) if count else None)
+        for grade, count in diagnosis.summary().items()
+    )
+    return f"{counts}: " + (
+        tr("ready to plan and copy")
+        if not diagnosis.exit_code
+        else tr("correct the failures, beginning with the first")
+    )

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from mastosync.cli.copy_results import failed_lines
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import PaceOptions, Scope, at_most_option, duration, pace_options, scope_options
 from mastosync.cli.output import warn
 from mastosync.errors import ExitCode
+from mastosync.language import tr
+from mastosync.units import human_bytes
+
+if TYPE_CHECKING:
+    from mastosync.app.follow import FollowResult
+    from mastosync.following import Round
 
 
 @click.command(name="follow")
@@ -45,9 +55,8 @@ def follow_command(
     with --once); `mastosync plan --accept-gone` goes on. If it does not tell what became private, nothing is copied
     once the last plan is an hour old.
     """
-    from mastosync.app.following import FollowOptions
-    from mastosync.cli.render import failed_lines
-    from mastosync.cli.render_following import render_failure, render_round
+    from mastosync.app.follow import FollowOptions, follow
+    from mastosync.app.status import status
     from mastosync.pruning import PruneOptions
 
     config, refused = invocation.config, False
@@ -55,19 +64,71 @@ def follow_command(
     copy = pace.options(config)
     pruning = PruneOptions(apply=True, at_most=at_most, workers=copy.workers) if prune else None
     options = FollowOptions(scope.options(config), copy, every or config.follow.every, once, full, pruning)
-    with invocation.running() as app:
-        for each in app.follow(options):
+    with invocation.running() as context:
+        for each in follow(context, options):
             if each.result is None:
-                warn(render_failure(each))
+                warn(_render_failure(each))
                 continue
-            invocation.say(render_round(each, each.result))
+            invocation.say(_render_round(each, each.result))
             if each.result.refusal is not None:
                 warn(f"{each.result.refusal.message}: {each.result.refusal.hint}")
             if each.result.news != news:
                 invocation.tell_news(each.result.news)
             news, refused = each.result.news, each.result.plan is None
         if news:
-            invocation.say("\n".join(failed_lines(app.status())))
+            invocation.say("\n".join(failed_lines(status(context))))
     if refused:
         return ExitCode.MANIFEST
     return ExitCode.INCOMPLETE if news else ExitCode.OK
+
+
+def _render_round(done: Round[FollowResult], result: FollowResult) -> str:
+    """What a round has done, and when the next one is."""
+    from mastosync.findings.deleted import stays_told
+
+    copied, parts = result.copy, []
+    if result.plan is None:
+        parts.append(tr("not planned"))
+    else:
+        change = result.plan.total()
+        parts += [
+            tr("{count} new", count=f"{change.added + change.revived:,}"),
+            tr("{count} replaced", count=f"{change.reopened:,}"),
+            tr("{count} gone", count=f"{change.gone:,}"),
+        ]
+    if result.held_back:
+        parts.append(tr("nothing copied, as it is not known what became private since the last plan"))
+    else:
+        parts.append(tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)))
+    if copied.failed:
+        parts.append(tr("{count} failed", count=f"{copied.failed:,}"))
+    if result.pruning is not None:
+        parts.append(tr("{count} removed", count=f"{result.pruning.removed:,}"))
+        if result.pruning.lost:
+            parts.append(stays_told(result.pruning.lost))
+    line = tr(
+        "round {number}: {what} in {seconds} s",
+        number=done.number,
+        what=", ".join(parts),
+        seconds=f"{done.seconds:,.1f}",
+    )
+    return line + _next(done)
+
+
+def _render_failure(failed: Round[FollowResult]) -> str:
+    """Why a round has come to nothing."""
+    assert failed.error is not None  # noqa: S101 - there is a result otherwise
+    line = tr(
+        "round {number} failed ({failures} in a row): {why}",
+        number=failed.number,
+        failures=failed.failures,
+        why=failed.error.message,
+    )
+    return line + _next(failed)
+
+
+def _next(done: Round[Any]) -> str:
+    if done.wait_seconds is None:
+        return ""
+    at = datetime.now().astimezone() + timedelta(seconds=done.wait_seconds)
+    return tr("; next at {time}", time=f"{at:%H:%M}" if done.wait_seconds >= 60 else f"{at:%T}")

@@ -1,7 +1,4 @@
-"""`mastosync init`.
-
-Asking where the media are to go: the questions of `init` on a terminal.
-"""
+"""`mastosync init`, which on a terminal asks where the media are to go."""
 
 from __future__ import annotations
 
@@ -63,11 +60,11 @@ def init_command(
         _write(invocation, output, Secret(render_sample({"manifest": {"path": str(manifest)}} if manifest else {})))
         invocation.say(_written(output, to_fill_in=True, others=others))
         return invocation.say(_given(from_disk=False))
-    from mastosync.app.files import require_new
-    from mastosync.app.init import first_config, settings_of
+    from mastosync.app.files import first_config, require_new
+    from mastosync.mastodon.dotenv import read_settings
 
     require_new(output, _hint())  # before anybody answers questions in vain
-    settings = settings_of(from_env, env_syntax or SYNTAXES[0], invocation.environ, copy_secrets=copy_secrets)
+    settings = read_settings(from_env, env_syntax or SYNTAXES[0], invocation.environ, copy_secrets=copy_secrets)
     asking = sys.stdin.isatty() and sys.stdout.isatty() and not invocation.options.quiet
     try:
         destination = ask_destination() if asking else None
@@ -96,7 +93,7 @@ def _own_manifest(invocation: Invocation, output: Path) -> Path:
 def _write_reversed(invocation: Invocation, output: Path, *, others: bool) -> None:
     if others:
         raise UsageError(tr("--reverse goes with --output alone: it takes everything from the configuration"))
-    from mastosync.app.init import acl_on_the_way_back, reversed_config, unknown_acl
+    from mastosync.app.files import acl_on_the_way_back, reversed_config, unknown_acl
 
     manifest = _own_manifest(invocation, output)
     _write(invocation, output, reversed_config(invocation.config, manifest, invocation.environ))
@@ -121,8 +118,8 @@ def _given(*, from_disk: bool) -> str:
     """What objects will be given, and where that can be changed."""
     from mastosync.findings.shared import cache_control_told
 
-    said = cache_control_told(CACHE_CONTROL, from_disk=from_disk)
-    return tr("{said} (`cache_control` of [s3.destination])", said=said)
+    text = cache_control_told(CACHE_CONTROL, from_disk=from_disk)
+    return tr("{said} (`cache_control` of [s3.destination])", said=text)
 
 
 def _hint() -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.lists import FORMS, print_rows
 from mastosync.cli.options import print0_option, reasons_option, states_option, types_option
+from mastosync.cli.output import LIST_FORMATS, print_rows
 from mastosync.model import EntryState, Reason
 
 
@@ -18,7 +20,7 @@ from mastosync.model import EntryState, Reason
 @reasons_option
 @click.option("--accepted", "losses", flag_value="accepted", help="Only what failed and was accepted as lost.")
 @click.option("--new", "losses", flag_value="new", help="Only what failed and was not accepted.")
-@click.option("--format", "form", type=click.Choice(FORMS), default="text", help="text: keys only.")
+@click.option("--format", "form", type=click.Choice(LIST_FORMATS), default="text", help="text: keys only.")
 @print0_option
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
 @click.pass_obj
@@ -33,9 +35,15 @@ def ls_command(
     limit: int | None,
 ) -> None:
     """List entries of the manifest, by type and id."""
-    from mastosync.listing import FIELDS, ListFilter
+    from mastosync.listing import FIELDS, ListFilter, iter_listed
 
     accepted = None if losses is None else losses == "accepted"
     chosen = ListFilter(tuple(map(EntryState, states)), types, tuple(map(Reason, reasons)), accepted)
-    listed = islice(invocation.reading().iter_listed(chosen), limit)
-    print_rows(listed, FIELDS, form, nul=print0)
+    context = invocation.context_to_read()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        with context.reading() as manifest:
+            manifest.require_plan()
+            yield from iter_listed(manifest, chosen)
+
+    print_rows(islice(rows(), limit), FIELDS, form, nul=print0)

@@ -117,5 +117,5 @@ def man_command(context: click.Context, install: bool) -> None:
     invocation = context.find_object(Invocation)
     assert invocation is not None  # noqa: S101 - main hands it in
     folder = data_home() / "man" / (spoken() or "")  # by which man knows how lines of the language are broken
-    told = put(folder / "man1" / "mastosync.1", page)
-    invocation.say(f"{told}\n" + tr("`man mastosync` shows it, where ~/.local/bin is in PATH"))
+    done = put(folder / "man1" / "mastosync.1", page)
+    invocation.say(f"{done}\n" + tr("`man mastosync` shows it, where ~/.local/bin is in PATH"))

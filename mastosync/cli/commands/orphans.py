@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mastosync.cli.invocation import Invocation
-from mastosync.cli.lists import FORMS, print_rows
 from mastosync.cli.options import json_option, print0_option, workers_option
-from mastosync.cli.output import show_json
+from mastosync.cli.output import LIST_FORMATS, print_rows, show_json
+from mastosync.cli.terminal import table
 from mastosync.errors import UsageError
-from mastosync.language import tr
+from mastosync.language import say, tr, trn
+from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
-    from mastosync.verifying.orphans import OrphanFinder
+    from mastosync.verifying.orphans import OrphanFinder, OrphansResult
 
 _ORPHAN_FIELDS = ("key", "size", "modified")
+_PREFIXES = 40  # that are shown
 
 
 @click.command(name="orphans")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(FORMS),
+    type=click.Choice(LIST_FORMATS),
     help="List them; text: keys only.  [default: count]",
 )
 @click.option("--missing", is_flag=True, help="List what rows refer to and the source lacks instead.")
@@ -41,22 +43,22 @@ def orphans_command(
     Nothing is deleted. It is compared with the last whole plan: what came to the source since, or shortly before, is
     counted apart: its row may not have been there to be seen.
     """
-    from mastosync.cli.render_proofs import render_newer, render_orphans
+    from mastosync.app.verify import orphans
     from mastosync.listing import FIELDS
 
     if as_json and (form or print0):
         raise UsageError(tr("--format lists and --json counts"), hint=tr("use one of them"))
     form = form or ("text" if missing or print0 else None)
     with (
-        invocation.running() as app,
-        app.orphans(workers or invocation.config.copy.workers) as (finder, result),
+        invocation.running() as context,
+        orphans(context, workers or invocation.config.copy.workers) as (finder, result),
     ):
         if as_json:
             show_json(result.as_json())
         elif form:
             with closing(_listed(invocation, finder, missing=missing)) as rows:  # before what it reads from
                 print_rows(rows, FIELDS if missing else _ORPHAN_FIELDS, form, nul=print0)
-            if not missing and (newer := render_newer(result)):
+            if not missing and (newer := _render_newer(result)):
                 invocation.remark(newer)
         else:
             invocation.say(render_orphans(result))
@@ -72,3 +74,77 @@ def _listed(invocation: Invocation, finder: OrphanFinder, *, missing: bool) -> G
     config = invocation.config
     for record in finder.iter_missing():
         yield described(record, config.source.key_prefix, config.destination.key_prefix)
+
+
+def _render_newer(result: OrphansResult) -> str:
+    """What is no orphan yet, as it is too new; empty: nothing."""
+    newer = result.newer
+    if not newer.objects:
+        return ""
+    return tr(
+        "{objects:,} more ({size}) are newer than {newer_than:%F %T} UTC, and the plan may not know their "
+        "rows yet: to find out, run `mastosync plan` and `mastosync orphans` again later",
+        objects=newer.objects,
+        size=human_bytes(newer.size_bytes),
+        newer_than=result.newer_than,
+    )
+
+
+def render_orphans(result: OrphansResult) -> str:
+    """What `orphans` found."""
+    from mastosync.verifying.orphans import AGE_NAMES
+
+    listed, orphans = result.listed, result.orphans
+    lines = [
+        tr(
+            "the source has {objects:,} objects ({size}); compared with the plan of {planned_at:%F %T} "
+            "UTC in {duration}",
+            objects=listed.objects,
+            size=human_bytes(listed.size_bytes),
+            planned_at=result.planned_at,
+            duration=human_seconds(result.seconds),
+        ),
+        "",
+    ]
+    if result.by_prefix:
+        rows = [
+            (prefix, f"{tallied.objects:,}", human_bytes(tallied.size_bytes))
+            for prefix, tallied in sorted(result.by_prefix.items(), key=lambda item: -item[1].size_bytes)[:_PREFIXES]
+        ]
+        lines += [table((tr("no row refers to"), tr("objects"), tr("bytes")), rows), ""]
+    lines.append(
+        tr(
+            "no row refers to {objects:,} objects ({size}); nothing was deleted",
+            objects=orphans.objects,
+            size=human_bytes(orphans.size_bytes),
+        )
+    )
+    if newer := _render_newer(result):
+        lines.append(newer)
+    if result.copies.objects:
+        lines.append(
+            trn(
+                "{objects:,} more ({size}) has the key prefix of the destination in the same bucket: it is no orphan",
+                "{objects:,} more ({size}) have the key prefix of the destination in the same bucket: they are no "
+                "orphans",
+                result.copies.objects,
+                objects=result.copies.objects,
+                size=human_bytes(result.copies.size_bytes),
+            )
+        )
+    if result.missing:
+        ages = [age for age in AGE_NAMES if any(counts[age] for counts in result.missing.values())]
+        missing = [
+            (name, *(f"{counts[age]:,}" for age in ages), f"{counts.total():,}")
+            for name, counts in sorted(result.missing.items())
+        ]
+        lines += ["", table((tr("missing at the source, by age"), *map(say, ages), tr("total")), missing), ""]
+    lines.append(
+        tr("rows refer to {missing_total:,} objects that are missing at the source", missing_total=result.missing_total)
+    )
+    if result.optional_missing:
+        lines.append(
+            tr("and to {optional_missing:,} that Mastodon can do without", optional_missing=result.optional_missing)
+        )
+    lines.append(tr("to list them: `mastosync orphans --format text`; with --missing, it lists the missing ones"))
+    return "\n".join(lines)

@@ -17,7 +17,7 @@ def pin_secrets_command(invocation: Invocation) -> None:
     a copy, mastosync would lose the keys of the old store. The new file lies beside the configuration, and only its
     owner may read it. The configuration then names it as [env] file. .env.production is not changed.
     """
-    from mastosync.app.pinning import is_pinned, pin
+    from mastosync.app.files import is_pinned, pin
 
     config = invocation.config
     if is_pinned(config):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import Scope, bwlimit_option, json_option, rate_option, scope_options
 from mastosync.cli.output import show_json, warn
-from mastosync.cli.render import absent_types, render_plan, snapshot_line
+from mastosync.cli.terminal import table
 from mastosync.config import Timetable
 from mastosync.errors import UsageError
 from mastosync.language import tr
+from mastosync.units import human_bytes
+
+if TYPE_CHECKING:
+    from mastosync.planning.planner import PlanResult
 
 
 @click.command(name="plan")
@@ -52,22 +58,80 @@ def plan_command(
     """
     if delta and dry_run:
         raise UsageError(tr("--delta and --dry-run do not go together: a dry run knows nothing of the last plan"))
-    with invocation.running(stop_at_once=True) as app:
+    from mastosync.app.plan import plan
+    from mastosync.app.status import forecast, status
+
+    with invocation.running(stop_at_once=True) as context:
         options = replace(scope.options(invocation.config, limit), accept_gone=accept_gone)
-        result = app.plan(options, dry_run=dry_run, delta=delta)
-        outlook = app.outlook(result.survey, rate, bwlimit) if dry_run or as_json else None
-        pending = 0 if dry_run or as_json else app.status().totals.pending
+        result = plan(context, options, dry_run=dry_run, delta=delta)
+        outlook = forecast(context, result.survey, rate, bwlimit) if dry_run or as_json else None
+        pending = 0 if dry_run or as_json else status(context).totals.pending
     if result.refusal is not None:
         warn(tr("a plan would be refused: {why}", why=f"{result.refusal.message}. {result.refusal.hint}"))
     to_bucket = invocation.config.destination_folder.path is None
     if as_json:
-        forecast = outlook and outlook.as_json()
         given = invocation.config.destination.cache_control or None if to_bucket else None
-        show_json({**result.as_json(), "dry_run": dry_run, "forecast": forecast, "cache_control": given})
+        show_json(
+            {**result.as_json(), "dry_run": dry_run, "forecast": outlook and outlook.as_json(), "cache_control": given}
+        )
     elif outlook is not None:
-        from mastosync.cli.render_forecast import cache_control_lines, render_dry_run
+        from mastosync.cli.forecast import render_dry_run
+        from mastosync.findings.shared import cache_control_told
 
-        notes = [*absent_types(result), *(cache_control_lines(invocation.config) if to_bucket else ())]
-        invocation.say(render_dry_run(result, outlook, snapshot_line(result), notes))
+        notes = _absent_types(result)
+        if to_bucket:
+            from_disk = invocation.config.source_folder.path is not None
+            notes.append(cache_control_told(invocation.config.destination.cache_control, from_disk=from_disk))
+        invocation.say(render_dry_run(result, outlook, _snapshot_line(result), notes))
     else:
         invocation.say(render_plan(result, invocation.manifest_path, pending))
+
+
+def render_plan(result: PlanResult, manifest: Path, pending: int) -> str:
+    """What a plan found, and what changed in the manifest."""
+    left_out = result.total().excluded
+    head = (
+        tr("type"),
+        tr("objects"),
+        tr("known bytes"),
+        tr("new"),
+        tr("gone"),
+        *([tr("left out")] if left_out else []),
+    )
+    rows = []
+    for name, delta in [*result.by_table.items(), (tr("total"), result.total())]:
+        again = delta.added + delta.revived + delta.reopened
+        row = (name, f"{delta.seen:,}", human_bytes(delta.seen_bytes), f"{again:,}", f"{delta.gone:,}")
+        rows.append(row + ((f"{delta.excluded:,}",) if left_out else ()))
+    notes = _absent_types(result)
+    if result.base is not None:
+        since = f"{result.base.since:%F %T}"
+        notes.append(
+            tr(
+                "only rows that are new or have changed since {since} UTC were read; deleted rows are not noticed "
+                "this way",
+                since=since,
+            )
+        )
+    if pending:
+        notes.append(tr("next: mastosync copy  (manifest: {manifest})", manifest=manifest))
+    else:
+        notes.append(tr("nothing is to be copied  (manifest: {manifest})", manifest=manifest))
+    return "\n".join([_snapshot_line(result), "", table(head, rows), "", *notes])
+
+
+def _snapshot_line(result: PlanResult) -> str:
+    """Of what a plan was made."""
+    snapshot = result.snapshot
+    return tr(
+        "snapshot of {database} (PostgreSQL {server_version}) at {taken_at:%F %T} UTC",
+        database=snapshot.database,
+        server_version=snapshot.server_version,
+        taken_at=snapshot.taken_at,
+    )
+
+
+def _absent_types(result: PlanResult) -> list[str]:
+    """A line about tables that this release of Mastodon does not have, if there are any."""
+    absent = [table for table in result.by_table if table not in result.snapshot.tables]
+    return [tr("not in this database, so empty: {names}", names=", ".join(absent))] if absent else []

@@ -1,21 +1,21 @@
-"""`mastosync refetch`.
-
-What `refetch` found, as text for people.
-"""
+"""`mastosync refetch`."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option, source_gone_option, types_option
 from mastosync.cli.output import show_json, warn
-from mastosync.cli.render import table
-from mastosync.cli.terminal import PAINT_OF
+from mastosync.cli.terminal import PAINT_OF, table
 from mastosync.errors import ExitCode
 from mastosync.language import deferred, say, tr
-from mastosync.refetching import Refetching, RefetchStatus
 from mastosync.units import human_bytes, human_seconds
+
+if TYPE_CHECKING:
+    from mastosync.refetching import Refetching
 
 
 @click.command(name="refetch")
@@ -40,6 +40,7 @@ def refetch_command(
     Of what failed as `missing`, originals whose row has a URL can come back, as far as Mastodon had stored them
     without change. Without --apply this only tells how many those are.
     """
+    from mastosync.app.copy import refetch
     from mastosync.refetching import RefetchOptions
 
     config = invocation.config
@@ -49,8 +50,8 @@ def refetch_command(
     if apply and config.refetch.allow_networks:
         named = ", ".join(map(str, config.refetch.allow_networks))
         warn(tr("URLs in the database can reach {named}, as [refetch] allow_networks says", named=named))
-    with invocation.running() as app:
-        result = app.refetch(options, source_gone=source_gone)
+    with invocation.running() as context:
+        result = refetch(context, options, source_gone=source_gone)
     if as_json:
         show_json(result.as_json())
     else:
@@ -59,40 +60,42 @@ def refetch_command(
 
 
 _HOSTS = 10
-_MEANING = {
-    RefetchStatus.DERIVED: deferred(
+_MEANING: dict[str, str] = {
+    "derived": deferred(
         "Mastodon makes these from the original: run `tootctl media refresh` and `tootctl accounts refresh` on "
         "its server; those of emojis and of this server's own pictures are made when the picture is sent or "
         "uploaded again"
     ),
-    RefetchStatus.NO_ADDRESS: deferred("uploaded to this server, or Mastodon keeps no URL for it"),
-    RefetchStatus.CHANGED: deferred("its row was deleted or has changed since: run `mastosync plan`"),
-    RefetchStatus.GONE: deferred("the other server does not have it any more"),
-    RefetchStatus.UNLIKE: deferred(
+    "no_address": deferred("uploaded to this server, or Mastodon keeps no URL for it"),
+    "changed": deferred("its row was deleted or has changed since: run `mastosync plan`"),
+    "gone": deferred("the other server does not have it any more"),
+    "unlike": deferred(
         "the other server sends another type of file than Mastodon had stored: Mastodon had converted it"
     ),
-    RefetchStatus.REFUSED: deferred(
+    "refused": deferred(
         "not asked: the URL leads to an address that must not be asked, such as one in a local network"
     ),
-    RefetchStatus.TOO_LARGE: deferred("larger than Mastodon accepts"),
-    RefetchStatus.UNREACHED: deferred("the other server failed: run the same command again"),
-    RefetchStatus.NOT_STORED: deferred("the destination refused it, or failed"),
+    "too_large": deferred("larger than Mastodon accepts"),
+    "unreached": deferred("the other server failed: run the same command again"),
+    "not_stored": deferred("the destination refused it, or failed"),
 }
 
 
 def render_refetching(result: Refetching) -> str:
     """What `refetch` found, or brought."""
+    from mastosync.refetching import RefetchStatus
+
     total = result.total()
     if not total:
         return tr("nothing failed as missing")
     first = RefetchStatus.REFETCHED if result.applied else RefetchStatus.FETCHABLE
-    fates = [first, *(fate for fate in RefetchStatus if fate is not first and total[fate])]
+    statuses = [first, *(status for status in RefetchStatus if status is not first and total[status])]
     rows = [
-        (name, *(f"{counts[fate]:,}" for fate in fates))
+        (name, *(f"{counts[status]:,}" for status in statuses))
         for name, counts in [*sorted(result.by_type.items()), (tr("total"), total)]
     ]
-    lines = [table((tr("missing"), *fates), rows, (None, *map(PAINT_OF.get, fates))), ""]
-    lines += [f"{fate.value}: {say(meaning)}" for fate, meaning in _MEANING.items() if total[fate]]
+    lines = [table((tr("missing"), *statuses), rows, (None, *map(PAINT_OF.get, statuses))), ""]
+    lines += [f"{status.value}: {say(_MEANING[status])}" for status in statuses if status in _MEANING]
     lines += result.examples
     asked = result.by_host.total()
     most = ", ".join(f"{host} {files:,}" for host, files in result.by_host.most_common(_HOSTS))

@@ -1,7 +1,4 @@
-"""`mastosync report`.
-
-The final report as text: one screen, and the lists below it.
-"""
+"""`mastosync report`."""
 
 from __future__ import annotations
 
@@ -15,12 +12,10 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import file_option
 from mastosync.cli.output import json_text, show, show_exactly, show_fault
-from mastosync.cli.render import table
-from mastosync.cli.terminal import padded
+from mastosync.cli.terminal import padded, table
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import english_everywhere, tr
 from mastosync.model import EntryState, Origin
-from mastosync.report import Grade, moment
 from mastosync.terminal_text import one_line
 from mastosync.units import human_bytes, human_seconds
 
@@ -68,6 +63,9 @@ def report_command(
     As html it is one file to keep: the record that the old store may be deleted, or why not yet. Neither database nor
     stores are asked.
     """
+    from mastosync.app.files import new_file
+    from mastosync.app.report import report
+
     if kept is not None:
         if form or output:
             raise UsageError(
@@ -77,12 +75,13 @@ def report_command(
     form = form or "text"
     target = output or (_PAGE if form == "html" else _STANDARD_OUTPUT)
     speaking = english_everywhere() if form == "json" else nullcontext()  # what programs read
-    with speaking, invocation.running(stop_at_once=True, manifest_alone=True) as app:
-        text = _rendered(app.report(failures, env), form)
+    with speaking, invocation.running(stop_at_once=True, manifest_alone=True) as context:
+        text = _rendered(report(context, failures, env), form)
     if target == _STANDARD_OUTPUT:
         (show if form == "text" else show_exactly)(text)
     else:
-        app.keep_report(f"{text}\n", target, replace=force)
+        with new_file(target, replace=force) as file:
+            file.write(f"{text}\n")
         invocation.say(tr("wrote the report to {file}", file=target))
     return ExitCode.OK
 
@@ -99,11 +98,13 @@ def _rendered(report: Report, form: str) -> str:
 
 
 def _check(invocation: Invocation, kept: Path) -> ExitCode:
-    with invocation.running(stop_at_once=True, manifest_alone=True) as app:
-        found = app.check_report(kept)
+    from mastosync.app.report import check_report
+
+    with invocation.running(stop_at_once=True, manifest_alone=True) as context:
+        found = check_report(context, kept)
     if found.same:
         invocation.say(
-            tr("{file} belongs to {manifest}: {digest}", file=kept, manifest=app.manifest_path, digest=found.found)
+            tr("{file} belongs to {manifest}: {digest}", file=kept, manifest=context.manifest_path, digest=found.found)
         )
         return ExitCode.OK
     show_fault(
@@ -111,7 +112,7 @@ def _check(invocation: Invocation, kept: Path) -> ExitCode:
             "{file} does not belong to {manifest} as it is now: one has the digest {kept}, the other {found}.\n"
             "Either it is of another manifest, or an entry has changed since: make a new report.",
             file=kept,
-            manifest=app.manifest_path,
+            manifest=context.manifest_path,
             kept=found.kept,
             found=found.found,
         )
@@ -123,12 +124,14 @@ _RUNS = 10  # that are shown, as are verifications
 
 
 def render_report(report: Report) -> str:
-    """All of it for people."""
+    """One screen, and the lists below it."""
     parts = (_head, _verdict, _contents, _runs, _proofs, _failures, _skipped)
     return "\n".join(line for part in parts for line in (*part(report), ""))[:-1]
 
 
 def _head(report: Report) -> Iterator[str]:
+    from mastosync.report import moment
+
     begin, end = report.period
     yield _line(tr("source"), str(report.source))
     yield _line(tr("destination"), str(report.destination))
@@ -155,6 +158,8 @@ def _head(report: Report) -> Iterator[str]:
 
 
 def _verdict(report: Report) -> Iterator[str]:
+    from mastosync.report import Grade
+
     if report.shared:
         may_go = tr("THE OLD OBJECTS MAY BE DELETED, BUT NOT THE BUCKET")
         yield may_go if report.verdict.may_go else tr("KEEP THE OLD OBJECTS: SEE not-yet")
@@ -201,6 +206,8 @@ def _runs(report: Report) -> Iterator[str]:
 
 
 def _run(run: Run) -> tuple[str, ...]:
+    from mastosync.report import moment
+
     rate = run.objects_per_second
     time = human_seconds(run.seconds) if run.ended_at else tr("{time}, not ended", time=human_seconds(run.seconds))
     figures = (f"{count:,}" for count in (run.workers, run.done, run.failed, run.skipped))
@@ -214,6 +221,8 @@ def _run(run: Run) -> tuple[str, ...]:
 
 
 def _proofs(report: Report) -> Iterator[str]:
+    from mastosync.report import moment
+
     if not report.proofs:
         yield tr("nothing was verified yet")
         return
@@ -263,5 +272,5 @@ def _cut(count: int) -> Iterator[str]:
         yield tr("{count} earlier ones are in the report as JSON", count=f"{count - _RUNS:,}")
 
 
-def _line(name: str, told: str) -> str:
-    return f"{padded(name, 12)} {one_line(told)}"
+def _line(name: str, text: str) -> str:
+    return f"{padded(name, 12)} {one_line(text)}"

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from mastosync.app.mastodon import right_database
+from mastosync.app.context import Context
 from mastosync.applying.applier import Applier, Applying, ApplyOptions
 from mastosync.applying.one_object import ApplyStatus, Bringing
 from mastosync.applying.rewrite import AccessLost, HeadersLost, InPlace, goal_of, opens
 from mastosync.checking.row_check import Opening, Row
 from mastosync.cli.commands.apply_settings import render_applying
+from mastosync.config import Config
 from mastosync.copying.acl import AclMode
 from mastosync.copying.transfer import TransferOptions
 from mastosync.errors import (
@@ -548,12 +549,13 @@ def test_another_database_or_half_of_it_opens_nothing(
         with place.manifest.transaction():
             remember_database(place.manifest, OURS)
         identities, ages = iter([OURS]), iter([WHOLE])
-        monkeypatch.setattr("mastosync.app.mastodon.identity_of", lambda _: next(identities, found))
-        monkeypatch.setattr("mastosync.app.mastodon.age_of", lambda *_: next(ages, age))
-        look_up = place.look_up
+        monkeypatch.setattr("mastosync.mastodon.identity.identity_of", lambda _: next(identities, found))
+        monkeypatch.setattr("mastosync.mastodon.identity.age_of", lambda *_: next(ages, age))
+        monkeypatch.setattr(Context, "database", lambda _: nullcontext())
+        context, look_up = Context(Config(), tmp_path / "m.db", NoProgress(), StopSignal()), place.look_up
 
         def looked_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
-            with right_database(tmp_path / "m.db", nullcontext):  # type: ignore[arg-type]
+            with context.right_database():
                 return look_up(records)
 
         place.look_up = looked_up  # type: ignore[method-assign]

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mastosync.app import App
+from mastosync.app import manifest as upkeep
+from mastosync.app.context import Context
 from mastosync.archive.reading import ArchiveSource
 from mastosync.archive.writing import LINE_FIELDS, VERSION, as_iso, seconds_of
 from mastosync.config import Config
@@ -60,20 +61,20 @@ from tests.support.manifests import DESTINATION, SOURCE, planned
 TABLES = ("meta", "kinds", "entries", "claims", "snapshots", "runs", "verifications", "samples")
 
 
-def app(path: Path) -> App:
-    return App(Config(), path, NoProgress(), StopSignal())
+def context(path: Path) -> Context:
+    return Context(Config(), path, NoProgress(), StopSignal())
 
 
 def exported(path: Path) -> bytes:
     target = path.with_name(f"{path.name}.jsonl")
-    app(path).export(target, replace=True)
+    upkeep.export(context(path), target, replace=True)
     return target.read_bytes()
 
 
 def imported(path: Path, archive: bytes) -> int:
     file = path.with_name(f"{path.name}.archive")
     file.write_bytes(archive)
-    return app(path).import_archive(file)
+    return upkeep.import_archive(context(path), file)
 
 
 def contents(path: Path) -> dict[str, list[Any]]:
@@ -308,7 +309,7 @@ def test_a_line_has_what_ls_has_under_the_same_names(path: Path, archive: list[b
     assert {tuple(line) for line in lines} == {LINE_FIELDS}
     assert set(FIELDS) < set(LINE_FIELDS)
     with Manifest.open(path) as manifest:
-        listed = list(iter_listed(ManifestReport(manifest), ListFilter()))
+        listed = list(iter_listed(manifest, ListFilter()))
     alike = set(FIELDS) - {"source_key", "origin", "accepted"}
     assert [{name: line[name] for name in alike} for line in lines] == [
         {name: line[name] for name in alike} for line in listed
@@ -485,7 +486,7 @@ def test_nothing_is_made_where_the_log_of_another_database_lies(path: Path, arch
     with pytest.raises(UsageError, match="log of another database"):
         imported(new, b"".join(archive))
     with pytest.raises(UsageError, match="log of another database"):
-        app(path).back_up(new)
+        upkeep.back_up(context(path), new)
     assert stranger.read_bytes() == b"of another one"
     assert not new.exists()
 
@@ -494,9 +495,9 @@ def test_an_export_replaces_a_file_only_if_told_to(path: Path) -> None:
     target = path.with_name("out.jsonl")
     target.write_text("mine")
     with pytest.raises(UsageError, match="exists already"):
-        app(path).export(target)
+        upkeep.export(context(path), target)
     assert target.read_text() == "mine"
-    app(path).export(target, replace=True)
+    upkeep.export(context(path), target, replace=True)
     assert target.stat().st_mode & 0o777 == 0o600
     assert json.loads(target.read_text().splitlines()[-1])["entries"] == len(target.read_text().splitlines()) - 2
 
@@ -504,11 +505,11 @@ def test_an_export_replaces_a_file_only_if_told_to(path: Path) -> None:
 def test_an_export_goes_to_standard_output_and_comes_from_standard_input(
     path: Path, archive: list[bytes], monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    app(path).export(None)
+    upkeep.export(context(path), None)
     assert capfdbinary.readouterr().out == b"".join(archive)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"".join(archive))))
     new = path.with_name("new.db")
-    assert app(new).import_archive(None) == len(archive) - 2
+    assert upkeep.import_archive(context(new), None) == len(archive) - 2
     assert contents(new) == contents(path)
 
 
@@ -518,7 +519,7 @@ def test_a_damaged_manifest_is_not_exported_as_if_it_were_whole(path: Path) -> N
         connection.commit()
     target = path.with_name("out.jsonl")
     with pytest.raises(ManifestError, match="invalid value") as error:
-        app(path).export(target)
+        upkeep.export(context(path), target)
     assert "manifest check" in error.value.hint
     assert not target.exists()
 
@@ -552,7 +553,7 @@ class Torn(io.BytesIO):
 def test_an_archive_that_cannot_be_opened_is_told_and_nothing_is_made(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     with pytest.raises(ManifestError, match=r"cannot read .*archive"):
-        app(tmp_path / "new.db").import_archive(tmp_path / "archive")
+        upkeep.import_archive(context(tmp_path / "new.db"), tmp_path / "archive")
     assert not list(tmp_path.glob("new.db*partial")) + list(tmp_path.glob("new.db"))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mastosync.cli.render import render_copy
+from mastosync.cli.copy_results import render_copy
 from mastosync.progress import BarProgress, CopyProgress, EndpointState, LineProgress, described
 from mastosync.status import Status, Tally
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mastosync.cli.commands.doctor import render_findings
 from mastosync.cli.logs import logging_to
-from mastosync.cli.render import render_findings, table
+from mastosync.cli.terminal import table
 from mastosync.doctor.findings import Chart, Subject
 from mastosync.progress import LineProgress, NoProgress
 from mastosync.terminal_text import as_json, one_line, several_lines

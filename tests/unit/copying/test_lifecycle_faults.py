@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mastosync.app.stores import identities
+from mastosync.app.context import identities
 from mastosync.checking.object_check import DeepCheck
 from mastosync.cli.main import main
 from mastosync.config import load_config

@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 import pytest
 
-from mastosync.app.cutover import CutoverOptions, cutover
+from mastosync.app.cutover import CutoverOptions, cutover_from
 from mastosync.app.doctor import way_to
-from mastosync.app.media_host import system_redirect
-from mastosync.app.pinning import pin
+from mastosync.app.files import pin
+from mastosync.app.mastodon_settings import system_redirect
 from mastosync.cli.commands.cutover import render_cutover, render_written
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret, load_config
 from mastosync.config.env_file import assignment
@@ -396,12 +396,12 @@ def test_a_row_that_was_deleted_after_its_copy_is_found_in_the_manifest(tmp_path
     whole = {**WHOLE, "added": 2}
     with planned(tmp_path / "manifest.db", [entry(1), entry(2)], details=whole) as manifest:
         done(manifest)
-        report = cutover(configured(tmp_path), manifest, CutoverOptions())
+        report = cutover_from(configured(tmp_path), manifest, CutoverOptions())
         assert "deletions" in {each.check for each in report.cutover.findings}, "a copy has been at work since"
         with PlanWriter.transaction(manifest, SOURCE, DESTINATION) as writer:
             writer.merge("accounts", LOWEST_ID, HIGHEST_ID, grouped([entry(2)]))
             writer.finish(datetime.now(UTC), WHOLE)
-        report = cutover(configured(tmp_path), manifest, CutoverOptions())
+        report = cutover_from(configured(tmp_path), manifest, CutoverOptions())
     told = {each.check: each for each in report.cutover.findings}
     assert "1 object (7 Bytes)" in told["gone"].message
     assert report.as_json()["gone"] == {"objects": 1, "bytes": 7, "adopted": 0, "lost": 0}
@@ -513,7 +513,7 @@ def test_before_anything_was_copied_nobody_knows_what_the_source_has_lost() -> N
 def test_in_one_bucket_nobody_is_told_to_delete_it(tmp_path: Path) -> None:
     config = configured(tmp_path, bucket="old", key_prefix="new")
     with planned(tmp_path / "manifest.db", [entry()], in_one("pre fix", "new")) as manifest:
-        report = cutover(config, manifest, CutoverOptions())
+        report = cutover_from(config, manifest, CutoverOptions())
     told = {each.check: each for each in report.cutover.findings}
     assert "has to stay" in told["one-bucket"].message
     assert "'pre fix/'" in told["one-bucket"].remedy
@@ -659,7 +659,9 @@ def test_the_media_host_answers_at_its_own_port(
     protocol: str,
 ) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(configured(tmp_path, public_url=public_url), manifest, CutoverOptions(media_host=media_host))
+        report = cutover_from(
+            configured(tmp_path, public_url=public_url), manifest, CutoverOptions(media_host=media_host)
+        )
     text = report.require_fallback().render()
     assert re.findall(r"^ *listen (.*);$", text, re.MULTILINE) == [listen, f"[::]:{listen}"]
     assert f" server_name {server_name};" in text
@@ -680,8 +682,8 @@ def test_only_who_leaves_a_disk_is_told_to_send_browsers_on(tmp_path: Path, root
     options = CutoverOptions(media_host="files.example:8443", env=env)
     folder = Config(source_folder=FilesystemConfig(path=tmp_path), destination=replace(BUCKET, key_prefix="a b"))
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        over = cutover(folder, manifest, options).over
-        assert not any("snippets" in step.what for step in cutover(configured(tmp_path), manifest, options).over)
+        over = cutover_from(folder, manifest, options).over
+        assert not any("snippets" in step.what for step in cutover_from(configured(tmp_path), manifest, options).over)
     (*found,) = [step for step in over if "snippets" in step.what]
     assert len(found) == (told is not None)
     if told:
@@ -735,9 +737,9 @@ def test_of_resolv_conf_only_addresses_are_taken_and_the_rest_is_said(
 ) -> None:
     path = tmp_path / "resolv.conf"
     path.write_text(text)
-    monkeypatch.setattr("mastosync.app.media_host._RESOLV_CONF", path)
+    monkeypatch.setattr("mastosync.app.mastodon_settings._RESOLV_CONF", path)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(configured(tmp_path), manifest, NAMED)
+        report = cutover_from(configured(tmp_path), manifest, NAMED)
     host = report.require_fallback()
     assert host.resolvers == taken
     assert f"resolver {' '.join(taken)} valid=60s;" in host.render()
@@ -784,7 +786,7 @@ def test_what_the_chosen_fallback_would_not_bring_is_told(line: CountLine, fallb
 def test_what_users_delete_stays_readable_no_longer_than_the_switch_takes(tmp_path: Path) -> None:
     """Until both old processes have gone uploads may still come to the old store, so all of it is asked; then not."""
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(configured(tmp_path), manifest, CutoverOptions(media_host="files.example.com"))
+        report = cutover_from(configured(tmp_path), manifest, CutoverOptions(media_host="files.example.com"))
     commands = [command for step in report.over for command in step.lines]
     proof = "mastosync verify --deep --sample 1000"
     narrow = "mastosync cutover --media-host files.example.com --fallback cache --nginx mastodon-media-cache.conf"
@@ -808,7 +810,7 @@ def test_who_writes_a_file_is_sent_to_no_lines_that_are_not_shown(
     findings: list[Finding], said: str, tmp_path: Path
 ) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = replace(cutover(configured(tmp_path), manifest, NAMED), cutover=Cutover(findings))
+        report = replace(cutover_from(configured(tmp_path), manifest, NAMED), cutover=Cutover(findings))
     *_, verdict = render_written(report, Path("media.conf"), None).splitlines()
     assert verdict.startswith(f"{said}: ")
     assert not {"above", "below"} & set(re.findall(r"[a-z]+", verdict))
@@ -817,7 +819,7 @@ def test_who_writes_a_file_is_sent_to_no_lines_that_are_not_shown(
 @pytest.mark.parametrize("fallback", [Fallback.CACHE, Fallback.NONE])
 def test_who_has_chosen_a_narrower_fallback_is_not_told_to_narrow_it(tmp_path: Path, fallback: Fallback) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(configured(tmp_path), manifest, replace(NAMED, fallback=fallback))
+        report = cutover_from(configured(tmp_path), manifest, replace(NAMED, fallback=fallback))
     commands = [command for step in report.over for command in step.lines]
     named = [command for command in commands if "--fallback" in command]
     assert named == [
@@ -838,7 +840,7 @@ def test_what_sends_browsers_on_from_a_disk_is_no_line_of_somebody_elses(host: s
 def test_without_a_fallback_the_old_store_is_no_part_of_the_media_host(tmp_path: Path) -> None:
     config = replace(configured(tmp_path), source=replace(BUCKET, endpoint_url="https://abc.r2.cloudflarestorage.com"))
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(config, manifest, replace(NAMED, fallback=Fallback.NONE))
+        report = cutover_from(config, manifest, replace(NAMED, fallback=Fallback.NONE))
     text = report.require_fallback().render()
     assert "r2.cloudflarestorage.com" not in text
     assert "@old" not in text
@@ -872,7 +874,7 @@ def test_nginx_asks_where_everybody_reads(
             {} if changes.get("public_url") == "https://cdn.example.com" else {"media_host": "m.example"}
         )
         named = {"media_host": "m.example", **named} if "destination_url" in named else named
-        report = cutover(configured(tmp_path, **changes), manifest, CutoverOptions(**named))  # type: ignore[arg-type]
+        report = cutover_from(configured(tmp_path, **changes), manifest, CutoverOptions(**named))  # type: ignore[arg-type]
     text, own = report.require_fallback().render(), re.sub(r"\W", "_", report.media_host or "")
     assert f"proxy_pass {asked}$mastodon_media_{own};" in text
     assert f"proxy_pass https://s3.example.com/old/pre%20fix/$mastodon_media_{own};" in text
@@ -881,7 +883,7 @@ def test_nginx_asks_where_everybody_reads(
 def test_where_nobody_can_tell_it_is_asked_for(tmp_path: Path) -> None:
     there = {"endpoint_url": "https://abc.r2.cloudflarestorage.com"}
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(configured(tmp_path, **there), manifest, NAMED)
+        report = cutover_from(configured(tmp_path, **there), manifest, NAMED)
     with pytest.raises(UsageError) as caught:
         report.require_fallback()
     assert "--destination-url" in caught.value.hint
@@ -892,7 +894,7 @@ def test_where_nobody_can_tell_it_is_asked_for(tmp_path: Path) -> None:
 def test_a_folder_is_asked_as_one(tmp_path: Path) -> None:
     config = Config(source=BUCKET, destination_folder=FilesystemConfig(path=tmp_path), path=tmp_path / "config.ini")
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(config, manifest, CutoverOptions(media_host="files.example.com"))
+        report = cutover_from(config, manifest, CutoverOptions(media_host="files.example.com"))
     assert report.require_fallback().new == PublicFolder(tmp_path)
     assert report.cors is None
     assert "public" not in {each.check for each in report.cutover.findings}
@@ -1008,13 +1010,13 @@ def test_a_doctor_knows_what_a_switch_may_have_done_to_the_keys(tmp_path: Path) 
 def test_the_keys_are_kept_before_it_is_go(tmp_path: Path) -> None:
     config = with_env(tmp_path)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(config, manifest, CutoverOptions(global_options=("-c", "config.ini")))
+        report = cutover_from(config, manifest, CutoverOptions(global_options=("-c", "config.ini")))
         (told,) = (each for each in report.cutover.findings if each.check == "secrets")
         assert (told.grade, told.remedy) == (Grade.NO_GO, "mastosync pin-secrets")
         assert "pin-secrets" not in str(report.over), "it is no step that comes once this says GO"
         assert f"remove {tmp_path / 'config.secrets'}, too" in report.over[-1].what
         pin(config, {})
-        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+        report = cutover_from(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
     assert report.env == tmp_path / ".env.production"
     assert "secrets" not in {each.check for each in report.cutover.findings}
     assert "pin-secrets" not in str(report.over)
@@ -1025,12 +1027,12 @@ def test_keys_that_stay_as_they_are_are_kept_too(tmp_path: Path) -> None:
     config, path = with_env(tmp_path, access_key="old"), tmp_path / "config.ini"
     path.write_text(path.read_text().replace("s3cret", "old"))
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        before = cutover(load_config(path, {}), manifest, CutoverOptions())
+        before = cutover_from(load_config(path, {}), manifest, CutoverOptions())
         assert "secrets" in {found.check for found in before.cutover.findings}
         pin(load_config(path, {}), {})
-        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+        report = cutover_from(load_config(path, {}), manifest, CutoverOptions())
         (tmp_path / ".env.production").write_text(report.new_env().reveal())
-        after = cutover(load_config(path, {}), manifest, CutoverOptions())
+        after = cutover_from(load_config(path, {}), manifest, CutoverOptions())
     assert after.switched
     assert after.over
     for each in (report, after):
@@ -1048,19 +1050,19 @@ def test_keys_of_a_file_that_names_the_new_store_are_not_taken_for_those_of_the_
     with pytest.raises(ConfigError, match="names the new store already"):
         pin(config, {})
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(config, manifest, CutoverOptions())
+        report = cutover_from(config, manifest, CutoverOptions())
         (told,) = (each for each in report.cutover.findings if each.check == "secrets")
         assert (told.grade, report.over) == (Grade.NO_GO, [])
         assert "under [s3.source]" in told.remedy
         path.write_text(re.sub(r"env:AWS_\w+", "kept", path.read_text()))  # what the remedy says
-        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+        report = cutover_from(load_config(path, {}), manifest, CutoverOptions())
         assert "secrets" not in {each.check for each in report.cutover.findings}
         *host, settings, restart = report.over[: 2 if alias else 3]
         assert ["--nginx" in each.lines[0] for each in host] == ([] if alias else [True]), "before browsers ask it"
         assert "--new-env" in settings.lines[0], "what still differs has a step"
         assert restart.lines == ("systemctl restart mastodon-sidekiq mastodon-web",)
         (tmp_path / ".env.production").write_text(report.new_env().reveal())
-        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+        report = cutover_from(load_config(path, {}), manifest, CutoverOptions())
     assert report.settings == []
     assert "--new-env" not in str(report.over)
 
@@ -1068,7 +1070,7 @@ def test_keys_of_a_file_that_names_the_new_store_are_not_taken_for_those_of_the_
 @pytest.mark.parametrize("lines", [[], ["S3_ENABLED=true"]], ids=["nothing", "no bucket"])
 def test_what_a_container_may_have_in_its_environment_is_no_obstacle(tmp_path: Path, lines: list[str]) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(with_env(tmp_path, *lines), manifest, CutoverOptions())
+        report = cutover_from(with_env(tmp_path, *lines), manifest, CutoverOptions())
     (told,) = (each for each in report.cutover.findings if each.check == "settings")
     assert told.grade is Grade.WARNING
     assert "does not say where Mastodon keeps its media" in told.message
@@ -1082,8 +1084,10 @@ def test_a_folder_that_a_container_knows_by_another_path_is_left_as_it_is(tmp_pa
     env = env_of(tmp_path, "S3_ENABLED=false", "PAPERCLIP_ROOT_PATH=/mastodon/public/system")
     options = CutoverOptions(media_host="files.example.com", env=env)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(config, manifest, options)
-        before = cutover(config, manifest, replace(options, env=env_of(tmp_path, "S3_ENABLED=true", "S3_BUCKET=media")))
+        report = cutover_from(config, manifest, options)
+        before = cutover_from(
+            config, manifest, replace(options, env=env_of(tmp_path, "S3_ENABLED=true", "S3_BUCKET=media"))
+        )
     assert report.switched
     assert "PAPERCLIP_ROOT_PATH" not in {each.name for each in report.settings}
     (told,) = (each for each in report.cutover.findings if each.check == "settings")
@@ -1096,7 +1100,7 @@ def test_a_folder_that_a_container_knows_by_another_path_is_left_as_it_is(tmp_pa
 def test_a_folder_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
     config = Config(source=BUCKET, destination_folder=FilesystemConfig(path=tmp_path / "gone"), path=tmp_path / "c.ini")
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(config, manifest, NAMED)
+        report = cutover_from(config, manifest, NAMED)
     (told,) = (each for each in report.cutover.findings if each.check == "owner")
     assert told.grade is Grade.WARNING
     assert "gone" in told.message
@@ -1109,18 +1113,18 @@ def test_no_file_with_secrets_is_left(tmp_path: Path, monkeypatch: pytest.Monkey
     pin(config, {})
     env, kept = tmp_path / ".env.production", tmp_path / ".env.production.before"
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+        report = cutover_from(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
         (command,) = next(step.lines for step in report.over if "--new-env" in str(step.lines))
         assert command.endswith("> " + str(env) + " && rm env.production.new")
         assert report.over[-2].lines == (f"rm {kept}",)
         kept.write_text(env.read_text())
         env.write_text(report.new_env().reveal())
         (tmp_path / "env.production.new").write_text("left by whoever has written it by hand")
-        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+        report = cutover_from(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
         assert report.over[-2].lines == (f"rm env.production.new {kept}",)
         kept.unlink()
         (tmp_path / "env.production.new").unlink()
-        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+        report = cutover_from(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
     assert not any("rm " in line for step in report.over for line in step.lines)
 
 
@@ -1135,7 +1139,7 @@ def test_no_steps_are_told_that_cannot_work(tmp_path: Path) -> None:
     env_of(tmp_path, *(line.replace("s3cret", "old") for line in lines))
     config = replace(load_config(tmp_path / "config.ini", {}), destination=config.destination)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(config, manifest, CutoverOptions())
+        report = cutover_from(config, manifest, CutoverOptions())
     (told,) = (each for each in report.cutover.findings if each.check == "secrets")
     assert told.grade is Grade.NO_GO
     assert "[s3.source]" in told.remedy
@@ -1145,7 +1149,7 @@ def test_no_steps_are_told_that_cannot_work(tmp_path: Path) -> None:
 def test_the_new_settings_are_the_old_ones_with_other_lines(tmp_path: Path) -> None:
     config = with_env(tmp_path, "S3_ENABLED=true", "S3_CLOUDFRONT_HOST=cdn.example.net", "OTHER='a b' # stays")
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        text = cutover(config, manifest, CutoverOptions()).new_env().reveal()
+        text = cutover_from(config, manifest, CutoverOptions()).new_env().reveal()
     assert "OTHER='a b' # stays\n" in text
     assert "S3_CLOUDFRONT_HOST" not in text
     assert "AWS_SECRET_ACCESS_KEY=s3cret\n" in text
@@ -1156,7 +1160,7 @@ def test_the_new_settings_are_the_old_ones_with_other_lines(tmp_path: Path) -> N
 
 def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(configured(tmp_path), manifest, CutoverOptions())
+        report = cutover_from(configured(tmp_path), manifest, CutoverOptions())
     assert report.cutover.verdict is CutoverVerdict.NO_GO
     assert "S3_ALIAS_HOST=CHANGE-ME" in [each.line for each in report.settings]
     assert report.as_json()["nginx"] is None
@@ -1183,10 +1187,10 @@ def test_who_has_switched_is_told_the_steps_that_are_left(tmp_path: Path) -> Non
     """The full fallback would show again what users have deleted since."""
     config = with_env(tmp_path)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        text = cutover(config, manifest, CutoverOptions()).new_env().reveal()
+        text = cutover_from(config, manifest, CutoverOptions()).new_env().reveal()
         pin(config, {})
         (tmp_path / ".env.production").write_text(text)
-        report = cutover(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
+        report = cutover_from(load_config(tmp_path / "config.ini", {}), manifest, CutoverOptions())
     assert report.switched
     commands = [command for step in report.over for command in step.lines]
     assert commands[:3] == [
@@ -1211,7 +1215,7 @@ def test_who_has_switched_is_told_the_steps_that_are_left(tmp_path: Path) -> Non
 def test_a_mastodon_that_uses_neither_store_is_not_switched(tmp_path: Path, lines: list[str], told: str) -> None:
     """In one folder there may be configurations of several migrations."""
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(with_env(tmp_path, *lines), manifest, CutoverOptions())
+        report = cutover_from(with_env(tmp_path, *lines), manifest, CutoverOptions())
     messages = [each.message for each in report.cutover.findings if each.check == "settings"]
     assert [told in each for each in messages] == ([True] if told else [])
 
@@ -1224,13 +1228,13 @@ def test_where_nothing_was_copied_it_is_no_go() -> None:
 @pytest.mark.parametrize("host", ["https://files.example/", "files example", "files.example/media"])
 def test_what_is_no_host_is_refused_whatever_is_asked_for(tmp_path: Path, host: str) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest, pytest.raises(UsageError):
-        cutover(configured(tmp_path), manifest, CutoverOptions(media_host=host))
+        cutover_from(configured(tmp_path), manifest, CutoverOptions(media_host=host))
 
 
 def test_keys_of_the_new_store_are_not_kept_as_those_of_the_old(tmp_path: Path) -> None:
     config = with_env(tmp_path)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        text = cutover(config, manifest, CutoverOptions()).new_env().reveal()
+        text = cutover_from(config, manifest, CutoverOptions()).new_env().reveal()
     (tmp_path / ".env.production").write_text(text)
     with pytest.raises(ConfigError, match="names the new store already"):
         pin(load_config(tmp_path / "config.ini", {}), {})
@@ -1261,7 +1265,7 @@ def test_an_endpoint_is_known_however_it_is_written(endpoint: str, configured: s
 
 def test_media_that_mastodon_keeps_private_are_not_opened(tmp_path: Path) -> None:
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(with_env(tmp_path, "S3_PERMISSION=private"), manifest, CutoverOptions())
+        report = cutover_from(with_env(tmp_path, "S3_PERMISSION=private"), manifest, CutoverOptions())
     assert {each.grade for each in report.cutover.findings if each.check == "permission"} == {Grade.NO_GO}
 
 
@@ -1294,9 +1298,9 @@ def test_one_key_for_both_stores_is_never_lost(tmp_path: Path) -> None:
     )
     path.write_text(text)
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        new = cutover(load_config(path, {}), manifest, CutoverOptions()).new_env().reveal()
+        new = cutover_from(load_config(path, {}), manifest, CutoverOptions()).new_env().reveal()
         (tmp_path / ".env.production").write_text(new)
-        report = cutover(load_config(path, {}), manifest, CutoverOptions())
+        report = cutover_from(load_config(path, {}), manifest, CutoverOptions())
     assert "secrets" not in {each.check for each in report.cutover.findings}
     assert report.back
 
@@ -1320,7 +1324,7 @@ def test_no_step_asks_everybody_to_read_what_nobody_may(acl: str, tmp_path: Path
     destination = replace(BUCKET, bucket="new", acl=acl)
     config = Config(source=BUCKET, destination=destination, path=tmp_path / "config.ini")
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        report = cutover(config, manifest, CutoverOptions(media_host="files.example.com"))
+        report = cutover_from(config, manifest, CutoverOptions(media_host="files.example.com"))
     for steps in (report.over, report.back):
         asked = [command for step in steps for command in step.commands if str(command).endswith("verify --public")]
         assert len(asked) == (acl == "auto")
@@ -1332,7 +1336,7 @@ def test_nginx_asks_a_bucket_that_nobody_reads_where_somebody_says_that_it_may(t
     config = Config(source=BUCKET, destination=replace(BUCKET, bucket="new", acl="private"), path=tmp_path / "c.ini")
     options = CutoverOptions(media_host="files.example.com", destination_url="https://inside.example.com/new")
     with planned(tmp_path / "manifest.db", [entry()]) as manifest:
-        assert cutover(config, manifest, options).require_fallback()
+        assert cutover_from(config, manifest, options).require_fallback()
 
 
 @pytest.mark.parametrize("endpoint", ["https://[old", "https://old:90000", "minio:9000"])

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from mastosync.cli.render import render_findings, render_summary
+from mastosync.cli.commands.doctor import render_findings, render_summary
 from mastosync.doctor.access import CheckedStore, Patience, _closed
 from mastosync.doctor.findings import Chart, Diagnosis, Finding, Findings, Grade, Subject, drained
 from mastosync.doctor.folder import FolderEnd, _disk

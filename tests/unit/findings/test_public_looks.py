@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mastosync.findings.public_looks import USUAL_SAMPLE, Looks, looks_at
+from mastosync.checking.public_access import USUAL_SAMPLE
+from mastosync.findings.public_looks import Looks, looks_at
 from mastosync.manifest import CountLine, LastChange, VerificationRecord
 from mastosync.model import TABLES, EntryState, Kind
 from tests.support.entries import LOCAL

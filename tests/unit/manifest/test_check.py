@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.app import App
+from mastosync.app import manifest as upkeep
+from mastosync.app.context import Context
 from mastosync.cli.main import main
 from mastosync.config import Config
 from mastosync.errors import ExitCode, Interrupted, ManifestError
@@ -57,12 +58,12 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def app(path: Path) -> App:
-    return App(Config(), path, NoProgress(), StopSignal())
+def context(path: Path) -> Context:
+    return Context(Config(), path, NoProgress(), StopSignal())
 
 
 def checked(path: Path, *, quick: bool = False) -> Soundness:
-    return app(path).check(quick=quick)
+    return upkeep.check(context(path), quick=quick)
 
 
 def change(path: Path, *statements: str) -> None:
@@ -252,7 +253,7 @@ def test_repair_counts_anew_and_keeps_a_copy_of_before(path: Path) -> None:
     with Manifest.open(path) as manifest:
         right = manifest.connection.execute("SELECT * FROM counts WHERE objects > 0").fetchall()
     change(path, "UPDATE counts SET objects = 1000, bytes = 5", "DELETE FROM counts WHERE state = 2")
-    found = app(path).check(repair=True)
+    found = upkeep.check(context(path), repair=True)
     assert not found.faults
     (copy,) = path.parent.glob("m.db.*.backup")
     assert str(copy) in found.repaired
@@ -264,14 +265,14 @@ def test_repair_counts_anew_and_keeps_a_copy_of_before(path: Path) -> None:
 
 def test_repair_leaves_a_sound_manifest_alone(path: Path) -> None:
     before = path.read_bytes()
-    assert not app(path).check(repair=True).repaired
+    assert not upkeep.check(context(path), repair=True).repaired
     assert path.read_bytes() == before
     assert not list(path.parent.glob("*.backup"))
 
 
 def test_repair_does_not_touch_what_counters_cannot_put_right(path: Path) -> None:
     change(path, "UPDATE counts SET objects = 1000", "INSERT INTO claims VALUES (1, 999, 'nobody.png', 3)")
-    found = app(path).check(repair=True)
+    found = upkeep.check(context(path), repair=True)
     assert {fault.part for fault in found.faults} == {CheckedPart.COUNTERS, CheckedPart.CLAIMS}
     assert not list(path.parent.glob("*.backup"))
     assert checked(path).faults == found.faults
@@ -279,14 +280,14 @@ def test_repair_does_not_touch_what_counters_cannot_put_right(path: Path) -> Non
 
 def test_repair_waits_for_nobody(path: Path) -> None:
     with writer_lock(path, "copy"), pytest.raises(ManifestError, match="mastosync copy"):
-        app(path).check(repair=True)
+        upkeep.check(context(path), repair=True)
 
 
 def test_it_can_be_stopped(path: Path) -> None:
-    asking = app(path)
-    asking.stop.request()
+    asked = context(path)
+    asked.stop.request()
     with pytest.raises(Interrupted):
-        asking.check()
+        upkeep.check(asked)
 
 
 def test_a_check_sees_one_moment_beside_a_writer(path: Path) -> None:

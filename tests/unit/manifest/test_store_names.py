@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from mastosync.app.stores import identities
+from mastosync.app.context import identities
 from mastosync.config import Config, FilesystemConfig, S3Config, Secret
 from mastosync.errors import ConfigError, ManifestError, StoreUnusable
 from mastosync.manifest import Relation, StoreIdentity, WorkQueue, file_system, in_one_bucket, record_relation

@@ -118,7 +118,7 @@ def test_what_an_earlier_version_knew_is_read_the_same(version: int, path: Path)
         assert status.run is not None
         assert (status.run.workers, status.run.done, status.run.ended_at) == last_run
         assert len(status.stores) == 2
-        listed = list(iter_listed(report, ListFilter()))
+        listed = list(iter_listed(manifest, ListFilter()))
         assert [(each["id"], each["detail"], each["etag"], each["md5"]) for each in listed] == [
             (line[1], line[12], line[10], line[9] and line[9].hex()) for line in lines
         ]

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.app import App
+from mastosync.app.context import Context
+from mastosync.app.manifest import back_up as backed_up
+from mastosync.app.status import status
 from mastosync.cli.main import main
 from mastosync.config import Config
 from mastosync.doctor import Grade, ManifestPlace, Subject
@@ -79,7 +81,7 @@ def copied_alone(path: Path, name: str = "copy.db") -> Path:
 
 
 def done_in(path: Path) -> int:
-    return App(Config(), path, NoProgress(), StopSignal()).status().totals.done
+    return status(Context(Config(), path, NoProgress(), StopSignal())).totals.done
 
 
 def is_told_of(path: Path) -> bool:
@@ -166,7 +168,7 @@ def test_it_is_over_with_the_first_whole_plan_as_rows_may_be_missing(dead: Path)
 def test_a_backup_of_what_lacks_entries_lacks_them(dead: Path) -> None:
     copy = copied_alone(dead)
     backup = copy.with_name("backup.db")
-    App(Config(), copy, NoProgress(), StopSignal()).back_up(backup)
+    backed_up(Context(Config(), copy, NoProgress(), StopSignal()), backup)
     assert is_told_of(backup)
 
 

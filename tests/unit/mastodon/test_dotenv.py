@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.app.init import first_config
+from mastosync.app.files import first_config
 from mastosync.config import CHANGE_ME, Config, Secret, load_config
 from mastosync.errors import ConfigError
 from mastosync.mastodon.dotenv import MastodonSettings, read_settings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.app.planning import measured_rate, outlook_of
+from mastosync.app.status import measured_rate, outlook_of
 from mastosync.config import Config, load_config
 from mastosync.config.providers import PRESETS, PROVIDERS
 from mastosync.manifest import WorkQueue

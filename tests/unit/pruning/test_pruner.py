@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mastosync.cli.render_following import render_pruning
+from mastosync.cli.commands.prune import render_pruning
 from mastosync.errors import Interrupted, ManifestError, NetworkFailure, ObjectDenied, StoreUnusable
 from mastosync.manifest import (
     HIGHEST_ID,

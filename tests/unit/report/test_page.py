@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from mastosync.app import report as reports
 from mastosync.cli.commands.report import render_report
 from mastosync.manifest import newest_version
 from mastosync.model import EntryState
@@ -25,7 +26,7 @@ from mastosync.report.page.document import render_page
 from mastosync.report.page.markup import Markup, tag
 from mastosync.units import human_bytes
 from tests.support.manifest_versions import restored
-from tests.unit.report.test_report import DAY, HOUR, NOON, app, steadily
+from tests.unit.report.test_report import DAY, HOUR, NOON, context, steadily
 
 HOSTILE = "</script><img src=//evil.example onerror=\"alert('1')\"><!-- &amp; ]]> \x00\x1b[31m\u202e\ud800 {0} %s"
 VOID = {"meta"}
@@ -84,7 +85,7 @@ def report(tmp_path: Path) -> Report:
         connection.execute("UPDATE entries SET name = ? || id, detail = ? WHERE state = 2", (said, said))
         connection.execute("UPDATE meta SET value = replace(value, 'old-media', '<b>old&')")
         connection.commit()
-    report = app(path).report(failures=50)
+    report = reports.report(context(path), failures=50)
     hostile = {**report.failures[0], "key": HOSTILE, "detail": HOSTILE}
     report.totals.failed += 1
     return replace(report, failures=[*report.failures, hostile])

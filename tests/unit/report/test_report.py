@@ -21,7 +21,10 @@ from typing import Any
 
 import pytest
 
-from mastosync.app import App
+from mastosync.app import manifest as upkeep
+from mastosync.app import report as reports
+from mastosync.app.context import Context
+from mastosync.app.files import new_file
 from mastosync.cli.commands.report import render_report
 from mastosync.cli.main import main
 from mastosync.config import Config
@@ -53,8 +56,13 @@ from tests.support.manifest_versions import restored
 from tests.support.manifests import planned
 
 
-def app(path: Path) -> App:
-    return App(Config(), path, NoProgress(), StopSignal())
+def context(path: Path) -> Context:
+    return Context(Config(), path, NoProgress(), StopSignal())
+
+
+def keep_report(text: str, target: Path, *, replace: bool = False) -> None:
+    with new_file(target, replace=replace) as file:
+        file.write(text)
 
 
 @pytest.fixture
@@ -73,7 +81,7 @@ def change(path: Path, statement: str) -> None:
 
 
 def test_it_counts_what_the_manifest_has(path: Path) -> None:
-    report = app(path).report(failures=50)
+    report = reports.report(context(path), failures=50)
     with closing(sqlite3.connect(path)) as connection:
         entries, done_bytes = connection.execute(
             "SELECT count(*), sum(size) FILTER (WHERE state = 1) FROM entries"
@@ -94,17 +102,17 @@ def test_it_counts_what_the_manifest_has(path: Path) -> None:
 
 
 def test_what_the_old_store_may_still_have_is_listed_first(path: Path) -> None:
-    report = app(path).report(failures=3)
+    report = reports.report(context(path), failures=3)
     assert len(report.failures) == 3
     assert "missing" not in {each["reason"] for each in report.failures}
-    everything = app(path).report(failures=50).failures
+    everything = reports.report(context(path), failures=50).failures
     assert [each["reason"] for each in everything][-1] == "missing"
 
 
 def test_a_manifest_whose_counters_are_wrong_gives_no_report(path: Path) -> None:
     change(path, "UPDATE counts SET objects = objects + 1 WHERE state = 1")
     with pytest.raises(ManifestError, match="counters say") as error:
-        app(path).report(failures=0)
+        reports.report(context(path), failures=0)
     assert "manifest check" in error.value.hint
 
 
@@ -124,7 +132,7 @@ def digest_by_hand(archive: bytes) -> str:
 
 def exported(path: Path) -> bytes:
     target = path.with_suffix(".jsonl")
-    app(path).export(target, replace=True)
+    upkeep.export(context(path), target, replace=True)
     return target.read_bytes()
 
 
@@ -137,54 +145,54 @@ def odd(path: Path) -> Path:
 
 
 def test_the_digest_can_be_computed_from_an_export_by_hand(odd: Path) -> None:
-    report = app(odd).report(failures=0)
+    report = reports.report(context(odd), failures=0)
     assert report.contents.sha256 == digest_by_hand(exported(odd))
     assert report.contents.entries == report.totals.total
 
 
 @pytest.mark.skipif(not (shutil.which("jq") and shutil.which("sha256sum")), reason="needs jq and sha256sum")
 def test_the_line_of_jq_in_the_page_computes_it(odd: Path) -> None:
-    page = render_page(app(odd).report(failures=0))
+    page = render_page(reports.report(context(odd), failures=0))
     line = page.partition("<pre>")[2].partition("</pre>")[0].replace("&#x27;", "'").replace("&quot;", '"')
     _, _, rest = line.partition("mastosync manifest export | ")
     exported(odd)
     done = subprocess.run(
         ["sh", "-c", f"cat {odd.with_suffix('.jsonl')} | {rest}"], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split()[0] == app(odd).report(failures=0).contents.sha256
+    assert done.stdout.split()[0] == reports.report(context(odd), failures=0).contents.sha256
 
 
 def test_the_digest_is_that_of_the_entries_and_not_of_the_file(path: Path) -> None:
-    before = app(path).report(failures=0).contents.sha256
-    app(path).back_up(path.with_name("copy.db"))
+    before = reports.report(context(path), failures=0).contents.sha256
+    upkeep.back_up(context(path), path.with_name("copy.db"))
     change(path, "UPDATE entries SET attempts = attempts + 1, detail = 'another'")
     change(path, "VACUUM")
     exported(path)
     again = path.with_name("again.db")
-    app(again).import_archive(path.with_suffix(".jsonl"))
-    assert {app(each).report(failures=0).contents.sha256 for each in (path, again, path.with_name("copy.db"))} == {
-        before
-    }
+    upkeep.import_archive(context(again), path.with_suffix(".jsonl"))
+    assert {
+        reports.report(context(each), failures=0).contents.sha256 for each in (path, again, path.with_name("copy.db"))
+    } == {before}
 
 
 @pytest.mark.parametrize(
     "field", ["state = 1", "reason = 3", "size = 7", "md5 = x'00'", "etag = 'other'", "id = 99", "name = 'x.png'"]
 )
 def test_every_field_of_every_entry_counts(path: Path, field: str) -> None:
-    before = app(path).report(failures=0).contents.sha256
+    before = reports.report(context(path), failures=0).contents.sha256
     change(path, f"UPDATE entries SET {field} WHERE name = '0000000000000005.png'")  # noqa: S608
-    assert app(path).report(failures=0).contents.sha256 != before
+    assert reports.report(context(path), failures=0).contents.sha256 != before
 
 
 @pytest.mark.parametrize("form", ["json", "html"])
 def test_a_report_belongs_to_its_manifest_until_an_entry_changes(path: Path, form: str) -> None:
-    report = app(path).report(failures=50)
+    report = reports.report(context(path), failures=50)
     kept = path.with_name(f"kept.{form}")
-    app(path).keep_report(json.dumps(report.as_json()) if form == "json" else render_page(report), kept)
+    keep_report(json.dumps(report.as_json()) if form == "json" else render_page(report), kept)
     assert kept.stat().st_mode & 0o777 == 0o600
-    assert app(path).check_report(kept).same
+    assert reports.check_report(context(path), kept).same
     change(path, "UPDATE entries SET size = 12345 WHERE id = 1")
-    found = app(path).check_report(kept)
+    found = reports.check_report(context(path), kept)
     assert not found.same
     assert found.kept == report.contents.sha256
 
@@ -205,16 +213,16 @@ def test_what_is_no_report_is_refused(path: Path, content: bytes) -> None:
     kept = path.with_name("kept")
     kept.write_bytes(content)
     with pytest.raises(UsageError, match="report"):
-        app(path).check_report(kept)
+        reports.check_report(context(path), kept)
 
 
 def test_a_report_replaces_a_file_only_if_told_to(path: Path) -> None:
     kept = path.with_name("kept")
     kept.write_text("mine")
     with pytest.raises(UsageError, match="exists already"):
-        app(path).keep_report("report", kept)
+        keep_report("report", kept)
     assert kept.read_text() == "mine"
-    app(path).keep_report("report", kept, replace=True)
+    keep_report("report", kept, replace=True)
     assert kept.read_text() == "report"
 
 
@@ -605,7 +613,9 @@ def test_a_pipe_does_not_tell_when_settings_were_changed(path: Path) -> None:
     os.write(writing, b"S3_ENABLED=true\nS3_BUCKET=x\n")
     os.close(writing)
     (told,) = (
-        each for each in app(path).report(0, Path(f"/dev/fd/{reading}")).verdict.findings if each.check == "switch"
+        each
+        for each in reports.report(context(path), 0, Path(f"/dev/fd/{reading}")).verdict.findings
+        if each.check == "switch"
     )
     os.close(reading)
     assert told.grade.value == "not-yet"
@@ -626,7 +636,7 @@ def test_the_newest_upload_is_that_of_the_manifest(tmp_path: Path) -> None:
             reason = Reason.NETWORK if claim.entry.id == 3 else None
             queue.commit(outcomes=[Outcome(claim.entry, state, reason, 5, bytes(16), origin=origins[claim.entry.id])])
         queue.end_run()
-    newest = app(tmp_path / "m.db").report(failures=0).contents.newest
+    newest = reports.report(context(tmp_path / "m.db"), failures=0).contents.newest
     assert newest == {Origin.COPIED: 1_000, Origin.ADOPTED: 2_000, Origin.REFETCHED: 0}
 
 
@@ -657,7 +667,7 @@ def test_a_manifest_alone_tells_what_mastodons_settings_have_to_name(
     env = path.with_name(".env.production")
     env.write_text("".join(f"{line}\n" for line in ("LOCAL_DOMAIN=social.example", *lines)))
     change(path, f"UPDATE snapshots SET details = json_set(details, '$.began_at', {time.time() + 60})")  # noqa: S608
-    (told,) = (each for each in app(path).report(0, env).verdict.findings if each.check == "switch")
+    (told,) = (each for each in reports.report(context(path), 0, env).verdict.findings if each.check == "switch")
     assert told.grade.value == grade
     assert said in told.message
     if grade == "not-yet" and "still uses" not in said:
@@ -693,7 +703,7 @@ def one_bucket(path: Path) -> None:
 @pytest.mark.parametrize("may_go", [False, True])
 def test_no_form_of_a_report_says_that_a_bucket_may_go_in_which_the_media_lie(path: Path, may_go: bool) -> None:
     one_bucket(path)
-    report = app(path).report(failures=0)
+    report = reports.report(context(path), failures=0)
     verdict = judge(replace(ALL_WELL, shared=report.shared)) if may_go else report.verdict
     report = replace(report, verdict=verdict)
     for text in (render_report(report), render_page(report)):
@@ -711,7 +721,7 @@ def test_no_form_of_a_report_says_that_a_bucket_may_go_in_which_the_media_lie(pa
 )
 def test_the_verdict_names_the_store_that_it_is_about(path: Path, old: StoreIdentity, may_go: bool) -> None:
     """On the way back the old bucket is the one that was new before."""
-    report = replace(app(path).report(failures=0), source=old)
+    report = replace(reports.report(context(path), failures=0), source=old)
     report = replace(report, verdict=judge(ALL_WELL) if may_go else report.verdict)
     said = "MAY BE DELETED: " if may_go else "SEE not-yet ("
     assert f"{said}{old}" in render_report(report)
@@ -720,7 +730,7 @@ def test_the_verdict_names_the_store_that_it_is_about(path: Path, old: StoreIden
 
 
 def test_what_is_gone_is_counted_in_the_manifest(path: Path) -> None:
-    report = app(path).report(failures=0)
+    report = reports.report(context(path), failures=0)
     with closing(sqlite3.connect(path)) as connection:
         gone = connection.execute(
             "SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE state = 3 AND reason = 11"
@@ -768,7 +778,7 @@ def test_a_migration_that_was_made_is_judged_from_its_manifest(tmp_path: Path) -
             queue.commit(claims=[claim])
             queue.commit(outcomes=[Outcome(claim.entry, EntryState.DONE, size=5, md5=bytes(16))])
         queue.end_run()
-    report: Report = app(path).report(failures=0)
+    report: Report = reports.report(context(path), failures=0)
     found = {each.check: each.grade.value for each in report.verdict.findings}
     assert found["pending"] == found["failed"] == "ok"
     assert found["plan"] == found["verify"] == "not-yet"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from mastosync.cli.render_proofs import render_orphans
+from mastosync.cli.commands.orphans import render_orphans
 from mastosync.errors import ManifestError
 from mastosync.manifest import Manifest, Scratch, SegmentReader
 from mastosync.mastodon.paperclip import canonical_key, iter_candidates

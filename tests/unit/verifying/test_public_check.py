@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mastosync.cli.render_proofs import _public_lines
+from mastosync.cli.commands.verify import _public_lines
 from mastosync.errors import Interrupted, NetworkFailure, StoreUnusable
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import EntryState, Origin, Presence, Record

@@ -1,4 +1,4 @@
-"""The final report: made, kept, and held against its manifest once more."""
+"""The final report: made of the manifest, and compared with it once more."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.app.files import new_file
-from mastosync.app.manifest import told
+from mastosync.app.context import require_configured
+from mastosync.app.manifest import entry_progress
+from mastosync.app.mastodon_settings import own_settings
+from mastosync.config import FilesystemConfig, S3Config
 from mastosync.errors import ConfigError, UsageError
 from mastosync.language import tr
-from mastosync.manifest import ArchiveReader, Manifest, ManifestReport
+from mastosync.manifest import ArchiveReader, ManifestReport
 from mastosync.report import DIGEST_NAME, FORMAT, Switch, report_of, sound_contents_of
 
 if TYPE_CHECKING:
+    from mastosync.app.context import Context
     from mastosync.config import Config, StoreConfig
-    from mastosync.manifest import StoreIdentity
+    from mastosync.manifest import Manifest, StoreIdentity
     from mastosync.progress import ProgressListener
     from mastosync.report import Report
 
@@ -36,11 +39,36 @@ class Comparison:
         return self.kept == self.found
 
 
-def report(config: Config, manifest: Manifest, failures: int, env: Path | None, listener: ProgressListener) -> Report:
-    """Read all of the manifest. See `App.report`."""
+def report(context: Context, failures: int, env: Path | None = None) -> Report:
+    """What the manifest remembers of the migration, with the first so many of what failed.
+
+    `env`: Mastodon's own settings, if they were named.
+    """
+    with context.reading() as manifest:
+        manifest.require_plan()
+        require_configured(context.config, manifest)
+        return report_from(context.config, manifest, failures, env, context.listener)
+
+
+def report_from(
+    config: Config, manifest: Manifest, failures: int, env: Path | None, listener: ProgressListener
+) -> Report:
+    """The same, of a manifest that is open already. It is read as a whole."""
     switch = _switch(config, manifest, env)
-    with told("report", listener) as (progress, went_on):
+    with entry_progress("report", listener) as (progress, went_on):
         return report_of(manifest, failures, lambda entries: setattr(progress, "total", entries), went_on, switch)
+
+
+def check_report(context: Context, file: Path) -> Comparison:
+    """Compare a report that was kept with the manifest as it is now. Raises: UsageError if the file is no report."""
+    with context.reading() as manifest:
+        kept = _digest_in(file)
+        with (
+            entry_progress("report", context.listener) as (progress, went_on),
+            ArchiveReader.opened(manifest) as reader,
+        ):
+            progress.total = reader.expected()
+            return Comparison(kept, sound_contents_of(reader, reader.head().destination.key_prefix, went_on).sha256)
 
 
 def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
@@ -48,8 +76,6 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
 
     The manifest tells what its stores are: there may be no configuration, or that of another migration.
     """
-    from mastosync.app.mastodon import own_settings
-
     stores = [_store(ManifestReport(manifest).store(role)) for role in ("source", "destination")]
     try:
         mastodon = own_settings(config, named)
@@ -86,28 +112,12 @@ def _changed_at(file: Path) -> float:
 
 
 def _store(known: StoreIdentity | None) -> StoreConfig:
-    """A store as far as Mastodon's settings name it."""
-    from mastosync.config import FilesystemConfig, S3Config
-
+    """A store of the manifest as a configuration has it."""
     if known is None:
         return S3Config()
     if known.is_folder:
         return FilesystemConfig(path=Path(known.bucket))
     return S3Config(endpoint_url=known.endpoint, bucket=known.bucket, key_prefix=known.key_prefix)
-
-
-def keep(text: str, target: Path, *, replace: bool) -> None:
-    """Write a file that is read on its own. See `App.keep_report`."""
-    with new_file(target, replace=replace) as file:
-        file.write(text)
-
-
-def compare(manifest: Manifest, file: Path, listener: ProgressListener) -> Comparison:
-    """See `App.check_report`. Raises: UsageError if the file is no report."""
-    kept = _digest_in(file)
-    with told("report", listener) as (progress, went_on), ArchiveReader.opened(manifest) as reader:
-        progress.total = reader.expected()
-        return Comparison(kept, sound_contents_of(reader, reader.head().destination.key_prefix, went_on).sha256)
 
 
 def _digest_in(file: Path) -> str:
@@ -129,8 +139,8 @@ def _digest_in(file: Path) -> str:
 
 def _digest_in_json(text: str) -> str | None:
     try:
-        told = json.loads(text)
-        return str(told["digest"]["sha256"]) if told["format"] == FORMAT else None
+        parsed = json.loads(text)
+        return str(parsed["digest"]["sha256"]) if parsed["format"] == FORMAT else None
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mastosync.app import App
-from mastosync.app.following import Following, FollowOptions
+from mastosync.app.context import Context
+from mastosync.app.follow import Following, FollowOptions, follow
 from mastosync.config import Environment, load_config
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, StoreUnusable, passing
@@ -28,45 +29,59 @@ path = {folder}/new
 """
 
 
-class Failing(App):
-    """Plans nothing, and finds a store out of reach in the midst of a copy."""
-
-    def plan_into(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - of no interest here
-        return None
-
-    def copy_from(self, *_: Any) -> Any:  # noqa: ANN401
-        self.stop.request()  # as a copier does, so that nobody waits for what is lost
-        raise StoreUnusable("out of reach")
+Step = Callable[..., Any]
 
 
-class Refusing(App):
+def nothing(*_: object, **__: object) -> None:
+    """A plan or an addition of no interest here."""
+
+
+def out_of_reach(context: Context, *_: object) -> None:
+    """Finds a store out of reach in the midst of a copy."""
+    context.stop.request()  # as a copier does, so that nobody waits for what is lost
+    raise StoreUnusable("out of reach")
+
+
+def refused(*_: object, delta: bool) -> None:
     """Plans of a database that cannot be the right one."""
-
-    def plan_into(self, *_: Any, delta: bool) -> Any:  # noqa: ANN401
-        raise PlanRefused("incremental" if delta else "whole")
-
-    def add_into(self, *_: Any) -> Any:  # noqa: ANN401
-        raise PlanRefused("of another instance")
-
-    def copy_from(self, *_: Any) -> Any:  # noqa: ANN401
-        return CopyProgress(total=0, done=3)
+    raise PlanRefused("incremental" if delta else "whole")
 
 
-def following(folder: Path, kind: type[App], **options: Any) -> tuple[Following, StopSignal]:  # noqa: ANN401
+def of_another_instance(*_: object) -> None:
+    raise PlanRefused("of another instance")
+
+
+def copies_three(*_: object) -> CopyProgress:
+    return CopyProgress(total=0, done=3)
+
+
+@pytest.fixture
+def does(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step, Step, Step], None]:
+    """What a round does instead of planning, of adding what is new after a plan was refused, and of copying."""
+
+    def instead(plan: Step, add: Step, copy: Step) -> None:
+        for name, step in (("plan_into", plan), ("add_into", add), ("copy_pending", copy)):
+            monkeypatch.setattr(f"mastosync.app.follow.{name}", step)
+
+    return instead
+
+
+def following(folder: Path, **options: Any) -> tuple[Following, StopSignal]:  # noqa: ANN401
     for name in ("old", "new"):
         (folder / name).mkdir()
     (folder / "config.ini").write_text(CONFIG.format(folder=folder), encoding="utf-8")
     config, stop = load_config(folder / "config.ini", Environment({})), StopSignal()
-    app = kind(config, folder / "m.db", NoProgress(), stop)
-    return Following(app, FollowOptions(PlanOptions(), CopyOptions(), every_seconds=600, **options)), stop
+    context = Context(config, folder / "m.db", NoProgress(), stop)
+    return Following(context, FollowOptions(PlanOptions(), CopyOptions(), every_seconds=600, **options)), stop
 
 
 def test_a_plan_that_is_refused_keeps_no_round_from_copying_and_is_tried_again_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, does: Callable[[Step, Step, Step], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Following, "_require_same_scope", lambda *_: None)
+    does(refused, of_another_instance, copies_three)
     planned(tmp_path / "m.db", [entry()]).close()
-    rounds, _ = following(tmp_path, Refusing, full=True, prune=PruneOptions(apply=True))
+    rounds, _ = following(tmp_path, full=True, prune=PruneOptions(apply=True))
     for _ in range(2):
         result = rounds.go_round()
         assert (result.plan, result.copy.done, result.pruning) == (None, 3, None)
@@ -75,39 +90,40 @@ def test_a_plan_that_is_refused_keeps_no_round_from_copying_and_is_tried_again_b
 
 @pytest.mark.parametrize("added", [0, None])
 def test_nothing_is_copied_when_nobody_knows_what_became_private_for_an_hour(
-    added: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    added: int | None, tmp_path: Path, does: Callable[[Step, Step, Step], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A round that was refused copies what it could read the access of, or what a plan of short ago has."""
     monkeypatch.setattr(Following, "_require_same_scope", lambda *_: None)
-    monkeypatch.setattr(Refusing, "add_into", lambda *_: added)
+    does(refused, lambda *_: added, copies_three)
     with planned(tmp_path / "m.db", [entry()]) as manifest, manifest.transaction() as connection:
         taken_at = datetime.now(UTC) - timedelta(minutes=61)
         connection.execute("UPDATE snapshots SET taken_at = ?", (taken_at.isoformat(),))
-    rounds, _ = following(tmp_path, Refusing)
+    rounds, _ = following(tmp_path)
     assert rounds.go_round().copy.done == (0 if added is None else 3)
 
 
 def test_a_store_that_fails_in_the_midst_of_a_round_does_not_end_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, does: Callable[[Step, Step, Step], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Following, "_since", lambda *_: 0)
-    rounds, stop = following(tmp_path, Failing)
+    does(nothing, nothing, out_of_reach)
+    rounds, stop = following(tmp_path)
     for _ in range(2):
         with pytest.raises(StoreUnusable, match="out of reach"):
             rounds.go_round()
     assert not stop.requested
 
 
-class OutOfReach(Failing):
-    """Finds a store out of reach that may be there again soon."""
-
-    def copy_from(self, *_: Any) -> Any:  # noqa: ANN401
-        raise passing(StoreUnusable("out of reach"))
+def out_of_reach_for_now(*_: object) -> None:
+    raise passing(StoreUnusable("out of reach"))
 
 
-def test_a_round_that_cannot_reach_a_store_is_tried_again_soon(tmp_path: Path) -> None:
-    follow, _ = following(tmp_path, OutOfReach)
-    first = next(follow.app.follow(follow.options))
+def test_a_round_that_cannot_reach_a_store_is_tried_again_soon(
+    tmp_path: Path, does: Callable[[Step, Step, Step], None]
+) -> None:
+    does(nothing, nothing, out_of_reach_for_now)
+    rounds, _ = following(tmp_path)
+    first = next(follow(rounds.context, rounds.options))
     assert first.error is not None
     assert first.wait_seconds is not None
     assert first.wait_seconds <= 2, "and not as long as a round takes"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.app.init import acl_on_the_way_back, reversed_config
-from mastosync.app.pinning import is_pinned, pin
+from mastosync.app.files import acl_on_the_way_back, is_pinned, pin, reversed_config
 from mastosync.config import Config, load_config
 from mastosync.errors import ConfigError, OutputError, UsageError
 
@@ -106,7 +105,7 @@ def test_however_the_configuration_is_written(path: Path, stands: str, instead: 
 def test_where_the_configuration_cannot_be_changed_nobody_is_told_that_it_was(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mastosync.app.pinning._with_keys", lambda text, _: text)
+    monkeypatch.setattr("mastosync.app.files._with_keys", lambda text, _: text)
     with pytest.raises(ConfigError, match="could not be changed") as error:
         pin(load_config(path, {}), {})
     assert f"file = {path.with_suffix('.secrets')}" in error.value.hint

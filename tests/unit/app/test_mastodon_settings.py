@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.app.cutover import CutoverOptions, CutoverReport, cutover
-from mastosync.app.mastodon import own_settings
-from mastosync.app.pinning import is_pinned
+from mastosync.app.cutover import CutoverOptions, CutoverReport, cutover_from
+from mastosync.app.files import is_pinned
+from mastosync.app.mastodon_settings import own_settings
 from mastosync.config import Config, FilesystemConfig, load_config
 from mastosync.cutover import Mastosync, Secrets, WayOver, steps_over
 from tests.support.entries import entry
@@ -61,7 +61,7 @@ def configured(env: Path, *lines: str, source: str = "was", keys: tuple[str, str
 
 def told(config: Config, folder: Path, options: CutoverOptions | None = None) -> CutoverReport:
     with planned(folder / "manifest.db", [entry()]) as manifest:
-        return cutover(config, manifest, options or CutoverOptions())
+        return cutover_from(config, manifest, options or CutoverOptions())
 
 
 def grades(report: CutoverReport) -> dict[str, str]:

@@ -1,17 +1,16 @@
-"""What a move will take, as text for people."""
+"""What a move will take, as `plan --dry-run` and `status` show it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mastosync.cli.render import table
+from mastosync.cli.terminal import table
 from mastosync.language import tr
 from mastosync.planning.survey import AGES, Estimate, Line, total
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:
-    from mastosync.config import Config
     from mastosync.planning.forecast import End, Forecast, Outlook, Requests
     from mastosync.planning.planner import PlanResult
     from mastosync.planning.survey import Survey
@@ -20,32 +19,25 @@ if TYPE_CHECKING:
 
 def render_dry_run(result: PlanResult, outlook: Outlook, head: str, notes: Sequence[str]) -> str:
     """All that a dry run says, between what a plan begins and ends with."""
-    blocks = [head, _by_type(result), by_age(result.survey), _requests(outlook), _time(outlook.planned)]
+    blocks = [head, _by_type(result), _by_age(result.survey), _requests(outlook), _time(outlook.planned)]
     blocks += [_money(outlook.planned), _choices(outlook), "\n".join([*notes, tr("a dry run: nothing was written")])]
     return "\n\n".join(filter(None, blocks))
 
 
-def cache_control_lines(config: Config) -> list[str]:
-    """What objects are given on their way to a bucket."""
-    from mastosync.findings.shared import cache_control_told
-
-    return [cache_control_told(config.destination.cache_control, from_disk=config.source_folder.path is not None)]
-
-
 def render_surveyed(surveyed: Surveyed, outlook: Outlook | None) -> str:
     """The short form, for `status`; without an outlook if nothing is left to move."""
-    said = tr(
+    line = tr(
         "all there was to move when plan {number} was made, {taken_at} UTC:",
         number=surveyed.number,
         taken_at=f"{surveyed.taken_at:%F %T}",
     )
-    lines = ["", said, by_age(surveyed.survey)]
+    lines = ["", line, _by_age(surveyed.survey)]
     if outlook is not None:
         lines += ["", _time(outlook.planned), _money(outlook.planned)]
     return "\n".join(lines)
 
 
-def by_age(survey: Survey) -> str:
+def _by_age(survey: Survey) -> str:
     """Objects and bytes by age, of this server and of others; ages that nobody has are left out."""
     head = (tr("age"), tr("local"), tr("bytes"), tr("remote"), tr("bytes"), tr("of which cache"), tr("bytes"))
     names = {
@@ -100,19 +92,19 @@ def _requests(outlook: Outlook) -> str:
             ("source", tr("source"), way.source),
             ("destination", tr("destination"), way.destination),
         )
-        for end, said, requests in ends:
+        for end, label, requests in ends:
             if requests.all:
                 price = outlook.price(end, requests)
                 shown = f"{price[0]:,.2f} {price[1]}" if price else "?"
-                rows.append((f"{names[way.name]}: {said}", *(f"{count:,}" for count in requests), shown))
+                rows.append((f"{names[way.name]}: {label}", *(f"{count:,}" for count in requests), shown))
     return table((tr("requests"), "LIST", "HEAD", "GET", "PUT", tr("price")), rows)
 
 
 def _time(forecast: Forecast) -> str:
     """How long each limit would let it take; the first one decides."""
     (slowest, seconds), *others = forecast.seconds
-    said = tr("time: at least {time} ({limit})", time=human_seconds(seconds), limit=slowest)
-    return "\n".join([said, *(f"      {human_seconds(each)} ({name})" for name, each in others)])
+    line = tr("time: at least {time} ({limit})", time=human_seconds(seconds), limit=slowest)
+    return "\n".join([line, *(f"      {human_seconds(each)} ({name})" for name, each in others)])
 
 
 def _money(forecast: Forecast) -> str:
@@ -121,7 +113,7 @@ def _money(forecast: Forecast) -> str:
     lines = []
     for each in forecast.money:
         end = tr("at the source") if each.end == "source" else tr("at the destination")
-        said = tr(
+        line = tr(
             "money {end}: about {once} {currency} for the copy (requests {requests}, traffic {traffic})",
             end=end,
             once=f"{each.once:,.2f}",
@@ -130,8 +122,8 @@ def _money(forecast: Forecast) -> str:
             traffic=f"{each.traffic:,.2f}",
         )
         if each.end == "destination":
-            said += tr(", then {month} {currency} a month", month=f"{each.month:,.2f}", currency=each.currency)
-        lines += [said, f"      {tr('an estimate,')} {each.origin}"]
+            line += tr(", then {month} {currency} a month", month=f"{each.month:,.2f}", currency=each.currency)
+        lines += [line, f"      {tr('an estimate,')} {each.origin}"]
     return "\n".join(lines)
 
 

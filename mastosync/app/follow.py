@@ -1,4 +1,4 @@
-"""One round of `follow`: what is new is planned and copied."""
+"""Rounds of `follow`, which plan and copy what is new, and `prune`, which removes what is gone."""
 
 from __future__ import annotations
 
@@ -11,28 +11,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from mastosync.app.same_store import nothing_removed, stores_to_write
-from mastosync.app.stores import identities, writing
+from mastosync.app.context import identities
+from mastosync.app.copy import copy_pending
+from mastosync.app.plan import add_into, plan_into
+from mastosync.app.stores import nothing_removed, stores_to_write
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, UsageError
 from mastosync.findings.deleted import PLAN_AT_MOST_OLD
+from mastosync.following import Rounds
 from mastosync.language import tr
-from mastosync.manifest import (
-    Manifest,
-    ManifestReport,
-    in_one_bucket,
-    take_over,
-    try_again,
-    warn_of_gap,
-)
+from mastosync.manifest import ManifestReport, in_one_bucket, take_over, try_again
 from mastosync.progress import CopyProgress
 from mastosync.pruning import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.status import status_of
 
 if TYPE_CHECKING:
-    from mastosync.app import App
+    from mastosync.app.context import Context
     from mastosync.errors import MastosyncError
-    from mastosync.manifest import StoreIdentity
+    from mastosync.following import Round
+    from mastosync.manifest import Manifest, StoreIdentity
     from mastosync.planning.planner import PlanOptions, PlanResult
     from mastosync.runtime.retry import StoreAccess
 
@@ -65,8 +62,24 @@ class FollowResult:
     held_back: bool = False  # nothing was copied, as nobody knows who may read it
 
 
-def prune(app: App, manifest: Manifest, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
-    """See `App.prune`, for whoever holds the manifest."""
+def follow(context: Context, options: FollowOptions) -> Iterator[Round[FollowResult]]:
+    """Plan and copy in rounds; yields each when it has ended. Raises: Interrupted when asked to stop."""
+    following = Following(context, options)
+    patience = context.config.copy.outage_patience
+    return iter(Rounds(following.go_round, options.every_seconds, options.once, context.stop, patience))
+
+
+def prune(context: Context, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
+    """Remove at the destination what is gone; unless `options.apply`, only count it.
+
+    `source_gone`: the source is another store, even if it cannot be asked any more.
+    Raises: Interrupted when asked to stop; TooMuchGone; StoreUnusable; UsageError if both stores are one bucket.
+    """
+    with context.writing_planned("prune") as manifest:
+        return _prune(context, manifest, options, source_gone=source_gone)
+
+
+def _prune(context: Context, manifest: Manifest, options: PruneOptions, *, source_gone: bool = False) -> Pruning:
     if in_one_bucket(manifest):
         raise nothing_removed()
 
@@ -74,21 +87,18 @@ def prune(app: App, manifest: Manifest, options: PruneOptions, *, source_gone: b
     def opened() -> Iterator[StoreAccess]:
         pace = CopyOptions(workers=options.workers)
         with stores_to_write(
-            *(app.config, manifest, pace, app.stop, ("destination",)),
-            some_arrived=True,
-            removing=True,
-            source_gone=source_gone,
+            context, manifest, pace, ("destination",), some_arrived=True, removing=True, source_gone=source_gone
         ) as (store_access,):
             yield store_access
 
-    return Pruner(manifest, opened, app.config.destination.key_prefix, options, app.stop).run()
+    return Pruner(manifest, opened, context.config.destination.key_prefix, options, context.stop).run()
 
 
 @dataclass(slots=True)
 class Following:
     """Rounds of one `follow`."""
 
-    app: App
+    context: Context
     options: FollowOptions
     _reads_all: bool = False
     _access_read: bool = False  # of all that the manifest has, in this round
@@ -97,31 +107,30 @@ class Following:
         self._reads_all = self.options.full
 
     def go_round(self) -> FollowResult:
-        """Plan and copy, with the manifest held from the beginning to the end and for no longer.
+        """Plan and copy, with the manifest locked for the length of the round.
 
         Raises: Interrupted when asked to stop; DatabaseError, StoreUnusable, ManifestError, ConfigError.
         """
         try:
             return self._go_round()
         finally:
-            gc.collect()  # clients of stores are made of cycles, megabytes each time, which would lie there for long
+            gc.collect()  # clients of stores are cycles of megabytes, which would stay for long
 
     def _go_round(self) -> FollowResult:
-        stores, self._access_read = identities(self.app.config), False
-        # what ends a round by an error ends its threads, and not the rounds after it
-        with self.app.stop.part() as stop:
-            return self._go_round_with(replace(self.app, stop=stop), stores)
+        stores, self._access_read = identities(self.context.config), False
+        # an error that stops the threads of this round must not stop the next one
+        with self.context.stop.part() as stop:
+            return self._go_round_with(replace(self.context, stop=stop), stores)
 
-    def _go_round_with(self, app: App, stores: tuple[StoreIdentity, StoreIdentity]) -> FollowResult:
-        with writing(app.config, app.manifest_path, "follow"), Manifest.create(app.manifest_path) as manifest:
-            warn_of_gap(manifest.gap)
+    def _go_round_with(self, context: Context, stores: tuple[StoreIdentity, StoreIdentity]) -> FollowResult:
+        with context.writing("follow", create=True) as manifest:
             self._require_same_scope(ManifestReport(manifest))
-            planned, refusal = self._plan(app, manifest, stores)
+            planned, refusal = self._plan(context, manifest, stores)
             copied = CopyProgress(total=0)
             held_back = not self._knows_access(manifest)
             if not held_back:
-                try_again(manifest, _RUNS_AT_MOST * app.config.copy.max_attempts, self._since(planned))
-                copied = app.copy_from(manifest, self.options.copy)
+                try_again(manifest, _RUNS_AT_MOST * context.config.copy.max_attempts, self._since(planned))
+                copied = copy_pending(context, manifest, self.options.copy)
             if planned is not None:
                 change = planned.total()
                 new = change.added + change.revived
@@ -130,25 +139,25 @@ class Following:
             if self.options.prune is None or planned is None:
                 return FollowResult(planned, copied, news, refusal=refusal, held_back=held_back)
             try:
-                return FollowResult(planned, copied, news, prune(app, manifest, self.options.prune))
+                return FollowResult(planned, copied, news, _prune(context, manifest, self.options.prune))
             except TooMuchGone as too_much:
                 return FollowResult(planned, copied, news, refusal=too_much)
 
     def _plan(
-        self, app: App, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity]
+        self, context: Context, manifest: Manifest, stores: tuple[StoreIdentity, StoreIdentity]
     ) -> tuple[PlanResult | None, PlanRefused | None]:
-        """Plan, or tell why not: what is pending, and what is new, is copied, and the next round plans again.
+        """Plan, or say why not. Pending and new entries are copied even so, and the next round plans again.
 
-        What is private by now is known even so, unless the database is another one.
+        After a refusal, what is private by now is still read, unless the database is another one.
         """
         try:
-            with self.app.stop.breaking_off():
-                planned = app.plan_into(manifest, stores, self.options.plan, delta=not self._reads_all)
+            with self.context.stop.breaking_off():
+                planned = plan_into(context, manifest, stores, self.options.plan, delta=not self._reads_all)
         except PlanRefused as refusal:
             _log.warning("not planned: %s", refusal.message)
             take_over(manifest)  # as a plan would have
-            with suppress(PlanRefused), self.app.stop.breaking_off():  # of another database, nothing is new
-                added = app.add_into(manifest, stores, self.options.plan)
+            with suppress(PlanRefused), self.context.stop.breaking_off():  # of another database, nothing is new
+                added = add_into(context, manifest, stores, self.options.plan)
                 _log.info("added: %d new", added or 0)
                 self._access_read = added is not None
             return None, refusal
@@ -156,7 +165,7 @@ class Following:
         return planned, None
 
     def _knows_access(self, manifest: Manifest) -> bool:
-        """Whether it is known who may read what is pending: by this round, or by a plan of short ago.
+        """Whether this round, or a plan of less than an hour ago, has read which entries are private.
 
         What became private since would be stored for everybody.
         """
@@ -169,7 +178,7 @@ class Following:
         return False
 
     def _require_same_scope(self, report: ManifestReport) -> None:
-        """Refuse to widen or narrow by oversight what is migrated: an option of `plan` would be forgotten here."""
+        """Refuse options that differ from those of the last plan: they would change what is migrated by oversight."""
         last, wanted = report.snapshot(), self.options.plan.as_details()
         if last is None:
             return
@@ -187,8 +196,8 @@ class Following:
             )
 
     def _since(self, planned: PlanResult | None) -> int:
-        """From when on a file may be so new that its object was not there yet, in seconds since the epoch."""
-        overlap = timedelta(minutes=self.app.config.follow.overlap_minutes)
+        """Since when a file may be too new for its object to be there, in seconds since the epoch."""
+        overlap = timedelta(minutes=self.context.config.follow.overlap_minutes)
         if planned is None:
             return int((datetime.now(UTC) - overlap).timestamp())
         since = planned.base.since if planned.base else planned.snapshot.taken_at - overlap

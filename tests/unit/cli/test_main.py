@@ -14,9 +14,10 @@ import pytest
 
 from mastosync.cli import main as main_module
 from mastosync.cli.commands.refetch import render_refetching
+from mastosync.cli.commands.status import render_status
+from mastosync.cli.copy_results import failed_lines
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, main
-from mastosync.cli.render import failed_lines, render_status
 from mastosync.copying.copier import Copier, CopyOptions
 from mastosync.errors import ExitCode, Interrupted, StoreUnusable
 from mastosync.manifest import Manifest, ManifestReport, WorkQueue, correct, writer_lock
@@ -227,7 +228,7 @@ def test_who_only_reads_is_told_so_by_either_signal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, number: signal.Signals
 ) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr(Invocation, "reading", lambda _: os.kill(os.getpid(), number))
+    monkeypatch.setattr(Invocation, "context_to_read", lambda _: os.kill(os.getpid(), number))
     assert main(["--manifest", "m.db", command]) == 130
     assert capsys.readouterr().err.split("\n") == ["", "mastosync: stopped", "  run the same command again", ""]
     assert signal.getsignal(number) is before
