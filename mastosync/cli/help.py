@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import click
 
-from mastosync.cli.terminal import width_of, wrapped
 from mastosync.errors import EXIT_CODE_MEANING
 from mastosync.language import say, tr
+from mastosync.terminal_text import width_of, wrapped
 
 C = TypeVar("C", bound=click.Command)
 

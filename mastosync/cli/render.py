@@ -9,11 +9,11 @@ from itertools import groupby, repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.cli.terminal import PAINT_OF, Paint, padded, paint, width_of
+from mastosync.cli.terminal import PAINT_OF, Paint, paint
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode
 from mastosync.language import say, tr, trn
 from mastosync.model import EntryState, Reason
-from mastosync.terminal_text import one_line
+from mastosync.terminal_text import one_line, padded, width_of
 from mastosync.units import clock, human_ago, human_bytes, human_seconds, iso
 
 if TYPE_CHECKING:

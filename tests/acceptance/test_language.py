@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.cli.terminal import width_of
+from mastosync.terminal_text import width_of
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import MigrationFactory
 from tests.acceptance.site import COMMAND, Site

@@ -11,7 +11,8 @@ import pytest
 from mastosync.cli import terminal
 from mastosync.cli.output import show
 from mastosync.cli.render import table
-from mastosync.cli.terminal import Paint, coloured, paint, width_of
+from mastosync.cli.terminal import Paint, coloured, paint
+from mastosync.terminal_text import width_of
 from tests.acceptance.site import Site
 from tests.acceptance.test_forging import on_terminal
 from tests.unit.engine_kit import entry, planned

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from mastosync import language
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.main import COMMANDS, cli
 from mastosync.config import render_sample
@@ -18,6 +20,7 @@ from mastosync.doctor.findings import Chart
 from mastosync.doctor.manifest import check_disk
 from mastosync.errors import EXIT_CODE_MEANING, MastosyncError
 from mastosync.model import MANIFEST_BYTES_PER_ENTRY, TABLES, Reason
+from mastosync.terminal_text import width_of
 from mastosync.units import human_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +108,33 @@ def test_every_key_is_in_the_sample_with_an_explanation() -> None:
         for key, declared in section.keys.items():
             assert re.search(rf"^(# )?{key} =", sample, re.MULTILINE), f"[{name}] {key}"
             assert declared.info.meaning, f"[{name}] {key}"
+
+
+@pytest.fixture
+def in_japanese(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    language._users_catalog.cache_clear()
+    monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+    monkeypatch.delenv("LANGUAGE", raising=False)
+    yield
+    monkeypatch.undo()
+    language._users_catalog.cache_clear()
+
+
+def sections_and_keys(sample: str) -> list[str]:
+    """The lines that are no comments, and those that a # turns off."""
+    return re.findall(r"^(?:\[.*|(?:# )?[a-z_]+ =.*)$", sample, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("in_japanese")
+def test_the_sample_is_explained_in_japanese_as_well() -> None:
+    """In the same order, with the same values: only the comments differ, and none is left in English."""
+    sample = (ROOT / "docs/ja/config.sample.ini").read_text(encoding="utf-8")
+    assert sample == render_sample(), "renew it with `make sample`"
+    assert sections_and_keys(sample) == sections_and_keys((ROOT / "config.sample.ini").read_text(encoding="utf-8"))
+    for paragraph in re.split(r"\n(?:#?\n)+", sample):
+        comments = [line for line in paragraph.splitlines() if line not in sections_and_keys(paragraph)]
+        assert not comments or not "".join(comments).isascii(), paragraph
+    assert [line for line in sample.splitlines() if width_of(line) > 100 or line != line.rstrip()] == []
 
 
 def test_the_readme_shows_the_two_commands() -> None:
