@@ -97,10 +97,12 @@ format: .venv/.dev ## format the code, and fix what a linter can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-sample: .venv/.run ## renew config.sample.ini from the declarations in mastosync/config
-	rm -rf build/sample && mkdir -p build/sample
-	$(BIN)/mastosync init --output build/sample/config.ini
+sample: .venv/.run ## renew config.sample.ini, and docs/ja/config.sample.ini, from the declarations in mastosync/config
+	rm -rf build/sample && mkdir -p build/sample/ja
+	LC_ALL=C $(BIN)/mastosync init --output build/sample/config.ini
+	LC_ALL=ja_JP.UTF-8 LANGUAGE= $(BIN)/mastosync init --output build/sample/ja/config.ini
 	install -m 644 build/sample/config.ini config.sample.ini
+	install -m 644 build/sample/ja/config.ini docs/ja/config.sample.ini
 
 messages: .venv/.test ## renew the catalogs in mastosync/locale, and name what is not translated yet
 	@$(BIN)/python -m scripts.messages

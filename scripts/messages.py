@@ -6,7 +6,8 @@ renews the template `mastosync.pot`, brings each `mastosync.po` up to date, comp
 translated yet. Until somebody translates it, people read it in English. `--check` writes nothing. It exits with 1 if a
 catalog lacks a message or a translation, or has one that no code says any more: so no release leaves with a gap.
 
-Messages are literals given to `tr`, `trn` and `deferred`, what commands say of themselves, and click's own words.
+Messages are literals given to `tr`, `trn` and `deferred`, what commands and keys of the configuration say of
+themselves, and click's own words.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from babel.messages.pofile import read_po, write_po
 
 from mastosync.cli.help import LazyGroup, paragraphs
 from mastosync.cli.main import cli
+from mastosync.config.schema import sections
 from mastosync.language import DOMAIN, LOCALES
 from setup import compile_catalogs
 
@@ -53,6 +55,7 @@ def iter_messages() -> Iterator[Found]:
     """Everything that is to be translated, in the order of files."""
     for path in sorted((ROOT / "mastosync").rglob("*.py")):
         yield from literals(path.read_text("utf-8"), str(path.relative_to(ROOT)))
+    yield from _of_configuration()
     yield from _of_commands(cli)
     for name in _MODULES_OF_CLICK:
         code = Path(click.__file__).with_name(f"{name}.py").read_text("utf-8")
@@ -69,6 +72,14 @@ def literals(code: str, where: str, forms: dict[str, int] = _FORMS, *, strict: b
                 yield Found(said, where)
             elif strict:
                 raise ValueError(f"{where}:{node.lineno}: not a literal: {ast.unparse(node)}")
+
+
+def _of_configuration() -> Iterator[Found]:
+    """What the sample says of sections and keys."""
+    for section in sections().values():
+        yield Found((section.intro,), "mastosync/config/schema.py")
+        where = f"{section.kind.__module__.replace('.', '/')}.py"
+        yield from (Found((key.info.meaning,), where) for key in section.keys.values())
 
 
 def _of_commands(command: click.Command) -> Iterator[Found]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from mastosync import language
 from scripts.faultlab.runner import Runner
 from scripts.lab.addresses import DatabaseAddress, LabAddresses, PostgresAddress, S3Address
 from scripts.lab.buckets import BucketPair, bucket_pair
@@ -76,6 +77,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End the lab; in workers this does nothing."""
     if SHARED_LAB in config.stash:
         config.stash[SHARED_LAB].close()
+
+
+@pytest.fixture
+def speak(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """`speak("ja")`: for the rest of the test, messages are in that language."""
+
+    def choose(code: str) -> None:
+        language._users_catalog.cache_clear()
+        monkeypatch.setenv("LC_ALL", "C" if code == "en" else code)
+
+    yield choose
+    monkeypatch.undo()
+    language._users_catalog.cache_clear()
 
 
 @pytest.fixture

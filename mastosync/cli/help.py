@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mastosync.cli.terminal import width_of, wrapped
 from mastosync.errors import EXIT_CODE_MEANING
 from mastosync.language import say, tr
+from mastosync.terminal_text import width_of, wrapped
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -1,4 +1,7 @@
-"""The sample configuration, written from the declarations in `schema`: it cannot miss or misname a key."""
+"""The sample configuration, written from the declarations in `schema`: it cannot miss or misname a key.
+
+Its comments are in the user's language; sections, keys and values are the same in every language.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from mastosync.config.schema import sections
 from mastosync.config.values import CHANGE_ME, Key, Section
 from mastosync.errors import ConfigError
-from mastosync.language import tr
+from mastosync.language import deferred, say, tr
+from mastosync.terminal_text import wrapped
 
-_WIDTH = 100
+_WIDTH = 100  # columns
 
 _HEAD = (
-    "Configuration of mastosync.",
+    deferred("Configuration of mastosync."),
     "",
-    f"Save this as config.ini, replace every {CHANGE_ME}, and try `mastosync plan --dry-run`.",
+    deferred("Save this as config.ini, replace every {placeholder}, and try `mastosync plan --dry-run`."),
     "",
-    "A key behind a # is at its default: remove the # to change it. A value ends with its line and is taken as it"
-    " stands; %, ;, # and quotes are ordinary characters in it. An empty value is the same as none, except where"
-    " the key says otherwise.",
+    deferred(
+        "A key behind a # is at its default: remove the # to change it. A value ends with its line and is taken as it"
+        " stands; %, ;, # and quotes are ordinary characters in it. An empty value is the same as none, except where"
+        " the key says otherwise."
+    ),
     "",
-    "This file holds secrets: chmod 600 config.ini. Or keep them elsewhere: the environment wins over this file, and"
-    " has a variable for every key. That of secret_key in [s3.source] is MASTOSYNC_S3_SOURCE_SECRET_KEY;"
-    " MASTOSYNC_S3_SOURCE_SECRET_KEY_FILE names a file that holds the value instead.",
+    deferred(
+        "This file holds secrets: chmod 600 config.ini. Or keep them elsewhere: the environment wins over this file,"
+        " and has a variable for every key. That of secret_key in [s3.source] is MASTOSYNC_S3_SOURCE_SECRET_KEY;"
+        " MASTOSYNC_S3_SOURCE_SECRET_KEY_FILE names a file that holds the value instead."
+    ),
     "",
-    "Or let this file refer to them, which every key does that is a secret: secret_key = env:AWS_SECRET_ACCESS_KEY"
-    " takes the value of that variable, in the file that [env] names or else in the environment, and"
-    " secret_key_file = /path/to/a/file what that file holds.",
+    deferred(
+        "Or let this file refer to them, which every key does that is a secret: secret_key = env:AWS_SECRET_ACCESS_KEY"
+        " takes the value of that variable, in the file that [env] names or else in the environment, and"
+        " secret_key_file = /path/to/a/file what that file holds."
+    ),
 )
 
 
@@ -44,11 +54,11 @@ def render_sample(
     for name, texts in values.items():
         if name not in sections() or texts.keys() - _names_in(sections()[name]):
             raise ValueError(f"an unknown section {name}, or an unknown key among {', '.join(texts)}")
-    lines = [line for text in _HEAD for line in _comment(text)]
+    lines = [line for text in _HEAD for line in _comment(say(text).format(placeholder=CHANGE_ME))]
     first_of_kind: dict[type[object], str] = {}
     for name, section in sections().items():
         explained_in = first_of_kind.setdefault(section.kind, name)
-        lines += ["", "", f"[{name}]", *_comment(section.intro)]
+        lines += ["", "", f"[{name}]", *_comment(say(section.intro))]
         for remark in remarks.get(name, ()):
             lines += ["", *(line for text in remark.split("\n") for line in _comment(text))]
         lines += _keys(section, values.get(name), explained_in)
@@ -64,18 +74,18 @@ def _keys(section: Section, texts: Mapping[str, str] | None, explained_in: str) 
     keys = list(section.keys.values())
     known = [key for key in keys if explained_in != section.name and key.info.only is None]
     if known:
-        yield from ("", *_comment(f"These are explained in [{explained_in}]."))
+        yield from ("", *_comment(tr("These are explained in [{section}].", section=explained_in)))
         yield from (_line(key, texts) for key in known)
     for key in keys[len(known) :]:
         yield from ("", *_comment(_explanation(key)), _line(key, texts))
 
 
 def _explanation(key: Key) -> str:
-    form = key.info.form
-    described = form.described()
+    form, meaning = key.info.form, say(key.info.meaning)
+    described = form.described(say)
     if form.evident or not described:
-        return key.info.meaning
-    return f"{key.info.meaning} {described[0].upper()}{described[1:]}."
+        return meaning
+    return tr("{meaning} Allowed: {allowed}.", meaning=meaning, allowed=described)
 
 
 def _line(key: Key, texts: Mapping[str, str] | None) -> str:
@@ -98,11 +108,5 @@ def _line(key: Key, texts: Mapping[str, str] | None) -> str:
 
 
 def _comment(text: str) -> Iterator[str]:
-    """The text as comment lines; not `textwrap`, which breaks words at hyphens and imports more than this."""
-    line = "#"
-    for word in text.split():
-        if len(line) + len(word) >= _WIDTH:
-            yield line
-            line = "#"
-        line += f" {word}"
-    yield line
+    for line in wrapped(" ".join(text.split()), _WIDTH - len("# ")):
+        yield f"# {line}".rstrip()

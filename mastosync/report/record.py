@@ -5,7 +5,7 @@ The digest of a manifest: what every entry is and what became of it, however the
 It is the SHA-256 of one line for each entry, in the order of `manifest export`: its key at the destination in base64,
 state, reason, size, MD5 and, in base64, ETag, with a space between any two; what is not known is empty. Keys stand in
 base64 as they may hold anything, and instead of ids as jq before 1.7 rounds those. So whoever doubts it needs no
-mastosync but an export: docs/design/cutover.md has the line of jq.
+mastosync but an export: docs/design/report.md has the line of jq.
 """
 
 from __future__ import annotations

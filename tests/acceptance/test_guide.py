@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mastosync.cutover import Mastosync, Step, WayOver, steps_over
+from mastosync.manifest import StoreIdentity
 from scripts.lab.addresses import DatabaseAddress
 from scripts.lab.buckets import BucketPair
 from scripts.lab.faults import FaultProxy
@@ -99,9 +100,9 @@ def key_of(row_id: int) -> str:
     return f"custom_emojis/images/000/{row_id // 1000}/{row_id % 1000:03}/original/new.png"
 
 
-def blocks() -> list[tuple[int, list[str]]]:
+def blocks(guide: str = "guide.md") -> list[tuple[int, list[str]]]:
     """The commands of each block of the guide, and the exit code of its last one."""
-    text = (DOCS / "guide.md").read_text(encoding="utf-8")
+    text = (DOCS / guide).read_text(encoding="utf-8")
     return [
         (int(code or 0), [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")])
         for code, block in re.findall(r"^```console(?: exit=(\d+))?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
@@ -113,7 +114,8 @@ def test_every_block_of_the_guide_has_commands() -> None:
     assert all(commands for _, commands in blocks())
 
 
-OLD = "bucket 'old-media' at https://s3.example.com"
+def test_the_guide_has_the_same_commands_in_japanese() -> None:
+    assert blocks("ja/guide.md") == blocks()
 
 
 def told(steps: list[Step]) -> list[str]:
@@ -122,12 +124,20 @@ def told(steps: list[Step]) -> list[str]:
     return [each for each in words if "/etc/nginx/snippets" not in each or "include" in each]
 
 
+OLD = StoreIdentity("https://s3.example.com", "old-media", "")
+OLD_FOLDER = StoreIdentity.of_folder(Path(MASTODON, "public/system"))
+
+
 @pytest.mark.parametrize(
     "way",
     [{}, {"from_folder": True, "system": "location …"}, {"public": False}],
     ids=["bucket to bucket", "from a disk", "to a disk"],
 )
-def test_the_guide_and_the_screen_tell_the_same_steps(way: dict[str, object]) -> None:
+@pytest.mark.parametrize(("code", "guide", "day"), [("en", "guide.md", "Day 13"), ("ja", "ja/guide.md", "13 日目")])
+def test_the_guide_and_the_screen_tell_the_same_steps(
+    way: dict[str, object], code: str, guide: str, day: str, speak: Callable[[str], None]
+) -> None:
+    speak(code)
     env = Path(MASTODON) / ".env.production"
     steps = WayOver(
         Mastosync(),
@@ -135,11 +145,11 @@ def test_the_guide_and_the_screen_tell_the_same_steps(way: dict[str, object]) ->
         env=env,
         env_kept=env.with_name(".env.production.before"),
         host="files.social.example",
-        old="folder '/home/mastodon/live/public/system' on this machine" if way.get("from_folder") else OLD,
+        old=str(OLD_FOLDER if way.get("from_folder") else OLD),
         secrets=None if way.get("from_folder") else Path("config.secrets"),
         **way,  # type: ignore[arg-type]
     )
-    text = " ".join((DOCS / "guide.md").read_text(encoding="utf-8").split("## Day 13")[1].split())
+    text = " ".join((DOCS / guide).read_text(encoding="utf-8").split(f"## {day}")[1].split())
     at = 0
     for words in told(steps_over(steps)):
         found = text.find(words, at)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mastosync.cli.terminal import width_of
+from mastosync.terminal_text import width_of
 from scripts.lab.buckets import BucketPair
 from tests.acceptance.conftest import MigrationFactory
 from tests.support.site import COMMAND, Site
 
+ROOT = Path(__file__).parents[2]
 JAPANESE = {"LANG": "ja_JP.UTF-8", "PYTHONUTF8": "1"}
 KANA = re.compile("[\u3040-\u30ff]")
 
@@ -43,6 +44,16 @@ def test_errors_are_japanese_and_keep_their_exit_codes(site: Site) -> None:
         gone
         == "mastosync: マニフェストが m.db にありません\n  先に `mastosync --manifest m.db plan` を実行してください\n"
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "euc_jp"])
+def test_a_new_configuration_is_explained_in_japanese_and_is_utf_8_on_every_terminal(site: Site, encoding: str) -> None:
+    site.environ["PYTHONIOENCODING"] = encoding
+    subprocess.run(
+        [str(COMMAND), "init"], cwd=site.folder, env=site.environment(), capture_output=True, timeout=240, check=True
+    )
+    assert (site.folder / "config.ini").read_bytes() == (ROOT / "docs/ja/config.sample.ini").read_bytes()
+    assert "CHANGE-ME" in site.run("status", code=4).stderr
 
 
 def test_a_migration_is_told_in_japanese_and_what_programs_read_in_english(

@@ -10,7 +10,8 @@ import pytest
 
 from mastosync.cli import terminal
 from mastosync.cli.output import show
-from mastosync.cli.terminal import Paint, coloured, paint, table, width_of
+from mastosync.cli.terminal import Paint, coloured, paint, table
+from mastosync.terminal_text import width_of
 from tests.acceptance.test_forging import on_terminal
 from tests.support.entries import entry
 from tests.support.manifests import planned

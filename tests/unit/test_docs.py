@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -18,7 +19,9 @@ from mastosync.doctor.findings import Chart
 from mastosync.doctor.manifest import check_disk
 from mastosync.errors import EXIT_CODE_MEANING, MastosyncError
 from mastosync.model import MANIFEST_BYTES_PER_ENTRY, TABLES, Reason
+from mastosync.terminal_text import width_of
 from mastosync.units import human_bytes
+from tests.unit.test_japanese_docs import parts_of
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -107,6 +110,23 @@ def test_every_key_is_in_the_sample_with_an_explanation() -> None:
             assert declared.info.meaning, f"[{name}] {key}"
 
 
+def sections_and_keys(sample: str) -> list[str]:
+    """The lines that are no comments, and those that a # turns off."""
+    return re.findall(r"^(?:\[.*|(?:# )?[a-z_]+ =.*)$", sample, re.MULTILINE)
+
+
+def test_the_sample_is_explained_in_japanese_as_well(speak: Callable[[str], None]) -> None:
+    """In the same order, with the same values: only the comments differ, and none is left in English."""
+    speak("ja")
+    sample = (ROOT / "docs/ja/config.sample.ini").read_text(encoding="utf-8")
+    assert sample == render_sample(), "renew it with `make sample`"
+    assert sections_and_keys(sample) == sections_and_keys((ROOT / "config.sample.ini").read_text(encoding="utf-8"))
+    for paragraph in re.split(r"\n(?:#?\n)+", sample):
+        comments = [line for line in paragraph.splitlines() if line not in sections_and_keys(paragraph)]
+        assert not comments or not "".join(comments).isascii(), paragraph
+    assert [line for line in sample.splitlines() if width_of(line) > 100 or line != line.rstrip()] == []
+
+
 def test_the_readme_shows_the_two_commands() -> None:
     assert "    make demo\n    make test\n" in README
 
@@ -125,8 +145,11 @@ def test_the_disk_that_a_manifest_takes_is_one_figure_everywhere(tmp_path: Path)
     assert human_bytes(10**9 * MANIFEST_BYTES_PER_ENTRY * 1.25) in found.message
 
 
-def test_every_file_that_the_docs_link_to_exists() -> None:
+def test_every_file_and_heading_that_the_docs_link_to_exists() -> None:
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        for target, part in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", document.read_text(encoding="utf-8")):
             if "://" not in target:
-                assert (document.parent / target).exists(), f"{document.name}: {target}"
+                place = (document.parent / target).resolve() if target else document
+                assert place.exists(), f"{document.name}: {target}"
+                known = parts_of(str(place.relative_to(ROOT))) if part else [part]
+                assert part in known, f"{document.name}: {target} has no heading {part}"

@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "new_files": {"model", "errors"},
     "terminal_text": set(),
     "progress": {"model", "units", "terminal_text", "tqdm"},
-    "config": {"model", "errors"},
+    "config": {"model", "errors", "terminal_text"},
     # what Mastodon knows
     "mastodon.catalog": {"model"},
     "mastodon.paperclip": {"model"},

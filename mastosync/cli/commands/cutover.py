@@ -13,12 +13,12 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import file_option, json_option, parsed_by
 from mastosync.cli.output import show_exactly, show_json
-from mastosync.cli.terminal import padded, table
+from mastosync.cli.terminal import table
 from mastosync.config import CHANGE_ME, Secret
 from mastosync.config.values import PUBLIC_URL
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import tr
-from mastosync.terminal_text import as_json, one_line
+from mastosync.terminal_text import as_json, one_line, padded
 
 if TYPE_CHECKING:
     from mastosync.app.cutover import CutoverReport

@@ -12,11 +12,11 @@ import click
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import file_option
 from mastosync.cli.output import json_text, show, show_exactly, show_fault
-from mastosync.cli.terminal import padded, table
+from mastosync.cli.terminal import table
 from mastosync.errors import ExitCode, UsageError
 from mastosync.language import english_everywhere, tr
 from mastosync.model import EntryState, Origin
-from mastosync.terminal_text import one_line
+from mastosync.terminal_text import one_line, padded
 from mastosync.units import human_bytes, human_seconds
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from mastosync.cli.copy_results import kept_back_lines, settings_lines
 from mastosync.cli.invocation import Invocation
 from mastosync.cli.options import json_option
 from mastosync.cli.output import redraw, show, show_json
-from mastosync.cli.terminal import PAINT_OF, padded, table
+from mastosync.cli.terminal import PAINT_OF, table
 from mastosync.errors import EXIT_CODE_MEANING, ExitCode
 from mastosync.language import say, tr
 from mastosync.model import EntryState
+from mastosync.terminal_text import padded
 from mastosync.units import clock, human_ago, human_bytes, human_seconds, iso
 
 if TYPE_CHECKING:

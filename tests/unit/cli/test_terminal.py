@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mastosync.cli.terminal import width_of, wrapped
+from mastosync.terminal_text import width_of, wrapped
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_manifest_whose_counters_are_wrong_gives_no_report(path: Path) -> None
 
 
 def digest_by_hand(archive: bytes) -> str:
-    """As docs/design/cutover.md says, of what `manifest export` writes."""
+    """As docs/design/report.md says, of what `manifest export` writes."""
     digest = hashlib.sha256()
     for line in archive.splitlines()[1:-1]:
         each = json.loads(line)

@@ -1,4 +1,4 @@
-"""The Japanese README is held against the English one, block by block: what is code, link or table is the same."""
+"""Each Japanese page is held against its English one, block by block: what is code, link or table is the same."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from gettext import translation
 from itertools import zip_longest
 from pathlib import Path
@@ -18,8 +19,16 @@ from mastosync.language import DOMAIN, LOCALES
 ROOT = Path(__file__).parents[2]
 ENGLISH = "README.md"
 JAPANESE = "docs/ja/README.md"
+PAGES = {
+    ENGLISH: JAPANESE,
+    "docs/guide.md": "docs/ja/guide.md",
+    "docs/install.md": "docs/ja/install.md",
+    "docs/from-the-older-tool.md": "docs/ja/from-the-older-tool.md",
+}
+"""English page → its translation."""
+ORIGINAL_OF = {there: here for here, there in {**PAGES, "config.sample.ini": "docs/ja/config.sample.ini"}.items()}
 WHAT_TO_DO = (
-    f"Bring {JAPANESE} up to date with what has changed in {ENGLISH}. Every heading, paragraph, bullet, row and line\n"
+    "Bring {japanese} up to date with what has changed in {english}. Every heading, paragraph, bullet, row and line\n"
     "of code has one of its own there, in the same order. Code, options, keys and targets of links stay as they are;\n"
     "the words for the rest are in docs/ja/glossary.md."
 )
@@ -43,7 +52,7 @@ def read(page: str) -> str:
 def blocks(page: str, text: str) -> Iterator[Block]:
     for line, shape, content in pieces(text):
         if shape == "line of code":
-            code, *comment = re.split(r"\s+# ", content, maxsplit=1)
+            code, *comment = re.split(r"\s+(?:#|--) ", content, maxsplit=1)
             yield Block(shape, (code.strip(), "# …" * len(comment)), "".join(comment), line)
         elif shape == "row":
             cells = [cell.strip() for cell in content.strip("|").split("|")]
@@ -91,20 +100,34 @@ def what_it_shows(page: str, text: str) -> list[str]:
 
 
 def target(page: str, link: str) -> str:
-    """Where a link leads to, from the root of the repository; the two pages lead to each other."""
+    """Where a link leads to, from the root of the repository; a page and its translation are the same place."""
     if "://" in link:
         return link
-    place = posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
-    return "the other language" if place in {ENGLISH, JAPANESE} else place
+    path, _, part = link.partition("#")
+    place = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page
+    original = ORIGINAL_OF.get(place, place)
+    if part and place in PAGES.values():
+        part = (
+            parts_of(original)[parts_of(place).index(part)] if part in parts_of(place) else f"no such heading: {part}"
+        )
+    return f"{original}#{part}" if part else original
 
 
-def difference(english: str, japanese: str) -> str:
+@cache
+def parts_of(page: str) -> list[str]:
+    """What its headings are called in links, as GitHub makes it."""
+    headings = (content.lstrip("# ") for _, shape, content in pieces(read(page)) if shape.startswith("heading"))
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def difference(english: str, japanese: str, here: str = ENGLISH, there: str = JAPANESE) -> str:
     """The first block in which the translation differs, or which is none yet; empty if there is none."""
-    for original, translated in zip_longest(blocks(ENGLISH, english), blocks(JAPANESE, japanese)):
+    what_to_do = WHAT_TO_DO.format(english=here, japanese=there)
+    for original, translated in zip_longest(blocks(here, english), blocks(there, japanese)):
         if original != translated:
-            return f"{told(ENGLISH, original)}\n{told(JAPANESE, translated)}\n{WHAT_TO_DO}"
+            return f"{told(here, original)}\n{told(there, translated)}\n{what_to_do}"
         if original.words == translated.words and re.search("[a-z]+ [a-z]+", re.sub("`[^`]+`", "", original.words)):
-            return f"{told(JAPANESE, translated)} is still in English\n{WHAT_TO_DO}"
+            return f"{told(there, translated)} is still in English\n{what_to_do}"
     return ""
 
 
@@ -112,8 +135,32 @@ def told(page: str, block: Block | None) -> str:
     return f"{page}:{block.line}: {block.shape}: {' '.join(block.shows)}" if block else f"{page}: nothing more"
 
 
-def test_the_translation_keeps_step() -> None:
-    assert not (found := difference(read(ENGLISH), read(JAPANESE))), found
+@pytest.mark.parametrize(("english", "japanese"), PAGES.items(), ids=str)
+def test_a_translation_keeps_step(english: str, japanese: str) -> None:
+    assert not (found := difference(read(english), read(japanese), english, japanese)), found
+
+
+@pytest.mark.parametrize("page", PAGES.values())
+def test_a_translation_leads_to_translations(page: str) -> None:
+    """Only the line that offers the page itself in English leads back."""
+    for line, _, content in pieces(read(page)):
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", content):
+            place = posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
+            assert place not in ORIGINAL_OF.values() or PAGES.get(place) == page, f"{page}:{line}: {link}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *PAGES.values()])
+def test_a_page_and_its_translation_offer_each_other(page: str) -> None:
+    other = PAGES.get(page) or ORIGINAL_OF[page]
+    assert f"]({posixpath.relpath(other, posixpath.dirname(page) or '.')})" in read(page).splitlines()[2]
+
+
+@pytest.mark.parametrize("page", PAGES.values())
+def test_a_japanese_paragraph_is_one_line(page: str) -> None:
+    """Many browsers show a line break as a space, which Japanese has not got."""
+    known = {(line, content) for line, _, content in pieces(read(page))}
+    broken = [line for line, content in known if content not in read(page).splitlines()[line - 1]]
+    assert not broken, f"{page}: lines {sorted(broken)} go on in the next one"
 
 
 def test_the_translation_names_exit_codes_as_the_tool_does() -> None:
