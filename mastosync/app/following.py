@@ -17,6 +17,7 @@ from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, UsageError
 from mastosync.findings.deleted import PLAN_AT_MOST_OLD
 from mastosync.language import tr
+from mastosync.mastodon.standby import AT_MOST
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
@@ -152,7 +153,8 @@ class Following:
                 _log.info("added: %d new", added or 0)
                 self._access_read = added is not None
             return None, refusal
-        self._reads_all, self._access_read = False, True
+        self._reads_all = False
+        self._access_read = planned.snapshot.lag_seconds <= AT_MOST.total_seconds()
         return planned, None
 
     def _knows_access(self, manifest: Manifest) -> bool:
@@ -164,7 +166,7 @@ class Following:
         if self._access_read or last is None or time.time() - last.began_at <= PLAN_AT_MOST_OLD.total_seconds():
             return True
         _log.warning(
-            "not copied: the last plan is over an hour old; until the next one nobody knows what became private"
+            "not copied: nobody knows what became private: the last plan is over an hour old, or of a standby that lags"
         )
         return False
 

@@ -31,6 +31,7 @@ from mastosync.mastodon.settings import (
     used_elsewhere,
     uses_bucket,
 )
+from mastosync.mastodon.standby import require_up_to_date
 from mastosync.model import TABLES
 
 if TYPE_CHECKING:
@@ -193,4 +194,5 @@ def right_database(manifest_path: Path, databases: Databases) -> Iterator[Mastod
         found, age = identity_of(database), age_of(database, TABLES)
         with Manifest.open(manifest_path) as manifest:
             require_right(manifest, found, age)
+        require_up_to_date(database)
         yield database

@@ -5,7 +5,7 @@ On what terms a move is judged before it begins: limits and prices, as configura
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +39,7 @@ from mastosync.manifest import (
 )
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.identity import age_of, identity_of
+from mastosync.mastodon.standby import behind
 from mastosync.planning.forecast import Bound, Outlook, Tariff, Terms, outlook
 from mastosync.planning.planner import DryRun, Planner
 from mastosync.planning.survey import Survey, Surveyor
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from mastosync.model import DatabaseIdentity
     from mastosync.planning.planner import PlanOptions, PlanResult
     from mastosync.progress import ProgressListener
+
+_log = logging.getLogger(__name__)
 
 
 def count(
@@ -91,7 +94,8 @@ def plan(
     `delta`: read only what has changed since the last plan, where that will do; the listener hears why it does not.
     Raises: PlanRefused if the database cannot be the right one, and that is not accepted; ManifestError.
     """
-    began_at = time.time()  # by the clock of Mastodon's files, which that of the database need not be
+    if said := behind(database):
+        _log.warning("%s", said)
     found, age = identity_of(database), age_of(database, options.types)
     word = _Word(options.accept_gone)
     with word.heeded():
@@ -107,7 +111,8 @@ def plan(
     remember_database(writer.manifest, found)
     details = _details(result, options) | age_details(writer.manifest, age)
     details |= {"accepted_gone": losses.all.gone if options.accept_gone else 0, "marks_gone": True}
-    details["began_at"] = began_at
+    # by the clock of Mastodon's files, which that of the database need not be
+    details["began_at"] = max(database.began_at - database.lag_seconds, 0.0)
     taken_at = result.snapshot.taken_at
     writer.finish(taken_at, details, whole=SnapshotRecord(0, taken_at, details).whole)
     return result
@@ -142,7 +147,7 @@ def add_new(
 
     What is private by now is marked so, whatever else was refused; no other entry changes, and it makes no plan that
     anything could go on from. Of a copy of the last plan's database all rows are read, and nothing is added.
-    Returns: how many were added; None: it is such a copy. Raises: PlanRefused if it is of another instance, or an older
+    Returns: how many were added; None: it is such a copy, or a standby far behind. Raises: PlanRefused if it is of another instance, or an older
     copy: then nothing is known of who may read what by now; ManifestError.
     """
     found, age = identity_of(database), age_of(database, options.types)
@@ -151,7 +156,7 @@ def add_new(
     writer.writes = Writes.NEW_AND_HIDDEN if base else Writes.HIDDEN
     reader = Changes(database, base.since, base.highest) if base else database
     added = Planner(reader, options, listener, _surveyor(config), base).run(writer).total().added
-    return added if base else None
+    return added if base and not behind(database) else None
 
 
 def _details(result: PlanResult, options: PlanOptions) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def render_round(done: Round[FollowResult], result: FollowResult) -> str:
             tr("{count} gone", count=f"{change.gone:,}"),
         ]
     if result.held_back:
-        said.append(tr("nothing copied, as it is not known what became private since the last plan"))
+        said.append(tr("nothing copied, as it is not known what became private meanwhile"))
     else:
         said.append(tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)))
     if copied.failed:

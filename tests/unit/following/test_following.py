@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from mastosync.app.following import Following, FollowOptions
 from mastosync.config import Environment, load_config
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, StoreUnusable, passing
-from mastosync.planning.planner import PlanOptions
+from mastosync.mastodon.database import SnapshotInfo
+from mastosync.planning.planner import PlanOptions, PlanResult
 from mastosync.progress import CopyProgress, NoProgress
 from mastosync.pruning import PruneOptions
 from mastosync.runtime.stop import StopSignal
@@ -30,8 +32,11 @@ path = {folder}/new
 class Failing(App):
     """Plans nothing, and finds a store out of reach in the midst of a copy."""
 
+    lag_seconds = 0.0
+
     def plan_into(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - of no interest here
-        return None
+        snapshot = SnapshotInfo("db", "18", "1:1:", datetime.now(UTC), False, self.lag_seconds, {})  # noqa: FBT003
+        return PlanResult(snapshot)
 
     def copy_from(self, *_: Any) -> Any:  # noqa: ANN401
         self.stop.request()  # as a copier does, so that nobody waits for what is lost
@@ -84,6 +89,30 @@ def test_nothing_is_copied_when_nobody_knows_what_became_private_for_an_hour(
         connection.execute("UPDATE snapshots SET taken_at = ?", (taken_at.isoformat(),))
     rounds, _ = following(tmp_path, Refusing)
     assert rounds.go_round().copy.done == (0 if added is None else 3)
+
+
+class Lagging(Failing):
+    """Plans of a standby that has heard of nothing for long."""
+
+    lag_seconds = float("inf")
+
+    def copy_from(self, *_: Any) -> Any:  # noqa: ANN401
+        return CopyProgress(total=0, done=3)
+
+
+@pytest.mark.parametrize(("lag", "copied"), [(float("inf"), 0), (3_700.0, 0), (60.0, 3), (0.0, 3)])
+def test_nothing_is_copied_by_what_a_standby_far_behind_says(
+    lag: float, copied: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whom moderators have suspended since would have his files open to everybody."""
+    monkeypatch.setattr(Following, "_require_same_scope", lambda *_: None)
+    monkeypatch.setattr(Lagging, "lag_seconds", lag)
+    with planned(tmp_path / "m.db", [entry()]) as manifest, manifest.transaction() as connection:
+        began_at = max(time.time() - lag, 0.0)
+        connection.execute("UPDATE snapshots SET details = json_set(details, '$.began_at', ?)", (began_at,))
+    rounds, _ = following(tmp_path, Lagging)
+    result = rounds.go_round()
+    assert (result.copy.done, result.held_back) == (copied, not copied)
 
 
 def test_a_store_that_fails_in_the_midst_of_a_round_does_not_end_the_next_one(
