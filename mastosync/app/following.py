@@ -17,7 +17,6 @@ from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, UsageError
 from mastosync.findings.deleted import PLAN_AT_MOST_OLD
 from mastosync.language import tr
-from mastosync.mastodon.standby import AT_MOST
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
@@ -26,6 +25,7 @@ from mastosync.manifest import (
     try_again,
     warn_of_gap,
 )
+from mastosync.mastodon.standby import AT_MOST
 from mastosync.progress import CopyProgress
 from mastosync.pruning import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.status import status_of

@@ -147,8 +147,8 @@ def add_new(
 
     What is private by now is marked so, whatever else was refused; no other entry changes, and it makes no plan that
     anything could go on from. Of a copy of the last plan's database all rows are read, and nothing is added.
-    Returns: how many were added; None: it is such a copy, or a standby far behind. Raises: PlanRefused if it is of another instance, or an older
-    copy: then nothing is known of who may read what by now; ManifestError.
+    Returns: how many were added; None: it is such a copy, or a standby far behind. Raises: PlanRefused if it is of
+    another instance, or an older copy: then nothing is known of who may read what by now; ManifestError.
     """
     found, age = identity_of(database), age_of(database, options.types)
     require_right(writer.manifest, found, age)

@@ -104,7 +104,7 @@ class Bringing:
                 return _in_line(info)
             read: bool = is_public and (yield BlockingCall(partial(strangers_read, store, key, info)))
             if is_public and (closed := (yield from self._by_row(record, answer, read=read))):
-                return closed
+                return (yield from self._hidden(closed, record, key, store, info))
             if is_public and not (read or goal.acl_in_question) and (yield from self._was_hidden(record.entry)):
                 return Applied(
                     ApplyStatus.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials"
@@ -124,6 +124,23 @@ class Bringing:
             return None
         row = yield from self.opening.row(record, answer)
         return None if row is Row.PUBLIC else _closed(record, row, read=read)
+
+    def _hidden(
+        self, closed: Applied, record: Record, key: str, store: RetryingStore, info: ObjectInfo
+    ) -> Steps[Applied]:
+        """The same, and what is private by now is stored as that: it may be hidden by other means than its ACL.
+
+        If it cannot be, a copy sees to it.
+        """
+        if not closed.private or closed.found is not None:
+            return closed
+        hidden = made_private(record)
+        goal = goal_of(hidden, info, self.current, self.others)
+        try:
+            stored = yield from self._stored(Found(store, hidden.entry, key, info, goal, read=False))
+        except (PrivateKeptBack, PrivacyUnknown, ObjectError):
+            return closed._replace(found=found_misread(record.presence))
+        return closed._replace(copied=stored.copied)
 
     def _stored(self, one: Found) -> Steps[Applied]:
         if self.dry_run:
@@ -164,15 +181,13 @@ def outcome_of(record: Record, applied: Applied) -> Outcome | None:
         record = made_private(record)
     if applied.found is not None:
         return to_be_stored(record, applied.found, applied.detail)
-    if applied.private:
-        return still_done(record, record.md5, record.etag)
     copied = applied.copied
     if copied is None:
         return None
     md5 = record.md5 or copied.md5
     told_by_md5 = md5 is not None and copied.etag.lower() == md5.hex()
     etag = None if told_by_md5 else copied.etag
-    if (md5, etag) == (record.md5, record.etag):
+    if (md5, etag) == (record.md5, record.etag) and not applied.private:
         return None
     return still_done(record, md5, etag)
 

@@ -24,8 +24,8 @@ SELECT extract(epoch FROM clock_timestamp() - greatest(pg_last_xact_replay_times
 """
 """Where all has been replayed that the primary had at its last word, that word tells; else the last transaction does.
 
-The positions alone tell nothing: those of a standby that is cut off are equal, too. Without the role `pg_read_all_stats`
-nobody sees that word, and an idle primary looks as if the standby lagged.
+The positions alone tell nothing: those of a standby that is cut off are equal, too. Only members of `pg_read_all_stats`
+see that word; for others a standby of an idle primary looks as if it lagged.
 """
 
 

@@ -96,6 +96,12 @@ class PublicResult:
         return faults > 0 and faults == self.asked - self.asked_private
 
     @property
+    def something_is_given(self) -> bool:
+        """Whether strangers are given anything; if not, a refusal tells nothing of an object."""
+        ungiven = sum((fault.refused or fault.unread) and self.must_be_read(fault.record) for fault in self.faults)
+        return ungiven < self.asked - self.asked_private
+
+    @property
     def all_private(self) -> bool:
         """Whether nobody may read anything at the bucket."""
         return readers_of(self.acl) is not Readers.EVERYBODY
@@ -175,11 +181,11 @@ class PublicResult:
         else:
             asked.objects -= 1
 
-    def expose(self, fault: PublicFault) -> None:
-        """Its row is private by now, and anybody reads it."""
+    def expose(self, fault: PublicFault, keeper: Keeper | None) -> None:
+        """Its row is private by now, and anybody reads it. `keeper`: from whom; None: from the new store itself."""
         record = made_private(fault.record)
-        detail = f"its row is private by now, and anybody can read it{FROM[fault.keeper]}"
-        told = fault._replace(record=record, detail=detail, exposed=True, refused=False)
+        detail = f"its row is private by now, and anybody can read it{FROM[keeper]}"
+        told = fault._replace(record=record, detail=detail, exposed=True, refused=False, keeper=keeper)
         self.faults[self.faults.index(fault)] = told
         self.by_kind[record.entry.kind].private += 1
 

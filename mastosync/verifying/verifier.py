@@ -25,7 +25,7 @@ from mastosync.checking.object_check import (
 )
 from mastosync.checking.privacy_proof import strangers_read
 from mastosync.checking.row_check import Opening, Row, RowsNow, made_private
-from mastosync.errors import ObjectError
+from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
@@ -197,8 +197,9 @@ class Verifier:
     def take_public(self, public: PublicResult, exposed: Iterable[Record] = ()) -> None:
         """Put back to pending what only a copy puts right; `exposed`: what was asked for first, see `iter_exposed`."""
         faulty = {(fault.record.entry.kind, fault.record.entry.id, fault.record.entry.name) for fault in public.faults}
-        gone = [each for each in exposed if (each.entry.kind, each.entry.id, each.entry.name) not in faulty]
-        correct(self.manifest, [(each, hidden(each)) for each in gone])
+        refused = [each for each in exposed if (each.entry.kind, each.entry.id, each.entry.name) not in faulty]
+        was_hidden = [each for each in refused if public.something_is_given or self._was_removed(each)]
+        correct(self.manifest, [(each, hidden(each)) for each in was_hidden])
         rows = self.rows.of([fault.record for fault in public.faults if fault.refused])
         self._heed(rows, public)
         chosen = public.to_be_rewritten
@@ -227,11 +228,21 @@ class Verifier:
                 continue
             self.rows.private += 1
             if not read:
-                correct(self.manifest, [(fault.record, _private_by_now(fault.record))])
+                self.result.reopened += correct(self.manifest, [(fault.record, _private_by_now(fault.record))])
             if read or fault.keeper is Keeper.OLD_STORE:
-                public.expose(fault)
+                public.expose(fault, None if read else fault.keeper)
             else:
                 public.drop(fault, Row.PRIVATE)
+
+    def _was_removed(self, record: Record) -> bool:
+        """Whether nothing lies there any more."""
+        try:
+            RetryingStore(self.store_access).head(canonical_key(record.entry, self.prefix))
+        except ObjectMissing:
+            return True
+        except ObjectError as error:
+            _log.warning("public: it is not known whether it still lies there: %s", error.message)
+        return False
 
     def _strangers_read(self, fault: PublicFault) -> bool | None:
         """Whether the new store gives it to anybody, whatever another site says; None: that cannot be told."""
@@ -380,8 +391,11 @@ def hidden(record: Record) -> Outcome:
 
 
 def _private_by_now(record: Record) -> Outcome:
-    """Of what is public by the last plan and private by its row, and is given to nobody at the new store."""
-    return still_done(made_private(record), record.md5, record.etag)
+    """Of what is public by the last plan and private by its row. A copy stores it as private, as after a plan.
+
+    That the new store gives it to nobody now does not tell so: all of it may be closed for a while.
+    """
+    return _reopened(made_private(record), record.presence, "verify: its row is private by now")
 
 
 def _outcome_of(judgement: CheckResult) -> Outcome | None:

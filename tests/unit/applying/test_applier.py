@@ -434,7 +434,40 @@ def test_only_what_is_public_by_its_row_now_is_opened(tmp_path: Path) -> None:
         assert [(each.state, each.entry.private) for each in map(place.record, (2, 3, 4))] == [
             *((EntryState.DONE, True), (EntryState.DONE, False), (EntryState.DONE, False))
         ]
-        assert "3 objects are left as they are: their rows" in render_applying(result)
+        assert "3 objects are not opened: their rows" in render_applying(result)
+
+
+class Closed(MemoryStore):
+    """Refuses all strangers whatever the ACLs are, as a firewall does, or Block Public Access."""
+
+    def anybody_reads(self, key: str) -> bool:
+        self._called("anybody_reads", key)
+        return False
+
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:
+        return self.anybody_reads(key)
+
+
+@pytest.mark.parametrize("refusal", [None, ObjectDenied("no")])
+def test_what_is_private_by_now_is_stored_as_private_although_everything_is_refused(
+    refusal: ObjectDenied | None, tmp_path: Path
+) -> None:
+    """`acl = private` was begun, and taken back: what it had not come to lies there as public."""
+    with stored(tmp_path / "m.db", some(3), USUAL._replace(acl="private")) as place:
+        objects, place.store = place.store.objects, Closed()
+        place.store.objects = objects
+        place.object(1).acl = "public-read"
+        place.rows = {1: file(private=True)}
+        if refusal:
+            place.store.refused["private"] = refusal
+        place.apply()
+        hidden = place.record(1)
+        assert hidden.entry.private
+        if refusal:
+            assert (hidden.state, hidden.presence) == (EntryState.PENDING, ACCESS), "a copy sees to it"
+        else:
+            assert (hidden.state, place.object(1).acl) == (EntryState.DONE, "private")
+            assert place.object(1).headers.cache_control == CACHE_CONTROL, "in line, as all that is done is"
 
 
 def test_what_everybody_reads_although_its_row_is_private_by_now_is_to_be_hidden(tmp_path: Path) -> None:
@@ -521,23 +554,34 @@ def test_a_database_that_fails_ends_the_run_and_nothing_more_is_opened(
         assert place.apply().in_line
 
 
+class Lagging:
+    """A standby, or none."""
+
+    name = "the database"
+
+    def __init__(self, lag_seconds: float) -> None:
+        self.lag_seconds = lag_seconds
+
+
 OURS = DatabaseIdentity("mastodon_production", "db:5432", None, ("a",))
 WHOLE = DatabaseAge("", "", {})
 
 
 @pytest.mark.parametrize(
-    ("found", "age", "told"),
+    ("found", "age", "lag", "told"),
     [
-        (replace(OURS, accounts=("b",)), WHOLE, "another database"),
+        (replace(OURS, accounts=("b",)), WHOLE, 0.0, "another database"),
         (
             replace(OURS, accounts=()),  # nobody can tell whose it is
             replace(WHOLE, empty={"accounts"}, wanting=(("media_attachments", "accounts"),)),
+            0.0,
             "accounts has none",
         ),
+        (OURS, WHOLE, 3_700.0, "a standby that has heard nothing"),
     ],
 )
 def test_another_database_or_half_of_it_opens_nothing(
-    found: DatabaseIdentity, age: DatabaseAge, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: DatabaseIdentity, age: DatabaseAge, lag: float, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However late in a run: each connection is asked."""
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
@@ -547,10 +591,11 @@ def test_another_database_or_half_of_it_opens_nothing(
         identities, ages = iter([OURS]), iter([WHOLE])
         monkeypatch.setattr("mastosync.app.mastodon.identity_of", lambda _: next(identities, found))
         monkeypatch.setattr("mastosync.app.mastodon.age_of", lambda *_: next(ages, age))
-        look_up = place.look_up
+        look_up, databases = place.look_up, iter([Lagging(0.0)])
 
         def looked_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
-            with right_database(tmp_path / "m.db", nullcontext):  # type: ignore[arg-type]
+            database = next(databases, Lagging(lag))
+            with right_database(tmp_path / "m.db", lambda: nullcontext(database)):  # type: ignore[arg-type,return-value]
                 return look_up(records)
 
         place.look_up = looked_up  # type: ignore[method-assign]

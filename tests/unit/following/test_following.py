@@ -35,7 +35,7 @@ class Failing(App):
     lag_seconds = 0.0
 
     def plan_into(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - of no interest here
-        snapshot = SnapshotInfo("db", "18", "1:1:", datetime.now(UTC), False, self.lag_seconds, {})  # noqa: FBT003
+        snapshot = SnapshotInfo("db", "18", "1:1:", datetime.now(UTC), False, self.lag_seconds, {})
         return PlanResult(snapshot)
 
     def copy_from(self, *_: Any) -> Any:  # noqa: ANN401
