@@ -113,7 +113,7 @@ def warn_of_little_room(destination: StoreAccess, manifest: Manifest) -> None:
     pending = pending_by_folder(ManifestReport(manifest).counts())
     try:
         rooms = destination.store.rooms(pending)
-    except ObjectError as error:  # which passes: what does not fit will be told when it is full
+    except (ObjectError, StoreUnusable) as error:  # of a folder, too, to which this run need not write anything
         _log.warning("%s", error.message)
         return
     for name, room, size_bytes in rooms:
