@@ -340,7 +340,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
         lambda record: _outcome_of(CheckResult(record, CheckStatus.DIFFERENT, "", exposed=True))
     ),
     "verified: private, public when it was stored, and hidden by now": corrected(hidden_by_now),
-    "verified: another ETag, the same bytes": corrected(judged(CheckStatus.FINE, "another")),
+    "verified: another ETag, the same bytes, and public": corrected(judged(CheckStatus.FINE, "another")),
     "stored again by the destination itself, under other settings": corrected(
         lambda record: outcome_of(record, Applied(ApplyStatus.APPLIED, copied=AGAIN))
     ),
