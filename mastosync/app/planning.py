@@ -25,6 +25,7 @@ from mastosync.manifest import (
     SnapshotMark,
     SnapshotRecord,
     Writes,
+    accepted_wanting,
     age_details,
     delta_base,
     least_losses,
@@ -64,9 +65,10 @@ def count(
     counter, found, age = DryRun(), identity_of(database), age_of(database, options.types)
     result = Planner(database, options, listener, _surveyor(config)).run(counter)
     try:
-        if not options.accept_gone:
-            require_whole(found, age)
         with Manifest.glance(manifest_path) as manifest:
+            last = ManifestReport(manifest).snapshot() if manifest else None
+            if not options.accept_gone:
+                require_whole(found, age, accepted_wanting(last))
             if manifest is not None and not options.accept_gone:
                 require_same_database(manifest, found)
                 require_not_older(manifest, found, age)
@@ -130,9 +132,11 @@ class _Word:
         """Go on where a plan would be refused, if so told. Raises: PlanRefused otherwise."""
         try:
             yield
-        except PlanRefused:
+        except PlanRefused as refusal:
             if not self.given:
-                raise
+                raise PlanRefused(
+                    tr("{refusal}; nothing was changed", refusal=refusal.message), hint=refusal.hint
+                ) from refusal
             self.was_needed = True
 
 

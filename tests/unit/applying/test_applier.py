@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -595,7 +595,7 @@ def test_another_database_or_half_of_it_opens_nothing(
 
         def looked_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
             database = next(databases, Lagging(lag))
-            with right_database(tmp_path / "m.db", lambda: nullcontext(database)):  # type: ignore[arg-type,return-value]
+            with right_database(tmp_path / "m.db", lambda: nullcontext(database)):  # type: ignore[arg-type]
                 return look_up(records)
 
         place.look_up = looked_up  # type: ignore[method-assign]
@@ -604,6 +604,37 @@ def test_another_database_or_half_of_it_opens_nothing(
         opened = [each.acl for each in place.store.objects.values()].count("public-read")
         assert opened <= 2
         assert len(place.asked) == 1
+
+
+class Waiting(MemoryStore):
+    """Is down in the midst of a request, and meanwhile somebody is suspended."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    def copy_from(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        self.meanwhile()
+        return super().copy_from(*arguments, **options)
+
+
+def test_what_was_hidden_while_its_own_request_waited_is_pending_as_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stored(tmp_path / "m.db", some(3), USUAL._replace(acl="private")) as place:
+        clock = Clock(monkeypatch)
+
+        def meanwhile() -> None:
+            clock.now += 61
+            place.rows = {2: file(private=True), 3: None}
+
+        objects, place.store = place.store.objects, Waiting(meanwhile)
+        place.store.objects = objects
+        place.apply(workers=1)
+        hidden = [each for each in map(place.record, (1, 2, 3)) if each.state is EntryState.PENDING]
+        opened = {number for number in (1, 2, 3) if place.object(number).acl == "public-read"}
+        assert {each.entry.id for each in hidden} == opened & {2}
+        assert all(each.entry.private and each.presence == ACCESS for each in hidden)
 
 
 def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -620,9 +651,9 @@ def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.Mon
     first = next(claims)
     clock.now += 61  # the workers were slow
     second = next(claims)
-    assert run_to_end(opening.row(second[1], second[2])) is Row.PUBLIC
+    assert run_to_end(opening.fresh(second[1], second[2])).row is Row.PUBLIC
     clock.now += 61  # the store was down
-    assert run_to_end(opening.row(second[1], second[2])) is Row.PRIVATE
+    assert run_to_end(opening.fresh(second[1], second[2])).row is Row.PRIVATE
     assert asked == [[1, 2, 3], [2, 3], [2]]
     assert first[2].row is Row.PUBLIC
 
