@@ -339,10 +339,7 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
 
 
 def _secrets(known: _Known) -> Path | None:
-    """The file that `pin-secrets` has made, or will make; None: there is none.
-
-    Another one that the configuration names may be Mastodon's own, and is not for the steps to remove.
-    """
+    """The file that `pin-secrets` has made, or will make. Another one may be Mastodon's own, and has to stay."""
     config = known.config
     if known.secrets is Secrets.UNPINNED:
         return pinned_file(config)

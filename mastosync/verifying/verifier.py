@@ -32,12 +32,11 @@ from mastosync.manifest import (
     ManifestReport,
     SegmentReader,
     correct,
-    found_hidden,
     found_misread,
     found_wrong,
 )
 from mastosync.mastodon.paperclip import KeyRange, canonical_key
-from mastosync.model import Entry, EntryState, Outcome, Presence, Reason, Record
+from mastosync.model import Entry, EntryState, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
@@ -45,7 +44,14 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import KeySpace, Listing, Placed, iter_matched, record_at
-from mastosync.verifying.public_result import Keeper, PublicFault, PublicResult
+from mastosync.verifying.public_result import (
+    Keeper,
+    PublicFault,
+    PublicResult,
+    hidden,
+    private_by_now,
+    reopened,
+)
 from mastosync.verifying.samples import Sample, Ticket
 
 _log = logging.getLogger(__name__)
@@ -208,7 +214,7 @@ class Verifier:
         corrections = [
             (
                 fault.record,
-                _reopened(fault.record, found_misread(fault.record.presence), f"verify: {fault.detail}"),
+                reopened(fault.record, found_misread(fault.record.presence), f"verify: {fault.detail}"),
             )
             for fault in certain
         ]
@@ -228,7 +234,7 @@ class Verifier:
                 continue
             self.rows.private += 1
             if not read:
-                self.result.reopened += correct(self.manifest, [(fault.record, _private_by_now(fault.record))])
+                self.result.reopened += correct(self.manifest, [(fault.record, private_by_now(fault.record))])
             if read or fault.keeper is Keeper.OLD_STORE:
                 public.expose(fault, None if read else fault.keeper)
             else:
@@ -373,38 +379,13 @@ class _Telling:
         self._result.seconds += time.monotonic() - self._began
 
 
-def _reopened(record: Record, presence: Presence, detail: str) -> Outcome:
-    """What has to be written anew."""
-    return Outcome(record.entry, EntryState.PENDING, detail=detail, attempts=0, presence=presence)
-
-
-def hidden(record: Record) -> Outcome:
-    """Of what is private, lay there as public, and is given to nobody who asks."""
-    return Outcome(
-        record.entry,
-        record.state,
-        record.reason,
-        attempts=0,
-        detail=None if record.reason is Reason.PRIVATE else record.detail,  # that of what was kept back: remove it
-        presence=found_hidden(record.presence),
-    )
-
-
-def _private_by_now(record: Record) -> Outcome:
-    """Of what is public by the last plan and private by its row. A copy stores it as private, as after a plan.
-
-    That the new store gives it to nobody now does not tell so: all of it may be closed for a while.
-    """
-    return _reopened(made_private(record), record.presence, "verify: its row is private by now")
-
-
 def _outcome_of(judgement: CheckResult) -> Outcome | None:
     """What becomes of the entry; None: nothing."""
     record = judgement.record
     if judgement.verdict in FAULTS:
         detail = f"verify: {judgement.verdict.value}: {judgement.detail}"
         found = found_misread if judgement.exposed else found_wrong
-        return _reopened(record, found(record.presence), detail)
+        return reopened(record, found(record.presence), detail)
     if judgement.verdict is CheckStatus.FINE and judgement.etag is not None:
         return still_done(record, record.md5, judgement.etag)
     return None

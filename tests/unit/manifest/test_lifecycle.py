@@ -58,7 +58,8 @@ from mastosync.model import (
     Reason,
     Record,
 )
-from mastosync.verifying.verifier import _outcome_of, _private_by_now, hidden
+from mastosync.verifying.public_result import hidden, private_by_now
+from mastosync.verifying.verifier import _outcome_of
 from tests.unit.engine_kit import DESTINATION, LOCAL, SOURCE, entry, exported, grouped, imported, planned
 
 ROOT = Path(__file__).parents[3]
@@ -332,7 +333,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "verified: lost, or different, and its row is private by now": corrected(
         lambda record: _outcome_of(CheckResult(made_private(record), CheckStatus.LOST, ""))
     ),
-    "verified: not readable by strangers, as its row is private by now": corrected(_private_by_now),
+    "verified: not readable by strangers, as its row is private by now": corrected(private_by_now),
     "verified: read by everybody at the store, and its row is private by now": corrected(
         lambda record: unreadable(made_private(record))
     ),
