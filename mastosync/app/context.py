@@ -133,11 +133,13 @@ class Context:
         Raises: PlanRefused; DatabaseError; ManifestError.
         """
         from mastosync.mastodon.identity import age_of, identity_of
+        from mastosync.mastodon.standby import require_up_to_date
 
         with self.database() as database:
             found, age = identity_of(database), age_of(database, TABLES)
             with Manifest.open(self.manifest_path) as manifest:
                 require_right(manifest, found, age)
+            require_up_to_date(database)
             yield database
 
     def files_now(self, records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:

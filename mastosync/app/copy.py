@@ -23,7 +23,7 @@ from mastosync.copying.acl import AccessNotes
 from mastosync.copying.copier import Copier, CopyOptions
 from mastosync.copying.store_checks import still_gives
 from mastosync.copying.transfer import Transfer
-from mastosync.errors import ObjectError, UsageError
+from mastosync.errors import ObjectError, StoreUnusable, UsageError
 from mastosync.language import tr
 from mastosync.manifest import ManifestReport, WorkQueue, in_one_bucket, other_settings, reopen
 from mastosync.model import FAILURE_REASONS, Reason
@@ -146,7 +146,7 @@ def warn_of_little_room(destination: StoreAccess, manifest: Manifest) -> None:
     pending = pending_by_folder(ManifestReport(manifest).counts())
     try:
         rooms = destination.store.disks(pending)
-    except ObjectError as error:  # no reason to stop: a full disk is an error of its own
+    except (ObjectError, StoreUnusable) as error:  # no reason to stop: this run may write nothing to that folder
         _log.warning("%s", error.message)
         return
     for name, room, size_bytes in rooms:

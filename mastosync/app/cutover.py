@@ -356,10 +356,12 @@ def _way_over(known: _Known, evidence: Evidence, refusal: UsageError | None) -> 
 
 
 def _secrets(known: _Known) -> Path | None:
-    """Where the secrets of the configuration are, or will be when they are pinned: beside it."""
+    """The file that `pin-secrets` has made, or will make. Another one may be Mastodon's own, and has to stay."""
+    config, file = known.config, known.config.env.file
     if known.secrets is Secrets.UNPINNED:
-        return pinned_file(known.config)
-    return known.config.env.file if is_pinned(known.config) else None
+        return pinned_file(config)
+    is_ours = file and config.path and same_file(file, pinned_file(config))
+    return file if is_ours and is_pinned(config) else None
 
 
 def _way_back(known: _Known, old: str, new: str) -> WayBack:

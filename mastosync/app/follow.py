@@ -21,6 +21,7 @@ from mastosync.findings.deleted import PLAN_AT_MOST_OLD
 from mastosync.following import Rounds
 from mastosync.language import tr
 from mastosync.manifest import ManifestReport, in_one_bucket, take_over, try_again
+from mastosync.mastodon.standby import AT_MOST
 from mastosync.progress import CopyProgress
 from mastosync.pruning import PruneOptions, Pruner, Pruning, TooMuchGone
 from mastosync.status import status_of
@@ -161,7 +162,8 @@ class Following:
                 _log.info("added: %d new", added or 0)
                 self._access_read = added is not None
             return None, refusal
-        self._reads_all, self._access_read = False, True
+        self._reads_all = False
+        self._access_read = planned.snapshot.lag_seconds <= AT_MOST.total_seconds()
         return planned, None
 
     def _knows_access(self, manifest: Manifest) -> bool:
@@ -173,7 +175,7 @@ class Following:
         if self._access_read or last is None or time.time() - last.began_at <= PLAN_AT_MOST_OLD.total_seconds():
             return True
         _log.warning(
-            "not copied: the last plan is over an hour old; until the next one nobody knows what became private"
+            "not copied: nobody knows what became private: the last plan is over an hour old, or of a standby that lags"
         )
         return False
 

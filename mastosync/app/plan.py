@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from mastosync.manifest import (
     SnapshotMark,
     SnapshotRecord,
     Writes,
+    accepted_wanting,
     age_details,
     delta_base,
     least_losses,
@@ -36,6 +37,7 @@ from mastosync.manifest import (
 )
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.identity import age_of, identity_of
+from mastosync.mastodon.standby import behind
 from mastosync.planning.planner import DryRun, Planner
 from mastosync.planning.survey import Surveyor
 
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.model import DatabaseIdentity
     from mastosync.planning.planner import PlanOptions, PlanResult
+
+_log = logging.getLogger(__name__)
 
 
 def plan(context: Context, options: PlanOptions, *, dry_run: bool = False, delta: bool = False) -> PlanResult:
@@ -66,9 +70,10 @@ def _count(context: Context, options: PlanOptions) -> PlanResult:
         counter, found, age = DryRun(), identity_of(database), age_of(database, options.types)
         result = Planner(database, options, context.listener, _surveyor(context.config)).run(counter)
         try:
-            if not options.accept_gone:
-                require_whole(found, age)
             with Manifest.glance(context.manifest_path) as manifest:
+                last = ManifestReport(manifest).snapshot() if manifest else None
+                if not options.accept_gone:
+                    require_whole(found, age, accepted_wanting(last))
                 if manifest is not None and not options.accept_gone:
                     require_same_database(manifest, found)
                     require_not_older(manifest, found, age)
@@ -97,7 +102,8 @@ def plan_into(
     """
     writing_plan = PlanWriter.transaction(manifest, *stores, accepts_losses=options.accept_gone)
     with writing_plan as writer, context.database() as database:
-        began_at = time.time()  # by the clock of Mastodon's files, which that of the database need not be
+        if lag := behind(database):
+            _log.warning("%s", lag)
         found, age = identity_of(database), age_of(database, options.types)
         accepted = _Acceptance(options.accept_gone)
         with accepted.respected():
@@ -112,7 +118,8 @@ def plan_into(
         remember_database(manifest, found)
         details = _details(result, options) | age_details(manifest, age)
         details |= {"accepted_gone": losses.all.gone if options.accept_gone else 0, "marks_gone": True}
-        details["began_at"] = began_at
+        # by the clock of Mastodon's files, which that of the database need not be
+        details["began_at"] = max(database.began_at - database.lag_seconds, 0.0)
         taken_at = result.snapshot.taken_at
         writer.finish(taken_at, details, whole=SnapshotRecord(0, taken_at, details).whole)
         return result
@@ -125,8 +132,8 @@ def add_into(
 
     What is private by now is marked so, whatever else was refused; no other entry changes, and it makes no plan that
     anything could go on from. Of a copy of the last plan's database all rows are read, and nothing is added.
-    Returns: how many were added; None: it is such a copy. Raises: PlanRefused if it is of another instance, or an older
-    copy: then nothing is known of who may read what by now; ManifestError; DatabaseError.
+    Returns: how many were added; None: it is such a copy, or a standby far behind. Raises: PlanRefused if it is of
+    another instance, or an older copy: then nothing is known of who may read what by now; ManifestError; DatabaseError.
     """
     with PlanWriter.transaction(manifest, *stores) as writer, context.database() as database:
         found, age = identity_of(database), age_of(database, options.types)
@@ -134,7 +141,7 @@ def add_into(
         base = _delta_base(context, database, found, manifest, options, however_old=True)
         writer.writes = Writes.NEW_AND_HIDDEN if base else Writes.HIDDEN
         added = _planner(context, database, options, base).run(writer).total().added
-        return added if base else None
+        return added if base and not behind(database) else None
 
 
 def _planner(context: Context, database: MastodonDatabase, options: PlanOptions, base: DeltaBase | None) -> Planner:
@@ -154,9 +161,11 @@ class _Acceptance:
         """Go on where a plan would be refused, if that is accepted. Raises: PlanRefused otherwise."""
         try:
             yield
-        except PlanRefused:
+        except PlanRefused as refusal:
             if not self.given:
-                raise
+                raise PlanRefused(
+                    tr("{refusal}; nothing was changed", refusal=refusal.message), hint=refusal.hint
+                ) from refusal
             self.was_needed = True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -103,12 +104,23 @@ def _switch(config: Config, manifest: Manifest, named: Path | None) -> Switch:
 
 
 def _changed_at(file: Path) -> float:
-    """When a file, or what its name leads to, got what it holds, in seconds since the epoch.
+    """When a file, or a link on the way to it, got what it holds, in seconds since the epoch.
 
-    What is moved or linked into its place keeps its mtime, but not its ctime. No moment that is still to come counts.
+    What is moved or linked into its place keeps its mtime, but not its ctime. Anybody may set an mtime that is still to
+    come, which does not count; such a ctime is of a clock that was ahead, and as nobody knows when that was, it is now.
     """
-    moments = [moment for found in (file.stat(), file.lstat()) for moment in (found.st_mtime, found.st_ctime)]
-    return max((moment for moment in moments if moment <= time.time()), default=0.0)
+    now = time.time()
+    found = [file.stat(), *(link.lstat() for link in _iter_links(file.absolute()))]
+    changed = max(min(each.st_ctime, now) for each in found)
+    return max([changed, *(each.st_mtime for each in found if each.st_mtime <= now)])
+
+
+def _iter_links(path: Path) -> Iterator[Path]:
+    """The links by which a name leads to its file: that name itself, or a folder in it."""
+    for each in (path, *path.parents):
+        if each.is_symlink():
+            yield each
+            yield from _iter_links(each.parent / each.readlink())
 
 
 def _store(known: StoreIdentity | None) -> StoreConfig:

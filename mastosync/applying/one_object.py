@@ -103,8 +103,9 @@ class Bringing:
             if goal.acl != PRIVATE and not (goal.differs or goal.acl_in_question):
                 return _in_line(info)
             read: bool = is_public and (yield BlockingCall(partial(strangers_read, store, key, info)))
-            if is_public and (closed := (yield from self._by_row(record, answer, read=read))):
-                return closed
+            answer = (yield from self._fresh(record, answer)) if is_public else answer
+            if is_public and (closed := _closed_by(record, answer, read=read)):
+                return (yield from self._hidden(closed, record, key, store, info))
             if is_public and not (read or goal.acl_in_question) and (yield from self._was_hidden(record.entry)):
                 return Applied(
                     ApplyStatus.HIDDEN, f"{key!r} was stored as public, and nobody reads it without credentials"
@@ -112,18 +113,36 @@ class Bringing:
             if is_public and read and not goal.differs:
                 return _in_line(info)
             try:
-                return (yield from self._stored(Found(store, record.entry, key, info, goal, read)))
+                stored = yield from self._stored(Found(store, record.entry, key, info, goal, read))
+                answer = (yield from self._fresh(record, answer)) if is_public else answer
+                hidden = _closed_by(record, answer, read=True) if is_public else None  # while it waited in a request
+                return hidden if hidden and hidden.private else stored
             except ObjectChanged:  # by somebody else, or by a request of ours whose answer was lost
                 if attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
-    def _by_row(self, record: Record, answer: RowAnswer | None, *, read: bool) -> Steps[Applied | None]:
-        """What becomes of a public object whose row says otherwise by now; None: it says the same, or is not asked."""
+    def _fresh(self, record: Record, answer: RowAnswer | None) -> Steps[RowAnswer | None]:
         if self.opening is None or answer is None:
             return None
-        row = yield from self.opening.row(record, answer)
-        return None if row is Row.PUBLIC else _closed(record, row, read=read)
+        return (yield from self.opening.fresh(record, answer))
+
+    def _hidden(
+        self, closed: Applied, record: Record, key: str, store: RetryingStore, info: ObjectInfo
+    ) -> Steps[Applied]:
+        """The same, and what is private by now is stored as that: it may be hidden by other means than its ACL.
+
+        If it cannot be, a copy sees to it.
+        """
+        if not closed.private or closed.found is not None:
+            return closed
+        hidden = made_private(record)
+        goal = goal_of(hidden, info, self.current, self.others)
+        try:
+            stored = yield from self._stored(Found(store, hidden.entry, key, info, goal, read=False))
+        except (PrivateKeptBack, PrivacyUnknown, ObjectError):
+            return closed._replace(found=found_misread(record.presence))
+        return closed._replace(copied=stored.copied)
 
     def _stored(self, one: Found) -> Steps[Applied]:
         if self.dry_run:
@@ -145,6 +164,11 @@ def _is_recorded(record: Record, info: ObjectInfo) -> bool:
     return same_bytes or same_etag(info.etag, expected_etag(record.md5, record.etag))
 
 
+def _closed_by(record: Record, answer: RowAnswer | None, *, read: bool) -> Applied | None:
+    """What becomes of a public object whose row says otherwise by now; None: it says the same, or was not asked."""
+    return None if answer is None or answer.row is Row.PUBLIC else _closed(record, answer.row, read=read)
+
+
 def _closed(record: Record, row: Row, *, read: bool) -> Applied:
     """Nothing is opened. What everybody reads although its row is private has to be stored anew."""
     is_private = row is Row.PRIVATE
@@ -164,15 +188,13 @@ def outcome_of(record: Record, applied: Applied) -> Outcome | None:
         record = made_private(record)
     if applied.found is not None:
         return to_be_stored(record, applied.found, applied.detail)
-    if applied.private:
-        return still_done(record, record.md5, record.etag)
     copied = applied.copied
     if copied is None:
         return None
     md5 = record.md5 or copied.md5
     told_by_md5 = md5 is not None and copied.etag.lower() == md5.hex()
     etag = None if told_by_md5 else copied.etag
-    if (md5, etag) == (record.md5, record.etag):
+    if (md5, etag) == (record.md5, record.etag) and not applied.private:
         return None
     return still_done(record, md5, etag)
 

@@ -116,9 +116,14 @@ def _may_be_exposed(info: ObjectInfo, judgement: CheckResult) -> bool:
 
 
 def _by_access(store: RetryingStore, key: str, info: ObjectInfo, judgement: CheckResult) -> CheckResult:
-    """The same judgement, unless everybody can read now what is private. Raises: ObjectError, StoreUnusable."""
-    if not _may_be_exposed(info, judgement) or not strangers_read(store, key):
+    """The same judgement, unless everybody can read now what is private. Raises: ObjectError, StoreUnusable.
+
+    If nobody can, its new ETag is not learned: strangers may be refused for a while, so the next check asks again.
+    """
+    if not _may_be_exposed(info, judgement):
         return judgement
+    if not strangers_read(store, key):
+        return judgement._replace(etag=None)
     detail = "it is private, another tool has stored it again since, and anybody can read it"
     return judgement._replace(verdict=CheckStatus.DIFFERENT, detail=detail, etag=None, exposed=True)
 

@@ -62,11 +62,11 @@ class Opening:
                     answers[number:] = self._ask([each for _, each in some[number:]])
                 yield place, record, answers[number]
 
-    def row(self, record: Record, answer: RowAnswer) -> Steps[Row]:
-        """What its row says now. Raises: DatabaseError."""
+    def fresh(self, record: Record, answer: RowAnswer) -> Steps[RowAnswer]:
+        """The same, or what its row says now if that has grown old. Raises: DatabaseError."""
         if _is_old(answer):
             (answer,) = yield BlockingCall(partial(self._ask, [record]))
-        return answer.row
+        return answer
 
     def rows(self, records: Sequence[Record]) -> list[Row]:
         """What each of these rows says now. Raises: DatabaseError."""

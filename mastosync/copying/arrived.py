@@ -7,10 +7,9 @@ from functools import partial
 
 from mastosync.checking.multipart_etag import is_composite
 from mastosync.checking.object_check import expected_etag, same_etag
-from mastosync.checking.privacy_proof import strangers_read
 from mastosync.copying.job import Job, fits_row, is_as_new_as_row, is_older_than_row
 from mastosync.errors import ObjectChanged, ObjectDenied, ObjectError, ObjectMissing
-from mastosync.manifest import LIES_THERE, Approach
+from mastosync.manifest import ACCESS, LIES_THERE, Approach
 from mastosync.model import End, Entry, ObjectInfo, Origin, Outcome, Presence
 from mastosync.runtime.retry import RetryingStore
 from mastosync.runtime.steps import BlockingCall, Steps, StoreCall
@@ -60,8 +59,9 @@ def find_arrived(job: Job, candidates: Iterator[str]) -> Outcome | None:
 def found_there(job: Job, missing: ObjectMissing, *, hides: bool) -> Steps[Outcome]:
     """What the source lacks may lie at the destination: after a switch Mastodon itself has stored it there.
 
-    It has to fit its row; and what is private has to be kept from strangers, where it `hides` what is private. What a
-    write of ours has left of which nobody knows how it ended may be damaged: it has to be what was confirmed once.
+    It has to fit its row. What is private is left to be stored there once more, as private, where that `hides` it: that
+    strangers are refused now does not tell how it was stored. What a write of ours has left of which nobody knows how
+    it ended may be damaged: it has to be what was confirmed once.
     """
     if job.approach not in _UNCONFIRMED or job.presence & Presence.STALE:
         return job.failed(missing)
@@ -72,22 +72,13 @@ def found_there(job: Job, missing: ObjectMissing, *, hides: bool) -> Steps[Outco
         there: ObjectInfo = yield StoreCall(job.destination, "head", (job.key,))
     except ObjectError:  # it is missing at the source, whatever the destination has to say
         return job.failed(missing)
-    flaw = (yield from _flaw_of(job, hides=hides)) if fits_row(job.entry, there) else _misfit(job.entry, there)
-    if flaw:
-        return job.failed(_but_there(job, missing, there, flaw))
+    if not fits_row(job.entry, there):
+        return job.failed(_but_there(job, missing, there, _misfit(job.entry, there)))
+    if job.entry.private and not job.presence and hides:  # what we have written was asked for already
+        job.presence = ACCESS
+        return job.failed(missing)
     found = job.done(job.source_key, there.size, there.md5, there.etag)
     return found._replace(origin=Origin.ADOPTED, end=End.SOURCE)
-
-
-def _flaw_of(job: Job, *, hides: bool) -> Steps[str]:
-    """Why a private object that fits its row is not adopted; empty: strangers are refused, or may be given it."""
-    if not job.entry.private or job.presence or not hides:  # what we have written was asked for already
-        return ""
-    try:
-        readable: bool = yield BlockingCall(partial(strangers_read, job.destination, job.key))
-    except ObjectError as error:
-        return error.message
-    return "it is private, but anybody can read it" if readable else ""
 
 
 def _misfit(entry: Entry, there: ObjectInfo) -> str:

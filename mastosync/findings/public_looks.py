@@ -3,7 +3,8 @@
 A look proves what it covered, and no more. What it found wrong stands until another one has covered that as well: of
 the same type, by a sample as large, or by asking for all that there is. Only what a sample of the usual size has
 covered since objects were stored anew, of each type that has arrived, is proved; and not if most of what there is has
-arrived since, nor if most of a type has, and more than a sample of it.
+arrived since, nor if most of a type has, and more than a sample of it. A type that came since is taken on trust only
+after a look of the usual size, and only if all such types together are no more than a sample, nor than it asked for.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class _Look:
         if 0 < self._there.total() < sum(objects[each] for each in self._tables) / 2:
             return False
         if self._asked is not None and not self._asked[table]:
-            return table in self._tables and objects[table] <= USUAL_SAMPLE
+            untried = sum(objects[each] for each in self._tables if not self._asked[each])
+            return table in self._tables and self._sample >= USUAL_SAMPLE >= untried <= self._asked.total()
         grown = 0 < self._there[table] < min(objects[table] / 2, objects[table] - USUAL_SAMPLE)
         return self.covers(table, USUAL_SAMPLE) and not grown
 

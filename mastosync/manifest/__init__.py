@@ -101,7 +101,13 @@ from mastosync.manifest.snapshots import (
     require_same_database,
 )
 from mastosync.manifest.sqlite_errors import is_there, read_from, written
-from mastosync.manifest.staleness import age_details, require_not_older, require_right, require_whole
+from mastosync.manifest.staleness import (
+    accepted_wanting,
+    age_details,
+    require_not_older,
+    require_right,
+    require_whole,
+)
 from mastosync.manifest.temporary_database import Orphan, OrphanPlace, Scratch
 from mastosync.manifest.verifications import (
     LastChange,
@@ -164,6 +170,7 @@ __all__ = [
     "Writes",
     "accept",
     "accept_lost",
+    "accepted_wanting",
     "age_details",
     "appearing",
     "applied_to",

@@ -144,7 +144,7 @@ def require_likely(losses: Losses, database: DatabaseIdentity) -> None:
     raise PlanRefused(
         tr(
             "{gone:,} of {planned:,} entries that were planned are not in {database}, {own_gone:,} of {own_planned:,}"
-            " of this server{emptied}: they would be gone. Nothing was changed",
+            " of this server{emptied}: they would be gone",
             gone=losses.all.gone,
             planned=losses.all.planned,
             own_gone=losses.own.gone,

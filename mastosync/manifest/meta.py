@@ -63,6 +63,7 @@ _PLAN = {
     "began_at?": (int, float),
     "incremental?": _BITS,
     "newest?": _IDS,
+    "wanting?": [[_TEXT]],
     "highest?": _IDS,
     "survey?": {
         "lines": [{"amount": (dict,)}],

@@ -106,7 +106,7 @@ class PlanWriter:
         self.manifest = manifest
         self.writes = Writes.ALL
         self._accepts_losses = accepts_losses
-        self._marked, self._found_again = 0, 0  # entries, by this plan
+        self._marked = 0  # entries, by this plan
         self._is_back = False  # something that was gone, and lies at the destination
         self._loader = loader
         self._first = not manifest.kinds()
@@ -182,18 +182,16 @@ class PlanWriter:
         return Losses.of(counted, came)
 
     def settle_losses(self, *, accepted: bool) -> None:
-        """Take back the marks of what was deleted, as far as this plan tells; to be called when all is merged.
+        """Take back the marks of this plan if nothing had to be `accepted`; to be called when all is merged.
 
-        If nothing had to be `accepted`, this plan has lost what an instance loses. If it has found again what was lost
-        before, it is of the right database; so if no more is left than an instance loses, that was deleted.
+        It has lost what an instance loses then. Older marks stay: a database that shows something again may be a
+        standby that catches up, or a restore at work, and have the rest later.
         """
-        if not self._marked and not self._found_again:
+        if not self._marked or accepted:
             return
         self._loader.settle()
         self.manifest.write_counts()
-        left = marked_losses(self.manifest)
-        is_first = left.all.gone == self._marked  # else nobody knows which of them are older
-        if (self._marked and is_first and not accepted) or (not self._marked and left.are_likely):
+        if marked_losses(self.manifest).all.gone == self._marked:  # else nobody knows which of them are older
             forget_lost(self.manifest)
 
     @property
@@ -312,7 +310,6 @@ class PlanWriter:
                 if before.is_gone and not after.is_gone:
                     self._came.add(kind)
                 self._marked += after.accepted == GONE != before.accepted
-                self._found_again += before.accepted == GONE != after.accepted
                 self._is_back |= before.is_gone and not after.is_gone and bool(after.presence)
                 _note(before, after, delta)
         change(self.manifest, changes)

@@ -76,7 +76,10 @@ class SnapshotRecord:
 
     @property
     def began_at(self) -> float:
-        """When it began, seconds since the epoch: by this machine's clock, or by that of the database if none says."""
+        """Up to when it has seen everything, Unix time: of a primary, when it began; of a standby, less its lag.
+
+        By this machine's clock, or by that of the database if none says.
+        """
         return float(self.details.get("began_at", self.taken_at.timestamp()))
 
     @property

@@ -51,9 +51,9 @@ def require_same_database(manifest: Manifest, found: DatabaseIdentity) -> None:
     raise PlanRefused(
         trn(
             "the manifest {path} belongs to another database: it was planned from {known}, whose oldest account is not"
-            " in {found}; nothing was changed",
+            " in {found}",
             "the manifest {path} belongs to another database: it was planned from {known}, and none of its {count}"
-            " oldest accounts is in {found}; nothing was changed",
+            " oldest accounts is in {found}",
             len(known.accounts),
             path=manifest.path,
             known=described(known),

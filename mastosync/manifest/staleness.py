@@ -9,7 +9,7 @@ the last plan read, or are seen as they were before it. docs/design/following.md
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mastosync.errors import PlanRefused
@@ -27,23 +27,31 @@ def age_details(manifest: Manifest, age: DatabaseAge) -> dict[str, Any]:
     """For the record of a plan. Of tables that it has not looked at, what the one before knew."""
     last = ManifestReport(manifest).snapshot()
     then = {name: newest for name, newest in (_newest(last) if last else {}).items() if name not in age.empty}
-    return {"tables": age.tables, "newest": {**then, **age.newest}}
+    return {"tables": age.tables, "newest": {**then, **age.newest}, "wanting": sorted(map(list, age.wanting))}
 
 
 def require_right(manifest: Manifest, found: DatabaseIdentity, age: DatabaseAge) -> None:
     """Raises: PlanRefused unless this is all of the database of the last plan, and no older copy; ManifestError."""
-    require_whole(found, age)
+    last = ManifestReport(manifest).snapshot()
+    require_whole(found, age, accepted_wanting(last))
     require_same_database(manifest, found)
     require_not_older(manifest, found, age)
 
 
-def require_whole(found: DatabaseIdentity, age: DatabaseAge) -> None:
-    """Raises: PlanRefused where the rows are not there yet that say what is private."""
+def accepted_wanting(last: SnapshotRecord | None) -> Collection[tuple[str, str]]:
+    """What the last plan lacked, and went on without, as somebody has accepted it (`plan --accept-gone`)."""
+    return {(str(name), str(other)) for name, other in last.details.get("wanting", ())} if last else ()
+
+
+def require_whole(found: DatabaseIdentity, age: DatabaseAge, accepted: Collection[tuple[str, str]] = ()) -> None:
+    """Raises: PlanRefused where the rows are not there yet that say what is private; `accepted`: no more will come."""
     for name, other in age.wanting:
+        if (name, other) in accepted:
+            continue
         raise PlanRefused(
             tr(
                 "{database} is not whole: rows of {table} refer to rows of {other}, and {other} has none, or is not"
-                " there. They would say what is private. Nothing was changed",
+                " there. They would say what is private",
                 database=described(found),
                 table=name,
                 other=other,
@@ -73,10 +81,8 @@ def require_not_older(manifest: Manifest, found: DatabaseIdentity, age: Database
 def _lacking(found: DatabaseIdentity, last: SnapshotRecord, emptied: list[str]) -> PlanRefused:
     return PlanRefused(
         trn(
-            "{database} lacks what the last plan read ({taken_at:%F %T} UTC): {tables} had rows, and has none now;"
-            " nothing was changed",
-            "{database} lacks what the last plan read ({taken_at:%F %T} UTC): {tables} had rows, and have none now;"
-            " nothing was changed",
+            "{database} lacks what the last plan read ({taken_at:%F %T} UTC): {tables} had rows, and has none now",
+            "{database} lacks what the last plan read ({taken_at:%F %T} UTC): {tables} had rows, and have none now",
             len(emptied),
             database=described(found),
             taken_at=last.taken_at,
@@ -90,7 +96,7 @@ def _older(found: DatabaseIdentity, last: SnapshotRecord, back: Mapping[str, int
     then = _newest(last)
     return PlanRefused(
         tr(
-            "{database} is older than what the last plan read ({taken_at:%F %T} UTC): {tables}; nothing was changed",
+            "{database} is older than what the last plan read ({taken_at:%F %T} UTC): {tables}",
             database=described(found),
             taken_at=last.taken_at,
             tables=", ".join(

@@ -8,6 +8,7 @@ the transaction.
 from __future__ import annotations
 
 import logging
+import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -53,6 +54,7 @@ from mastosync.mastodon.queries import (
     select_removed_statuses,
     settle,
 )
+from mastosync.mastodon.standby import lag_of
 from mastosync.model import TABLES, AttachmentSpec, MediaColumns, RemoteFile
 
 _log = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class SnapshotInfo:
     snapshot_id: str  # the transactions it sees, in PostgreSQL's own notation
     taken_at: datetime  # UTC, by the server's clock
     in_recovery: bool  # a standby, not the primary
+    lag_seconds: float  # by which it may be behind its primary
     tables: Mapping[str, tuple[str, ...]]  # those of `TABLES` that exist: table -> columns
 
 
@@ -101,12 +104,16 @@ class MastodonDatabase:
         if via:
             self._arguments |= through_tunnel(self._arguments, via)
         self.found: dict[str, Table] = {}
+        self.began_at, self.lag_seconds = 0.0, 0.0  # Unix time by this machine's clock; see `standby.lag_of`
         self._of_removed: array[int] | None = None
 
     def __enter__(self) -> Self:
         with _translated(tr("cannot connect to {name}", name=self.name), self._scrubbed):
             self.connection = psycopg.connect(make_conninfo(**self._arguments), prepare_threshold=None)
         try:
+            self.began_at, self.connection.autocommit = time.time(), True
+            self.lag_seconds = lag_of(self)
+            self.connection.autocommit = False
             with self.reading(tr("the list of tables")):
                 self._begin()
                 self.found = _find_tables(self.connection, self.name)
@@ -142,6 +149,7 @@ class MastodonDatabase:
             snapshot_id=snapshot_id,
             taken_at=datetime.fromtimestamp(microseconds / 1_000_000, UTC),
             in_recovery=in_recovery,
+            lag_seconds=self.lag_seconds,
             tables=MappingProxyType({name: self.found[name].columns for name in TABLES if name in self.found}),
         )
 

@@ -110,7 +110,7 @@ def switched(evidence: Evidence) -> Finding:
         remedy = tr("name its settings, or a copy of them: `mastosync report --env FILE`, or mastodon_file under [env]")
         return Finding("switch", Grade.NOT_YET, said, remedy)
     if switch.left:
-        return _restarted(evidence) if _planned_since(evidence) else _unplanned(switch)
+        return _restarted(evidence) if _planned_since(evidence) else _unplanned(evidence)
     if switch.unsure:
         remedy = tr(
             "write the settings that Mastodon runs with into a file, with endpoints and paths as they are here, and"
@@ -130,7 +130,8 @@ def _planned_since(evidence: Evidence) -> bool:
     return not plans or any(plan.began_at >= evidence.switch.changed_at for plan in plans)
 
 
-def _unplanned(switch: Switch) -> Finding:
+def _unplanned(evidence: Evidence) -> Finding:
+    switch = evidence.switch
     said = tr(
         "{file} was changed at {time} UTC, and nobody has planned everything since: what was uploaded to the old store"
         " until then may lie there alone",
@@ -141,6 +142,11 @@ def _unplanned(switch: Switch) -> Finding:
         "`mastosync plan`, then `mastosync copy`: of what is there already nothing is copied twice. If the file was"
         " changed, moved or copied for another reason, do the same."
     )
+    if any(plan.taken_at.timestamp() > switch.changed_at for plan in evidence.plans if plan.leaves_nothing_out):
+        remedy += " " + tr(
+            "If the database is a standby, a plan counts up to when that has heard of everything; if it lags, name the"
+            " primary in `[pg.database]`."
+        )
     return Finding("switch", Grade.NOT_YET, said, remedy)
 
 

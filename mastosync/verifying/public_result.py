@@ -11,7 +11,8 @@ from mastosync.checking.privacy_proof import PRIVATE_IS_PUBLIC_REMEDY
 from mastosync.checking.public_access import FaultKind, Readers, readers_of
 from mastosync.checking.row_check import Row, made_private
 from mastosync.language import say, tr
-from mastosync.model import TABLES, EntryState, Kind, Origin, Record
+from mastosync.manifest import found_hidden
+from mastosync.model import TABLES, EntryState, Kind, Origin, Outcome, Presence, Reason, Record
 
 
 class Keeper(Enum):
@@ -96,6 +97,12 @@ class PublicResult:
         return faults > 0 and faults == self.asked - self.asked_private
 
     @property
+    def something_is_given(self) -> bool:
+        """Whether strangers are given anything; if not, a refusal tells nothing of an object."""
+        ungiven = sum((fault.refused or fault.unread) and self.must_be_read(fault.record) for fault in self.faults)
+        return ungiven < self.asked - self.asked_private
+
+    @property
     def all_private(self) -> bool:
         """Whether nobody may read anything at the bucket."""
         return readers_of(self.acl) is not Readers.EVERYBODY
@@ -175,11 +182,11 @@ class PublicResult:
         else:
             asked.objects -= 1
 
-    def expose(self, fault: PublicFault) -> None:
-        """Its row is private by now, and anybody reads it."""
+    def expose(self, fault: PublicFault, keeper: Keeper | None) -> None:
+        """Its row is private by now, and anybody reads it. `keeper`: from whom; None: from the new store itself."""
         record = made_private(fault.record)
-        detail = f"its row is private by now, and anybody can read it{FROM[fault.keeper]}"
-        told = fault._replace(record=record, detail=detail, exposed=True, refused=False)
+        detail = f"its row is private by now, and anybody can read it{FROM[keeper]}"
+        told = fault._replace(record=record, detail=detail, exposed=True, refused=False, keeper=keeper)
         self.faults[self.faults.index(fault)] = told
         self.by_kind[record.entry.kind].private += 1
 
@@ -219,3 +226,28 @@ class PublicResult:
                 for fault in self.faults
             ],
         }
+
+
+def reopened(record: Record, presence: Presence, detail: str) -> Outcome:
+    """What has to be written anew."""
+    return Outcome(record.entry, EntryState.PENDING, detail=detail, attempts=0, presence=presence)
+
+
+def hidden(record: Record) -> Outcome:
+    """Of what is private, lay there as public, and is given to nobody who asks."""
+    return Outcome(
+        record.entry,
+        record.state,
+        record.reason,
+        attempts=0,
+        detail=None if record.reason is Reason.PRIVATE else record.detail,  # that of what was kept back: remove it
+        presence=found_hidden(record.presence),
+    )
+
+
+def private_by_now(record: Record) -> Outcome:
+    """Of what is public by the last plan and private by its row. A copy stores it as private, as after a plan.
+
+    That the new store gives it to nobody now does not tell so: all of it may be closed for a while.
+    """
+    return reopened(made_private(record), record.presence, "verify: its row is private by now")

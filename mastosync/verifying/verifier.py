@@ -25,19 +25,18 @@ from mastosync.checking.object_check import (
 )
 from mastosync.checking.privacy_proof import strangers_read
 from mastosync.checking.row_check import Opening, Row, RowsNow, made_private
-from mastosync.errors import ObjectError
+from mastosync.errors import ObjectError, ObjectMissing
 from mastosync.language import tr
 from mastosync.manifest import (
     Manifest,
     ManifestReport,
     SegmentReader,
     correct,
-    found_hidden,
     found_misread,
     found_wrong,
 )
 from mastosync.mastodon.paperclip import KeyRange, canonical_key
-from mastosync.model import Entry, EntryState, Outcome, Presence, Reason, Record
+from mastosync.model import Entry, EntryState, Outcome, Record
 from mastosync.progress import CheckProgress, ProgressListener
 from mastosync.runtime.parallel import side_by_side
 from mastosync.runtime.retry import RetryingStore, StoreAccess
@@ -45,7 +44,14 @@ from mastosync.runtime.stop import StopSignal
 from mastosync.runtime.worker_pool import WorkerPool
 from mastosync.store.base import ListedObject
 from mastosync.verifying.listing_merge import KeySpace, Listing, Placed, iter_matched, record_at
-from mastosync.verifying.public_result import Keeper, PublicFault, PublicResult
+from mastosync.verifying.public_result import (
+    Keeper,
+    PublicFault,
+    PublicResult,
+    hidden,
+    private_by_now,
+    reopened,
+)
 from mastosync.verifying.samples import Sample, Ticket
 
 _log = logging.getLogger(__name__)
@@ -197,8 +203,9 @@ class Verifier:
     def take_public(self, public: PublicResult, exposed: Iterable[Record] = ()) -> None:
         """Put back to pending what only a copy puts right; `exposed`: what was asked for first, see `iter_exposed`."""
         faulty = {(fault.record.entry.kind, fault.record.entry.id, fault.record.entry.name) for fault in public.faults}
-        gone = [each for each in exposed if (each.entry.kind, each.entry.id, each.entry.name) not in faulty]
-        correct(self.manifest, [(each, hidden(each)) for each in gone])
+        refused = [each for each in exposed if (each.entry.kind, each.entry.id, each.entry.name) not in faulty]
+        was_hidden = [each for each in refused if public.something_is_given or self._was_removed(each)]
+        correct(self.manifest, [(each, hidden(each)) for each in was_hidden])
         rows = self.rows.of([fault.record for fault in public.faults if fault.refused])
         self._heed(rows, public)
         chosen = public.to_be_rewritten
@@ -207,7 +214,7 @@ class Verifier:
         corrections = [
             (
                 fault.record,
-                _reopened(fault.record, found_misread(fault.record.presence), f"verify: {fault.detail}"),
+                reopened(fault.record, found_misread(fault.record.presence), f"verify: {fault.detail}"),
             )
             for fault in certain
         ]
@@ -227,11 +234,21 @@ class Verifier:
                 continue
             self.rows.private += 1
             if not read:
-                correct(self.manifest, [(fault.record, _private_by_now(fault.record))])
+                self.result.reopened += correct(self.manifest, [(fault.record, private_by_now(fault.record))])
             if read or fault.keeper is Keeper.OLD_STORE:
-                public.expose(fault)
+                public.expose(fault, None if read else fault.keeper)
             else:
                 public.drop(fault, Row.PRIVATE)
+
+    def _was_removed(self, record: Record) -> bool:
+        """Whether nothing lies there any more."""
+        try:
+            RetryingStore(self.store_access).head(canonical_key(record.entry, self.prefix))
+        except ObjectMissing:
+            return True
+        except ObjectError as error:
+            _log.warning("public: it is not known whether it still lies there: %s", error.message)
+        return False
 
     def _strangers_read(self, fault: PublicFault) -> bool | None:
         """Whether the new store gives it to anybody, whatever another site says; None: that cannot be told."""
@@ -362,35 +379,13 @@ class _Telling:
         self._result.seconds += time.monotonic() - self._began
 
 
-def _reopened(record: Record, presence: Presence, detail: str) -> Outcome:
-    """What has to be written anew."""
-    return Outcome(record.entry, EntryState.PENDING, detail=detail, attempts=0, presence=presence)
-
-
-def hidden(record: Record) -> Outcome:
-    """Of what is private, lay there as public, and is given to nobody who asks."""
-    return Outcome(
-        record.entry,
-        record.state,
-        record.reason,
-        attempts=0,
-        detail=None if record.reason is Reason.PRIVATE else record.detail,  # that of what was kept back: remove it
-        presence=found_hidden(record.presence),
-    )
-
-
-def _private_by_now(record: Record) -> Outcome:
-    """Of what is public by the last plan and private by its row, and is given to nobody at the new store."""
-    return still_done(made_private(record), record.md5, record.etag)
-
-
 def _outcome_of(judgement: CheckResult) -> Outcome | None:
     """What becomes of the entry; None: nothing."""
     record = judgement.record
     if judgement.verdict in FAULTS:
         detail = f"verify: {judgement.verdict.value}: {judgement.detail}"
         found = found_misread if judgement.exposed else found_wrong
-        return _reopened(record, found(record.presence), detail)
+        return reopened(record, found(record.presence), detail)
     if judgement.verdict is CheckStatus.FINE and judgement.etag is not None:
         return still_done(record, record.md5, judgement.etag)
     return None

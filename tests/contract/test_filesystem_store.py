@@ -718,6 +718,16 @@ class TestDisk:
             warn_of_little_room(StoreAccess(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
         assert any("no memory" in message for message in caplog.messages)
 
+    def test_a_folder_that_leads_nowhere_ends_no_copy_that_may_not_need_it(
+        self, store: FilesystemStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Another type's disk is not mounted: what is to be written there tells."""
+        (tmp_path / "root" / "accounts").symlink_to(tmp_path / "nowhere")
+        stop = StopSignal()
+        with planned(tmp_path / "m.db", [entry(1)._replace(size=2048)]) as manifest:
+            warn_of_little_room(StoreAccess(store, EndpointLimiter(stop), RetryPolicy(), stop), manifest)
+        assert any("accounts" in message for message in caplog.messages)
+
     def test_who_copies_more_than_fits_is_told_before_it_begins(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

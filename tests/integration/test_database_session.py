@@ -84,7 +84,8 @@ def test_nothing_is_sent_that_a_transaction_pooler_forbids(database: DatabaseAdd
     assert b"application_name" in startup
     assert b"options" not in startup
     assert {parts[0] for kind, parts in messages if kind == "P"} == {b""}, "only the unnamed statement is prepared"
-    queries = [parts[kind == "P"].decode().strip() for kind, parts in messages if kind in ("Q", "P")]
+    first, *queries = [parts[kind == "P"].decode().strip() for kind, parts in messages if kind in ("Q", "P")]
+    assert first == "SELECT pg_is_in_recovery()", "before the snapshot, and in a transaction of its own"
     allowed = ("SET LOCAL ", "SELECT ", "DECLARE ", "FETCH ", "CLOSE ", "SAVEPOINT ", "RELEASE ")
     assert queries[0] == "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     assert [query for query in queries[1:-1] if not query.startswith(allowed)] == []

@@ -40,6 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "mastodon.queries": {"model", "psycopg"},
     "mastodon.changes": {"model", "mastodon"},
     "mastodon.identity": {"model", "errors", "mastodon"},
+    "mastodon.standby": {"errors"},
     "mastodon.tunnel": {"errors", "config", "sshtunnel", "paramiko"},
     # the manifest
     "manifest": {"model", "errors", "manifest", "mountinfo", "new_files"},

@@ -103,9 +103,9 @@ def render_applying(result: Applying) -> str:
     if closed := counts[ApplyStatus.CLOSED]:
         lines.append(
             trn(
-                "{objects} object is left as it is: its row is private or gone by now, which the next `mastosync plan`"
+                "{objects} object is not opened: its row is private or gone by now, which the next `mastosync plan`"
                 " takes in",
-                "{objects} objects are left as they are: their rows are private or gone by now, which the next"
+                "{objects} objects are not opened: their rows are private or gone by now, which the next"
                 " `mastosync plan` takes in",
                 closed,
                 objects=f"{closed:,}",

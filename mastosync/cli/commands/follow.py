@@ -97,7 +97,7 @@ def _render_round(done: Round[FollowResult], result: FollowResult) -> str:
             tr("{count} gone", count=f"{change.gone:,}"),
         ]
     if result.held_back:
-        parts.append(tr("nothing copied, as it is not known what became private since the last plan"))
+        parts.append(tr("nothing copied, as it is not known what became private meanwhile"))
     else:
         parts.append(tr("{count} copied ({size})", count=f"{copied.done:,}", size=human_bytes(copied.size_bytes)))
     if copied.failed:

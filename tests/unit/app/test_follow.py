@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,8 @@ from mastosync.app.follow import Following, FollowOptions, follow
 from mastosync.config import Environment, load_config
 from mastosync.copying.copier import CopyOptions
 from mastosync.errors import PlanRefused, StoreUnusable, passing
-from mastosync.planning.planner import PlanOptions
+from mastosync.mastodon.database import SnapshotInfo
+from mastosync.planning.planner import PlanOptions, PlanResult
 from mastosync.progress import CopyProgress, NoProgress
 from mastosync.pruning import PruneOptions
 from mastosync.runtime.stop import StopSignal
@@ -49,6 +51,12 @@ def refused(*_: object, delta: bool) -> None:
 
 def of_another_instance(*_: object) -> None:
     raise PlanRefused("of another instance")
+
+
+def plan_of_a_standby(lag_seconds: float) -> Step:
+    """A plan that goes well, of a database that is this far behind its primary."""
+    snapshot = SnapshotInfo("db", "18", "1:1:", datetime.now(UTC), False, lag_seconds, {})
+    return lambda *_, **__: PlanResult(snapshot)
 
 
 def copies_three(*_: object) -> CopyProgress:
@@ -102,11 +110,26 @@ def test_nothing_is_copied_when_nobody_knows_what_became_private_for_an_hour(
     assert rounds.go_round().copy.done == (0 if added is None else 3)
 
 
+@pytest.mark.parametrize(("lag", "copied"), [(float("inf"), 0), (3_700.0, 0), (60.0, 3), (0.0, 3)])
+def test_nothing_is_copied_by_what_a_standby_far_behind_says(
+    lag: float, copied: int, tmp_path: Path, does: Callable[[Step, Step, Step], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of users suspended since would be stored for everybody."""
+    monkeypatch.setattr(Following, "_require_same_scope", lambda *_: None)
+    does(plan_of_a_standby(lag), nothing, copies_three)
+    with planned(tmp_path / "m.db", [entry()]) as manifest, manifest.transaction() as connection:
+        began_at = max(time.time() - lag, 0.0)
+        connection.execute("UPDATE snapshots SET details = json_set(details, '$.began_at', ?)", (began_at,))
+    rounds, _ = following(tmp_path)
+    result = rounds.go_round()
+    assert (result.copy.done, result.held_back) == (copied, not copied)
+
+
 def test_a_store_that_fails_in_the_midst_of_a_round_does_not_end_the_next_one(
     tmp_path: Path, does: Callable[[Step, Step, Step], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Following, "_since", lambda *_: 0)
-    does(nothing, nothing, out_of_reach)
+    does(plan_of_a_standby(0.0), nothing, out_of_reach)
     rounds, stop = following(tmp_path)
     for _ in range(2):
         with pytest.raises(StoreUnusable, match="out of reach"):
@@ -121,7 +144,7 @@ def out_of_reach_for_now(*_: object) -> None:
 def test_a_round_that_cannot_reach_a_store_is_tried_again_soon(
     tmp_path: Path, does: Callable[[Step, Step, Step], None]
 ) -> None:
-    does(nothing, nothing, out_of_reach_for_now)
+    does(plan_of_a_standby(0.0), nothing, out_of_reach_for_now)
     rounds, _ = following(tmp_path)
     first = next(follow(rounds.context, rounds.options))
     assert first.error is not None

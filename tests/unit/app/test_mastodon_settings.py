@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from mastosync.app.cutover import CutoverOptions, CutoverReport, cutover_from
 from mastosync.app.files import is_pinned
 from mastosync.app.mastodon_settings import own_settings
+from mastosync.app.report import _switch
 from mastosync.config import Config, FilesystemConfig, load_config
 from mastosync.cutover import Mastosync, Secrets, WayOver, steps_over
 from tests.support.entries import entry
@@ -125,6 +127,51 @@ def test_who_names_the_file_of_the_secrets_itself_would_overwrite_them(tmp_path:
     (tmp_path / "m").mkdir()
     report = told(config, tmp_path / "m", CutoverOptions(env=tmp_path / "live" / ".." / ".env.production"))
     assert grades(report)["secrets"] == "no-go"
+
+
+def test_a_file_that_the_configuration_names_is_not_to_be_removed(tmp_path: Path) -> None:
+    """It is Mastodon's own, and `mastodon_file` a copy of it; only what `pin-secrets` has made may go."""
+    env = env_in(tmp_path, "new", "http://127.0.0.1:9000")
+    (tmp_path / "copy").mkdir()
+    report = told(configured(env, f"mastodon_file = {env_in(tmp_path / 'copy')}"), tmp_path)
+    assert not any(str(env) in step.what for step in report.over)
+
+
+# --- when they were changed ---
+
+
+def changed_at(env: Path, folder: Path) -> float:
+    with planned(folder / "manifest.db", [entry()]) as manifest:
+        return _switch(configured(env), manifest, env).changed_at
+
+
+def test_a_link_in_the_way_to_the_file_tells_when_it_was_changed(tmp_path: Path) -> None:
+    """Releases in folders, and a link `current` to one of them."""
+    for release in ("one", "two"):
+        (tmp_path / release).mkdir()
+        env_in(tmp_path / release)
+    (tmp_path / "current").symlink_to("one")
+    (tmp_path / "live").symlink_to("current")
+    time.sleep(0.05)
+    before = time.time()
+    time.sleep(0.05)
+    (tmp_path / "next").symlink_to("two")
+    (tmp_path / "next").rename(tmp_path / "current")
+    for link in ("current", "live"):
+        (tmp_path / link[0]).mkdir()
+        assert changed_at(tmp_path / link / ".env.production", tmp_path / link[0]) > before
+    (tmp_path / "o").mkdir()
+    assert changed_at(tmp_path / "two" / ".env.production", tmp_path / "o") < before
+
+
+def test_a_change_by_a_clock_that_was_ahead_may_be_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And an mtime that somebody has set is of no moment."""
+    env, now = env_in(tmp_path), time.time()
+    os.utime(env, (now + 9_000, now + 9_000))
+    assert now - 60 < changed_at(env, tmp_path) < now + 60
+    monkeypatch.setattr("mastosync.app.report.time.time", lambda: now - 3_600)
+    (tmp_path / "m").mkdir()
+    assert changed_at(env, tmp_path / "m") == now - 3_600
 
 
 # --- one key for both stores ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -438,7 +438,40 @@ def test_only_what_is_public_by_its_row_now_is_opened(tmp_path: Path) -> None:
         assert [(each.state, each.entry.private) for each in map(place.record, (2, 3, 4))] == [
             *((EntryState.DONE, True), (EntryState.DONE, False), (EntryState.DONE, False))
         ]
-        assert "3 objects are left as they are: their rows" in render_applying(result)
+        assert "3 objects are not opened: their rows" in render_applying(result)
+
+
+class Closed(MemoryStore):
+    """Refuses all strangers whatever the ACLs are, as a firewall does, or Block Public Access."""
+
+    def anybody_reads(self, key: str) -> bool:
+        self._called("anybody_reads", key)
+        return False
+
+    def anybody_finds(self, key: str, info: ObjectInfo) -> bool:
+        return self.anybody_reads(key)
+
+
+@pytest.mark.parametrize("refusal", [None, ObjectDenied("no")])
+def test_what_is_private_by_now_is_stored_as_private_although_everything_is_refused(
+    refusal: ObjectDenied | None, tmp_path: Path
+) -> None:
+    """`acl = private` was begun, and taken back: what it had not come to lies there as public."""
+    with stored(tmp_path / "m.db", some(3), USUAL._replace(acl="private")) as place:
+        objects, place.store = place.store.objects, Closed()
+        place.store.objects = objects
+        place.object(1).acl = "public-read"
+        place.rows = {1: file(private=True)}
+        if refusal:
+            place.store.refused["private"] = refusal
+        place.apply()
+        hidden = place.record(1)
+        assert hidden.entry.private
+        if refusal:
+            assert (hidden.state, hidden.presence) == (EntryState.PENDING, ACCESS), "a copy sees to it"
+        else:
+            assert (hidden.state, place.object(1).acl) == (EntryState.DONE, "private")
+            assert place.object(1).headers.cache_control == CACHE_CONTROL, "in line, as all that is done is"
 
 
 def test_what_everybody_reads_although_its_row_is_private_by_now_is_to_be_hidden(tmp_path: Path) -> None:
@@ -525,23 +558,34 @@ def test_a_database_that_fails_ends_the_run_and_nothing_more_is_opened(
         assert place.apply().in_line
 
 
+class Lagging:
+    """A standby, or none."""
+
+    name = "the database"
+
+    def __init__(self, lag_seconds: float) -> None:
+        self.lag_seconds = lag_seconds
+
+
 OURS = DatabaseIdentity("mastodon_production", "db:5432", None, ("a",))
 WHOLE = DatabaseAge("", "", {})
 
 
 @pytest.mark.parametrize(
-    ("found", "age", "told"),
+    ("found", "age", "lag", "told"),
     [
-        (replace(OURS, accounts=("b",)), WHOLE, "another database"),
+        (replace(OURS, accounts=("b",)), WHOLE, 0.0, "another database"),
         (
             replace(OURS, accounts=()),  # nobody can tell whose it is
             replace(WHOLE, empty={"accounts"}, wanting=(("media_attachments", "accounts"),)),
+            0.0,
             "accounts has none",
         ),
+        (OURS, WHOLE, 3_700.0, "a standby that has heard nothing"),
     ],
 )
 def test_another_database_or_half_of_it_opens_nothing(
-    found: DatabaseIdentity, age: DatabaseAge, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: DatabaseIdentity, age: DatabaseAge, lag: float, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However late in a run: each connection is asked."""
     with stored(tmp_path / "m.db", some(), USUAL._replace(acl="private")) as place:
@@ -551,7 +595,8 @@ def test_another_database_or_half_of_it_opens_nothing(
         identities, ages = iter([OURS]), iter([WHOLE])
         monkeypatch.setattr("mastosync.mastodon.identity.identity_of", lambda _: next(identities, found))
         monkeypatch.setattr("mastosync.mastodon.identity.age_of", lambda *_: next(ages, age))
-        monkeypatch.setattr(Context, "database", lambda _: nullcontext())
+        databases = iter([Lagging(0.0)])
+        monkeypatch.setattr(Context, "database", lambda _: nullcontext(next(databases, Lagging(lag))))
         context, look_up = Context(Config(), tmp_path / "m.db", NoProgress(), StopSignal()), place.look_up
 
         def looked_up(records: Sequence[Record]) -> dict[tuple[str, str, int], RemoteFile]:
@@ -564,6 +609,37 @@ def test_another_database_or_half_of_it_opens_nothing(
         opened = [each.acl for each in place.store.objects.values()].count("public-read")
         assert opened <= 2
         assert len(place.asked) == 1
+
+
+class Waiting(MemoryStore):
+    """Is down in the midst of a request, and meanwhile somebody is suspended."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    def copy_from(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        self.meanwhile()
+        return super().copy_from(*arguments, **options)
+
+
+def test_what_was_hidden_while_its_own_request_waited_is_pending_as_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stored(tmp_path / "m.db", some(3), USUAL._replace(acl="private")) as place:
+        clock = Clock(monkeypatch)
+
+        def meanwhile() -> None:
+            clock.now += 61
+            place.rows = {2: file(private=True), 3: None}
+
+        objects, place.store = place.store.objects, Waiting(meanwhile)
+        place.store.objects = objects
+        place.apply(workers=1)
+        hidden = [each for each in map(place.record, (1, 2, 3)) if each.state is EntryState.PENDING]
+        opened = {number for number in (1, 2, 3) if place.object(number).acl == "public-read"}
+        assert {each.entry.id for each in hidden} == opened & {2}
+        assert all(each.entry.private and each.presence == ACCESS for each in hidden)
 
 
 def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -580,9 +656,9 @@ def test_an_answer_that_has_grown_old_is_asked_for_again(monkeypatch: pytest.Mon
     first = next(claims)
     clock.now += 61  # the workers were slow
     second = next(claims)
-    assert run_to_end(opening.row(second[1], second[2])) is Row.PUBLIC
+    assert run_to_end(opening.fresh(second[1], second[2])).row is Row.PUBLIC
     clock.now += 61  # the store was down
-    assert run_to_end(opening.row(second[1], second[2])) is Row.PRIVATE
+    assert run_to_end(opening.fresh(second[1], second[2])).row is Row.PRIVATE
     assert asked == [[1, 2, 3], [2, 3], [2]]
     assert first[2].row is Row.PUBLIC
 

@@ -11,7 +11,7 @@ from mastosync.config import (
     Config,
     load_config,
 )
-from tests.unit.config.kit import (
+from tests.support.configurations import (
     Load,
 )
 

@@ -17,7 +17,7 @@ from mastosync.config import (
     load_config,
 )
 from mastosync.errors import ConfigError, ExitCode
-from tests.unit.config.kit import (
+from tests.support.configurations import (
     OLD_TOOL,
     S3,
     STORES,

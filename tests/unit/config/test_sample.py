@@ -16,7 +16,7 @@ from mastosync.config import (
 )
 from mastosync.config.values import CHANGE_ME, Key
 from mastosync.errors import ConfigError
-from tests.unit.config.kit import (
+from tests.support.configurations import (
     ALL_KEYS,
     ROOT,
     Load,

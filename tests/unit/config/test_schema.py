@@ -21,7 +21,7 @@ from mastosync.config import (
 )
 from mastosync.errors import ConfigError
 from mastosync.model import TABLES
-from tests.unit.config.kit import (
+from tests.support.configurations import (
     OLD_TOOL,
     ROOT,
     STORES,

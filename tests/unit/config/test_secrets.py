@@ -27,7 +27,7 @@ from mastosync.config.schema import sections
 from mastosync.config.secrets import Environment
 from mastosync.config.values import Key, variable
 from mastosync.errors import ConfigError, MastosyncError, without_frames
-from tests.unit.config.kit import (
+from tests.support.configurations import (
     HIDDEN_KEYS,
     HUNTER,
     Load,

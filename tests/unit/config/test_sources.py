@@ -17,7 +17,7 @@ from mastosync.config import (
 from mastosync.config.schema import sections
 from mastosync.config.values import Key, variable
 from mastosync.errors import ConfigError
-from tests.unit.config.kit import (
+from tests.support.configurations import (
     ALL_KEYS,
     HUNTER,
     OLD_TOOL,

@@ -15,7 +15,7 @@ from mastosync.config import (
 )
 from mastosync.config.values import CHANGE_ME, show_size
 from mastosync.model import TABLES
-from tests.unit.config.kit import (
+from tests.support.configurations import (
     Load,
 )
 

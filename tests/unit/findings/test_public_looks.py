@@ -134,11 +134,33 @@ def test_what_arrives_after_a_look_is_not_proved_by_it() -> None:
     assert at(early).unproved == ("custom_emojis",)
     few = [ARRIVED[0], replace(ARRIVED[1], objects=USUAL_SAMPLE)]
     assert not looks_at([early], few, LastChange(), "auto").unproved, "the first emojis need no other look"
+    media = [replace(ARRIVED[1], kind=ARRIVED[1].kind._replace(table="media_attachments"), objects=1)]
+    assert looks_at([early], few + media, LastChange(), "auto").unproved == ("custom_emojis", "media_attachments")
     grown = [replace(line, objects=1_001) for line in ARRIVED]
     assert looks_at([look(1)], grown, LastChange(), "auto").unproved == ("accounts", "custom_emojis")
     assert not looks_at([look(1)], [replace(line, objects=1_000) for line in ARRIVED], LastChange(), "auto").unproved
     media = [*ARRIVED, CountLine(LOCAL._replace(table="media_attachments"), EntryState.DONE, None, 90_000, 0)]
     assert looks_at([look(1)], media, LastChange(), "auto").unproved, "most has come since"
+
+
+@pytest.mark.parametrize(
+    ("asked", "sample", "came", "unproved"),
+    [
+        (8, USUAL_SAMPLE, 3, ()),  # a small instance, and its first emojis
+        (8, USUAL_SAMPLE, 8, ()),
+        (8, USUAL_SAMPLE, 9, ("accounts", "custom_emojis")),  # most has come since
+        (500, USUAL_SAMPLE, 101, ("custom_emojis",)),
+        (80, 2, 60, ("accounts", "custom_emojis")),
+        (80, 80, 60, ("custom_emojis",)),  # all that there was; a small sample is no proof of what came since
+    ],
+)
+def test_what_no_look_has_tried_is_taken_on_trust_for_a_part_of_what_one_has(
+    asked: int, sample: int, came: int, unproved: tuple[str, ...]
+) -> None:
+    early = look(1, types=("accounts",), sample=sample, of=asked)
+    early.details["public"]["types"] = list(TABLES)
+    counts = [replace(ARRIVED[0], objects=asked), replace(ARRIVED[1], objects=came)]
+    assert looks_at([early], counts, LastChange(), "auto").unproved == unproved
 
 
 def test_what_was_found_wrong_twice_counts_once() -> None:

@@ -58,7 +58,8 @@ from mastosync.model import (
     Reason,
     Record,
 )
-from mastosync.verifying.verifier import _outcome_of, _private_by_now, hidden
+from mastosync.verifying.public_result import hidden, private_by_now
+from mastosync.verifying.verifier import _outcome_of
 from tests.support.entries import LOCAL, entry, grouped
 from tests.support.manifests import DESTINATION, SOURCE, exported, imported, planned
 
@@ -66,6 +67,7 @@ ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/lifecycle.md").read_text()
 OF_ROW, MEASURED, OF_OUTCOME = 99, 7, 8  # sizes in bytes
 OLD_MD5, NEW_MD5 = b"\1" * 16, b"\2" * 16
+AGAIN = Copied(MEASURED, None, "another")
 
 State = tuple[EntryState, Reason | None]
 PENDING, DONE = (EntryState.PENDING, None), (EntryState.DONE, None)
@@ -332,7 +334,7 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "verified: lost, or different, and its row is private by now": corrected(
         lambda record: _outcome_of(CheckResult(made_private(record), CheckStatus.LOST, ""))
     ),
-    "verified: not readable by strangers, as its row is private by now": corrected(_private_by_now),
+    "verified: not readable by strangers, as its row is private by now": corrected(private_by_now),
     "verified: read by everybody at the store, and its row is private by now": corrected(
         lambda record: unreadable(made_private(record))
     ),
@@ -340,9 +342,9 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
         lambda record: _outcome_of(CheckResult(record, CheckStatus.DIFFERENT, "", exposed=True))
     ),
     "verified: private, public when it was stored, and hidden by now": corrected(hidden_by_now),
-    "verified: another ETag, the same bytes": corrected(judged(CheckStatus.FINE, "another")),
+    "verified: another ETag, the same bytes, and public": corrected(judged(CheckStatus.FINE, "another")),
     "stored again by the destination itself, under other settings": corrected(
-        lambda record: outcome_of(record, Applied(ApplyStatus.APPLIED, copied=Copied(MEASURED, None, "another")))
+        lambda record: outcome_of(record, Applied(ApplyStatus.APPLIED, copied=AGAIN))
     ),
     "stored again under other settings, and not with the headers or bytes that it should have": corrected(
         lambda record: outcome_of(record, Applied(ApplyStatus.FAILED, found=found_wrong(record.presence)))
@@ -353,8 +355,13 @@ HAPPEN: dict[str, Callable[[Kept], Manifest | None]] = {
     "stored again, read by everybody before, and by nobody since, or nobody can tell": corrected(
         lambda record: to_be_stored(record, found_misread(record.presence), "nobody reads it any more")
     ),
-    "not opened, as its row is private by now": corrected(
-        lambda record: outcome_of(record, _closed(record, Row.PRIVATE, read=False))
+    "stored again as private and not opened, as its row is private by now": corrected(
+        lambda record: outcome_of(record, _closed(record, Row.PRIVATE, read=False)._replace(copied=AGAIN))
+    ),
+    "not opened, as its row is private by now, and not to be stored again": corrected(
+        lambda record: outcome_of(
+            record, _closed(record, Row.PRIVATE, read=False)._replace(found=found_misread(record.presence))
+        )
     ),
     "read by everybody already, and its row is private by now": corrected(
         lambda record: outcome_of(record, _closed(record, Row.PRIVATE, read=True))

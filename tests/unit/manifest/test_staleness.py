@@ -16,6 +16,7 @@ from mastosync.manifest import (
     age_details,
     remember_database,
     require_not_older,
+    require_right,
     require_whole,
 )
 from mastosync.model import DatabaseAge, DatabaseIdentity
@@ -115,6 +116,22 @@ def test_rows_that_refer_to_nothing_tell_that_a_restore_is_at_work() -> None:
         require_whole(HERE, replace(THEN, wanting=[("media_attachments", "statuses")]))
     assert "is a restore still at work?" in refused.value.hint
     assert "what statuses had made private is public then" in refused.value.hint
+
+
+def test_what_is_lacking_and_was_accepted_is_refused_no_more(tmp_path: Path) -> None:
+    """Neither by a plan nor by a command that asks for rows, until a plan has found it."""
+    lacking = replace(THEN, wanting=[("media_attachments", "statuses")])
+    with planned(tmp_path / "m.db", [entry()]) as manifest:
+        plan(manifest, last_plan(manifest))
+        with pytest.raises(PlanRefused):
+            require_right(manifest, HERE, lacking)
+        plan(manifest, {"snapshot_id": lacking.snapshot_id, **age_details(manifest, lacking)})  # with --accept-gone
+        require_right(manifest, HERE, lacking)
+        with pytest.raises(PlanRefused, match="refer to rows of accounts"):
+            require_right(manifest, HERE, replace(THEN, wanting=[("media_attachments", "accounts")]))
+        plan(manifest, {"snapshot_id": THEN.snapshot_id, **age_details(manifest, THEN)})
+        with pytest.raises(PlanRefused):
+            require_right(manifest, HERE, lacking)
 
 
 def test_a_plan_of_some_tables_leaves_what_is_known_of_others(tmp_path: Path) -> None:

@@ -606,6 +606,8 @@ def test_what_came_to_the_old_store_until_the_switch_has_to_be_planned(
         (told,) = (each for each in judge(looked_at).findings if each.check == "switch")
         assert ("2026-11-01 12:00:00 UTC" in told.message) is (grade != "ok")
         assert ("`mastosync plan`" in told.remedy) is (grade != "ok")
+        lags = any(plan.leaves_nothing_out and plan.taken_at.timestamp() > NOON for plan in records)
+        assert ("standby" in told.remedy) is (grade != "ok" and lags)
 
 
 def test_a_pipe_does_not_tell_when_settings_were_changed(path: Path) -> None:

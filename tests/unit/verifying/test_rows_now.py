@@ -11,9 +11,9 @@ import pytest
 from mastosync.checking.object_check import CheckStatus
 from mastosync.checking.row_check import Opening
 from mastosync.errors import ConfigError, DatabaseError
-from mastosync.manifest import Manifest, ManifestReport, correct
+from mastosync.manifest import Manifest, ManifestReport, correct, count_exposed, iter_exposed
 from mastosync.mastodon.paperclip import canonical_key
-from mastosync.model import Entry, EntryState, Origin, Outcome, Record, RemoteFile
+from mastosync.model import Entry, EntryState, Origin, Outcome, Presence, Record, RemoteFile
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from mastosync.verifying.public_result import Asked, Keeper, PublicFault, PublicResult
@@ -81,12 +81,16 @@ def test_what_was_hidden_or_deleted_is_no_fault_and_is_not_stored_for_everybody(
         close(store, ALL)
         made, public = verifier(manifest, store, Rows()), refused(manifest)
         made.take_public(public)
-        assert of_state(manifest, EntryState.PENDING) == {1: False}
-        assert of_state(manifest, EntryState.DONE) == {2: True, 3: False, 4: False}
+        assert of_state(manifest, EntryState.PENDING) == {1: False, 2: True}, (
+            "it may be hidden by other means than its ACL"
+        )
+        assert of_state(manifest, EntryState.DONE) == {3: False, 4: False}
+        (hidden,) = (each for each in ManifestReport(manifest).iter_records() if each.entry.id == 2)
+        assert hidden.presence is Presence.AS_PUBLIC, "as after a plan"
         assert [fault.record.entry.id for fault in public.faults] == [1]
         assert public.by_kind[LOCAL] == Asked(3, 1, 1)
         told = made.result.as_json()
-        assert told["reopened"] == 1
+        assert told["reopened"] == 2
         assert told["rows"] == {"private": 1, "deleted": 2, "unasked": 0, "database": None}
 
 
@@ -104,8 +108,42 @@ def test_what_only_the_old_store_still_gives_stays_a_fault(tmp_path: Path) -> No
         close(store, [HIDDEN])
         made, public = verifier(manifest, store, Rows()), refused(manifest, Keeper.OLD_STORE)
         made.take_public(public)
-        assert of_state(manifest, EntryState.DONE) == {2: True}
-        assert (public.exposed, made.result.reopened) == (1, 0)
+        assert of_state(manifest, EntryState.PENDING) == {2: True}
+        assert (public.exposed, made.result.reopened) == (1, 1)
+        assert "the new store keeps them private" in public.remedies[0]
+
+
+def test_what_the_new_store_gives_is_no_fault_of_the_old_one(tmp_path: Path) -> None:
+    """The media host failed at the new store for a moment, and asked the old one."""
+    with copied(tmp_path / "m.db", [HIDDEN]) as (manifest, store):
+        close(store, [HIDDEN], "public-read")
+        made, public = verifier(manifest, store, Rows()), refused(manifest, Keeper.OLD_STORE)
+        made.take_public(public)
+        assert of_state(manifest, EntryState.PENDING) == {2: True}
+        assert (public.exposed, [fault.keeper for fault in public.faults]) == (1, [None])
+        assert "then `mastosync copy`" in public.remedies[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "removed", "stays"), [(True, False, False), (False, False, True), (False, True, False)]
+)
+def test_where_strangers_are_refused_everything_no_exposure_is_forgotten(
+    given: bool, removed: bool, stays: bool, tmp_path: Path
+) -> None:
+    """A firewall, or Block Public Access, tells nothing of the ACL that an object has."""
+    with copied(tmp_path / "m.db", ALL) as (manifest, store):
+        exposed = next(each for each in ManifestReport(manifest).iter_records() if each.entry.id == 2)
+        private = exposed.entry._replace(private=True)
+        correct(manifest, [(exposed, Outcome(private, EntryState.PENDING, presence=exposed.presence))])
+        if removed:
+            del store.objects[canonical_key(HIDDEN, PREFIX)]
+        asked = list(iter_exposed(manifest))
+        assert [each.entry.id for each in asked] == [2]
+        public = refused(manifest, others=int(given))
+        public.faults = [fault for fault in public.faults if fault.record.entry.id != 2]
+        public.by_kind[LOCAL] = Asked(4 + given, 1, 3)
+        verifier(manifest, store, None).take_public(public, asked)
+        assert bool(count_exposed(manifest).objects) is stays
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,28 @@ def test_reading_back_compares_bytes(tmp_path: Path) -> None:
         assert pending(manifest) == {rotten.id, gone.id}
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_another_tool_has_stored_again_is_asked_for_by_each_check(deep: bool, tmp_path: Path) -> None:
+    """Strangers may be refused everything for a while; the object may be for everybody all the same."""
+
+    def checked(store: MemoryStore) -> set[int]:
+        made = verifier(manifest, store)
+        if deep:
+            read(made, made.iter_done(), made.entries())
+        else:
+            made.by_listing()
+        return pending(manifest)
+
+    private = entry(private=True)
+    with copied(tmp_path / "m.db", [private]) as (manifest, store):
+        key = canonical_key(private, PREFIX)
+        store.put(key, data_of(private), etag="another-1")
+        store.objects[key].acl = "private"  # as it looks to strangers
+        assert not checked(store)
+        store.objects[key].acl = "public-read"
+        assert checked(store) == {private.id}
+
+
 @pytest.mark.parametrize(
     ("origin", "said"), [(Origin.ADOPTED, "Mastodon, or another tool, wrote it"), (None, "copied")]
 )
