@@ -15,7 +15,7 @@ from mastosync.config.values import Key
 Load = Callable[..., Config]
 
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 HUNTER = "hunter2"  # the secret of these tests; by its name where a traceback would quote the line
