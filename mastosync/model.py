@@ -307,8 +307,7 @@ class Outcome(NamedTuple):
     end: End | None = None  # ... and DESTINATION if nothing was learned of the source
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """An entry with everything that the manifest knows of it."""
 
     entry: Entry

@@ -36,13 +36,13 @@ from mastosync.manifest import (
     count_losses,
     count_lost,
     reopen,
-    require_room_for,
     take_back_acceptance,
     take_over,
     warn_of_gap,
     warn_of_network,
 )
 from mastosync.model import FAILURE_REASONS, Reason
+from mastosync.new_files import require_room_for
 from mastosync.runtime.stop import StopSignal
 from mastosync.status import Status, status_of
 

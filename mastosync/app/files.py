@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from mastosync.manifest import appearing, is_there, require_room_for, written
+from mastosync.manifest import is_there
+from mastosync.new_files import appearing, require_room_for, written
 
 
 def require_new(target: Path, hint: str) -> None:

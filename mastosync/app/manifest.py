@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mastosync.archive.reading import ArchiveSource
+from mastosync.archive.reading import ArchiveSource, read_from
 from mastosync.archive.writing import iter_archive
 from mastosync.errors import StdoutError
 from mastosync.language import tr
@@ -19,14 +19,12 @@ from mastosync.manifest import (
     Checker,
     Manifest,
     Soundness,
-    appearing,
     back_up,
     backup_name,
-    read_from,
     real_path,
     repair_counters,
-    written,
 )
+from mastosync.new_files import appearing, written
 from mastosync.progress import CheckProgress
 
 if TYPE_CHECKING:

@@ -19,14 +19,11 @@ from mastosync.config import Config, FilesystemConfig, Role, Timetable, preset_o
 from mastosync.errors import ManifestError, PlanRefused
 from mastosync.language import tr
 from mastosync.manifest import (
-    DeltaTerms,
     Manifest,
     ManifestReport,
-    SnapshotMark,
     SnapshotRecord,
     Writes,
     age_details,
-    delta_base,
     least_losses,
     mark_older_losses,
     remember_database,
@@ -40,17 +37,17 @@ from mastosync.manifest import (
 from mastosync.mastodon.changes import Changes
 from mastosync.mastodon.identity import age_of, identity_of
 from mastosync.planning.forecast import Bound, Outlook, Tariff, Terms, outlook
-from mastosync.planning.planner import DryRun, Planner
+from mastosync.planning.planner import DeltaTerms, DryRun, Planner, SnapshotMark, delta_base
 from mastosync.planning.survey import Survey, Surveyor
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mastosync.config import Config
-    from mastosync.manifest import DeltaBase, PlanWriter
+    from mastosync.manifest import PlanWriter
     from mastosync.mastodon.database import MastodonDatabase
     from mastosync.model import DatabaseIdentity
-    from mastosync.planning.planner import PlanOptions, PlanResult
+    from mastosync.planning.planner import DeltaBase, PlanOptions, PlanResult
     from mastosync.progress import ProgressListener
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar
@@ -32,7 +33,6 @@ from mastosync.manifest import (
     StoreIdentity,
     flaw,
     noted_of,
-    read_from,
 )
 from mastosync.mastodon.paperclip import canonical_key
 from mastosync.model import (
@@ -130,6 +130,18 @@ class ArchiveSource:
         if more:
             self._number += 1
             raise InvalidLine("there is something after the last line")
+
+
+@contextmanager
+def read_from(name: str) -> Iterator[None]:
+    """Turn what the system says of the archive into a ManifestError."""
+    try:
+        yield
+    except OSError as error:
+        raise ManifestError(
+            tr("cannot read {name}: {strerror}", name=name, strerror=error.strerror),
+            hint=tr("it must be a file that you may read; nothing was changed"),
+        ) from error
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

@@ -1,12 +1,29 @@
 """The manifest: a SQLite file with every key and what became of it. All SQL on it lives here."""
 
-from mastosync.manifest.archive import NOTES, ArchivedEntry, ArchiveReader, ArchiveWriter, Head
-from mastosync.manifest.archive import RECORDS as ARCHIVED_RECORDS
-from mastosync.manifest.atomic_file import appearing, require_room_for
-from mastosync.manifest.backup import back_up, backup_name
-from mastosync.manifest.check import Checker, Fault, Soundness, repair_counters
-from mastosync.manifest.codes import HIGHEST_ID, LOWEST_ID
-from mastosync.manifest.connection import Manifest
+from mastosync.manifest.archive import (
+    NOTES,
+    ArchivedEntry,
+    ArchiveReader,
+    ArchiveWriter,
+    Head,
+)
+from mastosync.manifest.archive import (
+    RECORDS as ARCHIVED_RECORDS,
+)
+from mastosync.manifest.backup import (
+    Gap,
+    back_up,
+    backup_name,
+    warn_of_gap,
+)
+from mastosync.manifest.check import (
+    Checker,
+    Soundness,
+    repair_counters,
+)
+from mastosync.manifest.connection import (
+    Manifest,
+)
 from mastosync.manifest.entry_writer import (
     accept,
     claim,
@@ -14,7 +31,6 @@ from mastosync.manifest.entry_writer import (
     count_losses,
     doubt_access,
     forget_arrival,
-    note_access,
     release,
     reopen,
     take_back_acceptance,
@@ -31,6 +47,17 @@ from mastosync.manifest.file_system import (
     same_file,
     warn_of_network,
 )
+from mastosync.manifest.history import (
+    LastChange,
+    RunInfo,
+    SnapshotRecord,
+    VerificationRecord,
+    last_change,
+    last_verification,
+    record_verification,
+    take_back_change,
+    verifications,
+)
 from mastosync.manifest.identity import (
     Relation,
     StoreIdentity,
@@ -42,7 +69,6 @@ from mastosync.manifest.identity import (
     require_same,
 )
 from mastosync.manifest.lifecycle import (
-    ACCESS,
     Approach,
     approach_to,
     begun,
@@ -53,29 +79,57 @@ from mastosync.manifest.lifecycle import (
     is_misplaced,
     rewritten_in_place,
 )
-from mastosync.manifest.lock import Holder, holder_of, writer_lock
-from mastosync.manifest.losses import (
+from mastosync.manifest.lock import (
+    holder_of,
+    writer_lock,
+)
+from mastosync.manifest.plan_checks import (
     ALWAYS,
     Losses,
     accept_lost,
+    age_details,
     count_lost,
+    last_transaction,
     least_losses,
     mark_older_losses,
+    remember_database,
+    remembered_database,
     require_likely,
+    require_not_older,
+    require_right,
+    require_same_database,
+    require_whole,
 )
-from mastosync.manifest.plan_merge import PlanDelta, PlanWriter, Writes
-from mastosync.manifest.pruning import (
+from mastosync.manifest.plan_merge import (
+    PlanDelta,
+    PlanWriter,
+    Writes,
+)
+from mastosync.manifest.reader import (
+    LIES_THERE,
+    CountLine,
     Exposed,
+    ManifestReport,
     Removable,
+    SegmentReader,
     count_exposed,
     count_removable,
     is_wanted,
     iter_exposed,
     iter_removable,
 )
-from mastosync.manifest.reader import LIES_THERE, CountLine, ManifestReport, RunInfo, SnapshotRecord
-from mastosync.manifest.rows import Row, record_of
-from mastosync.manifest.schema import file_version, newest_version
+from mastosync.manifest.rows import (
+    ACCESS,
+    HIGHEST_ID,
+    LOWEST_ID,
+    PRIVATE_FLAG,
+    EntryRow,
+    record_of,
+)
+from mastosync.manifest.schema import (
+    file_version,
+    newest_version,
+)
 from mastosync.manifest.settings import (
     AppliedUpTo,
     Noted,
@@ -88,33 +142,21 @@ from mastosync.manifest.settings import (
     note_settings,
     noted_as_json,
     noted_of,
-    noted_settings,
     other_settings,
 )
-from mastosync.manifest.snapshots import (
-    DeltaBase,
-    DeltaTerms,
-    SnapshotMark,
-    delta_base,
-    remember_database,
-    remembered_database,
-    require_same_database,
+from mastosync.manifest.sqlite_errors import (
+    is_there,
 )
-from mastosync.manifest.sqlite_errors import is_there, read_from, written
-from mastosync.manifest.staleness import age_details, require_not_older, require_right, require_whole
-from mastosync.manifest.temporary_database import Orphan, OrphanPlace, Scratch
-from mastosync.manifest.verifications import (
-    LastChange,
-    SegmentReader,
-    VerificationRecord,
-    last_change,
-    last_verification,
-    record_verification,
-    take_back_change,
-    verifications,
+from mastosync.manifest.temporary_database import (
+    Orphan,
+    OrphanPlace,
+    Scratch,
 )
-from mastosync.manifest.work_queue import Outage, WorkQueue, waiting_for
-from mastosync.manifest.write_ahead import Gap, warn_of_gap
+from mastosync.manifest.work_queue import (
+    Outage,
+    WorkQueue,
+    waiting_for,
+)
 
 __all__ = [
     "ACCESS",
@@ -124,6 +166,7 @@ __all__ = [
     "LIES_THERE",
     "LOWEST_ID",
     "NOTES",
+    "PRIVATE_FLAG",
     "AppliedUpTo",
     "Approach",
     "ArchiveReader",
@@ -131,13 +174,10 @@ __all__ = [
     "ArchivedEntry",
     "Checker",
     "CountLine",
-    "DeltaBase",
-    "DeltaTerms",
+    "EntryRow",
     "Exposed",
-    "Fault",
     "Gap",
     "Head",
-    "Holder",
     "LastChange",
     "Losses",
     "Manifest",
@@ -151,11 +191,9 @@ __all__ = [
     "PlanWriter",
     "Relation",
     "Removable",
-    "Row",
     "RunInfo",
     "Scratch",
     "SegmentReader",
-    "SnapshotMark",
     "SnapshotRecord",
     "Soundness",
     "StoreIdentity",
@@ -165,7 +203,6 @@ __all__ = [
     "accept",
     "accept_lost",
     "age_details",
-    "appearing",
     "applied_to",
     "approach_to",
     "back_up",
@@ -178,7 +215,6 @@ __all__ = [
     "count_losses",
     "count_lost",
     "count_removable",
-    "delta_base",
     "doubt_access",
     "end_applying",
     "file_version",
@@ -199,21 +235,19 @@ __all__ = [
     "iter_removable",
     "kind_of_disk",
     "last_change",
+    "last_transaction",
     "last_verification",
     "least_losses",
     "mark_older_losses",
     "newest_version",
-    "note_access",
     "note_applied",
     "note_probe",
     "note_settings",
     "noted_as_json",
     "noted_of",
-    "noted_settings",
     "other_settings",
     "place_on_disk",
     "probe_left_behind",
-    "read_from",
     "real_path",
     "record_of",
     "record_relation",
@@ -228,7 +262,6 @@ __all__ = [
     "require_local_disk",
     "require_not_older",
     "require_right",
-    "require_room_for",
     "require_same",
     "require_same_database",
     "require_whole",
@@ -243,5 +276,4 @@ __all__ = [
     "warn_of_gap",
     "warn_of_network",
     "writer_lock",
-    "written",
 ]

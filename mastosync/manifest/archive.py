@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from mastosync.errors import ManifestError
-from mastosync.manifest.atomic_file import appearing
-from mastosync.manifest.codes import (
+from mastosync.manifest.backup import GAP, WRITER
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.history import CHANGED, details_of, get_meta, set_meta
+from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
+from mastosync.manifest.plan_checks import remember_database, remembered_database
+from mastosync.manifest.rows import (
+    ACCESS,
+    COLUMNS,
     EXCLUDED_FLAG,
     FLAGS,
     OPTIONAL_FLAG,
@@ -22,17 +28,10 @@ from mastosync.manifest.codes import (
     STATE_CODE,
     STATE_OF,
 )
-from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
-from mastosync.manifest.lifecycle import ACCESS
-from mastosync.manifest.meta import details_of, get_meta, set_meta
-from mastosync.manifest.rows import COLUMNS
 from mastosync.manifest.settings import Noted, archived_settings, remember_settings
-from mastosync.manifest.snapshots import remember_database, remembered_database
 from mastosync.manifest.sqlite_errors import sound
-from mastosync.manifest.verifications import CHANGED
-from mastosync.manifest.write_ahead import GAP, WRITER
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Kind, Origin, Presence, Reason
+from mastosync.new_files import appearing
 
 RECORDS: dict[str, tuple[str, ...]] = {
     "snapshots": ("id", "taken_at", "details"),

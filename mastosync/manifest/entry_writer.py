@@ -11,7 +11,12 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from mastosync.manifest.codes import (
+from mastosync.manifest.connection import Manifest, translated
+from mastosync.manifest.history import note_change
+from mastosync.manifest.lifecycle import KnownEntry, left_by_a_death
+from mastosync.manifest.rows import (
+    ACCESS,
+    COLUMNS,
     DONE,
     FAILED,
     GONE,
@@ -22,10 +27,10 @@ from mastosync.manifest.codes import (
     REASON_CODE,
     SKIPPED,
     STATE_CODE,
+    EntryRow,
+    access_of,
+    stored_presence,
 )
-from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.lifecycle import ACCESS, KnownEntry, access_of, left_by_a_death, presence_of, stored_presence
-from mastosync.manifest.verifications import note_change
 from mastosync.model import (
     FAILURE_REASONS,
     PASSING_REASONS,
@@ -57,9 +62,7 @@ _PRUNED = f"""
 UPDATE entries SET arrived = NULL, md5 = NULL, etag = NULL, source_key = NULL, origin = NULL, detail = NULL
 {_OF_ENTRY} AND state = {SKIPPED} AND reason = {GONE}
 """
-_LINE = f"""
-SELECT flags, state, reason, size, arrived, coalesce(md5, etag) IS NOT NULL FROM entries {_OF_ENTRY}
-"""
+_SELECT_ROW = f"SELECT {COLUMNS} FROM entries {_OF_ENTRY}"
 _MOVE = f"UPDATE entries SET kind = ? {_OF_ENTRY}"
 _REMOVE = f"DELETE FROM entries {_OF_ENTRY}"
 _ARRIVED = f"UPDATE entries SET arrived = ? {_OF_ENTRY}"
@@ -69,10 +72,7 @@ _DROP_CLAIM = f"DELETE FROM claims {_OF_ENTRY}"
 _DROP_CLAIMS = "DELETE FROM claims"
 _STATE = f"SELECT state, reason FROM entries {_OF_ENTRY}"
 _ANY_CLAIM = "SELECT EXISTS (SELECT 1 FROM claims)"
-_LEFT_CLAIMS = """
-SELECT e.kind, e.id, e.name, e.flags, e.state, e.arrived, coalesce(e.md5, e.etag) IS NOT NULL, c.access
-FROM claims c JOIN entries e USING (kind, id, name)
-"""
+_LEFT_CLAIMS = f"SELECT kind, access, {COLUMNS} FROM claims JOIN entries USING (kind, id, name)"
 _STOPPED = f"SELECT kind, state, reason FROM counts WHERE state IN ({FAILED}, {SKIPPED}) AND objects > 0"
 _OF_REASON = f"kind = ? AND state = ? AND state <> {DONE} AND reason = ? AND (accepted IS NOT reason OR ?)"
 """The last value: whether also what was accepted. The second `state` shows SQLite that the partial index serves."""
@@ -100,12 +100,6 @@ _TRY_AGAIN = f"""
 UPDATE entries INDEXED BY entries_open SET state = {PENDING}, reason = {NO_REASON}, detail = NULL
 WHERE {_TO_TRY_AGAIN}
 """
-
-ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Presence.STALE).value}))"
-"""What lies at the destination of an entry that is not done, as `lifecycle.presence_of` has it."""
-
-HAS_ARRIVED = f"{ARRIVED} <> 0"
-"""As a condition: something lies at the destination, or may, of an entry that is not done."""
 
 _MARK_LOST = f"""
 UPDATE entries INDEXED BY entries_open SET accepted = {GONE}
@@ -157,34 +151,24 @@ def move(manifest: Manifest, kind: int, to: int, places: Sequence[tuple[int, str
     connection = manifest.connection
     for row_id, name in places:
         here, there = (kind, row_id, name), (to, row_id, name)
-        line, other = _line_at(manifest, here), _line_at(manifest, there)
-        if line is None:
+        row, other = _row_at(connection, here), _row_at(connection, there)
+        if row is None:
             continue
-        manifest.count(kind, line.state, line.reason, -1, -line.size)
-        if other is not None and (other.presence or not line.presence):
+        manifest.count(kind, row.state, row.reason, -1, -(row.size or 0))
+        if other is not None and (other.presence or not row.presence):
             connection.execute(_REMOVE, here)
-            connection.execute(_ARRIVED, (stored_presence(other.state, other.presence | line.presence), *there))
+            connection.execute(_ARRIVED, (stored_presence(other.state, other.presence | row.presence), *there))
             continue
         if other is not None:
             connection.execute(_REMOVE, there)
-            manifest.count(to, other.state, other.reason, -1, -other.size)
+            manifest.count(to, other.state, other.reason, -1, -(other.size or 0))
         connection.execute(_MOVE, (to, *here))
-        manifest.count(to, line.state, line.reason, 1, line.size)
+        manifest.count(to, row.state, row.reason, 1, row.size or 0)
 
 
-class _Line(NamedTuple):
-    state: int
-    reason: int
-    size: int  # bytes, as the counters have them
-    presence: Presence
-
-
-def _line_at(manifest: Manifest, place: Place) -> _Line | None:
-    found = manifest.connection.execute(_LINE, place).fetchone()
-    if found is None:
-        return None
-    flags, state, reason, size, stored, has_digest = found
-    return _Line(state, reason, size or 0, presence_of(flags, state, stored, has_digest=has_digest))
+def _row_at(connection: sqlite3.Connection, place: Place) -> EntryRow | None:
+    found = connection.execute(_SELECT_ROW, place).fetchone()
+    return None if found is None else EntryRow._make(found)
 
 
 def settle(manifest: Manifest, entries: Sequence[Settled]) -> None:
@@ -271,9 +255,10 @@ def take_back_claims(manifest: Manifest) -> None:
     """
     connection = manifest.connection
     rows = []
-    for *place, flags, state, stored, has_digest, access in connection.execute(_LEFT_CLAIMS).fetchall():
-        presence = presence_of(flags, state, stored, has_digest=has_digest)
-        rows.append((stored_presence(state, left_by_a_death(presence, Presence(access))), *place))
+    for kind, access, *columns in connection.execute(_LEFT_CLAIMS).fetchall():
+        row = EntryRow._make(columns)
+        presence = left_by_a_death(row.presence, Presence(access))
+        rows.append((stored_presence(row.state, presence), kind, row.id, row.name))
     connection.executemany(_ARRIVED, rows)
     connection.execute(_DROP_CLAIMS)
 

@@ -16,7 +16,8 @@ from enum import StrEnum
 from functools import cache
 from typing import NamedTuple
 
-from mastosync.manifest.codes import (
+from mastosync.manifest.rows import (
+    ACCESS,
     DONE,
     EXCLUDED,
     EXCLUDED_FLAG,
@@ -30,10 +31,10 @@ from mastosync.manifest.codes import (
     PENDING,
     PRIVATE_FLAG,
     SKIPPED,
+    EntryRow,
+    access_of,
 )
-from mastosync.model import NOTHING, EntryState, Presence
-
-ACCESS = Presence.AS_PUBLIC | Presence.AS_PRIVATE
+from mastosync.model import EntryState, Presence
 
 
 class Wanted(NamedTuple):
@@ -58,6 +59,12 @@ class KnownEntry(NamedTuple):
     presence: Presence
     accepted: int | None = None  # the reason that somebody accepted as a loss of this file, or GONE; None: nobody did
 
+    @classmethod
+    def of(cls, row: EntryRow) -> KnownEntry:
+        """What a line says."""
+        known = (row.flags, row.updated, row.size, row.fallback, row.state, row.reason, row.attempts)
+        return cls(*known, row.presence, row.accepted)
+
     @property
     def is_gone(self) -> bool:
         """Whether its row has left the database."""
@@ -77,29 +84,6 @@ class Approach(StrEnum):
     COMPARE = "compare"  # it may: look, and compare it with the source
     EXAMINE = "examine"  # it may, and nobody knows who can read it: ask as a stranger, too
     REWRITE = "rewrite"  # whatever lies there must not stay
-
-
-def access_of(*, private: bool) -> Presence:
-    """With which access the object of such a row is stored."""
-    return Presence.AS_PRIVATE if private else Presence.AS_PUBLIC
-
-
-def presence_of(flags: int, state: int, stored: int | None, *, has_digest: bool) -> Presence:
-    """What lies at the destination, of a line's columns. `stored` is `arrived`: NULL where it follows from the rest.
-
-    Done means that the object lies there as its row asks for. A digest of what is not done is of an older version,
-    which meant by it that the object has to be written anew.
-    """
-    if state == DONE:
-        return access_of(private=bool(flags & PRIVATE_FLAG))
-    if stored is not None:
-        return Presence(stored)
-    return ACCESS | Presence.STALE if has_digest else NOTHING
-
-
-def stored_presence(state: int, presence: Presence) -> int | None:
-    """The column `arrived`; see `presence_of`."""
-    return None if state == DONE else presence.value
 
 
 def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Approach:

@@ -19,25 +19,29 @@ from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from mastosync.manifest.codes import (
+from mastosync.manifest.backup import close_gap
+from mastosync.manifest.connection import Manifest
+from mastosync.manifest.entry_writer import Change, change, forget_lost, move, take_back_claims
+from mastosync.manifest.identity import StoreIdentity, remember, require_same
+from mastosync.manifest.lifecycle import KnownEntry, Wanted, gone, seen
+from mastosync.manifest.plan_checks import Losses, marked_losses, wanted_by_kind
+from mastosync.manifest.reader import NEXT_PAGE, iter_pages
+from mastosync.manifest.rows import (
+    COLUMNS,
     DONE,
     EXCLUDED,
     EXCLUDED_FLAG,
     FLAGS,
     GONE,
+    HAS_ARRIVED,
     NO_REASON,
     PENDING,
     PRIVATE_FLAG,
     SKIPPED,
+    EntryRow,
 )
-from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import HAS_ARRIVED, Change, change, forget_lost, move, take_back_claims
-from mastosync.manifest.identity import StoreIdentity, remember, require_same
-from mastosync.manifest.lifecycle import KnownEntry, Wanted, gone, presence_of, seen
-from mastosync.manifest.losses import Losses, marked_losses, wanted_by_kind
 from mastosync.manifest.settings import recall_settings
 from mastosync.manifest.temporary_database import EntryLoader, Line
-from mastosync.manifest.write_ahead import close_gap
 from mastosync.model import EntryGroup, Kind
 
 _MEASURED = (
@@ -55,11 +59,7 @@ SELECT id, name, flags, updated,
 {_OF_WINDOW}
 """
 _SELECT_PLACES = "SELECT id, name FROM entries WHERE kind = ? AND id > ? AND id <= ?"
-_SELECT_WINDOW = """
-SELECT id, name, flags, updated, size, fallback, state, reason, attempts, arrived, coalesce(md5, etag) IS NOT NULL,
-    accepted
-FROM entries WHERE kind = ? AND (id, name) > (?, ?) AND id <= ? ORDER BY id, name LIMIT ?
-"""
+_SELECT_WINDOW = f"SELECT {COLUMNS} FROM entries WHERE kind = ? AND id <= ? {NEXT_PAGE}"
 _INSERT_SNAPSHOT = "INSERT INTO snapshots (taken_at, details) VALUES (?, ?)"
 
 _AFTER_EVERY_NAME = b""  # to SQLite any blob is more than any text
@@ -280,34 +280,31 @@ class PlanWriter:
         wanted = {line[:2]: line for line in lines}
         private = {line[0] for line in lines if line[2] & PRIVATE_FLAG} if self.writes is not Writes.ALL else set()
         after, up_to = window
-        place: tuple[int, str | bytes] = (after, _AFTER_EVERY_NAME)
-        while rows := self._connection.execute(_SELECT_WINDOW, (kind, *place, up_to, _CHUNK)).fetchall():
+        self._loader.settle()
+        for rows in iter_pages(self.manifest, _SELECT_WINDOW, (kind, up_to), (after, _AFTER_EVERY_NAME), _CHUNK):
             self._bring_in_line(kind, rows, wanted, private, delta)
-            place = rows[-1][:2]
         return list(wanted.values())
 
     def _bring_in_line(
-        self, kind: int, rows: list[Any], wanted: dict[tuple[int, str], Line], private: set[int], delta: PlanDelta
+        self, kind: int, rows: list[EntryRow], wanted: dict[tuple[int, str], Line], private: set[int], delta: PlanDelta
     ) -> None:
         """Take these lines out of `wanted`, and change those that stand differently there.
 
         `private`: ids of rows whose earlier files are to be private as well, where none becomes gone.
         """
         changes = []
-        for row_id, name, *known, arrived, has_digest, accepted in rows:
-            flags, updated, size, fallback, state, reason, attempts = known
-            presence = presence_of(flags, state, arrived, has_digest=has_digest)
-            before = KnownEntry(flags, updated, size, fallback, state, reason, attempts, presence, accepted)
-            line = wanted.pop((row_id, name), None)
-            if line is None and row_id in private and not before.is_gone:
-                line = row_id, name, flags | PRIVATE_FLAG, updated, fallback, size
+        for row in rows:
+            before = KnownEntry.of(row)
+            line = wanted.pop((row.id, row.name), None)
+            if line is None and row.id in private and not before.is_gone:
+                line = row.id, row.name, row.flags | PRIVATE_FLAG, row.updated, row.fallback, row.size
             after = (
                 gone(before, accepted=self._accepts_losses)
                 if line is None
                 else seen(before, Wanted(*line[2:4], line[5], line[4]))
             )
             if after != before and (self.writes is Writes.ALL or _hides(before, after)):
-                changes.append(Change((kind, row_id, name), before, after))
+                changes.append(Change((kind, row.id, row.name), before, after))
                 self._lost[kind] += after.is_gone and before.may_be_at_source
                 if before.is_gone and not after.is_gone:
                     self._came.add(kind)

@@ -35,22 +35,21 @@ from mastosync.manifest import (
     ObjectSettings,
     PlanWriter,
     WorkQueue,
-    appearing,
     last_change,
     newest_version,
     note_probe,
     note_settings,
-    noted_settings,
     probe_left_behind,
     remember_database,
     remembered_database,
     take_over,
 )
-from mastosync.manifest.meta import delete_meta
+from mastosync.manifest.backup import keep_gap, note_writer
+from mastosync.manifest.history import delete_meta, note_change
 from mastosync.manifest.rows import COLUMNS
-from mastosync.manifest.verifications import note_change
-from mastosync.manifest.write_ahead import keep_gap, note_writer
+from mastosync.manifest.settings import noted_settings
 from mastosync.model import DatabaseIdentity, Entry, EntryState, Origin, Outcome, Presence, Reason, Record
+from mastosync.new_files import appearing
 from mastosync.progress import NoProgress
 from mastosync.runtime.stop import StopSignal
 from tests.unit.engine_kit import DESTINATION, LOCAL, REMOTE, SOURCE, grouped, planned

@@ -33,7 +33,6 @@ from mastosync.manifest import (
     forget_arrival,
     found_misread,
     found_wrong,
-    note_access,
     release,
     reopen,
     repair_counters,
@@ -43,9 +42,8 @@ from mastosync.manifest import (
     try_again,
 )
 from mastosync.manifest.check import _IS_SANE
-from mastosync.manifest.codes import FLAGS, REASON_CODE, STATE_CODE
-from mastosync.manifest.entry_writer import HAS_ARRIVED, Settled, settle
-from mastosync.manifest.lifecycle import presence_of
+from mastosync.manifest.entry_writer import Settled, note_access, settle
+from mastosync.manifest.rows import FLAGS, HAS_ARRIVED, REASON_CODE, STATE_CODE, presence_of
 from mastosync.model import (
     ACCEPTABLE_REASONS,
     FAILURE_REASONS,
