@@ -123,7 +123,7 @@ from mastosync.manifest.rows import (
     HIGHEST_ID,
     LOWEST_ID,
     PRIVATE_FLAG,
-    EntryRow,
+    RawRow,
     record_of,
 )
 from mastosync.manifest.schema import (
@@ -174,7 +174,6 @@ __all__ = [
     "ArchivedEntry",
     "Checker",
     "CountLine",
-    "EntryRow",
     "Exposed",
     "Gap",
     "Head",
@@ -189,6 +188,7 @@ __all__ = [
     "Outage",
     "PlanDelta",
     "PlanWriter",
+    "RawRow",
     "Relation",
     "Removable",
     "RunInfo",

@@ -39,6 +39,7 @@ from mastosync.manifest.rows import (
     PRIVATE_FLAG,
     SKIPPED,
     EntryRow,
+    RawRow,
 )
 from mastosync.manifest.settings import recall_settings
 from mastosync.manifest.temporary_database import EntryLoader, Line
@@ -286,14 +287,14 @@ class PlanWriter:
         return list(wanted.values())
 
     def _bring_in_line(
-        self, kind: int, rows: list[EntryRow], wanted: dict[tuple[int, str], Line], private: set[int], delta: PlanDelta
+        self, kind: int, rows: list[RawRow], wanted: dict[tuple[int, str], Line], private: set[int], delta: PlanDelta
     ) -> None:
         """Take these lines out of `wanted`, and change those that stand differently there.
 
         `private`: ids of rows whose earlier files are to be private as well, where none becomes gone.
         """
         changes = []
-        for row in rows:
+        for row in map(EntryRow._make, rows):
             before = KnownEntry.of(row)
             line = wanted.pop((row.id, row.name), None)
             if line is None and row.id in private and not before.is_gone:

@@ -35,7 +35,7 @@ from mastosync.manifest.rows import (
     SKIPPED,
     STATE_CODE,
     STATE_OF,
-    EntryRow,
+    RawRow,
     record_of,
 )
 from mastosync.manifest.sqlite_errors import sound
@@ -126,7 +126,7 @@ class CountLine:
 
 def iter_pages(
     manifest: Manifest, select: str, values: tuple[object, ...], after: tuple[int, str | bytes], size: int
-) -> Iterator[list[EntryRow]]:
+) -> Iterator[list[RawRow]]:
     """What a query selects of one kind, in pages. Nothing is being read while a page is handed out.
 
     `select`: gives `COLUMNS` and ends with `NEXT_PAGE`, or its like for another order; its parameters are `values`, the
@@ -135,7 +135,7 @@ def iter_pages(
     place = after
     while True:
         with translated(manifest.path):
-            rows = list(map(EntryRow._make, manifest.connection.execute(select, (*values, *place, size))))
+            rows: list[RawRow] = manifest.connection.execute(select, (*values, *place, size)).fetchall()
         if rows:
             yield rows
         if len(rows) < size:
@@ -234,11 +234,11 @@ class SegmentReader:
         """Kinds by number: all, or those of some tables."""
         return self._manifest.kinds(types)
 
-    def iter_rows(self, kind: int, lowest: int, highest: int) -> Iterator[EntryRow]:
+    def iter_rows(self, kind: int, lowest: int, highest: int) -> Iterator[RawRow]:
         """Lines of a kind with ids from `lowest` to `highest`, by id and name."""
         with translated(self._manifest.path):
             # no `yield from`, which closes the cursor of who stops in the middle, maybe after its connection
-            for row in map(EntryRow._make, self._manifest.connection.execute(self._select, (kind, lowest, highest))):  # noqa: UP028
+            for row in self._manifest.connection.execute(self._select, (kind, lowest, highest)):  # noqa: UP028
                 yield row
 
     def iter_every(self, kind: int, step: int) -> Iterator[tuple[int, str]]:
@@ -371,7 +371,7 @@ class ManifestReport:
         query = f"SELECT {COLUMNS} FROM entries {index} WHERE kind = ? {conditions} ORDER BY id, name"
         with translated(self.manifest.path):
             for number, kind in self.manifest.kinds(types).items():
-                for row in map(EntryRow._make, self.manifest.connection.execute(query, (number, *values))):
+                for row in self.manifest.connection.execute(query, (number, *values)):
                     yield record_of(kind, row)
 
     def iter_failures(self, reason: Reason, types: tuple[str, ...] = ()) -> Iterator[Record]:

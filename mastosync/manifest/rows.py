@@ -6,7 +6,7 @@ is a migration, a field of `EntryRow`, and whatever it is for.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from mastosync.model import NOTHING, Arrival, Claim, Entry, EntryState, Kind, Origin, Presence, Reason, Record
 
@@ -96,6 +96,9 @@ class EntryRow(NamedTuple):
         return presence_of(self.flags, self.state, self.arrived, has_digest=self.has_digest)
 
 
+RawRow: TypeAlias = tuple[Any, ...]
+"""The values of an `EntryRow` in its order, as SQLite gives them: not all of millions need their names."""
+
 COLUMNS = ", ".join(EntryRow._fields)
 INSERT_ROW = f"INSERT INTO entries (kind, {COLUMNS}) VALUES (?{', ?' * len(EntryRow._fields)})"
 ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Presence.STALE).value}))"
@@ -134,8 +137,9 @@ def entry_of(kind: Kind, row: EntryRow) -> Entry:
     return Entry(kind, row.id, row.name, row.fallback, optional, private, row.size, row.updated)
 
 
-def record_of(kind: Kind, row: EntryRow) -> Record:
+def record_of(kind: Kind, values: RawRow) -> Record:
     """All that the manifest knows of an entry."""
+    row = EntryRow._make(values)
     return Record(
         entry=entry_of(kind, row),
         source_key=row.source_key,
@@ -151,10 +155,11 @@ def record_of(kind: Kind, row: EntryRow) -> Record:
     )
 
 
-def claim_of(kind: Kind, row: EntryRow) -> Claim:
+def claim_of(kind: Kind, values: RawRow) -> Claim:
     """An entry that is pending, for a worker."""
+    row = EntryRow._make(values)
     entry = entry_of(kind, row)
-    if row.arrived is None and not row.has_digest:  # as for most
+    if row.arrived is None and row.md5 is None and row.etag is None:  # as for most
         return Claim(entry, row.attempts)
     arrival = Arrival(row.presence, row.md5, row.etag, row.source_key, ORIGIN_OF[row.origin])
     return Claim(entry, row.attempts, arrival)

@@ -223,9 +223,9 @@ def _dated(kind: Kind, chunks: Iterable[Sequence[Claim]], sign: int) -> Iterator
     an old account that changed its avatar yesterday must not hold up those behind it.
     """
     is_snowflake = kind.table in _SNOWFLAKE_TABLES
-    for claims, following in pairwise(chain(chunks, ([],))):
-        behind = min((_turn(claim.entry, sign, is_snowflake) for claim in following), default=_UNKNOWN)
-        turns = accumulate((_turn(claim.entry, sign, is_snowflake) for claim in reversed(claims)), min, initial=behind)
+    timed = ((claims, [_turn(claim.entry, sign, is_snowflake) for claim in claims]) for claims in chunks)
+    for (claims, own), (_, following) in pairwise(chain(timed, [((), [])])):
+        turns = accumulate(reversed(own), min, initial=min(following, default=_UNKNOWN))
         yield from zip(reversed(list(turns)[1:]), claims, strict=True)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mastosync.errors import ConfigError, ObjectError, StoreUnusable
 from mastosync.language import tr
-from mastosync.manifest import EntryRow, SegmentReader, record_of
+from mastosync.manifest import RawRow, SegmentReader, record_of
 from mastosync.mastodon.paperclip import KeyRange, SortedSegment, iter_strands, root_of
 from mastosync.model import Record
 from mastosync.runtime.retry import RetryingStore
@@ -27,7 +27,7 @@ class Placed(NamedTuple):
 
     key: str
     kind: int  # its number in the manifest
-    row: EntryRow
+    row: RawRow
     canonical: bool  # it is the key that Mastodon asks for
 
 
@@ -165,14 +165,14 @@ def _iter_strand(
     """Entries of one strand by key. Where digits are dropped, ids that share a folder come by name."""
     rows, canonical, by_fallback = reader.iter_rows(number, *ids), strand.is_canonical, strand.form.other_name
     if strand.lowest < 0:  # these do not lie in their order; there is one, if any
-        rows = iter(sorted(rows, key=lambda row: strand.folder(row.id)))
+        rows = iter(sorted(rows, key=lambda row: strand.folder(row[0])))
     edges = {strand.folder(row_id) for row_id in ids}  # only what lies here may be outside of the range
     folder, found = "", list[Placed]()
     for row in rows:
-        name = row.fallback if by_fallback else row.name
+        name = row[2] if by_fallback else row[1]
         if name is None:
             continue
-        here = strand.folder(row.id)
+        here = strand.folder(row[0])
         if here != folder:
             yield from _in_range(found, keys) if strand.lowest < 0 or folder in edges else found
             folder, found = here, []

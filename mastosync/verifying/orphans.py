@@ -129,7 +129,7 @@ class _KeyBatch:
 
     def note(self, placed: Placed, found: ListedObject | None) -> None:
         """Remember where an entry has, or has not, an object."""
-        place = (placed.kind, placed.row.id, placed.row.name)
+        place = (placed.kind, placed.row[0], placed.row[1])
         if found is None and placed.canonical:
             self.absent.append(place)
         elif found is not None and not placed.canonical:
@@ -200,7 +200,7 @@ class OrphanFinder:
             for place in self.scratch.iter_missing():
                 self.stop.require_going_on()
                 kind, row_id, name = place
-                row = next(row for row in reader.iter_rows(kind, row_id, row_id) if row.name == name)
+                row = next(row for row in reader.iter_rows(kind, row_id, row_id) if row[1] == name)
                 yield place, record_of(kinds[kind], row)
 
     def _ask_for_missing(self) -> None:

@@ -115,13 +115,13 @@ class PublicSample:
         self._repeated: dict[int, Record] = {}
 
     def ticket(self, placed: Placed) -> Ticket | None:  # noqa: D102
-        private = placed.row.flags & PRIVATE_FLAG != 0
+        private = placed.row[3] & PRIVATE_FLAG != 0
         if not private and placed.kind in self._unshown:
             return None
         lot = int.from_bytes(blake2b(placed.key.encode("utf-8", "surrogatepass"), digest_size=8).digest())
         groups: list[_Group] = [(private, "kind", placed.kind)]
-        if not _USUAL_NAME.fullmatch(placed.row.name):
-            groups.append((private, "name", _oddity(placed.row.name)))
+        if not _USUAL_NAME.fullmatch(placed.row[1]):
+            groups.append((private, "name", _oddity(placed.row[1])))
         wins = [group for group in groups if group not in self._firsts or lot < self._firsts[group].highest]
         if placed.key in self._again:
             wins.append((private, "again", 0))
