@@ -295,8 +295,10 @@ class PlanWriter:
         """
         changes = []
         for row in map(EntryRow._make, rows):
-            before = KnownEntry.of(row)
             line = wanted.pop((row.id, row.name), None)
+            if line and row.reason != GONE and line[2:] == (row.flags, row.updated, row.fallback, row.size):
+                continue  # as for most; `_is_present` has the same rule
+            before = KnownEntry.of(row)
             if line is None and row.id in private and not before.is_gone:
                 line = row.id, row.name, row.flags | PRIVATE_FLAG, row.updated, row.fallback, row.size
             after = (

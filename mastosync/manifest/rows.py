@@ -86,14 +86,10 @@ class EntryRow(NamedTuple):
     accepted: int | None  # the reason that somebody accepted as a loss of this file, or GONE
 
     @property
-    def has_digest(self) -> bool:
-        """Whether the destination has ever confirmed an object."""
-        return self.md5 is not None or self.etag is not None
-
-    @property
     def presence(self) -> Presence:
-        """What lies at the destination."""
-        return presence_of(self.flags, self.state, self.arrived, has_digest=self.has_digest)
+        """What lies at the destination. See `presence_of`."""
+        has_digest = self.md5 is not None or self.etag is not None
+        return presence_of(self.flags, self.state, self.arrived, has_digest=has_digest)
 
 
 RawRow: TypeAlias = tuple[Any, ...]
