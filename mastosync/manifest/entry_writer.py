@@ -23,6 +23,7 @@ from mastosync.manifest.rows import (
     NO_REASON,
     ORIGIN_CODE,
     PENDING,
+    PLACEHOLDERS,
     PRIVATE_FLAG,
     REASON_CODE,
     SKIPPED,
@@ -64,6 +65,7 @@ UPDATE entries SET arrived = NULL, md5 = NULL, etag = NULL, source_key = NULL, o
 """
 _SELECT_ROW = f"SELECT {COLUMNS} FROM entries {_OF_ENTRY}"
 _MOVE = f"UPDATE entries SET kind = ? {_OF_ENTRY}"
+_INSERT = f"INSERT INTO entries (kind, {COLUMNS}) VALUES (?, {PLACEHOLDERS})"
 _REMOVE = f"DELETE FROM entries {_OF_ENTRY}"
 _ARRIVED = f"UPDATE entries SET arrived = ? {_OF_ENTRY}"
 _CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
@@ -108,6 +110,11 @@ WHERE state = {SKIPPED} AND state <> {DONE} AND reason = {GONE} AND accepted IS 
 
 Place = tuple[int, int, str]
 """Kind, id and name of an entry."""
+
+
+def bring_in(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert lines of an archive, each a kind and an `EntryRow`, within a transaction of an import."""
+    connection.executemany(_INSERT, rows)
 
 
 class Settled(NamedTuple):

@@ -96,7 +96,7 @@ RawRow: TypeAlias = tuple[Any, ...]
 """The values of an `EntryRow` in its order, as SQLite gives them: not all of millions need their names."""
 
 COLUMNS = ", ".join(EntryRow._fields)
-INSERT_ROW = f"INSERT INTO entries (kind, {COLUMNS}) VALUES (?{', ?' * len(EntryRow._fields)})"
+PLACEHOLDERS = ", ".join("?" * len(EntryRow._fields))
 ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Presence.STALE).value}))"
 """In SQL: what lies at the destination of an entry that is not done, as `presence_of` has it."""
 

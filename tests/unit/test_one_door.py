@@ -33,7 +33,6 @@ REVIEWED = {
     ("manifest/temporary_database.py", "self._text(len(self.waiting) // len(self._columns))"): "the same",
     ("manifest/schema.py", "statement"): "a migration of this package",
     ("manifest/schema.py", "f'PRAGMA user_version = {number}'"): "the number of one",
-    ("manifest/archive.py", "_INSERT_LINES"): "columns of our own, and counted placeholders",
     ("manifest/archive.py", "insert"): "of our own table of tables: columns, and counted placeholders",
     (
         "manifest/archive.py",
