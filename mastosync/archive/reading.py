@@ -37,7 +37,7 @@ from mastosync.manifest import (
     Noted,
     ObjectSettings,
     StoreIdentity,
-    flaw,
+    contradiction,
     noted_of,
 )
 from mastosync.mastodon.paperclip import canonical_key
@@ -305,7 +305,7 @@ def _archived(line: dict[str, Any], head: Head) -> ArchivedEntry:
 def _presence(line: dict[str, Any], state: EntryState) -> Presence | None:
     """What lies at the destination; None: that follows from the rest."""
     presence = _bits(line, "destination")
-    wrong = None if presence is None else flaw(state, presence)
+    wrong = None if presence is None else contradiction(state, presence)
     if wrong is not None:
         raise InvalidLine(wrong)
     return presence

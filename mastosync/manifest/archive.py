@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from mastosync.errors import ManifestError
 from mastosync.manifest.backup import GAP, WRITER
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.entry_writer import bring_in
+from mastosync.manifest.entry_writer import import_rows
 from mastosync.manifest.history import CHANGED, details_of, get_meta, set_meta
 from mastosync.manifest.identity import StoreIdentity, probe_left_behind, remember, remembered
 from mastosync.manifest.plan_checks import remember_database, remembered_database
@@ -42,7 +42,6 @@ _STATES = """
 SELECT kind, id, name, state, reason, size, md5, etag, origin, updated FROM entries ORDER BY kind, id, name
 """
 _COUNTED = "SELECT coalesce(sum(objects), 0) FROM counts WHERE objects > 0"
-_INSERT_CLAIM = "INSERT INTO claims (kind, id, name, access) VALUES (?, ?, ?, ?)"
 _INSERT_KIND = """
 INSERT INTO kinds (id, "table", attachment, style, directory, remote, cached) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
@@ -186,11 +185,7 @@ class ArchiveWriter:
     def write_entries(self, entries: Sequence[ArchivedEntry]) -> None:
         """Bring in some, which come by kind, id and name."""
         with translated(self._manifest.path):
-            for kind, row, _ in entries:
-                self._manifest.count(kind, row.state, row.reason, 1, row.size or 0)
-            bring_in(self._manifest.connection, [(kind, *row) for kind, row, _ in entries])
-            claims = ((each.kind, each.row.id, each.row.name, each.access) for each in entries)
-            self._manifest.connection.executemany(_INSERT_CLAIM, [claim for claim in claims if claim[-1] is not None])
+            import_rows(self._manifest, entries)
 
 
 def _row(record: dict[str, Any], columns: Sequence[str]) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """Everything that changes an entry: one statement for each kind of event, its counters and claims with it.
 
-What an entry becomes is told by `lifecycle`; only a plan inserts entries (`loading`), and only an import brings them.
+`lifecycle` decides what an entry becomes. New entries of a plan are inserted by `temporary_database.EntryLoader`, and
+an import inserts whole lines here; no other module writes to the table `entries`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from typing import NamedTuple
 
 from mastosync.manifest.connection import Manifest, translated
 from mastosync.manifest.history import note_change
-from mastosync.manifest.lifecycle import KnownEntry, left_by_a_death
+from mastosync.manifest.lifecycle import TrackedEntry, left_by_dead_run
 from mastosync.manifest.rows import (
-    ACCESS,
     COLUMNS,
     DONE,
     FAILED,
@@ -28,6 +28,7 @@ from mastosync.manifest.rows import (
     REASON_CODE,
     SKIPPED,
     STATE_CODE,
+    EntryPlace,
     EntryRow,
     access_of,
     stored_presence,
@@ -108,16 +109,8 @@ UPDATE entries INDEXED BY entries_open SET accepted = {GONE}
 WHERE state = {SKIPPED} AND state <> {DONE} AND reason = {GONE} AND accepted IS NULL
 """
 
-Place = tuple[int, int, str]
-"""Kind, id and name of an entry."""
 
-
-def bring_in(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
-    """Insert lines of an archive, each a kind and an `EntryRow`, within a transaction of an import."""
-    connection.executemany(_INSERT, rows)
-
-
-class Settled(NamedTuple):
+class Settlement(NamedTuple):
     """What became of an entry, and how it was found: claimed, unless told otherwise."""
 
     outcome: Outcome
@@ -126,15 +119,15 @@ class Settled(NamedTuple):
     presence: Presence | None = None  # None: as the line says it; to be told of what was done
 
 
-class Change(NamedTuple):
+class PlannedChange(NamedTuple):
     """An entry that a plan has seen differently."""
 
-    place: Place
-    before: KnownEntry
-    after: KnownEntry
+    place: EntryPlace
+    before: TrackedEntry
+    after: TrackedEntry
 
 
-def change(manifest: Manifest, changes: Sequence[Change]) -> None:
+def write_changes(manifest: Manifest, changes: Sequence[PlannedChange]) -> None:
     """Record what a plan makes of entries, within its transaction."""
     for (kind, *_), before, after in changes:
         manifest.count(kind, before.state, before.reason, -1, -(before.size or 0))
@@ -150,7 +143,16 @@ def change(manifest: Manifest, changes: Sequence[Change]) -> None:
     manifest.connection.executemany(_PLAN, rows)
 
 
-def move(manifest: Manifest, kind: int, to: int, places: Sequence[tuple[int, str]]) -> None:
+def import_rows(manifest: Manifest, entries: Sequence[tuple[int, EntryRow, Presence | None]]) -> None:
+    """Insert lines of an archive, each with its kind and the access of its claim, within a transaction of an import."""
+    for kind, row, _ in entries:
+        manifest.count(kind, row.state, row.reason, 1, row.size or 0)
+    manifest.connection.executemany(_INSERT, [(kind, *row) for kind, row, _ in entries])
+    claims = [(kind, row.id, row.name, access) for kind, row, access in entries if access is not None]
+    manifest.connection.executemany(_CLAIM, claims)
+
+
+def move_rows(manifest: Manifest, kind: int, to: int, places: Sequence[tuple[int, str]]) -> None:
     """Give lines of a kind, by id and name, to another one whose keys are the same, within the transaction of a plan.
 
     Where both have a line, one is left, with what either knows of the destination.
@@ -173,12 +175,12 @@ def move(manifest: Manifest, kind: int, to: int, places: Sequence[tuple[int, str
         manifest.count(to, row.state, row.reason, 1, row.size or 0)
 
 
-def _row_at(connection: sqlite3.Connection, place: Place) -> EntryRow | None:
+def _row_at(connection: sqlite3.Connection, place: EntryPlace) -> EntryRow | None:
     found = connection.execute(_SELECT_ROW, place).fetchone()
     return None if found is None else EntryRow._make(found)
 
 
-def settle(manifest: Manifest, entries: Sequence[Settled]) -> None:
+def write_outcomes(manifest: Manifest, entries: Sequence[Settlement]) -> None:
     """Record what became of entries, and drop their claims, within a transaction.
 
     What is not done keeps its digest, and what is known of the destination unless the outcome tells otherwise.
@@ -217,12 +219,12 @@ def correct(manifest: Manifest, corrections: Sequence[tuple[Record, Outcome]]) -
     """
     with manifest.transaction() as connection:
         current = [
-            Settled(outcome, record.state, record.reason, record.presence)
+            Settlement(outcome, record.state, record.reason, record.presence)
             for record, outcome in corrections
             if connection.execute(_STATE, place_of(manifest, record.entry)).fetchone()
             == (STATE_CODE[record.state], REASON_CODE[record.reason])
         ]
-        settle(manifest, current)
+        write_outcomes(manifest, current)
         arrived = [
             each.outcome
             for each in current
@@ -240,13 +242,11 @@ def claim(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[
     connection.executemany(_CLAIM, rows)
 
 
-def doubt_access(connection: sqlite3.Connection, manifest: Manifest, entries: Iterable[Entry]) -> None:
-    """Note within a transaction that nobody knows who can read what was stored for these claims."""
-    note_access(connection, manifest, ((each, ACCESS) for each in entries))
-
-
 def note_access(connection: sqlite3.Connection, manifest: Manifest, notes: Iterable[tuple[Entry, Presence]]) -> None:
-    """Note within a transaction with which access objects of claims are written, whatever their rows ask for."""
+    """Note within a transaction with which access objects of claims are written, whatever their rows ask for.
+
+    ACCESS: nobody knows who can read what was stored.
+    """
     connection.executemany(_NOTE_ACCESS, [(access.value, *place_of(manifest, each)) for each, access in notes])
 
 
@@ -255,7 +255,7 @@ def release(connection: sqlite3.Connection, manifest: Manifest, entries: Iterabl
     connection.executemany(_DROP_CLAIM, [place_of(manifest, each) for each in entries])
 
 
-def take_back_claims(manifest: Manifest) -> None:
+def recover_claims(manifest: Manifest) -> None:
     """Turn what dead runs have left claimed into what is known of the destination: something may lie there.
 
     Within a transaction of whoever holds the writer's lock and has claimed nothing.
@@ -264,7 +264,7 @@ def take_back_claims(manifest: Manifest) -> None:
     rows = []
     for kind, access, *columns in connection.execute(_LEFT_CLAIMS).fetchall():
         row = EntryRow._make(columns)
-        presence = left_by_a_death(row.presence, Presence(access))
+        presence = left_by_dead_run(row.presence, Presence(access))
         rows.append((stored_presence(row.state, presence), kind, row.id, row.name))
     connection.executemany(_ARRIVED, rows)
     connection.execute(_DROP_CLAIMS)
@@ -276,7 +276,7 @@ def take_over(manifest: Manifest) -> None:
         any_left = manifest.connection.execute(_ANY_CLAIM).fetchone()[0]
     if any_left:
         with manifest.transaction():
-            take_back_claims(manifest)
+            recover_claims(manifest)
 
 
 def reopen(
@@ -372,6 +372,6 @@ def forget_arrival(manifest: Manifest, entries: Sequence[Entry]) -> None:
         connection.executemany(_PRUNED, [place_of(manifest, each) for each in entries])
 
 
-def place_of(manifest: Manifest, entry: Entry) -> Place:
+def place_of(manifest: Manifest, entry: Entry) -> EntryPlace:
     """Where its line is."""
     return manifest.kind_id(entry.kind), entry.id, entry.name

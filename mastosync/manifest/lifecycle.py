@@ -37,7 +37,7 @@ from mastosync.manifest.rows import (
 from mastosync.model import EntryState, Presence
 
 
-class Wanted(NamedTuple):
+class DesiredEntry(NamedTuple):
     """What the row of an entry asks for."""
 
     flags: int
@@ -46,7 +46,7 @@ class Wanted(NamedTuple):
     fallback: str | None
 
 
-class KnownEntry(NamedTuple):
+class TrackedEntry(NamedTuple):
     """What the manifest knows of an entry, as far as events change it. States and reasons are codes."""
 
     flags: int
@@ -60,7 +60,7 @@ class KnownEntry(NamedTuple):
     accepted: int | None = None  # the reason that somebody accepted as a loss of this file, or GONE; None: nobody did
 
     @classmethod
-    def of(cls, row: EntryRow) -> KnownEntry:
+    def of(cls, row: EntryRow) -> TrackedEntry:
         """What a line says."""
         known = (row.flags, row.updated, row.size, row.fallback, row.state, row.reason, row.attempts)
         return cls(*known, row.presence, row.accepted)
@@ -108,7 +108,7 @@ def is_misplaced(presence: Presence, *, private: bool) -> bool:
     return bool(presence & ACCESS & ~access_of(private=private))
 
 
-def seen(known: KnownEntry, wanted: Wanted) -> KnownEntry:
+def seen(known: TrackedEntry, wanted: DesiredEntry) -> TrackedEntry:
     """A plan sees an entry again, maybe with another file, another privacy, or after it had been gone.
 
     What its row asks for is taken over. The size is, unless an object of this file has arrived: that has been measured.
@@ -124,10 +124,10 @@ def seen(known: KnownEntry, wanted: Wanted) -> KnownEntry:
     state, reason = _state_when_seen(known, wanted, changed, replaced=replaced)
     is_answered = replaced or known.accepted == GONE  # it was of the file that was lost, or of a row that is back
     accepted = None if is_answered else known.accepted
-    return KnownEntry(flags, updated, size, fallback, state, reason, known.attempts, presence, accepted)
+    return TrackedEntry(flags, updated, size, fallback, state, reason, known.attempts, presence, accepted)
 
 
-def _state_when_seen(known: KnownEntry, wanted: Wanted, changed: int, *, replaced: bool) -> tuple[int, int]:
+def _state_when_seen(known: TrackedEntry, wanted: DesiredEntry, changed: int, *, replaced: bool) -> tuple[int, int]:
     state, reason = found = known.state, known.reason
     pending = PENDING, NO_REASON
     if wanted.flags & EXCLUDED_FLAG and not known.attempts and not known.presence:  # nobody has begun with it
@@ -145,7 +145,7 @@ def _state_when_seen(known: KnownEntry, wanted: Wanted, changed: int, *, replace
     return found
 
 
-def gone(known: KnownEntry, *, accepted: bool = False) -> KnownEntry:
+def gone(known: TrackedEntry, *, accepted: bool = False) -> TrackedEntry:
     """Its row has left the database. What lies at the destination stays known, for `prune`, and for its return.
 
     `accepted`: by a plan that loses whatever it loses, so that what a store may have is marked. The mark stays until a
@@ -157,12 +157,12 @@ def gone(known: KnownEntry, *, accepted: bool = False) -> KnownEntry:
 
 
 @cache  # of a few dozen values, and asked twice an object
-def begun(presence: Presence, *, private: bool) -> Presence:
+def write_started(presence: Presence, *, private: bool) -> Presence:
     """A write was begun, and nobody knows how it ended: its answer was lost."""
-    return left_by_a_death(presence, access_of(private=private))
+    return left_by_dead_run(presence, access_of(private=private))
 
 
-def left_by_a_death(presence: Presence, access: Presence) -> Presence:
+def left_by_dead_run(presence: Presence, access: Presence) -> Presence:
     """A run has died that had claimed an entry, to write it with this access."""
     return presence | Presence.IN_DOUBT | access
 
@@ -172,7 +172,7 @@ def found_wrong(presence: Presence) -> Presence:
     return presence | Presence.STALE
 
 
-def found_misread(presence: Presence) -> Presence:
+def found_wrong_access(presence: Presence) -> Presence:
     """`verify --public` has found that others can read it than its row asks for: nobody knows how it was stored."""
     return presence | ACCESS
 
@@ -187,7 +187,7 @@ def rewritten_in_place(*, private: bool) -> Presence:
     return access_of(private=private) | Presence.STALE
 
 
-def flaw(state: EntryState, presence: Presence) -> str | None:
+def contradiction(state: EntryState, presence: Presence) -> str | None:
     """Why no line of an entry in this state records this of the destination; None: one may."""
     if state is EntryState.DONE:
         return "what is done lies at the destination as its row asks for"

@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 
 from mastosync.manifest.backup import close_gap
 from mastosync.manifest.connection import Manifest
-from mastosync.manifest.entry_writer import Change, change, forget_lost, move, take_back_claims
+from mastosync.manifest.entry_writer import PlannedChange, forget_lost, move_rows, recover_claims, write_changes
 from mastosync.manifest.identity import StoreIdentity, remember, require_same
-from mastosync.manifest.lifecycle import KnownEntry, Wanted, gone, seen
+from mastosync.manifest.lifecycle import DesiredEntry, TrackedEntry, gone, seen
 from mastosync.manifest.plan_checks import Losses, marked_losses, wanted_by_kind
 from mastosync.manifest.reader import NEXT_PAGE, iter_pages
 from mastosync.manifest.rows import (
@@ -130,7 +130,7 @@ class PlanWriter:
         require_same(manifest, source, destination)
         with manifest.transaction() as connection:
             remember(manifest, source, destination)
-            take_back_claims(manifest)
+            recover_claims(manifest)
             with EntryLoader(connection) as loader:
                 yield cls(manifest, loader, accepts_losses=accepts_losses)
         manifest.log_ahead()
@@ -223,7 +223,7 @@ class PlanWriter:
             lines = self._connection.execute(_SELECT_PLACES, (other, *window))
             if places := [place for place in lines if place in wanted]:
                 self._came.add(number)
-                move(self.manifest, other, number, places)
+                move_rows(self.manifest, other, number, places)
 
     def _merge_kind(self, kind: int, window: Window | None, groups: list[EntryGroup], delta: PlanDelta) -> None:
         """Merge the entries of one kind. A window without a change, usual in a second plan, costs one comparison."""
@@ -298,16 +298,16 @@ class PlanWriter:
             line = wanted.pop((row.id, row.name), None)
             if line and row.reason != GONE and line[2:] == (row.flags, row.updated, row.fallback, row.size):
                 continue  # as for most; `_is_present` has the same rule
-            before = KnownEntry.of(row)
+            before = TrackedEntry.of(row)
             if line is None and row.id in private and not before.is_gone:
                 line = row.id, row.name, row.flags | PRIVATE_FLAG, row.updated, row.fallback, row.size
             after = (
                 gone(before, accepted=self._accepts_losses)
                 if line is None
-                else seen(before, Wanted(*line[2:4], line[5], line[4]))
+                else seen(before, DesiredEntry(*line[2:4], line[5], line[4]))
             )
             if after != before and (self.writes is Writes.ALL or _hides(before, after)):
-                changes.append(Change((kind, row.id, row.name), before, after))
+                changes.append(PlannedChange((kind, row.id, row.name), before, after))
                 self._lost[kind] += after.is_gone and before.may_be_at_source
                 if before.is_gone and not after.is_gone:
                     self._came.add(kind)
@@ -315,15 +315,15 @@ class PlanWriter:
                 self._found_again += before.accepted == GONE != after.accepted
                 self._is_back |= before.is_gone and not after.is_gone and bool(after.presence)
                 _note(before, after, delta)
-        change(self.manifest, changes)
+        write_changes(self.manifest, changes)
 
 
-def _hides(before: KnownEntry, after: KnownEntry) -> bool:
+def _hides(before: TrackedEntry, after: TrackedEntry) -> bool:
     """Whether an entry is private by now that was not. A refusal of all else must not hold this back."""
     return bool(after.flags & ~before.flags & PRIVATE_FLAG)
 
 
-def _note(before: KnownEntry, after: KnownEntry, delta: PlanDelta) -> None:
+def _note(before: TrackedEntry, after: TrackedEntry, delta: PlanDelta) -> None:
     """Count what has changed."""
     if after.is_gone:
         delta.gone += 1

@@ -95,6 +95,9 @@ class EntryRow(NamedTuple):
 RawRow: TypeAlias = tuple[Any, ...]
 """The values of an `EntryRow` in its order, as SQLite gives them: not all of millions need their names."""
 
+EntryPlace: TypeAlias = tuple[int, int, str]
+"""Kind, id and name of an entry."""
+
 COLUMNS = ", ".join(EntryRow._fields)
 PLACEHOLDERS = ", ".join("?" * len(EntryRow._fields))
 ARRIVED = f"coalesce(arrived, iif(coalesce(md5, etag) IS NULL, 0, {(ACCESS | Presence.STALE).value}))"

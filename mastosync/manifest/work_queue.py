@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from mastosync.errors import ExitCode
 from mastosync.manifest.connection import Manifest, translated
-from mastosync.manifest.entry_writer import Settled, claim, note_access, release, settle, take_back_claims
+from mastosync.manifest.entry_writer import Settlement, claim, note_access, recover_claims, release, write_outcomes
 from mastosync.manifest.history import LAST_END, delete_meta, meta_of, set_meta
 from mastosync.manifest.identity import StoreIdentity, require_same
 from mastosync.manifest.reader import NEXT_PAGE, iter_pages
@@ -133,7 +133,7 @@ class WorkQueue:
         """Open the record of this run. What dead ones have left claimed may have arrived."""
         now = time.time()
         with self.manifest.transaction() as connection:
-            take_back_claims(self.manifest)
+            recover_claims(self.manifest)
             note_waiting(self.manifest, ())  # a run that has died may have left some
             self._run = connection.execute(_START_RUN, (now, now, workers)).lastrowid or 0
             self._sample(now)
@@ -174,7 +174,7 @@ class WorkQueue:
             note_waiting(self.manifest, outages)
 
     def _record(self, outcomes: Sequence[Outcome]) -> None:
-        settle(self.manifest, [Settled(outcome) for outcome in outcomes])
+        write_outcomes(self.manifest, [Settlement(outcome) for outcome in outcomes])
         tally = dict.fromkeys(EntryState, 0)
         sent_bytes = 0
         for outcome in outcomes:
@@ -223,13 +223,13 @@ def _dated(kind: Kind, chunks: Iterable[Sequence[Claim]], sign: int) -> Iterator
     an old account that changed its avatar yesterday must not hold up those behind it.
     """
     is_snowflake = kind.table in _SNOWFLAKE_TABLES
-    timed = ((claims, [_turn(claim.entry, sign, is_snowflake) for claim in claims]) for claims in chunks)
+    timed = ((claims, [_rank(claim.entry, sign, is_snowflake) for claim in claims]) for claims in chunks)
     for (claims, own), (_, following) in pairwise(chain(timed, [((), [])])):
         turns = accumulate(reversed(own), min, initial=min(following, default=_UNKNOWN))
         yield from zip(reversed(list(turns)[1:]), claims, strict=True)
 
 
-def _turn(entry: Entry, sign: int, is_snowflake: bool) -> float:
+def _rank(entry: Entry, sign: int, is_snowflake: bool) -> float:
     if entry.updated is not None:
         return sign * entry.updated
     return sign * (entry.id >> 16) / 1000 if is_snowflake else _UNKNOWN

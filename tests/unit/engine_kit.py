@@ -26,7 +26,7 @@ from mastosync.manifest import (
     PlanWriter,
     StoreIdentity,
     approach_to,
-    begun,
+    write_started,
 )
 from mastosync.model import NOTHING, NOTHING_ARRIVED, Arrival, Claim, Entry, EntryGroup, Kind, Presence
 from mastosync.runtime.limiter import Bandwidth, EndpointLimiter
@@ -81,7 +81,7 @@ def entry(
 
 def claim(of: Entry, *, left_behind: bool = False) -> Claim:
     """`left_behind`: by a dead run, so that its object may have arrived."""
-    return Claim(of, 0, Arrival(begun(NOTHING, private=of.private)) if left_behind else NOTHING_ARRIVED)
+    return Claim(of, 0, Arrival(write_started(NOTHING, private=of.private)) if left_behind else NOTHING_ARRIVED)
 
 
 def written_before(of: Entry, presence: Presence, attempts: int = 1) -> Claim:

@@ -11,7 +11,7 @@ import pytest
 from mastosync.cli.main import main
 from mastosync.manifest import StoreIdentity
 from tests.unit.engine_kit import entry, planned
-from tests.unit.manifest.test_written_files import CONFIG
+from tests.unit.test_new_files_written import CONFIG
 
 _STORES = StoreIdentity("http://127.0.0.1:9", "old", ""), StoreIdentity("https://s3.example.com", "new", "")
 

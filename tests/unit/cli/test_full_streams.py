@@ -16,7 +16,7 @@ from mastosync.cli.main import main
 from mastosync.errors import OutputError
 from mastosync.manifest import StoreIdentity
 from tests.unit.engine_kit import entry, planned
-from tests.unit.manifest.test_written_files import CONFIG
+from tests.unit.test_new_files_written import CONFIG
 
 FULL = Path("/dev/full")
 LISTS = [
