@@ -78,7 +78,7 @@ MOMENTS = ("started_at", "updated_at", "ended_at", "at")
 _ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # to make one costs as much as a line
 _LAST_SECOND = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
-_NOTED_AT_ONCE = 1_000  # entries: whoever shows progress needs no more
+_NOTED_AT_ONCE = 1_000  # entries: progress needs no more
 
 
 class Digest:

@@ -82,7 +82,7 @@ class ArchiveReader:
     @classmethod
     @contextmanager
     def opened(cls, manifest: Manifest) -> Iterator[ArchiveReader]:
-        """A read transaction: whoever writes goes on beside it. Raises: ManifestError, here and below."""
+        """Begin a read transaction, which does not block the writer. Raises: ManifestError, here and below."""
         manifest.require_plan()
         with translated(manifest.path):
             manifest.connection.execute("BEGIN")

@@ -4,8 +4,8 @@ A backup is made while others read and write. It gets a mark until somebody writ
 SQLite takes any log that lies beside a file for the file's own (`require_own_log`). The mark is struck out in the file
 itself, before anything comes into a log.
 
-Who copies the file of a manifest without its log has an older state, and SQLite does not tell. So whoever begins to
-write notes that in the file itself, and strikes it out at the end. A copy in which the note stands, and beside which no
+A copy of the file without its log is an older state, and SQLite does not tell. So each writer notes itself in the
+file when it starts, and strikes that out at the end. A copy in which the note stands, and beside which no
 log lies, lacks what was written last: a gap. The note has the inode of its file: where a run was killed, SQLite brings
 the log into the file when somebody opens it next, and removes the log. That is no copy, and nothing is told.
 """
@@ -55,7 +55,7 @@ def back_up(
 ) -> int:
     """Copy a manifest as it stands at one moment, and return the size of the copy in bytes.
 
-    The moment is a read transaction: whoever writes goes on meanwhile, and the copy need not begin anew. `note` is told
+    The moment is a read transaction: the writer goes on meanwhile, and the copy need not begin anew. `note` is told
     how many pages are copied, and of how many. The copy is looked at before it gets its name. Raises: ManifestError,
     UsageError if the target is there already, and `error_type` if it cannot be written; then there is no copy.
     """
@@ -127,7 +127,7 @@ def require_own_log(path: Path, *, writing: bool) -> None:
 
 
 def gap(path: Path, connection: sqlite3.Connection, *, had_log: bool) -> Gap | None:
-    """What this file lacks, as it is the copy of one with a log. Whoever writes to it does not bring that back."""
+    """What this file lacks, as it is the copy of one with a log. Writing to it does not bring that back."""
     writer = _noted(connection, GAP)
     if writer is None:
         writer = _noted(connection, WRITER)
@@ -188,7 +188,7 @@ def note_writer(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def keep_gap(connection: sqlite3.Connection) -> None:
-    """Let it be known within the caller's transaction that something is missing, whoever writes from now on."""
+    """Note for good, within the caller's transaction, that something is missing."""
     noted = get_meta(connection, WRITER)
     if noted is not None and get_meta(connection, GAP) is None:
         set_meta(connection, GAP, noted)
@@ -206,7 +206,7 @@ def strike_out_writer(connection: sqlite3.Connection) -> None:
 
 
 def strike_out_dead_writer(path: Path, connection: sqlite3.Connection) -> None:
-    """The same for a run that has died, whose log is taken over now; whoever may not write leaves the note."""
+    """The same for a run that has died, whose log is taken over now. Who may not write leaves the note."""
     with suppress(sqlite3.Error):
         noted = get_meta(connection, WRITER)
         if noted is not None and holder_of(path) is None:

@@ -1,6 +1,6 @@
-"""Is a manifest sound? Each part is held against the others, in one read transaction beside whoever writes.
+"""Is a manifest sound? Compares its parts with each other, in one read transaction, while others may write.
 
-Counting lines in windows of many: what the counters say can be held against what is there, in bounded memory.
+Lines are counted in windows and compared with the counters, so memory stays bounded.
 """
 
 from __future__ import annotations

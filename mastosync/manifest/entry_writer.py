@@ -258,7 +258,7 @@ def release(connection: sqlite3.Connection, manifest: Manifest, entries: Iterabl
 def recover_claims(manifest: Manifest) -> None:
     """Turn what dead runs have left claimed into what is known of the destination: something may lie there.
 
-    Within a transaction of whoever holds the writer's lock and has claimed nothing.
+    Within a transaction of a caller that holds the writer's lock and has claimed nothing.
     """
     connection = manifest.connection
     rows = []
@@ -271,7 +271,7 @@ def recover_claims(manifest: Manifest) -> None:
 
 
 def take_over(manifest: Manifest) -> None:
-    """The same, for whoever begins to write with the lock. Raises: ManifestError."""
+    """The same, in a transaction of its own, when a command begins to write. Raises: ManifestError."""
     with translated(manifest.path):
         any_left = manifest.connection.execute(_ANY_CLAIM).fetchone()[0]
     if any_left:

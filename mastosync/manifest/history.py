@@ -1,7 +1,7 @@
 """What a manifest remembers beside its entries: plans, runs, verifications, and single values by name.
 
 Plans, runs and verifications each have a table. The table `meta` holds what is remembered once; the module that a name
-belongs to says what its value means. Whoever changes it does so within the caller's transaction. The details of a plan
+belongs to says what its value means. It is changed within the caller's transaction. The details of a plan
 or verification are JSON, which is read here alone, and only if it has the types that its readers expect.
 """
 

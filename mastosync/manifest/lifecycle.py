@@ -89,8 +89,8 @@ class Approach(StrEnum):
 def approach_to(presence: Presence, *, private: bool, has_digest: bool) -> Approach:
     """What a copy does first.
 
-    What may lie there as for a row of the other privacy is written anew. Of what is private, whoever looks has to look
-    as a stranger, too: the same bytes may be somebody else's, for everybody to read. What is public, and a dead run may
+    What may lie there as for a row of the other privacy is written anew. What is private has to be looked at as a
+    stranger, too: the same bytes may be somebody else's, for everybody to read. What is public, and a dead run may
     have stored in whatever way, is as it should be if strangers can read it.
     """
     if not presence:

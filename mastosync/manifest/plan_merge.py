@@ -97,7 +97,7 @@ class Writes(Enum):
 
 
 class PlanWriter:
-    """The hand that writes a plan. Make one with `PlanWriter.transaction`.
+    """Writes a plan. Make one with `PlanWriter.transaction`.
 
     `writes` may be changed before the first window.
     `accepts_losses`: what is gone is marked, as a plan of the wrong database may lose it.
@@ -208,13 +208,17 @@ class PlanWriter:
         delta = PlanDelta()
         for number, kind in self.manifest.kinds((table,)).items():
             if not self._is_present(number, window, wanted.get(kind, [])):
-                groups = [group for other, found in wanted.items() if other.room == kind.room for group in found]
+                groups = [
+                    group for other, found in wanted.items() if other.namespace == kind.namespace for group in found
+                ]
                 self._compare(number, window, _in_order(map(_lines, groups)), delta)
         return delta
 
     def _take_over(self, kind: Kind, number: int, window: Window, groups: list[EntryGroup]) -> None:
         """Let rows that turned local, or remote, keep their lines: they have the keys they had."""
-        others = [each for each, other in self.manifest.kinds((kind.table,)).items() if other.room == kind.room]
+        others = [
+            each for each, other in self.manifest.kinds((kind.table,)).items() if other.namespace == kind.namespace
+        ]
         others.remove(number)
         if not others:
             return

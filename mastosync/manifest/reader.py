@@ -55,7 +55,6 @@ _COUNT_LYING_THERE = f"""
 SELECT kind, count(*) FROM entries INDEXED BY entries_open
 WHERE state = {FAILED} AND state <> {DONE} AND reason = {MISSING} AND instr(detail, ?) > 0 GROUP BY kind
 """
-_SELECT_SNAPSHOT = "SELECT id, taken_at, details FROM snapshots ORDER BY id DESC LIMIT 1"
 _SELECT_SURVEYED = """
 SELECT id, taken_at, details FROM snapshots WHERE instr(details, '"survey":') > 0 ORDER BY id DESC LIMIT 1
 """
@@ -121,7 +120,7 @@ class CountLine:
     reason: Reason | None
     objects: int
     size_bytes: int
-    accepted: int = 0  # so many of them failed, and somebody has accepted that
+    accepted: int = 0  # of these objects: they failed, and somebody has accepted that
 
 
 def iter_pages(
@@ -190,7 +189,7 @@ def is_wanted(manifest: Manifest, entry: Entry, ids: tuple[int, int]) -> bool:
         return any(
             manifest.connection.execute(_IS_ALIVE, (number, *ids, entry.name)).fetchone()[0]
             for number, other in manifest.kinds((entry.kind.table,)).items()
-            if other.room == entry.kind.room
+            if other.namespace == entry.kind.namespace
         )
 
 
@@ -198,7 +197,7 @@ class Exposed(NamedTuple):
     """How many private objects everybody may be able to read at the destination."""
 
     objects: int = 0
-    kept_back: int = 0  # so many of them were skipped as private, and no copy will hide them
+    kept_back: int = 0  # of these objects: skipped as private, and no copy will hide them
 
 
 def count_exposed(manifest: Manifest) -> Exposed:
@@ -292,9 +291,7 @@ class ManifestReport:
 
     def snapshot(self) -> SnapshotRecord | None:
         """The last plan; None if there is none."""
-        with sound(self.manifest.path):
-            row = self.manifest.connection.execute(_SELECT_SNAPSHOT).fetchone()
-            return snapshot_of(row) if row else None
+        return next(self.iter_snapshots(), None)
 
     def surveyed(self) -> SnapshotRecord | None:
         """The last plan that has added up what it saw, under `survey` in its details; None if there is none."""
@@ -375,7 +372,7 @@ class ManifestReport:
                     yield record_of(kind, row)
 
     def iter_failures(self, reason: Reason, types: tuple[str, ...] = ()) -> Iterator[Record]:
-        """Entries that failed for this reason, by type and id, for whoever changes them one by one and takes hours.
+        """Entries that failed for this reason, by type and id, for a caller that takes hours to change them.
 
         Each is as it was shortly before it is handed out, and none is told twice. Nothing is being read meanwhile:
         as long as somebody reads, the log of changes cannot begin anew, and grows with every one.

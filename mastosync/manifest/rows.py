@@ -1,7 +1,7 @@
 """How an entry is written in the manifest: its columns, the codes of states and reasons, and what they mean together.
 
-`EntryRow` names the columns once. Whoever selects, inserts or reads whole lines takes them from there, so a new column
-is a migration, a field of `EntryRow`, and whatever it is for.
+`EntryRow` names the columns once. Every statement and function that handles whole lines takes them from there, so a new
+column is a migration, a field of `EntryRow`, and whatever it is for.
 """
 
 from __future__ import annotations

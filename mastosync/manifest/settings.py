@@ -148,7 +148,7 @@ def note_applied(manifest: Manifest, current: ObjectSettings, place: AppliedUpTo
 def end_applying(manifest: Manifest, current: ObjectSettings, *, left: int, gone: int = 0) -> bool:
     """Note that everything that is done has been looked at, and `left` objects could not be brought in line.
 
-    `gone`: so many stay as they are, as their rows are gone, which no plan knows yet.
+    `gone`: how many stay as they are, as their rows are gone, which no plan knows yet.
     Returns: whether all that lies there has these settings, so that the others are forgotten. Something that lies there
     and is not done may be confirmed as it lies. Raises: ManifestError.
     """
@@ -164,7 +164,7 @@ def end_applying(manifest: Manifest, current: ObjectSettings, *, left: int, gone
 def _keep_for_gone(manifest: Manifest, current: ObjectSettings, gone: int) -> None:
     """What is gone is not brought in line: keep the settings under which it may lie there, for its return.
 
-    `gone`: so many more are than the last plan knows.
+    `gone`: how many more are gone than the last plan knows.
     """
     if gone or manifest.connection.execute(_ANY_GONE).fetchone()[0]:
         noted = noted_settings(manifest)

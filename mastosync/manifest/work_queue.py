@@ -159,8 +159,8 @@ class WorkQueue:
 
         `access`: claimed entries that are written with another one than their rows ask for, or were, or may have been.
 
-        A claim is in the file before its entry is worked on: whoever finds it later knows that the
-        object may have arrived. Raises: ManifestError, and then nothing has changed.
+        A claim is in the file before its entry is worked on: if it is found later, the object may have arrived.
+        Raises: ManifestError, and then nothing has changed.
         """
         with self.manifest.transaction() as connection:
             self._record(outcomes)
@@ -169,7 +169,7 @@ class WorkQueue:
             note_access(connection, self.manifest, access)
 
     def note_waiting(self, outages: Sequence[Outage]) -> None:
-        """Let whoever looks on know which stores this run waits for. Raises: ManifestError."""
+        """Show other processes which stores this run waits for. Raises: ManifestError."""
         with self.manifest.transaction():
             note_waiting(self.manifest, outages)
 
